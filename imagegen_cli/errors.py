@@ -1,0 +1,175 @@
+"""What can go wrong, drawn as a tree; the number is the exit code.
+
+ImagegenError
+├── UsageError          2   words or values that cannot be used; nothing was sent
+├── ConfigError         3   settings or credentials
+├── HistoryError        3   the history database cannot be used
+├── NothingToDo         4   no such task, an empty list
+└── TaskError           1   ends (or delays) one task, never a run; carries a reason code
+    ├── Refused             the service's last word: final at once
+    │   ├── BadRequest          bad-request
+    │   ├── Unauthorized        unauthorized     also shuts the lane
+    │   ├── OutOfCredits        out-of-credits   also shuts the lane
+    │   ├── Moderated           moderated
+    │   └── GenerationFailed    server
+    ├── SlowDown            certainly not accepted: the lane waits, nothing failed
+    │   ├── RateLimited         rate-limited
+    │   └── Busy                busy
+    ├── Unavailable             network          certainly not accepted, or a question that may be asked again
+    │   └── ServerTrouble       server           the same, but the service did answer: with a 5xx
+    ├── Uncertain               uncertain        left the house, answer lost: may be accepted and billed
+    ├── TimedOut                timeout
+    ├── Expired                 expired          a link or a job that the service has forgotten
+    ├── BadImage                bad-image
+    ├── DiskError               disk
+    └── ProviderBug             bug              a provider raised something that is not in this tree
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Reason(StrEnum):
+    """Why a task ended without its pictures. Stable words: scripts depend on them."""
+
+    BAD_REQUEST = "bad-request"
+    UNAUTHORIZED = "unauthorized"
+    OUT_OF_CREDITS = "out-of-credits"
+    MODERATED = "moderated"
+    RATE_LIMITED = "rate-limited"
+    BUSY = "busy"
+    SERVER = "server"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    UNCERTAIN = "uncertain"
+    EXPIRED = "expired"
+    BAD_IMAGE = "bad-image"
+    DISK = "disk"
+    CANCELLED = "cancelled"
+    BUG = "bug"
+
+
+HINTS: dict[Reason, str] = {
+    Reason.BAD_REQUEST: "change the prompt or the options, then run it again",
+    Reason.UNAUTHORIZED: "check the key: imagegen config show, imagegen config check",
+    Reason.OUT_OF_CREDITS: "top up the account or choose another provider with -p",
+    Reason.MODERATED: "rephrase the prompt; the service will refuse it again as it stands",
+    Reason.RATE_LIMITED: "wait a little, then imagegen retry; a lower --concurrency helps",
+    Reason.BUSY: "wait a little, then imagegen retry",
+    Reason.SERVER: "the fault is the service's; try imagegen retry later",
+    Reason.NETWORK: "check the connection and base_url, then imagegen retry",
+    Reason.TIMEOUT: "raise --timeout, then imagegen retry",
+    Reason.UNCERTAIN: "it may be made and billed: look at the service's own page; imagegen retry --may-repeat pays anew",
+    Reason.EXPIRED: "the service no longer keeps it; imagegen retry makes it anew and costs again",
+    Reason.BAD_IMAGE: "the service sent something that is no picture; tell its operator",
+    Reason.DISK: "free some space or choose another folder with --output",
+    Reason.CANCELLED: "imagegen retry makes it anew",
+    Reason.BUG: "please report it: imagegen show has the details",
+}
+
+
+class ImagegenError(Exception):
+    """Something a person can be told in one line, with what to do next in `hint`."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ImagegenError):
+    exit_code = 2
+
+
+class ConfigError(ImagegenError):
+    exit_code = 3
+
+
+class HistoryError(ImagegenError):
+    exit_code = 3
+
+
+class NothingToDo(ImagegenError):
+    exit_code = 4
+
+
+class TaskError(ImagegenError):
+    exit_code = 1
+    reason: ClassVar[Reason] = Reason.BUG
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or HINTS[self.reason])
+
+
+class Refused(TaskError):
+    pass
+
+
+class BadRequest(Refused):
+    reason = Reason.BAD_REQUEST
+
+
+class Unauthorized(Refused):
+    reason = Reason.UNAUTHORIZED
+
+
+class OutOfCredits(Refused):
+    reason = Reason.OUT_OF_CREDITS
+
+
+class Moderated(Refused):
+    reason = Reason.MODERATED
+
+
+class GenerationFailed(Refused):
+    reason = Reason.SERVER
+
+
+class SlowDown(TaskError):
+    """`after`: seconds the service asked us to wait, None where it did not say."""
+
+    def __init__(self, message: str, *, after: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
+
+
+class RateLimited(SlowDown):
+    reason = Reason.RATE_LIMITED
+
+
+class Busy(SlowDown):
+    reason = Reason.BUSY
+
+
+class Unavailable(TaskError):
+    reason = Reason.NETWORK
+
+
+class ServerTrouble(Unavailable):
+    reason = Reason.SERVER
+
+
+class Uncertain(TaskError):
+    reason = Reason.UNCERTAIN
+
+
+class TimedOut(TaskError):
+    reason = Reason.TIMEOUT
+
+
+class Expired(TaskError):
+    reason = Reason.EXPIRED
+
+
+class BadImage(TaskError):
+    reason = Reason.BAD_IMAGE
+
+
+class DiskError(TaskError):
+    reason = Reason.DISK
+
+
+class ProviderBug(TaskError):
+    reason = Reason.BUG

@@ -1,0 +1,91 @@
+"""What happened: a handful of values in the past tense, and who is told.
+
+`at` is seconds since the epoch. A sink is called synchronously, so the order is kept and nothing is lost.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from imagegen_cli.task import RunId, Task, TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What a service says of a job that is not ready.
+
+    `fraction` is 0..1 and only what the service said; `queue_position` counts those before us;
+    `note` is the service's own word, hostile until it is shown literally; `preview` is an encoded picture.
+    """
+
+    fraction: float | None = None
+    queue_position: int | None = None
+    note: str = ""
+    preview: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    at: float
+    run: RunId
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded:
+    """A task that joined a run that was already going."""
+
+    at: float
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    at: float
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgressed:
+    at: float
+    id: TaskId
+    working: Working
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDelayed:
+    """A step will be repeated: attempt `attempt` in `seconds`."""
+
+    at: float
+    id: TaskId
+    attempt: int
+    seconds: float
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopping:
+    """A person asked the run to end early; `why` says how."""
+
+    at: float
+    run: RunId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    at: float
+    run: RunId
+
+
+Event = RunStarted | TaskAdded | TaskChanged | TaskProgressed | TaskDelayed | RunStopping | RunFinished
+Sink = Callable[[Event], None]
+
+
+def tee(*sinks: Sink) -> Sink:
+    """One sink that tells all of them, in the order given: the one that remembers comes before those that show."""
+
+    def tell(event: Event) -> None:
+        for sink in sinks:
+            sink(event)
+
+    return tell

@@ -1,0 +1,124 @@
+"""What a provider is: one service, translated. It sends and reads; it never sleeps, retries, prints, stores or counts.
+
+A provider is one file in this folder. Its last line binds `PROVIDER`; that alone registers it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from imagegen_cli.events import Working
+from imagegen_cli.tables import Secret, setting
+from imagegen_cli.task import Image, ImageRequest, Job, Stop
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Not ready; ask again with this receipt."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """`note` has the service's words about pictures that it left out."""
+
+    images: tuple[Image, ...]
+    note: str = ""
+
+
+Report = Callable[[Working], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """`amount` None: the service does not tell. A made-up number is worse than none."""
+
+    amount: float | None
+    unit: str = "credits"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Two ways to the network, because a submit costs money.
+
+    `paid` carries what must not be sent twice: fresh connections, a transport that can tell "never connected" from
+    "sent, then lost". `free` carries everything that may be repeated. Neither follows redirects.
+    """
+
+    paid: "httpx.AsyncClient"
+    free: "httpx.AsyncClient"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every kind can be told; a provider subclasses it with its own defaults and fields."""
+
+    base_url: str = setting("", "address of the service")
+    api_key: Secret = setting(Secret(), 'key: the text itself, "env:NAME" or "cmd:COMMAND"')
+    model: str = setting("", "model when --model is not given")
+    concurrency: int = setting(4, "tasks at the service at once; 0 lifts the limit")
+    poll: float = setting(0.5, "shortest time between two status queries of a task, in seconds")
+    timeout: float = setting(300.0, "time limit of a task in seconds, counted while the service works on it")
+    headers: Mapping[str, str] = setting({}, "further HTTP headers")
+
+    environment: ClassVar[Mapping[str, str]] = {}
+    """Field name -> environment variable that the vendor's own tools read."""
+
+
+class Provider(Protocol):
+    """The only thing the runner knows of a service. What has a body here is a default that fits most."""
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    Settings: ClassVar[type[Settings]] = Settings
+    holds: ClassVar[bool] = False
+    """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
+
+    def __init__(self, settings: Any, clients: Clients) -> None: ...
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+        """Send one paid request.
+
+        Raises a TaskError: Unavailable and SlowDown only where certainly nothing was accepted, Uncertain wherever it
+        may have been, Refused for the service's last word.
+        """
+        ...
+
+    def draft(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
+        """An id of our own choice that the service will know the job by, so that a lost answer can be looked up."""
+        return None
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:
+        """Ask once. Unavailable counts as a failed query, Refused is final, an unknown word is Working(note=word).
+
+        For a draft that the service does not know (nothing arrived): raises Expired.
+        """
+        raise NotImplementedError
+
+    async def cancel(self, job: Job) -> Stop:  # noqa: ARG002
+        """STOPPED, REQUESTED (may be ignored), TOO_LATE (it ended before) or GOES_ON (cannot be stopped)."""
+        return Stop.GOES_ON
+
+    def check(self, request: ImageRequest) -> None:
+        """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""
+
+    def most(self, request: ImageRequest) -> int | None:  # noqa: ARG002
+        """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
+        return None
+
+    def expected(self, request: ImageRequest) -> int:
+        """Pictures that this request should bring."""
+        return request.count or 1
+
+    async def models(self) -> tuple[str, ...]:
+        """Names that `--model` may take, asked live where the service tells."""
+        return ()
+
+    async def balance(self) -> Balance | None:
+        """What is left on the account; None where the service does not tell."""
+        return None

@@ -1,0 +1,214 @@
+"""The nouns: what is asked for, what became of it, and which state may follow which.
+
+Everything about states lives in this file; this file knows no provider, no store and no screen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+from imagegen_cli.errors import Reason
+
+TaskId = NewType("TaskId", int)
+RunId = NewType("RunId", int)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One paid submit, in the person's words; the provider translates.
+
+    `provider` is the configured name, not the kind. `count` None means "as many as the service makes by itself";
+    `seed` None means that the service chooses; `ratio` is "W:H"; `width` and `height` are pixels and come together.
+    `references` are local paths or http(s) addresses of pictures to start from. `name` is the person's own word for
+    the file name. `extra` holds what only this kind of service understands, as given.
+    """
+
+    prompt: str
+    provider: str
+    model: str = ""
+    ratio: str = ""
+    resolution: str = ""
+    width: int | None = None
+    height: int | None = None
+    count: int | None = None
+    seed: int | None = None
+    negative: str = ""
+    references: tuple[str, ...] = ()
+    name: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A service's receipt: enough to ask again after a crash, from another process."""
+
+    id: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """A picture that came inside the answer itself."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """A picture at an address. Addresses may be signed: shown to nobody, and asked without a key."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """A picture whose bytes lie in a part file of ours, waiting for their name."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """A picture under its final name: whole, synced, never to be written again."""
+
+    path: str
+
+
+Image = InlineImage | RemoteImage | HeldImage | SavedImage
+
+
+class Stop(StrEnum):
+    """What a cancel came to."""
+
+    NOT_SENT = "not-sent"
+    STOPPED = "stopped"
+    REQUESTED = "requested"
+    GOES_ON = "goes-on"
+    TOO_LATE = "too-late"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting for a slot, or sent back because it was certainly not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """The request is leaving. `job` is an id that we chose ourselves, where the service lets us."""
+
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The pictures exist at the service. `images` says for each where it is now; `note` what was left out."""
+
+    images: tuple[Image, ...]
+    job: Job | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """`missing` > 0: the service made fewer than asked; `note` has its words."""
+
+    files: tuple[str, ...]
+    missing: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """With a `job`, asking again may still bring the pictures, without paying again. `files` came before it failed."""
+
+    reason: Reason
+    message: str
+    job: Job | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """With a `job`, the service may go on, and its pictures can still be fetched."""
+
+    stop: Stop
+    job: Job | None = None
+
+
+State = Queued | Submitting | Running | Saving | Done | Failed | Cancelled
+ENDED = (Done, Failed, Cancelled)
+
+FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
+    Queued: (Submitting, Failed, Cancelled),
+    Submitting: (Running, Saving, Queued, Failed, Cancelled),
+    Running: (Saving, Queued, Failed, Cancelled),
+    Saving: (Saving, Done, Running, Failed, Cancelled),
+    Done: (),
+    Failed: (Queued, Running),
+    Cancelled: (Queued, Running),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1."""
+
+    id: TaskId
+    run: RunId
+    request: ImageRequest
+    state: State
+    folder: str
+    name: str
+
+    def to(self, state: State) -> "Task":
+        """Change state, the only way to. A step that FOLLOWS does not allow is a bug, said loudly."""
+        if type(state) not in FOLLOWS[type(self.state)]:
+            raise RuntimeError(f"task {self.id}: {word(self.state)} cannot become {word(state)}")
+        return replace(self, state=state)
+
+    def stem(self, index: int) -> Path:
+        """Where picture `index` (from 1) goes, without the suffix that its first bytes will decide."""
+        return Path(self.folder) / self.name.replace("{index}", str(index))
+
+    @property
+    def job(self) -> Job | None:
+        return getattr(self.state, "job", None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The pictures on disk so far."""
+        match self.state:
+            case Saving(images=images):
+                return tuple(image.path for image in images if isinstance(image, SavedImage))
+            case Done(files=files) | Failed(files=files):
+                return files
+            case _:
+                return ()
+
+
+def word(state: State) -> str:
+    """The state as scripts and the history know it: `queued`, `running` and so on."""
+    return type(state).__name__.lower()
+
+
+def recovered(task: Task) -> Task:
+    """What the next process may believe of a task whose process died.
+
+    A submit that was on its way may have arrived: with an id of ours it can be looked up, else it is uncertain
+    and never sent again by itself. Pictures that were only in memory are gone; with a job they are asked for again.
+    """
+    match task.state:
+        case Submitting(job=None):
+            lost = "the program stopped while this was being sent; it may have been accepted and charged"
+            return replace(task, state=Failed(Reason.UNCERTAIN, lost))
+        case Submitting(job=Job() as job) | Failed(job=Job() as job) | Cancelled(job=Job() as job):
+            return replace(task, state=Running(job))
+        case _:
+            return task
