@@ -59,7 +59,7 @@ HINTS: dict[Reason, str] = {
     Reason.SERVER: "the fault is the service's; try imagegen retry later",
     Reason.NETWORK: "check the connection and base_url, then imagegen retry",
     Reason.TIMEOUT: "raise --timeout, then imagegen retry",
-    Reason.UNCERTAIN: "it may be made and billed: look at the service's own page; imagegen retry --may-repeat pays anew",
+    Reason.UNCERTAIN: "it may be made and billed: look at the service's page; imagegen retry --may-repeat pays anew",
     Reason.EXPIRED: "the service no longer keeps it; imagegen retry makes it anew and costs again",
     Reason.BAD_IMAGE: "the service sent something that is no picture; tell its operator",
     Reason.DISK: "free some space or choose another folder with --output",
