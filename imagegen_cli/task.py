@@ -64,9 +64,10 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """A picture whose bytes lie in a part file of ours, waiting for their name."""
+    """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen."""
 
     path: str
+    final: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,10 @@ class Submitting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
+    """The service has it. `images`: what was already fetched when a link expired or a resume began."""
+
     job: Job
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,17 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """With a `job`, asking again may still bring the pictures, without paying again. `files` came before it failed."""
+    """With a `job` or with `images`, asking again may still bring the pictures, without paying again."""
 
     reason: Reason
     message: str
     job: Job | None = None
-    files: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `imagegen resume` has something to fetch with."""
+        return self.job is not None or any(isinstance(image, RemoteImage | HeldImage) for image in self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,7 @@ FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
     Running: (Saving, Queued, Failed, Cancelled),
     Saving: (Saving, Done, Running, Failed, Cancelled),
     Done: (),
-    Failed: (Queued, Running),
+    Failed: (Queued, Running, Saving),
     Cancelled: (Queued, Running),
 }
 
@@ -185,9 +194,9 @@ class Task:
     def files(self) -> tuple[str, ...]:
         """The pictures on disk so far."""
         match self.state:
-            case Saving(images=images):
+            case Running(images=images) | Saving(images=images) | Failed(images=images):
                 return tuple(image.path for image in images if isinstance(image, SavedImage))
-            case Done(files=files) | Failed(files=files):
+            case Done(files=files):
                 return files
             case _:
                 return ()
@@ -208,7 +217,11 @@ def recovered(task: Task) -> Task:
         case Submitting(job=None):
             lost = "the program stopped while this was being sent; it may have been accepted and charged"
             return replace(task, state=Failed(Reason.UNCERTAIN, lost))
-        case Submitting(job=Job() as job) | Failed(job=Job() as job) | Cancelled(job=Job() as job):
+        case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | HeldImage) for image in images):
+            return replace(task, state=Saving(images, job))
+        case Failed(job=Job() as job, images=images):
+            return replace(task, state=Running(job, images))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job):
             return replace(task, state=Running(job))
         case _:
             return task

@@ -1,0 +1,137 @@
+"""Tasks and events as JSON, for the history: everything needed to go on after a crash, and no secret."""
+
+import json
+from dataclasses import asdict, fields
+from hashlib import sha256
+from typing import Any
+
+from imagegen_cli.errors import Reason
+from imagegen_cli.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.task import (
+    Cancelled,
+    Done,
+    Failed,
+    HeldImage,
+    Image,
+    ImageRequest,
+    InlineImage,
+    Job,
+    Queued,
+    RemoteImage,
+    Running,
+    SavedImage,
+    Saving,
+    State,
+    Stop,
+    Submitting,
+    Task,
+    word,
+)
+
+Json = dict[str, Any]
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def from_request(request: ImageRequest) -> Json:
+    """What differs from the defaults: a field that is new tomorrow changes no identity of today."""
+    plain = asdict(request)
+    return {item.name: plain[item.name] for item in fields(request) if plain[item.name] or item.name == "seed"}
+
+
+def to_request(data: Json) -> ImageRequest:
+    known = {item.name for item in fields(ImageRequest)}
+    values = {key: value for key, value in data.items() if key in known}
+    return ImageRequest(**values | {"references": tuple(values.get("references", ()))})
+
+
+def identity(request: ImageRequest) -> str:
+    """The content of a request as a hash: equal for equal prompts and parameters, wherever the line stands."""
+    return sha256(dumps(from_request(request)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
+    match state:
+        case Queued():
+            return {}
+        case Submitting(job):
+            return _with_job(job)
+        case Running(job, images):
+            return _with_job(job) | {"images": [_from_image(image) for image in images]}
+        case Saving(images, job, note):
+            return _with_job(job) | {"images": [_from_image(image) for image in images], "note": note}
+        case Done(files, missing, note):
+            return {"files": list(files), "missing": missing, "note": note}
+        case Failed(reason, message, job, images):
+            said = {"reason": reason.value, "message": message, "images": [_from_image(image) for image in images]}
+            return _with_job(job) | said
+        case Cancelled(stop, job):
+            return _with_job(job) | {"stop": stop.value}
+
+
+def to_state(name: str, data: Json) -> State:
+    """The reverse of `from_state`. Raises KeyError or ValueError where the history is damaged."""
+    job = Job(**data["job"]) if data.get("job") else None
+    images = tuple(_to_image(image) for image in data.get("images", ()))
+    made: dict[str, Any] = {
+        "queued": Queued,
+        "submitting": lambda: Submitting(job),
+        "running": lambda: Running(job or Job(""), images),
+        "saving": lambda: Saving(images, job, data.get("note", "")),
+        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", "")),
+        "failed": lambda: Failed(Reason(data["reason"]), data["message"], job, images),
+        "cancelled": lambda: Cancelled(Stop(data["stop"]), job),
+    }
+    state: State = made[name]()
+    return state
+
+
+def from_event(event: Event) -> tuple[int | None, Json]:
+    """The task's id, where it is about one, and what to remember beside the time and the kind."""
+    match event:
+        case TaskChanged(task=task):
+            return task.id, {"state": word(task.state)} | from_state(task.state)
+        case TaskProgressed(id=id_, working=working):
+            said = {"fraction": working.fraction, "queue": working.queue_position, "note": working.note}
+            return id_, {key: value for key, value in said.items() if value not in (None, "")}
+        case TaskDelayed(id=id_, attempt=attempt, seconds=seconds, because=because):
+            return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
+        case RunStopping(why=why):
+            return None, {"why": why}
+        case _:
+            return None, {}
+
+
+def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
+    """What was remembered about `task`, as the event it was."""
+    if kind == "TaskProgressed":
+        return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), data.get("note", "")))
+    if kind == "TaskDelayed":
+        return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
+    return TaskChanged(at, task)
+
+
+def _with_job(job: Job | None) -> Json:
+    return {"job": {"id": job.id, "url": job.url}} if job else {}
+
+
+def _from_image(image: Image) -> Json:
+    match image:
+        case RemoteImage(url):
+            return {"url": url}
+        case HeldImage(path, final):
+            return {"part": path, "final": final}
+        case SavedImage(path):
+            return {"file": path}
+        case InlineImage():
+            return {}
+
+
+def _to_image(data: Json) -> Image:
+    if "file" in data:
+        return SavedImage(data["file"])
+    if "part" in data:
+        return HeldImage(data["part"], data.get("final", ""))
+    return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

@@ -1,0 +1,262 @@
+"""An image onto the disk: whole and named for what it is, or not there.
+
+The steps, each safe to be killed after: fetch into a part file beside the final place, check it, sync it (`hold`);
+choose a free final name, which the caller remembers; give the part that name (`publish`). Nothing that exists is
+ever overwritten.
+"""
+
+import asyncio
+import errno
+import os
+import re
+import struct
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+
+from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, Unavailable
+from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
+
+AT_ONCE = 16
+LONGEST = 900.0
+"""Seconds for one picture, however slowly it drips."""
+MOST_BYTES = 512 * 1024 * 1024
+MOST_PIXELS = 500_000_000
+"""A header that claims more is a bomb, not a picture."""
+ASKED = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+SMALLEST = 16
+"""Bytes; no picture format has a shorter file."""
+SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".avif", ".bmp", ".tiff", ".jxl", ".svg")
+SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", ".png"),
+    (rb"\xff\xd8\xff", ".jpg"),
+    (rb"RIFF....WEBP", ".webp"),
+    (rb"GIF8[79]a", ".gif"),
+    (rb"....ftyp(?:avif|avis|mif1)", ".avif"),
+    (rb"BM", ".bmp"),
+    (rb"II\*\0|MM\0\*", ".tiff"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
+    (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", ".svg"),
+)
+
+
+def suffix_of(head: bytes) -> str:
+    """The suffix that the first bytes stand for. Raises BadImage where they are no picture's."""
+    for pattern, suffix in SIGNATURES:
+        if re.match(pattern, head, re.DOTALL):
+            return suffix
+    kind = "a web page" if head.lstrip()[:1] == b"<" else "text" if head[:200].isascii() else "unknown bytes"
+    raise BadImage(f"the service sent {kind} where a picture was due" if head else "the service sent an empty picture")
+
+
+class Downloader:
+    """`client` may be None where no picture comes over the network. Every file error becomes a DiskError."""
+
+    def __init__(self, client: httpx.AsyncClient | None, *, at_once: int = AT_ONCE) -> None:
+        self._client = client
+        self._door = asyncio.Semaphore(at_once)
+
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path) -> HeldImage:
+        """Bring the bytes into the part file of `stem`: whole, checked, synced.
+
+        Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited.
+        """
+        part = part_of(stem)
+        async with self._door:
+            if isinstance(image, InlineImage):
+                await asyncio.to_thread(_write, part, image.data)
+            else:
+                await self._fetch(image.url, part)
+            await asyncio.to_thread(_check, part)
+        return HeldImage(str(part))
+
+    async def publish(self, held: HeldImage, stem: Path, chosen: Callable[[HeldImage], Awaitable[None]]) -> SavedImage:
+        """Give the part file its final name, telling `chosen` first; or find that an earlier process did.
+
+        Raises Expired where the part file is gone, DiskError where the folder refuses.
+        """
+        while True:
+            if not held.final:
+                held = await asyncio.to_thread(_choose, Path(held.path), stem)
+                await chosen(held)
+            try:
+                await asyncio.to_thread(_publish, Path(held.path), Path(held.final))
+            except _TakenError:
+                held = HeldImage(held.path)
+            else:
+                return SavedImage(held.final)
+
+    def discard(self, stem: Path) -> None:
+        """Remove half a picture."""
+        with suppress(OSError):
+            part_of(stem).unlink(missing_ok=True)
+
+    async def _fetch(self, url: str, part: Path) -> None:
+        if self._client is None or not url.startswith(("http://", "https://")):
+            raise BadImage("the service named a picture by an address that is not http")
+        try:
+            async with asyncio.timeout(LONGEST), self._client.stream("GET", url, headers=ASKED) as response:
+                _admit(response)
+                expected = _length(response)
+                size = await _stream(response.aiter_bytes(), part)
+        except TimeoutError as error:
+            raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise BadImage("the service named a picture by an address that cannot be read") from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"a picture did not arrive whole: {str(error) or type(error).__name__}") from error
+        if expected is not None and size != expected:
+            raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
+
+
+def part_of(stem: Path) -> Path:
+    """Where the bytes of `stem` wait: the same name in every process, so that a later one finds or replaces it."""
+    return stem.with_name(f".{stem.name}.part")
+
+
+def _admit(response: httpx.Response) -> None:
+    status = response.status_code
+    if status in (401, 403, 404, 410):
+        raise Expired(f"the picture's address has expired (HTTP {status})")
+    if status == 429:  # noqa: PLR2004 - Too Many Requests
+        raise RateLimited("too many downloads at once (HTTP 429)")
+    if status != 200:  # noqa: PLR2004 - a redirect is not followed: whose it is cannot be known
+        raise ServerTrouble(f"a picture could not be fetched (HTTP {status})")
+
+
+def _length(response: httpx.Response) -> int | None:
+    """The promised length, where the bytes come as they are."""
+    promised = response.headers.get("content-length", "")
+    return int(promised) if promised.isdecimal() and "content-encoding" not in response.headers else None
+
+
+async def _stream(parts: AsyncIterator[bytes], path: Path) -> int:
+    """Write as it comes: what one read brings fits the page cache, so the loop hardly waits. Syncing has a thread."""
+    size = 0
+    with _opened(path) as file:
+        async for data in parts:
+            size += len(data)
+            if size > MOST_BYTES:
+                raise BadImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
+            with disk(path):
+                file.write(data)
+        await asyncio.to_thread(_sync, file, path)
+    return size
+
+
+def _write(path: Path, data: bytes) -> None:
+    with _opened(path) as file, disk(path):
+        file.write(data)
+        _sync(file, path)
+
+
+def _sync(file: BinaryIO, path: Path) -> None:
+    with disk(path):
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _opened(path: Path) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(os.open(path, flags, 0o666), "wb", buffering=0)
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Say what the file system refused, and where."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check(part: Path) -> None:
+    with disk(part), part.open("rb") as file:
+        head = file.read(512)
+        suffix = suffix_of(head)
+        size = file.seek(0, os.SEEK_END)
+        if size < SMALLEST:
+            raise BadImage("the service sent a picture of no size")
+        if suffix == ".png":
+            _check_png(file)
+        elif suffix == ".jpg":
+            file.seek(max(0, size - 65536))
+            if b"\xff\xd9" not in file.read():
+                raise BadImage("a JPEG picture ends in the middle")
+        elif suffix == ".webp" and size < struct.unpack("<I", head[4:8])[0] + 8:
+            raise BadImage("a WebP picture ends in the middle")
+
+
+def _check_png(file: BinaryIO) -> None:
+    """Walk the chunks to the end and add up their sums; no pixel is unpacked."""
+    file.seek(8)
+    while len(header := file.read(8)) == 8:  # noqa: PLR2004 - length and name of a chunk
+        length, name = struct.unpack(">I4s", header)
+        data = file.read(length) if length <= MOST_BYTES else b""
+        total = file.read(4)
+        if len(data) < length or len(total) < 4 or struct.unpack(">I", total)[0] != zlib.crc32(name + data):  # noqa: PLR2004
+            break
+        if name == b"IHDR":
+            width, height = struct.unpack(">II", data[:8])
+            if not 0 < width * height <= MOST_PIXELS:
+                raise BadImage(f"a picture claims {width} × {height} pixels")
+        if name == b"IEND":
+            return
+    raise BadImage("a PNG picture ends in the middle or is damaged")
+
+
+def _choose(part: Path, stem: Path) -> HeldImage:
+    if not part.exists():
+        raise Expired(f"the part file {part} is gone")
+    with disk(part):
+        with part.open("rb") as file:
+            suffix = suffix_of(file.read(512))
+        names = (stem.name, *(f"{stem.name}~{number}" for number in range(2, 10_000)))
+        final = next(path for name in names if not os.path.lexists(path := stem.with_name(name + suffix)))
+    return HeldImage(str(part), str(final))
+
+
+def _publish(part: Path, final: Path) -> None:
+    if not part.exists():
+        if final.exists():
+            return
+        raise Expired(f"the part file {part} is gone")
+    with disk(final):
+        try:
+            os.link(part, final)
+        except FileExistsError:
+            if not part.samefile(final):
+                raise _TakenError(str(final)) from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(final):
+                raise _TakenError(str(final)) from None
+            part.replace(final)
+        _sync_folder(final.parent)
+        part.unlink(missing_ok=True)
+
+
+class _TakenError(Exception):
+    """Somebody else made a file of the chosen name meanwhile: choose again."""
+
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EACCES, 1, 50}
+"""What file systems without hard links answer (FAT, some network shares, Windows' code 1 and 50)."""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable; where folders cannot be opened (Windows) the system does it by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,83 @@
+"""A task and an index into a file name that cannot collide or leave its folder."""
+
+import re
+import string
+import time
+import unicodedata
+
+from imagegen_cli.errors import UsageError
+from imagegen_cli.tables import nearest
+from imagegen_cli.task import ImageRequest, TaskId
+
+DEFAULT = "{id}-{slug}-{index}"
+FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "time", "name", "line")
+SLUG_BYTES = 60
+NAME_BYTES = 180
+"""Leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
+"""Device names that Windows keeps for itself, whatever the suffix."""
+
+
+def check_template(template: str) -> None:
+    """Raises UsageError for a field nobody fills, a format that cannot be read, or a folder in the name."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"the name template {template!r} cannot be read: {error}") from error
+    for text, name, form, conversion in parts:
+        if any(sign in text for sign in "/\\\0"):
+            raise UsageError(f"the name template {template!r} holds a folder; choose the folder with --output")
+        if name is not None and name not in FIELDS:
+            raise UsageError(f"unknown field {{{name}}} in the name template", hint=nearest(name, FIELDS))
+        if form or conversion:
+            raise UsageError(f"the field {{{name}}} in the name template takes no format")
+
+
+def name_for(template: str, task_id: TaskId, run: int, request: ImageRequest, *, line: int, now: float) -> str:
+    """The task's file name with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
+    moment = time.localtime(now)
+    fields = {
+        "id": str(task_id),
+        "run": str(run),
+        "line": str(line),
+        "slug": slug(request.name or request.prompt),
+        "name": slug(request.name or request.prompt),
+        "provider": slug(request.provider),
+        "model": slug(request.model),
+        "seed": "" if request.seed is None else str(request.seed),
+        "date": time.strftime("%Y%m%d", moment),
+        "time": time.strftime("%H%M%S", moment),
+        "index": "{index}",
+    }
+    name = template.format_map(fields)
+    if "{index}" not in name:
+        name += "-{index}"
+    before, after = name.split("{index}", 1)
+    after = after.replace("{index}", "")
+    name = _cut(before, NAME_BYTES - len(after.encode())) + "{index}" + _cut(after, NAME_BYTES)
+    name = name.strip(" .") or "{index}"
+    return f"_{name}" if name.split(".")[0].split("{")[0].lower() in RESERVED or name[0] == "-" else name
+
+
+def slug(text: str) -> str:
+    """Letters and digits of any script, joined by hyphens, at most SLUG_BYTES bytes. Never empty."""
+    text = unicodedata.normalize("NFC", text).lower()
+    kept = "".join(sign if sign.isalnum() or unicodedata.category(sign) in ("Mn", "Mc") else " " for sign in text)
+    return _cut("-".join(re.findall(r"\S+", kept)), SLUG_BYTES).strip("-") or "image"
+
+
+def free_name(name: str, count: int, taken: set[str]) -> str:
+    """`name`, numbered where its pictures 1 to `count` would meet one of `taken` (lower-case stems), and add them."""
+    wanted = name
+    for number in range(2, 100_000):
+        stems = [wanted.replace("{index}", str(index)).lower() for index in range(1, count + 1)]
+        if taken.isdisjoint(stems):
+            taken.update(stems)
+            return wanted
+        wanted = name.replace("{index}", f"~{number}-{{index}}")
+    raise UsageError(f"too many files are named {name!r}", hint="choose another folder with --output")
+
+
+def _cut(text: str, most: int) -> str:
+    """At most `most` bytes of UTF-8, never half a letter."""
+    return text.encode()[: max(0, most)].decode(errors="ignore")

@@ -1,0 +1,598 @@
+"""Carries every task from the state it is in to an end, many at a time.
+
+One coroutine a task; the state says which step is next; a retry repeats a step. Resuming is starting that coroutine
+from the stored state. The runner says events and knows no listener; `settled` lets it wait until they are durable.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from imagegen_cli.errors import (
+    BadImage,
+    BadRequest,
+    DiskError,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    ProviderBug,
+    Refused,
+    SlowDown,
+    TaskError,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import (
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    Sink,
+    TaskAdded,
+    TaskChanged,
+    TaskDelayed,
+    TaskProgressed,
+    Working,
+)
+from imagegen_cli.pace import Gate, Rhythm, Slot, pause
+from imagegen_cli.providers.base import Accepted, Provider, Ready
+from imagegen_cli.task import (
+    ENDED,
+    Cancelled,
+    Done,
+    Failed,
+    HeldImage,
+    Image,
+    InlineImage,
+    Job,
+    Queued,
+    RemoteImage,
+    RunId,
+    Running,
+    SavedImage,
+    Saving,
+    State,
+    Stop,
+    Submitting,
+    Task,
+    TaskId,
+)
+
+STRIKES = 3
+"""Status queries in a row that fail."""
+TRIES = 4
+"""Times a step is tried that certainly did nothing: a submit that never left, a download that broke."""
+RENEWALS = 3
+"""Times an expired address is asked for anew."""
+REFUSING = 900.0
+"""Seconds that a service may refuse everybody before its waiting tasks fail."""
+ONE_QUERY = 60.0
+"""Seconds after which a status query counts as failed, however slowly it drips."""
+QUESTIONS = 32
+"""Status queries on their way at once; tasks are not limited by it."""
+SLICE = 5.0
+"""Time limits are counted in pieces of this, so that a stopped or sleeping machine ages no task by more."""
+LAST_WORDS = 5.0
+"""Seconds that a stop waits: for the answer to a submit on its way, for a cancel, for a picture that exists."""
+
+
+Chosen = Callable[[HeldImage], Awaitable[None]]
+"""Told the final name before a picture gets it, so that it can be remembered."""
+FINAL = (BadRequest, GenerationFailed, Moderated, OutOfCredits, Expired)
+"""After these there is nothing to ask for again."""
+
+
+class Saver(Protocol):
+    """Brings pictures onto the disk; see download.py."""
+
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path) -> HeldImage: ...
+    async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage: ...
+    def discard(self, stem: Path) -> None: ...
+
+
+@dataclass(slots=True)
+class Lane:
+    """One configured provider, its gate, and why it is closed, if it is. Times in seconds."""
+
+    provider: Provider
+    gate: Gate
+    poll: float
+    timeout: float
+    shut: TaskError | None = None
+
+
+@dataclass(slots=True)
+class Carried:
+    """A task on its way, and what only this process needs to know about it."""
+
+    task: Task
+    lane: Lane
+    asked: int
+    slot: Slot | None = None
+    tries: int = 0
+    renewals: int = 0
+    stopping: bool = False
+    coroutine: "asyncio.Task[None] | None" = None
+    answer: "asyncio.Task[Accepted | Ready] | None" = None
+    rhythm: Rhythm | None = None
+    spent: float = 0.0
+    queued_there: bool = False
+    unconfirmed: bool = False
+    """The job is an id of ours whose submit was not answered: the service may never have heard of it."""
+
+
+class Runner:
+    """`emit` is told everything; `settled` waits until that is durable, and raises DiskError where it cannot be."""
+
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        saver: Saver,
+        emit: Sink,
+        settled: Callable[[], Awaitable[None]],
+        durations: Callable[[Task], Sequence[float]] = lambda _: (),
+    ) -> None:
+        self._lanes = lanes
+        self._saver = saver
+        self._emit = emit
+        self._settled = settled
+        self._durations = durations
+        self._carried: dict[TaskId, Carried] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._run = RunId(0)
+        self._questions = asyncio.Semaphore(QUESTIONS)
+        self.stopping = False
+
+    async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
+        """Carry all of them, and what `add` brings meanwhile, to an end."""
+        tasks = tuple(tasks)
+        self._run = run
+        self._emit(RunStarted(time.time(), run, tasks))
+        async with asyncio.TaskGroup() as self._group:
+            for task in tasks:
+                self._start(task)
+        self._emit(RunFinished(time.time(), run))
+
+    def add(self, task: Task) -> None:
+        """Let one more task join while the others run."""
+        self._emit(TaskAdded(time.time(), task))
+        self._start(task)
+
+    def cancel(self, ids: Iterable[TaskId]) -> None:
+        """Stop those of these tasks that are unfinished."""
+        for id_ in ids:
+            carried = self._carried.get(id_)
+            if carried is not None and not carried.stopping and not isinstance(carried.task.state, Saving):
+                carried.stopping = True
+                if carried.coroutine is not None:
+                    carried.coroutine.cancel()
+
+    def stop(self, why: str) -> None:
+        """Send nothing new, cancel what runs, keep what exists; `run` returns within about LAST_WORDS seconds."""
+        if not self.stopping:
+            self.stopping = True
+            self._emit(RunStopping(time.time(), self._run, why))
+            self.cancel(list(self._carried))
+            asyncio.get_running_loop().call_later(2 * LAST_WORDS, self._leave)
+
+    def hold(self, held: bool) -> None:
+        """Keep back what has not been sent, or let it go on."""
+        for lane in self._lanes.values():
+            lane.gate.hold(held)
+
+    def waiting(self) -> list[TaskId]:
+        """Tasks that have not been sent."""
+        return [id_ for id_, carried in self._carried.items() if isinstance(carried.task.state, Queued)]
+
+    def _leave(self) -> None:
+        """Whoever still saves is left as it stands: the history knows where to go on."""
+        for carried in self._carried.values():
+            if carried.coroutine is not None:
+                carried.stopping = False
+                carried.coroutine.cancel()
+
+    def _start(self, task: Task) -> None:
+        if self._group is None:
+            raise RuntimeError("no run is going on")
+        lane = self._lanes[task.request.provider]
+        carried = Carried(task, lane, lane.provider.expected(task.request))
+        self._carried[task.id] = carried
+        carried.coroutine = self._group.create_task(self._carry(carried))
+
+    async def _carry(self, carried: Carried) -> None:
+        try:
+            while not isinstance(carried.task.state, ENDED):
+                await self._step_or_stop(carried)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+        finally:
+            self._free(carried)
+            self._tidy(carried)
+            self._carried.pop(carried.task.id, None)
+
+    async def _step_or_stop(self, carried: Carried) -> None:
+        try:
+            await self._step(carried)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if not carried.stopping or current is None:
+                raise
+            current.uncancel()
+            await self._stop_one(carried)
+        except TaskError as error:
+            await self._fail(carried, error)
+        except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
+            await self._fail(carried, _bug(carried, error))
+
+    async def _step(self, carried: Carried) -> None:
+        match carried.task.state:
+            case Queued():
+                await self._send(carried)
+            case Running(job):
+                await self._ask(carried, job)
+            case Saving():
+                await self._save(carried)
+            case state:
+                raise RuntimeError(f"task {carried.task.id} cannot be carried on from {state}")
+
+    # Queued → Submitting
+
+    async def _send(self, carried: Carried) -> None:
+        lane = carried.lane
+        self._free(carried)
+        carried.slot = await lane.gate.enter()
+        if lane.shut is not None:
+            raise _like(lane.shut)
+        draft = lane.provider.draft(carried.task.request)
+        self._become(carried, Submitting(draft))
+        try:
+            await self._settled()
+            reply = await self._reply(carried, draft)
+        except SlowDown as error:
+            await self._refused(carried, error)
+        except Unavailable as error:
+            await self._unsent(carried, error)
+        except Uncertain as error:
+            await self._lost(carried, draft, error)
+        else:
+            await self._received(carried, reply)
+
+    async def _reply(self, carried: Carried, draft: Job | None) -> Accepted | Ready:
+        """Submit in a task of its own, so that a stop can still wait for the receipt."""
+        provider = carried.lane.provider
+        submit = provider.submit(carried.task.request, draft, self._report(carried))
+        carried.answer = asyncio.ensure_future(submit)
+        limit, spent = carried.lane.timeout, 0.0
+        while spent < limit:
+            part = min(SLICE, limit - spent)
+            done, _ = await asyncio.wait({carried.answer}, timeout=part)
+            if done:
+                return carried.answer.result()
+            spent += part
+        carried.answer.cancel()
+        raise Uncertain(f"no answer within the time limit of {limit:g} s; it may have been accepted and charged")
+
+    async def _received(self, carried: Carried, reply: Accepted | Ready) -> None:
+        if carried.slot is not None:
+            carried.slot.answered()
+        if isinstance(reply, Accepted):
+            self._become(carried, Running(reply.job))
+            await self._durable()
+        else:
+            await self._made(carried, reply)
+
+    async def _refused(self, carried: Carried, error: SlowDown) -> None:
+        """Certainly not accepted: back to the queue, and the lane waits for everyone."""
+        gate = carried.lane.gate
+        self._become(carried, Queued())
+        seconds = gate.refused(carried.slot, error.after) if carried.slot is not None else 0.0
+        carried.slot = None
+        if gate.refusing_for() > max(REFUSING, carried.lane.timeout):
+            raise error
+        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, error.message))
+
+    async def _unsent(self, carried: Carried, error: Unavailable) -> None:
+        """It never left the house: again, a little later."""
+        carried.tries += 1
+        if carried.tries >= TRIES:
+            raise error
+        self._become(carried, Queued())
+        self._free(carried)
+        await self._wait(carried, pause(carried.tries), error)
+
+    async def _lost(self, carried: Carried, draft: Job | None, error: Uncertain) -> None:
+        """Never sent again by itself. With an id of ours the service can be asked what became of it."""
+        if draft is None:
+            raise error
+        if carried.slot is not None:
+            carried.slot.answered()
+        carried.unconfirmed = True
+        self._become(carried, Running(draft))
+        await self._durable()
+
+    # Running → Saving
+
+    async def _ask(self, carried: Carried, job: Job) -> None:
+        """Ask until it is ready. Time counts only as long as we planned to wait: a stopped process ages no task."""
+        lane = carried.lane
+        carried.slot = carried.slot or lane.gate.join()
+        carried.rhythm = carried.rhythm or Rhythm(lane.poll, self._durations(carried.task))
+        strikes = 0
+        while True:
+            seconds = carried.rhythm.wait(carried.spent)
+            await asyncio.sleep(max(seconds, lane.gate.closed_for()))
+            try:
+                reply = await self._status(carried, job)
+            except SlowDown as error:
+                lane.gate.close_for(error.after if error.after is not None else pause(1))
+                self._spend(carried, seconds)
+                continue
+            except (Unavailable, Expired) as error:
+                strikes += 1
+                self._strike(carried, strikes, seconds, error)
+                continue
+            strikes = 0
+            carried.unconfirmed = False
+            if isinstance(reply, Ready):
+                await self._made(carried, reply)
+                return
+            self._spend(carried, seconds)
+            self._report(carried)(reply)
+
+    def _strike(self, carried: Carried, strikes: int, seconds: float, error: Unavailable | Expired) -> None:
+        """One status query failed; the last of STRIKES in a row fails the task."""
+        if isinstance(error, Expired) and not carried.unconfirmed:
+            raise error
+        if strikes >= STRIKES:
+            if carried.unconfirmed:
+                raise Uncertain(
+                    f"the answer to the submit was lost, and asking did not help: {error.message}"
+                ) from error
+            raise type(error)(f"{STRIKES} status queries in a row failed: {error.message}") from error
+        self._spend(carried, seconds)
+        self._emit(TaskDelayed(time.time(), carried.task.id, strikes, seconds, error.message))
+
+    async def _status(self, carried: Carried, job: Job) -> Working | Ready:
+        try:
+            async with self._questions, asyncio.timeout(ONE_QUERY):
+                return await carried.lane.provider.poll(job, self._report(carried))
+        except TimeoutError as error:
+            raise Unavailable(f"a status query took more than {ONE_QUERY:g} s") from error
+
+    def _spend(self, carried: Carried, seconds: float) -> None:
+        """Count against the time limit, but for the time in the service's own queue, where it tells."""
+        if carried.queued_there:
+            return
+        carried.spent += seconds
+        if carried.spent >= carried.lane.timeout:
+            raise TimedOut(f"no picture within the time limit of {carried.lane.timeout:g} s")
+
+    def _report(self, carried: Carried) -> Callable[[Working], None]:
+        def report(working: Working) -> None:
+            carried.queued_there = bool(working.queue_position)
+            if carried.rhythm is not None:
+                carried.rhythm.told(carried.spent, working.fraction)
+            self._emit(TaskProgressed(time.time(), carried.task.id, working))
+
+        return report
+
+    # Saving → Done
+
+    async def _made(self, carried: Carried, ready: Ready) -> None:
+        """The pictures exist. What came inside the answer goes to the disk before anything else is said."""
+        if not ready.images:
+            raise GenerationFailed(ready.note or "the service says it is done, but names no picture")
+        state = carried.task.state
+        before = state.images if isinstance(state, Running) else ()
+        merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
+        images = await asyncio.gather(*(self._grasp(carried, number, image) for number, image in enumerate(merged, 1)))
+        self._become(carried, Saving(tuple(images), carried.task.job, ready.note))
+        self._free(carried)
+        await self._durable()
+
+    async def _grasp(self, carried: Carried, number: int, image: Image) -> Image:
+        if not isinstance(image, InlineImage):
+            return image
+        with suppress(TaskError):  # said when it is saved: until then the bytes stay in memory
+            return await self._saver.hold(image, carried.task.stem(number))
+        return image
+
+    async def _save(self, carried: Carried) -> None:
+        """Bring every picture under its name; one that fails never costs the others."""
+        state = _saving(carried)
+        results = await asyncio.gather(
+            *(self._save_one(carried, number, image) for number, image in enumerate(state.images, 1))
+        )
+        errors = [error for error in results if error is not None]
+        state = _saving(carried)
+        if not errors:
+            self._finish(carried, state.note)
+        elif carried.task.files and all(isinstance(error, BadImage) for error in errors):
+            self._finish(carried, errors[0].message)
+        elif isinstance(errors[0], Expired) and state.job is not None and carried.renewals < RENEWALS:
+            carried.renewals += 1
+            self._become(carried, Running(state.job, state.images))
+        else:
+            raise errors[0]
+
+    async def _save_one(self, carried: Carried, number: int, image: Image) -> TaskError | None:
+        """Try a few times; None when it is saved."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                await self._save_once(carried, number, image)
+            except (Unavailable, SlowDown, BadImage) as error:
+                if attempt == TRIES or (isinstance(error, BadImage) and attempt > 1):
+                    return error
+                after = error.after if isinstance(error, SlowDown) else None
+                await self._wait(carried, pause(attempt) if after is None else after, error)
+            except TaskError as error:
+                return error
+            else:
+                return None
+        return None
+
+    async def _save_once(self, carried: Carried, number: int, image: Image) -> None:
+        stem = carried.task.stem(number)
+        if isinstance(image, InlineImage | RemoteImage):
+            image = await self._saver.hold(image, stem)
+        if isinstance(image, HeldImage):
+
+            async def chosen(held: HeldImage) -> None:
+                self._place(carried, number, held)
+                await self._settled()
+
+            self._place(carried, number, await self._saver.publish(image, stem, chosen))
+
+    def _place(self, carried: Carried, number: int, image: Image) -> None:
+        """Say where one picture is now."""
+        state = carried.task.state
+        if isinstance(state, Saving):
+            images = (*state.images[: number - 1], image, *state.images[number:])
+            self._become(carried, replace(state, images=images))
+
+    def _finish(self, carried: Carried, note: str) -> None:
+        files = carried.task.files
+        self._become(carried, Done(files, max(0, carried.asked - len(files)), note))
+
+    # Any → Failed, Cancelled
+
+    async def _fail(self, carried: Carried, error: TaskError) -> None:
+        """End one task. The receipt is kept wherever asking again may still help."""
+        state = carried.task.state
+        saving = isinstance(state, Saving)
+        if isinstance(error, Unauthorized | OutOfCredits) and not saving:
+            carried.lane.shut = carried.lane.shut or error
+        job = carried.task.job
+        if isinstance(state, Submitting) or (isinstance(error, FINAL) and not saving):
+            job = job if isinstance(error, Uncertain | ProviderBug) else None
+        images = state.images if isinstance(state, Running | Saving) else ()
+        self._become(carried, Failed(error.reason, error.message, job, images))
+        self._free(carried)
+        self._tidy(carried)
+        await self._durable()
+
+    async def _stop_one(self, carried: Carried) -> None:
+        """A person wants it stopped: do what can be done, and say which it was."""
+        match carried.task.state:
+            case Submitting(draft) if carried.answer is not None:
+                await self._stop_submit(carried, draft, carried.answer)
+            case Queued() | Submitting():
+                self._become(carried, Cancelled(Stop.NOT_SENT))
+            case Running(job):
+                await self._stop_job(carried, job)
+            case _:
+                return
+        self._free(carried)
+
+    async def _stop_submit(self, carried: Carried, draft: Job | None, answer: "asyncio.Task[Accepted | Ready]") -> None:
+        """The request is on its way: a receipt is money, so wait a little for it."""
+        if carried.lane.provider.stops_when_dropped:
+            answer.cancel()
+            await asyncio.wait({answer}, timeout=LAST_WORDS)
+            self._become(carried, Cancelled(Stop.STOPPED))
+            return
+        outcome = await self._cancel_there(carried, draft) if draft is not None else Stop.GOES_ON
+        await asyncio.wait({answer}, timeout=LAST_WORDS)
+        if not answer.done():
+            answer.cancel()
+            self._become(carried, Cancelled(Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome, draft))
+            return
+        try:
+            reply = answer.result()
+        except Uncertain:
+            self._become(carried, Cancelled(outcome, draft))
+        except TaskError:
+            self._become(carried, Cancelled(Stop.NOT_SENT))
+        else:
+            await self._received(carried, reply)
+            if isinstance(reply, Accepted):
+                await self._stop_job(carried, reply.job)
+
+    async def _stop_job(self, carried: Carried, job: Job) -> None:
+        """What had been finished before is kept: it is paid for."""
+        outcome = await self._cancel_there(carried, job)
+        if outcome in (Stop.TOO_LATE, Stop.REQUESTED):
+            outcome = await self._last_look(carried, job, outcome)
+        if isinstance(carried.task.state, Running):
+            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else job))
+
+    async def _last_look(self, carried: Carried, job: Job, outcome: Stop) -> Stop:
+        for _ in range(int(LAST_WORDS)):
+            try:
+                reply = await self._status(carried, job)
+            except Refused:
+                return Stop.STOPPED
+            except TaskError:
+                break
+            if isinstance(reply, Ready):
+                await self._made(carried, reply)
+                return Stop.TOO_LATE
+            await asyncio.sleep(1)
+        return Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome
+
+    async def _cancel_there(self, carried: Carried, job: Job) -> Stop:
+        """Ask the service; whatever goes wrong with that, it goes on for all we know."""
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                return await carried.lane.provider.cancel(job)
+        except Exception:  # noqa: BLE001 - a cancel that fails is an answer: it goes on
+            return Stop.GOES_ON
+
+    # What every step uses
+
+    def _become(self, carried: Carried, state: State) -> None:
+        carried.task = carried.task.to(state)
+        self._emit(TaskChanged(time.time(), carried.task))
+
+    async def _durable(self) -> None:
+        """Wait until what happened is on disk; where that cannot be, what is paid for goes on all the same."""
+        with suppress(DiskError):
+            await self._settled()
+
+    async def _wait(self, carried: Carried, seconds: float, error: TaskError) -> None:
+        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, error.message))
+        await asyncio.sleep(seconds)
+
+    def _free(self, carried: Carried) -> None:
+        if carried.slot is not None:
+            carried.slot.leave()
+            carried.slot = None
+
+    def _tidy(self, carried: Carried) -> None:
+        """Remove half a picture; a whole one that only waits for its name stays for `resume`."""
+        state = carried.task.state
+        images = state.images if isinstance(state, Running | Saving | Failed) else ()
+        for number, image in enumerate(images, 1):
+            if isinstance(image, RemoteImage | InlineImage):
+                self._saver.discard(carried.task.stem(number))
+
+
+def _merged(before: Sequence[Image], now: Sequence[Image], index: int) -> Image:
+    """What was saved or held before stays; the rest has a new address."""
+    if index < len(before) and (index >= len(now) or isinstance(before[index], SavedImage)):
+        return before[index]
+    return now[index]
+
+
+def _saving(carried: Carried) -> Saving:
+    state = carried.task.state
+    if not isinstance(state, Saving):
+        raise TypeError(f"task {carried.task.id} is not being saved but {state}")
+    return state
+
+
+def _like(error: TaskError) -> TaskError:
+    """The same words for another task: a shut lane sends nothing."""
+    return type(error)(f"not sent: {error.message}", hint=error.hint)
+
+
+def _bug(carried: Carried, error: Exception) -> ProviderBug:
+    kind = carried.lane.provider.kind
+    return ProviderBug(f"the provider {kind!r} broke: {type(error).__name__}: {error}")

@@ -1,0 +1,613 @@
+"""The history in SQLite: one row a task, always in its last state, shared by every process of this person.
+
+Changes are written by one thread, grouped into one durable transaction for whatever has come meanwhile: a receipt
+costs microseconds instead of a disk flush, and the event loop never waits. `settled` is how the runner knows that
+what it said is on disk before it takes the next step.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from imagegen_cli import codec
+from imagegen_cli.errors import DiskError, HistoryError, Reason
+from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskProgressed
+from imagegen_cli.processes import Process, alive, this_process
+from imagegen_cli.task import (
+    ENDED,
+    Cancelled,
+    Failed,
+    ImageRequest,
+    Queued,
+    RunId,
+    Running,
+    Saving,
+    Submitting,
+    Task,
+    TaskId,
+    word,
+)
+
+WAIT_FOR_LOCK = 10.0
+RESERVE_BYTES = 512 * 1024
+"""Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
+BEAT = 5.0
+KEPT_RUNS = 200
+"""Runs whose events are kept for replay; their tasks stay for ever."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, command TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
+        started REAL NOT NULL, ended REAL
+    );
+    CREATE TABLE process (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL,
+        beat REAL NOT NULL
+    );
+    CREATE TABLE task (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run, owner INTEGER,
+        provider TEXT NOT NULL, model TEXT NOT NULL, size TEXT NOT NULL, prompt TEXT NOT NULL, request TEXT NOT NULL,
+        identity TEXT NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
+        state TEXT NOT NULL, detail TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL, started REAL, accepted REAL, ready REAL, ended REAL,
+        cancel_asked INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX task_by_run ON task(run);
+    CREATE INDEX task_by_state ON task(state);
+    CREATE INDEX task_by_identity ON task(identity);
+    CREATE INDEX task_by_kind ON task(provider, model, size, id) WHERE ready IS NOT NULL;
+    CREATE INDEX task_to_cancel ON task(owner) WHERE cancel_asked = 1;
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, task INTEGER, at REAL NOT NULL,
+        kind TEXT NOT NULL, body TEXT NOT NULL
+    );
+    CREATE INDEX event_by_run ON event(run);
+    """,
+)
+
+
+UNFINISHED = ("queued", "submitting", "running", "saving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A task as the history knows it. Times are seconds since the epoch; `process` carries it, if one does."""
+
+    task: Task
+    asked: int
+    created: float
+    started: float | None = None
+    accepted: float | None = None
+    ready: float | None = None
+    ended: float | None = None
+    process: Process | None = None
+
+    @property
+    def carried(self) -> bool:
+        """Whether a living process is at work on it."""
+        return self.process is not None and not isinstance(self.task.state, ENDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What to look for; what is left out does not matter."""
+
+    ids: tuple[int, ...] = ()
+    states: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    run: int | None = None
+    since: float | None = None
+    search: str = ""
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A task before it has an id. `name_of` is told the id and gives the file name that is reserved for it."""
+
+    request: ImageRequest
+    asked: int
+    folder: str
+    identity: str
+    name_of: Callable[[TaskId, RunId], str] = field(compare=False)
+
+
+class Store:
+    """One connection for this thread, and one for the writer. Raises HistoryError where the database cannot be used."""
+
+    def __init__(self, path: Path, *, wait: float = WAIT_FOR_LOCK) -> None:
+        self.path = path
+        self._wait = wait
+        with self._said():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = self._connect()
+            self._migrate()
+        self._owner: int | None = None
+        self._beaten = 0.0
+        self._writer = _Writer(self)
+
+    def close(self) -> None:
+        """Write what is still to be written, and let go of the tasks that this process carried."""
+        self._writer.close()
+        with suppress(sqlite3.Error):
+            if self._owner is not None:
+                self._change("DELETE FROM process WHERE id = ?", self._owner)
+        self._db.close()
+
+    # What a run says
+
+    def record(self, event: Event) -> None:
+        """Remember an event: a Sink. Returns at once; see `settled`."""
+        self._writer.put(event)
+
+    async def settled(self) -> None:
+        """Wait until everything recorded so far is durable. Raises DiskError where it cannot be."""
+        await asyncio.wrap_future(self._writer.settled())
+
+    # What a command asks
+
+    def start_run(self, command: str, source: str, planned: Sequence[Planned]) -> tuple[RunId, tuple[Task, ...]]:
+        """Give ids and names to what was planned; from here on it is this process'."""
+        with self._transaction():
+            self._own()
+            cursor = self._db.execute(
+                "INSERT INTO run (command, source, started) VALUES (?, ?, ?)", (command, source, time.time())
+            )
+            run = RunId(cursor.lastrowid or 0)
+            return run, tuple(self._insert(run, item) for item in planned)
+
+    def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
+        """Let further tasks join a run."""
+        with self._transaction():
+            return tuple(self._insert(run, item) for item in planned)
+
+    def find(self, wanted: Filter) -> list[Record]:
+        """Newest first."""
+        where, values = _where(wanted)
+        limit = "" if wanted.limit is None else f" LIMIT {int(wanted.limit)}"
+        with self._said():
+            rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
+            return self._records(rows)
+
+    def missing(self, ids: Iterable[int]) -> list[int]:
+        """Those ids that no task has."""
+        wanted = set(ids)
+        return sorted(wanted - {record.task.id for record in self.find(Filter(ids=tuple(wanted)))}) if wanted else []
+
+    def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
+        """Claim tasks for this process: those taken, and those that another living process carries.
+
+        One transaction, so that two who try together never both get one.
+        """
+        with self._transaction():
+            owner = self._own()
+            records = [record for part in _parts(ids) for record in self.find(Filter(ids=part))]
+            taken = [record for record in records if not record.carried or record.process == this_process()]
+            self._db.executemany(
+                "UPDATE task SET owner = ?, cancel_asked = 0 WHERE id = ?",
+                [(owner, record.task.id) for record in taken],
+            )
+            return taken, [record for record in records if record not in taken]
+
+    def rewrite(self, tasks: Iterable[Task], *, again: bool = False) -> None:
+        """Write states that no run is busy with; with `again` their times begin anew."""
+        fresh = ", started = NULL, accepted = NULL, ready = NULL, ended = NULL" if again else ""
+        with self._transaction():
+            for task in tasks:
+                self._db.execute(
+                    f"UPDATE task SET state = ?, detail = ?, reason = ?{fresh} WHERE id = ?",  # noqa: S608 - only our own words
+                    (word(task.state), codec.dumps(codec.from_state(task.state)), _reason(task), task.id),
+                )
+
+    def ask_cancel(self, ids: Sequence[int]) -> None:
+        """Ask whoever carries these tasks to stop them."""
+        with self._transaction():
+            self._db.executemany("UPDATE task SET cancel_asked = 1 WHERE id = ?", [(id_,) for id_ in ids])
+
+    def asked(self) -> list[TaskId]:
+        """Tasks of this process that somebody wants stopped, each told once. Also shows that we are alive."""
+        if self._owner is None:
+            return []
+        with self._said():
+            query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
+            rows = self._db.execute(query, (self._owner,)).fetchall()
+        if rows:
+            self._change("UPDATE task SET cancel_asked = 0 WHERE owner = ? AND cancel_asked = 1", self._owner)
+        if time.monotonic() - self._beaten > BEAT:
+            self._beaten = time.monotonic()
+            self._change("UPDATE process SET beat = ? WHERE id = ?", time.time(), self._owner)
+        return [TaskId(row["id"]) for row in rows]
+
+    def known(self, source: str, identities: Iterable[str]) -> dict[str, list[Record]]:
+        """What became of earlier tasks of the same list, by identity, oldest first."""
+        found: dict[str, list[Record]] = {}
+        for part in _parts(list(set(identities))):
+            marks = ",".join("?" * len(part))
+            with self._said():
+                rows = self._db.execute(
+                    "SELECT task.* FROM task JOIN run ON run.id = task.run"  # noqa: S608 - only question marks
+                    f" WHERE run.source = ? AND task.identity IN ({marks}) ORDER BY task.id",
+                    (source, *part),
+                ).fetchall()
+                for row, record in zip(rows, self._records(rows), strict=True):
+                    found.setdefault(row["identity"], []).append(record)
+        return found
+
+    def durations(self, request: ImageRequest, most: int = 200) -> list[float]:
+        """Seconds that the last tasks of the same provider, model and size took at the service, sorted."""
+        with self._said():
+            rows = self._db.execute(
+                "SELECT ready - coalesce(accepted, started) AS seconds FROM task"
+                " WHERE provider = ? AND model = ? AND size = ? AND ready IS NOT NULL ORDER BY id DESC LIMIT ?",
+                (request.provider, request.model, size_of(request), most),
+            ).fetchall()
+        return sorted(row["seconds"] for row in rows if row["seconds"] is not None and row["seconds"] >= 0)
+
+    def runs(self) -> list[RunId]:
+        """Newest first."""
+        with self._said():
+            return [RunId(row["id"]) for row in self._db.execute("SELECT id FROM run ORDER BY id DESC")]
+
+    def events(self, run: int, after: int = 0) -> list[tuple[int, Event]]:
+        """What a run said after event `after`, in order, with each event's number."""
+        with self._said():
+            rows = self._db.execute(
+                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id", (run, after)
+            ).fetchall()
+        tasks = {record.task.id: record.task for record in self.find(Filter(run=run))} if rows else {}
+        found = []
+        for row in rows:
+            if task := tasks.get(TaskId(row["task"])):
+                body = json.loads(row["body"])
+                if "state" in body:
+                    task = replace(task, state=codec.to_state(body["state"], body))
+                found.append((row["id"], codec.to_event(row["kind"], row["at"], task, body)))
+        return found
+
+    def last_event(self) -> int:
+        with self._said():
+            return self._db.execute("SELECT coalesce(max(id), 0) AS last FROM event").fetchone()["last"] or 0
+
+    def dead(self) -> list[Record]:
+        """Unfinished tasks that no living process carries."""
+        return [record for record in self.find(Filter(states=UNFINISHED)) if not record.carried]
+
+    # How it is kept
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=self._wait, isolation_level=None, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _migrate(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise HistoryError(
+                f"the history {self.path} was written by a newer imagegen (schema {version})",
+                hint="upgrade imagegen, or set IMAGEGEN_HOME to another folder",
+            )
+        if version < len(MIGRATIONS):
+            with self._transaction():
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                    for statement in script.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._said():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _change(self, statement: str, *values: Any) -> None:
+        with self._transaction():
+            self._db.execute(statement, values)
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise HistoryError(f"the history {self.path} {_trouble(error)}", hint=_remedy(error)) from error
+        except OSError as error:
+            hint = "set IMAGEGEN_HOME to a folder that can be written"
+            raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
+        except (KeyError, ValueError, TypeError) as error:
+            hint = "move the file away to begin anew; imagegen does not repair what it did not break"
+            raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
+
+    def _own(self) -> int:
+        """The row of this process: the lease on what it carries."""
+        if self._owner is None:
+            me = this_process()
+            for row in self._db.execute("SELECT * FROM process").fetchall():
+                if not alive(_process(row), row["beat"]):
+                    self._db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
+            cursor = self._db.execute(
+                "INSERT INTO process (host, pid, born, beat) VALUES (?, ?, ?, ?)",
+                (me.host, me.pid, me.born, time.time()),
+            )
+            self._owner = cursor.lastrowid or 0
+        return self._owner
+
+    def _insert(self, run: RunId, item: Planned) -> Task:
+        request = item.request
+        cursor = self._db.execute(
+            "INSERT INTO task (run, owner, provider, model, size, prompt, request, identity, folder, name, asked,"
+            " state, detail, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, 'queued', '{}', ?)",
+            (
+                run, self._own(), request.provider, request.model, size_of(request), request.prompt,
+                codec.dumps(codec.from_request(request)), item.identity, item.folder, item.asked, time.time(),
+            ),
+        )  # fmt: skip
+        id_ = TaskId(cursor.lastrowid or 0)
+        name = item.name_of(id_, run)
+        self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
+        return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name)
+
+    def _records(self, rows: Sequence[sqlite3.Row]) -> list[Record]:
+        owners = {row["owner"] for row in rows if row["owner"] is not None and row["ended"] is None}
+        living: dict[int, Process] = {}
+        if owners:
+            for row in self._db.execute("SELECT * FROM process").fetchall():
+                if row["id"] in owners and alive(_process(row), row["beat"]):
+                    living[row["id"]] = _process(row)
+        return [_record(row, living) for row in rows]
+
+
+UNFINISHED = ("queued", "submitting", "running", "saving")
+
+
+class _Writer:
+    """The thread that writes events: whatever has come since the last transaction goes into the next."""
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.path
+        self._connect = store._connect  # noqa: SLF001 - the other half of the same class
+        self._events: list[Event] = []
+        self._waiting: list[Future[None]] = []
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._progressed: dict[int, float] = {}
+
+    def put(self, event: Event) -> None:
+        if isinstance(event, TaskProgressed):
+            if event.at - self._progressed.get(event.id, 0.0) < WATCHED:
+                return
+            self._progressed[event.id] = event.at
+        with self._wake:
+            self._events.append(event)
+            self._started()
+
+    def settled(self) -> "Future[None]":
+        promise: Future[None] = Future()
+        with self._wake:
+            self._waiting.append(promise)
+            self._started()
+        return promise
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _started(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="history", daemon=True)
+            self._thread.start()
+        self._wake.notify()
+
+    def _work(self) -> None:
+        db = self._connect()
+        reserve = _Reserve(self._path)
+        while True:
+            with self._wake:
+                while not (self._events or self._waiting or self._closing):
+                    self._wake.wait()
+                events, self._events = self._events, []
+                waiting, self._waiting = self._waiting, []
+                closing = self._closing
+            trouble = self._written(db, events, reserve)
+            if trouble is not None and not closing:
+                with self._wake:
+                    self._events = events + self._events
+            for promise in waiting:
+                _answer(promise, trouble)
+            if closing:
+                db.close()
+                return
+            if trouble is not None:
+                with self._wake:
+                    self._wake.wait(1.0)
+
+    def _written(self, db: sqlite3.Connection, events: list[Event], reserve: "_Reserve") -> DiskError | None:
+        """Write all or nothing; a full disk is met by giving up the reserve, once."""
+        if not events:
+            return None
+        try:
+            try:
+                _write(db, events)
+            except sqlite3.Error:
+                if not reserve.give_up():
+                    raise
+                _write(db, events)
+        except sqlite3.Error as error:
+            return DiskError(f"the history {self._path} {_trouble(error)}", hint=_remedy(error))
+        reserve.keep()
+        return None
+
+
+WATCHED = 0.5
+"""Seconds between two remembered progress reports of a task: what a watcher can see."""
+
+
+class _Reserve:
+    """A file of zeros that is there to be deleted."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".reserve")
+        self._kept = False
+
+    def keep(self) -> None:
+        if not self._kept and not self._path.exists():
+            with suppress(OSError):
+                self._path.write_bytes(bytes(RESERVE_BYTES))
+        self._kept = True
+
+    def give_up(self) -> bool:
+        self._kept = False
+        with suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+
+def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
+    with suppress(InvalidStateError):  # whoever asked has left
+        if trouble is None:
+            promise.set_result(None)
+        else:
+            promise.set_exception(trouble)
+
+
+def _write(db: sqlite3.Connection, events: Iterable[Event]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for event in events:
+            _write_one(db, event)
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
+
+
+def _write_one(db: sqlite3.Connection, event: Event) -> None:
+    task, body = codec.from_event(event)
+    if isinstance(event, TaskChanged):
+        _write_state(db, event)
+    if isinstance(event, RunFinished):
+        db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
+        db.execute("DELETE FROM event WHERE run <= ?", (event.run - KEPT_RUNS,))
+    if task is not None:
+        db.execute(
+            "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
+            (event.at, type(event).__name__, codec.dumps(body), task),
+        )
+
+
+def _write_state(db: sqlite3.Connection, event: TaskChanged) -> None:
+    task, state = event.task, event.task.state
+    column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
+    moment = f", {column} = coalesce({column}, :at)" if column else ""
+    ended = "" if isinstance(state, ENDED) else ", ended = NULL"
+    db.execute(
+        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{ended} WHERE id = :id",  # noqa: S608 - only our own words
+        {
+            "state": word(state), "detail": codec.dumps(codec.from_state(state)), "reason": _reason(task),
+            "at": event.at, "id": task.id,
+        },
+    )  # fmt: skip
+
+
+def size_of(request: ImageRequest) -> str:
+    """What decides how long a picture takes, beside the model."""
+    pixels = f"{request.width}x{request.height}" if request.width else ""
+    return f"{request.resolution} {request.ratio} {pixels} {request.count or ''}".strip()
+
+
+def _reason(task: Task) -> str:
+    match task.state:
+        case Failed(reason=reason):
+            return reason.value
+        case Cancelled():
+            return Reason.CANCELLED.value
+        case _:
+            return ""
+
+
+def _record(row: sqlite3.Row, living: dict[int, Process]) -> Record:
+    state = codec.to_state(row["state"], json.loads(row["detail"]))
+    task = Task(
+        id=TaskId(row["id"]), run=RunId(row["run"]), request=codec.to_request(json.loads(row["request"])),
+        state=state, folder=row["folder"], name=row["name"],
+    )  # fmt: skip
+    times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
+    return Record(task=task, asked=row["asked"], process=living.get(row["owner"]), **times)
+
+
+def _process(row: sqlite3.Row) -> Process:
+    return Process(row["host"], row["pid"], row["born"])
+
+
+def _where(wanted: Filter) -> tuple[str, list[Any]]:
+    parts: list[str] = []
+    values: list[Any] = []
+    for column, many in (("id", wanted.ids), ("state", wanted.states), ("reason", wanted.reasons)):
+        if many:
+            parts.append(f"{column} IN ({','.join('?' * len(many))})")
+            values.extend(many)
+    if wanted.run is not None:
+        parts.append("run = ?")
+        values.append(wanted.run)
+    if wanted.since is not None:
+        parts.append("created >= ?")
+        values.append(wanted.since)
+    if wanted.search:
+        parts.append("prompt LIKE ? ESCAPE '!'")
+        text = wanted.search.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        values.append(f"%{text}%")
+    return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _parts(values: Sequence[Any], most: int = 500) -> Iterator[tuple[Any, ...]]:
+    """SQLite takes so many question marks at a time, and no more."""
+    for start in range(0, len(values), most):
+        yield tuple(values[start : start + most])
+
+
+def _trouble(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return "is locked by another program"
+    if "readonly" in text or "read-only" in text:
+        return "cannot be written: it is read-only"
+    if "full" in text:
+        return "cannot be written: the disk is full"
+    if "malformed" in text or "not a database" in text:
+        return "is damaged or no history at all"
+    return f"cannot be used: {text}"
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return "close the program that holds it and try again"
+    if "malformed" in text or "not a database" in text:
+        return "move the file away to begin a new history"
+    return "make room or give write permission, or set IMAGEGEN_HOME to another folder"
