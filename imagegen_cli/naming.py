@@ -33,7 +33,9 @@ def check_template(template: str) -> None:
             raise UsageError(f"the field {{{name}}} in the name template takes no format")
 
 
-def name_for(template: str, task_id: TaskId, run: int, request: ImageRequest, *, line: int, now: float) -> str:
+def name_for(
+    template: str, task_id: TaskId | str, run: int | str, request: ImageRequest, *, line: int, now: float
+) -> str:
     """The task's file name with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
     moment = time.localtime(now)
     fields = {

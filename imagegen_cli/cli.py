@@ -1,0 +1,420 @@
+"""Typer: words in, one call into `app`, an exit code out."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from imagegen_cli import __version__
+from imagegen_cli.errors import ImagegenError, UsageError
+
+app = typer.Typer(
+    name="imagegen",
+    help="Many prompts, one terminal: submit them to an image service, watch, keep every picture.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="No key, no set-up: imagegen run 'two cats on a beach' draws with the built-in sketch provider.",
+)
+config_app = typer.Typer(
+    help="Where the settings are, what is in force, and whether it can work.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(config_app, name="config")
+
+REPORT = "the issues of the project"
+
+
+class Progress(StrEnum):
+    AUTO = "auto"
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+def _option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
+    """An option that IMAGEGEN_<OPTION> can set as well."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "IMAGEGEN_" + long.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*names, help=help_, envvar=variable if env else None, show_envvar=False, **more)
+
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Tasks, by the numbers that `list` shows.")]
+Provider = Annotated[str, _option("--provider", "-p", help_="Configured provider, or a kind by its own name.")]
+Model = Annotated[list[str] | None, _option("--model", "-m", help_="Model; give it again to compare models.")]
+Count = Annotated[int | None, _option("--count", "-n", help_="Pictures for each prompt.", min=1)]
+Ratio = Annotated[str, _option("--ratio", help_="Aspect ratio, as 16:9.")]
+Resolution = Annotated[str, _option("--resolution", help_="Size class, as 1k, 2k or 4k.")]
+Size = Annotated[str, _option("--size", help_="Size in pixels, as 1024x768.")]
+Seed = Annotated[int | None, _option("--seed", help_="Same seed, same picture, where the service can. -1: random.")]
+Negative = Annotated[str, _option("--negative", help_="What should not be in the picture.")]
+Images = Annotated[
+    list[str] | None, _option("--image", help_="Picture to start from, file or address; may be repeated.")
+]
+Output = Annotated[Path | None, _option("--output", "-o", help_="Folder for the pictures.")]
+Name = Annotated[str, _option("--name", help_="File name, as {id}-{slug}-{index}.")]
+Concurrency = Annotated[
+    str,
+    _option("--concurrency", "-j", help_="Tasks at the service at once: a number or unlimited.", metavar="N|unlimited"),
+]
+Timeout = Annotated[float | None, _option("--timeout", help_="Time limit of a task, in seconds.", min=0.1)]
+ProgressOption = Annotated[Progress, _option("--progress", help_="How to show what happens.")]
+Json = Annotated[bool, _option("--json", help_="JSON on stdout, one object a line.")]
+Quiet = Annotated[bool, _option("--quiet", "-q", help_="Nothing on stderr but failures.")]
+DryRun = Annotated[
+    bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
+]
+Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing.")]
+RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
+
+
+@app.callback()
+def _top(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Show the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"imagegen {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin.")
+    ],
+    *,
+    provider: Provider = "",
+    model: Model = None,
+    count: Count = None,
+    ratio: Ratio = "",
+    resolution: Resolution = "",
+    size: Size = "",
+    seed: Seed = None,
+    negative: Negative = "",
+    image: Images = None,
+    output: Output = None,
+    name: Name = "",
+    concurrency: Concurrency = "",
+    timeout: Timeout = None,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Carry prompts to pictures: one task a prompt and model, all at the same time."""
+    from imagegen_cli import app as commands  # noqa: PLC0415 - --help needs none of it
+
+    _leave(commands.run(prompts, _options(locals())))
+
+
+@app.command()
+def batch(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv or .jsonl; - reads stdin.")],
+    *,
+    provider: Provider = "",
+    model: Model = None,
+    count: Count = None,
+    ratio: Ratio = "",
+    resolution: Resolution = "",
+    size: Size = "",
+    seed: Seed = None,
+    negative: Negative = "",
+    image: Images = None,
+    output: Output = None,
+    name: Name = "",
+    concurrency: Concurrency = "",
+    timeout: Timeout = None,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
+) -> None:
+    """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
+    from imagegen_cli import app as commands  # noqa: PLC0415
+
+    _leave(commands.batch(files, _options(locals())))
+
+
+@app.command("again")
+def again_(
+    task: Annotated[int, typer.Argument(metavar="ID", help="The task to make once more.")],
+    prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
+    *,
+    provider: Provider = "",
+    model: Model = None,
+    count: Count = None,
+    ratio: Ratio = "",
+    resolution: Resolution = "",
+    size: Size = "",
+    seed: Seed = None,
+    negative: Negative = "",
+    image: Images = None,
+    output: Output = None,
+    name: Name = "",
+    concurrency: Concurrency = "",
+    timeout: Timeout = None,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Make a new task with the parameters of an old one, but for what you change."""
+    from imagegen_cli import app as commands  # noqa: PLC0415
+
+    _leave(commands.again(task, _options(locals())))
+
+
+@app.command()
+def resume(
+    ids: Ids = None,
+    *,
+    run_number: RunNumber = None,
+    concurrency: Concurrency = "",
+    timeout: Timeout = None,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with what was accepted but not delivered. Never a second submit."""
+    from imagegen_cli import app as commands  # noqa: PLC0415
+
+    _leave(commands.resume(ids or (), _manner(locals()), run_id=run_number))
+
+
+@app.command()
+def retry(
+    ids: Ids = None,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="All that were cancelled.")] = False,
+    reason: Annotated[
+        list[str] | None, typer.Option("--reason", metavar="CODE", help="All that failed for it.")
+    ] = None,
+    run_number: RunNumber = None,
+    may_repeat: Annotated[
+        bool, typer.Option("--may-repeat", help="Also what may be made and billed already: this can pay twice.")
+    ] = False,
+    concurrency: Concurrency = "",
+    timeout: Timeout = None,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Submit again what failed or was cancelled, as new paid work."""
+    from imagegen_cli import app as commands  # noqa: PLC0415
+
+    _leave(
+        commands.retry(
+            ids or (),
+            _manner(locals()),
+            failed=failed,
+            cancelled=cancelled,
+            reasons=reason or (),
+            run_id=run_number,
+            may_repeat=may_repeat,
+        )
+    )
+
+
+@app.command()
+def cancel(
+    ids: Ids = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that is unfinished.")] = False,
+    run_number: RunNumber = None,
+    queued: Annotated[bool, typer.Option("--queued", help="All that was not sent yet.")] = False,
+) -> None:
+    """Stop unfinished tasks, from any terminal, and say what came of it."""
+    from imagegen_cli import app as commands  # noqa: PLC0415
+
+    _leave(commands.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+
+
+@app.command("list")
+def list_(
+    *,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
+    ] = None,
+    run_number: RunNumber = None,
+    since: Annotated[str, typer.Option("--since", help="Only newer ones: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that hold this.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    json: Json = False,
+) -> None:
+    """Tasks of all runs, newest first."""
+    from imagegen_cli import history  # noqa: PLC0415
+
+    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+
+
+app.command("ps", hidden=True, help="The same as list.")(list_)
+
+
+@app.command()
+def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+    """Everything about one task: parameters, times, files, and what to do where it failed."""
+    from imagegen_cli import history  # noqa: PLC0415
+
+    _leave(history.show_task(task, as_json=json))
+
+
+@app.command()
+def watch(
+    ids: Ids = None,
+    *,
+    run_number: RunNumber = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Show a finished run once more, from its record.")] = False,
+    speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster to replay.")] = 1.0,
+    progress: ProgressOption = Progress.AUTO,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The live table of what other terminals are running."""
+    from imagegen_cli import history  # noqa: PLC0415
+
+    _leave(history.watch(ids or (), _manner(locals()), run=run_number, replay=replay, speed=speed))
+
+
+@app.command()
+def providers(
+    kind: Annotated[str, typer.Argument(help="Show the settings of this kind.")] = "", *, json: Json = False
+) -> None:
+    """What is configured, and which kinds of service there are."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.show_providers(kind, as_json=json))
+
+
+@config_app.command("path")
+def config_path() -> None:
+    """Where the settings and the history are."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.config_path())
+
+
+@config_app.command("show")
+def config_show() -> None:
+    """All settings in force, with secrets hidden."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.config_show())
+
+
+@config_app.command("check")
+def config_check() -> None:
+    """Read every setting and find every key, without asking any service."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.config_check())
+
+
+def main() -> None:
+    """Run the command line; the one place that turns errors into exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except ImagegenError as error:
+        _tell(error)
+        _exit(error.exit_code)
+    except BrokenPipeError:
+        _exit(0)
+    except KeyboardInterrupt:
+        _exit(130)
+    except Exception as error:  # noqa: BLE001 - the last one to ask
+        _report(error)
+
+
+def _leave(code: int) -> None:
+    if code:
+        _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Leave with `code`; a reader that went away changes nothing."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _tell(error: ImagegenError) -> None:
+    from imagegen_cli.display.words import literal  # noqa: PLC0415
+
+    encoding = sys.stderr.encoding or "utf-8"
+    for line in error.message.splitlines():
+        typer.echo(f"imagegen: {literal(line, encoding)}", err=True)
+    if error.hint:
+        typer.echo(f"  {literal(error.hint, encoding)}", err=True)
+
+
+def _report(error: Exception) -> NoReturn:
+    import traceback  # noqa: PLC0415
+
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    typer.echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}", err=True)
+    typer.echo(f"  please report it: {REPORT} (IMAGEGEN_TRACEBACK=1 shows all of it)", err=True)
+    if os.environ.get("IMAGEGEN_TRACEBACK"):
+        traceback.print_exception(error)
+    _exit(70)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from imagegen_cli.app import Options  # noqa: PLC0415
+    from imagegen_cli.prompts import Wish  # noqa: PLC0415
+
+    common = Wish(
+        prompt=given.get("prompt", ""),
+        provider=given["provider"],
+        models=tuple(given["model"] or ()),
+        ratio=given["ratio"],
+        resolution=given["resolution"],
+        size=given["size"],
+        count=given["count"],
+        seed=given["seed"],
+        negative=given["negative"],
+        references=tuple(given["image"] or ()),
+    )
+    return Options(
+        common=common,
+        output=given["output"],
+        template=given["name"],
+        manner=_manner(given),
+        dry_run=given["dry_run"],
+        again=given.get("again", False),
+    )
+
+
+def _manner(given: dict[str, Any]) -> Any:
+    from imagegen_cli.session import Manner  # noqa: PLC0415
+
+    progress = "json" if given["json"] else "quiet" if given["quiet"] else given["progress"].value
+    return Manner(progress=progress, concurrency=_at_once(given.get("concurrency", "")), timeout=given.get("timeout"))
+
+
+def _at_once(text: str) -> int | None:
+    if not text:
+        return None
+    if text == "unlimited":
+        return 0
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--concurrency takes a number from 1 or unlimited, not {text!r}")
+    return int(text)

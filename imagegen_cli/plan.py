@@ -1,0 +1,199 @@
+"""Wishes into requests that are ready to be sent: provider and model chosen, every rule checked, nothing sent yet."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagegen_cli import codec, naming
+from imagegen_cli.config import Config, Configured
+from imagegen_cli.errors import ImagegenError, UsageError
+from imagegen_cli.prompts import Wish, size_in
+from imagegen_cli.providers.base import Clients, Provider
+from imagegen_cli.store import Planned
+from imagegen_cli.task import ImageRequest, RunId, TaskId
+
+LEAST_FREE = 8 * 1024 * 1024
+"""Bytes without which no folder takes a picture and the history its receipt."""
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves."""
+
+    request: ImageRequest
+    asked: int
+    line: int
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where pictures go and how they are named."""
+
+    folder: Path
+    template: str
+
+
+def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
+    """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
+    found: list[Item] = []
+    bad: list[str] = []
+    seen: dict[str, int] = {}
+    providers: dict[str, Provider] = {}
+    for wish in wishes:
+        try:
+            for request in _requests(wish, config):
+                if request.provider not in providers:
+                    providers[request.provider] = _unconnected(config.provider(request.provider))
+                found += _checked(request, wish.line, providers[request.provider], seen)
+        except ImagegenError as error:
+            if len(wishes) == 1:
+                raise UsageError(error.message, hint=error.hint) from error
+            bad.append(f"line {wish.line}: {error.message}")
+    if bad:
+        more = [f"… and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
+        raise UsageError("\n".join(bad[:SHOWN] + more), hint="nothing was sent")
+    return found
+
+
+def place(folder: Path, template: str) -> Place:
+    """Make the folder and try it. Raises UsageError where no picture could be written or named."""
+    naming.check_template(template)
+    folder = folder.expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        hint = "choose another folder with --output"
+        raise UsageError(f"cannot write into {folder}: {error.strerror}", hint=hint) from error
+    if free < LEAST_FREE:
+        raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
+    return Place(folder=folder, template=template)
+
+
+def planned(items: Iterable[Item], where: Place) -> list[Planned]:
+    """What the history needs: each with its folder, and its file name as soon as its id is known."""
+    taken = {path.name.rpartition(".")[0].lower() for path in os.scandir(where.folder)}
+    now = time.time()
+
+    def name_of(item: Item) -> Any:
+        def name(task: TaskId, run: RunId) -> str:
+            wanted = naming.name_for(where.template, task, run, item.request, line=item.line, now=now)
+            return naming.free_name(wanted, item.asked, taken)
+
+        return name
+
+    return [
+        Planned(
+            request=item.request,
+            asked=item.asked,
+            folder=str(where.folder),
+            identity=item.identity,
+            name_of=name_of(item),
+        )
+        for item in items
+    ]
+
+
+def _requests(wish: Wish, config: Config) -> Iterable[ImageRequest]:
+    width, height = size_in(wish.size) if wish.size else (None, None)
+    if wish.count is not None and wish.count < 1:
+        raise UsageError(f"count is {wish.count}; at least one picture must be asked for")
+    for model in wish.models or ("",):
+        provider, name = _chosen(wish.provider, model, config)
+        configured = config.provider(provider)
+        yield ImageRequest(
+            prompt=wish.prompt,
+            provider=provider,
+            model=name or configured.settings.model,
+            ratio=wish.ratio.replace("：", ":"),
+            resolution=wish.resolution.lower(),
+            width=width,
+            height=height,
+            count=wish.count,
+            seed=None if wish.seed == -1 else wish.seed,
+            negative=wish.negative,
+            references=tuple(_reference(reference) for reference in wish.references),
+            name=wish.name,
+            extra=wish.extra,
+        )
+
+
+def _chosen(provider: str, model: str, config: Config) -> tuple[str, str]:
+    """Provider and model: `provider/model` is exact, [models] has names of the person's own."""
+    model = config.general.models.get(model, model)
+    before, slash, after = model.partition("/")
+    if slash and (before in config.providers or (not provider and _is_provider(before, config))):
+        if provider and provider != before:
+            raise UsageError(f"--model {model} names the provider {before}, --provider names {provider}")
+        return before, after
+    return provider or config.general.default_provider, model
+
+
+def _is_provider(name: str, config: Config) -> bool:
+    try:
+        config.provider(name)
+    except ImagegenError:
+        return False
+    return True
+
+
+def _reference(text: str) -> str:
+    """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none."""
+    if text.startswith(("http://", "https://")):
+        return text
+    path = Path(text).expanduser().absolute()
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise UsageError(f"the reference {text} cannot be read: {error.strerror}") from error
+    return str(path)
+
+
+def _checked(request: ImageRequest, line: int, provider: Provider, seen: dict[str, int]) -> Iterable[Item]:
+    """The request, split where the service makes fewer at a time; equal ones are told apart by their occurrence."""
+    content = codec.identity(request)
+    seen[content] = seen.get(content, 0) + 1
+    for part, piece in enumerate(_split(request, provider.most(request)), 1):
+        provider.check(piece)
+        identity = f"{content}:{seen[content]}:{part}"
+        yield Item(request=piece, asked=provider.expected(piece), line=line, identity=identity)
+
+
+def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
+    """Seeds go on from part to part: the same seed twice would be the same picture twice."""
+    if most is None or request.count is None or request.count <= most:
+        yield request
+        return
+    for start in range(0, request.count, most):
+        seed = None if request.seed is None else request.seed + start
+        yield replace(request, count=min(most, request.count - start), seed=seed)
+
+
+def _unconnected(configured: Configured) -> Provider:
+    """A provider that can check and count, but has no way to the network."""
+    none: Any = None
+    return configured.type(configured.settings, Clients(paid=none, free=none))
+
+
+def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
+    """What would be sent, for --dry-run."""
+    request = codec.from_request(item.request)
+    configured = config.provider(item.request.provider)
+    name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
+    return {
+        "line": item.line,
+        **request,
+        "kind": configured.kind,
+        "base_url": configured.settings.base_url,
+        "asked": item.asked,
+        "file": str(where.folder / name),
+    }

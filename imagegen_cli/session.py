@@ -1,0 +1,245 @@
+"""Carry tasks in this process: build lanes, clients, display and runner, listen to signals and other terminals."""
+
+import asyncio
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+from imagegen_cli.config import Config, key_of
+from imagegen_cli.display import Display, choose
+from imagegen_cli.display.lines import Printer
+from imagegen_cli.download import Downloader
+from imagegen_cli.errors import HistoryError, ImagegenError, Reason
+from imagegen_cli.events import Event, TaskChanged, tee
+from imagegen_cli.pace import FIRST_WINDOW, Gate
+from imagegen_cli.providers.base import Clients
+from imagegen_cli.runner import Lane, Runner
+from imagegen_cli.store import Store, size_of
+from imagegen_cli.task import ENDED, Done, Failed, RunId, Running, Saving, Task, TaskId
+
+LISTEN = 0.2
+"""Seconds between two looks for a cancel from another terminal."""
+FEW = 3
+"""Fewer earlier tasks of a kind make no estimate."""
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How tasks are carried and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` in seconds."""
+
+    progress: str = "auto"
+    concurrency: int | None = None
+    timeout: float | None = None
+    color: bool | None = None
+
+
+class Session:
+    """One process' work on one history. `add` makes a task of a prompt that is typed while others run."""
+
+    def __init__(
+        self, store: Store, config: Config, manner: Manner, add: Callable[[RunId, str], Sequence[Task]] | None = None
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._manner = manner
+        self._add = add
+        self._tasks: dict[TaskId, Task] = {}
+        self._durations: dict[tuple[str, str, str], list[float]] = {}
+        self._runner: Runner | None = None
+        self._run = RunId(0)
+        self._main: asyncio.Task[Any] | None = None
+        self._exit: int | None = None
+        self._paths: Printer | None = None
+
+    def carry(self, run: RunId, tasks: Sequence[Task], *, asked: Mapping[TaskId, int], stop: bool = False) -> int:
+        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes."""
+        self._run = run
+        self._tasks = {task.id: task for task in tasks}
+        display = choose(
+            self._manner.progress,
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            environ=os.environ,
+            estimate=self._estimate,
+            asked=lambda task: asked.get(task.id, task.request.count or 1),
+        )
+        self._paths = None if display.prints_paths else Printer(sys.stdout)
+        with self._signals(), suppress(asyncio.CancelledError):
+            asyncio.run(self._carried(display, stop=stop))
+        return self._exit if self._exit is not None else exit_code(self._tasks.values())
+
+    async def _carried(self, display: Display, *, stop: bool) -> None:
+        self._main = asyncio.current_task()
+        async with AsyncExitStack() as stack:
+            names = {task.request.provider for task in self._tasks.values()}
+            clients = await self._clients(stack, names)
+            lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            runner = Runner(
+                lanes,
+                Downloader(clients.free),
+                tee(self._store.record, self._remember, display.tell, self._print_paths),
+                self._store.settled,
+                self._known,
+            )
+            self._runner = runner
+            stack.enter_context(display)
+            for lane in lanes.values():
+                if lane.provider.notice and not stop:
+                    display.say(lane.provider.notice)
+            display.attach(_Keys(self, runner, display))
+            for helper in (display.run(), self._listen(runner)):
+                stack.push_async_callback(_end, asyncio.ensure_future(helper))
+            if stop:
+                asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
+            await runner.run(self._run, self._tasks.values())
+
+    async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
+        if all(self._config.provider(name).type.local for name in names) and self._add is None:
+            none: Any = None
+            return Clients(paid=none, free=none)
+        from imagegen_cli.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest
+
+        return await stack.enter_async_context(open_clients())
+
+    def _lane(self, name: str, clients: Clients) -> Lane:
+        configured = self._config.provider(name)
+        settings = key_of(configured)
+        if self._manner.timeout is not None:
+            settings = replace(settings, timeout=self._manner.timeout)
+        limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
+        window = None if configured.type.holds else FIRST_WINDOW
+        gate = Gate(limit or None, window=window)
+        return Lane(configured.type(settings, clients), gate, settings.poll, settings.timeout)
+
+    # Who else has a word
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Set before the loop begins; plain handlers, because a loop's own do not exist on Windows."""
+        before = {}
+        for name, code in SIGNALS.items():
+            number = getattr(signal, name, None)
+            if number is not None:
+                before[number] = signal.signal(number, self._handler(code))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handler(self, code: int) -> Callable[[int, FrameType | None], None]:
+        return lambda _number, _frame: self._signalled(code)
+
+    def _signalled(self, code: int) -> None:
+        """First: end in good order. Again, or with the terminal gone: leave at once, the history knows the rest."""
+        again = self._exit is not None
+        self._exit = self._exit or code
+        if self._main is None:
+            raise KeyboardInterrupt
+        loop = self._main.get_loop()
+        if again or code == SIGNALS["SIGHUP"] or self._runner is None:
+            loop.call_soon_threadsafe(self._main.cancel)
+        else:
+            loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
+
+    async def _listen(self, runner: Runner) -> None:
+        """Other terminals ask through the history."""
+        while True:
+            await asyncio.sleep(LISTEN)
+            with suppress(HistoryError):
+                runner.cancel(self._store.asked())
+
+    # What listens to the run
+
+    def _remember(self, event: Event) -> None:
+        if isinstance(event, TaskChanged):
+            self._tasks[event.task.id] = event.task
+
+    def _print_paths(self, event: Event) -> None:
+        if self._paths is not None and isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
+            for path in event.task.files:
+                self._paths.line(path)
+
+    def _known(self, task: Task) -> list[float]:
+        request = task.request
+        kind = (request.provider, request.model, size_of(request))
+        if kind not in self._durations:
+            self._durations[kind] = []
+            with suppress(HistoryError):
+                self._durations[kind] = self._store.durations(request)
+        return self._durations[kind]
+
+    def _estimate(self, task: Task) -> float | None:
+        known = self._known(task)
+        return statistics.median(known) if len(known) >= FEW else None
+
+    def added(self, prompt: str) -> Sequence[Task]:
+        """Make tasks of a prompt that was typed just now. Raises ImagegenError."""
+        return self._add(self._run, prompt) if self._add is not None else ()
+
+    def folder(self) -> str:
+        return next(iter(self._tasks.values())).folder
+
+
+class _Keys:
+    """What keys set in motion: the display's Actions."""
+
+    def __init__(self, session: Session, runner: Runner, display: Display) -> None:
+        self._session = session
+        self._runner = runner
+        self._display = display
+
+    def cancel(self, ids: Sequence[TaskId]) -> None:
+        self._runner.cancel(ids)
+
+    def cancel_waiting(self) -> None:
+        self._runner.cancel(self._runner.waiting())
+
+    def hold(self, on: bool) -> None:
+        self._runner.hold(on)
+
+    def add(self, prompt: str) -> None:
+        try:
+            for task in self._session.added(prompt):
+                self._runner.add(task)
+        except ImagegenError as error:
+            self._display.say(f"not added: {error.message}")
+
+    def open_folder(self) -> None:
+        opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+        try:
+            quiet = subprocess.DEVNULL
+            subprocess.Popen([opener, self._session.folder()], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
+        except OSError:
+            self._display.say(f"the pictures are in {self._session.folder()}")
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def exit_code(tasks: Iterable[Task]) -> int:
+    """What a run came to, as the contract counts it: the first of 3, 5, 1 that applies, else 0."""
+    tasks = list(tasks)
+    spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
+    failed = [task.state for task in tasks if isinstance(task.state, Failed)]
+    if not spent and any(state.reason is Reason.UNAUTHORIZED for state in failed):
+        return 3
+    if any(state.resumable for state in failed) or any(isinstance(task.state, Running | Saving) for task in tasks):
+        return 5
+    whole = all(isinstance(task.state, Done) and not task.state.missing for task in tasks)
+    return 0 if whole else 1
+
+
+async def _end(helper: "asyncio.Future[None]") -> None:
+    helper.cancel()
+    with suppress(asyncio.CancelledError):
+        await helper
