@@ -456,6 +456,8 @@ class _Writer:
                 _write(db, events)
         except sqlite3.Error as error:
             return DiskError(f"the history {self._path} {_trouble(error)}", hint=_remedy(error))
+        except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
+            return DiskError(f"the history {self._path} cannot be written: {type(error).__name__}: {error}")
         reserve.keep()
         return None
 

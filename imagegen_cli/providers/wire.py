@@ -157,7 +157,12 @@ def _number(value: Any) -> float | None:
 def words_in(answer: Answer) -> str:
     """The service's own words for what went wrong, wherever it hides them, cut to a line's length."""
     found = _message(answer.body) or (answer.headers.get("content-type", "").split(";")[0] and _plain(answer.raw))
-    return " ".join(found.split())[:QUOTED]
+    return clean(found)
+
+
+def clean(text: str) -> str:
+    """A service's words on one line of bounded length, as text that every encoding step can carry."""
+    return " ".join(text[: 8 * QUOTED].encode("utf-8", "replace").decode().split())[:QUOTED]
 
 
 def _message(body: Any, depth: int = 0) -> str:
