@@ -66,12 +66,16 @@ class Downloader:
         Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited.
         """
         part = part_of(stem)
-        async with self._door:
-            if isinstance(image, InlineImage):
-                await asyncio.to_thread(_write, part, image.data)
-            else:
-                await self._fetch(image.url, part)
-            await asyncio.to_thread(_check, part)
+        try:
+            async with self._door:
+                if isinstance(image, InlineImage):
+                    await asyncio.to_thread(_write, part, image.data)
+                else:
+                    await self._fetch(image.url, part)
+                await asyncio.to_thread(_check, part)
+        except BaseException:
+            self.discard(stem)
+            raise
         return HeldImage(str(part))
 
     async def publish(self, held: HeldImage, stem: Path, chosen: Callable[[HeldImage], Awaitable[None]]) -> SavedImage:

@@ -93,20 +93,25 @@ class Gate:
         self._admit()
 
     def refused(self, slot: Slot, after: float | None) -> float:
-        """The service would not take one more: shut the gate, and say for how many seconds."""
-        slot.leave()
+        """The service would not take one more: shut the gate, and say for how many seconds.
+
+        Afterwards one goes alone again, as at the beginning.
+        """
         now = asyncio.get_running_loop().time()
         if self._refusing_since is None:
             self._refusing_since = now
         if self._opens_at <= now:
             self._refusals += 1
             self._patience = min(self._patience * 2, MOST_PATIENCE)
-        self._allowed = max(1, self._inside - self._asking)
-        self._good = 0
         seconds = (
             after if after is not None else min(2.0 ** (self._refusals - 1), LONGEST_WAIT) * random.uniform(1, 1.3)
         )
         self.close_for(seconds)
+        slot.leave()
+        self._allowed = max(1, self._inside - self._asking)
+        self._good = 0
+        self._window, self._first_window = 1.0, max(self._first_window, self._window)
+        self._head_start = None
         return max(0.0, self._opens_at - now)
 
     def refusing_for(self) -> float:

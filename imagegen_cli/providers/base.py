@@ -79,6 +79,13 @@ class Provider(Protocol):
     holds: ClassVar[bool] = False
     """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
 
+    stops_when_dropped: ClassVar[bool] = False
+    """True where dropping the connection of a `submit` really stops the work, at no cost."""
+    local: ClassVar[bool] = False
+    """True where nothing goes over the network."""
+    notice: ClassVar[str] = ""
+    """One line that people should read once a run, on stderr."""
+
     def __init__(self, settings: Any, clients: Clients) -> None: ...
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:

@@ -1,0 +1,159 @@
+"""A provider that does what a test tells it to, and counts what it is asked."""
+
+import asyncio
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from struct import pack
+from typing import Any, ClassVar
+
+from imagegen_cli.download import Downloader
+from imagegen_cli.events import Event, TaskChanged, Working
+from imagegen_cli.pace import Gate
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.runner import Lane, Runner
+from imagegen_cli.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
+
+NOTHING: Any = None
+
+
+def png(text: str = "") -> bytes:
+    """A whole picture of one pixel that carries a text."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return pack(">I", len(data)) + name + data + pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace"))
+    return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
+
+
+@dataclass
+class Asleep:
+    """A step that takes virtual seconds before it answers."""
+
+    seconds: float
+    then: Any = None
+
+
+Step = Any
+"""A reply, an error to raise, an Asleep, or a function of the provider that returns one of them."""
+
+
+class Scripted(Provider):
+    """`submits`, `polls` and `cancels` are answered in order; the last of each goes on for ever."""
+
+    kind: ClassVar[str] = "scripted"
+    title: ClassVar[str] = "scripted"
+
+    def __init__(
+        self,
+        submits: Iterable[Step] = (),
+        polls: Iterable[Step] = (),
+        cancels: Iterable[Step] = (),
+        *,
+        draft: Job | None = None,
+        expected: int = 1,
+        dropped: bool = False,
+    ) -> None:
+        super().__init__(NOTHING, Clients(paid=NOTHING, free=NOTHING))
+        self.steps = {"submit": list(submits), "poll": list(polls), "cancel": list(cancels)}
+        self.counts = Counter[str]()
+        self.at: list[tuple[str, float]] = []
+        self.stops_when_dropped = dropped  # type: ignore[misc]
+        self._draft = draft
+        self._expected = expected
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+        return await self._next("submit", Accepted(Job(f"job-{self.counts['submit'] + 1}")))  # type: ignore[no-any-return]
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:
+        return await self._next("poll", ready())  # type: ignore[no-any-return]
+
+    async def cancel(self, job: Job) -> Stop:
+        return await self._next("cancel", Stop.GOES_ON)  # type: ignore[no-any-return]
+
+    def draft(self, request: ImageRequest) -> Job | None:
+        return self._draft
+
+    def expected(self, request: ImageRequest) -> int:
+        return self._expected
+
+    async def _next(self, name: str, default: Any) -> Any:
+        self.counts[name] += 1
+        self.at.append((name, asyncio.get_running_loop().time()))
+        steps = self.steps[name]
+        step = (steps.pop(0) if len(steps) > 1 else steps[0]) if steps else default
+        while not isinstance(step, Accepted | Ready | Working | Stop):
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, Asleep):
+                await asyncio.sleep(step.seconds)
+                step = default if step.then is None else step.then
+            elif callable(step):
+                step = step(self)
+            else:
+                return step
+        return step
+
+
+def ready(count: int = 1, note: str = "") -> Ready:
+    return Ready(tuple(InlineImage(png(str(number))) for number in range(count)), note)
+
+
+class Stage:
+    """One lane, one runner, a folder, and everything that was said."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        folder: Path,
+        *,
+        limit: int | None = None,
+        timeout: float = 300.0,
+        poll: float = 0.5,
+        settled: Callable[[], Any] | None = None,
+        client: Any = None,
+    ) -> None:
+        self.folder = folder
+        self.events: list[Event] = []
+        self.last: dict[int, Task] = {}
+        self.gate = Gate(limit)
+        self.lane = Lane(provider, self.gate, poll, timeout)
+        self.runner = Runner({"scripted": self.lane}, Downloader(client), self._hear, settled or _at_once)
+
+    def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:
+        return Task(
+            id=TaskId(id_),
+            run=RunId(1),
+            request=ImageRequest(prompt=prompt, provider="scripted"),
+            state=state or Queued(),
+            folder=str(self.folder),
+            name=f"{id_}-{{index}}",
+        )
+
+    async def carry(self, *tasks: Task) -> list[Task]:
+        """Run to the end; the tasks as they are then."""
+        await self.runner.run(RunId(1), tasks)
+        return [self.last[task.id] for task in tasks]
+
+    def states(self, id_: int = 1) -> list[str]:
+        return [
+            type(event.task.state).__name__
+            for event in self.events
+            if isinstance(event, TaskChanged) and event.task.id == id_
+        ]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, TaskChanged):
+            self.last[event.task.id] = event.task
+
+
+async def _at_once() -> None:
+    pass

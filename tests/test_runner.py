@@ -1,0 +1,420 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_cli.errors import (
+    Busy,
+    DiskError,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    Reason,
+    ServerTrouble,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import RunFinished, RunStarted, TaskDelayed, Working
+from imagegen_cli.providers.base import Accepted, Ready
+from imagegen_cli.task import Cancelled, Done, Failed, InlineImage, Job, Running, SavedImage, Saving, Stop
+from tests.clock import run
+from tests.scripted import Asleep, Scripted, Stage, png, ready
+
+JOB = Job("job-1")
+
+
+def carried(provider: Scripted, folder: Path, **how: Any) -> Stage:
+    stage = Stage(provider, folder, **how)
+    run(stage.carry(stage.task()))
+    return stage
+
+
+def failure(stage: Stage, id_: int = 1) -> Failed:
+    state = stage.last[id_].state
+    assert isinstance(state, Failed), state
+    return state
+
+
+def test_a_task_goes_from_submit_to_a_file(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(0.4), ready(2)], expected=2)
+    stage = carried(provider, tmp_path)
+    assert stage.states() == ["Submitting", "Running", "Saving", "Saving", "Saving", "Saving", "Saving", "Done"]
+    assert stage.files() == ["1-1.png", "1-2.png"]
+    assert isinstance(stage.events[0], RunStarted)
+    assert isinstance(stage.events[-1], RunFinished)
+    assert provider.counts == {"submit": 1, "poll": 2}
+
+
+def test_a_service_that_answers_with_the_pictures_needs_no_query(tmp_path: Path) -> None:
+    provider = Scripted([ready(1)])
+    stage = carried(provider, tmp_path)
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts == {"submit": 1}
+
+
+def test_fewer_pictures_than_asked_are_counted_apart(tmp_path: Path) -> None:
+    stage = carried(Scripted(polls=[ready(3, note="one was refused")], expected=4), tmp_path)
+    assert stage.last[1].state == Done(stage.last[1].files, 1, "one was refused")
+
+
+def test_no_picture_at_all_is_a_failure(tmp_path: Path) -> None:
+    stage = carried(Scripted(polls=[Ready(())]), tmp_path)
+    assert failure(stage).reason is Reason.SERVER
+
+
+@pytest.mark.parametrize("error", [GenerationFailed("no"), Moderated("no"), OutOfCredits("no")])
+def test_the_service_says_failed_and_it_fails_within_that_query(tmp_path: Path, error: TaskError) -> None:
+    provider = Scripted(polls=[Working(), error])
+    stage = carried(provider, tmp_path)
+    assert failure(stage) == Failed(error.reason, "no")
+    assert provider.counts["poll"] == 2
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ServerTrouble("500")])
+def test_three_failed_queries_in_a_row_fail_the_task_and_keep_its_receipt(tmp_path: Path, error: TaskError) -> None:
+    provider = Scripted(polls=[error, error, Working(), error, error, error])
+    stage = carried(provider, tmp_path)
+    assert provider.counts["poll"] == 6
+    assert failure(stage).reason is error.reason
+    assert failure(stage).job == JOB
+    assert failure(stage).resumable
+
+
+def test_the_time_limit_fails_the_task_and_keeps_its_receipt(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(note="still at it")])
+    stage = carried(provider, tmp_path, timeout=300.0)
+    assert failure(stage).reason is Reason.TIMEOUT
+    assert failure(stage).job == JOB
+    first, last = provider.at[0][1], provider.at[-1][1]
+    assert 250 < last - first < 330
+
+
+def test_waiting_in_the_queue_of_the_service_does_not_count(tmp_path: Path) -> None:
+    polls = [Working(queue_position=9)] * 200 + [ready()]
+    provider = Scripted(polls=polls)
+    stage = carried(provider, tmp_path, timeout=60.0, poll=5.0)
+    assert isinstance(stage.last[1].state, Done)
+
+
+def test_a_query_that_hangs_counts_as_failed(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Asleep(10_000.0)])
+    stage = carried(provider, tmp_path)
+    assert failure(stage).reason is Reason.NETWORK
+    assert provider.counts["poll"] == 3
+
+
+def test_a_submit_that_never_left_is_sent_again(tmp_path: Path) -> None:
+    provider = Scripted([Unavailable("refused"), Unavailable("refused"), Accepted(JOB)])
+    stage = carried(provider, tmp_path)
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts["submit"] == 3
+
+
+def test_a_submit_that_never_leaves_fails_and_holds_nothing(tmp_path: Path) -> None:
+    provider = Scripted([Unavailable("refused")])
+    stage = carried(provider, tmp_path)
+    assert failure(stage) == Failed(Reason.NETWORK, "refused")
+    assert provider.counts["submit"] == 4
+
+
+def test_a_lost_answer_is_never_sent_again(tmp_path: Path) -> None:
+    provider = Scripted([Uncertain("may have been accepted and charged")])
+    stage = carried(provider, tmp_path)
+    assert failure(stage).reason is Reason.UNCERTAIN
+    assert provider.counts == {"submit": 1}
+
+
+def test_a_lost_answer_with_an_id_of_ours_is_looked_up(tmp_path: Path) -> None:
+    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown"), Working(), ready()], draft=Job("ours"))
+    stage = carried(provider, tmp_path)
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts["submit"] == 1
+
+
+def test_a_lost_answer_that_nobody_knows_of_stays_uncertain(tmp_path: Path) -> None:
+    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown")], draft=Job("ours"))
+    stage = carried(provider, tmp_path)
+    assert failure(stage).reason is Reason.UNCERTAIN
+    assert provider.counts == {"submit": 1, "poll": 3}
+
+
+def test_a_submit_without_an_answer_in_time_is_uncertain(tmp_path: Path) -> None:
+    stage = carried(Scripted([Asleep(1e6)]), tmp_path, timeout=60.0)
+    assert failure(stage).reason is Reason.UNCERTAIN
+    assert "charged" in failure(stage).message
+
+
+def test_a_bug_in_a_provider_is_said_with_its_name_and_ends_one_task(tmp_path: Path) -> None:
+    provider = Scripted([KeyError("images"), Accepted(Job("job-2"))])
+    stage = Stage(provider, tmp_path, limit=1)
+    run(stage.carry(stage.task(1), stage.task(2)))
+    assert failure(stage).reason is Reason.BUG
+    assert "scripted" in failure(stage).message
+    assert isinstance(stage.last[2].state, Done)
+
+
+def test_a_bad_key_is_sent_once_for_five_hundred_tasks(tmp_path: Path) -> None:
+    provider = Scripted([Asleep(0.3, Unauthorized("401"))])
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(*(stage.task(number) for number in range(1, 501))))
+    assert provider.counts == {"submit": 1}
+    assert {failure(stage, number).reason for number in range(1, 501)} == {Reason.UNAUTHORIZED}
+
+
+def test_a_key_that_dies_while_a_task_runs_keeps_the_receipt(tmp_path: Path) -> None:
+    stage = carried(Scripted(polls=[Unauthorized("401")]), tmp_path)
+    assert failure(stage).job == JOB
+
+
+@pytest.mark.parametrize("error", [RateLimited("slow down", after=7.0), Busy("queue full", after=7.0)])
+def test_a_refusal_shuts_the_lane_for_everyone_and_fails_nobody(tmp_path: Path, error: TaskError) -> None:
+    provider = Scripted([error, Accepted(JOB)])
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(*(stage.task(number) for number in range(1, 6))))
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    submits = [at for name, at in provider.at if name == "submit"]
+    assert min(submits[1:]) - submits[0] >= 7.0
+    delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
+    assert [event.because for event in delayed] == [error.message]
+
+
+def test_a_service_that_refuses_for_ever_fails_in_the_end(tmp_path: Path) -> None:
+    stage = carried(Scripted([RateLimited("slow down")]), tmp_path)
+    assert failure(stage).reason is Reason.RATE_LIMITED
+
+
+def test_too_many_queries_are_no_failed_queries(tmp_path: Path) -> None:
+    provider = Scripted(polls=[RateLimited("slow", after=3.0)] * 5 + [ready()])
+    assert isinstance(carried(provider, tmp_path).last[1].state, Done)
+
+
+class ThreeAtOnce(Scripted):
+    """A service that takes three and refuses the fourth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: set[str] = set()
+        self.refused = 0
+
+    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted:
+        self.counts["submit"] += 1
+        await asyncio.sleep(0.05)
+        if len(self.inside) >= 3:
+            self.refused += 1
+            raise Busy("queue full")
+        job = Job(f"job-{self.counts['submit']}")
+        self.inside.add(job.id)
+        return Accepted(job)
+
+    async def poll(self, job: Job, report: Any) -> Working | Ready:
+        self.counts[job.id] += 1
+        if self.counts[job.id] < 4:
+            return Working()
+        self.inside.discard(job.id)
+        return ready()
+
+
+def test_a_service_that_allows_three_completes_a_hundred_with_few_refusals(tmp_path: Path) -> None:
+    provider = ThreeAtOnce()
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(*(stage.task(number) for number in range(1, 101))))
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert provider.refused <= 30
+    assert len(stage.files()) == 100
+
+
+def test_nothing_is_sent_before_its_row_is_durable(tmp_path: Path) -> None:
+    async def full() -> None:
+        raise DiskError("no space left")
+
+    provider = Scripted()
+    stage = carried(provider, tmp_path, settled=full)
+    assert failure(stage) == Failed(Reason.DISK, "no space left")
+    assert provider.counts == {}
+
+
+def test_a_receipt_that_cannot_be_written_is_carried_on_all_the_same(tmp_path: Path) -> None:
+    calls = 0
+
+    async def full_after_the_submit() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise DiskError("no space left")
+
+    stage = carried(Scripted(), tmp_path, settled=full_after_the_submit)
+    assert isinstance(stage.last[1].state, Done)
+
+
+def test_pictures_that_cannot_be_written_keep_the_receipt(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("a file where the folder should be")
+    stage = carried(Scripted(), tmp_path / "folder")
+    assert failure(stage).reason is Reason.DISK
+    assert failure(stage).job == JOB
+
+
+def test_one_bad_picture_never_costs_the_others(tmp_path: Path) -> None:
+    images = (InlineImage(png("a")), InlineImage(b"<html>not a picture</html>"), InlineImage(png("c")))
+    stage = carried(Scripted(polls=[Ready(images)], expected=3), tmp_path)
+    state = stage.last[1].state
+    assert isinstance(state, Done)
+    assert state.missing == 1
+    assert "web page" in state.note
+    assert stage.files() == ["1-1.png", "1-3.png"]
+
+
+def test_only_bad_pictures_are_a_failure(tmp_path: Path) -> None:
+    stage = carried(Scripted(polls=[Ready((InlineImage(b"<html>"),))]), tmp_path)
+    assert failure(stage).reason is Reason.BAD_IMAGE
+    assert stage.files() == []
+
+
+def test_a_picture_that_exists_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "1-1.png").write_bytes(b"mine")
+    stage = carried(Scripted(), tmp_path)
+    assert (tmp_path / "1-1.png").read_bytes() == b"mine"
+    assert stage.last[1].files == (str(tmp_path / "1-1~2.png"),)
+
+
+def test_resuming_starts_from_the_stored_state_and_never_submits(tmp_path: Path) -> None:
+    provider = Scripted()
+    stage = Stage(provider, tmp_path)
+    saved = SavedImage(str(tmp_path / "1-1.png"))
+    Path(saved.path).write_bytes(png("kept"))
+    tasks = [
+        stage.task(1, Running(JOB, (saved,))),
+        stage.task(2, Running(Job("job-2"))),
+        stage.task(3, Saving((InlineImage(png("3")),), Job("job-3"))),
+    ]
+    run(stage.carry(*tasks))
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert provider.counts == {"poll": 2}
+    assert Path(saved.path).read_bytes() == png("kept")
+
+
+def stopped(provider: Scripted, folder: Path, after: float) -> Stage:
+    """Cancel task 1 after so many virtual seconds."""
+    stage = Stage(provider, folder, limit=1)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(after, stage.runner.cancel, [1])
+        await stage.carry(stage.task())
+
+    run(go())
+    return stage
+
+
+SLOW = Asleep(2.0)
+CANCELS = [
+    # moment, submits, polls, cancels, after, what is true, receipt kept, polls asked
+    ("while submitting, answered in time", [SLOW], [Working()], [Stop.STOPPED], 1.0, Stop.STOPPED, False),
+    ("while submitting, cannot cancel", [SLOW], [Working()], [Stop.GOES_ON], 1.0, Stop.GOES_ON, True),
+    ("while submitting, refused then", [Asleep(2.0, Busy("full"))], [], [], 1.0, Stop.NOT_SENT, False),
+    ("while submitting, never answered", [Asleep(1e6)], [], [], 1.0, Stop.GOES_ON, False),
+    ("running, can stop", [], [Working()], [Stop.STOPPED], 5.0, Stop.STOPPED, False),
+    ("running, may ignore it", [], [Working()], [Stop.REQUESTED], 5.0, Stop.REQUESTED, True),
+    ("running, ignores and then refuses", [], [Working()] * 4 + [GenerationFailed("gone")], [Stop.REQUESTED], 1.5,
+     Stop.STOPPED, False),
+    ("running, cannot cancel", [], [Working()], [Stop.GOES_ON], 5.0, Stop.GOES_ON, True),
+    ("running, cancel breaks", [], [Working()], [RuntimeError("boom")], 5.0, Stop.GOES_ON, True),
+    ("running, cancel hangs", [], [Working()], [Asleep(1e6)], 5.0, Stop.GOES_ON, True),
+    ("running, queued there only", [], [Working(queue_position=3)], [Stop.STOPPED], 5.0, Stop.STOPPED, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("moment", "submits", "polls", "cancels", "after", "stop", "kept"), CANCELS)
+def test_a_cancel_says_what_is_true(
+    tmp_path: Path, moment: str, submits: Any, polls: Any, cancels: Any, after: float, stop: Stop, kept: bool
+) -> None:
+    stage = stopped(Scripted(submits, polls, cancels), tmp_path, after)
+    state = stage.last[1].state
+    assert isinstance(state, Cancelled), moment
+    assert state.stop is stop
+    assert (state.job is not None) is kept
+    assert stage.files() == []
+
+
+def test_a_cancel_before_the_submit_sends_nothing(tmp_path: Path) -> None:
+    provider = Scripted([RateLimited("later", after=60.0)])
+    stage = stopped(provider, tmp_path, 5.0)
+    assert stage.last[1].state == Cancelled(Stop.NOT_SENT)
+    assert provider.counts == {"submit": 1}
+
+
+def test_a_cancel_that_comes_too_late_keeps_the_pictures(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[Stop.TOO_LATE])
+    stage = stopped(provider, tmp_path, 0.95)
+    assert isinstance(stage.last[1].state, Done)
+    assert stage.files() == ["1-1.png"]
+
+
+def test_dropping_a_local_drawing_really_stops_it(tmp_path: Path) -> None:
+    stage = stopped(Scripted([Asleep(100.0)], dropped=True), tmp_path, 1.0)
+    assert stage.last[1].state == Cancelled(Stop.STOPPED)
+
+
+def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None:
+    provider = Scripted([Accepted(Job("a")), SLOW], polls=[Working()], cancels=[Stop.STOPPED])
+    stage = Stage(provider, tmp_path, limit=2)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(1.5, stage.runner.stop, "Ctrl-C")
+        await stage.carry(*(stage.task(number) for number in (1, 2, 3)))
+
+    run(go())
+    stops = [state.stop for task in stage.last.values() if isinstance(state := task.state, Cancelled)]
+    assert stops == [Stop.STOPPED, Stop.STOPPED, Stop.NOT_SENT]
+    assert provider.counts["cancel"] == 2
+
+
+def test_held_back_tasks_wait_and_go_on(tmp_path: Path) -> None:
+    provider = Scripted()
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        stage.runner.hold(True)
+        loop.call_later(30.0, stage.runner.hold, False)
+        await stage.carry(stage.task(1), stage.task(2))
+        assert provider.at[0][1] - began >= 30.0
+
+    run(go())
+    assert provider.counts["submit"] == 2
+
+
+def test_a_prompt_can_join_while_others_run(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(), Working(), ready()])
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(0.6, lambda: stage.runner.add(stage.task(2)))
+        await stage.carry(stage.task(1))
+
+    run(go())
+    assert isinstance(stage.last[2].state, Done)
+
+
+def test_a_short_task_is_seen_soon_and_a_long_one_costs_few_queries(tmp_path: Path) -> None:
+    class Lasts(Scripted):
+        def __init__(self, seconds: float) -> None:
+            super().__init__()
+            self.seconds = seconds
+
+        async def poll(self, job: Job, report: Any) -> Working | Ready:
+            now = asyncio.get_running_loop().time()
+            self.at.append(("poll", now))
+            self.counts["poll"] += 1
+            self.begun = getattr(self, "begun", now - 0.4)
+            return ready() if now - self.begun >= self.seconds else Working()
+
+    short, long = Lasts(2.0), Lasts(120.0)
+    carried(short, tmp_path)
+    carried(long, tmp_path)
+    assert short.at[-1][1] - short.begun < 2.5
+    assert long.counts["poll"] <= 35
