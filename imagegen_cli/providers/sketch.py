@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import gcd, sqrt
 from typing import Any, ClassVar
 
-from imagegen_cli.errors import BadRequest, GenerationFailed, Unavailable
+from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Unavailable
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Clients, Provider, Ready, Report
@@ -73,6 +73,9 @@ class Sketch(Provider):
         drawings = await self._all(orders, report)
         left_out = list(dict.fromkeys(word for drawing in drawings for word in drawing.left_out))
         return Ready(tuple(InlineImage(drawing.png) for drawing in drawings), note=said(left_out))
+
+    async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
+        raise Expired("a drawing lasts no longer than its submit")
 
     def _orders(self, request: ImageRequest) -> Iterator[Order]:
         width, height = size(request)

@@ -1,0 +1,35 @@
+"""What a picture shall show, before anything of it is drawn."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`home` is where such a thing belongs; `on` is the art of the subject that carries it."""
+
+    art: str
+    home: str
+    size: float
+    count: int = 1
+    colour: str = ""
+    on: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Empty texts are not named by the prompt. `details` are further words of the place: table, window, portrait."""
+
+    subjects: tuple[Subject, ...] = ()
+    ground: str = ""
+    backdrop: str = ""
+    details: frozenset[str] = frozenset()
+    time: str = ""
+    weather: str = ""
+    season: str = ""
+    manner: str = ""
+    tones: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        return not (self.subjects or self.ground or self.backdrop or self.time or self.weather or self.season)
