@@ -12,11 +12,9 @@ from typing import Any, ClassVar
 from imagegen_cli.download import Downloader
 from imagegen_cli.events import Event, TaskChanged, Working
 from imagegen_cli.pace import Gate
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
 from imagegen_cli.runner import Lane, Runner
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
-
-NOTHING: Any = None
 
 
 def png(text: str = "") -> bytes:
@@ -58,7 +56,6 @@ class Scripted(Provider):
         expected: int = 1,
         dropped: bool = False,
     ) -> None:
-        super().__init__(NOTHING, Clients(paid=NOTHING, free=NOTHING))
         self.steps = {"submit": list(submits), "poll": list(polls), "cancel": list(cancels)}
         self.counts = Counter[str]()
         self.at: list[tuple[str, float]] = []

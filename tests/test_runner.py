@@ -21,7 +21,7 @@ from imagegen_cli.errors import (
 )
 from imagegen_cli.events import RunFinished, RunStarted, TaskDelayed, Working
 from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.task import Cancelled, Done, Failed, InlineImage, Job, Running, SavedImage, Saving, Stop
+from imagegen_cli.task import Cancelled, Done, Failed, InlineImage, Job, Running, SavedImage, Saving, Stop, TaskId
 from tests.clock import run
 from tests.scripted import Asleep, Scripted, Stage, png, ready
 
@@ -302,7 +302,7 @@ def stopped(provider: Scripted, folder: Path, after: float) -> Stage:
     stage = Stage(provider, folder, limit=1)
 
     async def go() -> None:
-        asyncio.get_running_loop().call_later(after, stage.runner.cancel, [1])
+        asyncio.get_running_loop().call_later(after, stage.runner.cancel, [TaskId(1)])
         await stage.carry(stage.task())
 
     run(go())

@@ -113,6 +113,7 @@ class Provider(Protocol):
 
     def check(self, request: ImageRequest) -> None:
         """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""
+        del request  # the default refuses nothing
 
     def most(self, request: ImageRequest) -> int | None:  # noqa: ARG002
         """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
@@ -121,6 +122,10 @@ class Provider(Protocol):
     def expected(self, request: ImageRequest) -> int:
         """Pictures that this request should bring."""
         return request.count or 1
+
+    async def close(self) -> None:
+        """Let go of what was opened beside the clients. Called once, at the end."""
+        return
 
     async def models(self) -> tuple[str, ...]:
         """Names that `--model` may take, asked live where the service tells."""

@@ -1,0 +1,105 @@
+"""The program as a person starts it: a process with a folder of its own, no terminal and no inherited settings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+
+class Program:
+    """`imagegen` in `folder`, with its history and settings in `folder/home`."""
+
+    def __init__(self, folder: Path, config: str = "") -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir(exist_ok=True)
+        if config:
+            self.configure(config)
+
+    def configure(self, text: str) -> None:
+        path = self.home / "config.toml"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("IMAGEGEN_", "CI", "GITHUB_", "COVERAGE_", "COV_")) and not key.endswith("_API_KEY")
+        }
+        return kept | {"IMAGEGEN_HOME": str(self.home), "PYTHONUTF8": "1", "NO_PROXY": "*"} | more
+
+    def start(self, *words: str, text: bool = True, **more: Any) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "imagegen_cli", *words]
+        environment = self.environment(**more.pop("environment", {}))
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=text,
+            **more,
+        )
+
+    def run(self, *words: str, stdin: str = "", **environment: str) -> Ended:
+        return finished(self.start(*words, environment=environment), stdin)
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """All tasks, oldest first."""
+        return self.run("list", "--json", "--limit", "100000").objects[::-1]
+
+    def pictures(self) -> list[Path]:
+        folder = self.folder / "images"
+        return sorted(folder.rglob("*")) if folder.exists() else []
+
+
+def finished(process: "subprocess.Popen[str]", stdin: str = "") -> Ended:
+    try:
+        out, err = process.communicate(stdin, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it hangs\n{out}\n{err}") from None
+    return Ended(process.returncode, out, err)
+
+
+def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
+    """Read stdout until a line that holds `wanted`: a bounded wait for something to happen."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wanted in line:
+            return line
+    raise AssertionError(f"{wanted!r} never came: {process.stderr.read() if process.stderr else ''}")
+
+
+def told(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:
+    for word in wanted:
+        next_line(process, word)
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
