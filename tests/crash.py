@@ -1,0 +1,240 @@
+"""Kill the real program at every step, resume, and compare three ledgers: what the service billed, what the history
+says, what lies on disk.
+
+    python -m tests.crash --kills 500          a long round; prints kills, tasks, billed, delivered, lost, doubled
+
+Steps inside the program are met through the interpreter's own audit events, raised before the step is taken: the
+program itself knows nothing of it. Steps at the service are met by the service, which kills its client.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.doubles.pictures import whose
+from tests.program import Program, finished
+
+KILLER = """
+import os, signal, sys
+step, number = sys.argv[1], int(sys.argv[2])
+del sys.argv[1:3]
+STEPS = {
+    "connect": lambda event, args: event == "socket.connect",
+    "part": lambda event, args: event == "open" and str(args[0]).endswith(".part"),
+    "publish": lambda event, args: event == "os.link",
+    "unlink": lambda event, args: event == "os.remove" and str(args[0]).endswith(".part"),
+    "database": lambda event, args: event == "sqlite3.connect",
+    "thread": lambda event, args: event == "_thread.start_new_thread",
+}
+meets, seen = STEPS[step], 0
+def hook(event, args):
+    global seen
+    if meets(event, args):
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from imagegen_cli.__main__ import main
+main()
+"""
+INSIDE = ("connect", "part", "publish", "unlink", "database", "thread")
+THERE = ("submit", "submit acted", "query", "download", "download half")
+TASKS = 3
+PICTURES = 4
+CONFIG = '[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\npoll = 0.02\n'
+
+
+class CrashServer(DreaminaServer):
+    """Kills its client at a step: `aim` is the step and how many times it is let pass, plus one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.victim: subprocess.Popen[str] | None = None
+        self.aim: tuple[str, int] = ("", 0)
+
+    async def answer(self, request: Request) -> Reply:
+        kind = self.kind(request)
+        self._shoot(kind)
+        reply = await super().answer(request)
+        self._shoot(f"{kind} acted")
+        return reply
+
+    async def file(self, request: Request, job_id: str, index: int) -> Reply:
+        self._shoot("download")
+        reply = await super().file(request, job_id, index)
+        if self._shoot("download half"):
+            reply.fault = Fault.TRUNCATE
+        return reply
+
+    def _shoot(self, step: str) -> bool:
+        wanted, left = self.aim
+        if step != wanted or self.victim is None:
+            return False
+        self.aim = (wanted, left - 1)
+        if left != 1:
+            return False
+        self.victim.send_signal(signal.SIGKILL)
+        self.victim.wait()
+        return True
+
+
+@dataclass
+class Ledgers:
+    """What a round came to. `told`: billed, not delivered, and said to be uncertain, as it is."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    tasks: int = 0
+    billed: int = 0
+    delivered: int = 0
+    told: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        steps = ", ".join(f"{step} {count}" for step, count in sorted(self.kills.items()))
+        return (
+            f"kills {self.kills.total()}  tasks {self.tasks}  billed {self.billed}  delivered {self.delivered}  "
+            f"told uncertain {self.told}  lost {len(self.lost)}  doubled {len(self.doubled)}  "
+            f"other {len(self.other)}\n  by step: {steps}"
+        )
+
+
+class Harness:
+    """One history and one folder, killed again and again."""
+
+    def __init__(self, folder: Path, server: CrashServer, seed: int) -> None:
+        self.program = Program(folder, CONFIG.format(url=server.url))
+        self.server = server
+        self.random = random.Random(seed)
+        self.ledgers = Ledgers()
+        self._round = 0
+
+    def round(self, step: str, number: int) -> None:
+        """Begin a batch, kill it at the step, resume, sometimes killed again, and resume to the end."""
+        self._round += 1
+        prompts = [f"round {self._round} prompt {n}" for n in range(TASKS)]
+        self.ledgers.tasks += TASKS
+        words = ["run", *prompts, "-p", "studio", "-q", "-j", "unlimited"]
+        self._killed(words, step, number)
+        if self.random.random() < 0.3:
+            self._killed(["resume", "-q"], self.random.choice((*INSIDE, *THERE, "time")), self.random.randint(1, 6))
+        self._resumed()
+
+    def _killed(self, words: list[str], step: str, number: int) -> None:
+        inside = step in INSIDE
+        start = [sys.executable, "-c", KILLER, step, str(number)] if inside else [sys.executable, "-m", "imagegen_cli"]
+        process = subprocess.Popen(
+            [*start, *words],
+            cwd=self.program.folder,
+            env=self.program.environment(PYTHONPATH=str(Path(__file__).parents[1])),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.server.victim, self.server.aim = process, (step, number) if step in THERE else ("", 0)
+        if step == "time":
+            time.sleep(self.random.uniform(0.15, 0.9))
+            process.kill()
+        ended = finished(process)
+        self.server.aim = ("", 0)
+        if ended.code == -signal.SIGKILL:
+            self.ledgers.kills[step] += 1
+        elif ended.code not in (0, 1, 4, 5):
+            self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
+
+    def _resumed(self) -> None:
+        ended = self.program.run("resume", "-q")
+        if ended.code not in (0, 1, 4) or "Traceback" in ended.err:
+            self.ledgers.other.append(f"resume exits {ended.code}: {ended.err}")
+
+    def compare(self) -> Ledgers:
+        """Read the three ledgers side by side."""
+        found, ledgers = Counter[str](), self.ledgers
+        recorded: dict[str, str] = {}
+        states: dict[str, str] = {}
+        for task in self.program.tasks():
+            states[task["prompt"]] = task["reason"] or task["state"]
+            for file in task["files"]:
+                recorded[file] = task["prompt"]
+        for path in self.program.pictures():
+            if path.suffix != ".png":
+                ledgers.other.append(f"left behind: {path.name}")
+            elif recorded.pop(str(path), None) is None:
+                ledgers.other.append(f"on disk, not in the history: {path.name}")
+            else:
+                found[whose(path.read_bytes())] += 1
+        ledgers.other += [f"in the history, not on disk: {path}" for path in recorded]
+        ledgers.other += [f"{prompt}: {state}" for prompt, state in states.items() if state in OPEN]
+        self._compare_jobs(found, states)
+        return ledgers
+
+    def _compare_jobs(self, found: Counter[str], states: dict[str, str]) -> None:
+        ledgers = self.ledgers
+        ledgers.billed, ledgers.delivered = len(self.server.jobs) * PICTURES, sum(found.values())
+        prompts = Counter(job.asked["prompt"] for job in self.server.jobs.values())
+        ledgers.doubled += [f"paid {count} times: {prompt}" for prompt, count in prompts.items() if count > 1]
+        for job in self.server.jobs.values():
+            names = [f"{job.id}/{index}" for index in range(1, PICTURES + 1)]
+            ledgers.doubled += [f"on disk {found[name]} times: {name}" for name in names if found[name] > 1]
+            missing = [name for name in names if not found[name]]
+            if missing and states.get(job.asked["prompt"]) == "uncertain":
+                ledgers.told += len(missing)
+            else:
+                ledgers.lost += missing
+
+
+OPEN = {"queued", "submitting", "running", "saving"}
+
+
+def rounds(kills: int, folder: Path, seed: int) -> Ledgers:
+    """Kill until so many kills have met their step: every step at its first occurrences, then at random."""
+    chance = random.Random(seed)
+    with CrashServer(polls=1, pictures=Pictures("png", (8, 8))) as server:
+        harness = Harness(folder, server, seed)
+        plan = [(step, number) for step in (*INSIDE, *THERE) for number in (1, 2, 3, 5, 8)]
+        chance.shuffle(plan)
+        while harness.ledgers.kills.total() < kills:
+            step, number = (
+                plan.pop() if plan else (chance.choice((*INSIDE, *THERE, "time", "time")), chance.randint(1, 14))
+            )
+            harness.round(step, number)
+        return harness.compare()
+
+
+def intact(path: Path) -> str:
+    """What SQLite itself says of the history."""
+    with sqlite3.connect(path) as database:
+        return str(database.execute("PRAGMA integrity_check").fetchone()[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    os.environ.pop("IMAGEGEN_HOME", None)
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
+        ledgers = rounds(asked.kills, Path(folder), asked.seed)
+        print(f"{ledgers}\n  history {intact(Path(folder) / 'home' / 'history.db')}, {time.monotonic() - begun:.0f} s")  # noqa: T201 - a table for people
+        for line in [*ledgers.lost, *ledgers.doubled, *ledgers.other][:40]:
+            print("  " + line)  # noqa: T201 - see above
+        sys.exit(bool(ledgers.lost or ledgers.doubled or ledgers.other))
+
+
+if __name__ == "__main__":
+    main()
