@@ -159,19 +159,19 @@ def example() -> str:
     """The text of config.example.toml: every setting of every kind, with its default and its meaning."""
     lines = [
         "# Settings of imagegen. The place of this file: imagegen config path",
-        "# Every line is optional; what stands here is the default.",
+        "# Every line is optional; what stands here is the default. Written by python -m imagegen_cli.config.",
         "",
     ]
-    for item in fields(General):
-        if item.name != "models":
-            lines += _declared(item.name, default_of(item), item.metadata["doc"])
+    plain = [item for item in fields(General) if item.name != "models"]
+    lines += [_declared(item.name, default_of(item), item.metadata["doc"]) for item in plain]
     lines += ["", "# Short names for models. -m hero means this model on this provider.", "[models]"]
     lines += ['# hero = "studio/4.0"']
     for kind in kinds():
         provider = load(kind)
         lines += ["", f"# {provider.title}", f"# [providers.{kind}]", f'# kind = "{kind}"']
         for item in fields(provider.Settings):
-            lines += ["# " + line for line in _declared(item.name, default_of(item), item.metadata["doc"])]
+            default = item.metadata["shown"] or default_of(item)
+            lines.append("# " + _declared(item.name, default, item.metadata["doc"]))
         lines += [f"# {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
     return "\n".join(lines) + "\n"
 
@@ -297,12 +297,11 @@ def _plain(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _declared(name: str, default: Any, doc: str) -> list[str]:
+def _declared(name: str, default: Any, doc: str) -> str:
     if isinstance(default, Secret):
         default = ""
-    if isinstance(default, tuple):
-        default = list(default)
-    return [f"# {doc}", tomli_w.dumps({name: default}).strip() if not isinstance(default, dict) else f"{name} = {{}}"]
+    value = "{}" if isinstance(default, dict) else tomli_w.dumps({name: default}, indent=0).partition(" = ")[2].strip()
+    return f"{name} = {' '.join(value.split())}  # {doc}"
 
 
 if __name__ == "__main__":

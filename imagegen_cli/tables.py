@@ -41,11 +41,15 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
-def setting(default: Any, doc: str) -> Any:
-    """A field of a settings dataclass; `doc` becomes its line in help and in config.example.toml."""
+def setting(default: Any, doc: str, *, shown: str = "") -> Any:
+    """A field of a settings dataclass; `doc` becomes its line in help and in config.example.toml.
+
+    `shown` stands for a default that differs from machine to machine.
+    """
+    metadata = {"doc": doc, "shown": shown}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata={"doc": doc})
-    return field(default=default, metadata={"doc": doc})
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def default_of(item: Field[Any]) -> Any:

@@ -1,0 +1,74 @@
+"""What the documents say is what the program does."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from imagegen_cli import errors
+from imagegen_cli.config import example
+from imagegen_cli.errors import HINTS, Reason
+from imagegen_cli.providers import kinds
+from imagegen_cli.task import FOLLOWS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_states_is_drawn_from_the_code() -> None:
+    rows = dict(re.findall(r"^\| (\w+) \| ([\w, ]*) ?\|$", ARCHITECTURE.partition("## States")[2], re.MULTILINE))
+    told = {
+        name: tuple(part for part in after.strip().split(", ") if part)
+        for name, after in rows.items()
+        if name != "from"
+    }
+    real = {state.__name__.lower(): tuple(one.__name__.lower() for one in after) for state, after in FOLLOWS.items()}
+    assert told == real
+
+
+def test_the_example_of_the_settings_is_written_from_their_declarations() -> None:
+    path = ROOT / "config.example.toml"
+    assert path.read_text(encoding="utf-8") == example(), "python -m imagegen_cli.config > config.example.toml"
+
+
+def test_the_example_is_toml_with_every_kind_when_its_comments_are_taken_away() -> None:
+    text = re.sub(r"^# (?=\[|\w+ = )", "", example(), flags=re.MULTILINE)
+    assert set(tomllib.loads(text)["providers"]) == set(kinds())
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_in_the_readme_and_says_what_to_do(reason: Reason) -> None:
+    assert f"`{reason}`" in README
+    assert HINTS[reason]
+
+
+def test_the_first_two_code_blocks_are_one_line_each() -> None:
+    blocks = re.findall(r"^```.*?\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert all(block.count("\n") == 1 for block in blocks[:2])
+    assert "imagegen run" in blocks[0]
+    assert "pytest" in blocks[1]
+
+
+def test_architecture_fits_two_screens() -> None:
+    assert len(ARCHITECTURE.splitlines()) <= 100
+
+
+def test_the_tree_of_errors_is_the_tree_of_classes() -> None:
+    drawn = dict(re.findall(r"[├└]── (\w+) +(\d)", errors.__doc__ or ""))
+    assert {name: getattr(errors, name).exit_code for name in drawn} == {
+        name: int(code) for name, code in drawn.items()
+    }
+    named = set(re.findall(r"\b[A-Z]\w+", re.sub(r"exit.*", "", errors.__doc__ or ""))) - {"What"}
+    real = {
+        name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.ImagegenError)
+    }
+    assert real <= named
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
