@@ -1,0 +1,112 @@
+"""What a person or a program sees of a run. Displays hear events; they know no runner and no store.
+
+`choose` decides once how loud and how lively; whoever builds the run only meets `Display`.
+Nothing here imports Rich before something is really drawn.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from imagegen_cli.display.board import Board, Row, requested, unknown
+from imagegen_cli.display.keys import Actions
+from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
+from imagegen_cli.display.listing import print_list, print_task
+from imagegen_cli.errors import UsageError
+from imagegen_cli.events import Event
+from imagegen_cli.task import Task
+
+__all__ = [
+    "Actions",
+    "Board",
+    "Display",
+    "JsonLines",
+    "PlainLines",
+    "Quiet",
+    "Row",
+    "choose",
+    "print_list",
+    "print_task",
+    "task_object",
+]
+
+PROGRESS = ("auto", "live", "plain", "json", "quiet")
+MACHINES = ("CI", "GITHUB_ACTIONS")
+
+
+class Display(Protocol):
+    """`prints_paths`: it shows finished paths where stdout would show them too, so stdout is left alone."""
+
+    prints_paths: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Gives the terminal back, then says what the run came to."""
+
+    def tell(self, event: Event) -> None: ...
+
+    def attach(self, actions: Actions) -> None:
+        """What keys act on; without it there are no keys."""
+
+    async def run(self) -> None:
+        """Keeps the screen up to date until it is cancelled; returns at once where nothing moves."""
+
+    def say(self, message: str) -> None:
+        """A notice for people, on stderr, above whatever moves."""
+
+
+def choose(
+    progress: str,
+    *,
+    stdout: TextIO,
+    stderr: TextIO,
+    environ: Mapping[str, str],
+    stdin: TextIO | None = None,
+    estimate: Callable[[Task], float | None] = unknown,
+    asked: Callable[[Task], int] = requested,
+    clock: Callable[[], float] = time.time,
+    on_wake: Callable[[float], None] | None = None,
+    summary: bool = True,
+) -> Display:
+    """One of `PROGRESS`. `on_wake` hears how many seconds the program was stopped by Ctrl-Z.
+
+    Without `summary` the people's displays leave the last words to somebody else, as `watch` does.
+    """
+    board = Board(estimate=estimate, asked=asked)
+    match progress:
+        case "json":
+            return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)
+        case "quiet":
+            return Quiet(board, stderr=stderr, clock=clock)
+        case "plain":
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+        case "auto" if not can_move(stderr, environ):
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+        case "live" if not stderr.isatty() or environ.get("TERM") == "dumb":
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+        case "auto" | "live":
+            from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
+
+            return Live(
+                board,
+                stdin=stdin,
+                stderr=stderr,
+                environ=environ,
+                prints_paths=stdout.isatty(),
+                summary=summary,
+                clock=clock,
+                on_wake=on_wake,
+            )
+        case _:
+            raise UsageError(f"no such progress: {progress}", hint=f"one of {', '.join(PROGRESS)}")
+
+
+def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
+    """Decided by what stderr is: variables that ask for colour do not make a pipe a terminal."""
+    if not stderr.isatty() or environ.get("TERM") == "dumb":
+        return False
+    return not any(environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES)

@@ -1,0 +1,284 @@
+"""Events folded into rows and counts. No terminal, no clock: moments come with the events and the questions.
+
+Everything that a frame needs is kept up to date as events come, so that ten thousand tasks cost a frame nothing.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain
+
+from imagegen_cli.errors import Reason
+from imagegen_cli.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    TaskAdded,
+    TaskChanged,
+    TaskDelayed,
+    TaskProgressed,
+    Working,
+)
+from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Queued, Saving, State, Stop, Task, TaskId, word
+
+ON_TIME = 0.8
+NEVER_MORE = 0.95
+WRONG = 2.0
+"""An estimate that has been passed this many times was wrong."""
+
+LOST = frozenset({Stop.NOT_SENT, Stop.STOPPED})
+RECENT = 50
+FEW = 3
+
+
+class Known(Enum):
+    """Where a bar's length comes from."""
+
+    NOTHING = "nothing"
+    TOLD = "told"
+    GUESSED = "guessed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    until: float
+    attempt: int
+    because: str
+
+
+@dataclass(slots=True)
+class Row:
+    """One task as it is shown.
+
+    `clock` is when the work itself began: after the service's own queue, where it tells. `queue_position` is None until
+    the service has said anything, and 0 for good once the work has begun.
+    """
+
+    task: Task
+    asked: int
+    created: float
+    started: float | None = None
+    ended: float | None = None
+    clock: float | None = None
+    fraction: float | None = None
+    queue_position: int | None = None
+    note: str = ""
+    delay: Delay | None = None
+    estimate: float | None = None
+
+    def elapsed(self, now: float) -> float | None:
+        if self.started is None:
+            return None
+        return max(0.0, (now if self.ended is None else self.ended) - self.started)
+
+    def progress(self, now: float) -> tuple[Known, float]:
+        if self.fraction is not None:
+            return Known.TOLD, self.fraction
+        if self.estimate is None or self.clock is None or self.queue_position:
+            return Known.NOTHING, 0.0
+        passed = (now - self.clock) / self.estimate
+        return (Known.NOTHING, 0.0) if passed > WRONG else (Known.GUESSED, guessed(passed))
+
+
+def guessed(passed: float) -> float:
+    """How far a bar stands when `passed` of the estimated time is over: steady at first, then ever slower."""
+    if passed <= 1:
+        return ON_TIME * max(0.0, passed)
+    rest = NEVER_MORE - ON_TIME
+    return ON_TIME + rest * (1 - math.exp((1 - passed) * ON_TIME / rest))
+
+
+def unknown(_task: Task) -> float | None:
+    return None
+
+
+def requested(task: Task) -> int:
+    return task.request.count or 1
+
+
+class Board:
+    """`estimate` gives the seconds that a task like this one took before; `asked` the pictures it should bring."""
+
+    def __init__(
+        self, *, estimate: Callable[[Task], float | None] = unknown, asked: Callable[[Task], int] = requested
+    ) -> None:
+        self.rows: dict[TaskId, Row] = {}
+        self.active: dict[TaskId, Row] = {}
+        self.delayed: dict[TaskId, Row] = {}
+        self.queued: dict[TaskId, Row] = {}
+        self.resumable: dict[TaskId, None] = {}
+        self.reasons = Counter[Reason]()
+        self.counts = Counter[str]()
+        self.highest = 0
+        self.short = 0
+        self.pictures = 0
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.stopping = ""
+        self._endings: deque[float] = deque(maxlen=RECENT)
+        self._first: float | None = None
+        self._estimate = estimate
+        self._asked = asked
+
+    @property
+    def waiting(self) -> int:
+        return self.counts["queued"]
+
+    @property
+    def running(self) -> int:
+        return len(self.active)
+
+    @property
+    def done(self) -> int:
+        return self.counts["done"]
+
+    @property
+    def failed(self) -> int:
+        return self.counts["failed"]
+
+    @property
+    def cancelled(self) -> int:
+        return self.counts["cancelled"]
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed + self.cancelled
+
+    def unfinished(self) -> Iterator[Row]:
+        """Those that run, those that were sent back, those that wait: lazily, so that a frame takes what it shows."""
+        return chain(self.active.values(), self.delayed.values(), self.queued.values())
+
+    def lasted(self, now: float) -> float:
+        if self.started is None:
+            return 0.0
+        return max(0.0, (now if self.finished is None else self.finished) - self.started)
+
+    def rate(self, now: float) -> float | None:
+        """Endings a second of late, None while too few have ended to say."""
+        if len(self._endings) < FEW or self._first is None:
+            return None
+        since = self._endings[0] if len(self._endings) == RECENT else self._first
+        return len(self._endings) / max(now - since, 0.1)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until everything has ended, None where nobody can say."""
+        rate = self.rate(now)
+        return None if rate is None or self.stopping else (len(self.rows) - self.ended) / rate
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self._begin(event)
+            case TaskAdded() | TaskChanged():
+                self._put(event.task, event.at)
+            case TaskProgressed():
+                self._progress(event.id, event.working, event.at)
+            case TaskDelayed():
+                self._delay(event)
+            case RunStopping():
+                self.stopping = event.why or "stopping"
+            case RunFinished():
+                self.finished = event.at
+
+    def _begin(self, event: RunStarted) -> None:
+        self.started = event.at if self.started is None else min(self.started, event.at)
+        self.finished = None
+        for task in event.tasks:
+            self._put(task, event.at)
+
+    def _put(self, task: Task, at: float) -> None:
+        row = self.rows.get(task.id)
+        if row is None:
+            row = self.rows[task.id] = Row(task=task, asked=self._asked(task), created=at)
+            self.highest = max(self.highest, task.id)
+            self.started = at if self.started is None else self.started
+        else:
+            self._count(row.task, -1)
+        row.task = task
+        row.delay = None
+        self._count(task, 1)
+        self._clock(row, at)
+        self._place(row)
+
+    def _count(self, task: Task, step: int) -> None:
+        state = task.state
+        self.counts[word(state)] += step
+        if isinstance(state, ENDED):
+            self.pictures += step * len(task.files)
+        if isinstance(state, Done):
+            self.short += step * (state.missing > 0)
+        if isinstance(state, Failed):
+            self.reasons[state.reason] += step
+        if can_be_fetched(state):
+            if step > 0:
+                self.resumable[task.id] = None
+            else:
+                self.resumable.pop(task.id, None)
+
+    def _clock(self, row: Row, at: float) -> None:
+        """A task that was sent back starts anew: nothing of it was accepted."""
+        state = row.task.state
+        if isinstance(state, Queued):
+            row.started = row.ended = row.clock = row.fraction = row.queue_position = None
+            row.note = ""
+        elif isinstance(state, ENDED):
+            row.ended = at
+            if row.started is not None and not isinstance(state, Cancelled):
+                self._endings.append(at)
+        else:
+            if row.started is None or row.ended is not None:
+                self._start(row, at)
+            if isinstance(state, Saving):
+                row.fraction = 1.0
+
+    def _start(self, row: Row, at: float) -> None:
+        row.started = row.clock = at
+        row.ended = row.fraction = row.queue_position = None
+        estimate = self._estimate(row.task)
+        row.estimate = estimate if estimate and 0 < estimate < math.inf else None
+        self._first = at if self._first is None else self._first
+
+    def _place(self, row: Row) -> None:
+        key = row.task.id
+        state = row.task.state
+        home = None if isinstance(state, ENDED) else self.queued if isinstance(state, Queued) else self.active
+        for group in (self.active, self.delayed, self.queued):
+            if group is not home:
+                group.pop(key, None)
+        if home is not None:
+            home[key] = row
+
+    def _progress(self, key: TaskId, working: Working, at: float) -> None:
+        row = self.active.get(key)
+        if row is None:
+            return
+        row.delay = None
+        row.note = working.note
+        if working.queue_position and row.queue_position != 0:
+            row.clock = at
+        if row.queue_position != 0:
+            row.queue_position = working.queue_position or 0
+        if working.fraction is not None and not math.isnan(working.fraction):
+            row.fraction = max(row.fraction or 0.0, min(1.0, max(0.0, working.fraction)))
+
+    def _delay(self, event: TaskDelayed) -> None:
+        row = self.rows.get(event.id)
+        if row is None or row.ended is not None:
+            return
+        row.delay = Delay(event.at + event.seconds, event.attempt, event.because)
+        if self.queued.pop(event.id, None):
+            self.delayed[event.id] = row
+
+
+def can_be_fetched(state: State) -> bool:
+    """Its receipt may still bring pictures that are paid for."""
+    match state:
+        case Failed():
+            return state.resumable
+        case Cancelled(stop=stop, job=job):
+            return job is not None and stop not in LOST
+        case _:
+            return False

@@ -1,0 +1,68 @@
+"""What there is to say about one task, in words, for every place that says it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from imagegen_cli.display import words
+from imagegen_cli.display.board import Row, can_be_fetched
+from imagegen_cli.errors import HINTS
+from imagegen_cli.task import Failed, ImageRequest, Task, word
+
+LABEL = 12
+
+
+def service(request: ImageRequest) -> Iterator[str]:
+    """Where it is made and how, as far as a person chose."""
+    yield request.provider
+    if request.model:
+        yield request.model
+    if request.width and request.height:
+        yield f"{request.width}x{request.height}"
+    yield from (text for text in (request.ratio, request.resolution) if text)
+    if request.seed is not None:
+        yield f"seed {request.seed}"
+
+
+def facts(row: Row, now: float) -> Iterator[tuple[str, str]]:
+    """Everything about a task that a person may ask for, but its prompt."""
+    request = row.task.request
+    yield "state", words.described(row.task.state)
+    yield "what to do", advice(row.task)
+    elapsed = row.elapsed(now)
+    yield "began", moment(row.started) + (f", {words.seconds(elapsed)}" if elapsed is not None else "")
+    yield "pictures", f"{len(row.task.files)}/{row.asked}"
+    yield "note", row.note
+    yield "negative", request.negative
+    yield "references", ", ".join(request.references)
+    yield "extra", ", ".join(f"{name}={value}" for name, value in request.extra.items())
+    yield "run", str(row.task.run)
+    yield "asked for", moment(row.created)
+    if row.task.job is not None:
+        yield "receipt", row.task.job.id
+
+
+def brief(row: Row) -> str:
+    state = row.task.state
+    return str(state.reason) if isinstance(state, Failed) else word(state)
+
+
+def images_of(row: Row) -> str:
+    return f"{len(row.task.files)}/{row.asked}"
+
+
+def model_of(row: Row) -> str:
+    return row.task.request.model or row.task.request.provider
+
+
+def advice(task: Task) -> str:
+    """The next step, the one that costs nothing where there is one."""
+    if can_be_fetched(task.state):
+        return f"imagegen resume {task.id} can still fetch it without paying again"
+    return HINTS[task.state.reason] if isinstance(task.state, Failed) else ""
+
+
+def moment(at: float | None) -> str:
+    """A moment where the person is; nothing for what has not happened."""
+    if at is None:
+        return ""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

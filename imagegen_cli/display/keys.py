@@ -1,0 +1,212 @@
+"""Keys from a terminal, one by one and decoded, and what they can set in motion.
+
+A key is a character, or a name of several letters: up, down, left, right, home, end, delete, backspace, word, line,
+enter, escape. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
+"""
+
+import codecs
+import os
+import re
+import select
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TextIO
+
+from imagegen_cli.task import TaskId
+
+SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
+UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
+SEQUENCES = {
+    "A": "up",
+    "B": "down",
+    "C": "right",
+    "D": "left",
+    "H": "home",
+    "F": "end",
+    "1~": "home",
+    "7~": "home",
+    "4~": "end",
+    "8~": "end",
+    "3~": "delete",
+}
+CONTROLS = {
+    "\r": "enter",
+    "\n": "enter",
+    "\x7f": "backspace",
+    "\b": "backspace",
+    "\x01": "home",
+    "\x05": "end",
+    "\x10": "up",
+    "\x0e": "down",
+    "\x15": "line",
+    "\x17": "word",
+}
+WINDOWS = {"H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete"}
+PASTE, PASTED = "200~", "201~"
+PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
+"""A paste comes marked, so that a line end in it is not taken for the enter key."""
+
+
+class Actions(Protocol):
+    """What keys can set in motion. Each returns at once; what comes of it is seen in events."""
+
+    def cancel(self, ids: Sequence[TaskId]) -> None: ...
+
+    def cancel_waiting(self) -> None: ...
+
+    def hold(self, on: bool) -> None: ...
+
+    def add(self, prompt: str) -> None: ...
+
+    def open_folder(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Decoder:
+    """Bytes as they come, cut anywhere, into keys."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._rest = ""
+        self._pasting = False
+
+    def feed(self, data: bytes) -> list[str]:
+        self._rest += self._decode(data)
+        return list(self._keys())
+
+    def idle(self) -> list[str]:
+        """Nothing followed: an escape that stands alone is the key of that name."""
+        alone, self._rest = self._rest, ""
+        return ["escape"] if alone == "\x1b" else []
+
+    def _keys(self) -> Iterator[str]:
+        while self._rest and not UNFINISHED.match(self._rest):
+            if found := SEQUENCE.match(self._rest):
+                self._rest = self._rest[found.end() :]
+                yield from self._sequence((found[1] or "") + (found[2] or found[3]))
+            elif self._rest[0] == "\x1b":
+                self._rest = self._rest[2:]
+            else:
+                character, self._rest = self._rest[0], self._rest[1:]
+                yield from self._character(character)
+
+    def _sequence(self, code: str) -> Iterator[str]:
+        if code in (PASTE, PASTED):
+            self._pasting = code == PASTE
+        elif code in SEQUENCES:
+            yield SEQUENCES[code]
+
+    def _character(self, character: str) -> Iterator[str]:
+        if self._pasting and character.isspace():
+            yield " "
+        elif character in CONTROLS:
+            yield CONTROLS[character]
+        elif character >= " ":
+            yield character
+
+
+class Keyboard(Protocol):
+    def enter(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def read(self) -> list[str]:
+        """Keys since the last time, without waiting."""
+        ...
+
+
+class PosixKeyboard:
+    """`leave` gives the terminal its old modes back; whoever enters must leave on every way out.
+
+    In the background neither does anything: the modes are then the shell's, and touching them would stop us.
+    """
+
+    def __init__(self, stdin: TextIO, stderr: TextIO) -> None:
+        self._fd = stdin.fileno()
+        self._stderr = stderr
+        self._decoder = Decoder()
+        self._old: list[Any] | None = None
+
+    def enter(self) -> None:
+        import termios  # noqa: PLC0415 - not on Windows
+
+        if self._old is not None or not in_foreground(self._fd):
+            return
+        old = termios.tcgetattr(self._fd)
+        modes = termios.tcgetattr(self._fd)
+        modes[3] &= ~(termios.ICANON | termios.ECHO)
+        modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
+        self._old = old
+        self._mark(PASTE_ON)
+
+    def leave(self) -> None:
+        import termios  # noqa: PLC0415 - not on Windows
+
+        old, self._old = self._old, None
+        if old is None:
+            return
+        try:
+            self._mark(PASTE_OFF)
+        finally:
+            if in_foreground(self._fd):
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, old)
+
+    def read(self) -> list[str]:
+        if self._old is None:
+            return []
+        if not select.select([self._fd], [], [], 0)[0]:
+            return self._decoder.idle()
+        return self._decoder.feed(os.read(self._fd, 4096))
+
+    def _mark(self, codes: str) -> None:
+        self._stderr.write(codes)
+        self._stderr.flush()
+
+
+class WindowsKeyboard:
+    """The console needs no modes; a special key comes as a mark and a letter."""
+
+    def enter(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+    def read(self) -> list[str]:
+        import msvcrt  # noqa: PLC0415 - only on Windows
+
+        console: Any = msvcrt
+        keys: list[str] = []
+        while console.kbhit():
+            key = console.getwch()
+            if key in "\x00\xe0":
+                name = WINDOWS.get(console.getwch(), "")
+            else:
+                name = "escape" if key == "\x1b" else CONTROLS.get(key, key if key >= " " else "")
+            if name:
+                keys.append(name)
+        return keys
+
+
+def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
+    """None where nobody can press a key, or where keys cannot be read one by one."""
+    try:
+        if stdin is None or not stdin.isatty():
+            return None
+        if sys.platform == "win32":
+            return WindowsKeyboard()
+        import termios  # noqa: F401, PLC0415 - is it there at all?
+
+        return PosixKeyboard(stdin, stderr)
+    except (OSError, ValueError, ImportError):
+        return None
+
+
+def in_foreground(fd: int) -> bool:
+    """False while the shell runs us in the background: the terminal is then not ours to read or to draw on."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except (OSError, AttributeError):
+        return True

@@ -1,0 +1,286 @@
+"""Displays without motion: lines for pipes, CI and screen readers; JSON for programs; next to nothing for --quiet.
+
+JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for the last, `"at"`:
+
+    run-started     run, tasks (how many; each follows as task-added)
+    task-added      the task object
+    task-changed    the task object
+    task-progressed id, run, fraction (0..1 or null), queue_position (or null), note
+    task-delayed    id, run, attempt, seconds, because
+    run-stopping    run, why
+    run-finished    run
+    summary         always the last line, exactly once: tasks, done, short (of those done, with fewer pictures than
+                    asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids]
+
+The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
+cancelled), reason (a code, or null while nothing went wrong), message, prompt, provider, model, created, started,
+ended, asked (pictures), files (paths). Moments are ISO 8601 in UTC with milliseconds, or null. Receipts, picture
+addresses and settings are never part of it: they may be signed.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from imagegen_cli.display import words
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.keys import Actions
+from imagegen_cli.errors import Reason
+from imagegen_cli.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    TaskAdded,
+    TaskChanged,
+    TaskDelayed,
+    TaskProgressed,
+)
+from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
+
+PROMPT = 80
+VERSION = 1
+
+
+class Printer:
+    """Writes whole lines. A reader that went away must not end paid work: then it falls silent."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._gone = False
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def line(self, text: str) -> None:
+        if self._gone:
+            return
+        try:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+        except OSError:
+            self._gone = True
+
+
+class Still:
+    """What displays without motion share: nothing to draw between events, no keys."""
+
+    prints_paths = False
+
+    def __init__(self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time) -> None:
+        self.board = board
+        self._notes = Printer(stderr)
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._finish()
+
+    def tell(self, event: Event) -> None:
+        self.board.tell(event)
+
+    def attach(self, actions: Actions) -> None:
+        """No keys, so there is nothing to act on."""
+
+    async def run(self) -> None:
+        """Nothing moves."""
+
+    def say(self, message: str) -> None:
+        self._notes.line(self._literal(message))
+
+    def _literal(self, text: str) -> str:
+        return words.literal(text, self._notes.encoding)
+
+    def _finish(self) -> None:
+        """Nothing to sum up."""
+
+
+class PlainLines(Still):
+    """One line a beginning, one an ending, a summary. No control codes, no colour: what a person hears read aloud."""
+
+    def __init__(
+        self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time, summary: bool = True
+    ) -> None:
+        super().__init__(board, stderr=stderr, clock=clock)
+        self._summary = summary
+
+    def tell(self, event: Event) -> None:
+        super().tell(event)
+        match event:
+            case RunStarted():
+                self.say(words.amount(len(event.tasks), "task"))
+            case TaskAdded():
+                self.say(f"{event.task.id} added: {shortened(event.task.request.prompt)}")
+            case TaskChanged() if isinstance(event.task.state, ENDED):
+                self.say(f"[{self.board.ended}/{len(self.board.rows)}] {self._ending(event.task)}")
+            case RunStopping():
+                self.say(f"stopping: {event.why}")
+            case _:
+                pass
+
+    def _ending(self, task: Task) -> str:
+        elapsed = self.board.rows[task.id].elapsed(self._clock())
+        lasted = "" if elapsed is None else f", {words.seconds(elapsed)}"
+        return f"{task.id} {ending(task)}{lasted}: {shortened(task.request.prompt)}"
+
+    def _finish(self) -> None:
+        if not self._summary:
+            return
+        times = words.sign("×", "x", self._notes.encoding)
+        for tone, text in words.summary(self.board, self._clock(), times):
+            self.say(f"  {text}" if tone is words.Tone.ADVICE else text)
+
+
+class Quiet(Still):
+    """Failures and what the program has to say about itself; nothing else."""
+
+    def tell(self, event: Event) -> None:
+        super().tell(event)
+        if isinstance(event, TaskChanged) and isinstance(event.task.state, Failed):
+            self._notes.line(self._literal(f"{event.task.id} {ending(event.task)}"))
+
+
+class JsonLines(Still):
+    prints_paths = True
+
+    def __init__(self, board: Board, *, stdout: TextIO, stderr: TextIO, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(board, stderr=stderr, clock=clock)
+        self._data = Printer(stdout)
+
+    def tell(self, event: Event) -> None:
+        super().tell(event)
+        match event:
+            case RunStarted():
+                self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
+                for task in event.tasks:
+                    self._send("task-added", event.at, **self._task(task))
+            case TaskAdded():
+                self._send("task-added", event.at, **self._task(event.task))
+            case TaskChanged():
+                self._send("task-changed", event.at, **self._task(event.task))
+            case TaskProgressed():
+                self._progressed(event)
+            case TaskDelayed():
+                told = {"attempt": event.attempt, "seconds": finite(event.seconds), "because": event.because}
+                self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **told)
+            case RunStopping():
+                self._send("run-stopping", event.at, run=event.run, why=event.why)
+            case RunFinished():
+                self._send("run-finished", event.at, run=event.run)
+
+    def _progressed(self, event: TaskProgressed) -> None:
+        working = event.working
+        said = {"fraction": finite(working.fraction), "queue_position": working.queue_position, "note": working.note}
+        self._send("task-progressed", event.at, id=event.id, run=self._run(event.id), **said)
+
+    def _run(self, task: TaskId) -> int | None:
+        row = self.board.rows.get(task)
+        return None if row is None else row.task.run
+
+    def _task(self, task: Task) -> dict[str, Any]:
+        row = self.board.rows[task.id]
+        return task_object(task, created=row.created, started=row.started, ended=row.ended, asked=row.asked)
+
+    def _send(self, event: str, at: float, **fields: Any) -> None:
+        self._data.line(encoded({"v": VERSION, "event": event, "at": moment(at), **fields}, self._data.encoding))
+
+    def _finish(self) -> None:
+        self._data.line(encoded(summary_object(self.board, self._clock()), self._data.encoding))
+
+
+def ending(task: Task) -> str:
+    match task.state:
+        case Done(missing=0):
+            return f"done, {words.amount(len(task.files), 'picture')}"
+        case Done():
+            return words.described(task.state)
+        case Failed():
+            return f"failed, {words.described(task.state)}"
+        case _:
+            return words.described(task.state)
+
+
+def shortened(prompt: str) -> str:
+    """A prompt on one line among others; whole where it is short."""
+    return prompt if len(prompt) <= PROMPT else prompt[: PROMPT - 3] + "..."
+
+
+def task_object(
+    task: Task, *, created: float | None, started: float | None, ended: float | None, asked: int
+) -> dict[str, Any]:
+    """A task for programs. Moments are seconds since the epoch here and ISO 8601 in what comes out."""
+    reason, message = _why(task)
+    return {
+        "v": VERSION,
+        "id": task.id,
+        "run": task.run,
+        "state": word(task.state),
+        "reason": reason,
+        "message": message,
+        "prompt": task.request.prompt,
+        "provider": task.request.provider,
+        "model": task.request.model,
+        "created": moment(created),
+        "started": moment(started),
+        "ended": moment(ended),
+        "asked": asked,
+        "files": list(task.files),
+    }
+
+
+def _why(task: Task) -> tuple[str | None, str]:
+    match task.state:
+        case Failed(reason=reason, message=message):
+            return str(reason), message
+        case Cancelled():
+            return str(Reason.CANCELLED), words.described(task.state)
+        case Done(note=note):
+            return None, note
+        case _:
+            return None, ""
+
+
+def summary_object(board: Board, now: float) -> dict[str, Any]:
+    return {
+        "v": VERSION,
+        "event": "summary",
+        "tasks": len(board.rows),
+        "done": board.done,
+        "short": board.short,
+        "failed": board.failed,
+        "cancelled": board.cancelled,
+        "unfinished": len(board.rows) - board.ended,
+        "pictures": board.pictures,
+        "seconds": round(board.lasted(now), 3),
+        "reasons": {str(reason): count for reason, count in board.reasons.most_common() if count},
+        "resumable": sorted(board.resumable),
+    }
+
+
+def finite(number: float | None) -> float | None:
+    """JSON has no word for what is not a number or without end."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def moment(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encoded(value: dict[str, Any], encoding: str = "utf-8") -> str:
+    """One line of JSON that `encoding` can carry; what is no visible character becomes one of JSON's own escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    if text.isprintable():
+        return text
+    return "".join(sign if words.visible(sign) else json.dumps(sign)[1:-1] for sign in text)

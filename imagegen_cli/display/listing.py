@@ -1,0 +1,60 @@
+"""What `list` and `show` print: in the look of the live table on a terminal; elsewhere whole text and no colour."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TextIO
+
+from imagegen_cli.display import words
+from imagegen_cli.display.board import Row
+from imagegen_cli.display.facts import LABEL, brief, facts, images_of, model_of, moment, service
+from imagegen_cli.display.lines import Printer
+from imagegen_cli.task import word
+
+
+def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
+    """A line a task. A row needs a task, `asked`, and the moments that are known."""
+    if not rows:
+        return
+    if not stdout.isatty():
+        _write((plain_line(row) for row in rows), stdout)
+        return
+    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.details import list_line, widths  # noqa: PLC0415 - see above
+
+    area = Area(stdout, environ)
+    sizes = widths(rows, now, area.size.columns - 1)
+    area.print(list_line(row, now, sizes, area.look) for row in rows)
+
+
+def print_task(
+    row: Row, *, stdout: TextIO, environ: Mapping[str, str], now: float, more: Mapping[str, str] | None = None
+) -> None:
+    """Everything about one task; `more` adds what only the caller knows."""
+    if not stdout.isatty():
+        _write(plain_lines(row, now, more or {}), stdout)
+        return
+    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.details import file_lines, task_lines  # noqa: PLC0415 - see above
+
+    area = Area(stdout, environ)
+    area.print(task_lines(row, now, area.size.columns - 1, area.look, more))
+    area.print(file_lines(row.task, area.look))
+
+
+def plain_line(row: Row) -> str:
+    state = word(row.task.state)
+    why = f": {brief(row)}" if brief(row) != state else ""
+    columns = (f"{row.task.id:>5}", f"{state + why:<22}", moment(row.created), f"{images_of(row):>5}")
+    return "  ".join([*columns, f"{model_of(row):<12}", row.task.request.prompt])
+
+
+def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
+    yield row.task.request.prompt
+    yield ", ".join([f"task {row.task.id}", *service(row.task.request)])
+    yield from (f"{name:<{LABEL}}{value}" for name, value in [*facts(row, now), *more.items()] if value)
+    yield from row.task.files
+
+
+def _write(lines: Iterable[str], stdout: TextIO) -> None:
+    printer = Printer(stdout)
+    for line in lines:
+        printer.line(words.literal(line, printer.encoding))

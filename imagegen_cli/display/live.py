@@ -1,0 +1,221 @@
+"""The board on a terminal, redrawn while a run lasts.
+
+No thread draws: `run` ticks inside the caller's loop, and a tick draws only when something changed or a clock moved.
+What has ended is printed once, above the live area, and stays in the scrollback, with its paths. Where stdout is the
+same terminal they must not come a second time: hence `prints_paths`.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from imagegen_cli.display import words
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.controls import Controls, Ui
+from imagegen_cli.display.keys import Actions, in_foreground, keyboard
+from imagegen_cli.events import Event, TaskChanged
+from imagegen_cli.task import ENDED, Task
+
+if TYPE_CHECKING:
+    from imagegen_cli.display.area import Area
+    from imagegen_cli.display.look import Line
+
+TICK = 0.05
+FRAME = 0.12
+STEP = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    task: Task
+    elapsed: float | None
+
+
+class Live:
+    """`summary` False leaves the last words to somebody else. `on_wake` hears for how long Ctrl-Z stopped us."""
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        stderr: TextIO,
+        environ: Mapping[str, str],
+        stdin: TextIO | None = None,
+        prints_paths: bool = False,
+        summary: bool = True,
+        clock: Callable[[], float] = time.time,
+        on_wake: Callable[[float], None] | None = None,
+    ) -> None:
+        self.board = board
+        self.prints_paths = prints_paths
+        self.ui = Ui()
+        self._stderr = stderr
+        self._environ = environ
+        self._keyboard = keyboard(stdin, stderr)
+        self._controls: Controls | None = None
+        self._summary = summary
+        self._clock = clock
+        self._on_wake = on_wake
+        self._made: Area | None = None
+        self._lasting: list[Ending | str] = []
+        self._changed = False
+        self._moving = False
+        self._drawn = -1.0
+        self._size = os.terminal_size((0, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._leave()
+            if self._lasting or self.board.rows:
+                self._area.print([*self._lasting_lines(), *self._last_lines()])
+
+    def tell(self, event: Event) -> None:
+        self.board.tell(event)
+        self._changed = True
+        if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
+            elapsed = self.board.rows[event.task.id].elapsed(event.at)
+            self._lasting.append(Ending(event.task, elapsed))
+
+    def say(self, message: str) -> None:
+        self._lasting.append(message)
+        self._changed = True
+
+    def attach(self, actions: Actions) -> None:
+        if self._keyboard is not None:
+            self._controls = Controls(self.board, actions, self.ui)
+            self.ui.keys = True
+
+    async def run(self) -> None:
+        with self._signals():
+            while True:
+                self.tick()
+                await asyncio.sleep(TICK)
+
+    def tick(self) -> None:
+        """Read keys, then draw if it is time to. A terminal that went away must not end paid work."""
+        with contextlib.suppress(OSError):
+            if not self._in_front():
+                return
+            self._listen()
+            now = self._clock()
+            if self._due(now):
+                self.draw(now)
+
+    def draw(self, now: float) -> None:
+        from imagegen_cli.display.view import draw  # noqa: PLC0415 - Rich is imported when something is drawn
+
+        area = self._area
+        self._size = area.size
+        self._changed = False
+        width, height = self._size
+        frame = draw(self.board, now, width=width, height=height, look=area.look, ui=self.ui)
+        area.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
+        self._lasting.clear()
+        self._moving = frame.moving
+        self._drawn = now
+
+    @property
+    def _area(self) -> "Area":
+        if self._made is None:
+            from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich is imported when something is drawn
+
+            self._made = Area(self._stderr, self._environ)
+        return self._made
+
+    def _due(self, now: float) -> bool:
+        since = abs(now - self._drawn)
+        if self._made is None:
+            return self._changed
+        if self._changed or self._area.size != self._size:
+            return since >= FRAME
+        return self._moving and since >= STEP
+
+    def _lasting_lines(self) -> "list[Line]":
+        from imagegen_cli.display.details import ended_lines, notice_line  # noqa: PLC0415 - see draw
+
+        look, width = self._area.look, self._area.size.columns
+        lines: list[Line] = []
+        for entry in self._lasting:
+            if isinstance(entry, str):
+                lines.append(notice_line(entry, look))
+            else:
+                lines += ended_lines(entry.task, entry.elapsed, width, look)
+        return lines
+
+    def _last_lines(self) -> "list[Line]":
+        from imagegen_cli.display.details import last_lines  # noqa: PLC0415 - see draw
+
+        if not self._summary:
+            return []
+        look = self._area.look
+        return [*last_lines(words.summary(self.board, self._clock(), look.times), look)]
+
+    def _in_front(self) -> bool:
+        try:
+            return in_foreground(self._stderr.fileno())
+        except (OSError, ValueError):
+            return True
+
+    def _listen(self) -> None:
+        if self._keyboard is None or self._controls is None:
+            return
+        self._keyboard.enter()
+        for key in self._keyboard.read():
+            self._controls.press(key)
+            self._changed = True
+        self._controls.settle()
+
+    def _leave(self) -> None:
+        try:
+            if self._keyboard is not None:
+                self._keyboard.leave()
+        finally:
+            if self._made is not None:
+                self._made.close()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-Z and SIGQUIT give the terminal back before they take effect. Only POSIX has them."""
+        loop = asyncio.get_running_loop()
+        taken: list[signal.Signals] = []
+        with contextlib.suppress(NotImplementedError, AttributeError, RuntimeError, ValueError):
+            for number in (signal.SIGTSTP, signal.SIGQUIT):
+                loop.add_signal_handler(number, self._give_way, number)
+                taken.append(number)
+            loop.add_signal_handler(signal.SIGCONT, self._come_back)
+            taken.append(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    def _give_way(self, number: signal.Signals) -> None:
+        """Let the signal do what it does without us: the kernel knows when stopping would be for ever."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            self._leave()
+        loop.remove_signal_handler(number)
+        began = time.monotonic()
+        signal.raise_signal(number)
+        loop.add_signal_handler(number, self._give_way, number)
+        if self._on_wake is not None:
+            self._on_wake(time.monotonic() - began)
+        self._changed = True
+
+    def _come_back(self) -> None:
+        """Another program may have changed the terminal while we were stopped."""
+        with contextlib.suppress(OSError):
+            self._leave()
+        self._changed = True

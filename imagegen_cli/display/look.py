@@ -1,0 +1,116 @@
+"""Signs, colours, and the pen that draws a line of them.
+
+A line never counts on how wide a terminal finds what came before: after anything but ASCII the next column is placed
+absolutely. Colours only repeat what signs and words already say.
+"""
+
+from dataclasses import dataclass
+
+from rich.control import Control
+from rich.segment import Segment
+from rich.style import Style
+
+from imagegen_cli.display.cells import fitted, width as cells_of
+from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Submitting, word
+
+Line = list[Segment]
+
+PLAIN = Style.null()
+DIM = Style(dim=True)
+BOLD = Style(bold=True)
+GOOD = Style(color="green")
+BAD = Style(color="red")
+ALERT = Style(color="yellow")
+BUSY = Style(color="cyan")
+CHOSEN = Style(reverse=True)
+
+
+COLOURS: dict[type[State], Style] = {
+    Queued: DIM,
+    Submitting: BUSY,
+    Running: BUSY,
+    Saving: BUSY,
+    Done: GOOD,
+    Failed: BAD,
+    Cancelled: ALERT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Signs that an encoding can carry, one a state under its word, and the encoding that all text is made to fit."""
+
+    encoding: str
+    queued: str = "◌"
+    submitting: str = "↑"
+    running: str = "●"
+    saving: str = "↓"
+    done: str = "✓"
+    failed: str = "✗"
+    cancelled: str = "⊘"
+    full: str = "━"
+    half: str = "╸"
+    guess: str = "╍"
+    rest: str = "─"
+    more: str = "…"
+    times: str = "×"
+    dot: str = "·"
+    arrows: str = "↑↓"
+
+    def fit(self, text: str, cells: int) -> str:
+        return fitted(text, cells, self.encoding, self.more)
+
+
+def look_for(encoding: str) -> Look:
+    """Our own signs where the encoding has all of them, else ASCII."""
+    rich = Look(encoding)
+    try:
+        "◌↑●↓✓✗⊘━╸╍─…×·".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return Look(
+            encoding,
+            queued=".",
+            submitting="^",
+            running="*",
+            saving="v",
+            done="+",
+            failed="x",
+            cancelled="-",
+            full="#",
+            half="-",
+            guess="~",
+            rest="-",
+            more="...",
+            times="x",
+            dot="-",
+            arrows="up/down",
+        )
+    return rich
+
+
+def sign(state: State, look: Look) -> tuple[str, Style]:
+    """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
+    if isinstance(state, Done) and state.missing:
+        return look.done, ALERT
+    return getattr(look, word(state)), COLOURS[type(state)]
+
+
+class Pen:
+    """Draws one line from left to right."""
+
+    def __init__(self, style: Style = PLAIN) -> None:
+        self.line: Line = []
+        self._at = 0
+        self._style = style
+
+    def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "Pen":
+        """Text that fits into `cells`, then on to where the next column begins."""
+        blank = " " * (cells - cells_of(text))
+        self.line.append(Segment(blank + text if right else text + blank, self._style + style))
+        self._at += cells
+        if not text.isascii():
+            self.line.append(Control.move_to_column(self._at).segment)
+        return self
+
+    def gap(self, cells: int) -> "Pen":
+        return self.put("", cells)

@@ -1,0 +1,69 @@
+"""What one drawing is made from, and what comes out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import ControlType, Segment
+from rich.style import Style
+
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.cells import width as cells_of
+from imagegen_cli.display.controls import Ui
+from imagegen_cli.display.look import PLAIN, Line, Look, Pen
+
+WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
+WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
+
+FEW_ROWS = 8
+LOW = 4
+NARROW = 30
+PULSE = 3
+"""Cells of the piece that wanders through a bar; a bar shorter than that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is drawn, when, and into how many cells and lines."""
+
+    board: Board
+    now: float
+    room: int
+    most: int
+    look: Look
+    ui: Ui
+
+    def text(self, text: str, style: Style = PLAIN) -> Line:
+        shown = self.look.fit(text, self.room)
+        return Pen().put(shown, cells_of(shown), style).line
+
+    def above(self, lines: Sequence[Line]) -> "Scene":
+        return replace(self, most=self.most - len(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Lines for a screen. `moving`: the next frame would look different though nothing happened."""
+
+    lines: Sequence[Line]
+    moving: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield WRAP_OFF
+        for index, line in enumerate(self.lines):
+            if index:
+                yield Segment.line()
+            yield from line
+        yield WRAP_ON
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """Lines that are printed once and may be wider than the screen."""
+
+    lines: Sequence[Line]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            yield from line
+            yield Segment.line()

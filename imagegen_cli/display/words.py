@@ -1,0 +1,183 @@
+"""Words that people read, the same on every display, and text made harmless."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from imagegen_cli.display.board import Board, Row
+from imagegen_cli.errors import HINTS, Reason
+from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Stop, Submitting
+
+STOPS: dict[Stop, str] = {
+    Stop.NOT_SENT: "not sent, nothing spent",
+    Stop.STOPPED: "stopped at the service",
+    Stop.REQUESTED: "asked to stop, credits may be used",
+    Stop.GOES_ON: "the service goes on, credits may be used",
+    Stop.TOO_LATE: "it had already finished, credits are used",
+}
+STATES: dict[type[State], str] = {
+    Queued: "waiting",
+    Submitting: "sending",
+    Running: "running",
+    Saving: "saving",
+    Done: "done",
+}
+UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+JOINERS = "\u200c\u200d"
+MARKS = frozenset("\u200d\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+MANY_IDS = 12
+
+
+def literal(text: str, encoding: str = "utf-8") -> str:
+    r"""Text that a terminal shows and never obeys: what is no visible character becomes an escape like `\x1b`.
+
+    So do bidirectional overrides, lone surrogates, and whatever `encoding` has no sign for.
+    """
+    if not text.isprintable():
+        text = "".join(character if visible(character) else escaped(character) for character in text)
+    if text.isascii():
+        return text
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def clings(text: str, index: int) -> bool:
+    """Whether the character at `index` belongs to the sign before it: marks, joined emoji, skin tones."""
+    character = text[index]
+    if character in MARKS or unicodedata.category(character) in {"Mn", "Me"}:
+        return True
+    return index > 0 and text[index - 1] == JOINERS[1]
+
+
+def visible(character: str) -> bool:
+    """Also spaces of any width, emoji newer than our tables, and private signs: none of them is a command."""
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) in {"Zs", "Cn", "Co"}
+
+
+def escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def seconds(value: float) -> str:
+    """5s, 1m05s, 2h07m, 3d04h: two units at most."""
+    whole = max(0, int(value))
+    for size, unit, below, name in UNITS:
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // below:02}{name}"
+    return f"{whole}s"
+
+
+def sign(preferred: str, plain: str, encoding: str) -> str:
+    """A sign, or its plain form where the encoding cannot carry it."""
+    return preferred if literal(preferred, encoding) == preferred else plain
+
+
+def age(at: float, now: float) -> str:
+    """now, 5m ago, 3h ago, 12d ago."""
+    passed = max(0.0, now - at)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if passed >= length:
+            return f"{int(passed // length)}{unit} ago"
+    return "now"
+
+
+def amount(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def described(state: State) -> str:
+    """A state for people, with what is special about it."""
+    match state:
+        case Done(files=files, missing=missing, note=note) if missing:
+            words = f"only {len(files)} of {len(files) + missing} pictures"
+            return f"{words}: {note}" if note else words
+        case Failed(reason=reason, message=message):
+            return f"{reason}: {message}" if message else str(reason)
+        case Cancelled(stop=stop):
+            return f"cancelled: {STOPS[stop]}"
+        case _:
+            return STATES[type(state)]
+
+
+def reasons(counts: Counter[Reason], times: str) -> str:
+    """out-of-credits ×2, moderated ×1: the most frequent first."""
+    return ", ".join(f"{reason} {times}{count}" for reason, count in counts.most_common() if count)
+
+
+def tallies(board: Board) -> str:
+    """How many of what: `5 running, 37 waiting, 112 done, 3 failed`. Why they failed can follow."""
+    short = f" ({board.short} short)" if board.short else ""
+    parts = (
+        (board.running, f"{board.running} running"),
+        (board.waiting, f"{board.waiting} waiting"),
+        (board.done, f"{board.done} done{short}"),
+        (board.cancelled, f"{board.cancelled} cancelled"),
+        (board.failed, f"{board.failed} failed"),
+    )
+    return ", ".join(words for count, words in parts if count)
+
+
+class Tone(Enum):
+    """What kind of last word a line is; a display may colour it."""
+
+    TOTAL = "total"
+    FAILURE = "failure"
+    ADVICE = "advice"
+    OFFER = "offer"
+
+
+Said = tuple[Tone, str]
+
+
+def summary(board: Board, now: float, times: str) -> list[Said]:
+    """What a run came to, why tasks failed, and what to do about it.
+
+    One task has said all of that when it ended, but for the advice.
+    """
+    failed = [row for row in board.rows.values() if isinstance(row.task.state, Failed)]
+    if len(board.rows) > 1:
+        said = [(Tone.TOTAL, total(board, now)), *failures(failed, times)]
+    else:
+        said = [line for line in failures(failed, times) if line[0] is Tone.ADVICE]
+    if board.resumable:
+        fetch = f"imagegen resume {listed(board.resumable)}"
+        said.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
+    return said
+
+
+def total(board: Board, now: float) -> str:
+    left = len(board.rows) - board.ended
+    short = f", {board.short} of them with too few" if board.short else ""
+    parts = (
+        (board.done, f"{board.done} done ({amount(board.pictures, 'picture')}{short})"),
+        (board.failed, f"{board.failed} failed"),
+        (board.cancelled, f"{board.cancelled} cancelled"),
+        (left, f"{left} not finished"),
+    )
+    told = ", ".join(words for count, words in parts if count)
+    return f"{amount(len(board.rows), 'task')}: {told} in {seconds(board.lasted(now))}"
+
+
+def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
+    """Why tasks failed, merged where the service said the same, then what to do about those that are lost.
+
+    What can still be fetched must not be advised away: a retry would pay for it a second time.
+    """
+    merged: dict[Reason, dict[str, list[int]]] = {}
+    lost: set[Reason] = set()
+    for row in rows:
+        if isinstance(state := row.task.state, Failed):
+            merged.setdefault(state.reason, {}).setdefault(state.message, []).append(row.task.id)
+            lost |= set() if state.resumable else {state.reason}
+    for reason, messages in merged.items():
+        for message, ids in messages.items():
+            count = f" {times}{len(ids)}" if len(ids) > 1 else ""
+            yield Tone.FAILURE, f"{reason}{count}: {message} ({'tasks' if count else 'task'} {listed(ids)})"
+        if reason in lost:
+            yield Tone.ADVICE, HINTS[reason]
+
+
+def listed(ids: Iterable[int]) -> str:
+    known = sorted(ids)
+    shown = " ".join(str(number) for number in known[:MANY_IDS])
+    return f"{shown} and {len(known) - MANY_IDS} more" if len(known) > MANY_IDS else shown

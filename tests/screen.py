@@ -1,0 +1,231 @@
+"""A terminal for tests: a pseudo-terminal with an emulator behind it, fed by a thread, asked with a deadline.
+
+`Program` runs a command in it; `Paper` is the same terminal without a program, for displays of this process.
+"""
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+import pyte
+
+DEADLINE = 20.0
+LEADER = str(Path(__file__).with_name("leader.py"))
+UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
+"""Signs of no width. The emulator would drop all text that follows one of them."""
+
+
+class Emulator(pyte.HistoryScreen):
+    def draw(self, data: str) -> None:
+        super().draw(data.translate(UNSEEN))
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Keep what is pushed out at the top, as terminals do."""
+        lines, columns = lines or self.lines, columns or self.columns
+        lost = max(0, self.cursor.y + 1 - lines)
+        at, self.cursor.y = self.cursor.y - lost, self.lines - 1
+        for _ in range(lost):
+            self.index()
+        self.cursor.y = at
+        self.lines, self.columns = lines, columns
+        self.dirty.update(range(self.lines))
+        self.set_margins()
+
+
+class Screen:
+    def __init__(self, columns: int, lines: int) -> None:
+        self.master, self.slave = pty.openpty()
+        self.emulator = Emulator(columns, lines, history=100_000, ratio=0.5)
+        self.raw = b""
+        self._stream = pyte.ByteStream(self.emulator)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._set_size(columns, lines)
+        self.modes_before = termios.tcgetattr(self.slave)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let everything arrive that was written, then end."""
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self.slave)
+        self._reader.join(DEADLINE)
+        os.close(self.master)
+
+    @property
+    def text(self) -> str:
+        """What is on the screen now, without blank line ends."""
+        with self._changed:
+            return "\n".join(line.rstrip() for line in self.emulator.display).rstrip()
+
+    @property
+    def scrollback(self) -> str:
+        """Everything that was ever left behind above, and the screen."""
+        with self._changed:
+            columns = self.emulator.columns
+            above = ["".join(row[x].data for x in range(columns)).rstrip() for row in self.emulator.history.top]
+        return "\n".join([*above, self.text])
+
+    @property
+    def cursor_hidden(self) -> bool:
+        return bool(self.emulator.cursor.hidden)
+
+    @property
+    def title(self) -> str:
+        return str(self.emulator.title)
+
+    @property
+    def modes_restored(self) -> bool:
+        return termios.tcgetattr(self.slave) == self.modes_before
+
+    def wait(self, predicate: Callable[[], object], what: str = "", seconds: float = DEADLINE) -> None:
+        with self._changed:
+            if not self._changed.wait_for(predicate, seconds):
+                raise AssertionError(f"never came: {what or predicate}\n{self.text}")
+
+    def wait_for(self, text: str, seconds: float = DEADLINE) -> None:
+        self.wait(lambda: text in self.text, text, seconds)
+
+    def send(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        with self._changed:
+            self._set_size(columns, lines)
+            self.emulator.resize(lines, columns)
+
+    def settle(self) -> None:
+        """Wait until everything written so far has been drawn: a mark that shows nothing goes behind it."""
+        mark = f"\x1b]9;{os.urandom(6).hex()}\x07".encode()
+        os.write(self.slave, mark)
+        self.wait(lambda: mark in self.raw, "the end of what was written")
+
+    def _set_size(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def _read(self) -> None:
+        while data := self._chunk():
+            with self._changed:
+                self.raw += data
+                self._stream.feed(data)
+                self._changed.notify_all()
+
+    def _chunk(self) -> bytes:
+        try:
+            return os.read(self.master, 65536)
+        except OSError:
+            return b""
+
+
+class Program(Screen):
+    """A command whose terminal this is, as the one job of a shell. `stdout` may go elsewhere."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        lines: int = 24,
+        environ: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        stdout: int | None = None,
+    ) -> None:
+        super().__init__(columns, lines)
+        self._report, report = os.pipe()
+        orders, self._orders = os.pipe()
+        base = {"TERM": "xterm-256color", "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": os.environ["HOME"]}
+        self._leader = subprocess.Popen(
+            [sys.executable, LEADER, str(report), str(orders), *command],
+            stdin=self.slave,
+            stdout=self.slave if stdout is None else stdout,
+            stderr=self.slave,
+            env={**base, **(environ or {})},
+            cwd=cwd,
+            pass_fds=(report, orders),
+            start_new_session=True,
+        )
+        os.close(report)
+        os.close(orders)
+        self._heard = b""
+        self.pid = int(self._told("pid"))
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def finish(self, seconds: float = DEADLINE) -> int:
+        """Its exit code, once it has ended by itself and everything that it wrote has arrived."""
+        code = int(self._told("exit", seconds))
+        self.settle()
+        return code
+
+    def stopped(self) -> None:
+        """Wait until Ctrl-Z has done its work."""
+        self._told("stopped")
+        self.settle()
+
+    def foreground(self) -> None:
+        """What `fg` does."""
+        os.write(self._orders, b"fg\n")
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        os.close(self._orders)
+        if self._leader.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self._leader.wait(DEADLINE)
+        os.close(self._report)
+        super().close()
+
+    def _told(self, word: str, seconds: float = DEADLINE) -> str:
+        while b"\n" not in self._heard:
+            if not select.select([self._report], [], [], seconds)[0]:
+                raise AssertionError(f"no {word} within {seconds} s\n{self.text}")
+            data = os.read(self._report, 100)
+            assert data, f"the leader went away before {word}"
+            self._heard += data
+        line, self._heard = self._heard.split(b"\n", 1)
+        said, _, value = line.decode().partition(" ")
+        assert said == word, f"{said} {value} instead of {word}\n{self.text}"
+        return value
+
+
+class Paper(Screen):
+    """A terminal that this process writes to (`stream`) and reads keys from (`keys`)."""
+
+    def __init__(self, columns: int = 80, lines: int = 24, encoding: str = "utf-8") -> None:
+        super().__init__(columns, lines)
+        self.stream: TextIO = os.fdopen(os.dup(self.slave), "w", encoding=encoding)
+        self.keys: TextIO = os.fdopen(os.dup(self.slave), encoding="utf-8")
+
+    def settle(self) -> None:
+        self.stream.flush()
+        super().settle()
+
+    def close(self) -> None:
+        self.keys.close()
+        self.stream.close()
+        super().close()

@@ -1,0 +1,312 @@
+import asyncio
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_cli.display import choose
+from imagegen_cli.display.area import BEGIN, reflows
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.controls import Mode
+from imagegen_cli.display.live import Live
+from imagegen_cli.errors import Reason
+from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskProgressed, Working
+from imagegen_cli.task import Done, Failed, RunId, TaskId
+from tests.screen import Paper, Program
+from tests.test_display_board import running, started, task
+from tests.test_display_keys import Heard
+
+TERMINAL = {"TERM": "xterm-256color"}
+ROOT = Path(__file__).parent.parent
+
+
+class Stage:
+    """A live display on a terminal of paper, under a clock that moves when told to."""
+
+    def __init__(self, paper: Paper, environ: Mapping[str, str] = TERMINAL, **options: Any) -> None:
+        self.paper = paper
+        self.now = 100.0
+        self.live = Live(
+            Board(), stdin=paper.keys, stderr=paper.stream, environ=environ, clock=lambda: self.now, **options
+        )
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.live.tell(event)
+
+    def tick(self, seconds: float = 1.0) -> str:
+        self.now += seconds
+        self.live.tick()
+        self.paper.settle()
+        return self.paper.text
+
+
+@contextlib.contextmanager
+def stage(columns: int = 80, lines: int = 24, environ: Mapping[str, str] = TERMINAL, **options: Any) -> Iterator[Stage]:
+    encoding = options.pop("encoding", "utf-8")
+    with Paper(columns, lines, encoding) as paper:
+        made = Stage(paper, environ, **options)
+        with made.live:
+            yield made
+        paper.settle()
+        assert not paper.cursor_hidden
+        assert paper.title == ""
+        assert paper.modes_restored
+        assert b"\x1b[?7l" not in paper.raw.split(b"\x1b[?7h")[-1]
+
+
+def done(number: int, at: float = 105.0, **options: Any) -> TaskChanged:
+    return TaskChanged(at, task(number, Done((f"out/{number}-1.png", f"out/{number}-2.png")), **options))
+
+
+def test_what_ends_scrolls_away_above_and_stays() -> None:
+    with stage(lines=12) as play:
+        play.tell(started(*map(task, range(1, 21)), at=100.0))
+        for number in range(1, 21):
+            play.tell(*running(number, at=100.0), done(number))
+            play.tick()
+        assert play.paper.cursor_hidden
+        assert play.paper.title == "imagegen 20/20"
+        play.tell(RunFinished(130.0, RunId(1)))
+    text = play.paper.scrollback
+    for number in range(1, 21):
+        assert text.count(f"out/{number}-1.png") == 1
+    assert "20 tasks: 20 done (40 pictures) in 30s" in text
+    assert "running" not in text
+
+
+def test_nothing_is_drawn_while_nothing_changes() -> None:
+    with stage() as play:
+        play.tell(started(task(1), task(2), at=100.0))
+        play.tick()
+        before = play.paper.raw.count(BEGIN.encode())
+        for _ in range(20):
+            play.tick()
+        assert play.paper.raw.count(BEGIN.encode()) == before
+
+
+def test_at_most_ten_frames_a_second() -> None:
+    with stage() as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+        for step in range(100):
+            play.tell(TaskProgressed(play.now, TaskId(1), Working(step / 100)))
+            play.now += 0.01
+            play.live.tick()
+        play.paper.settle()
+        assert 5 <= play.paper.raw.count(BEGIN.encode()) <= 10
+
+
+def test_a_thousand_endings_at_once_are_one_frame() -> None:
+    with stage() as play:
+        play.tell(started(*map(task, range(1, 1002)), at=100.0))
+        play.tell(*map(done, range(1, 1001)))
+        play.tick()
+        assert play.paper.raw.count(BEGIN.encode()) == 1
+    text = play.paper.scrollback
+    assert all(f"out/{number}-2.png" in text for number in range(1, 1001))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_terminal_is_given_back_whatever_happens(error: type[BaseException]) -> None:
+    def fail() -> None:
+        with stage() as play:
+            play.live.attach(Heard())
+            play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+            play.tick()
+            assert not play.paper.modes_restored
+            raise error
+
+    with pytest.raises(error):
+        fail()
+
+
+def test_a_storm_of_sizes_leaves_one_frame_and_every_ending() -> None:
+    with stage(100, 30) as play:
+        play.tell(started(*map(task, range(1, 31)), at=100.0))
+        for number in range(1, 6):
+            play.tell(*running(number, at=100.0), TaskProgressed(101.0, TaskId(number), Working(note="日落 👨‍👩‍👧")))
+        play.tell(done(1), done(2))
+        play.tick()
+        for columns, lines in [(60, 30), (20, 30), (120, 30), (33, 20), (200, 50), (40, 24), (79, 40), (100, 30)]:
+            play.paper.resize(columns, lines)
+            text = play.tick()
+            assert text.count("25 waiting") <= 1
+            assert len(re.findall("^[●◌] ", text, re.MULTILINE)) <= lines
+            assert max(map(len, text.splitlines())) <= columns
+        assert play.paper.text.count(" 3 a lighthouse") == 1
+        assert play.paper.text.count("out/1-1.png") == 1
+
+
+def test_long_paths_and_reasons_are_whole() -> None:
+    path, reason = "out/" + "很长" * 60 + ".png", "so it goes " * 20
+    with stage(40, 20) as play:
+        play.tell(started(task(1), task(2), at=100.0))
+        play.tell(
+            TaskChanged(101.0, task(1, Done((path,)))), TaskChanged(101.0, task(2, Failed(Reason.SERVER, reason)))
+        )
+        play.tick()
+    assert path.encode() in play.paper.raw
+    assert reason.encode() in play.paper.raw
+
+
+def test_keys_reach_the_actions_and_are_not_echoed() -> None:
+    heard = Heard()
+    with stage() as play:
+        play.live.attach(heard)
+        play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
+        assert "↑↓ choose" in play.tick()
+        play.paper.send("\x1b[B\x1b[Bc")
+        play.tick()
+        assert heard.told == [("cancel", 2)]
+        play.paper.send("a一只猫")
+        assert "add: 一只猫" in play.tick()
+        play.paper.send("\r")
+        assert "一只猫" not in play.tick()
+        assert heard.told[1:] == [("add", "一只猫")]
+        play.paper.send("?")
+        assert "any key closes it" in play.tick()
+        assert play.live.ui.mode is Mode.HELP
+
+
+def test_no_keys_where_nobody_acts_on_them() -> None:
+    with stage() as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+        assert "choose" not in play.tick()
+        assert play.paper.modes_restored
+
+
+def test_notices_come_above_the_table() -> None:
+    with stage() as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+        play.live.say("no AI model is connected\x1b[2J")
+        assert play.tick().splitlines()[0] == "no AI model is connected\\x1b[2J"
+
+
+def test_what_other_code_writes_to_stderr_does_not_tear_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stage() as play:
+        monkeypatch.setattr(sys, "stderr", play.paper.stream)
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+        play.tick()
+        sys.stderr.write("a warning\n")
+        text = play.tick()
+        assert text.splitlines()[0] == "a warning"
+        assert text.count("a lighthouse") == 1
+
+
+def test_no_colour_where_none_is_wanted() -> None:
+    with stage(environ={**TERMINAL, "NO_COLOR": "1"}) as play:
+        play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0), done(2))
+        play.tick()
+    assert not re.search(rb"\x1b\[[0-9;]*3[0-7]m", play.paper.raw)
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    with stage(encoding="ascii") as play:
+        play.tell(started(task(1, prompt="日落"), task(2), at=100.0), *running(1, at=100.0))
+        play.tell(TaskProgressed(101.0, TaskId(1), Working(0.5)), done(2))
+        assert "####" in play.tick()
+    assert play.paper.raw.isascii()
+
+
+def test_no_summary_where_somebody_else_has_the_last_word() -> None:
+    with stage(summary=False) as play:
+        play.tell(started(task(1), task(2), at=100.0), done(1), done(2))
+    assert "2 tasks" not in play.paper.scrollback
+
+
+def test_a_terminal_that_went_away_ends_nothing() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "gone")
+
+        def isatty(self) -> bool:
+            return True
+
+    display = choose("live", stdout=Gone(), stderr=Gone(), environ=TERMINAL)
+    with display:
+        display.tell(started(task(1), at=100.0))
+        assert isinstance(display, Live)
+        display.tick()
+
+
+def test_only_terminals_known_to_break_lines_anew_are_cleaned_of_them() -> None:
+    assert reflows({"TMUX": "/tmp/x", "TERM": "screen"})  # noqa: S108 - never opened
+    assert not reflows({"TERM": "xterm-256color"})
+
+
+class Stopper(Heard):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+async def act() -> None:
+    """A short run on a real terminal, for the tests below."""
+    display = choose("live", stdout=sys.stdout, stderr=sys.stderr, stdin=sys.stdin, environ=os.environ)
+    heard = Stopper()
+    with display:
+        display.attach(heard)
+        ticker = asyncio.create_task(display.run())
+        display.tell(started(task(1, prompt="日落"), task(2), at=time.time()))
+        for event in running(1, at=time.time()):
+            display.tell(event)
+        await heard.stopped.wait()
+        display.tell(done(1, at=time.time()))
+        display.tell(RunFinished(time.time(), RunId(1)))
+        ticker.cancel()
+
+
+@contextlib.contextmanager
+def acting() -> Iterator[Program]:
+    command = [sys.executable, "-c", "import asyncio, tests.test_display_live as t; asyncio.run(t.act())"]
+    with Program(command, environ={"PYTHONPATH": str(ROOT)}) as program:
+        program.wait_for("1 running")
+        yield program
+
+
+def test_a_real_program_stops_by_a_key_and_gives_the_terminal_back() -> None:
+    with acting() as program:
+        assert program.cursor_hidden
+        assert program.title == "imagegen 0/2"
+        program.send("q")
+        assert program.finish() == 0
+        assert not program.cursor_hidden
+        assert program.modes_restored
+        assert program.title == ""
+        assert "out/1-2.png" in program.text
+        assert "1 running" not in program.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_signals_that_end_a_program_leave_the_terminal_whole(number: signal.Signals) -> None:
+    with acting() as program:
+        program.send({signal.SIGINT: "\x03", signal.SIGQUIT: "\x1c"}[number])
+        assert program.finish() != 0
+        assert not program.cursor_hidden
+        assert program.modes_restored
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() -> None:
+    with acting() as program:
+        program.send("\x1a")
+        program.stopped()
+        assert not program.cursor_hidden
+        assert program.modes_restored
+        assert "1 running" not in program.text
+        program.foreground()
+        program.wait_for("1 running")
+        program.wait(lambda: not program.modes_restored, "keys are read again")
+        program.send("q")
+        assert program.finish() == 0
+        assert program.modes_restored

@@ -1,0 +1,246 @@
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from rich.segment import Segment
+from wcwidth import wcswidth, wcwidth
+
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
+from imagegen_cli.display.controls import Mode, Ui
+from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
+from imagegen_cli.display.look import Line, look_for
+from imagegen_cli.display.scene import Frame
+from imagegen_cli.display.view import draw
+from imagegen_cli.display.words import literal
+from imagegen_cli.errors import Reason
+from imagegen_cli.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.task import Cancelled, Done, Failed, RemoteImage, RunId, SavedImage, Saving, Stop, Task, TaskId
+from tests.test_display_board import PATIENT, board_with, histories, running, started, task, texts
+
+MANY_FRAMES = settings(deadline=None, max_examples=int(os.environ.get("FRAMES", "150")))
+GOLDEN = Path(__file__).parent / "golden"
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+LOOK = look_for("utf-8")
+ASCII = look_for("ascii")
+PROMPTS = (
+    "a lighthouse in a storm, oil on canvas, dramatic light",
+    "日落海滩上的两只猫，水彩画风格，柔和的光线，远处有一艘帆船",
+    "three boats on a quiet lake",
+    "[bold]no markup[/bold] \x1b[31mno colour\nno second line",
+    "👨‍👩‍👧‍👦 a picnic 🇩🇪 in the park 👍🏽",
+    "שלום עולם, a quiet street",
+    "e\u0301le\u0301gant cafe\u0301 at night",
+    "赛博朋克城市的夜景",
+)
+
+
+def text_of(line: Line) -> str:
+    return "".join(segment.text for segment in line if not segment.control)
+
+
+def shown(frame: Frame) -> list[str]:
+    return [MOMENT.sub("<moment>", text_of(line)).rstrip() for line in frame.lines]
+
+
+def prompted(number: int) -> Task:
+    return task(number, prompt=PROMPTS[(number - 1) % len(PROMPTS)], model=("4.0", "seedream-3.1")[number % 2])
+
+
+def put(number: int, at: float, state: object) -> TaskChanged:
+    return TaskChanged(at, Task(**{**vars_of(prompted(number)), "state": state}))  # type: ignore[arg-type]
+
+
+def vars_of(value: Task) -> dict[str, object]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def many() -> Board:
+    """Twenty tasks in every state that a screen can show."""
+    board = board_with(started(*map(prompted, range(1, 21))), estimate=lambda each: 60.0 if each.id == 8 else None)
+    for number in range(1, 14):
+        for event in running(number, at=float(number)):
+            board.tell(TaskChanged(event.at, put(number, 0, event.task.state).task))  # type: ignore[union-attr]
+    said: list[Event] = [
+        put(1, 20.0, Done(("out/1-1.png",) * 4)),
+        put(2, 21.0, Done(("out/2-1.png",) * 3, missing=1)),
+        put(3, 22.0, Failed(Reason.OUT_OF_CREDITS, "no credits left")),
+        put(4, 22.0, Failed(Reason.OUT_OF_CREDITS, "no credits left")),
+        put(5, 23.0, Failed(Reason.MODERATED, "不符合规范")),
+        put(6, 24.0, Cancelled(Stop.NOT_SENT)),
+        TaskProgressed(25.0, TaskId(7), Working(0.42, note="drawing \x1b[5mdetails")),
+        TaskProgressed(25.0, TaskId(9), Working(queue_position=7)),
+        TaskDelayed(26.0, TaskId(10), 2, 9.0, "HTTP 503"),
+        put(11, 27.0, Saving((SavedImage("out/11-1.png"), *[RemoteImage("x")] * 3))),
+        TaskDelayed(28.0, TaskId(15), 1, 30.0, "rate limited"),
+    ]
+    for event in said:
+        board.tell(event)
+    return board
+
+
+def single(*events: Event) -> Board:
+    return board_with(started(prompted(2)), *[put(2, e.at, e.task.state) for e in running(2)], *events)  # type: ignore[union-attr]
+
+
+def failures() -> Board:
+    board = many()
+    board.tell(RunStopping(29.0, RunId(1), "Ctrl-C"))
+    return board
+
+
+SCREENS = {
+    "many-20x10": (many, 20, 10, LOOK, Ui()),
+    "many-40x24": (many, 40, 24, LOOK, Ui(keys=True)),
+    "many-80x24": (many, 80, 24, LOOK, Ui(keys=True)),
+    "many-200x50": (many, 200, 50, LOOK, Ui(keys=True)),
+    "many-80x3": (many, 80, 3, LOOK, Ui()),
+    "many-80x24-ascii": (many, 80, 24, ASCII, Ui()),
+    "stopping-80x24": (failures, 80, 24, LOOK, Ui()),
+    "chosen-80x24": (many, 80, 24, LOOK, Ui(keys=True, chosen=TaskId(18))),
+    "asked-60x12": (many, 60, 12, LOOK, Ui(keys=True, mode=Mode.ASK, chosen=TaskId(9))),
+    "adding-60x12": (many, 60, 12, LOOK, Ui(keys=True, mode=Mode.EDIT, text="一只猫 and a dog", cursor=4)),
+    "help-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.HELP)),
+    "details-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.DETAILS, chosen=TaskId(11))),
+    "one-80x24": (
+        lambda: single(TaskProgressed(9.0, TaskId(2), Working(0.3, note="细节"))), 80, 24, LOOK, Ui(keys=True)
+    ),
+    "one-20x10": (single, 20, 10, LOOK, Ui()),
+    "one-queued-40x24": (
+        lambda: single(TaskProgressed(9.0, TaskId(2), Working(queue_position=4))), 40, 24, LOOK, Ui()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_golden_screens(name: str) -> None:
+    """WRITE_GOLDEN=1 draws them anew; then look at them."""
+    build, width, height, look, ui = SCREENS[name]
+    frame = draw(build(), 30.0, width=width, height=height, look=look, ui=ui)
+    drawn = "\n".join(shown(frame)) + "\n"
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("WRITE_GOLDEN"):
+        path.write_text(drawn, encoding="utf-8")
+    assert drawn == path.read_text(encoding="utf-8")
+
+
+modes = st.builds(
+    Ui,
+    keys=st.booleans(),
+    mode=st.sampled_from(Mode),
+    chosen=st.one_of(st.none(), st.integers(1, 6).map(TaskId)),
+    held=st.booleans(),
+    text=texts,
+    cursor=st.integers(0, 20),
+)
+
+
+@MANY_FRAMES
+@given(
+    histories(),
+    st.floats(-10, 1e6),
+    st.integers(1, 130),
+    st.integers(1, 30),
+    st.sampled_from(["utf-8", "ascii", "latin-1", "gbk", "cp1255"]),
+    modes,
+)
+def test_every_frame_fits_and_obeys_nothing(
+    events: list[Event], now: float, width: int, height: int, encoding: str, ui: Ui
+) -> None:
+    board = board_with(*events, estimate=lambda each: 5.0 if each.id % 2 else None)
+    frame = draw(board, now, width=width, height=height, look=look_for(encoding), ui=ui)
+    assert len(frame.lines) < max(2, height)
+    for line in frame.lines:
+        check(line, encoding)
+        assert cells_of(text_of(line)) < width
+        assert wcswidth(text_of(line)) < width
+    sizes = [segment.cell_length for line in frame.lines for segment in line if segment.control]
+    assert not any(sizes)
+
+
+@PATIENT
+@given(histories(), st.integers(1, 130), st.sampled_from(["utf-8", "ascii", "gbk"]))
+def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encoding: str) -> None:
+    board, look = board_with(*events), look_for(encoding)
+    rows = list(board.rows.values())
+    sizes = widths(rows, 10.0, width)
+    for row in rows:
+        for line in [*ended_lines(row.task, 3.0, width, look), *task_lines(row, 10.0, width, look)]:
+            check(line, encoding)
+        line = list_line(row, 10.0, sizes, look)
+        check(line, encoding)
+        if width > 12:
+            assert cells_of(text_of(line)) <= width
+
+
+def check(line: list[Segment], encoding: str) -> None:
+    text = text_of(line)
+    text.encode(encoding)
+    hostile = {sign for sign in text if unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"}}
+    assert not hostile
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\ufeff]", text)
+    for segment in line:
+        assert not segment.control or re.fullmatch(r"\x1b\[\d+G", segment.text)
+
+
+@PATIENT
+@given(texts, st.integers(0, 60))
+def test_text_is_cut_to_its_cells(text: str, cells: int) -> None:
+    shown = literal(text)
+    assert "\x1b" not in shown
+    assert cells_of(cut(shown, cells)) <= cells
+    assert cells_of(tail(shown, cells)) <= cells
+    assert cells_of(fitted(text, cells, "utf-8", "…")) <= cells
+    assert all(cells_of(part) <= cells for part in wrapped(text, cells, 3, "utf-8", "…"))
+
+
+@PATIENT
+@given(texts)
+def test_no_terminal_finds_text_wider_than_we_do(text: str) -> None:
+    shown = literal(text)
+    assert wcswidth(shown) <= cells_of(shown)
+    assert sum(max(0, wcwidth(sign)) for sign in shown) <= cells_of(shown)
+
+
+def test_signs_are_not_torn_apart() -> None:
+    assert fitted("👨‍👩‍👧 x", 5, "utf-8", "…") == "…"
+    assert fitted("cafe\u0301s", 5, "utf-8", "…") == "cafe\u0301s"
+    assert fitted("cafe\u0301 society", 5, "utf-8", "…") == "cafe\u0301…"
+    assert fitted("日落海滩", 6, "utf-8", "…") == "日落…"
+
+
+def test_a_megabyte_of_prompt_costs_a_line_no_more_than_a_line() -> None:
+    assert fitted("a" * 1_000_000, 10, "utf-8", "…") == "aaaaaaaaa…"
+    assert fitted("a" + "\u0301" * 1_000_000, 10, "utf-8", "…").startswith("a\u0301")
+
+
+def test_states_differ_without_colour() -> None:
+    for look in (LOOK, ASCII):
+        signs = [look.queued, look.submitting, look.running, look.saving, look.done, look.failed, look.cancelled]
+        assert len(set(signs)) == len(signs)
+        assert all(cells_of(sign) == 1 for sign in signs)
+
+
+def test_a_guess_is_marked_and_drawn_differently() -> None:
+    [line] = [text for text in shown(draw(many(), 30.0, width=100, height=24, look=LOOK)) if text.startswith("●  8")]
+    assert re.search("╍+─+ +~2\\d%", line)
+
+
+def test_ten_thousand_tasks_are_not_looked_at_for_a_frame() -> None:
+    board = board_with(started(*(task(number) for number in range(1, 10_001))))
+    for number in range(1, 1001):
+        for event in running(number):
+            board.tell(event)
+    assert len(draw(board, 5.0, width=80, height=24, look=LOOK).lines) == 23
+
+    class Counted(dict[TaskId, object]):
+        def values(self) -> object:  # type: ignore[override]
+            raise AssertionError("looked at every row")
+
+        __iter__ = values  # type: ignore[assignment]
+
+    board.rows = Counted(board.rows)  # type: ignore[assignment]
+    assert len(draw(board, 5.0, width=80, height=24, look=LOOK).lines) == 23
