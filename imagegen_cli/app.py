@@ -184,7 +184,7 @@ def _carry_wishes(wishes: list[Wish], options: Options, *, command: str, source:
     if options.dry_run:
         return _dry_run(items, config, plan.Place(folder=folder.expanduser().absolute(), template=template))
     where = plan.place(folder, template)
-    _check_keys(config, [item.request for item in items])
+    _check_keys(config, [request for item in items for request in (item.request, *item.elsewhere)])
     with _history() as store:
         if source and not options.again:
             items = _unsent(store, source, items)
@@ -195,11 +195,14 @@ def _carry_wishes(wishes: list[Wish], options: Options, *, command: str, source:
 
         def add(to: RunId, prompt: str) -> Sequence[Task]:
             more = plan.prepare(from_arguments([prompt], options.common), config)
+            if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
+                raise UsageError(f"this run does not use {', '.join(strangers)}")
             added = store.add(to, plan.planned(more, where))
             asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
             return added
 
-        return Session(store, config, options.manner, add).carry(run_id, tasks, asked=asked)
+        elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
+        return Session(store, config, options.manner, add).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
 
 
 def _carry(store: Store, config: Config, tasks: Sequence[Task], manner: Manner, records: Sequence[Record]) -> int:

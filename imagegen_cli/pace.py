@@ -33,10 +33,11 @@ class Slot:
             self._asking = False
             self._gate.accepted()
 
-    def leave(self) -> None:
+    def leave(self, *, unused: bool = False) -> None:
+        """Give the place back; `unused`: nothing was sent from it."""
         if self._inside:
             self._inside = False
-            self._gate.left(asking=self._asking)
+            self._gate.left(asking=self._asking, unused=unused)
             self._asking = False
 
 
@@ -73,7 +74,7 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.left(asking=True)
+                self.left(asking=True, unused=True)
             raise
         return Slot(self, asking=True)
 
@@ -114,6 +115,11 @@ class Gate:
         self._head_start = None
         return max(0.0, self._opens_at - now)
 
+    @property
+    def load(self) -> float:
+        """How full it is, those who wait included: 1 is a full house."""
+        return (self._inside + len(self._waiting)) / min(self._allowed, 1000)
+
     def refusing_for(self) -> float:
         """Seconds since the service began to refuse everybody."""
         if self._refusing_since is None:
@@ -137,10 +143,10 @@ class Gate:
         self.held = held
         self._admit()
 
-    def left(self, *, asking: bool) -> None:
+    def left(self, *, asking: bool, unused: bool) -> None:
         self._inside -= 1
-        if asking:
-            self._asking -= 1
+        self._asking -= asking
+        if asking and not unused:
             self._widen()
         self._admit()
 

@@ -1,6 +1,7 @@
 """Wishes into requests that are ready to be sent: provider and model chosen, every rule checked, nothing sent yet."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,12 +25,16 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves."""
+    """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
+
+    `elsewhere`: the same wish as other providers would take it, where the person named several.
+    """
 
     request: ImageRequest
     asked: int
     line: int
     identity: str
+    elsewhere: tuple[ImageRequest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +53,11 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
     providers: dict[str, Provider] = {}
     for wish in wishes:
         try:
-            for request in _requests(wish, config):
-                if request.provider not in providers:
-                    providers[request.provider] = _unconnected(config.provider(request.provider))
-                found += _checked(request, wish.line, providers[request.provider], seen)
+            for requests in _requests(wish, config):
+                for request in requests:
+                    if request.provider not in providers:
+                        providers[request.provider] = _unconnected(config.provider(request.provider))
+                found += _checked(requests, wish.line, providers, seen)
         except ImagegenError as error:
             if len(wishes) == 1:
                 raise UsageError(error.message, hint=error.hint) from error
@@ -102,39 +108,59 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
     ]
 
 
-def _requests(wish: Wish, config: Config) -> Iterable[ImageRequest]:
+def _requests(wish: Wish, config: Config) -> Iterable[list[ImageRequest]]:
+    """For each model that is compared: the request, as each of the providers that may take it would get it."""
     width, height = size_in(wish.size) if wish.size else (None, None)
     if wish.count is not None and wish.count < 1:
         raise UsageError(f"count is {wish.count}; at least one picture must be asked for")
     for model in wish.models or ("",):
-        provider, name = _chosen(wish.provider, model, config)
-        configured = config.provider(provider)
-        yield ImageRequest(
-            prompt=wish.prompt,
-            provider=provider,
-            model=name or configured.settings.model,
-            ratio=wish.ratio.replace("：", ":"),
-            resolution=wish.resolution.lower(),
-            width=width,
-            height=height,
-            count=wish.count,
-            seed=None if wish.seed == -1 else wish.seed,
-            negative=wish.negative,
-            references=tuple(_reference(reference) for reference in wish.references),
-            name=wish.name,
-            extra=wish.extra,
-        )
+        yield [
+            ImageRequest(
+                prompt=wish.prompt,
+                provider=provider,
+                model=name or config.provider(provider).settings.model,
+                ratio=wish.ratio.replace("：", ":"),
+                resolution=wish.resolution.lower(),
+                width=width,
+                height=height,
+                count=wish.count,
+                seed=None if wish.seed == -1 else wish.seed,
+                negative=wish.negative,
+                references=tuple(_reference(reference) for reference in wish.references),
+                name=wish.name,
+                extra=wish.extra,
+            )
+            for provider, name in _chosen(wish.provider, model, config)
+        ]
 
 
-def _chosen(provider: str, model: str, config: Config) -> tuple[str, str]:
-    """Provider and model: `provider/model` is exact, [models] has names of the person's own."""
+def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]:
+    """Providers and model: `provider/model` is exact, [models] has names of the person's own, a version finds its own.
+
+    Raises UsageError where a version is offered by several and the person named none of them.
+    """
     model = config.general.models.get(model, model)
+    named = [name.strip() for name in providers.split(",") if name.strip()]
     before, slash, after = model.partition("/")
-    if slash and (before in config.providers or (not provider and _is_provider(before, config))):
-        if provider and provider != before:
-            raise UsageError(f"--model {model} names the provider {before}, --provider names {provider}")
-        return before, after
-    return provider or config.general.default_provider, model
+    if slash and (before in config.providers or (not named and _is_provider(before, config))):
+        if named and named != [before]:
+            raise UsageError(f"--model {model} names the provider {before}, --provider names {providers}")
+        return [(before, after)]
+    if named:
+        return [(name, model) for name in dict.fromkeys(named)]
+    return [(_offering(model, config), model)]
+
+
+def _offering(model: str, config: Config) -> str:
+    """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
+    default = config.general.default_provider
+    offers = [name for name in config.providers if _unconnected(config.provider(name)).named(model) is not None]
+    if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
+        return default
+    if len(offers) > 1:
+        choices = ", ".join(f"{name}/{model}" for name in offers)
+        raise UsageError(f"several providers offer the model {model}", hint=f"say which: {choices}")
+    return offers[0]
 
 
 def _is_provider(name: str, config: Config) -> bool:
@@ -158,14 +184,20 @@ def _reference(text: str) -> str:
     return str(path)
 
 
-def _checked(request: ImageRequest, line: int, provider: Provider, seen: dict[str, int]) -> Iterable[Item]:
-    """The request, split where the service makes fewer at a time; equal ones are told apart by their occurrence."""
-    content = codec.identity(request)
+def _checked(
+    requests: list[ImageRequest], line: int, providers: Mapping[str, Provider], seen: dict[str, int]
+) -> Iterable[Item]:
+    """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
+    content = codec.identity(requests[0])
     seen[content] = seen.get(content, 0) + 1
-    for part, piece in enumerate(_split(request, provider.most(request)), 1):
-        provider.check(piece)
+    limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
+    pieces = [list(_split(request, min(limits, default=None))) for request in requests]
+    for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
+        for one in (piece, *others):
+            providers[one.provider].check(one)
         identity = f"{content}:{seen[content]}:{part}"
-        yield Item(request=piece, asked=provider.expected(piece), line=line, identity=identity)
+        asked = providers[piece.provider].expected(piece)
+        yield Item(request=piece, asked=asked, line=line, identity=identity, elsewhere=tuple(others))
 
 
 def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:

@@ -49,6 +49,7 @@ from imagegen_cli.task import (
     Failed,
     HeldImage,
     Image,
+    ImageRequest,
     InlineImage,
     Job,
     Queued,
@@ -136,13 +137,16 @@ class Runner:
         saver: Saver,
         emit: Sink,
         settled: Callable[[], Awaitable[None]],
+        *,
         durations: Callable[[Task], Sequence[float]] = lambda _: (),
+        elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
     ) -> None:
         self._lanes = lanes
         self._saver = saver
         self._emit = emit
         self._settled = settled
         self._durations = durations
+        self._elsewhere = elsewhere or {}
         self._carried: dict[TaskId, Carried] = {}
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
@@ -245,10 +249,12 @@ class Runner:
     # Queued → Submitting
 
     async def _send(self, carried: Carried) -> None:
-        lane = carried.lane
         self._free(carried)
-        carried.slot = await lane.gate.enter()
+        await self._enter(carried)
+        lane = carried.lane
         if lane.shut is not None:
+            if self._open_elsewhere(carried):
+                return
             raise _like(lane.shut)
         draft = lane.provider.draft(carried.task.request)
         self._become(carried, Submitting(draft))
@@ -261,8 +267,38 @@ class Runner:
             await self._unsent(carried, error)
         except Uncertain as error:
             await self._lost(carried, draft, error)
+        except (Unauthorized, OutOfCredits) as error:
+            lane.shut = lane.shut or error
+            if not self._open_elsewhere(carried):
+                raise
+            self._become(carried, Queued())
         else:
             await self._received(carried, reply)
+
+    async def _enter(self, carried: Carried) -> None:
+        """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
+        choices = [carried.task.request, *self._elsewhere.get(carried.task.id, ())]
+        if len(choices) == 1:
+            carried.slot = await carried.lane.gate.enter()
+            return
+        open_ = [request for request in choices if self._lanes[request.provider].shut is None] or choices[:1]
+        entries = {asyncio.ensure_future(self._lanes[one.provider].gate.enter()): one for one in open_}
+        try:
+            done, _ = await asyncio.wait(entries, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for entry in entries:
+                entry.cancel()
+        taken = min(done, key=lambda entry: self._lanes[entries[entry].provider].gate.load)
+        for entry in done - {taken}:
+            entry.result().leave(unused=True)
+        carried.slot, request = taken.result(), entries[taken]
+        carried.task = replace(carried.task, request=request)
+        carried.lane = self._lanes[request.provider]
+        carried.asked = carried.lane.provider.expected(request)
+
+    def _open_elsewhere(self, carried: Carried) -> bool:
+        choices = self._elsewhere.get(carried.task.id, ())
+        return any(self._lanes[request.provider].shut is None for request in choices)
 
     async def _reply(self, carried: Carried, draft: Job | None) -> Accepted | Ready:
         """Submit in a task of its own, so that a stop can still wait for the receipt."""

@@ -22,7 +22,7 @@ from imagegen_cli.pace import FIRST_WINDOW, Gate
 from imagegen_cli.providers.base import Clients
 from imagegen_cli.runner import Lane, Runner
 from imagegen_cli.store import Store, size_of
-from imagegen_cli.task import ENDED, Done, Failed, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.task import ENDED, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
 
 LISTEN = 0.2
 """Seconds between two looks for a cancel from another terminal."""
@@ -55,13 +55,23 @@ class Session:
         self._durations: dict[tuple[str, str, str], list[float]] = {}
         self._runner: Runner | None = None
         self._run = RunId(0)
+        self._elsewhere: Mapping[TaskId, Sequence[ImageRequest]] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._paths: Printer | None = None
 
-    def carry(self, run: RunId, tasks: Sequence[Task], *, asked: Mapping[TaskId, int], stop: bool = False) -> int:
+    def carry(
+        self,
+        run: RunId,
+        tasks: Sequence[Task],
+        *,
+        asked: Mapping[TaskId, int],
+        elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
+        stop: bool = False,
+    ) -> int:
         """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes."""
         self._run = run
+        self._elsewhere = elsewhere or {}
         self._tasks = {task.id: task for task in tasks}
         display = choose(
             self._manner.progress,
@@ -81,6 +91,7 @@ class Session:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
             names = {task.request.provider for task in self._tasks.values()}
+            names |= {request.provider for requests in self._elsewhere.values() for request in requests}
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
@@ -88,11 +99,13 @@ class Session:
                 Downloader(clients.free),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
-                self._known,
+                durations=self._known,
+                elsewhere=self._elsewhere,
             )
             self._runner = runner
             stack.enter_context(display)
             for lane in lanes.values():
+                stack.push_async_callback(lane.provider.close)
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
             display.attach(_Keys(self, runner, display))
@@ -103,7 +116,7 @@ class Session:
             await runner.run(self._run, self._tasks.values())
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
-        if all(self._config.provider(name).type.local for name in names) and self._add is None:
+        if all(self._config.provider(name).type.local for name in names):
             none: Any = None
             return Clients(paid=none, free=none)
         from imagegen_cli.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest

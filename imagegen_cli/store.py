@@ -528,6 +528,12 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged) -> None:
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
     ended = "" if isinstance(state, ENDED) else ", ended = NULL"
+    if isinstance(state, Submitting):  # only now is it certain who gets it, where a person named several
+        request = task.request
+        db.execute(
+            "UPDATE task SET provider = ?, model = ?, request = ? WHERE id = ?",
+            (request.provider, request.model, codec.dumps(codec.from_request(request)), task.id),
+        )
     db.execute(
         f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{ended} WHERE id = :id",  # noqa: S608 - only our own words
         {

@@ -119,7 +119,7 @@ class Stage:
         self.last: dict[int, Task] = {}
         self.gate = Gate(limit)
         self.lane = Lane(provider, self.gate, poll, timeout)
-        self.runner = Runner({"scripted": self.lane}, Downloader(client), self._hear, settled or _at_once)
+        self.runner = Runner({"scripted": self.lane}, Downloader(client), self.hear, settled or _at_once)
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:
         return Task(
@@ -146,7 +146,7 @@ class Stage:
     def files(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
 
-    def _hear(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, TaskChanged):
             self.last[event.task.id] = event.task

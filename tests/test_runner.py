@@ -1,9 +1,11 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imagegen_cli.download import Downloader
 from imagegen_cli.errors import (
     Busy,
     DiskError,
@@ -20,8 +22,22 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import RunFinished, RunStarted, TaskDelayed, Working
+from imagegen_cli.pace import Gate
 from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.task import Cancelled, Done, Failed, InlineImage, Job, Running, SavedImage, Saving, Stop, TaskId
+from imagegen_cli.runner import Lane, Runner
+from imagegen_cli.task import (
+    Cancelled,
+    Done,
+    Failed,
+    InlineImage,
+    Job,
+    RunId,
+    Running,
+    SavedImage,
+    Saving,
+    Stop,
+    TaskId,
+)
 from tests.clock import run
 from tests.scripted import Asleep, Scripted, Stage, png, ready
 
@@ -203,11 +219,11 @@ class ThreeAtOnce(Scripted):
 
     async def submit(self, request: Any, draft: Any, report: Any) -> Accepted:
         self.counts["submit"] += 1
+        job = Job(f"job-{self.counts['submit']}")
         await asyncio.sleep(0.05)
         if len(self.inside) >= 3:
             self.refused += 1
             raise Busy("queue full")
-        job = Job(f"job-{self.counts['submit']}")
         self.inside.add(job.id)
         return Accepted(job)
 
@@ -224,7 +240,7 @@ def test_a_service_that_allows_three_completes_a_hundred_with_few_refusals(tmp_p
     stage = Stage(provider, tmp_path)
     run(stage.carry(*(stage.task(number) for number in range(1, 101))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
-    assert provider.refused <= 30
+    assert provider.refused <= 20
     assert len(stage.files()) == 100
 
 
@@ -418,3 +434,43 @@ def test_a_short_task_is_seen_soon_and_a_long_one_costs_few_queries(tmp_path: Pa
     carried(long, tmp_path)
     assert short.at[-1][1] - short.begun < 2.5
     assert long.counts["poll"] <= 35
+
+
+def spread(tmp_path: Path, *providers: Scripted, tasks: int = 20) -> Stage:
+    """Carry tasks that any of several providers may take."""
+    stage = Stage(providers[0], tmp_path, limit=2)
+    lanes = {f"p{number}": Lane(one, Gate(2), 0.5, 300.0) for number, one in enumerate(providers)}
+    given = [stage.task(number + 1) for number in range(tasks)]
+    requests = [replace(given[0].request, provider=name) for name in lanes]
+    given = [replace(task, request=requests[0]) for task in given]
+    stage.runner = Runner(
+        lanes, Downloader(None), stage.hear, no_wait, elsewhere={task.id: requests[1:] for task in given}
+    )
+    run(stage.runner.run(RunId(1), given))
+    return stage
+
+
+async def no_wait() -> None:
+    pass
+
+
+def test_a_batch_is_spread_over_several_providers_least_loaded_first(tmp_path: Path) -> None:
+    fast, slow = Scripted(), Scripted(polls=[Working()] * 20 + [ready()])
+    stage = spread(tmp_path, fast, slow)
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert fast.counts["submit"] + slow.counts["submit"] == 20
+    assert fast.counts["submit"] > slow.counts["submit"] > 0
+
+
+@pytest.mark.parametrize("error", [Unauthorized("401"), OutOfCredits("402")])
+def test_a_provider_that_is_shut_hands_its_unsent_tasks_to_the_others(tmp_path: Path, error: TaskError) -> None:
+    broke, rich = Scripted([error]), Scripted()
+    stage = spread(tmp_path, broke, rich)
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert {task.request.provider for task in stage.last.values()} == {"p1"}
+    assert broke.counts["submit"] == 1
+
+
+def test_when_all_are_shut_every_task_says_why(tmp_path: Path) -> None:
+    stage = spread(tmp_path, Scripted([Unauthorized("401")]), Scripted([OutOfCredits("402")]))
+    assert {failure(stage, number).reason for number in range(1, 21)} <= {Reason.UNAUTHORIZED, Reason.OUT_OF_CREDITS}

@@ -12,7 +12,7 @@ from imagegen_cli.providers.base import Provider
 from imagegen_cli.tables import nearest
 
 GROUP = "imagegen.providers"
-_TOOLS = {"base", "wire"}
+_TOOLS = {"base", "wire", "parts"}
 
 
 def kinds() -> tuple[str, ...]:

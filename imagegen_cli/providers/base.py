@@ -115,6 +115,13 @@ class Provider(Protocol):
         """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""
         del request  # the default refuses nothing
 
+    def named(self, version: str) -> str | None:  # noqa: ARG002
+        """The service's own name for a Jimeng/Seedream model that people call by its version; None: not offered.
+
+        `check` and `submit` take the version itself as well: this tells who offers it.
+        """
+        return None
+
     def most(self, request: ImageRequest) -> int | None:  # noqa: ARG002
         """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
         return None
