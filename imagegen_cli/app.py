@@ -97,7 +97,7 @@ def resume(ids: Sequence[int], manner: Manner, *, run_id: int | None = None) -> 
     """Go on with what was accepted but not delivered. Never submits."""
     config = _config()
     with _history() as store:
-        open_ = Filter(states=(*UNFINISHED, "failed"), run=run_id)
+        open_ = Filter(states=(*UNFINISHED, "failed", "cancelled"), run=run_id)
         found = _all_there(store, ids) if ids else store.find(open_)
         wanted = [record for record in found if ids or _fetchable(record)]
         records = _claimed(store, [record.task.id for record in wanted if _resumable(record)], quiet=not ids)
@@ -259,7 +259,7 @@ def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
         case Failed(reason=reason):
             return f"failed ({reason}): imagegen retry"
         case Cancelled():
-            return "were cancelled after they had been sent: imagegen retry"
+            return "were cancelled after they had been sent: imagegen resume, imagegen retry"
         case _ if record.carried:
             return "another process is carrying"
         case _:
@@ -267,10 +267,12 @@ def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
 
 
 def _fetchable(record: Record) -> bool:
-    """What a plain `resume` takes: work that was interrupted, and failures that hold a receipt."""
+    """What a plain `resume` takes: interrupted work, and what ended with a receipt that may still pay off."""
     state = record.task.state
     if isinstance(state, Failed):
         return state.resumable
+    if isinstance(state, Cancelled):
+        return state.job is not None
     return not isinstance(state, ENDED) and not record.carried
 
 

@@ -545,7 +545,8 @@ class Runner:
         except Uncertain:
             self._become(carried, Cancelled(outcome, draft))
         except TaskError:
-            self._become(carried, Cancelled(Stop.NOT_SENT))
+            told = outcome in (Stop.STOPPED, Stop.REQUESTED)
+            self._become(carried, Cancelled(outcome if told else Stop.NOT_SENT))
         else:
             await self._received(carried, reply)
             if isinstance(reply, Accepted):

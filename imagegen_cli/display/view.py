@@ -6,7 +6,7 @@ from itertools import islice
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Known, Row
-from imagegen_cli.display.bottom import footer, help_lines, prompt_line
+from imagegen_cli.display.bottom import footer, help_lines, prefix, prompt_line
 from imagegen_cli.display.cells import width as cells_of, wrapped
 from imagegen_cli.display.controls import Mode, Ui
 from imagegen_cli.display.details import task_lines
@@ -208,9 +208,10 @@ def card(row: Row, scene: Scene) -> list[Line]:
     if high:
         lines.append([])
     lines.append(card_progress(row, scene))
-    said = ", ".join(filter(None, (trouble(row, scene.now), note(row))))
+    state = prefix(scene).removesuffix("; ")
+    said = ", ".join(filter(None, (state, trouble(row, scene.now), note(row))))
     if said and scene.most > 1:
-        lines.append(scene.text(f"  {said}", ALERT if row.delay else DIM))
+        lines.append(scene.text(f"  {said}", ALERT if row.delay or state else DIM))
     return lines[: max(0, scene.most)]
 
 

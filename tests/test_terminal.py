@@ -1,0 +1,179 @@
+"""The whole program in a terminal: what is on the screen, what keys do, and that the terminal is given back."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Fault, Pictures
+from tests.program import Program as Plain
+from tests.screen import Program
+from tests.test_cli import CONFIG
+
+
+@pytest.fixture
+def server() -> Iterator[DreaminaServer]:
+    with DreaminaServer(seconds=0.5, pictures=Pictures("png", (16, 16))) as server:
+        yield server
+
+
+@contextmanager
+def terminal(folder: Path, server: DreaminaServer, *words: str, **size: Any) -> Iterator[Program]:
+    plain = Plain(folder, CONFIG.format(url=server.url))
+    environ = {key: value for key, value in plain.environment().items() if key in ("PATH", "IMAGEGEN_HOME", "HOME")}
+    environ |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUTF8": "1", "NO_PROXY": "*"}
+    with Program([sys.executable, "-m", "imagegen_cli", *words], environ=environ, cwd=folder, **size) as program:
+        yield program
+
+
+def restored(program: Program) -> bool:
+    return program.modes_restored and not program.cursor_hidden
+
+
+def test_one_task_is_a_card_and_its_paths_stay(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "一只戴帽子的狐狸", "-m", "4.0") as program:
+        program.wait_for("running")
+        assert "一只戴帽子的狐狸" in program.text
+        assert "studio" in program.text
+        assert program.finish() == 0
+        assert "4 pictures" in program.text
+        assert program.scrollback.count(".png") == 4
+        assert restored(program)
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (20, 6), (200, 50)])
+def test_two_hundred_tasks_never_overflow_the_screen(
+    tmp_path: Path, server: DreaminaServer, columns: int, lines: int
+) -> None:
+    prompts = [f"第{number}只猫 👨‍👩‍👧 number {number}" for number in range(200)]
+    (tmp_path / "list.txt").write_text("\n".join(prompts), encoding="utf-8")
+    words = ("batch", "list.txt", "-j", "unlimited")
+    with terminal(tmp_path, server, *words, columns=columns, lines=lines) as program:
+        program.wait(lambda: server.counts["query"] > 50, "queries")
+        assert len(program.text.splitlines()) <= lines
+        assert program.finish(60) == 0
+        assert "200" in program.text
+        assert restored(program)
+    assert len(list((tmp_path / "images").iterdir())) == 800
+
+
+def test_a_storm_of_resizes_leaves_a_clean_screen(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", *(f"cat {n} #slow" for n in range(12)), "-j", "4") as program:
+        program.wait_for("4 running")
+        for columns, lines in [(40, 10), (120, 40), (20, 5), (200, 50), (33, 7), (80, 24)] * 3:
+            program.resize(columns, lines)
+        program.wait(lambda: program.text.count("4 running") == 1, "one table")
+        program.send("q")
+        assert program.finish() == 130
+        assert restored(program)
+
+
+def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+        program.wait_for("2 running")
+        program.send("a")
+        program.wait_for("add:")
+        program.send("一只新的狐狸\r")
+        program.wait_for("0/3")
+        assert program.finish(30) == 0
+    assert [request.json()["prompt"] for request in server.asked("submit")][2] == "一只新的狐狸"
+
+
+def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never", "a dog") as program:
+        program.wait_for("running")
+        program.wait_for("1 done")
+        program.send("c")
+        program.wait_for("y/n")
+        program.send("y")
+        assert program.finish() == 1
+        assert "the service goes on" in program.text
+        assert restored(program)
+
+
+def test_space_holds_back_what_is_not_sent(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
+        program.wait_for("waiting")
+        program.send(" ")
+        program.wait_for("held")
+        sent = server.counts["submit"]
+        program.wait(lambda: "running" not in program.text.replace("0 running", ""), "the running one to end")
+        assert server.counts["submit"] <= sent + 1
+        program.send(" ")
+        assert program.finish(30) == 0
+    assert server.counts["submit"] == 6
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_gives_the_terminal_back(
+    tmp_path: Path, server: DreaminaServer, number: signal.Signals, code: int
+) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never") as program:
+        program.wait_for("running")
+        program.signal(number)
+        assert program.finish() == code
+        assert "resume 1" in program.text
+        assert restored(program)
+
+
+def test_ctrl_c_twice_leaves_at_once(tmp_path: Path, server: DreaminaServer) -> None:
+    server.fail("submit", Fault.STALL)
+    with terminal(tmp_path, server, "run", "a cat") as program:
+        program.wait(lambda: server.counts["submit"], "a submit")
+        program.wait_for("a cat")
+        program.send("\x03")
+        program.wait_for("stopping")
+        program.send("\x03")
+        assert program.finish() == 130
+        assert restored(program)
+
+
+def test_ctrl_z_and_fg(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow") as program:
+        program.wait_for("running")
+        program.send("\x1a")
+        program.stopped()
+        assert restored(program)
+        program.foreground()
+        assert program.finish(30) == 0
+        assert restored(program)
+
+
+def test_a_service_that_is_killed_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.doubles.dreamina", "--port", "0", "--seconds", "60", "--size", "16"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as double:
+        assert double.stdout is not None
+        url = double.stdout.readline().split()[-1]
+
+        class There:
+            pass
+
+        there: Any = There()
+        there.url = url
+        with terminal(tmp_path, there, "run", "a cat") as program:
+            program.wait_for("running")
+            double.kill()
+            assert program.finish(30) == 5
+            assert "imagegen resume 1" in program.text
+            assert restored(program)
+
+
+def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer) -> None:
+    plain = Plain(tmp_path, CONFIG.format(url=server.url))
+    environ = {
+        "IMAGEGEN_HOME": str(plain.home),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii",
+        "LANG": "C",
+        "NO_PROXY": "*",
+    }
+    with Program([sys.executable, "-m", "imagegen_cli", "run", "一只猫"], environ=environ, cwd=tmp_path) as program:
+        assert program.finish(30) == 0
+        assert program.raw.isascii()
