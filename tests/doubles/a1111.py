@@ -1,0 +1,212 @@
+"""AUTOMATIC1111, Forge and SD.Next as far as their clients can see them. From the checkout's root:
+
+    python -m tests.doubles.a1111 --port 7860 --seconds 5 --variant forge
+
+Words in the prompt steer what becomes of it:
+
+    #slow #never      takes ten times as long; never ends by itself
+    #fail #oom        an exception while it works; a full memory
+    #none #null       200 with images: [] and images: null
+    #grid             a grid before the pictures and a map after them
+    #data             pictures with data:image/png;base64, before them
+    #broken           the second picture is no base64
+    #two              is in its second batch when it is interrupted, else in its first
+    #lost             made, and not answered at all
+
+`variant` is a1111, forge (errors are {detail}, progress counts from -1) or sdnext (interrupt answers 204).
+`internal` False is a server with --nowebui: nobody can ask for one request. `login` is name and password of --api-auth.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from base64 import b64decode, b64encode
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
+
+REMEMBERED = 16
+SAMPLERS = ("Euler", "Euler a", "DPM++ 2M")
+
+
+class WebUIServer(Service):
+    """Kinds for `fail` and `counts`: submit, query (progress of any sort), cancel, info."""
+
+    def __init__(self, *, variant: str = "a1111", **options: Any) -> None:
+        super().__init__(**options)
+        self.variant = variant
+        self.internal = True
+        self.login: tuple[str, str] | None = None
+        self.interrupted: list[str] = []
+        """Ids that were running when somebody interrupted."""
+        self.waiting: list[str] = []
+        self.current: Job | None = None
+        self._finished: list[str] = []
+        self._lock: asyncio.Lock | None = None
+        self._nudge: asyncio.Event | None = None
+
+    def kind(self, request: Request) -> str:
+        if request.path.endswith(("/txt2img", "/img2img")):
+            return "submit"
+        return {"progress": "query", "interrupt": "cancel"}.get(request.path.rpartition("/")[2], "info")
+
+    async def answer(self, request: Request) -> Reply:  # noqa: PLR0911 - one return a route
+        if not self._let_in(request):
+            return self._error(401, "HTTPException", "Incorrect username or password")
+        match request.method, request.path:
+            case "POST", "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
+                return await self._made(request.json())
+            case "POST", "/internal/progress" if self.internal:
+                return self._told(request.json())
+            case "GET", "/sdapi/v1/progress":
+                return self._all_told()
+            case "POST", "/sdapi/v1/interrupt":
+                return self._interrupt()
+            case "GET", "/sdapi/v1/sd-models":
+                titles = ["dream.safetensors [0123456789]", "other.safetensors"]
+                return Reply.json([{"title": title, "model_name": title.partition(".")[0]} for title in titles])
+            case _:
+                return Reply.json({"detail": "Not Found"}, 404)
+
+    def _let_in(self, request: Request) -> bool:
+        if self.login is None or request.path.startswith("/internal"):
+            return True
+        given = b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode()
+        return given == ":".join(self.login)
+
+    # The work
+
+    async def _made(self, asked: dict[str, Any]) -> Reply:
+        """Requests wait for one lock inside the open POST, first come, first served."""
+        if (refused := self._checked(asked)) is not None:
+            return refused
+        self._lock, self._nudge = self._lock or asyncio.Lock(), self._nudge or asyncio.Event()
+        job = self.add_job(asked.get("force_task_id") or f"task(txt2img-{uuid4().hex[:7]})", asked)
+        self.waiting.append(job.id)
+        async with self._lock:
+            self.waiting.remove(job.id)
+            self.current = job
+            await self._worked(job)
+            self.current = None
+            self._finished = [*self._finished, job.id][-REMEMBERED:]
+        self.end_job(job)
+        return self._answered_for(job)
+
+    def _checked(self, asked: dict[str, Any]) -> Reply | None:
+        if not isinstance(asked.get("steps", 20), int):
+            wrong = {"loc": ["body", "steps"], "msg": "value is not a valid integer", "type": "type_error.integer"}
+            return Reply.json({"detail": [wrong]}, 422)
+        if asked.get("sampler_name", "Euler") not in SAMPLERS:
+            return self._error(404, "HTTPException", "Sampler not found")
+        return None
+
+    async def _worked(self, job: Job) -> None:
+        tags = tags_in(job)
+        job.polls, job.born = 0, time.monotonic()
+        job.seconds *= 10 if "slow" in tags else 1
+        assert self._nudge is not None
+        while ("never" in tags or not job.ripe) and job.id not in self.interrupted:
+            self._nudge.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nudge.wait(), 0.05)
+
+    def _answered_for(self, job: Job) -> Reply:
+        tags = tags_in(job)
+        if "oom" in tags:
+            text = "CUDA out of memory. Tried to allocate 2.00 GiB"
+            return self._error(500, "OutOfMemoryError", "", text)
+        if "fail" in tags:
+            return self._error(500, "RuntimeError", "", "Expected all tensors to be on the same device")
+        images, first = self._images(job, tags)
+        info = json.dumps({"seed": 7, "all_seeds": [7, 8], "index_of_first_image": first, "infotexts": []})
+        answer: dict[str, Any] = {"images": images, "parameters": job.asked, "info": info}
+        reply = Reply.json(answer | ({"images": None} if "null" in tags else {}))
+        reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
+        return reply
+
+    def _images(self, job: Job, tags: set[str]) -> tuple[list[str], int]:
+        """Interrupted, it has the batch that it was in, unfinished, and none after it."""
+        batch, batches = job.asked.get("batch_size", 1), job.asked.get("n_iter", 1)
+        number = 0 if "none" in tags else batch * batches
+        if job.id in self.interrupted:
+            number = min(number, batch * (2 if "two" in tags else 1))
+        images = [self._encoded(job, index) for index in range(1, number + 1)]
+        if "broken" in tags:
+            images[1] = "%%%"
+        if "data" in tags:
+            images = [f"data:image/png;base64,{image}" for image in images]
+        if "grid" in tags:
+            return [self._encoded(job, 0), *images, self._encoded(job, 99)], 1
+        return images, 0
+
+    def _encoded(self, job: Job, index: int) -> str:
+        return b64encode(self.pictures.make(job.id, index)).decode()
+
+    def _error(self, status: int, name: str, detail: str, errors: str = "") -> Reply:
+        """Three forms: the middleware's, Starlette's own, FastAPI's own."""
+        if self.variant != "forge":
+            return Reply.json({"error": name, "detail": detail, "body": "", "errors": errors or detail}, status)
+        return Reply.json({"detail": detail}, status) if detail else Reply.text("Internal Server Error", status)
+
+    # Questions meanwhile
+
+    def _told(self, asked: dict[str, Any]) -> Reply:
+        id_ = asked["id_task"]
+        active = self.current is not None and self.current.id == id_
+        told = {"active": active, "queued": id_ in self.waiting, "completed": id_ in self._finished}
+        told |= {"progress": None, "eta": None, "live_preview": None, "id_live_preview": -1, "textinfo": "Waiting..."}
+        if active:
+            told |= {"progress": self._progress(), "textinfo": "Sampling"}
+        elif id_ in self.waiting:
+            told["textinfo"] = f"In queue: {self.waiting.index(id_) + 1}/{len(self.waiting)}"
+        return Reply.json(told)
+
+    def _all_told(self) -> Reply:
+        running = self.current is not None
+        state = {"job": "scripts_txt2img" if running else "", "job_count": 1, "interrupted": False}
+        progress = self._progress() if running else 0.0
+        return Reply.json({"progress": progress, "eta_relative": 1.0, "state": state, "textinfo": None})
+
+    def _progress(self) -> float:
+        job = self.current
+        assert job is not None
+        assert self._nudge is not None
+        job.polls += 1
+        self._nudge.set()
+        if self.variant == "forge" and job.polls == 2:
+            return -0.35
+        return min(1.2, 0.3 * job.polls)
+
+    def _interrupt(self) -> Reply:
+        """Stops whatever runs, whoever asks."""
+        if self.current is not None:
+            self.interrupted.append(self.current.id)
+            assert self._nudge is not None
+            self._nudge.set()
+        return Reply(204) if self.variant == "sdnext" else Reply.json({})
+
+
+def tags_in(job: Job) -> set[str]:
+    return set(re.findall(r"#([a-z]+)", str(job.asked.get("prompt", ""))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.doubles.a1111", description="a Stable Diffusion web UI, made up")
+    parser.add_argument("--port", type=int, default=7860, help="0 takes a free one")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long a picture takes")
+    parser.add_argument("--size", type=int, default=512, help="pixels of a picture's side")
+    parser.add_argument("--variant", choices=("a1111", "forge", "sdnext"), default="a1111")
+    parser.add_argument("--nowebui", action="store_true", help="without /internal/progress")
+    words = parser.parse_args()
+    pictures = Pictures("png", (words.size, words.size))
+    server = WebUIServer(port=words.port, seconds=words.seconds, pictures=pictures, variant=words.variant)
+    server.internal = not words.nowebui
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

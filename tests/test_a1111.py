@@ -1,0 +1,606 @@
+import asyncio
+import base64
+import json
+import math
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    Expired,
+    GenerationFailed,
+    RateLimited,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.a1111 import A1111, Settings, _encoded
+from imagegen_cli.providers.base import Clients, Ready
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
+from tests.doubles.a1111 import WebUIServer, tags_in
+from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
+from tests.doubles.pictures import whose
+from tests.program import Program
+
+pytestmark = pytest.mark.anyio
+
+SPECS = Path(__file__).parents[2] / "shared" / "specs"
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1.5,
+    10**400,
+    math.nan,
+    "",
+    "\ud800",
+    [],
+    [None, 7, [], {}],
+    {},
+    {"x": {}},
+)
+"""What JSON can hold where something else is due."""
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@pytest.fixture
+def server() -> Iterator[WebUIServer]:
+    with WebUIServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+def provider(server: WebUIServer, clients: Clients) -> A1111:
+    return A1111(Settings(base_url=f"{server.url}/", poll=0.05), clients)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.png"
+    path.write_bytes(Pictures().make("reference", 1))
+    return str(path)
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="home", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def made(provider: A1111, prompt: str = "a cat", **more: Any) -> Ready:
+    return await provider.submit(asked(prompt, **more), None, ignored)
+
+
+def owners(reply: Ready) -> list[str]:
+    """Numbers of the pictures within their job."""
+    return [whose(image.data).rpartition("/")[2] for image in reply.images if isinstance(image, InlineImage)]
+
+
+def sent(server: WebUIServer) -> Any:
+    return server.asked("submit")[-1].json()
+
+
+class Told:
+    """What was reported, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.all: list[Working] = []
+        self.more = asyncio.Event()
+
+    def __call__(self, working: Working) -> None:
+        self.all.append(working)
+        self.more.set()
+
+    async def first(self) -> Working:
+        with anyio.fail_after(10):
+            await self.more.wait()
+        return self.all[0]
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind() -> None:
+    assert load("a1111") is A1111
+
+
+async def test_a_submit_says_what_was_asked(server: WebUIServer, provider: A1111) -> None:
+    extra = {"cfg": "5", "steps": "30", "sampler": "Euler a", "enable_hr": "True", "denoise": "0.4"}
+    request = asked("猫 🐈", negative="blurry", model="other", width=512, height=768, seed=7, count=6, extra=extra)
+    draft = provider.draft(request)
+    await provider.submit(request, draft, ignored)
+    body = sent(server)
+    assert server.asked("submit")[0].path == "/sdapi/v1/txt2img"
+    assert body.pop("override_settings") == {"sd_model_checkpoint": "other"}
+    assert body == {
+        "prompt": "猫 🐈", "negative_prompt": "blurry", "seed": 7, "width": 512, "height": 768,
+        "batch_size": 3, "n_iter": 2, "send_images": True, "save_images": False, "force_task_id": draft.id,
+        "override_settings_restore_afterwards": True,
+        "cfg_scale": 5.0, "steps": 30, "sampler_name": "Euler a", "enable_hr": True, "denoising_strength": 0.4,
+    }  # fmt: skip
+    assert draft.id.startswith("task(imagegen-")
+
+
+async def test_what_is_not_said_is_left_to_the_server(server: WebUIServer, provider: A1111) -> None:
+    await made(provider)
+    assert not {"width", "height", "steps", "override_settings", "init_images"} & sent(server).keys()
+    assert (sent(server)["seed"], sent(server)["batch_size"], sent(server)["n_iter"]) == (-1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ({"ratio": "1:1"}, (512, 512)),
+        ({"resolution": "1K"}, (1024, 1024)),
+        ({"ratio": "16:9", "resolution": "768"}, (1024, 576)),
+        ({"width": 64, "height": 2048}, (64, 2048)),
+    ],
+)
+async def test_sizes(server: WebUIServer, provider: A1111, said: dict[str, Any], size: tuple[int, int]) -> None:
+    await made(provider, **said)
+    assert (sent(server)["width"], sent(server)["height"]) == size
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 7, 8, 16])
+async def test_every_count_is_made_exactly(server: WebUIServer, provider: A1111, count: int) -> None:
+    reply = await made(provider, count=count)
+    assert sent(server)["batch_size"] * sent(server)["n_iter"] == count
+    assert sent(server)["batch_size"] <= 4
+    assert owners(reply) == [str(index) for index in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_references_are_sent_as_base64(server: WebUIServer, provider: A1111, picture: str, number: int) -> None:
+    reply = await made(provider, references=(picture,) * number, extra={"denoise": "0.5"})
+    assert server.asked("submit")[0].path == "/sdapi/v1/img2img"
+    assert {whose(base64.b64decode(image)) for image in sent(server)["init_images"]} == {"reference/1"}
+    assert len(reply.images) == number == sent(server)["batch_size"]
+
+
+async def test_what_is_sent_is_what_the_specification_takes(server: WebUIServer, provider: A1111, picture: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    path = SPECS / "automatic1111-openapi.json"
+    if not path.is_file():
+        pytest.skip("the specification is not here")
+    schemas = json.loads(path.read_text())["components"]
+
+    def conforms(name: str, value: dict[str, Any]) -> None:
+        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": schemas})
+        assert value.keys() <= schemas["schemas"][name]["properties"].keys()
+
+    extra = {"cfg": "5", "steps": "30", "sampler": "Euler a", "scheduler": "karras", "distilled_cfg_scale": "3"}
+    more = {"hr_scale": "2", "hr_upscaler": "Latent", "enable_hr": "true", "tiling": "false", "restore_faces": "true"}
+    await made(provider, model="x", ratio="3:4", count=2, seed=1, extra=extra | more)
+    conforms("StableDiffusionProcessingTxt2Img", sent(server))
+    await made(provider, references=(picture,), extra=extra)
+    conforms("StableDiffusionProcessingImg2Img", sent(server))
+    with pytest.raises(Expired):
+        await provider.poll(Job("task(x)"), ignored)
+    conforms("ProgressRequest", server.asked("query")[-1].json())
+
+
+async def test_name_and_password_go_with_every_request(server: WebUIServer, clients: Clients) -> None:
+    server.login, server.seconds = ("me", "secret:word"), 0.0
+    settings = Settings(base_url=server.url, username="me", api_key=Secret("secret:word"), headers={"X-Gate": "open"})
+    provider = A1111(settings, clients)
+    assert len((await made(provider)).images) == 1
+    assert await provider.models() == ("dream.safetensors [0123456789]", "other.safetensors")
+    assert {request.headers["x-gate"] for request in server.requests} == {"open"}
+
+
+@pytest.mark.parametrize("username", ["", "you"])
+async def test_a_wrong_name_or_none(server: WebUIServer, clients: Clients, username: str) -> None:
+    server.login = ("me", "secret")
+    provider = A1111(Settings(base_url=server.url, username=username), clients)
+    with pytest.raises(Unauthorized, match="Incorrect username"):
+        await made(provider)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"seed": 2**32}, "0 to 4294967295"),
+        ({"seed": -2}, "or -1"),
+        ({"negative": "\ud800"}, "half a character"),
+        ({"extra": {"\ud800": "x"}}, "half a character"),
+        ({"count": 0}, "at least one"),
+        ({"width": 513, "height": 512}, "steps of 8; not 513x512"),
+        ({"width": 56, "height": 512}, "64 to 2048"),
+        ({"width": 4096, "height": 512}, "64 to 2048"),
+        ({"width": 512}, "512x0"),
+        ({"ratio": "99:1"}, "64 to 2048"),
+        ({"ratio": "wide"}, "W:H"),
+        ({"resolution": "8k"}, "512, 768, 1k, 2k"),
+        ({"extra": {"step": "20"}}, "no option 'step'"),
+        ({"extra": {"steps": "many"}}, "cannot be 'many'"),
+        ({"extra": {"steps": "2.5"}}, "cannot be"),
+        ({"extra": {"cfg": "NaN"}}, "cannot be"),
+        ({"extra": {"cfg": "-Infinity"}}, "cannot be"),
+        ({"extra": {"tiling": "1"}}, "cannot be"),
+        ({"extra": {"denoise": "0.5"}}, "without a reference"),
+        ({"references": ("https://example.com/a.png",)}, "not from addresses"),
+        ({"references": ("nowhere.png",)}, "nowhere.png"),
+        ({"references": (__file__, __file__), "count": 3}, "make 2 pictures"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_before(
+    server: WebUIServer, provider: A1111, wrong: dict[str, Any], rule: str
+) -> None:
+    request = asked(**({"prompt": "a cat"} | wrong))
+    with pytest.raises(BadRequest, match=rule) as refused:
+        provider.check(request)
+    with pytest.raises(BadRequest):
+        await provider.submit(request, None, ignored)
+    assert "\n" not in refused.value.message
+    assert server.counts["submit"] == 0
+
+
+async def test_an_unknown_option_gets_a_hint_and_a_lone_password_is_refused(clients: Clients) -> None:
+    with pytest.raises(BadRequest) as refused:
+        A1111(Settings(), clients).check(asked(extra={"step": "20"}))
+    assert refused.value.hint == "did you mean steps?"
+    with pytest.raises(BadRequest, match="username"):
+        A1111(Settings(api_key=Secret("x")), clients).check(asked())
+
+
+async def test_it_knows_its_numbers(clients: Clients) -> None:
+    provider = A1111(Settings(max_batch=0), clients)
+    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
+    assert (provider.expected(asked(references=("a", "b"))), provider.holds) == (2, True)
+
+
+async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="cannot read"):
+        _encoded(str(tmp_path))
+
+
+# Answers
+
+
+@pytest.mark.parametrize("variant", ["a1111", "forge", "sdnext"])
+@pytest.mark.parametrize(
+    ("prompt", "count", "expected"),
+    [("", 2, ["1", "2"]), ("#grid", 2, ["1", "2"]), ("#data", 1, ["1"]), ("#grid #data", 3, ["1", "2", "3"])],
+)
+async def test_pictures_come_without_grids_and_prefixes(
+    server: WebUIServer, provider: A1111, variant: str, prompt: str, count: int, expected: list[str]
+) -> None:
+    server.variant = variant
+    assert owners(await made(provider, f"a cat {prompt}", count=count)) == expected
+
+
+async def test_a_picture_that_is_none_is_left_out_and_said(provider: A1111) -> None:
+    reply = await made(provider, "#broken", count=3)
+    assert (owners(reply), reply.note) == (["1", "3"], "1 of 3 pictures did not come")
+
+
+@pytest.mark.parametrize("prompt", ["#none", "#null"])
+async def test_a_good_answer_without_pictures_is_a_failure(provider: A1111, prompt: str) -> None:
+    with pytest.raises(GenerationFailed, match="no picture"):
+        await made(provider, prompt)
+
+
+@pytest.mark.parametrize(
+    ("variant", "prompt", "words"),
+    [
+        ("a1111", "#fail", "RuntimeError: Expected all tensors"),
+        ("sdnext", "#fail", "Expected all tensors"),
+        ("forge", "#fail", "says no more"),
+        ("a1111", "#oom", "OutOfMemoryError: CUDA out of memory"),
+        ("forge", "#oom", "says no more"),
+    ],
+)
+async def test_what_broke_there_is_final(
+    server: WebUIServer, provider: A1111, variant: str, prompt: str, words: str
+) -> None:
+    server.variant = variant
+    with pytest.raises(GenerationFailed, match=words) as raised:
+        await made(provider, prompt)
+    assert ("fewer pixels" in raised.value.hint) == ("OutOfMemory" in words)
+
+
+@pytest.mark.parametrize("variant", ["a1111", "forge"])
+async def test_an_unknown_sampler(server: WebUIServer, provider: A1111, variant: str) -> None:
+    server.variant = variant
+    with pytest.raises(BadRequest, match="Sampler not found"):
+        await made(provider, extra={"sampler": "none"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning", "words"),
+    [
+        (
+            Reply.json({"detail": [{"loc": ["body", "steps"], "msg": "not an integer"}]}, 422),
+            BadRequest,
+            "body.steps: not an integer",
+        ),
+        (Reply.json({"detail": "Not Found"}, 404), BadRequest, "no such route"),
+        (Reply.json({"detail": "CUDA out of memory"}, 400), GenerationFailed, "out of memory"),
+        (Reply.text("<html>nginx</html>", 500), Uncertain, "500"),
+        (Reply.text("<html>nginx</html>", 504), Uncertain, "504"),
+        (Reply.json({}, 503), Busy, "503"),
+        (Reply.json({}, 429, retry_after="3"), RateLimited, "429"),
+        (Reply.json([]), Uncertain, "unknown form"),
+        (Reply.json({}), Uncertain, "unknown form"),
+        (Reply.text("ok"), Uncertain, "not JSON"),
+        (Reply.json({}, 302, location="https://example.com/"), Uncertain, "302"),
+    ],
+)
+async def test_other_answers(
+    server: WebUIServer, provider: A1111, answer: Reply, meaning: type[TaskError], words: str
+) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(meaning, match=words) as raised:
+        await made(provider)
+    assert type(raised.value) is meaning
+
+
+@pytest.mark.parametrize("fault", [Fault.CLOSE_AFTER, Fault.RESET_AFTER, Fault.TRUNCATE, Fault.EMPTY])
+async def test_a_lost_answer_is_uncertain_and_the_pictures_are_gone_with_it(
+    server: WebUIServer, provider: A1111, fault: Fault
+) -> None:
+    server.fail("submit", fault)
+    draft = provider.draft(asked())
+    with pytest.raises(Uncertain):
+        await provider.submit(asked(), draft, ignored)
+    with pytest.raises(Expired, match="only to the request that waits") as raised:
+        await provider.poll(draft, ignored)
+    assert "save_images" in raised.value.hint
+
+
+async def test_a_server_that_is_not_there_accepted_nothing(server: WebUIServer, provider: A1111) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await made(provider)
+
+
+# Progress while the answer is waited for
+
+
+async def test_progress_is_asked_for_by_our_id_and_never_falls(server: WebUIServer, provider: A1111) -> None:
+    server.variant, server.polls = "forge", 4
+    told = Told()
+    draft = provider.draft(asked())
+    await provider.submit(asked(), draft, told)
+    fractions = [working.fraction or 0 for working in told.all]
+    assert fractions[:3] == [0.3, 0.3, pytest.approx(0.9)]
+    assert max(fractions) <= 1
+    assert {request.json()["id_task"] for request in server.asked("query")} == {draft.id}
+    assert not any(request.json()["live_preview"] for request in server.asked("query"))
+
+
+async def test_waiting_in_the_servers_queue(server: WebUIServer, provider: A1111) -> None:
+    first = asyncio.ensure_future(provider.submit(asked("#never"), Job("task(first)"), began := Told()))
+    await began.first()
+    second = asyncio.ensure_future(provider.submit(asked(), Job("task(second)"), told := Told()))
+    waiting = await told.first()
+    assert (waiting.queue_position, waiting.fraction, waiting.note) == (1, None, "In queue: 1/1")
+    assert await provider.poll(Job("task(second)"), ignored) == waiting
+    assert await provider.cancel(Job("task(second)")) is Stop.GOES_ON
+    assert server.interrupted == []
+    assert await provider.cancel(Job("task(first)")) is Stop.STOPPED
+    with pytest.raises(GenerationFailed, match="stopped"):
+        await first
+    assert owners(await second) == ["1"]
+
+
+async def test_without_a_web_page_the_progress_is_the_whole_servers(server: WebUIServer, provider: A1111) -> None:
+    server.internal, server.polls = False, 2
+    told = Told()
+    await provider.submit(asked(), None, told)
+    assert told.all[0] == Working(0.3, None, "progress of the whole server")
+    assert server.counts["POST /internal/progress"] == 1
+
+
+async def test_with_several_of_ours_the_whole_servers_progress_is_nobodys(server: WebUIServer, provider: A1111) -> None:
+    server.internal, server.polls = False, 3
+    told = Told()
+    both = (provider.submit(asked(), None, told), provider.submit(asked(), None, told))
+    await asyncio.gather(*both)
+    assert told.all[0].fraction is None
+
+
+@pytest.mark.parametrize("answer", [Reply.text("", 500), Reply.text("<html>"), Reply.json([]), Reply.json({}, 401)])
+async def test_questions_that_fail_cost_nothing(server: WebUIServer, provider: A1111, answer: Reply) -> None:
+    server.seconds = 0.3
+    server.polls = -1
+    server.fail("query", answer, times=None)
+    assert owners(await made(provider)) == ["1"]
+    assert server.counts["query"] > 1
+
+
+async def test_a_question_that_hangs_does_not_keep_the_answer(server: WebUIServer, provider: A1111) -> None:
+    server.seconds, server.polls = 0.2, -1
+    server.fail("query", Fault.STALL, times=None)
+    with anyio.fail_after(10):
+        assert owners(await made(provider)) == ["1"]
+
+
+async def test_a_dropped_submit_leaves_no_task_behind(server: WebUIServer, provider: A1111) -> None:
+    work = asyncio.ensure_future(provider.submit(asked("#never"), Job("task(x)"), told := Told()))
+    await told.first()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert not provider._posts
+    assert isinstance(await provider.poll(Job("task(x)"), ignored), Working)
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("variant", ["a1111", "sdnext"])
+async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
+    server: WebUIServer, provider: A1111, variant: str
+) -> None:
+    server.variant = variant
+    draft = provider.draft(asked())
+    work = asyncio.ensure_future(provider.submit(asked("#never #two", count=8), draft, told := Told()))
+    await told.first()
+    assert await provider.cancel(draft) is Stop.STOPPED
+    reply = await work
+    assert (owners(reply), reply.note) == (["1", "2", "3", "4"], "4 of 8 pictures did not come")
+
+
+@pytest.mark.parametrize(
+    ("told", "stop", "interrupts"),
+    [
+        ({"active": True, "queued": False, "completed": False}, Stop.REQUESTED, 1),
+        ({"active": False, "queued": True, "completed": False}, Stop.GOES_ON, 0),
+        ({"active": False, "queued": False, "completed": True}, Stop.TOO_LATE, 0),
+        ({"active": False, "queued": False, "completed": False}, Stop.GOES_ON, 0),
+        ({}, Stop.GOES_ON, 0),
+        ({"active": "yes"}, Stop.GOES_ON, 0),
+        (None, Stop.GOES_ON, 0),
+    ],
+)
+async def test_only_what_is_ours_is_interrupted(
+    server: WebUIServer, provider: A1111, told: Any, stop: Stop, interrupts: int
+) -> None:
+    if told is None:
+        server.internal = False
+    else:
+        server.fail("query", Reply.json(told))
+    assert await provider.cancel(Job("task(x)")) is stop
+    assert server.counts["cancel"] == interrupts
+
+
+async def test_an_interrupt_that_is_refused_stops_nothing(server: WebUIServer, provider: A1111) -> None:
+    server.polls = 3
+    draft = provider.draft(asked())
+    work = asyncio.ensure_future(provider.submit(asked(count=2), draft, told := Told()))
+    await told.first()
+    server.fail("cancel", Reply.json({"detail": "no"}, 500))
+    assert await provider.cancel(draft) is Stop.GOES_ON
+    assert owners(await work) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("told", "reply"),
+    [
+        ({"active": True, "progress": 0.5, "textinfo": "Sampling"}, Working(0.5, None, "Sampling")),
+        ({"active": True, "progress": -3, "textinfo": None}, Working(0.0)),
+        ({"queued": True, "textinfo": "In queue: 2/3"}, Working(None, 2, "In queue: 2/3")),
+        ({"queued": True, "textinfo": "Queued..."}, Working(note="Queued...")),
+    ],
+)
+async def test_a_lost_answer_that_is_still_made(
+    server: WebUIServer, provider: A1111, told: dict[str, Any], reply: Working
+) -> None:
+    server.fail("query", Reply.json(told))
+    assert await provider.poll(Job("task(x)"), ignored) == reply
+
+
+# Hostile JSON
+
+
+def escaped(value: object) -> Reply:
+    """JSON with its escapes left as they are, for half characters."""
+    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
+
+
+BODIES: tuple[Any, ...] = (
+    {"images": ["AAAA"], "info": '{"index_of_first_image": 1}', "parameters": {}},
+    {"images": ["AAAA", "BBBB"], "info": {"index_of_first_image": 0}},
+    {"error": "x", "detail": [{"loc": ["body"], "msg": "m"}], "errors": "y"},
+    {"active": True, "queued": True, "completed": True, "progress": 0.5, "textinfo": "In queue: 1/2"},
+    [{"title": "x"}],
+)
+
+
+def bent(value: Any, wrong: object) -> Iterator[Any]:
+    """The value with each of its parts in turn replaced."""
+    yield wrong
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        for other in bent(part, wrong):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("status", [200, 422, 500])
+async def test_no_json_breaks_it(server: WebUIServer, provider: A1111, body: Any, status: int) -> None:
+    for wrong in WRONG:
+        for value in bent(body, wrong):
+            reply = escaped(value)
+            reply.status = status
+            for kind in ("submit", "query", "cancel", "info"):
+                server.fail(kind, reply, times=None)
+            works = (made(provider), provider.poll(Job("1"), ignored), provider.cancel(Job("1")), provider.models())
+            for work in works:
+                try:
+                    said: object = await work
+                except TaskError as error:
+                    said = error
+                str(said).encode()
+            server._rules.clear()
+
+
+# The whole program
+
+
+class Watched(WebUIServer):
+    """Says when the job that never ends is being made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.never_began = threading.Event()
+
+    async def _worked(self, job: Made) -> None:
+        if "never" in tags_in(job):
+            self.never_began.set()
+        await super()._worked(job)
+
+
+LIST = [
+    {"prompt": "a cat"},
+    {"prompt": "a dog #fail"},
+    {"prompt": "a bird", "extra": {"sampler": "none"}},
+    {"prompt": "a fish", "count": 2},
+    {"prompt": "a snail #never"},
+]
+
+
+def test_a_list_from_the_command_line(tmp_path: Path) -> None:
+    with Watched() as server:
+        program = Program(tmp_path, f'[providers.a1111]\nbase_url = "{server.url}"\npoll = 0.05\n')
+        (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(line) for line in LIST))
+        server.fail("submit", Fault.TOO_MANY, seconds=0.1)
+        run = program.start("batch", "list.jsonl", "-p", "a1111", "--progress", "plain")
+        assert server.never_began.wait(30)
+        program.run("cancel", "5")
+        out, err = run.communicate(timeout=30)
+    tasks = {task["id"]: task for task in program.run("list", "--json").objects}
+    assert {id_: task["state"] for id_, task in tasks.items()} == {
+        1: "done", 2: "failed", 3: "failed", 4: "done", 5: "cancelled"
+    }, err  # fmt: skip
+    assert (tasks[2]["reason"], tasks[3]["reason"]) == ("server", "bad-request")
+    assert run.returncode == 1
+    files = [Path(line) for line in out.splitlines()]
+    assert sorted(whose(path.read_bytes()).rpartition("/")[2] for path in files) == ["1", "1", "2"]
+    assert (len(server.interrupted), server.counts["submit"]) == (1, 6)

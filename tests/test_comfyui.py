@@ -1,0 +1,886 @@
+import asyncio
+import json
+import math
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Expired,
+    GenerationFailed,
+    ServerTrouble,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.base import Accepted, Clients, Ready
+from imagegen_cli.providers.comfyui import DEFAULT, ComfyUI, Graph, Settings, _file, pixels, places_in
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from tests.doubles.comfyui import ComfyServer, preview, tags_in
+from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
+from tests.doubles.pictures import whose
+from tests.program import Program
+
+pytestmark = pytest.mark.anyio
+
+SPECS = Path(__file__).parents[2] / "shared" / "specs"
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1.5,
+    10**400,
+    math.nan,
+    "",
+    "\ud800",
+    [],
+    [None, 7, [], {}],
+    {},
+    {"x": {}},
+)
+"""What JSON can hold where something else is due."""
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+PICTURE = Pictures().make("preview", 1)
+
+
+@pytest.fixture
+def server() -> Iterator[ComfyServer]:
+    with ComfyServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+async def provider(server: ComfyServer, clients: Clients) -> AsyncIterator[ComfyUI]:
+    provider = ComfyUI(Settings(base_url=f"{server.url}/"), clients)
+    yield provider
+    await provider.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.png"
+    path.write_bytes(Pictures().make("reference", 1))
+    return str(path)
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="home", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def accepted(provider: ComfyUI, prompt: str = "a cat", **more: Any) -> Job:
+    request = asked(prompt, **more)
+    reply = await provider.submit(request, provider.draft(request), ignored)
+    assert isinstance(reply, Accepted)
+    return reply.job
+
+
+async def ready(provider: ComfyUI, job: Job) -> Ready:
+    reply = await provider.poll(job, ignored)
+    assert isinstance(reply, Ready)
+    return reply
+
+
+async def owners(clients: Clients, reply: Ready) -> list[str]:
+    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
+    return [whose((await clients.free.get(link)).content) for link in links]
+
+
+def sent(server: ComfyServer) -> Any:
+    return server.asked("submit")[-1].json()
+
+
+def inputs(server: ComfyServer) -> dict[str, Any]:
+    """Every input that went out, as "node.name"."""
+    graph = sent(server)["prompt"]
+    return {f"{id_}.{name}": value for id_, node in graph.items() for name, value in node["inputs"].items()}
+
+
+def node(class_type: str, **values: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": values}
+
+
+FLUX: Graph = {
+    "1": node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default"),
+    "2": node("CLIPTextEncode", text="old", clip=["9", 0]),
+    "3": node("FluxGuidance", guidance=3.5, conditioning=["2", 0]),
+    "4": node("BasicGuider", model=["1", 0], conditioning=["3", 0]),
+    "5": node("RandomNoise", noise_seed=1),
+    "6": node("KSamplerSelect", sampler_name="euler"),
+    "7": node("EmptySD3LatentImage", width=512, height=512, batch_size=1),
+    "8": node("SamplerCustomAdvanced", noise=["5", 0], guider=["4", 0], sampler=["6", 0], latent_image=["7", 0]),
+    "10": node("SaveImage", images=["8", 0], filename_prefix="x"),
+}
+TWO_STAGES: Graph = {
+    "1": node("CheckpointLoaderSimple", ckpt_name="base.safetensors"),
+    "2": node("CheckpointLoaderSimple", ckpt_name="refiner.safetensors"),
+    "3": node("CLIPTextEncodeSDXL", text_g="", text_l="", width=1024, height=1024, clip=["1", 1]),
+    "4": node("CLIPTextEncode", text="", clip=["2", 1]),
+    "5": node("CLIPTextEncode", text="ugly", clip=["1", 1]),
+    "6": node("ControlNetApplyAdvanced", positive=["3", 0], negative=["5", 0], strength=1.0),
+    "12:7": node("KSamplerAdvanced", noise_seed=1, positive=["6", 0], negative=["6", 1]),
+    "8": node("KSamplerAdvanced", noise_seed=["12:7", 0], positive=["4", 0], negative=["5", 0]),
+    "9": node("LoadImage", image="a.png"),
+}
+ZEROED: Graph = {
+    "1": node("CLIPTextEncode", text="", clip=["9", 0]),
+    "2": node("ConditioningZeroOut", conditioning=["1", 0]),
+    "3": node("KSampler", seed=["7", 0], positive=["1", 0], negative=["2", 0]),
+    "4": node("CLIPTextEncode", text=["5", 0]),
+    "6": node("KSampler", seed=3, positive=["4", 0], negative=["6", 0]),
+}
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind() -> None:
+    assert load("comfyui") is ComfyUI
+
+
+async def test_the_built_in_graph_takes_everything_in_its_place(server: ComfyServer, provider: ComfyUI) -> None:
+    request = asked(
+        "猫 🐈", negative="blurry", model="other.safetensors", width=512, height=768, seed=2**64 - 1, count=3
+    )
+    draft = provider.draft(request)
+    await provider.submit(request, draft, ignored)
+    went = inputs(server)
+    assert (went["6.text"], went["7.text"], went["4.ckpt_name"]) == ("猫 🐈", "blurry", "other.safetensors")
+    assert (went["5.width"], went["5.height"], went["5.batch_size"]) == (512, 768, 3)
+    assert went["3.seed"] == 2**64 - 1
+    assert sent(server)["prompt_id"] == draft.id == str(UUID(draft.id))
+    assert DEFAULT["6"]["inputs"]["text"] == ""
+
+
+async def test_without_a_model_the_first_of_the_server_is_taken(server: ComfyServer, provider: ComfyUI) -> None:
+    await accepted(provider)
+    assert inputs(server)["4.ckpt_name"] == "dream.safetensors"
+    assert await provider.models() == ("dream.safetensors", "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        ([["a", "b"], {}], ("a", "b")),
+        (["COMBO", {"options": ["a"]}], ("a",)),
+        (["COMBO"], ()),
+        (["COMBO", {"options": "a"}], ()),
+        ([], ()),
+    ],
+)
+async def test_models_in_both_forms(server: ComfyServer, provider: ComfyUI, told: object, names: object) -> None:
+    server.fail("info", Reply.json({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": told}}}}))
+    assert await provider.models() == names
+
+
+async def test_without_a_seed_no_two_graphs_are_equal(server: ComfyServer, provider: ComfyUI) -> None:
+    seeds = set()
+    for seed in (None, None, -1):
+        await accepted(provider, seed=seed)
+        seeds.add(inputs(server)["3.seed"])
+    assert len(seeds) == 3
+
+
+async def test_what_is_sent_is_what_the_specification_takes(server: ComfyServer, provider: ComfyUI) -> None:
+    jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
+    path = SPECS / "comfyui-openapi-0.27.0.yaml"
+    if not path.is_file():
+        pytest.skip("the specification is not here")
+    spec = yaml.safe_load(path.read_text())
+    job = await accepted(provider, "#never")
+    other = await accepted(provider)
+    server.has_cancel = False
+    await provider.cancel(other)
+
+    def conforms(name: str, value: object) -> None:
+        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": spec["components"]})
+
+    conforms("PromptRequest", sent(server))
+    (deletion,) = [request for request in server.asked("cancel") if request.path == "/queue"]
+    conforms("QueueManageRequest", deletion.json())
+    conforms("JobDetailResponse", (await provider._ask("GET", f"/api/jobs/{job.id}")).body)
+
+
+async def test_no_origin_and_no_key_go_out_but_headers_of_ones_own_do(server: ComfyServer, clients: Clients) -> None:
+    provider = ComfyUI(Settings(base_url=server.url, headers={"X-Gate": "open"}), clients)
+    job = await accepted(provider)
+    (image,) = (await ready(provider, job)).images
+    assert isinstance(image, InlineImage)
+    assert whose(image.data) == f"{job.id}/1"
+    await anyio.to_thread.run_sync(server.listening.wait, 5)
+    http = [request for request in server.requests if request.kind != "frame"]
+    assert {request.headers.get("x-gate") for request in http} == {"open"}
+    assert not any({"origin", "authorization"} & request.headers.keys() for request in http)
+    again = await accepted(provider)
+    server.fail("download", Reply.text("", 404))
+    with pytest.raises(Expired):
+        await provider.poll(again, ignored)
+    await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (DEFAULT, {"prompt": ["6.text"], "negative": ["7.text"], "seed": ["3.seed"], "model": ["4.ckpt_name"]}),
+        (FLUX, {"prompt": ["2.text"], "seed": ["5.noise_seed"], "width": ["7.width"], "model": ["1.unet_name"]}),
+        (
+            TWO_STAGES,
+            {"prompt": ["3.text_g", "3.text_l", "4.text"], "negative": ["5.text", "5.text"], "image": ["9.image"]}
+            | {"seed": ["12:7.noise_seed"]},
+        ),
+        (ZEROED, {"prompt": ["1.text"], "seed": ["6.seed"]}),
+    ],
+)
+async def test_places_are_found_by_the_classes_of_nodes(graph: Graph, expected: dict[str, list[str]]) -> None:
+    found = {role: [".".join(place) for place in places] for role, places in places_in(graph, {}).items()}
+    roles = ("width", "height", "count", "model", "negative", "image")
+    assert {role: found.get(role) for role in expected} == expected
+    assert {role for role in roles if role in found} >= {role for role in roles if role in expected}
+    assert ("negative" in found) == ("negative" in expected)
+
+
+async def test_places_can_be_named(server: ComfyServer, clients: Clients, tmp_path: Path) -> None:
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(TWO_STAGES))
+    places = {
+        "prompt": "4.text",
+        "seed": "12:7.noise_seed",
+        "model": "1.ckpt_name",
+        "width": "3.width",
+        "height": "3.height",
+    }
+    provider = ComfyUI(Settings(base_url=server.url, workflow=str(path), places=places), clients)
+    server.checkpoints += ["base.safetensors", "refiner.safetensors", "mine.safetensors"]
+    await accepted(
+        provider, "a dog", model="mine.safetensors", ratio="16:9", resolution="1k", extra={"6.strength": "0.5"}
+    )
+    went = inputs(server)
+    assert (went["4.text"], went["3.text_g"], went["5.text"]) == ("a dog", "", "ugly")
+    assert (went["1.ckpt_name"], went["2.ckpt_name"]) == ("mine.safetensors", "refiner.safetensors")
+    assert (went["3.width"], went["3.height"], went["6.strength"]) == (1368, 768, 0.5)
+    assert (provider.most(asked()), provider.expected(asked())) == (1, 1)
+    await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ({}, None),
+        ({"ratio": "1:1"}, (1024, 1024)),
+        ({"resolution": "512"}, (512, 512)),
+        ({"ratio": "2:3", "resolution": "1K"}, (840, 1256)),
+        ({"width": 16, "height": 16384}, (16, 16384)),
+    ],
+)
+async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None:
+    assert pixels(asked(**said)) == size
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"seed": 2**64}, "0 to 18446744073709551615"),
+        ({"seed": -2}, "or -1"),
+        ({"negative": "\ud800"}, "half a character"),
+        ({"extra": {"\ud800": "x"}}, "half a character"),
+        ({"count": 0}, "at least one"),
+        ({"width": 100, "height": 100}, "steps of 8"),
+        ({"width": 512}, "steps of 8"),
+        ({"ratio": "wide"}, "W:H"),
+        ({"resolution": "8k"}, "512, 768, 1k, 2k"),
+        ({"references": (__file__,)}, "takes 0 reference pictures"),
+        ({"references": ("https://example.com/a.png",)}, "not from addresses"),
+        ({"references": ("nowhere.png",)}, "nowhere.png"),
+        ({"extra": {"3.step": "20"}}, "3.step"),
+        ({"extra": {"3.steps": "many"}}, "cannot be 'many'"),
+        ({"extra": {"3.steps": "true"}}, "cannot be 'true'"),
+        ({"extra": {"3.steps": "2.5"}}, "cannot be"),
+        ({"extra": {"3.model": "4"}}, "cannot be"),
+        ({"extra": {"3.cfg": "Infinity"}}, "cannot be"),
+        ({"extra": {"3.steps, 3.cfg": "4"}}, "no input"),
+        ({"extra": {"": "4"}}, "no input"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_before(
+    server: ComfyServer, provider: ComfyUI, wrong: dict[str, Any], rule: str
+) -> None:
+    request = asked(**({"prompt": "a cat"} | wrong))
+    with pytest.raises(BadRequest, match=rule) as refused:
+        provider.check(request)
+    with pytest.raises(BadRequest):
+        await provider.submit(request, None, ignored)
+    assert "\n" not in refused.value.message
+    assert server.counts["submit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "request_", "rule"),
+    [
+        (None, {}, {}, "cannot be read"),
+        ("no JSON", {}, {}, "no workflow in API format"),
+        ('{"nodes": [], "links": []}', {}, {}, "no workflow in API format"),
+        ("[]", {}, {}, "no workflow in API format"),
+        ("{}", {}, {}, "no workflow in API format"),
+        ('{"1": {"class_type": "X", "inputs": {"cfg": NaN}}}', {}, {}, "no workflow in API format"),
+        ('{"1": {"class_type": "X", "inputs": {"text": "\\ud800"}}}', {}, {}, "no workflow in API format"),
+        ('{"1": {"class_type": 7, "inputs": {"seed": 1}}}', {}, {}, "no place for prompt"),
+        (json.dumps(FLUX), {}, {"negative": "ugly"}, "no place for negative"),
+        (json.dumps(TWO_STAGES), {}, {"model": "x"}, "no place for model"),
+        (json.dumps(TWO_STAGES), {}, {"width": 512, "height": 512}, "no place for width"),
+        (json.dumps(TWO_STAGES), {}, {"count": 2}, "no place for count"),
+        (json.dumps(FLUX), {"places": {"promt": "2.text"}}, {}, "no 'promt'"),
+        (json.dumps(FLUX), {"places": {"prompt": "2.txt"}}, {}, "no input '2.txt'"),
+        (json.dumps(FLUX), {"api_key": Secret("k")}, {}, "knows no key"),
+    ],
+)
+async def test_a_workflow_that_does_not_fit_is_refused_before(
+    clients: Clients, tmp_path: Path, text: str | None, settings: dict[str, Any], request_: dict[str, Any], rule: str
+) -> None:
+    path = tmp_path / "flow.json"
+    if text is not None:
+        path.write_text(text)
+    provider = ComfyUI(Settings(workflow=str(path), **settings), clients)
+    with pytest.raises(BadRequest, match=rule):
+        provider.check(asked(**request_))
+
+
+async def test_it_knows_its_numbers(provider: ComfyUI) -> None:
+    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
+
+
+@pytest.mark.parametrize("renames", [False, True])
+async def test_references_are_uploaded_and_named_as_the_server_says(
+    server: ComfyServer, clients: Clients, tmp_path: Path, picture: str, renames: bool
+) -> None:
+    path = tmp_path / "flow.json"
+    path.write_text(
+        json.dumps({**ZEROED, "9": node("LoadImage", image="a.png"), "10": node("LoadImage", image="b.png")})
+    )
+    provider = ComfyUI(Settings(base_url=server.url, workflow=str(path)), clients)
+    server.renames = renames
+    await accepted(provider, references=(picture,))
+    ((name, data),) = server.uploads.items()
+    assert whose(data) == "reference/1"
+    assert "参考" not in name
+    assert (inputs(server)["9.image"], inputs(server)["10.image"]) == (name, "b.png")
+    await provider.close()
+
+
+async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="cannot read"):
+        _file(str(tmp_path))
+
+
+async def test_an_upload_without_a_name(server: ComfyServer, clients: Clients, tmp_path: Path, picture: str) -> None:
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps({**ZEROED, "9": node("LoadImage", image="a.png")}))
+    provider = ComfyUI(Settings(base_url=server.url, workflow=str(path)), clients)
+    for answer in (Reply.json({"subfolder": "x"}), Reply.text("", 404), Reply.json([])):
+        server.fail("upload", answer)
+        with pytest.raises(ServerTrouble):
+            await provider.submit(asked(references=(picture,)), None, ignored)
+    assert server.counts["submit"] == 0
+
+
+# Answers to a submit
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning", "words"),
+    [
+        (Reply.json({"error": "no prompt", "node_errors": []}, 400), BadRequest, "no prompt"),
+        (Reply.json({"error": {"type": "x", "message": "Cannot", "details": "d"}}, 400), BadRequest, "Cannot"),
+        (Reply.text("", 403), Unauthorized, "403"),
+        (Reply.text("404: Not Found", 404), BadRequest, "404"),
+        (Reply.text("500 Internal Server Error", 500), Uncertain, "500"),
+        (Reply.json({}), Uncertain, "no prompt_id"),
+        (Reply.json({"prompt_id": 7}), Uncertain, "no prompt_id"),
+        (Reply.json([]), Uncertain, "no prompt_id"),
+        (Reply.text("<html>nginx</html>"), Uncertain, "not JSON"),
+    ],
+)
+async def test_other_answers_to_a_submit(
+    server: ComfyServer, provider: ComfyUI, answer: Reply, meaning: type[TaskError], words: str
+) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(meaning, match=words) as raised:
+        await provider.submit(asked(), None, ignored)
+    assert type(raised.value) is meaning
+
+
+async def test_a_missing_model_is_told_by_its_node(provider: ComfyUI) -> None:
+    with pytest.raises(BadRequest, match="node 4 CheckpointLoaderSimple: Value not in list: ckpt_name: 'x' not in"):
+        await provider.submit(asked(model="x"), None, ignored)
+
+
+async def test_no_model_at_all(server: ComfyServer, provider: ComfyUI) -> None:
+    server.checkpoints.clear()
+    with pytest.raises(BadRequest, match="no checkpoint"):
+        await provider.submit(asked(), None, ignored)
+    assert server.counts["submit"] == 0
+
+
+async def test_what_is_left_out_is_said(provider: ComfyUI) -> None:
+    told: list[Working] = []
+    reply = await provider.submit(asked("#partial"), None, told.append)
+    assert isinstance(reply, Accepted)
+    (note,) = {working.note for working in told if "runs without" in working.note}
+    assert note.startswith("runs without node 19 SaveImage")
+    assert (await ready(provider, reply.job)).note == note
+
+
+async def test_an_old_server_gives_ids_of_its_own(server: ComfyServer, provider: ComfyUI) -> None:
+    server.takes_ids = False
+    job = await accepted(provider)
+    assert job.id in server.jobs
+    assert len((await ready(provider, job)).images) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.CLOSE_AFTER, Fault.RESET_AFTER, Fault.TRUNCATE, Fault.HTML, Fault.EMPTY])
+async def test_a_lost_answer_can_be_looked_up(
+    server: ComfyServer, provider: ComfyUI, clients: Clients, fault: Fault
+) -> None:
+    server.fail("submit", fault)
+    draft = provider.draft(asked())
+    with pytest.raises(Uncertain):
+        await provider.submit(asked(), draft, ignored)
+    assert await owners(clients, await ready(provider, draft)) == [f"{draft.id}/1"]
+
+
+async def test_a_server_that_is_not_there_accepted_nothing(server: ComfyServer, provider: ComfyUI) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await provider.submit(asked(), None, ignored)
+
+
+# Answers to a status query
+
+
+@pytest.fixture(params=["new", "old"])
+def age(request: pytest.FixtureRequest, server: ComfyServer) -> str:
+    server.has_jobs = server.interrupts_by_id = request.param == "new"
+    return str(request.param)
+
+
+async def test_waiting_then_running_then_done(
+    server: ComfyServer, provider: ComfyUI, clients: Clients, age: str
+) -> None:
+    server.polls = 1
+    first, second, third = [await accepted(provider, prompt) for prompt in ("#never", "b", "c")]
+    for job, place in ((second, 1), (third, 2)):
+        reply = await provider.poll(job, ignored)
+        assert isinstance(reply, Working)
+        assert reply.queue_position == place
+    assert isinstance(await provider.poll(first, ignored), Working)
+    await provider.cancel(third)
+    server._interrupt(first.id)
+    assert isinstance(await provider.poll(second, ignored), Working)
+    assert await owners(clients, await ready(provider, second)) == [f"{second.id}/1"]
+    routes = {path for path in server.counts if path.startswith("GET /history")}
+    assert bool(routes) == (age == "old")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "hint"),
+    [
+        ("#fail", "node 3 KSampler: mat1 and mat2", "retry"),
+        ("#oom", "Allocation on device", "fewer pixels"),
+        ("#none", "SaveImage", "retry"),
+    ],
+)
+async def test_a_failure_is_told_by_its_node(provider: ComfyUI, age: str, prompt: str, words: str, hint: str) -> None:
+    job = await accepted(provider, prompt)
+    with pytest.raises(GenerationFailed, match=words) as raised:
+        await provider.poll(job, ignored)
+    assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize(("prompt", "count"), [("#both", 2), ("#temp", 2), ("", 4)])
+async def test_previews_count_only_where_there_is_nothing_else(
+    provider: ComfyUI, clients: Clients, age: str, prompt: str, count: int
+) -> None:
+    job = await accepted(provider, f"a cat {prompt}", count=count)
+    reply = await ready(provider, job)
+    assert await owners(clients, reply) == [f"{job.id}/{index}" for index in range(1, count + 1)]
+
+
+async def test_a_404_of_somebody_else_is_no_word_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
+    job = await accepted(provider)
+    server.fail("query", Reply.json({"detail": "Not Found"}, 404))
+    assert len((await ready(provider, job)).images) == 1
+
+
+async def test_a_restart_forgets_everything(server: ComfyServer, provider: ComfyUI, age: str) -> None:
+    job = await accepted(provider, "#never")
+    await provider.poll(job, ignored)
+    server.restart()
+    with pytest.raises(Expired, match="restarted"):
+        await provider.poll(job, ignored)
+
+
+async def test_a_job_stopped_by_somebody_else(server: ComfyServer, provider: ComfyUI, age: str) -> None:
+    job = await accepted(provider, "#never")
+    server._interrupt(None)
+    with pytest.raises(GenerationFailed, match="stopped at the server"):
+        await provider.poll(job, ignored)
+
+
+async def test_an_unknown_word_is_told_as_it_is(provider: ComfyUI) -> None:
+    job = await accepted(provider, "#word #never")
+    assert await provider.poll(job, ignored) == Working(note="warming_up")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Reply.text("", 500), Reply.json([]), Reply.json(7), Reply.text("<html>"), Reply.json({"error": "busy"}, 500)],
+)
+async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
+    server: ComfyServer, provider: ComfyUI, answer: Reply, age: str
+) -> None:
+    job = await accepted(provider)
+    if age == "old":
+        await provider.poll(await accepted(provider), ignored)
+    server.fail("query", answer)
+    with pytest.raises(ServerTrouble):
+        await provider.poll(job, ignored)
+    assert len((await ready(provider, job)).images) == 1
+
+
+# The web socket
+
+
+class Told:
+    """What was reported, and a way to wait for more."""
+
+    def __init__(self) -> None:
+        self.all: list[Working] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, working: Working) -> None:
+        self.all.append(working)
+        self._more.set()
+
+    async def until(self, fraction: float | None = None, preview: bytes | None = None) -> Working:
+        with anyio.fail_after(10):
+            while True:
+                found = [one for one in self.all if fraction in (None, one.fraction) and preview in (None, one.preview)]
+                if found:
+                    return found[-1]
+                self._more.clear()
+                await self._more.wait()
+
+
+async def running(server: ComfyServer, provider: ComfyUI, told: Told) -> Job:
+    reply = await provider.submit(asked("#never"), None, told)
+    assert isinstance(reply, Accepted)
+    await anyio.to_thread.run_sync(server.listening.wait, 5)
+    return reply.job
+
+
+def event(job: Job, type_: str, **data: Any) -> str:
+    return json.dumps({"type": type_, "data": {"prompt_id": job.id, **data}})
+
+
+async def test_the_fraction_is_what_is_done_of_all_nodes_and_never_falls(
+    server: ComfyServer, provider: ComfyUI
+) -> None:
+    told = Told()
+    job = await running(server, provider, told)
+    for said in (
+        event(job, "execution_cached", nodes=["4", "5", "unknown", 7]),
+        event(job, "executing", node="3"),
+        event(job, "progress", node="3", value=1, max=2),
+        event(job, "progress", node="3", value=0, max=2),
+        event(
+            job, "progress_state", nodes={"3": {"value": 2, "max": 2, "state": "finished"}, "8": {"value": 1, "max": 4}}
+        ),
+        event(job, "executing", node="8"),
+        event(job, "executing", node="9"),
+        event(job, "executing", node=None),
+    ):
+        server.say(said)
+    last = await told.until(fraction=4 / 7)
+    fractions = [one.fraction or 0 for one in told.all]
+    assert fractions == sorted(fractions)
+    assert {2 / 7, 2.5 / 7, 3.25 / 7, 4 / 7} <= set(fractions)
+    assert last.note == "SaveImage"
+    reply = await provider.poll(job, told)
+    assert isinstance(reply, Working)
+    assert (reply.fraction or 0) >= 4 / 7
+
+
+async def test_previews_of_both_types(server: ComfyServer, provider: ComfyUI) -> None:
+    told = Told()
+    job = await running(server, provider, told)
+    (first,) = server.asked("frame")
+    assert first.json() == {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+    server.say(preview(PICTURE, job.id))
+    await told.until(preview=PICTURE)
+    server.say(event(job, "executing", node="3"))
+    server.say(preview(PICTURE + b"2"))
+    await told.until(preview=PICTURE + b"2")
+    assert sent(server)["extra_data"] == {"preview_method": "auto"}
+
+
+async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider: ComfyUI) -> None:
+    told = Told()
+    job = await running(server, provider, told)
+    server.hang_up()
+    assert await anyio.to_thread.run_sync(server.listening.wait, 20)
+    server.say(event(job, "executed", node="4"))
+    await told.until(fraction=1 / 7)
+    assert {request.query["clientId"] for request in server.asked("socket")} == {sent(server)["client_id"]}
+
+
+async def test_a_socket_that_breaks_too_often_is_given_up(
+    server: ComfyServer, provider: ComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagegen_cli.providers.comfyui.MOST_LOST", 1)
+    job = await running(server, provider, Told())
+    server.hang_up()
+    assert provider._ear is not None
+    with anyio.fail_after(10):
+        await provider._ear
+    assert isinstance(await provider.poll(job, ignored), Working)
+    assert server.counts["socket"] == 1
+
+
+async def test_without_a_socket_polling_goes_on(server: ComfyServer, provider: ComfyUI, clients: Clients) -> None:
+    server.fail("socket", Reply.text("", 403), times=None)
+    job = await accepted(provider)
+    assert await owners(clients, await ready(provider, job)) == [f"{job.id}/1"]
+
+
+async def test_no_message_breaks_it(server: ComfyServer, provider: ComfyUI) -> None:
+    told = Told()
+    job = await running(server, provider, told)
+    types: tuple[Any, ...] = (
+        "executing",
+        "execution_cached",
+        "executed",
+        "progress",
+        "progress_state",
+        "status",
+        None,
+        [],
+    )
+    for type_, wrong in product(types, WRONG):
+        for key in ("node", "nodes", "value", "max", "prompt_id"):
+            data = {"prompt_id": job.id, "node": "3", "value": 1, "max": 2, "nodes": {"3": wrong}} | {key: wrong}
+            server.say(json.dumps({"type": type_, "data": data}))
+        server.say(json.dumps({"type": type_, "data": wrong}))
+    for size in (0, 3, 4, 7, 8, 9):
+        for kind in range(6):
+            server.say((kind.to_bytes(4, "big") + b"\xff" * 8)[:size])
+    server.say("no JSON")
+    server.say(preview(PICTURE, job.id))
+    await told.until(preview=PICTURE)
+    assert all(one.fraction is None or 0 <= one.fraction <= 1 for one in told.all)
+
+
+async def test_a_closed_provider_says_nothing_more(server: ComfyServer, provider: ComfyUI) -> None:
+    await provider.close()
+    await running(server, provider, Told())
+    await provider.close()
+    await provider.close()
+    assert len(asyncio.all_tasks()) < 4
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize(
+    ("server_is", "ours_is", "neighbour", "stop", "killed"),
+    [
+        ("new", "running", True, Stop.STOPPED, "ours"),
+        ("new", "waiting", True, Stop.STOPPED, ""),
+        ("new", "done", True, Stop.TOO_LATE, ""),
+        ("new", "unknown", True, Stop.TOO_LATE, ""),
+        ("no cancel", "running", True, Stop.REQUESTED, "ours"),
+        ("no cancel", "waiting", True, Stop.STOPPED, ""),
+        ("no cancel", "done", True, Stop.TOO_LATE, ""),
+        ("no cancel", "unknown", True, Stop.TOO_LATE, ""),
+        ("old", "running", False, Stop.REQUESTED, "ours"),
+        ("old", "running", True, Stop.GOES_ON, ""),
+        ("old", "waiting", True, Stop.STOPPED, ""),
+        ("old", "done", True, Stop.TOO_LATE, ""),
+        ("old", "unknown", True, Stop.TOO_LATE, ""),
+    ],
+)
+async def test_a_cancel_never_stops_a_neighbour(
+    server: ComfyServer, provider: ComfyUI, server_is: str, ours_is: str, neighbour: bool, stop: Stop, killed: str
+) -> None:
+    server.has_cancel = server_is == "new"
+    server.has_jobs = server.interrupts_by_id = server_is != "old"
+    if ours_is == "waiting":
+        await accepted(provider, "neighbour #never")
+    job = Job("5e1ec7ed-0000-4000-8000-000000000000")
+    if ours_is != "unknown":
+        job = await accepted(provider, "a cat" if ours_is == "done" else "#never")
+    if ours_is == "done":
+        await ready(provider, job)
+    if neighbour:
+        await accepted(provider, "neighbour #never")
+    assert await provider.cancel(job) is stop
+    assert server.killed == ([job.id] if killed else [])
+    others = [made for made in server.jobs.values() if "neighbour" in json.dumps(made.asked)]
+    assert all(made.state in ("running", "pending") for made in others)
+
+
+async def test_on_an_old_server_all_of_ours_can_be_stopped_together(server: ComfyServer, provider: ComfyUI) -> None:
+    server.has_jobs = server.interrupts_by_id = False
+    jobs = [await accepted(provider, "#never") for _ in range(3)]
+    outcomes = [await provider.cancel(job) for job in reversed(jobs)]
+    assert outcomes == [Stop.STOPPED, Stop.STOPPED, Stop.REQUESTED]
+
+
+async def test_an_interrupt_that_is_refused_stops_nothing(server: ComfyServer, provider: ComfyUI) -> None:
+    server.has_cancel = False
+    job = await accepted(provider, "#never")
+    server.fail("cancel", Reply.text("", 405))
+    server.fail("cancel", Reply.text("", 500))
+    assert await provider.cancel(job) is Stop.GOES_ON
+
+
+async def test_after_a_request_to_stop_the_next_look_says_so(server: ComfyServer, provider: ComfyUI) -> None:
+    server.has_cancel = False
+    job = await accepted(provider, "#never")
+    assert await provider.cancel(job) is Stop.REQUESTED
+    with pytest.raises(GenerationFailed, match="stopped"):
+        await provider.poll(job, ignored)
+
+
+# Hostile JSON
+
+
+def escaped(value: object) -> Reply:
+    """JSON with its escapes left as they are, for half characters."""
+    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
+
+
+BODIES: tuple[dict[str, Any], ...] = (
+    {"prompt_id": "1", "node_errors": {"3": {"class_type": "X", "errors": [{"message": "m", "details": "d"}]}}},
+    {"status": "completed", "outputs": {"9": {"images": [{"filename": "a", "subfolder": "", "type": "output"}]}}},
+    {"status": "failed", "execution_error": {"node_id": 3, "node_type": "X", "exception_message": "m"}},
+    {
+        "status": "pending",
+        "queue_running": [[1, "1"]],
+        "queue_pending": [["x", "2"], [1]],
+        "name": "x",
+        "cancelled": True,
+    },
+)
+
+
+def bent(value: Any, wrong: object) -> Iterator[Any]:
+    """The value with each of its parts in turn replaced."""
+    yield wrong
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        for other in bent(part, wrong):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize("body", BODIES)
+async def test_no_json_breaks_it(server: ComfyServer, provider: ComfyUI, body: dict[str, Any]) -> None:
+    for wrong in WRONG:
+        for value in bent(body, wrong):
+            for kind in ("submit", "query", "cancel", "info"):
+                server.fail(kind, escaped(value), times=None)
+            works = (
+                provider.submit(asked(), None, ignored),
+                provider.poll(Job("1"), ignored),
+                provider.cancel(Job("1")),
+            )
+            for work in works:
+                try:
+                    said: object = await work
+                except TaskError as error:
+                    said = error
+                str(said).encode()
+            server._rules.clear()
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_no_history_breaks_it(server: ComfyServer, provider: ComfyUI, wrong: object) -> None:
+    server.has_jobs = False
+    entry = {"outputs": {}, "status": {"status_str": "error", "messages": [["execution_error", {"node_id": "3"}]]}}
+    for value in bent({"1": entry}, wrong):
+        server.fail("query", Reply.text("404: Not Found", 404))
+        server.fail("query", Reply.json({"queue_running": [], "queue_pending": []}))
+        server.fail("query", escaped(value))
+        provider._has_jobs = True
+        with pytest.raises(TaskError):
+            await provider.poll(Job("1"), ignored)
+
+
+# The whole program
+
+
+class Watched(ComfyServer):
+    """Says when the job that never ends has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.never_began = threading.Event()
+
+    def _begin(self, job: Made) -> None:
+        super()._begin(job)
+        if "never" in tags_in(job):
+            self.never_began.set()
+
+
+LIST = [
+    {"prompt": "a cat"},
+    {"prompt": "a dog #fail"},
+    {"prompt": "a bird", "model": "nowhere.safetensors"},
+    {"prompt": "a fish", "count": 2},
+    {"prompt": "a snail #never"},
+]
+
+
+def test_a_list_from_the_command_line(tmp_path: Path) -> None:
+    with Watched() as server:
+        program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\npoll = 0.05\n')
+        (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(line) for line in LIST))
+        server.fail("submit", Fault.TOO_MANY, seconds=0.1)
+        run = program.start("batch", "list.jsonl", "-p", "comfyui", "--progress", "plain")
+        assert server.never_began.wait(30)
+        assert "stopped" in program.run("cancel", "5").out
+        out, err = run.communicate(timeout=30)
+    tasks = {task["id"]: task for task in program.run("list", "--json").objects}
+    assert {id_: task["state"] for id_, task in tasks.items()} == {
+        1: "done", 2: "failed", 3: "failed", 4: "done", 5: "cancelled"
+    }, err  # fmt: skip
+    assert (tasks[2]["reason"], tasks[3]["reason"]) == ("server", "bad-request")
+    assert run.returncode == 1
+    files = [Path(line) for line in out.splitlines()]
+    assert sorted(whose(path.read_bytes()).rpartition("/")[2] for path in files) == ["1", "1", "2"]
+    assert server.counts["submit"] == 6
