@@ -30,6 +30,12 @@ app.add_typer(config_app, name="config")
 REPORT = "the issues of the project"
 
 
+class Preview(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Progress(StrEnum):
     AUTO = "auto"
     LIVE = "live"
@@ -67,6 +73,8 @@ Timeout = Annotated[float | None, _option("--timeout", help_="Time limit of a ta
 ProgressOption = Annotated[Progress, _option("--progress", help_="How to show what happens.")]
 Json = Annotated[bool, _option("--json", help_="JSON on stdout, one object a line.")]
 Quiet = Annotated[bool, _option("--quiet", "-q", help_="Nothing on stderr but failures.")]
+PreviewOption = Annotated[Preview, _option("--preview", help_="Show finished pictures in the terminal, where it can.")]
+Notify = Annotated[bool, _option("--notify", help_="Ring and notify at the end.")]
 DryRun = Annotated[
     bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
 ]
@@ -108,6 +116,8 @@ def run(
     progress: ProgressOption = Progress.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    preview: PreviewOption = Preview.AUTO,
+    notify: Notify = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -137,6 +147,8 @@ def batch(
     progress: ProgressOption = Progress.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    preview: PreviewOption = Preview.AUTO,
+    notify: Notify = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
@@ -168,6 +180,8 @@ def again_(
     progress: ProgressOption = Progress.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    preview: PreviewOption = Preview.AUTO,
+    notify: Notify = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -187,6 +201,8 @@ def resume(
     progress: ProgressOption = Progress.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    preview: PreviewOption = Preview.AUTO,
+    notify: Notify = False,
 ) -> None:
     """Go on with what was accepted but not delivered. Never a second submit."""
     from imagegen_cli import app as commands  # noqa: PLC0415
@@ -212,6 +228,8 @@ def retry(
     progress: ProgressOption = Progress.AUTO,
     json: Json = False,
     quiet: Quiet = False,
+    preview: PreviewOption = Preview.AUTO,
+    notify: Notify = False,
 ) -> None:
     """Submit again what failed or was cancelled, as new paid work."""
     from imagegen_cli import app as commands  # noqa: PLC0415
@@ -407,7 +425,13 @@ def _manner(given: dict[str, Any]) -> Any:
     from imagegen_cli.session import Manner  # noqa: PLC0415
 
     progress = "json" if given["json"] else "quiet" if given["quiet"] else given["progress"].value
-    return Manner(progress=progress, concurrency=_at_once(given.get("concurrency", "")), timeout=given.get("timeout"))
+    return Manner(
+        progress=progress,
+        concurrency=_at_once(given.get("concurrency", "")),
+        timeout=given.get("timeout"),
+        preview=given["preview"].value if "preview" in given else "off",
+        notify=given.get("notify", False),
+    )
 
 
 def _at_once(text: str) -> int | None:

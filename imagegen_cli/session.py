@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -13,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.config import Config, key_of
-from imagegen_cli.display import Display, choose
+from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader
 from imagegen_cli.errors import HistoryError, ImagegenError, Reason
 from imagegen_cli.events import Event, TaskChanged, tee
@@ -38,7 +37,8 @@ class Manner:
     progress: str = "auto"
     concurrency: int | None = None
     timeout: float | None = None
-    color: bool | None = None
+    preview: str = "off"
+    notify: bool = False
 
 
 class Session:
@@ -85,7 +85,20 @@ class Session:
         self._paths = None if display.prints_paths else Printer(sys.stdout)
         with self._signals(), suppress(asyncio.CancelledError):
             asyncio.run(self._carried(display, stop=stop))
+        self._afterwards()
         return self._exit if self._exit is not None else exit_code(self._tasks.values())
+
+    def _afterwards(self) -> None:
+        """What is asked for once the display has given the terminal back."""
+        tasks, manner = list(self._tasks.values()), self._manner
+        if manner.notify:
+            done = sum(isinstance(task.state, Done) for task in tasks)
+            preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr)
+        live = manner.progress in ("auto", "live")
+        if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
+            trouble = preview.show([path for task in tasks for path in task.files], manner.preview, stdout=sys.stdout)
+            if trouble:
+                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
 
     async def _carried(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -192,6 +205,8 @@ class Session:
         return self._durations[kind]
 
     def _estimate(self, task: Task) -> float | None:
+        import statistics  # noqa: PLC0415 - only a display that guesses asks
+
         known = self._known(task)
         return statistics.median(known) if len(known) >= FEW else None
 
@@ -228,6 +243,8 @@ class _Keys:
             self._display.say(f"not added: {error.message}")
 
     def open_folder(self) -> None:
+        import subprocess  # noqa: PLC0415 - few press this key
+
         opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
         try:
             quiet = subprocess.DEVNULL
@@ -250,6 +267,10 @@ def exit_code(tasks: Iterable[Task]) -> int:
         return 5
     whole = all(isinstance(task.state, Done) and not task.state.missing for task in tasks)
     return 0 if whole else 1
+
+
+def _previewed(mode: str) -> bool:
+    return preview.wanted(mode, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
 
 
 async def _end(helper: "asyncio.Future[None]") -> None:

@@ -177,3 +177,18 @@ def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer) ->
     with Program([sys.executable, "-m", "imagegen_cli", "run", "一只猫"], environ=environ, cwd=tmp_path) as program:
         assert program.finish(30) == 0
         assert program.raw.isascii()
+
+
+def test_a_preview_is_drawn_when_asked_for_and_the_end_is_told(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat", "--preview", "on", "--notify") as program:
+        assert program.finish(30) == 0
+        assert "▀" in program.scrollback + program.text
+        assert b"\x1b]9;imagegen: 1 of 1 done\x1b\\\x07" in program.raw
+        assert restored(program)
+
+
+def test_no_preview_where_the_terminal_does_not_say_that_it_can(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat") as program:
+        assert program.finish(30) == 0
+        assert "▀" not in program.scrollback + program.text
+        assert b"\x1b]9;" not in program.raw
