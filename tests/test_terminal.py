@@ -191,4 +191,4 @@ def test_no_preview_where_the_terminal_does_not_say_that_it_can(tmp_path: Path, 
     with terminal(tmp_path, server, "run", "a cat") as program:
         assert program.finish(30) == 0
         assert "▀" not in program.scrollback + program.text
-        assert b"\x1b]9;" not in program.raw
+        assert b"1 of 1 done" not in program.raw

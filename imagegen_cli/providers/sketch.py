@@ -38,7 +38,9 @@ def cores() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    concurrency: int = setting(os.cpu_count() or 1, "tasks drawn at once; more than the processor's cores gain nothing", shown="one a core")
+    concurrency: int = setting(
+        os.cpu_count() or 1, "tasks drawn at once; more than the processor's cores gain nothing", shown="one a core"
+    )
     timeout: float = setting(300.0, "time limit of a task in seconds")
 
 
