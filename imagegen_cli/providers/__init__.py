@@ -4,30 +4,50 @@ A kind is its module's name, so that using one service imports no other.
 """
 
 import pkgutil
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from imagegen_cli.errors import ConfigError
 from imagegen_cli.providers.base import Provider
 from imagegen_cli.tables import nearest
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP = "imagegen.providers"
-_TOOLS = {"base", "wire", "parts"}
+_TOOLS = {"base", "wire", "parts", "comfyui_graph"}
 
 
 def kinds() -> tuple[str, ...]:
     """Every kind of service that can be configured here, built in or installed beside us."""
-    built_in = {module.name for module in pkgutil.iter_modules(__path__)} - _TOOLS
-    return tuple(sorted(built_in | {point.name for point in entry_points(group=GROUP)}))
+    return tuple(sorted(_built_in() | _outside().keys()))
+
+
+def known(kind: str) -> bool:
+    """As `kind in kinds()`, but outsiders are looked for only where it is not built in."""
+    return kind in _built_in() or kind in _outside()
+
+
+@cache
+def _built_in() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(__path__)) - _TOOLS
+
+
+@cache
+def _outside() -> "dict[str, EntryPoint]":
+    """Reading what is installed costs as much as starting Python."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def load(kind: str) -> type[Provider]:
     """The class behind a kind. Raises ConfigError where there is none, or where an outsider's cannot be imported."""
-    if kind not in kinds():
+    if not known(kind):
         raise ConfigError(f"there is no provider of kind {kind!r}", hint=nearest(kind, kinds()))
-    outside = {point.name: point for point in entry_points(group=GROUP)}
     try:
-        found = outside[kind].load() if kind in outside else import_module(f"{__name__}.{kind}").PROVIDER
+        found = import_module(f"{__name__}.{kind}").PROVIDER if kind in _built_in() else _outside()[kind].load()
     except Exception as error:
         raise ConfigError(f"the provider {kind!r} cannot be loaded: {error}") from error
     provider: type[Provider] = found

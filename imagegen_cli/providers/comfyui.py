@@ -24,33 +24,21 @@ from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, ServerTro
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.comfyui_graph import (
+    DEFAULT,
+    ROLES,
+    Graph,
+    Place,
+    is_sendable,
+    override,
+    path_in,
+    places_in,
+    read,
+)
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, words_in
-from imagegen_cli.tables import nearest, setting
+from imagegen_cli.tables import setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
 
-Graph = dict[str, dict[str, Any]]
-"""Node id -> {"class_type", "inputs"}: the "API format". An input is a literal or a link [node id, output]."""
-Place = tuple[str, str]
-"""Node id and input."""
-
-DEFAULT: Graph = {
-    "3": {
-        "class_type": "KSampler",
-        "inputs": {"seed": 0, "steps": 20, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-        | {"model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]},
-    },
-    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ""}},
-    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
-    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
-    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
-    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
-    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "imagegen", "images": ["8", 0]}},
-}
-ROLES = ("prompt", "negative", "seed", "width", "height", "count", "model", "image")
-INPUTS = {"seed": ("seed", "noise_seed"), "model": ("ckpt_name", "unet_name"), "count": ("batch_size",)}
-LINKS = {"prompt": "positive", "negative": "negative"}
-TEXTS = ("text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl")
-"""Inputs of the CLIPTextEncode family that hold a prompt."""
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
 SQUARES = {"": 1024, "512": 512, "768": 768, "1k": 1024, "2k": 2048}
@@ -101,7 +89,7 @@ class Heard:
             case "progress", {"node": str(node)}:
                 self.parts[node] = _share(data)
             case "progress_state", {"nodes": dict(nodes)}:
-                self.ended.update(node for node, state in nodes.items() if _path(state, "state") == "finished")
+                self.ended.update(node for node, state in nodes.items() if path_in(state, "state") == "finished")
                 self.parts.update((node, _share(state)) for node, state in nodes.items())
             case _:
                 return
@@ -151,7 +139,7 @@ class ComfyUI(Provider):
             if role not in places and not (role == "count" and value == 1):
                 hint = f'name it in places, as {role} = "6.{role}"'
                 raise BadRequest(f"the workflow has no place for {role}", hint=hint)
-        _override(graph, request.extra)
+        override(graph, request.extra)
         if len(request.references) > (most := len(places.get("image", ()))):
             raise BadRequest(f"the workflow takes {most} reference pictures, not {len(request.references)}")
 
@@ -169,10 +157,10 @@ class ComfyUI(Provider):
 
     async def models(self) -> tuple[str, ...]:
         info = await self._object("/object_info/CheckpointLoaderSimple")
-        found = _path(info, "CheckpointLoaderSimple", "input", "required", "ckpt_name")
+        found = path_in(info, "CheckpointLoaderSimple", "input", "required", "ckpt_name")
         names = found[0] if isinstance(found, list) and found else ()
         if names == "COMBO":
-            names = _path(found[1], "options") if len(found) > 1 else ()
+            names = path_in(found[1], "options") if len(found) > 1 else ()
         return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
     # The job
@@ -187,7 +175,7 @@ class ComfyUI(Provider):
         asked["extra_data"] = {"preview_method": self._settings.preview}
         answer = await self._ask("POST", "/prompt", paid=True, json=asked)
         refuse(answer, paid=True, said=_node_errors(answer.body))
-        given = _path(answer.body, "prompt_id")
+        given = path_in(answer.body, "prompt_id")
         if not isinstance(given, str) or not given:
             raise Uncertain("the server gave no prompt_id; it may have accepted the workflow")
         self._heard[given] = self._heard.pop(job.id, heard)
@@ -207,7 +195,7 @@ class ComfyUI(Provider):
 
     async def _looked_up(self, id_: str, heard: Heard) -> Working | Ready:
         entry = await self._entry(id_)
-        status = _path(entry, "status")
+        status = path_in(entry, "status")
         if entry is None:
             raise Expired("the server does not know this job: it was restarted, or the job was removed")
         if status == "completed":
@@ -231,7 +219,7 @@ class ComfyUI(Provider):
         self._stopping.add(job.id)
         answer = await self._ask("POST", f"/api/jobs/{quote(job.id, safe='')}/cancel")
         if isinstance(answer.body, dict) and "cancelled" in answer.body:
-            status = _path(await self._entry(job.id), "status")
+            status = path_in(await self._entry(job.id), "status")
             if answer.body["cancelled"] is True:
                 return Stop.STOPPED if status in (None, "cancelled") else Stop.REQUESTED
             return Stop.STOPPED if status == "cancelled" else Stop.TOO_LATE
@@ -242,7 +230,7 @@ class ComfyUI(Provider):
 
     async def _interrupt(self, id_: str, *, deleted: bool) -> Stop:
         entry = await self._entry(id_)
-        if _path(entry, "status") not in ("in_progress", "pending"):
+        if path_in(entry, "status") not in ("in_progress", "pending"):
             return Stop.STOPPED if deleted and entry is None else Stop.TOO_LATE
         running, waiting = await self._queue()
         neighbours = not self._has_jobs and set(waiting) - self._stopping
@@ -263,7 +251,7 @@ class ComfyUI(Provider):
         """The job as /api/jobs tells it, or the same made of /queue and /history; None where nobody knows it."""
         if self._has_jobs:
             answer = await self._ask("GET", f"/api/jobs/{quote(id_, safe='')}")
-            if answer.status == 404 and _path(answer.body, "error"):  # noqa: PLR2004 - else it is about the route
+            if answer.status == 404 and path_in(answer.body, "error"):  # noqa: PLR2004 - else it is about the route
                 return None
             if answer.status not in (404, 405):
                 return _good(answer)
@@ -290,8 +278,8 @@ class ComfyUI(Provider):
 
     def _links(self, outputs: Any) -> list[str]:
         nodes = outputs.values() if isinstance(outputs, dict) else ()
-        lists = [_path(node, "images") for node in nodes]
-        files = [file for images in lists if isinstance(images, list) for file in images if _path(file, "filename")]
+        lists = [path_in(node, "images") for node in nodes]
+        files = [file for images in lists if isinstance(images, list) for file in images if path_in(file, "filename")]
         kept = [file for file in files if file.get("type") == "output"] or files
         if not kept:
             raise GenerationFailed("the workflow ended without a picture: it needs a SaveImage node")
@@ -309,7 +297,7 @@ class ComfyUI(Provider):
 
     async def _filled(self, request: ImageRequest) -> Graph:
         """The workflow with everything in its place. Without a seed it gets one: an equal graph would be cached."""
-        graph = _override(self._workflow(), request.extra)
+        graph = override(self._workflow(), request.extra)
         wanted = _wanted(request, self._settings.model)
         wanted.setdefault("seed", random.getrandbits(64))
         if not self._settings.workflow and "model" not in wanted:
@@ -369,11 +357,11 @@ class ComfyUI(Provider):
             self._heard_picture(message)
             return
         said = decoded(message.encode())
-        data = _path(said, "data")
-        id_ = _path(data, "prompt_id")
+        data = path_in(said, "data")
+        id_ = path_in(data, "prompt_id")
         if isinstance(id_, str) and id_ in self._heard:
             self._running = id_
-            self._heard[id_].hear(_path(said, "type"), data)
+            self._heard[id_].hear(path_in(said, "type"), data)
 
     def _heard_picture(self, frame: bytes) -> None:
         """Type 1: a number for the format, the picture. Type 4: a length, so much JSON, the picture."""
@@ -381,7 +369,7 @@ class ComfyUI(Provider):
         id_: Any = self._running
         picture = frame[8:]
         if kind == 4:  # noqa: PLR2004 - see above
-            id_, picture = _path(decoded(picture[:second]), "prompt_id"), picture[second:]
+            id_, picture = path_in(decoded(picture[:second]), "prompt_id"), picture[second:]
         if kind in (1, 4) and picture and isinstance(id_, str) and id_ in self._heard:
             self._heard[id_].tell(picture)
 
@@ -424,91 +412,6 @@ def pixels(request: ImageRequest) -> tuple[int, int] | None:
     return round(side * slant / 8) * 8, round(side / slant / 8) * 8
 
 
-def read(path: Path) -> Graph:
-    """A workflow in API format. Raises BadRequest."""
-    try:
-        graph = decoded(path.read_bytes())
-    except OSError as error:
-        raise BadRequest(f"the workflow {path} cannot be read: {error.strerror}") from error
-    nodes = graph.values() if isinstance(graph, dict) and is_sendable(graph) else ()
-    if not nodes or not all(isinstance(_path(node, "inputs"), dict) for node in nodes):
-        raise BadRequest(f"{path} is no workflow in API format", hint="in ComfyUI: Workflow, Export (API)")
-    return {id_: {**node, "class_type": str(node.get("class_type"))} for id_, node in graph.items()}
-
-
-def is_sendable(value: Any) -> bool:
-    """Whether JSON can carry it: not where there is half a character in it, or no number."""
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def places_in(graph: Graph, named: Mapping[str, str]) -> dict[str, list[Place]]:
-    """Role -> where its value goes: as named, else by the classes of the nodes. Raises BadRequest."""
-    if unknown := sorted(named.keys() - set(ROLES)):
-        raise BadRequest(f"places has no {unknown[0]!r}", hint=nearest(unknown[0], ROLES))
-    found = {role: list(_literals(graph, named[role]) if role in named else _found(graph, role)) for role in ROLES}
-    if "negative" not in named:
-        found["negative"] = [place for place in found["negative"] if place not in found["prompt"]]
-    if "model" not in named and len(found["model"]) > 1:
-        del found["model"]
-    return {role: places for role, places in found.items() if places}
-
-
-def _literals(graph: Graph, text: str) -> Iterator[Place]:
-    """Places written as "6.text, 8.text"."""
-    yield from (_place(graph, word) for word in re.split(r"[\s,]+", text.strip()))
-
-
-def _place(graph: Graph, word: str) -> Place:
-    id_, _, name = word.rpartition(".")
-    if name not in graph.get(id_, {"inputs": ()})["inputs"]:
-        known = [f"{id_}.{name}" for id_, node in graph.items() for name in node["inputs"]]
-        raise BadRequest(f"the workflow has no input {word!r}", hint=nearest(word, known))
-    return id_, name
-
-
-def _found(graph: Graph, role: str) -> Iterator[Place]:
-    names = INPUTS.get(role, (role,))
-    classes = {"seed": ".*", "model": ".*", "image": "LoadImage"}.get(role, r"Empty\w*Latent\w*")
-    for id_, node in graph.items():
-        if role in LINKS and ("Sampler" in node["class_type"] or "Guider" in node["class_type"]):
-            yield from _texts(graph, node["inputs"], LINKS[role], set())
-        elif role not in LINKS and re.fullmatch(classes, node["class_type"]):
-            literals = (name for name in names if not isinstance(node["inputs"].get(name, []), list))
-            yield from ((id_, name) for name in literals)
-
-
-def _texts(graph: Graph, inputs: Mapping[str, Any], key: str, seen: set[str]) -> Iterator[Place]:
-    """Texts of the encoders that conditioning comes from, however many nodes lie between."""
-    names = [key] if key in inputs else [name for name in inputs if name.startswith("conditioning")]
-    for name in names:
-        link = inputs[name]
-        id_ = link[0] if isinstance(link, list) and link else None
-        if not isinstance(id_, str) or id_ not in graph or id_ in seen:
-            continue
-        seen.add(id_)
-        above = graph[id_]["inputs"]
-        texts = [(id_, text) for text in TEXTS if isinstance(above.get(text), str)]
-        yield from texts or _texts(graph, above, key, seen)
-
-
-def _override(graph: Graph, extra: Mapping[str, str]) -> Graph:
-    """Inputs named as "3.steps" take the values of `extra`, as the kind of value that the workflow has there."""
-    for word, text in extra.items():
-        id_, name = _place(graph, word)
-        kind = type(graph[id_]["inputs"][name])
-        value = text if kind is str else decoded(text.encode())
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind or not is_sendable(value):
-            raise BadRequest(f"{word} cannot be {text!r}: the workflow has {graph[id_]['inputs'][name]!r} there")
-        graph[id_]["inputs"][name] = value
-    return graph
-
-
 def _file(reference: str) -> tuple[str, bytes]:
     """A name that tells nothing but the content, and the bytes."""
     try:
@@ -529,12 +432,12 @@ def _good(answer: Answer) -> dict[str, Any]:
 
 def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of /history in the words of /api/jobs."""
-    messages = _path(entry, "status", "messages")
+    messages = path_in(entry, "status", "messages")
     messages = messages if isinstance(messages, list) else []
     pairs = [pair for pair in messages if isinstance(pair, list) and len(pair) > 1]
     error = next((data for event, data, *_ in pairs if event == "execution_error"), None)
     stopped = any(event == "execution_interrupted" for event, *_ in pairs)
-    failed = _path(entry, "status", "status_str") == "error"
+    failed = path_in(entry, "status", "status_str") == "error"
     status = "cancelled" if failed and stopped else "failed" if failed else "completed"
     return {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
 
@@ -543,9 +446,9 @@ def _failure(entry: dict[str, Any]) -> GenerationFailed:
     if entry["status"] == "cancelled":
         return GenerationFailed("it was stopped at the server")
     error = entry.get("execution_error")
-    node = clean(f"node {_words(_path(error, 'node_id'))} {_words(_path(error, 'node_type'))}")
-    said = _words(_path(error, "exception_message")) or _words(_path(error, "exception_type")) or "no reason given"
-    kind = str(_path(error, "exception_type"))
+    node = clean(f"node {_words(path_in(error, 'node_id'))} {_words(path_in(error, 'node_type'))}")
+    said = _words(path_in(error, "exception_message")) or _words(path_in(error, "exception_type")) or "no reason given"
+    kind = str(path_in(error, "exception_type"))
     small = any(words in f"{kind} {said}".lower() for words in OUT_OF_MEMORY)
     hint = "take fewer pixels, a lower --count or a smaller model" if small else ""
     return GenerationFailed(f"{node}: {said}", hint=hint)
@@ -553,12 +456,12 @@ def _failure(entry: dict[str, Any]) -> GenerationFailed:
 
 def _node_errors(body: Any) -> str:
     """What is wrong with which node; empty where nothing is."""
-    nodes = _path(body, "node_errors")
+    nodes = path_in(body, "node_errors")
     told = []
     for id_, node in nodes.items() if isinstance(nodes, dict) else ():
-        errors = _path(node, "errors") if isinstance(_path(node, "errors"), list) else ()
-        words = [f"{_words(_path(error, 'message'))}: {_words(_path(error, 'details'))}" for error in errors]
-        told.append(f"node {_words(id_)} {_words(_path(node, 'class_type'))}: {', '.join(words)}")
+        errors = path_in(node, "errors") if isinstance(path_in(node, "errors"), list) else ()
+        words = [f"{_words(path_in(error, 'message'))}: {_words(path_in(error, 'details'))}" for error in errors]
+        told.append(f"node {_words(id_)} {_words(path_in(node, 'class_type'))}: {', '.join(words)}")
     return "; ".join(told)[:QUOTED]
 
 
@@ -574,17 +477,10 @@ def _query(file: Mapping[str, Any]) -> str:
 
 
 def _share(state: Any) -> float:
-    value, most = _path(state, "value"), _path(state, "max")
+    value, most = path_in(state, "value"), path_in(state, "max")
     if not isinstance(value, int | float) or not isinstance(most, int | float) or not 0 < value < most:
         return 1.0 if value == most and value is not None else 0.0
     return float(value / most)
-
-
-def _path(value: Any, *keys: str) -> Any:
-    """What lies at the end of `keys`, or None."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _words(value: Any) -> str:

@@ -97,6 +97,9 @@ class Dreamina(Provider):
     def expected(self, request: ImageRequest) -> int:
         return (request.count if request.references else None) or PICTURES
 
+    def named(self, version: str) -> str | None:
+        return version if version in MODELS else None
+
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
