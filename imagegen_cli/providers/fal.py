@@ -1,0 +1,212 @@
+"""fal: a queue before every model, with three addresses as the receipt.
+
+Protocol facts are from fal's pages on the queue and on errors and from its Python client. There is no failed state:
+what failed is completed, with the model's own HTTP error as its result.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from imagegen_cli.errors import (
+    BadRequest,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import base, parts
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.wire import Answer, call, words_in
+from imagegen_cli.tables import Secret, setting
+from imagegen_cli.task import ImageRequest, Job, Stop
+
+MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
+MOST = 4
+DOMAINS = ("fal.run", "fal.ai")
+PRESETS = {
+    "1:1": "square_hd",
+    "3:4": "portrait_4_3",
+    "9:16": "portrait_16_9",
+    "4:3": "landscape_4_3",
+    "16:9": "landscape_16_9",
+}
+"""Ratio -> image_size."""
+STOPS = {"OK": Stop.STOPPED, "CANCELLATION_REQUESTED": Stop.REQUESTED, "ALREADY_COMPLETED": Stop.TOO_LATE}
+"""A cancelled request that waits is removed, one that runs gets a signal; NOT_FOUND says nothing about either."""
+GONE = (404, 410)
+MOST_WAITING = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(base.Settings):
+    base_url: str = setting("https://queue.fal.run", "address of the queue")
+    key_id: Secret = setting(Secret(), "first half of a key that came in two, instead of api_key")
+    key_secret: Secret = setting(Secret(), "second half of it")
+    model: str = setting("fal-ai/flux/dev", "model when --model is not given: owner/app, or with a path below it")
+    concurrency: int = setting(8, "tasks in the queue at once; more of them only wait there; 0 lifts the limit")
+    ratio_field: str = setting(
+        "image_size", "input field for --ratio: image_size takes five of them as presets, aspect_ratio any as it stands"
+    )
+    image_list: bool = setting(False, "send even one reference as image_urls, as many editing models want it")  # noqa: FBT003 - its name says it
+
+    environment: ClassVar[Mapping[str, str]] = {
+        "api_key": "FAL_KEY",
+        "key_id": "FAL_KEY_ID",
+        "key_secret": "FAL_KEY_SECRET",
+    }
+
+
+class Fal(Provider):
+    kind = "fal"
+    title = "fal: any model of its queue, by owner/app"
+    Settings: ClassVar[type[base.Settings]] = Settings
+
+    def __init__(self, settings: Any, clients: Clients) -> None:
+        self._settings: Settings = settings
+        self._clients = clients
+        self._base = self._settings.base_url.rstrip("/")
+        self._key = parts.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
+
+    def check(self, request: ImageRequest) -> None:
+        for broken, rule in self._rules(request):
+            if broken:
+                raise BadRequest(rule)
+        self._input(request, parts.examined(request.references))
+
+    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+        return MOST
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+        self.check(request)
+        asked = self._input(request, [parts.referred(reference) for reference in request.references])
+        answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
+        _refuse_content(answer)
+        if answer.status == 403 and "balance" in words_in(answer).lower():  # noqa: PLR2004 - Forbidden
+            raise OutOfCredits(words_in(answer))
+        receipt = parts.body_of(answer, paid=True)
+        number = parts.text(receipt.get("request_id"))
+        addresses = {name: parts.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
+        if not number or not addresses["status"]:
+            raise Uncertain("the service gave no address to ask at; the request may have been accepted and charged")
+        return Accepted(Job(number, json.dumps(addresses)))
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
+        addresses = _addresses(job)
+        status = parts.body_of(await self._call("GET", addresses["status"], params={"logs": "1"}), paid=False)
+        word = parts.state_in(status)
+        if word == "COMPLETED":
+            error = parts.text(status.get("error")) or parts.text(status.get("error_type"))
+            return await self._result(addresses["response"] or parts.link(status.get("response_url")), error)
+        place = status.get("queue_position")
+        place = place if type(place) is int and 0 <= place < MOST_WAITING else None
+        log = "\n".join(str(parts.table(line).get("message")) for line in parts.items(status.get("logs")))
+        known = word in ("IN_QUEUE", "IN_PROGRESS")
+        return Working(fraction=parts.fraction_in(log), queue_position=place, note="" if known else word)
+
+    async def cancel(self, job: Job) -> Stop:
+        address = _addresses(job)["cancel"]
+        if not address:
+            return Stop.GOES_ON
+        answer = await self._call("PUT", address)
+        return STOPS.get(parts.text(parts.table(answer.body).get("status")), Stop.GOES_ON)
+
+    async def _result(self, address: str, error: str) -> Ready:
+        """Fetched at once: fal keeps a large one for six minutes."""
+        answer = await self._call("GET", address)
+        _refuse_content(answer)
+        if answer.status >= 500 and "detail" in parts.table(answer.body):  # noqa: PLR2004 - a gateway's error has none
+            raise GenerationFailed(words_in(answer) or error or f"the model answered with HTTP {answer.status}")
+        if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
+            raise GenerationFailed(error)
+        return _ready(parts.body_of(answer, paid=False))
+
+    async def _call(self, method: str, url: str, *, paid: bool = False, **more: Any) -> Answer:
+        """Any answer, from an address that fal named, as it is."""
+        headers, auth = dict(self._settings.headers), self._key.bound_for(url)
+        return await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=auth, **more)
+
+    def _model(self, request: ImageRequest) -> str:
+        return request.model or self._settings.model
+
+    def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
+        """Whether each rule is broken, and the rule."""
+        model, count = self._model(request), request.count
+        yield not request.prompt.strip(), "the prompt is empty"
+        yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write owner/app, such as fal-ai/flux/dev"
+        yield (
+            count is not None and count not in range(1, MOST + 1),
+            f"fal makes 1 to {MOST} pictures a request, not {count}",
+        )
+        sized = request.width is not None or request.height is not None
+        whole = request.width is not None and request.height is not None
+        yield sized and not whole, "width and height come together"
+        presets = self._settings.ratio_field == "image_size"
+        known = f"fal has sizes for {', '.join(PRESETS)}: give --size for others, or set ratio_field to aspect_ratio"
+        yield presets and bool(request.ratio) and request.ratio not in PRESETS, known
+        yield presets and sized and bool(request.ratio), "a size has its ratio: leave one of them out"
+        size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        yield bool(request.resolution), size
+
+    def _input(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
+        field = self._settings.ratio_field
+        named: dict[str, Any] = {
+            "prompt": request.prompt,
+            "num_images": request.count,
+            "seed": None if request.seed == -1 else request.seed,
+            "negative_prompt": request.negative,
+            field: PRESETS[request.ratio] if request.ratio and field == "image_size" else request.ratio,
+        }
+        if request.width is not None:
+            named["image_size"] = {"width": request.width, "height": request.height}
+        if len(pictures) == 1 and not self._settings.image_list:
+            named["image_url"] = pictures[0]
+        elif pictures:
+            named["image_urls"] = list(pictures)
+        return parts.options(named, request.extra)
+
+
+def _whole_key(settings: Settings) -> Secret:
+    """The one key, or both halves as fal writes them together."""
+    if settings.api_key or not (settings.key_id and settings.key_secret):
+        return settings.api_key
+    return Secret(f"{settings.key_id.reveal()}:{settings.key_secret.reveal()}")
+
+
+def _addresses(job: Job) -> dict[str, str]:
+    """The three that came with the receipt, since fal says not to build them; a bare address is the status's."""
+    try:
+        found = parts.table(json.loads(job.url))
+    except (ValueError, RecursionError):
+        found = {"status": job.url}
+    return {name: parts.link(found.get(name)) for name in ("status", "response", "cancel")}
+
+
+def _refuse_content(answer: Answer) -> None:
+    """A 422 is a bad request but for one type of it. The errors stand in `detail`, or alone."""
+    errors = parts.items(parts.table(answer.body).get("detail")) or parts.items(answer.body)
+    found = next((error for error in map(parts.table, errors) if error.get("type") == "content_policy_violation"), None)
+    if found is not None:
+        where = ", ".join(word for value in parts.items(found.get("categories")) if (word := parts.text(value)))
+        raise Moderated(f"{parts.text(found.get('msg')) or 'the content was refused'}{f' ({where})' if where else ''}")
+
+
+def _ready(result: dict[str, Any]) -> Ready:
+    listed = parts.items(result.get("images")) or [result.get("image")]
+    found = [parts.picture(item.get("url") if isinstance(item, dict) else item) for item in listed]
+    images = tuple(image for image in found if image is not None)
+    if not images:
+        raise GenerationFailed("the model says that it is finished, but made no pictures")
+    marked = sum(mark is True for mark in parts.items(result.get("has_nsfw_concepts")))
+    if marked >= len(images):
+        raise Moderated("the model marked every picture as unsafe, and sends black ones instead")
+    lost = len(listed) - len(images)
+    notes = [f"{lost} of {len(listed)} pictures came without a usable address"] if lost else []
+    notes += [f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black"] if marked else []
+    return Ready(images, note="; ".join(notes))
+
+
+PROVIDER: type[Provider] = Fal

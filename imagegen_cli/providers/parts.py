@@ -1,0 +1,227 @@
+"""What several services have in common: a key bound to its hosts, pictures by address or as data, progress in logs."""
+
+import base64
+import json
+import re
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httpx
+
+from imagegen_cli.errors import BadRequest, ServerTrouble, Unauthorized, Uncertain
+from imagegen_cli.providers.wire import Answer, clean, refuse
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import Image, InlineImage, RemoteImage
+
+KINDS: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", "image/png"),
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"RIFF....WEBP", "image/webp"),
+    (rb"GIF8[79]a", "image/gif"),
+)
+"""What a reference may be, by its first bytes."""
+TAIL = 4000
+"""Characters at the end of a log, which may be endless, in which the last progress bar is looked for."""
+
+
+class Key(httpx.Auth):
+    """A key for the origin of `base_url` and, over https, for the service's own `domains`; for no other host.
+
+    Where `base_url` is this machine the domains do not count: what speaks there is a tunnel or a test.
+    """
+
+    def __init__(
+        self,
+        secret: Secret,
+        base_url: str,
+        *,
+        header: str = "Authorization",
+        prefix: str = "",
+        domains: tuple[str, ...] = (),
+    ) -> None:
+        self._secret = secret
+        self._home = address(base_url)
+        self._header = header
+        self._prefix = prefix
+        self._domains = domains if self._home and not _is_this_machine(self._home.host) else ()
+
+    def bound_for(self, url: str) -> "Key":
+        """Look before anything is sent: raises Unauthorized for an address that the key may not go to.
+
+        The receipt is kept then, so that the pictures can still be fetched once `base_url` names that host. A key that
+        no header can carry is refused here too: the transport's complaint would quote it.
+        """
+        if not re.fullmatch(r"[!-~]*", self._secret.reveal()):
+            raise Unauthorized("the key holds characters that no key has: a space, a line break or a letter with marks")
+        there = address(url)
+        if there is None or not self.may_go_to(there):
+            where = clean(there.host) if there else "an address that cannot be read"
+            unsent = f"the service says to ask at {where}, which is not its own: the key was not sent there"
+            raise Unauthorized(f"{unsent}; if that is its host, name it in base_url and resume")
+        return self
+
+    def may_go_to(self, url: httpx.URL) -> bool:
+        if self._home is not None and _origin(url) == _origin(self._home):
+            return True
+        own = any(url.host == domain or url.host.endswith(f".{domain}") for domain in self._domains)
+        return own and url.scheme == "https" and url.port is None
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._secret and self.may_go_to(request.url):
+            request.headers[self._header] = self._prefix + self._secret.reveal()
+        yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _is_this_machine(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def address(value: Any) -> httpx.URL | None:
+    """A web address that can be asked; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        url = httpx.URL(value.strip())
+        usable = url.scheme in ("http", "https") and url.host and (url.port or 1) in range(1, 1 << 16)
+    except (httpx.InvalidURL, ValueError):  # no address at all, or half a character in it
+        return None
+    return url if usable else None
+
+
+def link(value: Any) -> str:
+    """A web address as it came, or nothing."""
+    return value.strip() if address(value) is not None else ""
+
+
+# What comes back
+
+
+def body_of(answer: Answer, *, paid: bool) -> dict[str, Any]:
+    """The object in a good answer. Raises what any other answer means."""
+    refuse(answer, paid=paid)
+    if isinstance(answer.body, dict):
+        return answer.body
+    if paid:
+        raise Uncertain("the service answered with JSON of an unknown form; the request may have been accepted")
+    raise ServerTrouble("the service answered with JSON of an unknown form")
+
+
+def state_in(body: dict[str, Any]) -> str:
+    """The word for where a job stands; one that nobody knows is still an answer, none is not."""
+    word = text(body.get("status"))
+    if not word:
+        raise ServerTrouble("the service answered without saying where the work stands")
+    return word
+
+
+def picture(value: Any) -> Image | None:
+    """A picture from the text that stands for it: an address, or a data: URI that holds the bytes themselves."""
+    if isinstance(value, str) and value.startswith("data:"):
+        return _inline(value)
+    return RemoteImage(url) if (url := link(value)) else None
+
+
+def _inline(uri: str) -> InlineImage | None:
+    head, _, data = uri.partition(",")
+    try:
+        content = base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
+    except ValueError:
+        return None
+    return InlineImage(content) if content else None
+
+
+def fraction_in(log: str) -> float | None:
+    """How far the last tqdm bar is, as in "42%|████▏     | 21/50"."""
+    bars = re.findall(r"(\d{1,3})%\|", log[-TAIL:], re.ASCII)
+    return min(int(bars[-1]) / 100, 1.0) if bars else None
+
+
+def text(value: Any) -> str:
+    """A text from JSON in one line of bearable length that can be written anywhere; else nothing."""
+    return clean(value) if isinstance(value, str) else ""
+
+
+def table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+# What goes out
+
+
+def options(named: Mapping[str, Any], extra: Mapping[str, str]) -> dict[str, Any]:
+    """What was asked for, under the service's names, with the further options: JSON where they are JSON, else text.
+
+    Raises BadRequest for what is said twice and for what no JSON can carry.
+    """
+    asked = {name: value for name, value in named.items() if name and value not in (None, "")}
+    for name in extra:
+        if not name.isidentifier():
+            raise BadRequest(
+                f"{clean(name)[:40]!r} is no name of an input field: those are made of letters, digits and _"
+            )
+        if name in asked:
+            raise BadRequest(f"{clean(name)} is said twice: by an option of its own and among the further ones")
+    asked |= {name: _value(words) for name, words in extra.items()}
+    try:
+        json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("an option holds a number or a text that no request can carry") from error
+    return asked
+
+
+def _value(words: str) -> Any:
+    try:
+        return json.loads(words)
+    except (ValueError, RecursionError):
+        return words
+
+
+def is_remote(reference: str) -> bool:
+    return reference.lower().startswith(("http://", "https://"))
+
+
+def kind_of(reference: str, *, most_bytes: int | None = None) -> str:
+    """The media type of a reference picture on disk. Raises BadRequest where it is none, or too large."""
+    try:
+        with Path(reference).open("rb") as file:
+            head, size = file.read(16), file.seek(0, 2)
+    except OSError as error:
+        raise BadRequest(f"cannot read the reference picture {reference!r}: {error.strerror}") from error
+    if most_bytes is not None and size > most_bytes:
+        small = f"a reference picture from a file has at most {most_bytes >> 10} KB here, not {-(-size >> 10)}"
+        raise BadRequest(f"{small}: make it smaller, or give its address")
+    kind = next((kind for pattern, kind in KINDS if re.match(pattern, head, re.DOTALL)), "")
+    if not kind:
+        raise BadRequest(f"{reference!r} is no PNG, JPEG, WebP or GIF picture, and this service takes no other")
+    return kind
+
+
+def examined(references: Sequence[str], *, most_bytes: int | None = None) -> list[str]:
+    """What stands for each reference until it is sent: its address, or the media type of the file, which is looked at.
+
+    Raises BadRequest where a file cannot be used.
+    """
+    return [one if is_remote(one) else kind_of(one, most_bytes=most_bytes) for one in references]
+
+
+def encoded(reference: str) -> str:
+    """A reference picture on disk as base64."""
+    try:
+        return base64.b64encode(Path(reference).read_bytes()).decode()
+    except OSError as error:
+        raise BadRequest(f"cannot read the reference picture {reference!r}: {error.strerror}") from error
+
+
+def referred(reference: str) -> str:
+    """A reference as one text: its address, or a data: URI of the file."""
+    return reference if is_remote(reference) else f"data:{kind_of(reference)};base64,{encoded(reference)}"

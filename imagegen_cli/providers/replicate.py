@@ -1,0 +1,232 @@
+"""Replicate: a prediction by id, whose input each model names for itself.
+
+Protocol facts are from Replicate's OpenAPI description (1.0.0-a1) and its Python client (2.0.0b4). A prediction whose
+receipt was lost is looked for once in the account's list: there is no id of one's own and no idempotency key.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import httpx
+
+from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Moderated, Refused, TaskError, Uncertain
+from imagegen_cli.events import Working
+from imagegen_cli.providers import base, parts
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.wire import Answer, call
+from imagegen_cli.tables import setting
+from imagegen_cli.task import ImageRequest, Job, Stop
+
+NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+MODEL = re.compile(rf"(?P<official>{NAME})|(?:(?P<name>{NAME}):)?(?P<version>[0-9a-f]{{64}})", re.ASCII)
+MOST = 4
+LARGEST_REFERENCE = 256 * 1024
+"""Bytes of a file that may stand in the request itself, says Replicate."""
+ANSWER = httpx.Timeout(60.0, connect=15.0)
+"""A receipt comes at once; one that does not is looked up rather than waited for."""
+EARLIER = timedelta(seconds=5)
+"""How much our clock may be ahead of the service's."""
+
+STOPPED = ("canceled", "aborted")
+FORBIDDEN = re.compile(
+    r"nsfw|flagged|sensitive content|\bE005\b|moderat|content polic|safety (?:filter|checker|system)", re.IGNORECASE
+)
+DEEPEST = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(base.Settings):
+    base_url: str = setting("https://api.replicate.com", "address of the service")
+    model: str = setting(
+        "black-forest-labs/flux-schnell", "model when --model is not given: owner/name, owner/name:version or a version"
+    )
+    count_field: str = setting("num_outputs", 'input field for --count; "" for models that make one picture a request')
+    image_field: str = setting("image", 'input field for --image; "name[]" for models that take a list')
+
+    environment: ClassVar[Mapping[str, str]] = {"api_key": "REPLICATE_API_TOKEN"}
+
+
+class Replicate(Provider):
+    kind = "replicate"
+    title = "Replicate: any model, by owner/name or by version"
+    Settings: ClassVar[type[base.Settings]] = Settings
+
+    def __init__(self, settings: Any, clients: Clients) -> None:
+        self._settings: Settings = settings
+        self._clients = clients
+        self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
+        self._key = parts.Key(self._settings.api_key, self._base, prefix="Bearer ")
+        self._ours: set[str] = set()
+
+    def check(self, request: ImageRequest) -> None:
+        for broken, rule in self._rules(request):
+            if broken:
+                raise BadRequest(rule)
+        self._input(request, parts.examined(request.references, most_bytes=LARGEST_REFERENCE))
+
+    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
+        return MOST if self._settings.count_field else 1
+
+    async def models(self) -> tuple[str, ...]:
+        """The collection of models that draw from text; those that are not official run by their version."""
+        listed = parts.body_of(await self._call("GET", "collections/text-to-image"), paid=False)
+        names = {_runnable(parts.table(item)) for item in parts.items(listed.get("models"))}
+        return tuple(sorted(names - {""}))
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+        self.check(request)
+        pictures = [parts.referred(reference) for reference in request.references]
+        model, asked, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
+        try:
+            prediction = await self._create(model, asked)
+        except Uncertain as lost:
+            prediction = await self._find(model, asked, start - EARLIER, lost)
+        self._ours.add(prediction)
+        return Accepted(Job(prediction))
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
+        self._ours.add(job.id)
+        prediction = parts.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
+        word = parts.state_in(prediction)
+        if word == "succeeded":
+            return _ready(prediction)
+        if word == "failed":
+            raise _failure(parts.text(prediction.get("error")))
+        if word in STOPPED:
+            raise GenerationFailed(f"{word} at the service")
+        log = prediction.get("logs")
+        fraction = parts.fraction_in(log) if isinstance(log, str) else None
+        return Working(fraction=fraction, note="" if word == "processing" else word)
+
+    async def cancel(self, job: Job) -> Stop:
+        word = parts.state_in(parts.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False))
+        if word in STOPPED:
+            return Stop.STOPPED
+        return Stop.TOO_LATE if word in ("succeeded", "failed") else Stop.REQUESTED
+
+    async def _create(self, model: str, asked: dict[str, Any]) -> str:
+        name, version = _parted(model)
+        route = "predictions" if version else f"models/{name}/predictions"
+        body = {"version": model, "input": asked} if version else {"input": asked}
+        created = parts.body_of(await self._call("POST", route, paid=True, json=body, timeout=ANSWER), paid=True)
+        number = _id(created)
+        if not number or number in self._ours:
+            raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
+        return number
+
+    async def _find(self, model: str, asked: dict[str, Any], since: datetime, lost: Uncertain) -> str:
+        """The prediction whose receipt was lost: the same model and input, new, and no other task's.
+
+        Two tasks that ask for the same may swap predictions, and lose nothing by it.
+        """
+        try:
+            after = since.isoformat().replace("+00:00", "Z")
+            listed = parts.body_of(await self._call("GET", "predictions", params={"created_after": after}), paid=False)
+        except TaskError:
+            raise lost from None
+        for item in map(parts.table, parts.items(listed.get("results"))):
+            if _id(item) not in self._ours and _answers(item, model, asked) and _created(item) >= since:
+                return _id(item)
+        raise lost
+
+    async def _call(self, method: str, route: str, *, paid: bool = False, **more: Any) -> Answer:
+        url, headers = f"{self._base}/{route}", dict(self._settings.headers)
+        auth = self._key.bound_for(url)
+        return await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=auth, **more)
+
+    def _model(self, request: ImageRequest) -> str:
+        return request.model or self._settings.model
+
+    def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
+        """Whether each rule is broken, and the rule."""
+        model, most = self._model(request), self.most(request)
+        yield not request.prompt.strip(), "the prompt is empty"
+        known = "owner/name, owner/name:version or a version of 64 digits"
+        yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write {known}"
+        few = f"1 to {most} pictures a request are made here, not {request.count}"
+        yield request.count is not None and request.count not in range(1, most + 1), few
+        size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        yield bool(request.resolution), size
+        field = self._settings.image_field
+        yield bool(request.references) and not field, "image_field names no input for reference pictures"
+        single = f'{field} takes one reference picture; image_field = "name[]" is for models that take more'
+        yield len(request.references) > 1 and not field.endswith("[]"), single
+
+    def _input(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
+        field = self._settings.image_field
+        named: dict[str, Any] = {
+            "prompt": request.prompt,
+            "aspect_ratio": request.ratio,
+            "width": request.width,
+            "height": request.height,
+            "seed": None if request.seed == -1 else request.seed,
+            "negative_prompt": request.negative,
+            self._settings.count_field: request.count,
+        }
+        if pictures:
+            named[field.removesuffix("[]")] = list(pictures) if field.endswith("[]") else pictures[0]
+        return parts.options(named, request.extra)
+
+
+def _parted(model: str) -> tuple[str, str]:
+    """Name and version of a model; either may be empty."""
+    found = MODEL.fullmatch(model)
+    return (found["official"] or found["name"] or "", found["version"] or "") if found else ("", "")
+
+
+def _id(prediction: dict[str, Any]) -> str:
+    number = prediction.get("id")
+    return number if isinstance(number, str) and re.fullmatch(r"[\w-]{1,128}", number, re.ASCII) else ""
+
+
+def _answers(prediction: dict[str, Any], model: str, asked: dict[str, Any]) -> bool:
+    """Whether this is what was asked for. Large data in an input may come back as an address, and is not known then."""
+    name, version = _parted(model)
+    same = (not name or prediction.get("model") == name) and (not version or prediction.get("version") == version)
+    return bool(_id(prediction)) and same and prediction.get("input") == asked
+
+
+def _created(prediction: dict[str, Any]) -> datetime:
+    try:
+        moment = datetime.fromisoformat(parts.text(prediction.get("created_at")))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _ready(prediction: dict[str, Any]) -> Ready:
+    output = prediction.get("output")
+    if output is None and prediction.get("data_removed") is True:
+        raise Expired("the service has deleted the pictures: it keeps them for an hour")
+    images = tuple(image for value in _leaves(output) if (image := parts.picture(value)) is not None)
+    if not images:
+        raise GenerationFailed("the model says that it is finished, but made no pictures")
+    lost = len(output) - len(images) if isinstance(output, list) else 0
+    return Ready(images, note=f"{lost} of {len(images) + lost} outputs are no pictures" if lost > 0 else "")
+
+
+def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
+    """What stands in an output, whose form each model chooses: a text, a list, or an object of either."""
+    if isinstance(output, list | dict) and depth < DEEPEST:
+        for value in output.values() if isinstance(output, dict) else output:
+            yield from _leaves(value, depth + 1)
+    else:
+        yield output
+
+
+def _failure(error: str) -> Refused:
+    kind = Moderated if FORBIDDEN.search(error) else GenerationFailed
+    return kind(error or "the model failed without saying why")
+
+
+def _runnable(model: dict[str, Any]) -> str:
+    name = f"{parts.text(model.get('owner'))}/{parts.text(model.get('name'))}"
+    version = parts.text(parts.table(model.get("latest_version")).get("id"))
+    whole = name if model.get("is_official") is True or not version else f"{name}:{version}"
+    return whole if MODEL.fullmatch(whole) else ""
+
+
+PROVIDER: type[Provider] = Replicate

@@ -1,0 +1,480 @@
+import base64
+import json
+import math
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    ServerTrouble,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
+from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, UNKNOWN, BlackForestLabs, Settings, form_of
+from imagegen_cli.providers.parts import Key
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from tests.doubles.bfl import CREDITS, KEY, BflService, state
+from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.pictures import whose
+from tests.program import Program, finished
+
+pytestmark = pytest.mark.anyio
+
+SPEC = Path(__file__).parents[2] / "shared" / "specs" / "bfl-openapi.json"
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+
+
+@pytest.fixture
+def server() -> Iterator[BflService]:
+    with BflService() as server:
+        yield server
+
+
+@pytest.fixture
+def evil() -> Iterator[BflService]:
+    """Another host, which should hear nothing."""
+    with BflService() as evil:
+        yield evil
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+def provider(server: BflService, clients: Clients) -> BlackForestLabs:
+    return BlackForestLabs(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.bin"
+    path.write_bytes(Pictures("jpeg").make("reference", 1))
+    return str(path)
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="bfl", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def accepted(provider: BlackForestLabs, prompt: str = "a cat", **more: Any) -> Job:
+    reply = await provider.submit(asked(prompt, **more), None, ignored)
+    assert isinstance(reply, Accepted)
+    return reply.job
+
+
+async def polled(provider: BlackForestLabs, job: Job) -> Working | Ready:
+    return await provider.poll(job, ignored)
+
+
+def description() -> Any:
+    if not SPEC.exists():
+        pytest.skip("the vendors' descriptions are not here")
+    return json.loads(SPEC.read_text(encoding="utf-8"))
+
+
+def valid(body: object, schema: str) -> None:
+    """Check against BFL's own description, in which a field that it does not have is a mistake."""
+    validators = pytest.importorskip("jsonschema")
+    components = description()["components"]
+    for one in components["schemas"].values():
+        one["additionalProperties"] = one.get("additionalProperties", False)
+    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": components})
+
+
+def schema_of(model: str) -> str:
+    operation = description()["paths"][f"/v1/{model}"]["post"]
+    reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    return reference.rpartition("/")[2]
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: BlackForestLabs) -> None:
+    assert load("bfl") is BlackForestLabs
+    assert (provider.most(asked()), provider.expected(asked())) == (1, 1)
+    assert (await provider.models(), Settings().concurrency <= 24) == (MODELS, True)
+    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+
+
+async def test_the_shortest_request(server: BflService, provider: BlackForestLabs) -> None:
+    job = await accepted(provider)
+    (request,) = server.asked("submit")
+    assert (request.path, request.headers["x-key"]) == ("/v1/flux-2-pro", KEY)
+    assert request.json() == {"prompt": "a cat", "output_format": "png"}
+    assert job == Job(next(iter(server.jobs)), f"{server.url}/v1/get_result?id={job.id}")
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_full_requests_are_valid(server: BflService, provider: BlackForestLabs, picture: str, model: str) -> None:
+    form = form_of(model)
+    shape = {"ratio": "16:9"} if form.shape == "ratio" else {"width": 1024, "height": 768}
+    values = {"guidance": "3.5", "steps": "20", "safety_tolerance": "5", "prompt_upsampling": "true", "raw": "false"}
+    extra = {name: values[name] for name in form.extras}
+    more = {"seed": 0, "count": 1, "references": (picture,) * form.references, "extra": extra, **shape}
+    await accepted(provider, "猫 🐈", model=model, **more)
+    body = server.asked("submit")[0].json()
+    valid(body, schema_of(model))
+    assert (body["seed"], body["safety_tolerance"]) == (0, 5)
+    pictures = [value for name, value in body.items() if name.startswith("input_image")]
+    assert {whose(base64.b64decode(one)) for one in pictures} == ({"reference/1"} if form.references else set())
+    assert len(pictures) == form.references
+
+
+@pytest.mark.parametrize(
+    ("model", "wish", "size"),
+    [
+        ("flux-2-pro", {"ratio": "1:1"}, (1024, 1024)),
+        ("flux-2-pro", {"ratio": "16:9"}, (1360, 768)),
+        ("flux-2-pro", {"ratio": "9:21", "resolution": "1K"}, (656, 1552)),
+        ("flux-2-max", {"resolution": "2k"}, (2048, 2048)),
+        ("flux-2-klein-4b", {"ratio": "3:3"}, (1024, 1024)),
+        ("flux-2-flex", {"width": 64, "height": 4096}, (64, 4096)),
+        ("flux-pro-1.1", {"ratio": "4:3"}, (1152, 864)),
+        ("flux-pro-1.1", {"ratio": "21:9"}, (1440, 608)),
+        ("flux-dev", {"width": 256, "height": 1440}, (256, 1440)),
+    ],
+)
+async def test_sizes(
+    server: BflService, provider: BlackForestLabs, model: str, wish: dict[str, Any], size: tuple[int, int]
+) -> None:
+    await accepted(provider, model=model, **wish)
+    body = server.asked("submit")[0].json()
+    assert (body["width"], body["height"]) == size
+
+
+@pytest.mark.parametrize("model", ["flux-2-pro", "flux-pro-1.1"])
+async def test_every_ratio_keeps_to_the_rules_and_near_to_itself(provider: BlackForestLabs, model: str) -> None:
+    form = form_of(model)
+    for wide, high in product(range(1, 22), repeat=2):
+        if 9 / 21 <= wide / high <= 21 / 9:
+            body = provider._body(asked(model=model, ratio=f"{wide}:{high}"), [])
+            provider.check(asked(model=model, width=body["width"], height=body["height"]))
+            assert body["width"] * body["height"] <= 1024**2
+            assert math.isclose(body["width"] / body["height"], wide / high, rel_tol=form.step / 600)
+
+
+@pytest.mark.parametrize(
+    ("wish", "sent"),
+    [
+        ({"model": "flux-kontext-pro", "ratio": "21:9"}, {"aspect_ratio": "21:9"}),
+        ({"model": "flux-pro-1.1-ultra", "ratio": "9:21"}, {"aspect_ratio": "9:21"}),
+        ({"model": "flux-pro-1.1-ultra", "extra": {"raw": "true"}}, {"raw": True}),
+        ({"model": "flux-9-new", "ratio": "3:2", "resolution": "4k"}, {"aspect_ratio": "3:2", "resolution": "4k"}),
+        ({"model": "flux-9-new", "width": 777, "height": 333}, {"width": 777, "height": 333}),
+        ({"seed": -1}, {}),
+        (
+            {"references": ("https://a/1", "https://a/2")},
+            {"input_image": "https://a/1", "input_image_2": "https://a/2"},
+        ),
+    ],
+)
+async def test_fields(
+    server: BflService, provider: BlackForestLabs, wish: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    await accepted(provider, **wish)
+    assert server.asked("submit")[0].json() == {"prompt": "a cat", "output_format": "png"} | sent
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"prompt": "\ud800"}, "no request can carry"),
+        ({"negative": "dogs"}, "no negative prompt"),
+        ({"model": "sdxl"}, "no model 'sdxl'"),
+        ({"model": "flux-2-pro/../credits"}, "no model"),
+        ({"count": 2}, "one picture a request"),
+        ({"seed": -2}, "0 or more"),
+        ({"width": 1000, "height": 1024}, "steps of 16"),
+        ({"width": 48, "height": 64}, "64 to"),
+        ({"width": 1024}, "1024x0"),
+        ({"width": 1024, "height": 1024, "ratio": "1:1"}, "leave those out"),
+        ({"width": 1024, "height": 1024, "resolution": "1k"}, "leave those out"),
+        ({"ratio": "22:9"}, "between 21:9 and 9:21"),
+        ({"ratio": "0:1"}, "between 21:9 and 9:21"),
+        ({"ratio": "wide"}, "between 21:9 and 9:21"),
+        ({"resolution": "4k"}, "has 1k, 2k"),
+        ({"model": "flux-pro-1.1", "resolution": "2k"}, "has 1k"),
+        ({"model": "flux-pro-1.1", "width": 1456, "height": 1024}, "256 to 1440"),
+        ({"model": "flux-dev", "width": 1040, "height": 1024}, "steps of 32"),
+        ({"model": "flux-pro-1.1-ultra", "width": 1024, "height": 1024}, "by ratio"),
+        ({"model": "flux-kontext-max", "resolution": "2k"}, "no size classes"),
+        ({"extra": {"safety_tolerance": "6"}}, "from 0 to 5"),
+        ({"model": "flux-dev", "extra": {"safety_tolerance": "7"}}, "from 0 to 6"),
+        ({"model": "flux-dev", "extra": {"guidance": "nan"}}, "from 1.5 to 5"),
+        ({"model": "flux-2-flex", "extra": {"steps": "2.5"}}, "whole number from 1 to 50"),
+        ({"model": "flux-dev", "extra": {"prompt_upsampling": "yes"}}, "true or false"),
+        ({"extra": {"prompt": "a dog"}}, "no option 'prompt'"),
+        ({"extra": {"webhook_url": "https://a.example/"}}, "no option 'webhook_url'"),
+        ({"model": "flux-pro-1.1", "references": (__file__,)}, "text alone"),
+        ({"model": "flux-2-klein-9b", "references": (__file__,) * 5}, "at most 4"),
+        ({"references": (__file__,)}, "no PNG"),
+        ({"references": ("nowhere.png",)}, "nowhere.png"),
+    ],
+)
+async def test_what_would_be_refused_is_refused_before_it_is_sent(
+    server: BflService, provider: BlackForestLabs, wrong: dict[str, Any], rule: str
+) -> None:
+    wish: dict[str, Any] = {"prompt": "a cat"} | wrong
+    with pytest.raises(BadRequest, match=rule) as refused:
+        provider.check(asked(**wish))
+    with pytest.raises(BadRequest):
+        await accepted(provider, **wish)
+    assert "\n" not in refused.value.message
+    assert server.counts["connections"] == 0
+
+
+async def test_an_unknown_file_format(server: BflService, clients: Clients) -> None:
+    with pytest.raises(BadRequest, match="png, jpeg, webp"):
+        BlackForestLabs(Settings(base_url=server.url, output_format="gif"), clients).check(asked())
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("prompt", ["a cat", "#inline", "#nourl"])
+async def test_the_picture(clients: Clients, provider: BlackForestLabs, prompt: str) -> None:
+    job = await accepted(provider, prompt)
+    reply = await polled(provider, job)
+    assert isinstance(reply, Ready)
+    (image,) = reply.images
+    assert isinstance(image, InlineImage | RemoteImage)
+    data = image.data if isinstance(image, InlineImage) else (await clients.free.get(image.url)).content
+    assert whose(data) == f"{job.id}/1"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning", "words"),
+    [
+        ("#blocked", Moderated, r"prompt or a reference was refused \(Request Moderated\): Safety Filter"),
+        ("#withheld", Moderated, r"withheld \(Content Moderated\): Safety Filter"),
+        ("#error", GenerationFailed, r"\(Error\)"),
+        ("#failed", GenerationFailed, r"\(Failed\)"),
+        ("#nosample", GenerationFailed, "names no picture"),
+    ],
+)
+async def test_ends_without_a_picture(
+    provider: BlackForestLabs, prompt: str, meaning: type[TaskError], words: str
+) -> None:
+    job = await accepted(provider, prompt)
+    with pytest.raises(meaning, match=words) as raised:
+        await polled(provider, job)
+    assert type(raised.value) is meaning
+
+
+async def test_what_it_says_while_it_works(server: BflService, provider: BlackForestLabs) -> None:
+    server.polls = 9
+    for prompt, said in {
+        "a cat": [Working(), Working()],
+        "#progress": [Working(fraction=0.25)],
+        "#reasoning": [Working(note="Reasoning"), Working()],
+        "#word": [Working(note="Dreaming")],
+    }.items():
+        job = await accepted(provider, prompt)
+        assert [await polled(provider, job) for _ in said] == said
+
+
+@pytest.mark.parametrize("prompt", ["#early", "#early404"])
+async def test_a_question_may_come_too_early(provider: BlackForestLabs, prompt: str) -> None:
+    job = await accepted(provider, prompt)
+    assert [await polled(provider, job) for _ in range(2)] == [Working(note=UNKNOWN)] * 2
+    assert isinstance(await polled(provider, job), Ready)
+
+
+async def test_after_the_grace_an_unknown_task_is_gone(server: BflService, provider: BlackForestLabs) -> None:
+    jobs = [await accepted(provider, "#unknown"), Job("unheard-of", f"{server.url}/v1/nowhere")]
+    for job in jobs:
+        assert [await polled(provider, job) for _ in range(GRACE)] == [Working(note=UNKNOWN)] * GRACE
+        with pytest.raises(Expired, match="does not know"):
+            await polled(provider, job)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning", "words"),
+    [
+        ("#limit", RateLimited, "24"),
+        ("#poor", OutOfCredits, "Insufficient credits"),
+        ("#invalid", BadRequest, "multiple of 16"),
+        ("#lost", Uncertain, "charged"),
+    ],
+)
+async def test_refusals_of_a_submit(
+    provider: BlackForestLabs, prompt: str, meaning: type[TaskError], words: str
+) -> None:
+    with pytest.raises(meaning, match=words) as raised:
+        await accepted(provider, prompt)
+    assert type(raised.value) is meaning
+    assert not isinstance(raised.value, RateLimited) or raised.value.after == 0.1
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (Reply.json({"detail": "Not authenticated"}, 403), Unauthorized),
+        (Reply.json({"detail": "slow"}, 429, retry_after="3"), RateLimited),
+        (Reply.json({"detail": "oh"}, 500), ServerTrouble),
+        (Reply.json([]), ServerTrouble),
+        (Reply.json({}), ServerTrouble),
+        (Fault.HTML, ServerTrouble),
+        (Fault.CLOSE_AFTER, Unavailable),
+    ],
+)
+async def test_other_answers_to_a_question_keep_the_job(
+    server: BflService, provider: BlackForestLabs, answer: Reply | Fault, meaning: type[TaskError]
+) -> None:
+    job = await accepted(provider)
+    server.fail("query", answer)
+    with pytest.raises(meaning) as raised:
+        await polled(provider, job)
+    assert type(raised.value) is meaning
+    assert isinstance(await polled(provider, job), Ready)
+
+
+async def test_a_service_that_is_not_there(server: BflService, provider: BlackForestLabs) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await accepted(provider)
+
+
+# Keys and credits
+
+
+async def test_the_key_goes_to_no_other_host(server: BflService, evil: BflService, provider: BlackForestLabs) -> None:
+    server.elsewhere = evil.url
+    job = await accepted(provider, "#elsewhere")
+    with pytest.raises(Unauthorized, match=r"127\.0\.0\.1.* was not sent"):
+        await polled(provider, job)
+    assert evil.counts["connections"] == 0
+
+
+async def test_no_redirect_is_followed(server: BflService, evil: BflService, provider: BlackForestLabs) -> None:
+    job = await accepted(provider)
+    server.fail("query", Reply.json({}, 302, location=f"{evil.url}/v1/get_result?id={job.id}"))
+    with pytest.raises(ServerTrouble):
+        await polled(provider, job)
+    assert evil.counts["connections"] == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "goes"),
+    [
+        ("https://api.bfl.ai", "https://api.eu4.bfl.ai/v1/get_result?id=1", True),
+        ("https://api.eu.bfl.ai", "https://bfl.ai/v1", True),
+        ("https://api.bfl.ai", "http://api.bfl.ai/v1", False),
+        ("https://api.bfl.ai", "https://api.bfl.ai.evil.example/v1", False),
+        ("https://api.bfl.ai", "https://notbfl.ai/v1", False),
+        ("http://127.0.0.1:8000", "https://api.bfl.ai/v1", False),
+    ],
+)
+async def test_where_the_key_may_go(base: str, url: str, goes: bool) -> None:
+    key = Key(Secret(KEY), base, header="x-key", domains=DOMAINS)
+    (sent,) = key.auth_flow(httpx.Request("GET", url))
+    assert sent.headers.get("x-key") == (KEY if goes else None)
+
+
+async def test_a_wrong_key(server: BflService, clients: Clients) -> None:
+    provider = BlackForestLabs(Settings(base_url=server.url, api_key=Secret("bfl_wrong_0000")), clients)
+    with pytest.raises(Unauthorized, match="Not authenticated") as raised:
+        await accepted(provider)
+    assert "bfl_wrong" not in raised.value.message
+
+
+async def test_credits(server: BflService, provider: BlackForestLabs) -> None:
+    assert await provider.balance() == Balance(CREDITS)
+    cases: tuple[Any, ...] = (None, True, "5", [], 10**400, float("nan"))
+    for wrong in cases:
+        server.fail("credits", Reply.json({"credits": wrong}))
+        assert await provider.balance() == Balance(None, note="the service could not tell")
+
+
+# Any JSON
+
+
+async def test_the_double_answers_as_bfl_describes(server: BflService, clients: Clients) -> None:
+    headers = {"x-key": KEY}
+    for prompt in ("a cat", "#blocked", "#withheld", "#error", "#unknown", "#never #progress"):
+        answer = await clients.free.post(f"{server.url}/v1/flux-2-pro", json={"prompt": prompt}, headers=headers)
+        valid(answer.json(), "AsyncResponse")
+        result = (await clients.free.get(answer.json()["polling_url"], headers=headers)).json()
+        valid(result, "ResultResponse")
+    refused = await clients.free.post(f"{server.url}/v1/flux-2-pro", json={"prompt": "#invalid"}, headers=headers)
+    valid(refused.json(), "HTTPValidationError")
+
+
+WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"sample": {}})
+"""What JSON can hold where something else is due."""
+BODIES: tuple[dict[str, Any], ...] = (
+    state("1", "Ready", result={"sample": "https://a.example/1"}),
+    state("1", "Content Moderated", details={"Moderation Reasons": ["x"]}),
+    state("1", "Pending", progress=0.5),
+)
+
+
+@pytest.mark.parametrize("key", ["id", "status", "result", "progress", "details", "preview", "polling_url"])
+async def test_no_json_breaks_it(server: BflService, provider: BlackForestLabs, key: str) -> None:
+    for body, wrong in product(BODIES, WRONG):
+        answer = Reply(200, json.dumps(body | {key: wrong}).encode())
+        for where in ("submit", "query"):
+            server.fail(where, answer)
+        for work in (accepted(provider), polled(provider, Job("1"))):
+            try:
+                said: object = await work
+            except TaskError as error:
+                said = error
+            str(said).encode()
+        server.heal()
+
+
+# The whole program
+
+
+LIST = ("a cat", "a storm #error", "a fight #withheld", "a dog #limit", "a bird #never")
+
+
+def test_five_prompts_from_the_command_line(tmp_path: Path, server: BflService) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
+    program = Program(tmp_path, f'[providers.flux]\nkind = "bfl"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n')
+    batch = program.start("batch", "list.txt", "-p", "flux", "--progress", "plain")
+    assert server.stuck.wait(30)
+    cancel = program.run("cancel", "5")
+    ended = finished(batch)
+    tasks = program.tasks()
+    assert [(task["state"], task["reason"], len(task["files"])) for task in tasks] == [
+        ("done", None, 1),
+        ("failed", "server", 0),
+        ("failed", "moderated", 0),
+        ("done", None, 1),
+        ("cancelled", "cancelled", 0),
+    ]
+    pictures = {whose(Path(file).read_bytes()) for task in tasks for file in task["files"]}
+    assert pictures < {f"{job}/1" for job in server.jobs}
+    assert (ended.code, cancel.code, server.counts["submit"]) == (1, 0, 6)
+    assert KEY not in ended.out + ended.err + cancel.out + cancel.err + json.dumps(tasks)
+    assert not [path for path in program.home.glob("history.db*") if KEY.encode() in path.read_bytes()]
