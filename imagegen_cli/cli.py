@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -63,6 +64,10 @@ Negative = Annotated[str, _option("--negative", help_="What should not be in the
 Images = Annotated[
     list[str] | None, _option("--image", help_="Picture to start from, file or address; may be repeated.")
 ]
+Extra = Annotated[
+    list[str] | None,
+    _option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
+]
 Output = Annotated[Path | None, _option("--output", "-o", help_="Folder for the pictures.")]
 Name = Annotated[str, _option("--name", help_="File name, as {id}-{slug}-{index}.")]
 Concurrency = Annotated[
@@ -109,6 +114,7 @@ def run(
     seed: Seed = None,
     negative: Negative = "",
     image: Images = None,
+    extra: Extra = None,
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -140,6 +146,7 @@ def batch(
     seed: Seed = None,
     negative: Negative = "",
     image: Images = None,
+    extra: Extra = None,
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -173,6 +180,7 @@ def again_(
     seed: Seed = None,
     negative: Negative = "",
     image: Images = None,
+    extra: Extra = None,
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -317,6 +325,86 @@ def providers(
     _leave(setup.show_providers(kind, as_json=json))
 
 
+@app.command()
+def models(
+    provider: Annotated[str, typer.Argument(help="Only this provider, or a kind by its own name.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """What can be named with --model: what each configured service offers, asked now."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.models(provider, as_json=json))
+
+
+@app.command("credits")
+def credits_(
+    provider: Annotated[str, typer.Argument(help="Only this provider, or a kind by its own name.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """What is left on each account, where its service tells."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    _leave(setup.credits_(provider, as_json=json))
+
+
+@app.command()
+def init(
+    *,
+    kind: Annotated[str, typer.Option("--kind", help="Kind of service: imagegen providers lists them.")] = "",
+    name: Annotated[str, typer.Option("--name", help="What to call it here; the kind's own name if not given.")] = "",
+    base_url: Annotated[str, typer.Option("--base-url", help="Its address.")] = "",
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="Take its key from this environment variable.")
+    ] = "",
+    key_command: Annotated[
+        str, typer.Option("--key-command", metavar="CMD", help="Take its key from what this command prints.")
+    ] = "",
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key in a second.")
+    ] = False,
+    model: Annotated[str, typer.Option("--model", help="Its model when --model is not given.")] = "",
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A setting of its kind; may be repeated."),
+    ] = None,
+    default: Annotated[
+        bool | None, typer.Option("--default/--no-default", help="Use it when --provider is not given.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Connect a service: ask what is needed, test it without spending, write it down."""
+    from imagegen_cli import setup  # noqa: PLC0415
+
+    wanted = setup.Wanted(
+        kind=kind,
+        name=name,
+        base_url=base_url,
+        keys=setup.key_reference(key_env, key_command),
+        key_stdin=key_stdin,
+        model=model,
+        values=values or (),
+        default=default,
+        yes=yes,
+    )
+    _leave(setup.init(wanted))
+
+
+@app.command()
+def doctor(
+    *,
+    mend: Annotated[
+        bool, typer.Option("--mend/--no-mend", help="Clear away what killed processes left behind, or only tell.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Check every configured service without spending, and this machine; say what to do."""
+    from imagegen_cli import doctor as check  # noqa: PLC0415
+
+    _leave(check.doctor(mend=mend, as_json=json))
+
+
 @config_app.command("path")
 def config_path() -> None:
     """Where the settings and the history are."""
@@ -410,6 +498,7 @@ def _options(given: dict[str, Any]) -> Any:
         seed=given["seed"],
         negative=given["negative"],
         references=tuple(given["image"] or ()),
+        extra=_pairs(given["extra"] or ()),
     )
     return Options(
         common=common,
@@ -419,6 +508,13 @@ def _options(given: dict[str, Any]) -> Any:
         dry_run=given["dry_run"],
         again=given.get("again", False),
     )
+
+
+def _pairs(words: Iterable[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    if bad := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise UsageError(f"--extra takes KEY=VALUE, not {bad[0]!r}")
+    return {name: value for name, _, value in pairs}
 
 
 def _manner(given: dict[str, Any]) -> Any:

@@ -85,7 +85,7 @@ LAST_WORDS = 5.0
 
 Chosen = Callable[[HeldImage], Awaitable[None]]
 """Told the final name before a picture gets it, so that it can be remembered."""
-FINAL = (BadRequest, GenerationFailed, Moderated, OutOfCredits, Expired)
+FINAL = (BadRequest, GenerationFailed, Moderated, Expired)
 """After these there is nothing to ask for again."""
 
 

@@ -13,6 +13,7 @@ A provider whose service means something else by a code reads `answer.status` fi
 """
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -36,6 +37,7 @@ from imagegen_cli.providers.base import Clients
 
 MOST_BYTES = 256 * 1024 * 1024
 """An answer may carry ten 4K pictures as base64; more than this is no answer."""
+MOST_UNPACKED = 64 * 1024 * 1024
 QUOTED = 300
 """Characters of a service's own words that fit into a message."""
 
@@ -61,7 +63,7 @@ async def call(
     client = clients.paid if paid else clients.free
     lost: type[TaskError] = Uncertain if paid else Unavailable
     try:
-        async with client.stream(method, url, **options) as response:
+        async with client.stream(method, url, **_asking(options)) as response:
             data = await _whole(response, lost)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unavailable(f"cannot reach {_host(url)}: {_words(error)}") from error
@@ -77,14 +79,32 @@ async def call(
     return answer
 
 
+def _asking(options: dict[str, Any]) -> dict[str, Any]:
+    """Nothing packed, please: what unpacks to gigabytes is nobody's answer."""
+    return options | {"headers": {"Accept-Encoding": "identity", **(options.get("headers") or {})}}
+
+
 async def _whole(response: httpx.Response, lost: type[TaskError]) -> bytes:
     parts, size = [], 0
-    async for part in response.aiter_bytes():
+    async for part in response.aiter_raw():
         size += len(part)
         if size > MOST_BYTES:
             raise lost(f"{response.url.host} sent more than {MOST_BYTES >> 20} MB where an answer was due")
         parts.append(part)
-    return b"".join(parts)
+    data = b"".join(parts)
+    return _unpacked(data, lost) if response.headers.get("content-encoding") else data
+
+
+def _unpacked(data: bytes, lost: type[TaskError]) -> bytes:
+    """Unpack within bounds what came packed although nobody asked for it; what is packed twice is no answer."""
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        plain = unpack.decompress(data, MOST_UNPACKED)
+    except zlib.error as error:
+        raise lost("the answer came in a form that cannot be unpacked") from error
+    if unpack.unconsumed_tail:
+        raise lost(f"the answer unpacks to more than {MOST_UNPACKED >> 20} MB")
+    return plain
 
 
 def decoded(data: bytes) -> Any:
@@ -138,7 +158,7 @@ def _seconds(header: str) -> float | None:
         return max(0.0, number)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
