@@ -15,6 +15,8 @@ FIRST_WINDOW = 8
 """Submits that may then be unanswered; each good answer lets one more out, as in TCP's slow start."""
 WIDEST_WINDOW = 32
 MOST_PATIENCE = 8
+LONGEST_PAUSE = 3600.0
+"""Whatever a service says, it is asked again after an hour."""
 LONGEST_WAIT = 60.0
 """A service that does not say how long to wait is asked again at the latest after this."""
 
@@ -44,6 +46,8 @@ class Slot:
 class Gate:
     """One configured provider's door. `limit` None: as many tasks at once as anybody brings.
 
+    `window` None: a submit lasts as long as the generation, so that unanswered ones are at the service already.
+
     A refusal shuts it for everyone and lowers the number inside to what the service held; it climbs again by one
     after as many good answers as it holds, and twice as many after each climb that was refused.
     """
@@ -52,6 +56,7 @@ class Gate:
         self.limit = limit
         self.held = False
         self._allowed: float = limit or float("inf")
+        self._holds = window is None
         self._first_window: float = window or float("inf")
         self._window = 1.0
         self._head_start: asyncio.TimerHandle | None = None
@@ -109,10 +114,13 @@ class Gate:
         )
         self.close_for(seconds)
         slot.leave()
-        self._allowed = max(1, self._inside - self._asking)
         self._good = 0
-        self._window, self._first_window = 1.0, max(self._first_window, self._window)
-        self._head_start = None
+        if self._holds:
+            self._allowed = max(1, self._inside)
+        else:
+            self._allowed = max(1, self._inside - self._asking)
+            self._window, self._first_window = 1.0, max(self._first_window, self._window)
+            self._head_start = None
         return max(0.0, self._opens_at - now)
 
     @property
@@ -129,7 +137,7 @@ class Gate:
     def close_for(self, seconds: float) -> None:
         """Nobody enters for that long; a longer wait that is already set stays."""
         loop = asyncio.get_running_loop()
-        self._opens_at = max(self._opens_at, loop.time() + seconds)
+        self._opens_at = max(self._opens_at, loop.time() + min(seconds, LONGEST_PAUSE))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(self._opens_at, self._admit)

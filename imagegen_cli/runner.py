@@ -269,8 +269,8 @@ class Runner:
             await self._lost(carried, draft, error)
         except (Unauthorized, OutOfCredits) as error:
             lane.shut = lane.shut or error
-            if not self._open_elsewhere(carried):
-                raise
+            if lane.provider.holds or not self._open_elsewhere(carried):
+                raise  # where a submit lasts as long as the work, nobody knows how far that had come
             self._become(carried, Queued())
         else:
             await self._received(carried, reply)

@@ -60,6 +60,7 @@ async def call(
     With `raw` every answer that arrived whole is returned as it is, whatever its status or form.
     Raises a TaskError as in the table above.
     """
+    _check_port(url)
     client = clients.paid if paid else clients.free
     lost: type[TaskError] = Uncertain if paid else Unavailable
     try:
@@ -69,6 +70,9 @@ async def call(
         raise Unavailable(f"cannot reach {_host(url)}: {_words(error)}") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise BadRequest(f"{url!r} is no usable address: {_words(error)}") from error
+    except (UnicodeError, httpx.LocalProtocolError):
+        # From None: the transport quotes the header that it cannot send, and that may be the key.
+        raise BadRequest("the request holds a character that cannot be sent: look at key, headers and prompt") from None
     except httpx.TimeoutException as error:
         raise lost(_lost_text(paid, f"{_host(url)} did not answer in time")) from error
     except httpx.HTTPError as error:
@@ -85,6 +89,8 @@ def _asking(options: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _whole(response: httpx.Response, lost: type[TaskError]) -> bytes:
+    if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand, unbounded
+        raise lost(f"{response.url.host} sent an answer that is packed more than once")
     parts, size = [], 0
     async for part in response.aiter_raw():
         size += len(part)
@@ -199,6 +205,16 @@ def _message(body: Any, depth: int = 0) -> str:
 def _plain(raw: bytes) -> str:
     text = raw[:2000].decode("utf-8", "replace").strip()
     return "a web page instead of an answer" if text[:1] == "<" else text
+
+
+def _check_port(url: str) -> None:
+    """The system complains of such a port with an OverflowError inside a group of errors."""
+    try:
+        port = httpx.URL(url).port
+    except (httpx.InvalidURL, UnicodeError):
+        raise BadRequest(f"{clean(url)!r} is no usable address") from None
+    if port is not None and port not in range(1, 1 << 16):
+        raise BadRequest(f"{clean(url)!r} is no usable address: there is no port {port}")
 
 
 def _host(url: str) -> str:

@@ -1,0 +1,559 @@
+"""What every kind of provider keeps, whoever wrote it: a file in providers/ is under test as soon as it is there."""
+
+import asyncio
+import gzip
+import json
+import re
+import tracemalloc
+from asyncio.futures import _set_result_unless_cancelled  # type: ignore[attr-defined]  # what asyncio.sleep calls later
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli.client import open_clients
+from imagegen_cli.download import Downloader
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    ConfigError,
+    OutOfCredits,
+    RateLimited,
+    Refused,
+    SlowDown,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import kinds, load
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Settings
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import HeldImage, ImageRequest, Job, RemoteImage
+from tests.doubles.hostile import (
+    ADDRESSES,
+    ANSWERS,
+    BOMBS,
+    ID,
+    MB,
+    NEVER,
+    PICTURES,
+    OneAnswer,
+    documents,
+    redirects,
+    spoiled,
+    typed,
+    zeros,
+)
+from tests.doubles.http import ANY, Fault, Pictures, Reply
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE = 10.0
+"""Seconds after which an answer that came at once counts as a hang."""
+SOON = 0.3
+"""Seconds after which we stop waiting for a service that never ends its answer."""
+MOST_MEMORY = 420 * MB
+"""An answer may have 256 MB, and comes in pieces of at most 64."""
+
+
+class Watched(asyncio.SelectorEventLoop):
+    """A loop that remembers who slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    def call_later(  # type: ignore[override]  # its type variables say no more than Any does here
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        if callback is _set_result_unless_cancelled and delay > 0:
+            self.slept.append(delay)
+        return super().call_later(delay, callback, *args, context=context)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": Watched}
+
+
+def remote_kinds() -> list[str]:
+    """Kinds that speak to a service; one that cannot even be loaded is among them, and fails there."""
+    return [kind for kind in kinds() if kind != "sketch" and not _is_local(kind)]
+
+
+def _is_local(kind: str) -> bool:
+    try:
+        return load(kind).local
+    except ConfigError:
+        return False
+
+
+def polls(kind: str) -> bool:
+    """Whether it has jobs that can be asked for."""
+    try:
+        return not load(kind).holds
+    except ConfigError:
+        return True
+
+
+every_kind = pytest.mark.parametrize("kind", remote_kinds())
+every_kind_with_jobs = pytest.mark.parametrize("kind", [kind for kind in remote_kinds() if polls(kind)])
+
+
+def settings_for(kind: str, url: str, secret: str = "sk-{name}-of-{kind}-s3cr3t") -> Settings:  # noqa: S107 - it opens nothing
+    """Every address is the double's, every secret one that can be found again, and somebody it belongs to."""
+    plain = load(kind).Settings()
+    changed: dict[str, Any] = {}
+    for item in fields(plain):
+        value = getattr(plain, item.name)
+        if isinstance(value, Secret):
+            changed[item.name] = Secret(secret.format(name=item.name, kind=kind))
+        elif item.name == "base_url" or (isinstance(value, str) and value.startswith(("http://", "https://"))):
+            changed[item.name] = url
+        elif item.name == "username":
+            changed[item.name] = "somebody"
+    return replace(plain, **changed)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    values = [getattr(settings, item.name) for item in fields(settings)]
+    return [value.reveal() for value in values if isinstance(value, Secret) and value]
+
+
+def request_for(kind: str, settings: Settings, picture: str) -> ImageRequest | None:
+    """The shortest request that the kind takes. Most need a prompt; some a model, a size or a picture besides."""
+    nothing: Any = None
+    provider = load(kind)(settings, Clients(nothing, nothing))
+    plain = ImageRequest(prompt="a cat", provider=kind, model=settings.model)
+    named = (plain, replace(plain, model="model"), replace(plain, model="owner/name"))
+    wider = [replace(one, **more) for one in named for more in ({}, {"width": 1024, "height": 1024}, {"ratio": "1:1"})]
+    for request in (*wider, *(replace(one, references=(picture,)) for one in wider)):
+        with suppress(BadRequest):
+            provider.check(request)
+            return request
+    return None
+
+
+def usable(kind: str, url: str, picture: str) -> tuple[Settings, ImageRequest]:
+    """Settings with a key, or without one for a kind that knows none, and a request that they allow."""
+    for settings in (settings_for(kind, url), settings_for(kind, url, secret="")):
+        request = request_for(kind, settings, picture)
+        if request is not None:
+            return settings, request
+    raise AssertionError(f"no short request suits {kind}")
+
+
+@dataclass
+class Trial:
+    """One kind between a service that gives one answer and another host that should hear nothing."""
+
+    kind: str
+    service: OneAnswer
+    elsewhere: OneAnswer
+    provider: Provider
+    request: ImageRequest
+    secrets: list[str]
+    sent: list[httpx.Request]
+    """What left by the client for paid requests; a kind may ask something else first."""
+    job: Job
+    told: list[Working] = field(default_factory=list)
+
+    async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
+        draft = self.provider.draft(self.request)
+        reply: Accepted | Ready | TaskError = await self._kept(
+            self.provider.submit(self.request, draft, self.told.append), limit
+        )
+        if isinstance(reply, Accepted) and draft is not None:
+            assert reply.job.id == draft.id
+        return reply
+
+    async def poll(self, job: Job | None = None, limit: float = PATIENCE) -> Working | Ready | TaskError:
+        reply: Working | Ready | TaskError = await self._kept(
+            self.provider.poll(job or self.job, self.told.append), limit
+        )
+        return reply
+
+    async def _kept(self, work: Any, limit: float) -> Any:
+        """The reply or the TaskError; whatever it is, no promise was broken."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Watched)
+        loop.slept.clear()
+        try:
+            async with asyncio.timeout(limit):
+                reply = await work
+        except TaskError as error:
+            reply = error
+            self._check_error(error)
+        assert not loop.slept, f"it slept for {loop.slept}"
+        self._check_words(repr(reply), *(repr(one) for one in self.told))
+        assert not any(self.elsewhere.saw(secret) for secret in self.secrets), "a key on another host"
+        return reply
+
+    def _check_error(self, error: TaskError) -> None:
+        chain: BaseException | None = error
+        while chain is not None:
+            self._check_words(str(chain), repr(chain))
+            chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+        self._check_words(error.message, error.hint)
+        assert error.message
+        assert len(error.message) < 4000
+        for text in (error.message, error.hint):
+            assert text.encode(), "the history can write UTF-8 only"
+        if isinstance(error, SlowDown) and error.after is not None:
+            assert 0 <= error.after < float("inf")
+
+    def _check_words(self, *texts: str) -> None:
+        for secret in self.secrets:
+            assert not any(secret in text for text in texts), "a key in a message"
+
+
+@pytest.fixture
+async def trial(kind: str, tmp_path: Path) -> AsyncIterator[Trial]:
+    picture = tmp_path / "reference.png"
+    picture.write_bytes(Pictures().make("reference", 1))
+    with OneAnswer() as service, OneAnswer() as elsewhere:
+        settings, request = usable(kind, service.url, str(picture))
+        async with open_clients() as clients:
+            sent: list[httpx.Request] = []
+
+            async def noted(request: httpx.Request) -> None:
+                sent.append(request)
+
+            clients.paid.event_hooks = {"request": [noted]}
+            job = await receipt(kind, load(kind)(settings, clients), request, service)
+            sent.clear()
+            provider = load(kind)(settings, clients)
+            yield Trial(kind, service, elsewhere, provider, request, secrets_of(settings), sent, job)
+
+
+async def receipt(kind: str, provider: Provider, request: ImageRequest, service: OneAnswer) -> Job:
+    """What a good answer to a submit brings; a made-up one where the corpus has no such answer."""
+    for document in documents(kind) if polls(kind) else ():
+        service.reply = typed(json.dumps(document).replace(NEVER, f"{service.url}/").encode())
+        with suppress(TaskError):
+            reply = await provider.submit(request, provider.draft(request), lambda _: None)
+            if isinstance(reply, Accepted):
+                break
+    else:
+        reply = None
+    service.reply = Reply.json({})
+    service.requests.clear()
+    service.counts.clear()
+    return reply.job if isinstance(reply, Accepted) else Job(ID, f"{service.url}/jobs/{ID}?id={ID}")
+
+
+@every_kind
+async def test_its_class_says_who_it_is(kind: str) -> None:
+    provider = load(kind)
+    assert provider.kind == kind
+    assert provider.title
+    assert issubclass(provider.Settings, Settings)
+    assert all(item.metadata.get("doc") for item in fields(provider.Settings))
+    assert set(provider.Settings.environment) <= {item.name for item in fields(provider.Settings)}
+
+
+@every_kind
+async def test_checking_and_counting_need_no_network(kind: str, tmp_path: Path) -> None:
+    picture = tmp_path / "reference.png"
+    picture.write_bytes(Pictures().make("reference", 1))
+    settings, request = usable(kind, NEVER, str(picture))
+    nothing: Any = None
+    provider = load(kind)(settings, Clients(nothing, nothing))
+    most = provider.most(request)
+    assert most is None or most >= 1
+    assert provider.expected(request) >= 1
+
+
+@every_kind
+@pytest.mark.parametrize("wrong", [{"prompt": ""}, {"prompt": " \n"}, {"extra": {"no-such-option": "1"}}])
+async def test_nonsense_is_refused_before_it_is_sent(trial: Trial, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest):
+        trial.provider.check(replace(trial.request, **wrong))
+    assert trial.service.counts["connections"] == 0
+
+
+# The table: answer -> word of ours
+
+
+UNSURE = (Uncertain, Refused)
+"""What an answer that is none may mean after a submit: never that nothing was accepted."""
+ODD = typed(
+    b'{"success":true,"completed":false,"status":"daydreaming","task_status":"DAYDREAMING","state":"daydreaming",'
+    b'"code":10000,"id":"%(id)s","data":{"status":"daydreaming"},"output":{"task_status":"DAYDREAMING"},'
+    b'"%(id)s":{"status":{"status_str":"daydreaming"},"outputs":{}}}' % {b"id": ID.encode()}
+)
+TABLE: dict[str, tuple[Reply | Fault, tuple[type[Any], ...], tuple[type[Any], ...]]] = {
+    "an empty object": (Reply.json({}), UNSURE, (Working, TaskError)),
+    "401": (Reply.json({"error": "no"}, 401), (Unauthorized,), (Unauthorized,)),
+    "402": (Reply.json({"error": "no"}, 402), (OutOfCredits,), (OutOfCredits,)),
+    "429": (Reply.json({"error": "slow"}, 429), (SlowDown,), (SlowDown,)),
+    "500": (Reply.json({"error": "oh"}, 500), UNSURE, (Unavailable,)),
+    "502": (Reply.json({"error": "oh"}, 502), (Uncertain,), (Unavailable,)),
+    "503": (Reply.json({"error": "oh"}, 503), (SlowDown, Uncertain), (SlowDown, Unavailable)),
+    "a web page at 200": (Fault.HTML, (Uncertain,), (Unavailable,)),
+    "a web page at 502": (Fault.BAD_GATEWAY, (Uncertain,), (Unavailable,)),
+    "closed before reading": (Fault.CLOSE_BEFORE, (Uncertain,), (Unavailable,)),
+    "closed after reading": (Fault.CLOSE_AFTER, (Uncertain, Accepted), (Unavailable,)),
+    "reset after reading": (Fault.RESET_AFTER, (Uncertain, Accepted), (Unavailable,)),
+    "an empty body": (Fault.EMPTY, (Uncertain,), (Unavailable,)),
+    "a truncated body": (Fault.TRUNCATE, (Uncertain, Accepted), (Unavailable,)),
+    "an unknown word": (ODD, (Accepted, *UNSURE), (Working, Unavailable)),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("row", TABLE)
+async def test_submit_says_the_word(trial: Trial, row: str) -> None:
+    answer, paid, free = TABLE[row]
+    trial.service.fail(ANY, answer, times=None, act=True)
+    reply = await trial.submit()
+    assert isinstance(reply, paid if trial.sent else (*free, Refused)), repr(reply)
+    assert len(trial.sent) <= 1
+
+
+@every_kind_with_jobs
+@pytest.mark.parametrize("row", TABLE)
+async def test_poll_says_the_word(trial: Trial, row: str) -> None:
+    answer, _, meaning = TABLE[row]
+    trial.service.fail(ANY, answer, times=None, act=True)
+    reply = await trial.poll()
+    assert isinstance(reply, meaning), repr(reply)
+
+
+@every_kind
+async def test_nobody_there(trial: Trial) -> None:
+    trial.service.fail(ANY, Fault.REFUSE)
+    assert isinstance(await trial.submit(), Unavailable)
+    if polls(trial.kind):
+        assert isinstance(await trial.poll(), Unavailable)
+
+
+def in_ten_seconds() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
+
+
+@every_kind
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("answer", "least", "most"),
+    [
+        (lambda status: Reply.json({"error": "slow"}, status, retry_after="7"), 7, 7),
+        (lambda status: Reply.json({"error": "slow"}, status, retry_after=in_ten_seconds()), 8, 10),
+        (lambda status: Reply.json({"error": {"message": "slow", "retry_after": 7}}, status), 7, 7),
+    ],
+)
+async def test_a_wait_that_is_asked_for_is_told(
+    trial: Trial, status: int, answer: Callable[[int], Reply], least: float, most: float
+) -> None:
+    trial.service.reply = answer(status)
+    replies = [await trial.submit(), *([await trial.poll()] if polls(trial.kind) else [])]
+    for reply in replies:
+        if status == 503 and not isinstance(reply, Busy):
+            continue  # some services say 503 of accidents
+        assert isinstance(reply, RateLimited | Busy), repr(reply)
+        assert reply.after is not None
+        assert least <= reply.after <= most
+
+
+@every_kind
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(trial: Trial, status: int) -> None:
+    trial.service.reply = redirects(status, f"{trial.elsewhere.url}/stolen")
+    assert isinstance(await trial.submit(), Uncertain | Refused if trial.sent else Unavailable | Refused)
+    if polls(trial.kind):
+        assert isinstance(await trial.poll(), Unavailable)
+    assert trial.elsewhere.counts["connections"] == 0
+
+
+@every_kind
+@pytest.mark.parametrize("key", ["sk-line\nbreak-1234", "sk-schlüssel-1234", "sk-二-1234", "sk-nul\0-1234"])
+async def test_a_key_that_no_header_can_carry_is_not_told(kind: str, key: str, tmp_path: Path) -> None:
+    picture = tmp_path / "reference.png"
+    picture.write_bytes(Pictures().make("reference", 1))
+    with OneAnswer(Reply.json({"error": "no"}, 401)) as service:
+        settings = settings_for(kind, service.url, secret=key)
+        request = request_for(kind, settings, str(picture))
+        if request is None:
+            return  # refused before it could be sent
+        async with open_clients() as clients:
+            provider = load(kind)(settings, clients)
+            with pytest.raises(Refused) as raised:
+                await provider.submit(request, provider.draft(request), lambda _: None)
+    assert key not in raised.value.message
+    assert repr(key)[1:-1] not in raised.value.message
+
+
+# Hostile answers
+
+
+@every_kind
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_hostile_answer_to_a_submit(trial: Trial, name: str) -> None:
+    trial.service.reply = ANSWERS[name]()
+    reply = await trial.submit()
+    assert isinstance(reply, Accepted | Ready | TaskError)
+    assert not (trial.sent and isinstance(reply, Unavailable)), "it left the house: it may have been accepted"
+
+
+@every_kind_with_jobs
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_hostile_answer_to_a_query(trial: Trial, name: str) -> None:
+    trial.service.reply = ANSWERS[name]()
+    assert isinstance(await trial.poll(), Working | Ready | TaskError)
+
+
+@every_kind
+async def test_documents_with_one_wrong_value(trial: Trial) -> None:
+    """Every field of every good document in turn; a job that comes of it is asked for as well."""
+    other = f"{trial.elsewhere.url}/stolen"
+    for document in documents(trial.kind):
+        for place, body in spoiled(document, more=(other, "http://127.0.0.1:99999/")):
+            trial.service.reply = typed(body)
+            try:
+                reply = await trial.submit()
+                if isinstance(reply, Accepted) and polls(trial.kind):
+                    await trial.poll(reply.job)
+                if polls(trial.kind):
+                    await trial.poll()
+            except Exception as error:
+                error.add_note(f"{trial.kind}: {place}")
+                raise
+    assert not any(trial.elsewhere.saw(secret) for secret in trial.secrets)
+
+
+@every_kind
+async def test_a_dripping_submit_can_be_given_up(trial: Trial) -> None:
+    trial.service.reply = Reply.json({"status": "x" * 1000})
+    trial.service.fail(ANY, Fault.SLOW_DRIP, times=None, seconds=60.0)
+    with pytest.raises(TimeoutError):
+        await trial.submit(limit=SOON)
+
+
+@every_kind_with_jobs
+async def test_a_dripping_query_can_be_given_up(trial: Trial) -> None:
+    trial.service.reply = Reply.json({"status": "x" * 1000})
+    trial.service.fail(ANY, Fault.SLOW_DRIP, times=None, seconds=60.0)
+    with pytest.raises(TimeoutError):
+        await trial.poll(limit=SOON)
+
+
+@every_kind
+@pytest.mark.parametrize("name", BOMBS)
+async def test_a_bomb_stays_small(trial: Trial, name: str) -> None:
+    trial.service.reply = BOMBS[name]()
+    with peak() as used:
+        reply = await (trial.poll() if polls(trial.kind) else trial.submit())
+    assert isinstance(reply, TaskError)
+    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+
+
+@contextmanager
+def peak() -> Iterator[Callable[[], int]]:
+    """Tells, after the `with`, the most memory that Python asked for inside of it."""
+    most = 0
+    tracemalloc.start()
+    try:
+        yield lambda: most
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+
+# Hostile pictures
+
+
+@pytest.fixture
+def shop() -> Iterator[OneAnswer]:
+    with OneAnswer() as shop:
+        yield shop
+
+
+@pytest.fixture
+async def downloader() -> AsyncIterator[Downloader]:
+    async with open_clients() as clients:
+        yield Downloader(clients.free)
+
+
+async def held(downloader: Downloader, url: str, folder: Path) -> HeldImage | TaskError:
+    reply: HeldImage | TaskError
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reply = await downloader.hold(RemoteImage(url), folder / "a")
+    except TaskError as error:
+        reply = error
+    message = reply.message if isinstance(reply, TaskError) else ""
+    assert message.isprintable()
+    assert not url or url not in message, "addresses may be signed"
+    return reply
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_a_picture_that_lies(shop: OneAnswer, downloader: Downloader, tmp_path: Path, name: str) -> None:
+    shop.reply = PICTURES[name]()
+    with peak() as used:
+        reply = await held(downloader, f"{shop.url}/a.png", tmp_path)
+    assert isinstance(reply, TaskError)
+    assert used() < 64 * MB, f"{used() // MB} MB"
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_hostile_answer_to_a_download(
+    shop: OneAnswer, downloader: Downloader, tmp_path: Path, name: str
+) -> None:
+    shop.reply = ANSWERS[name]()
+    assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=lambda text: re.sub(r"\W+", "-", ascii(text))[:40])
+async def test_no_address_of_a_picture(downloader: Downloader, tmp_path: Path, address: str) -> None:
+    assert isinstance(await held(downloader, address, tmp_path), TaskError)
+
+
+@pytest.mark.parametrize("location", [NEVER, "file:///etc/passwd", "/other.png"])
+async def test_no_redirect_of_a_download_is_followed(
+    shop: OneAnswer, downloader: Downloader, tmp_path: Path, location: str
+) -> None:
+    shop.reply = redirects(302, location)
+    assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
+    assert shop.counts["any"] == 1
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_a_bomb_for_a_picture(shop: OneAnswer, downloader: Downloader, tmp_path: Path, name: str) -> None:
+    shop.reply = BOMBS[name]()
+    with peak() as used:
+        assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
+    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+
+
+async def test_a_drip_of_a_picture_can_be_given_up(shop: OneAnswer, downloader: Downloader, tmp_path: Path) -> None:
+    shop.reply = Reply.file(Pictures().make("slow", 1), "image/png")
+    shop.fail(ANY, Fault.SLOW_DRIP, seconds=60.0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(SOON):
+            await downloader.hold(RemoteImage(f"{shop.url}/a.png"), tmp_path / "a")
+
+
+# What the tests above rest on
+
+
+async def test_whoever_sleeps_is_seen() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Watched)
+    await asyncio.sleep(0.001)
+    assert loop.slept == [0.001]
+
+
+async def test_the_bombs_are_real() -> None:
+    with peak() as used:
+        assert len(zeros(100)) < MB
+    assert len(gzip.decompress(zeros(2))) == 2 * MB
+    assert used() < 16 * MB

@@ -1,0 +1,536 @@
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    ServerTrouble,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.base import Accepted, Clients, Ready
+from imagegen_cli.providers.dashscope import GRACE, MODELS, DashScope, Settings, form_of
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
+from tests.doubles.dashscope import KEY, DashScopeService, refusal
+from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.pictures import whose
+
+pytestmark = pytest.mark.anyio
+
+SPEC = Path(__file__).parents[2] / "shared" / "specs" / "comfy-api-proxy-openapi.json"
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+WAN25 = "wan2.5-t2i-preview"
+QWEN = "qwen-image-3.0"
+
+
+@pytest.fixture
+def server() -> Iterator[DashScopeService]:
+    with DashScopeService() as server:
+        yield server
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+def provider(server: DashScopeService, clients: Clients) -> DashScope:
+    return DashScope(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.bin"
+    path.write_bytes(Pictures().make("reference", 1))
+    return str(path)
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="wan", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def submitted(provider: DashScope, request: ImageRequest | None = None) -> Accepted | Ready:
+    return await provider.submit(request or asked(), None, ignored)
+
+
+async def accepted(provider: DashScope, prompt: str = "a cat", **more: Any) -> Job:
+    reply = await submitted(provider, asked(prompt, **more))
+    assert isinstance(reply, Accepted)
+    return reply.job
+
+
+async def polled(provider: DashScope, job: Job, times: int = 1) -> list[Working | Ready]:
+    return [await provider.poll(job, ignored) for _ in range(times)]
+
+
+async def owners(clients: Clients, reply: object) -> list[str]:
+    """Whose pictures the links of a reply lead to, as job/index."""
+    assert isinstance(reply, Ready)
+    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
+    return [whose((await clients.free.get(link)).content) for link in links]
+
+
+def valid(body: object, schema: str) -> None:
+    """Check against the proxy's schemas, which are the only machine-readable ones."""
+    validators = pytest.importorskip("jsonschema")
+    if not SPEC.exists():
+        pytest.skip("the vendors' descriptions are not here")
+    description = json.loads(SPEC.read_text(encoding="utf-8"))
+    validators.validate(body, description["components"]["schemas"][schema])
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: DashScope) -> None:
+    assert load("dashscope") is DashScope
+    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.holds) == (1, 3, False)
+    assert [provider.most(asked(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
+    assert (await provider.models(), Settings().poll) == (MODELS, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "route", "asynchronous"),
+    [
+        ("wan2.6-t2i", "image-generation/generation", True),
+        ("wan2.7-pro", "image-generation/generation", True),
+        ("wan3.0-t2i", "image-generation/generation", True),
+        (WAN25, "text2image/image-synthesis", True),
+        ("wan2.2-t2i-flash", "text2image/image-synthesis", True),
+        ("wanx2.1-t2i-turbo", "text2image/image-synthesis", True),
+        ("qwen-image", "text2image/image-synthesis", True),
+        ("qwen-image-plus", "text2image/image-synthesis", True),
+        ("qwen-image-max", "multimodal-generation/generation", False),
+        ("qwen-image-2.0-pro", "multimodal-generation/generation", False),
+        (QWEN, "multimodal-generation/generation", False),
+    ],
+)
+async def test_the_model_decides_the_route(
+    server: DashScopeService, provider: DashScope, model: str, route: str, *, asynchronous: bool
+) -> None:
+    reply = await submitted(provider, asked(model=model))
+    (request,) = server.asked("submit")
+    assert request.path == f"/api/v1/services/aigc/{route}"
+    assert (request.headers.get("x-dashscope-async") == "enable") is asynchronous
+    assert isinstance(reply, Accepted if asynchronous else Ready)
+
+
+async def test_defaults_that_differ_by_model_are_said(server: DashScopeService, provider: DashScope) -> None:
+    await submitted(provider, asked(model=WAN25))
+    assert server.asked("submit")[0].json() == {
+        "model": WAN25,
+        "input": {"prompt": "a cat"},
+        "parameters": {"n": 1, "watermark": False, "prompt_extend": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "schema", "place"),
+    [
+        (WAN25, "WanImageGenerationRequest", "input"),
+        (QWEN, "QwenMultimodalGenerationRequest", "parameters"),
+    ],
+)
+async def test_a_full_request_is_valid(
+    server: DashScopeService, provider: DashScope, model: str, schema: str, place: str
+) -> None:
+    extra = {"prompt_extend": "false", "watermark": "true"}
+    request = asked("猫 🐈", model=model, width=1280, height=1280, count=4, seed=7, negative="blurry", extra=extra)
+    await submitted(provider, request)
+    body = server.asked("submit")[0].json()
+    told = {"n": 4, "seed": 7, "size": "1280*1280", "prompt_extend": False, "watermark": True}
+    assert {key: body["parameters"][key] for key in told} == told
+    assert body[place]["negative_prompt"] == "blurry"
+    valid(body, schema)
+
+
+async def test_references_go_as_addresses_or_as_data(
+    server: DashScopeService, provider: DashScope, picture: str
+) -> None:
+    references = ("https://example.com/a.png", picture)
+    await submitted(provider, asked(model=QWEN, references=references))
+    await submitted(provider, asked(model="wan2.5-i2i-preview", references=references))
+    qwen, wan = (request.json() for request in server.asked("submit"))
+    content = qwen["input"]["messages"][0]["content"]
+    assert content[0] == {"image": "https://example.com/a.png"}
+    assert content[1]["image"].startswith("data:image/png;base64,iVBOR")
+    assert content[2] == {"text": "a cat"}
+    assert wan["input"]["images"] == [part["image"] for part in content[:2]]
+    valid(qwen, "QwenMultimodalGenerationRequest")
+    valid(wan, "WanImage2ImageGenerationRequest")
+
+
+@pytest.mark.parametrize(
+    ("wish", "size"),
+    [
+        ({}, None),
+        ({"ratio": "1:1"}, "1280*1280"),
+        ({"ratio": "16:9"}, "1712*960"),
+        ({"ratio": "9:16"}, "960*1712"),
+        ({"width": 1440, "height": 1440}, "1440*1440"),
+        ({"model": "wan2.2-t2i-plus", "ratio": "16:9", "resolution": "1k"}, "1376*768"),
+        ({"model": "wan2.2-t2i-plus", "resolution": "512"}, "512*512"),
+        ({"model": "qwen-image", "ratio": "16:9"}, "1664*928"),
+        ({"model": "qwen-image", "ratio": "3:4"}, "1104*1472"),
+        ({"model": QWEN, "ratio": "1:1", "resolution": "2K"}, "2048*2048"),
+        ({"model": QWEN, "ratio": "8:1", "resolution": "1k"}, "2912*368"),
+    ],
+)
+async def test_sizes(server: DashScopeService, provider: DashScope, wish: dict[str, Any], size: str | None) -> None:
+    await submitted(provider, asked(**wish))
+    assert server.asked("submit")[0].json()["parameters"].get("size") == size
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"prompt": "字" * 2101}, "at most 2100 characters here, not 2101"),
+        ({"negative": "n" * 501}, "at most 500"),
+        ({"model": "flux-2"}, "no image model"),
+        ({"count": 5}, "1 to 4"),
+        ({"count": 0}, "1 to 4"),
+        ({"model": "qwen-image", "count": 2}, "1 to 1"),
+        ({"seed": 2**31}, "0 to 2147483647"),
+        ({"width": 1024, "height": 1024}, "1280x1280 to 1440x1440"),
+        ({"width": 1280}, "1280xNone"),
+        ({"width": 3000, "height": 600}, "at most 4:1"),
+        ({"resolution": "1k"}, "1280x1280 to 1440x1440"),
+        ({"resolution": "8k"}, "512, 1k, 2k"),
+        ({"ratio": "wide"}, "W:H"),
+        ({"ratio": "5:1"}, "at most 4:1"),
+        ({"model": "wan2.2-t2i-plus", "width": 500, "height": 1000}, "512 to 1440 a side"),
+        ({"model": "qwen-image", "width": 1024, "height": 1024}, "1664x928, 1472x1104"),
+        ({"model": "qwen-image", "ratio": "21:9"}, "1664x928, 1472x1104"),
+        ({"model": "qwen-image", "ratio": "1:1", "resolution": "2k"}, "1664x928, 1472x1104"),
+        ({"extra": {"steps": "20"}}, "steps"),
+        ({"extra": {"watermark": "no"}}, "true or false"),
+        ({"references": (__file__,)}, "text alone"),
+        ({"model": "wan2.6-image"}, "1 to 4 reference"),
+        ({"model": QWEN, "references": (__file__,) * 4}, "0 to 3 reference"),
+        ({"model": QWEN, "references": ("nowhere.png",)}, "nowhere.png"),
+        ({"model": QWEN, "references": (__file__,)}, "no PNG"),
+    ],
+)
+async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
+    server: DashScopeService, provider: DashScope, wrong: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(BadRequest, match=rule) as refused:
+        await submitted(provider, asked(**({"prompt": "a cat"} | wrong)))
+    assert "\n" not in refused.value.message
+    assert server.counts["submit"] == 0
+
+
+async def test_hints(provider: DashScope) -> None:
+    with pytest.raises(BadRequest) as refused:
+        provider.check(asked(extra={"water_mark": "true"}))
+    assert refused.value.hint == "did you mean watermark?"
+    with pytest.raises(BadRequest) as refused:
+        provider.check(asked(model="quen-image-max"))
+    assert refused.value.hint == "did you mean qwen-image-max?"
+
+
+async def test_every_model_that_is_offered_has_its_form() -> None:
+    for model in MODELS:
+        form = form_of(model)
+        if not form.sizes:
+            assert form.fits(form.square, form.square)
+
+
+# Answers to a submit
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning", "words"),
+    [
+        ("#forbidden", Moderated, "DataInspectionFailed: Input data"),
+        ("#quota", OutOfCredits, "AllocationQuota"),
+        ("#arrears", OutOfCredits, "Arrearage"),
+        ("#limit", RateLimited, "Throttling.RateQuota"),
+        ("#500", Uncertain, "internal error.*charged"),
+        ("#lost", Uncertain, "charged"),
+    ],
+)
+async def test_refusals_by_prompt(provider: DashScope, prompt: str, meaning: type[TaskError], words: str) -> None:
+    with pytest.raises(meaning, match=words) as raised:
+        await submitted(provider, asked(prompt))
+    assert type(raised.value) is meaning
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (refusal(400, "InvalidParameter", "size is wrong"), BadRequest),
+        (refusal(400, "InvalidParameter.DataInspection", "no such thing"), BadRequest),
+        (refusal(401, "InvalidApiKey", "Invalid API-key provided."), Unauthorized),
+        (refusal(403, "AccessDenied", "Access denied."), Unauthorized),
+        (refusal(403, "AccessDenied", "current user api does not support asynchronous calls."), BadRequest),
+        (refusal(403, "AllocationQuota.FreeTierOnly", "The free tier is used up."), OutOfCredits),
+        (refusal(404, "ModelNotFound", "Model can not be found."), BadRequest),
+        (refusal(429, "Throttling", "Requests throttling triggered."), RateLimited),
+        (refusal(429, "insufficient_quota", "You exceeded your current quota"), OutOfCredits),
+        (refusal(429, "SomethingNew", "slow"), RateLimited),
+        (refusal(503, "ModelServingError", "Too many requests"), Busy),
+        (Reply.json({"code": 7, "message": []}, 400), BadRequest),
+        (Reply.json({}), Uncertain),
+        (Reply.json([]), Uncertain),
+        (Reply.json({"output": {"task_status": "PENDING"}}), Uncertain),
+        (Reply.json({"output": {"task_id": "../../x"}}), Uncertain),
+        (Reply.json({"output": {"task_id": 7}}), Uncertain),
+        (Reply.json({}, 302, location="https://example.com/"), Uncertain),
+        (Reply.text("<html>nginx</html>", 502), Uncertain),
+    ],
+)
+async def test_other_answers_to_a_submit(
+    server: DashScopeService, provider: DashScope, answer: Reply, meaning: type[TaskError]
+) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(meaning) as raised:
+        await submitted(provider)
+    assert type(raised.value) is meaning
+
+
+async def test_a_wait_is_told(server: DashScopeService, provider: DashScope) -> None:
+    body = {"code": "Throttling.RateQuota", "message": "slow"}
+    server.fail("submit", Reply.json(body, 429, retry_after="3"))
+    with pytest.raises(RateLimited) as raised:
+        await submitted(provider)
+    assert raised.value.after == 3.0
+
+
+async def test_pictures_in_the_answer(server: DashScopeService, provider: DashScope, clients: Clients) -> None:
+    reply = await submitted(provider, asked(model=QWEN, count=3))
+    (job,) = server.jobs
+    assert await owners(clients, reply) == [f"{job}/{index}" for index in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("prompt", "words"), [("#words", "I would rather not"), ("#none", "no reason")])
+async def test_an_answer_without_a_picture(provider: DashScope, prompt: str, words: str) -> None:
+    with pytest.raises(GenerationFailed, match=words):
+        await submitted(provider, asked(prompt, model=QWEN))
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a b"])
+async def test_a_key_that_no_header_can_carry(server: DashScopeService, clients: Clients, key: str) -> None:
+    provider = DashScope(Settings(base_url=server.url, api_key=Secret(key)), clients)
+    with pytest.raises(Unauthorized) as raised:
+        await submitted(provider)
+    assert key not in raised.value.message
+    assert server.counts["connections"] == 0
+
+
+async def test_a_service_that_is_not_there(server: DashScopeService, provider: DashScope) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await submitted(provider)
+
+
+# Answers to a status query
+
+
+@pytest.mark.parametrize("model", ["wan2.6-t2i", WAN25])
+async def test_waiting_running_done(
+    server: DashScopeService, provider: DashScope, clients: Clients, model: str
+) -> None:
+    server.polls = 2
+    job = await accepted(provider, model=model, count=4)
+    *before, reply = await polled(provider, job, 3)
+    assert before == [Working(note="PENDING"), Working(fraction=0.25)]
+    assert await owners(clients, reply) == [f"{job.id}/{index}" for index in (1, 2, 3, 4)]
+
+
+async def test_the_double_answers_as_the_schemas_say(server: DashScopeService, clients: Clients) -> None:
+    key = {"Authorization": f"Bearer {KEY}"}
+    path, body = (
+        f"{server.url}/api/v1/services/aigc/",
+        {"model": WAN25, "input": {"prompt": "#partial"}, "parameters": {}},
+    )
+    enabled = key | {"X-DashScope-Async": "enable"}
+    answer = await clients.free.post(path + "text2image/image-synthesis", json=body, headers=enabled)
+    valid(answer.json(), "WanImageGenerationResponse")
+    (job,) = server.jobs
+    valid((await clients.free.get(f"{server.url}/api/v1/tasks/{job}", headers=key)).json(), "WanTaskQueryResponse")
+    body["input"] = {"messages": [{"role": "user", "content": [{"text": "a cat"}]}]}
+    answer = await clients.free.post(path + "multimodal-generation/generation", json=body, headers=key)
+    valid(answer.json(), "QwenMultimodalGenerationResponse")
+
+
+async def test_what_came_counts_and_the_rest_is_told(provider: DashScope, clients: Clients) -> None:
+    (reply,) = await polled(provider, await accepted(provider, "#partial", model=WAN25, count=3))
+    assert isinstance(reply, Ready)
+    assert len(await owners(clients, reply)) == 2
+    assert reply.note.startswith("1 of 3 pictures failed: DataInspectionFailed: Output data")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning", "words"),
+    [
+        ("#inspected", Moderated, "Output data"),
+        ("#fail", GenerationFailed, "InternalError.Algo"),
+        ("#spoiled", Moderated, "Output data"),
+        ("#cancelled", GenerationFailed, "cancelled"),
+    ],
+)
+async def test_failures(provider: DashScope, prompt: str, meaning: type[TaskError], words: str) -> None:
+    job = await accepted(provider, prompt, model=WAN25, count=2)
+    with pytest.raises(meaning, match=words):
+        await polled(provider, job)
+
+
+@pytest.mark.parametrize(("prompt", "word"), [("#suspended", "SUSPENDED"), ("#odd", "DAYDREAMING")])
+async def test_any_other_word_is_work(provider: DashScope, prompt: str, word: str) -> None:
+    assert await polled(provider, await accepted(provider, prompt), 5) == [Working(note=word)] * 5
+
+
+async def test_a_task_is_given_up_only_when_it_is_unknown_again_and_again(provider: DashScope) -> None:
+    job = await accepted(provider, "#unknown")
+    assert await polled(provider, job, GRACE) == [Working(note="UNKNOWN")] * GRACE
+    with pytest.raises(Expired, match="24 hours"):
+        await polled(provider, job)
+
+
+async def test_an_answer_in_between_renews_the_grace(server: DashScopeService, provider: DashScope) -> None:
+    job = await accepted(provider, "#unknown")
+    for _ in range(3):
+        await polled(provider, job, GRACE)
+        server.fail("query", Reply.json({"output": {"task_status": "RUNNING"}}))
+        await polled(provider, job)
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (Reply.json({}), ServerTrouble),
+        (Reply.json([]), ServerTrouble),
+        (Reply.json({"output": []}), ServerTrouble),
+        (Reply.text("<html>", 200), ServerTrouble),
+        (Reply.json({}, 500), ServerTrouble),
+        (Reply.json({}, 302, location="https://example.com/"), ServerTrouble),
+        (refusal(429, "Throttling", "more than 20 a second"), RateLimited),
+        (refusal(401, "InvalidApiKey", "Invalid API-key provided."), Unauthorized),
+        (Reply.json({"output": {"task_status": "SUCCEEDED"}}), GenerationFailed),
+        (Reply.json({"output": {"task_status": "FAILED"}}), GenerationFailed),
+    ],
+)
+async def test_other_answers_to_a_query(
+    server: DashScopeService, provider: DashScope, answer: Reply, meaning: type[TaskError]
+) -> None:
+    job = await accepted(provider)
+    server.fail("query", answer)
+    with pytest.raises(meaning) as raised:
+        await polled(provider, job)
+    assert type(raised.value) is meaning
+
+
+WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://", [], [None, 7, [], {}], {})
+"""What JSON can hold where something else is due."""
+
+
+@pytest.mark.parametrize(
+    "place", ["task_status", "results", "url", "code", "choices", "message", "content", "task_metrics"]
+)
+async def test_no_json_breaks_it(server: DashScopeService, provider: DashScope, place: str) -> None:
+    for wrong in WRONG:
+        message = wrong if place == "message" else {"content": wrong}
+        output: dict[str, Any] = {"task_status": "RUNNING" if place == "task_metrics" else "SUCCEEDED"}
+        output["choices"] = wrong if place == "choices" else [{"message": message}]
+        output["results"] = [{place: wrong}]
+        output["task_metrics"] = {"TOTAL": wrong, "SUCCEEDED": wrong}
+        output |= {place: wrong} if place in output else {}
+        server.fail("query", Reply(200, json.dumps({"output": output}).encode()))
+        try:
+            reply = await provider.poll(Job("1"), ignored)
+        except TaskError as error:
+            assert error.message.encode()  # noqa: PT017 - both are fine, whichever comes
+        else:
+            assert isinstance(reply, Working)
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize(
+    ("prompt", "polls", "outcome"),
+    [
+        ("#pending", 3, Stop.STOPPED),
+        ("#never", 0, Stop.STOPPED),
+        ("#never", 2, Stop.GOES_ON),
+        ("a cat", 1, Stop.TOO_LATE),
+    ],
+)
+async def test_only_what_has_not_begun_can_be_cancelled(
+    server: DashScopeService, provider: DashScope, prompt: str, polls: int, outcome: Stop
+) -> None:
+    job = await accepted(provider, prompt)
+    await polled(provider, job, polls)
+    assert await provider.cancel(job) is outcome
+    assert server.counts["cancel"] == 1
+
+
+# The whole program
+
+
+LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird #pending")
+
+
+def program(home: Path, *words: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "IMAGEGEN_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1])}
+    pipe, command = subprocess.PIPE, [sys.executable, "-m", "imagegen_cli", *words]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", cwd=home, env=environment)
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return "".join(process.communicate(timeout=60))
+
+
+def test_five_prompts_from_the_command_line(tmp_path: Path, server: DashScopeService) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
+    settings = f'[providers.wan]\nkind = "dashscope"\nbase_url = "{server.url}"\napi_key = "{KEY}"\npoll = 0.1\n'
+    (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
+    batch = program(tmp_path, "batch", "list.txt", "-p", "wan", "--progress", "plain")
+    assert server.stuck.wait(30)
+    said = told(cancel := program(tmp_path, "cancel", "5")) + told(batch)
+    listed = told(program(tmp_path, "list", "--json"))
+    tasks = sorted((json.loads(line) for line in listed.splitlines() if line[:1] == "{"), key=itemgetter("id"))
+    assert [(task["state"], task["reason"]) for task in tasks] == [
+        ("done", None),
+        ("failed", "server"),
+        ("failed", "moderated"),
+        ("done", None),
+        ("cancelled", "cancelled"),
+    ]
+    assert [len(task["files"]) for task in tasks] == [1, 0, 0, 1, 0]
+    pictures = [whose(Path(file).read_bytes()) for task in tasks for file in task["files"]]
+    assert set(pictures) < {f"{job}/1" for job in server.jobs}
+    assert (batch.returncode, cancel.returncode, server.counts["submit"]) == (1, 0, 6)
+    assert "5 stopped at the service" in said
+    assert KEY not in said + listed
+    assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]

@@ -1,0 +1,388 @@
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.base import Clients, Ready
+from imagegen_cli.providers.gemini import RATIOS, SQUARES, TIERS, Gemini, Settings
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
+from tests.doubles.gemini import KEY, GeminiService, delay, refusal
+from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.pictures import whose
+
+pytestmark = pytest.mark.anyio
+
+SPEC = Path(__file__).parents[2] / "shared" / "specs" / "google-gemini-openapi.json"
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+
+
+@pytest.fixture
+def server() -> Iterator[GeminiService]:
+    with GeminiService() as server:
+        yield server
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+def provider(server: GeminiService, clients: Clients) -> Gemini:
+    return Gemini(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.bin"
+    path.write_bytes(Pictures("jpeg").make("reference", 1))
+    return str(path)
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="google", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def submitted(provider: Gemini, request: ImageRequest | None = None) -> Ready:
+    return await provider.submit(request or asked(), None, ignored)
+
+
+def owners(reply: Ready) -> list[str]:
+    """Whose pictures a reply holds, as job/index."""
+    return [whose(image.data) for image in reply.images if isinstance(image, InlineImage)]
+
+
+def valid(body: object, schema: str) -> None:
+    """Check against Google's own description."""
+    validators = pytest.importorskip("jsonschema")
+    if not SPEC.exists():
+        pytest.skip("the vendors' descriptions are not here")
+    description = json.loads(SPEC.read_text(encoding="utf-8"))
+    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": description["components"]})
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Gemini) -> None:
+    assert load("gemini") is Gemini
+    assert (provider.most(asked()), provider.expected(asked()), provider.holds) == (1, 1, True)
+    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+    with pytest.raises(Expired):
+        await provider.poll(Job("1"), ignored)
+
+
+async def test_the_shortest_request(server: GeminiService, provider: Gemini) -> None:
+    await submitted(provider)
+    (request,) = server.asked("submit")
+    assert request.path == "/v1beta/models/gemini-3.1-flash-image:generateContent"
+    assert request.headers["x-goog-api-key"] == KEY
+    assert request.json() == {
+        "contents": [{"role": "user", "parts": [{"text": "a cat"}]}],
+        "generationConfig": {"responseModalities": ["TEXT", "IMAGE"]},
+    }
+
+
+FULL = {
+    "model": "models/gemini-3-pro-image",
+    "ratio": "21:9",
+    "resolution": "4k",
+    "seed": 7,
+    "count": 1,
+    "extra": {"temperature": "0.5", "safety": "BLOCK_NONE"},
+}
+
+
+async def test_a_full_request_is_valid(server: GeminiService, provider: Gemini, picture: str) -> None:
+    await submitted(provider, asked("猫 🐈", references=(picture,), **FULL))
+    (request,) = server.asked("submit")
+    body = request.json()
+    assert request.path == "/v1beta/models/gemini-3-pro-image:generateContent"
+    assert body["contents"][0]["parts"][0] == {"text": "猫 🐈"}
+    assert body["contents"][0]["parts"][1]["inlineData"]["mimeType"] == "image/jpeg"
+    assert body["generationConfig"]["imageConfig"] == {"aspectRatio": "21:9", "imageSize": "4K"}
+    assert (body["generationConfig"]["seed"], body["generationConfig"]["temperature"]) == (7, 0.5)
+    assert len(body["safetySettings"]) == 4
+    valid(body, "GenerateContentRequest")
+
+
+@pytest.mark.parametrize(
+    ("wish", "config"),
+    [
+        *(({"ratio": ratio}, {"aspectRatio": ratio}) for ratio in RATIOS),
+        *(({"resolution": word}, {"imageSize": tier}) for word, tier in TIERS.items()),
+        *(({"width": n, "height": n}, {"aspectRatio": "1:1", "imageSize": tier}) for n, tier in SQUARES.items()),
+        (
+            {"width": 1024, "height": 1024, "ratio": "1:1", "resolution": "1k"},
+            {"aspectRatio": "1:1", "imageSize": "1K"},
+        ),
+    ],
+)
+async def test_shapes(server: GeminiService, provider: Gemini, wish: dict[str, Any], config: dict[str, str]) -> None:
+    await submitted(provider, asked(**wish))
+    assert server.asked("submit")[0].json()["generationConfig"]["imageConfig"] == config
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"negative": "blurry"}, "no negative prompt"),
+        ({"ratio": "7:3"}, "1:1, 1:4, 4:1"),
+        ({"resolution": "8k"}, "512, 1k, 2k, 4k"),
+        ({"width": 1024, "height": 768}, "by ratio and resolution"),
+        ({"width": 1024}, "512x512, 1024x1024"),
+        ({"width": 1024, "height": 1024, "ratio": "16:9"}, "1:1 at 1K"),
+        ({"width": 1024, "height": 1024, "resolution": "4k"}, "1:1 at 1K"),
+        ({"count": 2}, "one picture a request"),
+        ({"seed": -2}, "0 to 2147483647"),
+        ({"seed": 2**31}, "0 to 2147483647"),
+        ({"model": "a/../b"}, "no name of a model"),
+        ({"extra": {"steps": "20"}}, "steps"),
+        ({"extra": {"temperature": "3"}}, "from 0 to 2"),
+        ({"extra": {"temperature": "nan"}}, "from 0 to 2"),
+        ({"extra": {"safety": "none"}}, "BLOCK_NONE"),
+        ({"references": ("https://example.com/a.png",)}, "not from addresses"),
+        ({"references": ("nowhere.png",)}, "nowhere.png"),
+    ],
+)
+async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
+    server: GeminiService, provider: Gemini, wrong: dict[str, Any], rule: str
+) -> None:
+    request = asked(**({"prompt": "a cat"} | wrong))
+    with pytest.raises(BadRequest, match=rule) as refused:
+        provider.check(request)
+    with pytest.raises(BadRequest):
+        await submitted(provider, request)
+    assert "\n" not in refused.value.message
+    assert server.counts["submit"] == 0
+
+
+async def test_an_unknown_option_gets_a_hint(provider: Gemini) -> None:
+    with pytest.raises(BadRequest) as refused:
+        provider.check(asked(extra={"temprature": "1"}))
+    assert refused.value.hint == "did you mean temperature?"
+
+
+@pytest.mark.parametrize("content", [b"GIF89a and so on", b"no picture at all", b""])
+async def test_a_reference_that_is_no_picture(provider: Gemini, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(BadRequest, match="takes no other"):
+        await submitted(provider, asked(references=(str(path),)))
+
+
+async def test_a_seed_of_minus_one_is_any_seed(server: GeminiService, provider: Gemini) -> None:
+    await submitted(provider, asked(seed=-1))
+    assert "seed" not in server.asked("submit")[0].json()["generationConfig"]
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(("prompt", "indices"), [("a cat", ["1"]), ("#thought", ["1"]), ("#two", ["1", "1"])])
+async def test_pictures_come_in_the_answer(
+    server: GeminiService, provider: Gemini, prompt: str, indices: list[str]
+) -> None:
+    reply = await submitted(provider, asked(prompt))
+    (job,) = server.jobs
+    assert owners(reply) == [f"{job}/{index}" for index in indices]
+
+
+async def test_the_double_answers_as_google_describes(server: GeminiService, clients: Clients) -> None:
+    for prompt in ("a cat #thought", "#blocked", "#unsafe", "#noimage", "#words"):
+        path = f"{server.url}/v1beta/models/gemini-3-pro-image:generateContent"
+        body = {"contents": [{"parts": [{"text": prompt}]}]}
+        answer = await clients.free.post(path, json=body, headers={"x-goog-api-key": KEY})
+        valid(answer.json(), "GenerateContentResponse")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning", "words"),
+    [
+        ("#blocked", Moderated, "PROHIBITED_CONTENT"),
+        ("#unsafe", Moderated, "IMAGE_SAFETY.*Unable to show"),
+        ("#noimage", GenerationFailed, "NO_IMAGE"),
+        ("#words", GenerationFailed, "STOP.*I cannot draw that"),
+        ("#broken", GenerationFailed, "STOP"),
+        ("#limit", RateLimited, "exceeded your current quota"),
+        ("#day", OutOfCredits, "exceeded your current quota"),
+        ("#busy", Busy, "overloaded"),
+        ("#500", Uncertain, "overloaded.*charged"),
+        ("#late", Uncertain, "charged"),
+        ("#listed", BadRequest, "invalid argument"),
+        ("#lost", Uncertain, "charged"),
+    ],
+)
+async def test_refusals_by_prompt(provider: Gemini, prompt: str, meaning: type[TaskError], words: str) -> None:
+    with pytest.raises(meaning, match=words) as raised:
+        await submitted(provider, asked(prompt))
+    assert type(raised.value) is meaning
+
+
+@pytest.mark.parametrize(
+    ("answer", "after"),
+    [
+        (refusal(429, "RESOURCE_EXHAUSTED", "slow", delay("26s")), 26.0),
+        (refusal(429, "RESOURCE_EXHAUSTED", "slow", delay("1.5s")), 1.5),
+        (refusal(429, "RESOURCE_EXHAUSTED", "slow", delay("soon")), None),
+        (Reply.json({"error": {"details": [7, {"retryDelay": {"seconds": 9}}]}}, 429), None),
+        (Reply.json([], 429, retry_after="3"), 3.0),
+        (Reply.text("slow", 429), None),
+    ],
+)
+async def test_how_long_to_wait(server: GeminiService, provider: Gemini, answer: Reply, after: float | None) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(RateLimited) as raised:
+        await submitted(provider)
+    assert raised.value.after == after
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (Reply.json({}), Uncertain),
+        (Reply.json([]), Uncertain),
+        (Reply.json(None), Uncertain),
+        (Reply.json({"candidates": []}), GenerationFailed),
+        (
+            Reply.json({"candidates": None, "promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}}),
+            GenerationFailed,
+        ),
+        (Reply.json({"candidates": [{"finishReason": "A_NEW_WORD"}]}), GenerationFailed),
+        (refusal(403, "PERMISSION_DENIED", "no"), Unauthorized),
+        (refusal(404, "NOT_FOUND", "no such model"), BadRequest),
+        (Reply.json({}, 302, location="https://example.com/"), Uncertain),
+        (Reply.text("<html>nginx</html>", 502), Uncertain),
+    ],
+)
+async def test_other_answers(server: GeminiService, provider: Gemini, answer: Reply, meaning: type[TaskError]) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(meaning) as raised:
+        await submitted(provider)
+    assert type(raised.value) is meaning
+
+
+WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"parts": {}})
+"""What JSON can hold where something else is due."""
+
+
+@pytest.mark.parametrize(
+    "place", ["candidates", "content", "parts", "inlineData", "data", "finishReason", "blockReason"]
+)
+async def test_no_json_breaks_it(server: GeminiService, provider: Gemini, place: str) -> None:
+    for wrong in WRONG:
+        blob = {"data": wrong} if place == "data" else wrong
+        part = {"inlineData": blob} if place in ("inlineData", "data") else wrong
+        content = {"parts": wrong if place == "parts" else [part]} if place != "content" else wrong
+        candidate = {"content": content, "finishReason": wrong if place == "finishReason" else "STOP"}
+        feedback = {"blockReason": wrong if place == "blockReason" else ""}
+        body = {"candidates": wrong if place == "candidates" else [candidate], "promptFeedback": feedback}
+        server.fail("submit", Reply(200, json.dumps(body).encode()))
+        with pytest.raises(TaskError) as raised:
+            await submitted(provider)
+        assert raised.value.message.encode()
+
+
+async def test_a_wrong_key(server: GeminiService, clients: Clients) -> None:
+    provider = Gemini(Settings(base_url=server.url, api_key=Secret("AIza-wrong-0000")), clients)
+    with pytest.raises(Unauthorized, match="API key not valid") as raised:
+        await submitted(provider)
+    assert "AIza-wrong" not in raised.value.message
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a b", "x\r\nX-Other: y"])
+async def test_a_key_that_no_header_can_carry(server: GeminiService, clients: Clients, key: str) -> None:
+    provider = Gemini(Settings(base_url=server.url, api_key=Secret(key)), clients)
+    with pytest.raises(Unauthorized) as raised:
+        await submitted(provider)
+    assert key not in raised.value.message
+    assert server.counts["connections"] == 0
+
+
+async def test_a_service_that_is_not_there(server: GeminiService, provider: Gemini) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await submitted(provider)
+
+
+async def test_models_that_draw_over_all_pages(server: GeminiService, provider: Gemini) -> None:
+    assert await provider.models() == ("gemini-3-pro-image", "gemini-3.1-flash-image", "gemini-nano-banana-2.1")
+    assert server.counts["models"] == 2
+
+
+@pytest.mark.parametrize("body", [[], {"models": 7}, {"models": [None, {"name": 7}]}, {"nextPageToken": "1"}])
+async def test_no_model_list_breaks_it(server: GeminiService, provider: Gemini, body: object) -> None:
+    server.fail("models", Reply.json(body), times=None)
+    assert await provider.models() == ()
+
+
+# The whole program
+
+
+LIST = ("a cat", "a storm #noimage", "a fight #blocked", "a dog #limit", "a bird #never")
+
+
+def program(home: Path, *words: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "IMAGEGEN_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1])}
+    pipe, command = subprocess.PIPE, [sys.executable, "-m", "imagegen_cli", *words]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", cwd=home, env=environment)
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return "".join(process.communicate(timeout=60))
+
+
+def test_five_prompts_from_the_command_line(tmp_path: Path, server: GeminiService) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
+    settings = f'[providers.google]\nkind = "gemini"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n'
+    (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
+    batch = program(tmp_path, "batch", "list.txt", "-p", "google", "--progress", "plain")
+    assert server.stuck.wait(30)
+    said = told(cancel := program(tmp_path, "cancel", "5")) + told(batch)
+    listed = told(program(tmp_path, "list", "--json"))
+    tasks = sorted((json.loads(line) for line in listed.splitlines() if line[:1] == "{"), key=itemgetter("id"))
+    assert [(task["state"], task["reason"]) for task in tasks] == [
+        ("done", None),
+        ("failed", "server"),
+        ("failed", "moderated"),
+        ("done", None),
+        ("cancelled", "cancelled"),
+    ]
+    assert [len(task["files"]) for task in tasks] == [1, 0, 0, 1, 0]
+    pictures = [whose(Path(file).read_bytes()) for task in tasks for file in task["files"]]
+    assert set(pictures) < {f"{job}/1" for job in server.jobs}
+    assert (batch.returncode, cancel.returncode, server.counts["submit"]) == (1, 0, 6)
+    assert KEY not in said + listed
+    assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]

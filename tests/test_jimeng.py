@@ -1,0 +1,687 @@
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from itertools import product
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    ServerTrouble,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import load
+from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
+from imagegen_cli.providers.jimeng import AT_2K, SIZES, Jimeng, Settings
+from imagegen_cli.tables import Secret
+from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.jimeng import SESSIONS, JimengGateway
+from tests.doubles.pictures import whose
+from tests.program import Program, finished
+
+pytestmark = pytest.mark.anyio
+
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://[", [], [None, 7, [], {}], {}, {"url": {}})
+"""What JSON can hold where something else is due."""
+LINK = "https://a.example/1"
+
+
+@pytest.fixture
+def server() -> Iterator[JimengGateway]:
+    with JimengGateway() as server:
+        yield server
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
+        yield Clients(paid, free)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "参考 图.png"
+    path.write_bytes(Pictures().make("reference", 1))
+    return str(path)
+
+
+def connected(server: JimengGateway, clients: Clients, *, key: str = SESSIONS[0], **more: Any) -> Jimeng:
+    return Jimeng(Settings(base_url=f"{server.url}/", api_key=Secret(key), **more), clients)
+
+
+@pytest.fixture
+def provider(server: JimengGateway, clients: Clients) -> Jimeng:
+    return connected(server, clients)
+
+
+@pytest.fixture
+def pixels(server: JimengGateway, clients: Clients) -> Jimeng:
+    server.dialect = "pixels"
+    return connected(server, clients, dialect="pixels")
+
+
+def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+    return ImageRequest(prompt=prompt, provider="gate", **more)
+
+
+def ignored(_: Working) -> None:
+    pass
+
+
+async def submitted(provider: Jimeng, request: ImageRequest | None = None) -> Accepted | Ready:
+    return await provider.submit(request or asked(), None, ignored)
+
+
+async def accepted(server: JimengGateway, provider: Jimeng, prompt: str = "a cat") -> Job:
+    server.dialect = "tasks"
+    reply = await submitted(provider, asked(prompt))
+    assert isinstance(reply, Accepted)
+    return reply.job
+
+
+async def polled(provider: Jimeng, job: Job, times: int = 1) -> list[Working | Ready]:
+    return [await provider.poll(job, ignored) for _ in range(times)]
+
+
+async def owners(clients: Clients, reply: object) -> list[str]:
+    """Whose pictures a reply leads to, as job/index."""
+    assert isinstance(reply, Ready)
+    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
+    return [whose((await clients.free.get(link)).content) for link in links]
+
+
+def all_of(server: JimengGateway, number: int = 4) -> list[str]:
+    return [f"{job}/{index}" for job in server.jobs for index in range(1, number + 1)]
+
+
+def escaped(value: object) -> Reply:
+    """JSON with its escapes left as they are, for half characters."""
+    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
+
+
+# What goes out
+
+
+async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Jimeng) -> None:
+    assert load("jimeng") is Jimeng
+    assert (provider.holds, await provider.cancel(Job("1"))) == (True, Stop.GOES_ON)
+    assert (Settings().base_url, Settings().timeout > 1800) == ("http://127.0.0.1:5100", True)
+    assert "lost connection loses them" in Jimeng.notice
+
+
+async def test_what_is_not_said_is_left_to_the_gateway(
+    server: JimengGateway, provider: Jimeng, clients: Clients
+) -> None:
+    reply = await submitted(provider)
+    (request,) = server.asked("submit")
+    assert request.path == "/v1/images/generations"
+    assert request.json() == {"model": "jimeng-4.5", "prompt": "a cat", "response_format": "url"}
+    assert request.headers["authorization"] == f"Bearer {SESSIONS[0]}"
+    assert await owners(clients, reply) == all_of(server)
+
+
+async def test_a_submit_says_all_that_was_asked(server: JimengGateway, provider: Jimeng) -> None:
+    extra = {"sample_strength": "0.7"}
+    await submitted(
+        provider,
+        asked(
+            "猫", model="jimeng-3.1", ratio="16:9", resolution="4K", negative="blurry", count=4, seed=-1, extra=extra
+        ),
+    )
+    assert server.asked("submit")[0].json() == {
+        "model": "jimeng-3.1",
+        "prompt": "猫",
+        "ratio": "16:9",
+        "resolution": "4k",
+        "negative_prompt": "blurry",
+        "sample_strength": 0.7,
+        "response_format": "url",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wish", "sent"),
+    [
+        ({"ratio": "21:9"}, {"ratio": "21:9", "resolution": "2k"}),
+        ({"resolution": "1k"}, {"ratio": "1:1", "resolution": "1k"}),
+        ({"width": 2304, "height": 1728}, {"ratio": "4:3", "resolution": "2k"}),
+        ({"resolution": "2k", "extra": {"intelligent_ratio": "true"}}, {"resolution": "2k", "intelligent_ratio": True}),
+    ],
+)
+async def test_sizes_in_the_dialect_of_ratios(
+    server: JimengGateway, provider: Jimeng, wish: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    await submitted(provider, asked(**wish))
+    body = server.asked("submit")[0].json()
+    assert {key: body.get(key) for key in sent} == sent
+    assert not {"width", "height"} & body.keys()
+
+
+@pytest.mark.parametrize(
+    ("wish", "sent"),
+    [
+        ({}, (None, None)),
+        ({"ratio": "16:9"}, (1664, 936)),
+        ({"resolution": "2k"}, (2048, 2048)),
+        ({"ratio": "3:4", "resolution": "2K"}, (1728, 2304)),
+        ({"width": 640, "height": 480}, (640, 480)),
+    ],
+)
+async def test_sizes_in_the_dialect_of_pixels(
+    server: JimengGateway, pixels: Jimeng, wish: dict[str, Any], sent: tuple[int | None, int | None]
+) -> None:
+    await submitted(pixels, asked(**wish))
+    body = server.asked("submit")[0].json()
+    assert (body["model"], body.get("width"), body.get("height")) == ("jimeng-3.0", *sent)
+    assert not {"ratio", "resolution"} & body.keys()
+
+
+async def test_the_table_of_2k_holds_each_size_once() -> None:
+    assert len(AT_2K) == len(SIZES) == 8
+    assert all(abs(width / height / (int(wide) / int(high)) - 1) < 0.01 for ratio, row in SIZES.items()
+               for (width, height), (wide, _, high) in ((size, ratio.partition(":")) for size in row))  # fmt: skip
+
+
+async def test_a_version_finds_its_model(server: JimengGateway, provider: Jimeng, pixels: Jimeng) -> None:
+    assert (provider.named("4.6"), provider.named("2.0p"), provider.named("7.0")) == (
+        "jimeng-4.6",
+        "jimeng-2.0-pro",
+        None,
+    )
+    assert (pixels.named("3.0"), pixels.named("4.0")) == ("jimeng-3.0", None)
+    await submitted(pixels, asked(model="2.1"))
+    assert server.asked("submit")[0].json()["model"] == "jimeng-2.1"
+
+
+async def test_references_by_address_go_as_json(server: JimengGateway, provider: Jimeng) -> None:
+    links = tuple(f"https://example.com/{number}.png" for number in range(10))
+    await submitted(provider, asked(references=links))
+    (request,) = server.asked("submit")
+    assert request.path == "/v1/images/compositions"
+    assert request.json()["images"] == list(links)
+
+
+async def test_references_from_files_go_as_a_form(server: JimengGateway, provider: Jimeng, picture: str) -> None:
+    extra = {"intelligent_ratio": "true", "sample_strength": "1"}
+    await submitted(provider, asked("猫", references=(picture, picture), extra=extra))
+    (request,) = server.asked("submit")
+    files = [part for part in request.parts() if part.filename]
+    assert request.path == "/v1/images/compositions"
+    assert [(part.name, part.filename, whose(part.data)) for part in files] == [
+        ("images", "1.png", "reference/1"),
+        ("images", "2.png", "reference/1"),
+    ]
+    form = {"model": "jimeng-4.5", "prompt": "猫", "intelligent_ratio": "true", "sample_strength": "1.0"}
+    assert request.form() == form | {"response_format": "url"}
+
+
+async def test_a_reference_that_vanished_is_a_bad_request(provider: Jimeng, picture: str) -> None:
+    request = asked(references=(picture,))
+    provider.check(request)
+    await anyio.Path(picture).unlink()
+    with pytest.raises(BadRequest):
+        await submitted(provider, request)
+
+
+@pytest.mark.parametrize(
+    ("request_", "made"),
+    [
+        (asked(), 4),
+        (asked("一只猫的9张照片"), 9),
+        (asked("一只猫的9张照片", model="4.0"), 9),
+        (asked("一只猫的9张照片", model="jimeng-3.0"), 4),
+        (asked("画999张图"), 15),
+        (asked("画0张图"), 1),
+        (asked("绘本"), 4),
+        (asked("一张图"), 4),
+        (asked("9张", references=(LINK,)), 1),
+    ],
+)
+async def test_how_many_pictures_a_prompt_brings(provider: Jimeng, request_: ImageRequest, made: int) -> None:
+    assert provider.expected(request_) == made
+    assert provider.most(request_) == (None if request_.references else made)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"prompt": " \n"}, "empty"),
+        ({"seed": 7}, "no seed"),
+        ({"count": 3}, "make 4 pictures"),
+        ({"references": (LINK,), "count": 2}, "gateway decides"),
+        ({"ratio": "5:4"}, "1:1, 4:3"),
+        ({"resolution": "8k"}, "1k, 2k, 4k"),
+        ({"width": 1000, "height": 1000}, "2048x2048"),
+        ({"width": 2048}, "2048x0"),
+        ({"width": 2048, "height": 2048, "ratio": "1:1"}, "not both"),
+        ({"extra": {"steps": "20"}}, "steps"),
+        ({"extra": {"sample_strength": "1.5"}}, "0 to 1"),
+        ({"extra": {"sample_strength": "nan"}}, "0 to 1"),
+        ({"extra": {"intelligent_ratio": "yes"}}, "true or false"),
+        ({"extra": {"intelligent_ratio": "true"}, "ratio": "1:1"}, "leave it out"),
+        ({"extra": {"response_format": "png"}}, "url, b64_json"),
+        ({"references": (LINK,) * 11}, "at most 10"),
+        ({"references": (LINK, __file__)}, "not both"),
+        ({"references": ("nowhere.png",)}, "nowhere.png"),
+    ],
+)
+async def test_what_the_gateway_would_refuse_or_bend_is_refused_before_it_is_sent(
+    server: JimengGateway, provider: Jimeng, wrong: dict[str, Any], rule: str
+) -> None:
+    request = asked(**({"prompt": "a cat"} | wrong))
+    with pytest.raises(BadRequest, match=rule) as refused:
+        provider.check(request)
+    with pytest.raises(BadRequest):
+        await submitted(provider, request)
+    assert "\n" not in refused.value.message
+    assert server.counts["submit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"references": (LINK,)}, "from text alone"),
+        ({"resolution": "4k"}, "it has 1k, 2k$"),
+        ({"extra": {"intelligent_ratio": "true"}}, "intelligent_ratio"),
+    ],
+)
+async def test_the_dialect_of_pixels_has_rules_of_its_own(pixels: Jimeng, wrong: dict[str, Any], rule: str) -> None:
+    with pytest.raises(BadRequest, match=rule):
+        pixels.check(asked(**wrong))
+
+
+async def test_an_unknown_dialect_is_named(server: JimengGateway, clients: Clients) -> None:
+    with pytest.raises(BadRequest, match="ratio, pixels"):
+        connected(server, clients, dialect="size").check(asked())
+
+
+async def test_an_unknown_option_gets_a_hint(provider: Jimeng) -> None:
+    with pytest.raises(BadRequest) as refused:
+        provider.check(asked(extra={"sample_strenght": "0.5"}))
+    assert refused.value.hint == "did you mean sample_strength?"
+
+
+# Session ids
+
+
+async def test_session_ids_take_turns(server: JimengGateway, clients: Clients) -> None:
+    provider = connected(server, clients, key=" , ".join(SESSIONS))
+    for _ in range(4):
+        await submitted(provider)
+    sent = [request.headers["authorization"] for request in server.asked("submit")]
+    assert sent == [f"Bearer {SESSIONS[turn % 2]}" for turn in range(4)]
+
+
+async def test_an_empty_account_is_left_out_and_only_the_last_one_ends_it_all(
+    server: JimengGateway, clients: Clients
+) -> None:
+    provider = connected(server, clients, key=",".join(SESSIONS))
+    server.credits[SESSIONS[0]] = 0
+    with pytest.raises(GenerationFailed, match=r"Not enough credits.*session id 1 of 2 is left out"):
+        await submitted(provider)
+    assert len([await submitted(provider) for _ in range(3)]) == 3
+    del server.credits[SESSIONS[1]]
+    with pytest.raises(Unauthorized):
+        await submitted(provider)
+
+
+async def test_no_session_id_sends_none(server: JimengGateway, clients: Clients) -> None:
+    with pytest.raises(Unauthorized, match="authorization invalid"):
+        await submitted(connected(server, clients, key=" , "))
+    assert "authorization" not in server.asked("submit")[0].headers
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel", "\ud800"])
+async def test_an_id_that_no_header_can_carry_is_refused_without_being_quoted(
+    server: JimengGateway, clients: Clients, key: str
+) -> None:
+    with pytest.raises(Unauthorized) as refused:
+        await submitted(connected(server, clients, key=key))
+    assert key not in str(refused.value)
+    assert server.counts["connections"] == 0
+
+
+async def test_no_id_goes_to_another_host_or_into_a_message(
+    server: JimengGateway, provider: Jimeng, clients: Clients
+) -> None:
+    with JimengGateway() as elsewhere:
+        server.fail("submit", Reply.json({}, 307, location=f"{elsewhere.url}/v1/images/generations"))
+        with pytest.raises(Uncertain):
+            await submitted(provider)
+        assert elsewhere.counts["connections"] == 0
+    server.fail("submit", Reply.json({"code": -2002, "message": f"[登录失效]: {SESSIONS[1][3:]} of {SESSIONS[1]}"}))
+    with pytest.raises(Unauthorized) as refused:
+        await submitted(connected(server, clients, key=SESSIONS[1]))
+    assert "[登录失效]: **** of ****" in refused.value.message.replace("us-****", "****")
+
+
+# Answers to a submit
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "meaning"),
+    [
+        (-1, "Unexpected token", Uncertain),
+        (-1000, "Cannot read properties of undefined", Uncertain),
+        (-1000, "不支持的参数: width", BadRequest),
+        (-1001, "x", BadRequest),
+        (-1002, "x", BadRequest),
+        (-2000, "Params body.prompt invalid", BadRequest),
+        (-2000, "Params headers.authorization invalid", Unauthorized),
+        (-2001, "[请求失败]: Not enough credits (错误码: 1006)", OutOfCredits),
+        (-2001, "[请求失败]: x (错误码: 5000)", OutOfCredits),
+        (-2001, "[请求失败]: x (错误码: 1015)", Unauthorized),
+        (-2001, "[请求失败]: x (错误码: 4001)", Moderated),
+        (-2001, "[请求失败]: x (错误码：1000)", BadRequest),
+        (-2001, "[请求失败]: shark check reject (错误码: -4)", Unauthorized),
+        (-2001, "[请求失败]: x (错误码: 31337)", GenerationFailed),
+        (-2001, "[请求jimeng失败]: Not enough credits", OutOfCredits),
+        (-2001, "[请求失败]: Request failed with status code 429", Uncertain),
+        (-2001, "[请求失败]: read ECONNRESET", Uncertain),
+        (-2002, "[登录失效]: login error", Unauthorized),
+        (-2003, "x", BadRequest),
+        (-2004, "x", BadRequest),
+        (-2006, "x", Moderated),
+        (-2007, "图像生成失败，状态码: 30，错误码: 2038", Moderated),
+        (-2007, "图像生成失败，状态码: 30，错误码: 1180", Moderated),
+        (-2007, "图像生成失败，状态码: 30，错误码: 1017", GenerationFailed),
+        (-2007, "记录不存在", GenerationFailed),
+        (-2007, "图片上传失败: 图片内容审核不通过", Moderated),
+        (-2008, "x", GenerationFailed),
+        (-2009, "[积分不足]: x", OutOfCredits),
+        (-2010, "timeout", Uncertain),
+        (-31337, "", Uncertain),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 500])
+async def test_negative_codes(
+    server: JimengGateway, provider: Jimeng, code: int, message: str, meaning: type[TaskError], status: int
+) -> None:
+    server.fail("submit", Reply.json({"code": code, "message": message, "data": None}, status))
+    with pytest.raises(TaskError) as raised:
+        await submitted(provider)
+    assert type(raised.value) is meaning
+    assert message in raised.value.message
+    assert f"(code {code})" in raised.value.message
+    assert server.counts["submit"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning"),
+    [
+        ("#forbidden", Moderated),
+        ("#text", Moderated),
+        ("#fail", GenerationFailed),
+        ("#credits", OutOfCredits),
+        ("#poor", OutOfCredits),
+        ("#login", Unauthorized),
+        ("#system", Uncertain),
+        ("#none", GenerationFailed),
+        ("#null", GenerationFailed),
+        ("#limit", RateLimited),
+        ("#quota", OutOfCredits),
+        ("#lost", Uncertain),
+    ],
+)
+async def test_prompts_that_spoil_the_submit(provider: Jimeng, prompt: str, meaning: type[TaskError]) -> None:
+    with pytest.raises(TaskError) as raised:
+        await submitted(provider, asked(prompt))
+    assert type(raised.value) is meaning
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (Reply.json({"error": {"message": "API错误 [1006]: 积分不足: x"}}, 500), OutOfCredits),
+        (Reply.json({"error": {"message": "API错误 [1015]: 登录已失效"}}, 500), Unauthorized),
+        (Reply.json({"error": {"message": "outputimagerisk"}}, 400), Moderated),
+        (Reply.json({"error": {"message": "记录ID不存在"}}, 500), Uncertain),
+        (Reply.json({"error": {"message": "Authorization header 是必需的"}}, 401), Unauthorized),
+        (Reply.json({"error": {"message": "too fast"}}, 429, retry_after="7"), RateLimited),
+        (Reply.json({}, 503), Busy),
+        (Reply.json({}, 404), BadRequest),
+        (Reply.text("<html>nginx</html>", 502), Uncertain),
+        (Reply.json({}), Uncertain),
+        (Reply.json({"data": {}}), Uncertain),
+        (Reply.json([]), Uncertain),
+        (Reply.json(None), Uncertain),
+        (Reply.json({"data": [{"url": "ftp://a/1"}, {"url": None}, {}]}), GenerationFailed),
+        (Reply.json({"data": [{"b64_json": "%%%"}]}), GenerationFailed),
+    ],
+)
+async def test_other_answers_to_a_submit(
+    server: JimengGateway, provider: Jimeng, answer: Reply, meaning: type[TaskError]
+) -> None:
+    server.fail("submit", answer)
+    with pytest.raises(TaskError) as raised:
+        await submitted(provider)
+    assert type(raised.value) is meaning
+    assert getattr(raised.value, "after", None) == (7 if meaning is RateLimited else None)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.CLOSE_BEFORE, Fault.CLOSE_AFTER, Fault.RESET_AFTER, Fault.TRUNCATE, Fault.GARBAGE, Fault.EMPTY, Fault.HTML],
+)
+async def test_a_lost_answer_to_a_submit_is_uncertain(server: JimengGateway, provider: Jimeng, fault: Fault) -> None:
+    server.fail("submit", fault)
+    with pytest.raises(Uncertain, match="charged"):
+        await submitted(provider)
+
+
+async def test_a_gateway_that_is_not_there_accepted_nothing(server: JimengGateway, provider: Jimeng) -> None:
+    server.fail(CONNECT, Fault.REFUSE)
+    with pytest.raises(Unavailable):
+        await submitted(provider)
+
+
+async def test_pictures_inside_the_answer(server: JimengGateway, provider: Jimeng) -> None:
+    reply = await submitted(provider, asked(extra={"response_format": "b64_json"}))
+    assert isinstance(reply, Ready)
+    data = [image.data for image in reply.images if isinstance(image, InlineImage)]
+    assert [whose(one) for one in data] == all_of(server)
+
+
+@pytest.mark.parametrize(("prompt", "number", "note"), [
+    ("#partial", 2, ""), ("#relative", 4, ""), ("#broken", 3, "1 of 4 pictures"),
+])  # fmt: skip
+async def test_fewer_and_odd_addresses(
+    server: JimengGateway, provider: Jimeng, clients: Clients, prompt: str, number: int, note: str
+) -> None:
+    reply = await submitted(provider, asked(prompt))
+    assert isinstance(reply, Ready)
+    assert await owners(clients, reply) == all_of(server, number)
+    assert note in reply.note
+
+
+# The asynchronous gateway
+
+
+async def test_a_task_id_is_a_receipt(server: JimengGateway, provider: Jimeng, clients: Clients) -> None:
+    server.polls = 2
+    job = await accepted(server, provider)
+    assert [job.id] == list(server.jobs)
+    pending, processing, last = await polled(provider, job, 3)
+    assert (pending, processing) == (Working(note="pending"), Working(fraction=0.5))
+    assert await owners(clients, last) == all_of(server)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning"), [("#blocked", Moderated), ("#bad", GenerationFailed), ("#none", GenerationFailed)]
+)
+async def test_a_real_failure_is_final(
+    server: JimengGateway, provider: Jimeng, prompt: str, meaning: type[TaskError]
+) -> None:
+    job = await accepted(server, provider, prompt)
+    with pytest.raises(TaskError) as raised:
+        await polled(provider, job)
+    assert type(raised.value) is meaning
+
+
+async def test_a_query_that_failed_is_no_failed_task(server: JimengGateway, provider: Jimeng) -> None:
+    job = await accepted(server, provider, "#hiccup")
+    with pytest.raises(ServerTrouble, match="fetch failed"):
+        await polled(provider, job)
+    assert isinstance((await polled(provider, job))[0], Ready)
+
+
+async def test_an_unknown_word_runs_on(server: JimengGateway, provider: Jimeng) -> None:
+    job = await accepted(server, provider, "#odd")
+    assert await polled(provider, job, 2) == [Working(note="daydreaming"), Working(fraction=0.5, note="daydreaming")]
+
+
+async def test_after_a_restart_the_owner_is_found_among_the_ids(server: JimengGateway, clients: Clients) -> None:
+    job = await accepted(server, connected(server, clients, key=SESSIONS[1]))
+    server.polls = 1
+    provider = connected(server, clients, key=",".join(SESSIONS))
+    await polled(provider, job, 2)
+    assert server.counts["query"] == 3
+
+
+async def test_an_unknown_task_keeps_its_receipt(server: JimengGateway, provider: Jimeng) -> None:
+    server.dialect = "tasks"
+    with pytest.raises(ServerTrouble, match="任务不存在"):
+        await polled(provider, Job("nobody knows #1?"))
+
+
+@pytest.mark.parametrize("answer", [Reply.json({}), Reply.json([]), Reply.json({}, 404), Reply.text("<html>", 200)])
+async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
+    server: JimengGateway, provider: Jimeng, answer: Reply
+) -> None:
+    job = await accepted(server, provider)
+    server.fail("query", answer)
+    with pytest.raises(ServerTrouble):
+        await polled(provider, job)
+    assert isinstance((await polled(provider, job))[0], Ready)
+
+
+async def test_its_refusals_are_real_statuses(server: JimengGateway, provider: Jimeng, picture: str) -> None:
+    server.dialect = "tasks"
+    server.credits[SESSIONS[0]] = 0
+    with pytest.raises(OutOfCredits):
+        await submitted(provider)
+    with pytest.raises(Uncertain):
+        await submitted(provider, asked(references=(picture,)))
+    assert await provider.balance() is None
+
+
+# Questions
+
+
+async def test_models_without_those_for_films(provider: Jimeng) -> None:
+    assert await provider.models() == ("jimeng-4.5", "jimeng-3.0")
+
+
+async def test_credits_are_summed_and_no_id_is_told(server: JimengGateway, clients: Clients) -> None:
+    assert await connected(server, clients).balance() == Balance(66.0)
+    both = await connected(server, clients, key=",".join(SESSIONS)).balance()
+    assert both == Balance(132.0, note="2 of 2 accounts")
+    assert server.asked("points")[1].headers["authorization"] == f"Bearer {','.join(SESSIONS)}"
+
+
+async def test_credits_of_an_expired_session(server: JimengGateway, provider: Jimeng) -> None:
+    server.credits.clear()
+    with pytest.raises(Unauthorized):
+        await provider.balance()
+
+
+async def test_a_gateway_without_the_route_tells_no_credits(server: JimengGateway, provider: Jimeng) -> None:
+    server.fail("points", Reply.json({"code": -1002, "message": "x", "data": None}))
+    assert await provider.balance() is None
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, 10**400, "66", -1])
+async def test_no_points_break_it(server: JimengGateway, provider: Jimeng, wrong: Any) -> None:
+    for body in (wrong, [wrong], [{"points": wrong}], [{"points": {"totalCredit": wrong}}]):
+        server.fail("points", escaped(body))
+        try:
+            balance = await provider.balance()
+        except TaskError:
+            continue
+        assert balance is not None
+        assert balance.amount in (None, 0)
+
+
+# Hostile JSON
+
+
+@pytest.mark.parametrize("key", ["code", "message", "data", "task_id", "status", "error", "images", "progress"])
+async def test_no_json_breaks_it(server: JimengGateway, provider: Jimeng, key: str) -> None:
+    bodies: tuple[dict[str, Any], ...] = (
+        {"created": 1, "data": [{"url": LINK}]},
+        {"task_id": "1", "status": "pending"},
+        {"status": "completed", "images": [LINK]},
+        {"status": "failed", "error": "生成失败，错误代码: 2038"},
+        {"code": -2001, "message": "x", "data": None},
+    )
+    for body, wrong in product(bodies, WRONG):
+        for where, work in (("submit", submitted(provider)), ("query", provider.poll(Job("1"), ignored))):
+            server.fail(where, escaped(body | {key: wrong}))
+            try:
+                said: object = await work
+            except TaskError as error:
+                said = error
+            str(said).encode()
+
+
+async def test_no_model_list_breaks_it(server: JimengGateway, provider: Jimeng) -> None:
+    for wrong in WRONG:
+        for body in (wrong, {"data": wrong}, {"data": [{"id": wrong}]}):
+            server.fail("models", escaped(body))
+            try:
+                assert all(isinstance(name, str) for name in await provider.models())
+            except TaskError as error:
+                assert error.message  # noqa: PT017 - both are fine, whichever comes
+
+
+# The whole program
+
+
+LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird #never")
+
+
+def test_five_prompts_from_the_command_line(tmp_path: Path, server: JimengGateway) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
+    key = ",".join(SESSIONS)
+    program = Program(tmp_path, f'[providers.gate]\nkind = "jimeng"\nbase_url = "{server.url}"\napi_key = "{key}"\n')
+    batch = program.start("batch", "list.txt", "-p", "gate", "--progress", "plain")
+    assert server.stuck.wait(30)
+    cancel = program.run("cancel", "5")
+    ended = finished(batch)
+    tasks = sorted(program.tasks(), key=itemgetter("id"))
+    assert [(task["state"], task["reason"]) for task in tasks] == [
+        ("done", None),
+        ("failed", "server"),
+        ("failed", "moderated"),
+        ("done", None),
+        ("cancelled", "cancelled"),
+    ]
+    assert [len(task["files"]) for task in tasks] == [4, 0, 0, 4, 0]
+    made = {whose(path.read_bytes()) for path in program.pictures()}
+    assert made == {f"{job.id}/{index}" for job in server.jobs.values() for index in range(1, 5)
+                    if not {"fail", "forbidden", "never"} & set(job.asked["prompt"].split("#"))}  # fmt: skip
+    assert (ended.code, cancel.code, server.counts["submit"]) == (1, 0, 6)
+    said = ended.out + ended.err + cancel.out + cancel.err + os.linesep.join(map(str, tasks))
+    assert "the service goes on, credits may be used" in said
+    assert Jimeng.notice in said
+    assert not [one for one in SESSIONS if one in said]
+    assert not [path for path in program.home.glob("history.db*") if SESSIONS[0].encode() in path.read_bytes()]
