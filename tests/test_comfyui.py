@@ -25,9 +25,9 @@ from imagegen_cli.errors import (
 )
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
+from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, places_in
 from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
-from imagegen_cli.providers.comfyui_graph import DEFAULT, Graph, places_in
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.comfyui import ComfyServer, preview, tags_in

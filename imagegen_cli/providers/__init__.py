@@ -1,4 +1,4 @@
-"""The registry: every module in this folder that binds PROVIDER, and outsiders by entry point.
+"""The registry: every module in this folder but the tools and those with a leading underscore, and outsiders.
 
 A kind is its module's name, so that using one service imports no other.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "imagegen.providers"
-_TOOLS = {"base", "wire", "parts", "comfyui_graph"}
+_TOOLS = {"base", "wire", "parts"}
 
 
 def kinds() -> tuple[str, ...]:
@@ -31,7 +31,8 @@ def known(kind: str) -> bool:
 
 @cache
 def _built_in() -> frozenset[str]:
-    return frozenset(module.name for module in pkgutil.iter_modules(__path__)) - _TOOLS
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return frozenset(name for name in names if not name.startswith("_")) - _TOOLS
 
 
 @cache

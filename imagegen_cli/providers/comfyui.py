@@ -23,8 +23,7 @@ from uuid import uuid4
 from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, Uncertain
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.comfyui_graph import (
+from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
     ROLES,
     Graph,
@@ -35,6 +34,7 @@ from imagegen_cli.providers.comfyui_graph import (
     places_in,
     read,
 )
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, words_in
 from imagegen_cli.tables import setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
