@@ -631,5 +631,6 @@ def _like(error: TaskError) -> TaskError:
 
 
 def _bug(carried: Carried, error: Exception) -> ProviderBug:
-    kind = carried.lane.provider.kind
-    return ProviderBug(f"the provider {kind!r} broke: {type(error).__name__}: {error}")
+    saving = isinstance(carried.task.state, Saving)
+    culprit = "saving" if saving else f"the provider {carried.lane.provider.kind!r}"
+    return ProviderBug(f"{culprit} broke: {type(error).__name__}: {error}")
