@@ -8,8 +8,10 @@ program itself knows nothing of it. Steps at the service are met by the service,
 """
 
 import argparse
+import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -19,10 +21,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
 from tests.doubles.pictures import whose
 from tests.program import Program, finished
 
@@ -51,34 +53,28 @@ main()
 """
 INSIDE = ("connect", "part", "publish", "unlink", "database", "thread")
 THERE = ("submit", "submit acted", "query", "download", "download half")
-TASKS = 3
-PICTURES = 4
-CONFIG = '[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\npoll = 0.02\n'
+TASKS = 2
+"""For each service in each round."""
+CONFIG = """
+[providers.studio]
+kind = "dreamina"
+base_url = "{studio}"
+poll = 0.02
+[providers.comfy]
+kind = "comfyui"
+base_url = "{comfy}"
+poll = 0.02
+"""
 
 
-class CrashServer(DreaminaServer):
-    """Kills its client at a step: `aim` is the step and how many times it is let pass, plus one."""
+class Aim:
+    """Which client is to be killed at which step; `left` counts how often the step is let pass, plus one."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
         self.victim: subprocess.Popen[str] | None = None
         self.aim: tuple[str, int] = ("", 0)
 
-    async def answer(self, request: Request) -> Reply:
-        kind = self.kind(request)
-        self._shoot(kind)
-        reply = await super().answer(request)
-        self._shoot(f"{kind} acted")
-        return reply
-
-    async def file(self, request: Request, job_id: str, index: int) -> Reply:
-        self._shoot("download")
-        reply = await super().file(request, job_id, index)
-        if self._shoot("download half"):
-            reply.fault = Fault.TRUNCATE
-        return reply
-
-    def _shoot(self, step: str) -> bool:
+    def shoot(self, step: str) -> bool:
         wanted, left = self.aim
         if step != wanted or self.victim is None:
             return False
@@ -88,6 +84,40 @@ class CrashServer(DreaminaServer):
         self.victim.send_signal(signal.SIGKILL)
         self.victim.wait()
         return True
+
+
+class Deadly(Service):
+    """A service that kills its client: mixed into a double, before it."""
+
+    aim = Aim()
+
+    async def answer(self, request: Request) -> Reply:
+        kind = self.kind(request)
+        self.aim.shoot(kind)
+        reply = await super().answer(request)
+        self.aim.shoot(f"{kind} acted")
+        if kind == "download" and self.aim.shoot("download half"):
+            reply.fault = Fault.TRUNCATE
+        return reply
+
+    async def file(self, request: Request, job_id: str, index: int) -> Reply:
+        self.aim.shoot("download")
+        reply = await super().file(request, job_id, index)
+        if self.aim.shoot("download half"):
+            reply.fault = Fault.TRUNCATE
+        return reply
+
+
+class CrashServer(Deadly, DreaminaServer):
+    """No id of ours, no way to look a lost answer up; four pictures a task."""
+
+    pictures_each = 4
+
+
+class CrashComfy(Deadly, ComfyServer):
+    """Takes an id of ours, so that a lost answer can be looked up; one picture a task."""
+
+    pictures_each = 1
 
 
 @dataclass
@@ -115,9 +145,10 @@ class Ledgers:
 class Harness:
     """One history and one folder, killed again and again."""
 
-    def __init__(self, folder: Path, server: CrashServer, seed: int) -> None:
-        self.program = Program(folder, CONFIG.format(url=server.url))
-        self.server = server
+    def __init__(self, folder: Path, studio: CrashServer, comfy: CrashComfy, seed: int) -> None:
+        self.program = Program(folder, CONFIG.format(studio=studio.url, comfy=comfy.url))
+        self.servers: tuple[CrashServer | CrashComfy, ...] = (studio, comfy)
+        self.aim = Deadly.aim = Aim()
         self.random = random.Random(seed)
         self.ledgers = Ledgers()
         self._round = 0
@@ -125,10 +156,14 @@ class Harness:
     def round(self, step: str, number: int) -> None:
         """Begin a batch, kill it at the step, resume, sometimes killed again, and resume to the end."""
         self._round += 1
-        prompts = [f"round {self._round} prompt {n}" for n in range(TASKS)]
-        self.ledgers.tasks += TASKS
-        words = ["run", *prompts, "-p", "studio", "-q", "-j", "unlimited"]
-        self._killed(words, step, number)
+        wishes = [
+            {"prompt": f"round {self._round} {name} {n}", "provider": name}
+            for n in range(TASKS)
+            for name in ("studio", "comfy")
+        ]
+        self.ledgers.tasks += len(wishes)
+        (self.program.folder / "list.jsonl").write_text("\n".join(json.dumps(wish) for wish in wishes))
+        self._killed(["batch", "list.jsonl", "-q", "-j", "unlimited"], step, number)
         if self.random.random() < 0.3:
             self._killed(["resume", "-q"], self.random.choice((*INSIDE, *THERE, "time")), self.random.randint(1, 6))
         self._resumed()
@@ -145,12 +180,12 @@ class Harness:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.server.victim, self.server.aim = process, (step, number) if step in THERE else ("", 0)
+        self.aim.victim, self.aim.aim = process, (step, number) if step in THERE else ("", 0)
         if step == "time":
             time.sleep(self.random.uniform(0.15, 0.9))
             process.kill()
         ended = finished(process)
-        self.server.aim = ("", 0)
+        self.aim.aim = ("", 0)
         if ended.code == -signal.SIGKILL:
             self.ledgers.kills[step] += 1
         elif ended.code not in (0, 1, 4, 5):
@@ -184,17 +219,28 @@ class Harness:
 
     def _compare_jobs(self, found: Counter[str], states: dict[str, str]) -> None:
         ledgers = self.ledgers
-        ledgers.billed, ledgers.delivered = len(self.server.jobs) * PICTURES, sum(found.values())
-        prompts = Counter(job.asked["prompt"] for job in self.server.jobs.values())
+        ledgers.delivered = sum(found.values())
+        prompts = Counter[str]()
+        for server in self.servers:
+            for job in server.jobs.values():
+                prompt = prompt_of(job)
+                prompts[prompt] += 1
+                names = [f"{job.id}/{index}" for index in range(1, server.pictures_each + 1)]
+                ledgers.billed += len(names)
+                ledgers.doubled += [f"on disk {found[name]} times: {name}" for name in names if found[name] > 1]
+                missing = [name for name in names if not found[name]]
+                if missing and states.get(prompt) == "uncertain":
+                    ledgers.told += len(missing)
+                else:
+                    ledgers.lost += [f"{name} ({prompt}: {states.get(prompt)})" for name in missing]
         ledgers.doubled += [f"paid {count} times: {prompt}" for prompt, count in prompts.items() if count > 1]
-        for job in self.server.jobs.values():
-            names = [f"{job.id}/{index}" for index in range(1, PICTURES + 1)]
-            ledgers.doubled += [f"on disk {found[name]} times: {name}" for name in names if found[name] > 1]
-            missing = [name for name in names if not found[name]]
-            if missing and states.get(job.asked["prompt"]) == "uncertain":
-                ledgers.told += len(missing)
-            else:
-                ledgers.lost += missing
+
+
+def prompt_of(job: Job) -> str:
+    """The prompt, wherever a service keeps it."""
+    found = re.search(r"round \d+ \w+ \d+", json.dumps(job.asked))
+    assert found is not None, job.asked
+    return found[0]
 
 
 OPEN = {"queued", "submitting", "running", "saving"}
@@ -203,8 +249,9 @@ OPEN = {"queued", "submitting", "running", "saving"}
 def rounds(kills: int, folder: Path, seed: int) -> Ledgers:
     """Kill until so many kills have met their step: every step at its first occurrences, then at random."""
     chance = random.Random(seed)
-    with CrashServer(polls=1, pictures=Pictures("png", (8, 8))) as server:
-        harness = Harness(folder, server, seed)
+    small = Pictures("png", (8, 8))
+    with CrashServer(polls=1, pictures=small) as studio, CrashComfy(polls=1, pictures=small) as comfy:
+        harness = Harness(folder, studio, comfy, seed)
         plan = [(step, number) for step in (*INSIDE, *THERE) for number in (1, 2, 3, 5, 8)]
         chance.shuffle(plan)
         while harness.ledgers.kills.total() < kills:
