@@ -9,18 +9,14 @@ import os
 import re
 import shlex
 import subprocess
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-import tomli_w
-
 from imagegen_cli import naming
 from imagegen_cli.errors import ConfigError, UsageError
-from imagegen_cli.providers import kinds, load
+from imagegen_cli.providers import kinds, known, load
 from imagegen_cli.providers.base import Provider, Settings
 from imagegen_cli.tables import Secret, default_of, nearest, read_table, setting
 
@@ -59,7 +55,7 @@ class Config:
         """A configured provider, or a kind by its own name with all defaults. Raises UsageError."""
         if name in self.providers:
             return self.providers[name]
-        if name in kinds():
+        if known(name):
             return _configured(name, name, {}, "built in", lambda key: key)
         raise UsageError(f"there is no provider {name!r}", hint=nearest(name, {*self.providers, *kinds()}))
 
@@ -74,11 +70,19 @@ def user_file() -> Path:
     named = os.environ.get("IMAGEGEN_CONFIG")
     if named:
         return Path(named).expanduser()
-    return (home() or Path(platformdirs.user_config_dir("imagegen", appauthor=False))) / "config.toml"
+    return (home() or _of_the_system("config")) / "config.toml"
 
 
 def history_file() -> Path:
-    return (home() or Path(platformdirs.user_state_dir("imagegen", appauthor=False))) / "history.db"
+    return (home() or _of_the_system("state")) / "history.db"
+
+
+def _of_the_system(what: str) -> Path:
+    """Where this system keeps a program's config or state."""
+    import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it
+
+    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[what]
+    return find("imagegen", appauthor=False)
 
 
 def project_file(start: Path | None = None) -> Path | None:
@@ -109,7 +113,8 @@ def load_config() -> Config:
     try:
         naming.check_template(general.name)
     except UsageError as error:
-        raise ConfigError(f"name: {error.message}", hint=error.hint) from error
+        place = next((f"{file.line_of('')('name')}: " for file in reversed(found) if "name" in file.data), "")
+        raise ConfigError(f"{place}name: {error.message}", hint=error.hint) from error
     remarks = tuple(remark for file in found if (remark := file.open_to_others()))
     return Config(general=general, providers=providers, files=tuple(file.path for file in found), remarks=remarks)
 
@@ -123,13 +128,15 @@ def key_of(configured: Configured) -> Settings:
         if not isinstance(value, Secret):
             continue
         text = value.reveal()
-        named = settings.environment.get(item.name, "")
+        named = settings.variable_for(item.name)
         if text.startswith("env:"):
             changed[item.name] = Secret(_from_environment(text[4:], configured, item.name))
         elif text.startswith("cmd:"):
             changed[item.name] = Secret(_from_command(text[4:], configured, item.name))
         elif not text and named and configured.place != PROJECT_FILE:
             changed[item.name] = Secret(os.environ.get(named, "").strip())
+        if not _sendable(changed.get(item.name, value).reveal()):
+            raise ConfigError(f"{item.name} of {configured.name} is more than one line, or not plain ASCII text")
     return replace(settings, **changed)
 
 
@@ -140,12 +147,19 @@ def save(path: Path, tables: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside.unlink(missing_ok=True)
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            tomli_w.dump(tables, file)
+            file.write(dumps(tables).encode())
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def dumps(tables: Mapping[str, Any], *, indent: int = 4) -> str:
+    """Tables as the text of a configuration."""
+    import tomli_w  # noqa: PLC0415 - few commands write
+
+    return tomli_w.dumps(tables, indent=indent)
 
 
 def shown(config: Config) -> dict[str, Any]:
@@ -195,9 +209,11 @@ class _File:
             raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
         if path is None or text is None:
             return None
+        import tomllib  # noqa: PLC0415 - only where there is a file
+
         try:
             return cls(path, text, tomllib.loads(text), trusted)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: {error}", hint="see config.example.toml for the form") from error
 
     def general(self) -> dict[str, Any]:
@@ -245,7 +261,7 @@ def _provider(name: str, table: dict[str, Any], file: _File) -> Configured:
     if not re.fullmatch(r"[\w.-]+", name):
         raise ConfigError(f"{line_of('kind')}: {name!r} is no name for a provider: use letters, digits, - and _")
     kind = table.get("kind", name)
-    if kind not in kinds():
+    if not isinstance(kind, str) or not known(kind):
         raise ConfigError(f"{line_of('kind')}: there is no kind of provider {kind!r}", hint=nearest(str(kind), kinds()))
     if not file.trusted:
         for key, value in table.items():
@@ -259,12 +275,17 @@ def _provider(name: str, table: dict[str, Any], file: _File) -> Configured:
 def _configured(name: str, kind: str, table: dict[str, Any], place: str, line_of: Callable[[str], str]) -> Configured:
     provider = load(kind)
     settings = read_table(provider.Settings, table, where=f"[providers.{name}]", line_of=line_of)
-    if settings.concurrency < 0 or settings.timeout <= 0 or settings.poll < 0:
-        key = "concurrency" if settings.concurrency < 0 else "timeout" if settings.timeout <= 0 else "poll"
+    fits = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
+    if key := next((key for key, right in fits.items() if not right), ""):  # nan is never right
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
     if settings.base_url and not re.match(r"https?://[^/\s]+", settings.base_url):
         raise ConfigError(f"{line_of('base_url')}: base_url of {name} must begin with http:// or https://")
     return Configured(name=name, kind=kind, type=provider, settings=settings, place=place)
+
+
+def _sendable(key: str) -> bool:
+    """Whether a header can carry it; what cannot be sent would be quoted in the error."""
+    return key.isascii() and key.isprintable()
 
 
 def _from_environment(variable: str, configured: Configured, key: str) -> str:
@@ -277,9 +298,11 @@ def _from_environment(variable: str, configured: Configured, key: str) -> str:
 def _from_command(command: str, configured: Configured, key: str) -> str:
     try:
         said = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - the person's own file names it
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         why = f"exit {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else type(error).__name__
         raise ConfigError(f"{key} of {configured.name} is to come from a command, which failed ({why})") from None
+    if not said.stdout.strip():
+        raise ConfigError(f"{key} of {configured.name} is to come from a command, which said nothing")
     return said.stdout.strip()
 
 
@@ -292,6 +315,8 @@ def _plain(settings: Settings) -> dict[str, Any]:
             found[item.name] = text if text.startswith("env:") else str(value).strip("'")
         elif item.name == "headers":
             found[item.name] = dict.fromkeys(value, "****")
+        elif item.name == "base_url":
+            found[item.name] = re.sub("//[^/]*@", "//****@", value)
         else:
             found[item.name] = list(value) if isinstance(value, tuple) else value
     return found
@@ -300,7 +325,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
 def _declared(name: str, default: Any, doc: str) -> str:
     if isinstance(default, Secret):
         default = ""
-    value = "{}" if isinstance(default, dict) else tomli_w.dumps({name: default}, indent=0).partition(" = ")[2].strip()
+    value = "{}" if isinstance(default, dict) else dumps({name: default}, indent=0).partition(" = ")[2].strip()
     return f"{name} = {' '.join(value.split())}  # {doc}"
 
 

@@ -5,18 +5,16 @@ costs microseconds instead of a disk flush, and the event loop never waits. `set
 what it said is on disk before it takes the next step.
 """
 
-import asyncio
 import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli import codec
 from imagegen_cli.errors import DiskError, HistoryError, Reason
@@ -36,6 +34,9 @@ from imagegen_cli.task import (
     TaskId,
     word,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 WAIT_FOR_LOCK = 10.0
 RESERVE_BYTES = 512 * 1024
@@ -133,15 +134,19 @@ class Store:
             if not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = self._connect()
-            self._migrate()
-        self._owner: int | None = None
+            self._owner: int | None = None
+            try:
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
         self._beaten = 0.0
         self._writer = _Writer(self)
 
     def close(self) -> None:
         """Write what is still to be written, and let go of the tasks that this process carried."""
         self._writer.close()
-        with suppress(sqlite3.Error):
+        with suppress(HistoryError):  # the lease dies with this process anyway
             if self._owner is not None:
                 self._change("DELETE FROM process WHERE id = ?", self._owner)
         self._db.close()
@@ -154,7 +159,9 @@ class Store:
 
     async def settled(self) -> None:
         """Wait until everything recorded so far is durable. Raises DiskError where it cannot be."""
-        await asyncio.wrap_future(self._writer.settled())
+        from asyncio import wrap_future  # noqa: PLC0415 - whoever only reads has no loop
+
+        await wrap_future(self._writer.settled())
 
     # What a command asks
 
@@ -176,7 +183,7 @@ class Store:
     def find(self, wanted: Filter) -> list[Record]:
         """Newest first."""
         where, values = _where(wanted)
-        limit = "" if wanted.limit is None else f" LIMIT {int(wanted.limit)}"
+        limit = "" if wanted.limit is None else f" LIMIT {_whole(wanted.limit)}"
         with self._said():
             rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
             return self._records(rows)
@@ -194,12 +201,14 @@ class Store:
         with self._transaction():
             owner = self._own()
             records = [record for part in _parts(ids) for record in self.find(Filter(ids=part))]
-            taken = [record for record in records if not record.carried or record.process == this_process()]
+            refused = [record for record in records if record.carried and record.process != this_process()]
+            held = {record.task.id for record in refused}
+            taken = [record for record in records if record.task.id not in held]
             self._db.executemany(
                 "UPDATE task SET owner = ?, cancel_asked = 0 WHERE id = ?",
                 [(owner, record.task.id) for record in taken],
             )
-            return taken, [record for record in records if record not in taken]
+            return taken, refused
 
     def rewrite(self, tasks: Iterable[Task], *, again: bool = False) -> None:
         """Write states that no run is busy with; with `again` their times begin anew."""
@@ -223,8 +232,9 @@ class Store:
         with self._said():
             query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
             rows = self._db.execute(query, (self._owner,)).fetchall()
-        if rows:
-            self._change("UPDATE task SET cancel_asked = 0 WHERE owner = ? AND cancel_asked = 1", self._owner)
+        if rows:  # and no others: somebody may have asked for one more since
+            ids = json.dumps([row["id"] for row in rows])
+            self._change("UPDATE task SET cancel_asked = 0 WHERE id IN (SELECT value FROM json_each(?))", ids)
         if time.monotonic() - self._beaten > BEAT:
             self._beaten = time.monotonic()
             self._change("UPDATE process SET beat = ? WHERE id = ?", time.time(), self._owner)
@@ -264,16 +274,17 @@ class Store:
         """What a run said after event `after`, in order, with each event's number."""
         with self._said():
             rows = self._db.execute(
-                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id", (run, after)
+                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id", (_whole(run), after)
             ).fetchall()
         tasks = {record.task.id: record.task for record in self.find(Filter(run=run))} if rows else {}
         found = []
-        for row in rows:
-            if task := tasks.get(TaskId(row["task"])):
-                body = json.loads(row["body"])
-                if "state" in body:
-                    task = replace(task, state=codec.to_state(body["state"], body))
-                found.append((row["id"], codec.to_event(row["kind"], row["at"], task, body)))
+        with self._said():
+            for row in rows:
+                if task := tasks.get(TaskId(row["task"])):
+                    body = json.loads(row["body"])
+                    if "state" in body:
+                        task = replace(task, state=codec.to_state(body["state"], body))
+                    found.append((row["id"], codec.to_event(row["kind"], row["at"], task, body)))
         return found
 
     def last_event(self) -> int:
@@ -284,14 +295,36 @@ class Store:
         """Unfinished tasks that no living process carries."""
         return [record for record in self.find(Filter(states=UNFINISHED)) if not record.carried]
 
+    def check(self) -> str:
+        """Whether the file is sound: "ok", or the first that SQLite finds wrong."""
+        with self._said():
+            return str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+
     # How it is kept
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=self._wait, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        try:
+            self._write_ahead(db)
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
+
+    def _write_ahead(self, db: sqlite3.Connection) -> None:
+        """Where several begin a new history at once, SQLite does not wait for its turn by itself."""
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -312,12 +345,14 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         with self._said():
             self._db.execute("BEGIN IMMEDIATE")
+            owner = self._owner
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                self._owner = owner
+                _roll_back(self._db)
                 raise
-            self._db.execute("COMMIT")
 
     def _change(self, statement: str, *values: Any) -> None:
         with self._transaction():
@@ -332,7 +367,7 @@ class Store:
         except OSError as error:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
             raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             hint = "move the file away to begin anew; imagegen does not repair what it did not break"
             raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
 
@@ -375,15 +410,13 @@ class Store:
         return [_record(row, living) for row in rows]
 
 
-UNFINISHED = ("queued", "submitting", "running", "saving")
-
-
 class _Writer:
     """The thread that writes events: whatever has come since the last transaction goes into the next."""
 
     def __init__(self, store: Store) -> None:
         self._path = store.path
         self._connect = store._connect  # noqa: SLF001 - the other half of the same class
+        self._db: sqlite3.Connection | None = None
         self._events: list[Event] = []
         self._waiting: list[Future[None]] = []
         self._wake = threading.Condition()
@@ -401,6 +434,8 @@ class _Writer:
             self._started()
 
     def settled(self) -> "Future[None]":
+        from concurrent.futures import Future  # noqa: PLC0415 - see Store.settled
+
         promise: Future[None] = Future()
         with self._wake:
             self._waiting.append(promise)
@@ -421,7 +456,6 @@ class _Writer:
         self._wake.notify()
 
     def _work(self) -> None:
-        db = self._connect()
         reserve = _Reserve(self._path)
         while True:
             with self._wake:
@@ -430,30 +464,34 @@ class _Writer:
                 events, self._events = self._events, []
                 waiting, self._waiting = self._waiting, []
                 closing = self._closing
-            trouble = self._written(db, events, reserve)
+            trouble = self._written(events, reserve)
             if trouble is not None and not closing:
                 with self._wake:
                     self._events = events + self._events
             for promise in waiting:
                 _answer(promise, trouble)
             if closing:
-                db.close()
+                if self._db is not None:
+                    self._db.close()
                 return
             if trouble is not None:
                 with self._wake:
-                    self._wake.wait(1.0)
+                    if not (self._waiting or self._closing):
+                        self._wake.wait(1.0)
 
-    def _written(self, db: sqlite3.Connection, events: list[Event], reserve: "_Reserve") -> DiskError | None:
+    def _written(self, events: list[Event], reserve: "_Reserve") -> DiskError | None:
         """Write all or nothing; a full disk is met by giving up the reserve, once."""
         if not events:
             return None
         try:
+            if self._db is None:
+                self._db = self._connect()
             try:
-                _write(db, events)
+                _write(self._db, events)
             except sqlite3.Error:
                 if not reserve.give_up():
                     raise
-                _write(db, events)
+                _write(self._db, events)
         except sqlite3.Error as error:
             return DiskError(f"the history {self._path} {_trouble(error)}", hint=_remedy(error))
         except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
@@ -488,7 +526,7 @@ class _Reserve:
 
 
 def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
-    with suppress(InvalidStateError):  # whoever asked has left
+    if promise.set_running_or_notify_cancel():  # or whoever asked has left
         if trouble is None:
             promise.set_result(None)
         else:
@@ -500,10 +538,16 @@ def _write(db: sqlite3.Connection, events: Iterable[Event]) -> None:
     try:
         for event in events:
             _write_one(db, event)
+        db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        _roll_back(db)
         raise
-    db.execute("COMMIT")
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    """A full disk has already done it."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
@@ -576,21 +620,31 @@ def _process(row: sqlite3.Row) -> Process:
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
     parts: list[str] = []
     values: list[Any] = []
-    for column, many in (("id", wanted.ids), ("state", wanted.states), ("reason", wanted.reasons)):
+    if wanted.ids:
+        parts.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(wanted.ids))
+    for column, many in (("state", wanted.states), ("reason", wanted.reasons)):
         if many:
             parts.append(f"{column} IN ({','.join('?' * len(many))})")
             values.extend(many)
     if wanted.run is not None:
         parts.append("run = ?")
-        values.append(wanted.run)
+        values.append(_whole(wanted.run))
     if wanted.since is not None:
         parts.append("created >= ?")
         values.append(wanted.since)
     if wanted.search:
         parts.append("prompt LIKE ? ESCAPE '!'")
-        text = wanted.search.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        text = wanted.search.encode("utf-8", "replace").decode()
+        for sign in "!%_":
+            text = text.replace(sign, f"!{sign}")
         values.append(f"%{text}%")
     return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _whole(number: int) -> int:
+    """The nearest number that SQLite can hold."""
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def _parts(values: Sequence[Any], most: int = 500) -> Iterator[tuple[Any, ...]]:

@@ -69,6 +69,10 @@ class Settings:
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
 
+    def variable_for(self, name: str) -> str:
+        """The variable for a field of these very settings; empty where no vendor names one."""
+        return self.environment.get(name, "")
+
 
 class Provider(Protocol):
     """The only thing the runner knows of a service. What has a body here is a default that fits most."""

@@ -50,6 +50,7 @@ class Sketch(Provider):
     Settings: ClassVar[type[base.Settings]] = Settings
     holds = True
     stops_when_dropped: ClassVar[bool] = True
+    local: ClassVar[bool] = True
     notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"
 
     def __init__(self, settings: Any, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike
