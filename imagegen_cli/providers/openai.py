@@ -1,0 +1,574 @@
+"""OpenAI's Images API and all that speaks it. How they differ is a table, in _openai_dialects.py, not a class each.
+
+Protocol facts of the stream are from OpenAI's and Ark's SDKs, those of jobs and aborts from the public sources of
+stable-diffusion.cpp and Xinference, as they stood in November 2026.
+"""
+
+import base64
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from uuid import uuid4
+
+import httpx
+
+from imagegen_cli.errors import (
+    BadRequest,
+    Busy,
+    ConfigError,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    OutOfCredits,
+    RateLimited,
+    TaskError,
+    Unauthorized,
+    Unavailable,
+    Uncertain,
+)
+from imagegen_cli.events import Working
+from imagegen_cli.providers import base
+from imagegen_cli.providers._openai_dialects import (
+    DIALECTS,
+    MODELS_HINT,
+    Dialect,
+    content,
+    fields_of,
+    put,
+    rules,
+    without_jobs,
+)
+from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.parts import Key, address, body_of, examined, items, state_in, table
+from imagegen_cli.providers.wire import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.tables import nearest, setting
+from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+
+AUTO = "auto"
+OPENAI = DIALECTS["openai"]
+CODES: tuple[tuple[type[TaskError], str], ...] = (
+    (OutOfCredits, r"insufficient_?(quota|credit|balance|fund)|billing|quotaexceeded|setlimitexceeded|overdue"),
+    (OutOfCredits, r"not_enough_credits|budget_exceeded"),
+    (Moderated, r"moderation|sensitivecontent|riskdetection|content_?policy|content_?filter|content_?violation|nsfw"),
+    (Unauthorized, r"invalid_api_key|authentication|accessdenied|permission"),
+    (Busy, r"model_loading|overloaded"),
+    (RateLimited, r"rate_?limit|requestbursttoofast|inflightbatchsizeexceeded"),
+    (GenerationFailed, r"requestcanceled"),
+)
+"""What a service's code stands for."""
+WORDS: tuple[tuple[type[TaskError], str], ...] = (
+    (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
+    (Moderated, r"content policy|safety system|moderation_blocked|safety_violations|failed safety check"),
+    (Busy, r"queue is full"),
+)
+"""The same for services that have no code for it."""
+SHORTEST_KEY = 8
+PATH_HINT = "is base_url right? it usually ends in /v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(base.Settings):
+    base_url: str = setting("", f"address of the service; empty: the dialect's own, for OpenAI {OPENAI.home}")
+    model: str = setting("", f"model when --model is not given; empty: the dialect's own, for OpenAI {OPENAI.model}")
+    timeout: float = setting(600.0, "time limit of a task in seconds, counted while the service works on it")
+    dialect: str = setting(AUTO, f"how the service speaks: {', '.join(DIALECTS)}; auto tells by the host of base_url")
+    stream: str = setting(AUTO, "pictures as a stream, one a request: on, off, or auto, which is on at OpenAI only")
+    previews: int = setting(1, "previews in a stream from OpenAI, 0 to 3; each is billed as some 100 output tokens")
+    watermark: bool = setting(default=False, doc="let Ark write its mark into the picture")
+
+    environment: ClassVar[Mapping[str, str]] = {"api_key": OPENAI.variable}
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the dialect. Raises ConfigError for words that mean nothing."""
+        if self.dialect not in (AUTO, *DIALECTS):
+            raise ConfigError(f"there is no dialect {self.dialect!r}", hint=nearest(self.dialect, (AUTO, *DIALECTS)))
+        if self.stream not in (AUTO, "on", "off"):
+            raise ConfigError(f"stream is on, off or auto, not {self.stream!r}")
+        if self.previews not in range(4):
+            raise ConfigError(f"previews is 0 to 3, not {self.previews}")
+        object.__setattr__(self, "base_url", _home(self.base_url, self.speaks))
+        object.__setattr__(self, "model", self.model or self.speaks.model)
+
+    @property
+    def speaks(self) -> Dialect:
+        if self.dialect != AUTO:
+            return DIALECTS[self.dialect]
+        host = _host_of(self.base_url or OPENAI.home)
+        return next((one for one in DIALECTS.values() if host.endswith(one.hosts)), DIALECTS["generic"])
+
+    def variable_for(self, name: str) -> str:
+        """The environment variable for a field: the key of one vendor never goes to another's host."""
+        return self.speaks.variable if name == "api_key" else ""
+
+
+def _home(base_url: str, dialect: Dialect) -> str:
+    """The address without its last slash; where it is a bare host, with the path of the dialect's own."""
+    base_url = (base_url or dialect.home or OPENAI.home).rstrip("/")
+    if address(base_url) is None:
+        raise ConfigError(f"base_url {base_url!r} is no usable address")
+    return base_url if urlsplit(base_url).path else base_url + (urlsplit(dialect.home).path or "/v1")
+
+
+def _host_of(address: str) -> str:
+    try:
+        return (urlsplit(address).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+class OpenAI(Provider):
+    kind = "openai"
+    title = "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers that speak alike"
+    Settings: ClassVar[type[base.Settings]] = Settings
+    holds = True
+
+    def __init__(self, settings: Any, clients: Clients) -> None:
+        self._settings: Settings = settings
+        self._clients = clients
+        self._speaks: Dialect = self._settings.speaks
+        self._base: str = self._settings.base_url
+        self._root = self._base.removesuffix("/v1")
+        self._has_jobs = self._speaks.jobs
+        self._key = Key(self._settings.api_key, self._base, prefix="Bearer ")
+        self._headers = _sendable(self._settings.headers)
+        self.stops_when_dropped = self._speaks.stops_when_dropped  # type: ignore[misc] # each dialect has its own
+
+    # Before anything is sent
+
+    def check(self, request: ImageRequest) -> None:
+        for broken, rule in rules(self._speaks, self._model(request), request):
+            if broken:
+                raise BadRequest(rule)
+        examined(request.references)
+        most, count = self.most(request), 1 if request.count is None else request.count
+        if count not in range(1, most + 1):
+            raise BadRequest(f"one request makes 1 to {most} pictures here, not {count}")
+        try:
+            json.dumps(self._body(request), ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:
+            raise BadRequest(f"the request cannot be written as JSON: {error}") from error
+
+    def most(self, request: ImageRequest) -> int:
+        family = self._speaks.family(self._model(request))
+        if self._streams(request) or not family.groups or request.extra.get("output_format") == "svg":
+            return 1
+        return max(1, self._speaks.most - (len(request.references) if self._speaks.count == "" else 0))
+
+    def draft(self, request: ImageRequest) -> Job | None:
+        """Xinference knows a request by an id of ours; its address is kept, because the model is part of it."""
+        if not self._speaks.drafts:
+            return None
+        number = str(uuid4())
+        return Job(number, f"{self._base}/models/{quote(self._model(request), safe='')}/requests/{number}/abort")
+
+    def named(self, version: str) -> str | None:
+        number, pro = version.removesuffix("p").replace(".", "-"), "pro-" if version.endswith("p") else "(t2i-)?"
+        wanted = rf"seedream-{re.escape(number)}-{pro}\d+"
+        return next((model for model in self._speaks.known_models if re.search(wanted, model)), None)
+
+    def _model(self, request: ImageRequest) -> str:
+        model = request.model or self._settings.model
+        return self.named(model) or model
+
+    def _streams(self, request: ImageRequest) -> bool:
+        if not self._speaks.streams or self._settings.stream == "off":
+            return False
+        if not self._speaks.family(self._model(request)).groups or request.extra.get("output_format") in ("gif", "svg"):
+            return False
+        return self._settings.stream == "on" or self._speaks is OPENAI
+
+    def _body(self, request: ImageRequest) -> dict[str, Any]:
+        body = fields_of(self._speaks, self._model(request), request)
+        if self._speaks.marks:
+            body["watermark"] = self._settings.watermark
+        if self._streams(request):
+            body["stream"] = True
+            if self._speaks.previews:
+                body["partial_images"] = self._settings.previews
+        return body
+
+    # Sending
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+        self.check(request)
+        body = self._body(request)
+        if draft is not None and self._speaks.drafts:
+            put(body, "kwargs.request_id", draft.id)
+        if "kwargs" in body:
+            body["kwargs"] = json.dumps(body["kwargs"])
+        path, asked = content(self._speaks, body, request.references)
+        if self._has_jobs:
+            accepted = await self._enqueue(asked["json"], report)
+            if accepted is not None:
+                return accepted
+        if self._speaks.jobs:
+            asked = {"json": without_jobs(asked["json"])}
+        if self._streams(request):
+            return await self._stream(f"{self._base}{path}", asked, report)
+        return self._ready(await self._post(f"{self._base}{path}", asked))
+
+    async def _enqueue(self, body: dict[str, Any], report: Report) -> Accepted | None:
+        """None where the server is too old to have a queue: then nothing was accepted."""
+        answer = await self._ask("POST", f"{self._root}/sdcpp/v1/img_gen", paid=True, json=body)
+        if answer.status in (404, 405):
+            self._has_jobs = False
+            return None
+        self._judge(answer, paid=True)
+        job = _text(table(answer.body).get("id"))
+        if not job:
+            raise Uncertain("the server gave no job id to ask with; the request may have been accepted")
+        report(_working(table(answer.body)))
+        return Accepted(Job(job))
+
+    async def _post(self, url: str, asked: Mapping[str, Any]) -> Answer:
+        answer = await self._ask("POST", url, paid=True, **asked)
+        self._judge(answer, paid=True)
+        return answer
+
+    async def _ask(self, method: str, url: str, *, paid: bool = False, **asked: Any) -> Answer:
+        options = {"headers": self._headers, "auth": self._key.bound_for(url), **asked}
+        answer = await call(self._clients, method, url, paid=paid, raw=True, **options)
+        raw = self._quiet(answer.raw)
+        return answer if raw == answer.raw else Answer(answer.status, answer.headers, decoded(raw), raw)
+
+    def _quiet(self, data: bytes) -> bytes:
+        """Without the key, which some services repeat when they refuse it. A shorter one could be part of a picture."""
+        key = self._settings.api_key.reveal().encode("utf-8", "replace")
+        return data.replace(key, b"****") if len(key) >= SHORTEST_KEY else data
+
+    def _judge(self, answer: Answer, *, paid: bool) -> None:
+        """Raise what an answer that brings no picture means."""
+        if 300 <= answer.status < 400:  # noqa: PLR2004 - a redirect
+            raise BadRequest(f"HTTP {answer.status}: the service is at another address", hint=PATH_HINT)
+        if answer.status == 409 and self._speaks.drafts:  # noqa: PLR2004 - Xinference's word for an abort
+            raise GenerationFailed(f"stopped at the server: {words_in(answer)}")
+        fault = _fault(answer)
+        if fault is not None:
+            raise fault
+        if answer.status == 404 and paid:  # noqa: PLR2004
+            about_model = "model" in f"{_codes(answer.body)} {words_in(answer)}".lower()
+            raise BadRequest(f"HTTP 404: {words_in(answer)}", hint=MODELS_HINT if about_model else PATH_HINT)
+        refuse(answer, paid=paid)
+
+    def _ready(self, answer: Answer) -> Ready:
+        body = table(answer.body)
+        if not {"data", "error", "block_reason"} & body.keys():
+            raise Uncertain("the service answered with JSON of an unknown form; it may have been accepted and charged")
+        got = Received(complete=True)
+        got.take(items(body.get("data")), self._image)
+        if body.get("error"):
+            got.refused.append(_failure(body))
+        if reason := _text(body.get("block_reason")):
+            got.refused.append(Moderated(f"blocked: {reason}"))
+        return got.ready()
+
+    def _image(self, item: Any) -> Image | None:
+        """A picture that came inside, or at an address of the web. A path on the server's disk is neither."""
+        found = table(item)
+        inside, url = found.get("b64_json"), found.get("url")
+        if not inside and isinstance(url, str) and not url.startswith("data:"):
+            return _remote(self._base if self._speaks.joins_addresses else "", url.strip())
+        data = _bytes(inside or url)
+        return InlineImage(data) if data else None
+
+    # Streams
+
+    async def _stream(self, url: str, asked: Mapping[str, Any], report: Report) -> Ready:
+        got = Received()
+        try:
+            async with self._opened(url, asked) as response:
+                kind = response.headers.get("content-type", "")
+                if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004 - any other is no stream
+                    return self._ready(await self._whole(response))
+                async with aclosing(events(response.aiter_bytes())) as found:
+                    async for data in found:
+                        self._take(self._quiet(data), got, report)
+                        if got.whole:
+                            break
+        except Uncertain as error:
+            if not got.images:
+                raise
+            return Ready(tuple(got.images), note=error.message)
+        return got.ready()
+
+    @asynccontextmanager
+    async def _opened(self, url: str, asked: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The answer while it comes. Fails as `wire.call` does for a paid request."""
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        headers = {"Accept-Encoding": "identity"} | self._headers
+        options = {"headers": headers, "auth": self._key.bound_for(url), **asked}
+        try:
+            async with self._clients.paid.stream("POST", url, **options) as response:
+                if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand
+                    raise Uncertain(f"{host} sent an answer that is packed more than once")
+                yield response
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(f"cannot reach {host}: {str(error) or type(error).__name__}") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise BadRequest(f"{url!r} is no usable address: {error}") from error
+        except (UnicodeError, httpx.LocalProtocolError):
+            # From None: the transport quotes the header that it cannot send, and that may be the key.
+            raise BadRequest("the request holds a character that cannot be sent: look at key and headers") from None
+        except httpx.HTTPError as error:
+            said = str(error) or type(error).__name__
+            raise Uncertain(f"lost the connection to {host}: {said}; it may have been accepted and charged") from error
+
+    async def _whole(self, response: httpx.Response) -> Answer:
+        """One answer in place of a stream: a refusal, or a gateway that does not stream."""
+        parts, size = [], 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > MOST_BYTES:
+                raise Uncertain(f"the service sent more than {MOST_BYTES >> 20} MB where an answer was due")
+            parts.append(part)
+        data = self._quiet(b"".join(parts))
+        answer = Answer(response.status_code, response.headers, decoded(data), data)
+        self._judge(answer, paid=True)
+        return answer
+
+    def _take(self, data: bytes, got: "Received", report: Report) -> None:
+        """One event: a preview, a picture, a refusal, the end. Whatever else it is, it is passed over."""
+        if data.strip() == b"[DONE]":
+            got.whole = True
+            return
+        body = table(decoded(data))
+        kind = _text(body.get("type"))
+        if body.get("error") or kind == "error":
+            got.refused.append(_failure(body))
+            got.whole = not kind.endswith("partial_failed")
+        elif kind.endswith(".partial_image"):
+            report(Working(note="preview", preview=_bytes(body.get("b64_json")) or None))
+        elif kind.endswith((".partial_succeeded", ".completed")):
+            got.take([body] if {"b64_json", "url"} & body.keys() else [], self._image)
+            got.whole = got.complete = kind.endswith(".completed")
+        else:
+            got.take(items(body.get("data")), self._image)
+
+    # Jobs: sd-server's queue, Xinference's abort
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
+        if self._speaks.drafts:
+            raise Uncertain("the answer was lost, and this server keeps no picture to ask for")
+        if not self._speaks.jobs:
+            raise Expired("this service has no jobs that could be asked for")
+        answer = await self._ask("GET", self._job_url(job))
+        if answer.status in (404, 410):
+            raise Expired(f"HTTP {answer.status}: {words_in(answer)}")
+        body = body_of(answer, paid=False)
+        status = state_in(body)
+        if status == "completed":
+            got = Received(complete=True)
+            got.take(items(table(body.get("result")).get("images")), self._image)
+            return got.ready()
+        if status in ("failed", "cancelled"):
+            raise _failure(body)
+        return _working(body)
+
+    async def cancel(self, job: Job) -> Stop:
+        if self._speaks.drafts and job.url:
+            return await self._abort(job)
+        if not self._speaks.jobs:
+            return Stop.GOES_ON
+        answer = await self._ask("POST", f"{self._job_url(job)}/cancel")
+        if answer.status in (404, 410):
+            return Stop.TOO_LATE
+        words = {"cancelled": Stop.STOPPED, "completed": Stop.TOO_LATE, "failed": Stop.TOO_LATE}
+        status = _text(table(answer.body).get("status"))
+        return words.get(status, Stop.REQUESTED) if answer.status == 200 else Stop.GOES_ON  # noqa: PLR2004
+
+    async def _abort(self, job: Job) -> Stop:
+        """Xinference answers DONE, NOT_FOUND or NO_OP."""
+        answer = await self._ask("POST", job.url, json={"block_duration": 30})
+        if answer.status != 200:  # noqa: PLR2004
+            return Stop.GOES_ON
+        return Stop.STOPPED if "DONE" in json.dumps(answer.body) else Stop.GOES_ON
+
+    def _job_url(self, job: Job) -> str:
+        return f"{self._root}/sdcpp/v1/jobs/{quote(job.id, safe='')}"
+
+    # Questions
+
+    async def models(self) -> tuple[str, ...]:
+        if self._speaks.known_models:
+            return self._speaks.known_models
+        answer = await self._ask("GET", f"{self._base}/models")
+        if answer.status in (404, 405):
+            return ()
+        self._judge(answer, paid=False)
+        listed = answer.body if isinstance(answer.body, list) else table(answer.body).get("data")
+        found = [table(item) for item in items(listed)]
+        names = [name for item in filter(_draws, found) if (name := _text(item.get("id")))]
+        fitting = [name for name in names if re.search(self._speaks.pictures_named, name)]
+        return tuple(sorted(fitting or names))
+
+
+@dataclass(slots=True)
+class Received:
+    """What a request has brought so far. `complete`: the service said that this is all, so a lack is its last word."""
+
+    images: list[Image] = field(default_factory=list)
+    refused: list[TaskError] = field(default_factory=list)
+    whole: bool = False
+    complete: bool = False
+
+    def take(self, items: Iterable[Any], read: Callable[[Any], Image | None]) -> None:
+        for item in items:
+            image = None if table(item).get("error") else read(item)
+            if image is not None:
+                self.images.append(image)
+            elif table(item).get("error"):
+                self.refused.append(_failure(item))
+            else:
+                self.refused.append(GenerationFailed("a picture came in a form that cannot be used"))
+
+    def ready(self) -> Ready:
+        """The pictures, or the reason why there is none: never both lost."""
+        if not self.images:
+            raise self.refused[0] if self.refused else self._nothing()
+        lost = len(self.refused)
+        note = f"{lost} of {lost + len(self.images)} refused: {self.refused[0].message}" if lost else ""
+        return Ready(tuple(self.images), note)
+
+    def _nothing(self) -> TaskError:
+        if self.complete:
+            return GenerationFailed("the service says that it is done, but names no picture")
+        return Uncertain("the stream ended without a picture; it may have been made and charged")
+
+
+# What comes back
+
+
+async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The data of each server-sent event, however the bytes were cut. The last may lack its empty line."""
+    data: list[bytes] = []
+    async for line in _lines(chunks):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        if not line and data:
+            yield b"\n".join(data)
+            data.clear()
+    if data:
+        yield b"\n".join(data)
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Lines end with CR, LF or both, as the HTML standard has it for event streams."""
+    held: list[bytes] = []
+    size, after_return = 0, False
+    async for chunk in chunks:
+        text = chunk[1:] if after_return and chunk.startswith(b"\n") else chunk
+        after_return = chunk.endswith(b"\r")
+        first, *more = re.split(rb"\r\n|\n|\r", text)
+        held.append(first)
+        size += len(first)
+        if size > MOST_BYTES:
+            raise Uncertain(f"the service sent an event of more than {MOST_BYTES >> 20} MB")
+        for piece in more:
+            yield b"".join(held).removeprefix(b"\xef\xbb\xbf")
+            held, size = [piece], len(piece)
+    yield b"".join(held)
+
+
+def _fault(answer: Answer) -> TaskError | None:
+    """What a refusal means by its code or its words; None where only the status tells, or where pictures came."""
+    error = _kind_of(answer.body)
+    good = 200 <= answer.status < 300  # noqa: PLR2004 - the meaning of HTTP's classes
+    if good or error is None:
+        return None
+    text = f"HTTP {answer.status}: {_said(answer.body) or words_in(answer)}"
+    if error not in (RateLimited, Busy):
+        return error(text)
+    if answer.status >= 500 and answer.status != 503:  # noqa: PLR2004 - it may have been accepted before it broke
+        return None
+    return error(text, after=retry_after(answer))
+
+
+def _failure(body: Any) -> TaskError:
+    """What a failure means that was told in a good answer.
+
+    Without a word that we know, it is the service's own. So is too much to do: it had been accepted, perhaps billed.
+    """
+    kind = _kind_of(body)
+    text = _said(body) or "the service gave no reason"
+    return GenerationFailed(text) if kind in (None, RateLimited, Busy) else kind(text)
+
+
+def _kind_of(body: Any) -> Callable[..., TaskError] | None:
+    codes, text = _codes(body).lower(), _said(body).lower()
+    by_code = (kind for kind, pattern in CODES if re.search(pattern, codes))
+    by_word = (kind for kind, pattern in WORDS if re.search(pattern, text))
+    return next(by_code, None) or next(by_word, None)
+
+
+def _codes(body: Any) -> str:
+    """The service's codes for a failure: they stand beside the message, or in its place."""
+    error = table(body).get("error")
+    places = (table(error), table(body))
+    found = [_text(place.get(key)) for place in places for key in ("code", "type")]
+    return " ".join([*found, _text(error)])
+
+
+def _said(body: Any) -> str:
+    """The service's words for a failure; with them at which stage it was held back, and why, where that is told."""
+    text = words_in(Answer(0, httpx.Headers(), body, b"")) or _codes(body).strip()
+    details = table(table(table(body).get("error")).get("moderation_details"))
+    stage = _text(details.get("moderation_stage"))
+    categories = ", ".join(filter(None, map(_text, items(details.get("categories")))))
+    told = "; ".join(filter(None, (f"stage: {stage}" if stage else "", categories)))
+    return clean(f"{text} ({told})") if told else text
+
+
+def _working(job: Mapping[str, Any]) -> Working:
+    position = job.get("queue_position")
+    waiting = isinstance(position, int) and not isinstance(position, bool) and position >= 0
+    return Working(queue_position=position if waiting else None, note=_text(job.get("status")))
+
+
+def _remote(base_url: str, url: str) -> RemoteImage | None:
+    try:
+        whole = urljoin(f"{base_url}/", url) if base_url else url
+        whole.encode()
+        usable = urlsplit(whole).scheme in ("http", "https") and bool(urlsplit(whole).hostname)
+    except ValueError:  # no address at all, or half a character in it
+        return None
+    return RemoteImage(whole) if usable else None
+
+
+def _bytes(text: Any) -> bytes:
+    """What base64 or a data: address stands for; empty where it is neither."""
+    if not isinstance(text, str):
+        return b""
+    head, _, rest = text.partition(",") if text.startswith("data:") else (";base64", "", text)
+    try:
+        return base64.b64decode(rest) if head.endswith(";base64") else unquote_to_bytes(rest)
+    except ValueError:
+        return b""
+
+
+def _draws(model: dict[str, Any]) -> bool:
+    """Whether a listed model makes pictures: Together, Xinference and Recraft say so, others say nothing."""
+    kinds = [kind for key in ("type", "model_type") if (kind := _text(model.get(key)))]
+    kinds += map(_text, items(model.get("output_modalities")))
+    return not kinds or "image" in kinds
+
+
+def _text(value: Any) -> str:
+    """A text or a number from JSON on one line of bearable length that can be written anywhere; else nothing."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return clean(str(value))
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) or not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"the header {name!r} holds characters that cannot be sent")
+    return dict(headers)
+
+
+PROVIDER: type[Provider] = OpenAI
