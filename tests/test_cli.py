@@ -350,7 +350,7 @@ def test_a_reader_that_goes_away_is_no_error(studio: Program) -> None:
 def test_the_history_is_only_for_its_owner(studio: Program) -> None:
     studio.run("run", "a cat")
     for path in studio.home.iterdir():
-        assert not stat.S_IMODE(path.stat().st_mode) & 0o077 or path.name == "history.db.reserve", path
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
 def test_a_damaged_history_is_said(studio: Program, server: DreaminaServer) -> None:
