@@ -10,7 +10,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +184,7 @@ def example() -> str:
         provider = load(kind)
         lines += ["", f"# {provider.title}", f"# [providers.{kind}]", f'# kind = "{kind}"']
         for item in fields(provider.Settings):
-            default = item.metadata["shown"] or default_of(item)
-            lines.append("# " + _declared(item.name, default, item.metadata["doc"]))
+            lines.append(f"# {_setting_line(item)}")
         lines += [f"# {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
     return "\n".join(lines) + "\n"
 
@@ -316,10 +315,24 @@ def _plain(settings: Settings) -> dict[str, Any]:
         elif item.name == "headers":
             found[item.name] = dict.fromkeys(value, "****")
         elif item.name == "base_url":
-            found[item.name] = re.sub("//[^/]*@", "//****@", value)
+            found[item.name] = without_user(value)
         else:
             found[item.name] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def without_user(url: str) -> str:
+    """An address without a name and a password in it."""
+    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", "****@", url)
+
+
+def _setting_line(item: Field[Any]) -> str:
+    """With its default; where that differs from machine to machine, with the common one and the truth in words."""
+    shown, doc = item.metadata["shown"], item.metadata["doc"]
+    if shown:
+        common = next(one for one in fields(Settings) if one.name == item.name)
+        return _declared(item.name, default_of(common), f"{doc}; without this line {shown}")
+    return _declared(item.name, default_of(item), doc)
 
 
 def _declared(name: str, default: Any, doc: str) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from imagegen_cli.client import open_clients, trust
-from imagegen_cli.config import Config, Configured, General, history_file, key_of, load_config
+from imagegen_cli.config import Config, Configured, General, history_file, key_of, load_config, without_user
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.download import part_of
@@ -313,7 +312,7 @@ def _skew(date: str) -> float | None:
 
 
 def _address(one: Configured, asked: Sequence[Told[Any]]) -> Finding:
-    url = _without_user(one.settings.base_url)
+    url = without_user(one.settings.base_url)
     way = f"{url} ({_way(one.settings.base_url)})"
     if any(told.heard for told in asked):
         return Finding(Level.OK, "address", f"{way} answers")
@@ -408,9 +407,9 @@ def _proxies() -> Finding:
     usable = ("http", "https", "socks5", "socks5h") if find_spec("socksio") else ("http", "https")
     for scheme, url in proxies.items():
         if urlsplit(url if "://" in url else f"http://{url}").scheme.lower() not in usable:
-            said = f"{scheme} is to go by {_without_user(url)}, which can be {', '.join(usable)} only"
+            said = f"{scheme} is to go by {without_user(url)}, which can be {', '.join(usable)} only"
             return Finding(Level.NO, "proxy", said, f"unset {scheme.upper()}_PROXY, or install socksio for SOCKS")
-    told = ", ".join(f"{scheme} by {_without_user(url)}" for scheme, url in sorted(proxies.items()))
+    told = ", ".join(f"{scheme} by {without_user(url)}" for scheme, url in sorted(proxies.items()))
     return Finding(Level.OK, "proxy", told or "none is set")
 
 
@@ -422,12 +421,7 @@ def _way(url: str) -> str:
         return "directly"
     if proxy_bypass(address.hostname or ""):
         return "directly, as NO_PROXY says"
-    return f"by the proxy {_without_user(proxy)}"
-
-
-def _without_user(url: str) -> str:
-    """An address without a name and a password in it."""
-    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", "****@", url)
+    return f"by the proxy {without_user(proxy)}"
 
 
 def _output(config: Config) -> Finding:

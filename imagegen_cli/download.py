@@ -13,13 +13,15 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
-
-import httpx
+from typing import TYPE_CHECKING, BinaryIO
 
 from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, Unavailable
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
+
+if TYPE_CHECKING:
+    import httpx
 
 AT_ONCE = 16
 LONGEST = 900.0
@@ -37,7 +39,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (rb"RIFF....WEBP", ".webp"),
     (rb"GIF8[79]a", ".gif"),
     (rb"....ftyp(?:avif|avis|mif1)", ".avif"),
-    (rb"BM", ".bmp"),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp"),
     (rb"II\*\0|MM\0\*", ".tiff"),
     (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", ".svg"),
@@ -56,7 +58,7 @@ def suffix_of(head: bytes) -> str:
 class Downloader:
     """`client` may be None where no picture comes over the network. Every file error becomes a DiskError."""
 
-    def __init__(self, client: httpx.AsyncClient | None, *, at_once: int = AT_ONCE) -> None:
+    def __init__(self, client: "httpx.AsyncClient | None", *, at_once: int = AT_ONCE) -> None:
         self._client = client
         self._door = asyncio.Semaphore(at_once)
 
@@ -68,11 +70,9 @@ class Downloader:
         part = part_of(stem)
         try:
             async with self._door:
-                if isinstance(image, InlineImage):
-                    await asyncio.to_thread(_write, part, image.data)
-                else:
+                if isinstance(image, RemoteImage):
                     await self._fetch(image.url, part)
-                await asyncio.to_thread(_check, part)
+                await asyncio.to_thread(_finish, part, image.data if isinstance(image, InlineImage) else None)
         except BaseException:
             self.discard(stem)
             raise
@@ -100,8 +100,12 @@ class Downloader:
             part_of(stem).unlink(missing_ok=True)
 
     async def _fetch(self, url: str, part: Path) -> None:
+        import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
+
         if self._client is None or not url.startswith(("http://", "https://")):
             raise BadImage("the service named a picture by an address that is not http")
+        if not _readable(url):
+            raise BadImage("the service named a picture by an address that cannot be read")
         try:
             async with asyncio.timeout(LONGEST), self._client.stream("GET", url, headers=ASKED) as response:
                 _admit(response)
@@ -117,12 +121,22 @@ class Downloader:
             raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
 
 
+def _readable(url: str) -> bool:
+    """A port that no system has would end in an OverflowError, half a character in a UnicodeError."""
+    import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
+
+    try:
+        return (httpx.URL(url).port or 1) in range(1, 1 << 16)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+
+
 def part_of(stem: Path) -> Path:
     """Where the bytes of `stem` wait: the same name in every process, so that a later one finds or replaces it."""
     return stem.with_name(f".{stem.name}.part")
 
 
-def _admit(response: httpx.Response) -> None:
+def _admit(response: "httpx.Response") -> None:
     status = response.status_code
     if status in (401, 403, 404, 410):
         raise Expired(f"the picture's address has expired (HTTP {status})")
@@ -130,16 +144,18 @@ def _admit(response: httpx.Response) -> None:
         raise RateLimited("too many downloads at once (HTTP 429)")
     if status != 200:  # noqa: PLR2004 - a redirect is not followed: whose it is cannot be known
         raise ServerTrouble(f"a picture could not be fetched (HTTP {status})")
+    if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand, unbounded
+        raise BadImage("the service sent a picture that is packed more than once")
 
 
-def _length(response: httpx.Response) -> int | None:
+def _length(response: "httpx.Response") -> int | None:
     """The promised length, where the bytes come as they are."""
     promised = response.headers.get("content-length", "")
     return int(promised) if promised.isdecimal() and "content-encoding" not in response.headers else None
 
 
 async def _stream(parts: AsyncIterator[bytes], path: Path) -> int:
-    """Write as it comes: what one read brings fits the page cache, so the loop hardly waits. Syncing has a thread."""
+    """Write as it comes: what one read brings fits the page cache, so the loop hardly waits. Synced by `_finish`."""
     size = 0
     with _opened(path) as file:
         async for data in parts:
@@ -147,28 +163,38 @@ async def _stream(parts: AsyncIterator[bytes], path: Path) -> int:
             if size > MOST_BYTES:
                 raise BadImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
             with disk(path):
-                file.write(data)
-        await asyncio.to_thread(_sync, file, path)
+                _write(file, data)
     return size
 
 
-def _write(path: Path, data: bytes) -> None:
-    with _opened(path) as file, disk(path):
-        file.write(data)
-        _sync(file, path)
-
-
-def _sync(file: BinaryIO, path: Path) -> None:
-    with disk(path):
-        file.flush()
+def _finish(part: Path, data: bytes | None) -> None:
+    """Write what came inside an answer, check what is there and sync it: one visit to a thread a picture."""
+    if data is not None:
+        with _opened(part) as file, disk(part):
+            _write(file, data)
+    with disk(part), part.open("r+b") as file:
+        _check(file)
         os.fsync(file.fileno())
 
 
+def _write(file: BinaryIO, data: bytes) -> None:
+    """All of it: a disk that is nearly full takes a part, and says so only when it is asked to take the rest."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
 def _opened(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    """A new file: what is there already may be a finished picture under its first name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.fdopen(os.open(path, flags, 0o666), "wb", buffering=0)
+        path.unlink(missing_ok=True)
+        try:
+            handle = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, flags, 0o666)
+        return os.fdopen(handle, "wb", buffering=0)
 
 
 @contextmanager
@@ -180,37 +206,39 @@ def disk(path: Path) -> Iterator[None]:
         raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _check(part: Path) -> None:
-    with disk(part), part.open("rb") as file:
-        head = file.read(512)
-        suffix = suffix_of(head)
-        size = file.seek(0, os.SEEK_END)
-        if size < SMALLEST:
-            raise BadImage("the service sent a picture of no size")
-        if suffix == ".png":
-            _check_png(file)
-        elif suffix == ".jpg":
-            file.seek(max(0, size - 65536))
-            if b"\xff\xd9" not in file.read():
-                raise BadImage("a JPEG picture ends in the middle")
-        elif suffix == ".webp" and size < struct.unpack("<I", head[4:8])[0] + 8:
-            raise BadImage("a WebP picture ends in the middle")
+def _check(file: BinaryIO) -> None:
+    head = file.read(512)
+    suffix = suffix_of(head)
+    size = file.seek(0, os.SEEK_END)
+    if size < SMALLEST:
+        raise BadImage("the service sent a picture of no size")
+    if suffix == ".png":
+        _check_png(file, size)
+    elif suffix == ".jpg":
+        file.seek(max(0, size - 65536))
+        if b"\xff\xd9" not in file.read():
+            raise BadImage("a JPEG picture ends in the middle")
+    elif suffix == ".webp" and size < struct.unpack("<I", head[4:8])[0] + 8:
+        raise BadImage("a WebP picture ends in the middle")
 
 
-def _check_png(file: BinaryIO) -> None:
+def _check_png(file: BinaryIO, size: int) -> None:
     """Walk the chunks to the end and add up their sums; no pixel is unpacked."""
     file.seek(8)
+    headed = False
     while len(header := file.read(8)) == 8:  # noqa: PLR2004 - length and name of a chunk
         length, name = struct.unpack(">I4s", header)
-        data = file.read(length) if length <= MOST_BYTES else b""
-        total = file.read(4)
-        if len(data) < length or len(total) < 4 or struct.unpack(">I", total)[0] != zlib.crc32(name + data):  # noqa: PLR2004
+        if length > size - file.tell():  # before reading: the buffer is made as large as the chunk claims to be
             break
-        if name == b"IHDR":
+        data, total = file.read(length), file.read(4)
+        if len(total) < 4 or struct.unpack(">I", total)[0] != zlib.crc32(name + data):  # noqa: PLR2004
+            break
+        if name == b"IHDR" and length >= 8:  # noqa: PLR2004 - width and height
             width, height = struct.unpack(">II", data[:8])
             if not 0 < width * height <= MOST_PIXELS:
                 raise BadImage(f"a picture claims {width} × {height} pixels")
-        if name == b"IEND":
+            headed = True
+        if name == b"IEND" and headed:
             return
     raise BadImage("a PNG picture ends in the middle or is damaged")
 
@@ -221,7 +249,7 @@ def _choose(part: Path, stem: Path) -> HeldImage:
     with disk(part):
         with part.open("rb") as file:
             suffix = suffix_of(file.read(512))
-        names = (stem.name, *(f"{stem.name}~{number}" for number in range(2, 10_000)))
+        names = chain([stem.name], (f"{stem.name}~{number}" for number in range(2, 10_000)))
         final = next(path for name in names if not os.path.lexists(path := stem.with_name(name + suffix)))
     return HeldImage(str(part), str(final))
 

@@ -14,8 +14,10 @@ FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "ti
 SLUG_BYTES = 60
 NAME_BYTES = 180
 """Leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
-RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
+RESERVED = r"(?i:(con|prn|aux|nul|(com|lpt)(\d|[¹²³]|\{index\})) *(\..*)?)"
 """Device names that Windows keeps for itself, whatever the suffix."""
+SELECTORS = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+"""They choose between two looks of the sign before them, and are invisible themselves."""
 
 
 def check_template(template: str) -> None:
@@ -24,6 +26,8 @@ def check_template(template: str) -> None:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise UsageError(f"the name template {template!r} cannot be read: {error}") from error
+    if any(unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") for sign in template):
+        raise UsageError(f"the name template {template!a} holds signs that no file name should have")
     for text, name, form, conversion in parts:
         if any(sign in text for sign in "/\\\0"):
             raise UsageError(f"the name template {template!r} holds a folder; choose the folder with --output")
@@ -58,14 +62,17 @@ def name_for(
     after = after.replace("{index}", "")
     name = _cut(before, NAME_BYTES - len(after.encode())) + "{index}" + _cut(after, NAME_BYTES)
     name = name.strip(" .") or "{index}"
-    return f"_{name}" if name.split(".")[0].split("{")[0].lower() in RESERVED or name[0] == "-" else name
+    return f"_{name}" if re.fullmatch(RESERVED, name) or name[0] == "-" else name
 
 
 def slug(text: str) -> str:
     """Letters and digits of any script, joined by hyphens, at most SLUG_BYTES bytes. Never empty."""
-    text = unicodedata.normalize("NFC", text).lower()
-    kept = "".join(sign if sign.isalnum() or unicodedata.category(sign) in ("Mn", "Mc") else " " for sign in text)
-    return _cut("-".join(re.findall(r"\S+", kept)), SLUG_BYTES).strip("-") or "image"
+    text = unicodedata.normalize("NFC", re.sub(SELECTORS, "", text)).lower()
+    kept = " "
+    for sign in text:
+        belongs = sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and kept[-1] != " ")
+        kept += sign if belongs else " "
+    return _cut("-".join(kept.split()), SLUG_BYTES).strip("-") or "image"
 
 
 def free_name(name: str, count: int, taken: set[str]) -> str:

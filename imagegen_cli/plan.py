@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from imagegen_cli import codec, naming
 from imagegen_cli.config import Config, Configured
-from imagegen_cli.errors import ImagegenError, UsageError
+from imagegen_cli.errors import ConfigError, ImagegenError, UsageError
 from imagegen_cli.prompts import Wish, size_in
 from imagegen_cli.providers.base import Clients, Provider
 from imagegen_cli.store import Planned
@@ -58,6 +57,8 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
                     if request.provider not in providers:
                         providers[request.provider] = _unconnected(config.provider(request.provider))
                 found += _checked(requests, wish.line, providers, seen)
+        except ConfigError:
+            raise
         except ImagegenError as error:
             if len(wishes) == 1:
                 raise UsageError(error.message, hint=error.hint) from error
@@ -71,14 +72,17 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
 def place(folder: Path, template: str) -> Place:
     """Make the folder and try it. Raises UsageError where no picture could be written or named."""
     naming.check_template(template)
-    folder = folder.expanduser().absolute()
+    import tempfile  # noqa: PLC0415 - only where something is to be written
+
     try:
+        folder = folder.expanduser().absolute()
+        str(folder).encode()  # the history keeps text
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
-        raise UsageError(f"cannot write into {folder}: {error.strerror}", hint=hint) from error
+        raise UsageError(f"cannot write into {folder}: {_why(error)}", hint=hint) from error
     if free < LEAST_FREE:
         raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
     return Place(folder=folder, template=template)
@@ -175,13 +179,18 @@ def _reference(text: str) -> str:
     """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none."""
     if text.startswith(("http://", "https://")):
         return text
-    path = Path(text).expanduser().absolute()
     try:
+        path = Path(text).expanduser().absolute()
         with path.open("rb") as file:
             file.read(1)
-    except OSError as error:
-        raise UsageError(f"the reference {text} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"the reference {text} cannot be read: {_why(error)}") from error
     return str(path)
+
+
+def _why(error: Exception) -> str:
+    """A path with NUL in it is a ValueError, the home of an unknown person a RuntimeError."""
+    return str(getattr(error, "strerror", "") or error)
 
 
 def _checked(

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from imagegen_cli.tables import nearest
 MOST_CHARACTERS = 32_000
 """No service takes a longer prompt."""
 MOST_BYTES = 64 * 1024 * 1024
+SAMPLE = 10_000
+"""Characters by which an encoding is judged."""
 SHOWN = 20
 """Bad lines that are named one by one; the rest is counted."""
 ALIASES = {
@@ -53,6 +55,8 @@ def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
     for number, prompt in enumerate(prompts, 1):
         if trouble := unusable(prompt):
             bad.append(f"prompt {number}: {trouble}")
+        elif trouble := _unsound(common):
+            raise UsageError(trouble)
         found.append(replace(common, prompt=prompt.strip(), line=number))
     _complain(bad)
     return found
@@ -124,7 +128,30 @@ def _wish(row: Row, number: int, common: Wish) -> Wish:
         values["models"] = (_as_text("model", values.pop("model")),)
     for key, value in values.items():
         values[key] = _AS.get(key, _as_text)(key, value)
-    return replace(common, prompt=prompt.strip(), line=number, **values)
+    wish = replace(common, prompt=prompt.strip(), line=number, **values)
+    if trouble := _unsound(wish):
+        raise UsageError(trouble)
+    return wish
+
+
+def _unsound(wish: Wish) -> str:
+    """What no file, history or service could take in its texts; empty where nothing is wrong."""
+    for item in fields(wish):
+        name = "model" if item.name == "models" else item.name
+        for text in _texts(getattr(wish, item.name)):
+            if "\0" in text:
+                return f"{name} holds a NUL character"
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                return f"{name} is not valid UTF-8"
+    return ""
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping):
+        return (*value, *value.values())
+    return value if isinstance(value, tuple) else ()
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +161,11 @@ def _named(row: dict[str, Any]) -> dict[str, Any]:
         name = ALIASES.get(str(key).strip().lower(), str(key).strip().lower())
         if name not in FIELDS:
             raise UsageError(f"unknown field {key!r}; {nearest(name, FIELDS)}")
-        if value not in (None, ""):
-            values[name] = value
+        if value in (None, ""):
+            continue
+        if name in values:
+            raise UsageError(f"{name} is given twice")
+        values[name] = value
     return values
 
 
@@ -149,7 +179,7 @@ def _as_text(key: str, value: Any) -> Any:
 
 def _as_number(key: str, value: Any) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not text.lstrip("-").isdecimal() or len(text) > 18:  # noqa: PLR2004 - 64 bits
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", text):
         raise UsageError(f"{key} must be a whole number, not {value!r}")
     return int(text)
 
@@ -188,25 +218,35 @@ def _lines(_name: str, text: str) -> Iterable[tuple[int, Row]]:
 
 
 def _csv(name: str, text: str) -> Iterable[tuple[int, Row]]:
+    """Each row with the number of the line on which it begins."""
     head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        columns = reader.fieldnames or ()
-        names = [ALIASES.get(column.strip().lower(), column.strip().lower()) for column in columns]
-        if "prompt" not in names:
-            found = ", ".join(repr(column) for column in columns) or "none"
-            raise UsageError(f"{name}:1: no column is named prompt (columns: {found})")
-        for row in reader:
-            if None in row:
-                yield (
-                    reader.line_num,
-                    UsageError(f"more cells than the {len(columns)} columns; quote a prompt with commas"),
-                )
-            elif any(row.values()):
-                yield reader.line_num, row
-    except csv.Error as error:
-        yield reader.line_num, UsageError(f"broken CSV: {error}")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    columns: list[str] = []
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            yield number, UsageError(f"broken CSV: {error}")
+            return
+        if not columns:
+            columns = _columns(name, row or [])
+        elif row is None:
+            return
+        elif len(row) > len(columns):
+            yield number, UsageError(f"more cells than the {len(columns)} columns; quote a prompt with commas")
+        elif any(row):
+            yield number, dict(zip(columns, row, strict=False))
+
+
+def _columns(name: str, row: list[str]) -> list[str]:
+    names = [ALIASES.get(column.strip().lower(), column.strip().lower()) for column in row]
+    if "prompt" not in names:
+        found = ", ".join(repr(column) for column in row) or "none"
+        raise UsageError(f"{name}:1: no column is named prompt (columns: {found})")
+    if twice := [column for column in names if column and names.count(column) > 1]:
+        raise UsageError(f"{name}:1: two columns are named {twice[0]}")
+    return row
 
 
 def _jsonl(_name: str, text: str) -> Iterable[tuple[int, Row]]:
@@ -242,10 +282,17 @@ def _text(name: str, data: bytes) -> tuple[str, str]:
 
 
 def _chinese(text: str) -> bool:
-    """Whether a decoding as GB18030 makes sense: nearly all that is not ASCII is common Chinese."""
-    foreign = [sign for sign in text if not sign.isascii()]
-    common = re.findall(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]", text)
-    return len(common) >= 0.9 * len(foreign) and not re.search(r"[\x00-\x08\x0e-\x1f]", text)
+    """Whether a decoding as GB18030 makes sense: nearly all that is not ASCII is Chinese, and much of it everyday.
+
+    Nearly every other encoding can be decoded as GB18030 too, into signs that nobody uses.
+    """
+    foreign = [sign for sign in text if not sign.isascii()][:SAMPLE]
+    rows = [sign.encode("gb2312", "ignore")[:1] for sign in foreign]
+    marks = sum(b"\xa1" <= row <= b"\xa3" for row in rows)
+    everyday = sum(b"\xb0" <= row < b"\xd8" for row in rows)
+    chinese = sum("\u4e00" <= sign <= "\u9fff" for sign in foreign)
+    makes_sense = marks + chinese >= 0.9 * len(foreign) and marks + everyday >= 0.4 * len(foreign)
+    return makes_sense and not re.search(r"[\x00-\x08\x0e-\x1f]", text)
 
 
 def _complain(bad: list[str]) -> None:

@@ -139,7 +139,7 @@ def _model_line(row: dict[str, Any], encoding: str, *, as_json: bool) -> str:
 
 
 def _balance_line(name: str, balance: Balance | None, encoding: str, *, as_json: bool) -> str:
-    from imagegen_cli.doctor import balance_said  # noqa: PLC0415 - see above
+    from imagegen_cli.doctor import balance_said  # noqa: PLC0415 - see above, without_user
 
     balance = balance or Balance(None)
     if not as_json:
@@ -494,7 +494,7 @@ def _row(name: str, kind: str, one: Any, config: settings.Config) -> dict[str, A
         "title": load(kind).title,
         "configured": name in config.providers,
         "default": name == config.general.default_provider,
-        "base_url": one.base_url,
+        "base_url": settings.without_user(one.base_url),
         "model": one.model,
         "concurrency": one.concurrency or "unlimited",
     }

@@ -513,9 +513,9 @@ class _Reserve:
 
     def keep(self) -> None:
         if not self._kept and not self._path.exists():
-            with suppress(OSError):
-                with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(bytes(RESERVE_BYTES))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
         self._kept = True
 
     def give_up(self) -> bool:

@@ -1,0 +1,668 @@
+"""A picture onto the disk: whole, under a name that nobody had, or not at all."""
+
+# ruff: noqa: ASYNC240 - the loop of a test has nobody else to serve
+
+import asyncio
+import gzip
+import os
+import re
+import shutil
+import ssl
+import struct
+import tempfile
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from imagegen_cli.download import SUFFIXES, Downloader, part_of, suffix_of
+from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, TaskError, Unavailable
+from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from tests.doubles.http import Fault, Pictures, Reply, Service
+from tests.scripted import png
+
+pytestmark = pytest.mark.anyio
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test depends on how busy the machine is."""
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+POSIX = pytest.mark.skipif(os.name == "nt", reason="rights, limits and links of this kind")
+
+
+class Files(Service):
+    """Pictures at /files/<job>/<n>.<format>; anything that a test has laid under another path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laid: dict[str, Reply] = {}
+
+    async def answer(self, request: Any) -> Reply:
+        return self.laid[request.path]
+
+    def lay(self, reply: Reply | bytes) -> RemoteImage:
+        self.laid["/it"] = reply if isinstance(reply, Reply) else Reply.file(reply, "image/png")
+        return RemoteImage(f"{self.url}/it")
+
+
+@pytest.fixture
+def files() -> Iterator[Files]:
+    with Files() as files:
+        yield files
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(verify=TRUST) as client:
+        yield client
+
+
+@pytest.fixture
+def stem(tmp_path: Path) -> Path:
+    return tmp_path / "images" / "12-猫-1"
+
+
+@pytest.fixture
+def downloader(client: httpx.AsyncClient) -> Downloader:
+    return Downloader(client)
+
+
+async def nobody(held: HeldImage) -> None:
+    """Remembers nothing."""
+
+
+async def save(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> Path:
+    held = await downloader.hold(image, stem)
+    return Path((await downloader.publish(held, stem, nobody)).path)
+
+
+def there(stem: Path) -> list[str]:
+    return sorted(path.name for path in stem.parent.iterdir()) if stem.parent.exists() else []
+
+
+async def refused(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> TaskError:
+    """The error; and nothing may be left behind."""
+    before = there(stem)
+    with pytest.raises(TaskError) as caught:
+        await downloader.hold(image, stem)
+    assert there(stem) == before
+    return caught.value
+
+
+# Whole
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+async def test_a_picture_arrives_whole_under_its_name(
+    files: Files, downloader: Downloader, stem: Path, form: str
+) -> None:
+    files.pictures = Pictures(form, (300, 200), 200_000)
+    path = await save(downloader, RemoteImage(files.file_url("job", 1)), stem)
+    assert path == stem.with_name(f"12-猫-1.{form.replace('jpeg', 'jpg')}")
+    assert path.read_bytes() == files.pictures.make("job", 1)
+    assert there(stem) == [path.name]
+
+
+async def test_a_picture_that_came_inside_an_answer_needs_no_network(stem: Path) -> None:
+    path = await save(Downloader(None), InlineImage(png("a cat")), stem)
+    assert path.read_bytes() == png("a cat")
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_a_picture_is_asked_for_without_a_key_and_unpacked(
+    files: Files, downloader: Downloader, stem: Path
+) -> None:
+    await save(downloader, RemoteImage(files.file_url("job", 1)), stem)
+    (request,) = files.requests
+    assert "authorization" not in request.headers
+    assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_a_slow_picture_arrives_whole(files: Files, downloader: Downloader, stem: Path) -> None:
+    files.fail("download", Fault.SLOW_DRIP, seconds=0.0)
+    path = await save(downloader, RemoteImage(files.file_url("job", 1)), stem)
+    assert path.read_bytes() == files.pictures.make("job", 1)
+
+
+async def test_a_packed_answer_is_unpacked(files: Files, downloader: Downloader, stem: Path) -> None:
+    packed = Reply(200, gzip.compress(png("a cat")), {"content-type": "image/png", "content-encoding": "gzip"})
+    path = await save(downloader, files.lay(packed), stem)
+    assert path.read_bytes() == png("a cat")
+
+
+async def test_a_length_that_nobody_promised_is_not_missed(files: Files, downloader: Downloader, stem: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(png()), 10):
+            yield png()[start : start + 10]
+
+    path = await save(downloader, files.lay(Reply(200, stream=chunks())), stem)
+    assert path.read_bytes() == png()
+
+
+async def test_very_many_pictures_come_a_few_at_a_time(files: Files, client: httpx.AsyncClient, stem: Path) -> None:
+    downloader = Downloader(client, at_once=3)
+    stems = [stem.with_name(f"{number}-1") for number in range(40)]
+    await asyncio.gather(*(save(downloader, RemoteImage(files.file_url("job", 1)), one) for one in stems))
+    assert len(there(stem)) == 40
+    assert files.peak["download"] <= 3
+
+
+# Not whole, or no picture
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        (Fault.TRUNCATE, Unavailable, "did not arrive whole"),
+        (Fault.CLOSE_AFTER, Unavailable, "did not arrive whole"),
+        (Fault.CLOSE_BEFORE, Unavailable, "did not arrive whole"),
+        (Fault.RESET_AFTER, Unavailable, "did not arrive whole"),
+        (Fault.REFUSE, Unavailable, "did not arrive whole"),
+        (Fault.HTML, BadImage, "the service sent a web page where a picture was due"),
+        (Fault.EMPTY, BadImage, "the service sent an empty picture"),
+        (Fault.GARBAGE, BadImage, "the service sent unknown bytes where a picture was due"),
+        (Fault.ERROR_500, ServerTrouble, "(HTTP 500)"),
+        (Fault.BAD_GATEWAY, ServerTrouble, "(HTTP 502)"),
+        (Fault.TOO_MANY, RateLimited, "(HTTP 429)"),
+    ],
+)
+async def test_what_goes_wrong_on_the_way_has_a_word_and_leaves_nothing(
+    files: Files, downloader: Downloader, stem: Path, fault: Fault, error: type[TaskError], said: str
+) -> None:
+    image = RemoteImage(files.file_url("job", 1))
+    files.fail("download", fault, times=None)
+    caught = await refused(downloader, image, stem)
+    assert type(caught) is error
+    assert said in caught.message
+    assert "sIgNaTuRe" not in f"{caught.message} {caught!r}"
+    files.heal()
+    assert (await save(downloader, image, stem)).exists(), "and can be had again"
+
+
+@pytest.mark.parametrize("by", [-10, -1])
+async def test_a_wrong_length_is_noticed(files: Files, downloader: Downloader, stem: Path, by: int) -> None:
+    files.pictures = Pictures("webp")
+    files.fail("download", Fault.WRONG_LENGTH, by=by)
+    assert type(await refused(downloader, RemoteImage(files.file_url("job", 1)), stem)) in (BadImage, Unavailable)
+
+
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.STALL_BODY])
+async def test_a_picture_that_stops_in_the_middle_is_given_up(files: Files, stem: Path, fault: Fault) -> None:
+    files.fail("download", fault)
+    async with httpx.AsyncClient(verify=TRUST, timeout=httpx.Timeout(5, read=0.05)) as client:
+        caught = await refused(Downloader(client), RemoteImage(files.file_url("job", 1)), stem)
+    assert type(caught) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, Expired), (403, Expired), (404, Expired), (410, Expired), (429, RateLimited), (400, ServerTrouble),
+        (418, ServerTrouble), (500, ServerTrouble), (503, ServerTrouble), (204, ServerTrouble), (206, ServerTrouble),
+        (301, ServerTrouble), (302, ServerTrouble), (307, ServerTrouble), (308, ServerTrouble),
+    ],
+)  # fmt: skip
+async def test_only_200_is_a_picture(
+    files: Files, downloader: Downloader, stem: Path, status: int, error: type[TaskError]
+) -> None:
+    body = b"" if status == 204 else png()
+    image = files.lay(Reply(status, body, {"location": f"{files.url}/files/job/1.png"}))
+    caught = await refused(downloader, image, stem)
+    assert type(caught) is error
+    assert f"(HTTP {status})" in caught.message
+    assert files.counts["download"] == 0, "a redirect is not followed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd", "ftp://127.0.0.1/a.png", "data:image/png;base64,AAAA", "//127.0.0.1/a.png", "a.png", "",
+        "http://", "http://[", "http://a b/", "http://127.0.0.1:99999/a.png", "http://127.0.0.1:-1/", "http://\ud800/",
+        "https://\x00/", "http://127.0.0.1:0/a.png",
+    ],
+)  # fmt: skip
+async def test_an_address_that_is_none_is_refused(downloader: Downloader, stem: Path, url: str) -> None:
+    caught = await refused(downloader, RemoteImage(url), stem)
+    assert isinstance(caught, BadImage | Unavailable)
+
+
+async def test_without_a_network_no_address_is_asked(stem: Path) -> None:
+    assert type(await refused(Downloader(None), RemoteImage("http://127.0.0.1/a.png"), stem)) is BadImage
+
+
+async def test_a_download_that_is_cancelled_leaves_nothing(files: Files, downloader: Downloader, stem: Path) -> None:
+    files.fail("download", Fault.STALL_BODY)
+    loading = asyncio.ensure_future(downloader.hold(RemoteImage(files.file_url("job", 1)), stem))
+    while not part_of(stem).exists():  # noqa: ASYNC110 - nobody tells when a file begins
+        await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert there(stem) == []
+
+
+# First bytes, and how much a picture claims
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_of(*chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def head(width: int, height: int) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+
+
+BODY, END = chunk(b"IDAT", zlib.compress(b"\0\0")), chunk(b"IEND", b"")
+HEADS: dict[str, bytes] = {
+    ".png": png(),
+    ".jpg": Pictures("jpeg").make("job", 1),
+    ".webp": Pictures("webp").make("job", 1),
+    ".gif": b"GIF89a" + bytes(20),
+    ".avif": b"\0\0\0\x20ftypavif" + bytes(20),
+    ".bmp": b"BM" + bytes(12) + b"\x28\0\0\0" + bytes(20),
+    ".tiff": b"II*\0" + bytes(20),
+    ".jxl": b"\xff\x0a" + bytes(20),
+    ".svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+async def test_the_first_bytes_decide_the_suffix(stem: Path, suffix: str) -> None:
+    path = await save(Downloader(None), InlineImage(HEADS[suffix]), stem)
+    assert path.name == f"12-猫-1{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (b"GIF87a" + bytes(20), ".gif"),
+        (b"MM\0*" + bytes(20), ".tiff"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20), ".jxl"),
+        (b"\0\0\0\x1cftypmif1" + bytes(20), ".avif"),
+        (b"\xef\xbb\xbf <?xml version='1.0'?>\n<!-- by hand -->\n<svg>", ".svg"),
+        (b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN">\n<svg >', ".svg"),
+    ],
+)
+def test_formats_have_several_beginnings(data: bytes, suffix: str) -> None:
+    assert suffix_of(data) == suffix
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "an empty picture"),
+        (b"<!doctype html><svg></svg>", "a web page"),
+        (b"  \n<html>", "a web page"),
+        (b"<svgx>", "a web page"),
+        (b'{"error": "no such file"}', "text"),
+        (b"BMW is a make of car, and this is no bitmap", "text"),
+        (b"GIF88a", "text"),
+        (b"RIFF\0\0\0\0WAVE", "text"),
+        (b"\xff\xd8", "unknown bytes"),
+        (b"\x89PNG\r\n", "unknown bytes"),
+        ("猫".encode(), "unknown bytes"),
+    ],
+)
+async def test_what_is_no_picture_is_said(stem: Path, data: bytes, kind: str) -> None:
+    caught = await refused(Downloader(None), InlineImage(data), stem)
+    assert type(caught) is BadImage
+    assert kind in caught.message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (png_of(head(100_000, 100_000), BODY, END), "a picture claims 100000 × 100000 pixels"),
+        (png_of(head(0, 5), BODY, END), "a picture claims 0 × 5 pixels"),
+        (png_of(head(2**32 - 1, 2**32 - 1), BODY, END), "pixels"),
+        (png()[:-1], "ends in the middle or is damaged"),
+        (png()[:-12], "ends in the middle or is damaged"),
+        (png()[:40], "ends in the middle or is damaged"),
+        (png()[:20], "ends in the middle or is damaged"),
+        (png("a cat").replace(b"a cat", b"a cut"), "ends in the middle or is damaged"),
+        (png_of(END), "damaged"),
+        (png_of(chunk(b"IHDR", b"\0\0"), BODY, END), "damaged"),
+        (png_of(chunk(b"IHDR", b""), BODY, END), "damaged"),
+        (png_of(head(1, 1), struct.pack(">I", 2**32 - 1) + b"IDAT"), "damaged"),
+        (png_of(head(1, 1), struct.pack(">I", 2**31) + b"IDAT" + bytes(1000)), "damaged"),
+        (HEADS[".jpg"][:-2], "a JPEG picture ends in the middle"),
+        (HEADS[".jpg"][: len(HEADS[".jpg"]) // 2], "a JPEG picture ends in the middle"),
+        (HEADS[".webp"][:-1], "a WebP picture ends in the middle"),
+        (HEADS[".webp"][: len(HEADS[".webp"]) // 2], "a WebP picture ends in the middle"),
+        (b"RIFF\xff\xff\xff\xffWEBP" + bytes(50), "a WebP picture ends in the middle"),
+        (b"GIF89a", "of no size"),
+    ],
+)
+async def test_a_picture_that_is_damaged_or_a_bomb_is_refused(stem: Path, data: bytes, said: str) -> None:
+    caught = await refused(Downloader(None), InlineImage(data), stem)
+    assert type(caught) is BadImage
+    assert said in caught.message
+
+
+async def test_every_cut_through_a_png_is_noticed(stem: Path) -> None:
+    whole = png("a cat")
+    for length in range(len(whole)):
+        assert type(await refused(Downloader(None), InlineImage(whole[:length]), stem)) is BadImage
+
+
+@STEADY
+@given(st.binary(max_size=40), st.sampled_from([b"", *(data[:20] for data in HEADS.values())]))
+def test_any_bytes_are_saved_whole_or_refused(data: bytes, before: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        stem = Path(folder) / "1-1"
+        try:
+            path = asyncio.run(save(Downloader(None), InlineImage(before + data), stem))
+        except BadImage:
+            assert there(stem) == []
+        else:
+            assert path.read_bytes() == before + data
+            assert there(stem) == [path.name]
+
+
+async def test_a_packed_answer_that_is_broken_is_refused(files: Files, downloader: Downloader, stem: Path) -> None:
+    packed = gzip.compress(png())
+    for broken in (packed[:-20], packed[:20] + bytes(20) + packed[40:], png()):
+        image = files.lay(Reply(200, broken, {"content-encoding": "gzip"}))
+        assert isinstance(await refused(downloader, image, stem), BadImage | Unavailable)
+
+
+async def test_what_is_packed_twice_is_refused(files: Files, downloader: Downloader, stem: Path) -> None:
+    twice = Reply(200, gzip.compress(gzip.compress(png())), {"content-encoding": "gzip, gzip"})
+    assert type(await refused(downloader, files.lay(twice), stem)) is BadImage
+
+
+# Nothing that exists is overwritten
+
+
+@pytest.mark.parametrize(
+    ("taken", "name"),
+    [
+        ((), "12-猫-1.png"),
+        (("12-猫-1.png",), "12-猫-1~2.png"),
+        (("12-猫-1.png", "12-猫-1~2.png"), "12-猫-1~3.png"),
+        (("12-猫-1.jpg",), "12-猫-1.png"),
+    ],
+)
+async def test_a_name_that_is_taken_is_left_alone(stem: Path, taken: tuple[str, ...], name: str) -> None:
+    stem.parent.mkdir()
+    for other in taken:
+        stem.with_name(other).write_text("precious", encoding="ascii")
+    assert (await save(Downloader(None), InlineImage(png()), stem)).name == name
+    assert all(stem.with_name(other).read_text(encoding="ascii") == "precious" for other in taken)
+
+
+async def test_a_link_to_nowhere_is_a_taken_name(stem: Path) -> None:
+    stem.parent.mkdir()
+    stem.with_name("12-猫-1.png").symlink_to(stem.with_name("nowhere"))
+    assert (await save(Downloader(None), InlineImage(png()), stem)).name == "12-猫-1~2.png"
+    assert not stem.with_name("nowhere").exists()
+
+
+async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Path) -> None:
+    said: list[HeldImage] = []
+
+    async def too_late(held: HeldImage) -> None:
+        said.append(held)
+        if len(said) < 3:
+            Path(held.final).write_text("precious", encoding="ascii")
+
+    downloader = Downloader(None)
+    held = await downloader.hold(InlineImage(png()), stem)
+    saved = await downloader.publish(held, stem, too_late)
+    assert [Path(one.final).name for one in said] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
+    assert saved == SavedImage(said[-1].final)
+    assert Path(said[0].final).read_text(encoding="ascii") == "precious"
+    assert Path(saved.path).read_bytes() == png()
+
+
+async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem: Path) -> None:
+    downloader = Downloader(None)
+    stems = [stem, stem.with_name("other")]
+    held = [await downloader.hold(InlineImage(png(str(n))), one) for n, one in enumerate(stems)]
+    both = asyncio.Barrier(2)
+    rounds = {0: 0, 1: 0}
+
+    def meeting(who: int) -> Callable[[HeldImage], Any]:
+        async def chosen(held: HeldImage) -> None:
+            rounds[who] += 1
+            if rounds[who] == 1:
+                await both.wait()
+
+        return chosen
+
+    saved = await asyncio.gather(*(downloader.publish(one, stem, meeting(who)) for who, one in enumerate(held)))
+    assert sorted(Path(one.path).name for one in saved) == ["12-猫-1.png", "12-猫-1~2.png"]
+    assert [Path(one.path).read_bytes() for one in saved] == [png("0"), png("1")]
+
+
+async def test_a_link_in_the_place_of_the_part_file_is_not_followed(stem: Path) -> None:
+    stem.parent.mkdir()
+    precious = stem.with_name("precious")
+    precious.write_text("precious", encoding="ascii")
+    part_of(stem).symlink_to(precious)
+    await save(Downloader(None), InlineImage(png()), stem)
+    assert precious.read_text(encoding="ascii") == "precious"
+    assert there(stem) == ["12-猫-1.png", "precious"]
+
+
+# Killed at every step: what the next process finds
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing of ours may catch it and tidy up."""
+
+
+async def killed_before_linking(stem: Path, data: bytes) -> HeldImage:
+    """The final name is remembered, and nothing has happened yet."""
+    said: list[HeldImage] = []
+
+    async def kill(held: HeldImage) -> None:
+        said.append(held)
+        raise KilledError
+
+    downloader = Downloader(None)
+    with pytest.raises(KilledError):
+        await downloader.publish(await downloader.hold(InlineImage(data), stem), stem, kill)
+    return said[0]
+
+
+async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
+    stem.parent.mkdir()
+    part_of(stem).write_bytes(png("a cat")[:30])
+    path = await save(Downloader(None), InlineImage(png("a cat")), stem)
+    assert path.read_bytes() == png("a cat")
+    assert there(stem) == [path.name]
+
+
+async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
+    held = await Downloader(None).hold(InlineImage(png()), stem)
+    assert held == HeldImage(str(part_of(stem)))
+    assert there(stem) == [".12-猫-1.part"]
+    saved = await Downloader(None).publish(held, stem, nobody)
+    assert Path(saved.path).read_bytes() == png()
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_killed_after_choosing_the_next_uses_the_name(stem: Path) -> None:
+    held = await killed_before_linking(stem, png())
+    assert there(stem) == [".12-猫-1.part"]
+    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final)
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_killed_after_linking_the_next_only_tidies_up(stem: Path) -> None:
+    held = await killed_before_linking(stem, png())
+    os.link(held.path, held.final)
+    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final)
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_killed_after_tidying_up_the_next_finds_it_done(stem: Path) -> None:
+    held = await killed_before_linking(stem, png())
+    Path(held.path).rename(held.final)
+    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final)
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_killed_after_choosing_a_name_that_is_then_taken_the_next_chooses_again(stem: Path) -> None:
+    held = await killed_before_linking(stem, png())
+    Path(held.final).write_text("precious", encoding="ascii")
+    saved = await Downloader(None).publish(held, stem, nobody)
+    assert Path(saved.path).name == "12-猫-1~2.png"
+    assert Path(held.final).read_text(encoding="ascii") == "precious"
+
+
+async def test_killed_after_linking_another_picture_of_the_same_name_destroys_nothing(stem: Path) -> None:
+    """A retry after the kill fetches anew into the part file, which is still the finished picture's second name."""
+    held = await killed_before_linking(stem, png("first"))
+    os.link(held.path, held.final)
+    path = await save(Downloader(None), InlineImage(png("second")), stem)
+    assert Path(held.final).read_bytes() == png("first")
+    assert path.read_bytes() == png("second")
+    assert there(stem) == ["12-猫-1.png", "12-猫-1~2.png"]
+
+
+async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> None:
+    held = await Downloader(None).hold(InlineImage(png()), stem)
+    Path(held.path).unlink()
+    for lost in (held, HeldImage(held.path, str(stem.with_name("12-猫-1.png")))):
+        with pytest.raises(Expired, match="is gone"):
+            await Downloader(None).publish(lost, stem, nobody)
+
+
+async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
+    downloader = Downloader(None)
+    held = await downloader.hold(InlineImage(png()), stem)
+    shutil.rmtree(stem.parent)
+    with pytest.raises(Expired):
+        await downloader.publish(held, stem, nobody)
+    assert (await save(downloader, InlineImage(png()), stem)).exists()
+
+
+async def test_half_a_picture_can_be_thrown_away(stem: Path) -> None:
+    downloader = Downloader(None)
+    downloader.discard(stem)
+    await downloader.hold(InlineImage(png()), stem)
+    downloader.discard(stem)
+    assert there(stem) == []
+
+
+# What the disk refuses
+
+
+async def test_a_file_in_the_folders_place_is_said(stem: Path) -> None:
+    stem.parent.write_text("no folder", encoding="ascii")
+    with pytest.raises(DiskError, match=r"cannot write .*: Not a directory"):
+        await Downloader(None).hold(InlineImage(png()), stem)
+
+
+async def test_a_folder_in_the_part_files_place_is_said(stem: Path) -> None:
+    part_of(stem).mkdir(parents=True)
+    with pytest.raises(DiskError, match="cannot write "):
+        await Downloader(None).hold(InlineImage(png()), stem)
+
+
+async def test_a_name_that_is_too_long_is_said(stem: Path) -> None:
+    with pytest.raises(DiskError, match=r"cannot write .*: File name too long"):
+        await Downloader(None).hold(InlineImage(png()), stem.with_name("猫" * 100))
+
+
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """As on a disk that is nearly full: a write is taken in part, and only the next is refused."""
+    import resource  # noqa: PLC0415 - Windows has none
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@POSIX
+@pytest.mark.parametrize("size", [5_000, 500_000])
+@pytest.mark.parametrize("remote", [False, True])
+async def test_a_disk_that_takes_only_a_part_is_noticed(
+    files: Files, downloader: Downloader, stem: Path, size: int, remote: bool
+) -> None:
+    data = b"GIF89a" + bytes(size)
+    image = files.lay(data) if remote else InlineImage(data)
+    with small_files(4_000):
+        caught = await refused(downloader, image, stem)
+    assert type(caught) is DiskError
+    assert re.match(f"cannot write {re.escape(str(part_of(stem)))}: ", caught.message)
+    assert (await save(downloader, image, stem)).read_bytes() == data
+
+
+@contextmanager
+def as_nobody() -> Iterator[Path]:
+    """A folder of root's while root gives its rights away; for anybody else a folder without the right to write."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def give_up_rights() -> None:
+    if os.getuid() == 0:
+        os.seteuid(65534)
+
+
+@POSIX
+async def test_a_folder_without_the_right_to_write_is_said() -> None:
+    with as_nobody() as folder:
+        held = await Downloader(None).hold(InlineImage(png()), folder / "1-1")
+        Path(held.path).chmod(0o644)
+        folder.chmod(0o555)
+        give_up_rights()
+        with pytest.raises(DiskError, match="Permission denied"):
+            await Downloader(None).publish(held, folder / "1-1", nobody)
+        with pytest.raises(DiskError, match="Permission denied"):
+            await Downloader(None).hold(InlineImage(png()), folder / "2-1")
+
+
+def links_are_protected() -> bool:
+    """Whether this kernel refuses links to other people's files, as file systems without links refuse all."""
+    setting = Path("/proc/sys/fs/protected_hardlinks")
+    return setting.exists() and setting.read_text(encoding="ascii").strip() == "1"
+
+
+@POSIX
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or not links_are_protected(),
+    reason="only root can become somebody whom the kernel refuses a link",
+)
+@pytest.mark.parametrize("taken", [False, True])
+async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) -> None:
+    with as_nobody() as folder:
+        stem = folder / "1-1"
+        held = await Downloader(None).hold(InlineImage(png()), stem)
+        Path(held.path).chmod(0o644)
+        folder.chmod(0o777)
+        give_up_rights()
+        with pytest.raises(PermissionError):
+            os.link(held.path, folder / "probe")
+
+        async def meanwhile(held: HeldImage) -> None:
+            if taken and not stem.with_name("1-1.png").exists():
+                Path(held.final).write_text("precious", encoding="ascii")
+
+        saved = await Downloader(None).publish(held, stem, meanwhile)
+        assert Path(saved.path).read_bytes() == png()
+        if taken:
+            assert stem.with_name("1-1.png").read_text(encoding="ascii") == "precious"
+        assert there(stem) == (["1-1.png", "1-1~2.png"] if taken else ["1-1.png"])

@@ -1,0 +1,409 @@
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from imagegen_cli.config import Config, Configured, General
+from imagegen_cli.errors import BadRequest, UsageError
+from imagegen_cli.naming import DEFAULT
+from imagegen_cli.plan import SHOWN, Item, Place, place, plainly, planned, prepare
+from imagegen_cli.prompts import Wish
+from imagegen_cli.providers import base
+from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
+from imagegen_cli.task import ImageRequest, Job, RunId, TaskId
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test depends on how busy the machine is."""
+
+
+class Strict(Provider):
+    """Makes four pictures at a time of prompts without the word "bad". Whoever sends anything here is caught."""
+
+    kind: ClassVar[str] = "strict"
+    title: ClassVar[str] = "strict"
+    at_once: ClassVar[int | None] = 4
+    made: ClassVar[int] = 1
+    versions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Any, clients: Any) -> None:
+        assert clients.paid is None
+        assert clients.free is None
+
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+        raise AssertionError("nothing is sent while planning")
+
+    def check(self, request: ImageRequest) -> None:
+        if "bad" in request.prompt:
+            raise BadRequest("the prompt holds the word bad")
+        if request.seed is not None and request.seed > 100:
+            raise BadRequest("the seed is too large")
+
+    def most(self, request: ImageRequest) -> int | None:
+        return self.at_once
+
+    def expected(self, request: ImageRequest) -> int:
+        return (request.count or 1) * self.made
+
+    def named(self, model: str) -> str | None:
+        """Versions are offered by those whose settings name them."""
+        return model if model in self.versions else None
+
+
+class Endless(Strict):
+    at_once = None
+    versions = ("4.5", "5.0")
+
+
+class Pair(Strict):
+    at_once = 2
+    versions = ("4.5",)
+
+
+class Double(Strict):
+    made = 2
+
+
+def configuration(default: str = "studio", models: dict[str, str] | None = None) -> Config:
+    types: dict[str, Any] = {"studio": Strict, "endless": Endless, "pair": Pair, "double": Double}
+    return Config(
+        general=General(default_provider=default, models=models or {}),
+        providers={
+            name: Configured(name=name, kind=name, type=type_, settings=base.Settings(model=f"{name}-1"), place="test")
+            for name, type_ in types.items()
+        },
+        files=(),
+    )
+
+
+CONFIG = configuration()
+
+
+def items(*wishes: Wish, config: Config = CONFIG) -> list[Item]:
+    return prepare(wishes, config)
+
+
+def requests(*wishes: Wish, config: Config = CONFIG) -> list[ImageRequest]:
+    return [item.request for item in items(*wishes, config=config)]
+
+
+def refused(*wishes: Wish, config: Config = CONFIG) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        prepare(wishes, config)
+    return caught.value
+
+
+def wish(prompt: str = "a cat", **more: Any) -> Wish:
+    return replace(Wish(prompt=prompt), **more)
+
+
+# Words into a request
+
+
+def test_a_wish_becomes_a_request_in_full() -> None:
+    (item,) = items(
+        wish(
+            line=7, models=("4.0",), ratio="16：9", resolution="2K", size="100x200", count=3, seed=0, negative="dogs",
+            references=("https://example.org/a.png",), name="hero", extra={"steps": "5"},
+        )
+    )  # fmt: skip
+    assert item.request == ImageRequest(
+        prompt="a cat", provider="studio", model="4.0", ratio="16:9", resolution="2k", width=100, height=200, count=3,
+        seed=0, negative="dogs", references=("https://example.org/a.png",), name="hero", extra={"steps": "5"},
+    )  # fmt: skip
+    assert (item.asked, item.line) == (3, 7)
+
+
+def test_the_seed_of_old_tools_for_any_means_any() -> None:
+    assert requests(wish(seed=-1))[0].seed is None
+
+
+def test_nothing_becomes_nothing() -> None:
+    assert items() == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "found"),
+    [
+        ("", "", ("studio", "studio-1")),
+        ("", "4.0", ("studio", "4.0")),
+        ("endless", "", ("endless", "endless-1")),
+        ("endless", "4.0", ("endless", "4.0")),
+        ("", "endless/4.0", ("endless", "4.0")),
+        ("endless", "endless/4.0", ("endless", "4.0")),
+        ("", "hero", ("endless", "9.0")),
+        ("", "plain", ("studio", "8.0")),
+        ("pair", "plain", ("pair", "8.0")),
+        ("", "stable/diffusion", ("studio", "stable/diffusion")),
+        ("pair", "stable/diffusion", ("pair", "stable/diffusion")),
+        ("", "studio/stable/diffusion", ("studio", "stable/diffusion")),
+        ("", "sketch/4.0", ("sketch", "4.0")),
+        ("pair", "sketch/4.0", ("pair", "sketch/4.0")),
+        ("", "studio/", ("studio", "studio-1")),
+    ],
+)
+def test_provider_and_model_are_found(provider: str, model: str, found: tuple[str, str]) -> None:
+    config = configuration(models={"hero": "endless/9.0", "plain": "8.0"})
+    (request,) = requests(wish(provider=provider, models=(model,) if model else ()), config=config)
+    assert (request.provider, request.model) == found
+
+
+@pytest.mark.parametrize(
+    ("default", "model", "provider"),
+    [
+        ("studio", "5.0", "endless"),
+        ("studio", "6.0", "studio"),
+        ("pair", "4.5", "pair"),
+        ("pair", "5.0", "endless"),
+        ("sketch", "5.0", "sketch"),
+    ],
+)
+def test_a_bare_version_finds_who_offers_it(default: str, model: str, provider: str) -> None:
+    (request,) = requests(wish(models=(model,)), config=configuration(default))
+    assert (request.provider, request.model) == (provider, model)
+
+
+def test_a_bare_version_that_several_offer_must_be_said_in_full() -> None:
+    said = refused(wish(models=("4.5",)))
+    assert said.message == "several providers offer the model 4.5"
+    assert said.hint == "say which: endless/4.5, pair/4.5"
+
+
+def test_models_that_are_compared_make_a_task_each() -> None:
+    assert [(one.provider, one.model) for one in requests(wish(models=("3.0", "endless/4.0")))] == [
+        ("studio", "3.0"), ("endless", "4.0"),
+    ]  # fmt: skip
+
+
+def test_several_providers_may_take_one_task() -> None:
+    (item,) = items(wish(provider="endless, pair,endless", count=2))
+    assert item.request.provider == "endless"
+    assert [(one.provider, one.model) for one in item.elsewhere] == [("pair", "pair-1")]
+
+
+def test_several_providers_split_by_the_smallest_and_check_all() -> None:
+    found = items(wish(provider="studio,pair", count=3, seed=5))
+    assert [(item.request.count, item.request.seed) for item in found] == [(2, 5), (1, 7)]
+    assert [(one.count, one.seed) for item in found for one in item.elsewhere] == [(2, 5), (1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("more", "message", "hint"),
+    [
+        ({"provider": "studoi"}, "there is no provider 'studoi'", "did you mean studio?"),
+        ({"provider": "studio,studoi"}, "there is no provider 'studoi'", "did you mean studio?"),
+        ({"provider": "pair", "models": ("studio/4.0",)}, "names the provider studio, --provider names pair", ""),
+        ({"count": 0}, "count is 0; at least one picture must be asked for", ""),
+        ({"count": -3}, "count is -3; at least one picture must be asked for", ""),
+        ({"size": "big"}, "'big' is no size; write it as 1024x768", ""),
+        ({"prompt": "a bad cat"}, "the prompt holds the word bad", ""),
+        ({"references": ("/no/such.png",)}, "the reference /no/such.png cannot be read: No such file", ""),
+        ({"references": ("/",)}, "the reference / cannot be read: Is a directory", ""),
+        ({"references": ("a\0b",)}, "cannot be read", ""),
+        ({"references": ("~no-such-person/a.png",)}, "cannot be read", ""),
+        ({"references": ("ftp://example.org/a.png",)}, "cannot be read", ""),
+        ({"references": ("",)}, "cannot be read", ""),
+        ({"count": 9, "seed": 95}, "the seed is too large", ""),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(more: dict[str, Any], message: str, hint: str) -> None:
+    said = refused(replace(wish(), **more))
+    assert message in said.message
+    assert hint in said.hint
+
+
+def test_every_line_that_would_be_refused_is_named() -> None:
+    said = refused(wish(line=1), wish("bad", line=2), wish(line=5, count=0), wish(line=9, provider="x"))
+    assert said.message.split("\n")[:2] == [
+        "line 2: the prompt holds the word bad", "line 5: count is 0; at least one picture must be asked for",
+    ]  # fmt: skip
+    assert "line 9: there is no provider 'x'" in said.message
+    assert said.hint == "nothing was sent"
+
+
+def test_very_many_refusals_are_counted() -> None:
+    said = refused(*(wish("bad", line=number) for number in range(1, SHOWN + 31)))
+    assert said.message.split("\n")[-1] == "… and 30 more"
+    assert len(said.message.split("\n")) == SHOWN + 1
+
+
+def test_a_reference_gets_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "猫.png").touch()
+    for text in ("猫.png", "./猫.png", "~/猫.png", str(tmp_path / "猫.png")):
+        (request,) = requests(wish(references=(text, "http://example.org/b.png")))
+        assert request.references == (str(tmp_path / "猫.png"), "http://example.org/b.png")
+
+
+# Splitting and identities
+
+
+@pytest.mark.parametrize(
+    ("provider", "count", "seed", "parts"),
+    [
+        ("studio", None, None, [(None, None)]),
+        ("studio", None, 7, [(None, 7)]),
+        ("studio", 4, 7, [(4, 7)]),
+        ("studio", 5, 7, [(4, 7), (1, 11)]),
+        ("studio", 9, 0, [(4, 0), (4, 4), (1, 8)]),
+        ("studio", 9, None, [(4, None), (4, None), (1, None)]),
+        ("endless", 99, 7, [(99, 7)]),
+        ("pair", 4, 7, [(2, 7), (2, 9)]),
+    ],
+)
+def test_more_than_a_service_makes_at_a_time_is_split_and_seeds_go_on(
+    provider: str, count: int | None, seed: int | None, parts: list[tuple[int | None, int | None]]
+) -> None:
+    found = items(wish(provider=provider, count=count, seed=seed))
+    assert [(item.request.count, item.request.seed) for item in found] == parts
+    assert sum(item.asked for item in found) == (count or 1)
+    assert len({item.identity for item in found}) == len(parts)
+
+
+def test_what_is_asked_for_is_what_the_provider_expects() -> None:
+    assert [item.asked for item in items(wish(provider="double", count=6))] == [8, 4]
+
+
+WISHES = st.builds(
+    Wish,
+    prompt=st.sampled_from(["a cat", "a dog", "两只猫"]),
+    count=st.sampled_from([None, 1, 5]),
+    seed=st.sampled_from([None, 3]),
+    models=st.sampled_from([(), ("4.0",), ("3.0", "4.0")]),
+)
+
+
+def identities(wishes: list[Wish]) -> list[str]:
+    numbered = [replace(one, line=number) for number, one in enumerate(wishes, 1)]
+    return [item.identity for item in items(*numbered)]
+
+
+@STEADY
+@given(st.lists(WISHES, max_size=8), st.randoms(use_true_random=False))
+def test_identities_stay_when_lines_move(wishes: list[Wish], random: Any) -> None:
+    moved = list(wishes)
+    random.shuffle(moved)
+    before = identities(wishes)
+    assert sorted(identities(moved)) == sorted(before)
+    assert len(set(before)) == len(before), "equal lines are told apart"
+
+
+@STEADY
+@given(st.lists(WISHES, max_size=6), st.lists(WISHES, max_size=3), st.integers(0, 6))
+def test_identities_stay_when_lines_are_added(wishes: list[Wish], more: list[Wish], at: int) -> None:
+    assert set(identities(wishes)) <= set(identities(wishes[:at] + more + wishes[at:]))
+
+
+def test_a_line_that_is_fixed_is_another() -> None:
+    before, after = identities([wish("a cta"), wish("a dog")]), identities([wish("a cat"), wish("a dog")])
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+# Where it goes
+
+
+def test_the_folder_is_made_and_tried_and_left_empty(tmp_path: Path) -> None:
+    found = place(tmp_path / "new" / "图", "{id}-{index}")
+    assert found == Place(folder=tmp_path / "new" / "图", template="{id}-{index}")
+    assert list(found.folder.iterdir()) == []
+
+
+def test_the_folder_is_meant_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert place(Path("images"), DEFAULT).folder == tmp_path / "images"
+    assert place(Path("~/images"), DEFAULT).folder == tmp_path / "me" / "images"
+
+
+@pytest.mark.parametrize("template", ["{promt}", "../{id}", "{id", "\x1b{id}"])
+def test_a_template_that_cannot_be_used_makes_no_folder(tmp_path: Path, template: str) -> None:
+    with pytest.raises(UsageError, match="name template"):
+        place(tmp_path / "images", template)
+    assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "a\0b", "x" * 300, "caf\udce9"])
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write into") as caught:
+        place(tmp_path / folder, DEFAULT)
+    assert caught.value.hint == "choose another folder with --output"
+
+
+def test_the_home_of_somebody_who_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot write into"):
+        place(Path("~no-such-person/images"), DEFAULT)
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A folder in which this process may not write: root gives its rights away meanwhile."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    folder.chmod(0o755 if root else 0o500)
+    if root:
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no rights of this kind")
+def test_a_folder_without_the_right_to_write_is_refused(nobodys: Path) -> None:
+    for folder in (nobodys, nobodys / "below"):
+        with pytest.raises(UsageError, match=r"cannot write into .*: Permission denied"):
+            place(folder, DEFAULT)
+
+
+def names(where: Place, *found: Item, first: int = 1) -> list[str]:
+    return [plan.name_of(TaskId(first + n), RunId(1)) for n, plan in enumerate(planned(found, where))]
+
+
+def test_a_plan_holds_what_the_history_needs(tmp_path: Path) -> None:
+    (item,) = items(wish(count=3))
+    (plan,) = planned([item], Place(folder=tmp_path, template=DEFAULT))
+    assert (plan.request, plan.asked, plan.folder, plan.identity) == (item.request, 3, str(tmp_path), item.identity)
+    assert plan.name_of(TaskId(12), RunId(1)) == "12-a-cat-{index}"
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ("", "a-cat-{index}"),
+        ("a-cat-1.png", "a-cat-~2-{index}"),
+        ("A-Cat-2.JPG", "a-cat-~2-{index}"),
+        ("a-cat-4.png", "a-cat-{index}"),
+        ("a-cat-10.png", "a-cat-{index}"),
+        ("a-cat-1.tar.png", "a-cat-{index}"),
+    ],
+)
+def test_a_name_that_is_there_already_is_not_used_again(tmp_path: Path, there: str, name: str) -> None:
+    if there:
+        (tmp_path / there).touch()
+    where = Place(folder=tmp_path, template="{slug}-{index}")
+    assert names(where, *items(wish(count=3))) == [name]
+
+
+def test_names_of_one_plan_never_meet(tmp_path: Path) -> None:
+    where = Place(folder=tmp_path, template="{slug}-{index}")
+    found = items(wish("a cat"), wish("A Cat!"), wish("a cat", seed=2))
+    assert names(where, *found) == ["a-cat-{index}", "a-cat-~2-{index}", "a-cat-~3-{index}"]
+
+
+def test_what_would_be_sent_can_be_read_and_parsed(tmp_path: Path) -> None:
+    (item,) = items(wish("猫", line=3, count=2, seed=7))
+    found = json.loads(json.dumps(plainly(item, CONFIG, Place(folder=tmp_path, template=DEFAULT))))
+    assert found["prompt"] == "猫"
+    assert (found["provider"], found["model"], found["count"], found["seed"]) == ("studio", "studio-1", 2, 7)
+    assert (found["line"], found["asked"], found["kind"]) == (3, 2, "studio")
+    assert found["file"] == str(tmp_path / "(id)-猫-{index}")

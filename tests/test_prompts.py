@@ -1,0 +1,437 @@
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from imagegen_cli.errors import UsageError
+from imagegen_cli.prompts import FIELDS, MOST_CHARACTERS, SHOWN, Wish, from_arguments, from_list, size_in
+from tests.scripted import png
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test depends on how busy the machine is."""
+
+COMMON = Wish(prompt="")
+CATS = "日落海滩上的两只猫"
+CHINESE = f"{CATS}\n一只在雪地里奔跑的狐狸，水彩画风格\n夜晚的城市，霓虹灯，下着雨\n"
+
+
+def wishes(name: str, text: str | bytes, common: Wish = COMMON) -> list[Wish]:
+    return from_list(name, text.encode() if isinstance(text, str) else text, common)[0]
+
+
+def prompts(name: str, text: str | bytes) -> list[str]:
+    return [wish.prompt for wish in wishes(name, text)]
+
+
+def refused(name: str, text: str | bytes) -> list[str]:
+    """The lines of the message."""
+    with pytest.raises(UsageError) as caught:
+        wishes(name, text)
+    return caught.value.message.split("\n")
+
+
+def tried(name: str, data: bytes) -> tuple[list[Wish], str]:
+    """What was read, or what was said instead."""
+    try:
+        return wishes(name, data), ""
+    except UsageError as error:
+        return [], error.message
+
+
+# Plain lists
+
+
+def test_a_plain_list_has_a_prompt_a_line_and_skips_comments_and_blank_lines() -> None:
+    text = "# two animals\n\na cat\n   # not this\n  a dog  \n\n#\na # in the middle\n"
+    assert [(wish.line, wish.prompt) for wish in wishes("a.txt", text)] == [
+        (3, "a cat"), (5, "a dog"), (8, "a # in the middle"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_may_end_in_any_way(end: str, last: bool) -> None:
+    assert prompts("a.txt", f"a cat{end}a dog{end * last}") == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.list", "a", "stdin", "a.TXT", "folder.csv/a.md"])
+def test_what_is_no_table_is_a_plain_list(name: str) -> None:
+    assert prompts(name, "a, b\nc") == ["a, b", "c"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[bold]x[/]", "\x1b[2Jx", "../../etc/passwd", "100% %s", "{} {0} {id}", "🐱🏖️", "שלום", "\u202ecat", "-n 5",
+        '"quoted"', "a\tb", "a\u2028b", "a\x0bb\x0cb", "a\x85b", "x" * MOST_CHARACTERS, "猫" * MOST_CHARACTERS,
+    ],
+)  # fmt: skip
+def test_a_prompt_is_taken_as_it_stands(prompt: str) -> None:
+    assert prompts("a.txt", f"{prompt}\nnext") == [prompt, "next"]
+    assert prompts("a.jsonl", json.dumps({"prompt": prompt})) == [prompt]
+    assert [wish.prompt for wish in from_arguments([prompt], COMMON)] == [prompt]
+
+
+PROMPTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).map(str.strip)
+
+
+@STEADY
+@given(st.lists(PROMPTS.filter(lambda text: bool(text) and not text.startswith("#"))))
+def test_every_plain_list_is_read_line_by_line(lines: list[str]) -> None:
+    assert prompts("a.txt", "\n".join(lines)) == lines
+
+
+# What no service could take
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        ("x" * 1_000_000, "the prompt has 1,000,000 characters; no service takes more than 32,000"),
+        ("x" * (MOST_CHARACTERS + 1), "the prompt has 32,001 characters; no service takes more than 32,000"),
+    ],
+    ids=["1 MB", "one too many"],
+)
+def test_an_endless_line_is_refused(line: str, trouble: str) -> None:
+    assert refused("a.txt", f"a cat\n{line}") == [f"a.txt:2: {trouble}"]
+    assert refused("a.jsonl", json.dumps({"prompt": line})) == [f"a.jsonl:1: {trouble}"]
+
+
+def test_an_endless_cell_is_refused_by_its_line() -> None:
+    (said,) = refused("a.csv", f"prompt\na cat\n{'x' * 1_000_000}\n")
+    assert said.startswith("a.csv:3: ")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "trouble"),
+    [
+        ("", "the prompt is empty"),
+        ("  \n\t ", "the prompt is empty"),
+        ("\u3000", "the prompt is empty"),
+        ("a\0b", "the prompt holds a NUL character"),
+        ("\ud800", "the prompt is not valid UTF-8"),
+        ("caf\udce9", "the prompt is not valid UTF-8"),
+    ],
+)
+def test_a_prompt_that_is_none_is_refused(prompt: str, trouble: str) -> None:
+    assert refused("a.jsonl", json.dumps({"prompt": prompt})) == [f"a.jsonl:1: {trouble}"]
+    with pytest.raises(UsageError, match=re.escape(f"prompt 2: {trouble}")):
+        from_arguments(["a cat", prompt], COMMON)
+
+
+def test_every_prompt_of_the_command_line_is_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        from_arguments(["", "a cat", "a\0"], COMMON)
+    assert caught.value.message == "prompt 1: the prompt is empty\nprompt 3: the prompt holds a NUL character"
+    assert caught.value.hint == "nothing was sent"
+
+
+def test_the_command_line_numbers_its_prompts_and_keeps_the_options() -> None:
+    common = Wish(prompt="", provider="studio", count=2)
+    one, two = from_arguments([" a cat ", "a dog"], common)
+    assert (one.prompt, one.line, one.provider, one.count) == ("a cat", 1, "studio", 2)
+    assert (two.prompt, two.line) == ("a dog", 2)
+
+
+@pytest.mark.parametrize(
+    ("common", "trouble"),
+    [
+        (Wish(prompt="", negative="caf\udce9"), "negative is not valid UTF-8"),
+        (Wish(prompt="", models=("a", "\udce9")), "model is not valid UTF-8"),
+        (Wish(prompt="", references=("a\0.png",)), "references holds a NUL character"),
+    ],
+)
+def test_options_that_are_no_text_are_refused(common: Wish, trouble: str) -> None:
+    with pytest.raises(UsageError, match=trouble):
+        from_arguments(["a cat"], common)
+    with pytest.raises(UsageError, match=f"a.txt:1: {trouble}"):
+        wishes("a.txt", "a cat", common)
+
+
+# Encodings
+
+
+@pytest.mark.parametrize(
+    ("data", "remark"),
+    [
+        (CHINESE.encode(), ""),
+        (codecs.BOM_UTF8 + CHINESE.encode(), ""),
+        (CHINESE.encode("utf-16"), ""),
+        (codecs.BOM_UTF16_BE + CHINESE.encode("utf-16-be"), ""),
+        (CHINESE.encode("gb18030"), "a.txt is not UTF-8; it was read as GB18030"),
+        (CHINESE.replace("\n", "\r\n").encode("gb18030"), "a.txt is not UTF-8; it was read as GB18030"),
+        (f"# 列表\n{CHINESE}a cat\n".encode("gbk"), "a.txt is not UTF-8; it was read as GB18030"),
+        (f"{CHINESE}兩隻貓在夕陽下的海灘上\n".encode("gb18030"), "a.txt is not UTF-8; it was read as GB18030"),
+    ],
+    ids=["utf-8", "utf-8 with a mark", "utf-16", "utf-16 big", "gb18030", "crlf", "mixed", "traditional"],
+)
+def test_chinese_is_read_in_every_common_encoding(data: bytes, remark: str) -> None:
+    found, said = from_list("a.txt", data, COMMON)
+    assert [wish.prompt for wish in found][:3] == CHINESE.split()
+    assert said == remark
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_tables_are_read_in_every_common_encoding(encoding: str) -> None:
+    assert prompts("a.csv", f"提示词,比例\n{CATS},16:9\n".encode(encoding)) == [CATS]
+    assert prompts("a.jsonl", f'{{"prompt": "{CATS}"}}\n'.encode(encoding)) == [CATS]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("un café à la crème\n", "latin-1"),
+        ("naïve façade\n", "latin-1"),
+        ("über den Wolken\n", "latin-1"),
+        ("Ääkkönen höyrylaiva\n", "latin-1"),
+        ("niño pequeño, mañana\n", "cp1252"),
+        ("a cat – “quoted”\n", "cp1252"),
+        ("кошка на пляже\n", "cp1251"),
+        ("кошка на пляже\n", "koi8-r"),
+        ("砂浜の猫、夕暮れ\n", "shift-jis"),
+        ("砂浜の猫、夕暮れ\n", "euc-jp"),
+    ],
+)
+def test_another_encoding_is_refused_by_name(text: str, encoding: str) -> None:
+    assert refused("a.txt", text.encode(encoding)) == ["a.txt is neither UTF-8 nor GB18030 text"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png("a cat"), b"\0" * 100, b"a cat\n\0\n", "a cat\n".encode("utf-16-le"), b"\x7fELF\x02\x01\x01\0"],
+    ids=["png", "zeros", "one NUL", "utf-16 without a mark", "a program"],
+)
+def test_a_file_that_is_no_text_is_refused(data: bytes) -> None:
+    assert refused("a.txt", data) == ["a.txt is no text file: it holds NUL bytes"]
+
+
+def test_half_a_letter_is_refused() -> None:
+    assert refused("a.txt", b"\xff\xfea") == ["a.txt is neither UTF-8 nor GB18030 text"]
+
+
+@STEADY
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for name in ("a.txt", "a.csv", "a.jsonl"):
+        found, said = tried(name, data)
+        assert said.startswith(name) or (not said and all(wish.prompt.strip() for wish in found))
+
+
+# CSV
+
+
+def test_a_table_names_its_columns() -> None:
+    text = (
+        "prompt,model,count,seed,ratio,size,negative,references,name\na cat,4.0,2,7,16:9,10x20,dogs,a.png|b.png,hero\n"
+    )
+    assert wishes("a.csv", text) == [
+        Wish(
+            prompt="a cat", line=2, models=("4.0",), count=2, seed=7, ratio="16:9", size="10x20", negative="dogs",
+            references=("a.png", "b.png"), name="hero",
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("A.CSV", ",")]
+)
+def test_a_table_may_be_separated_in_three_ways(name: str, delimiter: str) -> None:
+    found = wishes(name, f"prompt{delimiter}count\na cat{delimiter}2\n")
+    assert [(wish.prompt, wish.count) for wish in found] == [("a cat", 2)]
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "wanted"),
+    [
+        ("提示词,模型,比例,分辨率,数量,种子,反向提示词", "猫,4.0,16:9,2k,2,7,狗",
+         Wish(prompt="猫", line=2, models=("4.0",), ratio="16:9", resolution="2k", count=2, seed=7, negative="狗")),
+        ("Prompt , COUNT", "猫,2", Wish(prompt="猫", line=2, count=2)),
+        ("text,n,image", "猫,2,a.png", Wish(prompt="猫", line=2, count=2, references=("a.png",))),
+        ("prompt,negative_prompt,provider", "猫,狗,studio",
+         Wish(prompt="猫", line=2, negative="狗", provider="studio")),
+        ("prompt,width,height", "猫,10,20", Wish(prompt="猫", line=2, size="10x20")),
+        ("prompt,extra", '猫,"{""steps"": 5, ""sampler"": ""euler""}"',
+         Wish(prompt="猫", line=2, extra={"steps": "5", "sampler": "euler"})),
+    ],
+)  # fmt: skip
+def test_columns_go_by_several_names(head: str, row: str, wanted: Wish) -> None:
+    assert wishes("a.csv", f"{head}\n{row}\n") == [wanted]
+
+
+def test_a_cell_may_hold_quotes_commas_and_line_ends() -> None:
+    text = 'prompt,count\r\n"a ""big"" cat,\r\nasleep",2\r\n"a; dog",1\r\n'
+    assert [(wish.prompt, wish.count) for wish in wishes("a.csv", text)] == [('a "big" cat,\nasleep', 2), ("a; dog", 1)]
+
+
+@STEADY
+@given(st.lists(st.tuples(PROMPTS.filter(bool), st.integers(1, 9)), min_size=1))
+def test_what_a_spreadsheet_writes_is_read(rows: list[tuple[str, int]]) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([("prompt", "count"), *rows])
+    assert [(wish.prompt, wish.count) for wish in wishes("a.csv", file.getvalue())] == rows
+
+
+def test_a_row_is_known_by_the_line_on_which_it_begins() -> None:
+    found = wishes("a.csv", 'prompt\n\n"a\nb\nc"\nd\n')
+    assert [(wish.line, wish.prompt) for wish in found] == [(3, "a\nb\nc"), (6, "d")]
+
+
+def test_empty_cells_and_rows_say_nothing() -> None:
+    common = Wish(prompt="", count=3, ratio="1:1")
+    found = wishes("a.csv", "prompt,count,ratio\n\na cat,,\n,,\na dog,1\n", common)
+    assert [(wish.prompt, wish.count, wish.ratio) for wish in found] == [("a cat", 3, "1:1"), ("a dog", 1, "1:1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cat,dog\na,b\n", ["a.csv:1: no column is named prompt (columns: 'cat', 'dog')"]),
+        ("a cat\na dog\n", ["a.csv:1: no column is named prompt (columns: 'a cat')"]),
+        ("", ["a.csv:1: no column is named prompt (columns: none)"]),
+        ("prompt,promt\na,b\n", ["a.csv:2: unknown field 'promt'; did you mean prompt?"]),
+        ("prompt,zzz\na,b\n", [f"a.csv:2: unknown field 'zzz'; known: {', '.join(sorted(FIELDS))}"]),
+        ("prompt,count\na,b,c\n", ["a.csv:2: more cells than the 2 columns; quote a prompt with commas"]),
+        ("prompt,count,N\na,1,2\n", ["a.csv:1: two columns are named count"]),
+        ("prompt,count\na,x\n", ["a.csv:2: count must be a whole number, not 'x'"]),
+        ("prompt,count\na,1.5\n", ["a.csv:2: count must be a whole number, not '1.5'"]),
+        ("prompt,seed\na,--5\n", ["a.csv:2: seed must be a whole number, not '--5'"]),
+        ("prompt,seed\na,99999999999999999999\n",
+         ["a.csv:2: seed must be a whole number, not '99999999999999999999'"]),
+        ("prompt,width\na,10\n", ["a.csv:2: width and height come together"]),
+        ("prompt,extra\na,x\n", ["a.csv:2: extra must be a JSON object, not 'x'"]),
+        ("prompt,count\n,2\n", ["a.csv:2: the prompt is empty"]),
+        ('prompt\n"a cat" x\n', ["a.csv:2: broken CSV: ',' expected after '\"'"]),
+        ('prompt\na\n"b\nc\n', ["a.csv:3: broken CSV: unexpected end of data"]),
+    ],
+)  # fmt: skip
+def test_a_broken_table_is_refused_by_its_line(text: str, said: Sequence[str]) -> None:
+    assert refused("a.csv", text) == said
+
+
+# JSON lines
+
+
+def test_a_line_is_an_object_or_a_text() -> None:
+    text = '{"prompt": "a cat", "n": 2, "seed": -1}\n\n"a dog"\n{"prompt": "猫", "references": ["a|b.png"]}\n'
+    assert wishes("a.jsonl", text) == [
+        Wish(prompt="a cat", line=1, count=2, seed=-1),
+        Wish(prompt="a dog", line=3),
+        Wish(prompt="猫", line=4, references=("a|b.png",)),
+    ]
+
+
+def test_what_a_line_says_goes_before_what_the_options_say() -> None:
+    common = Wish(prompt="", models=("3.0", "4.0"), count=4, provider="studio", extra={"a": "b"})
+    bare, full = wishes(
+        "a.ndjson", '{"prompt":"a"}\n{"prompt":"a","model":"2.0","n":1,"provider":"x","extra":{}}', common
+    )
+    assert (bare.models, bare.count, bare.provider, bare.extra) == (("3.0", "4.0"), 4, "studio", {"a": "b"})
+    assert (full.models, full.count, full.provider, full.extra) == (("2.0",), 1, "x", {})
+
+
+def test_broken_json_is_named_by_its_line() -> None:
+    lines = ['{"prompt": "a cat"}'] * 10
+    lines[6] = '{"prompt": "a cat"'
+    assert refused("a.jsonl", "\n".join(lines)) == [
+        "a.jsonl:7: broken JSON: Expecting ',' delimiter: line 1 column 19 (char 18)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[]", "a line must be a JSON object or a JSON text"),
+        ("5", "a line must be a JSON object or a JSON text"),
+        ("null", "a line must be a JSON object or a JSON text"),
+        ("a cat", "broken JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
+        ("{}", "the prompt is empty"),
+        ('{"prompt": 5}', "the prompt must be a text, not 5"),
+        ('{"prompt": ["a"]}', "the prompt must be a text, not ['a']"),
+        ('{"prompt": "a", "count": true}', "count must be a whole number, not True"),
+        ('{"prompt": "a", "count": 1.0}', "count must be a whole number, not 1.0"),
+        ('{"prompt": "a", "model": ["x"]}', "model must be a text, not ['x']"),
+        ('{"prompt": "a", "ratio": {}}', "ratio must be a text, not {}"),
+        ('{"prompt": "a", "references": 5}', "references must be a file name or a list of them, not 5"),
+        ('{"prompt": "a", "references": [5]}', "references must be a file name or a list of them, not [5]"),
+        ('{"prompt": "a", "extra": []}', "extra must be an object, not []"),
+        ('{"prompt": "a", "models": ["x"]}', "unknown field 'models'; did you mean model?"),
+        ('{"prompt": "a", "text": "b"}', "prompt is given twice"),
+        ('{"prompt": "a", "line": 5}', "unknown field 'line'; "),
+        ('{"prompt": "a", "negative": "\\ud800"}', "negative is not valid UTF-8"),
+        ('{"prompt": "a", "model": "\\udc00"}', "model is not valid UTF-8"),
+        ('{"prompt": "a", "references": ["\\udc00"]}', "references is not valid UTF-8"),
+        ('{"prompt": "a", "extra": {"x": "\\udc00"}}', "extra is not valid UTF-8"),
+        ('{"prompt": "a", "provider": "x\\u0000"}', "provider holds a NUL character"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_refused(line: str, said: str) -> None:
+    (found,) = refused("a.jsonl", f'"a cat"\n{line}')
+    assert found.startswith(f"a.jsonl:2: {said}")
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@STEADY
+@given(st.lists(JSON, max_size=4))
+def test_any_json_is_read_or_refused_line_by_line(rows: list[Any]) -> None:
+    text = "\n".join(json.dumps(row) for row in rows)
+    found, said = tried("a.jsonl", text.encode())
+    assert re.match(r"a\.jsonl:\d+: ", said) if said else len(found) == len(rows)
+
+
+# All that is wrong is said at once
+
+
+def test_all_bad_lines_are_listed() -> None:
+    text = '{"prompt": ""}\n{"prompt": "a"}\nx\n{"prompt": "a", "nn": 1}\n'
+    said = refused("a.jsonl", text)
+    assert [line.split(": ")[0] for line in said] == ["a.jsonl:1", "a.jsonl:3", "a.jsonl:4"]
+
+
+def test_very_many_bad_lines_are_counted() -> None:
+    said = refused("a.jsonl", '{"prompt": ""}\n' * (SHOWN + 30))
+    assert len(said) == SHOWN + 1
+    assert said[-1] == "… and 30 more"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_an_empty_list_is_empty(name: str) -> None:
+    assert wishes(name, "\n\n") == []
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1024x768", (1024, 768)),
+        ("1024X768", (1024, 768)),
+        ("1024×768", (1024, 768)),
+        ("1024*768", (1024, 768)),
+        (" 1 x 16384 ", (1, 16384)),
+    ],
+)
+def test_a_size_is_width_times_height(text: str, size: tuple[int, int]) -> None:
+    assert size_in(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1024", "1024x", "x768", "1024x768x3", "0x5", "5x0", "-5x5", "1e3x5", "16385x1", "十x十", "²x²", "٣x٣"],
+)
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is no (usable )?size"):
+        size_in(text)

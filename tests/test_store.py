@@ -1,0 +1,1082 @@
+"""The history: what it keeps, what it says when it cannot, and what several processes do to it together."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+
+from imagegen_cli.errors import DiskError, HistoryError, Reason, UsageError
+from imagegen_cli.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    TaskChanged,
+    TaskDelayed,
+    TaskProgressed,
+    Working,
+)
+from imagegen_cli.processes import SILENT, this_process
+from imagegen_cli.store import KEPT_RUNS, MIGRATIONS, RESERVE_BYTES, UNFINISHED, Filter, Planned, Record, Store, size_of
+from imagegen_cli.task import (
+    FOLLOWS,
+    Cancelled,
+    Done,
+    Failed,
+    ImageRequest,
+    InlineImage,
+    Job,
+    Queued,
+    RemoteImage,
+    RunId,
+    Running,
+    SavedImage,
+    Saving,
+    State,
+    Stop,
+    Submitting,
+    Task,
+    TaskId,
+    recovered,
+    word,
+)
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test depends on how busy the machine is."""
+SOON = 0.1
+"""Seconds to wait for a lock that will not be given."""
+JOB = Job("job-1", "https://api/job-1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "history.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with closing(Store(path)) as store:
+        yield store
+
+
+def planned(prompt: str = "a cat", *, identity: str = "", asked: int = 1, **more: Any) -> Planned:
+    return Planned(
+        request=replace(ImageRequest(prompt=prompt, provider="studio", model="4.0"), **more),
+        asked=asked,
+        folder="/images",
+        identity=identity or prompt,
+        name_of=lambda task, run: f"{task}-{run}-{{index}}",
+    )
+
+
+def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
+    return store.start_run("batch", source, [planned(prompt) for prompt in prompts or ("a cat",)])[1]
+
+
+def say(store: Store, *events: Event) -> None:
+    """Tell it and wait until it is durable."""
+    for event in events:
+        store.record(event)
+    asyncio.run(store.settled())
+
+
+def become(store: Store, task: Task, *states: State, at: float = 100.0) -> Task:
+    for state in states:
+        task = task.to(state)
+        store.record(TaskChanged(at, task))
+        at += 1
+    asyncio.run(store.settled())
+    return task
+
+
+def one(store: Store, task: Task) -> Record:
+    (record,) = store.find(Filter(ids=(task.id,)))
+    return record
+
+
+def ids(records: Sequence[Record]) -> list[int]:
+    return [record.task.id for record in records]
+
+
+def sql(path: Path, statement: str, *values: Any) -> list[Any]:
+    """From outside, as another program would."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute(statement, values).fetchall()
+        db.commit()
+        return rows
+
+
+# What is kept
+
+
+def test_a_run_gives_ids_and_names(store: Store) -> None:
+    run, (one_, two) = store.start_run("run", "", [planned("a"), planned("b")])
+    assert (one_.id, two.id, run) == (1, 2, 1)
+    assert (one_.name, two.name) == ("1-1-{index}", "2-1-{index}")
+    assert one_.state == Queued()
+    assert store.start_run("run", "", [planned("c")])[1][0].id == 3
+    assert store.runs() == [2, 1]
+
+
+def test_ids_are_never_given_twice(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    sql(path, "DELETE FROM task")
+    assert started(store)[0].id == task.id + 1
+
+
+def test_a_task_that_joins_a_run_belongs_to_it(store: Store) -> None:
+    run, _ = store.start_run("run", "", [planned("a")])
+    (task,) = store.add(run, [planned("b")])
+    assert (task.id, task.run) == (2, run)
+    assert one(store, task).process == this_process()
+
+
+def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> None:
+    def no_name(task: TaskId, run: RunId) -> str:
+        raise UsageError("no name is left")
+
+    with pytest.raises(UsageError, match="no name is left"):
+        store.start_run("run", "", [planned("a"), replace(planned("b"), name_of=no_name)])
+    assert store.find(Filter()) == []
+    assert store.runs() == []
+    (task,) = started(store)
+    assert one(store, task).process == this_process(), "the lease was taken anew"
+    assert sql(path, "SELECT count(*) FROM process") == [(1,)]
+
+
+def test_a_record_is_what_was_planned(store: Store) -> None:
+    item = planned("猫 \U0001f431", asked=4, seed=7, references=("/a.png",), extra={"steps": "5"}, ratio="16:9")
+    _, (task,) = store.start_run("run", "", [item])
+    record = one(store, task)
+    assert record.task == task
+    assert record.task.request == item.request
+    assert record.asked == 4
+    assert (record.started, record.accepted, record.ready, record.ended) == (None, None, None, None)
+
+
+HISTORY: tuple[State, ...] = (
+    Submitting(JOB), Running(JOB), Saving((RemoteImage("https://cdn/1"),), JOB), Saving((SavedImage("/1.png"),), JOB),
+    Done(("/1.png",), 1, "one left out"),
+)  # fmt: skip
+
+
+def test_every_change_of_state_is_kept_with_its_time(store: Store) -> None:
+    task = become(store, started(store)[0], *HISTORY)
+    record = one(store, task)
+    assert record.task == task
+    assert (record.started, record.accepted, record.ready, record.ended) == (100, 101, 102, 104)
+    assert not record.carried
+
+
+def test_the_first_time_of_each_step_counts_and_an_end_can_be_undone(store: Store) -> None:
+    task = become(store, started(store)[0], Submitting(), Running(JOB), Failed(Reason.TIMEOUT, "late", JOB))
+    assert one(store, task).ended == 102
+    become(store, task, Running(JOB), at=200.0)
+    record = one(store, task)
+    assert (record.accepted, record.ended) == (101, None)
+    assert record.carried
+
+
+def test_a_retry_begins_its_times_anew(store: Store) -> None:
+    task = become(store, started(store)[0], Submitting(), Failed(Reason.BUSY, "no"))
+    again = task.to(Queued())
+    store.rewrite([again], again=True)
+    record = one(store, task)
+    assert record.task == again
+    assert (record.started, record.ended) == (None, None)
+
+
+def test_a_rewrite_changes_state_and_reason_only(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    store.rewrite([replace(task, state=Failed(Reason.MODERATED, "no"))])
+    assert one(store, task).task.state == Failed(Reason.MODERATED, "no")
+    assert sql(path, "SELECT reason FROM task") == [("moderated",)]
+
+
+def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
+    (task,) = started(store)
+    elsewhere = replace(task, request=replace(task.request, provider="other", model="5.0"))
+    become(store, elsewhere, Submitting())
+    assert one(store, task).task.request == elsewhere.request
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "\U0001f431", "'; DROP TABLE task; --", "\x1b[2J", "x" * 100_000])
+def test_any_words_of_a_service_can_be_kept(store: Store, text: str) -> None:
+    task = become(store, started(store)[0], Submitting(), Failed(Reason.SERVER, text))
+    assert one(store, task).task == task
+    assert [event for _, event in store.events(task.run)][-1] == TaskChanged(101.0, task)
+
+
+def test_no_picture_in_memory_is_written(store: Store, path: Path) -> None:
+    task = become(store, started(store)[0], Submitting(), Saving((InlineImage(b"\x89PNG-bytes"),)))
+    assert one(store, task).task.state == Saving((InlineImage(b""),))
+    assert all(b"PNG-bytes" not in file.read_bytes() for file in path.parent.iterdir())
+
+
+# What is found
+
+
+@pytest.fixture
+def filled(store: Store, path: Path) -> Store:
+    """1 done, 2 failed, 3 cancelled, 4 queued, all in run 1; 5 queued in run 2."""
+    done, failed, cancelled, _ = started(store, "a red Cat", "100% wool_hat", "日落海滩上的两只猫", "a!b")
+    become(store, done, *HISTORY)
+    become(store, failed, Submitting(), Failed(Reason.MODERATED, "no"))
+    become(store, cancelled, Cancelled(Stop.NOT_SENT))
+    started(store, "100x woolzhat")
+    for id_ in range(1, 6):
+        sql(path, "UPDATE task SET created = ? WHERE id = ?", 1000.0 + id_, id_)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (Filter(), [5, 4, 3, 2, 1]),
+        (Filter(ids=(2, 4, 99)), [4, 2]),
+        (Filter(ids=(2, 2, 2)), [2]),
+        (Filter(ids=(10**30,)), []),
+        (Filter(states=("done",)), [1]),
+        (Filter(states=("done", "queued")), [5, 4, 1]),
+        (Filter(states=UNFINISHED), [5, 4]),
+        (Filter(reasons=("moderated",)), [2]),
+        (Filter(reasons=("cancelled", "moderated")), [3, 2]),
+        (Filter(run=2), [5]),
+        (Filter(run=99), []),
+        (Filter(run=10**30), []),
+        (Filter(since=1003.0), [5, 4, 3]),
+        (Filter(limit=2), [5, 4]),
+        (Filter(limit=0), []),
+        (Filter(limit=10**30), [5, 4, 3, 2, 1]),
+        (Filter(search="cat"), [1]),
+        (Filter(search="CAT"), [1]),
+        (Filter(search="两只猫"), [3]),
+        (Filter(search="100%"), [2]),
+        (Filter(search="l_h"), [2]),
+        (Filter(search="!"), [4]),
+        (Filter(search="a!b"), [4]),
+        (Filter(search="%"), [2]),
+        (Filter(search="' OR 1=1 --"), []),
+        (Filter(search="\udce9"), []),
+        (Filter(states=("queued",), run=1, search="a"), [4]),
+    ],
+    ids=str,
+)
+def test_tasks_are_found_newest_first(filled: Store, wanted: Filter, found: list[int]) -> None:
+    assert ids(filled.find(wanted)) == found
+
+
+def test_very_many_ids_can_be_asked_for_at_once(store: Store) -> None:
+    started(store, "a", "b")
+    many = tuple(range(1, 300_001))
+    assert ids(store.find(Filter(ids=many))) == [2, 1]
+    assert len(store.missing(many)) == 299_998
+
+
+def test_what_is_missing_is_named_in_order(filled: Store) -> None:
+    assert filled.missing([9, 1, 7, 7, 5]) == [7, 9]
+    assert filled.missing([]) == []
+
+
+def test_earlier_tasks_of_a_list_are_known_by_their_content(store: Store) -> None:
+    first = started(store, "a", "b", source="list.txt")
+    again = started(store, "a", source="list.txt")
+    started(store, "a", source="other.txt")
+    become(store, again[0], Submitting(), Failed(Reason.BUSY, "no"))
+    found = store.known("list.txt", ["a", "b", "c", "a"])
+    assert {key: [record.task.id for record in records] for key, records in found.items()} == {
+        "a": [first[0].id, again[0].id], "b": [first[1].id],
+    }  # fmt: skip
+    assert isinstance(found["a"][1].task.state, Failed)
+    assert len(store.known("list.txt", [f"x{number}" for number in range(5000)])) == 0
+
+
+def test_durations_are_those_of_the_same_kind(store: Store) -> None:
+    def lasted(seconds: float, **more: Any) -> None:
+        _, (task,) = store.start_run("run", "", [planned("a", **more)])
+        become(store, task, Submitting(), at=0.0)
+        become(store, task.to(Submitting()), Running(JOB), at=10.0)
+        become(store, task.to(Submitting()).to(Running(JOB)), Saving((), JOB), at=10.0 + seconds)
+
+    for seconds in (5.0, 1.0, 3.0):
+        lasted(seconds)
+    lasted(9.0, model="5.0")
+    lasted(8.0, resolution="4k")
+    lasted(7.0, provider="other")
+    request = planned("another prompt").request
+    assert store.durations(request) == [1.0, 3.0, 5.0]
+    assert store.durations(request, most=2) == [1.0, 3.0]
+    assert store.durations(replace(request, model="6.0")) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        ({}, ""),
+        ({"count": 4}, "4"),
+        ({"resolution": "2k", "ratio": "16:9"}, "2k 16:9"),
+        ({"width": 10, "height": 20, "count": 2}, "10x20 2"),
+    ],
+)
+def test_what_decides_how_long_a_picture_takes(more: dict[str, Any], size: str) -> None:
+    assert size_of(planned("a", **more).request).split() == size.split()
+
+
+# What was said, to be told again
+
+
+def test_a_run_can_be_told_again(store: Store) -> None:
+    one_, two = started(store, "a", "b")
+    running = one_.to(Submitting()).to(Running(JOB))
+    events: list[Event] = [
+        TaskChanged(1.0, one_.to(Submitting())),
+        TaskChanged(2.0, two.to(Submitting())),
+        TaskChanged(3.0, running),
+        TaskProgressed(4.0, one_.id, Working(0.5, 2, "half")),
+        TaskDelayed(5.0, two.id, 1, 2.0, "busy"),
+        TaskChanged(6.0, two.to(Submitting()).to(Failed(Reason.BUSY, "no"))),
+    ]
+    say(
+        store,
+        RunStarted(0.5, one_.run, (one_, two)),
+        *events,
+        RunStopping(7.0, one_.run, "x"),
+        RunFinished(8.0, one_.run),
+    )
+    told = store.events(one_.run)
+    assert [event for _, event in told] == events
+    numbers = [number for number, _ in told]
+    assert numbers == sorted(set(numbers))
+    assert [event for _, event in store.events(one_.run, numbers[3])] == events[4:]
+    assert store.last_event() == numbers[-1]
+    assert store.events(99) == store.events(10**30) == []
+
+
+def test_progress_is_remembered_twice_a_second_at_most(store: Store) -> None:
+    (task,) = started(store)
+    moments = (1.0, 1.1, 1.4, 1.5, 1.9, 2.0, 7.0)
+    say(store, *(TaskProgressed(at, task.id, Working(at / 10)) for at in moments))
+    assert [event.at for _, event in store.events(task.run)] == [1.0, 1.5, 2.0, 7.0]
+
+
+def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    become(store, task, Submitting())
+    sql(path, "INSERT INTO run (id, command, started) VALUES (?, 'run', 0)", 1 + KEPT_RUNS)
+    say(store, RunFinished(1.0, RunId(KEPT_RUNS)))
+    assert len(store.events(task.run)) == 1
+    say(store, RunFinished(1.0, RunId(1 + KEPT_RUNS)))
+    assert store.events(task.run) == []
+    assert store.find(Filter(ids=(task.id,)))
+
+
+def test_an_empty_history_has_no_last_event(store: Store) -> None:
+    assert store.last_event() == 0
+    assert store.runs() == []
+
+
+# Leases
+
+
+def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    with closing(Store(path)) as other:
+        assert one(other, task).process == this_process()
+        assert one(other, task).carried
+        become(store, task, Submitting(), Failed(Reason.SERVER, "no"))
+        assert not one(other, task).carried
+
+
+def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> None:
+    with closing(Store(path)) as store:
+        (task,) = started(store)
+    with closing(Store(path)) as store:
+        assert one(store, task).process is None
+        assert ids(store.dead()) == [task.id]
+        assert sql(path, "SELECT count(*) FROM process") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "carried"),
+    [
+        ("host = 'elsewhere'", True),
+        (f"host = 'elsewhere', beat = beat - {SILENT + 1}", False),
+        ("born = 'another time'", False),
+        ("pid = 999999999", False),
+        ("beat = 0", True),
+    ],
+)
+def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, changes: str, carried: bool) -> None:
+    (task,) = started(store)
+    sql(path, f"UPDATE process SET {changes}")  # noqa: S608 - the table above
+    with closing(Store(path)) as other:
+        assert one(other, task).carried is carried
+        taken, refused = other.take([task.id])
+    if "host" in changes and carried:
+        assert (ids(taken), ids(refused)) == ([], [task.id])
+        assert refused[0].process is not None
+        assert refused[0].process.host == "elsewhere"
+    elif not carried:
+        assert ids(taken) == [task.id]
+
+
+def test_dead_leases_are_swept_by_the_next_to_come(store: Store, path: Path) -> None:
+    started(store)
+    sql(path, "UPDATE process SET pid = 999999999")
+    with closing(Store(path)) as other:
+        started(other)
+        assert sql(path, "SELECT pid FROM process") == [(os.getpid(),)]
+
+
+def test_taking_forgets_an_earlier_wish_to_cancel(store: Store) -> None:
+    (task,) = started(store)
+    store.ask_cancel([task.id])
+    store.take([task.id])
+    assert store.asked() == []
+
+
+def test_nothing_is_taken_where_nothing_is_asked_for(store: Store) -> None:
+    assert store.take([]) == ([], [])
+    assert store.take([99]) == ([], [])
+
+
+def test_very_many_tasks_are_taken_in_one_go(store: Store) -> None:
+    tasks = started(store, *(f"prompt {number}" for number in range(5_000)))
+    taken, refused = store.take([task.id for task in tasks])
+    assert sorted(ids(taken)) == [task.id for task in tasks]
+    assert refused == []
+
+
+# A wish to cancel
+
+
+def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Path) -> None:
+    one_, two = started(store, "a", "b")
+    assert store.asked() == []
+    with closing(Store(path)) as other:
+        other.ask_cancel([two.id])
+        assert other.asked() == [], "it carries nothing"
+    assert store.asked() == [two.id]
+    assert store.asked() == []
+    store.ask_cancel([one_.id, two.id, 99])
+    assert sorted(store.asked()) == [one_.id, two.id]
+
+
+def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path: Path) -> None:
+    one_, two = started(store, "a", "b")
+    store.ask_cancel([one_.id])
+    with closing(Store(path)) as other:
+        late = iter([two.id])
+
+        def meanwhile(statement: str) -> None:
+            if statement.startswith("BEGIN"):
+                other.ask_cancel(list(late))
+
+        store._db.set_trace_callback(meanwhile)
+        assert store.asked() == [one_.id]
+        store._db.set_trace_callback(None)
+    assert store.asked() == [two.id]
+
+
+# What the file is
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_only_its_owner_can_read_it(store: Store, path: Path) -> None:
+    become(store, started(store)[0], Submitting())
+    assert mode(path.parent) == 0o700
+    kept = [file for file in path.parent.iterdir() if not file.name.endswith(".reserve")]
+    assert {file.name for file in kept} == {"history.db", "history.db-wal", "history.db-shm"}
+    assert {mode(file) for file in kept} == {0o600}
+
+
+def test_it_is_written_ahead_and_synced(store: Store) -> None:
+    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert store.check() == "ok"
+
+
+def test_the_schema_has_its_number(store: Store, path: Path) -> None:
+    assert sql(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+@pytest.mark.parametrize("version", range(len(MIGRATIONS)))
+def test_every_earlier_schema_is_brought_up(tmp_path: Path, path: Path, version: int) -> None:
+    earlier, new = tmp_path / "earlier.db", path
+    with closing(sqlite3.connect(earlier)) as db:
+        for script in MIGRATIONS[:version]:
+            db.executescript(script)
+        db.execute(f"PRAGMA user_version = {version}")
+    Store(earlier).close()
+    Store(new).close()
+    shape = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    assert sql(earlier, shape) == sql(new, shape)
+    assert sql(earlier, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+    Store(path).close()
+    sql(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(HistoryError, match="was written by a newer imagegen") as caught:
+        Store(path)
+    assert caught.value.hint.startswith("upgrade imagegen")
+    assert path.read_bytes() == before
+
+
+# What can be wrong with it
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"this is no database, only a text that is long enough\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(5000)],
+    ids=["text", "picture"],
+)
+def test_a_file_that_is_no_database_is_named_and_left_alone(path: Path, data: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(data)
+    with pytest.raises(HistoryError, match="is damaged or no history at all") as caught:
+        Store(path)
+    assert str(path) in caught.value.message
+    assert caught.value.hint == "move the file away to begin a new history"
+    assert path.read_bytes() == data
+
+
+def test_an_empty_file_becomes_a_history(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with closing(Store(path)) as store:
+        assert started(store)
+
+
+def test_a_file_that_is_torn_is_said_to_be_damaged(path: Path) -> None:
+    with closing(Store(path)) as store:
+        started(store, *(f"prompt {number}" * 20 for number in range(500)))
+    data = bytearray(path.read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    path.write_bytes(data)
+    with pytest.raises(HistoryError, match="is damaged"), closing(Store(path)) as store:
+        store.find(Filter())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'sleeping'", "state = 'done'", "detail = 'no json'", "detail = '[]'", "detail = '5'",
+        "state = 'failed', detail = '{}'", "request = '{}'", "request = '[]'", "request = 'x'",
+    ],
+)  # fmt: skip
+def test_a_row_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Path, change: str) -> None:
+    started(store)
+    sql(path, f"UPDATE task SET {change}")  # noqa: S608 - the table above
+    with pytest.raises(HistoryError, match="is damaged"):
+        store.find(Filter())
+
+
+@pytest.mark.parametrize("body", ["no json", "[]", '{"state": "sleeping"}', '{"state": "failed"}'])
+def test_an_event_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Path, body: str) -> None:
+    task = become(store, started(store)[0], Submitting())
+    sql(path, "UPDATE event SET body = ?", body)
+    if body == "[]":
+        sql(path, "UPDATE event SET kind = 'TaskDelayed'")
+    with pytest.raises(HistoryError, match="is damaged"):
+        store.events(task.run)
+
+
+def test_a_folder_in_its_place_is_said(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(HistoryError, match="unable to open"):
+        Store(path)
+
+
+def test_a_file_in_its_folders_place_is_said(path: Path) -> None:
+    path.parent.touch()
+    with pytest.raises(HistoryError, match="cannot be opened") as caught:
+        Store(path)
+    assert "IMAGEGEN_HOME" in caught.value.hint
+
+
+@contextmanager
+def as_nobody() -> Iterator[Path]:
+    """A folder that this process may read and not write: root gives its rights away meanwhile."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    try:
+        folder.chmod(0o755 if root else 0o700)
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def give_up_rights(folder: Path) -> None:
+    if os.geteuid() == 0:
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        os.seteuid(65534)
+    else:
+        for file in folder.iterdir():
+            file.chmod(0o400)
+        folder.chmod(0o500)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no rights of this kind")
+def test_a_history_that_is_read_only_is_said() -> None:
+    with as_nobody() as folder:
+        path = folder / "history.db"
+        Store(path).close()
+        give_up_rights(folder)
+        with pytest.raises(HistoryError, match=r"read-only|unable to open") as caught, closing(Store(path)) as store:
+            started(store)
+        assert "IMAGEGEN_HOME" in caught.value.hint
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no rights of this kind")
+def test_a_folder_that_is_read_only_is_said() -> None:
+    with as_nobody() as folder:
+        give_up_rights(folder)
+        for path in (folder / "history.db", folder / "below" / "history.db"):
+            with pytest.raises(HistoryError, match="cannot be opened: Permission denied"):
+                Store(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        yield db
+
+
+def test_a_lock_that_is_not_given_is_said(path: Path) -> None:
+    with closing(Store(path, wait=SOON)) as store:
+        (task,) = started(store)
+        with locked(path):
+            assert ids(store.find(Filter())) == [task.id], "reading goes on"
+            with pytest.raises(HistoryError, match="is locked by another program") as caught:
+                started(store)
+            assert caught.value.hint == "close the program that holds it and try again"
+            with pytest.raises(DiskError, match="is locked by another program"):
+                become(store, task, Submitting())
+        asyncio.run(store.settled())
+        assert one(store, task).task.state == Submitting(), "what could not be written was kept and is written later"
+
+
+def test_a_new_history_that_is_locked_is_said(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE other (id)")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(HistoryError, match="is locked by another program"):
+            Store(path, wait=SOON)
+
+
+def test_leaving_while_it_is_locked_says_nothing(path: Path) -> None:
+    store = Store(path, wait=SOON)
+    started(store)
+    with locked(path):
+        store.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        store._db.execute("SELECT 1")
+
+
+class Small(Store):
+    """A history on a disk that is nearly full: SQLite refuses to grow the file, with the words of a full disk."""
+
+    pages = 2**30
+
+    def _connect(self) -> sqlite3.Connection:
+        db = super()._connect()
+        db.execute(f"PRAGMA max_page_count = {self.pages}")
+        self.connections = [*getattr(self, "connections", []), db]
+        return db
+
+    def shrink(self, more: int) -> None:
+        """From now on only so many pages more fit."""
+        self.pages = self._db.execute("PRAGMA page_count").fetchone()[0] + more
+        for db in self.connections:
+            db.execute(f"PRAGMA max_page_count = {self.pages}")
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(path: Path) -> None:
+    with closing(Small(path)) as store:
+        (task,) = started(store)
+        become(store, task, Submitting())
+        store.shrink(1)
+        much = Failed(Reason.SERVER, "x" * 50_000)
+        with pytest.raises(DiskError, match="cannot be written: the disk is full") as caught:
+            become(store, task.to(Submitting()), much)
+        assert "make room" in caught.value.hint
+        assert one(store, task).task.state == Submitting(), "all or nothing"
+        with pytest.raises(HistoryError, match="the disk is full"):
+            started(store, *("x" * 10_000 for _ in range(10)))
+        assert len(store.find(Filter())) == 1
+        store.shrink(1000)
+        asyncio.run(store.settled())
+        assert one(store, task).task.state == much
+        assert started(store)
+
+
+def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(path: Path) -> None:
+    reserve = path.with_name("history.db.reserve")
+    with closing(Small(path)) as store:
+        (task,) = started(store)
+        become(store, task, Submitting())
+        assert reserve.stat().st_size == RESERVE_BYTES
+        store.shrink(1)
+        with pytest.raises(DiskError):
+            become(store, task.to(Submitting()), Failed(Reason.SERVER, "x" * 50_000))
+        assert not reserve.exists()
+        store.shrink(1000)
+        asyncio.run(store.settled())
+        assert reserve.exists()
+
+
+class Moody(Store):
+    """Whose further connections cannot be opened for a while."""
+
+    shut = False
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.shut:
+            raise sqlite3.OperationalError("unable to open database file")
+        return super()._connect()
+
+
+def test_whoever_waits_hears_that_the_writer_cannot_begin(path: Path) -> None:
+    with closing(Moody(path)) as store:
+        (task,) = started(store)
+        store.shut = True
+        with pytest.raises(DiskError, match="unable to open"):
+            become(store, task, Submitting())
+        store.shut = False
+        asyncio.run(store.settled())
+        assert one(store, task).task.state == Submitting()
+
+
+def test_what_cannot_be_written_at_all_is_said(store: Store) -> None:
+    (task,) = started(store)
+    nonsense: Any = object()
+    with pytest.raises(DiskError, match="cannot be written: TypeError"):
+        say(store, TaskChanged(1.0, replace(task, state=Failed(Reason.SERVER, nonsense))))
+
+
+# Several processes
+
+HERE = Path(__file__).parent.parent
+
+CHILD = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from imagegen_cli.events import RunFinished, TaskChanged
+from imagegen_cli.store import Filter, Planned, Store
+from imagegen_cli.task import Done, ImageRequest, Job, Running, SavedImage, Saving, Submitting
+
+path, what, *words = sys.argv[1:]
+
+def say(word):
+    print(word, flush=True)
+
+def planned(prompt):
+    request = ImageRequest(prompt=prompt, provider="studio")
+    return Planned(request=request, asked=1, folder="/", identity=prompt, name_of=lambda id, run: f"{id}-{{index}}")
+
+async def carry(store, tasks):
+    for step in (Submitting(), Running(Job("j")), Saving((SavedImage("/a"),), Job("j")), Done(("/a",))):
+        for number, task in enumerate(tasks):
+            tasks[number] = task.to(step)
+            store.record(TaskChanged(float(number), tasks[number]))
+            if number % 20 == 0:
+                await store.settled()
+                store.asked()
+        await store.settled()
+    store.record(RunFinished(1.0, tasks[0].run))
+    await store.settled()
+
+say("ready")
+sys.stdin.readline()
+store = Store(Path(path))
+if what == "work":
+    run, tasks = store.start_run("batch", "", [planned(f"{words[0]} {number}") for number in range(200)])
+    asyncio.run(carry(store, list(tasks)))
+    store.close()
+    say("done")
+elif what == "take":
+    taken, refused = store.take([int(word) for word in words])
+    say(" ".join(str(record.task.id) for record in taken) or "-")
+    say(" ".join(str(record.process.pid) for record in refused) or "-")
+    sys.stdin.readline()
+    store.close()
+elif what == "settle":
+    taken, _ = store.take([int(word) for word in words])
+    task = taken[0].task.to(Submitting()).to(Running(Job("receipt")))
+    store.record(TaskChanged(5.0, task))
+    asyncio.run(store.settled())
+    say("settled")
+    sys.stdin.readline()
+"""
+
+
+class Children:
+    """Processes that wait for a word before they begin, so that they begin together."""
+
+    def __init__(self) -> None:
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, path: Path, *words: str) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), *words],
+            cwd=HERE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(child)
+        return child
+
+    def together(self) -> None:
+        for child in self.started:
+            assert line(child) == "ready"
+        for child in self.started:
+            go(child)
+
+    def end(self) -> None:
+        for child in self.started:
+            with suppress(ProcessLookupError):
+                child.kill()
+            child.communicate()
+
+
+def go(child: "subprocess.Popen[str]") -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+def line(child: "subprocess.Popen[str]") -> str:
+    assert child.stdout is not None
+    said = child.stdout.readline().strip()
+    if not said:
+        assert child.stderr is not None
+        raise AssertionError(child.stderr.read())
+    return said
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    children = Children()
+    yield children
+    children.end()
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, children: Children, count: int) -> None:
+    for number in range(count):
+        children.start(path, "work", str(number))
+    children.together()
+    for child in children.started:
+        assert line(child) == "done"
+        assert child.communicate() == ("", ""), "nobody was told of a lock"
+        assert child.returncode == 0
+    with closing(Store(path)) as store:
+        records = store.find(Filter())
+        assert len(records) == 200 * count
+        assert {record.task.state for record in records} == {Done(("/a",))}
+        prompts = {record.task.request.prompt for record in records}
+        assert prompts == {f"{number} {task}" for number in range(count) for task in range(200)}
+        assert {len(store.events(run)) for run in store.runs()} == {800}
+        assert store.check() == "ok"
+
+
+def test_two_who_take_at_once_never_both_get_a_task(path: Path, children: Children) -> None:
+    with closing(Store(path)) as store:
+        tasks = started(store, *(f"prompt {number}" for number in range(50)))
+    wanted = [str(task.id) for task in tasks]
+    for number in range(5):
+        children.start(path, "take", *(wanted if number % 2 else reversed(wanted)))
+    children.together()
+    told = {child.pid: (sorted(line(child).split()), set(line(child).split())) for child in children.started}
+    (winner,) = [pid for pid, (taken, _) in told.items() if taken != ["-"]]
+    assert told.pop(winner) == (sorted(wanted), {"-"})
+    assert list(told.values()) == [(["-"], {str(winner)})] * 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_the_tasks_of_a_process_that_was_killed_are_nobodys(path: Path, children: Children) -> None:
+    with closing(Store(path)) as store:
+        tasks = started(store, "a", "b")
+    child = children.start(path, "take", *(str(task.id) for task in tasks))
+    children.together()
+    assert sorted(line(child).split()) == ["1", "2"]
+    with closing(Store(path)) as store:
+        taken, refused = store.take([1, 2])
+        assert taken == []
+        assert {record.process.pid for record in refused if record.process} == {child.pid}
+        assert store.dead() == []
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert sorted(ids(store.dead())) == [1, 2]
+        taken, refused = store.take([1, 2])
+        assert sorted(ids(taken)) == [1, 2]
+        assert refused == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_process_that_nobody_has_buried_counts_as_dead(path: Path, children: Children) -> None:
+    with closing(Store(path)) as store:
+        (task,) = started(store)
+    child = children.start(path, "take", str(task.id))
+    children.together()
+    line(child)
+    child.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with closing(Store(path)) as store:
+        assert ids(store.dead()) == [task.id]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_what_is_settled_survives_a_kill(path: Path, children: Children) -> None:
+    with closing(Store(path)) as store:
+        (task,) = started(store)
+    child = children.start(path, "settle", str(task.id))
+    children.together()
+    assert line(child) == "settled"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with closing(Store(path)) as store:
+        record = one(store, task)
+        assert record.task.state == Running(Job("receipt"))
+        assert record.accepted == 5.0
+        assert len(store.events(task.run)) == 1
+
+
+# Everything in any order, beside a dictionary that does the same
+
+EXAMPLES: dict[str, State] = {
+    "queued": Queued(),
+    "submitting": Submitting(JOB),
+    "running": Running(JOB),
+    "saving": Saving((SavedImage("/a.png"), RemoteImage("https://cdn/1")), JOB),
+    "done": Done(("/a.png",)),
+    "failed": Failed(Reason.TIMEOUT, "late", JOB),
+    "cancelled": Cancelled(Stop.GOES_ON, JOB),
+}
+
+
+class Remembering(RuleBasedStateMachine):
+    """Two processes' connections to one history; the first carries, the second only looks and asks."""
+
+    tasks: Bundle[Task] = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "history.db"
+        self.store, self.other = Store(self.path), Store(self.path)
+        self.known: dict[int, Task] = {}
+        self.events: list[TaskChanged] = []
+        self.asked: set[int] = set()
+        self.owned: set[int] = set()
+        self.clock = 0.0
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.other.close()
+        shutil.rmtree(self.folder)
+
+    @rule(target=tasks, prompts=st.lists(st.sampled_from(["a cat", "两只猫", "100%", "a_b"]), min_size=1, max_size=3))
+    def start(self, prompts: list[str]) -> Any:
+        _, tasks = self.store.start_run("run", "list", [planned(prompt) for prompt in prompts])
+        self.known |= {task.id: task for task in tasks}
+        self.owned |= {task.id for task in tasks}
+        return multiple(*tasks)
+
+    @rule(task=tasks, data=st.data())
+    def change(self, task: Task, data: st.DataObject) -> None:
+        before = self.known[task.id]
+        followers = [state for state in EXAMPLES.values() if type(state) in FOLLOWS[type(before.state)]]
+        if not followers:
+            return
+        after = before.to(data.draw(st.sampled_from(followers)))
+        self.clock += 1
+        event = TaskChanged(self.clock, after)
+        self.store.record(event)
+        self.events.append(event)
+        self.known[task.id] = after
+
+    @rule(task=tasks)
+    def cancel_from_elsewhere(self, task: Task) -> None:
+        self.other.ask_cancel([task.id])
+        if task.id in self.owned:
+            self.asked.add(task.id)
+
+    @rule()
+    def listen(self) -> None:
+        assert set(self.store.asked()) == self.asked
+        self.asked.clear()
+
+    @rule()
+    def crash_and_come_back(self) -> None:
+        """The process is gone as it stands; the next one takes over what it may believe."""
+        asyncio.run(self.store.settled())
+        sql(self.path, "UPDATE process SET pid = 999999999")
+        self.store._owner = None
+        self.store.close()
+        self.store = Store(self.path)
+        assert {record.task.id for record in self.other.dead()} == {
+            task.id for task in self.known.values() if word(task.state) in UNFINISHED
+        }
+        taken, refused = self.store.take(list(self.known))
+        assert refused == []
+        assert {record.task.id for record in taken} == set(self.known)
+        revived = [recovered(record.task) for record in taken]
+        self.store.rewrite(revived)
+        self.known = {task.id: task for task in revived}
+        self.owned = set(self.known)
+        self.asked.clear()
+
+    @rule(
+        states=st.sets(st.sampled_from([*EXAMPLES])),
+        search=st.sampled_from(["", "cat", "猫", "%", "_", "0%"]),
+        limit=st.none() | st.integers(0, 3),
+    )
+    def find(self, states: set[str], search: str, limit: int | None) -> None:
+        asyncio.run(self.store.settled())
+        wanted = [
+            task.id
+            for task in sorted(self.known.values(), key=lambda task: -task.id)
+            if (not states or word(task.state) in states) and search in task.request.prompt
+        ]
+        found = self.other.find(Filter(states=tuple(sorted(states)), search=search, limit=limit))
+        assert [record.task.id for record in found] == wanted[:limit]
+
+    @invariant()
+    def everybody_sees_the_last_state_and_all_that_was_said(self) -> None:
+        asyncio.run(self.store.settled())
+        assert {record.task.id: record.task for record in self.other.find(Filter())} == self.known
+        told = [event for run in self.other.runs() for _, event in self.other.events(run)]
+        assert sorted(told, key=lambda event: event.at) == self.events
+
+
+TestRemembering = Remembering.TestCase
+TestRemembering.settings = settings(STEADY, max_examples=25, stateful_step_count=20)
