@@ -9,6 +9,7 @@ program itself knows nothing of it. Steps at the service are met by the service,
 
 import argparse
 import json
+import logging
 import os
 import random
 import re
@@ -274,6 +275,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     os.environ.pop("IMAGEGEN_HOME", None)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # the doubles write to clients that were just killed
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         ledgers = rounds(asked.kills, Path(folder), asked.seed)

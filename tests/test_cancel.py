@@ -1,0 +1,125 @@
+"""What a cancel is worth: kinds of services against moments of a task."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_cli.events import Event, TaskChanged, TaskProgressed, Working
+from imagegen_cli.providers.base import Accepted, Ready
+from imagegen_cli.task import Cancelled, Done, Job, Running, Saving, Stop, Submitting, TaskId
+from tests.clock import run
+from tests.scripted import Scripted, Stage, ready
+
+MOMENTS = ("before", "submitting", "queued there", "running", "saving", "done")
+
+
+class Kind(Scripted):
+    """A service that answers a submit after 2 s, queues for 10 s, works for 10 s. Subclasses say what stops."""
+
+    neighbours_stopped = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: float | None = None
+
+    @property
+    def age(self) -> float:
+        return asyncio.get_running_loop().time() - (self.begun or 0.0)
+
+    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted:
+        self.counts["submit"] += 1
+        await asyncio.sleep(2.0)
+        self.begun = asyncio.get_running_loop().time()
+        return Accepted(Job("job-1"))
+
+    async def poll(self, job: Job, report: Any) -> Working | Ready:
+        if self.age < 10.0:
+            return Working(queue_position=2)
+        return Working(0.5) if self.age < 20.0 else ready()
+
+
+class Never(Kind):
+    async def cancel(self, job: Job) -> Stop:
+        return Stop.GOES_ON
+
+
+class OnlyQueued(Kind):
+    async def cancel(self, job: Job) -> Stop:
+        return Stop.STOPPED if self.age < 10.0 else Stop.GOES_ON
+
+
+class Always(Kind):
+    async def cancel(self, job: Job) -> Stop:
+        return Stop.STOPPED if self.age < 20.0 else Stop.TOO_LATE
+
+
+class Interrupt(Kind):
+    """One interrupt for the whole server: used only while ours is the one that runs."""
+
+    async def cancel(self, job: Job) -> Stop:
+        if self.age < 10.0:
+            return Stop.GOES_ON
+        self.neighbours_stopped += self.age >= 20.0
+        return Stop.STOPPED
+
+
+TRUTH = {
+    Never: (Stop.NOT_SENT, Stop.GOES_ON, Stop.GOES_ON, Stop.GOES_ON, None, None),
+    OnlyQueued: (Stop.NOT_SENT, Stop.STOPPED, Stop.STOPPED, Stop.GOES_ON, None, None),
+    Always: (Stop.NOT_SENT, Stop.STOPPED, Stop.STOPPED, Stop.STOPPED, None, None),
+    Interrupt: (Stop.NOT_SENT, Stop.GOES_ON, Stop.GOES_ON, Stop.STOPPED, None, None),
+}
+"""None: it is finished, and the pictures are kept."""
+
+
+def reached(moment: str, event: Event) -> bool:
+    match event:
+        case TaskChanged(task=task):
+            wanted = {"submitting": Submitting, "saving": Saving, "done": Done}
+            return isinstance(task.state, wanted.get(moment, Running)) and moment in wanted
+        case TaskProgressed(working=working):
+            return moment == ("queued there" if working.queue_position else "running")
+        case _:
+            return False
+
+
+def cancelled_at(moment: str, provider: Kind, folder: Path) -> Stage:
+    stage = Stage(provider, folder)
+    hear, task = stage.hear, stage.task()
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+
+        def hear_and_cancel(event: Event) -> None:
+            hear(event)
+            if reached(moment, event):
+                loop.call_later(0.1 if moment == "submitting" else 0.0, stage.runner.cancel, [TaskId(1)])
+
+        stage.runner._emit = hear_and_cancel
+        if moment == "before":
+            stage.gate.close_for(5.0)
+            loop.call_later(1.0, stage.runner.cancel, [TaskId(1)])
+        await stage.carry(task)
+
+    run(go())
+    return stage
+
+
+@pytest.mark.parametrize("kind", TRUTH, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_cancel_is_as_true_as_the_service_lets_it_be(tmp_path: Path, kind: type[Kind], moment: str) -> None:
+    provider = kind()
+    stage = cancelled_at(moment, provider, tmp_path)
+    state, expected = stage.last[1].state, TRUTH[kind][MOMENTS.index(moment)]
+    if expected is None:
+        assert isinstance(state, Done)
+        assert stage.files() == ["1-1.png"]
+    else:
+        assert isinstance(state, Cancelled)
+        assert state.stop is expected
+        assert (state.job is not None) == (expected is Stop.GOES_ON)
+        assert stage.files() == []
+    assert provider.counts["submit"] == (moment != "before")
+    assert provider.neighbours_stopped == 0
