@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, fields
-from hashlib import sha256
 from typing import Any
 
 from imagegen_cli.errors import Reason
@@ -50,6 +49,8 @@ def to_request(data: Json) -> ImageRequest:
 
 def identity(request: ImageRequest) -> str:
     """The content of a request as a hash: equal for equal prompts and parameters, wherever the line stands."""
+    from hashlib import sha256  # noqa: PLC0415 - looking at the history needs no OpenSSL
+
     return sha256(dumps(from_request(request)).encode()).hexdigest()[:32]
 
 

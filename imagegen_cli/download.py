@@ -105,10 +105,9 @@ class Downloader:
 
         if self._client is None or not url.startswith(("http://", "https://")):
             raise BadImage("the service named a picture by an address that is not http")
-        if not _readable(url):
-            raise BadImage("the service named a picture by an address that cannot be read")
+        address = _address(url)
         try:
-            async with asyncio.timeout(LONGEST), self._client.stream("GET", url, headers=ASKED) as response:
+            async with asyncio.timeout(LONGEST), self._client.stream("GET", address, headers=ASKED) as response:
                 _admit(response)
                 expected = _length(response)
                 size = await _stream(_bytes_of(response), part)
@@ -122,14 +121,15 @@ class Downloader:
             raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
 
 
-def _readable(url: str) -> bool:
-    """A port that no system has would end in an OverflowError, half a character in a UnicodeError."""
+def _address(url: str) -> "httpx.URL":
+    """A port that no system has would end in an OverflowError, half a character in a UnicodeError. Raises BadImage."""
     import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
 
-    try:
-        return (httpx.URL(url).port or 1) in range(1, 1 << 16)
-    except (httpx.InvalidURL, UnicodeError):
-        return False
+    with suppress(httpx.InvalidURL, UnicodeError):
+        address = httpx.URL(url)
+        if (address.port or 1) in range(1, 1 << 16):
+            return address
+    raise BadImage("the service named a picture by an address that cannot be read")
 
 
 def part_of(stem: Path) -> Path:

@@ -1,6 +1,5 @@
 """Commands that look at the history and carry nothing: list, show, watch."""
 
-import asyncio
 import os
 import re
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from imagegen_cli.config import history_file
 from imagegen_cli.display import Board, Display, choose, task_object
@@ -17,9 +17,11 @@ from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.errors import NothingToDo, UsageError
 from imagegen_cli.events import Event, RunFinished, RunStarted, TaskChanged
-from imagegen_cli.session import Manner
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
 from imagegen_cli.task import ENDED, Queued, RunId, Submitting, Task, TaskId
+
+if TYPE_CHECKING:
+    from imagegen_cli.session import Manner
 
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 LOOK = 0.25
@@ -65,8 +67,10 @@ def show_task(task: int, *, as_json: bool) -> int:
     return 0
 
 
-def watch(ids: Sequence[int], manner: Manner, *, run: int | None, replay: bool, speed: float) -> int:
+def watch(ids: Sequence[int], manner: "Manner", *, run: int | None, replay: bool, speed: float) -> int:
     """Show what other processes do until all of it has ended; or show a run that is over once more."""
+    import asyncio  # noqa: PLC0415 - list and show have no loop
+
     with closing(Store(history_file())) as store:
         if replay:
             return asyncio.run(_replay(store, run, manner, speed))
@@ -80,7 +84,9 @@ def watch(ids: Sequence[int], manner: Manner, *, run: int | None, replay: bool, 
     return 0
 
 
-async def _follow(store: Store, records: Sequence[Record], manner: Manner) -> None:
+async def _follow(store: Store, records: Sequence[Record], manner: "Manner") -> None:
+    import asyncio  # noqa: PLC0415 - see watch
+
     asked = {record.task.id: record.asked for record in records}
     runs = sorted({record.task.run for record in records})
     seen = 0
@@ -96,7 +102,9 @@ async def _follow(store: Store, records: Sequence[Record], manner: Manner) -> No
         ticker.cancel()
 
 
-async def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
+async def _replay(store: Store, run: int | None, manner: "Manner", speed: float) -> int:
+    import asyncio  # noqa: PLC0415 - see watch
+
     runs = store.runs()
     number = run if run is not None else (runs[0] if runs else 0)
     records = store.find(Filter(run=number))
@@ -153,7 +161,7 @@ def _going(record: Record) -> bool:
     return record.carried and not isinstance(record.task.state, ENDED)
 
 
-def _display(manner: Manner, asked: Mapping[TaskId, int]) -> Display:
+def _display(manner: "Manner", asked: Mapping[TaskId, int]) -> Display:
     return choose(
         manner.progress,
         stdout=sys.stdout,

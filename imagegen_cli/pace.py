@@ -192,16 +192,16 @@ class Rhythm:
     """When to ask a task's status next.
 
     With the service's own progress: just before the end it points to. With `known`, the sorted durations of earlier
-    tasks of the same kind: where the next tenth of those still running would have ended. With neither: after a
+    tasks of the same kind: where the next sixteenth of those still running would have ended. With neither: after a
     fifth of the time that has passed, so that the end is seen about a tenth late.
     """
 
-    SHARE = 0.2
+    SHARE = 0.19
     FIRST = 0.4
     LONGEST = 30.0
     FEW = 8
     """Fewer durations than this say nothing."""
-    TENTH = 0.1
+    STEP = 0.06
 
     def __init__(self, shortest: float, known: Sequence[float] = ()) -> None:
         self._shortest = shortest
@@ -216,7 +216,7 @@ class Rhythm:
     def wait(self, elapsed: float) -> float:
         """Seconds until the next query, jittered so that many tasks do not ask together."""
         seconds = self._by_progress(elapsed) or self._by_history(elapsed) or self._by_time(elapsed)
-        return max(self._shortest, min(seconds, self.LONGEST)) * random.uniform(0.95, 1.05)
+        return max(self._shortest, min(seconds, self.LONGEST)) * random.uniform(1, 1.03)
 
     def _by_time(self, elapsed: float) -> float:
         return max(self.FIRST, elapsed * self.SHARE)
@@ -228,16 +228,19 @@ class Rhythm:
         (early, less), (late, more) = self._seen[-2:]
         end = late + (1 - more) * (late - early) / (more - less)
         straight = late / more
-        if abs(end - straight) > 0.25 * straight or end < elapsed:
+        if abs(end - straight) > 0.25 * straight:
             return None
-        return max((end - elapsed) * (1 if more > 0.8 else 0.7), self.FIRST / 2)  # noqa: PLR2004 - the closer, the surer
+        left = straight - elapsed
+        if left <= 0:  # overdue: soon, and ever later while nothing is heard
+            return max(self._shortest, self.FIRST, -left)
+        return left * (1 if more > 0.8 else 0.7)  # noqa: PLR2004 - the closer, the surer
 
     def _by_history(self, elapsed: float) -> float | None:
         passed = bisect_right(self._known, elapsed)
         left = len(self._known) - passed
         if not left:
             return None
-        index = min(passed + int(left * self.TENTH), len(self._known) - 1)
+        index = min(passed + int(left * self.STEP), len(self._known) - 1)
         return max(self._known[index] - elapsed, self._known[-1] * 0.01)
 
 

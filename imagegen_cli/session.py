@@ -205,10 +205,8 @@ class Session:
         return self._durations[kind]
 
     def _estimate(self, task: Task) -> float | None:
-        import statistics  # noqa: PLC0415 - only a display that guesses asks
-
         known = self._known(task)
-        return statistics.median(known) if len(known) >= FEW else None
+        return known[len(known) // 2] if len(known) >= FEW else None
 
     def added(self, prompt: str) -> Sequence[Task]:
         """Make tasks of a prompt that was typed just now. Raises ImagegenError."""

@@ -250,12 +250,14 @@ class Service:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        await _turns()  # whoever was let in just now begins, so that it can be ended
         tasks = [task for task in self._connections.values() if task is not None]
         for writer, task in self._connections.items():
             writer.transport.abort()
             if task is not None:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _turns()
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -328,6 +330,12 @@ class Service:
         except Exception as error:  # noqa: BLE001 - a double must show its own bugs, not hang its client
             self._bugs.append(error)
             return Reply.text("".join(traceback.format_exception(error)), 599)
+
+
+async def _turns() -> None:
+    """Let the loop finish what it has begun: a transport closes its socket a turn later."""
+    for _ in range(25):
+        await asyncio.sleep(0)
 
 
 @dataclass(slots=True)

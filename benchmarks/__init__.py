@@ -1,0 +1,1 @@
+"""Speed, measured against floors and rivals in the same run: `python -m benchmarks`. Goals, not tests."""

@@ -1,0 +1,39 @@
+"""All benchmarks, or those that are named, as a table: python -m benchmarks [--list] [NAME]..."""
+
+import argparse
+import compileall
+import os
+import sys
+import time
+from importlib import import_module
+
+from benchmarks.measure import ROOT, Figure
+
+NAMES = (
+    "startup", "requests", "downloads", "polling", "display", "history", "sketch", "makespan", "ten_thousand",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args().names or NAMES
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: nobody compiles at each start
+    compileall.compile_dir(ROOT / "imagegen_cli", quiet=1)
+    print(f"{'':<58}{'measured':>26}{'ratio':>10}{'goal':>10}  met")
+    for name in names:
+        began = time.monotonic()
+        for figure in import_module(f"benchmarks.{name}").measured():
+            print(row(figure), flush=True)
+        print(f"  ({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr)
+
+
+def row(figure: Figure) -> str:
+    sign = "≥" if figure.least else "≤"
+    goal = "" if figure.goal is None else f"{sign} {figure.goal:g}{figure.unit}"
+    met = "" if figure.goal is None else "yes" if figure.met else "NO"
+    return f"{figure.what:<58}{figure.value:>26}{figure.ratio:>9.2f}{figure.unit}{goal:>10}  {met}".rstrip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Pictures onto the disk, checked, synced and named, against curl that only writes.
+
+python -m benchmarks.downloads URL PICTURES     into the working directory
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.makespan import fetched
+from benchmarks.measure import Cost, Figure, cost, median
+from benchmarks.server import served
+from imagegen_cli.client import open_clients
+from imagegen_cli.download import Downloader
+from imagegen_cli.task import HeldImage, RemoteImage
+
+ROUNDS = 3
+SIZES = ((2000, 200_000), (20, 50_000_000))
+
+
+async def save_all(url: str, number: int, folder: Path) -> None:
+    async def chosen(_held: HeldImage) -> None:
+        """Nobody remembers it here."""
+
+    async with open_clients() as clients:
+        saver = Downloader(clients.free)
+
+        async def save(index: int) -> None:
+            stem = folder / str(index)
+            await saver.publish(await saver.hold(RemoteImage(f"{url}/files/job/{index}.jpg"), stem), stem, chosen)
+
+        await asyncio.gather(*(save(index) for index in range(number)))
+
+
+def measured() -> Iterator[Figure]:
+    for number, size in SIZES:
+        with served(size=size) as server:
+            rounds = [(saved(server.url, number), written(server.url, number)) for _ in range(ROUNDS)]
+        what = f"downloads, {number} × {size / 1e6:g} MB"
+        ratio = median([curl.wall / ours.wall for ours, curl in rounds])
+        rate = f"{number * size / 1e6 / median([ours.wall for ours, _ in rounds]):.0f} MB/s"
+        yield Figure(f"{what}: throughput against curl", rate, ratio, 0.8, least=True)
+        yield Figure(f"{what}: CPU against curl", "", median([ours.cpu / curl.cpu for ours, curl in rounds]))
+        yield Figure(f"{what}: memory", "", max(ours.memory for ours, _ in rounds), 100, unit=" MiB")
+
+
+def saved(url: str, number: int) -> Cost:
+    with tempfile.TemporaryDirectory() as folder:
+        return cost([sys.executable, "-m", "benchmarks.downloads", url, str(number)], Path(folder))
+
+
+def written(url: str, number: int) -> Cost:
+    with tempfile.TemporaryDirectory() as folder:
+        return fetched(Path(folder) / "curl", url, number)
+
+
+if __name__ == "__main__":
+    asyncio.run(save_all(sys.argv[1], int(sys.argv[2]), Path.cwd()))

@@ -1,0 +1,373 @@
+"""HTTP/1.1 over asyncio, behind httpx's face: what it costs to send a request does not grow with how many are open.
+
+Errors are httpx's own, and exact: ConnectError and ConnectTimeout only while nothing has been sent. No proxies and no
+redirects: whoever needs the first takes httpx's default transport, the second are the caller's business.
+"""
+
+import asyncio
+import re
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import httpx
+
+HIGH_WATER = 256 * 1024
+"""Bytes that wait unread on a connection before its sender has to wait."""
+PIECE = 64 * 1024
+LONGEST_HEAD = 64 * 1024
+IDLE = 15.0
+"""Seconds after which an unused connection is not trusted any more."""
+EMPTY = (204, 304)
+LINE = re.compile(rb"\r?\n")
+BLANK = re.compile(rb"\r?\n\r?\n")
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+NUMBER = re.compile(rb"\d{1,18}")
+FOLDED = re.compile(rb"\r?\n[ \t]+")
+"""Small servers end lines as they like, and old ones go on in the next."""
+
+
+class Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """At most `most` requests at once, the rest in line; 0 takes all, each on a connection of its own.
+
+    `trust` gives the certificates when TLS is first used.
+    """
+
+    def __init__(self, trust: Callable[[], ssl.SSLContext], most: int) -> None:
+        self._trust = trust
+        self._most = most
+        self._door = asyncio.Semaphore(most or sys.maxsize)
+        self._idle: list[Connection] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await self._door.acquire()
+        try:
+            connection, answer = await self._asked(request)
+        except BaseException:
+            self._door.release()
+            raise
+        body = Body(self, connection, answer.framing, _limit(request, "read"))
+        extensions = {"http_version": answer.version}
+        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
+
+    async def aclose(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def done(self, connection: "Connection", *, reusable: bool) -> None:
+        """The answer has been read, or given up."""
+        self._door.release()
+        if not (reusable and self._most and connection.usable):
+            connection.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+        if len(self._idle) > self._most:
+            self._idle.pop(0).close()
+
+    async def _asked(self, request: httpx.Request) -> "tuple[Connection, Answer]":
+        """Send it. A kept connection that turns out to have been closed meanwhile is replaced, once, by a fresh one."""
+        url, head = request.url, write_head(request)
+        origin = Origin(url.scheme, url.raw_host.decode("ascii"), url.port or {"https": 443}.get(url.scheme, 80))
+        connection = self._kept(origin)
+        if connection is not None:
+            try:
+                return connection, await connection.exchange(request, head)
+            except (httpx.ReadError, httpx.RemoteProtocolError):
+                if connection.received:
+                    raise
+        connection = await self._connected(origin, request)
+        return connection, await connection.exchange(request, head)
+
+    def _kept(self, origin: Origin) -> "Connection | None":
+        now = asyncio.get_running_loop().time()
+        for index in range(len(self._idle) - 1, -1, -1):
+            connection = self._idle[index]
+            if not connection.usable or now - connection.idle_since > IDLE:
+                self._idle.pop(index).close()
+            elif connection.origin == origin:
+                return self._idle.pop(index)
+        return None
+
+    async def _connected(self, origin: Origin, request: httpx.Request) -> "Connection":
+        tls: dict[str, Any] = {}
+        if origin.scheme == "https":
+            tls = {"ssl": self._trust(), "server_hostname": origin.host}
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_limit(request, "connect")):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(origin), origin.host, origin.port, happy_eyeballs_delay=0.25, **tls
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time") from error
+        except (OSError, UnicodeError) as error:
+            raise httpx.ConnectError(str(error)) from error
+        return connection
+
+
+class Framing(NamedTuple):
+    """How far a body goes. `length` None and not `chunked`: until the connection is closed."""
+
+    length: int | None
+    chunked: bool = False
+    keeps: bool = False
+
+
+class Answer(NamedTuple):
+    version: bytes
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    framing: Framing
+
+
+class Body(httpx.AsyncByteStream):
+    """The bytes of an answer as they come; at the end the connection goes back to where it came from."""
+
+    def __init__(self, transport: Transport, connection: "Connection", framing: Framing, limit: float | None) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._framing = framing
+        self._limit = limit
+        self._whole = framing.length == 0
+        self._closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._framing.chunked:
+            async for part in self._chunks():
+                yield part
+        elif self._framing.length is None:
+            while part := await self._connection.part(PIECE, self._limit):
+                yield part
+        else:
+            async for part in self._exactly(self._framing.length):
+                yield part
+        self._whole = True
+
+    async def _exactly(self, length: int) -> AsyncIterator[bytes]:
+        left = length
+        while left:
+            part = await self._connection.part(left, self._limit)
+            if not part:
+                raise httpx.RemoteProtocolError(f"the connection ended {left} bytes before the answer's end")
+            left -= len(part)
+            yield part
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while size := _chunk_size(await self._connection.until(LINE, self._limit)):
+            async for part in self._exactly(size):
+                yield part
+            if await self._connection.until(LINE, self._limit):
+                raise httpx.RemoteProtocolError("a chunk is longer than it says")
+        while await self._connection.until(LINE, self._limit):
+            pass  # trailers
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transport.done(self._connection, reusable=self._whole and self._framing.keeps)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self.received = False
+        """Whether any byte has come since the last request."""
+        self.lost = False
+        self._error: Exception | None = None
+        self._data = b""
+        self._paused = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport
+
+    @property
+    def usable(self) -> bool:
+        """Whether it could carry another request: still open, and nothing has come unasked."""
+        return not self.lost and not self._data
+
+    async def exchange(self, request: httpx.Request, head: bytes) -> Answer:
+        """Send a request and read the head of its answer; closes itself where that fails."""
+        self.received = False
+        try:
+            await self._send(request, head)
+            while True:
+                answer = read_head(await self.until(BLANK, _limit(request, "read")), request.method)
+                if answer.status >= 200:  # noqa: PLR2004 - below it says to wait for the real one
+                    return answer
+        except BaseException:
+            self.close()
+            raise
+
+    async def _send(self, request: httpx.Request, head: bytes) -> None:
+        limit = _limit(request, "write")
+        try:
+            content = request.content
+        except httpx.RequestNotRead:
+            await self._send_stream(head, request, limit)
+        else:
+            self._transport.write(head + content)
+            await self._drained(limit)
+
+    async def _send_stream(self, head: bytes, request: httpx.Request, limit: float | None) -> None:
+        chunked = "transfer-encoding" in request.headers
+        self._transport.write(head)
+        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - what httpx's asynchronous client makes
+        async for part in request.stream:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked and part else part)
+            await self._drained(limit)
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+
+    async def part(self, most: int, limit: float | None) -> bytes:
+        """The next bytes, at most so many; nothing at the end."""
+        while not self._data:
+            if self.lost:
+                if self._error is not None:
+                    raise httpx.ReadError(str(self._error))
+                return b""
+            await self._more(limit)
+        return self._taken(min(most, len(self._data)))
+
+    async def until(self, end: re.Pattern[bytes], limit: float | None) -> bytes:
+        """What stands before `end`, which is taken as well."""
+        while (found := end.search(self._data)) is None:
+            if len(self._data) > LONGEST_HEAD:
+                raise httpx.RemoteProtocolError("the head of the answer has no end")
+            if self.lost:
+                raise httpx.ReadError(str(self._error)) if self._error else httpx.RemoteProtocolError("no whole answer")
+            await self._more(limit)
+        return self._taken(found.end())[: found.start()]
+
+    def _taken(self, size: int) -> bytes:
+        taken, self._data = (self._data, b"") if size == len(self._data) else (self._data[:size], self._data[size:])
+        if self._paused and len(self._data) < HIGH_WATER:
+            self._paused = False
+            self._transport.resume_reading()
+        return taken
+
+    async def _more(self, limit: float | None) -> None:
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limit):
+                await self._reader
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("no byte in time") from error
+        finally:
+            self._reader = None
+
+    async def _drained(self, limit: float | None) -> None:
+        if self._writer is None:
+            return
+        try:
+            async with asyncio.timeout(limit):
+                await self._writer
+        except TimeoutError as error:
+            raise httpx.WriteTimeout("no byte was taken in time") from error
+
+    def close(self) -> None:
+        self.lost = True
+        self._transport.abort()
+
+    # What the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection gives
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received = True
+        self._data = self._data + data if self._data else data
+        if len(self._data) >= HIGH_WATER and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> None:
+        self.lost = True
+        _wake(self._reader)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._error = exc
+        _wake(self._reader)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._writer = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        _wake(self._writer)
+        self._writer = None
+
+
+def write_head(request: httpx.Request) -> bytes:
+    """Raises LocalProtocolError where a header would break out of its line, or has a name that is none."""
+    if not all(TOKEN.fullmatch(name) for name, _ in request.headers.raw):
+        raise httpx.LocalProtocolError("a header has a name that is none")
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
+        raise httpx.LocalProtocolError("a header holds a line break")
+    return head
+
+
+def read_head(head: bytes, method: str) -> Answer:
+    """Raises RemoteProtocolError where it is none, or where the body's end cannot be told."""
+    first, *lines = LINE.split(FOLDED.sub(b" ", head))
+    version, _, rest = first.partition(b" ")
+    status = rest[:3]
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not status.isdigit() or rest[3:4].strip():
+        raise httpx.RemoteProtocolError(f"this is no HTTP/1.1: {first[:40]!r}")
+    headers = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise httpx.RemoteProtocolError(f"this is no header: {line[:40]!r}")
+        headers.append((name, value.strip(b" \t")))
+    return Answer(version, int(status), headers, framing(version, int(status), headers, method))
+
+
+def framing(version: bytes, status: int, headers: list[tuple[bytes, bytes]], method: str) -> Framing:
+    named: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        named.setdefault(name.lower(), []).append(value.lower())
+    keeps = version == b"HTTP/1.1" and b"close" not in b",".join(named.get(b"connection", []))
+    coding, lengths = named.get(b"transfer-encoding"), set(named.get(b"content-length", []))
+    if method == "HEAD" or status in EMPTY:
+        return Framing(0, keeps=keeps)
+    if coding == [b"chunked"]:
+        return Framing(None, chunked=True, keeps=keeps)
+    if coding or len(lengths) > 1 or not all(NUMBER.fullmatch(length) for length in lengths):
+        raise httpx.RemoteProtocolError("the answer does not say where it ends")
+    return Framing(int(lengths.pop()), keeps=keeps) if lengths else Framing(None)
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    if not digits or digits.strip(b"0123456789abcdefABCDEF"):
+        raise httpx.RemoteProtocolError(f"this is no chunk: {line[:40]!r}")
+    return int(digits, 16)
+
+
+def _limit(request: httpx.Request, what: str) -> float | None:
+    """Seconds that the caller gives for `connect`, `read` or `write`."""
+    limits: dict[str, float | None] = request.extensions.get("timeout", {})
+    return limits.get(what)
+
+
+def _wake(sleeper: "asyncio.Future[None] | None") -> None:
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)

@@ -1,0 +1,185 @@
+"""How many requests, commits and frames a fixed piece of work takes: numbers that depend on no machine."""
+
+import random
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_cli.events import TaskChanged, TaskProgressed, Working
+from imagegen_cli.pace import Rhythm
+from imagegen_cli.store import Planned, Store
+from imagegen_cli.task import ImageRequest, Job, Running, Submitting, TaskId
+from tests.clock import run
+from tests.doubles.dreamina import PICTURES, DreaminaServer
+from tests.program import Program
+from tests.scripted import Scripted, Stage, ready
+from tests.test_display_board import running, started, task
+from tests.test_display_live import stage
+
+TASKS = 20
+
+
+# Requests
+
+
+def test_a_run_sends_nothing_twice_and_asks_no_more_than_it_must(tmp_path: Path) -> None:
+    with DreaminaServer(polls=2) as server:
+        config = f'[providers.studio]\nkind = "dreamina"\nbase_url = "{server.url}"\npoll = 0.01\nconcurrency = 0\n'
+        prompts = [f"prompt {number}" for number in range(TASKS)]
+        assert Program(tmp_path, config).run("run", *prompts, "-p", "studio", "-q").code == 0
+    asked = {kind: server.counts[kind] for kind in ("submit", "query", "download", "other")}
+    assert asked == {"submit": TASKS, "query": 3 * TASKS, "download": PICTURES * TASKS, "other": 0}
+
+
+@pytest.mark.parametrize(
+    ("known", "linear", "queries", "late"),
+    [((), False, 21, 0.20), (sorted(20 + number * 0.2 for number in range(200)), False, 13, 0.06), ((), True, 9, 0.01)],
+    ids=["nothing known", "history", "progress"],
+)
+def test_queries_of_a_task_of_forty_seconds(
+    known: Sequence[float], linear: bool, queries: int, late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+    rhythm, elapsed, asked, length = Rhythm(0.5, known), 0.0, 0, 40.0
+    while elapsed < length:
+        elapsed += rhythm.wait(elapsed)
+        asked += 1
+        if linear and elapsed < length:
+            rhythm.told(elapsed, elapsed / length)
+    assert asked <= queries
+    assert (elapsed - length) / length <= late
+
+
+# Durable steps
+
+
+@pytest.mark.parametrize("pictures", [1, 4])
+def test_a_task_waits_for_the_disk_four_times_and_once_a_further_picture(tmp_path: Path, pictures: int) -> None:
+    """Before the submit, after the receipt, after the pictures are known, and before each gets its name."""
+    waits = 0
+
+    async def settled() -> None:
+        nonlocal waits
+        waits += 1
+
+    play = Stage(Scripted(polls=[Working(), ready(pictures)], expected=pictures), tmp_path, settled=settled)
+    run(play.carry(*(play.task(number) for number in range(1, TASKS + 1))))
+    assert waits == TASKS * (3 + pictures)
+    said = Counter(type(event).__name__ for event in play.events)
+    assert said == {
+        "RunStarted": 1, "TaskProgressed": 1, "TaskChanged": TASKS * (4 + 2 * pictures), "RunFinished": 1,
+    }  # fmt: skip
+
+
+class Counted(Store):
+    """Counts what its connections commit, whichever thread they are in."""
+
+    commits = 0
+
+    def _connect(self) -> sqlite3.Connection:
+        db = super()._connect()
+        db.set_trace_callback(self._traced)
+        return db
+
+    def _traced(self, statement: str) -> None:
+        self.commits += statement == "COMMIT"
+
+
+def planned(number: int) -> Planned:
+    request = ImageRequest(prompt=f"prompt {number}", provider="scripted")
+    return Planned(request=request, asked=1, folder="/", identity=str(number), name_of=lambda task, _: str(task))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    made = Counted(tmp_path / "history.db")
+    yield made
+    made.close()
+
+
+def test_ten_thousand_tasks_begin_in_one_transaction(store: Counted) -> None:
+    before = store.commits
+    store.start_run("batch", "", [planned(number) for number in range(10_000)])
+    assert store.commits == before + 1
+
+
+def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) -> None:
+    """A thousand receipts: the first may be on its way alone, all others go together."""
+    _, tasks = store.start_run("batch", "", [planned(number) for number in range(1000)])
+    before = store.commits
+    with sqlite3.connect(store.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for one in tasks:
+            store.record(TaskChanged(1.0, one.to(Submitting())))
+            store.record(TaskChanged(2.0, one.to(Submitting()).to(Running(Job("a")))))
+        other.execute("COMMIT")
+    settle(store)
+    assert store.commits - before <= 2
+
+
+def test_progress_is_remembered_twice_a_second_and_not_more(store: Counted) -> None:
+    _, tasks = store.start_run("batch", "", [planned(1)])
+    for number in range(1000):
+        store.record(TaskProgressed(number * 0.01, tasks[0].id, Working(number / 1000)))
+    settle(store)
+    assert len(store.events(tasks[0].run)) == 19
+
+
+def settle(store: Store) -> None:
+    store._writer.settled().result(timeout=30)
+
+
+def test_a_history_that_is_only_read_starts_no_thread(store: Counted) -> None:
+    before = threading.active_count()
+    store.start_run("batch", "", [planned(1)])
+    store.runs()
+    assert threading.active_count() == before
+
+
+# Frames
+
+
+def frames(paper: Any) -> int:
+    return int(paper.raw.count(b"\x1b[?2026h"))
+
+
+def test_a_thousand_changes_in_a_moment_are_one_frame() -> None:
+    with stage() as play:
+        play.tell(started(*map(task, range(1, 1001)), at=100.0))
+        play.tick()
+        before = frames(play.paper)
+        for number in range(1, 1001):
+            play.tell(*running(number, at=101.0))
+        play.tick()
+        assert frames(play.paper) == before + 1
+
+
+def test_where_nothing_moves_nothing_is_drawn() -> None:
+    with stage() as play:
+        play.tell(started(*map(task, range(1, 11)), at=100.0))
+        play.tick()
+        before = frames(play.paper)
+        for _ in range(200):
+            play.tick(0.05)
+        assert frames(play.paper) == before
+
+
+def test_a_running_clock_is_drawn_four_times_a_second_and_changes_at_most_nine() -> None:
+    with stage() as play:
+        play.tell(started(*map(task, range(1, 11)), at=100.0), *running(1, at=100.0))
+        play.tick()
+        before = frames(play.paper)
+        for _ in range(160):
+            play.tick(1 / 16)
+        quiet = frames(play.paper) - before
+        for number in range(160):
+            play.tell(TaskProgressed(110.0, TaskId(1), Working(number / 200)))
+            play.tick(1 / 16)
+        busy = frames(play.paper) - before - quiet
+    assert quiet == 40
+    assert busy == 80

