@@ -35,7 +35,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Figure:
-    """`ratio` is compared with `goal` (`least`: a floor; None: only told); `value` has the absolute figures in words."""
+    """`ratio` is compared with `goal` (`least`: a floor; None: only told); `value` has the figures in words."""
 
     what: str
     value: str

@@ -258,14 +258,16 @@ class Connection(asyncio.Protocol):
         return taken
 
     async def _more(self, limit: float | None) -> None:
-        self._reader = asyncio.get_running_loop().create_future()
+        """A bare timer: asyncio.timeout would be a tenth of what a question costs."""
+        loop = asyncio.get_running_loop()
+        reader = self._reader = loop.create_future()
+        timer = None if limit is None else loop.call_later(limit, _expire, reader)
         try:
-            async with asyncio.timeout(limit):
-                await self._reader
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("no byte in time") from error
+            await reader
         finally:
             self._reader = None
+            if timer is not None:
+                timer.cancel()
 
     async def _drained(self, limit: float | None) -> None:
         if self._writer is None:
@@ -371,3 +373,8 @@ def _limit(request: httpx.Request, what: str) -> float | None:
 def _wake(sleeper: "asyncio.Future[None] | None") -> None:
     if sleeper is not None and not sleeper.done():
         sleeper.set_result(None)
+
+
+def _expire(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():
+        reader.set_exception(httpx.ReadTimeout("no byte in time"))
