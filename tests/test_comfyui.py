@@ -658,10 +658,8 @@ async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider
     assert {request.query["clientId"] for request in server.asked("socket")} == {sent(server)["client_id"]}
 
 
-async def test_a_socket_that_breaks_too_often_is_given_up(
-    server: ComfyServer, provider: ComfyUI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imagegen_cli.providers.comfyui.MOST_LOST", 1)
+async def test_a_socket_that_breaks_too_often_is_given_up(server: ComfyServer, provider: ComfyUI) -> None:
+    provider._most_lost = 1
     job = await running(server, provider, Told())
     server.hang_up()
     assert provider._ear is not None

@@ -29,7 +29,7 @@ class Studio(Provider):
         self.settings = settings
 
     async def submit(self, request, draft, report):
-        return Ready((InlineImage(b"BM" + bytes([self.settings.grain]) * 64),))
+        return Ready((InlineImage(b"GIF89a" + bytes([self.settings.grain]) * 64),))
 """
 
 
@@ -49,7 +49,7 @@ def test_a_provider_of_another_package_is_used_like_our_own(tmp_path: Path) -> N
     site = installed(tmp_path)
     ended = program.run("run", "a cat", "-p", "mine", PYTHONPATH=site)
     assert ended.code == 0, ended.err
-    assert Path(ended.lines[0]).read_bytes() == b"BM" + bytes([7]) * 64
+    assert Path(ended.lines[0]).read_bytes() == b"GIF89a" + bytes([7]) * 64
     assert "grain" in program.run("providers", "studio", PYTHONPATH=site).out
 
 

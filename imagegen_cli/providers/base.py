@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from imagegen_cli.errors import Expired
 from imagegen_cli.events import Working
 from imagegen_cli.tables import Secret, setting
 from imagegen_cli.task import Image, ImageRequest, Job, Stop
@@ -104,12 +105,13 @@ class Provider(Protocol):
         """An id of our own choice that the service will know the job by, so that a lost answer can be looked up."""
         return None
 
-    async def poll(self, job: Job, report: Report) -> Working | Ready:
+    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002
         """Ask once. Unavailable counts as a failed query, Refused is final, an unknown word is Working(note=word).
 
-        For a draft that the service does not know (nothing arrived): raises Expired.
+        For a draft that the service does not know (nothing arrived): raises Expired. So does, by default, a service
+        that holds its answers in the submit alone.
         """
-        raise NotImplementedError
+        raise Expired("this service keeps nothing that could be asked for")
 
     async def cancel(self, job: Job) -> Stop:  # noqa: ARG002
         """STOPPED, REQUESTED (may be ignored), TOO_LATE (it ended before) or GOES_ON (cannot be stopped)."""

@@ -113,6 +113,7 @@ class ComfyUI(Provider):
 
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
+        self._most_lost = MOST_LOST
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
         self._headers = dict(self._settings.headers)
@@ -345,7 +346,7 @@ class ComfyUI(Provider):
             address = f"ws{self._base.removeprefix('http')}/ws?clientId={self._client_id}"
             sockets: Any = aiter(connect(address, **options))
             async with aclosing(sockets):
-                for _ in range(MOST_LOST):
+                for _ in range(self._most_lost):
                     socket = await anext(sockets)
                     with suppress(ConnectionClosed):
                         await socket.send(json.dumps(FIRST_WORDS))

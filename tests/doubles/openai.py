@@ -206,7 +206,7 @@ class ImageServer(Service):
         extra: dict[str, Any] = {"index": index - 1} if self.dialect == "together" else {}
         extra |= {"image_id": str(uuid4())} if self.dialect == "recraft" else {}
         if "paths" in tags:
-            return extra | {"url": f"/root/.xinference/image/{job.id}.png"}
+            return extra | {"url": f"/srv/xinference/image/{job.id}.png"}
         if "relative" in tags:
             return extra | {"url": self.file_url(job.id, index).removeprefix(self.url)}
         if "inline" in tags:
