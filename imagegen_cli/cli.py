@@ -28,8 +28,6 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 
-REPORT = "the issues of the project"
-
 
 class Preview(StrEnum):
     AUTO = "auto"
@@ -477,7 +475,7 @@ def _report(error: Exception) -> NoReturn:
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     typer.echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}", err=True)
-    typer.echo(f"  please report it: {REPORT} (IMAGEGEN_TRACEBACK=1 shows all of it)", err=True)
+    typer.echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows all of it", err=True)
     if os.environ.get("IMAGEGEN_TRACEBACK"):
         traceback.print_exception(error)
     _exit(70)
