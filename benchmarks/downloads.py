@@ -25,7 +25,7 @@ async def save_all(url: str, number: int, folder: Path) -> None:
         """Nobody remembers it here."""
 
     async with open_clients() as clients:
-        saver = Downloader(clients.free)
+        saver = Downloader(clients.fetch)
 
         async def save(index: int) -> None:
             stem = folder / str(index)

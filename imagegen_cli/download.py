@@ -1,83 +1,114 @@
 """An image onto the disk: whole and named for what it is, or not there.
 
-The steps, each safe to be killed after: fetch into a part file beside the final place, check it, sync it (`hold`);
-choose a free final name, which the caller remembers; give the part that name (`publish`). Nothing that exists is
-ever overwritten.
+The steps, each safe to be killed after: fetch into a part file beside the final place, check it, sync it, choose a free
+final name (`hold`); let the caller remember that name, then give it to the part (`publish`). Waiting for the disk is
+done in threads, and together: what comes while one round is at work goes into the next.
 """
 
 import asyncio
-import errno
-import os
-import re
-import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import chain
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, Unavailable
+from imagegen_cli import files
+from imagegen_cli.errors import BadImage, Expired, RateLimited, ServerTrouble, Unavailable
+from imagegen_cli.files import Part, part_of
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
 
 if TYPE_CHECKING:
     import httpx
 
-AT_ONCE = 16
+    Fetch = Callable[[httpx.Request], Awaitable[httpx.Response]]
+    Write = Callable[[files.Bytes], object]
+
+AT_ONCE = 48
+"""Pictures on their way, from the first byte to the synced part file."""
+HANDS = 2
+"""Threads that check and sync: while one waits for the disk, the other writes."""
 LONGEST = 900.0
 """Seconds for one picture, however slowly it drips."""
+PATIENCE = 30.0
+"""Seconds without a single byte."""
 MOST_BYTES = 512 * 1024 * 1024
-MOST_PIXELS = 500_000_000
-"""A header that claims more is a bomb, not a picture."""
 ASKED = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 PIECE = 1024 * 1024
-SMALLEST = 16
-"""Bytes; no picture format has a shorter file."""
-SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".avif", ".bmp", ".tiff", ".jxl", ".svg")
-SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (rb"\x89PNG\r\n\x1a\n", ".png"),
-    (rb"\xff\xd8\xff", ".jpg"),
-    (rb"RIFF....WEBP", ".webp"),
-    (rb"GIF8[79]a", ".gif"),
-    (rb"....ftyp(?:avif|avis|mif1)", ".avif"),
-    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp"),
-    (rb"II\*\0|MM\0\*", ".tiff"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
-    (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", ".svg"),
-)
+SMALL = 2 * 1024 * 1024
+"""Bytes that may wait in memory for their turn at the disk."""
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
 
 
-def suffix_of(head: bytes) -> str:
-    """The suffix that the first bytes stand for. Raises BadImage where they are no picture's."""
-    for pattern, suffix in SIGNATURES:
-        if re.match(pattern, head, re.DOTALL):
-            return suffix
-    kind = "a web page" if head.lstrip()[:1] == b"<" else "text" if head[:200].isascii() else "unknown bytes"
-    raise BadImage(f"the service sent {kind} where a picture was due" if head else "the service sent an empty picture")
+class Rounds(Generic[Job, Made]):
+    """Work of many coroutines, done together in threads: what comes while these are busy waits for the next round."""
+
+    def __init__(self, work: Callable[[Sequence[Job]], Sequence[Made | Exception]], *, threads: int = 1) -> None:
+        self._work = work
+        self._next: list[tuple[Job, asyncio.Future[Made]]] = []
+        self._free = threads
+        self._going: set[asyncio.Task[None]] = set()
+
+    async def do(self, job: Job) -> Made:
+        """What the work makes of this job, or the exception that it answers with."""
+        made: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        self._next.append((job, made))
+        if self._free:
+            self._free -= 1
+            going = asyncio.ensure_future(self._rounds())
+            self._going.add(going)
+            going.add_done_callback(self._going.discard)
+        return await made
+
+    async def _rounds(self) -> None:
+        try:
+            while self._next:
+                jobs, self._next = self._next, []
+                answers = await asyncio.to_thread(self._work, [job for job, _ in jobs])
+                for (_, made), answer in zip(jobs, answers, strict=True):
+                    _answer(made, answer)
+        finally:
+            self._free += 1
+
+
+def _answer(made: "asyncio.Future[Made]", answer: Made | Exception) -> None:
+    if made.done():
+        return  # whoever asked has left
+    if isinstance(answer, Exception):
+        made.set_exception(answer)
+    else:
+        made.set_result(answer)
 
 
 class Downloader:
-    """`client` may be None where no picture comes over the network. Every file error becomes a DiskError."""
+    """`fetch` may be None where no picture comes over the network. Every file error becomes a DiskError."""
 
-    def __init__(self, client: "httpx.AsyncClient | None", *, at_once: int = AT_ONCE) -> None:
-        self._client = client
+    def __init__(self, fetch: "Fetch | None", *, at_once: int = AT_ONCE, patience: float = PATIENCE) -> None:
+        self._fetch = fetch
+        self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
+        self._holding = Rounds(files.hold, threads=HANDS)
+        self._choosing = Rounds(files.choose)
+        self._publishing = Rounds(files.publish)
 
     async def hold(self, image: InlineImage | RemoteImage, stem: Path) -> HeldImage:
-        """Bring the bytes into the part file of `stem`: whole, checked, synced.
+        """Bring the bytes into the part file of `stem`, whole, checked and synced; choose, but not take, a final name.
 
         Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited.
         """
-        part = part_of(stem)
         try:
             async with self._door:
+                part = Part(part_of(stem), stem)
                 if isinstance(image, RemoteImage):
-                    await self._fetch(image.url, part)
-                await asyncio.to_thread(_finish, part, image.data if isinstance(image, InlineImage) else None)
+                    part = await self._fetched(image.url, part)
+                else:
+                    part = part._replace(data=image.data)
+                return await self._holding.do(part)
         except BaseException:
             self.discard(stem)
             raise
-        return HeldImage(str(part))
 
     async def publish(self, held: HeldImage, stem: Path, chosen: Callable[[HeldImage], Awaitable[None]]) -> SavedImage:
         """Give the part file its final name, telling `chosen` first; or find that an earlier process did.
@@ -86,11 +117,11 @@ class Downloader:
         """
         while True:
             if not held.final:
-                held = await asyncio.to_thread(_choose, Path(held.path), stem)
-                await chosen(held)
+                held = await self._choosing.do(Part(Path(held.path), stem))
+            await chosen(held)
             try:
-                await asyncio.to_thread(_publish, Path(held.path), Path(held.final))
-            except _TakenError:
+                await self._publishing.do(held)
+            except files.TakenError:
                 held = HeldImage(held.path)
             else:
                 return SavedImage(held.final)
@@ -100,25 +131,26 @@ class Downloader:
         with suppress(OSError):
             part_of(stem).unlink(missing_ok=True)
 
-    async def _fetch(self, url: str, part: Path) -> None:
+    async def _fetched(self, url: str, part: Part) -> Part:
         import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
 
-        if self._client is None or not url.startswith(("http://", "https://")):
+        if self._fetch is None or not url.startswith(("http://", "https://")):
             raise BadImage("the service named a picture by an address that is not http")
-        address = _address(url)
+        request = httpx.Request("GET", _address(url), headers=ASKED, extensions=self._limits)
         try:
-            async with asyncio.timeout(LONGEST), self._client.stream("GET", address, headers=ASKED) as response:
-                _admit(response)
-                expected = _length(response)
-                size = await _stream(_bytes_of(response), part)
+            async with asyncio.timeout(LONGEST):
+                response = await self._fetch(request)
+                try:
+                    _admit(response)
+                    return await _received(response, part)
+                finally:
+                    await response.aclose()
         except TimeoutError as error:
             raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise BadImage("the service named a picture by an address that cannot be read") from error
         except httpx.HTTPError as error:
             raise Unavailable(f"a picture did not arrive whole: {str(error) or type(error).__name__}") from error
-        if expected is not None and size != expected:
-            raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
 
 
 def _address(url: str) -> "httpx.URL":
@@ -130,11 +162,6 @@ def _address(url: str) -> "httpx.URL":
         if (address.port or 1) in range(1, 1 << 16):
             return address
     raise BadImage("the service named a picture by an address that cannot be read")
-
-
-def part_of(stem: Path) -> Path:
-    """Where the bytes of `stem` wait: the same name in every process, so that a later one finds or replaces it."""
-    return stem.with_name(f".{stem.name}.part")
 
 
 def _admit(response: "httpx.Response") -> None:
@@ -155,159 +182,57 @@ def _length(response: "httpx.Response") -> int | None:
     return int(promised) if promised.isdecimal() and "content-encoding" not in response.headers else None
 
 
-async def _bytes_of(response: "httpx.Response") -> AsyncIterator[bytes]:
-    """What came packed although nobody asked for it is unpacked a piece at a time: a bomb fills no memory."""
-    if response.headers.get("content-encoding", "identity") == "identity":
-        async for data in response.aiter_raw():
-            yield data
-        return
-    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    async for packed in response.aiter_raw():
-        rest = packed
-        while rest:
-            try:
-                piece = unpack.decompress(rest, PIECE)
-            except zlib.error as error:
-                raise BadImage("the service sent a picture in a form that cannot be unpacked") from error
-            rest = unpack.unconsumed_tail
-            yield piece
+async def _received(response: "httpx.Response", part: Part) -> Part:
+    """Small pictures are written where they are synced, in a thread; the others as they come, so that memory is flat.
+
+    What one read brings fits the page cache, so that the loop hardly waits for a write.
+    """
+    expected = _length(response)
+    if expected is not None and expected <= SMALL:
+        data = bytearray()
+        await _pour(response, data.extend)
+        part, size = part._replace(data=data), len(data)
+    else:
+        size = await _streamed(response, part.path)
+    if expected is not None and size != expected:
+        raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
+    return part
 
 
-async def _stream(parts: AsyncIterator[bytes], path: Path) -> int:
-    """Write as it comes: what one read brings fits the page cache, so the loop hardly waits. Synced by `_finish`."""
+async def _streamed(response: "httpx.Response", path: Path) -> int:
     size = 0
-    with _opened(path) as file:
-        async for data in parts:
+    with files.opened(path) as file:
+
+        def write(data: files.Bytes) -> None:
+            nonlocal size
             size += len(data)
             if size > MOST_BYTES:
                 raise BadImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
-            with disk(path):
-                _write(file, data)
+            with files.disk(path):
+                files.write(file, data)
+
+        await _pour(response, write)
     return size
 
 
-def _finish(part: Path, data: bytes | None) -> None:
-    """Write what came inside an answer, check what is there and sync it: one visit to a thread a picture."""
-    if data is not None:
-        with _opened(part) as file, disk(part):
-            _write(file, data)
-    with disk(part), part.open("r+b") as file:
-        _check(file)
-        os.fsync(file.fileno())
+async def _pour(response: "httpx.Response", write: "Write") -> None:
+    """Give the picture's bytes to `write` as they come."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        write = partial(_unpacked, zlib.decompressobj(zlib.MAX_WBITS | 32), write)
+    stream: Any = response.stream
+    if hasattr(stream, "into"):
+        await stream.into(write)
+    else:
+        async for data in stream:
+            write(data)
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    """All of it: a disk that is nearly full takes a part, and says so only when it is asked to take the rest."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
-
-
-def _opened(path: Path) -> BinaryIO:
-    """A new file: what is there already may be a finished picture under its first name."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with disk(path):
-        path.unlink(missing_ok=True)
+def _unpacked(unpack: Any, write: "Write", packed: "files.Bytes") -> None:
+    """What came packed although nobody asked for it is unpacked a piece at a time: a bomb fills no memory."""
+    while packed:
         try:
-            handle = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, flags, 0o666)
-        return os.fdopen(handle, "wb", buffering=0)
-
-
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Say what the file system refused, and where."""
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _check(file: BinaryIO) -> None:
-    head = file.read(512)
-    suffix = suffix_of(head)
-    size = file.seek(0, os.SEEK_END)
-    if size < SMALLEST:
-        raise BadImage("the service sent a picture of no size")
-    if suffix == ".png":
-        _check_png(file, size)
-    elif suffix == ".jpg":
-        file.seek(max(0, size - 65536))
-        if b"\xff\xd9" not in file.read():
-            raise BadImage("a JPEG picture ends in the middle")
-    elif suffix == ".webp" and size < struct.unpack("<I", head[4:8])[0] + 8:
-        raise BadImage("a WebP picture ends in the middle")
-
-
-def _check_png(file: BinaryIO, size: int) -> None:
-    """Walk the chunks to the end and add up their sums; no pixel is unpacked."""
-    file.seek(8)
-    headed = False
-    while len(header := file.read(8)) == 8:  # noqa: PLR2004 - length and name of a chunk
-        length, name = struct.unpack(">I4s", header)
-        if length > size - file.tell():  # before reading: the buffer is made as large as the chunk claims to be
-            break
-        data, total = file.read(length), file.read(4)
-        if len(total) < 4 or struct.unpack(">I", total)[0] != zlib.crc32(name + data):  # noqa: PLR2004
-            break
-        if name == b"IHDR" and length >= 8:  # noqa: PLR2004 - width and height
-            width, height = struct.unpack(">II", data[:8])
-            if not 0 < width * height <= MOST_PIXELS:
-                raise BadImage(f"a picture claims {width} × {height} pixels")
-            headed = True
-        if name == b"IEND" and headed:
-            return
-    raise BadImage("a PNG picture ends in the middle or is damaged")
-
-
-def _choose(part: Path, stem: Path) -> HeldImage:
-    if not part.exists():
-        raise Expired(f"the part file {part} is gone")
-    with disk(part):
-        with part.open("rb") as file:
-            suffix = suffix_of(file.read(512))
-        names = chain([stem.name], (f"{stem.name}~{number}" for number in range(2, 10_000)))
-        final = next(path for name in names if not os.path.lexists(path := stem.with_name(name + suffix)))
-    return HeldImage(str(part), str(final))
-
-
-def _publish(part: Path, final: Path) -> None:
-    if not part.exists():
-        if final.exists():
-            return
-        raise Expired(f"the part file {part} is gone")
-    with disk(final):
-        try:
-            os.link(part, final)
-        except FileExistsError:
-            if not part.samefile(final):
-                raise _TakenError(str(final)) from None
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if os.path.lexists(final):
-                raise _TakenError(str(final)) from None
-            part.replace(final)
-        _sync_folder(final.parent)
-        part.unlink(missing_ok=True)
-
-
-class _TakenError(Exception):
-    """Somebody else made a file of the chosen name meanwhile: choose again."""
-
-
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EACCES, 1, 50}
-"""What file systems without hard links answer (FAT, some network shares, Windows' code 1 and 50)."""
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable; where folders cannot be opened (Windows) the system does it by itself."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            piece = unpack.decompress(packed, PIECE)
+        except zlib.error as error:
+            raise BadImage("the service sent a picture in a form that cannot be unpacked") from error
+        packed = unpack.unconsumed_tail
+        write(piece)

@@ -45,6 +45,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._most = most
         self._door = asyncio.Semaphore(most or sys.maxsize)
         self._idle: list[Connection] = []
+        self._buffer = memoryview(bytearray(HIGH_WATER))
+        """Where all connections receive, one after the other: fresh memory for each read costs more than the read."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await self._door.acquire()
@@ -105,7 +107,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(_limit(request, "connect")):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(origin), origin.host, origin.port, happy_eyeballs_delay=0.25, **tls
+                    lambda: Connection(origin, self._buffer), origin.host, origin.port, happy_eyeballs_delay=0.25, **tls
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
@@ -152,6 +154,15 @@ class Body(httpx.AsyncByteStream):
                 yield part
         self._whole = True
 
+    async def into(self, write: Callable[[memoryview], object]) -> None:
+        """Give every byte to `write` as it comes; what it is given is used again as soon as it returns."""
+        if self._framing.length is None:
+            async for part in self:
+                write(memoryview(part))
+        else:
+            await self._connection.pour(self._framing.length, write, self._limit)
+            self._whole = True
+
     async def _exactly(self, length: int) -> AsyncIterator[bytes]:
         left = length
         while left:
@@ -176,17 +187,22 @@ class Body(httpx.AsyncByteStream):
             self._transport.done(self._connection, reusable=self._whole and self._framing.keeps)
 
 
-class Connection(asyncio.Protocol):
-    """One connection, one request at a time."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection, one request at a time. What it receives is in `buffer` until the next turn of the loop."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, buffer: memoryview) -> None:
         self.origin = origin
+        self._buffer = buffer
         self.idle_since = 0.0
         self.received = False
         """Whether any byte has come since the last request."""
         self.lost = False
         self._error: Exception | None = None
         self._data = b""
+        self._due = 0
+        """Bytes that go to `_write` instead of `_data`."""
+        self._write: Callable[[memoryview], object]
+        self._refusal: Exception | None = None
         self._paused = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -240,6 +256,25 @@ class Connection(asyncio.Protocol):
             await self._more(limit)
         return self._taken(min(most, len(self._data)))
 
+    async def pour(self, length: int, write: Callable[[memoryview], object], limit: float | None) -> None:
+        """Give the next `length` bytes to `write`, which is called between turns and may raise."""
+        if first := self._taken(min(length, len(self._data))):
+            write(memoryview(first))
+        self._due, self._write = length - len(first), write
+        while self._due and not self.lost:
+            before = self._due
+            try:
+                await self._more(limit)
+            except httpx.ReadTimeout:
+                if self._due == before:
+                    raise
+        if self._refusal is not None:
+            raise self._refusal
+        if self._due and self._error is not None:
+            raise httpx.ReadError(str(self._error))
+        if self._due:
+            raise httpx.RemoteProtocolError(f"the connection ended {self._due} bytes before the answer's end")
+
     async def until(self, end: re.Pattern[bytes], limit: float | None) -> bytes:
         """What stands before `end`, which is taken as well."""
         while (found := end.search(self._data)) is None:
@@ -288,13 +323,32 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection gives
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a small one would only mean more turns
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         self.received = True
+        poured = min(self._due, nbytes)
+        if poured:
+            self._poured(self._buffer[:poured])
+        if poured == nbytes:
+            return
+        data = bytes(self._buffer[poured:nbytes])
         self._data = self._data + data if self._data else data
         if len(self._data) >= HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         _wake(self._reader)
+
+    def _poured(self, data: memoryview) -> None:
+        try:
+            self._write(data)
+        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` is told
+            self._refusal = error
+            self.close()
+        self._due -= len(data)
+        if not self._due or self.lost:
+            _wake(self._reader)
 
     def eof_received(self) -> None:
         self.lost = True

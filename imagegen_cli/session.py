@@ -109,7 +109,7 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
                 lanes,
-                Downloader(clients.free),
+                Downloader(clients.fetch),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
                 durations=self._known,

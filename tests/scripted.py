@@ -112,14 +112,14 @@ class Stage:
         timeout: float = 300.0,
         poll: float = 0.5,
         settled: Callable[[], Any] | None = None,
-        client: Any = None,
+        fetch: Any = None,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
         self.last: dict[int, Task] = {}
         self.gate = Gate(limit)
         self.lane = Lane(provider, self.gate, poll, timeout)
-        self.runner = Runner({"scripted": self.lane}, Downloader(client), self.hear, settled or _at_once)
+        self.runner = Runner({"scripted": self.lane}, Downloader(fetch), self.hear, settled or _at_once)
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:
         return Task(

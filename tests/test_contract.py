@@ -479,7 +479,7 @@ def shop() -> Iterator[OneAnswer]:
 @pytest.fixture
 async def downloader() -> AsyncIterator[Downloader]:
     async with open_clients() as clients:
-        yield Downloader(clients.free)
+        yield Downloader(clients.fetch)
 
 
 async def held(downloader: Downloader, url: str, folder: Path) -> HeldImage | TaskError:

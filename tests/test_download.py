@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.download import SUFFIXES, Downloader, part_of, suffix_of
+from imagegen_cli.download import SMALL, Downloader
 from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, TaskError, Unavailable
+from imagegen_cli.files import SUFFIXES, part_of, suffix_of
+from imagegen_cli.http1 import Transport
+from imagegen_cli.providers.base import Fetch
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
 from tests.doubles.http import Fault, Pictures, Reply, Service
 from tests.scripted import png
@@ -56,10 +60,15 @@ def files() -> Iterator[Files]:
         yield files
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(verify=TRUST) as client:
-        yield client
+@pytest.fixture(params=["own", "httpx"])
+async def fetch(request: pytest.FixtureRequest) -> AsyncIterator[Fetch]:
+    """Both ways that pictures can travel: httpx's is for proxies."""
+    if request.param == "own":
+        async with Transport(lambda: TRUST, 32) as transport:
+            yield transport.handle_async_request
+    else:
+        async with httpx.AsyncClient(verify=TRUST) as client:
+            yield partial(client.send, stream=True)
 
 
 @pytest.fixture
@@ -68,8 +77,8 @@ def stem(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def downloader(client: httpx.AsyncClient) -> Downloader:
-    return Downloader(client)
+def downloader(fetch: Fetch) -> Downloader:
+    return Downloader(fetch)
 
 
 async def nobody(held: HeldImage) -> None:
@@ -144,8 +153,8 @@ async def test_a_length_that_nobody_promised_is_not_missed(files: Files, downloa
     assert path.read_bytes() == png()
 
 
-async def test_very_many_pictures_come_a_few_at_a_time(files: Files, client: httpx.AsyncClient, stem: Path) -> None:
-    downloader = Downloader(client, at_once=3)
+async def test_very_many_pictures_come_a_few_at_a_time(files: Files, fetch: Fetch, stem: Path) -> None:
+    downloader = Downloader(fetch, at_once=3)
     stems = [stem.with_name(f"{number}-1") for number in range(40)]
     await asyncio.gather(*(save(downloader, RemoteImage(files.file_url("job", 1)), one) for one in stems))
     assert len(there(stem)) == 40
@@ -192,11 +201,22 @@ async def test_a_wrong_length_is_noticed(files: Files, downloader: Downloader, s
 
 
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.STALL_BODY])
-async def test_a_picture_that_stops_in_the_middle_is_given_up(files: Files, stem: Path, fault: Fault) -> None:
+async def test_a_picture_that_stops_in_the_middle_is_given_up(
+    files: Files, fetch: Fetch, stem: Path, fault: Fault
+) -> None:
     files.fail("download", fault)
-    async with httpx.AsyncClient(verify=TRUST, timeout=httpx.Timeout(5, read=0.05)) as client:
-        caught = await refused(Downloader(client), RemoteImage(files.file_url("job", 1)), stem)
+    caught = await refused(Downloader(fetch, patience=0.05), RemoteImage(files.file_url("job", 1)), stem)
     assert type(caught) is Unavailable
+
+
+@pytest.mark.parametrize("size", [10_000, 3 * SMALL])
+async def test_pictures_of_any_size_come_over_one_connection(
+    files: Files, downloader: Downloader, stem: Path, size: int
+) -> None:
+    files.pictures = Pictures("jpeg", (64, 64), size)
+    for number in range(3):
+        path = await save(downloader, RemoteImage(files.file_url("job", number)), stem.with_name(f"{number}-1"))
+        assert path.read_bytes() == files.pictures.make("job", number)
 
 
 @pytest.mark.parametrize(
@@ -235,10 +255,15 @@ async def test_without_a_network_no_address_is_asked(stem: Path) -> None:
     assert type(await refused(Downloader(None), RemoteImage("http://127.0.0.1/a.png"), stem)) is BadImage
 
 
-async def test_a_download_that_is_cancelled_leaves_nothing(files: Files, downloader: Downloader, stem: Path) -> None:
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_download_that_is_cancelled_leaves_nothing(
+    files: Files, downloader: Downloader, stem: Path, large: bool
+) -> None:
+    """Small pictures wait in memory for the disk, large ones are on it as they come."""
+    files.pictures = Pictures("jpeg", (64, 64), 2 * SMALL if large else 10_000)
     files.fail("download", Fault.STALL_BODY)
     loading = asyncio.ensure_future(downloader.hold(RemoteImage(files.file_url("job", 1)), stem))
-    while not part_of(stem).exists():  # noqa: ASYNC110 - nobody tells when a file begins
+    while not (part_of(stem).exists() if large else files.counts["download"]):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -427,7 +452,9 @@ async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Pat
 async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem: Path) -> None:
     downloader = Downloader(None)
     stems = [stem, stem.with_name("other")]
-    held = [await downloader.hold(InlineImage(png(str(n))), one) for n, one in enumerate(stems)]
+    held = [
+        HeldImage((await downloader.hold(InlineImage(png(str(number))), one)).path) for number, one in enumerate(stems)
+    ]
     both = asyncio.Barrier(2)
     rounds = {0: 0, 1: 0}
 
@@ -485,7 +512,7 @@ async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
 
 async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
     held = await Downloader(None).hold(InlineImage(png()), stem)
-    assert held == HeldImage(str(part_of(stem)))
+    assert held == HeldImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")))
     assert there(stem) == [".12-猫-1.part"]
     saved = await Downloader(None).publish(held, stem, nobody)
     assert Path(saved.path).read_bytes() == png()

@@ -3,7 +3,7 @@
 A provider is one file in this folder. Its last line binds `PROVIDER`; that alone registers it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -32,6 +32,8 @@ class Ready:
 
 
 Report = Callable[[Working], None]
+Fetch = Callable[["httpx.Request"], Awaitable["httpx.Response"]]
+"""Sends a request and returns with the head of its answer; the caller reads and closes the answer's stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Two ways to the network, because a submit costs money.
+    """Ways to the network, and more than one, because a submit costs money.
 
     `paid` carries what must not be sent twice: fresh connections, a transport that can tell "never connected" from
-    "sent, then lost". `free` carries everything that may be repeated. Neither follows redirects.
+    "sent, then lost". `free` carries everything that may be repeated; `fetch` goes the same way with a request as it
+    stands, and brings pictures. None follows redirects or keeps cookies.
     """
 
     paid: "httpx.AsyncClient"
     free: "httpx.AsyncClient"
+    fetch: "Fetch | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -60,11 +61,11 @@ async def call(
     With `raw` every answer that arrived whole is returned as it is, whatever its status or form.
     Raises a TaskError as in the table above.
     """
-    _check_port(url)
+    address = _address(url)
     client = clients.paid if paid else clients.free
     lost: type[TaskError] = Uncertain if paid else Unavailable
     try:
-        async with client.stream(method, url, **_asking(options)) as response:
+        async with client.stream(method, address, **_asking(options)) as response:
             data = await _whole(response, lost)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unavailable(f"cannot reach {_host(url)}: {_words(error)}") from error
@@ -207,14 +208,20 @@ def _plain(raw: bytes) -> str:
     return "a web page instead of an answer" if text[:1] == "<" else text
 
 
-def _check_port(url: str) -> None:
-    """The system complains of such a port with an OverflowError inside a group of errors."""
+@lru_cache(maxsize=4096)
+def _address(url: str) -> httpx.URL:
+    """A port that no system has would end in an OverflowError inside a group of errors.
+
+    Reading an address is a sixth of what a question costs, and a task asks at the same one again and again.
+    """
     try:
-        port = httpx.URL(url).port
+        address = httpx.URL(url)
+        port = address.port
     except (httpx.InvalidURL, UnicodeError):
         raise BadRequest(f"{clean(url)!r} is no usable address") from None
     if port is not None and port not in range(1, 1 << 16):
         raise BadRequest(f"{clean(url)!r} is no usable address: there is no port {port}")
+    return address
 
 
 def _host(url: str) -> str:
