@@ -76,7 +76,9 @@ Timeout = Annotated[float | None, _option("--timeout", help_="Time limit of a ta
 ProgressOption = Annotated[Progress, _option("--progress", help_="How to show what happens.")]
 Json = Annotated[bool, _option("--json", help_="JSON on stdout, one object a line.")]
 Quiet = Annotated[bool, _option("--quiet", "-q", help_="Nothing on stderr but failures.")]
-PreviewOption = Annotated[Preview, _option("--preview", help_="Show finished pictures in the terminal, where it can.")]
+PreviewOption = Annotated[
+    Preview, _option("--preview", help_="Show pictures in the terminal, in the making and finished, where it can.")
+]
 Notify = Annotated[bool, _option("--notify", help_="Ring and notify at the end.")]
 DryRun = Annotated[
     bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)

@@ -81,6 +81,7 @@ class Session:
             environ=os.environ,
             estimate=self._estimate,
             asked=lambda task: asked.get(task.id, task.request.count or 1),
+            preview=self._manner.preview,
         )
         self._paths = None if display.prints_paths else Printer(sys.stdout)
         with self._signals(), suppress(asyncio.CancelledError):

@@ -1,7 +1,9 @@
 import math
 import sys
 from collections import Counter
+from itertools import chain
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from imagegen_cli.display.board import Board, Known, Row, guessed
@@ -37,10 +39,12 @@ from imagegen_cli.task import (
     TaskId,
     word,
 )
+from tests.doubles.pictures import Pictures
 
 PATIENT = settings(deadline=None)
 """Time is no property: the first example pays for tables that are loaded once."""
 
+PICTURE = Pictures("png", (32, 24)).make("preview", 1)
 JOB = Job("job")
 REMOTE = RemoteImage("https://example.org/signed")
 
@@ -128,7 +132,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
         match draw(st.integers(0, 3)):
             case 0:
                 note = draw(texts)
-                working = Working(draw(fractions), draw(st.one_of(st.none(), st.integers(0, 9))), note)
+                place = draw(st.one_of(st.none(), st.integers(0, 9)))
+                working = Working(draw(fractions), place, note, draw(st.sampled_from([None, PICTURE, b"broken"])))
                 events.append(TaskProgressed(float(at), number, working))
             case 1:
                 events.append(TaskDelayed(float(at), number, 2, draw(st.floats(0, 100)), draw(texts)))
@@ -225,6 +230,42 @@ def test_a_task_that_was_sent_back_starts_its_clock_anew() -> None:
     assert row_of(board).elapsed(99.0) == 3.0
 
 
+def told(number: int, preview: bytes | None, at: float = 2.0) -> TaskProgressed:
+    return TaskProgressed(at, TaskId(number), Working(preview=preview))
+
+
+def test_the_latest_preview_is_kept_while_a_task_runs() -> None:
+    board = board_with(started(task(1)), *running(1), told(1, b"first"), told(1, b"second"), previews=1)
+    assert row_of(board).preview == b"second"
+    for event in (told(1, None), told(1, b""), TaskDelayed(3.0, TaskId(1), 1, 5.0, "HTTP 503")):
+        board.tell(event)
+    board.tell(TaskChanged(4.0, task(1, Saving((REMOTE,), JOB))))
+    assert row_of(board).preview == b"second"
+
+
+@pytest.mark.parametrize(
+    "state", [Queued(), Done(("out/1.png",)), Failed(Reason.SERVER, ""), Cancelled(Stop.STOPPED)], ids=word
+)
+def test_a_preview_is_dropped_when_its_task_ends_or_is_sent_back(state: State) -> None:
+    board = board_with(started(task(1)), *running(1), told(1, b"first"), TaskChanged(3.0, task(1, state)), previews=1)
+    assert row_of(board).preview is None
+    board.tell(told(1, b"late"))
+    assert row_of(board).preview is None
+    for event in [*running(1, at=5.0), told(1, b"again")]:
+        board.tell(event)
+    assert row_of(board).preview == b"again"
+
+
+def test_only_so_many_previews_are_held_the_latest_told() -> None:
+    board = board_with(started(*map(task, range(1, 5))), *chain(*map(running, range(1, 5))), previews=2)
+    for event in (told(1, b"1"), told(2, b"2"), told(1, b"1 again"), told(3, b"3")):
+        board.tell(event)
+    assert [row_of(board, number).preview for number in range(1, 5)] == [b"1 again", None, b"3", None]
+    board.tell(TaskChanged(3.0, task(3, Done(("out/3.png",)))))
+    board.tell(told(4, b"4"))
+    assert [row_of(board, number).preview for number in range(1, 5)] == [b"1 again", None, None, b"4"]
+
+
 def test_a_delay_is_shown_until_the_next_sign_of_life() -> None:
     board = board_with(started(task(1), task(2)), TaskDelayed(1.0, TaskId(2), 2, 8.0, "HTTP 503"))
     assert [row.task.id for row in board.unfinished()] == [2, 1]
@@ -262,7 +303,7 @@ def test_a_task_costs_less_than_two_kilobytes() -> None:
         for event in running(number):
             board.tell(event)
         board.tell(TaskProgressed(1.0, TaskId(number), Working(0.5, None, "note", preview=bytes(100_000))))
-    assert not hasattr(row_of(board), "preview")
+    assert row_of(board).preview is None
     tables = (board.rows, board.active, board.queued, board.delayed)
     each = sys.getsizeof(row_of(board)) + sum(map(sys.getsizeof, tables)) / 1000 + 10 * 32
     assert each < 2000

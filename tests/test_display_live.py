@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imagegen_cli.display import choose
 from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import Mode
 from imagegen_cli.display.live import Live
+from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskProgressed, Working
 from imagegen_cli.task import Done, Failed, RunId, TaskId
 from tests.screen import Paper, Program
 from tests.test_display_board import running, started, task
 from tests.test_display_keys import Heard
+from tests.test_display_preview import saved
 
 TERMINAL = {"TERM": "xterm-256color"}
 ROOT = Path(__file__).parent.parent
@@ -31,11 +34,16 @@ ROOT = Path(__file__).parent.parent
 class Stage:
     """A live display on a terminal of paper, under a clock that moves when told to."""
 
-    def __init__(self, paper: Paper, environ: Mapping[str, str] = TERMINAL, **options: Any) -> None:
+    def __init__(self, paper: Paper, environ: Mapping[str, str] = TERMINAL, previews: int = 0, **options: Any) -> None:
         self.paper = paper
         self.now = 100.0
         self.live = Live(
-            Board(), stdin=paper.keys, stderr=paper.stream, environ=environ, clock=lambda: self.now, **options
+            Board(previews=previews),
+            stdin=paper.keys,
+            stderr=paper.stream,
+            environ=environ,
+            clock=lambda: self.now,
+            **options,
         )
 
     def tell(self, *events: Event) -> None:
@@ -214,6 +222,112 @@ def test_an_ascii_terminal_gets_ascii() -> None:
         play.tell(TaskProgressed(101.0, TaskId(1), Working(0.5)), done(2))
         assert "####" in play.tick()
     assert play.paper.raw.isascii()
+
+
+RED_OVER_BLUE = saved(Image.frombytes("RGB", (1, 2), bytes([255, 0, 0, 0, 0, 255])))
+TRUE_COLOUR = {**TERMINAL, "COLORTERM": "truecolor"}
+
+
+def previewed(preview: bytes = RED_OVER_BLUE, *, fraction: float = 0.5) -> TaskProgressed:
+    return TaskProgressed(101.0, TaskId(1), Working(fraction, note="KSampler", preview=preview))
+
+
+def test_a_preview_is_drawn_in_its_colours_and_gone_with_its_task() -> None:
+    with stage(environ=TRUE_COLOUR, previews=1) as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0), previewed())
+        lines = play.tick().splitlines()
+        drawn = [(y, line.index("▀")) for y, line in enumerate(lines) if "▀" in line]
+        first, *_, last = (play.paper.emulator.buffer[y][x] for y, x in drawn)
+        assert (first.fg, first.bg) == ("ff0000", "ff0000")
+        assert (last.fg, last.bg) == ("0000ff", "0000ff")
+        assert {x for _, x in drawn} == {2}
+        assert "KSampler" in play.paper.text
+        play.tell(done(1))
+        assert "▀" not in play.tick()
+    assert "▀" not in play.paper.scrollback
+
+
+def test_a_preview_is_decoded_once_and_not_for_each_frame() -> None:
+    half_blocks.cache_clear()
+    with stage(previews=1) as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0))
+        frames = play.paper.raw.count(BEGIN.encode())
+        for step in range(20):
+            play.tell(previewed(fraction=step / 20))
+            assert "▀" in play.tick()
+        assert play.paper.raw.count(BEGIN.encode()) == frames + 20
+        assert half_blocks.cache_info().misses == 1
+        play.tell(previewed(b"broken"))
+        for _ in range(5):
+            assert "▀" not in play.tick()
+        assert half_blocks.cache_info().misses == 2
+
+
+def test_a_preview_follows_the_size_of_the_screen() -> None:
+    with stage(previews=1) as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0), previewed())
+        heights = []
+        for columns, lines in [(80, 24), (30, 16), (20, 6), (120, 50), (80, 3), (80, 24)]:
+            play.paper.resize(columns, lines)
+            text = play.tick()
+            heights.append(sum("▀" in line for line in text.splitlines()))
+            assert "50%" in text
+        assert heights == [15, 7, 0, 16, 0, 15]
+
+
+@pytest.mark.parametrize(
+    ("environ", "encoding"),
+    [({**TERMINAL, "NO_COLOR": "1"}, "utf-8"), (TERMINAL, "ascii")],
+    ids=["NO_COLOR", "ascii"],
+)
+def test_half_blocks_need_colours_and_a_sign(environ: Mapping[str, str], encoding: str) -> None:
+    with stage(environ=environ, encoding=encoding, previews=1) as play:
+        play.tell(started(task(1), at=100.0), *running(1, at=100.0), previewed())
+        text = play.tick()
+        assert "KSampler" in text
+        assert "▀" not in text
+
+
+@pytest.mark.parametrize(
+    ("progress", "preview", "more", "drawn"),
+    [
+        ("live", "on", {}, True),
+        ("auto", "on", {}, True),
+        ("live", "off", {"KITTY_WINDOW_ID": "1"}, False),
+        ("live", "auto", {}, False),
+        ("live", "auto", {"KITTY_WINDOW_ID": "1"}, True),
+        ("live", "auto", {"KITTY_WINDOW_ID": "1", "TMUX": "/tmp/x"}, False),  # noqa: S108 - never opened
+        ("plain", "on", {}, False),
+        ("json", "on", {}, False),
+        ("quiet", "on", {}, False),
+    ],
+)
+def test_whether_previews_are_drawn(progress: str, preview: str, more: dict[str, str], drawn: bool) -> None:
+    with Paper() as paper:
+        display = choose(
+            progress, stdout=paper.stream, stderr=paper.stream, environ={**TERMINAL, **more}, preview=preview
+        )
+        with display:
+            for event in [started(task(1), at=100.0), *running(1, at=100.0), previewed()]:
+                display.tell(event)
+            if isinstance(display, Live):
+                display.tick()
+            paper.settle()
+            assert ("▀" in paper.text) is drawn
+
+
+def test_no_preview_where_stdout_goes_elsewhere_and_none_where_nobody_asked() -> None:
+    with Paper() as paper:
+        for options in ({"stdout": io.StringIO(), "preview": "on"}, {"stdout": paper.stream}):
+            display = choose("live", stderr=paper.stream, environ=TERMINAL, **options)
+            assert isinstance(display, Live)
+            with display:
+                for event in [started(task(1), at=100.0), *running(1, at=100.0), previewed()]:
+                    display.tell(event)
+                display.tick()
+                paper.settle()
+                assert "KSampler" in paper.text
+                assert "▀" not in paper.text
 
 
 def test_no_summary_where_somebody_else_has_the_last_word() -> None:

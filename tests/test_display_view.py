@@ -1,7 +1,9 @@
 import os
 import re
 import unicodedata
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -13,13 +15,14 @@ from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wra
 from imagegen_cli.display.controls import Mode, Ui
 from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
 from imagegen_cli.display.look import Line, look_for
+from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.scene import Frame
 from imagegen_cli.display.view import draw
 from imagegen_cli.display.words import literal
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.task import Cancelled, Done, Failed, RemoteImage, RunId, SavedImage, Saving, Stop, Task, TaskId
-from tests.test_display_board import PATIENT, board_with, histories, running, started, task, texts
+from tests.test_display_board import PATIENT, PICTURE, board_with, histories, running, started, task, texts
 
 MANY_FRAMES = settings(deadline=None, max_examples=int(os.environ.get("FRAMES", "150")))
 GOLDEN = Path(__file__).parent / "golden"
@@ -86,6 +89,14 @@ def single(*events: Event) -> Board:
     return board_with(started(prompted(2)), *[put(2, e.at, e.task.state) for e in running(2)], *events)  # type: ignore[union-attr]
 
 
+def pictured(*events: Event) -> Board:
+    """One task, and a preview four cells wide for three cells high."""
+    board = Board(previews=1)
+    for event in [started(prompted(1)), *running(1), TaskProgressed(9.0, TaskId(1), Working(preview=PICTURE)), *events]:
+        board.tell(event)
+    return board
+
+
 def failures() -> Board:
     board = many()
     board.tell(RunStopping(29.0, RunId(1), "Ctrl-C"))
@@ -108,6 +119,13 @@ SCREENS = {
     "one-80x24": (
         lambda: single(TaskProgressed(9.0, TaskId(2), Working(0.3, note="细节"))), 80, 24, LOOK, Ui(keys=True)
     ),
+    "one-preview-80x24": (
+        lambda: pictured(TaskProgressed(10.0, TaskId(1), Working(0.5, note="KSampler"))), 80, 24, LOOK, Ui(keys=True)
+    ),
+    "one-preview-30x40": (pictured, 30, 40, LOOK, Ui()),
+    "details-preview-80x24": (
+        pictured, 80, 24, LOOK, Ui(keys=True, mode=Mode.DETAILS, chosen=TaskId(1))
+    ),
     "one-20x10": (single, 20, 10, LOOK, Ui()),
     "one-queued-40x24": (
         lambda: single(TaskProgressed(9.0, TaskId(2), Working(queue_position=4))), 40, 24, LOOK, Ui()
@@ -119,7 +137,7 @@ SCREENS = {
 def test_golden_screens(name: str) -> None:
     """WRITE_GOLDEN=1 draws them anew; then look at them."""
     build, width, height, look, ui = SCREENS[name]
-    frame = draw(build(), 30.0, width=width, height=height, look=look, ui=ui)
+    frame = draw(build(), 30.0, width=width, height=height, look=look, ui=ui, paint=half_blocks)
     drawn = "\n".join(shown(frame)) + "\n"
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("WRITE_GOLDEN"):
@@ -150,8 +168,8 @@ modes = st.builds(
 def test_every_frame_fits_and_obeys_nothing(
     events: list[Event], now: float, width: int, height: int, encoding: str, ui: Ui
 ) -> None:
-    board = board_with(*events, estimate=lambda each: 5.0 if each.id % 2 else None)
-    frame = draw(board, now, width=width, height=height, look=look_for(encoding), ui=ui)
+    board = board_with(*events, estimate=lambda each: 5.0 if each.id % 2 else None, previews=2)
+    frame = draw(board, now, width=width, height=height, look=look_for(encoding), ui=ui, paint=half_blocks)
     assert len(frame.lines) < max(2, height)
     for line in frame.lines:
         check(line, encoding)
@@ -174,6 +192,48 @@ def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encodi
         check(line, encoding)
         if width > 12:
             assert cells_of(text_of(line)) <= width
+
+
+def filled(_picture: bytes, cells: int, lines: int) -> list[Line]:
+    return [[Segment("▀" * cells)]] * lines
+
+
+def apart(frame: Frame) -> tuple[list[str], list[str]]:
+    """The lines with words, and those of the preview."""
+    lines = [text for text in shown(frame) if text]
+    return [text for text in lines if "▀" not in text], [text for text in lines if "▀" in text]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("note", ["", "KSampler"])
+def test_a_preview_pushes_nothing_away_and_keeps_its_size_when_a_note_comes(mode: Mode, note: str) -> None:
+    board = pictured(TaskProgressed(10.0, TaskId(1), Working(0.5, note=note)))
+    noted = pictured(TaskProgressed(10.0, TaskId(1), Working(0.5, note="VAEDecode")))
+    ui = Ui(keys=True, mode=mode, chosen=TaskId(1), text="a dog")
+    seen = set()
+    for width, height in product((1, 5, 10, 12, 20, 43, 44, 80, 400), range(1, 60)):
+        size: dict[str, Any] = {"width": width, "height": height, "look": LOOK, "ui": ui}
+        frame = draw(board, 30.0, **size, paint=filled)
+        words, picture = apart(frame)
+        assert len(frame.lines) < max(2, height)
+        assert all(cells_of(text_of(line)) < width for line in frame.lines)
+        assert words == apart(draw(board, 30.0, **size))[0]
+        if width > 40:
+            assert picture == apart(draw(noted, 30.0, **size, paint=filled))[1]
+        seen.add(len(picture))
+    assert seen == ({0} if mode is Mode.HELP else {0, *range(4, 17)})
+
+
+def test_an_ascii_screen_gets_no_half_blocks() -> None:
+    assert apart(draw(pictured(), 30.0, width=80, height=40, look=LOOK, paint=filled))[1]
+    assert not apart(draw(pictured(), 30.0, width=80, height=40, look=ASCII, paint=filled))[1]
+
+
+def test_a_picture_that_cannot_be_painted_leaves_no_gap() -> None:
+    broken = pictured(TaskProgressed(10.0, TaskId(1), Working(preview=b"broken")))
+    size: dict[str, Any] = {"width": 80, "height": 40, "look": LOOK}
+    bare = board_with(started(prompted(1)), *running(1), TaskProgressed(9.0, TaskId(1), Working()))
+    assert shown(draw(broken, 30.0, **size, paint=half_blocks)) == shown(draw(bare, 30.0, **size))
 
 
 def check(line: list[Segment], encoding: str) -> None:

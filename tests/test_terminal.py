@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures
+from tests.doubles.http import Fault, Pictures, Service
 from tests.program import Program as Plain
 from tests.screen import Program
 from tests.test_cli import CONFIG
@@ -24,8 +25,8 @@ def server() -> Iterator[DreaminaServer]:
 
 
 @contextmanager
-def terminal(folder: Path, server: DreaminaServer, *words: str, **size: Any) -> Iterator[Program]:
-    plain = Plain(folder, CONFIG.format(url=server.url))
+def terminal(folder: Path, server: Service, *words: str, kind: str = "dreamina", **size: Any) -> Iterator[Program]:
+    plain = Plain(folder, CONFIG.format(url=server.url).replace("dreamina", kind))
     environ = {key: value for key, value in plain.environment().items() if key in ("PATH", "IMAGEGEN_HOME", "HOME")}
     environ |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUTF8": "1", "NO_PROXY": "*"}
     with Program([sys.executable, "-m", "imagegen_cli", *words], environ=environ, cwd=folder, **size) as program:
@@ -185,6 +186,22 @@ def test_a_preview_is_drawn_when_asked_for_and_the_end_is_told(tmp_path: Path, s
         assert "▀" in program.scrollback + program.text
         assert b"\x1b]9;imagegen: 1 of 1 done\x1b\\\x07" in program.raw
         assert restored(program)
+
+
+def test_previews_are_drawn_while_a_service_works_and_gone_afterwards(tmp_path: Path) -> None:
+    with ComfyServer() as server:
+        words = ("run", "a cat #never #preview", "--preview", "on")
+        with terminal(tmp_path, server, *words, kind="comfyui") as program:
+            program.wait(lambda: len([line for line in program.text.splitlines() if "▀▀▀" in line]) > 8, "a preview")
+            assert "a cat" in program.text
+            assert "KSampler" in program.text
+            program.send("c")
+            program.wait_for("y/n")
+            program.send("y")
+            assert program.finish() == 1
+            assert "stopped at the service" in program.text
+            assert "▀" not in program.scrollback
+            assert restored(program)
 
 
 def test_no_preview_where_the_terminal_does_not_say_that_it_can(tmp_path: Path, server: DreaminaServer) -> None:

@@ -13,6 +13,7 @@ from imagegen_cli.display.board import Board, Row, requested, unknown
 from imagegen_cli.display.keys import Actions
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
+from imagegen_cli.display.preview import wanted
 from imagegen_cli.errors import UsageError
 from imagegen_cli.events import Event
 from imagegen_cli.task import Task
@@ -33,6 +34,8 @@ __all__ = [
 
 PROGRESS = ("auto", "live", "plain", "json", "quiet")
 MACHINES = ("CI", "GITHUB_ACTIONS")
+PREVIEWS = 16
+"""Tasks that may hold a preview while they run: one is drawn, and a person may choose another."""
 
 
 class Display(Protocol):
@@ -71,12 +74,15 @@ def choose(
     clock: Callable[[], float] = time.time,
     on_wake: Callable[[float], None] | None = None,
     summary: bool = True,
+    preview: str = "off",
 ) -> Display:
     """One of `PROGRESS`. `on_wake` hears how many seconds the program was stopped by Ctrl-Z.
 
-    Without `summary` the people's displays leave the last words to somebody else, as `watch` does.
+    Without `summary` the people's displays leave the last words to somebody else, as `watch` does. `preview` is about
+    those that services send while they work; a display that draws none must not hold them.
     """
-    board = Board(estimate=estimate, asked=asked)
+    drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
+    board = Board(estimate=estimate, asked=asked, previews=PREVIEWS if drawn else 0)
     match progress:
         case "json":
             return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)

@@ -67,6 +67,10 @@ class Area:
         self._reflows = reflows(environ)
 
     @property
+    def colours(self) -> bool:
+        return self._console.color_system is not None and not self._console.no_color
+
+    @property
     def size(self) -> os.terminal_size:
         try:
             size = os.get_terminal_size(self._stream.fileno())

@@ -66,6 +66,7 @@ class Row:
     fraction: float | None = None
     queue_position: int | None = None
     note: str = ""
+    preview: bytes | None = None
     delay: Delay | None = None
     estimate: float | None = None
 
@@ -100,10 +101,17 @@ def requested(task: Task) -> int:
 
 
 class Board:
-    """`estimate` gives the seconds that a task like this one took before; `asked` the pictures it should bring."""
+    """`estimate` gives the seconds that a task like this one took before; `asked` the pictures it should bring.
+
+    `previews`: how many of those that run may hold one, the latest told: each is a picture in memory.
+    """
 
     def __init__(
-        self, *, estimate: Callable[[Task], float | None] = unknown, asked: Callable[[Task], int] = requested
+        self,
+        *,
+        estimate: Callable[[Task], float | None] = unknown,
+        asked: Callable[[Task], int] = requested,
+        previews: int = 0,
     ) -> None:
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
@@ -122,6 +130,8 @@ class Board:
         self._first: float | None = None
         self._estimate = estimate
         self._asked = asked
+        self._previews = previews
+        self._pictured: dict[TaskId, Row] = {}
 
     @property
     def waiting(self) -> int:
@@ -224,8 +234,10 @@ class Board:
         if isinstance(state, Queued):
             row.started = row.ended = row.clock = row.fraction = row.queue_position = None
             row.note = ""
+            self._drop_preview(row.task.id)
         elif isinstance(state, ENDED):
             row.ended = at
+            self._drop_preview(row.task.id)
             if row.started is not None and not isinstance(state, Cancelled):
                 self._endings.append(at)
         else:
@@ -263,6 +275,20 @@ class Board:
             row.queue_position = working.queue_position or 0
         if working.fraction is not None and not math.isnan(working.fraction):
             row.fraction = max(row.fraction or 0.0, min(1.0, max(0.0, working.fraction)))
+        if working.preview:
+            self._keep_preview(row, working.preview)
+
+    def _keep_preview(self, row: Row, preview: bytes) -> None:
+        self._pictured.pop(row.task.id, None)
+        self._pictured[row.task.id] = row
+        row.preview = preview
+        if len(self._pictured) > self._previews:
+            self._drop_preview(next(iter(self._pictured)))
+
+    def _drop_preview(self, key: TaskId) -> None:
+        row = self._pictured.pop(key, None)
+        if row is not None:
+            row.preview = None
 
     def _delay(self, event: TaskDelayed) -> None:
         row = self.rows.get(event.id)

@@ -19,6 +19,7 @@ from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import Controls, Ui
 from imagegen_cli.display.keys import Actions, in_foreground, keyboard
+from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.events import Event, TaskChanged
 from imagegen_cli.task import ENDED, Task
 
@@ -113,13 +114,14 @@ class Live:
                 self.draw(now)
 
     def draw(self, now: float) -> None:
-        from imagegen_cli.display.view import draw  # noqa: PLC0415 - Rich is imported when something is drawn
+        from imagegen_cli.display.view import draw, unpainted  # noqa: PLC0415 - Rich is imported when something is drawn
 
         area = self._area
         self._size = area.size
         self._changed = False
         width, height = self._size
-        frame = draw(self.board, now, width=width, height=height, look=area.look, ui=self.ui)
+        paint = half_blocks if area.colours else unpainted
+        frame = draw(self.board, now, width=width, height=height, look=area.look, ui=self.ui, paint=paint)
         area.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
         self._lasting.clear()
         self._moving = frame.moving

@@ -38,7 +38,10 @@ COLOURS: dict[type[State], Style] = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Signs that an encoding can carry, one a state under its word, and the encoding that all text is made to fit."""
+    """Signs that an encoding can carry, one a state under its word, and the encoding that all text is made to fit.
+
+    `pictures`: the half blocks that a preview is made of are among them.
+    """
 
     encoding: str
     queued: str = "◌"
@@ -56,6 +59,7 @@ class Look:
     times: str = "×"
     dot: str = "·"
     arrows: str = "↑↓"
+    pictures: bool = True
 
     def fit(self, text: str, cells: int) -> str:
         return fitted(text, cells, self.encoding, self.more)
@@ -65,7 +69,7 @@ def look_for(encoding: str) -> Look:
     """Our own signs where the encoding has all of them, else ASCII."""
     rich = Look(encoding)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Look(
             encoding,
@@ -84,6 +88,7 @@ def look_for(encoding: str) -> Look:
             times="x",
             dot="-",
             arrows="up/down",
+            pictures=False,
         )
     return rich
 

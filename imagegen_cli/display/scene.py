@@ -1,6 +1,6 @@
 """What one drawing is made from, and what comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,6 +21,9 @@ NARROW = 30
 PULSE = 3
 """Cells of the piece that wanders through a bar; a bar shorter than that says nothing."""
 
+Paint = Callable[[bytes, int, int], Sequence[Line]]
+"""An encoded picture as lines: at most so many cells wide, at most so many lines; none where it cannot be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -32,6 +35,7 @@ class Scene:
     most: int
     look: Look
     ui: Ui
+    paint: Paint
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
         shown = self.look.fit(text, self.room)

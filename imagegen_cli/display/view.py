@@ -1,4 +1,7 @@
-"""A board and a moment into lines of segments. Pure: no clock, no terminal, nothing kept."""
+"""A board and a moment into lines of segments. Pure: no clock, no terminal, nothing kept.
+
+Only the view knows how much room is left for a preview, so `paint` makes its lines when asked; it must be as pure.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from imagegen_cli.display.controls import Mode, Ui
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.facts import images_of, model_of, service
 from imagegen_cli.display.look import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, Look, Pen, sign
-from imagegen_cli.display.scene import FEW_ROWS, LOW, PULSE, Frame, Scene
+from imagegen_cli.display.scene import FEW_ROWS, LOW, PULSE, Frame, Paint, Scene
 from imagegen_cli.task import Queued, Saving
 
 CARD = 40
@@ -20,6 +23,11 @@ MODEL = 24
 BRIEF = 12
 STEPS = 4
 """Steps of a pulse in a second."""
+PICTURE = (40, 16)
+SMALLEST = (8, 4)
+"""Cells and lines of a preview; in less than the smallest there is nothing to see."""
+AIR = 3
+"""Lines that stay empty around a preview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,22 @@ def columns(room: int, ids: int, models: int) -> Columns:
 BARS = ((200, 36), (140, 24), (100, 18), (76, 12), (60, 10), (40, 8))
 
 
-def draw(board: Board, now: float, *, width: int, height: int, look: Look, ui: Ui | None = None) -> Frame:
+def unpainted(_picture: bytes, _cells: int, _lines: int) -> list[Line]:
+    return []
+
+
+def draw(
+    board: Board,
+    now: float,
+    *,
+    width: int,
+    height: int,
+    look: Look,
+    ui: Ui | None = None,
+    paint: Paint = unpainted,
+) -> Frame:
     """At most `height` - 1 lines of fewer than `width` cells."""
-    scene = Scene(board, now, width - 1, height - 1, look, ui or Ui())
+    scene = Scene(board, now, width - 1, height - 1, look, ui or Ui(), paint)
     if scene.room < 1 or scene.most < 1:
         return Frame([])
     only = next(iter(board.rows.values())) if len(board.rows) == 1 else None
@@ -86,7 +107,8 @@ def overlay(scene: Scene) -> list[Line]:
     row = scene.board.rows.get(scene.ui.chosen) if scene.ui.chosen is not None else None
     if scene.ui.mode is Mode.DETAILS and row is not None:
         paths = [scene.text(f"  {path}") for path in row.task.files]
-        return [*task_lines(row, scene.now, scene.room, scene.look), *paths][: scene.most]
+        lines = [*task_lines(row, scene.now, scene.room, scene.look), *paths][: scene.most]
+        return lines + preview_lines(row, scene, len(lines) if row.note else len(lines) + 1)
     return help_lines(scene)[: scene.most] if scene.ui.mode is Mode.HELP else []
 
 
@@ -212,7 +234,18 @@ def card(row: Row, scene: Scene) -> list[Line]:
     said = ", ".join(filter(None, (state, trouble(row, scene.now), note(row))))
     if said and scene.most > 1:
         lines.append(scene.text(f"  {said}", ALERT if row.delay or state else DIM))
-    return lines[: max(0, scene.most)]
+    shown = lines[: max(0, scene.most)]
+    return shown + preview_lines(row, scene, len(shown) if said else len(shown) + 1)
+
+
+def preview_lines(row: Row, scene: Scene, taken: int) -> list[Line]:
+    """The latest preview below what is `taken`, where room is left over. A note that is still to come has its line."""
+    cells = min(PICTURE[0], scene.room - 2)
+    lines = min(PICTURE[1], scene.most - taken - AIR)
+    if row.preview is None or not scene.look.pictures or cells < SMALLEST[0] or lines < SMALLEST[1]:
+        return []
+    painted = scene.paint(row.preview, cells, lines)
+    return [[], *([*Pen().gap(2).line, *line] for line in painted)] if painted else []
 
 
 def card_progress(row: Row, scene: Scene) -> Line:

@@ -11,6 +11,7 @@ Words in the prompt steer what becomes of it:
     #partial          accepted with node_errors: one output is left out
     #word             says an unknown status while it runs
     #lost             accepted, and not answered at all
+    #preview          sends a picture with every step
 
 Attributes switch what holds for the whole server: `has_jobs` (GET /api/jobs), `has_cancel` (POST …/cancel),
 `interrupts_by_id` (else /interrupt stops whatever runs), `takes_ids` (else it gives prompt ids of its own), `renames`.
@@ -32,6 +33,7 @@ from uuid import UUID, uuid4
 from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
 
 STEPS = 4
+PREVIEWS = Pictures("jpeg", (256, 256))
 FAILURES = {
     "fail": ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"),
     "oom": ("torch.OutOfMemoryError", "Allocation on device"),
@@ -213,6 +215,8 @@ class ComfyServer(Service):
         step = min(job.polls, STEPS)
         self._tell(job, "executing", {"node": "3", "display_node": "3"})
         self._tell(job, "progress", {"value": step, "max": STEPS, "node": "3"})
+        if "preview" in tags_in(job):
+            self._send(job.asked.get("client_id", ""), preview(PREVIEWS.make(job.id, step), job.id), text=False)
 
     def _ended(self, id_: str) -> bool:
         return id_ in self.jobs and self.jobs[id_].state in ENDED

@@ -1,0 +1,151 @@
+import struct
+import warnings
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+from PIL import Image
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+
+from imagegen_cli.display.preview import half_blocks
+from tests.doubles.pictures import Pictures
+from tests.test_display_board import PATIENT
+
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+Colour = tuple[int, ...]
+
+
+def saved(picture: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def of(size: tuple[int, int], *pixels: Colour, mode: str = "RGB") -> bytes:
+    return saved(Image.frombytes(mode, size, bytes(value for pixel in pixels for value in pixel)))
+
+
+def block(upper: Colour, lower: Colour, cells: int = 1) -> Segment:
+    return Segment("▀" * cells, Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+
+
+def size_of(lines: Iterable[list[Segment]]) -> tuple[int, int]:
+    """Cells and lines; all lines are as wide as the first."""
+    (cells,) = {sum(segment.cell_length for segment in line) for line in lines}
+    return cells, len([*lines])
+
+
+def test_a_cell_has_the_colour_of_the_upper_pixel_before_that_of_the_lower() -> None:
+    assert half_blocks(of((2, 2), RED, GREEN, BLUE, WHITE), 2, 1) == [[block(RED, BLUE), block(GREEN, WHITE)]]
+
+
+def test_equal_neighbours_are_one_segment() -> None:
+    assert half_blocks(of((3, 2), RED, RED, RED, BLUE, BLUE, WHITE), 3, 1) == [[block(RED, BLUE, 2), block(RED, WHITE)]]
+
+
+def test_what_is_transparent_is_black_whatever_its_colour() -> None:
+    seen = half_blocks(of((2, 2), (*RED, 255), (*RED, 0), (*WHITE, 0), (*WHITE, 255), mode="RGBA"), 2, 1)
+    assert seen == [[block(RED, BLACK), block(BLACK, WHITE)]]
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [
+        ((64, 64), (32, 16)),
+        ((2, 2), (32, 16)),
+        ((1600, 900), (40, 11)),
+        ((900, 1600), (18, 16)),
+        ((1000, 1), (40, 1)),
+        ((1, 1000), (1, 16)),
+    ],
+)
+def test_the_shape_is_kept_within_the_room(size: tuple[int, int], drawn: tuple[int, int]) -> None:
+    assert size_of(half_blocks(saved(Image.new("RGB", size)), 40, 16)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("1", "PNG"),
+        ("L", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("RGBA", "PNG"),
+        ("L", "JPEG"),
+        ("RGB", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGB", "WEBP"),
+        ("RGBA", "WEBP"),
+    ],
+)
+def test_pictures_of_every_kind(mode: str, form: str) -> None:
+    [[segment]] = half_blocks(saved(Image.new("RGB", (64, 64), "white").convert(mode), form), 2, 1)
+    assert segment == block(WHITE, WHITE, 2)
+
+
+def enlarged(data: bytes, width: int, height: int) -> bytes:
+    """A PNG that says it is larger than it is."""
+    head = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
+def rescanned(times: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: a few bytes each, and all pixels to go through."""
+    data = saved(Image.new("RGB", (64, 64), "red"), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * times + data[-2:]
+
+
+SMALL = Pictures("png", (64, 64)).make("small", 1)
+JPEG = Pictures("jpeg", (64, 64)).make("small", 1)
+NOTHING = {
+    "empty": b"",
+    "words": b"<html>502 Bad Gateway</html>",
+    "a start": b"\x89PNG\r\n\x1a\n",
+    "half a PNG": SMALL[: len(SMALL) // 2],
+    "half a JPEG": JPEG[: len(JPEG) // 2],
+    "another format": saved(Image.new("RGB", (8, 8)), "GIF"),
+    "too many pixels": Pictures("png", (2048, 2049)).make("large", 1),
+    "a bomb that Pillow warns of": enlarged(SMALL, 12_000, 10_000),
+    "a bomb that Pillow refuses": enlarged(SMALL, 2**31 - 1, 2**31 - 1),
+    "no pixels": enlarged(SMALL, 0, 64),
+    "too many bytes": Pictures("png", (64, 64), least_bytes=4 * 1024 * 1024 + 1).make("heavy", 1),
+    "too many scans": rescanned(100),
+}
+
+
+@pytest.mark.parametrize("data", NOTHING.values(), ids=NOTHING)
+def test_what_cannot_be_drawn_is_nothing_and_says_nothing(data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert not half_blocks(data, 40, 16)
+    assert not warned
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_just_within_the_limits_is_drawn() -> None:
+    assert half_blocks(Pictures("png", (2048, 2048)).make("large", 1), 40, 16)
+    assert half_blocks(Pictures("png", (64, 64), least_bytes=4 * 1024 * 1024 - 99).make("heavy", 1), 40, 16)
+    assert half_blocks(rescanned(20), 40, 16)
+
+
+@PATIENT
+@given(
+    st.sampled_from([Pictures(form, (40, 30)).make("any", 1) for form in ("png", "jpeg", "webp")]),
+    st.lists(st.tuples(st.floats(0, 0.999), st.binary(max_size=8))),
+    st.integers(1, 40),
+    st.integers(1, 16),
+)
+def test_no_bytes_raise_or_leave_their_room(
+    data: bytes, changes: list[tuple[float, bytes]], cells: int, lines: int
+) -> None:
+    for share, change in changes:
+        at = int(share * len(data))
+        data = data[:at] + change + data[at + len(change) :]
+    drawn = half_blocks(data, cells, lines)
+    assert len(drawn) <= lines
+    assert all(sum(segment.cell_length for segment in line) <= cells for line in drawn)
