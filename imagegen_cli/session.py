@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.config import Config, key_of
-from imagegen_cli.display import Display, choose, preview
+from imagegen_cli.display import Display, Offer, choose, preview
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader
@@ -219,6 +219,8 @@ class Session:
 
 class _Keys:
     """What keys set in motion: the display's Actions."""
+
+    offer = Offer()
 
     def __init__(self, session: Session, runner: Runner, display: Display) -> None:
         self._session = session

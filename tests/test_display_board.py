@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from imagegen_cli.display.board import Board, Known, Row, guessed
+from imagegen_cli.display.board import NEARLY, Board, Known, Row, guessed
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import (
     Event,
@@ -158,7 +158,10 @@ def test_counts_agree_with_a_recount(events: list[Event]) -> None:
     assert board.pictures == sum(len(each.files) for each in tasks if isinstance(each.state, ENDED))
     assert board.short == sum(isinstance(each.state, Done) and each.state.missing > 0 for each in tasks)
     assert set(board.resumable) == {each.id for each in tasks if fetchable(each.state)}
-    assert [row.task.id for row in board.unfinished()] == [*board.active, *board.delayed, *board.queued]
+    order = [row.task.id for row in board.unfinished()]
+    assert order[: len(board.delayed)] == [*board.delayed], "what needs attention comes first"
+    assert order[len(order) - len(board.queued) :] == [*board.queued]
+    assert board.busy == len(order) - len(board.queued)
     assert sorted(row.task.id for row in board.unfinished()) == sorted(
         each.id for each in tasks if not isinstance(each.state, ENDED)
     )
@@ -193,9 +196,44 @@ def test_a_guess_never_reaches_the_end_and_never_runs_backwards() -> None:
 def test_an_estimate_is_used_until_it_was_wrong_and_only_where_nothing_was_told() -> None:
     board = board_with(started(task(1)), *running(1), estimate=lambda _: 10.0)
     assert row_of(board).progress(5.0) == (Known.GUESSED, 0.4)
-    assert row_of(board).progress(20.5)[0] is Known.NOTHING
-    board.tell(TaskProgressed(6.0, TaskId(1), Working(0.25)))
-    assert row_of(board).progress(7.0) == (Known.TOLD, 0.25)
+    assert row_of(board).progress(15.5)[0] is Known.NOTHING
+    board.tell(TaskProgressed(2.5, TaskId(1), Working(0.25)))
+    assert row_of(board).progress(3.0) == (Known.TOLD, 0.25)
+
+
+def test_a_guess_goes_on_from_where_it_was_after_a_queue_that_was_told_late() -> None:
+    board = board_with(started(task(1)), *running(1), estimate=lambda _: 10.0)
+    board.tell(TaskProgressed(5.0, TaskId(1), Working(queue_position=2)))
+    assert row_of(board).progress(6.0)[0] is Known.NOTHING
+    board.tell(TaskProgressed(7.0, TaskId(1), Working()))
+    assert row_of(board).progress(8.0) == (Known.GUESSED, 0.4)
+    assert row_of(board).progress(13.0)[1] > 0.4
+
+
+def test_a_bar_waits_as_a_guess_for_a_service_that_tells_less() -> None:
+    board = board_with(started(task(1)), *running(1), estimate=lambda _: 10.0)
+    board.tell(TaskProgressed(5.0, TaskId(1), Working(0.1)))
+    assert row_of(board).progress(9.0) == (Known.GUESSED, 0.4)
+    board.tell(TaskProgressed(10.0, TaskId(1), Working(0.5)))
+    assert row_of(board).progress(11.0) == (Known.TOLD, 0.5)
+
+
+working = st.builds(Working, fractions, st.one_of(st.none(), st.integers(0, 3)))
+
+
+@PATIENT
+@given(st.lists(st.tuples(st.floats(0, 20), working)), st.floats(0.1, 100))
+def test_no_bar_runs_backwards_or_reaches_the_end(said: list[tuple[float, Working]], estimate: float) -> None:
+    board = board_with(started(task(1)), *running(1), estimate=lambda _: estimate)
+    at, last = 0.0, 0.0
+    for seconds, word_of_it in said:
+        for moment in (at, at + seconds / 2, at + seconds):
+            known, shown = row_of(board).progress(moment)
+            assert shown < 1
+            assert known is Known.NOTHING or last <= shown
+            last = shown
+        at += seconds
+        board.tell(TaskProgressed(at, TaskId(1), word_of_it))
 
 
 def test_without_history_no_number_is_invented() -> None:
@@ -214,11 +252,19 @@ def test_an_estimate_counts_from_the_end_of_the_queue() -> None:
     assert row_of(board).progress(37.0)[1] > 0.4
 
 
-def test_pictures_that_exist_fill_the_bar_even_when_they_must_be_asked_for_again() -> None:
+def test_a_bar_is_nearly_full_while_pictures_are_brought_home_even_when_they_must_be_asked_for_again() -> None:
     board = board_with(started(task(1)), *running(1), TaskChanged(3.0, task(1, Saving((REMOTE,), JOB))))
-    assert row_of(board).progress(4.0) == (Known.TOLD, 1.0)
+    assert row_of(board).progress(4.0) == (Known.TOLD, NEARLY)
     board.tell(TaskChanged(5.0, task(1, Running(JOB))))
-    assert row_of(board).progress(6.0) == (Known.TOLD, 1.0)
+    assert row_of(board).progress(6.0) == (Known.TOLD, NEARLY)
+
+
+def test_what_needs_attention_comes_first_and_goes_back_to_its_place() -> None:
+    board = board_with(started(*map(task, range(1, 6))), *chain(*map(running, range(1, 5))))
+    board.tell(TaskDelayed(1.0, TaskId(3), 1, 5.0, "HTTP 503"))
+    assert [row.task.id for row in board.unfinished()] == [3, 1, 2, 4, 5]
+    board.tell(TaskProgressed(2.0, TaskId(3), Working()))
+    assert [row.task.id for row in board.unfinished()] == [1, 2, 3, 4, 5]
 
 
 def test_a_task_that_was_sent_back_starts_its_clock_anew() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from imagegen_cli.display.controls import Controls, Mode, Ui
-from imagegen_cli.display.keys import Decoder
+from imagegen_cli.display.keys import Decoder, Offer
 from imagegen_cli.events import TaskChanged
 from imagegen_cli.task import Done, TaskId
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
@@ -13,7 +13,8 @@ from tests.test_display_board import PATIENT, board_with, running, started, task
 class Heard:
     """Actions that only remember what they were told."""
 
-    def __init__(self) -> None:
+    def __init__(self, offer: Offer = Offer()) -> None:  # noqa: B008 - a value that never changes
+        self.offer = offer
         self.told: list[object] = []
 
     def cancel(self, ids: Sequence[TaskId]) -> None:

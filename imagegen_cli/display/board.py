@@ -26,8 +26,10 @@ from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Queued, Saving, St
 
 ON_TIME = 0.8
 NEVER_MORE = 0.95
-WRONG = 2.0
+WRONG = 1.5
 """An estimate that has been passed this many times was wrong."""
+NEARLY = 0.99
+"""Where a bar stands while pictures are brought home, and whatever a service says: the end is when they are here."""
 
 LOST = frozenset({Stop.NOT_SENT, Stop.STOPPED})
 RECENT = 50
@@ -54,7 +56,8 @@ class Row:
     """One task as it is shown.
 
     `clock` is when the work itself began: after the service's own queue, where it tells. `queue_position` is None until
-    the service has said anything, and 0 for good once the work has begun.
+    the service has said anything, and 0 for good once the work has begun. `floor` is how far a guess had come when the
+    service spoke: a bar never runs backwards.
     """
 
     task: Task
@@ -64,6 +67,7 @@ class Row:
     ended: float | None = None
     clock: float | None = None
     fraction: float | None = None
+    floor: float = 0.0
     queue_position: int | None = None
     note: str = ""
     preview: bytes | None = None
@@ -75,13 +79,24 @@ class Row:
             return None
         return max(0.0, (now if self.ended is None else self.ended) - self.started)
 
+    @property
+    def queued_there(self) -> bool:
+        """Whether the service has it, but has not begun."""
+        return bool(self.queue_position) and self.fraction is None
+
     def progress(self, now: float) -> tuple[Known, float]:
         if self.fraction is not None:
-            return Known.TOLD, self.fraction
-        if self.estimate is None or self.clock is None or self.queue_position:
+            return (Known.TOLD, self.fraction) if self.fraction >= self.floor else (Known.GUESSED, self.floor)
+        passed = self.passed(now)
+        if passed is None or passed > WRONG:
             return Known.NOTHING, 0.0
-        passed = (now - self.clock) / self.estimate
-        return (Known.NOTHING, 0.0) if passed > WRONG else (Known.GUESSED, guessed(passed))
+        return Known.GUESSED, max(self.floor, guessed(passed))
+
+    def passed(self, now: float) -> float | None:
+        """How much of the estimated time is over; None without an estimate, and before the work has begun."""
+        if self.estimate is None or self.clock is None or self.queue_position:
+            return None
+        return (now - self.clock) / self.estimate
 
 
 def guessed(passed: float) -> float:
@@ -157,9 +172,15 @@ class Board:
     def ended(self) -> int:
         return self.done + self.failed + self.cancelled
 
+    @property
+    def busy(self) -> int:
+        """Those that run, and those that were sent back."""
+        return len(self.rows) - self.ended - len(self.queued)
+
     def unfinished(self) -> Iterator[Row]:
-        """Those that run, those that were sent back, those that wait: lazily, so that a frame takes what it shows."""
-        return chain(self.active.values(), self.delayed.values(), self.queued.values())
+        """Those in trouble, those that run, those that wait: lazily, so that a frame takes what it shows."""
+        untroubled = (row for row in self.active.values() if row.delay is None)
+        return chain(self.delayed.values(), untroubled, self.queued.values())
 
     def lasted(self, now: float) -> float:
         if self.started is None:
@@ -233,7 +254,7 @@ class Board:
         state = row.task.state
         if isinstance(state, Queued):
             row.started = row.ended = row.clock = row.fraction = row.queue_position = None
-            row.note = ""
+            row.note, row.floor = "", 0.0
             self._drop_preview(row.task.id)
         elif isinstance(state, ENDED):
             row.ended = at
@@ -244,11 +265,12 @@ class Board:
             if row.started is None or row.ended is not None:
                 self._start(row, at)
             if isinstance(state, Saving):
-                row.fraction = 1.0
+                row.fraction = NEARLY
 
     def _start(self, row: Row, at: float) -> None:
         row.started = row.clock = at
         row.ended = row.fraction = row.queue_position = None
+        row.floor = 0.0
         estimate = self._estimate(row.task)
         row.estimate = estimate if estimate and 0 < estimate < math.inf else None
         self._first = at if self._first is None else self._first
@@ -267,14 +289,16 @@ class Board:
         row = self.active.get(key)
         if row is None:
             return
-        row.delay = None
+        self._untroubled(row)
         row.note = working.note
+        known, shown = row.progress(at)
+        row.floor = max(row.floor, shown if known is Known.GUESSED else 0.0)
         if working.queue_position and row.queue_position != 0:
             row.clock = at
         if row.queue_position != 0:
             row.queue_position = working.queue_position or 0
         if working.fraction is not None and not math.isnan(working.fraction):
-            row.fraction = max(row.fraction or 0.0, min(1.0, max(0.0, working.fraction)))
+            row.fraction = max(row.fraction or 0.0, min(NEARLY, max(0.0, working.fraction)))
         if working.preview:
             self._keep_preview(row, working.preview)
 
@@ -295,8 +319,12 @@ class Board:
         if row is None or row.ended is not None:
             return
         row.delay = Delay(event.at + event.seconds, event.attempt, event.because)
-        if self.queued.pop(event.id, None):
-            self.delayed[event.id] = row
+        self.queued.pop(event.id, None)
+        self.delayed[event.id] = row
+
+    def _untroubled(self, row: Row) -> None:
+        row.delay = None
+        self.delayed.pop(row.task.id, None)
 
 
 def can_be_fetched(state: State) -> bool:

@@ -16,10 +16,10 @@ HELP = (
     ("enter", "its details"),
     ("c", "cancel the chosen task"),
     ("x", "cancel all that wait"),
-    ("space", "hold back what is not sent yet; again: go on"),
+    (" ", "hold back what is not sent yet; again: go on"),
     ("a", "add another prompt"),
     ("o", "open the folder with the pictures"),
-    ("q", "stop, as Ctrl-C does"),
+    ("q", "{stop}, as Ctrl-C does"),
     ("?", "this help; any key closes it"),
 )
 
@@ -121,13 +121,16 @@ def prompt_line(scene: Scene) -> list[Line]:
 
 
 def hints(scene: Scene) -> Line:
-    offered = [("a", "add"), ("q", "stop"), ("?", "help")]
+    offer = scene.ui.offer
+    offered = [("a", "add"), ("q", offer.stop), ("?", "help")]
     if scene.ui.chosen is None and scene.board.running + scene.board.waiting > 1:
         offered.insert(0, (scene.look.arrows, "choose"))
     else:
         offered[:0] = [("c", "cancel"), ("enter", "details")]
     pen, left = Pen(), scene.room
     for key, meaning in offered:
+        if key in offer.without:
+            continue
         left -= len(key) + len(meaning) + 3
         if left < 0:
             break
@@ -152,10 +155,13 @@ def editor(scene: Scene) -> Line:
 
 
 def help_lines(scene: Scene) -> list[Line]:
-    look = scene.look
+    look, offer = scene.look, scene.ui.offer
     names = min(KEY, scene.room)
     lines = []
     for key, meaning in HELP:
-        pen = Pen().put(look.fit(key, names), names, BUSY)
-        lines.append(pen.put(look.fit(meaning, scene.room - names), scene.room - names).line)
+        if key in offer.without:
+            continue
+        pen = Pen().put(look.fit("space" if key == " " else key, names), names, BUSY)
+        told = meaning.format(stop=offer.stop)
+        lines.append(pen.put(look.fit(told, scene.room - names), scene.room - names).line)
     return lines

@@ -1,11 +1,11 @@
 """What keys do: which task is chosen, which question is open, what is being typed. No terminal."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.keys import Actions
+from imagegen_cli.display.keys import Actions, Offer
 from imagegen_cli.display.words import clings
 from imagegen_cli.task import Queued, TaskId
 
@@ -25,6 +25,7 @@ class Ui:
     """`keys`: somebody can press one. `cursor` counts characters of `text`, the prompt being typed."""
 
     keys: bool = False
+    offer: Offer = field(default_factory=Offer)
     mode: Mode = Mode.TABLE
     chosen: TaskId | None = None
     held: bool = False
@@ -37,7 +38,8 @@ class Controls:
         self._board = board
         self._actions = actions
         self._ui = ui
-        self._table: dict[str, Press] = {
+        ui.offer = actions.offer
+        table: dict[str, Press] = {
             "up": lambda: self._choose(-1),
             "down": lambda: self._choose(1),
             "escape": self._forget,
@@ -50,6 +52,7 @@ class Controls:
             "q": actions.stop,
             "?": lambda: self._open(Mode.HELP),
         }
+        self._table = {key: press for key, press in table.items() if key not in ui.offer.without}
 
     def press(self, key: str) -> None:
         self.settle()

@@ -10,6 +10,7 @@ import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from imagegen_cli.task import TaskId
@@ -47,8 +48,19 @@ PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 """A paste comes marked, so that a line end in it is not taken for the enter key."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Keys that do nothing here, and what `q` does, in words."""
+
+    without: frozenset[str] = frozenset()
+    stop: str = "stop"
+
+
 class Actions(Protocol):
     """What keys can set in motion. Each returns at once; what comes of it is seen in events."""
+
+    @property
+    def offer(self) -> Offer: ...
 
     def cancel(self, ids: Sequence[TaskId]) -> None: ...
 

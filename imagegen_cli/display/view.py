@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from rich.style import Style
+
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.bottom import footer, help_lines, prefix, prompt_line
@@ -44,8 +46,8 @@ class Columns:
     note: int
 
 
-def columns(room: int, ids: int, models: int) -> Columns:
-    """What fits into `room` cells, the least important left out first."""
+def columns(room: int, ids: int, models: int, *, notes: bool) -> Columns:
+    """What fits into `room` cells, the least important left out first; no notes, no column for them."""
     elapsed = 6 if room >= ids + 16 else 0
     percent = 4 if room >= 30 else 0  # noqa: PLR2004
     bar = next((cells for least, cells in BARS if room >= least), 0)
@@ -56,12 +58,13 @@ def columns(room: int, ids: int, models: int) -> Columns:
         2 + sum(cells + 1 for cells in (number, bar, percent, elapsed, images) if cells) + (model + 2 if model else 0)
     )
     left = room - taken
-    note = left * 2 // 5 if room >= 108 else 0  # noqa: PLR2004
+    note = left * 2 // 5 if notes and room >= 99 else 0  # noqa: PLR2004
     prompt = left - note - (2 if note else 0)
     return Columns(number, max(0, prompt), model, bar, percent, elapsed, images, note)
 
 
-BARS = ((200, 36), (140, 24), (100, 18), (76, 12), (60, 10), (40, 8))
+BARS = ((199, 36), (139, 24), (99, 18), (75, 12), (59, 10), (39, 8))
+"""Least room and cells of a bar; the room is one cell less than the screen is wide."""
 
 
 def unpainted(_picture: bytes, _cells: int, _lines: int) -> list[Line]:
@@ -117,17 +120,17 @@ def table(scene: Scene) -> list[Line]:
     if not rows:
         return []
     models = max(cells_of(scene.look.fit(model_of(row), MODEL)) for row in rows)
-    sizes = columns(scene.room, len(str(scene.board.highest)), models)
+    notes = any(note(row) for row in rows)
+    sizes = columns(scene.room, len(str(scene.board.highest)), models, notes=notes)
     return [row_line(row, scene, sizes) for row in rows]
 
 
 def visible(board: Board, most: int, ui: Ui) -> list[Row]:
-    """What runs and what was sent back first; of those that merely wait only a few."""
+    """What needs attention first, then what runs; of those that merely wait only a few."""
     if most < 1:
         return []
     if ui.chosen is None:
-        busy = len(board.active) + len(board.delayed)
-        return list(islice(board.unfinished(), min(most, max(busy, FEW_ROWS))))
+        return list(islice(board.unfinished(), min(most, max(board.busy, FEW_ROWS))))
     at = next((index for index, row in enumerate(board.unfinished()) if row.task.id == ui.chosen), 0)
     first = max(0, at - most // 2) if at >= most else 0
     return list(islice(board.unfinished(), first, first + most))
@@ -137,7 +140,7 @@ def row_line(row: Row, scene: Scene, sizes: Columns) -> Line:
     look, now = scene.look, scene.now
     chosen = row.task.id == scene.ui.chosen
     waits = isinstance(row.task.state, Queued)
-    mark, colour = sign(row.task.state, look)
+    mark, colour = mark_of(row, look)
     pen = Pen(CHOSEN if chosen else PLAIN).put(mark, 1, colour)
     if scene.room == 1:
         return pen.line
@@ -158,6 +161,11 @@ def row_line(row: Row, scene: Scene, sizes: Columns) -> Line:
     if sizes.note:
         pen.gap(2).put(look.fit(note(row), sizes.note), sizes.note, ALERT if row.delay else DIM)
     return pen.line
+
+
+def mark_of(row: Row, look: Look) -> tuple[str, Style]:
+    """As its state, but for what the service has and has not begun."""
+    return (look.queued, BUSY) if row.queued_there else sign(row.task.state, look)
 
 
 def progress_cells(pen: Pen, row: Row, scene: Scene, sizes: Columns) -> None:
@@ -205,16 +213,23 @@ def pulse(pen: Pen, scene: Scene, cells: int) -> None:
 def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     """Why a task does not go on right now, in few words."""
     if row.delay is not None:
-        return "wait" if brief else f"again in {words.seconds(max(0.0, row.delay.until - now))}"
-    if not row.queue_position or row.fraction is not None:
+        return "wait" if brief else again_in(row, row.delay.until - now)
+    if not row.queued_there:
         return ""
     return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
+
+
+def again_in(row: Row, left: float) -> str:
+    if left > 0:
+        return f"again in {words.seconds(left)}"
+    return "waiting" if isinstance(row.task.state, Queued) else "trying again"
 
 
 def note(row: Row) -> str:
     """The words that belong to what a bar or `trouble` shows."""
     if row.delay is not None:
-        return f"attempt {row.delay.attempt}: {row.delay.because}"
+        attempt = f"attempt {row.delay.attempt}: " if row.delay.attempt else ""
+        return attempt + row.delay.because
     state = row.task.state
     return state.note if isinstance(state, Saving) and state.note else row.note
 
@@ -223,16 +238,17 @@ def card(row: Row, scene: Scene) -> list[Line]:
     """One task without a table around it."""
     look, lines = scene.look, []
     high = scene.most >= FEW_ROWS - 1
-    if scene.most >= LOW:
+    if scene.most > 1:
         prompt = wrapped(row.task.request.prompt, scene.room, 2 if high else 1, look.encoding, look.more)
         lines += [scene.text(text, BOLD) for text in prompt]
+    if scene.most >= LOW:
         lines.append(scene.text(f" {look.dot} ".join(service(row.task.request)), DIM))
     if high:
         lines.append([])
     lines.append(card_progress(row, scene))
     state = prefix(scene).removesuffix("; ")
     said = ", ".join(filter(None, (state, trouble(row, scene.now), note(row))))
-    if said and scene.most > 1:
+    if said and scene.most > len(lines):
         lines.append(scene.text(f"  {said}", ALERT if row.delay or state else DIM))
     shown = lines[: max(0, scene.most)]
     return shown + preview_lines(row, scene, len(shown) if said else len(shown) + 1)
@@ -254,13 +270,13 @@ def card_progress(row: Row, scene: Scene) -> Line:
     for fact in card_facts(row, scene.now):
         longer = f"{text}  {fact}" if text else fact
         text = longer if cells_of(longer) <= scene.room - 2 else text
-    mark, colour = sign(row.task.state, scene.look)
+    mark, colour = mark_of(row, scene.look)
     pen = Pen().put(mark, 1, colour)
     if scene.room <= PULSE:
         return pen.line
     pen.gap(1)
     cells = min(CARD, scene.room - 2 - cells_of(text) - 2)
-    if cells > PULSE and row.started is not None:
+    if cells > PULSE and row.started is not None and not row.queued_there:
         bar(pen, known, fraction, scene, cells)
         pen.gap(2)
     return pen.put(text, cells_of(text)).line
@@ -272,6 +288,6 @@ def card_facts(row: Row, now: float) -> Iterator[str]:
     yield percent(known, fraction) or words.described(row.task.state)
     if elapsed is None:
         return
-    usual = f" of ~{words.seconds(row.estimate)}" if known is Known.GUESSED and row.estimate else ""
+    usual = f" of ~{words.seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""
     yield words.seconds(elapsed) + usual
     yield f"{len(row.task.files)}/{words.amount(row.asked, 'picture')}"
