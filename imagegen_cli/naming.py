@@ -2,6 +2,7 @@
 
 import re
 import string
+import sys
 import time
 import unicodedata
 
@@ -68,6 +69,8 @@ def name_for(
 def slug(text: str) -> str:
     """Letters and digits of any script, joined by hyphens, at most SLUG_BYTES bytes. Never empty."""
     text = unicodedata.normalize("NFC", re.sub(SELECTORS, "", text)).lower()
+    system = sys.getfilesystemencoding()  # a bare C locale may leave ASCII alone to name files with
+    text = text.encode(system, "ignore").decode(system)
     kept = " "
     for sign in text:
         belongs = sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and kept[-1] != " ")

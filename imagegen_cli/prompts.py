@@ -52,7 +52,7 @@ FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width",
 def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
     """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
     found, bad = [], []
-    for number, prompt in enumerate(prompts, 1):
+    for number, prompt in enumerate(map(_as_typed, prompts), 1):
         if trouble := unusable(prompt):
             bad.append(f"prompt {number}: {trouble}")
         elif trouble := _unsound(common):
@@ -60,6 +60,14 @@ def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
         found.append(replace(common, prompt=prompt.strip(), line=number))
     _complain(bad)
     return found
+
+
+def _as_typed(argument: str) -> str:
+    """Under a locale that knows no more than ASCII Python leaves the bytes of other text in half surrogates."""
+    try:
+        return argument.encode("ascii", "surrogateescape").decode()
+    except UnicodeError:
+        return argument
 
 
 def from_list(name: str, data: bytes, common: Wish) -> tuple[list[Wish], str]:

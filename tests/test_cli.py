@@ -67,6 +67,14 @@ def test_paths_go_to_stdout_and_words_to_stderr(studio: Program) -> None:
     assert "\x1b" not in ended.out + ended.err
 
 
+def test_a_locale_that_knows_only_ascii_costs_no_picture(alone: Program) -> None:
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = alone.run("run", "两只猫 at sea", "--size", "64x64", **bare)
+    assert ended.code == 0
+    assert [Path(line).name for line in ended.lines] == ["1-at-sea-1.png"]
+    assert [task["prompt"] for task in alone.tasks()] == ["两只猫 at sea"]
+
+
 def test_prompts_from_stdin(studio: Program) -> None:
     ended = studio.run("run", "-", stdin="a cat\n\n# a comment\n一只狗\n")
     assert ended.code == 0
@@ -326,6 +334,17 @@ def test_cancel_from_another_terminal(studio: Program) -> None:
     again = studio.run("cancel", "1")
     assert again.code == 4
     assert "already cancelled" in again.out
+
+
+def test_work_that_nobody_carries_any_more_is_cancelled_too(studio: Program, server: DreaminaServer) -> None:
+    process = studio.start("run", "a cat #never", "--progress", "json")
+    next_line(process, "task-progressed")
+    process.kill()
+    finished(process)
+    ended = studio.run("cancel", "1")
+    assert ended.code == 0
+    assert ended.out.startswith("1 the service goes on")
+    assert studio.tasks()[0]["state"] == "cancelled"
 
 
 def test_two_processes_share_one_history(studio: Program) -> None:
