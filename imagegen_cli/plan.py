@@ -47,7 +47,7 @@ class Place:
 def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
     """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
-    bad: list[str] = []
+    bad: dict[str, list[int]] = {}
     seen: dict[str, int] = {}
     providers: dict[str, Provider] = {}
     for wish in wishes:
@@ -62,11 +62,16 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
         except ImagegenError as error:
             if len(wishes) == 1:
                 raise UsageError(error.message, hint=error.hint) from error
-            bad.append(f"line {wish.line}: {error.message}")
+            bad.setdefault(error.message, []).append(wish.line)
     if bad:
-        more = [f"… and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-        raise UsageError("\n".join(bad[:SHOWN] + more), hint="nothing was sent")
+        said = [f"{_numbered(lines)}: {message}" for message, lines in bad.items()]
+        more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
+        raise UsageError("\n".join(said[:SHOWN] + more), hint="nothing was sent")
     return found
+
+
+def _numbered(lines: Sequence[int]) -> str:
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {' '.join(map(str, lines))}"
 
 
 def place(folder: Path, template: str) -> Place:

@@ -227,8 +227,15 @@ def test_every_line_that_would_be_refused_is_named() -> None:
     assert said.hint == "nothing was sent"
 
 
+def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> None:
+    said = refused(*(wish("bad", line=number) for number in range(1, 60)), wish("a", size="1x", line=70))
+    first, second = said.message.split("\n")
+    assert first == f"lines {' '.join(map(str, range(1, 60)))}: the prompt holds the word bad"
+    assert second.startswith("line 70: ")
+
+
 def test_very_many_refusals_are_counted() -> None:
-    said = refused(*(wish("bad", line=number) for number in range(1, SHOWN + 31)))
+    said = refused(*(wish("a", size=f"{number}x", line=number) for number in range(1, SHOWN + 31)))
     assert said.message.split("\n")[-1] == "… and 30 more"
     assert len(said.message.split("\n")) == SHOWN + 1
 
