@@ -1,12 +1,15 @@
 """What every benchmark uses: a program and what it cost; figures and whether they meet their goals."""
 
+import fcntl
 import json
 import os
 import pty
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -65,14 +68,13 @@ def cost(
     report.unlink(missing_ok=True)
     surroundings = surroundings_of(folder) | {"IMAGEGEN_WATCHED": str(report)} | dict(environment or {})
     with tempfile.TemporaryFile() as nowhere:
-        master, stderr = pty.openpty() if live else (-1, subprocess.DEVNULL)
+        stderr = terminal() if live else subprocess.DEVNULL
         began = time.perf_counter()
         process = subprocess.Popen(
             words, cwd=folder, env=surroundings, stdin=subprocess.DEVNULL, stdout=nowhere, stderr=stderr
         )
         if live:
             os.close(stderr)
-            threading.Thread(target=drain, args=(master,), daemon=True).start()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - began
@@ -108,6 +110,14 @@ def median(values: Sequence[float]) -> float:
 
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
+
+
+def terminal(columns: int = 80, lines: int = 24) -> int:
+    """The program's side of a terminal that somebody reads."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    threading.Thread(target=drain, args=(master,), daemon=True).start()
+    return slave
 
 
 def drain(master: int) -> None:
