@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli import plan
-from imagegen_cli.config import Config, history_file, key_of, load_config
+from imagegen_cli.config import Config, key_of, load_config
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.errors import NothingToDo, Reason, UsageError
+from imagegen_cli.places import history_file
 from imagegen_cli.prompts import Wish, from_arguments, from_list
 from imagegen_cli.session import Manner, Session
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
@@ -89,7 +90,8 @@ def again(task_id: int, options: Options) -> int:
         name=request.name,
         extra=request.extra,
     )
-    options = replace(options, output=options.output or Path(record.task.folder))
+    common = replace(wish, prompt="", name="")
+    options = replace(options, common=common, output=options.output or Path(record.task.folder))
     return _carry_wishes([wish], options, command="again", source="")
 
 

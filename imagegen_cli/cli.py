@@ -310,9 +310,9 @@ def watch(
     quiet: Quiet = False,
 ) -> None:
     """The live table of what other terminals are running."""
-    from imagegen_cli import history  # noqa: PLC0415
+    from imagegen_cli import watch as commands  # noqa: PLC0415
 
-    _leave(history.watch(ids or (), _manner(locals()), run=run_number, replay=replay, speed=speed))
+    _leave(commands.watch(ids or (), _manner(locals()), run=run_number, replay=replay, speed=speed))
 
 
 @app.command()

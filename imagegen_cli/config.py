@@ -16,11 +16,10 @@ from typing import Any
 
 from imagegen_cli import naming
 from imagegen_cli.errors import ConfigError, UsageError
+from imagegen_cli.places import PROJECT_FILE, project_file, user_file
 from imagegen_cli.providers import kinds, known, load
 from imagegen_cli.providers.base import Provider, Settings
 from imagegen_cli.tables import Secret, default_of, nearest, read_table, setting
-
-PROJECT_FILE = "imagegen.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,38 +57,6 @@ class Config:
         if known(name):
             return _configured(name, name, {}, "built in", lambda key: key)
         raise UsageError(f"there is no provider {name!r}", hint=nearest(name, {*self.providers, *kinds()}))
-
-
-def home() -> Path | None:
-    """The folder that IMAGEGEN_HOME names, which holds everything then."""
-    named = os.environ.get("IMAGEGEN_HOME")
-    return Path(named).expanduser() if named else None
-
-
-def user_file() -> Path:
-    named = os.environ.get("IMAGEGEN_CONFIG")
-    if named:
-        return Path(named).expanduser()
-    return (home() or _of_the_system("config")) / "config.toml"
-
-
-def history_file() -> Path:
-    return (home() or _of_the_system("state")) / "history.db"
-
-
-def _of_the_system(what: str) -> Path:
-    """Where this system keeps a program's config or state."""
-    import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it
-
-    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[what]
-    return find("imagegen", appauthor=False)
-
-
-def project_file(start: Path | None = None) -> Path | None:
-    """The nearest imagegen.toml in the working directory or above."""
-    folder = start or Path.cwd()
-    found = (path for parent in (folder, *folder.parents) if (path := parent / PROJECT_FILE).is_file())
-    return next(found, None)
 
 
 def load_config() -> Config:

@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from imagegen_cli.client import open_clients, trust
-from imagegen_cli.config import Config, Configured, General, history_file, key_of, load_config, without_user
+from imagegen_cli.config import Config, Configured, General, key_of, load_config, without_user
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.errors import ConfigError, HistoryError, ImagegenError, ProviderBug, Unauthorized, Unavailable
 from imagegen_cli.files import part_of
+from imagegen_cli.places import history_file
 from imagegen_cli.plan import LEAST_FREE
 from imagegen_cli.providers.base import Balance, Clients, Provider, Settings
 from imagegen_cli.providers.wire import call

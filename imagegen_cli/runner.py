@@ -118,6 +118,8 @@ class Carried:
     slot: Slot | None = None
     tries: int = 0
     renewals: int = 0
+    begun: bool = False
+    """A coroutine that is cancelled before its first step never takes one."""
     stopping: bool = False
     coroutine: "asyncio.Task[None] | None" = None
     answer: "asyncio.Task[Accepted | Ready] | None" = None
@@ -128,8 +130,15 @@ class Carried:
     """The job is an id of ours whose submit was not answered: the service may never have heard of it."""
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 class Runner:
-    """`emit` is told everything; `settled` waits until that is durable, and raises DiskError where it cannot be."""
+    """`emit` is told everything; `settled` waits until that is durable, and raises DiskError where it cannot be.
+
+    `complete` waits until nobody is about to add a task.
+    """
 
     def __init__(
         self,
@@ -140,6 +149,7 @@ class Runner:
         *,
         durations: Callable[[Task], Sequence[float]] = lambda _: (),
         elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
+        complete: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._lanes = lanes
         self._saver = saver
@@ -147,6 +157,7 @@ class Runner:
         self._settled = settled
         self._durations = durations
         self._elsewhere = elsewhere or {}
+        self._complete = complete
         self._carried: dict[TaskId, Carried] = {}
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
@@ -161,7 +172,13 @@ class Runner:
         async with asyncio.TaskGroup() as self._group:
             for task in tasks:
                 self._start(task)
+            await self._all_carried()
         self._emit(RunFinished(time.time(), run))
+
+    async def _all_carried(self) -> None:
+        while going := [one for carried in self._carried.values() if (one := carried.coroutine) and not one.done()]:
+            await asyncio.wait(going)
+            await self._complete()
 
     def add(self, task: Task) -> None:
         """Let one more task join while the others run."""
@@ -174,7 +191,7 @@ class Runner:
             carried = self._carried.get(id_)
             if carried is not None and not carried.stopping and not isinstance(carried.task.state, Saving):
                 carried.stopping = True
-                if carried.coroutine is not None:
+                if carried.begun and carried.coroutine is not None:
                     carried.coroutine.cancel()
 
     def stop(self, why: str) -> None:
@@ -210,7 +227,10 @@ class Runner:
         carried.coroutine = self._group.create_task(self._carry(carried))
 
     async def _carry(self, carried: Carried) -> None:
+        carried.begun = True
         try:
+            if carried.stopping:
+                await self._stop_one(carried)
             while not isinstance(carried.task.state, ENDED):
                 await self._step_or_stop(carried)
         except asyncio.CancelledError:
@@ -226,7 +246,7 @@ class Runner:
             await self._step(carried)
         except asyncio.CancelledError:
             current = asyncio.current_task()
-            if not carried.stopping or current is None:
+            if not carried.stopping or current is None or isinstance(carried.task.state, Saving):
                 raise
             current.uncancel()
             await self._stop_one(carried)

@@ -15,18 +15,17 @@ from imagegen_cli.display import Display, Offer, choose, preview
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader
-from imagegen_cli.errors import HistoryError, ImagegenError, Reason
+from imagegen_cli.errors import DiskError, HistoryError, ImagegenError, Reason
+from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, TaskChanged, tee
 from imagegen_cli.pace import FIRST_WINDOW, Gate
 from imagegen_cli.providers.base import Clients
 from imagegen_cli.runner import Lane, Runner
-from imagegen_cli.store import Store, size_of
+from imagegen_cli.store import Store
 from imagegen_cli.task import ENDED, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
 
 LISTEN = 0.2
 """Seconds between two looks for a cancel from another terminal."""
-FEW = 3
-"""Fewer earlier tasks of a kind make no estimate."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
@@ -52,7 +51,7 @@ class Session:
         self._manner = manner
         self._add = add
         self._tasks: dict[TaskId, Task] = {}
-        self._durations: dict[tuple[str, str, str], list[float]] = {}
+        self._estimates = Estimates(store)
         self._runner: Runner | None = None
         self._run = RunId(0)
         self._elsewhere: Mapping[TaskId, Sequence[ImageRequest]] = {}
@@ -79,12 +78,12 @@ class Session:
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
-            estimate=self._estimate,
+            estimate=self._estimates.seconds,
             asked=lambda task: asked.get(task.id, task.request.count or 1),
             preview=self._manner.preview,
         )
         self._paths = None if display.prints_paths else Printer(sys.stdout)
-        with self._signals(), suppress(asyncio.CancelledError):
+        with signals(self._signalled), suppress(asyncio.CancelledError):
             asyncio.run(self._carried(display, stop=stop))
         self._afterwards()
         return self._exit if self._exit is not None else exit_code(self._tasks.values())
@@ -97,7 +96,8 @@ class Session:
             preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr)
         live = manner.progress in ("auto", "live")
         if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
-            trouble = preview.show([path for task in tasks for path in task.files], manner.preview, stdout=sys.stdout)
+            paths = [path for task in tasks for path in task.files]
+            trouble = preview.show(paths, manner.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
                 Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
 
@@ -113,8 +113,9 @@ class Session:
                 Downloader(clients.fetch),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
-                durations=self._known,
+                durations=self._estimates.durations,
                 elsewhere=self._elsewhere,
+                complete=display.typed,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -128,6 +129,8 @@ class Session:
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
             await runner.run(self._run, self._tasks.values())
+            with suppress(DiskError):  # whoever asks the history now is told how it ended
+                await self._store.settled()
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
         if all(self._config.provider(name).type.local for name in names):
@@ -148,23 +151,6 @@ class Session:
         return Lane(configured.type(settings, clients), gate, settings.poll, settings.timeout)
 
     # Who else has a word
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Set before the loop begins; plain handlers, because a loop's own do not exist on Windows."""
-        before = {}
-        for name, code in SIGNALS.items():
-            number = getattr(signal, name, None)
-            if number is not None:
-                before[number] = signal.signal(number, self._handler(code))
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handler(self, code: int) -> Callable[[int, FrameType | None], None]:
-        return lambda _number, _frame: self._signalled(code)
 
     def _signalled(self, code: int) -> None:
         """First: end in good order. Again, or with the terminal gone: leave at once, the history knows the rest."""
@@ -196,18 +182,9 @@ class Session:
             for path in event.task.files:
                 self._paths.line(path)
 
-    def _known(self, task: Task) -> list[float]:
-        request = task.request
-        kind = (request.provider, request.model, size_of(request))
-        if kind not in self._durations:
-            self._durations[kind] = []
-            with suppress(HistoryError):
-                self._durations[kind] = self._store.durations(request)
-        return self._durations[kind]
-
-    def _estimate(self, task: Task) -> float | None:
-        known = self._known(task)
-        return known[len(known) // 2] if len(known) >= FEW else None
+    @property
+    def adds(self) -> bool:
+        return self._add is not None
 
     def added(self, prompt: str) -> Sequence[Task]:
         """Make tasks of a prompt that was typed just now. Raises ImagegenError."""
@@ -220,9 +197,8 @@ class Session:
 class _Keys:
     """What keys set in motion: the display's Actions."""
 
-    offer = Offer()
-
     def __init__(self, session: Session, runner: Runner, display: Display) -> None:
+        self.offer = Offer() if session.adds else Offer(without=frozenset({"a"}))
         self._session = session
         self._runner = runner
         self._display = display
@@ -244,17 +220,41 @@ class _Keys:
             self._display.say(f"not added: {error.message}")
 
     def open_folder(self) -> None:
-        import subprocess  # noqa: PLC0415 - few press this key
-
-        opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
-        try:
-            quiet = subprocess.DEVNULL
-            subprocess.Popen([opener, self._session.folder()], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
-        except OSError:
-            self._display.say(f"the pictures are in {self._session.folder()}")
+        open_folder(self._session.folder(), self._display)
 
     def stop(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def signals(told: Callable[[int], None]) -> Iterator[None]:
+    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows."""
+    before = {}
+    for name, code in SIGNALS.items():
+        number = getattr(signal, name, None)
+        if number is not None:
+            before[number] = signal.signal(number, _handler(told, code))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: told(code)
+
+
+def open_folder(folder: str, display: Display) -> None:
+    """In the desktop's own window; where there is none, say where it is."""
+    import subprocess  # noqa: PLC0415 - few press this key
+
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    try:
+        quiet = subprocess.DEVNULL
+        subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
+    except OSError:
+        display.say(f"the pictures are in {folder}")
 
 
 def exit_code(tasks: Iterable[Task]) -> int:

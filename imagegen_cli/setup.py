@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imagegen_cli import config as settings
+from imagegen_cli import config as settings, places
 from imagegen_cli.config import Config, Configured
 from imagegen_cli.display.lines import Printer, encoded, finite
 from imagegen_cli.display.words import literal
@@ -42,10 +42,10 @@ def show_providers(kind: str, *, as_json: bool) -> int:
 def config_path() -> int:
     """Print the files that are read, in the order of their weight, and the history."""
     data = Printer(sys.stdout)
-    for path in (settings.project_file(), settings.user_file()):
+    for path in (places.project_file(), places.user_file()):
         if path is not None:
             data.line(f"{path}{'' if path.exists() else '  (not there yet)'}")
-    data.line(f"{settings.history_file()}  (history)")
+    data.line(f"{places.history_file()}  (history)")
     return 0
 
 
@@ -224,7 +224,7 @@ class Wanted:
 
 def init(wanted: Wanted) -> int:
     """Connect a service: ask or take flags, test, write."""
-    path = settings.user_file().resolve()  # the file behind a link is written, not the link
+    path = places.user_file().resolve()  # the file behind a link is written, not the link
     text, tables = _standing(path)
     talks = not wanted.yes and sys.stdin.isatty() and sys.stderr.isatty()
     wanted = _with_keys(wanted)
@@ -295,7 +295,7 @@ def _complete(wanted: Wanted, tables: Mapping[str, Any]) -> Wanted:
         known = ", ".join(kind for kind, _ in _titles())
         raise UsageError("missing: --kind; then what it needs, as --base-url, --key-env", hint=f"known: {known}")
     named = replace(wanted, name=wanted.name or wanted.kind)
-    one = _configured(named, settings.user_file())
+    one = _configured(named, places.user_file())
     if lacking := doctor.keys_lacking(one):
         flags = {"api_key": "one of --key-env NAME, --key-command CMD, --key-stdin"}
         said = "; ".join(flags.get(name, f"--set {name}=env:NAME") for name in lacking)
@@ -333,7 +333,7 @@ def _asked_name(wanted: Wanted, tables: Mapping[str, Any]) -> Wanted:
 def _asked_service(wanted: Wanted) -> Wanted:
     """Address, keys and model; what is the kind's own default is not written down."""
     wanted = wanted if wanted.base_url else _asked_address(wanted)
-    one = _configured(wanted, settings.user_file())
+    one = _configured(wanted, places.user_file())
     keys = dict(wanted.keys)
     for name in _keys_of(wanted.kind):
         if name not in keys and not getattr(one.settings, name) and (secret := _asked_key(one, name)):
@@ -346,12 +346,12 @@ def _asked_service(wanted: Wanted) -> Wanted:
 
 
 def _asked_address(wanted: Wanted) -> Wanted:
-    own = _configured(wanted, settings.user_file()).settings.base_url
+    own = _configured(wanted, places.user_file()).settings.base_url
     while True:
         given = _line_from("Its address", own, needed=False)
         asked = replace(wanted, base_url="" if given == own else given)
         try:
-            _configured(asked, settings.user_file())
+            _configured(asked, places.user_file())
         except UsageError as error:
             _say(error.message)
         else:

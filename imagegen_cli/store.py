@@ -6,6 +6,7 @@ what it said is on disk before it takes the next step.
 """
 
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -74,6 +75,7 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX event_by_run ON event(run);
     """,
+    "ALTER TABLE task ADD COLUMN began REAL",  # when it left the service's own queue, where that tells
 )
 
 
@@ -101,12 +103,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What to look for; what is left out does not matter."""
+    """What to look for; what is left out does not matter. `after`: only tasks that are newer than this one."""
 
     ids: tuple[int, ...] = ()
     states: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     run: int | None = None
+    after: int | None = None
     since: float | None = None
     search: str = ""
     limit: int | None = None
@@ -212,7 +215,7 @@ class Store:
 
     def rewrite(self, tasks: Iterable[Task], *, again: bool = False) -> None:
         """Write states that no run is busy with; with `again` their times begin anew."""
-        fresh = ", started = NULL, accepted = NULL, ready = NULL, ended = NULL" if again else ""
+        fresh = ", started = NULL, accepted = NULL, began = NULL, ready = NULL, ended = NULL" if again else ""
         with self._transaction():
             for task in tasks:
                 self._db.execute(
@@ -255,15 +258,24 @@ class Store:
                     found.setdefault(row["identity"], []).append(record)
         return found
 
-    def durations(self, request: ImageRequest, most: int = 200) -> list[float]:
-        """Seconds that the last tasks of the same provider, model and size took at the service, sorted."""
+    def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[float]:
+        """Seconds that the last tasks of the same provider, model and size took at the service, its queue left out."""
         with self._said():
             rows = self._db.execute(
-                "SELECT ready - coalesce(accepted, started) AS seconds FROM task"
-                " WHERE provider = ? AND model = ? AND size = ? AND ready IS NOT NULL ORDER BY id DESC LIMIT ?",
-                (request.provider, request.model, size_of(request), most),
+                "SELECT ready - coalesce(began, accepted, started) AS seconds FROM task"
+                " WHERE provider = ? AND model = ? AND size = ? AND ready IS NOT NULL AND ready < ?"
+                " ORDER BY id DESC LIMIT ?",
+                (request.provider, request.model, size_of(request), before, most),
             ).fetchall()
         return sorted(row["seconds"] for row in rows if row["seconds"] is not None and row["seconds"] >= 0)
+
+    def carried(self, ids: Iterable[int]) -> bool:
+        """Whether a living process is at work on one of these."""
+        where, values = _where(Filter(ids=tuple(ids), states=UNFINISHED))
+        query = f"SELECT * FROM process WHERE id IN (SELECT owner FROM task{where})"  # noqa: S608 - only our own words
+        with self._said():
+            rows = self._db.execute(query, values).fetchall()
+            return any(alive(_process(row), row["beat"]) for row in rows)
 
     def runs(self) -> list[RunId]:
         """Newest first."""
@@ -276,7 +288,8 @@ class Store:
             rows = self._db.execute(
                 "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id", (_whole(run), after)
             ).fetchall()
-        tasks = {record.task.id: record.task for record in self.find(Filter(run=run))} if rows else {}
+        about = tuple({row["task"] for row in rows})
+        tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
         found = []
         with self._said():
             for row in rows:
@@ -558,6 +571,8 @@ def _write_one(db: sqlite3.Connection, event: Event) -> None:
     task, body = codec.from_event(event)
     if isinstance(event, TaskChanged):
         _write_state(db, event)
+    if isinstance(event, TaskProgressed) and event.working.queue_position:
+        db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
     if isinstance(event, RunFinished):
         db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
         db.execute("DELETE FROM event WHERE run <= ?", (event.run - KEPT_RUNS,))
@@ -576,7 +591,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged) -> None:
     if isinstance(state, Submitting):  # only now is it certain who gets it, where a person named several
         request = task.request
         db.execute(
-            "UPDATE task SET provider = ?, model = ?, request = ? WHERE id = ?",
+            "UPDATE task SET provider = ?, model = ?, request = ?, began = NULL WHERE id = ?",
             (request.provider, request.model, codec.dumps(codec.from_request(request)), task.id),
         )
     db.execute(
@@ -631,6 +646,9 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     if wanted.run is not None:
         parts.append("run = ?")
         values.append(_whole(wanted.run))
+    if wanted.after is not None:
+        parts.append("id > ?")
+        values.append(_whole(wanted.after))
     if wanted.since is not None:
         parts.append("created >= ?")
         values.append(wanted.since)

@@ -13,7 +13,7 @@ from imagegen_cli.download import Downloader
 from imagegen_cli.events import Event, TaskChanged, Working
 from imagegen_cli.pace import Gate
 from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
-from imagegen_cli.runner import Lane, Runner
+from imagegen_cli.runner import Lane, Runner, Saver
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
 
 
@@ -113,13 +113,21 @@ class Stage:
         poll: float = 0.5,
         settled: Callable[[], Any] | None = None,
         fetch: Any = None,
+        saver: Saver | None = None,
+        complete: Callable[[], Any] | None = None,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
         self.last: dict[int, Task] = {}
         self.gate = Gate(limit)
         self.lane = Lane(provider, self.gate, poll, timeout)
-        self.runner = Runner({"scripted": self.lane}, Downloader(fetch), self.hear, settled or _at_once)
+        self.runner = Runner(
+            {"scripted": self.lane},
+            saver or Downloader(fetch),
+            self.hear,
+            settled or _at_once,
+            complete=complete or _at_once,
+        )
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:
         return Task(

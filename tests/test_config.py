@@ -12,6 +12,7 @@ from imagegen_cli import config
 from imagegen_cli.config import Config, Configured, General, key_of, load_config, save, shown
 from imagegen_cli.errors import ConfigError, UsageError
 from imagegen_cli.naming import DEFAULT
+from imagegen_cli.places import history_file, user_file
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.tables import Secret
 from tests.program import Program
@@ -105,8 +106,8 @@ def test_the_nearest_project_file_above_counts(project: Path, tmp_path: Path, mo
 
 
 def test_one_folder_may_hold_everything(tmp_path: Path) -> None:
-    assert config.user_file() == tmp_path / "home" / "config.toml"
-    assert config.history_file() == tmp_path / "home" / "history.db"
+    assert user_file() == tmp_path / "home" / "config.toml"
+    assert history_file() == tmp_path / "home" / "history.db"
 
 
 def test_one_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,14 +118,14 @@ def test_one_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert said.hint == "IMAGEGEN_CONFIG names it"
     write(named, 'output = "mine"')
     assert load_config().general.output == "mine"
-    assert config.history_file() == tmp_path / "home" / "history.db"
+    assert history_file() == tmp_path / "home" / "history.db"
 
 
 def test_without_a_folder_of_ones_own_the_systems_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGEGEN_HOME")
-    assert config.user_file().parts[-2:] == ("imagegen", "config.toml")
-    assert config.history_file().name == "history.db"
-    assert "imagegen" in config.history_file().parts
+    assert user_file().parts[-2:] == ("imagegen", "config.toml")
+    assert history_file().name == "history.db"
+    assert "imagegen" in history_file().parts
 
 
 # What is wrong is named with its place
@@ -279,7 +280,7 @@ def test_a_project_file_fetches_no_key(project: Path, value: str, name: str) -> 
     write(project, f'{STUDIO}{name} = "{value}"\n')
     said = refused()
     assert said.message == f"{project}:3: a project file cannot fetch a key"
-    assert str(config.user_file()) in said.hint
+    assert str(user_file()) in said.hint
     assert not (project.parent / "ran").exists()
 
 

@@ -3,10 +3,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from imagegen_cli.display.controls import Controls, Mode, Ui
-from imagegen_cli.display.keys import Decoder, Offer
-from imagegen_cli.events import TaskChanged
-from imagegen_cli.task import Done, TaskId
+from imagegen_cli.display.controls import CHOOSE_FIRST, Controls, Mode, Ui
+from imagegen_cli.display.keys import Decoder, Key, Offer, Paste
+from imagegen_cli.events import RunStopping, TaskChanged
+from imagegen_cli.task import Done, RunId, TaskId
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
 
 
@@ -39,13 +39,13 @@ class Heard:
 class Desk:
     """Three tasks, the first of them running, and somebody at the keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, offer: Offer = Offer()) -> None:  # noqa: B008 - a value that never changes
         self.board = board_with(started(task(1), task(2), task(3)), *running(1))
         self.ui = Ui(keys=True)
-        self.heard = Heard()
+        self.heard = Heard(offer)
         self.controls = Controls(self.board, self.heard, self.ui)
 
-    def press(self, *keys: str) -> None:
+    def press(self, *keys: Key) -> None:
         for key in keys:
             self.controls.press(key)
 
@@ -59,17 +59,24 @@ class Desk:
         (b"\x1b[1;5C", []),
         ("只".encode(), ["只"]),
         (b"\r\n\x7f\x15\x17", ["enter", "enter", "backspace", "line", "word"]),
-        (b"\x1b[200~one\ntwo\x1b[201~\n", [*"one two", "enter"]),
+        (b"\x1b[200~one\ntwo\x1b[201~\n", [Paste("one two"), "enter"]),
+        (b"q\x1b[200~\r\nx\x03\x1b[A\x7f\t\x1b\x1b[201~x", ["q", Paste(" x "), "x"]),
+        (b"\x1b[201~\x1b[200~\x1b[201~", [Paste("")]),
         (b"\x1bq", []),
         (b"\x00\x02", []),
     ],
 )
-def test_keys_are_decoded(data: bytes, keys: list[str]) -> None:
+def test_keys_are_decoded(data: bytes, keys: list[Key]) -> None:
     assert Decoder().feed(data) == keys
 
 
 @PATIENT
-@given(st.lists(st.sampled_from([b"\x1b[A", "只".encode(), b"x", b"\x1b[3~", b"\r"]), max_size=8), st.integers(1, 4))
+@given(
+    st.lists(
+        st.sampled_from([b"\x1b[A", "只".encode(), b"x", b"\x1b[3~", b"\r", b"\x1b[200~", b"\x1b[201~"]), max_size=12
+    ),
+    st.integers(1, 4),
+)
 def test_keys_may_come_cut_anywhere(parts: list[bytes], size: int) -> None:
     data, whole, cut = b"".join(parts), Decoder(), Decoder()
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -83,11 +90,20 @@ def test_an_escape_alone_is_a_key_once_nothing_follows() -> None:
     assert decoder.idle() == []
 
 
+def test_a_paste_that_is_still_coming_is_no_key_yet() -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"\x1b[200~xqc\x1b") == []
+    assert decoder.idle() == []
+    assert decoder.feed(b"[201~") == [Paste("xqc")]
+    assert decoder.feed(b"q") == ["q"]
+
+
 @PATIENT
 @given(st.binary(max_size=40))
 def test_no_bytes_upset_the_decoder(data: bytes) -> None:
     decoder = Decoder()
-    assert all(len(key) == 1 or key.isalpha() for key in decoder.feed(data) + decoder.idle())
+    keys = [key for key in decoder.feed(data) + decoder.idle() if isinstance(key, str)]
+    assert all(len(key) == 1 or key.isalpha() for key in keys)
 
 
 def test_single_keys_act_at_once() -> None:
@@ -117,6 +133,51 @@ def test_nothing_is_cancelled_where_nothing_is_chosen() -> None:
     desk.press("c", "y", "enter")
     assert desk.heard.told == []
     assert desk.ui.mode is Mode.TABLE
+
+
+def test_what_needs_a_chosen_task_says_so_until_the_next_key() -> None:
+    desk = Desk()
+    for key in ("c", "enter"):
+        desk.press(key)
+        assert desk.ui.remark == CHOOSE_FIRST
+        desk.press("down")
+        assert desk.ui.remark == ""
+        desk.press("escape")
+
+
+def test_a_paste_is_no_keys_but_the_beginning_of_a_prompt() -> None:
+    desk = Desk()
+    desk.press(Paste("xqc"))
+    assert (desk.ui.mode, desk.ui.text, desk.heard.told) == (Mode.EDIT, "xqc", [])
+    desk.press("left", Paste(" a cat "), "enter")
+    assert desk.heard.told == [("add", "xq a cat c")]
+    desk.press(Paste(" "))
+    assert desk.ui.mode is Mode.TABLE
+
+
+@pytest.mark.parametrize("keys", [["?"], ["down", "enter"], ["down", "c"]], ids=["help", "details", "question"])
+def test_a_paste_over_something_else_does_nothing(keys: list[Key]) -> None:
+    desk = Desk()
+    desk.press(*keys)
+    mode = desk.ui.mode
+    desk.press(Paste("y"))
+    assert desk.ui.mode is mode
+    assert desk.heard.told == []
+
+
+def test_where_nothing_can_be_added_nothing_is_typed() -> None:
+    desk = Desk(Offer(without=frozenset({"a"})))
+    desk.press("a", Paste("a cat"))
+    assert desk.ui == Ui(keys=True, offer=desk.heard.offer)
+
+
+def test_a_run_that_stops_takes_no_more_prompts() -> None:
+    desk = Desk()
+    desk.press("a", "x")
+    desk.board.tell(RunStopping(9.0, RunId(1), "Ctrl-C"))
+    desk.press("enter", "a", " ", Paste("a cat"))
+    assert desk.ui.mode is Mode.TABLE
+    assert desk.heard.told == []
 
 
 def test_a_question_about_a_task_that_ends_is_withdrawn() -> None:

@@ -1,7 +1,9 @@
+import asyncio
 import io
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +25,20 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.task import Cancelled, Done, Failed, Job, Queued, RemoteImage, RunId, Saving, Stop, TaskId
+from imagegen_cli.task import (
+    Cancelled,
+    Done,
+    Failed,
+    Job,
+    Queued,
+    RemoteImage,
+    RunId,
+    Saving,
+    Stop,
+    Submitting,
+    TaskId,
+)
+from tests.clock import run
 from tests.test_display_board import JOB, PATIENT, REMOTE, board_with, histories, running, started, task
 
 EVENTS: list[Event] = [
@@ -75,11 +90,33 @@ def told(progress: str, events: list[Event], encoding: str = "utf-8") -> Streams
     return streams
 
 
+def test_plain_lines_say_once_what_stands_in_the_way() -> None:
+    late = [TaskDelayed(1.0, TaskId(number), 1, 4.0, "HTTP 429") for number in range(1, 7)]
+    said = told("plain", [started(*map(task, range(1, 7))), *late]).stderr.getvalue().splitlines()
+    assert [line for line in said if "429" in line] == ["1 again in 4s: HTTP 429"]
+
+
+def test_plain_lines_tell_now_and_then_that_it_goes_on() -> None:
+    async def for_two_minutes() -> None:
+        streams = Streams()
+        with choose("plain", environ={}, **streams.options()) as display:
+            for event in EVENTS[:6]:
+                display.tell(event)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(125):
+                    await display.run()
+        told = [line for line in streams.stderr.getvalue().splitlines() if "running" in line or "waiting" in line]
+        assert told == ["[0/6] 1 running, 5 waiting"] * 4
+
+    run(for_two_minutes())
+
+
 def test_plain_lines_say_an_ending_each_and_sum_up() -> None:
     streams = told("auto", EVENTS)
     assert streams.stdout.getvalue() == ""
     assert streams.stderr.getvalue().splitlines() == [
         "6 tasks",
+        "2 again in 4s: HTTP 503",
         "[1/6] 1 done, 2 pictures, 1m05s: a lighthouse",
         "[2/6] 2 failed, moderated: not like\\nthis, 2s: a lighthouse",
         "[3/6] 3 failed, moderated: not like\\nthis: a lighthouse",
@@ -119,6 +156,25 @@ def test_any_encoding_can_carry_it(progress: str, encoding: str) -> None:
 
 def json_lines(events: list[Event], encoding: str = "utf-8") -> list[dict[str, Any]]:
     return [json.loads(line) for line in told("json", events, encoding).stdout.getvalue().splitlines()]
+
+
+def test_what_a_stop_did_not_wait_for_is_said_with_what_goes_on_with_it() -> None:
+    board = board_with(started(*map(task, range(1, 6))), *running(1), *running(2))
+    board.tell(TaskChanged(1.0, task(2, Saving((REMOTE,), JOB))))
+    board.tell(TaskChanged(1.0, task(3, Submitting())))
+    board.tell(TaskChanged(1.0, task(4, Submitting(JOB))))
+    assert "resume" not in str(summary(board, 3.0, "x")), "somebody who only looks on leaves nothing behind"
+    board.tell(RunStopping(2.0, RunId(1), "Ctrl-C"))
+    assert [text for _, text in summary(board, 3.0, "x")][1:] == [
+        "3 left before the end; to go on: imagegen resume 1 2 4",
+        "1 may have been accepted and charged: 3",
+    ]
+
+
+def test_one_task_that_was_left_while_it_was_saved_can_be_gone_on_with() -> None:
+    board = board_with(started(task(7)), *running(7), TaskChanged(1.0, task(7, Saving((REMOTE,), JOB))))
+    board.tell(RunStopping(2.0, RunId(1), "Ctrl-C"))
+    assert [text for _, text in summary(board, 3.0, "x")] == ["1 left before the end; to go on: imagegen resume 7"]
 
 
 def test_json_is_an_object_a_line_and_exactly_one_summary_at_the_end() -> None:

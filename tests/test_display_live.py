@@ -16,12 +16,15 @@ from PIL import Image
 from imagegen_cli.display import choose
 from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.controls import Mode
+from imagegen_cli.display.bottom import LEAVES
+from imagegen_cli.display.controls import CHOOSE_FIRST, Mode
+from imagegen_cli.display.keys import Offer
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.errors import Reason
-from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskProgressed, Working
+from imagegen_cli.events import Event, RunFinished, RunStopping, TaskChanged, TaskProgressed, Working
 from imagegen_cli.task import Done, Failed, RunId, TaskId
+from tests import clock
 from tests.screen import Paper, Program
 from tests.test_display_board import running, started, task
 from tests.test_display_keys import Heard
@@ -86,7 +89,7 @@ def test_what_ends_scrolls_away_above_and_stays() -> None:
         play.tell(RunFinished(130.0, RunId(1)))
     text = play.paper.scrollback
     for number in range(1, 21):
-        assert text.count(f"out/{number}-1.png") == 1
+        assert text.count(f"✓ {number} a lighthouse · 2 pictures") == 1
     assert "20 tasks: 20 done (40 pictures) in 30s" in text
     assert "running" not in text
 
@@ -112,14 +115,15 @@ def test_at_most_ten_frames_a_second() -> None:
         assert 5 <= play.paper.raw.count(BEGIN.encode()) <= 10
 
 
-def test_a_thousand_endings_at_once_are_one_frame() -> None:
+def test_a_thousand_endings_at_once_are_one_frame_and_a_line_each() -> None:
     with stage() as play:
         play.tell(started(*map(task, range(1, 1002)), at=100.0))
         play.tell(*map(done, range(1, 1001)))
         play.tick()
         assert play.paper.raw.count(BEGIN.encode()) == 1
     text = play.paper.scrollback
-    assert all(f"out/{number}-2.png" in text for number in range(1, 1001))
+    assert text.count("a lighthouse · 2 pictures") == 1000
+    assert text.count("pictures in out") == 1, "where they are is said once, at the end"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -150,7 +154,7 @@ def test_a_storm_of_sizes_leaves_one_frame_and_every_ending() -> None:
             assert len(re.findall("^[●◌] ", text, re.MULTILINE)) <= lines
             assert max(map(len, text.splitlines())) <= columns
         assert play.paper.text.count(" 3 a lighthouse") == 1
-        assert play.paper.text.count("out/1-1.png") == 1
+        assert play.paper.text.count("✓ 1 a lighthouse · 2 pictures") == 1
 
 
 def test_long_paths_and_reasons_are_whole() -> None:
@@ -162,7 +166,8 @@ def test_long_paths_and_reasons_are_whole() -> None:
         )
         play.tick()
     assert path.encode() in play.paper.raw
-    assert reason.encode() in play.paper.raw
+    shown = " ".join(line.strip() for line in play.paper.scrollback.splitlines())
+    assert f"server: {reason.strip()}" in shown, "broken at words only"
 
 
 def test_keys_reach_the_actions_and_are_not_echoed() -> None:
@@ -182,6 +187,148 @@ def test_keys_reach_the_actions_and_are_not_echoed() -> None:
         play.paper.send("?")
         assert "any key closes it" in play.tick()
         assert play.live.ui.mode is Mode.HELP
+
+
+def three(play: Stage, offer: Offer = Offer()) -> Heard:  # noqa: B008 - a value that never changes
+    """Three tasks, of which the first runs, and somebody at the keys."""
+    heard = Heard(offer)
+    play.live.attach(heard)
+    play.tell(started(task(1), task(2, prompt="two boats"), task(3), at=100.0), *running(1, at=100.0))
+    play.tick()
+    return heard
+
+
+def chosen(play: Stage) -> list[str]:
+    """The lines that are drawn as chosen."""
+    emulator = play.paper.emulator
+    return [line.rstrip() for y, line in enumerate(emulator.display) if emulator.buffer[y][0].reverse]
+
+
+def test_a_task_is_chosen_with_the_arrows_and_seen_to_be() -> None:
+    with stage() as play:
+        three(play)
+        seen = []
+        for keys in ("\x1b[B", "\x1bOB", "\x1b[A", "\x1b[A", "\x1b[A"):
+            play.paper.send(keys)
+            play.tick()
+            seen += [re.findall(r"\d+", line)[0] for line in chosen(play)]
+        assert seen == ["1", "2", "1", "1", "1"]
+        play.paper.send("\x1b")
+        play.tick()
+        play.tick()
+        assert chosen(play) == []
+
+
+def test_x_and_o_act_at_once() -> None:
+    with stage() as play:
+        heard = three(play)
+        play.paper.send("xo")
+        play.tick()
+        assert heard.told == ["cancel waiting", "open"]
+
+
+def test_details_and_help_lie_over_the_table_until_any_key() -> None:
+    with stage() as play:
+        three(play)
+        for keys, said in [("\x1b[B\x1b[B\r", "task 2"), ("?", "any key closes it")]:
+            play.paper.send(keys)
+            text = play.tick()
+            assert said in text
+            assert "a lighthouse" not in text
+            play.paper.send(" ")
+            text = play.tick()
+            assert said not in text
+            assert text.count("a lighthouse") == 2
+
+
+def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> None:
+    with stage() as play:
+        three(play)
+        play.paper.send("c")
+        assert play.tick().splitlines()[-1] == CHOOSE_FIRST
+        play.paper.send("\x1b[B")
+        assert CHOOSE_FIRST not in play.tick()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_question_always_says_what_to_press(columns: int) -> None:
+    with stage(columns) as play:
+        three(play)
+        play.paper.send("\x1b[Bc")
+        asked = play.tick().splitlines()[-1]
+        assert asked.startswith("cancel 1?")
+        assert asked.endswith("y/n")
+        assert ("credits" in asked) is (columns > 20)
+
+
+def test_a_paste_begins_a_prompt_and_sends_nothing() -> None:
+    with stage() as play:
+        heard = three(play)
+        play.paper.send("\x1b[200~xqc\n")
+        assert "add:" not in play.tick()
+        play.paper.send("只猫\x1b[20")
+        play.tick()
+        play.paper.send("1~!")
+        assert play.tick().splitlines()[-2:] == ["enter add  escape close", "add: xqc 只猫!"]
+        assert heard.told == []
+        play.paper.send("\r")
+        play.tick()
+        assert heard.told == [("add", "xqc 只猫!")]
+
+
+def test_where_nothing_can_be_added_it_is_not_offered() -> None:
+    with stage() as play:
+        three(play, Offer(without=frozenset({"a"})))
+        assert "a add" not in play.tick()
+        play.paper.send("a")
+        assert "add:" not in play.tick()
+        play.paper.send("?")
+        assert "add another" not in play.tick()
+
+
+def test_a_run_that_stops_says_how_to_leave_and_closes_the_editor() -> None:
+    with stage() as play:
+        heard = three(play)
+        play.paper.send("axyz")
+        assert "add: xyz" in play.tick()
+        play.tell(RunStopping(101.0, RunId(1), "Ctrl-C"))
+        assert play.tick().splitlines()[-1] == LEAVES
+        play.paper.send("a ")
+        assert play.tick().splitlines()[-1] == LEAVES
+        assert heard.told == []
+        play.paper.send("?")
+        text = play.tick()
+        assert "stop, as Ctrl-C does" in text
+        assert "add another" not in text
+        play.paper.send("?")
+        play.tick()
+
+
+@pytest.mark.parametrize(
+    "end", ["\x1b", "more\r", RunStopping(101.0, RunId(1), "Ctrl-C")], ids=["escape", "enter", "stop"]
+)
+def test_it_is_known_whether_somebody_is_typing(end: str | RunStopping) -> None:
+    async def wait(play: Stage) -> None:
+        typed = asyncio.ensure_future(play.live.typed())
+        await asyncio.sleep(1.0)
+        assert not typed.done()
+        if isinstance(end, str):
+            play.paper.send(end)
+            play.tick()
+            play.tick()
+        else:
+            play.tell(end)
+        await asyncio.sleep(1.0)
+        assert typed.done()
+
+    with stage() as play:
+        three(play)
+        clock.run(play.live.typed())
+        for number in (1, 2, 3):
+            play.tell(done(number))
+        play.paper.send("aone ")
+        assert play.tick().splitlines()[-2:] == ["enter add  escape close and end", "add: one"]
+        clock.run(wait(play))
 
 
 def test_no_keys_where_nobody_acts_on_them() -> None:

@@ -1,8 +1,12 @@
+import re
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +16,9 @@ from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 
-from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.preview import half_blocks, show
 from tests.doubles.pictures import Pictures
+from tests.screen import Paper
 from tests.test_display_board import PATIENT
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -109,7 +114,7 @@ NOTHING = {
     "half a PNG": SMALL[: len(SMALL) // 2],
     "half a JPEG": JPEG[: len(JPEG) // 2],
     "another format": saved(Image.new("RGB", (8, 8)), "GIF"),
-    "too many pixels": Pictures("png", (2048, 2049)).make("large", 1),
+    "too many pixels": Pictures("png", (1536, 1025)).make("large", 1),
     "a bomb that Pillow warns of": enlarged(SMALL, 12_000, 10_000),
     "a bomb that Pillow refuses": enlarged(SMALL, 2**31 - 1, 2**31 - 1),
     "no pixels": enlarged(SMALL, 0, 64),
@@ -128,7 +133,7 @@ def test_what_cannot_be_drawn_is_nothing_and_says_nothing(data: bytes, capfd: py
 
 
 def test_what_is_just_within_the_limits_is_drawn() -> None:
-    assert half_blocks(Pictures("png", (2048, 2048)).make("large", 1), 40, 16)
+    assert half_blocks(Pictures("png", (1536, 1024)).make("large", 1), 40, 16)
     assert half_blocks(Pictures("png", (64, 64), least_bytes=4 * 1024 * 1024 - 99).make("heavy", 1), 40, 16)
     assert half_blocks(rescanned(20), 40, 16)
 
@@ -149,3 +154,127 @@ def test_no_bytes_raise_or_leave_their_room(
     drawn = half_blocks(data, cells, lines)
     assert len(drawn) <= lines
     assert all(sum(segment.cell_length for segment in line) <= cells for line in drawn)
+
+
+TERMINAL = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+SQUARE, WIDE, TALL = (64, 64), (64, 32), (32, 64)
+
+
+def filed(folder: Path, *sizes: tuple[int, int]) -> list[str]:
+    paths = [folder / f"{number}.png" for number in range(len(sizes))]
+    for path, size in zip(paths, sizes, strict=True):
+        path.write_bytes(saved(Image.new("RGB", size, "red")))
+    return [str(path) for path in paths]
+
+
+def shown(
+    paths: list[str],
+    mode: str = "on",
+    *,
+    columns: int = 80,
+    lines: int = 24,
+    environ: Mapping[str, str] = TERMINAL,
+    encoding: str = "utf-8",
+) -> tuple[str, list[str]]:
+    """What was said, and the lines on the screen after an empty one."""
+    with Paper(columns, lines, encoding) as paper:
+        said = show(paths, mode, stdout=paper.stream, environ=environ)
+        paper.settle()
+        first, *rest = paper.scrollback.splitlines() or [""]
+        assert first == ""
+        return said, rest
+
+
+def blocks(line: str) -> list[int]:
+    """Cells of each picture that a line goes through."""
+    return [len(run) for run in re.findall("▀+", line)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "pictures", "cells"),
+    [(80, 1, [40]), (80, 2, [38, 38]), (80, 4, [18] * 4), (200, 4, [40] * 4), (200, 9, [40] * 4), (12, 1, [11])],
+)
+def test_finished_pictures_are_side_by_side(tmp_path: Path, columns: int, pictures: int, cells: list[int]) -> None:
+    said, lines = shown(filed(tmp_path, *[SQUARE] * pictures), columns=columns)
+    assert said == ""
+    assert {tuple(blocks(line)) for line in lines} == {tuple(cells)}
+    assert len(lines) == round(cells[0] / 2)
+
+
+def test_those_that_find_no_room_beside_others_are_below(tmp_path: Path) -> None:
+    _, lines = shown(filed(tmp_path, *[SQUARE] * 4), columns=40)
+    assert [*map(blocks, lines)] == [*[[18, 18]] * 9, [], *[[18, 18]] * 9]
+
+
+def test_pictures_of_other_shapes_keep_their_columns(tmp_path: Path) -> None:
+    _, lines = shown(filed(tmp_path, WIDE, TALL, SQUARE), lines=60)
+    assert {line.find("▀") for line in lines[:6]} == {0}
+    assert [*map(blocks, lines)] == [*[[25, 20, 25]] * 6, *[[20, 25]] * 6, *[[20]] * 8]
+    assert {line.rindex(" ") for line in lines[12:]} == {26}
+
+
+def test_a_low_screen_is_not_overflown_by_one_picture(tmp_path: Path) -> None:
+    _, lines = shown(filed(tmp_path, SQUARE), lines=8)
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_that_cannot_be_drawn_is_told_and_hinders_no_other(tmp_path: Path, place: int) -> None:
+    paths = filed(tmp_path, SQUARE, SQUARE, SQUARE)
+    Path(paths[place]).write_bytes(b"<svg/>")
+    said, lines = shown(paths)
+    assert said.startswith("no preview: UnidentifiedImageError")
+    assert {len(blocks(line)) for line in lines} == {2}
+
+
+@pytest.mark.parametrize(
+    ("environ", "encoding", "reason"),
+    [
+        ({**TERMINAL, "NO_COLOR": "1"}, "utf-8", "no preview: it needs colours"),
+        (TERMINAL, "ascii", "no preview: it needs signs that ascii lacks"),
+    ],
+    ids=["NO_COLOR", "ascii"],
+)
+def test_without_colours_or_signs_nothing_is_drawn(
+    tmp_path: Path, environ: Mapping[str, str], encoding: str, reason: str
+) -> None:
+    paths = filed(tmp_path, SQUARE)
+    assert shown(paths, environ=environ, encoding=encoding) == (reason, [])
+    assert shown(paths, "auto", environ=environ, encoding=encoding) == ("", [])
+
+
+def test_half_blocks_are_drawn_only_where_they_were_asked_for(tmp_path: Path) -> None:
+    assert shown(filed(tmp_path, SQUARE), "auto") == ("", [])
+    assert shown([]) == ("", [])
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_finished_picture_may_be_large(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(Pictures(form, (4096, 4096), least_bytes=20_000_000).make("large", 1))
+    said, lines = shown([str(path)])
+    assert said == ""
+    assert blocks(lines[0]) == [40]
+
+
+def test_a_finished_picture_may_not_be_of_any_size(tmp_path: Path) -> None:
+    for name, data in (("bomb", enlarged(SMALL, 12_000, 10_000)), ("scans", rescanned(100))):
+        path = tmp_path / name
+        path.write_bytes(data)
+        said, lines = shown([str(path)])
+        assert said.startswith("no preview: TooLarge: ")
+        assert lines == []
+
+
+def test_what_a_library_logs_stays_off_the_screen(tmp_path: Path) -> None:
+    code = (
+        "import logging, os, sys; from imagegen_cli.display import preview;"
+        "preview.show(sys.argv[1:], 'on', stdout=sys.stdout, environ=os.environ);"
+        "logging.getLogger('textual_image._terminal').warning('of no use to anybody');"
+        "logging.getLogger('PIL.TiffImagePlugin').error('nor this')"
+    )
+    environ = {**TERMINAL, "PYTHONUTF8": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, "-c", code, *filed(tmp_path, SQUARE)]
+    ended = subprocess.run(words, env=environ, capture_output=True, encoding="utf-8", check=True)
+    assert ended.stderr == ""
+    assert "▀" in ended.stdout

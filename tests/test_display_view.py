@@ -12,7 +12,7 @@ from wcwidth import wcswidth, wcwidth
 
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
-from imagegen_cli.display.controls import Mode, Ui
+from imagegen_cli.display.controls import CHOOSE_FIRST, Mode, Ui
 from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
 from imagegen_cli.display.look import Line, look_for
 from imagegen_cli.display.preview import half_blocks
@@ -151,6 +151,7 @@ modes = st.builds(
     mode=st.sampled_from(Mode),
     chosen=st.one_of(st.none(), st.integers(1, 6).map(TaskId)),
     held=st.booleans(),
+    remark=st.sampled_from(["", CHOOSE_FIRST]),
     text=texts,
     cursor=st.integers(0, 20),
 )
@@ -160,8 +161,8 @@ modes = st.builds(
 @given(
     histories(),
     st.floats(-10, 1e6),
-    st.integers(1, 130),
-    st.integers(1, 30),
+    st.one_of(st.integers(1, 130), st.sampled_from([200, 400])),
+    st.one_of(st.integers(1, 30), st.just(200)),
     st.sampled_from(["utf-8", "ascii", "latin-1", "gbk", "cp1255"]),
     modes,
 )
@@ -186,7 +187,9 @@ def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encodi
     rows = list(board.rows.values())
     sizes = widths(rows, 10.0, width)
     for row in rows:
-        for line in [*ended_lines(row.task, 3.0, width, look), *task_lines(row, 10.0, width, look)]:
+        brief = ended_lines(row.task, 3.0, width, look, brief=True)
+        assert len(brief) == 1
+        for line in [*brief, *ended_lines(row.task, 3.0, width, look), *task_lines(row, 10.0, width, look)]:
             check(line, encoding)
         line = list_line(row, 10.0, sizes, look)
         check(line, encoding)

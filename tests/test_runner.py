@@ -24,11 +24,12 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import RunFinished, RunStarted, TaskDelayed, Working
 from imagegen_cli.pace import Gate
 from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.runner import Lane, Runner
+from imagegen_cli.runner import Chosen, Lane, Runner
 from imagegen_cli.task import (
     Cancelled,
     Done,
     Failed,
+    HeldImage,
     InlineImage,
     Job,
     RunId,
@@ -326,6 +327,19 @@ def stopped(provider: Scripted, folder: Path, after: float) -> Stage:
     return stage
 
 
+def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working()], cancels=[Stop.STOPPED])
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_soon(stage.runner.cancel, [TaskId(1), TaskId(2)])
+        await stage.carry(stage.task(1, Running(JOB)), stage.task(2))
+
+    run(go())
+    assert [stage.last[id_].state for id_ in (1, 2)] == [Cancelled(Stop.STOPPED), Cancelled(Stop.NOT_SENT)]
+    assert provider.counts == {"cancel": 1}
+
+
 SLOW = Asleep(2.0)
 CANCELS = [
     # moment, submits, polls, cancels, after, what is true, receipt kept, polls asked
@@ -387,6 +401,50 @@ def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None
     stops = [state.stop for task in stage.last.values() if isinstance(state := task.state, Cancelled)]
     assert stops == [Stop.STOPPED, Stop.STOPPED, Stop.NOT_SENT]
     assert provider.counts["cancel"] == 2
+
+
+class Stuck(Downloader):
+    """Never gets a picture onto the disk."""
+
+    async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage:
+        await asyncio.sleep(1e6)
+        return await super().publish(held, stem, chosen)
+
+
+def test_leaving_at_once_waits_for_no_picture_that_a_stop_still_found(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[Stop.TOO_LATE])
+    stage = Stage(provider, tmp_path, saver=Stuck(None))
+
+    async def go() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        main = asyncio.ensure_future(stage.carry(stage.task()))
+        loop.call_later(0.95, stage.runner.stop, "Ctrl-C")
+        loop.call_later(5.0, main.cancel)
+        await asyncio.wait([main])
+        return loop.time() - began
+
+    assert run(go()) < 6.0
+    assert isinstance(stage.last[1].state, Saving)
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["one more", "nothing"])
+def test_a_run_waits_for_whoever_is_about_to_add(tmp_path: Path, more: bool) -> None:
+    typed = asyncio.Event()
+    stage = Stage(Scripted(), tmp_path, complete=typed.wait)
+
+    async def go() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if more:
+            loop.call_later(60.0, stage.runner.add, stage.task(2))
+        loop.call_later(60.0, typed.set)
+        await stage.carry(stage.task())
+        return loop.time() - began
+
+    assert 60.0 <= run(go()) < 62.0
+    assert {id_: type(task.state) for id_, task in stage.last.items()} == dict.fromkeys((1, 2) if more else (1,), Done)
+    assert isinstance(stage.events[-1], RunFinished)
 
 
 def test_held_back_tasks_wait_and_go_on(tmp_path: Path) -> None:

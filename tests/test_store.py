@@ -258,6 +258,9 @@ def filled(store: Store, path: Path) -> Store:
         (Filter(run=2), [5]),
         (Filter(run=99), []),
         (Filter(run=10**30), []),
+        (Filter(after=3), [5, 4]),
+        (Filter(run=1, after=3), [4]),
+        (Filter(after=10**30), []),
         (Filter(since=1003.0), [5, 4, 3]),
         (Filter(limit=2), [5, 4]),
         (Filter(limit=0), []),
@@ -321,6 +324,17 @@ def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     assert store.durations(request) == [1.0, 3.0, 5.0]
     assert store.durations(request, most=2) == [1.0, 3.0]
     assert store.durations(replace(request, model="6.0")) == []
+
+
+def test_durations_leave_out_the_services_own_queue(store: Store) -> None:
+    _, (task,) = store.start_run("run", "", [planned("a")])
+    sent = task.to(Submitting())
+    become(store, task, Submitting(), at=0.0)
+    become(store, sent, Running(JOB), at=10.0)
+    for at, place in ((11.0, 3), (15.0, 1), (20.0, None), (25.0, 0)):
+        store.record(TaskProgressed(at, task.id, Working(queue_position=place)))
+    become(store, sent.to(Running(JOB)), Saving((), JOB), at=40.0)
+    assert store.durations(task.request) == [25.0]
 
 
 @pytest.mark.parametrize(
@@ -397,8 +411,10 @@ def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, pat
     with closing(Store(path)) as other:
         assert one(other, task).process == this_process()
         assert one(other, task).carried
+        assert other.carried([task.id, 99])
         become(store, task, Submitting(), Failed(Reason.SERVER, "no"))
         assert not one(other, task).carried
+        assert not other.carried([task.id, 99])
 
 
 def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> None:
@@ -407,6 +423,7 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
     with closing(Store(path)) as store:
         assert one(store, task).process is None
         assert ids(store.dead()) == [task.id]
+        assert not store.carried([task.id])
         assert sql(path, "SELECT count(*) FROM process") == [(0,)]
 
 

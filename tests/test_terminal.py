@@ -1,9 +1,11 @@
 """The whole program in a terminal: what is on the screen, what keys do, and that the terminal is given back."""
 
+import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Service
 from tests.program import Program as Plain
-from tests.screen import Program
+from tests.screen import DEADLINE, Program
 from tests.test_cli import CONFIG
 
 
@@ -25,10 +27,17 @@ def server() -> Iterator[DreaminaServer]:
 
 
 @contextmanager
-def terminal(folder: Path, server: Service, *words: str, kind: str = "dreamina", **size: Any) -> Iterator[Program]:
+def terminal(
+    folder: Path,
+    server: Service,
+    *words: str,
+    kind: str = "dreamina",
+    more: Mapping[str, str] | None = None,
+    **size: Any,
+) -> Iterator[Program]:
     plain = Plain(folder, CONFIG.format(url=server.url).replace("dreamina", kind))
     environ = {key: value for key, value in plain.environment().items() if key in ("PATH", "IMAGEGEN_HOME", "HOME")}
-    environ |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUTF8": "1", "NO_PROXY": "*"}
+    environ |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUTF8": "1", "NO_PROXY": "*", **(more or {})}
     with Program([sys.executable, "-m", "imagegen_cli", *words], environ=environ, cwd=folder, **size) as program:
         yield program
 
@@ -86,6 +95,120 @@ def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: Dreami
     assert [request.json()["prompt"] for request in server.asked("submit")][2] == "一只新的狐狸"
 
 
+def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat", "a dog") as program:
+        program.wait_for("choose")
+        program.send("aone ")
+        program.wait_for("close and end")
+        program.send("more\r")
+        assert program.finish(30) == 0
+        assert "3 tasks: 3 done" in program.text
+        assert restored(program)
+    assert [request.json()["prompt"] for request in server.asked("submit")] == ["a cat", "a dog", "one more"]
+
+
+@pytest.mark.parametrize(("keys", "code"), [("\x1b", 0), ("\x03", 130)], ids=["escape", "Ctrl-C"])
+def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, server: DreaminaServer, keys: str, code: int) -> None:
+    with terminal(tmp_path, server, "run", "a cat") as program:
+        program.wait_for("add")
+        program.send("anever sent")
+        program.wait_for("close and end")
+        program.send(keys)
+        assert program.finish() == code
+        assert restored(program)
+    assert server.counts["submit"] == 1
+
+
+def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+        program.wait_for("2 running")
+        program.send("\x1b[200~xqc\ny\x1b[201~")
+        program.wait_for("add: xqc y")
+        assert server.counts["submit"] == 2
+        program.send("\r")
+        assert program.finish(30) == 0
+    assert server.asked("submit")[2].json()["prompt"] == "xqc y"
+
+
+def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never") as program:
+        program.wait_for("a add")
+        program.send("q")
+        assert program.finish() == 130
+    with terminal(tmp_path, server, "resume", "1") as program:
+        program.wait_for("? help")
+        assert "a add" not in program.text
+        program.send("a?")
+        program.wait_for("any key closes it")
+        assert "add another" not in program.text
+        program.send("?q")
+        assert program.finish() == 130
+
+
+def test_a_prompt_that_is_added_to_an_old_task_is_made_alike(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "-m", "2.1", "--ratio", "16:9") as program:
+        assert program.finish(30) == 0
+    with terminal(tmp_path, server, "again", "1") as program:
+        program.wait_for("a add")
+        program.send("aa fox\r")
+        assert program.finish(30) == 0
+    first, again, added = (request.json() for request in server.asked("submit"))
+    assert again == first
+    assert added == {**first, "prompt": "a fox"}
+
+
+def test_a_task_is_chosen_looked_at_and_helped_with(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never", "a dog #never", "a fox") as program:
+        program.wait_for("2 running")
+        program.wait(lambda: program.title == "imagegen 1/3", "the title")
+        program.send("c")
+        program.wait_for("choose a task with up/down first")
+        program.send("\x1b[B\x1b[B\x1b[B\x1b[A\r")
+        program.wait_for("task 1")
+        program.send(" ?")
+        program.wait_for("any key closes it")
+        program.send(" q")
+        assert program.finish() == 130
+        assert restored(program)
+
+
+def test_x_cancels_all_that_wait(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "a dog", "a fox", "-j", "1") as program:
+        program.wait_for("1 running, 2 waiting")
+        program.send("x")
+        program.wait_for("2 cancelled")
+        assert program.finish(30) == 1
+        assert program.scrollback.count("not sent, nothing spent") == 2
+    assert server.counts["submit"] == 1
+
+
+def test_o_opens_the_folder(tmp_path: Path, server: DreaminaServer) -> None:
+    opened = tmp_path / "opened"
+    os.mkfifo(opened)
+    opener = tmp_path / "bin" / ("open" if sys.platform == "darwin" else "xdg-open")
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    opener.chmod(0o700)
+    told = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
+    with terminal(tmp_path, server, "run", "a cat #never", more={"PATH": f"{opener.parent}:/bin"}) as program:
+        program.wait_for("running")
+        program.send("o")
+        assert select.select([told], [], [], DEADLINE)[0]
+        assert os.read(told, 1000).decode() == f"{tmp_path / 'images'}\n"
+        program.send("q")
+        assert program.finish() == 130
+    os.close(told)
+
+
+def test_o_says_where_the_folder_is_when_nothing_opens_it(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never", more={"PATH": ""}) as program:
+        program.wait_for("running")
+        program.send("o")
+        program.wait_for("the pictures are in")
+        program.send("q")
+        assert program.finish() == 130
+
+
 def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #never", "a dog") as program:
         program.wait_for("running")
@@ -135,6 +258,20 @@ def test_ctrl_c_twice_leaves_at_once(tmp_path: Path, server: DreaminaServer) -> 
         assert restored(program)
 
 
+def test_ctrl_c_twice_says_what_goes_on_with_a_picture_that_was_being_saved(
+    tmp_path: Path, server: DreaminaServer
+) -> None:
+    with terminal(tmp_path, server, "run", "a cat #stall-download") as program:
+        program.wait_for("0/4 pictures")
+        program.wait(lambda: server.counts["download"], "a download")
+        program.send("\x03")
+        program.wait_for("Ctrl-C again leaves now")
+        program.send("\x03")
+        assert program.finish() == 130
+        assert "1 left before the end; to go on: imagegen resume 1" in program.text
+        assert restored(program)
+
+
 def test_ctrl_z_and_fg(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #slow") as program:
         program.wait_for("running")
@@ -165,15 +302,16 @@ def test_a_service_that_is_killed_is_said(tmp_path: Path) -> None:
             assert restored(program)
 
 
-def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer) -> None:
+@pytest.mark.parametrize(
+    "locale", [{"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}, {"LC_ALL": "C"}], ids=["told", "C"]
+)
+def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer, locale: dict[str, str]) -> None:
     plain = Plain(tmp_path, CONFIG.format(url=server.url))
     environ = {
         "IMAGEGEN_HOME": str(plain.home),
         "PYTHONPATH": str(Path(__file__).parents[1]),
-        "PYTHONUTF8": "0",
-        "PYTHONIOENCODING": "ascii",
-        "LANG": "C",
         "NO_PROXY": "*",
+        **locale,
     }
     with Program([sys.executable, "-m", "imagegen_cli", "run", "一只猫"], environ=environ, cwd=tmp_path) as program:
         assert program.finish(30) == 0
@@ -184,8 +322,25 @@ def test_a_preview_is_drawn_when_asked_for_and_the_end_is_told(tmp_path: Path, s
     with terminal(tmp_path, server, "run", "a cat", "--preview", "on", "--notify") as program:
         assert program.finish(30) == 0
         assert "▀" in program.scrollback + program.text
+        assert "Traceback" not in program.scrollback
+        assert "cell size" not in program.scrollback
         assert b"\x1b]9;imagegen: 1 of 1 done\x1b\\\x07" in program.raw
         assert restored(program)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"NO_COLOR": "1"}, {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}],
+    ids=["NO_COLOR", "ascii"],
+)
+def test_a_preview_that_cannot_be_drawn_is_one_line(
+    tmp_path: Path, server: DreaminaServer, more: dict[str, str]
+) -> None:
+    with terminal(tmp_path, server, "run", "a cat", "--preview", "on", more=more) as program:
+        assert program.finish(30) == 0
+        assert program.scrollback.count("no preview: it needs") == 1
+        assert "▀" not in program.scrollback
+        assert "u2580" not in program.scrollback
 
 
 def test_previews_are_drawn_while_a_service_works_and_gone_afterwards(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ class Display(Protocol):
     async def run(self) -> None:
         """Keeps the screen up to date until it is cancelled; returns at once where nothing moves."""
 
+    async def typed(self) -> None:
+        """Returns once nobody is typing a prompt."""
+
     def say(self, message: str) -> None:
         """A notice for people, on stderr, above whatever moves."""
 

@@ -58,7 +58,7 @@ class Area:
         self._console = Console(
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=told
         )
-        self.look = look_for(getattr(stream, "encoding", None) or "utf-8")
+        self.look = look_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
         self._live: Live | None = None
         self._current = Current()
         self._width = 0
@@ -148,3 +148,9 @@ class Area:
 def reflows(environ: Mapping[str, str]) -> bool:
     """Whether the terminal is known to break long lines anew when it becomes narrower; others cut them off."""
     return any(name in environ for name in REFLOWING) or environ.get("TERM", "").startswith(REFLOWING_TERMS)
+
+
+def spoken(encoding: str, environ: Mapping[str, str]) -> str:
+    """ASCII where LC_ALL asks for no more: Python then writes UTF-8 all the same, unless it was told what to write."""
+    bare = environ.get("LC_ALL") in ("C", "POSIX")
+    return "ascii" if bare and not (environ.get("PYTHONUTF8") or environ.get("PYTHONIOENCODING")) else encoding

@@ -7,6 +7,7 @@ from imagegen_cli.display.controls import Mode, right_of
 from imagegen_cli.display.look import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, Pen
 from imagegen_cli.display.scene import FEW_ROWS, LOW, NARROW, PULSE, Scene
 
+LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
 MANY = 3
 WIDEST = 60
 KEY = 9
@@ -17,7 +18,7 @@ HELP = (
     ("c", "cancel the chosen task"),
     ("x", "cancel all that wait"),
     (" ", "hold back what is not sent yet; again: go on"),
-    ("a", "add another prompt"),
+    ("a", "add another prompt; a paste begins one too"),
     ("o", "open the folder with the pictures"),
     ("q", "{stop}, as Ctrl-C does"),
     ("?", "this help; any key closes it"),
@@ -113,29 +114,43 @@ def roughly(left: float) -> str:
 def prompt_line(scene: Scene) -> list[Line]:
     """Where the person is asked or helped. What was asked must be seen, however low the screen is."""
     ui = scene.ui
-    if ui.mode is Mode.EDIT:
-        return [editor(scene)]
     if ui.mode is Mode.ASK:
-        return [scene.text(f"cancel {ui.chosen}? credits may be used already; y/n", ALERT)]
-    return [hints(scene)] if ui.keys and scene.most >= FEW_ROWS else []
+        return [scene.text(question(scene), ALERT)]
+    if ui.remark:
+        return [scene.text(ui.remark, ALERT)]
+    below = [editor(scene)] if ui.mode is Mode.EDIT else []
+    return [hints(scene), *below] if ui.keys and scene.most >= FEW_ROWS else below
+
+
+def question(scene: Scene) -> str:
+    """As much of it as there is room for, but always what to press."""
+    asked = f"cancel {scene.ui.chosen}?"
+    forms = (f"{asked} credits may be used already; y/n", f"{asked} may cost credits; y/n", f"{asked} y/n")
+    return next((form for form in forms if cells_of(form) <= scene.room), "y/n?")
 
 
 def hints(scene: Scene) -> Line:
-    offer = scene.ui.offer
-    offered = [("a", "add"), ("q", offer.stop), ("?", "help")]
-    if scene.ui.chosen is None and scene.board.running + scene.board.waiting > 1:
-        offered.insert(0, (scene.look.arrows, "choose"))
-    else:
-        offered[:0] = [("c", "cancel"), ("enter", "details")]
+    if scene.board.stopping:
+        return scene.text(LEAVES, DIM)
     pen, left = Pen(), scene.room
-    for key, meaning in offered:
-        if key in offer.without:
+    for key, meaning in offered(scene):
+        if key in scene.ui.offer.without:
             continue
         left -= len(key) + len(meaning) + 3
         if left < 0:
             break
         pen.put(key, len(key)).put(f" {meaning}", len(meaning) + 1, DIM).gap(2)
     return pen.line
+
+
+def offered(scene: Scene) -> list[tuple[str, str]]:
+    ui, board = scene.ui, scene.board
+    if ui.mode is Mode.EDIT:
+        return [("enter", "add"), ("escape", "close" if board.ended < len(board.rows) else "close and end")]
+    always = [("a", "add"), ("q", ui.offer.stop), ("?", "help")]
+    if ui.chosen is None and board.running + board.waiting > 1:
+        return [(scene.look.arrows, "choose"), *always]
+    return [("c", "cancel"), ("enter", "details"), *always]
 
 
 def editor(scene: Scene) -> Line:

@@ -1,15 +1,18 @@
 """What keys do: which task is chosen, which question is open, what is being typed. No terminal."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.keys import Actions, Offer
+from imagegen_cli.display.keys import Actions, Key, Offer, Paste
 from imagegen_cli.display.words import clings
 from imagegen_cli.task import Queued, TaskId
 
 Press = Callable[[], None]
+CHOOSE_FIRST = "choose a task with up/down first"
+GOING_ON = frozenset({"a", " "})
+"""Keys that make no sense once a run is stopping."""
 
 
 class Mode(Enum):
@@ -22,13 +25,17 @@ class Mode(Enum):
 
 @dataclass(slots=True)
 class Ui:
-    """`keys`: somebody can press one. `cursor` counts characters of `text`, the prompt being typed."""
+    """`keys`: somebody can press one. `cursor` counts characters of `text`, the prompt being typed.
+
+    `remark` is about the last key, until the next.
+    """
 
     keys: bool = False
     offer: Offer = field(default_factory=Offer)
     mode: Mode = Mode.TABLE
     chosen: TaskId | None = None
     held: bool = False
+    remark: str = ""
     text: str = ""
     cursor: int = 0
 
@@ -39,7 +46,7 @@ class Controls:
         self._actions = actions
         self._ui = ui
         ui.offer = actions.offer
-        table: dict[str, Press] = {
+        self._table: dict[str, Press] = {
             "up": lambda: self._choose(-1),
             "down": lambda: self._choose(1),
             "escape": self._forget,
@@ -52,13 +59,16 @@ class Controls:
             "q": actions.stop,
             "?": lambda: self._open(Mode.HELP),
         }
-        self._table = {key: press for key, press in table.items() if key not in ui.offer.without}
 
-    def press(self, key: str) -> None:
+    def press(self, key: Key) -> None:
         self.settle()
+        self._ui.remark = ""
+        if isinstance(key, Paste):
+            self._paste(key.text)
+            return
         match self._ui.mode:
             case Mode.TABLE:
-                self._table.get(key, self._nothing)()
+                self._act(key)
             case Mode.ASK:
                 self._answer(key)
             case Mode.EDIT:
@@ -68,6 +78,8 @@ class Controls:
 
     def settle(self) -> None:
         """A chosen task that has ended is chosen no longer: the next key must not hit its neighbour."""
+        if self._board.stopping:
+            self._add_no_more()
         if self._ui.chosen is None:
             return
         row = self._board.rows.get(self._ui.chosen)
@@ -76,8 +88,27 @@ class Controls:
             if self._ui.mode in (Mode.ASK, Mode.DETAILS):
                 self._ui.mode = Mode.TABLE
 
-    def _nothing(self) -> None:
-        pass
+    def _add_no_more(self) -> None:
+        ui = self._ui
+        ui.offer = replace(ui.offer, without=ui.offer.without | GOING_ON)
+        if ui.mode is Mode.EDIT:
+            self._close_editor()
+
+    def _act(self, key: str) -> None:
+        if key in self._table and key not in self._ui.offer.without:
+            self._table[key]()
+
+    def _paste(self, text: str) -> None:
+        """Where no prompt is being typed, a paste begins one; nothing is sent before the enter key."""
+        if self._ui.mode is Mode.TABLE and text.strip():
+            self._act("a")
+        if self._ui.mode is Mode.EDIT:
+            self._insert(text)
+
+    def _insert(self, text: str) -> None:
+        ui = self._ui
+        ui.text = ui.text[: ui.cursor] + text + ui.text[ui.cursor :]
+        ui.cursor += len(text)
 
     def _open(self, mode: Mode) -> None:
         self._ui.mode = mode
@@ -97,8 +128,11 @@ class Controls:
 
     def _meant(self) -> Row | None:
         """The chosen task, or the only one there is."""
-        if self._ui.chosen is None and self._board.running + self._board.waiting == 1:
+        unfinished = self._board.running + self._board.waiting
+        if self._ui.chosen is None and unfinished == 1:
             self._ui.chosen = next(self._board.unfinished()).task.id
+        if self._ui.chosen is None and unfinished:
+            self._ui.remark = CHOOSE_FIRST
         return None if self._ui.chosen is None else self._board.rows[self._ui.chosen]
 
     def _cancel(self) -> None:
@@ -134,8 +168,7 @@ class Controls:
             case "escape":
                 self._close_editor()
             case _ if len(key) == 1:
-                ui.text = ui.text[: ui.cursor] + key + ui.text[ui.cursor :]
-                ui.cursor += 1
+                self._insert(key)
             case _:
                 edit(ui, key)
 

@@ -1,5 +1,6 @@
 """One task on many lines, many tasks on one line each: what ends, what `show` and what `list` print."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,57 +8,87 @@ from rich.segment import Segment
 from rich.style import Style
 
 from imagegen_cli.display import words
-from imagegen_cli.display.board import Row, can_be_fetched
+from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.cells import width as cells_of, wrapped
 from imagegen_cli.display.facts import LABEL, advice, brief, facts, images_of, model_of, service
 from imagegen_cli.display.look import ALERT, BAD, BOLD, DIM, PLAIN, Line, Look, Pen, sign
-from imagegen_cli.task import Done, Failed, Task
+from imagegen_cli.task import Cancelled, Done, Failed, Task
 
 MOST_LINES = 1000
 
 
-def ended_lines(task: Task, elapsed: float | None, width: int, look: Look) -> list[Line]:
-    """What stays on the screen of a task that is over. Paths and reasons are whole, so that they can be copied."""
+def ended_lines(task: Task, elapsed: float | None, width: int, look: Look, *, brief: bool = False) -> list[Line]:
+    """What stays on the screen of a task that is over; `brief`: on one line and without paths, because there are many.
+
+    Paths are whole, so that they can be copied.
+    """
     state = task.state
     mark, colour = sign(state, look)
     facts = [] if elapsed is None else [words.seconds(elapsed)]
-    if isinstance(state, Done):
-        facts.insert(0, words.amount(len(state.files), "picture"))
+    facts = [*outcome(task, brief=brief), *facts]
     told = "".join(f" {look.dot} {fact}" for fact in facts)
     head = f" {task.id} "
-    prompt = look.fit(task.request.prompt, max(8, width - 2 - len(head) - len(told)))
+    prompt = look.fit(task.request.prompt, max(8, width - 2 - cells_of(head) - cells_of(told)))
     lines = [[Segment(mark, colour), Segment(head, DIM), Segment(prompt), Segment(told, DIM)]]
+    if brief:
+        return lines
     if not isinstance(state, Done) or state.missing:
-        lines.append([Segment(f"  {words.literal(words.described(state), look.encoding)}", colour)])
+        lines += indented(words.described(state), width, look, colour)
     if can_be_fetched(state):
-        lines.append([Segment(f"  {advice(task)}", DIM)])
-    return lines + file_lines(task, look)
+        lines += indented(advice(task), width, look, DIM)
+    return lines + [[Segment(f"  {shown_path(path, look)}")] for path in task.files]
+
+
+def outcome(task: Task, *, brief: bool) -> Iterator[str]:
+    """In a word or two what came of it, where nothing else says so."""
+    match task.state:
+        case Done(files=files, missing=missing):
+            yield f"{len(files)} of {len(files) + missing} pictures" if missing else words.amount(len(files), "picture")
+        case Failed(reason=reason) if brief:
+            yield str(reason)
+        case Cancelled() if brief:
+            yield words.described(task.state)
+        case _:
+            pass
+
+
+def indented(text: str, width: int, look: Look, style: Style) -> list[Line]:
+    """Broken at words, so that the terminal need not break it inside of one."""
+    parts = wrapped(text, max(1, width - 3), MOST_LINES, look.encoding, look.more)
+    return [[Segment(f"  {part}", style)] for part in parts]
+
+
+def shown_path(path: str, look: Look) -> str:
+    """As short as it can be and still be opened from here."""
+    try:
+        near = os.path.relpath(path)
+    except (ValueError, OSError):  # another drive, or a working directory that is gone
+        near = path
+    return words.literal(path if near.startswith("..") else near, look.encoding)
+
+
+def folder_lines(board: Board, look: Look) -> list[Line]:
+    """Where the pictures are, when no task has said it."""
+    folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
+    return [[Segment("  pictures in ", DIM), Segment(shown_path(folder, look))] for folder in folders]
 
 
 def notice_line(text: str, look: Look) -> Line:
     return [Segment(words.literal(text, look.encoding))]
 
 
-def last_lines(summary: Iterable[words.Said], look: Look) -> Iterator[Line]:
-    """The summary, with air before it and each line in the colour of what it says."""
-    for said in summary:
-        if said[0] is words.Tone.TOTAL:
+def last_lines(summary: Iterable[words.Said], width: int, look: Look) -> Iterator[Line]:
+    """The summary, with air before it and each line in the colour of what it says, broken at words."""
+    signs = {words.Tone.FAILURE: (look.failed, BAD), words.Tone.OFFER: (look.saving, ALERT)}
+    for tone, text in summary:
+        if tone is words.Tone.TOTAL:
             yield []
-        yield last_line(said, look)
-
-
-def last_line(said: words.Said, look: Look) -> Line:
-    tone, text = said
-    shown = words.literal(text, look.encoding)
-    match tone:
-        case words.Tone.TOTAL:
-            return [Segment(shown, BOLD)]
-        case words.Tone.FAILURE:
-            return [Segment(f"{look.failed} ", BAD), Segment(shown)]
-        case words.Tone.ADVICE:
-            return [Segment(f"  {shown}", DIM)]
-        case words.Tone.OFFER:
-            return [Segment(f"{look.saving} ", ALERT), Segment(shown)]
+        mark, colour = signs.get(tone, ("", PLAIN))
+        style = {words.Tone.TOTAL: BOLD, words.Tone.ADVICE: DIM}.get(tone, PLAIN)
+        indent = 0 if tone is words.Tone.TOTAL else 2
+        for part in wrapped(text, max(1, width - indent - 1), MOST_LINES, look.encoding, look.more):
+            yield [Segment(f"{mark:<{indent}}", colour), Segment(part, style)]
+            mark = ""
 
 
 def file_lines(task: Task, look: Look) -> list[Line]:

@@ -1,7 +1,7 @@
 """Keys from a terminal, one by one and decoded, and what they can set in motion.
 
 A key is a character, or a name of several letters: up, down, left, right, home, end, delete, backspace, word, line,
-enter, escape. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
+enter, escape. What is pasted is one key, whatever is in it. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
 """
 
 import codecs
@@ -17,6 +17,7 @@ from imagegen_cli.task import TaskId
 
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
+SPACE = re.compile(r"\r\n|\s")
 SEQUENCES = {
     "A": "up",
     "B": "down",
@@ -43,9 +44,19 @@ CONTROLS = {
     "\x17": "word",
 }
 WINDOWS = {"H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete"}
-PASTE, PASTED = "200~", "201~"
+PASTE, PASTED = "200~", "\x1b[201~"
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
-"""A paste comes marked, so that a line end in it is not taken for the enter key."""
+"""A paste comes marked, so that nothing in it is taken for a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """On one line, without anything that is no text."""
+
+    text: str
+
+
+Key = str | Paste
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +94,24 @@ class Decoder:
         self._rest = ""
         self._pasting = False
 
-    def feed(self, data: bytes) -> list[str]:
+    def feed(self, data: bytes) -> list[Key]:
         self._rest += self._decode(data)
         return list(self._keys())
 
-    def idle(self) -> list[str]:
+    def idle(self) -> list[Key]:
         """Nothing followed: an escape that stands alone is the key of that name."""
+        if self._pasting:
+            return []
         alone, self._rest = self._rest, ""
         return ["escape"] if alone == "\x1b" else []
 
-    def _keys(self) -> Iterator[str]:
-        while self._rest and not UNFINISHED.match(self._rest):
-            if found := SEQUENCE.match(self._rest):
+    def _keys(self) -> Iterator[Key]:
+        while self._rest and not self._unfinished():
+            if self._pasting:
+                text, _, self._rest = self._rest.partition(PASTED)
+                self._pasting = False
+                yield Paste(on_one_line(text))
+            elif found := SEQUENCE.match(self._rest):
                 self._rest = self._rest[found.end() :]
                 yield from self._sequence((found[1] or "") + (found[2] or found[3]))
             elif self._rest[0] == "\x1b":
@@ -103,19 +120,25 @@ class Decoder:
                 character, self._rest = self._rest[0], self._rest[1:]
                 yield from self._character(character)
 
+    def _unfinished(self) -> bool:
+        return PASTED not in self._rest if self._pasting else UNFINISHED.match(self._rest) is not None
+
     def _sequence(self, code: str) -> Iterator[str]:
-        if code in (PASTE, PASTED):
-            self._pasting = code == PASTE
+        if code == PASTE:
+            self._pasting = True
         elif code in SEQUENCES:
             yield SEQUENCES[code]
 
     def _character(self, character: str) -> Iterator[str]:
-        if self._pasting and character.isspace():
-            yield " "
-        elif character in CONTROLS:
+        if character in CONTROLS:
             yield CONTROLS[character]
         elif character >= " ":
             yield character
+
+
+def on_one_line(text: str) -> str:
+    text = SPACE.sub(" ", SEQUENCE.sub("", text))
+    return "".join(character for character in text if character >= " " and character != "\x7f")
 
 
 class Keyboard(Protocol):
@@ -123,7 +146,7 @@ class Keyboard(Protocol):
 
     def leave(self) -> None: ...
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Key]:
         """Keys since the last time, without waiting."""
         ...
 
@@ -151,6 +174,7 @@ class PosixKeyboard:
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
         termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
         self._old = old
+        self._decoder = Decoder()
         self._mark(PASTE_ON)
 
     def leave(self) -> None:
@@ -165,7 +189,7 @@ class PosixKeyboard:
             if in_foreground(self._fd):
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, old)
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Key]:
         if self._old is None:
             return []
         if not select.select([self._fd], [], [], 0)[0]:
@@ -186,11 +210,11 @@ class WindowsKeyboard:
     def leave(self) -> None:
         pass
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Key]:
         import msvcrt  # noqa: PLC0415 - only on Windows
 
         console: Any = msvcrt
-        keys: list[str] = []
+        keys: list[Key] = []
         while console.kbhit():
             key = console.getwch()
             if key in "\x00\xe0":

@@ -43,6 +43,8 @@ from imagegen_cli.events import (
 from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
 
 PROMPT = 80
+HEARTBEAT = 30.0
+"""Seconds after which a log is told that a run goes on."""
 VERSION = 1
 
 
@@ -91,6 +93,9 @@ class Still:
     async def run(self) -> None:
         """Nothing moves."""
 
+    async def typed(self) -> None:
+        """No keys, no prompt."""
+
     def say(self, message: str) -> None:
         self._notes.line(self._literal(message))
 
@@ -102,13 +107,24 @@ class Still:
 
 
 class PlainLines(Still):
-    """One line a beginning, one an ending, a summary. No control codes, no colour: what a person hears read aloud."""
+    """One line a beginning, one an ending, a summary. No control codes, no colour: what a person hears read aloud.
+
+    Between them, what stands in the way, once for each reason, and now and then how far it is.
+    """
 
     def __init__(
         self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time, summary: bool = True
     ) -> None:
         super().__init__(board, stderr=stderr, clock=clock)
         self._summary = summary
+        self._reasons: set[str] = set()
+
+    async def run(self) -> None:
+        import asyncio  # noqa: PLC0415 - looking at the history needs no loop
+
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {words.tallies(self.board)}")
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -119,6 +135,9 @@ class PlainLines(Still):
                 self.say(f"{event.task.id} added: {shortened(event.task.request.prompt)}")
             case TaskChanged() if isinstance(event.task.state, ENDED):
                 self.say(f"[{self.board.ended}/{len(self.board.rows)}] {self._ending(event.task)}")
+            case TaskDelayed() if event.because not in self._reasons:
+                self._reasons.add(event.because)
+                self.say(f"{event.id} again in {words.seconds(event.seconds)}: {event.because}")
             case RunStopping():
                 self.say(f"stopping: {event.why}")
             case _:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.controls import Controls, Ui
+from imagegen_cli.display.controls import Controls, Mode, Ui
 from imagegen_cli.display.keys import Actions, in_foreground, keyboard
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.events import Event, TaskChanged
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TICK = 0.05
 FRAME = 0.12
 STEP = 0.25
+FEW = 10
+"""Of more tasks than these each is told on one line when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,10 @@ class Live:
                 self.tick()
                 await asyncio.sleep(TICK)
 
+    async def typed(self) -> None:
+        while self.ui.mode is Mode.EDIT and not self.board.stopping:  # noqa: ASYNC110 - keys are looked for as often
+            await asyncio.sleep(TICK)
+
     def tick(self) -> None:
         """Read keys, then draw if it is time to. A terminal that went away must not end paid work."""
         with contextlib.suppress(OSError):
@@ -147,21 +153,26 @@ class Live:
         from imagegen_cli.display.details import ended_lines, notice_line  # noqa: PLC0415 - see draw
 
         look, width = self._area.look, self._area.size.columns
+        brief = len(self.board.rows) > FEW
         lines: list[Line] = []
         for entry in self._lasting:
             if isinstance(entry, str):
                 lines.append(notice_line(entry, look))
             else:
-                lines += ended_lines(entry.task, entry.elapsed, width, look)
+                lines += ended_lines(entry.task, entry.elapsed, width, look, brief=brief)
         return lines
 
     def _last_lines(self) -> "list[Line]":
-        from imagegen_cli.display.details import last_lines  # noqa: PLC0415 - see draw
+        from imagegen_cli.display.details import folder_lines, last_lines  # noqa: PLC0415 - see draw
 
         if not self._summary:
             return []
-        look = self._area.look
-        return [*last_lines(words.summary(self.board, self._clock(), look.times), look)]
+        look, board, width = self._area.look, self.board, self._area.size.columns
+        said = words.summary(board, self._clock(), look.times)
+        if len(board.rows) == board.ended == 1:  # it has said for itself that it can be fetched
+            said = [one for one in said if one[0] is not words.Tone.OFFER]
+        folders = folder_lines(board, look) if len(board.rows) > FEW else []
+        return [*last_lines(said, width, look), *folders]
 
     def _in_front(self) -> bool:
         try:

@@ -5,6 +5,7 @@ absolutely. Colours only repeat what signs and words already say.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rich.control import Control
 from rich.segment import Segment
@@ -100,8 +101,13 @@ def sign(state: State, look: Look) -> tuple[str, Style]:
     return getattr(look, word(state)), COLOURS[type(state)]
 
 
+@lru_cache(maxsize=512)
+def to_column(at: int) -> Segment:
+    return Control.move_to_column(at).segment
+
+
 class Pen:
-    """Draws one line from left to right."""
+    """Draws one line from left to right, in as few segments as it can: what Rich does costs by the segment."""
 
     def __init__(self, style: Style = PLAIN) -> None:
         self.line: Line = []
@@ -111,11 +117,22 @@ class Pen:
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "Pen":
         """Text that fits into `cells`, then on to where the next column begins."""
         blank = " " * (cells - cells_of(text))
-        self.line.append(Segment(blank + text if right else text + blank, self._style + style))
+        self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
         self._at += cells
         if not text.isascii():
-            self.line.append(Control.move_to_column(self._at).segment)
+            self.line.append(to_column(self._at))
         return self
 
     def gap(self, cells: int) -> "Pen":
-        return self.put("", cells)
+        """Blanks are blanks in any of our styles: they go with what stands before them."""
+        before = self.line[-1] if self.line else None
+        style = self._style if before is None or before.control else before.style
+        self._add(" " * cells, style or PLAIN)
+        self._at += cells
+        return self
+
+    def _add(self, text: str, style: Style) -> None:
+        if self.line and self.line[-1].style is style and not self.line[-1].control:
+            self.line[-1] = Segment(self.line[-1].text + text, style)
+        else:
+            self.line.append(Segment(text, style))

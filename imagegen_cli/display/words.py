@@ -7,7 +7,7 @@ from enum import Enum
 
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.errors import HINTS, Reason
-from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Stop, Submitting
+from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Stop, Submitting, recovered
 
 STOPS: dict[Stop, str] = {
     Stop.NOT_SENT: "not sent, nothing spent",
@@ -142,7 +142,16 @@ def summary(board: Board, now: float, times: str) -> list[Said]:
     if board.resumable:
         fetch = f"imagegen resume {listed(board.resumable)}"
         said.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
-    return said
+    return [*said, *left_behind(board)] if board.stopping else said
+
+
+def left_behind(board: Board) -> Iterator[Said]:
+    """What a stop did not wait for."""
+    ahead = [recovered(row.task) for row in board.active.values()]
+    if going := [task.id for task in ahead if isinstance(task.state, Running | Saving)]:
+        yield Tone.OFFER, f"{len(going)} left before the end; to go on: imagegen resume {listed(going)}"
+    if lost := [task.id for task in ahead if isinstance(task.state, Failed)]:
+        yield Tone.OFFER, f"{len(lost)} may have been accepted and charged: {listed(lost)}"
 
 
 def total(board: Board, now: float) -> str:

@@ -1,0 +1,34 @@
+"""How long tasks like this one took before, as far as this machine's history tells."""
+
+import math
+from contextlib import suppress
+
+from imagegen_cli.errors import HistoryError
+from imagegen_cli.store import Store, size_of
+from imagegen_cli.task import Task
+
+FEW = 3
+"""Fewer earlier tasks of a kind make no estimate."""
+
+
+class Estimates:
+    """The history is asked once for each kind of task. `before` leaves out what was ready only later."""
+
+    def __init__(self, store: Store, before: float = math.inf) -> None:
+        self._store = store
+        self._before = before
+        self._durations: dict[tuple[str, str, str], list[float]] = {}
+
+    def durations(self, task: Task) -> list[float]:
+        """Seconds, sorted; none where the history cannot be read: nothing depends on it."""
+        request = task.request
+        kind = (request.provider, request.model, size_of(request))
+        if kind not in self._durations:
+            self._durations[kind] = []
+            with suppress(HistoryError):
+                self._durations[kind] = self._store.durations(request, before=self._before)
+        return self._durations[kind]
+
+    def seconds(self, task: Task) -> float | None:
+        known = self.durations(task)
+        return known[len(known) // 2] if len(known) >= FEW else None

@@ -1,0 +1,276 @@
+"""Looking on from another terminal, and seeing a run once more."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagegen_cli.events import Event, TaskChanged
+from imagegen_cli.session import Manner
+from imagegen_cli.store import Store
+from imagegen_cli.task import Submitting
+from imagegen_cli.watch import Show, Watched
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Pictures
+from tests.program import Program as Plain, finished, next_line
+from tests.screen import Program
+from tests.test_cli import CONFIG
+from tests.test_store import say, sql, started
+from tests.test_terminal import restored, terminal
+
+GUESS = re.compile(r"~\d+%")
+
+
+@pytest.fixture
+def server() -> Iterator[DreaminaServer]:
+    with DreaminaServer(seconds=0.5, pictures=Pictures("png", (16, 16))) as server:
+        yield server
+
+
+class House:
+    """One history and several terminals on it."""
+
+    def __init__(self, folder: Path, server: DreaminaServer, stack: ExitStack) -> None:
+        self.server = server
+        self.plain = Plain(folder, CONFIG.format(url=server.url))
+        self._stack = stack
+
+    def open(self, *words: str, **size: Any) -> Program:
+        return self._stack.enter_context(terminal(self.plain.folder, self.server, *words, **size))
+
+    def remembers(self, seconds: float) -> None:
+        """Three earlier tasks, of which each took so long."""
+        assert self.plain.run("run", "one", "two", "three", "-q").code == 0
+        sql(self.plain.home / "history.db", "UPDATE task SET accepted = ready - ?", seconds)
+
+    def states(self) -> list[str]:
+        return [task["state"] for task in self.plain.tasks()]
+
+
+@pytest.fixture
+def house(tmp_path: Path, server: DreaminaServer) -> Iterator[House]:
+    with ExitStack() as stack:
+        yield House(tmp_path, server, stack)
+
+
+def table(program: Program) -> list[str]:
+    """What is on the screen, without what moves and without the keys."""
+    lines = [line for line in program.text.splitlines() if line and "? help" not in line]
+    return [" ".join(re.sub(r"\d+s|[━─]", "", line).split()) for line in lines]
+
+
+def test_the_table_is_the_same_while_another_process_runs(house: House) -> None:
+    run = house.open("run", "一只猫 #never", "a dog #never", "a bird #never", "-j", "2")
+    run.wait_for("2 running")
+    watch = house.open("watch")
+    watch.wait(lambda: table(watch) == table(run), "the same table")
+    assert "一只猫" in watch.text
+    watch.send("q")
+    assert watch.finish() == 0
+    assert restored(watch)
+    assert "2 running" in run.text
+    assert house.states() == ["running", "running", "queued"]
+
+
+def test_the_table_has_the_estimates_of_the_run(house: House) -> None:
+    house.remembers(300.0)
+    run = house.open("run", "a cat #never", "a dog #never")
+    run.wait(lambda: GUESS.search(run.text), "an estimate")
+    watch = house.open("watch")
+    watch.wait(lambda: GUESS.search(watch.text), "the same estimate")
+
+
+@pytest.mark.parametrize("words", [(), ("--run", "1")])
+def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, ...]) -> None:
+    run = house.open("run", "a cat #never", "a dog #slow")
+    run.wait_for("2 running")
+    watch = house.open("watch", *words)
+    watch.wait_for("2 running")
+    run.send("a一只新的狐狸 #never\r")
+    watch.wait_for("一只新的狐狸")
+    watch.wait_for("/3")
+    watch.send("\x1b[Ac")
+    watch.wait_for("cancel 3?")
+    watch.send("y")
+    watch.wait_for("1 cancelled")
+    watch.send("\x1b[Bcy")
+    assert watch.finish() == 0
+    assert run.finish() == 1
+    assert "1 done (4 pictures), 2 cancelled" in watch.scrollback
+
+
+def test_those_that_were_named_are_all_that_is_shown(house: House) -> None:
+    run = house.open("run", "a cat #never", "a dog #never")
+    run.wait_for("2 running")
+    watch = house.open("watch", "2")
+    watch.wait_for("running")
+    run.send("a一只新的狐狸\r")
+    run.wait_for("1 done")
+    assert house.plain.run("cancel", "2").code == 0
+    assert watch.finish() == 0
+    assert "a cat" not in watch.scrollback
+    assert "狐狸" not in watch.scrollback
+
+
+def test_keys_leave_no_trace_and_only_what_can_be_done_is_offered(house: House) -> None:
+    run = house.open("run", "a cat #never", "a dog #never")
+    run.wait_for("2 running")
+    watch = house.open("watch")
+    watch.wait_for("q stop watching")
+    assert "add" not in watch.text
+    watch.send("zzz\r\r a\r ?")
+    watch.wait_for("any key closes it")
+    assert "cancel the chosen task" in watch.text
+    assert "add another prompt" not in watch.text
+    assert "hold back" not in watch.text
+    watch.send("z")
+    watch.wait_for("2 running")
+    watch.send("zzq")
+    assert watch.finish() == 0
+    assert not re.search("z|held|add:", watch.scrollback)
+    assert watch.text.count("a cat") <= 1
+    assert restored(watch)
+
+
+def test_all_that_waits_is_cancelled_from_the_other_terminal(house: House) -> None:
+    run = house.open("run", "a cat #never", "a dog", "a bird", "-j", "1")
+    run.wait_for("2 waiting")
+    watch = house.open("watch")
+    watch.wait_for("2 waiting")
+    watch.send("x")
+    watch.wait_for("2 cancelled")
+    run.wait_for("2 cancelled")
+    assert house.states() == ["running", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize(("keys", "number", "code"), [("q", None, 0), ("\x03", None, 130), ("", signal.SIGTERM, 143)])
+def test_whoever_leaves_gives_the_terminal_back_and_stops_no_task(
+    house: House, keys: str, number: signal.Signals | None, code: int
+) -> None:
+    run = house.open("run", "a cat #never", "a dog #never")
+    run.wait_for("2 running")
+    watch = house.open("watch")
+    watch.wait_for("stop watching")
+    assert not watch.modes_restored
+    leave(watch, keys, number)
+    assert watch.finish() == code
+    assert restored(watch)
+    assert house.states() == ["running", "running"]
+    assert "Traceback" not in watch.scrollback
+
+
+def leave(program: Program, keys: str, number: signal.Signals | None) -> None:
+    if number is None:
+        program.send(keys)
+    else:
+        program.signal(number)
+
+
+def test_ctrl_c_without_a_terminal_says_the_same(house: House) -> None:
+    run = house.plain.start("run", "a cat #never", "--json")
+    next_line(run, '"running"')
+    watch = house.plain.start("watch", "--json")
+    next_line(watch, '"running"')
+    watch.send_signal(signal.SIGINT)
+    ended = finished(watch)
+    assert (ended.code, ended.err) == (130, "")
+    assert ended.objects[-1]["event"] == "summary"
+    run.kill()
+    run.communicate()
+
+
+def test_a_process_that_is_killed_ends_the_watching(house: House) -> None:
+    run = house.plain.start("run", "a cat #never", "--json")
+    next_line(run, '"running"')
+    watch = house.open("watch")
+    watch.wait_for("running")
+    run.kill()
+    run.communicate()
+    assert watch.finish() == 0
+    assert restored(watch)
+
+
+def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Busy(Store):
+        """Another process goes on between two questions."""
+
+        late = True
+
+        def events(self, run: int, after: int = 0) -> list[tuple[int, Event]]:
+            if run == 2 and self.late:
+                self.late = False
+                say(self, TaskChanged(100.0, one.to(Submitting())), TaskChanged(101.0, two.to(Submitting())))
+            return super().events(run, after)
+
+    with closing(Busy(tmp_path / "history.db")) as store:
+        (one,), (two,) = started(store), started(store)
+        watched = Watched(store, Show(Manner(progress="json"), lambda _: None), (), None)
+        watched._show.meet(watched._records)
+        watched._look()
+        watched._look()
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["id"] for event in told if event["event"] == "task-changed"] == [2, 1]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A history with one run: two prompts, and one that was added after a while."""
+    with DreaminaServer(seconds=0.5, pictures=Pictures("png", (16, 16))) as server, ExitStack() as stack:
+        house = House(tmp_path_factory.mktemp("played"), server, stack)
+        run = house.open("run", "a cat", "a dog #slow")
+        run.wait_for("1 done")
+        run.send("a一只新的狐狸\r")
+        assert run.finish(30) == 0
+        yield house
+
+
+def test_what_was_added_to_a_run_is_added_when_it_is_seen_again(played: House) -> None:
+    ended = played.plain.run("watch", "--run", "1", "--replay", "--json", "--speed", "100")
+    told = [(event["event"], event.get("id"), event.get("state")) for event in ended.objects]
+    assert ended.code == 0
+    assert ended.objects[0]["tasks"] == 2
+    assert told[:3] == [("run-started", None, None), ("task-added", 1, "queued"), ("task-added", 2, "queued")]
+    assert told.index(("task-changed", 1, "done")) < told.index(("task-added", 3, "queued"))
+    assert told.index(("task-added", 3, "queued")) < told.index(("task-changed", 3, "submitting"))
+    assert told[-2:] == [("run-finished", None, None), ("summary", None, None)]
+
+
+def test_a_run_is_seen_again_through_the_same_table(played: House) -> None:
+    again = played.open("watch", "--replay")
+    again.wait_for("stop watching")
+    again.send("zzz?")
+    again.wait_for("any key closes it")
+    for offered in ("cancel", "add", "hold back", "folder"):
+        assert offered not in again.text
+    again.send("z")
+    assert again.finish() == 0
+    assert "3 tasks: 3 done (12 pictures)" in again.text
+    assert again.scrollback.count(".png") == 12
+    assert "zz" not in again.scrollback
+    assert restored(again)
+
+
+def test_a_run_is_seen_again_with_what_was_known_before_it(house: House) -> None:
+    house.remembers(300.0)
+    assert house.plain.run("run", "a cat #slow", "a dog #slow", "-q").code == 0
+    again = house.open("watch", "--replay")
+    again.wait(lambda: GUESS.search(again.text), "an estimate")
+
+
+@pytest.mark.parametrize(("keys", "number", "code"), [("q", None, 0), ("\x03", None, 130), ("", signal.SIGTERM, 143)])
+def test_whoever_has_seen_enough_of_a_run_gets_the_terminal_back(
+    played: House, keys: str, number: signal.Signals | None, code: int
+) -> None:
+    again = played.open("watch", "--replay", "--speed", "0.2")
+    again.wait_for("stop watching")
+    leave(again, keys, number)
+    assert again.finish() == code
+    assert restored(again)
+    assert "Traceback" not in again.scrollback
