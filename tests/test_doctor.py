@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from imagegen_cli.download import SMALL
 from tests.crash import KILLER
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
@@ -33,6 +34,10 @@ kind = "{kind}"
 base_url = "{url}"
 api_key = "{key}"
 """
+
+
+LARGE = Pictures("jpeg", (16, 16), SMALL + 1)
+"""On the disk from its first byte, where a small one waits in memory until it is whole."""
 
 
 @pytest.fixture
@@ -259,7 +264,10 @@ def part_files(program: Program) -> list[Path]:
 
 
 def test_half_pictures_of_a_killed_process_are_removed(studio: Program, server: DreaminaServer) -> None:
+    server.pictures = LARGE
+    server.fail("download", Fault.STALL_BODY, times=None)
     killed(studio, "part", 3)
+    server.heal()
     assert part_files(studio)
     told = checked(studio, "--no-mend")["", "part files"]
     assert (told["level"], told["todo"]) == ("warn", "imagegen doctor --mend removes them")
@@ -292,7 +300,8 @@ def test_whole_pictures_that_wait_for_resume_are_kept(studio: Program, server: D
     assert len(studio.pictures()) == 4
 
 
-def test_a_living_process_and_strangers_are_left_alone(studio: Program) -> None:
+def test_a_living_process_and_strangers_are_left_alone(studio: Program, server: DreaminaServer) -> None:
+    server.pictures = LARGE
     process = studio.start("run", "#stall-download")
     until(lambda: len(part_files(studio)) == 4)
     stranger = studio.folder / "images" / ".mine.part"

@@ -1,0 +1,46 @@
+"""Instructions from nothing to an answer, against a bare Python: numbers that no busy machine can change."""
+
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program
+
+COMMAND = "import sys; sys.argv[0] = 'imagegen'; from imagegen_cli.__main__ import main; main()"
+"""What the `imagegen` on a PATH does; the finder of modules that `python -m` loads is none of ours."""
+VALGRIND = shutil.which("valgrind")
+pytestmark = pytest.mark.skipif(VALGRIND is None, reason="valgrind counts instructions, and is not here")
+
+
+@cache
+def counted(folder: Path, *words: str) -> int:
+    """What one run of Python with these words takes, its hashes fixed and everything compiled before."""
+    environment = Program(folder).environment(PYTHONHASHSEED="0", PYTHONPATH=str(Path(__file__).parents[1]))
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    plain = [sys.executable, *words]
+    subprocess.run(plain, cwd=folder, env=environment, capture_output=True, check=False, timeout=60)
+    said = subprocess.run(
+        [str(VALGRIND), "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", *plain],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    found = re.search(r"I\s+refs:\s+([\d,]+)", said.stderr)
+    assert found, said.stderr
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [(("--version",), 1.5), (("--help",), 9), (("run", "--help"), 9), (("list",), 12)],
+    ids=["version", "help", "run help", "list"],
+)
+def test_a_command_takes_no_more_than_so_many_bare_pythons(
+    tmp_path_factory: pytest.TempPathFactory, words: tuple[str, ...], most: float
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    floor = counted(folder, "-c", "pass")
+    assert counted(folder, "-c", COMMAND, *words) <= most * floor
