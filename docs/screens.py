@@ -1,89 +1,355 @@
-"""Record the README's pictures from real runs: python -m docs.screens.
+"""Record the README's pictures from real runs: python -m docs.screens [NAME]...
 
-The program runs in an emulated terminal against the server double; what stands on the screen becomes an SVG.
+The program runs in an emulated terminal against doubles of two services: `studio` tells nothing before it is done,
+`gpu` tells steps, its queue and previews. Both have carried a few tasks before, so that times can be estimated.
+What stands on the screen becomes an SVG.
 """
 
+import argparse
+import csv
+import html
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import StringIO
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO, StringIO
+from itertools import cycle, groupby, islice
 from pathlib import Path
+from typing import Any
 
+import pyte
+from PIL import Image, ImageFilter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
-from rich.terminal_theme import MONOKAI
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures
-from tests.program import Program as Plain
-from tests.screen import Program
+from imagegen_cli.display.area import END
+from imagegen_cli.display.preview import HALF
+from imagegen_cli.sketching.order import Order
+from imagegen_cli.sketching.picture import draw
+from tests.doubles import comfyui, dreamina
+from tests.doubles.http import Job, Pictures, Reply
+from tests.program import Program as Plain, finished
+from tests.screen import Emulator, Program
 
 FOLDER = Path(__file__).parent
-FONTS = "font-family: ui-monospace, 'DejaVu Sans Mono', 'Noto Sans Mono CJK SC'"
+FONTS = "font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', 'Noto Sans Mono CJK SC', monospace"
 """Fonts that readers have; the picture fetches none."""
-CONFIG = 'default_provider = "studio"\n[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\nconcurrency = 6\n'
-CHINESE = ["日落海滩上的两只猫，温暖的光", "雪山下的红色小屋，夜晚", "水墨风格的江南古镇", "赛博朋克城市，雨夜霓虹"]
-ENGLISH = ["a lighthouse in a storm", "two foxes in the snow", "a red boat at dawn", "an astronaut on a horse"]
+THEME = TerminalTheme(
+    (22, 27, 34),
+    (230, 237, 243),
+    [(72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34), (88, 166, 255), (188, 140, 255), (57, 197, 207),
+     (177, 186, 196)],
+)  # fmt: skip
+CELL = 12.2
+"""Pixels in Rich's SVG that a cell is wide, and half as many as it is high."""
+
+CONFIG = """
+default_provider = "studio"
+[providers.studio]
+kind = "dreamina"
+base_url = "{studio}"
+model = "4.0"
+concurrency = 6
+[providers.gpu]
+kind = "comfyui"
+base_url = "{gpu}"
+model = "dream-xl"
+poll = 0.2
+"""
+SERVICES = ("studio", "studio", "studio", "gpu")
+LIGHTHOUSE = "a lighthouse in a storm"
+CHINESE = ["日落海滩上的两只猫，温暖的光", "雪山下的红色小屋，夜晚", "水墨风格的江南古镇", "赛博朋克城市，雨夜霓虹",
+           "森林里的鹿，清晨薄雾", "宇航员骑着白马，油画", "樱花树下的古寺", "沙漠中的绿洲与骆驼",
+           "月光下的竹林，写意国画", "海底城市，发光的水母", "热气球飞过梯田", "旧书店里的猫，暖色灯光"]  # fmt: skip
+ENGLISH = ["a lighthouse in a storm", "two foxes in the snow", "a red boat at dawn", "an astronaut on a horse",
+           "a castle above the clouds", "an old bookshop, warm light", "a whale between stars", "a tram in the rain",
+           "a bamboo grove by moonlight", "an orchid, macro", "balloons over terraces", "a fox with a hat"]  # fmt: skip
+TROUBLE = {
+    "a portrait of a famous politician": "#fail",
+    "a poster with a famous slogan": "#fail",
+    "a castle above the clouds": "#partial",
+    "a lake in the mountains": "#never",
+    "a harbour at night": "#1002",
+    "a clockwork bird": "#lost",
+}
+"""What becomes of some prompts; the doubles read it behind the prompt."""
 
 
-@contextmanager
-def running(*words: str, seconds: float = 2.0, lines: int = 24) -> Iterator[Program]:
-    with DreaminaServer(seconds=seconds, pictures=Pictures("png", (64, 64))) as server, folder() as path:
-        plain = Plain(path, CONFIG.format(url=server.url))
-        environ = {"IMAGEGEN_HOME": str(plain.home), "PYTHONPATH": str(FOLDER.parent), "NO_PROXY": "*"}
+class Studio(dreamina.DreaminaServer):
+    """No two tasks take the same time."""
+
+    def _text_to_image(self, asked: dict[str, Any]) -> Reply:
+        return super()._text_to_image(asked | {"prompt": asked["prompt"] + TROUBLE.get(asked["prompt"], "")})
+
+    def _new_job(self, asked: dict[str, Any]) -> Job:
+        job = super()._new_job(asked)
+        job.seconds *= (1.0, 0.7, 1.2, 0.9)[len(self.jobs) % 4]
+        return job
+
+
+class Gpu(comfyui.ComfyServer):
+    """Samples in 20 steps, each with a preview that has less noise in it than the one before."""
+
+    def _begin(self, job: Job) -> None:
+        super()._begin(job)
+        self._tell(job, "execution_cached", {"nodes": ["4", "5", "6", "7"]})
+
+    def _asked(self, job: Job) -> None:
+        if job.state != "running":
+            return
+        job.polls += 1
+        step = min(20, int(21 * (time.monotonic() - job.born) / max(job.seconds, 0.1)))
+        if job.polls == 1:
+            self._tell(job, "executing", {"node": "3", "display_node": "3"})
+        self._tell(job, "progress", {"value": step, "max": 20, "node": "3"})
+        if isinstance(self.pictures, Drawn):
+            self._send(job.asked["client_id"], comfyui.preview(self.pictures.at(step), job.id), text=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn(Pictures):
+    """Pictures of a prompt, drawn by what is built in; `at` is one in the making."""
+
+    prompt: str = ""
+
+    def make(self, job: str, index: int) -> bytes:  # noqa: ARG002 - the same for every job
+        return sketched(self.prompt, index)
+
+    def at(self, step: int) -> bytes:
+        """In few colours: a picture of the screen is a shape for each."""
+        with Image.open(BytesIO(sketched(self.prompt, 1))) as whole:
+            small = whole.convert("RGB").resize((96, 96)).filter(ImageFilter.GaussianBlur(max(0, 14 - step) / 6))
+        noise = Image.effect_noise(small.size, 60).convert("RGB")
+        file = BytesIO()
+        Image.blend(small, noise, max(0, 16 - step) / 40).save(file, "PNG")
+        return file.getvalue()
+
+
+@cache
+def sketched(prompt: str, seed: int) -> bytes:
+    return draw(Order(prompt=prompt, seed=seed, width=512, height=512)).png
+
+
+# Runs
+
+
+class Desk:
+    """A folder whose name may stand in a picture, and two services that were used before."""
+
+    def __init__(self, folder: Path, studio: Studio, gpu: Gpu) -> None:
+        self._folder = folder
+        self._plain = Plain(folder, CONFIG.format(studio=studio.url, gpu=gpu.url))
+
+    def used(self) -> None:
+        """Three tasks of each kind are the least that an estimate is made from."""
+        runs = [self._plain.start("run", "a", "b", "c", "-p", name, "-q") for name in ("studio", "gpu")]
+        for run in runs:
+            finished(run)
+
+    @contextmanager
+    def running(self, *words: str, columns: int = 92, lines: int = 24) -> Iterator[Program]:
+        environ = {"IMAGEGEN_HOME": str(self._plain.home), "PYTHONPATH": str(FOLDER.parent), "NO_PROXY": "*"}
+        environ |= {"COLORTERM": "truecolor"}
         command = [sys.executable, "-m", "imagegen_cli", *words]
-        with Program(command, environ=environ, cwd=path, columns=92, lines=lines) as program:
+        with Program(command, environ=environ, cwd=self._folder, columns=columns, lines=lines) as program:
             yield program
 
+    def listed(self, name: str, prompts: Iterable[str], services: Iterable[str] = SERVICES) -> str:
+        """A list of prompts, the services taking turns."""
+        with (self._folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("prompt", "provider"), *zip(prompts, cycle(services), strict=False)])
+        return name
+
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """A folder whose name may stand in a picture."""
+def desk(seconds: float = 5.0, pictures: Pictures | None = None) -> Iterator[Desk]:
     path = Path(tempfile.gettempdir()) / "art"
     path.mkdir()
+    pictures = pictures or Pictures("png", (64, 64))
     try:
-        yield path
+        with (
+            Studio(port=5000, seconds=seconds, pictures=pictures) as studio,
+            Gpu(port=8188, seconds=seconds / 2, pictures=pictures) as gpu,
+        ):
+            gpu.checkpoints = ["dream-xl"]
+            made = Desk(path, studio, gpu)
+            made.used()
+            yield made
     finally:
         shutil.rmtree(path)
 
 
-def record(program: Program, name: str, title: str) -> None:
-    """What is on the screen now, with its colours, as an SVG."""
-    console = Console(record=True, file=StringIO(), width=92, force_terminal=True, color_system="truecolor")
-    screen = program.emulator
-    for number in range(screen.lines):
-        line = Text()
-        for column in range(screen.columns):
-            cell = screen.buffer[number][column]
-            if cell.data:
-                color = None if cell.fg == "default" else cell.fg.replace("brown", "yellow")
-                line.append(cell.data, Style(color=color, bold=cell.bold, reverse=cell.reverse))
-        console.print(line, no_wrap=True, overflow="ignore", crop=True)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, theme=MONOKAI), flags=re.DOTALL)
-    svg = re.sub(r"font-family: Fira Code", FONTS, svg)
-    (FOLDER / f"{name}.svg").write_text(svg, encoding="utf-8")
+# Pictures of them
+
+
+COLOUR = {2: 3, 5: 1}
+"""Numbers after the kind of a colour."""
+DIM = {2: (5,), 22: (22, 25)}
+
+
+class Shown(Emulator):
+    """An emulator that knows dim text: it stands where blinking would, which nobody uses."""
+
+    def select_graphic_rendition(self, *attributes: int, **options: Any) -> None:
+        super().select_graphic_rendition(*seen(attributes), **options)
+
+
+def seen(attributes: Sequence[int]) -> Iterator[int]:
+    """Dim told as blinking; the 2 of 38;2;R;G;B is none."""
+    given = iter(attributes)
+    for one in given:
+        if one in (38, 48):
+            yield from (one, kind := next(given), *islice(given, COLOUR[kind]))
+        else:
+            yield from DIM.get(one, (one,))
+
+
+def record(program: Program, name: str, title: str, *, whole: bool = False) -> None:
+    """The latest frame on the screen, or all that was ever on it, as an SVG."""
+    raw = program.raw if whole else program.raw[: program.raw.rindex(END.encode()) + len(END)]
+    screen = Shown(program.emulator.columns, program.emulator.lines, history=1000, ratio=0.5)
+    pyte.ByteStream(screen).feed(raw)
+    rows = [*(screen.history.top if whole else ()), *(screen.buffer[number] for number in range(screen.lines))]
+    rows = without_blank_ends([[row[column] for column in range(screen.columns)] for row in rows])
+    (FOLDER / f"{name}.svg").write_text(svg_of(rows, title), encoding="utf-8")
+
+
+Row = list[Any]
+
+
+def without_blank_ends(rows: list[Row]) -> list[Row]:
+    told = [number for number, row in enumerate(rows) if any(cell.data.strip() for cell in row)]
+    return rows[told[0] : told[-1] + 1]
+
+
+def svg_of(rows: list[Row], title: str) -> str:
+    console = Console(record=True, file=StringIO(), width=len(rows[0]), force_terminal=True, color_system="truecolor")
+    for row in rows:
+        console.print(text_of(row), no_wrap=True, overflow="ignore", crop=True)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, theme=THEME), flags=re.DOTALL)
+    svg = re.sub("font-family: (Fira Code(, monospace)?|arial)", FONTS, svg)
+    svg = svg.replace("font-size: 18px;\n        font-weight: bold;", "font-size: 15px;")
+    svg = re.sub(r'textLength="[^"]*"( [^>]*)?>([^<]*)<', wide, svg)
+    return re.sub(r'(<g class="[^"]*-matrix">)', rf"{pixels(rows)}\1", svg)
+
+
+def wide(found: re.Match[str]) -> str:
+    """Rich counts signs where cells are meant."""
+    cells = cell_len(html.unescape(found[2]))
+    return f'textLength="{cells * CELL:.1f}"{found[1] or ""}>{found[2]}<'
+
+
+def text_of(row: Row) -> Text:
+    """Word by word, wide signs apart from others: each begins at its cell, whatever the reader's font."""
+    line = Text()
+    for (style, *_), cells in groupby((cell for cell in row if cell.data), key=manner):
+        line.append("".join(" " if cell.data == HALF else cell.data for cell in cells), style)
+    return line
+
+
+def manner(cell: Any) -> tuple[Style, int, bool]:
+    if cell.data == HALF:
+        return Style.null(), 1, True
+    style = Style(color=colour(cell.fg), bold=cell.bold, reverse=cell.reverse, dim=cell.blink)
+    return style, cell_len(cell.data), cell.data == " "
+
+
+def colour(name: str) -> str | None:
+    """The emulator's word for it as Rich's."""
+    if name == "default":
+        return None
+    if re.fullmatch("[0-9a-f]{6}", name):
+        return f"#{name}"
+    return name.replace("brown", "yellow").replace("bright", "bright_")
+
+
+def pixels(rows: list[Row]) -> str:
+    """Half blocks as what they are: no font has them without seams. One path a colour."""
+    paths: dict[str, str] = {}
+    for y, row in enumerate(rows):
+        for half in (0, 1):
+            x = 0
+            for paint, run in groupby((cell.bg if half else cell.fg) if cell.data == HALF else "" for cell in row):
+                cells = len([*run])
+                paths[paint] = paths.get(paint, "") + f"M{x} {2 * y + half}h{cells}v1h-{cells}z"
+                x += cells
+    paths.pop("", None)
+    drawn = "".join(f'<path fill="#{paint}" d="{path}"/>' for paint, path in paths.items())
+    return f'<g transform="translate(0 1.5) scale({CELL})" shape-rendering="crispEdges">{drawn}</g>' if drawn else ""
+
+
+# Scenes
+
+
+def one() -> None:
+    """A task at work, with what its service shows of it."""
+    prompt = CHINESE[0]
+    words = ("run", prompt, "-p", "gpu", "--preview", "on")
+    with desk(12.0, Drawn(prompt=prompt)) as here, here.running(*words, columns=80, lines=26) as program:
+        program.wait_for("4s of")
+        record(program, "one", f"imagegen {' '.join(words)}")
+
+
+def finished_one() -> None:
+    """Paths, and the pictures side by side."""
+    words = ("run", LIGHTHOUSE, "--preview", "on")
+    with desk(1.0, Drawn(prompt=LIGHTHOUSE)) as here, here.running(*words, columns=100, lines=26) as program:
+        program.finish(60)
+        record(program, "finished", f'imagegen run "{LIGHTHOUSE}" --preview on', whole=True)
+
+
+def many() -> None:
+    """Two services, one table."""
+    prompts = [next(iter(TROUBLE)), *(text for pair in zip(ENGLISH, CHINESE, strict=True) for text in pair)] * 2
+    with (
+        desk() as here,
+        here.running("batch", here.listed("prompts.csv", prompts), columns=100, lines=26) as program,
+    ):
+        program.wait(lambda: re.search(r"1\d done", program.text), "some done", 60)
+        record(program, "many", "imagegen batch prompts.csv")
+
+
+def failures() -> None:
+    """What is said at the end."""
+    prompts = [*TROUBLE, *CHINESE[:5]]
+    with desk(1.0) as here:
+        words = ("batch", here.listed("prompts.csv", prompts, ["studio"]), "--timeout", "6")
+        with here.running(*words, columns=100, lines=40) as program:
+            program.finish(60)
+            record(program, "failures", f"imagegen {' '.join(words)}", whole=True)
+
+
+def chinese() -> None:
+    with (
+        desk(8.0) as here,
+        here.running("batch", here.listed("提示词.csv", CHINESE), columns=100, lines=20) as program,
+    ):
+        program.wait_for("3 done", 60)
+        record(program, "chinese", "imagegen batch 提示词.csv")
+
+
+SCENES: dict[str, Callable[[], None]] = {
+    "one": one,
+    "finished": finished_one,
+    "many": many,
+    "failures": failures,
+    "chinese": chinese,
+}
 
 
 def main() -> None:
-    """Record one task, many tasks, failures and Chinese prompts."""
-    with running("run", "一只戴帽子的狐狸，插画风格", "-m", "4.0", lines=8, seconds=5.0) as program:
-        program.wait_for("  2s")
-        record(program, "one", "imagegen run 一只戴帽子的狐狸，插画风格 -m 4.0")
-    prompts = [text for pair in zip(ENGLISH, CHINESE, strict=True) for text in pair] * 5
-    with running("run", *prompts, lines=26) as program:
-        program.wait_for("12 done")
-        record(program, "many", "imagegen batch prompts.txt")
-    bad = ["a portrait #fail", "x #500 refused", "a castle #partial", "a lake #never", *CHINESE]
-    with running("run", *bad, "--timeout", "4", lines=34) as program:
-        program.finish(60)
-        record(program, "failures", "imagegen batch prompts.txt --timeout 4")
-    with running("run", *CHINESE * 3, lines=20) as program:
-        program.wait_for("6 running")
-        record(program, "chinese", "imagegen batch 提示词.txt")
+    parser = argparse.ArgumentParser("python -m docs.screens", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", choices=[*SCENES, []], metavar="NAME", help=", ".join(SCENES))
+    for name in parser.parse_args().names or SCENES:
+        SCENES[name]()
 
 
 if __name__ == "__main__":
