@@ -3,8 +3,11 @@
 import gc
 import sys
 
-SELDOM = 20_000
-"""Objects made between two searches for garbage: modules and tasks are none, and there are thousands of them."""
+SELDOM = (20_000, 10, 1000)
+"""Objects made between two searches for garbage: modules and tasks are none, and there are thousands of them.
+
+A search through all there is holds the loop for a tenth of a second with ten thousand tasks: as good as never.
+"""
 
 
 def main() -> None:
@@ -14,7 +17,7 @@ def main() -> None:
 
         sys.stdout.write(f"imagegen {__version__}\n")
         return
-    gc.set_threshold(SELDOM)
+    gc.set_threshold(*SELDOM)
     from imagegen_cli.cli import main as run  # noqa: PLC0415 - see above
 
     run()

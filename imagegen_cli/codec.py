@@ -30,9 +30,12 @@ from imagegen_cli.task import (
 Json = dict[str, Any]
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
+
 def dumps(value: Any) -> str:
     """ASCII only: half a surrogate in a service's words must not keep a receipt from being written."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode(value)
 
 
 def from_request(request: ImageRequest) -> Json:

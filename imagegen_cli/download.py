@@ -28,6 +28,8 @@ AT_ONCE = 48
 """Pictures on their way, from the first byte to the synced part file."""
 HANDS = 2
 """Threads that check and sync: while one waits for the disk, the other writes."""
+IN_HAND = 12
+"""Files that each of them has open at once."""
 LONGEST = 900.0
 """Seconds for one picture, however slowly it drips."""
 PATIENCE = 30.0
@@ -45,8 +47,11 @@ Made = TypeVar("Made")
 class Rounds(Generic[Job, Made]):
     """Work of many coroutines, done together in threads: what comes while these are busy waits for the next round."""
 
-    def __init__(self, work: Callable[[Sequence[Job]], Sequence[Made | Exception]], *, threads: int = 1) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Job]], Sequence[Made | Exception]], *, threads: int = 1, most: int = 1000
+    ) -> None:
         self._work = work
+        self._most = most
         self._next: list[tuple[Job, asyncio.Future[Made]]] = []
         self._free = threads
         self._going: set[asyncio.Task[None]] = set()
@@ -65,7 +70,7 @@ class Rounds(Generic[Job, Made]):
     async def _rounds(self) -> None:
         try:
             while self._next:
-                jobs, self._next = self._next, []
+                jobs, self._next = self._next[: self._most], self._next[self._most :]
                 answers = await asyncio.to_thread(self._work, [job for job, _ in jobs])
                 for (_, made), answer in zip(jobs, answers, strict=True):
                     _answer(made, answer)
@@ -89,7 +94,7 @@ class Downloader:
         self._fetch = fetch
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
-        self._holding = Rounds(files.hold, threads=HANDS)
+        self._holding = Rounds(files.hold, threads=HANDS, most=IN_HAND)
         self._choosing = Rounds(files.choose)
         self._publishing = Rounds(files.publish)
 

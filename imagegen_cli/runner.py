@@ -79,6 +79,8 @@ QUESTIONS = 32
 """Status queries on their way at once; tasks are not limited by it."""
 SLICE = 5.0
 """Time limits are counted in pieces of this, so that a stopped or sleeping machine ages no task by more."""
+TOGETHER = 500
+"""Tasks that begin in one turn of the loop: ten thousand would hold it."""
 LAST_WORDS = 5.0
 """Seconds that a stop waits: for the answer to a submit on its way, for a cancel, for a picture that exists."""
 
@@ -170,8 +172,10 @@ class Runner:
         self._run = run
         self._emit(RunStarted(time.time(), run, tasks))
         async with asyncio.TaskGroup() as self._group:
-            for task in tasks:
-                self._start(task)
+            for number, carried in enumerate([self._known(task) for task in tasks], 1):
+                self._start(carried)
+                if number % TOGETHER == 0:
+                    await asyncio.sleep(0)
             await self._all_carried()
         self._emit(RunFinished(time.time(), run))
 
@@ -183,7 +187,7 @@ class Runner:
     def add(self, task: Task) -> None:
         """Let one more task join while the others run."""
         self._emit(TaskAdded(time.time(), task))
-        self._start(task)
+        self._start(self._known(task))
 
     def cancel(self, ids: Iterable[TaskId]) -> None:
         """Stop those of these tasks that are unfinished."""
@@ -218,12 +222,15 @@ class Runner:
                 carried.stopping = False
                 carried.coroutine.cancel()
 
-    def _start(self, task: Task) -> None:
+    def _known(self, task: Task) -> Carried:
+        """From here on it can be cancelled, also before its coroutine begins."""
+        lane = self._lanes[task.request.provider]
+        carried = self._carried[task.id] = Carried(task, lane, lane.provider.expected(task.request))
+        return carried
+
+    def _start(self, carried: Carried) -> None:
         if self._group is None:
             raise RuntimeError("no run is going on")
-        lane = self._lanes[task.request.provider]
-        carried = Carried(task, lane, lane.provider.expected(task.request))
-        self._carried[task.id] = carried
         carried.coroutine = self._group.create_task(self._carry(carried))
 
     async def _carry(self, carried: Carried) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli import codec
 from imagegen_cli.errors import DiskError, HistoryError, Reason
-from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskProgressed
+from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskDelayed, TaskProgressed
 from imagegen_cli.processes import Process, alive, this_process
 from imagegen_cli.task import (
     ENDED,
@@ -423,6 +423,9 @@ class Store:
         return [_record(row, living) for row in rows]
 
 
+Said = tuple[float | None, int | None, str]
+
+
 class _Writer:
     """The thread that writes events: whatever has come since the last transaction goes into the next."""
 
@@ -435,16 +438,25 @@ class _Writer:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._progressed: dict[int, float] = {}
+        self._said: dict[int, tuple[float, Said]] = {}
 
     def put(self, event: Event) -> None:
-        if isinstance(event, TaskProgressed):
-            if event.at - self._progressed.get(event.id, 0.0) < WATCHED:
-                return
-            self._progressed[event.id] = event.at
+        if isinstance(event, TaskDelayed):
+            self._said.pop(event.id, None)
+        if isinstance(event, TaskProgressed) and not self._worth(event):
+            return
         with self._wake:
             self._events.append(event)
             self._started()
+
+    def _worth(self, event: TaskProgressed) -> bool:
+        """What says nothing new is not remembered: many services say nothing but that they still work."""
+        working, (at, before) = event.working, self._said.get(event.id, (0.0, None))
+        said = working.fraction, working.queue_position, working.note
+        if event.at - at < WATCHED or (said == before and not working.queue_position):
+            return False
+        self._said[event.id] = event.at, said
+        return True
 
     def settled(self) -> "Future[None]":
         from concurrent.futures import Future  # noqa: PLC0415 - see Store.settled
@@ -568,39 +580,52 @@ TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 
 
 def _write_one(db: sqlite3.Connection, event: Event) -> None:
-    task, body = codec.from_event(event)
     if isinstance(event, TaskChanged):
-        _write_state(db, event)
+        _write_event(db, event, event.task.id, _write_state(db, event))
+        return
+    task, body = codec.from_event(event)
     if isinstance(event, TaskProgressed) and event.working.queue_position:
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
     if isinstance(event, RunFinished):
         db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
         db.execute("DELETE FROM event WHERE run <= ?", (event.run - KEPT_RUNS,))
     if task is not None:
-        db.execute(
-            "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
-            (event.at, type(event).__name__, codec.dumps(body), task),
-        )
+        _write_event(db, event, task, codec.dumps(body))
 
 
-def _write_state(db: sqlite3.Connection, event: TaskChanged) -> None:
+def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> None:
+    db.execute(
+        "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
+        (event.at, type(event).__name__, body, task),
+    )
+
+
+def _write_state(db: sqlite3.Connection, event: TaskChanged) -> str:
+    """The last state of a task, and what to remember of its change."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
-    ended = "" if isinstance(state, ENDED) else ", ended = NULL"
-    if isinstance(state, Submitting):  # only now is it certain who gets it, where a person named several
-        request = task.request
+    more = "" if isinstance(state, ENDED) else ", ended = NULL"
+    if isinstance(state, Submitting):
+        more += ", began = NULL"
+        _write_taker(db, task)
+    detail = codec.dumps(codec.from_state(state))
+    db.execute(
+        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more} WHERE id = :id",  # noqa: S608 - only our own words
+        {"state": word(state), "detail": detail, "reason": _reason(task), "at": event.at, "id": task.id},
+    )
+    return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}")
+
+
+def _write_taker(db: sqlite3.Connection, task: Task) -> None:
+    """Only now is it certain who gets it, where a person named several."""
+    request = task.request
+    row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
+    if row is not None and row["provider"] != request.provider:
         db.execute(
-            "UPDATE task SET provider = ?, model = ?, request = ?, began = NULL WHERE id = ?",
+            "UPDATE task SET provider = ?, model = ?, request = ? WHERE id = ?",
             (request.provider, request.model, codec.dumps(codec.from_request(request)), task.id),
         )
-    db.execute(
-        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{ended} WHERE id = :id",  # noqa: S608 - only our own words
-        {
-            "state": word(state), "detail": codec.dumps(codec.from_state(state)), "reason": _reason(task),
-            "at": event.at, "id": task.id,
-        },
-    )  # fmt: skip
 
 
 def size_of(request: ImageRequest) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.events import TaskChanged, TaskProgressed, Working
+from imagegen_cli.events import TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.pace import Rhythm
 from imagegen_cli.store import Planned, Store
 from imagegen_cli.task import ImageRequest, Job, Running, Submitting, TaskId
@@ -128,6 +128,17 @@ def test_progress_is_remembered_twice_a_second_and_not_more(store: Counted) -> N
         store.record(TaskProgressed(number * 0.01, tasks[0].id, Working(number / 1000)))
     settle(store)
     assert len(store.events(tasks[0].run)) == 19
+
+
+def test_that_it_still_works_is_remembered_once_and_after_trouble(store: Counted) -> None:
+    _, tasks = store.start_run("batch", "", [planned(1)])
+    for number in range(100):
+        if number == 50:
+            store.record(TaskDelayed(number * 1.0, tasks[0].id, 1, 1.0, "HTTP 503"))
+        store.record(TaskProgressed(number * 1.0, tasks[0].id, Working()))
+    settle(store)
+    said = [type(event).__name__ for _, event in store.events(tasks[0].run)]
+    assert said == ["TaskProgressed", "TaskDelayed", "TaskProgressed"]
 
 
 def settle(store: Store) -> None:
