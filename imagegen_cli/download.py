@@ -37,6 +37,8 @@ PATIENCE = 30.0
 MOST_BYTES = 512 * 1024 * 1024
 ASKED = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 PIECE = 1024 * 1024
+PORTION = 8 * 1024 * 1024
+"""Bytes of a large picture that are sent off to the disk together, while the rest is still coming."""
 SMALL = 2 * 1024 * 1024
 """Bytes that may wait in memory for their turn at the disk."""
 
@@ -205,16 +207,19 @@ async def _received(response: "httpx.Response", part: Part) -> Part:
 
 
 async def _streamed(response: "httpx.Response", path: Path) -> int:
-    size = 0
+    size = sent_off = 0
     with files.opened(path) as file:
 
         def write(data: files.Bytes) -> None:
-            nonlocal size
+            nonlocal size, sent_off
             size += len(data)
             if size > MOST_BYTES:
                 raise BadImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
             with files.disk(path):
                 files.write(file, data)
+                if size - sent_off >= PORTION:
+                    files.send_off(file)
+                    sent_off = size
 
         await _pour(response, write)
     return size

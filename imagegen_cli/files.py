@@ -147,12 +147,12 @@ def _checked(part: Part) -> tuple[BinaryIO, str]:
             write(file, part.data)
             file.seek(0)
         suffix = _check(file)
-        _send_off(file)
+        send_off(file)
         undo.pop_all()
     return file, suffix
 
 
-def _send_off(file: BinaryIO) -> None:
+def send_off(file: BinaryIO) -> None:
     """Begin to write it out without waiting, where the system can: the sync that follows then finds little to do."""
     if hasattr(os, "posix_fadvise") and False:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
