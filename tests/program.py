@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ class Ended:
     @property
     def objects(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines]
+
+
+def without_site() -> str:
+    """PYTHONPATH for `python -S`: under LC_ALL=C `site` dies of a folder whose name is not ASCII."""
+    return os.pathsep.join([str(Path(__file__).parents[1]), sysconfig.get_path("purelib")])
 
 
 class Program:
@@ -51,8 +57,8 @@ class Program:
         }
         return kept | {"IMAGEGEN_HOME": str(self.home), "PYTHONUTF8": "1", "NO_PROXY": "*"} | more
 
-    def start(self, *words: str, text: bool = True, **more: Any) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "imagegen_cli", *words]
+    def start(self, *words: str, text: bool = True, flags: Sequence[str] = (), **more: Any) -> "subprocess.Popen[str]":
+        command = [sys.executable, *flags, "-m", "imagegen_cli", *words]
         environment = self.environment(**more.pop("environment", {}))
         return subprocess.Popen(
             command,

@@ -157,7 +157,7 @@ class Program(Screen):
         orders, self._orders = os.pipe()
         base = {"TERM": "xterm-256color", "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": os.environ["HOME"]}
         self._leader = subprocess.Popen(
-            [sys.executable, LEADER, str(report), str(orders), *command],
+            [sys.executable, "-S", LEADER, str(report), str(orders), *command],
             stdin=self.slave,
             stdout=self.slave if stdout is None else stdout,
             stderr=self.slave,

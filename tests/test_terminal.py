@@ -15,7 +15,7 @@ import pytest
 from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Service
-from tests.program import Program as Plain
+from tests.program import Program as Plain, without_site
 from tests.screen import DEADLINE, Program
 from tests.test_cli import CONFIG
 
@@ -309,11 +309,13 @@ def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer, lo
     plain = Plain(tmp_path, CONFIG.format(url=server.url))
     environ = {
         "IMAGEGEN_HOME": str(plain.home),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": without_site(),
         "NO_PROXY": "*",
         **locale,
     }
-    with Program([sys.executable, "-m", "imagegen_cli", "run", "一只猫"], environ=environ, cwd=tmp_path) as program:
+    with Program(
+        [sys.executable, "-S", "-m", "imagegen_cli", "run", "一只猫"], environ=environ, cwd=tmp_path
+    ) as program:
         assert program.finish(30) == 0
         assert program.raw.isascii()
 
@@ -330,7 +332,7 @@ def test_a_preview_is_drawn_when_asked_for_and_the_end_is_told(tmp_path: Path, s
 
 @pytest.mark.parametrize(
     "more",
-    [{"NO_COLOR": "1"}, {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}],
+    [{"NO_COLOR": "1"}, {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}],
     ids=["NO_COLOR", "ascii"],
 )
 def test_a_preview_that_cannot_be_drawn_is_one_line(
