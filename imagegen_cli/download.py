@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from imagegen_cli import files
+from imagegen_cli import __version__, files
 from imagegen_cli.errors import BadImage, Expired, RateLimited, ServerTrouble, Unavailable
 from imagegen_cli.files import Part, part_of
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
@@ -35,7 +35,11 @@ LONGEST = 900.0
 PATIENCE = 30.0
 """Seconds without a single byte."""
 MOST_BYTES = 512 * 1024 * 1024
-ASKED = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+ASKED = {
+    "Accept": "image/*,*/*;q=0.5",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"imagegen/{__version__}",  # without one, some that keep pictures refuse
+}
 PIECE = 1024 * 1024
 PORTION = 8 * 1024 * 1024
 """Bytes of a large picture that are sent off to the disk together, while the rest is still coming."""
@@ -73,11 +77,17 @@ class Rounds(Generic[Job, Made]):
         try:
             while self._next:
                 jobs, self._next = self._next[: self._most], self._next[self._most :]
-                answers = await asyncio.to_thread(self._work, [job for job, _ in jobs])
+                answers = await self._done([job for job, _ in jobs])
                 for (_, made), answer in zip(jobs, answers, strict=True):
                     _answer(made, answer)
         finally:
             self._free += 1
+
+    async def _done(self, jobs: Sequence[Job]) -> Sequence[Made | Exception]:
+        try:
+            return await asyncio.to_thread(self._work, jobs)
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+            return [error] * len(jobs)
 
 
 def _answer(made: "asyncio.Future[Made]", answer: Made | Exception) -> None:

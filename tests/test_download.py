@@ -11,7 +11,7 @@ import ssl
 import struct
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.download import SMALL, Downloader
+from imagegen_cli import __version__
+from imagegen_cli.download import SMALL, Downloader, Rounds
 from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, TaskError, Unavailable
 from imagegen_cli.files import SUFFIXES, part_of, suffix_of
 from imagegen_cli.http1 import Transport
@@ -130,6 +131,7 @@ async def test_a_picture_is_asked_for_without_a_key_and_unpacked(
     (request,) = files.requests
     assert "authorization" not in request.headers
     assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["user-agent"] == f"imagegen/{__version__}"
 
 
 async def test_a_slow_picture_arrives_whole(files: Files, downloader: Downloader, stem: Path) -> None:
@@ -693,3 +695,12 @@ async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) 
         if taken:
             assert stem.with_name("1-1.png").read_text(encoding="ascii") == "precious"
         assert there(stem) == (["1-1.png", "1-1~2.png"] if taken else ["1-1.png"])
+
+
+async def test_a_round_that_breaks_leaves_nobody_waiting() -> None:
+    def broken(_jobs: Sequence[int]) -> list[int | Exception]:
+        raise MemoryError("no room")
+
+    rounds = Rounds(broken)
+    said = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
+    assert [type(one) for one in said] == [MemoryError] * 3
