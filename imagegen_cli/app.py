@@ -329,7 +329,7 @@ def _to_repeat(found: Iterable[Record], *, may_repeat: bool, named: bool) -> lis
 def _may_be_paid(state: Failed | Cancelled) -> bool:
     if isinstance(state, Cancelled):
         return state.stop not in (Stop.NOT_SENT, Stop.STOPPED)
-    return state.resumable or state.reason in (Reason.UNCERTAIN, Reason.BUG)
+    return state.resumable or state.may_be_paid
 
 
 # How commands cancel

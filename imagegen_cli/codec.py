@@ -69,9 +69,8 @@ def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
             return _with_job(job) | {"images": [_from_image(image) for image in images], "note": note}
         case Done(files, missing, note):
             return {"files": list(files), "missing": missing, "note": note}
-        case Failed(reason, message, job, images):
-            said = {"reason": reason.value, "message": message, "images": [_from_image(image) for image in images]}
-            return _with_job(job) | said
+        case Failed():
+            return _with_job(state.job) | _from_failed(state)
         case Cancelled(stop, job):
             return _with_job(job) | {"stop": stop.value}
 
@@ -86,7 +85,7 @@ def to_state(name: str, data: Json) -> State:
         "running": lambda: Running(job or Job(""), images),
         "saving": lambda: Saving(images, job, data.get("note", "")),
         "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", "")),
-        "failed": lambda: Failed(Reason(data["reason"]), data["message"], job, images),
+        "failed": lambda: _to_failed(data, job, images),
         "cancelled": lambda: Cancelled(Stop(data["stop"]), job),
     }
     state: State = made[name]()
@@ -116,6 +115,22 @@ def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
     if kind == "TaskDelayed":
         return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
     return TaskChanged(at, task)
+
+
+MAY_BE_PAID = (Reason.UNCERTAIN, Reason.BUG, Reason.DISK, Reason.BAD_IMAGE)
+"""Reasons that may hide a charge, for rows that were written before the history said it itself."""
+
+
+def _from_failed(state: Failed) -> Json:
+    said = {"reason": state.reason.value, "message": state.message, "may_be_paid": state.may_be_paid}
+    more = {"hint": state.hint, "final": state.final, "images": [_from_image(image) for image in state.images]}
+    return said | {key: value for key, value in more.items() if value}
+
+
+def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed:
+    reason = Reason(data["reason"])
+    paid = data.get("may_be_paid", reason in MAY_BE_PAID)
+    return Failed(reason, data["message"], job, images, data.get("hint", ""), data.get("final", False), paid)
 
 
 def _with_job(job: Job | None) -> Json:

@@ -26,7 +26,7 @@ ImagegenError
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Reason(StrEnum):
@@ -51,21 +51,22 @@ class Reason(StrEnum):
 
 HINTS: dict[Reason, str] = {
     Reason.BAD_REQUEST: "change the prompt or the options, then run it again",
-    Reason.UNAUTHORIZED: "check the key: imagegen config show, imagegen config check",
-    Reason.OUT_OF_CREDITS: "top up the account or choose another provider with -p",
+    Reason.UNAUTHORIZED: "check the key (imagegen config show), then imagegen retry {ids}",
+    Reason.OUT_OF_CREDITS: "top up the account or choose another provider with -p, then imagegen retry {ids}",
     Reason.MODERATED: "rephrase the prompt; the service will refuse it again as it stands",
-    Reason.RATE_LIMITED: "wait a little, then imagegen retry --failed; a lower --concurrency helps",
-    Reason.BUSY: "wait a little, then imagegen retry --failed",
-    Reason.SERVER: "the fault is the service's; try imagegen retry --failed later",
-    Reason.NETWORK: "check the connection and base_url, then imagegen retry --failed",
-    Reason.TIMEOUT: "raise --timeout, then imagegen retry --failed",
-    Reason.UNCERTAIN: "it may be made and billed: look at the service first; imagegen retry ID --may-repeat pays anew",
-    Reason.EXPIRED: "the service no longer keeps it; imagegen retry --failed makes it anew and costs again",
-    Reason.BAD_IMAGE: "the service sent something that is no picture; tell its operator",
-    Reason.DISK: "free some space or choose another folder with --output",
-    Reason.CANCELLED: "imagegen retry --cancelled makes it anew",
-    Reason.BUG: "please report it: imagegen show has the details",
+    Reason.RATE_LIMITED: "wait a little, then imagegen retry {ids}; a lower --concurrency helps",
+    Reason.BUSY: "wait a little, then imagegen retry {ids}",
+    Reason.SERVER: "the service failed; try imagegen retry {ids} later",
+    Reason.NETWORK: "check the connection and base_url, then imagegen retry {ids}",
+    Reason.TIMEOUT: "raise --timeout, then imagegen retry {ids}",
+    Reason.UNCERTAIN: "it may be made and billed: look at the service; imagegen retry {ids} --may-repeat pays anew",
+    Reason.EXPIRED: "the service no longer keeps it; imagegen retry {ids} makes it anew and costs again",
+    Reason.BAD_IMAGE: "the service sent something that is no picture; imagegen retry {ids} --may-repeat pays anew",
+    Reason.DISK: "free some space or choose another folder with --output; the service may have been paid",
+    Reason.CANCELLED: "imagegen retry {ids} makes it anew",
+    Reason.BUG: "please report it: imagegen show {ids} has the details",
 }
+"""What to do about tasks that ended for a reason; `{ids}` stands for the tasks."""
 
 
 class ImagegenError(Exception):
@@ -96,11 +97,19 @@ class NothingToDo(ImagegenError):
 
 
 class TaskError(ImagegenError):
+    """`hint` is empty where the reason's general hint fits.
+
+    `final`: the service itself said, in an answer of its own form, that this very job is over and brings no picture.
+    """
+
     exit_code = 1
     reason: ClassVar[Reason] = Reason.BUG
+    final = False
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint or HINTS[self.reason])
+    def as_final(self) -> Self:
+        """Mark the error as the service's last word about a job. What a status code or a proxy says is never that."""
+        self.final = True
+        return self
 
 
 class Refused(TaskError):

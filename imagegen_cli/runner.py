@@ -6,22 +6,20 @@ from the stored state. The runner says events and knows no listener; `settled` l
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from imagegen_cli.errors import (
     BadImage,
-    BadRequest,
     DiskError,
     Expired,
     GenerationFailed,
-    Moderated,
     OutOfCredits,
     ProviderBug,
-    Refused,
+    ServerTrouble,
     SlowDown,
     TaskError,
     TimedOut,
@@ -87,8 +85,6 @@ LAST_WORDS = 5.0
 
 Chosen = Callable[[HeldImage], Awaitable[None]]
 """Told the final name before a picture gets it, so that it can be remembered."""
-FINAL = (BadRequest, GenerationFailed, Moderated, Expired)
-"""After these there is nothing to ask for again."""
 
 
 class Saver(Protocol):
@@ -225,7 +221,11 @@ class Runner:
     def _known(self, task: Task) -> Carried:
         """From here on it can be cancelled, also before its coroutine begins."""
         lane = self._lanes[task.request.provider]
-        carried = self._carried[task.id] = Carried(task, lane, lane.provider.expected(task.request))
+        try:
+            expected = lane.provider.expected(task.request)
+        except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
+            expected = task.request.count or 1
+        carried = self._carried[task.id] = Carried(task, lane, expected)
         return carried
 
     def _start(self, carried: Carried) -> None:
@@ -237,7 +237,7 @@ class Runner:
         carried.begun = True
         try:
             if carried.stopping:
-                await self._stop_one(carried)
+                await self._failing(carried, self._stop_one(carried))
             while not isinstance(carried.task.state, ENDED):
                 await self._step_or_stop(carried)
         except asyncio.CancelledError:
@@ -250,13 +250,18 @@ class Runner:
 
     async def _step_or_stop(self, carried: Carried) -> None:
         try:
-            await self._step(carried)
+            await self._failing(carried, self._step(carried))
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if not carried.stopping or current is None or isinstance(carried.task.state, Saving):
                 raise
             current.uncancel()
-            await self._stop_one(carried)
+            await self._failing(carried, self._stop_one(carried))
+
+    async def _failing(self, carried: Carried, step: Coroutine[Any, Any, None]) -> None:
+        """Take a step; what is raised there ends this task and no other, a provider's bug included."""
+        try:
+            await step
         except TaskError as error:
             await self._fail(carried, error)
         except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
@@ -286,7 +291,7 @@ class Runner:
         draft = lane.provider.draft(carried.task.request)
         self._become(carried, Submitting(draft))
         try:
-            await self._settled()
+            await self._on_disk(carried)
             reply = await self._reply(carried, draft)
         except SlowDown as error:
             await self._refused(carried, error)
@@ -301,6 +306,14 @@ class Runner:
             self._become(carried, Queued())
         else:
             await self._received(carried, reply)
+
+    async def _on_disk(self, carried: Carried) -> None:
+        """Wait until the history says that the request is leaving; where it cannot, nothing leaves."""
+        try:
+            await self._settled()
+        except DiskError:
+            self._become(carried, Queued())
+            raise
 
     async def _enter(self, carried: Carried) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
@@ -397,7 +410,7 @@ class Runner:
                 lane.gate.close_for(error.after if error.after is not None else pause(1))
                 self._spend(carried, seconds)
                 continue
-            except (Unavailable, Expired) as error:
+            except TaskError as error:
                 strikes += 1
                 self._strike(carried, strikes, seconds, error)
                 continue
@@ -409,16 +422,21 @@ class Runner:
             self._spend(carried, seconds)
             self._report(carried)(reply)
 
-    def _strike(self, carried: Carried, strikes: int, seconds: float, error: Unavailable | Expired) -> None:
-        """One status query failed; the last of STRIKES in a row fails the task."""
-        if isinstance(error, Expired) and not carried.unconfirmed:
+    def _strike(self, carried: Carried, strikes: int, seconds: float, error: TaskError) -> None:
+        """One status query failed; the last of STRIKES in a row fails the task.
+
+        Only the service's own word about this job ends it at once; an id of ours it may not have heard of yet.
+        """
+        if error.final and not (carried.unconfirmed and isinstance(error, Expired)):
             raise error
         if strikes >= STRIKES:
             if carried.unconfirmed:
                 raise Uncertain(
                     f"the answer to the submit was lost, and asking did not help: {error.message}"
                 ) from error
-            raise type(error)(f"{STRIKES} status queries in a row failed: {error.message}") from error
+            raise _of_questions(error)(
+                f"{STRIKES} status queries in a row failed: {error.message}", hint=error.hint
+            ) from error
         self._spend(carried, seconds)
         self._emit(TaskDelayed(time.time(), carried.task.id, strikes, seconds, error.message))
 
@@ -529,14 +547,14 @@ class Runner:
     async def _fail(self, carried: Carried, error: TaskError) -> None:
         """End one task. The receipt is kept wherever asking again may still help."""
         state = carried.task.state
-        saving = isinstance(state, Saving)
-        if isinstance(error, Unauthorized | OutOfCredits) and not saving:
+        if isinstance(error, Unauthorized | OutOfCredits) and not isinstance(state, Saving):
             carried.lane.shut = carried.lane.shut or error
         job = carried.task.job
-        if isinstance(state, Submitting) or (isinstance(error, FINAL) and not saving):
-            job = job if isinstance(error, Uncertain | ProviderBug) else None
+        if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
+            job = None  # an id of ours, and the service has said that it does not take the task
         images = state.images if isinstance(state, Running | Saving) else ()
-        self._become(carried, Failed(error.reason, error.message, job, images))
+        paid = not error.final and _may_be_paid(state, error)
+        self._become(carried, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
         self._free(carried)
         self._tidy(carried)
         await self._durable()
@@ -591,9 +609,9 @@ class Runner:
         for _ in range(int(LAST_WORDS)):
             try:
                 reply = await self._status(carried, job)
-            except Refused:
-                return Stop.STOPPED
-            except TaskError:
+            except TaskError as error:
+                if error.final:
+                    return Stop.STOPPED
                 break
             if isinstance(reply, Ready):
                 await self._made(carried, reply)
@@ -650,6 +668,19 @@ def _saving(carried: Carried) -> Saving:
     if not isinstance(state, Saving):
         raise TypeError(f"task {carried.task.id} is not being saved but {state}")
     return state
+
+
+def _may_be_paid(state: State, error: TaskError) -> bool:
+    """Whether the service may charge for what failed: it has the task, or what became of the request is not known."""
+    if isinstance(state, Submitting):
+        return isinstance(error, Uncertain | ProviderBug | DiskError | BadImage)
+    return isinstance(state, Running | Saving)
+
+
+def _of_questions(error: TaskError) -> type[TaskError]:
+    """What failed questions come to: the account's fault, the network's, or the service's. Never the prompt's."""
+    kinds = (Unauthorized, OutOfCredits, ServerTrouble, Unavailable)
+    return next((kind for kind in kinds if isinstance(error, kind)), ServerTrouble)
 
 
 def _like(error: TaskError) -> TaskError:

@@ -130,17 +130,25 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """With a `job` or with `images`, asking again may still bring the pictures, without paying again."""
+    """With a `job` or with `images`, asking again may still bring the pictures, without paying again.
+
+    `hint` is what to do where the reason's general hint does not fit. `final`: the service itself said that this job is
+    over and brings no pictures. `may_be_paid`: the request left this machine, and nothing says that it was not charged.
+    """
 
     reason: Reason
     message: str
     job: Job | None = None
     images: tuple[Image, ...] = ()
+    hint: str = ""
+    final: bool = False
+    may_be_paid: bool = False
 
     @property
     def resumable(self) -> bool:
-        """Whether `imagegen resume` has something to fetch with."""
-        return self.job is not None or any(isinstance(image, RemoteImage | HeldImage) for image in self.images)
+        """Whether `imagegen resume` may bring pictures that are not on the disk yet."""
+        waiting = any(isinstance(image, RemoteImage | HeldImage) for image in self.images)
+        return waiting or (self.job is not None and not self.final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +224,7 @@ def recovered(task: Task) -> Task:
     match task.state:
         case Submitting(job=None):
             lost = "the program stopped while this was being sent; it may have been accepted and charged"
-            return replace(task, state=Failed(Reason.UNCERTAIN, lost))
+            return replace(task, state=Failed(Reason.UNCERTAIN, lost, may_be_paid=True))
         case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | HeldImage) for image in images):
             return replace(task, state=Saving(images, job))
         case Failed(job=Job() as job, images=images):

@@ -309,11 +309,19 @@ async def test_a_question_may_come_too_early(provider: BlackForestLabs, prompt: 
 
 
 async def test_after_the_grace_an_unknown_task_is_gone(server: BflService, provider: BlackForestLabs) -> None:
-    jobs = [await accepted(provider, "#unknown"), Job("unheard-of", f"{server.url}/v1/nowhere")]
-    for job in jobs:
-        assert [await polled(provider, job) for _ in range(GRACE)] == [Working(note=UNKNOWN)] * GRACE
-        with pytest.raises(Expired, match="does not know"):
-            await polled(provider, job)
+    job = await accepted(provider, "#unknown")
+    assert [await polled(provider, job) for _ in range(GRACE)] == [Working(note=UNKNOWN)] * GRACE
+    with pytest.raises(Expired, match="does not know") as raised:
+        await polled(provider, job)
+    assert not raised.value.final, "another region's server says the same"
+
+
+async def test_an_address_that_is_not_there_says_nothing_about_the_task(
+    server: BflService, provider: BlackForestLabs
+) -> None:
+    with pytest.raises(Expired, match="404") as raised:
+        await polled(provider, Job("unheard-of", f"{server.url}/v1/nowhere"))
+    assert not raised.value.final
 
 
 @pytest.mark.parametrize(

@@ -509,9 +509,9 @@ async def test_waiting_then_running_then_done(
 @pytest.mark.parametrize(
     ("prompt", "words", "hint"),
     [
-        ("#fail", "node 3 KSampler: mat1 and mat2", "retry"),
+        ("#fail", "node 3 KSampler: mat1 and mat2", ""),
         ("#oom", "Allocation on device", "fewer pixels"),
-        ("#none", "SaveImage", "retry"),
+        ("#none", "SaveImage", ""),
     ],
 )
 async def test_a_failure_is_told_by_its_node(provider: ComfyUI, age: str, prompt: str, words: str, hint: str) -> None:
@@ -519,6 +519,7 @@ async def test_a_failure_is_told_by_its_node(provider: ComfyUI, age: str, prompt
     with pytest.raises(GenerationFailed, match=words) as raised:
         await provider.poll(job, ignored)
     assert hint in raised.value.hint
+    assert raised.value.final == (prompt != "#none")
 
 
 @pytest.mark.parametrize(("prompt", "count"), [("#both", 2), ("#temp", 2), ("", 4)])

@@ -206,7 +206,7 @@ class Trial:
         assert error.message
         assert len(error.message) < 4000
         for text in (error.message, error.hint):
-            assert text.encode(), "the history can write UTF-8 only"
+            text.encode()  # the history can write UTF-8 only
         if isinstance(error, SlowDown) and error.after is not None:
             assert 0 <= error.after < float("inf")
 
@@ -326,6 +326,27 @@ async def test_poll_says_the_word(trial: Trial, row: str) -> None:
     trial.service.fail(ANY, answer, times=None, act=True)
     reply = await trial.poll()
     assert isinstance(reply, meaning), repr(reply)
+
+
+STATUSES = (400, 401, 402, 403, 404, 405, 407, 409, 410, 418, 421, 422, 425, 429, 431, 451, 500, 502, 503, 504)
+NOT_ABOUT_THE_JOB: dict[str, Reply | Fault] = {
+    **{str(status): Reply.json({"error": "no"}, status) for status in STATUSES},
+    **{f"{status} without words": Reply.json({}, status) for status in (400, 404, 410, 422)},
+    "a redirect": redirects(302, "http://127.0.0.1:1/login"),
+    "a web page": Fault.HTML,
+    "a web page at 404": Reply(404, b"<html>not here</html>", {"content-type": "text/html"}),
+}
+"""What a wrong base_url, a proxy, a gateway or a captive page answers."""
+
+
+@every_kind_with_jobs
+@pytest.mark.parametrize("row", NOT_ABOUT_THE_JOB)
+async def test_only_the_services_own_word_about_the_job_is_final(trial: Trial, row: str) -> None:
+    trial.service.fail(ANY, NOT_ABOUT_THE_JOB[row], times=None, act=True)
+    for _ in range(6):
+        reply = await trial.poll()
+        assert isinstance(reply, Working | TaskError)
+        assert isinstance(reply, Working) or not reply.final, repr(reply)
 
 
 @every_kind

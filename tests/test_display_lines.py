@@ -227,6 +227,7 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
         "state": "failed",
         "reason": "timeout",
         "message": "no picture",
+        "hint": "imagegen resume 4 can still fetch it without paying again",
         "prompt": "a lighthouse",
         "provider": "dreamina",
         "model": "4.0",

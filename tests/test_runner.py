@@ -7,6 +7,7 @@ import pytest
 
 from imagegen_cli.download import Downloader
 from imagegen_cli.errors import (
+    BadRequest,
     Busy,
     DiskError,
     Expired,
@@ -84,11 +85,13 @@ def test_no_picture_at_all_is_a_failure(tmp_path: Path) -> None:
     assert failure(stage).reason is Reason.SERVER
 
 
-@pytest.mark.parametrize("error", [GenerationFailed("no"), Moderated("no")])
+@pytest.mark.parametrize("error", [GenerationFailed("no").as_final(), Moderated("no").as_final()])
 def test_the_service_says_failed_and_it_fails_within_that_query(tmp_path: Path, error: TaskError) -> None:
     provider = Scripted(polls=[Working(), error])
     stage = carried(provider, tmp_path)
-    assert failure(stage) == Failed(error.reason, "no")
+    assert failure(stage) == Failed(error.reason, "no", JOB, final=True)
+    assert not failure(stage).resumable
+    assert not failure(stage).may_be_paid
     assert provider.counts["poll"] == 2
 
 
@@ -99,6 +102,31 @@ def test_three_failed_queries_in_a_row_fail_the_task_and_keep_its_receipt(tmp_pa
     assert provider.counts["poll"] == 6
     assert failure(stage).reason is error.reason
     assert failure(stage).job == JOB
+    assert failure(stage).resumable
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (BadRequest, Reason.SERVER),
+        (Moderated, Reason.SERVER),
+        (GenerationFailed, Reason.SERVER),
+        (Expired, Reason.SERVER),
+        (ServerTrouble, Reason.SERVER),
+        (Unavailable, Reason.NETWORK),
+        (Unauthorized, Reason.UNAUTHORIZED),
+        (OutOfCredits, Reason.OUT_OF_CREDITS),
+    ],
+)
+def test_whatever_fails_a_question_is_a_strike_unless_it_is_the_last_word_about_the_job(
+    tmp_path: Path, kind: type[TaskError], reason: Reason
+) -> None:
+    provider = Scripted(polls=[kind("no"), kind("no"), Working(), *[kind("no", hint="do this")] * 3])
+    stage = carried(provider, tmp_path)
+    assert provider.counts["poll"] == 6
+    assert failure(stage) == Failed(
+        reason, "3 status queries in a row failed: no", JOB, hint="do this", may_be_paid=True
+    )
     assert failure(stage).resumable
 
 
@@ -349,8 +377,8 @@ CANCELS = [
     ("while submitting, never answered", [Asleep(1e6)], [], [], 1.0, Stop.GOES_ON, False),
     ("running, can stop", [], [Working()], [Stop.STOPPED], 5.0, Stop.STOPPED, False),
     ("running, may ignore it", [], [Working()], [Stop.REQUESTED], 5.0, Stop.REQUESTED, True),
-    ("running, ignores and then refuses", [], [Working()] * 4 + [GenerationFailed("gone")], [Stop.REQUESTED], 1.5,
-     Stop.STOPPED, False),
+    ("running, ignores and then refuses", [], [Working()] * 4 + [GenerationFailed("gone").as_final()],
+     [Stop.REQUESTED], 1.5, Stop.STOPPED, False),
     ("running, cannot cancel", [], [Working()], [Stop.GOES_ON], 5.0, Stop.GOES_ON, True),
     ("running, cancel breaks", [], [Working()], [RuntimeError("boom")], 5.0, Stop.GOES_ON, True),
     ("running, cancel hangs", [], [Working()], [Asleep(1e6)], 5.0, Stop.GOES_ON, True),

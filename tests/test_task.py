@@ -148,7 +148,11 @@ def test_a_failure_can_be_resumed_where_something_can_be_fetched(state: Failed, 
     assert state.resumable is resumable
 
 
-LOST = Failed(Reason.UNCERTAIN, "the program stopped while this was being sent; it may have been accepted and charged")
+LOST = Failed(
+    Reason.UNCERTAIN,
+    "the program stopped while this was being sent; it may have been accepted and charged",
+    may_be_paid=True,
+)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,12 @@ def model_of(row: Row) -> str:
 def advice(task: Task) -> str:
     """The next step, the one that costs nothing where there is one."""
     if can_be_fetched(task.state):
-        return f"imagegen resume {task.id} can still fetch it without paying again"
-    return HINTS[task.state.reason] if isinstance(task.state, Failed) else ""
+        fetch = f"imagegen resume {task.id} can still fetch it without paying again"
+        hint = task.state.hint if isinstance(task.state, Failed) else ""
+        return f"{hint}; {fetch}" if hint else fetch
+    if not isinstance(task.state, Failed):
+        return ""
+    return task.state.hint or HINTS[task.state.reason].replace("{ids}", str(task.id))
 
 
 def moment(at: float | None) -> str:

@@ -13,7 +13,7 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
                     asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids]
 
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
-cancelled), reason (a code, or null while nothing went wrong), message, prompt, provider, model, created, started,
+cancelled), reason (a code, or null while nothing went wrong), message, hint, prompt, provider, model, created, started,
 ended, asked (pictures), files (paths). Moments are ISO 8601 in UTC with milliseconds, or null. Receipts, picture
 addresses and settings are never part of it: they may be signed.
 """
@@ -28,6 +28,7 @@ from typing import Any, Self, TextIO
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.facts import advice
 from imagegen_cli.display.keys import Actions
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import (
@@ -242,6 +243,7 @@ def task_object(
         "state": word(task.state),
         "reason": reason,
         "message": message,
+        "hint": advice(task),
         "prompt": task.request.prompt,
         "provider": task.request.provider,
         "model": task.request.model,

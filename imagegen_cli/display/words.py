@@ -173,17 +173,18 @@ def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
     What can still be fetched must not be advised away: a retry would pay for it a second time.
     """
     merged: dict[Reason, dict[str, list[int]]] = {}
-    lost: set[Reason] = set()
+    hints: dict[Reason, dict[str, list[int]]] = {}
     for row in rows:
         if isinstance(state := row.task.state, Failed):
             merged.setdefault(state.reason, {}).setdefault(state.message, []).append(row.task.id)
-            lost |= set() if state.resumable else {state.reason}
+            if hint := state.hint or ("" if state.resumable else HINTS[state.reason]):
+                hints.setdefault(state.reason, {}).setdefault(hint, []).append(row.task.id)
     for reason, messages in merged.items():
         for message, ids in messages.items():
             count = f" {times}{len(ids)}" if len(ids) > 1 else ""
             yield Tone.FAILURE, f"{reason}{count}: {message} ({'tasks' if count else 'task'} {listed(ids)})"
-        if reason in lost:
-            yield Tone.ADVICE, HINTS[reason]
+        for hint, ids in hints.get(reason, {}).items():
+            yield Tone.ADVICE, hint.replace("{ids}", listed(ids))
 
 
 def listed(ids: Iterable[int]) -> str:

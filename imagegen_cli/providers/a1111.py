@@ -122,7 +122,7 @@ class A1111(Provider):
             return _working(told)
         if told.get("completed") is True:
             hint = "set save_images = true to keep copies there from now on"
-            raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint)
+            raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint).as_final()
         raise Expired("the server does not know this request, or cannot tell")
 
     async def cancel(self, job: Job) -> Stop:

@@ -110,10 +110,12 @@ class Provider(Protocol):
         return None
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002
-        """Ask once. Unavailable counts as a failed query, Refused is final, an unknown word is Working(note=word).
+        """Ask once; an unknown word is Working(note=word).
 
-        For a draft that the service does not know (nothing arrived): raises Expired. So does, by default, a service
-        that holds its answers in the submit alone.
+        Every error counts as a failed query and keeps the job, but for one that is marked `as_final()`: the service's
+        own, well-formed word that this very job failed, was moderated or has expired. An HTTP status alone is never
+        that, because a proxy or a wrong address answers with it as well. A service that holds its answers in the submit
+        alone has nothing to ask for: Expired.
         """
         raise Expired("this service keeps nothing that could be asked for")
 

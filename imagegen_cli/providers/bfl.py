@@ -133,19 +133,18 @@ class BlackForestLabs(Provider):
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._call("GET", job.url or f"{self._base}/get_result?id={job.id}")
-        if answer.status == 404:  # noqa: PLR2004 - Not Found
+        body = parts.table(answer.body)
+        if UNKNOWN in (body.get("status"), body.get("detail")):  # it comes with HTTP 200 and with 404
             return self._not_known(job)
         result = parts.body_of(answer, paid=False)
         word = parts.state_in(result)
-        if word == UNKNOWN:
-            return self._not_known(job)
         self._not_found.pop(job.id, None)
         if word == "Ready":
             return _ready(result)
         if word in MODERATED:
-            raise Moderated(f"{MODERATED[word]} ({word}){_details(result)}")
+            raise Moderated(f"{MODERATED[word]} ({word}){_details(result)}").as_final()
         if word in FAILED:
-            raise GenerationFailed(f"the service could not make it ({word}){_details(result)}")
+            raise GenerationFailed(f"the service could not make it ({word}){_details(result)}").as_final()
         return Working(fraction=_fraction(result.get("progress")), note="" if word in ORDINARY else word)
 
     async def balance(self) -> Balance | None:

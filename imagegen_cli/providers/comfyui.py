@@ -43,6 +43,7 @@ SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
 SQUARES = {"": 1024, "512": 512, "768": 768, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
+NO_SUCH_JOB = "Job not found"
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "allocation on device")
 MOST_BYTES = 64 * 1024 * 1024
 """Of one message on the web socket: a preview is a picture."""
@@ -198,13 +199,13 @@ class ComfyUI(Provider):
         entry = await self._entry(id_)
         status = path_in(entry, "status")
         if entry is None:
-            raise Expired("the server does not know this job: it was restarted, or the job was removed")
+            raise Expired("the server does not know this job: it was restarted, or the job was removed").as_final()
         if status == "completed":
             self._heard.pop(id_, None)
             links = self._links(entry.get("outputs"))
             return Ready(tuple([await self._image(link) for link in links]), heard.note)
         if status in ("failed", "cancelled"):
-            raise _failure(entry)
+            raise _failure(entry).as_final()
         if status == "pending":
             running, waiting = await self._queue()
             place = len(running) + waiting.index(id_) if id_ in waiting else None
@@ -252,8 +253,8 @@ class ComfyUI(Provider):
         """The job as /api/jobs tells it, or the same made of /queue and /history; None where nobody knows it."""
         if self._has_jobs:
             answer = await self._ask("GET", f"/api/jobs/{quote(id_, safe='')}")
-            if answer.status == 404 and path_in(answer.body, "error"):  # noqa: PLR2004 - else it is about the route
-                return None
+            if answer.status == 404 and path_in(answer.body, "error") == NO_SUCH_JOB:  # noqa: PLR2004 - Not Found
+                return None  # any other 404 is about the route, or comes from a server in between
             if answer.status not in (404, 405):
                 return _good(answer)
             self._has_jobs = False

@@ -215,9 +215,9 @@ class DashScope(Provider):
         if word == "SUCCEEDED":
             return _ready(output)
         if word == "FAILED":
-            raise _failure(output)
+            raise _failure(output).as_final()
         if word == "CANCELED":
-            raise GenerationFailed("the task was cancelled at the service")
+            raise GenerationFailed("the task was cancelled at the service").as_final()
         return Working(fraction=_fraction(output.get("task_metrics")), note="" if word == "RUNNING" else word)
 
     async def cancel(self, job: Job) -> Stop:
@@ -427,7 +427,7 @@ def _ready(output: dict[str, Any]) -> Ready:
         return Ready(images, note=note if lost > 0 else "")
     words = " ".join(text for content in contents if (text := parts.text(content.get("text"))))
     if failed:
-        raise _failure(failed[0])
+        raise _failure(failed[0]).as_final()
     raise GenerationFailed(f"no picture came: {words[:QUOTED] or 'the service gave no reason'}")
 
 

@@ -129,7 +129,7 @@ class Dreamina(Provider):
         if body.get("failed") is True:
             if self._not_known_yet(job, body):
                 return Working(note=f"not known yet: {NOT_FOUND}")
-            raise _failure(body.get("fail_code"), _text(body))
+            raise _failure(body.get("fail_code"), _text(body)).as_final()
         self._seen_running.add(job.id)
         word = _text(body)
         return Working(note="" if word == RUNNING else word)
@@ -192,7 +192,7 @@ class Dreamina(Provider):
     def _ready(self, images: Any) -> Ready:
         """The first look-up's failure is told as success with an object where the list of pictures should be."""
         if isinstance(images, dict):
-            raise _failure(images.get("fail_code"), _text(images))
+            raise _failure(images.get("fail_code"), _text(images)).as_final()
         items = images.splitlines() if isinstance(images, str) else images if isinstance(images, list) else []
         found = tuple(image for item in items if (image := self._image(item)) is not None)
         if not found:

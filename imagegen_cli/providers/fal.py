@@ -119,9 +119,10 @@ class Fal(Provider):
         answer = await self._call("GET", address)
         _refuse_content(answer)
         if answer.status >= 500 and "detail" in parts.table(answer.body):  # noqa: PLR2004 - a gateway's error has none
-            raise GenerationFailed(words_in(answer) or error or f"the model answered with HTTP {answer.status}")
+            said = words_in(answer) or error or f"the model answered with HTTP {answer.status}"
+            raise GenerationFailed(said).as_final()
         if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
-            raise GenerationFailed(error)
+            raise GenerationFailed(error).as_final()
         return _ready(parts.body_of(answer, paid=False))
 
     async def _call(self, method: str, url: str, *, paid: bool = False, **more: Any) -> Answer:
@@ -191,7 +192,8 @@ def _refuse_content(answer: Answer) -> None:
     found = next((error for error in map(parts.table, errors) if error.get("type") == "content_policy_violation"), None)
     if found is not None:
         where = ", ".join(word for value in parts.items(found.get("categories")) if (word := parts.text(value)))
-        raise Moderated(f"{parts.text(found.get('msg')) or 'the content was refused'}{f' ({where})' if where else ''}")
+        said = parts.text(found.get("msg")) or "the content was refused"
+        raise Moderated(f"{said} ({where})" if where else said).as_final()
 
 
 def _ready(result: dict[str, Any]) -> Ready:
@@ -202,7 +204,7 @@ def _ready(result: dict[str, Any]) -> Ready:
         raise GenerationFailed("the model says that it is finished, but made no pictures")
     marked = sum(mark is True for mark in parts.items(result.get("has_nsfw_concepts")))
     if marked >= len(images):
-        raise Moderated("the model marked every picture as unsafe, and sends black ones instead")
+        raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
     lost = len(listed) - len(images)
     notes = [f"{lost} of {len(listed)} pictures came without a usable address"] if lost else []
     notes += [f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black"] if marked else []

@@ -214,7 +214,7 @@ class Jimeng(Provider):
             return self._ready(body.get("images"))
         if status == "failed":
             if said.startswith(FAILED_FOR_GOOD):
-                raise _inner(said, GenerationFailed)(said)
+                raise _inner(said, GenerationFailed)(said).as_final()
             raise ServerTrouble(f"the gateway could not ask for the task: {said or 'no reason given'}")
         if not status:
             raise ServerTrouble("the gateway answered with JSON of an unknown form")

@@ -365,7 +365,7 @@ class OpenAI(Provider):
             got.take(items(table(body.get("result")).get("images")), self._image)
             return got.ready()
         if status in ("failed", "cancelled"):
-            raise _failure(body)
+            raise _failure(body).as_final()
         return _working(body)
 
     async def cancel(self, job: Job) -> Stop:

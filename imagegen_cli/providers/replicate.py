@@ -94,9 +94,9 @@ class Replicate(Provider):
         if word == "succeeded":
             return _ready(prediction)
         if word == "failed":
-            raise _failure(parts.text(prediction.get("error")))
+            raise _failure(parts.text(prediction.get("error"))).as_final()
         if word in STOPPED:
-            raise GenerationFailed(f"{word} at the service")
+            raise GenerationFailed(f"{word} at the service").as_final()
         log = prediction.get("logs")
         fraction = parts.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
@@ -200,7 +200,7 @@ def _created(prediction: dict[str, Any]) -> datetime:
 def _ready(prediction: dict[str, Any]) -> Ready:
     output = prediction.get("output")
     if output is None and prediction.get("data_removed") is True:
-        raise Expired("the service has deleted the pictures: it keeps them for an hour")
+        raise Expired("the service has deleted the pictures: it keeps them for an hour").as_final()
     images = tuple(image for value in _leaves(output) if (image := parts.picture(value)) is not None)
     if not images:
         raise GenerationFailed("the model says that it is finished, but made no pictures")

@@ -210,7 +210,7 @@ class Volcengine(Provider):
         if status == "not_found":
             raise Expired("the service does not know this task: it keeps them for 12 hours")
         if status == "expired":
-            raise Expired("the task has expired at the service")
+            raise Expired("the task has expired at the service").as_final()
         if not status:
             raise ServerTrouble("the service answered with JSON of an unknown form")
         return Working(note="" if status == "generating" else status)
@@ -427,7 +427,7 @@ def _refuse(answer: Answer, body: dict[str, Any], data: dict[str, Any], *, paid:
         _raise(CODES[code], said, answer)
     refused_at_200 = paid and code is not None and code not in TROUBLE and answer.status < ERROR
     if data.get("status") == "done" or refused_at_200:
-        raise GenerationFailed(said)
+        raise GenerationFailed(said).as_final()
     _refuse_by_status(answer, said, paid=paid, trouble=code in TROUBLE)
 
 
@@ -453,7 +453,7 @@ def _refuse_by_status(answer: Answer, said: str, *, paid: bool, trouble: bool = 
 def _raise(kind: type[TaskError], said: str, answer: Answer) -> NoReturn:
     if issubclass(kind, SlowDown):
         raise kind(said, after=retry_after(answer))
-    raise kind(said)
+    raise kind(said).as_final() if kind in (Moderated, GenerationFailed) else kind(said)
 
 
 def _ready(data: dict[str, Any]) -> Ready:
