@@ -4,7 +4,7 @@ A provider is one file in this folder. Its last line binds `PROVIDER`; that alon
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from imagegen_cli.errors import Expired
@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     import httpx
 
 
+Facts = Mapping[str, str | int | float]
+"""What is worth remembering of how pictures were made, beside the request. Keys that several services have: `seed`
+(the one really used), `model` (the one that really drew), `revised_prompt`, `request_id`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Not ready; ask again with this receipt."""
 
     job: Job
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """`note` has the service's words about pictures that it left out."""
+    """`note` has the service's words about pictures that it left out, or that differ from what was asked for."""
 
     images: tuple[Image, ...]
     note: str = ""
+    facts: Facts = field(default_factory=dict)
 
 
 Report = Callable[[Working], None]
