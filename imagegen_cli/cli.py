@@ -159,6 +159,9 @@ def batch(
     dry_run: DryRun = False,
     yes: Yes = False,
     again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
+    skip_sent: Annotated[
+        bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
+    ] = False,
 ) -> None:
     """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
     from imagegen_cli import app as commands  # noqa: PLC0415
@@ -204,6 +207,10 @@ def resume(
     ids: Ids = None,
     *,
     run_number: RunNumber = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option("--receipts", metavar="FILE", help="Give back receipts that were printed; - reads stdin."),
+    ] = None,
     concurrency: Concurrency = "",
     timeout: Timeout = None,
     progress: ProgressOption = Progress.AUTO,
@@ -213,21 +220,22 @@ def resume(
     notify: Notify = False,
 ) -> None:
     """Go on with what was accepted but not delivered. Never a second submit."""
-    from imagegen_cli import app as commands  # noqa: PLC0415
+    from imagegen_cli import recover  # noqa: PLC0415
 
-    _leave(commands.resume(ids or (), _manner(locals()), run_id=run_number))
+    _leave(recover.resume(ids or (), _manner(locals()), run_id=run_number, receipts=receipts))
 
 
 @app.command()
 def retry(
     ids: Ids = None,
     *,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
-    cancelled: Annotated[bool, typer.Option("--cancelled", help="All that were cancelled.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="What failed; of the last run with such tasks.")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="What was cancelled; as --failed.")] = False,
     reason: Annotated[
-        list[str] | None, typer.Option("--reason", metavar="CODE", help="All that failed for it.")
+        list[str] | None, typer.Option("--reason", metavar="CODE", help="What failed for it; may be repeated.")
     ] = None,
     run_number: RunNumber = None,
+    all_runs: Annotated[bool, typer.Option("--all-runs", help="Of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
         bool, typer.Option("--may-repeat", help="Also what may be made and billed already: this can pay twice.")
     ] = False,
@@ -238,21 +246,21 @@ def retry(
     quiet: Quiet = False,
     preview: PreviewOption = Preview.AUTO,
     notify: Notify = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Submit again what failed or was cancelled, as new paid work."""
-    from imagegen_cli import app as commands  # noqa: PLC0415
+    from imagegen_cli import recover  # noqa: PLC0415
 
-    _leave(
-        commands.retry(
-            ids or (),
-            _manner(locals()),
-            failed=failed,
-            cancelled=cancelled,
-            reasons=reason or (),
-            run_id=run_number,
-            may_repeat=may_repeat,
-        )
+    selection = recover.Selection(
+        ids=ids or (),
+        failed=failed,
+        cancelled=cancelled,
+        reasons=reason or (),
+        run=run_number,
+        all_runs=all_runs,
     )
+    _leave(recover.retry(selection, _manner(locals()), may_repeat=may_repeat, dry_run=dry_run, yes=yes))
 
 
 @app.command()
@@ -264,9 +272,9 @@ def cancel(
     queued: Annotated[bool, typer.Option("--queued", help="All that was not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what came of it."""
-    from imagegen_cli import app as commands  # noqa: PLC0415
+    from imagegen_cli import recover  # noqa: PLC0415
 
-    _leave(commands.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+    _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
 
 
 @app.command("list")
@@ -507,6 +515,7 @@ def _options(given: dict[str, Any]) -> Any:
         manner=_manner(given),
         dry_run=given["dry_run"],
         again=given.get("again", False),
+        skip_sent=given.get("skip_sent", False),
     )
 
 

@@ -4,6 +4,7 @@ ImagegenError
 ├── UsageError          2   words or values that cannot be used; nothing was sent
 ├── ConfigError         3   settings or credentials
 ├── HistoryError        3   the history database cannot be used
+│   └── HistoryUnwritten    5   what happened last is not in it; receipts are in the message
 ├── NothingToDo         4   no such task, an empty list
 └── TaskError           1   ends (or delays) one task, never a run; carries a reason code
     ├── Refused             the service's last word: final at once
@@ -90,6 +91,10 @@ class ConfigError(ImagegenError):
 
 class HistoryError(ImagegenError):
     exit_code = 3
+
+
+class HistoryUnwritten(HistoryError):
+    exit_code = 5
 
 
 class NothingToDo(ImagegenError):

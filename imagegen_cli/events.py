@@ -3,7 +3,7 @@
 `at` is seconds since the epoch. A sink is called synchronously, so the order is kept and nothing is lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from imagegen_cli.task import RunId, Task, TaskId
@@ -52,6 +52,15 @@ class TaskProgressed:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskLearned:
+    """What the service told of how pictures were made: `seed`, `model`, `revised_prompt` and so on."""
+
+    at: float
+    id: TaskId
+    facts: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDelayed:
     """A step will be repeated: attempt `attempt` in `seconds`."""
 
@@ -77,7 +86,7 @@ class RunFinished:
     run: RunId
 
 
-Event = RunStarted | TaskAdded | TaskChanged | TaskProgressed | TaskDelayed | RunStopping | RunFinished
+Event = RunStarted | TaskAdded | TaskChanged | TaskProgressed | TaskLearned | TaskDelayed | RunStopping | RunFinished
 Sink = Callable[[Event], None]
 
 

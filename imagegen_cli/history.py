@@ -7,17 +7,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from imagegen_cli.display import Board, task_object
 from imagegen_cli.display.board import Row
+from imagegen_cli.display.facts import moment
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.listing import print_list, print_task
+from imagegen_cli.display.words import described
 from imagegen_cli.errors import NothingToDo, UsageError
 from imagegen_cli.events import Event, RunStarted, TaskChanged
 from imagegen_cli.places import history_file
-from imagegen_cli.store import UNFINISHED, Filter, Record, Store
-from imagegen_cli.task import ENDED, Queued, Submitting
+from imagegen_cli.store import UNFINISHED, Attempt, Filter, Record, Store
+from imagegen_cli.task import ENDED, Failed, Queued, Submitting, word
 
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -50,13 +52,17 @@ def show_task(task: int, *, as_json: bool) -> int:
     """Print everything about one task."""
     with closing(Store(history_file())) as store:
         found = store.find(Filter(ids=(task,)))
+        attempts = store.attempts(task)
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     if as_json:
         data = Printer(sys.stdout)
-        data.line(encoded(_object(found[0]), data.encoding))
+        plain = _object(found[0]) | {"attempts": [_attempt(one) for one in attempts]}
+        data.line(encoded(plain, data.encoding))
     else:
         more = {"carried by": _carrier(found[0]), "folder": found[0].task.folder}
+        more |= {name.replace("_", " "): str(value) for name, value in found[0].facts.items()}
+        more |= {f"attempt {one.number}": _told(one) for one in attempts}
         print_task(_row(found[0]), stdout=sys.stdout, environ=os.environ, now=time.time(), more=more)
     return 0
 
@@ -86,11 +92,29 @@ def _carrier(record: Record) -> str:
     return "nobody: its process is gone; imagegen resume goes on with it"
 
 
+def _told(attempt: Attempt) -> str:
+    """What became of an earlier attempt, in a line."""
+    state = attempt.state
+    why = f"failed, {state.reason}: {state.message}" if isinstance(state, Failed) else described(state)
+    return f"{moment(attempt.ended)} {why}".strip()
+
+
+def _attempt(attempt: Attempt) -> dict[str, object]:
+    state = attempt.state
+    return {
+        "number": attempt.number,
+        "state": word(state),
+        "reason": state.reason if isinstance(state, Failed) else None,
+        "message": state.message if isinstance(state, Failed) else described(state),
+        "ended": None if attempt.ended is None else datetime.fromtimestamp(attempt.ended, UTC).isoformat(),
+    }
+
+
 def _object(record: Record) -> dict[str, object]:
     plain = task_object(
         record.task, created=record.created, started=record.started, ended=record.ended, asked=record.asked
     )
-    return plain | {"pid": record.process.pid if record.process else None}
+    return plain | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
 
 
 def _moment(text: str) -> float | None:

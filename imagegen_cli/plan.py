@@ -14,7 +14,7 @@ from imagegen_cli.config import Config, Configured
 from imagegen_cli.errors import ConfigError, ImagegenError, UsageError
 from imagegen_cli.prompts import Wish, size_in
 from imagegen_cli.providers.base import Clients, Provider
-from imagegen_cli.store import Planned
+from imagegen_cli.store import Planned, Record
 from imagegen_cli.task import ImageRequest, RunId, TaskId
 
 LEAST_FREE = 8 * 1024 * 1024
@@ -26,7 +26,8 @@ SHOWN = 20
 class Item:
     """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
 
-    `elsewhere`: the same wish as other providers would take it, where the person named several.
+    `elsewhere`: the same wish as other providers would take it, where the person named several. `source`, `earlier` and
+    `adopts`: see `Planned`.
     """
 
     request: ImageRequest
@@ -34,6 +35,9 @@ class Item:
     line: int
     identity: str
     elsewhere: tuple[ImageRequest, ...] = ()
+    source: str = ""
+    earlier: tuple[Record, ...] | None = None
+    adopts: Record | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
     """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
     bad: dict[str, list[int]] = {}
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     providers: dict[str, Provider] = {}
     for wish in wishes:
         try:
@@ -56,7 +60,7 @@ def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = _unconnected(config.provider(request.provider))
-                found += _checked(requests, wish.line, providers, seen)
+                found += _checked(requests, wish, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
@@ -111,6 +115,9 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
             asked=item.asked,
             folder=str(where.folder),
             identity=item.identity,
+            source=item.source,
+            earlier=item.earlier,
+            adopts=item.adopts,
             name_of=name_of(item),
         )
         for item in items
@@ -199,19 +206,22 @@ def _why(error: Exception) -> str:
 
 
 def _checked(
-    requests: list[ImageRequest], line: int, providers: Mapping[str, Provider], seen: dict[str, int]
+    requests: list[ImageRequest], wish: Wish, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
 ) -> Iterable[Item]:
     """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
     content = codec.identity(requests[0])
-    seen[content] = seen.get(content, 0) + 1
+    here = wish.source, content
+    seen[here] = seen.get(here, 0) + 1
     limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
     for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
         for one in (piece, *others):
             providers[one.provider].check(one)
-        identity = f"{content}:{seen[content]}:{part}"
+        identity = f"{content}:{seen[here]}:{part}"
         asked = providers[piece.provider].expected(piece)
-        yield Item(request=piece, asked=asked, line=line, identity=identity, elsewhere=tuple(others))
+        yield Item(
+            request=piece, asked=asked, line=wish.line, identity=identity, elsewhere=tuple(others), source=wish.source
+        )
 
 
 def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:

@@ -1,6 +1,8 @@
 """Which process carries a task, and whether it still lives.
 
-A pid alone is reused; a pid with its start time is not. Across hosts (a shared home folder) only a heartbeat tells.
+A pid alone is reused; a pid with its start time is not. A pid means something only in the place that gave it: one boot
+of one machine, one PID namespace. Of processes in other places only a heartbeat tells, and only by changing while this
+place watches it: clocks of two machines are never compared.
 """
 
 import os
@@ -13,28 +15,35 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-SILENT = 60.0
-"""Seconds without a heartbeat after which a process on another host counts as dead."""
+SILENT_S = 60.0
+"""Seconds for which a heartbeat must be watched without a change before a process elsewhere counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`born` is whatever this system says of the start time; empty where it says nothing."""
+    """`host` is the machine's name, for people. `place` tells two boots, and two containers of one name, apart.
+
+    `born` is what the system says of the start time. Both are empty where the system says nothing.
+    """
 
     host: str
     pid: int
     born: str
+    place: str = ""
 
 
 @cache
 def this_process() -> Process:
-    return Process(platform.node(), os.getpid(), _born(os.getpid()) or "")
+    return Process(platform.node(), os.getpid(), _born(os.getpid()) or "", _place())
 
 
-def alive(process: Process, beat: float) -> bool:
-    """Whether it still runs; `beat` is when it last said so, in seconds since the epoch."""
-    if process.host != platform.node() or sys.platform == "win32":
-        return time.time() - beat < SILENT
+def is_near(process: Process, me: Process) -> bool:
+    """Whether its pid can be looked up here."""
+    return (process.host, process.place) == (me.host, me.place) and sys.platform != "win32"
+
+
+def is_alive(process: Process) -> bool:
+    """Whether a process that is near still runs."""
     try:
         os.kill(process.pid, 0)
     except ProcessLookupError:
@@ -44,13 +53,28 @@ def alive(process: Process, beat: float) -> bool:
     return (_born(process.pid) or "") == process.born
 
 
+def uptime() -> float:
+    """Seconds on a clock that all processes of this place share, and that runs on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _place() -> str:
+    with suppress(OSError):
+        return f"{_boot()}:{Path('/proc/self/ns/pid').readlink().name}"
+    return ""
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def _born(pid: int) -> str | None:
     """Boot and clock ticks on Linux, the date from ps elsewhere; None where neither is to be had."""
     with suppress(OSError, IndexError):
         after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         fields = after_name.split()
-        return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
+        return None if fields[0] == "Z" else f"{_boot()}:{fields[19]}"
     if sys.platform in ("linux", "win32"):
         return None
     with suppress(OSError, subprocess.SubprocessError):

@@ -32,6 +32,7 @@ class Wish:
 
     prompt: str
     line: int = 1
+    source: str = ""
     provider: str = ""
     models: tuple[str, ...] = ()
     ratio: str = ""

@@ -6,7 +6,7 @@ from the stored state. The runner says events and knows no listener; `settled` l
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,11 +35,12 @@ from imagegen_cli.events import (
     TaskAdded,
     TaskChanged,
     TaskDelayed,
+    TaskLearned,
     TaskProgressed,
     Working,
 )
 from imagegen_cli.pace import Gate, Rhythm, Slot, pause
-from imagegen_cli.providers.base import Accepted, Provider, Ready
+from imagegen_cli.providers.base import Accepted, Facts, Provider, Ready
 from imagegen_cli.task import (
     ENDED,
     Cancelled,
@@ -119,6 +120,8 @@ class Carried:
     begun: bool = False
     """A coroutine that is cancelled before its first step never takes one."""
     stopping: bool = False
+    left: bool = False
+    """Another process has it now."""
     coroutine: "asyncio.Task[None] | None" = None
     answer: "asyncio.Task[Accepted | Ready] | None" = None
     rhythm: Rhythm | None = None
@@ -132,10 +135,15 @@ async def _at_once() -> None:
     """Nothing to wait for."""
 
 
+class TakenOverError(Exception):
+    """Another process has claimed the task: this one lets go of it, whatever it was about to do."""
+
+
 class Runner:
     """`emit` is told everything; `settled` waits until that is durable, and raises DiskError where it cannot be.
 
-    `complete` waits until nobody is about to add a task.
+    `owns` tells, once that is durable, whether a task is still this process'. Of the tasks in `one_look` the service is
+    asked once: they have waited for their time limit before. `complete` waits until a prompt that is typed is added.
     """
 
     def __init__(
@@ -147,6 +155,8 @@ class Runner:
         *,
         durations: Callable[[Task], Sequence[float]] = lambda _: (),
         elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
+        owns: Callable[[TaskId], bool] = lambda _: True,
+        one_look: Container[TaskId] = (),
         complete: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._lanes = lanes
@@ -155,6 +165,8 @@ class Runner:
         self._settled = settled
         self._durations = durations
         self._elsewhere = elsewhere or {}
+        self._owns = owns
+        self._one_look = one_look
         self._complete = complete
         self._carried: dict[TaskId, Carried] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -193,6 +205,20 @@ class Runner:
                 carried.stopping = True
                 if carried.begun and carried.coroutine is not None:
                     carried.coroutine.cancel()
+
+    def let_go(self, ids: Iterable[TaskId]) -> list[TaskId]:
+        """Leave tasks to the process that has claimed them; those that this runner was still busy with.
+
+        A request on its way is waited for: its answer may be a receipt, and a late receipt is worth as much.
+        """
+        known = [self._carried[id_] for id_ in ids if id_ in self._carried]
+        left = [carried for carried in known if not isinstance(carried.task.state, Submitting)]
+        for carried in left:
+            del self._carried[carried.task.id]
+            carried.left = True
+            if carried.coroutine is not None:
+                carried.coroutine.cancel()
+        return [carried.task.id for carried in left]
 
     def stop(self, why: str) -> None:
         """Send nothing new, cancel what runs, keep what exists; `run` returns within about LAST_WORDS seconds."""
@@ -240,20 +266,24 @@ class Runner:
                 await self._failing(carried, self._stop_one(carried))
             while not isinstance(carried.task.state, ENDED):
                 await self._step_or_stop(carried)
+        except TakenOverError:
+            carried.left = True
         except asyncio.CancelledError:
-            if not self.stopping:
+            if not (self.stopping or carried.left):
                 raise
         finally:
             self._free(carried)
-            self._tidy(carried)
-            self._carried.pop(carried.task.id, None)
+            if not carried.left:  # else its part files are another process' now
+                self._tidy(carried)
+            if self._carried.get(carried.task.id) is carried:
+                del self._carried[carried.task.id]
 
     async def _step_or_stop(self, carried: Carried) -> None:
         try:
             await self._failing(carried, self._step(carried))
         except asyncio.CancelledError:
             current = asyncio.current_task()
-            if not carried.stopping or current is None or isinstance(carried.task.state, Saving):
+            if carried.left or not carried.stopping or current is None or isinstance(carried.task.state, Saving):
                 raise
             current.uncancel()
             await self._failing(carried, self._stop_one(carried))
@@ -262,6 +292,8 @@ class Runner:
         """Take a step; what is raised there ends this task and no other, a provider's bug included."""
         try:
             await step
+        except TakenOverError:
+            raise
         except TaskError as error:
             await self._fail(carried, error)
         except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
@@ -310,10 +342,16 @@ class Runner:
     async def _on_disk(self, carried: Carried) -> None:
         """Wait until the history says that the request is leaving; where it cannot, nothing leaves."""
         try:
-            await self._settled()
+            await self._settle(carried)
         except DiskError:
             self._become(carried, Queued())
             raise
+
+    async def _settle(self, carried: Carried) -> None:
+        """Wait until what happened is on disk. Raises DiskError, or TakenOverError where the history refused it."""
+        await self._settled()
+        if not self._owns(carried.task.id):
+            raise TakenOverError
 
     async def _enter(self, carried: Carried) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
@@ -359,8 +397,9 @@ class Runner:
         if carried.slot is not None:
             carried.slot.answered()
         if isinstance(reply, Accepted):
+            self._learn(carried, reply.facts)
             self._become(carried, Running(reply.job))
-            await self._durable()
+            await self._durable(carried)
         else:
             await self._made(carried, reply)
 
@@ -391,7 +430,7 @@ class Runner:
             carried.slot.answered()
         carried.unconfirmed = True
         self._become(carried, Running(draft))
-        await self._durable()
+        await self._durable(carried)
 
     # Running → Saving
 
@@ -421,6 +460,8 @@ class Runner:
                 return
             self._spend(carried, seconds)
             self._report(carried)(reply)
+            if carried.task.id in self._one_look:
+                raise TimedOut("the service was asked once more and still has no picture")
 
     def _strike(self, carried: Carried, strikes: int, seconds: float, error: TaskError) -> None:
         """One status query failed; the last of STRIKES in a row fails the task.
@@ -474,9 +515,10 @@ class Runner:
         before = state.images if isinstance(state, Running) else ()
         merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
         images = await asyncio.gather(*(self._grasp(carried, number, image) for number, image in enumerate(merged, 1)))
+        self._learn(carried, ready.facts)
         self._become(carried, Saving(tuple(images), carried.task.job, ready.note))
         self._free(carried)
-        await self._durable()
+        await self._durable(carried)
 
     async def _grasp(self, carried: Carried, number: int, image: Image) -> Image:
         if not isinstance(image, InlineImage):
@@ -527,7 +569,7 @@ class Runner:
 
             async def chosen(held: HeldImage) -> None:
                 self._place(carried, number, held)
-                await self._settled()
+                await self._settle(carried)
 
             self._place(carried, number, await self._saver.publish(image, stem, chosen))
 
@@ -557,7 +599,7 @@ class Runner:
         self._become(carried, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
         self._free(carried)
         self._tidy(carried)
-        await self._durable()
+        await self._durable(carried)
 
     async def _stop_one(self, carried: Carried) -> None:
         """A person wants it stopped: do what can be done, and say which it was."""
@@ -629,14 +671,18 @@ class Runner:
 
     # What every step uses
 
+    def _learn(self, carried: Carried, facts: Facts) -> None:
+        if facts:
+            self._emit(TaskLearned(time.time(), carried.task.id, facts))
+
     def _become(self, carried: Carried, state: State) -> None:
         carried.task = carried.task.to(state)
         self._emit(TaskChanged(time.time(), carried.task))
 
-    async def _durable(self) -> None:
+    async def _durable(self, carried: Carried) -> None:
         """Wait until what happened is on disk; where that cannot be, what is paid for goes on all the same."""
         with suppress(DiskError):
-            await self._settled()
+            await self._settle(carried)
 
     async def _wait(self, carried: Carried, seconds: float, error: TaskError) -> None:
         self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, error.message))

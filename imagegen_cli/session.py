@@ -22,7 +22,7 @@ from imagegen_cli.pace import FIRST_WINDOW, Gate
 from imagegen_cli.providers.base import Clients
 from imagegen_cli.runner import Lane, Runner
 from imagegen_cli.store import Store
-from imagegen_cli.task import ENDED, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.task import ENDED, Cancelled, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
 
 LISTEN = 0.2
 """Seconds between two looks for a cancel from another terminal."""
@@ -58,6 +58,7 @@ class Session:
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._paths: Printer | None = None
+        self._one_look: frozenset[TaskId] = frozenset()
 
     def carry(
         self,
@@ -66,10 +67,15 @@ class Session:
         *,
         asked: Mapping[TaskId, int],
         elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
+        one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
     ) -> int:
-        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes."""
+        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes.
+
+        Of the tasks in `one_look` the service is asked once.
+        """
         self._run = run
+        self._one_look = one_look
         self._elsewhere = elsewhere or {}
         self._tasks = {task.id: task for task in tasks}
         display = choose(
@@ -115,6 +121,8 @@ class Session:
                 self._store.settled,
                 durations=self._estimates.durations,
                 elsewhere=self._elsewhere,
+                owns=lambda task: task not in self._store.lost,
+                one_look=self._one_look,
                 complete=display.typed,
             )
             self._runner = runner
@@ -124,7 +132,7 @@ class Session:
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
             display.attach(_Keys(self, runner, display))
-            for helper in (display.run(), self._listen(runner)):
+            for helper in (display.run(), self._listen(runner, display)):
                 stack.push_async_callback(_end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
@@ -164,12 +172,14 @@ class Session:
         else:
             loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
 
-    async def _listen(self, runner: Runner) -> None:
-        """Other terminals ask through the history."""
+    async def _listen(self, runner: Runner, display: Display) -> None:
+        """Other terminals ask through the history; and what another process has claimed is left to it."""
         while True:
             await asyncio.sleep(LISTEN)
             with suppress(HistoryError):
                 runner.cancel(self._store.asked())
+            if left := runner.let_go(self._store.lost):
+                display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
 
     # What listens to the run
 
@@ -264,7 +274,9 @@ def exit_code(tasks: Iterable[Task]) -> int:
     failed = [task.state for task in tasks if isinstance(task.state, Failed)]
     if not spent and any(state.reason is Reason.UNAUTHORIZED for state in failed):
         return 3
-    if any(state.resumable for state in failed) or any(isinstance(task.state, Running | Saving) for task in tasks):
+    unfinished = any(isinstance(task.state, Running | Saving) for task in tasks)
+    goes_on = any(isinstance(task.state, Cancelled) and task.state.job is not None for task in tasks)
+    if unfinished or goes_on or any(state.resumable for state in failed):
         return 5
     whole = all(isinstance(task.state, Done) and not task.state.missing for task in tasks)
     return 0 if whole else 1

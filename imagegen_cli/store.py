@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli import codec
 from imagegen_cli.errors import DiskError, HistoryError, Reason
-from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskDelayed, TaskProgressed
-from imagegen_cli.processes import Process, alive, this_process
+from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed
+from imagegen_cli.processes import SILENT_S, Process, is_alive, is_near, this_process, uptime
 from imagegen_cli.task import (
     ENDED,
     Cancelled,
     Failed,
     ImageRequest,
+    Job,
     Queued,
     RunId,
     Running,
     Saving,
+    State,
+    Stop,
     Submitting,
     Task,
     TaskId,
@@ -76,7 +79,25 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX event_by_run ON event(run);
     """,
     "ALTER TABLE task ADD COLUMN began REAL",  # when it left the service's own queue, where that tells
+    """
+    ALTER TABLE task ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN source TEXT NOT NULL DEFAULT '';
+    ALTER TABLE task ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
+    UPDATE task SET source = (SELECT source FROM run WHERE run.id = task.run);
+    ALTER TABLE process ADD COLUMN place TEXT NOT NULL DEFAULT '';
+    UPDATE process SET beat = 0;
+    CREATE TABLE attempt (
+        task INTEGER NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,
+        reason TEXT NOT NULL, started REAL, accepted REAL, began REAL, ready REAL, ended REAL,
+        PRIMARY KEY (task, number)
+    );
+    CREATE TABLE sighting (
+        process INTEGER NOT NULL, observer TEXT NOT NULL, beat INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (process, observer)
+    );
+    """,
 )
+MOMENTS = "started, accepted, began, ready, ended"
 
 
 UNFINISHED = ("queued", "submitting", "running", "saving")
@@ -94,11 +115,31 @@ class Record:
     ready: float | None = None
     ended: float | None = None
     process: Process | None = None
+    fence: int = 0
+    repeated: bool = False
+    """Whether it was sent before, in an earlier attempt. Told by `known` alone."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def carried(self) -> bool:
         """Whether a living process is at work on it."""
         return self.process is not None and not isinstance(self.task.state, ENDED)
+
+    @property
+    def version(self) -> tuple[int, int, str]:
+        """What a claim compares: who reads the same version later has seen the same claims and the same state."""
+        state = self.task.state
+        return self.task.id, self.fence, codec.dumps({"state": word(state)} | codec.from_state(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of a task before it was sent again. Times are seconds since the epoch."""
+
+    number: int
+    state: State
+    started: float | None
+    ended: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,21 +164,35 @@ class Planned:
     asked: int
     folder: str
     identity: str
+    source: str = ""
+    """The list that it comes from: the resolved path, or empty."""
+    earlier: tuple[Record, ...] | None = None
+    """What the history had of this source and identity when it was planned; None where that does not matter."""
+    adopts: Record | None = None
+    """The row of a task that was never sent, and that becomes this one."""
     name_of: Callable[[TaskId, RunId], str] = field(compare=False)
 
 
 class Store:
-    """One connection for this thread, and one for the writer. Raises HistoryError where the database cannot be used."""
+    """One connection for this thread, and one for the writer. Raises HistoryError where the database cannot be used.
 
-    def __init__(self, path: Path, *, wait: float = WAIT_FOR_LOCK) -> None:
+    Every claim of a task raises its fence number, and every write names owner and fence: a process that was taken for
+    dead, and that goes on after others have claimed its tasks, changes nothing any more and hears of it (`lost`).
+    """
+
+    def __init__(self, path: Path, *, wait: float = WAIT_FOR_LOCK, process: Process | None = None) -> None:
         self.path = path
         self._wait = wait
+        self._me = process or this_process()
+        self.fences: dict[TaskId, int] = {}
+        self.lost: set[TaskId] = set()
+        """Tasks of this process that another one has claimed meanwhile."""
         with self._said():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = self._connect()
-            self._owner: int | None = None
+            self.owner: int | None = None
             try:
                 self._migrate()
             except BaseException:
@@ -146,13 +201,17 @@ class Store:
         self._beaten = 0.0
         self._writer = _Writer(self)
 
-    def close(self) -> None:
-        """Write what is still to be written, and let go of the tasks that this process carried."""
-        self._writer.close()
+    def close(self) -> list[Task]:
+        """Write what is still to be written, and let go of the tasks that this process carried.
+
+        Returns the tasks whose last state could not be written, though a lock was waited for as long as always.
+        """
+        unwritten = self._writer.close()
         with suppress(HistoryError):  # the lease dies with this process anyway
-            if self._owner is not None:
-                self._change("DELETE FROM process WHERE id = ?", self._owner)
+            if self.owner is not None and not unwritten:
+                self._change("DELETE FROM process WHERE id = ?", self.owner)
         self._db.close()
+        return unwritten
 
     # What a run says
 
@@ -169,19 +228,23 @@ class Store:
     # What a command asks
 
     def start_run(self, command: str, source: str, planned: Sequence[Planned]) -> tuple[RunId, tuple[Task, ...]]:
-        """Give ids and names to what was planned; from here on it is this process'."""
+        """Give ids and names to what was planned; from here on it is this process'.
+
+        Raises PlanChangedError, with nothing planned, where another process has planned or sent the same meanwhile.
+        """
         with self._transaction():
             self._own()
+            self._check_plan(planned)
             cursor = self._db.execute(
                 "INSERT INTO run (command, source, started) VALUES (?, ?, ?)", (command, source, time.time())
             )
             run = RunId(cursor.lastrowid or 0)
-            return run, tuple(self._insert(run, item) for item in planned)
+            return run, tuple(self._plan(run, item) for item in planned)
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
         """Let further tasks join a run."""
         with self._transaction():
-            return tuple(self._insert(run, item) for item in planned)
+            return tuple(self._plan(run, item) for item in planned)
 
     def find(self, wanted: Filter) -> list[Record]:
         """Newest first."""
@@ -196,32 +259,62 @@ class Store:
         wanted = set(ids)
         return sorted(wanted - {record.task.id for record in self.find(Filter(ids=tuple(wanted)))}) if wanted else []
 
-    def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
-        """Claim tasks for this process: those taken, and those that another living process carries.
+    def claim(
+        self, changes: Sequence[tuple[Record, State]], *, again: bool = False
+    ) -> tuple[list[Task], list[Record], list[Record]]:
+        """Take tasks over, each from the state that the caller has read to a new one.
 
-        One transaction, so that two who try together never both get one.
+        Returns the tasks taken, the records that another living process carries, and those that have changed since they
+        were read. One transaction: of several processes that try together, one gets a task. With `again` the new state
+        begins another attempt: the one before is kept, and its times begin anew.
         """
+        taken: list[Task] = []
+        owned: list[Record] = []
+        changed: list[Record] = []
         with self._transaction():
             owner = self._own()
-            records = [record for part in _parts(ids) for record in self.find(Filter(ids=part))]
-            refused = [record for record in records if record.carried and record.process != this_process()]
-            held = {record.task.id for record in refused}
-            taken = [record for record in records if record.task.id not in held]
-            self._db.executemany(
-                "UPDATE task SET owner = ?, cancel_asked = 0 WHERE id = ?",
-                [(owner, record.task.id) for record in taken],
-            )
-            return taken, refused
+            now = self._by_id([record.task.id for record, _ in changes])
+            for record, state in changes:
+                current = now.get(record.task.id)
+                if current is None or (not self._is_other(current) and current.version != record.version):
+                    changed.append(current or record)
+                elif self._is_other(current):
+                    owned.append(current)
+                else:
+                    task = replace(current.task, state=state)
+                    self._take_over(task, current.fence + 1, owner, again=again)
+                    taken.append(task)
+        return taken, owned, changed
 
-    def rewrite(self, tasks: Iterable[Task], *, again: bool = False) -> None:
-        """Write states that no run is busy with; with `again` their times begin anew."""
-        fresh = ", started = NULL, accepted = NULL, began = NULL, ready = NULL, ended = NULL" if again else ""
-        with self._transaction():
-            for task in tasks:
-                self._db.execute(
-                    f"UPDATE task SET state = ?, detail = ?, reason = ?{fresh} WHERE id = ?",  # noqa: S608 - only our own words
-                    (word(task.state), codec.dumps(codec.from_state(task.state)), _reason(task), task.id),
-                )
+    def _is_other(self, record: Record) -> bool:
+        return record.carried and record.process != self._me
+
+    def _by_id(self, ids: Sequence[int]) -> dict[int, Record]:
+        return {record.task.id: record for part in _parts(ids) for record in self.find(Filter(ids=part))}
+
+    def _take_over(self, task: Task, fence: int, owner: int, *, again: bool) -> None:
+        if again:
+            _keep_attempt(self._db, task.id)
+        ended = time.time() if isinstance(task.state, ENDED) else None
+        self._db.execute(
+            "UPDATE task SET owner = :owner, fence = :fence, cancel_asked = 0, state = :state, detail = :detail,"
+            " reason = :reason, ended = iif(:ended IS NULL, NULL, coalesce(ended, :ended)) WHERE id = :id",
+            {
+                "owner": owner, "fence": fence, "state": word(task.state), "detail": _detail(task),
+                "reason": _reason(task), "ended": ended, "id": task.id,
+            },
+        )  # fmt: skip
+        if isinstance(task.state, ENDED):
+            _fall_back(self._db, task)
+        self.fences[task.id] = fence
+        self.lost.discard(task.id)
+
+    def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
+        """Claim tasks as they are: those taken, and those that another living process carries."""
+        records = list(self._by_id(ids).values())
+        taken, owned, changed = self.claim([(record, record.task.state) for record in records])
+        names = {task.id for task in taken}
+        return [record for record in records if record.task.id in names], [*owned, *changed]
 
     def ask_cancel(self, ids: Sequence[int]) -> None:
         """Ask whoever carries these tasks to stop them."""
@@ -230,33 +323,57 @@ class Store:
 
     def asked(self) -> list[TaskId]:
         """Tasks of this process that somebody wants stopped, each told once. Also shows that we are alive."""
-        if self._owner is None:
+        if self.owner is None:
             return []
         with self._said():
             query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
-            rows = self._db.execute(query, (self._owner,)).fetchall()
+            rows = self._db.execute(query, (self.owner,)).fetchall()
         if rows:  # and no others: somebody may have asked for one more since
             ids = json.dumps([row["id"] for row in rows])
             self._change("UPDATE task SET cancel_asked = 0 WHERE id IN (SELECT value FROM json_each(?))", ids)
         if time.monotonic() - self._beaten > BEAT:
             self._beaten = time.monotonic()
-            self._change("UPDATE process SET beat = ? WHERE id = ?", time.time(), self._owner)
+            self._change(*self._heartbeat())
         return [TaskId(row["id"]) for row in rows]
 
-    def known(self, source: str, identities: Iterable[str]) -> dict[str, list[Record]]:
-        """What became of earlier tasks of the same list, by identity, oldest first."""
-        found: dict[str, list[Record]] = {}
+    def known(self, identities: Iterable[str]) -> dict[tuple[str, str], list[Record]]:
+        """What became of earlier tasks of lists, by source and identity, oldest first."""
+        found: dict[tuple[str, str], list[Record]] = {}
         for part in _parts(list(set(identities))):
-            marks = ",".join("?" * len(part))
             with self._said():
                 rows = self._db.execute(
-                    "SELECT task.* FROM task JOIN run ON run.id = task.run"  # noqa: S608 - only question marks
-                    f" WHERE run.source = ? AND task.identity IN ({marks}) ORDER BY task.id",
-                    (source, *part),
+                    "SELECT *, EXISTS (SELECT 1 FROM attempt WHERE attempt.task = task.id) AS repeated FROM task"
+                    " WHERE source != '' AND identity IN (SELECT value FROM json_each(?))"
+                    " ORDER BY id",
+                    (json.dumps(part),),
                 ).fetchall()
                 for row, record in zip(rows, self._records(rows), strict=True):
-                    found.setdefault(row["identity"], []).append(record)
+                    found.setdefault((row["source"], row["identity"]), []).append(record)
         return found
+
+    def attempts(self, task: int) -> list[Attempt]:
+        """What became of a task before it was sent again, first attempt first."""
+        with self._said():
+            rows = self._db.execute("SELECT * FROM attempt WHERE task = ? ORDER BY number", (_whole(task),)).fetchall()
+            return [
+                Attempt(row["number"], _state(row["state"], row["detail"]), row["started"], row["ended"])
+                for row in rows
+            ]
+
+    def give_back(self, receipts: Iterable[tuple[int, Job]]) -> list[TaskId]:
+        """Write receipts that an earlier process could not write; returns the tasks that they belong to.
+
+        Only what is not known to have gone on gets one: a task that was being sent, or that is uncertain.
+        """
+        healed: list[TaskId] = []
+        with self._transaction():
+            for id_, job in receipts:
+                current = self._by_id([id_]).get(id_)
+                if current is None or self._is_other(current):
+                    continue
+                if _heal(self._db, id_, Running(job), sending=True):
+                    healed.append(current.task.id)
+        return healed
 
     def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[float]:
         """Seconds that the last tasks of the same provider, model and size took at the service, its queue left out."""
@@ -275,7 +392,14 @@ class Store:
         query = f"SELECT * FROM process WHERE id IN (SELECT owner FROM task{where})"  # noqa: S608 - only our own words
         with self._said():
             rows = self._db.execute(query, values).fetchall()
-            return any(alive(_process(row), row["beat"]) for row in rows)
+            return any(self._lives(row) for row in rows)
+
+    def silent(self) -> bool:
+        """Look at the heartbeats of processes elsewhere; whether some may be dead but are not watched long enough."""
+        with self._transaction():
+            self._watch()
+            rows = self._db.execute("SELECT * FROM process").fetchall()
+            return any(not is_near(_process(row), self._me) and self._lives(row) for row in rows)
 
     def runs(self) -> list[RunId]:
         """Newest first."""
@@ -358,12 +482,12 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         with self._said():
             self._db.execute("BEGIN IMMEDIATE")
-            owner = self._owner
+            owner = self.owner
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                self._owner = owner
+                self.owner = owner
                 _roll_back(self._db)
                 raise
 
@@ -386,29 +510,88 @@ class Store:
 
     def _own(self) -> int:
         """The row of this process: the lease on what it carries."""
-        if self._owner is None:
-            me = this_process()
+        self._watch()
+        if self.owner is None:
+            me = self._me
             for row in self._db.execute("SELECT * FROM process").fetchall():
-                if not alive(_process(row), row["beat"]):
+                if not self._lives(row):
                     self._db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
+                    self._db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
             cursor = self._db.execute(
-                "INSERT INTO process (host, pid, born, beat) VALUES (?, ?, ?, ?)",
-                (me.host, me.pid, me.born, time.time()),
+                "INSERT INTO process (host, place, pid, born, beat) VALUES (?, ?, ?, ?, 0)",
+                (me.host, me.place, me.pid, me.born),
             )
-            self._owner = cursor.lastrowid or 0
-        return self._owner
+            self.owner = cursor.lastrowid or 0
+        return self.owner
+
+    def _heartbeat(self) -> tuple[Any, ...]:
+        """A statement and its values. Where another process has struck this one out, it enters itself again."""
+        me = self._me
+        enter = "INSERT INTO process (id, host, place, pid, born, beat) VALUES (?, ?, ?, ?, ?, 1)"
+        again = " ON CONFLICT (id) DO UPDATE SET beat = beat + 1"
+        return enter + again, self.owner, me.host, me.place, me.pid, me.born
+
+    def _watch(self) -> None:
+        """Remember since when each process elsewhere has shown the same heartbeat."""
+        observer, now = f"{self._me.host} {self._me.place}", uptime()
+        for row in self._db.execute("SELECT * FROM process").fetchall():
+            if not is_near(_process(row), self._me):
+                self._db.execute(
+                    "INSERT INTO sighting (process, observer, beat, at) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (process, observer) DO UPDATE SET beat = excluded.beat, at = excluded.at"
+                    " WHERE beat != excluded.beat OR at > excluded.at",
+                    (row["id"], observer, row["beat"], now),
+                )
+
+    def _lives(self, row: sqlite3.Row) -> bool:
+        process = _process(row)
+        if process == self._me:
+            return True
+        if is_near(process, self._me):
+            return is_alive(process)
+        seen = self._db.execute(
+            "SELECT at FROM sighting WHERE process = ? AND observer = ? AND beat = ?",
+            (row["id"], f"{self._me.host} {self._me.place}", row["beat"]),
+        ).fetchone()
+        return seen is None or uptime() - seen["at"] < SILENT_S
+
+    def _check_plan(self, planned: Sequence[Planned]) -> None:
+        compared = [item for item in planned if item.earlier is not None]
+        known = self.known(item.identity for item in compared) if compared else {}
+        for item in compared:
+            now = known.get((item.source, item.identity), [])
+            if [record.version for record in now] != [record.version for record in item.earlier or ()]:
+                raise PlanChangedError(item.source)
+
+    def _plan(self, run: RunId, item: Planned) -> Task:
+        return self._insert(run, item) if item.adopts is None else self._adopt(run, item, item.adopts)
+
+    def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
+        """Let a task that was never sent join this run, as if it had been planned now."""
+        id_ = before.task.id
+        task = Task(
+            id=id_, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name_of(id_, run)
+        )
+        self._take_over(task, before.fence + 1, self._own(), again=False)
+        self._db.execute(
+            "UPDATE task SET run = ?, request = ?, folder = ?, name = ?, asked = ? WHERE id = ?",
+            (run, codec.dumps(codec.from_request(item.request)), item.folder, task.name, item.asked, id_),
+        )
+        return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
         request = item.request
         cursor = self._db.execute(
-            "INSERT INTO task (run, owner, provider, model, size, prompt, request, identity, folder, name, asked,"
-            " state, detail, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, 'queued', '{}', ?)",
+            "INSERT INTO task (run, owner, fence, provider, model, size, prompt, request, identity, source, folder,"
+            " name, asked, state, detail, created) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, 'queued', '{}', ?)",
             (
                 run, self._own(), request.provider, request.model, size_of(request), request.prompt,
-                codec.dumps(codec.from_request(request)), item.identity, item.folder, item.asked, time.time(),
+                codec.dumps(codec.from_request(request)), item.identity, item.source, item.folder, item.asked,
+                time.time(),
             ),
         )  # fmt: skip
         id_ = TaskId(cursor.lastrowid or 0)
+        self.fences[id_] = 1
         name = item.name_of(id_, run)
         self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
         return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name)
@@ -418,7 +601,7 @@ class Store:
         living: dict[int, Process] = {}
         if owners:
             for row in self._db.execute("SELECT * FROM process").fetchall():
-                if row["id"] in owners and alive(_process(row), row["beat"]):
+                if row["id"] in owners and self._lives(row):
                     living[row["id"]] = _process(row)
         return [_record(row, living) for row in rows]
 
@@ -426,12 +609,18 @@ class Store:
 Said = tuple[float | None, int | None, str]
 
 
+class PlanChangedError(Exception):
+    """Another process has planned or sent tasks of the same list since the history was read."""
+
+
 class _Writer:
     """The thread that writes events: whatever has come since the last transaction goes into the next."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._path = store.path
         self._connect = store._connect  # noqa: SLF001 - the other half of the same class
+        self._unwritten: list[Event] = []
         self._db: sqlite3.Connection | None = None
         self._events: list[Event] = []
         self._waiting: list[Future[None]] = []
@@ -467,12 +656,15 @@ class _Writer:
             self._started()
         return promise
 
-    def close(self) -> None:
+    def close(self) -> list[Task]:
+        """End the thread; the last states of tasks that it could not write."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+        last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
+        return list(last.values())
 
     def _started(self) -> None:
         if self._thread is None:
@@ -490,12 +682,13 @@ class _Writer:
                 waiting, self._waiting = self._waiting, []
                 closing = self._closing
             trouble = self._written(events, reserve)
-            if trouble is not None and not closing:
+            if trouble is not None:
                 with self._wake:
                     self._events = events + self._events
             for promise in waiting:
                 _answer(promise, trouble)
             if closing:
+                self._unwritten = self._events
                 if self._db is not None:
                     self._db.close()
                 return
@@ -512,11 +705,11 @@ class _Writer:
             if self._db is None:
                 self._db = self._connect()
             try:
-                _write(self._db, events)
+                _write(self._db, events, self._store)
             except sqlite3.Error:
                 if not reserve.give_up():
                     raise
-                _write(self._db, events)
+                _write(self._db, events, self._store)
         except sqlite3.Error as error:
             return DiskError(f"the history {self._path} {_trouble(error)}", hint=_remedy(error))
         except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
@@ -559,15 +752,17 @@ def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
             promise.set_exception(trouble)
 
 
-def _write(db: sqlite3.Connection, events: Iterable[Event]) -> None:
+def _write(db: sqlite3.Connection, events: Iterable[Event], store: Store) -> None:
+    lost: set[TaskId] = set()
     db.execute("BEGIN IMMEDIATE")
     try:
         for event in events:
-            _write_one(db, event)
+            lost |= _write_one(db, event, store)
         db.execute("COMMIT")
     except BaseException:
         _roll_back(db)
         raise
+    store.lost |= lost
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
@@ -579,18 +774,27 @@ def _roll_back(db: sqlite3.Connection) -> None:
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 
 
-def _write_one(db: sqlite3.Connection, event: Event) -> None:
+def _write_one(db: sqlite3.Connection, event: Event, store: Store) -> set[TaskId]:
+    """Write one event; the task that it is about, where another process has claimed it."""
     if isinstance(event, TaskChanged):
-        _write_event(db, event, event.task.id, _write_state(db, event))
-        return
-    task, body = codec.from_event(event)
+        change, ours = _write_state(db, event, store)
+        if not ours:
+            _heal(db, event.task.id, event.task.state)
+            return {event.task.id}
+        _write_event(db, event, event.task.id, change)
+        return set()
+    if isinstance(event, TaskLearned):
+        _learn(db, event)
+        return set()
+    about, body = codec.from_event(event)
     if isinstance(event, TaskProgressed) and event.working.queue_position:
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
     if isinstance(event, RunFinished):
         db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
         db.execute("DELETE FROM event WHERE run <= ?", (event.run - KEPT_RUNS,))
-    if task is not None:
-        _write_event(db, event, task, codec.dumps(body))
+    if about is not None:
+        _write_event(db, event, about, codec.dumps(body))
+    return set()
 
 
 def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> None:
@@ -600,8 +804,8 @@ def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> 
     )
 
 
-def _write_state(db: sqlite3.Connection, event: TaskChanged) -> str:
-    """The last state of a task, and what to remember of its change."""
+def _write_state(db: sqlite3.Connection, event: TaskChanged, store: Store) -> tuple[str, bool]:
+    """Write the last state of a task: what to remember of its change, and whether the task is still this process'."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
@@ -609,12 +813,79 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged) -> str:
     if isinstance(state, Submitting):
         more += ", began = NULL"
         _write_taker(db, task)
+    detail = _detail(task)
+    written = db.execute(
+        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more}"  # noqa: S608 - only our own words
+        " WHERE id = :id AND owner = :owner AND fence = :fence",
+        {
+            "state": word(state), "detail": detail, "reason": _reason(task), "at": event.at, "id": task.id,
+            "owner": store.owner, "fence": store.fences.get(task.id),
+        },
+    )  # fmt: skip
+    if written.rowcount and isinstance(state, Failed | Cancelled):
+        _fall_back(db, task)
+    return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
+
+
+def _heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
+    """Keep a receipt that comes late: what was taken for lost can be asked for, and is left to `resume`.
+
+    `sending`: also where the history still says that the request is leaving; no living process may carry the task.
+    """
+    if not isinstance(state, Running | Saving):
+        return False
     detail = codec.dumps(codec.from_state(state))
-    db.execute(
-        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more} WHERE id = :id",  # noqa: S608 - only our own words
-        {"state": word(state), "detail": detail, "reason": _reason(task), "at": event.at, "id": task.id},
+    written = db.execute(
+        "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"
+        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ?))",
+        (word(state), detail, id_, sending),
     )
-    return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}")
+    if not written.rowcount:
+        db.execute(
+            "UPDATE attempt SET state = ?, detail = ? WHERE task = ? AND reason = 'uncertain'",
+            (word(state), detail, id_),
+        )
+    return bool(written.rowcount)
+
+
+def _keep_attempt(db: sqlite3.Connection, id_: int) -> None:
+    """Put what became of a task aside, before it is sent again."""
+    db.execute(
+        f"INSERT INTO attempt (task, number, state, detail, reason, {MOMENTS})"  # noqa: S608 - only our own words
+        " SELECT id, (SELECT count(*) + 1 FROM attempt WHERE attempt.task = ?),"
+        f" state, detail, reason, {MOMENTS} FROM task WHERE id = ?",
+        (id_, id_),
+    )
+    fresh = ", ".join(f"{moment} = NULL" for moment in MOMENTS.split(", "))
+    db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
+
+
+def _fall_back(db: sqlite3.Connection, task: Task) -> None:
+    """A new attempt that was never sent leaves no trace: what became of the one before stands again."""
+    unsent = isinstance(task.state, Cancelled) and task.state.stop is Stop.NOT_SENT
+    if not unsent and not isinstance(task.state, Failed):
+        return
+    row = db.execute("SELECT * FROM attempt WHERE task = ? ORDER BY number DESC LIMIT 1", (task.id,)).fetchone()
+    started = db.execute("SELECT started FROM task WHERE id = ?", (task.id,)).fetchone()
+    if row is None or not (unsent or started["started"] is None):
+        return
+    columns = ("state", "detail", "reason", *MOMENTS.split(", "))
+    db.execute(
+        f"UPDATE task SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?",  # noqa: S608 - only our own words
+        (*(row[column] for column in columns), task.id),
+    )
+    db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
+
+
+def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
+    row = db.execute("SELECT facts FROM task WHERE id = ?", (event.id,)).fetchone()
+    if row is not None:
+        facts = json.loads(row["facts"]) | dict(event.facts)
+        db.execute("UPDATE task SET facts = ? WHERE id = ?", (codec.dumps(facts), event.id))
+
+
+def _detail(task: Task) -> str:
+    return codec.dumps(codec.from_state(task.state))
 
 
 def _write_taker(db: sqlite3.Connection, task: Task) -> None:
@@ -645,17 +916,29 @@ def _reason(task: Task) -> str:
 
 
 def _record(row: sqlite3.Row, living: dict[int, Process]) -> Record:
-    state = codec.to_state(row["state"], json.loads(row["detail"]))
+    state = _state(row["state"], row["detail"])
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=codec.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"],
     )  # fmt: skip
     times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
-    return Record(task=task, asked=row["asked"], process=living.get(row["owner"]), **times)
+    return Record(
+        task=task,
+        asked=row["asked"],
+        process=living.get(row["owner"]),
+        fence=row["fence"],
+        repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
+        facts=json.loads(row["facts"]),
+        **times,
+    )
+
+
+def _state(name: str, detail: str) -> State:
+    return codec.to_state(name, json.loads(detail))
 
 
 def _process(row: sqlite3.Row) -> Process:
-    return Process(row["host"], row["pid"], row["born"])
+    return Process(row["host"], row["pid"], row["born"], row["place"])
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:

@@ -135,7 +135,7 @@ EXITS = [
     ("nothing to watch", ["watch"], 4),
     ("an empty list", ["list"], 4),
     ("cancel what", ["cancel"], 2),
-    ("retry what", ["retry"], 2),
+    ("retry where nothing failed", ["retry"], 4),
     ("no such reason", ["retry", "--reason", "weather"], 2),
     ("no such state", ["list", "--state", "asleep"], 2),
     ("no such kind", ["providers", "nothing"], 3),
@@ -330,7 +330,7 @@ def test_cancel_from_another_terminal(studio: Program) -> None:
     ended = studio.run("cancel", "1")
     assert ended.code == 0
     assert ended.out == "1 the service goes on, credits may be used; imagegen resume 1 fetches what it makes\n"
-    assert finished(process).code == 1
+    assert finished(process).code == 5
     again = studio.run("cancel", "1")
     assert again.code == 4
     assert "already cancelled" in again.out
@@ -463,7 +463,7 @@ def test_twenty_prompts_as_the_issue_has_them(studio: Program, server: DreaminaS
         pass
     assert studio.run("cancel", str(never)).code == 0
     ended = finished(process)
-    assert ended.code == 1
+    assert ended.code == 5
     tasks = {task["id"]: task for task in studio.tasks()}
     done = [task for task in tasks.values() if task["state"] == "done"]
     assert len(done) == 16

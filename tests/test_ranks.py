@@ -22,8 +22,8 @@ RANKS: dict[str, int] = {
     "prompts": 3, "naming": 3, "client": 3, "http1": 2, "pace": 3, "files": 2, "download": 3, "store": 3,
     "providers": 3, "display": 3, "sketching": 3,
     "config": 4, "runner": 4, "estimates": 4,
-    "plan": 5, "session": 5,
-    "app": 6, "doctor": 6, "history": 6, "setup": 6, "watch": 6,
+    "console": 5, "plan": 5, "session": 5,
+    "app": 6, "recover": 6, "doctor": 6, "history": 6, "setup": 6, "watch": 6,
     "cli": 7,
     "__main__": 8,
 }  # fmt: skip
@@ -35,6 +35,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "providers": ("providers.base", "providers.wire", "providers.parts"),
     "providers.comfyui": ("providers._comfyui_graph",),
     "providers.openai": ("providers._openai_dialects",),
+    "app": ("recover",),
     "setup": ("doctor",),
     "providers.sketch": ("sketching",),
     "display": ("display",),

@@ -9,7 +9,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +28,29 @@ from imagegen_cli.events import (
     RunStopping,
     TaskChanged,
     TaskDelayed,
+    TaskLearned,
     TaskProgressed,
     Working,
 )
-from imagegen_cli.processes import SILENT, this_process
-from imagegen_cli.store import KEPT_RUNS, MIGRATIONS, RESERVE_BYTES, UNFINISHED, Filter, Planned, Record, Store, size_of
+from imagegen_cli.processes import SILENT_S, Process, this_process
+from imagegen_cli.store import (
+    KEPT_RUNS,
+    MIGRATIONS,
+    RESERVE_BYTES,
+    UNFINISHED,
+    Filter,
+    PlanChangedError,
+    Planned,
+    Record,
+    Store,
+    size_of,
+)
 from imagegen_cli.task import (
     FOLLOWS,
     Cancelled,
     Done,
     Failed,
+    HeldImage,
     ImageRequest,
     InlineImage,
     Job,
@@ -84,7 +98,8 @@ def planned(prompt: str = "a cat", *, identity: str = "", asked: int = 1, **more
 
 
 def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
-    return store.start_run("batch", source, [planned(prompt) for prompt in prompts or ("a cat",)])[1]
+    items = [replace(planned(prompt), source=source) for prompt in prompts or ("a cat",)]
+    return store.start_run("batch", source, items)[1]
 
 
 def say(store: Store, *events: Event) -> None:
@@ -194,17 +209,60 @@ def test_the_first_time_of_each_step_counts_and_an_end_can_be_undone(store: Stor
 def test_a_retry_begins_its_times_anew(store: Store) -> None:
     task = become(store, started(store)[0], Submitting(), Failed(Reason.BUSY, "no"))
     again = task.to(Queued())
-    store.rewrite([again], again=True)
+    assert store.claim([(one(store, task), Queued())], again=True) == ([again], [], [])
     record = one(store, task)
     assert record.task == again
     assert (record.started, record.ended) == (None, None)
+    (attempt,) = store.attempts(task.id)
+    assert attempt.state == Failed(Reason.BUSY, "no")
+    assert (attempt.number, attempt.started, attempt.ended) == (1, 100, 101)
 
 
-def test_a_rewrite_changes_state_and_reason_only(store: Store, path: Path) -> None:
+def test_a_claim_writes_state_and_reason(store: Store, path: Path) -> None:
     (task,) = started(store)
-    store.rewrite([replace(task, state=Failed(Reason.MODERATED, "no"))])
+    store.claim([(one(store, task), Failed(Reason.MODERATED, "no"))])
     assert one(store, task).task.state == Failed(Reason.MODERATED, "no")
-    assert sql(path, "SELECT reason FROM task") == [("moderated",)]
+    assert sql(path, "SELECT reason, ended IS NULL FROM task") == [("moderated", 0)]
+
+
+MODERATED = Failed(Reason.MODERATED, "not like this", JOB, final=True)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [Cancelled(Stop.NOT_SENT)],
+        [Submitting(), Queued(), Cancelled(Stop.NOT_SENT)],
+        [Failed(Reason.UNAUTHORIZED, "not sent: no key")],
+    ],
+)
+def test_a_retry_that_was_never_sent_falls_back_to_what_was_before(store: Store, ending: list[State]) -> None:
+    task = become(store, started(store)[0], Submitting(), Running(JOB), MODERATED)
+    before = one(store, task)
+    ((again,), _, _) = store.claim([(before, Queued())], again=True)
+    become(store, again, *ending, at=500.0)
+    record = one(store, task)
+    assert record.task.state == MODERATED
+    assert (record.started, record.accepted, record.ended) == (before.started, before.accepted, before.ended)
+    assert store.attempts(task.id) == []
+
+
+def test_a_retry_that_was_sent_keeps_every_attempt(store: Store) -> None:
+    task = become(store, started(store)[0], Submitting(), Running(JOB), MODERATED)
+    states: list[State] = [MODERATED]
+    endings: list[State] = [Failed(Reason.BUSY, "no"), Cancelled(Stop.STOPPED), Failed(Reason.SERVER, "x")]
+    for number, ending in enumerate(endings):
+        ((again,), _, _) = store.claim([(one(store, task), Queued())], again=True)
+        task = become(store, again, Submitting(), ending, at=500.0 + 10 * number)
+        states.append(ending)
+    assert [attempt.state for attempt in store.attempts(task.id)] == states[:-1]
+    assert one(store, task).task.state == states[-1]
+
+
+def test_what_the_service_told_is_kept(store: Store) -> None:
+    (task,) = started(store)
+    say(store, TaskLearned(1.0, task.id, {"seed": 7}), TaskLearned(2.0, task.id, {"model": "4.0", "seed": 8}))
+    assert one(store, task).facts == {"seed": 8, "model": "4.0"}
 
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
@@ -300,12 +358,17 @@ def test_earlier_tasks_of_a_list_are_known_by_their_content(store: Store) -> Non
     again = started(store, "a", source="list.txt")
     started(store, "a", source="other.txt")
     become(store, again[0], Submitting(), Failed(Reason.BUSY, "no"))
-    found = store.known("list.txt", ["a", "b", "c", "a"])
-    assert {key: [record.task.id for record in records] for key, records in found.items()} == {
-        "a": [first[0].id, again[0].id], "b": [first[1].id],
+    found = store.known(["a", "b", "c", "a"])
+    assert {key: ids(records) for key, records in found.items()} == {
+        ("list.txt", "a"): [first[0].id, again[0].id], ("list.txt", "b"): [first[1].id], ("other.txt", "a"): [4],
     }  # fmt: skip
-    assert isinstance(found["a"][1].task.state, Failed)
-    assert len(store.known("list.txt", [f"x{number}" for number in range(5000)])) == 0
+    assert isinstance(found["list.txt", "a"][1].task.state, Failed)
+    assert len(store.known([f"x{number}" for number in range(5000)])) == 0
+
+
+def test_a_prompt_that_comes_from_no_list_is_no_earlier_task_of_one(store: Store) -> None:
+    started(store, "a")
+    assert store.known(["a"]) == {}
 
 
 def test_durations_are_those_of_the_same_kind(store: Store) -> None:
@@ -431,7 +494,8 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
     ("changes", "carried"),
     [
         ("host = 'elsewhere'", True),
-        (f"host = 'elsewhere', beat = beat - {SILENT + 1}", False),
+        ("host = 'elsewhere', beat = beat + 1", True),
+        ("place = 'another boot, or another container'", True),
         ("born = 'another time'", False),
         ("pid = 999999999", False),
         ("beat = 0", True),
@@ -443,12 +507,151 @@ def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, ch
     with closing(Store(path)) as other:
         assert one(other, task).carried is carried
         taken, refused = other.take([task.id])
-    if "host" in changes and carried:
+    if ("host" in changes or "place" in changes) and carried:
         assert (ids(taken), ids(refused)) == ([], [task.id])
         assert refused[0].process is not None
-        assert refused[0].process.host == "elsewhere"
     elif not carried:
         assert ids(taken) == [task.id]
+
+
+ELSEWHERE = Process("elsewhere", 1, "then", "another machine")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets seconds pass on the clock by which heartbeats are watched."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "clock_gettime", lambda _: now[0])
+    return lambda seconds: now.__setitem__(0, now[0] + seconds)
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has another clock")
+def test_a_process_elsewhere_is_dead_when_its_heartbeat_was_watched_without_a_change(
+    store: Store, path: Path, clock: Callable[[float], None]
+) -> None:
+    with closing(Store(path, process=ELSEWHERE)) as other:
+        (task,) = started(other)
+        assert store.take([task.id])[0] == [], "it is seen for the first time"
+        clock(SILENT_S + 1)
+        other._change(*other._heartbeat())
+        assert store.take([task.id])[0] == [], "its heart has beaten since"
+        clock(SILENT_S - 1)
+        assert store.take([task.id])[0] == [], "not watched for long enough"
+        assert store.silent()
+        clock(2)
+        assert not store.silent()
+        assert ids(store.dead()) == [task.id]
+        assert ids(store.take([task.id])[0]) == [task.id]
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has another clock")
+def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
+    store: Store, path: Path, clock: Callable[[float], None]
+) -> None:
+    with closing(Store(path, process=ELSEWHERE)) as other:
+        claimed, left = started(other, "a", "b")
+        store.take([])
+        clock(SILENT_S + 1)
+        assert ids(store.take([claimed.id])[0]) == [claimed.id]
+        other._change(*other._heartbeat())
+        assert ids(store.dead()) == [], "what was not claimed is carried again"
+        assert store.take([left.id])[0] == []
+
+
+# The fence
+
+
+@pytest.mark.parametrize("state", [Submitting(), Submitting(JOB), Failed(Reason.BUSY, "no"), Cancelled(Stop.NOT_SENT)])
+def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store, path: Path, state: State) -> None:
+    (task,) = started(store)
+    with closing(Store(path)) as other:
+        ((theirs,), _, _) = other.claim([(one(other, task), Queued())])
+        become(store, task, state)
+        assert store.lost == {task.id}
+        assert one(store, task).task.state == Queued()
+        become(other, theirs, Submitting(), Running(JOB))
+        assert other.lost == set()
+        assert one(store, task).task.state == Running(JOB)
+
+
+@pytest.mark.parametrize("late", [Running(JOB), Saving((HeldImage("/part"),))])
+def test_a_receipt_that_comes_late_heals_what_was_uncertain(store: Store, path: Path, late: State) -> None:
+    task = become(store, started(store)[0], Submitting())
+    with closing(Store(path)) as other:
+        other.claim([(one(other, task), recovered(task).state)])
+        assert isinstance(one(other, task).task.state, Failed)
+        become(store, task, late)
+        record = one(other, task)
+        assert record.task.state == late
+        assert record.process is None, "it is left to resume"
+        assert ids(other.take([task.id])[0]) == [task.id]
+
+
+def test_a_receipt_that_comes_late_never_disturbs_another_attempt(store: Store, path: Path) -> None:
+    task = become(store, started(store)[0], Submitting())
+    with closing(Store(path)) as other:
+        other.claim([(one(other, task), recovered(task).state)])
+        ((again,), _, _) = other.claim([(one(other, task), Queued())], again=True)
+        become(other, again, Submitting())
+        become(store, task, Running(JOB))
+        assert one(other, task).task.state == Submitting()
+        become(other, again.to(Submitting()), Running(Job("theirs")))
+        assert one(other, task).task.state == Running(Job("theirs"))
+        (attempt,) = other.attempts(task.id)
+        assert attempt.state == Running(JOB), "what came of the first is not forgotten"
+
+
+def test_a_claim_is_refused_where_the_task_has_changed_since_it_was_read(store: Store, path: Path) -> None:
+    task = become(store, started(store)[0], Submitting(), Failed(Reason.BUSY, "no"))
+    seen = one(store, task)
+    with closing(Store(path)) as other:
+        assert other.claim([(seen, Queued())], again=True)[0]
+    taken, owned, changed = store.claim([(seen, Queued())], again=True)
+    assert (taken, owned, ids(changed)) == ([], [], [task.id])
+    assert len(store.attempts(task.id)) == 1
+
+
+def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: Path) -> None:
+    def item(source: str = "/list.txt") -> Planned:
+        return replace(planned("a"), source=source, earlier=())
+
+    with closing(Store(path)) as other:
+        other.start_run("batch", "/list.txt", [item()])
+        with pytest.raises(PlanChangedError):
+            store.start_run("batch", "/list.txt", [item()])
+        assert len(store.find(Filter())) == 1
+        store.start_run("batch", "/other.txt", [item("/other.txt")])
+
+
+def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
+    def item(**more: Any) -> Planned:
+        return replace(planned("a"), source="/list.txt", **more)
+
+    run, (task,) = store.start_run("batch", "/list.txt", [item(earlier=())])
+    become(store, task, Cancelled(Stop.NOT_SENT))
+    (before,) = store.known(["a"])["/list.txt", "a"]
+    again, (adopted,) = store.start_run(
+        "batch", "/list.txt", [replace(item(earlier=(before,), adopts=before), folder="/elsewhere", asked=3)]
+    )
+    assert (adopted.id, adopted.run) == (task.id, again)
+    record = one(store, task)
+    assert record.task == adopted
+    assert (record.task.folder, record.asked, record.task.state, record.ended) == ("/elsewhere", 3, Queued(), None)
+    become(store, adopted, Submitting())
+    assert store.lost == set()
+    assert run != again
+
+
+def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store: Store) -> None:
+    lost, running, done = started(store, "a", "b", "c")
+    become(store, lost, Submitting(), recovered(lost.to(Submitting())).state)
+    become(store, running, Submitting(), Running(JOB))
+    become(store, done, Submitting(), *HISTORY[1:])
+    store.owner = None
+    given = [(task.id, Job("given")) for task in (lost, running, done)] + [(99, JOB)]
+    assert store.give_back(given) == [lost.id]
+    assert one(store, lost).task.state == Running(Job("given"))
+    assert one(store, running).task.state == Running(JOB)
 
 
 def test_dead_leases_are_swept_by_the_next_to_come(store: Store, path: Path) -> None:
@@ -706,11 +909,14 @@ def test_a_new_history_that_is_locked_is_said(path: Path) -> None:
             Store(path, wait=SOON)
 
 
-def test_leaving_while_it_is_locked_says_nothing(path: Path) -> None:
+def test_leaving_while_it_is_locked_says_what_is_not_written(path: Path) -> None:
     store = Store(path, wait=SOON)
-    started(store)
+    (task,) = started(store)
     with locked(path):
-        store.close()
+        for state in (Submitting(), Running(JOB)):
+            task = task.to(state)
+            store.record(TaskChanged(1.0, task))
+        assert store.close() == [task]
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         store._db.execute("SELECT 1")
 
@@ -1057,7 +1263,7 @@ class Remembering(RuleBasedStateMachine):
         """The process is gone as it stands; the next one takes over what it may believe."""
         asyncio.run(self.store.settled())
         sql(self.path, "UPDATE process SET pid = 999999999")
-        self.store._owner = None
+        self.store.owner = None
         self.store.close()
         self.store = Store(self.path)
         assert {record.task.id for record in self.other.dead()} == {
@@ -1066,8 +1272,8 @@ class Remembering(RuleBasedStateMachine):
         taken, refused = self.store.take(list(self.known))
         assert refused == []
         assert {record.task.id for record in taken} == set(self.known)
-        revived = [recovered(record.task) for record in taken]
-        self.store.rewrite(revived)
+        found = self.store.find(Filter())
+        revived, _, _ = self.store.claim([(record, recovered(record.task).state) for record in found])
         self.known = {task.id: task for task in revived}
         self.owned = set(self.known)
         self.asked.clear()

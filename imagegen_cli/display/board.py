@@ -19,6 +19,7 @@ from imagegen_cli.events import (
     TaskAdded,
     TaskChanged,
     TaskDelayed,
+    TaskLearned,
     TaskProgressed,
     Working,
 )
@@ -213,6 +214,8 @@ class Board:
                 self.stopping = event.why or "stopping"
             case RunFinished():
                 self.finished = event.at
+            case TaskLearned():
+                pass
 
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)

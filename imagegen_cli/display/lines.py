@@ -39,6 +39,7 @@ from imagegen_cli.events import (
     TaskAdded,
     TaskChanged,
     TaskDelayed,
+    TaskLearned,
     TaskProgressed,
 )
 from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
@@ -189,6 +190,8 @@ class JsonLines(Still):
             case TaskDelayed():
                 told = {"attempt": event.attempt, "seconds": finite(event.seconds), "because": event.because}
                 self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **told)
+            case TaskLearned():
+                self._send("task-learned", event.at, id=event.id, run=self._run(event.id), facts=dict(event.facts))
             case RunStopping():
                 self._send("run-stopping", event.at, run=event.run, why=event.why)
             case RunFinished():

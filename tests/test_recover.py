@@ -1,0 +1,316 @@
+"""Going on with what was paid, sending again, and lists that were sent before: whole processes, one history."""
+
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.program import Ended, Program, finished, next_line
+
+if TYPE_CHECKING:
+    import subprocess
+
+CONFIG = """
+default_provider = "studio"
+[providers.studio]
+kind = "dreamina"
+base_url = "{url}"
+poll = 0.02
+[providers.other]
+kind = "dreamina"
+base_url = "{url}"
+poll = 0.02
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[DreaminaServer]:
+    with DreaminaServer(polls=1, seconds=0.0, pictures=Pictures("png", (16, 16))) as server:
+        yield server
+
+
+@pytest.fixture
+def studio(tmp_path: Path, server: DreaminaServer) -> Program:
+    return Program(tmp_path, CONFIG.format(url=server.url))
+
+
+def write(studio: Program, name: str, *lines: str) -> Path:
+    path = studio.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def together(studio: Program, *words: str, count: int = 2) -> list[Ended]:
+    """The same command by several processes at once."""
+    started = [studio.start(*words) for _ in range(count)]
+    return [finished(process) for process in started]
+
+
+def sql(studio: Program, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(studio.home / "history.db")) as db:
+        rows = db.execute(statement).fetchall()
+        db.commit()
+        return rows
+
+
+def states(studio: Program) -> list[str]:
+    return [str(task["state"]) for task in studio.tasks()]
+
+
+# A receipt survives
+
+
+@pytest.mark.parametrize("status", [400, 404, 407, 421, 451])
+def test_a_wrong_answer_to_a_question_costs_no_receipt(studio: Program, server: DreaminaServer, status: int) -> None:
+    server.fail("query", Reply.json({"error": "no"}, status), times=None)
+    ended = studio.run("run", "a cat")
+    assert ended.code == 5
+    assert "imagegen resume 1" in ended.err
+    refused = studio.run("retry", "--failed", "--yes")
+    assert refused.code == 4
+    assert "may be made and billed already" in refused.err
+    server.heal()
+    assert studio.run("resume").code == 0
+    assert server.counts["submit"] == 1
+
+
+def test_a_moderated_task_is_asked_for_again_only_by_name(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("run", "a cat #fail").code == 1
+    assert studio.run("resume").code == 4
+    asked = server.counts["query"]
+    assert studio.run("resume", "1").code == 1
+    assert server.counts["query"] > asked
+    assert server.counts["submit"] == 1
+
+
+def test_one_provider_that_is_gone_keeps_no_other_from_going_on(studio: Program, server: DreaminaServer) -> None:
+    server.fail("query", Fault.ERROR_500, times=None)
+    assert studio.run("run", "a cat", "-p", "studio").code == 5
+    assert studio.run("run", "a dog", "-p", "other").code == 5
+    server.heal()
+    studio.configure(CONFIG.format(url=server.url).partition("[providers.other]")[0])
+    ended = studio.run("resume")
+    assert ended.code == 5
+    assert "left as they are: 2; there is no provider 'other'" in ended.err
+    assert states(studio) == ["done", "failed"]
+
+
+def test_a_task_whose_provider_has_no_key_is_left_and_others_are_cancelled(
+    studio: Program, server: DreaminaServer
+) -> None:
+    for provider in ("studio", "other"):
+        process = studio.start("run", "#never", "-p", provider, "--json")
+        next_line(process, '"running"')
+        process.kill()
+        finished(process)
+    studio.configure(CONFIG.format(url=server.url).replace("[providers.other]", "[providers.gone]"))
+    ended = studio.run("cancel", "--all")
+    assert "cannot be cancelled from here: 2" in ended.err
+    assert "1 the service goes on" in ended.out
+    assert "2 " in ended.out
+
+
+# Sending again
+
+
+def test_two_retries_at_once_send_once(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Reply.json({"error": "no"}, 400))
+    assert studio.run("run", "a cat").code == 1
+    ended = together(studio, "retry", "1", count=3)
+    assert sorted(one.code for one in ended) == [0, 4, 4], [one.err for one in ended]
+    assert server.counts["submit"] == 2
+    assert states(studio) == ["done"]
+    assert not any("Traceback" in one.err or "bug" in one.err for one in ended)
+
+
+def test_two_resumes_at_once_fetch_once(studio: Program, server: DreaminaServer) -> None:
+    server.fail("query", Fault.ERROR_500, times=None)
+    assert studio.run("run", *(f"cat {number}" for number in range(6)), "-j", "unlimited").code == 5
+    server.heal()
+    ended = together(studio, "resume", count=3)
+    assert {one.code for one in ended} <= {0, 4}
+    assert states(studio) == ["done"] * 6
+    assert len(studio.pictures()) == 24
+    assert server.counts["submit"] == 6
+
+
+def test_a_retry_that_is_stopped_before_it_is_sent_changes_nothing(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("run", "a cat #fail").code == 1
+    before = studio.tasks()
+    process = studio.start("retry", "1", "--reason", "moderated", environment={"IMAGEGEN_CONCURRENCY": "1"})
+    server.fail("submit", Reply.json({"error": "busy"}, 429, retry_after="3600"), times=None)
+    process.kill()
+    finished(process)
+    studio.run("resume")
+    assert [task["reason"] for task in studio.tasks()] == [task["reason"] for task in before]
+
+
+def test_show_tells_every_attempt(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Reply.json({"error": "no such thing"}, 400))
+    assert studio.run("run", "a cat").code == 1
+    assert studio.run("retry", "1").code == 0
+    shown = studio.run("show", "1")
+    assert "attempt 1" in shown.out
+    assert "no such thing" in shown.out
+    (attempt,) = studio.run("show", "1", "--json").objects[0]["attempts"]
+    assert (attempt["state"], attempt["reason"]) == ("failed", "bad-request")
+
+
+def failed_runs(studio: Program, server: DreaminaServer, *sizes: int) -> None:
+    server.fail("submit", Reply.json({"error": "oh"}, 500, server="x"), times=None)
+    for size in sizes:
+        server.heal()
+        server.fail("submit", Reply.json({"success": False, "error": "broken", "fail_code": "9"}), times=None)
+        assert studio.run("run", *(f"cat {size} {number}" for number in range(size))).code == 1
+    server.heal()
+
+
+def test_retry_means_the_last_run_that_has_such_tasks(studio: Program, server: DreaminaServer) -> None:
+    failed_runs(studio, server, 2, 1)
+    sent = server.counts["submit"]
+    ended = studio.run("retry", "--failed")
+    assert ended.code == 0
+    assert "only run 2; 2 of older runs are left alone: --run N or --all-runs takes them" in ended.err
+    assert server.counts["submit"] == sent + 1
+    assert studio.run("retry", "--failed", "--all-runs").code == 0
+    assert states(studio) == ["done"] * 3
+
+
+def test_retry_above_a_handful_needs_yes_off_a_terminal(studio: Program, server: DreaminaServer) -> None:
+    failed_runs(studio, server, 6)
+    sent = server.counts["submit"]
+    refused = studio.run("retry")
+    assert refused.code == 2
+    assert "6 tasks (24 pictures)" in refused.err
+    assert "--yes" in refused.err
+    shown = studio.run("retry", "--dry-run")
+    assert shown.code == 0
+    assert [told["task"] for told in shown.objects] == [1, 2, 3, 4, 5, 6]
+    assert server.counts["submit"] == sent
+    assert studio.run("retry", "--yes").code == 0
+    assert server.counts["submit"] == sent + 6
+
+
+def test_what_was_moderated_is_sent_again_only_where_it_is_named(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("run", "a cat #fail").code == 1
+    ended = studio.run("retry", "--failed")
+    assert ended.code == 4
+    assert "left alone, the service refused them as they stand: 1" in ended.err
+    assert server.counts["submit"] == 1
+    studio.run("retry", "--reason", "moderated")
+    assert server.counts["submit"] == 2
+
+
+def test_hints_name_the_tasks(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Reply.json({"success": False, "error": "broken", "fail_code": "9"}), times=None)
+    ended = studio.run("run", "a cat")
+    assert "imagegen retry 1" in ended.err
+    assert "--failed" not in ended.err
+
+
+# Lists
+
+
+def test_two_batches_of_one_list_at_once_send_each_line_once(studio: Program, server: DreaminaServer) -> None:
+    write(studio, "list.txt", *(f"cat {number}" for number in range(8)))
+    ended = together(studio, "batch", "list.txt", "-j", "unlimited", count=3)
+    assert server.counts["submit"] == 8, [one.err for one in ended]
+    assert len(studio.tasks()) == 8
+    assert {one.code for one in ended} == {0}
+
+
+@pytest.mark.parametrize("other", ["sub/../list.txt", "link.txt", "list.txt other.txt", "./list.txt list.txt"])
+def test_a_list_is_known_under_every_path(studio: Program, server: DreaminaServer, other: str) -> None:
+    path = write(studio, "list.txt", "a cat", "a dog")
+    write(studio, "other.txt", "a bird")
+    (studio.folder / "sub").mkdir()
+    (studio.folder / "link.txt").symlink_to(path)
+    assert studio.run("batch", "list.txt").code == 0
+    assert studio.run("batch", *other.split()).code == 0
+    assert server.counts["submit"] == (3 if "other.txt" in other else 2)
+
+
+def test_a_renamed_list_is_asked_about(studio: Program, server: DreaminaServer) -> None:
+    write(studio, "list.txt", "a cat", "a dog")
+    assert studio.run("batch", "list.txt").code == 0
+    write(studio, "renamed.txt", "a cat", "a dog", "a bird")
+    refused = studio.run("batch", "renamed.txt")
+    assert refused.code == 2
+    assert "2 of 3 prompts were sent before, from another list (tasks 1 2)" in refused.err
+    assert "--skip-sent" in refused.err
+    assert "--again" in refused.err
+    assert server.counts["submit"] == 2
+    assert studio.run("batch", "renamed.txt", "--skip-sent").code == 0
+    assert server.counts["submit"] == 3
+    assert studio.run("batch", "renamed.txt", "--again").code == 0
+    assert server.counts["submit"] == 6
+
+
+def test_a_list_by_a_pipe_is_asked_about_as_well(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("batch", "-", stdin="a cat\n").code == 0
+    assert studio.run("batch", "-", stdin="a cat\n").code == 2
+    assert studio.run("batch", "-", "--skip-sent", stdin="a cat\na dog\n").code == 0
+    assert server.counts["submit"] == 2
+
+
+def test_after_a_kill_batch_goes_on_with_its_own_rows(studio: Program, server: DreaminaServer) -> None:
+    write(studio, "list.txt", *(f"cat {number} #slow" for number in range(5)))
+    server.seconds = 60.0
+    process = studio.start("batch", "list.txt", "-j", "1", "--json")
+    next_line(process, '"running"')
+    process.kill()
+    finished(process)
+    server.seconds = 0.0
+    ended = studio.run("batch", "list.txt", "-j", "unlimited")
+    assert "were interrupted: imagegen resume" in ended.err
+    assert len(studio.tasks()) == 5
+    assert server.counts["submit"] == 5
+    assert sorted(states(studio)) == ["done"] * 4 + ["running"], "no row is left that a retry would pay for"
+
+
+def test_a_dry_run_says_what_would_really_be_sent(studio: Program, server: DreaminaServer) -> None:
+    write(studio, "list.txt", "a cat")
+    assert studio.run("batch", "list.txt").code == 0
+    write(studio, "list.txt", "a cat", "a dog")
+    shown = studio.run("batch", "list.txt", "--dry-run", "--json")
+    assert [told.get("skip", "") for told in shown.objects] == ["1 are done", ""]
+    assert "1 tasks, 4 pictures" in shown.err
+    assert server.counts["submit"] == 1
+
+
+# A history that cannot be written
+
+
+class Starving(DreaminaServer):
+    """From the moment of its submit on, its client can write to no file any more."""
+
+    client: "subprocess.Popen[str] | None" = None
+
+    async def answer(self, request: Request) -> Reply:
+        if self.kind(request) == "submit" and self.client is not None:
+            resource.prlimit(self.client.pid, resource.RLIMIT_FSIZE, (0, 0))
+        return await super().answer(request)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux takes room from a running process")
+def test_receipts_that_cannot_be_written_are_printed_and_can_be_given_back(tmp_path: Path) -> None:
+    with Starving(polls=1, seconds=0.0, pictures=Pictures("png", (16, 16))) as server:
+        studio = Program(tmp_path, CONFIG.format(url=server.url))
+        studio.run("list")
+        server.client = studio.start("run", "a cat", "-")
+        ended = finished(server.client, "")
+        assert ended.code == 5, ended.err
+        assert "imagegen resume --receipts FILE gives them back" in ended.err
+        assert states(studio) == ["submitting"]
+        (tmp_path / "receipts").write_text(ended.err, encoding="utf-8")
+        server.client = None
+        assert studio.run("resume", "--receipts", "receipts").code == 0
+        assert states(studio) == ["done"]
+        assert server.counts["submit"] == 1
