@@ -1,7 +1,8 @@
 """Kill the real program at every step, resume, and compare three ledgers: what the service billed, what the history
 says, what lies on disk.
 
-    python -m tests.crash --kills 500          a long round; prints kills, tasks, billed, delivered, lost, doubled
+    python -m tests.crash --kills 500               a long round; prints kills, tasks, billed, delivered, lost, doubled
+    python -m tests.crash --kills 500 --together    the same with two and three processes at once: tests/crowd.py
 
 Steps inside the program are met through the interpreter's own audit events, raised before the step is taken: the
 program itself knows nothing of it. Steps at the service are met by the service, which kills its client.
@@ -22,6 +23,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
@@ -148,7 +150,7 @@ class Harness:
 
     def __init__(self, folder: Path, studio: CrashServer, comfy: CrashComfy, seed: int) -> None:
         self.program = Program(folder, CONFIG.format(studio=studio.url, comfy=comfy.url))
-        self.servers: tuple[CrashServer | CrashComfy, ...] = (studio, comfy)
+        self.servers: tuple[Any, ...] = (studio, comfy)
         self.aim = Deadly.aim = Aim()
         self.random = random.Random(seed)
         self.ledgers = Ledgers()
@@ -273,12 +275,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--together", action="store_true", help="several processes at once, some of them elsewhere")
     asked = parser.parse_args()
     os.environ.pop("IMAGEGEN_HOME", None)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the doubles write to clients that were just killed
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        ledgers = rounds(asked.kills, Path(folder), asked.seed)
+        if asked.together:
+            from tests.crowd import crowds  # noqa: PLC0415 - it builds on this module
+
+            ledgers = crowds(asked.kills, Path(folder), asked.seed)
+        else:
+            ledgers = rounds(asked.kills, Path(folder), asked.seed)
         print(f"{ledgers}\n  history {intact(Path(folder) / 'home' / 'history.db')}, {time.monotonic() - begun:.0f} s")  # noqa: T201 - a table for people
         for line in [*ledgers.lost, *ledgers.doubled, *ledgers.other][:40]:
             print("  " + line)  # noqa: T201 - see above
