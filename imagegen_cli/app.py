@@ -37,6 +37,7 @@ class Options:
     dry_run: bool = False
     again: bool = False
     skip_sent: bool = False
+    allow_outside: bool = False
 
 
 def run(prompts: Sequence[str], options: Options) -> int:
@@ -57,6 +58,8 @@ def batch(files: Sequence[str], options: Options) -> int:
     wishes = [
         replace(wish, source=source) for (source, _), name in lists.items() for wish in _listed(name, options.common)
     ]
+    if options.allow_outside:
+        wishes = [replace(wish, listed=wish.listed - {"references"}) for wish in wishes]
     return _carry_wishes(wishes, options, command="batch")
 
 

@@ -11,6 +11,7 @@ import typer
 
 from imagegen_cli import __version__
 from imagegen_cli.errors import ImagegenError, UsageError
+from imagegen_cli.masking import masked
 
 app = typer.Typer(
     name="imagegen",
@@ -161,6 +162,10 @@ def batch(
     again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
     skip_sent: Annotated[
         bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
+    ] = False,
+    allow_outside: Annotated[
+        bool,
+        typer.Option("--allow-outside", help="Let the list name reference pictures outside of its own folder."),
     ] = False,
 ) -> None:
     """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
@@ -487,7 +492,7 @@ def _report(error: Exception) -> NoReturn:
     typer.echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}", err=True)
     typer.echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows all of it", err=True)
     if os.environ.get("IMAGEGEN_TRACEBACK"):
-        traceback.print_exception(error)
+        typer.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
     _exit(70)
 
 
@@ -516,6 +521,7 @@ def _options(given: dict[str, Any]) -> Any:
         dry_run=given["dry_run"],
         again=given.get("again", False),
         skip_sent=given.get("skip_sent", False),
+        allow_outside=given.get("allow_outside", False),
     )
 
 

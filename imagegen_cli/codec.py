@@ -6,6 +6,7 @@ from typing import Any
 
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.masking import without_own_user
 from imagegen_cli.task import (
     Cancelled,
     Done,
@@ -134,13 +135,13 @@ def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed
 
 
 def _with_job(job: Job | None) -> Json:
-    return {"job": {"id": job.id, "url": job.url}} if job else {}
+    return {"job": {"id": job.id, "url": without_own_user(job.url)}} if job else {}
 
 
 def _from_image(image: Image) -> Json:
     match image:
         case RemoteImage(url):
-            return {"url": url}
+            return {"url": without_own_user(url)}
         case HeldImage(path, final):
             return {"part": path, "final": final}
         case SavedImage(path):

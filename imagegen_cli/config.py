@@ -1,25 +1,45 @@
 """File, environment and flags into one frozen Config.
 
 Flag before environment before project file before user file before what is built in. Flags and environment come as
-Typer's options; this room reads the files. A project file may come with somebody else's folder, so it is trusted
-less: it runs no command, and an address in it never gets a key that is written elsewhere.
+Typer's options; this room reads the files. A project file may come with another person's folder, so it is trusted
+less: it runs no command, an address in it never gets a key that is written elsewhere, it names no file and no folder
+outside of the project, and it chooses no service that the person has not set up. A file that others can write does not
+count at all.
 """
 
 import os
 import re
 import shlex
+import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 from imagegen_cli import naming
 from imagegen_cli.errors import ConfigError, UsageError
+from imagegen_cli.masking import MASK, hide_header, hide_user, without_user
 from imagegen_cli.places import PROJECT_FILE, project_file, user_file
 from imagegen_cli.providers import kinds, known, load
 from imagegen_cli.providers.base import Provider, Settings
-from imagegen_cli.tables import Secret, default_of, nearest, read_table, setting
+from imagegen_cli.references import bytes_of
+from imagegen_cli.tables import REFERENCES, Secret, default_of, nearest, read_table, setting
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of a file of settings; a person writes some KB."""
+COMMAND_WAIT_S = 60.0
+"""Seconds that a command has to print a key: it may ask the person for a password."""
+MOST_KEY_BYTES = 64 * 1024
+"""Of what such a command prints, without the blanks around it."""
+MARGIN = 1024
+"""Bytes for those blanks."""
+OWN = "a project file cannot change {}, a provider of your own file"
+OTHER_NAME = "give it another name"
+NAME_OF_A_KIND = "a project file cannot lead {} elsewhere: the name of a kind stands for that service and its address"
+UNCHOSEN = "{} {} chooses the service {}, which you have not set up yourself"
+CHOOSE = "-p {0} chooses it for once; imagegen init sets it up for good"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +69,35 @@ class Config:
     providers: Mapping[str, Configured]
     files: tuple[Path, ...]
     remarks: tuple[str, ...] = field(default=())
+    unchosen: Mapping[str, str] = field(default_factory=dict)
+    """What the project's default provider ("") and short names for models may not stand for, each with the reason."""
+    project: Path | None = None
+    """The folder of the project file, resolved."""
+
+    @property
+    def default(self) -> str:
+        """The provider when none is named. Raises ConfigError where only a project file could mean it."""
+        if "" in self.unchosen:
+            raise ConfigError(self.unchosen[""], hint=CHOOSE.format(self.general.default_provider))
+        return self.general.default_provider
+
+    def model(self, name: str) -> str:
+        """What a short name stands for; any other name as it is. Raises ConfigError as `default` does."""
+        if name and name in self.unchosen:
+            raise ConfigError(self.unchosen[name], hint=f"write the model out: -m {self.general.models[name]}")
+        return self.general.models.get(name, name)
+
+    @property
+    def own(self) -> list[Configured]:
+        """What may be asked without being named."""
+        return [one for name, one in self.providers.items() if self.is_own(name)]
+
+    def is_own(self, provider: str) -> bool:
+        """Whether the person set it up, or it sends nothing anywhere."""
+        found = self.providers.get(provider)
+        if found is None:
+            return known(provider) and load(provider).local
+        return found.place != PROJECT_FILE or found.type.local
 
     def provider(self, name: str) -> Configured:
         """A configured provider, or a kind by its own name with all defaults. Raises UsageError."""
@@ -61,7 +110,9 @@ class Config:
 
 def load_config() -> Config:
     """Read what there is. Raises ConfigError that names file, line and the nearest known key."""
-    user, project = _File.read(user_file(), trusted=True), _File.read(project_file(), trusted=False)
+    user = _File.read(user_file(), trusted=True)
+    found_project, ignored = _project(user)
+    project = _File.read(found_project, trusted=False)
     if user is None and os.environ.get("IMAGEGEN_CONFIG"):
         raise ConfigError(f"there is no file {user_file()}", hint="IMAGEGEN_CONFIG names it")
     found = [file for file in (user, project) if file is not None]
@@ -70,10 +121,14 @@ def load_config() -> Config:
     for file in found:
         models = {**values.get("models", {}), **file.table("models")}
         general = read_table(General, file.general(), where="the settings", line_of=file.line_of(""))
+        if not file.trusted and "output" in file.data:
+            _inside(file, general.output, f"{file.line_of('')('output')}: output")
         values |= {key: getattr(general, key) for key in file.general()} | {"models": models}
         for name, table in file.table("providers").items():
             if not isinstance(table, dict):
                 raise ConfigError(f"{file.line_of('providers')(name)}: [providers.{name}] must be a table")
+            if name in tables:
+                raise ConfigError(f"{file.line_of('providers')(name)}: {OWN.format(name)}", hint=OTHER_NAME)
             tables[name] = (table, file)
     providers = {name: _provider(name, table, file) for name, (table, file) in tables.items()}
     general = General(**values)
@@ -82,12 +137,21 @@ def load_config() -> Config:
     except UsageError as error:
         place = next((f"{file.line_of('')('name')}: " for file in reversed(found) if "name" in file.data), "")
         raise ConfigError(f"{place}name: {error.message}", hint=error.hint) from error
-    remarks = tuple(remark for file in found if (remark := file.open_to_others()))
-    return Config(general=general, providers=providers, files=tuple(file.path for file in found), remarks=remarks)
+    config = Config(
+        general=general,
+        providers=providers,
+        files=tuple(file.path for file in found),
+        remarks=tuple(filter(None, (ignored, *(file.open_to_others() for file in found)))),
+        project=project.folder if project else None,
+    )
+    return replace(config, unchosen=dict(_unchosen(config, project))) if project else config
 
 
 def key_of(configured: Configured) -> Settings:
-    """The settings with the key in its place: from the text, the environment or a command. Raises ConfigError."""
+    """The settings with keys and headers in their places: from the text, the environment or a command.
+
+    Raises ConfigError.
+    """
     settings = configured.settings
     changed: dict[str, Any] = {}
     for item in fields(settings):
@@ -96,15 +160,30 @@ def key_of(configured: Configured) -> Settings:
             continue
         text = value.reveal()
         named = settings.variable_for(item.name)
-        if text.startswith("env:"):
-            changed[item.name] = Secret(_from_environment(text[4:], configured, item.name))
-        elif text.startswith("cmd:"):
-            changed[item.name] = Secret(_from_command(text[4:], configured, item.name))
-        elif not text and named and configured.place != PROJECT_FILE:
-            changed[item.name] = Secret(os.environ.get(named, "").strip())
-        if not _sendable(changed.get(item.name, value).reveal()):
-            raise ConfigError(f"{item.name} of {configured.name} is more than one line, or not plain ASCII text")
-    return replace(settings, **changed)
+        if not text and named and configured.place != PROJECT_FILE:
+            text = os.environ.get(named, "").strip()
+        changed[item.name] = _fetched(text, f"{item.name} of {configured.name}")
+    headers = {name: _header(name, text, configured.name) for name, text in settings.headers.items()}
+    return replace(settings, **changed, headers=headers)
+
+
+def _header(name: str, text: str, provider: str) -> str:
+    if text.startswith(REFERENCES):
+        return _fetched(text, f"the header {name} of {provider}").reveal()
+    hide_header(name, text)
+    return text
+
+
+def _fetched(text: str, what: str) -> Secret:
+    """A secret from where its text says; any other text is the secret itself. Raises ConfigError."""
+    if text.startswith("env:"):
+        text = _from_environment(text[4:], what)
+    elif text.startswith("cmd:"):
+        text = _from_command(text[4:], what)
+    secret = Secret(text)
+    if not _sendable(secret.reveal()):
+        raise ConfigError(f"{what} is more than one line, or not plain ASCII text")
+    return secret
 
 
 def save(path: Path, tables: Mapping[str, Any]) -> None:
@@ -163,10 +242,14 @@ class _File:
     data: dict[str, Any]
     trusted: bool
 
+    @property
+    def folder(self) -> Path:
+        return self.path.parent.resolve()
+
     @classmethod
     def read(cls, path: Path | None, *, trusted: bool) -> "_File | None":
         try:
-            text = path.read_text(encoding="utf-8-sig") if path else None
+            text = _text_of(path, trusted=trusted) if path else None
         except FileNotFoundError:
             return None
         except UnicodeDecodeError as error:
@@ -209,12 +292,13 @@ class _File:
 
     def open_to_others(self) -> str:
         """A remark where a key stands in a file that others can read."""
+        tables = [table for table in self.table("providers").values() if isinstance(table, dict)]
+        tables += [headers for table in tables if isinstance(headers := table.get("headers"), dict)]
         literal = any(
             isinstance(value, str)
-            and re.search("key|secret|token|password", key)
-            and not value.startswith(("env:", "cmd:"))
-            for table in self.table("providers").values()
-            if isinstance(table, dict)
+            and re.search("key|secret|token|password|authorization|cookie", key.lower())
+            and not value.startswith(REFERENCES)
+            for table in tables
             for key, value in table.items()
         )
         if os.name == "nt" or not literal or not self.path.stat().st_mode & 0o077:
@@ -229,13 +313,96 @@ def _provider(name: str, table: dict[str, Any], file: _File) -> Configured:
     kind = table.get("kind", name)
     if not isinstance(kind, str) or not known(kind):
         raise ConfigError(f"{line_of('kind')}: there is no kind of provider {kind!r}", hint=nearest(str(kind), kinds()))
-    if not file.trusted:
-        for key, value in table.items():
-            if isinstance(value, str) and value.startswith(("cmd:", "env:")):
-                hint = f"write it into your own file: {user_file()}"
-                raise ConfigError(f"{line_of(key)}: a project file cannot fetch a key", hint=hint)
-    place = str(file.path) if file.trusted else PROJECT_FILE
-    return _configured(name, kind, {key: value for key, value in table.items() if key != "kind"}, place, line_of)
+    table = {key: value for key, value in table.items() if key != "kind"}
+    if file.trusted:
+        return _configured(name, kind, table, str(file.path), line_of)
+    for key, value in table.items():
+        if any(text.startswith(REFERENCES) for text in _texts_in(value)):
+            hint = f"write it into your own file: {user_file()}"
+            raise ConfigError(f"{line_of(key)}: a project file cannot fetch a key", hint=hint)
+    return _of_a_project(_configured(name, kind, table, PROJECT_FILE, line_of), file, line_of)
+
+
+def _of_a_project(one: Configured, file: _File, line_of: Callable[[str], str]) -> Configured:
+    """With whatever names a file as a full path. Raises ConfigError for what a project file may not say."""
+    if known(one.name) and (one.kind != one.name or _addresses(one.settings) != _addresses(one.type.Settings())):
+        raise ConfigError(f"{line_of('base_url')}: {NAME_OF_A_KIND.format(one.name)}", hint=OTHER_NAME)
+    files = {item.name: getattr(one.settings, item.name) for item in fields(one.settings) if item.metadata.get("file")}
+    inside: dict[str, Any] = {
+        key: str(_inside(file, text, f"{line_of(key)}: {key}")) for key, text in files.items() if text
+    }
+    return replace(one, settings=replace(one.settings, **inside))
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All texts of a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts_in(part)
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    texts = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    return {name: text for name, text in texts.items() if isinstance(text, str) and "://" in text}
+
+
+def _inside(file: _File, text: str, what: str) -> Path:
+    """A path of a project file, wherever links lead. Raises ConfigError where that is outside of the project."""
+    try:
+        path = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{what} {text!r} cannot be read: {error}") from error
+    if not path.is_relative_to(file.folder):
+        hint = f"in a project file it lies in {file.folder}; your own file may name any other place"
+        raise ConfigError(f"{what} {text!r} is outside of the project", hint=hint)
+    return path
+
+
+def _project(user: _File | None) -> tuple[Path | None, str]:
+    """The project file that counts, or a remark about one that does not."""
+    path = project_file()
+    if path is None or (user is not None and path.samefile(user.path)):
+        return None, ""
+    why = _writable_by_strangers(path)
+    return (None, f"{path} is ignored, because {why}") if why else (path, "")
+
+
+def _writable_by_strangers(path: Path) -> str:
+    """Why it may say what another user wants, with what to do; empty where only root and the person can write it."""
+    if os.name == "nt":
+        return ""
+    for one in dict.fromkeys((path, path.resolve())):
+        for place in (one, one.parent):
+            found = place.lstat()
+            if found.st_uid not in (0, os.geteuid()):
+                return f"{place} belongs to another user: copy it into a folder of your own if you want its settings"
+            if not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWOTH:
+                return f"everybody can write to {place}: chmod o-w {shlex.quote(str(place))}"
+    return ""
+
+
+def _unchosen(config: Config, project: _File) -> Iterator[tuple[str, str]]:
+    """What of the project's choices would spend money or send prompts where the person never meant to."""
+    default = config.general.default_provider
+    meant = "default_provider" in project.data or default in config.providers
+    if meant and not config.is_own(default) and (default in config.providers or known(default)):
+        yield "", UNCHOSEN.format(f"{project.line_of('')('default_provider')}:", "default_provider", default)
+    for short in project.table("models"):
+        provider, slash, _ = config.general.models[short].partition("/")
+        named = slash and (provider in config.providers or known(provider))
+        if named and not config.is_own(provider):
+            yield short, UNCHOSEN.format(f"{project.line_of('models')(short)}:", f"the short name {short}", provider)
+
+
+def _text_of(path: Path, *, trusted: bool) -> str:
+    """The person's own file may be a pipe, as a shell makes one of a command."""
+    if trusted:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES)
+    else:
+        data = bytes_of(path, MOST_BYTES)
+    return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _configured(name: str, kind: str, table: dict[str, Any], place: str, line_of: Callable[[str], str]) -> Configured:
@@ -246,6 +413,8 @@ def _configured(name: str, kind: str, table: dict[str, Any], place: str, line_of
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
     if settings.base_url and not re.match(r"https?://[^/\s]+", settings.base_url):
         raise ConfigError(f"{line_of('base_url')}: base_url of {name} must begin with http:// or https://")
+    for address in _addresses(settings).values():
+        hide_user(address)
     return Configured(name=name, kind=kind, type=provider, settings=settings, place=place)
 
 
@@ -254,22 +423,51 @@ def _sendable(key: str) -> bool:
     return key.isascii() and key.isprintable()
 
 
-def _from_environment(variable: str, configured: Configured, key: str) -> str:
+def _from_environment(variable: str, what: str) -> str:
     value = os.environ.get(variable, "").strip()
     if not value:
-        raise ConfigError(f"{key} of {configured.name} is to come from ${variable}, which is not set")
+        raise ConfigError(f"{what} is to come from ${variable}, which is not set")
     return value
 
 
-def _from_command(command: str, configured: Configured, key: str) -> str:
+def _from_command(command: str, what: str) -> str:
     try:
-        said = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - the person's own file names it
+        said = _said_by(shlex.split(command)).decode().strip()
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         why = f"exit {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else type(error).__name__
-        raise ConfigError(f"{key} of {configured.name} is to come from a command, which failed ({why})") from None
-    if not said.stdout.strip():
-        raise ConfigError(f"{key} of {configured.name} is to come from a command, which said nothing")
-    return said.stdout.strip()
+        raise ConfigError(f"{what} is to come from a command, which failed ({why})") from None
+    if len(said) > MOST_KEY_BYTES:
+        raise ConfigError(f"{what} is to come from a command, which said more than {MOST_KEY_BYTES >> 10} KB")
+    if not said:
+        raise ConfigError(f"{what} is to come from a command, which said nothing")
+    return said
+
+
+def _said_by(words: list[str]) -> bytes:
+    """What a command prints, at most a little more than a key may have. Raises what subprocess.run does.
+
+    It is read by a thread, so that neither an endless answer nor a child of the command, which keeps the pipe open
+    after its parent has ended, holds us for longer than COMMAND_WAIT_S.
+    """
+    said: list[bytes] = []
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - the person's own file names it
+    reader = Thread(target=_read, args=(process.stdout, said), daemon=True)
+    reader.start()
+    try:
+        reader.join(COMMAND_WAIT_S)
+        if not said:
+            raise subprocess.TimeoutExpired(words, COMMAND_WAIT_S)
+        if len(said[0]) < MOST_KEY_BYTES + MARGIN and (code := process.wait(COMMAND_WAIT_S)):
+            raise subprocess.CalledProcessError(code, words)
+    finally:
+        process.kill()
+        process.wait()
+    return said[0]
+
+
+def _read(pipe: IO[bytes], said: list[bytes]) -> None:
+    with pipe:
+        said.append(pipe.read(MOST_KEY_BYTES + MARGIN))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
@@ -278,19 +476,19 @@ def _plain(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, item.name)
         if isinstance(value, Secret):
             text = value.reveal()
-            found[item.name] = text if text.startswith("env:") else str(value).strip("'")
+            found[item.name] = _hidden(text)
         elif item.name == "headers":
-            found[item.name] = dict.fromkeys(value, "****")
-        elif item.name == "base_url":
+            found[item.name] = {name: _hidden(text) for name, text in value.items()}
+        elif isinstance(value, str) and "://" in value:
             found[item.name] = without_user(value)
         else:
             found[item.name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def without_user(url: str) -> str:
-    """An address without a name and a password in it."""
-    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", "****@", url)
+def _hidden(text: str) -> str:
+    """A secret as it may be seen: only where it is taken from, and only if that is a variable."""
+    return text if text.startswith("env:") or not text else MASK
 
 
 def _setting_line(item: Field[Any]) -> str:

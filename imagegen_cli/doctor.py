@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from imagegen_cli.client import open_clients, trust
-from imagegen_cli.config import Config, Configured, General, key_of, load_config, without_user
+from imagegen_cli.config import Config, Configured, General, key_of, load_config
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.errors import ConfigError, HistoryError, ImagegenError, ProviderBug, Unauthorized, Unavailable
 from imagegen_cli.files import part_of
+from imagegen_cli.masking import without_user
 from imagegen_cli.places import history_file
 from imagegen_cli.plan import LEAST_FREE
 from imagegen_cli.providers.base import Balance, Clients, Provider, Settings
@@ -103,13 +104,19 @@ def _findings(*, mend: bool) -> Iterator[Finding]:
     yield from found
     yield _output(config)
     yield from _history(mend=mend)
-    chosen = list(config.providers.values())
+    chosen = config.own
+    yield from (_not_asked(one) for one in config.providers.values() if not config.is_own(one.name))
     try:
-        default = config.provider(config.general.default_provider)
+        default = config.provider(config.default)
         chosen += [] if default.name in config.providers else [default]
     except ImagegenError as error:
         yield Finding(Level.NO, "default provider", error.message, error.hint)
     yield from examined(chosen, _busy_or_none(config))
+
+
+def _not_asked(one: Configured) -> Finding:
+    said = f"not asked: only the project file names it and its address, {without_user(one.settings.base_url)}"
+    return Finding(Level.OK, "service", said, f"imagegen models {one.name} asks it", one.name)
 
 
 # Services
@@ -267,7 +274,6 @@ async def _listened(one: Configured, settings: Settings, work: Callable[[Clients
         trouble = error
     except Exception as error:  # noqa: BLE001 - one broken provider must not hide the others
         trouble = ProviderBug(f"the provider itself failed: {type(error).__name__}")
-    trouble.message = _hidden(trouble.message, settings)
     return Told(None, trouble, tuple(heard))
 
 
@@ -291,12 +297,6 @@ def _secrets(settings: Settings) -> list[str]:
     keys = [part.strip() for value in values if isinstance(value, Secret) for part in value.reveal().split(",")]
     inside = urlsplit(settings.base_url).password or ""
     return [text for text in (*keys, *settings.headers.values(), inside) if len(text) >= SHORTEST_SECRET]
-
-
-def _hidden(text: str, settings: Settings) -> str:
-    for secret in sorted(_secrets(settings), key=len, reverse=True):
-        text = text.replace(secret, str(Secret(secret)))
-    return text
 
 
 def _skew(date: str) -> float | None:

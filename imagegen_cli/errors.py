@@ -29,6 +29,8 @@ ImagegenError
 from enum import StrEnum
 from typing import ClassVar, Self
 
+from imagegen_cli.masking import masked
+
 
 class Reason(StrEnum):
     """Why a task ended without its pictures. Stable words: scripts depend on them."""
@@ -71,14 +73,14 @@ HINTS: dict[Reason, str] = {
 
 
 class ImagegenError(Exception):
-    """Something a person can be told in one line, with what to do next in `hint`."""
+    """Something a person can be told in one line, with what to do next in `hint`; neither ever holds a secret."""
 
     exit_code: ClassVar[int] = 70
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = masked(message)
+        self.hint = masked(hint)
+        super().__init__(self.message)
 
 
 class UsageError(ImagegenError):

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from imagegen_cli.masking import masked
 from imagegen_cli.task import RunId, Task, TaskId
 
 
@@ -14,13 +15,18 @@ class Working:
     """What a service says of a job that is not ready.
 
     `fraction` is 0..1 and only what the service said; `queue_position` counts those before us;
-    `note` is the service's own word, hostile until it is shown literally; `preview` is an encoded picture.
+    `note` is the service's own word without any secret, hostile until it is shown literally; `preview` is an encoded
+    picture.
     """
 
     fraction: float | None = None
     queue_position: int | None = None
     note: str = ""
     preview: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.note:
+            object.__setattr__(self, "note", masked(self.note))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,15 @@ from typing import Any
 from imagegen_cli import codec, naming
 from imagegen_cli.config import Config, Configured
 from imagegen_cli.errors import ConfigError, ImagegenError, UsageError
+from imagegen_cli.masking import without_user
 from imagegen_cli.prompts import Wish, size_in
 from imagegen_cli.providers.base import Clients, Provider
+from imagegen_cli.references import HEAD, format_in, is_remote, opened, why
 from imagegen_cli.store import Planned, Record
 from imagegen_cli.task import ImageRequest, RunId, TaskId
 
+STDIN = "-"
+"""Stands for a list that comes by a pipe, and lies in the working directory as it were."""
 LEAST_FREE = 8 * 1024 * 1024
 """Bytes without which no folder takes a picture and the history its receipt."""
 SHOWN = 20
@@ -91,7 +95,7 @@ def place(folder: Path, template: str) -> Place:
             free = shutil.disk_usage(folder).free
     except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
-        raise UsageError(f"cannot write into {folder}: {_why(error)}", hint=hint) from error
+        raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
     if free < LEAST_FREE:
         raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
     return Place(folder=folder, template=template)
@@ -142,11 +146,11 @@ def _requests(wish: Wish, config: Config) -> Iterable[list[ImageRequest]]:
                 count=wish.count,
                 seed=None if wish.seed == -1 else wish.seed,
                 negative=wish.negative,
-                references=tuple(_reference(reference) for reference in wish.references),
+                references=tuple(_reference(reference, wish, config) for reference in wish.references),
                 name=wish.name,
                 extra=wish.extra,
             )
-            for provider, name in _chosen(wish.provider, model, config)
+            for provider, name in _permitted(_chosen(wish.provider, model, config), wish, config)
         ]
 
 
@@ -155,7 +159,7 @@ def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]
 
     Raises UsageError where a version is offered by several and the person named none of them.
     """
-    model = config.general.models.get(model, model)
+    model = config.model(model)
     named = [name.strip() for name in providers.split(",") if name.strip()]
     before, slash, after = model.partition("/")
     if slash and (before in config.providers or (not named and _is_provider(before, config))):
@@ -167,10 +171,19 @@ def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]
     return [(_offering(model, config), model)]
 
 
+def _permitted(chosen: list[tuple[str, str]], wish: Wish, config: Config) -> list[tuple[str, str]]:
+    """Raise UsageError where only a list chose a service that only the project file names."""
+    for name, _ in chosen:
+        by_list = "provider" in wish.listed or ("models" in wish.listed and wish.provider != name)
+        if by_list and name in config.providers and not config.is_own(name):
+            raise UsageError(f"the list chooses {name}, which only the project file names: -p {name} permits it")
+    return chosen
+
+
 def _offering(model: str, config: Config) -> str:
     """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
-    default = config.general.default_provider
-    offers = [name for name in config.providers if _unconnected(config.provider(name)).named(model) is not None]
+    default = config.default
+    offers = [one.name for one in config.own if _unconnected(one).named(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
         return default
     if len(offers) > 1:
@@ -187,22 +200,35 @@ def _is_provider(name: str, config: Config) -> bool:
     return True
 
 
-def _reference(text: str) -> str:
-    """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none."""
-    if text.startswith(("http://", "https://")):
+def _reference(text: str, wish: Wish, config: Config) -> str:
+    """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none.
+
+    A relative path counts from the working directory, in a list as well.
+    """
+    if is_remote(text):
         return text
     try:
         path = Path(text).expanduser().absolute()
-        with path.open("rb") as file:
-            file.read(1)
+        if "references" in wish.listed:
+            _must_be_inside(text, path, wish, config)
+        with opened(path) as file:
+            known = format_in(file.read(HEAD))
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"the reference {text} cannot be read: {_why(error)}") from error
+        raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
+    if not known:
+        raise UsageError(f"the reference {text} is no picture, by its first bytes: it is not opened")
     return str(path)
 
 
-def _why(error: Exception) -> str:
-    """A path with NUL in it is a ValueError, the home of an unknown person a RuntimeError."""
-    return str(getattr(error, "strerror", "") or error)
+def _must_be_inside(text: str, path: Path, wish: Wish, config: Config) -> None:
+    """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
+
+    A list may come from another person, who could name any picture of this machine in it and have it uploaded.
+    """
+    folder = Path(wish.source or STDIN).absolute().parent.resolve()
+    root = config.project if config.project and folder.is_relative_to(config.project) else folder
+    if not path.resolve().is_relative_to(root):
+        raise UsageError(f"the reference {text} is outside of the list's folder {root}: --allow-outside permits it")
 
 
 def _checked(
@@ -249,7 +275,7 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         "line": item.line,
         **request,
         "kind": configured.kind,
-        "base_url": configured.settings.base_url,
+        "base_url": without_user(configured.settings.base_url),
         "asked": item.asked,
         "file": str(where.folder / name),
     }

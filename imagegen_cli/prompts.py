@@ -28,7 +28,11 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """`line` counts from 1 in its source; `models` are compared: each makes a task of its own."""
+    """`line` counts from 1 in its source; `models` are compared: each makes a task of its own.
+
+    `listed` has the names of the fields that a list said and the person did not type: a list may come from another
+    person, and is trusted less.
+    """
 
     prompt: str
     line: int = 1
@@ -44,6 +48,7 @@ class Wish:
     references: tuple[str, ...] = ()
     name: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    listed: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
@@ -137,7 +142,8 @@ def _wish(row: Row, number: int, common: Wish) -> Wish:
         values["models"] = (_as_text("model", values.pop("model")),)
     for key, value in values.items():
         values[key] = _AS.get(key, _as_text)(key, value)
-    wish = replace(common, prompt=prompt.strip(), line=number, **values)
+    listed = frozenset(key for key, value in values.items() if value != getattr(common, key))
+    wish = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
     if trouble := _unsound(wish):
         raise UsageError(trouble)
     return wish

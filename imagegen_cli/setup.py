@@ -15,6 +15,7 @@ from imagegen_cli.config import Config, Configured
 from imagegen_cli.display.lines import Printer, encoded, finite
 from imagegen_cli.display.words import literal
 from imagegen_cli.errors import ConfigError, ImagegenError, NothingToDo, Unauthorized, UsageError
+from imagegen_cli.masking import masked, without_user
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.providers.base import Balance
 from imagegen_cli.tables import Secret, default_of, nearest
@@ -72,7 +73,7 @@ def config_check() -> int:
             data.line(f"ok  {name} ({one.kind})")
     for remark in config.remarks:
         data.line(f"no  {remark}")
-    config.provider(config.general.default_provider)
+    config.provider(config.default)
     data.line(f"ok  default provider: {config.general.default_provider}")
     if trouble or config.remarks:
         raise ConfigError(f"{len(trouble) + len(config.remarks)} to mend")
@@ -91,7 +92,7 @@ def models(name: str, *, as_json: bool) -> int:
     chosen = _chosen(config, name)
     answers = doctor.ask_all(chosen, lambda provider: provider.models())
     for one, told in zip(chosen, answers, strict=True):
-        listed = told.value or ()
+        listed = tuple(map(masked, told.value or ()))
         own = one.settings.model
         for model in dict.fromkeys([own, *listed] if own and own not in listed else listed):
             row = {"name": f"{one.name}/{model}", "provider": one.name, "model": model, "default": model == own}
@@ -127,7 +128,7 @@ def credits_(name: str, *, as_json: bool) -> int:
 
 def _chosen(config: Config, name: str) -> list[Configured]:
     """What is configured and the default provider; or the one that is named. Raises UsageError."""
-    names = [name] if name else list(dict.fromkeys([*config.providers, config.general.default_provider]))
+    names = [name] if name else list(dict.fromkeys([*(one.name for one in config.own), config.default]))
     return [config.provider(one) for one in names]
 
 
@@ -494,7 +495,7 @@ def _row(name: str, kind: str, one: Any, config: settings.Config) -> dict[str, A
         "title": load(kind).title,
         "configured": name in config.providers,
         "default": name == config.general.default_provider,
-        "base_url": settings.without_user(one.base_url),
+        "base_url": without_user(one.base_url),
         "model": one.model,
         "concurrency": one.concurrency or "unlimited",
     }

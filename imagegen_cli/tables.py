@@ -8,12 +8,20 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from imagegen_cli.errors import ConfigError
+from imagegen_cli.masking import MASK, hide
 
 T = TypeVar("T")
 
 
+REFERENCES = ("env:", "cmd:")
+"""How a text begins that says where a secret is to be taken from, and is none itself."""
+
+
 class Secret:
-    """A text that cannot be shown by accident. `reveal()` is for the one line that sends it."""
+    """A text that cannot be shown by accident. `reveal()` is for the one line that sends it.
+
+    What was revealed once may come back in a service's words, so from then on it is struck out of everything.
+    """
 
     __slots__ = ("_text",)
 
@@ -21,13 +29,15 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
+        if not self._text.startswith(REFERENCES):
+            hide(self._text)
         return self._text
 
     def __bool__(self) -> bool:
         return bool(self._text)
 
     def __repr__(self) -> str:
-        return "****" if self._text else "''"
+        return MASK if self._text else "''"
 
     __str__ = __repr__
 
@@ -41,12 +51,13 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
-def setting(default: Any, doc: str, *, shown: str = "") -> Any:
+def setting(default: Any, doc: str, *, shown: str = "", file: bool = False) -> Any:
     """A field of a settings dataclass; `doc` becomes its line in help and in config.example.toml.
 
-    `shown` stands for a default that differs from machine to machine.
+    `shown` stands for a default that differs from machine to machine. `file`: the text names a file on this machine,
+    which in a project's settings must lie in the project.
     """
-    metadata = {"doc": doc, "shown": shown}
+    metadata = {"doc": doc, "shown": shown, "file": file}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)

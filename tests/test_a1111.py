@@ -25,7 +25,7 @@ from imagegen_cli.errors import (
 )
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
-from imagegen_cli.providers.a1111 import A1111, Settings, _encoded
+from imagegen_cli.providers.a1111 import A1111, Settings
 from imagegen_cli.providers.base import Clients, Ready
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
@@ -272,9 +272,9 @@ async def test_it_knows_its_numbers(clients: Clients) -> None:
     assert (provider.expected(asked(references=("a", "b"))), provider.holds) == (2, True)
 
 
-async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:
+async def test_a_reference_that_cannot_be_read_is_a_bad_request(provider: A1111, tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot read"):
-        _encoded(str(tmp_path))
+        provider.check(asked(references=(str(tmp_path),)))
 
 
 # Answers

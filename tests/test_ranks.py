@@ -16,8 +16,8 @@ ROOT = Path(imagegen_cli.__file__).parent
 OURS = ROOT.name
 
 RANKS: dict[str, int] = {
-    "": 0, "errors": 0,
-    "task": 1, "tables": 1, "processes": 1, "places": 1,
+    "": 0, "errors": 0, "masking": 0,
+    "task": 1, "tables": 1, "processes": 1, "places": 1, "references": 1,
     "events": 2, "codec": 2,
     "prompts": 3, "naming": 3, "client": 3, "http1": 2, "pace": 3, "files": 2, "download": 3, "store": 3,
     "providers": 3, "display": 3, "sketching": 3,
@@ -30,6 +30,7 @@ RANKS: dict[str, int] = {
 """By room: a module, or a folder with all that is in it. A new room must be ranked."""
 
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
+    "errors": ("masking",),
     "codec": ("events",),
     "client": ("providers.base",),
     "providers": ("providers.base", "providers.wire", "providers.parts"),
@@ -45,7 +46,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "runner": ("errors", "events", "pace", "providers.base", "task"),
-    "config": ("errors", "naming", "places", "providers", "tables"),
+    "config": ("errors", "masking", "naming", "places", "providers", "references", "tables"),
     "store": ("codec", "errors", "events", "processes", "task"),
     "display": ("display", "errors", "events", "task"),
     "sketching": ("", "sketching"),

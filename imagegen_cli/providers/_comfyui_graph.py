@@ -8,6 +8,7 @@ from typing import Any
 
 from imagegen_cli.errors import BadRequest
 from imagegen_cli.providers.wire import decoded
+from imagegen_cli.references import bytes_of
 from imagegen_cli.tables import nearest
 
 Graph = dict[str, dict[str, Any]]
@@ -46,10 +47,14 @@ TEXTS = ("text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl")
 """Inputs of the CLIPTextEncode family that hold a prompt."""
 
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of a workflow; large ones have some hundred KB."""
+
+
 def read(path: Path) -> Graph:
     """A workflow in API format. Raises BadRequest."""
     try:
-        graph = decoded(path.read_bytes())
+        graph = decoded(bytes_of(path, MOST_BYTES))
     except OSError as error:
         raise BadRequest(f"the workflow {path} cannot be read: {error.strerror}") from error
     nodes = graph.values() if isinstance(graph, dict) and is_sendable(graph) else ()

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from imagegen_cli.errors import BadRequest
-from imagegen_cli.providers.parts import encoded, is_remote, kind_of, referred
+from imagegen_cli.references import is_remote, read, referred
 from imagegen_cli.tables import nearest
 from imagegen_cli.task import ImageRequest
 
@@ -455,7 +454,6 @@ def _reference_rules(speaks: Dialect, model: str, references: tuple[str, ...]) -
         remote = is_remote(reference)
         yield remote and not speaks.addresses, "reference pictures must be files here: download them first"
         yield not remote and not speaks.files, "reference pictures must be addresses here (https://…), not files"
-        yield not remote and not Path(reference).is_file(), f"there is no reference picture {reference!r}"
 
 
 def fields_of(speaks: Dialect, model: str, request: ImageRequest) -> dict[str, Any]:
@@ -630,7 +628,7 @@ def content(speaks: Dialect, body: dict[str, Any], references: tuple[str, ...]) 
     if speaks.references == "string-or-list":
         uris = [referred(one) for one in references]
         return "/images/generations", {"json": body | {name: uris if len(uris) > 1 else uris[0]}}
-    texts = [one if is_remote(one) else encoded(one) for one in references]
+    texts = [one if is_remote(one) else read(one).base64 for one in references]
     return "/images/generations", {"json": body | {name: texts}}
 
 
@@ -654,8 +652,5 @@ def _form(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _file(reference: str) -> tuple[str, bytes, str]:
     """A part of a form: a file name that tells nothing, the bytes, their type. Raises BadRequest."""
-    kind = kind_of(reference)
-    try:
-        return f"image.{kind.removeprefix('image/')}", Path(reference).read_bytes(), kind
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {reference!r}: {error.strerror}") from error
+    picture = read(reference)
+    return f"image{picture.suffix}", picture.data, picture.media_type

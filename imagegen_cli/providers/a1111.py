@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -20,9 +19,11 @@ import httpx
 
 from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
 from imagegen_cli.events import Working
+from imagegen_cli.masking import hide
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse
+from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
 
@@ -68,6 +69,8 @@ class A1111(Provider):
         self._settings: Settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
+        if self._settings.username:  # the server repeats both in the form in which they are sent
+            hide(f"{self._settings.username}:{self._settings.api_key.reveal()}")
         self._posts: dict[str, asyncio.Task[Answer]] = {}
         self._interrupted: set[str] = set()
         self._knows_ids = True
@@ -80,6 +83,7 @@ class A1111(Provider):
                 raise BadRequest(rule)
         _pixels(request, self._settings.max_side)
         _options(request.extra)
+        examined(request.references, formats=ANY_FORMAT)
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return BATCHES * max(1, self._settings.max_batch)
@@ -198,7 +202,8 @@ class A1111(Provider):
             asked |= {"override_settings": {"sd_model_checkpoint": model}}
             asked["override_settings_restore_afterwards"] = True
         if request.references:
-            asked |= {"init_images": [_encoded(reference) for reference in request.references], "resize_mode": 1}
+            pictures = [read(reference, formats=ANY_FORMAT) for reference in request.references]
+            asked |= {"init_images": [picture.base64 for picture in pictures], "resize_mode": 1}
         return asked
 
 
@@ -213,9 +218,8 @@ def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
     several = f"{len(references)} reference pictures make {len(references)} pictures: leave --count away"
     yield len(references) > 1 and count not in (None, len(references)), several
     for reference in references:
-        remote = reference.lower().startswith(("http://", "https://"))
-        yield remote, "this server takes reference pictures from files, not from addresses: download them first"
-        yield not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+        by_address = "this server takes reference pictures from files, not from addresses: download them first"
+        yield is_remote(reference), by_address
     pointless = "denoising_strength" in map(_long, request.extra) and "enable_hr" not in request.extra
     yield pointless and not references, "denoising_strength says nothing without a reference picture or enable_hr"
 
@@ -255,13 +259,6 @@ def _options(extra: Mapping[str, str]) -> dict[str, Any]:
 
 def _long(word: str) -> str:
     return SHORT.get(word, word)
-
-
-def _encoded(reference: str) -> str:
-    try:
-        return base64.b64encode(Path(reference).read_bytes()).decode()
-    except OSError as error:
-        raise BadRequest(f"cannot read a reference picture: {error}") from error
 
 
 def _working(told: dict[str, Any]) -> Working:

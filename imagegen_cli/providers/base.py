@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from imagegen_cli.errors import Expired
 from imagegen_cli.events import Working
+from imagegen_cli.masking import masked
 from imagegen_cli.tables import Secret, setting
 from imagegen_cli.task import Image, ImageRequest, Job, Stop
 
@@ -21,6 +22,10 @@ Facts = Mapping[str, str | int | float]
 (the one really used), `model` (the one that really drew), `revised_prompt`, `request_id`."""
 
 
+def _without_secrets(facts: Facts) -> Facts:
+    return {name: masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Not ready; ask again with this receipt."""
@@ -28,14 +33,24 @@ class Accepted:
     job: Job
     facts: Facts = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", _without_secrets(self.facts))
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """`note` has the service's words about pictures that it left out, or that differ from what was asked for."""
+    """`note` has the service's words about pictures that it left out, or that differ from what was asked for.
+
+    Neither the note nor a fact ever holds a secret.
+    """
 
     images: tuple[Image, ...]
     note: str = ""
     facts: Facts = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "note", masked(self.note))
+        object.__setattr__(self, "facts", _without_secrets(self.facts))
 
 
 Report = Callable[[Working], None]
@@ -50,6 +65,10 @@ class Balance:
     amount: float | None
     unit: str = "credits"
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unit", masked(self.unit))
+        object.__setattr__(self, "note", masked(self.note))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from imagegen_cli.events import Working
 from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import Answer, call, clean
+from imagegen_cli.references import examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import ImageRequest, Job
 
@@ -112,7 +113,7 @@ class BlackForestLabs(Provider):
         for broken, rule in self._rules(request, form):
             if broken:
                 raise BadRequest(rule)
-        self._body(request, parts.examined(request.references))
+        self._body(request, examined(request.references))
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
@@ -122,7 +123,7 @@ class BlackForestLabs(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
-        pictures = [one if parts.is_remote(one) else parts.encoded(one) for one in request.references]
+        pictures = [one if is_remote(one) else read(one).base64 for one in request.references]
         asked = self._body(request, pictures)
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
         receipt = parts.body_of(answer, paid=True)

@@ -36,6 +36,7 @@ from imagegen_cli.providers._comfyui_graph import (
 )
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, words_in
+from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read as read_picture
 from imagegen_cli.tables import setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
 
@@ -59,7 +60,7 @@ class Settings(base.Settings):
     model: str = setting("", "checkpoint when --model is not given; empty: the workflow's own, else the server's first")
     concurrency: int = setting(4, "tasks at the server at once: it makes one and queues the rest")
     timeout: float = setting(600.0, "time limit of a task in seconds, counted while the server works on it")
-    workflow: str = setting("", "workflow in API format, a file; empty: text to image with one checkpoint")
+    workflow: str = setting("", "workflow in API format, a file; empty: text to image with one checkpoint", file=True)
     places: Mapping[str, str] = setting({}, f'where values go, as prompt = "6.text, 8.text"; for {", ".join(ROLES)}')
     max_batch: int = setting(4, "pictures of one task, where the workflow has a batch size")
     preview: str = setting("auto", "preview method while sampling: auto, latent2rgb, taesd or none")
@@ -134,6 +135,7 @@ class ComfyUI(Provider):
         for broken, rule in _rules(request):
             if broken:
                 raise BadRequest(rule)
+        examined(request.references, formats=ANY_FORMAT)
         pixels(request)
         graph = self._workflow()
         places = places_in(graph, self._settings.places)
@@ -384,9 +386,8 @@ def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
     yield request.seed not in (None, -1) and request.seed not in SEEDS, f"a seed is 0 to {SEEDS[-1]}, or -1 for any"
     yield request.count is not None and request.count < 1, "at least one picture must be asked for"
     for reference in request.references:
-        remote = reference.lower().startswith(("http://", "https://"))
-        yield remote, "ComfyUI takes reference pictures from files, not from addresses: download them first"
-        yield not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+        by_address = "ComfyUI takes reference pictures from files, not from addresses: download them first"
+        yield is_remote(reference), by_address
 
 
 def _wanted(request: ImageRequest, model: str) -> dict[str, Any]:
@@ -416,11 +417,8 @@ def pixels(request: ImageRequest) -> tuple[int, int] | None:
 
 def _file(reference: str) -> tuple[str, bytes]:
     """A name that tells nothing but the content, and the bytes."""
-    try:
-        data = Path(reference).read_bytes()
-    except OSError as error:
-        raise BadRequest(f"cannot read a reference picture: {error}") from error
-    return f"imagegen-{hashlib.sha256(data).hexdigest()[:16]}{Path(reference).suffix}", data
+    picture = read_picture(reference, formats=ANY_FORMAT)
+    return f"imagegen-{hashlib.sha256(picture.data).hexdigest()[:16]}{picture.suffix}", picture.data
 
 
 def _good(answer: Answer) -> dict[str, Any]:

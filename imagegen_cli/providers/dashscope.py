@@ -4,13 +4,11 @@ Protocol facts are from Alibaba's pages on asynchronous tasks, Wan text-to-image
 client (dashscope 2.0.2) and from Comfy's proxy schemas. A task counts as succeeded as soon as one of its pictures did.
 """
 
-import base64
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from imagegen_cli.errors import (
@@ -29,11 +27,13 @@ from imagegen_cli.events import Working
 from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, retry_after, words_in
+from imagegen_cli.references import examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
 
 SEEDS = range(2**31)
 LONGEST_NEGATIVE = 500
+REFERENCES = ("PNG", "JPEG", "WebP", "BMP")
 EXTRAS = ("prompt_extend", "watermark")
 TIERS = {"512": 512, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
@@ -182,6 +182,7 @@ class DashScope(Provider):
         for key in request.extra:
             if key not in EXTRAS:
                 raise BadRequest(f"DashScope knows no option {key!r}", hint=nearest(key, EXTRAS))
+        examined(request.references, formats=REFERENCES)
 
     def most(self, request: ImageRequest) -> int:
         return form_of(self._model(request)).most
@@ -308,9 +309,6 @@ def _rules(request: ImageRequest, form: Form) -> Iterator[tuple[bool, str]]:
     yield not most and bool(request.references), "this model makes pictures from text alone: leave out the references"
     number = len(request.references)
     yield not least <= number <= most, f"this model takes {least} to {most} reference pictures, not {number}"
-    for reference in request.references:
-        there = parts.is_remote(reference) or Path(reference).is_file()
-        yield not there, f"there is no reference picture {reference!r}"
 
 
 def _size(request: ImageRequest, form: Form) -> tuple[int, int] | None:
@@ -367,17 +365,7 @@ def _input(request: ImageRequest, shape: Shape) -> dict[str, Any]:
 
 def _picture(reference: str) -> str:
     """An address as it is, a file as a data URL."""
-    if parts.is_remote(reference):
-        return reference
-    try:
-        data = Path(reference).read_bytes()
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {reference}: {error.strerror}") from error
-    kinds = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"BM": "bmp"}
-    mime = next((kind for first, kind in kinds.items() if data.startswith(first)), "")
-    if not mime:
-        raise BadRequest(f"{reference} is no PNG, JPEG, WebP or BMP picture, and this service takes no other")
-    return f"data:image/{mime};base64,{base64.b64encode(data).decode()}"
+    return reference if is_remote(reference) else read(reference, formats=REFERENCES).data_uri
 
 
 # What comes back

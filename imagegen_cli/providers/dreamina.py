@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -27,6 +26,7 @@ from imagegen_cli.events import Working
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, words_in
+from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
 
@@ -90,6 +90,7 @@ class Dreamina(Provider):
         for broken, rule in _rules(request):
             if broken:
                 raise BadRequest(rule)
+        examined(request.references, formats=ANY_FORMAT)
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return PICTURES
@@ -229,9 +230,8 @@ def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
     many = f"this server takes at most {MOST_REFERENCES} reference pictures, not {len(references)}"
     yield len(references) > MOST_REFERENCES, many
     for reference in references:
-        remote = reference.lower().startswith(("http://", "https://"))
-        yield remote, "this server takes reference pictures from files, not from addresses: download them first"
-        yield not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+        by_address = "this server takes reference pictures from files, not from addresses: download them first"
+        yield is_remote(reference), by_address
 
 
 def _shape(request: ImageRequest) -> tuple[str, str]:
@@ -264,11 +264,9 @@ def _counts(count: int) -> dict[str, int]:
 
 def _files(references: tuple[str, ...]) -> list[tuple[str, tuple[str, bytes]]]:
     """Form fields image_0, image_1 and so on, each with a file name that tells nothing and its bytes."""
-    try:
-        pictures = [(f"image_{index}", Path(reference)) for index, reference in enumerate(references)]
-        return [(field, (f"{field}{path.suffix}", path.read_bytes())) for field, path in pictures]
-    except OSError as error:
-        raise BadRequest(f"cannot read a reference picture: {error}") from error
+    pictures = [read(reference, formats=ANY_FORMAT) for reference in references]
+    named = [(f"image_{index}", picture) for index, picture in enumerate(pictures)]
+    return [(field, (f"{field}{picture.suffix}", picture.data)) for field, picture in named]
 
 
 def _accepted_body(answer: Answer) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from imagegen_cli.events import Working
 from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import Answer, call, words_in
+from imagegen_cli.references import examined, referred
 from imagegen_cli.tables import Secret, setting
 from imagegen_cli.task import ImageRequest, Job, Stop
 
@@ -75,14 +76,14 @@ class Fal(Provider):
         for broken, rule in self._rules(request):
             if broken:
                 raise BadRequest(rule)
-        self._input(request, parts.examined(request.references))
+        self._input(request, examined(request.references))
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return MOST
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
-        asked = self._input(request, [parts.referred(reference) for reference in request.references])
+        asked = self._input(request, [referred(reference) for reference in request.references])
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
         _refuse_content(answer)
         if answer.status == 403 and "balance" in words_in(answer).lower():  # noqa: PLR2004 - Forbidden

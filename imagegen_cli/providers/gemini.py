@@ -9,7 +9,6 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, retry_after
+from imagegen_cli.references import examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import ImageRequest, InlineImage, Job
 
@@ -39,14 +39,7 @@ SAFETY = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "B
 HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 EXTRAS = ("temperature", "safety")
 
-KINDS: tuple[tuple[bytes, str], ...] = (
-    (rb"\x89PNG\r\n\x1a\n", "image/png"),
-    (rb"\xff\xd8\xff", "image/jpeg"),
-    (rb"RIFF....WEBP", "image/webp"),
-    (rb"....ftyp(?:heic|heix)", "image/heic"),
-    (rb"....ftyp(?:mif1|msf1)", "image/heif"),
-)
-"""What a reference may be, by its first bytes."""
+REFERENCES = ("PNG", "JPEG", "WebP", "HEIC", "HEIF")
 
 FORBIDDEN = {
     "SAFETY",
@@ -91,6 +84,7 @@ class Gemini(Provider):
         for key in request.extra:
             if key not in EXTRAS:
                 raise BadRequest(f"Gemini knows no option {key!r}", hint=nearest(key, EXTRAS))
+        examined(request.references, formats=REFERENCES)
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
@@ -149,11 +143,8 @@ def _rules(request: ImageRequest, model: str) -> Iterator[tuple[bool, str]]:
     yield not _is_temperature(warm), f"temperature is a number from 0 to {HOTTEST:g}, not {warm[:40]!r}"
     yield safety not in SAFETY, f"safety is one of {', '.join(SAFETY)}, not {safety[:40]!r}"
     for reference in request.references:
-        yield (
-            parts.is_remote(reference),
-            "Gemini takes reference pictures from files, not from addresses: download them first",
-        )
-        yield not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+        by_address = "Gemini takes reference pictures from files, not from addresses: download them first"
+        yield is_remote(reference), by_address
 
 
 def _is_temperature(text: str) -> bool:
@@ -206,14 +197,8 @@ def _body(request: ImageRequest) -> dict[str, Any]:
 
 
 def _reference(path: str) -> dict[str, str]:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {path}: {error.strerror}") from error
-    mime = next((mime for pattern, mime in KINDS if re.match(pattern, data, re.DOTALL)), "")
-    if not mime:
-        raise BadRequest(f"{path} is no PNG, JPEG, WebP, HEIC or HEIF picture, and Gemini takes no other")
-    return {"mimeType": mime, "data": base64.b64encode(data).decode()}
+    picture = read(path, formats=REFERENCES)
+    return {"mimeType": picture.media_type, "data": picture.base64}
 
 
 # What comes back

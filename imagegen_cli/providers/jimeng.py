@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -28,9 +27,11 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
+from imagegen_cli.masking import hide
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, words_in
+from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import Secret, nearest, setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage
 
@@ -125,6 +126,8 @@ class Jimeng(Provider):
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1")
         self._ids = tuple(part.strip() for part in self._settings.api_key.reveal().split(",") if part.strip())
+        for id_ in self._ids:  # some gateways repeat an id without the region before it
+            hide(re.split(r"(?:^|@)(?:us|hk|jp|sg)-", id_)[-1])
         self._left_out: set[str] = set()
         self._turn = count()
         self._owners: dict[str, str] = {}
@@ -136,6 +139,7 @@ class Jimeng(Provider):
         for broken, rule in self._rules(request):
             if broken:
                 raise BadRequest(rule)
+        examined(request.references, formats=ANY_FORMAT)
         for key in request.extra:
             if key not in EXTRAS[self._settings.dialect]:
                 hint = nearest(key, EXTRAS[self._settings.dialect])
@@ -209,7 +213,7 @@ class Jimeng(Provider):
         raise ServerTrouble(f"the gateway does not find this task: {UNKNOWN_TASK}")
 
     def _told(self, body: dict[str, Any]) -> Working | Ready:
-        status, said = _text(body.get("status")), self._hidden(_text(body.get("error")))
+        status, said = _text(body.get("status")), _text(body.get("error"))
         if status == "completed":
             return self._ready(body.get("images"))
         if status == "failed":
@@ -225,7 +229,7 @@ class Jimeng(Provider):
     async def _send(self, request: ImageRequest, session: str) -> Answer:
         asked, options = self._asked(request), self._options(session)
         route = "compositions" if request.references else "generations"
-        if request.references and not _remote(request.references[0]):
+        if request.references and not is_remote(request.references[0]):
             form = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in asked.items()}
             options |= {"data": form, "files": _files(request.references)}
         else:
@@ -236,7 +240,7 @@ class Jimeng(Provider):
         """The answer to a question. A 404 says nothing about a task: no gateway has one for it."""
         answer = await call(self._clients, method, f"{self._base}/{path}", raw=True, **self._options(session))
         if answer.status in (404, 410):
-            raise ServerTrouble(f"HTTP {answer.status}: {self._hidden(words_in(answer))}; is base_url right?")
+            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}; is base_url right?")
         self._refuse(answer, paid=False)
         return answer
 
@@ -318,7 +322,7 @@ class Jimeng(Provider):
 
     def _refuse(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer without pictures means, be it said at HTTP 200 or by a status."""
-        said, code = self._hidden(words_in(answer)), _code(answer)
+        said, code = words_in(answer), _code(answer)
         if code is not None and code < 0:
             kind = OUTER.get(code) or _inner(said, GenerationFailed if code in MADE_NOTHING else Uncertain)
             if code in OUTER and "authorization" in said.lower():
@@ -353,13 +357,6 @@ class Jimeng(Provider):
         except ValueError:  # no base64, no address, or half a character in it
             return None
         return RemoteImage(joined) if usable else None
-
-    def _hidden(self, text: str) -> str:
-        """A gateway's words without any session id: some repeat them, with or without the region before them."""
-        for id_ in self._ids:
-            bare = re.split(r"(?:^|@)(?:us|hk|jp|sg)-", id_)[-1]
-            text = text.replace(id_, "****").replace(bare, "****")
-        return text
 
 
 class _Session(httpx.Auth):
@@ -411,23 +408,14 @@ def _rules_of_extra(request: ImageRequest) -> Iterator[tuple[bool, str]]:
 def _rules_of_references(references: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
     many = f"these gateways take at most {MOST_REFERENCES} reference pictures, not {len(references)}"
     yield len(references) > MOST_REFERENCES, many
-    remote = [_remote(reference) for reference in references]
-    yield len(set(remote)) > 1, "reference pictures are either all files or all addresses, not both"
-    for reference, address in zip(references, remote, strict=True):
-        yield not address and not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+    both = "reference pictures are either all files or all addresses, not both"
+    yield len(set(map(is_remote, references))) > 1, both
 
 
 def _files(references: tuple[str, ...]) -> list[tuple[str, tuple[str, bytes]]]:
     """Form fields with file names that tell nothing."""
-    try:
-        paths = [Path(reference) for reference in references]
-        return [("images", (f"{number}{path.suffix}", path.read_bytes())) for number, path in enumerate(paths, 1)]
-    except OSError as error:
-        raise BadRequest(f"cannot read a reference picture: {error}") from error
-
-
-def _remote(reference: str) -> bool:
-    return reference.lower().startswith(("http://", "https://"))
+    pictures = [read(reference, formats=ANY_FORMAT) for reference in references]
+    return [("images", (f"{number}{picture.suffix}", picture.data)) for number, picture in enumerate(pictures, 1)]
 
 
 def _code(answer: Answer) -> int | None:

@@ -43,8 +43,9 @@ from imagegen_cli.providers._openai_dialects import (
     without_jobs,
 )
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.parts import Key, address, body_of, examined, items, state_in, table
+from imagegen_cli.providers.parts import Key, address, body_of, items, state_in, table
 from imagegen_cli.providers.wire import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.references import examined
 from imagegen_cli.tables import nearest, setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
 
@@ -66,7 +67,6 @@ WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (Busy, r"queue is full"),
 )
 """The same for services that have no code for it."""
-SHORTEST_KEY = 8
 PATH_HINT = "is base_url right? it usually ends in /v1"
 
 
@@ -231,14 +231,7 @@ class OpenAI(Provider):
 
     async def _ask(self, method: str, url: str, *, paid: bool = False, **asked: Any) -> Answer:
         options = {"headers": self._headers, "auth": self._key.bound_for(url), **asked}
-        answer = await call(self._clients, method, url, paid=paid, raw=True, **options)
-        raw = self._quiet(answer.raw)
-        return answer if raw == answer.raw else Answer(answer.status, answer.headers, decoded(raw), raw)
-
-    def _quiet(self, data: bytes) -> bytes:
-        """Without the key, which some services repeat when they refuse it. A shorter one could be part of a picture."""
-        key = self._settings.api_key.reveal().encode("utf-8", "replace")
-        return data.replace(key, b"****") if len(key) >= SHORTEST_KEY else data
+        return await call(self._clients, method, url, paid=paid, raw=True, **options)
 
     def _judge(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer that brings no picture means."""
@@ -286,7 +279,7 @@ class OpenAI(Provider):
                     return self._ready(await self._whole(response))
                 async with aclosing(events(response.aiter_bytes())) as found:
                     async for data in found:
-                        self._take(self._quiet(data), got, report)
+                        self._take(data, got, report)
                         if got.whole:
                             break
         except Uncertain as error:
@@ -325,7 +318,7 @@ class OpenAI(Provider):
             if size > MOST_BYTES:
                 raise Uncertain(f"the service sent more than {MOST_BYTES >> 20} MB where an answer was due")
             parts.append(part)
-        data = self._quiet(b"".join(parts))
+        data = b"".join(parts)
         answer = Answer(response.status_code, response.headers, decoded(data), data)
         self._judge(answer, paid=True)
         return answer

@@ -3,8 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,13 +14,6 @@ from imagegen_cli.providers.wire import Answer, clean, refuse
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import Image, InlineImage, RemoteImage
 
-KINDS: tuple[tuple[bytes, str], ...] = (
-    (rb"\x89PNG\r\n\x1a\n", "image/png"),
-    (rb"\xff\xd8\xff", "image/jpeg"),
-    (rb"RIFF....WEBP", "image/webp"),
-    (rb"GIF8[79]a", "image/gif"),
-)
-"""What a reference may be, by its first bytes."""
 TAIL = 4000
 """Characters at the end of a log, which may be endless, in which the last progress bar is looked for."""
 
@@ -184,44 +176,3 @@ def _value(words: str) -> Any:
         return json.loads(words)
     except (ValueError, RecursionError):
         return words
-
-
-def is_remote(reference: str) -> bool:
-    return reference.lower().startswith(("http://", "https://"))
-
-
-def kind_of(reference: str, *, most_bytes: int | None = None) -> str:
-    """The media type of a reference picture on disk. Raises BadRequest where it is none, or too large."""
-    try:
-        with Path(reference).open("rb") as file:
-            head, size = file.read(16), file.seek(0, 2)
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {reference!r}: {error.strerror}") from error
-    if most_bytes is not None and size > most_bytes:
-        small = f"a reference picture from a file has at most {most_bytes >> 10} KB here, not {-(-size >> 10)}"
-        raise BadRequest(f"{small}: make it smaller, or give its address")
-    kind = next((kind for pattern, kind in KINDS if re.match(pattern, head, re.DOTALL)), "")
-    if not kind:
-        raise BadRequest(f"{reference!r} is no PNG, JPEG, WebP or GIF picture, and this service takes no other")
-    return kind
-
-
-def examined(references: Sequence[str], *, most_bytes: int | None = None) -> list[str]:
-    """What stands for each reference until it is sent: its address, or the media type of the file, which is looked at.
-
-    Raises BadRequest where a file cannot be used.
-    """
-    return [one if is_remote(one) else kind_of(one, most_bytes=most_bytes) for one in references]
-
-
-def encoded(reference: str) -> str:
-    """A reference picture on disk as base64."""
-    try:
-        return base64.b64encode(Path(reference).read_bytes()).decode()
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {reference!r}: {error.strerror}") from error
-
-
-def referred(reference: str) -> str:
-    """A reference as one text: its address, or a data: URI of the file."""
-    return reference if is_remote(reference) else f"data:{kind_of(reference)};base64,{encoded(reference)}"

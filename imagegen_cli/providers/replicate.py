@@ -17,6 +17,7 @@ from imagegen_cli.events import Working
 from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import Answer, call
+from imagegen_cli.references import examined, referred
 from imagegen_cli.tables import setting
 from imagegen_cli.task import ImageRequest, Job, Stop
 
@@ -65,7 +66,7 @@ class Replicate(Provider):
         for broken, rule in self._rules(request):
             if broken:
                 raise BadRequest(rule)
-        self._input(request, parts.examined(request.references, most_bytes=LARGEST_REFERENCE))
+        self._input(request, examined(request.references, most_bytes=LARGEST_REFERENCE))
 
     def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
         return MOST if self._settings.count_field else 1
@@ -78,7 +79,7 @@ class Replicate(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
-        pictures = [parts.referred(reference) for reference in request.references]
+        pictures = [referred(reference) for reference in request.references]
         model, asked, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
         try:
             prediction = await self._create(model, asked)

@@ -11,9 +11,8 @@ import json
 import math
 import re
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -35,7 +34,8 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, retry_after, words_in
+from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import Secret, nearest, setting
 from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage
 
@@ -177,6 +177,7 @@ class Volcengine(Provider):
         ):
             if broken:
                 raise BadRequest(rule)
+        examined(request.references, formats=ANY_FORMAT)
         _size(request, model)
 
     def named(self, version: str) -> str | None:
@@ -221,21 +222,13 @@ class Volcengine(Provider):
         headers = {**self._settings.headers, "Content-Type": "application/json"}
         url = f"{self._base}/?Action={action}&Version={VERSION}"
         content = json.dumps(asked).encode()
-        answer = self._hidden(
-            await call(self._clients, "POST", url, paid=paid, raw=True, headers=headers, content=content, auth=auth)
-        )
+        options = {"headers": headers, "content": content, "auth": auth}
+        answer = await call(self._clients, "POST", url, paid=paid, raw=True, **options)
         body = _table(answer.body)
         data = _table(body.get("data"))
         if _code(body.get("code")) != OK:
             _refuse(answer, body, data, paid=paid)
         return data
-
-    def _hidden(self, answer: Answer) -> Answer:
-        """The answer without any key: the platform quotes an access key that it does not know."""
-        raw = answer.raw
-        for key in (self._settings.api_key, self._settings.secret_key, self._settings.session_token):
-            raw = raw.replace(key.reveal().encode(), b"****") if key else raw
-        return answer if raw == answer.raw else replace(answer, raw=raw, body=decoded(raw))
 
     def _model(self, request: ImageRequest) -> Model:
         name = request.model or self._settings.model
@@ -256,10 +249,10 @@ class Volcengine(Provider):
                 body[key] = int(number) if key == "scale" and model.scale[1] > 1 else number
         if "use_pre_llm" in request.extra:
             body["use_pre_llm"] = request.extra["use_pre_llm"] == "true"
-        if request.references and _remote(request.references[0]):
+        if request.references and is_remote(request.references[0]):
             body["image_urls"] = list(request.references)
         elif request.references:
-            body["binary_data_base64"] = [_encoded(reference) for reference in request.references]
+            body["binary_data_base64"] = [read(one, formats=ANY_FORMAT).base64 for one in request.references]
         return body
 
 
@@ -361,9 +354,8 @@ def _rules_of_references(request: ImageRequest, model: Model) -> Iterator[tuple[
         f"{model.req_key} takes {least} to {most} references, not {len(references)}",
     )
     for reference in references:
-        if not _remote(reference):
-            yield not model.takes_data, f"{model.req_key} takes reference pictures by address only, no files"
-            yield not Path(reference).is_file(), f"there is no reference picture {reference!r}"
+        by_address = f"{model.req_key} takes reference pictures by address only, no files"
+        yield not is_remote(reference) and not model.takes_data, by_address
 
 
 def _size(request: ImageRequest, model: Model) -> dict[str, int]:
@@ -401,17 +393,6 @@ def _checked(width: int, height: int, request: ImageRequest, model: Model) -> di
 def _float(text: str) -> float:
     """A plain number; anything else is NaN, which fits no range."""
     return float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text, re.ASCII) else math.nan
-
-
-def _encoded(reference: str) -> str:
-    try:
-        return base64.b64encode(Path(reference).read_bytes()).decode()
-    except OSError as error:
-        raise BadRequest(f"cannot read the reference picture {reference}: {error.strerror}") from error
-
-
-def _remote(reference: str) -> bool:
-    return reference.lower().startswith(("http://", "https://"))
 
 
 # What comes back

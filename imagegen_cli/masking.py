@@ -1,0 +1,151 @@
+"""Secrets of this process, and texts without them: the one place where a key is struck out.
+
+A secret is remembered as soon as it is revealed, so before it can be sent and repeated by a service. Every error, note
+and balance passes `masked` when it is made, so that nothing that is stored, printed or raised holds one.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from html import escape
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+MASK = "****"
+SHORTEST = 6
+"""Characters from which a secret is struck out wherever it stands, also inside a longer word and inside base64."""
+SHORTEST_WORD = 3
+"""Characters from which a shorter one is struck out as a whole word. One or two characters hide nothing: they are in
+every sentence, and a mask in their place would only tell where they are."""
+LONG = 16
+"""Characters from which half of a secret counts as the secret: services cut long texts wherever they like."""
+
+USER = re.compile(r"(?<=://)[^\s/?#]*@|(?<![^\s'\"(=])[^\s/?#@:'\"]+:[^\s/?#@'\"]+@(?=[\w\[])")
+"""The name and password of an address, also of one that lacks its scheme."""
+OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+"""Headers whose values are secrets, by their names; the values of others are ordinary words."""
+
+
+class _Form(NamedTuple):
+    """One way in which a secret can be written; `sign` is in every text that `pattern` fits.
+
+    `part`: only the beginning of the secret, which is looked for when every whole one is struck out.
+    """
+
+    sign: str
+    pattern: re.Pattern[str]
+    part: bool = False
+
+
+_known: frozenset[str] = frozenset()
+_forms: tuple[_Form, ...] = ()
+
+
+def hide(secret: str) -> None:
+    """Strike this text out of everything from now on, in all its forms.
+
+    Of several keys with commas between and of both halves of `user:password`, each is a secret; the user is none.
+    """
+    if secret and secret not in _known:
+        _remember(secret)
+        for part in (*secret.split(","), secret.partition(":")[2]):
+            _remember(part.strip())
+
+
+def hide_user(url: str) -> None:
+    """Strike out the password of an address, or the user where there is no password: that is a key then."""
+    user, _, password = _user_in(url).partition(":")
+    for written in (str, unquote):
+        hide(written(password or user))
+        if password:
+            hide(f"{written(user)}:{written(password)}")
+
+
+def hide_header(name: str, value: str) -> None:
+    """Strike out what a header says, where its name tells that it is a secret; also without the scheme before it."""
+    if OF_A_HEADER.search(name):
+        hide(value)
+        hide(value.rpartition(" ")[2])
+
+
+def masked(text: str) -> str:
+    """The text without any secret and without the name and password of any address."""
+    for sign, pattern, _ in _forms:
+        if sign in text:
+            text = pattern.sub(MASK, text)
+    return USER.sub(f"{MASK}@", text) if "@" in text else text
+
+
+def without_user(url: str) -> str:
+    """An address without a name and a password in it."""
+    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", f"{MASK}@", url)
+
+
+def without_own_user(text: str) -> str:
+    """Addresses without the name and password of the settings; those that a service wrote stay as they are."""
+    return USER.sub(lambda found: "" if found[0][:-1] in _known else found[0], text) if "@" in text else text
+
+
+def forget() -> None:
+    """Begin anew, for tests that share a process."""
+    global _known, _forms
+    _known, _forms = frozenset(), ()
+
+
+def _remember(secret: str) -> None:
+    global _known, _forms  # noqa: PLW0603 - see above; a new tuple, because other threads may be reading the old one
+    if len(secret) < SHORTEST_WORD or secret in _known:
+        return
+    found = _forms_of(secret) if len(secret) >= SHORTEST else _words_of(secret)
+    _known |= {secret}
+    _forms = tuple(sorted({*_forms, *found}, key=lambda form: (form.part, -len(form.sign))))
+
+
+def _user_in(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[0]
+    except ValueError:  # no address at all
+        return ""
+
+
+def _forms_of(secret: str) -> Iterator[_Form]:
+    data = secret.encode("utf-8", "surrogatepass")
+    for safe in ("", "/"):
+        yield _percent_encoded(quote(secret, safe=safe, errors="replace"))
+    yield _percent_encoded(quote_plus(secret, errors="replace"))
+    written = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], escape(secret)}
+    for text in (*written, data.hex(), data.hex().upper()):
+        yield _Form(text, re.compile(re.escape(text)))
+    for core in _cores(data):
+        yield _Form(core, re.compile(rf"[\w+/-]?{re.escape(core)}[\w+/-]?={{0,2}}", re.ASCII))
+    if len(secret) >= LONG and ":" not in secret:  # the first half of `user:password` is no secret
+        half = secret[: -(-len(secret) // 2)]
+        yield _Form(half, re.compile(rf"{re.escape(half)}[\w.~+/=%-]*", re.ASCII), part=True)
+
+
+def _percent_encoded(text: str) -> _Form:
+    """The digits of a code may be written in capitals or not."""
+    pattern = re.sub(r"%(..)", r"%(?i:\1)", re.escape(text))
+    return _Form(max(re.split("%..", text), key=len), re.compile(pattern))
+
+
+def _cores(data: bytes) -> Iterator[str]:
+    """What base64 makes of the secret wherever it stands in the encoded bytes, as in `user:password`.
+
+    Three bytes become four characters, so there are three ways. Those characters at both ends which hold bits of a
+    neighbour are left out here, and taken along when they are found.
+    """
+    for before in range(3):
+        encoded = b64encode(bytes(before) + data).decode().rstrip("=")
+        whole = (before + len(data)) * 8 // 6
+        core = encoded[-(-before * 8 // 6) : whole]
+        yield core
+        yield core.replace("+", "-").replace("/", "_")
+
+
+def _words_of(secret: str) -> Iterator[_Form]:
+    """A short secret as a word of its own: inside other words it would be found everywhere."""
+    encoded = b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+    for text in (secret, quote(secret, safe="", errors="replace"), encoded):
+        yield _Form(text, re.compile(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])"))
