@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import re
 import tracemalloc
 from asyncio.futures import _set_result_unless_cancelled  # type: ignore[attr-defined]  # what asyncio.sleep calls later
@@ -34,6 +35,7 @@ from imagegen_cli.errors import (
 )
 from imagegen_cli.events import Working
 from imagegen_cli.providers import kinds, load
+from imagegen_cli.providers._comfyui_graph import DEFAULT
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Settings
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import HeldImage, ImageRequest, Job, RemoteImage
@@ -41,12 +43,14 @@ from tests.doubles.hostile import (
     ADDRESSES,
     ANSWERS,
     BOMBS,
+    ECHOES,
     ID,
     MB,
     NEVER,
     PICTURES,
     OneAnswer,
     documents,
+    echoing,
     redirects,
     spoiled,
     typed,
@@ -164,6 +168,8 @@ class Trial:
     sent: list[httpx.Request]
     """What left by the client for paid requests; a kind may ask something else first."""
     job: Job
+    clients: Clients
+    settings: Settings
     told: list[Working] = field(default_factory=list)
 
     async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
@@ -231,7 +237,7 @@ async def trial(kind: str, tmp_path: Path) -> AsyncIterator[Trial]:
             job = await receipt(kind, load(kind)(settings, clients), request, service)
             sent.clear()
             provider = load(kind)(settings, clients)
-            yield Trial(kind, service, elsewhere, provider, request, secrets_of(settings), sent, job)
+            yield Trial(kind, service, elsewhere, provider, request, secrets_of(settings), sent, job, clients, settings)
 
 
 async def receipt(kind: str, provider: Provider, request: ImageRequest, service: OneAnswer) -> Job:
@@ -486,6 +492,114 @@ def peak() -> Iterator[Callable[[], int]]:
     finally:
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+
+
+# A service that repeats the key
+
+
+@every_kind
+@pytest.mark.parametrize("form", ECHOES)
+async def test_a_key_that_is_repeated_is_told_to_nobody(trial: Trial, form: str) -> None:
+    """In no error, note or balance, whatever the status, to no question and to no submit."""
+    settings = settings_for(trial.kind, trial.service.url)
+    provider = load(trial.kind)(settings, trial.clients)
+    trial.secrets = secrets_of(settings)
+    for secret in trial.secrets:
+        text = ECHOES[form](secret)
+        for status in (200, 400, 401, 403, 404, 422, 429, 500, 503):
+            trial.service.reply = echoing(text, status)
+            trial.provider = load(trial.kind)(trial.settings, trial.clients)
+            for reply in (await trial.submit(), await trial.poll(), *(await asked_of(provider))):
+                said = f"{reply!r} {getattr(reply, 'message', '')} {getattr(reply, 'hint', '')} {trial.told!r}"
+                assert_untold(secret, text, said)
+
+
+async def asked_of(provider: Provider) -> list[object]:
+    found: list[object] = []
+    for question in (provider.models, provider.balance):
+        try:
+            found.append(await question())
+        except TaskError as error:
+            found.append(error)
+    return found
+
+
+def assert_untold(secret: str, text: str, said: str) -> None:
+    """Neither the secret, as written in `text`, nor its first half."""
+    written = text.rsplit(maxsplit=1)[-1]
+    for form in (secret, written, secret[: len(secret) // 2 + 1]):
+        assert form not in said, "a key in a message"
+
+
+# References that are no pictures
+
+
+REFERENCE_MODELS = {"volcengine": "i2i-3.0", "dashscope": "wan2.6-image"}
+"""Models that start from a picture, of kinds whose default does not."""
+WITH_PICTURE = {"99": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+
+def with_reference(kind: str, url: str, picture: str, folder: Path) -> tuple[Settings, ImageRequest]:
+    for settings in (settings_for(kind, url), settings_for(kind, url, secret="")):
+        if kind == "comfyui":
+            path = folder / "workflow.json"
+            path.write_text(json.dumps(DEFAULT | WITH_PICTURE))
+            settings = replace(settings, workflow=str(path))  # noqa: PLW2901 - the same, with a graph
+        model = REFERENCE_MODELS.get(kind, settings.model)
+        request = ImageRequest(prompt="a cat", provider=kind, model=model, references=(picture,))
+        nothing: Any = None
+        with suppress(BadRequest):
+            load(kind)(settings, Clients(nothing, nothing)).check(request)
+            return settings, request
+    raise AssertionError(f"no request of {kind} starts from a picture")
+
+
+NO_PICTURES: dict[str, Callable[[Path], None]] = {
+    "a private key": lambda path: write(path, b"-----BEGIN OPENSSH PRIVATE KEY-----\n"),
+    "a link to a private key": lambda path: path.symlink_to(elsewhere(path, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")),
+    "a pipe": lambda path: os.mkfifo(path),
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "what the system makes up": lambda path: path.symlink_to("/proc/self/environ"),
+    "a folder": lambda path: path.mkdir(),
+    "nothing": lambda path: write(path, b""),
+    "more than any picture": lambda path: sparse(path, 1 << 40),
+}
+
+
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def elsewhere(path: Path, data: bytes) -> Path:
+    target = path.with_name("id_rsa")
+    target.write_bytes(data)
+    return target
+
+
+def sparse(path: Path, size: int) -> None:
+    path.write_bytes(Pictures().make("reference", 1))
+    os.truncate(path, size)
+
+
+@every_kind
+@pytest.mark.skipif(os.name == "nt", reason="has other devices")
+async def test_a_reference_that_is_no_picture_is_refused_before_anything_is_sent(kind: str, tmp_path: Path) -> None:
+    """By the check before a run, and again by the submit, for a file that was exchanged in between."""
+    picture = tmp_path / "reference.png"
+    picture.write_bytes(Pictures().make("reference", 1))
+    with OneAnswer() as service:
+        settings, request = with_reference(kind, service.url, str(picture), tmp_path)
+        async with open_clients() as clients:
+            provider = load(kind)(settings, clients)
+            for name, make in NO_PICTURES.items():
+                path = tmp_path / f"{name}.png"
+                make(path)
+                bad = replace(request, references=(str(path),))
+                with pytest.raises(BadRequest, match="reference picture|is no .* picture"):
+                    provider.check(bad)
+                with pytest.raises(BadRequest, match="reference picture|is no .* picture"):
+                    await provider.submit(bad, provider.draft(bad), lambda _: None)
+        assert service.counts["connections"] == 0
 
 
 # Hostile pictures

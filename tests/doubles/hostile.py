@@ -5,6 +5,7 @@ files that lie about themselves, `ADDRESSES` are no places to fetch a picture fr
 """
 
 import asyncio
+import base64
 import copy
 import gzip
 import json
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from tests.doubles.http import Fault, Pictures, Reply, Request, Service
 from tests.doubles.messages import Takeover
@@ -149,6 +151,34 @@ ANSWERS: dict[str, Callable[[], Reply]] = {
     "to no address": lambda: redirects(308, "http://[::1"),
     "to nowhere": lambda: Reply(302),
 }
+
+
+def basic(secret: str, user: str) -> str:
+    return base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "base64 for addresses": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+    "basic": lambda secret: basic(secret, "somebody"),
+    "basic of another": lambda secret: basic(secret, "x"),
+    "percent-encoded": lambda secret: quote(secret, safe=""),
+    "after many words": lambda secret: f"{'so many words ' * 20}{secret}",
+    "after many blanks": lambda secret: f"no{' ' * 2380}{secret}",
+}
+"""How services repeat a key that they refuse."""
+
+
+def echoing(text: str, status: int) -> Reply:
+    """These words wherever any service puts words about what went wrong."""
+    error = {"message": text, "code": text, "type": text, "detail": text, "param": text, "status": text}
+    body = error | {"error": error, "errors": [error], "msg": text, "success": False, "fail_msg": text}
+    body |= {"output": {"task_status": "FAILED", "code": text, "message": text}, "details": {"Reasons": [text]}}
+    body |= {"ResponseMetadata": {"Error": {"Code": text, "Message": text}}, "node_errors": {text: {"errors": [error]}}}
+    body |= {"data": {"status": text, "message": text}, "promptFeedback": {"blockReason": text}, "completed": False}
+    return Reply.json(body | {"error_type": text}, status)
+
 
 BOMBS: dict[str, Callable[[], Reply]] = {
     "gzip bomb": lambda: typed(zeros(1024), content_encoding="gzip"),
