@@ -11,6 +11,7 @@ import pytest
 from imagegen_cli import config
 from imagegen_cli.config import Config, Configured, General, key_of, load_config, save, shown
 from imagegen_cli.errors import ConfigError, UsageError
+from imagegen_cli.masking import masked
 from imagegen_cli.naming import DEFAULT
 from imagegen_cli.places import history_file, user_file
 from imagegen_cli.providers import kinds, load
@@ -86,13 +87,14 @@ def test_the_project_goes_before_the_person_and_the_person_before_what_is_built_
     assert found.files == (user, project)
 
 
-def test_a_provider_is_taken_whole_from_one_file(user: Path, project: Path) -> None:
-    write(user, f'{STUDIO}api_key = "{KEY}"\nconcurrency = 9\n')
-    write(project, f'{STUDIO}base_url = "https://elsewhere.example"\n')
-    studio = load_config().provider("studio")
-    assert studio.settings.base_url == "https://elsewhere.example"
-    assert studio.settings.concurrency != 9
-    assert key(studio) == "", "a key of the person's own never goes to an address of the project's"
+@pytest.mark.parametrize("line", ['base_url = "https://elsewhere.example"', "concurrency = 9", 'kind = "sketch"'])
+def test_a_project_file_changes_no_provider_of_the_persons_own(user: Path, project: Path, line: str) -> None:
+    """Prompts that are meant for the person's own service would go elsewhere."""
+    write(user, f'{STUDIO}api_key = "{KEY}"\n')
+    write(project, f"[providers.studio]\n{line}\n")
+    said = refused()
+    assert said.message == f"{project}:1: a project file cannot change studio, a provider of your own file"
+    assert said.hint == "give it another name"
 
 
 def test_the_nearest_project_file_above_counts(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +276,57 @@ def test_what_a_failing_command_said_is_not_repeated(user: Path) -> None:
     assert KEY[3:] not in no_key(configured(user, line))
 
 
+def headers_of(configured: Configured) -> dict[str, str]:
+    return dict(key_of(configured).headers)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("plain words", "plain words"),
+        ("env:MY_KEY", KEY),
+        (f"cmd:'{sys.executable}' -c 'print(42)'", "42"),
+    ],
+)
+def test_a_header_is_found_as_a_key_is(user: Path, monkeypatch: pytest.MonkeyPatch, value: str, found: str) -> None:
+    monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+    one = configured(user, f'headers = {{ "X-One" = "{value}", "X-Two" = "2" }}')
+    assert headers_of(one) == {"X-One": found, "X-Two": "2"}
+    assert (KEY in masked(f"no {KEY}")) == (found != KEY)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("env:MY_KEY", "the header X-One of studio is to come from $MY_KEY, which is not set"),
+        ("cmd:/no/such/program", "is to come from a command, which failed (FileNotFoundError)"),
+        (f"cmd:'{sys.executable}' -c 'print(1); print(2)'", "is more than one line, or not plain ASCII text"),
+    ],
+)
+def test_a_header_that_is_not_there_is_said(user: Path, value: str, said: str) -> None:
+    assert said in no_key(configured(user, f'headers = {{ "X-One" = "{value}" }}'))
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("cat /dev/zero", "is to come from a command, which said more than 64 KB"),
+        ("yes", "is to come from a command, which said more than 64 KB"),
+        (f"'{sys.executable}' -c 'print(5 * 65000 * chr(97))'", "which said more than 64 KB"),
+        (f"'{sys.executable}' -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "failed (UnicodeDecodeError)"),
+    ],
+)
+def test_what_a_command_says_is_bounded(user: Path, command: str, said: str) -> None:
+    assert said in no_key(configured(user, f'api_key = "cmd:{command}"'))
+
+
+def test_a_command_that_complains_without_end_is_heard_out(user: Path) -> None:
+    command = f"'{sys.executable}' -c 'import sys; sys.stderr.write(10 ** 6 * chr(97)); print(42)'"
+    assert key(configured(user, f'api_key = "cmd:{command}"')) == "42"
+
+
 @pytest.mark.parametrize("value", ["env:HOME", "cmd:touch ran"])
-@pytest.mark.parametrize("name", ["api_key", "base_url", "model"])
+@pytest.mark.parametrize("name", ["api_key", "base_url", "model", "headers.X-One", "headers.Authorization"])
 def test_a_project_file_fetches_no_key(project: Path, value: str, name: str) -> None:
     write(project, f'{STUDIO}{name} = "{value}"\n')
     said = refused()
@@ -287,8 +338,202 @@ def test_a_project_file_fetches_no_key(project: Path, value: str, name: str) -> 
 def test_a_project_file_gets_no_key_that_is_written_elsewhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VENDOR, KEY)
     assert key(load_config().provider("dashscope")) == KEY
-    write(project, '[providers.dashscope]\nbase_url = "https://evil.example"\n')
-    assert key(load_config().provider("dashscope")) == ""
+    write(project, f'{STUDIO}base_url = "https://evil.example"\n')
+    assert key(load_config().provider("studio")) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[providers.dashscope]\nbase_url = "https://evil.example"\n',
+        '[providers.dreamina]\nbase_url = "https://evil.example"\n',
+        '[providers.openai]\nbase_url = "https://evil.example"\n',
+        '[providers.openai]\ndialect = "recraft"\n',
+        '[providers.openai]\nkind = "dreamina"\n',
+        '[providers.openai]\nkind = "sketch"\n',
+    ],
+)
+def test_a_project_file_leads_the_name_of_a_kind_nowhere_else(project: Path, text: str) -> None:
+    """The person who says `-p openai` means OpenAI."""
+    write(project, text)
+    assert "the name of a kind stands for that service and its address" in refused().message
+
+
+def test_a_project_file_may_say_how_a_kind_is_used(project: Path) -> None:
+    write(project, '[providers.dashscope]\nmodel = "wan2.6-image"\n[providers.sketch]\nconcurrency = 1\n')
+    assert load_config().provider("dashscope").settings.model == "wan2.6-image"
+
+
+# What a project file chooses
+
+
+MINE = '[providers.mine]\nkind = "dashscope"\n'
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "chosen"),
+    [
+        (MINE, 'default_provider = "mine"', "mine"),
+        ("", 'default_provider = "sketch"', "sketch"),
+        ("", f'default_provider = "pen"\n{STUDIO}[providers.pen]\nkind = "sketch"', "pen"),
+        ('default_provider = "dashscope"', 'output = "x"', "dashscope"),
+        ('default_provider = "dashscope"', "[providers.dashscope]\nconcurrency = 1", None),
+        ("", 'default_provider = "dashscope"', None),
+        ("", 'default_provider = "dreamina"', None),
+        (MINE, f'default_provider = "studio"\n{STUDIO}api_key = "{KEY}"', None),
+        ('default_provider = "studio"', f'{STUDIO}base_url = "https://evil.example"', None),
+    ],
+)
+def test_a_project_file_chooses_only_what_the_person_set_up(
+    user: Path, project: Path, monkeypatch: pytest.MonkeyPatch, own: str, theirs: str, chosen: str | None
+) -> None:
+    monkeypatch.setenv(VENDOR, KEY)
+    write(user, own)
+    write(project, theirs)
+    found = load_config()
+    if chosen is not None:
+        assert found.default == chosen
+        return
+    with pytest.raises(ConfigError, match="which you have not set up yourself") as caught:
+        _ = found.default
+    assert str(project) in caught.value.message
+    assert "-p " in caught.value.hint
+
+
+def test_a_short_name_of_a_project_leads_to_no_service_that_the_person_did_not_set_up(
+    user: Path, project: Path
+) -> None:
+    write(user, f'{MINE}[models]\nhero = "mine/1"\n')
+    write(project, '[models]\n"4.0" = "openai/gpt"\nhero = "mine/2"\nfree = "sketch/a"\nbare = "9"\nslash = "a/b"\n')
+    found = load_config()
+    assert [found.model(name) for name in ("hero", "free", "bare", "slash", "other", "")] == [
+        "mine/2", "sketch/a", "9", "a/b", "other", "",
+    ]  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"imagegen\.toml:2: the short name 4\.0 chooses the service openai"
+    ) as caught:
+        found.model("4.0")
+    assert caught.value.hint == "write the model out: -m openai/gpt"
+
+
+def test_what_only_a_project_file_names_is_asked_nothing_by_itself(user: Path, project: Path) -> None:
+    write(user, MINE)
+    write(project, f'{STUDIO}[providers.pen]\nkind = "sketch"\n')
+    assert [one.name for one in load_config().own] == ["mine", "pen"]
+
+
+# Where a project file may point
+
+
+OUTSIDE = [
+    "/etc",
+    "..",
+    "../x",
+    "~",
+    "~/x",
+    "a/../../x",
+    "link",
+    "link/x",
+    "loop",
+    "a\\u0000b",
+    "~nobody-of-this-name/x",
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize(
+    "text",
+    ['output = "{}"', '[providers.flow]\nkind = "comfyui"\nworkflow = "{}"'],
+    ids=["output", "workflow"],
+)
+def test_a_project_file_points_nowhere_outside_of_the_project(
+    user: Path, project: Path, tmp_path: Path, text: str, path: str
+) -> None:
+    (tmp_path / "project" / "link").symlink_to(tmp_path / "home")
+    (tmp_path / "project" / "loop").symlink_to("loop")
+    write(project, text.format(path))
+    said = refused().message
+    assert said.startswith(f"{project}:")
+    assert "is outside of the project" in said or "cannot be read" in said
+    write(project, "")
+    if "\\u0000" not in path:
+        write(user, text.format(path))
+        assert load_config().files == (user, project), "the person's own file may point anywhere"
+
+
+@pytest.mark.parametrize("path", ["graph.json", "./a/graph.json", "link/graph.json"])
+def test_a_project_file_points_into_the_project(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    below = tmp_path / "project" / "a"
+    below.mkdir()
+    (below / "link").symlink_to(tmp_path / "project")
+    (tmp_path / "project" / "link").symlink_to(below)
+    write(project, f'output = "{path}"\n[providers.flow]\nkind = "comfyui"\nworkflow = "{path}"\n')
+    for folder in (tmp_path / "project", below):
+        monkeypatch.chdir(folder)
+        found = load_config()
+        settings: Any = found.provider("flow").settings
+        assert settings.workflow == str((folder / path).resolve())
+        assert found.general.output == path
+        assert found.project == tmp_path / "project"
+
+
+# Whose project file it is
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has other rights")
+@pytest.mark.parametrize(
+    ("what", "mode", "counts"),
+    [
+        ("imagegen.toml", 0o644, True), ("imagegen.toml", 0o664, True), ("imagegen.toml", 0o646, False),
+        (".", 0o755, True), (".", 0o775, True), (".", 0o777, False), (".", 0o1777, False),
+    ],
+)  # fmt: skip
+def test_a_project_file_that_everybody_can_write_is_ignored(project: Path, what: str, mode: int, counts: bool) -> None:
+    write(project, f'output = "ours"\n{STUDIO}')
+    place = project.parent / what
+    place.chmod(mode)
+    found = load_config()
+    assert (found.general.output == "ours", found.provider("sketch").name) == (counts, "sketch")
+    assert found.files == ((project,) if counts else ())
+    remark = f"{project} is ignored, because everybody can write to {place}: chmod o-w {place}"
+    assert found.remarks == (() if counts else (remark,))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("what", ["imagegen.toml", ".", "link", "the target", "the target's folder"])
+def test_a_project_file_of_another_user_is_ignored(project: Path, tmp_path: Path, what: str) -> None:
+    target = tmp_path / "elsewhere" / "settings.toml"
+    target.parent.mkdir()
+    write(target, 'output = "ours"\n')
+    if what in ("imagegen.toml", "."):
+        write(project, 'output = "ours"\n')
+    else:
+        project.symlink_to(target)
+    assert load_config().general.output == "ours"
+    place = {"link": project, "the target": target, "the target's folder": target.parent}.get(what)
+    place = place or project.parent / what
+    os.chown(place, 12345, -1, follow_symlinks=False)
+    found = load_config()
+    assert found.files == ()
+    assert found.remarks[0].startswith(f"{project} is ignored, because {place} belongs to another user: ")
+
+
+def test_what_is_no_file_or_very_large_is_no_project_file(project: Path) -> None:
+    os.mkfifo(project)
+    assert load_config().files == ()
+    project.unlink()
+    write(project, "#")
+    os.truncate(project, 1 << 40)
+    assert refused().message == f"{project} cannot be read: it is larger than 4096 KB"
+
+
+def test_the_persons_own_file_is_no_project_file_of_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, f'{STUDIO}api_key = "env:MY_KEY"\n')
+    monkeypatch.setenv("IMAGEGEN_CONFIG", str(project))
+    monkeypatch.setenv("MY_KEY", KEY)
+    assert key(load_config().provider("studio")) == KEY
 
 
 def test_a_project_file_may_hold_a_key_of_its_own(project: Path) -> None:
@@ -306,6 +551,9 @@ def test_a_project_file_may_hold_a_key_of_its_own(project: Path) -> None:
         (f'api_key = "{KEY}"', 0o600, False),
         ('api_key = "env:MY_KEY"', 0o644, False),
         ('api_key = "cmd:pass show x"', 0o644, False),
+        (f'headers = {{Authorization = "Bearer {KEY}"}}', 0o644, True),
+        ('headers = {Authorization = "env:MY_KEY"}', 0o644, False),
+        ('headers = {X-Client = "imagegen"}', 0o644, False),
         ("", 0o644, False),
     ],
 )
@@ -322,6 +570,8 @@ def test_a_key_that_others_can_read_is_remarked(user: Path, line: str, mode: int
         ('api_key = "cmd:pass show secret-place"', "secret-place", "****"),
         ('api_key = "env:MY_KEY"', KEY, "env:MY_KEY"),
         (f'headers = {{Authorization = "Bearer {KEY}"}}', KEY, "****"),
+        ('headers = {Authorization = "env:MY_KEY"}', KEY, "env:MY_KEY"),
+        ('headers = {X-One = "cmd:pass show secret-place"}', "secret-place", "****"),
         (f'base_url = "https://me:{KEY}@example.org/v1"', KEY, "https://****@example.org/v1"),
     ],
 )

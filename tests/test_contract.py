@@ -540,11 +540,11 @@ WITH_PICTURE = {"99": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
 
 
 def with_reference(kind: str, url: str, picture: str, folder: Path) -> tuple[Settings, ImageRequest]:
-    for settings in (settings_for(kind, url), settings_for(kind, url, secret="")):
-        if kind == "comfyui":
-            path = folder / "workflow.json"
-            path.write_text(json.dumps(DEFAULT | WITH_PICTURE))
-            settings = replace(settings, workflow=str(path))  # noqa: PLW2901 - the same, with a graph
+    path = folder / "workflow.json"
+    path.write_text(json.dumps(DEFAULT | WITH_PICTURE))
+    graph: dict[str, Any] = {"workflow": str(path)} if kind == "comfyui" else {}
+    for plain in (settings_for(kind, url), settings_for(kind, url, secret="")):
+        settings = replace(plain, **graph)
         model = REFERENCE_MODELS.get(kind, settings.model)
         request = ImageRequest(prompt="a cat", provider=kind, model=model, references=(picture,))
         nothing: Any = None
@@ -557,7 +557,7 @@ def with_reference(kind: str, url: str, picture: str, folder: Path) -> tuple[Set
 NO_PICTURES: dict[str, Callable[[Path], None]] = {
     "a private key": lambda path: write(path, b"-----BEGIN OPENSSH PRIVATE KEY-----\n"),
     "a link to a private key": lambda path: path.symlink_to(elsewhere(path, b"-----BEGIN OPENSSH PRIVATE KEY-----\n")),
-    "a pipe": lambda path: os.mkfifo(path),
+    "a pipe": os.mkfifo,
     "an endless device": lambda path: path.symlink_to("/dev/zero"),
     "what the system makes up": lambda path: path.symlink_to("/proc/self/environ"),
     "a folder": lambda path: path.mkdir(),
@@ -595,9 +595,9 @@ async def test_a_reference_that_is_no_picture_is_refused_before_anything_is_sent
                 path = tmp_path / f"{name}.png"
                 make(path)
                 bad = replace(request, references=(str(path),))
-                with pytest.raises(BadRequest, match="reference picture|is no .* picture"):
+                with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
                     provider.check(bad)
-                with pytest.raises(BadRequest, match="reference picture|is no .* picture"):
+                with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
                     await provider.submit(bad, provider.draft(bad), lambda _: None)
         assert service.counts["connections"] == 0
 

@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from imagegen_cli.config import Config, Configured, General
 from imagegen_cli.errors import BadRequest, UsageError
 from imagegen_cli.naming import DEFAULT
+from imagegen_cli.places import PROJECT_FILE
 from imagegen_cli.plan import SHOWN, Item, Place, place, plainly, planned, prepare
-from imagegen_cli.prompts import Wish
+from imagegen_cli.prompts import Wish, from_list
 from imagegen_cli.providers import base
 from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
 from imagegen_cli.task import ImageRequest, Job, RunId, TaskId
 
+PNG = b"\x89PNG\r\n\x1a\n and so on"
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
@@ -205,6 +207,10 @@ def test_several_providers_split_by_the_smallest_and_check_all() -> None:
         ({"prompt": "a bad cat"}, "the prompt holds the word bad", ""),
         ({"references": ("/no/such.png",)}, "the reference /no/such.png cannot be read: No such file", ""),
         ({"references": ("/",)}, "the reference / cannot be read: Is a directory", ""),
+        ({"references": ("/dev/zero",)}, "the reference /dev/zero cannot be read: it is a device, a pipe or a", ""),
+        ({"references": ("/proc/self/environ",)}, "the reference /proc/self/environ is no picture", ""),
+        ({"references": (__file__,)}, "is no picture, by its first bytes", ""),
+        ({"references": ("file:///etc/passwd",)}, "the reference file:///etc/passwd cannot be read: No such file", ""),
         ({"references": ("a\0b",)}, "cannot be read", ""),
         ({"references": ("~no-such-person/a.png",)}, "cannot be read", ""),
         ({"references": ("ftp://example.org/a.png",)}, "cannot be read", ""),
@@ -243,10 +249,105 @@ def test_very_many_refusals_are_counted() -> None:
 def test_a_reference_gets_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "猫.png").touch()
+    (tmp_path / "猫.png").write_bytes(PNG)
     for text in ("猫.png", "./猫.png", "~/猫.png", str(tmp_path / "猫.png")):
         (request,) = requests(wish(references=(text, "http://example.org/b.png")))
         assert request.references == (str(tmp_path / "猫.png"), "http://example.org/b.png")
+
+
+# What a list may name
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder from another person, in a home with pictures of one's own; the working directory is the home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "shared"
+    (folder / "below").mkdir(parents=True)
+    for path in ("private.png", "shared/a.png", "shared/below/b.png", "shared-not/c.png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(PNG)
+    (folder / "link.png").symlink_to(tmp_path / "private.png")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "inside.png").symlink_to("a.png")
+    return folder
+
+
+def listed_in(folder: Path, *references: str) -> list[Wish]:
+    row = json.dumps({"prompt": "a cat", "references": list(references)})
+    return from_list(str(folder / "list.jsonl"), row.encode(), Wish(prompt=""))[0]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "private.png", "~/private.png", "{home}/private.png", "shared/../private.png", "shared/link.png",
+        "shared/up/private.png", "{home}/shared/./up/shared/../private.png", "shared-not/c.png",
+    ],
+)  # fmt: skip
+def test_a_list_names_no_picture_outside_of_its_folder(shared: Path, reference: str) -> None:
+    reference = reference.format(home=shared.parent)
+    said = refused(*listed_in(shared, reference))
+    assert (
+        said.message
+        == f"the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
+    )
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["shared/a.png", "{home}/shared/a.png", "~/shared/below/b.png", "shared/inside.png", "shared/up/shared/a.png",
+     "https://example.org/a.png", "shared/below/../a.png"],
+)  # fmt: skip
+def test_a_list_names_pictures_of_its_folder(shared: Path, reference: str) -> None:
+    reference = reference.format(home=shared.parent)
+    (request,) = requests(*listed_in(shared, reference))
+    assert request.references[0].endswith(reference.removeprefix("~/"))
+
+
+def test_a_list_in_a_project_names_pictures_of_the_project(shared: Path) -> None:
+    inside = listed_in(shared / "below", "shared/a.png")
+    assert "is outside of the list's folder" in refused(*inside).message
+    project = replace(CONFIG, project=shared)
+    assert requests(*inside, config=project)[0].references == (str(shared / "a.png"),)
+    assert "private.png is outside" in refused(*listed_in(shared / "below", "private.png"), config=project).message
+    elsewhere = listed_in(shared.parent / "shared-not", "shared/a.png")
+    assert "is outside of the list's folder" in refused(*elsewhere, config=project).message
+
+
+def test_a_list_that_lies_behind_a_link_is_where_the_link_leads(shared: Path) -> None:
+    (shared.parent / "way").symlink_to(shared / "below")
+    assert requests(*listed_in(shared.parent / "way", "way/b.png"))
+    assert "is outside" in refused(*listed_in(shared.parent / "way", "shared/a.png")).message
+
+
+def test_what_the_person_types_is_free(shared: Path) -> None:
+    typed = Wish(prompt="a cat", references=("private.png",))
+    assert requests(typed)
+    (line,) = from_list(str(shared / "list.txt"), b"a cat", typed)[0]
+    assert requests(line), "the list says nothing of references"
+    (named,) = from_list(str(shared / "list.jsonl"), b'{"prompt": "a", "references": "private.png"}', typed)[0]
+    assert requests(named), "the list says what the person typed"
+    (allowed,) = listed_in(shared, "private.png")
+    assert requests(replace(allowed, listed=allowed.listed - {"references"}))
+
+
+def test_a_list_chooses_no_service_that_only_the_project_file_names() -> None:
+    theirs = {"pair": replace(CONFIG.providers["pair"], place=PROJECT_FILE)}
+    config = replace(CONFIG, providers={**CONFIG.providers, **theirs})
+
+    def rows(common: Wish, **row: str) -> list[Wish]:
+        return from_list("list.jsonl", json.dumps({"prompt": "a", **row}).encode(), common)[0]
+
+    nothing, typed = Wish(prompt=""), Wish(prompt="", provider="pair")
+    for row in ({"provider": "pair"}, {"provider": "studio,pair"}, {"model": "pair/1"}):
+        said = refused(*rows(nothing, **row), config=config)
+        assert said.message == "the list chooses pair, which only the project file names: -p pair permits it"
+        assert requests(*rows(nothing, **row))
+    for row in ({}, {"provider": "pair"}, {"model": "pair/1"}, {"model": "1"}):
+        assert requests(*rows(typed, **row), config=config)[0].provider == "pair"
+    assert requests(wish(models=("4.5",)), config=config)[0].provider == "endless", "a bare version means one's own"
 
 
 # Splitting and identities
