@@ -4,13 +4,9 @@ A secret is remembered as soon as it is revealed, so before it can be sent and r
 and balance passes `masked` when it is made, so that nothing that is stored, printed or raised holds one.
 """
 
-import json
 import re
-from base64 import b64encode
 from collections.abc import Iterator
-from html import escape
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 MASK = "****"
 SHORTEST = 6
@@ -55,6 +51,10 @@ def hide(secret: str) -> None:
 
 def hide_user(url: str) -> None:
     """Strike out the password of an address, or the user where there is no password: that is a key then."""
+    if "@" not in url:
+        return
+    from urllib.parse import unquote  # noqa: PLC0415 - most have no secret in an address
+
     user, _, password = _user_in(url).partition(":")
     for written in (str, unquote):
         hide(written(password or user))
@@ -103,6 +103,8 @@ def _remember(secret: str) -> None:
 
 
 def _user_in(url: str) -> str:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - see above
+
     try:
         return urlsplit(url).netloc.rpartition("@")[0]
     except ValueError:  # no address at all
@@ -110,6 +112,10 @@ def _user_in(url: str) -> str:
 
 
 def _forms_of(secret: str) -> Iterator[_Form]:
+    import json  # noqa: PLC0415 - without a secret, as for --help, none of this is needed
+    from html import escape  # noqa: PLC0415
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415
+
     data = secret.encode("utf-8", "surrogatepass")
     for safe in ("", "/"):
         yield _percent_encoded(quote(secret, safe=safe, errors="replace"))
@@ -136,6 +142,8 @@ def _cores(data: bytes) -> Iterator[str]:
     Three bytes become four characters, so there are three ways. Those characters at both ends which hold bits of a
     neighbour are left out here, and taken along when they are found.
     """
+    from base64 import b64encode  # noqa: PLC0415 - see above
+
     for before in range(3):
         encoded = b64encode(bytes(before) + data).decode().rstrip("=")
         whole = (before + len(data)) * 8 // 6
@@ -146,6 +154,9 @@ def _cores(data: bytes) -> Iterator[str]:
 
 def _words_of(secret: str) -> Iterator[_Form]:
     """A short secret as a word of its own: inside other words it would be found everywhere."""
+    from base64 import b64encode  # noqa: PLC0415 - see above
+    from urllib.parse import quote  # noqa: PLC0415
+
     encoded = b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")
     for text in (secret, quote(secret, safe="", errors="replace"), encoded):
         yield _Form(text, re.compile(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])"))

@@ -216,7 +216,7 @@ def _reference(text: str, wish: Wish, config: Config) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
     if not known:
-        raise UsageError(f"the reference {text} is no picture, by its first bytes: it is not opened")
+        raise UsageError(f"the reference {text} is no picture, by its first bytes, and nothing else is sent")
     return str(path)
 
 

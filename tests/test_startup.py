@@ -68,14 +68,14 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
-    assert ours(modules) == {"", "__main__", "cli", "errors"}
+    assert ours(modules) == {"", "__main__", "cli", "errors", "masking"}
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
 
 
 def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
     words = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
     modules = imported(tmp_path, **words)
-    assert ours(modules) == {"", "__main__", "cli", "errors"}
+    assert ours(modules) == {"", "__main__", "cli", "errors", "masking"}
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
 
 

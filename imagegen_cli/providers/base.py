@@ -95,7 +95,7 @@ class Settings:
     concurrency: int = setting(4, "tasks at the service at once; 0 lifts the limit")
     poll: float = setting(0.5, "shortest time between two status queries of a task, in seconds")
     timeout: float = setting(300.0, "time limit of a task in seconds, counted while the service works on it")
-    headers: Mapping[str, str] = setting({}, "further HTTP headers")
+    headers: Mapping[str, str] = setting({}, "further HTTP headers; a value may be env:NAME or cmd:COMMAND, as a key")
 
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
