@@ -314,7 +314,7 @@ async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None
         ({"width": 512}, "steps of 8"),
         ({"ratio": "wide"}, "W:H"),
         ({"resolution": "8k"}, "512, 768, 1k, 2k"),
-        ({"references": (__file__,)}, "takes 0 reference pictures"),
+        ({"references": (__file__,)}, "is no PNG"),
         ({"references": ("https://example.com/a.png",)}, "not from addresses"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
         ({"extra": {"3.step": "20"}}, "3.step"),
@@ -390,6 +390,11 @@ async def test_references_are_uploaded_and_named_as_the_server_says(
     assert "参考" not in name
     assert (inputs(server)["9.image"], inputs(server)["10.image"]) == (name, "b.png")
     await provider.close()
+
+
+async def test_a_workflow_without_a_place_for_a_picture_takes_none(provider: ComfyUI, picture: str) -> None:
+    with pytest.raises(BadRequest, match="takes 0 reference pictures, not 1"):
+        provider.check(asked("a cat", references=(picture,)))
 
 
 async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:

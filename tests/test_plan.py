@@ -276,7 +276,8 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def listed_in(folder: Path, *references: str) -> list[Wish]:
     row = json.dumps({"prompt": "a cat", "references": list(references)})
-    return from_list(str(folder / "list.jsonl"), row.encode(), Wish(prompt=""))[0]
+    found, _ = from_list("list.jsonl", row.encode(), Wish(prompt=""))
+    return [replace(one, source=str((folder / "list.jsonl").resolve())) for one in found]
 
 
 @pytest.mark.parametrize(
