@@ -64,8 +64,9 @@ def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
             return {}
         case Submitting(job):
             return _with_job(job)
-        case Running(job, images):
-            return _with_job(job) | {"images": [_from_image(image) for image in images]}
+        case Running(job, images, unconfirmed):
+            plain = {"images": [_from_image(image) for image in images]}
+            return _with_job(job) | plain | ({"unconfirmed": True} if unconfirmed else {})
         case Saving(images, job, note):
             return _with_job(job) | {"images": [_from_image(image) for image in images], "note": note}
         case Done(files, missing, note):
@@ -83,7 +84,7 @@ def to_state(name: str, data: Json) -> State:
     made: dict[str, Any] = {
         "queued": Queued,
         "submitting": lambda: Submitting(job),
-        "running": lambda: Running(job or Job(""), images),
+        "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
         "saving": lambda: Saving(images, job, data.get("note", "")),
         "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", "")),
         "failed": lambda: _to_failed(data, job, images),

@@ -251,7 +251,8 @@ class Runner:
             expected = lane.provider.expected(task.request)
         except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
             expected = task.request.count or 1
-        carried = self._carried[task.id] = Carried(task, lane, expected)
+        unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
+        carried = self._carried[task.id] = Carried(task, lane, expected, unconfirmed=unconfirmed)
         return carried
 
     def _start(self, carried: Carried) -> None:
@@ -429,7 +430,7 @@ class Runner:
         if carried.slot is not None:
             carried.slot.answered()
         carried.unconfirmed = True
-        self._become(carried, Running(draft))
+        self._become(carried, Running(draft, unconfirmed=True))
         await self._durable(carried)
 
     # Running → Saving

@@ -104,10 +104,14 @@ class Submitting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The service has it. `images`: what was already fetched when a link expired or a resume began."""
+    """The service has it. `images`: what was already fetched when a link expired or a resume began.
+
+    `unconfirmed`: the job is an id of our own whose submit was not answered; the service may never have heard of it.
+    """
 
     job: Job
     images: tuple[Image, ...] = ()
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,9 @@ def recovered(task: Task) -> Task:
             return replace(task, state=Saving(images, job))
         case Failed(job=Job() as job, images=images):
             return replace(task, state=Running(job, images))
-        case Submitting(job=Job() as job) | Cancelled(job=Job() as job):
+        case Submitting(job=Job() as job):
+            return replace(task, state=Running(job, unconfirmed=True))
+        case Cancelled(job=Job() as job):
             return replace(task, state=Running(job))
         case _:
             return task

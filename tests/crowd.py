@@ -199,7 +199,8 @@ class Crowd(Harness):
         killed = ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed or member.deed == "pause":
             self.ledgers.kills[where] += 1
-        if not killed and (ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err):
+        waits = ended.code == 3 and "is locked by another program" in ended.err  # a paused process holds the lock
+        if not killed and not waits and (ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
 
     def _resumed(self) -> None:

@@ -160,7 +160,7 @@ LOST = Failed(
     [
         (Queued(), Queued()),
         (Submitting(), LOST),
-        (Submitting(JOB), Running(JOB)),
+        (Submitting(JOB), Running(JOB, unconfirmed=True)),
         (Running(JOB), Running(JOB)),
         (Running(JOB, (SAVED, HELD)), Running(JOB, (SAVED, HELD))),
         (Saving((REMOTE, HELD), JOB, "one left out"), Saving((REMOTE, HELD), JOB, "one left out")),

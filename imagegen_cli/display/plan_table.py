@@ -1,0 +1,50 @@
+"""The table of `--dry-run` on a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imagegen_cli.display.cells import width as cells_of
+from imagegen_cli.display.look import BOLD, DIM, PLAIN, Line, Look, Pen
+
+HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
+WIDEST = {"what": 28, "size": 16}
+
+
+def lines(rows: Sequence[Mapping[str, Any]], room: int, look: Look) -> list[Line]:
+    """A head and a line a row, cut to `room` cells."""
+    texts = [_texts(row) for row in rows]
+    sizes = {name: _size(name, texts, look) for name in HEADS if name != "prompt"}
+    while sizes and room - sum(sizes.values()) - 2 * len(sizes) < 16:  # noqa: PLR2004 - cells that a prompt needs
+        sizes.popitem()
+    sizes["prompt"] = max(0, room - sum(sizes.values()) - 2 * len(sizes))
+    head = _line(HEADS, sizes, look, dim=False, bold=True)
+    return [head, *(_line(text, sizes, look, dim=bool(row.get("skip"))) for text, row in zip(texts, rows, strict=True))]
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    pixels = f"{row['width']}x{row['height']}" if row.get("width") else ""
+    size = " ".join(str(part) for part in (row.get("ratio"), row.get("resolution"), pixels) if part)
+    prompt = str(row.get("prompt", ""))
+    return {
+        "line": str(row.get("line", row.get("task", ""))),
+        "what": " / ".join(str(part) for part in (row.get("provider"), row.get("model")) if part),
+        "asked": "" if row.get("skip") else str(row.get("asked", "")),
+        "size": size,
+        "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
+    }
+
+
+def _size(name: str, texts: Sequence[Mapping[str, str]], look: Look) -> int:
+    most = WIDEST.get(name, 10)
+    widest = max((cells_of(look.fit(text[name], most)) for text in texts), default=0)
+    return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
+
+
+def _line(texts: Mapping[str, str], sizes: Mapping[str, int], look: Look, *, dim: bool, bold: bool = False) -> Line:
+    style = BOLD if bold else DIM if dim else PLAIN
+    pen = Pen()
+    for number, (name, cells) in enumerate(sizes.items()):
+        if number:
+            pen.gap(2)
+        pen.put(look.fit(texts[name], cells), cells, style, right=name in ("line", "asked"))
+    return pen.line
