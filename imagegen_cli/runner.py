@@ -594,6 +594,7 @@ class Runner:
         job = carried.task.job
         if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
             job = None  # an id of ours, and the service has said that it does not take the task
+        job = _receipt(carried, job)
         images = state.images if isinstance(state, Running | Saving) else ()
         paid = not error.final and _may_be_paid(state, error)
         self._become(carried, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
@@ -625,12 +626,13 @@ class Runner:
         await asyncio.wait({answer}, timeout=LAST_WORDS)
         if not answer.done():
             answer.cancel()
-            self._become(carried, Cancelled(Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome, draft))
+            outcome = Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome
+            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
             return
         try:
             reply = answer.result()
         except Uncertain:
-            self._become(carried, Cancelled(outcome, draft))
+            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
         except TaskError:
             told = outcome in (Stop.STOPPED, Stop.REQUESTED)
             self._become(carried, Cancelled(outcome if told else Stop.NOT_SENT))
@@ -645,7 +647,7 @@ class Runner:
         if outcome in (Stop.TOO_LATE, Stop.REQUESTED):
             outcome = await self._last_look(carried, job, outcome)
         if isinstance(carried.task.state, Running):
-            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else job))
+            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else _receipt(carried, job)))
 
     async def _last_look(self, carried: Carried, job: Job, outcome: Stop) -> Stop:
         for _ in range(int(LAST_WORDS)):
@@ -714,6 +716,11 @@ def _saving(carried: Carried) -> Saving:
     if not isinstance(state, Saving):
         raise TypeError(f"task {carried.task.id} is not being saved but {state}")
     return state
+
+
+def _receipt(carried: Carried, job: Job | None) -> Job | None:
+    """The job, where a resume could fetch its pictures: nothing else may be promised."""
+    return job if job is not None and carried.lane.provider.fetchable(job) else None
 
 
 def _may_be_paid(state: State, error: TaskError) -> bool:
