@@ -142,7 +142,7 @@ class A1111(Provider):
         self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
         notes = _differences(asked, got.info)
         while self._one_batch and job.id not in self._interrupted and 0 < len(got.items) < expected:
-            asked = _rest(asked, got, expected)
+            asked = _rest(asked, got, min(expected - len(got.items), max(1, self._settings.max_batch)))
             try:
                 more = _received(await self._posted(asked, job.id, report), expected - len(got.items))
             except TaskError as error:
@@ -379,11 +379,10 @@ def _received(body: Mapping[str, Any], expected: int) -> Got:
     return Got(items[first : first + expected], info)
 
 
-def _rest(asked: Mapping[str, Any], got: Got, expected: int) -> dict[str, Any]:
+def _rest(asked: Mapping[str, Any], got: Got, batch: int) -> dict[str, Any]:
     """What to ask of a server that makes one batch: the next one, with the seeds that follow."""
     number = len(got.items)
     seed = next((seed for seed in (got.info.get("seed"), asked["seed"]) if type(seed) is int and seed in SEEDS), None)
-    batch = min(expected - number, asked["batch_size"])
     following = -1 if seed is None else (seed + number) % len(SEEDS)
     return {**asked, "batch_size": batch, "n_iter": 1, "seed": following}
 
