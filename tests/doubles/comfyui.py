@@ -222,6 +222,7 @@ class ComfyServer(Service):
         entry = {"id": id_, "status": status, "create_time": 1, "update_time": 1, "priority": 1}
         if job.state in ENDED:
             entry |= {"outputs": job.notes.get("outputs", {}), "execution_status": history(job)["status"]}
+            entry["workflow"] = {"prompt": job.asked["prompt"], "extra_data": {}}
         if "error" in job.notes:
             entry["execution_error"] = job.notes["error"]
         return Reply.json(entry)
