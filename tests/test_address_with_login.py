@@ -4,6 +4,7 @@ from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +31,8 @@ async def test_name_and_password_open_the_way(kind: str, tmp_path: Path) -> None
     picture.write_bytes(Pictures().make("reference", 1))
     with OneAnswer() as service:
         settings = settings_for(kind, service.url.replace("//", "//me:secret@"), secret="")
-        settings = replace(settings, username="") if hasattr(settings, "username") else settings
+        more: dict[str, Any] = {"username": ""} if hasattr(settings, "username") else {}
+        settings = replace(settings, **more)
         request = request_for(kind, settings, str(picture))
         assert request is not None
         async with open_clients() as clients:
