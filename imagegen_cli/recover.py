@@ -314,8 +314,9 @@ def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None =
 
 def _may_go_on(task: Task) -> bool:
     """Whether there may be something to stop: also where only we gave up, as at a time limit, and hold the receipt."""
-    state = task.state
-    return not isinstance(state, ENDED) or (isinstance(state, Failed) and state.job is not None and not state.final)
+    if isinstance(task.state, Failed):
+        return not task.state.final and isinstance(recovered(task).state, Running)
+    return not isinstance(task.state, ENDED)
 
 
 def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
