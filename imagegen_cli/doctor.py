@@ -27,7 +27,7 @@ from imagegen_cli.errors import ConfigError, HistoryError, ImagegenError, Provid
 from imagegen_cli.files import part_of
 from imagegen_cli.masking import without_user
 from imagegen_cli.places import history_file
-from imagegen_cli.plan import LEAST_FREE
+from imagegen_cli.plan import LEAST_FREE, check_settings
 from imagegen_cli.providers.base import Balance, Clients, Provider, Settings
 from imagegen_cli.providers.wire import call
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
@@ -214,7 +214,15 @@ async def _service(one: Configured, busy: str) -> list[Finding]:
         found = [_address(one, [await _knock(one)]), Finding(Level.NO, "key", error.message, error.hint)]
     else:
         found = await _questioned(one, busy)
+    found += _unusable(one)
     return [replace(finding, provider=one.name) for finding in found]
+
+
+def _unusable(one: Configured) -> Iterator[Finding]:
+    try:
+        check_settings(one)
+    except ConfigError as error:
+        yield Finding(Level.NO, "settings", error.message, error.hint)
 
 
 async def _questioned(one: Configured, busy: str) -> list[Finding]:

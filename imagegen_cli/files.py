@@ -22,7 +22,7 @@ MOST_PIXELS = 500_000_000
 """A header that claims more is a bomb, not a picture."""
 SMALLEST = 16
 """Bytes; no picture format has a shorter file."""
-SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".avif", ".bmp", ".tiff", ".jxl", ".svg")
+SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".avif", ".bmp", ".tiff", ".jxl", ".svg", ".mp4", ".webm", ".wav", ".flac")
 SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), suffix)
     for pattern, suffix in (
@@ -31,6 +31,10 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"RIFF....WEBP", ".webp"),
         (rb"GIF8[79]a", ".gif"),
         (rb"....ftyp(?:avif|avis|mif1)", ".avif"),
+        (rb"....ftyp(?:isom|iso[2-9]|mp4[12]|avc1|M4V |dash|MSNV)", ".mp4"),
+        (rb"\x1a\x45\xdf\xa3.{0,64}webm", ".webm"),
+        (rb"RIFF....WAVE", ".wav"),
+        (rb"fLaC", ".flac"),
         (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp"),
         (rb"II\*\0|MM\0\*", ".tiff"),
         (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),

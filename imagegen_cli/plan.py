@@ -11,7 +11,7 @@ from typing import Any
 
 from imagegen_cli import codec, naming
 from imagegen_cli.config import Config, Configured
-from imagegen_cli.errors import ConfigError, ImagegenError, UsageError
+from imagegen_cli.errors import BadRequest, ConfigError, ImagegenError, UsageError
 from imagegen_cli.masking import without_user
 from imagegen_cli.prompts import Wish, size_in
 from imagegen_cli.providers.base import Clients, Provider
@@ -260,6 +260,14 @@ def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
         yield replace(request, count=min(most, request.count - start), seed=seed)
 
 
+def check_settings(configured: Configured) -> None:
+    """Look at settings as the first request would. Raises ConfigError."""
+    try:
+        _unconnected(configured).check_settings()
+    except BadRequest as error:
+        raise ConfigError(error.message, hint=error.hint) from error
+
+
 def _unconnected(configured: Configured) -> Provider:
     """A provider that can check and count, but has no way to the network."""
     none: Any = None
@@ -271,6 +279,7 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     request = codec.from_request(item.request)
     configured = config.provider(item.request.provider)
     name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
+    sent = _unconnected(configured).sent(item.request)
     return {
         "line": item.line,
         **request,
@@ -278,4 +287,5 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         "base_url": without_user(configured.settings.base_url),
         "asked": item.asked,
         "file": str(where.folder / name),
+        **({"sent": sent} if sent else {}),
     }

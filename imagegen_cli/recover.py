@@ -301,7 +301,7 @@ def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None =
             records = store.find(Filter(states=states, run=run_id))
         if not records:
             raise NothingToDo("nothing is unfinished")
-        open_ = [record for record in records if not isinstance(record.task.state, ENDED)]
+        open_ = [record for record in records if _may_go_on(record.task)]
         carried = [record.task.id for record in open_ if record.carried]
         orphans = [record for record in open_ if not record.carried]
         store.ask_cancel(carried)
@@ -310,6 +310,13 @@ def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None =
         ended = _awaited(store, carried)
         before = {record.task.id for record in records} - {record.task.id for record in open_}
         return _told(store, [record.task.id for record in records], before, ended)
+
+
+def _may_go_on(task: Task) -> bool:
+    """Whether there may be something to stop: also where only we gave up, as at a time limit, and hold the receipt."""
+    if isinstance(task.state, Failed):
+        return not task.state.final and isinstance(recovered(task).state, Running)
+    return not isinstance(task.state, ENDED)
 
 
 def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:

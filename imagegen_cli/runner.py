@@ -473,9 +473,9 @@ class Runner:
             raise error
         if strikes >= STRIKES:
             if carried.unconfirmed:
-                raise Uncertain(
-                    f"the answer to the submit was lost, and asking did not help: {error.message}"
-                ) from error
+                lost = f"the answer to the submit was lost, and asking did not help: {error.message}"
+                unknown = Uncertain(lost, hint=error.hint)
+                raise unknown.as_final() if error.final else unknown
             raise _of_questions(error)(
                 f"{STRIKES} status queries in a row failed: {error.message}", hint=error.hint
             ) from error
@@ -595,8 +595,9 @@ class Runner:
         job = carried.task.job
         if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
             job = None  # an id of ours, and the service has said that it does not take the task
+        job = _receipt(carried, job)
         images = state.images if isinstance(state, Running | Saving) else ()
-        paid = not error.final and _may_be_paid(state, error)
+        paid = _may_be_paid(state, error)
         self._become(carried, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
         self._free(carried)
         self._tidy(carried)
@@ -626,12 +627,13 @@ class Runner:
         await asyncio.wait({answer}, timeout=LAST_WORDS)
         if not answer.done():
             answer.cancel()
-            self._become(carried, Cancelled(Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome, draft))
+            outcome = Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome
+            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
             return
         try:
             reply = answer.result()
         except Uncertain:
-            self._become(carried, Cancelled(outcome, draft))
+            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
         except TaskError:
             told = outcome in (Stop.STOPPED, Stop.REQUESTED)
             self._become(carried, Cancelled(outcome if told else Stop.NOT_SENT))
@@ -646,7 +648,7 @@ class Runner:
         if outcome in (Stop.TOO_LATE, Stop.REQUESTED):
             outcome = await self._last_look(carried, job, outcome)
         if isinstance(carried.task.state, Running):
-            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else job))
+            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else _receipt(carried, job)))
 
     async def _last_look(self, carried: Carried, job: Job, outcome: Stop) -> Stop:
         for _ in range(int(LAST_WORDS)):
@@ -717,11 +719,18 @@ def _saving(carried: Carried) -> Saving:
     return state
 
 
+def _receipt(carried: Carried, job: Job | None) -> Job | None:
+    """The job, where a resume could fetch its pictures: nothing else may be promised."""
+    return job if job is not None and carried.lane.provider.fetchable(job) else None
+
+
 def _may_be_paid(state: State, error: TaskError) -> bool:
     """Whether the service may charge for what failed: it has the task, or what became of the request is not known."""
+    if isinstance(error, Uncertain):
+        return True
     if isinstance(state, Submitting):
-        return isinstance(error, Uncertain | ProviderBug | DiskError | BadImage)
-    return isinstance(state, Running | Saving)
+        return isinstance(error, ProviderBug | DiskError | BadImage)
+    return isinstance(state, Running | Saving) and not error.final
 
 
 def _of_questions(error: TaskError) -> type[TaskError]:

@@ -65,9 +65,10 @@ def config_check() -> int:
     trouble: list[ConfigError] = []
     for name, one in config.providers.items():
         try:
-            settings.key_of(one)
+            _usable(one)
         except ConfigError as error:
-            data.line(f"no  {name} ({one.kind}): {error.message}")
+            todo = f"; {error.hint}" if error.hint else ""
+            data.line(literal(f"no  {name} ({one.kind}): {error.message}{todo}", data.encoding))
             trouble.append(error)
         else:
             data.line(f"ok  {name} ({one.kind})")
@@ -78,6 +79,14 @@ def config_check() -> int:
     if trouble or config.remarks:
         raise ConfigError(f"{len(trouble) + len(config.remarks)} to mend")
     return 0
+
+
+def _usable(one: Configured) -> None:
+    """Find the keys, and look at what else no request could be sent with. Raises ConfigError."""
+    from imagegen_cli.plan import check_settings  # noqa: PLC0415 - a provider brings httpx with it
+
+    settings.key_of(one)
+    check_settings(one)
 
 
 def models(name: str, *, as_json: bool) -> int:

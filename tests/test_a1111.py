@@ -25,12 +25,12 @@ from imagegen_cli.errors import (
 )
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
-from imagegen_cli.providers.a1111 import A1111, Settings
+from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings
 from imagegen_cli.providers.base import Clients, Ready
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
 from tests.doubles.a1111 import WebUIServer, tags_in
-from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply, Request
 from tests.doubles.pictures import whose
 from tests.program import Program
 
@@ -266,6 +266,35 @@ async def test_an_unknown_option_gets_a_hint_and_a_lone_password_is_refused(clie
         A1111(Settings(api_key=Secret("x")), clients).check(asked())
 
 
+@pytest.mark.parametrize("said", ["no picture", "a key"])
+async def test_a_reference_that_is_no_picture_is_refused_before(
+    server: WebUIServer, provider: A1111, tmp_path: Path, said: str
+) -> None:
+    path = tmp_path / "id.png"
+    path.write_text(said * 20)
+    with pytest.raises(BadRequest, match=r"id\.png"):
+        await made(provider, references=(str(path),))
+    assert server.counts["submit"] == 0
+
+
+async def test_name_and_password_in_the_address(server: WebUIServer, clients: Clients) -> None:
+    server.login = ("me", "secret")
+    provider = A1111(Settings(base_url=server.url.replace("//", "//me:secret@")), clients)
+    assert owners(await made(provider)) == ["1"]
+    assert await provider.models()
+
+
+def test_settings_that_cannot_work_are_refused_by_themselves() -> None:
+    nothing: Any = None
+    with pytest.raises(BadRequest, match="username"):
+        A1111(Settings(api_key=Secret("x")), Clients(nothing, nothing)).check_settings()
+
+
+async def test_what_would_be_sent_is_shown_without_pictures(provider: A1111, picture: str) -> None:
+    shown = provider.sent(asked(references=(picture,), extra={"steps": "9"}))
+    assert (shown["steps"], shown["init_images"]) == (9, [picture])
+
+
 async def test_it_knows_its_numbers(clients: Clients) -> None:
     provider = A1111(Settings(max_batch=0), clients)
     assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
@@ -375,6 +404,96 @@ async def test_a_server_that_is_not_there_accepted_nothing(server: WebUIServer, 
     server.fail(CONNECT, Fault.REFUSE)
     with pytest.raises(Unavailable):
         await made(provider)
+
+
+# Servers that do less than they are asked for, and say so in `info` alone
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"), [(2, [2]), (5, [1, 4]), (6, [3, 3]), (7, [1, 4, 2]), (8, [4, 4]), (16, [4] * 4)]
+)
+async def test_a_server_that_makes_one_batch_is_asked_again(
+    server: WebUIServer, provider: A1111, count: int, batches: list[int]
+) -> None:
+    server.variant, server.seconds = "sdcpp", 0.0
+    reply = await made(provider, count=count, seed=100)
+    assert (len(reply.images), reply.note) == (count, "")
+    bodies = [request.json() for request in server.asked("submit")]
+    assert [body["batch_size"] for body in bodies] == batches
+    starts = [100 + sum(batches[:number]) for number in range(len(batches))]
+    assert [body["seed"] for body in bodies] == starts
+    assert all(body["n_iter"] == 1 for body in bodies[1:])
+
+
+async def test_what_one_task_found_out_the_next_one_knows(server: WebUIServer, provider: A1111) -> None:
+    server.variant, server.seconds = "sdcpp", 0.0
+    await made(provider, count=8)
+    assert len((await made(provider, count=5)).images) == 5
+    assert [(body["batch_size"], body["n_iter"]) for body in map(Request.json, server.asked("submit")[2:])] == [
+        (4, 1),
+        (1, 1),
+    ]
+
+
+async def test_what_came_is_kept_where_the_rest_fails(server: WebUIServer, provider: A1111) -> None:
+    server.variant, server.seconds = "sdcpp", 0.0
+    await made(provider, count=8)
+    server.fail("submit", Reply.json({"error": "server_error", "message": "out of VRAM"}, 500), after=1)
+    reply = await made(provider, count=8)
+    assert (len(reply.images), reply.note) == (4, "4 of 8 pictures did not come; server_error: out of VRAM")
+
+
+async def test_a_stop_by_somebody_else_is_no_reason_to_ask_again(server: WebUIServer, provider: A1111) -> None:
+    draft = provider.draft(asked())
+    work = asyncio.ensure_future(provider.submit(asked("#never", count=8), draft, told := Told()))
+    await told.first()
+    await anyio.to_thread.run_sync(httpx.post, f"{server.url}/sdapi/v1/interrupt")
+    reply = await work
+    assert (len(reply.images), server.counts["submit"]) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "sizes", "request_", "words"),
+    [
+        ("sdcpp", True, {"model": "dream"}, ["drawn by the model loaded.gguf, not by dream"]),
+        ("sdcpp", True, {"model": "loaded"}, []),
+        ("sdcpp", True, {}, []),
+        ("a1111", True, {"model": "dream.safetensors [0123456789]"}, []),
+        ("a1111", True, {"model": "sd15/dream.safetensors", "width": 512, "height": 768}, []),
+        ("a1111", False, {"width": 512, "height": 768}, ["made in 256x256, not in 512x768"]),
+        ("a1111", False, {"width": 512, "height": 768, "extra": {"enable_hr": "true"}}, []),
+        ("a1111", False, {}, []),
+    ],
+)
+async def test_what_was_silently_done_otherwise_is_said(
+    server: WebUIServer, provider: A1111, variant: str, sizes: bool, request_: dict[str, Any], words: list[str]
+) -> None:
+    server.variant, server.takes_sizes = variant, sizes
+    assert (await made(provider, **request_)).note == "; ".join(words)
+
+
+async def test_several_references_of_which_one_counted(server: WebUIServer, provider: A1111, picture: str) -> None:
+    server.variant = "sdcpp"
+    assert "first reference" in (await made(provider, references=(picture, picture))).note
+
+
+@pytest.mark.parametrize(("seed", "used"), [(None, 7), (-1, 7), (2**32 - 1, 2**32 - 1)])
+async def test_the_seed_and_the_model_that_were_used_are_told(provider: A1111, seed: int | None, used: int) -> None:
+    assert (await made(provider, seed=seed)).facts == {"seed": used, "model": "dream"}
+
+
+async def test_a_server_that_tells_nothing_is_said_to(server: WebUIServer, provider: A1111) -> None:
+    server.variant, server.seconds = "sdcpp", 0.3
+    told = Told()
+    for _ in range(2):
+        await provider.submit(asked(), None, told)
+    assert {working.note for working in told.all} == {TELLS_NOTHING}
+    assert len(told.all) == 2
+    assert server.counts["query"] == 2
+
+
+async def test_no_job_of_it_is_a_receipt(provider: A1111) -> None:
+    assert not provider.fetchable(provider.draft(asked()))
 
 
 # Progress while the answer is waited for
@@ -604,3 +723,16 @@ def test_a_list_from_the_command_line(tmp_path: Path) -> None:
     files = [Path(line) for line in out.splitlines()]
     assert sorted(whose(path.read_bytes()).rpartition("/")[2] for path in files) == ["1", "1", "2"]
     assert (len(server.interrupted), server.counts["submit"]) == (1, 6)
+
+
+def test_a_cancel_promises_no_picture_that_cannot_be_fetched(tmp_path: Path) -> None:
+    with Watched() as server:
+        server.variant = "sdcpp"
+        program = Program(tmp_path, f'[providers.a1111]\nbase_url = "{server.url}"\npoll = 0.05\n')
+        run = program.start("run", "a snail #never", "-p", "a1111", "--progress", "plain")
+        assert server.never_began.wait(30)
+        said = program.run("cancel", "1").out
+        run.communicate(timeout=30)
+    assert "the service goes on" in said
+    assert "resume" not in said
+    assert program.run("resume", "1").code == 4

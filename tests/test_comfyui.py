@@ -3,7 +3,7 @@ import json
 import math
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
+from imagegen_cli.files import suffix_of
 from imagegen_cli.providers import load
-from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, places_in
+from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, loads, offers, pictures, places_in, read, spread
 from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
 from imagegen_cli.tables import Secret
@@ -315,6 +316,7 @@ async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None
         ({"ratio": "wide"}, "W:H"),
         ({"resolution": "8k"}, "512, 768, 1k, 2k"),
         ({"references": (__file__,)}, "is no PNG"),
+        ({"count": 5, "extra": {"5.batch": "4"}}, "no input"),
         ({"references": ("https://example.com/a.png",)}, "not from addresses"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
         ({"extra": {"3.step": "20"}}, "3.step"),
@@ -411,6 +413,190 @@ async def test_an_upload_without_a_name(server: ComfyServer, clients: Clients, t
         with pytest.raises(ServerTrouble):
             await provider.submit(asked(references=(picture,)), None, ignored)
     assert server.counts["submit"] == 0
+
+
+# Workflows of one's own
+
+
+def saved(**nodes: Any) -> Graph:
+    """Four samplers over one latent, each with a SaveImage of its own."""
+    graph: Graph = {
+        "1": node("CheckpointLoaderSimple", ckpt_name="dream.safetensors"),
+        "2": node("CLIPTextEncode", text="", clip=["1", 1]),
+        "5": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    }
+    for number in range(4):
+        graph[f"1{number}"] = node("KSampler", seed=number * 10 + 5, steps=4, positive=["2", 0], latent_image=["5", 0])
+        graph[f"2{number}"] = node("VAEDecode", samples=[f"1{number}", 0], vae=["1", 2])
+        graph[f"3{number}"] = node("SaveImage", images=[f"2{number}", 0], filename_prefix="x")
+    return graph | nodes
+
+
+@pytest.fixture
+async def own(server: ComfyServer, clients: Clients, tmp_path: Path) -> AsyncIterator[Callable[..., ComfyUI]]:
+    """A provider with a workflow of one's own."""
+    made: list[ComfyUI] = []
+
+    def make(graph: object, **settings: Any) -> ComfyUI:
+        path = tmp_path / "flow.json"
+        path.write_text(json.dumps(graph))
+        made.append(ComfyUI(Settings(**{"base_url": server.url, "workflow": str(path)} | settings), clients))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "seed", "seeds"),
+    [
+        ([5, 15, 25, 35], 100, [100, 110, 120, 130]),
+        ([35, 5, 35], 3, [3, 2**32 - 27, 3]),
+        ([0, 1], 2**32 - 1, [2**32 - 1, 0]),
+        ([0, 2**40], 7, [7, 2**40 + 7]),
+        ([1, 0], 0, [0, 2**32 - 1]),
+        ([0, 1], 2**64 - 1, [2**64 - 1, 0]),
+        (["random", -1, 5, True], 9, [9, 9, 14, 9]),
+    ],
+)
+def test_seeds_differ_as_in_the_workflow(values: list[Any], seed: int, seeds: list[int]) -> None:
+    graph = {str(number): node("KSampler", seed=value) for number, value in enumerate(values)}
+    assert list(spread(graph, [(id_, "seed") for id_ in graph], seed).values()) == seeds
+
+
+@pytest.mark.parametrize("seed", [100, None])
+async def test_several_samplers_make_different_pictures(server: ComfyServer, own: Any, seed: int | None) -> None:
+    provider = own(saved())
+    request = asked(seed=seed)
+    reply = await provider.submit(request, None, ignored)
+    went = inputs(server)
+    first = went["10.seed"]
+    assert first == (100 if seed else first)
+    assert first < 2**32
+    assert [(went[f"1{number}.seed"] - first) % 2**32 for number in range(4)] == [0, 10, 20, 30]
+    assert reply.facts == {"seed": first, "model": "dream.safetensors"}
+    assert (provider.expected(request), provider.expected(asked(count=3))) == (4, 12)
+
+
+async def test_the_seed_and_the_model_are_told_with_the_pictures(
+    server: ComfyServer, provider: ComfyUI, clients: Clients, age: str
+) -> None:
+    reply = await provider.submit(asked(), None, ignored)
+    assert isinstance(reply, Accepted)
+    assert reply.facts == {"seed": inputs(server)["3.seed"], "model": "dream.safetensors"}
+    after_a_crash = ComfyUI(Settings(base_url=server.url), clients)
+    assert (await ready(after_a_crash, reply.job)).facts == reply.facts
+    assert (await ready(provider, reply.job)).facts == reply.facts
+
+
+async def test_what_is_named_by_its_node_wins(server: ComfyServer, provider: ComfyUI, own: Any, picture: str) -> None:
+    extra = {"3.seed": "7", "6.text": "a dog", "5.width": "64", "5.batch_size": "3", "4.ckpt_name": "other.safetensors"}
+    request = asked(seed=1, width=512, height=512, model="dream.safetensors", extra=extra)
+    reply = await provider.submit(request, None, ignored)
+    went = inputs(server)
+    assert {name: went[name] for name in extra} == {**extra, "3.seed": 7, "5.width": 64, "5.batch_size": 3}
+    assert isinstance(reply, Accepted)
+    assert reply.facts == {"seed": 7, "model": "other.safetensors"}
+    assert provider.expected(request) == 3
+    await accepted(own({**ZEROED, "9": node("LoadImage", image="a")}), references=(picture,), extra={"9.image": "b"})
+    assert inputs(server)["9.image"] == "b"
+
+
+async def test_what_would_be_sent_is_shown(provider: ComfyUI, own: Any, picture: str) -> None:
+    graph = provider.sent(asked("a cat", extra={"3.steps": "9"}))["prompt"]
+    assert (graph["6"]["inputs"]["text"], graph["3"]["inputs"]["steps"]) == ("a cat", 9)
+    assert (graph["3"]["inputs"]["seed"], graph["4"]["inputs"]["ckpt_name"]) == (
+        "(drawn when it is sent)",
+        "(the server's first)",
+    )
+    shown = own(saved(**{"9": node("LoadImage", image="a")})).sent(asked(seed=1, references=(picture,)))["prompt"]
+    assert [shown[f"1{number}"]["inputs"]["seed"] for number in range(4)] == [1, 11, 21, 31]
+    assert shown["9"]["inputs"]["image"] == picture
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [{"prompt": DEFAULT}, {"input": {"workflow": DEFAULT}}, {"input": {"prompt": DEFAULT}}, {"workflow": DEFAULT}],
+)
+def test_workflows_come_in_wrappers(tmp_path: Path, wrapped: object) -> None:
+    path = tmp_path / "flow.json"
+    path.write_text(json.dumps(wrapped))
+    assert read(path) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("role", "offered"),
+    [("prompt", "1.value (PrimitiveString), 2.text (ShowText), 3.filename_prefix (SaveImage)"), ("seed", "4.seed (X)")],
+)
+def test_candidates_are_listed_where_no_place_is_found(role: str, offered: str) -> None:
+    graph: Graph = {
+        "3": node("SaveImage", filename_prefix="x", images=["2", 0]),
+        "1": node("PrimitiveString", value="a cat"),
+        "2": node("ShowText", text="b", other=["1", 0]),
+        "4": node("X", seed=1),
+    }
+    assert offers(graph, role).startswith(offered)
+
+
+async def test_settings_that_cannot_work_are_refused_by_themselves(own: Any) -> None:
+    with pytest.raises(BadRequest, match="no place for prompt") as refused:
+        own({"1": node("PrimitiveString", value="a cat")}).check_settings()
+    assert "1.value (PrimitiveString)" in refused.value.hint
+    with pytest.raises(BadRequest, match="no workflow in API format"):
+        own({"nodes": []}).check_settings()
+    own(saved()).check_settings()
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (DEFAULT, 3),
+        (saved(), 12),
+        ({**saved(), "5": node("LoadImage", image="a")}, 4),
+        ({**saved(), "20": node("LatentFromBatch", samples=["10", 0])}, 10),
+        ({**saved(), "40": node("PreviewImage", images=["20", 0])}, 12),
+        ({**DEFAULT, "9": node("PreviewImage", images=["8", 0])}, 3),
+        (FLUX, 3),
+        (ZEROED, 0),
+    ],
+)
+def test_pictures_are_counted_by_what_saves_them(graph: Graph, expected: int) -> None:
+    sizes = {id_: 3 for id_, _ in places_in(graph, {}).get("count", ())}
+    assert pictures(graph, sizes) == expected
+
+
+def test_samplers_weigh_as_much_as_their_steps() -> None:
+    graph = {**FLUX, "11": node("BasicScheduler", steps=30, scheduler="simple")}
+    graph["8"] = node("SamplerCustomAdvanced", sigmas=["11", 0], latent_image=["7", 0])
+    assert (loads(DEFAULT)["3"], loads(DEFAULT)["8"]) == (20, 1)
+    assert (loads(graph)["8"], loads(graph)["11"], loads(graph)["6"]) == (30, 1, 1)
+    assert loads({"1": node("KSampler", steps=10**9, latent_image=[])}) == {"1": 20}
+
+
+async def test_a_reference_that_is_no_picture_is_refused_before_it_is_uploaded(
+    server: ComfyServer, own: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "id.png").write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
+    provider = own({**ZEROED, "9": node("LoadImage", image="a.png")})
+    with pytest.raises(BadRequest, match=r"id\.png"):
+        await provider.submit(asked(references=(str(tmp_path / "id.png"),)), None, ignored)
+    assert server.counts == {}
+
+
+@pytest.mark.parametrize("has_jobs", [True, False])
+async def test_a_missing_node_says_its_class(server: ComfyServer, own: Any, has_jobs: bool) -> None:
+    server.has_jobs, server.lacks = has_jobs, {"FancyNode"}
+    with pytest.raises(BadRequest, match=r"has no node FancyNode \(node 12:7\)") as refused:
+        await own(saved(**{"12:7": node("FancyNode")})).submit(asked(), None, ignored)
+    assert "install" in refused.value.hint
+
+
+async def test_a_workflow_that_ends_nowhere(server: ComfyServer, provider: ComfyUI) -> None:
+    server.fail("submit", Reply.json({"error": {"type": "prompt_no_outputs", "message": "x"}, "node_errors": []}, 400))
+    with pytest.raises(BadRequest) as refused:
+        await provider.submit(asked(), None, ignored)
+    assert "SaveImage" in refused.value.hint
 
 
 # Answers to a submit
@@ -516,7 +702,6 @@ async def test_waiting_then_running_then_done(
     [
         ("#fail", "node 3 KSampler: mat1 and mat2", ""),
         ("#oom", "Allocation on device", "fewer pixels"),
-        ("#none", "SaveImage", ""),
     ],
 )
 async def test_a_failure_is_told_by_its_node(provider: ComfyUI, age: str, prompt: str, words: str, hint: str) -> None:
@@ -524,7 +709,7 @@ async def test_a_failure_is_told_by_its_node(provider: ComfyUI, age: str, prompt
     with pytest.raises(GenerationFailed, match=words) as raised:
         await provider.poll(job, ignored)
     assert hint in raised.value.hint
-    assert raised.value.final == (prompt != "#none")
+    assert raised.value.final
 
 
 @pytest.mark.parametrize(("prompt", "count"), [("#both", 2), ("#temp", 2), ("", 4)])
@@ -534,6 +719,72 @@ async def test_previews_count_only_where_there_is_nothing_else(
     job = await accepted(provider, f"a cat {prompt}", count=count)
     reply = await ready(provider, job)
     assert await owners(clients, reply) == [f"{job.id}/{index}" for index in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "images", "note"),
+    [
+        ("a cat #film", 2, ""),
+        ("a cat #film #mesh", 2, "the server keeps thing.glb too"),
+        ("#film #only", 1, "nothing came of node 9 SaveImage"),
+    ],
+)
+async def test_outputs_that_are_no_pictures(
+    provider: ComfyUI, clients: Clients, age: str, prompt: str, images: int, note: str
+) -> None:
+    reply = await ready(provider, await accepted(provider, prompt))
+    assert (len(reply.images), reply.note) == (images, note)
+    film = reply.images[-1]
+    assert isinstance(film, RemoteImage)
+    assert suffix_of((await clients.free.get(film.url)).content) == ".mp4"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "hint"),
+    [("#none", "without a picture", "SaveImage"), ("#only #mesh", r"no picture, but thing\.glb", "output folder")],
+)
+async def test_no_picture_is_no_fault_of_the_service(
+    provider: ComfyUI, age: str, prompt: str, words: str, hint: str
+) -> None:
+    job = await accepted(provider, prompt)
+    with pytest.raises(BadRequest, match=words) as raised:
+        await provider.poll(job, ignored)
+    assert raised.value.final
+    assert hint in raised.value.hint
+
+
+async def test_what_was_left_out_is_known_after_a_crash_too(
+    server: ComfyServer, own: Any, clients: Clients, age: str
+) -> None:
+    provider = own(saved())
+    job = await accepted(provider, "#partial")
+    assert (await ready(provider, job)).note.startswith("runs without node 19 SaveImage")
+    note = (await ready(ComfyUI(Settings(base_url=server.url), clients), job)).note
+    assert note == "nothing came of node 31 SaveImage, node 32 SaveImage, node 33 SaveImage"
+
+
+async def test_name_and_password_in_the_address(server: ComfyServer, clients: Clients, age: str) -> None:
+    server.login = ("me", "se%cret")
+    provider = ComfyUI(Settings(base_url=server.url.replace("//", "//me:se%25cret@")), clients)
+    job = await accepted(provider, count=3)
+    assert await anyio.to_thread.run_sync(server.listening.wait, 5)
+    images = (await ready(provider, job)).images
+    assert [whose(image.data) for image in images if isinstance(image, InlineImage)] == [
+        f"{job.id}/{number}" for number in (1, 2, 3)
+    ]
+    assert await provider.models()
+    await provider.close()
+
+
+async def test_pictures_that_take_long_are_fetched_in_several_looks(server: ComfyServer, clients: Clients) -> None:
+    provider = ComfyUI(Settings(base_url=server.url, headers={"X-Gate": "open"}), clients)
+    job = await accepted(provider, count=3)
+    server.fail("download", Fault.RESET_AFTER, after=2)
+    with pytest.raises(TaskError):
+        await provider.poll(job, ignored)
+    assert len((await ready(provider, job)).images) == 3
+    assert server.counts["download"] == 4
+    await provider.close()
 
 
 async def test_a_404_of_somebody_else_is_no_word_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
@@ -613,32 +864,32 @@ def event(job: Job, type_: str, **data: Any) -> str:
     return json.dumps({"type": type_, "data": {"prompt_id": job.id, **data}})
 
 
-async def test_the_fraction_is_what_is_done_of_all_nodes_and_never_falls(
+async def test_the_fraction_weighs_steps_leaves_out_what_is_cached_and_never_falls(
     server: ComfyServer, provider: ComfyUI
 ) -> None:
     told = Told()
     job = await running(server, provider, told)
+    ended = {"value": 20, "max": 20, "state": "finished"}
     for said in (
         event(job, "execution_cached", nodes=["4", "5", "unknown", 7]),
         event(job, "executing", node="3"),
-        event(job, "progress", node="3", value=1, max=2),
-        event(job, "progress", node="3", value=0, max=2),
-        event(
-            job, "progress_state", nodes={"3": {"value": 2, "max": 2, "state": "finished"}, "8": {"value": 1, "max": 4}}
-        ),
+        event(job, "progress", node="3", value=10, max=20),
+        event(job, "progress", node="3", value=0, max=20),
+        event(job, "progress_state", nodes={"3": ended, "8": {"value": 1, "max": 4, "state": "running"}}),
         event(job, "executing", node="8"),
         event(job, "executing", node="9"),
         event(job, "executing", node=None),
     ):
         server.say(said)
-    last = await told.until(fraction=4 / 7)
+    last = await told.until(fraction=21 / 24)
     fractions = [one.fraction or 0 for one in told.all]
     assert fractions == sorted(fractions)
-    assert {2 / 7, 2.5 / 7, 3.25 / 7, 4 / 7} <= set(fractions)
+    assert {10 / 24, 20.25 / 24, 21 / 24} <= set(fractions)
+    assert [one.note for one in told.all if "/" in one.note][:3] == ["KSampler 10/20", "KSampler 0/20", "VAEDecode 1/4"]
     assert last.note == "SaveImage"
     reply = await provider.poll(job, told)
     assert isinstance(reply, Working)
-    assert (reply.fraction or 0) >= 4 / 7
+    assert (reply.fraction or 0) >= 21 / 24
 
 
 async def test_previews_of_both_types(server: ComfyServer, provider: ComfyUI) -> None:
@@ -659,8 +910,8 @@ async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider
     job = await running(server, provider, told)
     server.hang_up()
     assert await anyio.to_thread.run_sync(server.listening.wait, 20)
-    server.say(event(job, "executed", node="4"))
-    await told.until(fraction=1 / 7)
+    server.say(event(job, "executed", node="5"))
+    await told.until(fraction=1 / 25)
     assert {request.query["clientId"] for request in server.asked("socket")} == {sent(server)["client_id"]}
 
 
@@ -732,6 +983,9 @@ async def test_a_closed_provider_says_nothing_more(server: ComfyServer, provider
         ("no cancel", "unknown", True, Stop.TOO_LATE, ""),
         ("old", "running", False, Stop.REQUESTED, "ours"),
         ("old", "running", True, Stop.GOES_ON, ""),
+        ("0.3.57", "running", True, Stop.REQUESTED, "ours"),
+        ("0.3.57", "waiting", True, Stop.STOPPED, ""),
+        ("0.3.56", "running", True, Stop.GOES_ON, ""),
         ("old", "waiting", True, Stop.STOPPED, ""),
         ("old", "done", True, Stop.TOO_LATE, ""),
         ("old", "unknown", True, Stop.TOO_LATE, ""),
@@ -741,7 +995,9 @@ async def test_a_cancel_never_stops_a_neighbour(
     server: ComfyServer, provider: ComfyUI, server_is: str, ours_is: str, neighbour: bool, stop: Stop, killed: str
 ) -> None:
     server.has_cancel = server_is == "new"
-    server.has_jobs = server.interrupts_by_id = server_is != "old"
+    server.has_jobs = server_is in ("new", "no cancel")
+    server.interrupts_by_id = server_is not in ("old", "0.3.56")
+    server.version = server_is if server_is.startswith("0.") else {"old": "0.3.10"}.get(server_is, "0.27.0")
     if ours_is == "waiting":
         await accepted(provider, "neighbour #never")
     job = Job("5e1ec7ed-0000-4000-8000-000000000000")
@@ -889,3 +1145,54 @@ def test_a_list_from_the_command_line(tmp_path: Path) -> None:
     files = [Path(line) for line in out.splitlines()]
     assert sorted(whose(path.read_bytes()).rpartition("/")[2] for path in files) == ["1", "1", "2"]
     assert server.counts["submit"] == 6
+
+
+TWO = {
+    "1": node("CheckpointLoaderSimple", ckpt_name="dream.safetensors"),
+    "2": node("CLIPTextEncode", text="", clip=["1", 1]),
+    "3": node("KSampler", seed=1, positive=["2", 0], latent_image=["5", 0]),
+    "5": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    "9": node("SaveImage", images=["3", 0]),
+    "19": node("SaveImage", images=["4", 0]),
+}
+
+
+def test_fewer_pictures_than_asked_are_told_with_their_reason(tmp_path: Path) -> None:
+    (tmp_path / "flow.json").write_text(json.dumps(TWO))
+    with ComfyServer() as server:
+        settings = f'base_url = "{server.url}"\npoll = 0.05\nworkflow = "{tmp_path}/flow.json"\n'
+        program = Program(tmp_path, f"[providers.comfyui]\n{settings}")
+        run = program.run("run", "a cat #partial", "-p", "comfyui", "--progress", "plain")
+        assert (run.code, len(run.lines)) == (1, 1)
+        assert "runs without node 19 SaveImage" in run.err
+        assert "runs without node 19 SaveImage" in program.run("show", "1").out
+        dry = program.run("run", "a cat", "-p", "comfyui", "--dry-run").objects[0]
+        assert dry["sent"]["prompt"]["2"]["inputs"]["text"] == "a cat"
+        assert dry["asked"] == 2
+
+
+def test_a_task_that_timed_out_can_still_be_cancelled(tmp_path: Path) -> None:
+    with ComfyServer() as server:
+        program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\npoll = 0.05\n')
+        run = program.run("run", "a snail #never", "-p", "comfyui", "--timeout", "0.5")
+        assert run.code == 5, run.err
+        cancelled = program.run("cancel", "1")
+        assert (cancelled.code, "stopped at the service" in cancelled.out) == (0, True)
+        assert len(server.killed) == 1
+        assert program.tasks()[0]["state"] == "cancelled"
+        assert program.run("cancel", "1").code == 4
+
+
+@pytest.mark.parametrize("flow", ["", '{"nodes": []}', '{"1": {"class_type": "X", "inputs": {"text": "a"}}}'])
+def test_doctor_and_config_check_refuse_what_run_would_refuse(tmp_path: Path, flow: str) -> None:
+    if flow:
+        (tmp_path / "flow.json").write_text(flow)
+    with ComfyServer() as server:
+        settings = f'base_url = "{server.url}"\nworkflow = "{tmp_path}/flow.json"\n'
+        program = Program(tmp_path, f"[providers.comfyui]\n{settings}")
+        assert program.run("run", "a cat", "-p", "comfyui").code == 2
+        check, doctor = program.run("config", "check"), program.run("doctor")
+    assert (check.code, doctor.code) == (3, 3)
+    assert "no  comfyui (comfyui): " in check.out
+    assert "no   comfyui: settings: " in doctor.out
+    assert "workflow" in check.out

@@ -299,6 +299,10 @@ HEADS: dict[str, bytes] = {
     ".tiff": b"II*\0" + bytes(20),
     ".jxl": b"\xff\x0a" + bytes(20),
     ".svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    ".mp4": b"\0\0\0\x18ftypisom" + bytes(20),
+    ".webm": b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm" + bytes(20),
+    ".wav": b"RIFF\x24\0\0\0WAVEfmt " + bytes(20),
+    ".flac": b"fLaC" + bytes(20),
 }
 
 
@@ -333,7 +337,7 @@ def test_formats_have_several_beginnings(data: bytes, suffix: str) -> None:
         (b'{"error": "no such file"}', "text"),
         (b"BMW is a make of car, and this is no bitmap", "text"),
         (b"GIF88a", "text"),
-        (b"RIFF\0\0\0\0WAVE", "text"),
+        (b"RIFF\0\0\0\0AVI ", "text"),
         (b"\xff\xd8", "unknown bytes"),
         (b"\x89PNG\r\n", "unknown bytes"),
         ("猫".encode(), "unknown bytes"),

@@ -272,7 +272,8 @@ def test_after_a_kill_batch_goes_on_with_its_own_rows(studio: Program, server: D
     assert "were interrupted: imagegen resume" in ended.err
     assert len(studio.tasks()) == 5
     assert server.counts["submit"] == 5
-    assert sorted(states(studio)) == ["done"] * 4 + ["running"], "no row is left that a retry would pay for"
+    assert states(studio).count("done") == 4
+    assert "queued" not in states(studio), "no row is left that a retry would pay for"
 
 
 def test_a_dry_run_says_what_would_really_be_sent(studio: Program, server: DreaminaServer) -> None:

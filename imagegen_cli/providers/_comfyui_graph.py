@@ -1,8 +1,8 @@
-"""ComfyUI's workflows in API format: the built-in one, and where a workflow takes its prompt, seed and size."""
+"""ComfyUI's workflows in API format: the built-in one, where a workflow takes its values, and what it makes of them."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,52 @@ TEXTS = ("text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl")
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of a workflow; large ones have some hundred KB."""
+WRAPPERS = ("input", "workflow", "prompt")
+"""Keys under which other programs put a workflow: {"prompt": …} is the body of a submit."""
+
+
+MOST_WRAPPERS = 4
+SHOWN = 5
+"""Inputs that a message offers."""
+
+
+STEPS = 20
+"""What a sampler is taken to do that does not say."""
+MOST_STEPS = 10_000
+
+
+SAVERS = ("SaveImage", "PreviewImage")
+"""Nodes that make one file a picture; previews are kept where nothing is saved."""
 
 
 def read(path: Path) -> Graph:
     """A workflow in API format. Raises BadRequest."""
     try:
-        graph = decoded(bytes_of(path, MOST_BYTES))
+        graph = _unwrapped(decoded(bytes_of(path, MOST_BYTES)))
     except OSError as error:
         raise BadRequest(f"the workflow {path} cannot be read: {error.strerror}") from error
-    nodes = graph.values() if isinstance(graph, dict) and is_sendable(graph) else ()
-    if not nodes or not all(isinstance(path_in(node, "inputs"), dict) for node in nodes):
+    found = graph_in(graph)
+    if found is None:
         raise BadRequest(f"{path} is no workflow in API format", hint="in ComfyUI: Workflow, Export (API)")
-    return {id_: {**node, "class_type": str(node.get("class_type"))} for id_, node in graph.items()}
+    return found
+
+
+def graph_in(value: Any) -> Graph | None:
+    """A graph from JSON; None where it is none."""
+    nodes = value.values() if isinstance(value, dict) and is_sendable(value) else ()
+    if not nodes or not all(isinstance(path_in(node, "inputs"), dict) for node in nodes):
+        return None
+    return {id_: {**node, "class_type": str(node.get("class_type"))} for id_, node in value.items()}
+
+
+def _unwrapped(value: Any) -> Any:
+    """The graph inside {"input": {"workflow": …}}, {"prompt": …} and the like; anything else as it is."""
+    for _ in range(MOST_WRAPPERS):
+        inside = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)] if isinstance(value, dict) else []
+        if not inside or all(isinstance(path_in(node, "inputs"), dict) for node in value.values()):
+            break
+        value = inside[0]
+    return value
 
 
 def is_sendable(value: Any) -> bool:
@@ -134,6 +168,80 @@ def override(graph: Graph, extra: Mapping[str, str]) -> Graph:
             raise BadRequest(f"{word} cannot be {text!r}: the workflow has {graph[id_]['inputs'][name]!r} there")
         graph[id_]["inputs"][name] = value
     return graph
+
+
+def offers(graph: Graph, role: str) -> str:
+    """Inputs that may be meant for a role, the likeliest first, as words for a message; empty where there is none."""
+    kind = str if role in ("prompt", "negative", "model", "image") else int
+    likely = {"prompt": "text|prompt|string|value", "negative": "text|prompt|string|value", "model": "name|model"}
+    fits = re.compile(likely.get(role, "|".join(INPUTS.get(role, (role,)))))
+    found = [
+        (fits.search(name) is None, f"{id_}.{name} ({node['class_type']})")
+        for id_, node in graph.items()
+        for name, value in node["inputs"].items()
+        if type(value) is kind
+    ]
+    return ", ".join(words for _, words in sorted(found, key=lambda one: one[0])[:SHOWN])
+
+
+def spread(graph: Graph, places: Sequence[Place], seed: int) -> dict[Place, int]:
+    """The seed for each place, as far from the first one as in the workflow: samplers that differed must still differ.
+
+    Small seeds stay below 2**32, because many nodes take no larger ones.
+    """
+    values = [graph[node]["inputs"][name] for node, name in places]
+    known = [value if type(value) is int and value >= 0 else 0 for value in values]
+    room = 2**32 if max(seed, *known) < 2**32 else 2**64
+    return {place: (seed + value - known[0]) % room for place, value in zip(places, known, strict=True)}
+
+
+def pictures(graph: Graph, sizes: Mapping[str, int]) -> int:
+    """Pictures that all of its savers make; 0 where it has none that is known. `sizes`: node -> its batch size."""
+    return sum(_batch(graph, _above(graph, id_), sizes) for id_ in saving(graph))
+
+
+def saving(graph: Graph) -> list[str]:
+    """The nodes that save: those that only preview count where no other does."""
+    found = [[id_ for id_, node in graph.items() if node["class_type"] == saver] for saver in SAVERS]
+    return next(filter(None, found), [])
+
+
+def _above(graph: Graph, id_: str) -> set[str]:
+    """All nodes that a node depends on."""
+    found: set[str] = set()
+    left = [id_]
+    while left:
+        links = [value[0] for value in graph[left.pop()]["inputs"].values() if isinstance(value, list) and value]
+        fresh = {link for link in links if isinstance(link, str) and link in graph} - found
+        found |= fresh
+        left += fresh
+    return found
+
+
+def _batch(graph: Graph, above: AbstractSet[str], sizes: Mapping[str, int]) -> int:
+    """At least one; what nodes that cut or repeat a batch make of it cannot be told from outside."""
+    batches = [sizes[node] for node in above if node in sizes]
+    changed = any("Batch" in graph[node]["class_type"] for node in above if node not in sizes)
+    return max(1, min(batches)) if batches and not changed else 1
+
+
+def loads(graph: Graph) -> dict[str, int]:
+    """Node -> how much work it is: a sampler as much as its steps, anything else one."""
+    return {id_: _steps(graph, node["inputs"]) if samples(node) else 1 for id_, node in graph.items()}
+
+
+def samples(node: Mapping[str, Any]) -> bool:
+    """Whether a node works in steps."""
+    return "latent_image" in node["inputs"] or ("Sampler" in node["class_type"] and "steps" in node["inputs"])
+
+
+def _steps(graph: Graph, inputs: Mapping[str, Any]) -> int:
+    """As the node itself says, or the scheduler that its sigmas come from."""
+    steps = inputs.get("steps")
+    sigmas = inputs.get("sigmas")
+    if "steps" not in inputs and isinstance(sigmas, list) and sigmas and isinstance(sigmas[0], str):
+        steps = path_in(graph, sigmas[0], "inputs", "steps")
+    return steps if type(steps) is int and 0 < steps <= MOST_STEPS else STEPS
 
 
 def path_in(value: Any, *keys: str) -> Any:

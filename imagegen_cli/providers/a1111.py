@@ -2,6 +2,8 @@
 
 Protocol facts are from modules/api/api.py, modules/progress.py and modules/call_queue.py of the three servers. An id of
 ours (`force_task_id`) lets /internal/progress tell our request from others, where the web page runs beside the API.
+The server of stable-diffusion.cpp has the same routes for pictures and no others (examples/server/routes_sdapi.cpp): it
+looks at no `n_iter` and no `override_settings`, takes the first of several pictures to start from, tells no progress.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ import httpx
 from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
 from imagegen_cli.events import Working
 from imagegen_cli.masking import hide
-from imagegen_cli.providers import base
+from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
@@ -43,6 +45,10 @@ OPTIONS: Mapping[str, type] = {
 SHORT = {"cfg": "cfg_scale", "sampler": "sampler_name", "denoise": "denoising_strength"}
 STOP_WAIT = 3.0
 """Seconds in which an interrupted request should answer: it stops after the step it is in."""
+SDCPP = "stable-diffusion.cpp"
+"""What that server says in `info` of its version."""
+TELLS_NOTHING = "this server tells nothing while it works: no progress, and it cannot be stopped"
+OUTPUTS = "a picture may lie in the server's own outputs folder; save_images = true keeps copies there"
 MADE = "it was made, but this server hands pictures only to the request that waits for them"
 
 
@@ -57,6 +63,22 @@ class Settings(base.Settings):
     max_batch: int = setting(4, "pictures made at the same time; more are made one batch after another")
     max_side: int = setting(2048, "longest side in pixels")
     save_images: bool = setting(False, "let the server keep a copy in its outputs folder")  # noqa: FBT003 - a default
+
+
+@dataclass(slots=True)
+class Got:
+    """What came for one request: pictures as they are in the answers, and `info` of the first answer."""
+
+    items: list[Any]
+    info: dict[str, Any]
+
+    def skips(self, asked: Mapping[str, Any], expected: int) -> bool:
+        """Whether the server never meant to make all of it, because it looks at one batch only.
+
+        The seeds of all pictures are in `info` from the start, also where somebody stops the work.
+        """
+        number, seeds = len(self.items), parts.items(self.info.get("all_seeds"))
+        return 0 < number < expected and number == (len(seeds) or asked["batch_size"])
 
 
 class A1111(Provider):
@@ -74,10 +96,16 @@ class A1111(Provider):
         self._posts: dict[str, asyncio.Task[Answer]] = {}
         self._interrupted: set[str] = set()
         self._knows_ids = True
+        self._tells = True
+        self._one_batch = False
+        """Whether this server makes one batch, however many are asked for."""
 
-    def check(self, request: ImageRequest) -> None:
+    def check_settings(self) -> None:
         if self._settings.api_key and not self._settings.username:
             raise BadRequest("api_key is the password of --api-auth: set username too")
+
+    def check(self, request: ImageRequest) -> None:
+        self.check_settings()
         for broken, rule in _rules(request):
             if broken:
                 raise BadRequest(rule)
@@ -94,6 +122,14 @@ class A1111(Provider):
     def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         return Job(f"task(imagegen-{uuid4()})")
 
+    def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
+        """The id only tells of the progress: pictures come in the answer to the submit and nowhere else."""
+        return False
+
+    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+        """The body, with the names of files in place of pictures."""
+        return self._asked(request) | ({"init_images": [*request.references]} if request.references else {})
+
     async def models(self) -> tuple[str, ...]:
         answer = await self._ask("GET", "/sdapi/v1/sd-models")
         refuse(answer, paid=False)
@@ -103,21 +139,39 @@ class A1111(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:
         self.check(request)
-        job = draft or self.draft(request)
-        route = "img2img" if request.references else "txt2img"
+        job, expected = draft or self.draft(request), self.expected(request)
         asked = self._asked(request) | {"force_task_id": job.id}
+        got = _received(await self._posted(asked, job.id, report), expected)
+        self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
+        notes = _differences(asked, got.info)
+        while self._one_batch and job.id not in self._interrupted and 0 < len(got.items) < expected:
+            asked = _rest(asked, got, min(expected - len(got.items), max(1, self._settings.max_batch)))
+            try:
+                more = _received(await self._posted(asked, job.id, report), expected - len(got.items))
+            except TaskError as error:
+                notes.append(error.message)
+                break
+            if not more.items:
+                break
+            got.items += more.items
+        return _ready(got, expected, asked["batch_size"] if job.id in self._interrupted else 0, notes)
+
+    async def _posted(self, asked: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
+        """Send it and wait for its answer, telling of the progress meanwhile."""
+        route = "img2img" if "init_images" in asked else "txt2img"
         post = asyncio.ensure_future(self._ask("POST", f"/sdapi/v1/{route}", paid=True, json=asked))
-        self._posts[job.id] = post
-        watch = asyncio.ensure_future(self._watch(job.id, post, report))
+        self._posts[id_] = post
+        watch = asyncio.ensure_future(self._watch(id_, post, report))
         try:
             answer = await post
         finally:
             post.cancel()
             watch.cancel()
-            del self._posts[job.id]
+            del self._posts[id_]
         _refuse(answer)
-        stopped = job.id in self._interrupted
-        return _ready(answer.body, self.expected(request), asked["batch_size"] if stopped else 0)
+        if not isinstance(answer.body, dict) or "images" not in answer.body:
+            raise Uncertain("the server answered with JSON of an unknown form")
+        return answer.body
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         """Asked only where the answer to the POST was lost: the pictures were in it."""
@@ -127,7 +181,7 @@ class A1111(Provider):
         if told.get("completed") is True:
             hint = "set save_images = true to keep copies there from now on"
             raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint).as_final()
-        raise Expired("the server does not know this request, or cannot tell")
+        raise Expired("the server does not know this request, or cannot tell", hint=OUTPUTS)
 
     async def cancel(self, job: Job) -> Stop:
         """/interrupt stops whatever runs, so it is sent only where our request was running a moment ago.
@@ -160,6 +214,9 @@ class A1111(Provider):
             with suppress(TaskError):
                 told = await self._progress(id_)
                 working = _working(told) if told.get("active") or told.get("queued") else await self._whole()
+                if not self._tells and not post.done():
+                    report(working)
+                    return
                 most = max(most, working.fraction or 0.0)
                 if not post.done():
                     report(Working(most or None, working.queue_position, working.note))
@@ -178,7 +235,12 @@ class A1111(Provider):
 
     async def _whole(self) -> Working:
         """The progress of whatever the server makes; a fraction only where just one request of ours is there."""
+        if not self._tells:
+            return Working(note=TELLS_NOTHING)
         answer = await self._ask("GET", "/sdapi/v1/progress", params={"skip_current_image": "true"})
+        self._tells = answer.status not in (404, 405) or self._knows_ids
+        if not self._tells:
+            return Working(note=TELLS_NOTHING)
         refuse(answer, paid=False)
         fraction = _fraction(answer.body.get("progress")) if isinstance(answer.body, dict) else None
         return Working(fraction if len(self._posts) == 1 else None, note="progress of the whole server")
@@ -190,11 +252,15 @@ class A1111(Provider):
         return await call(self._clients, method, f"{self._base}{path}", paid=paid, raw=True, **options)
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
-        size, batch = self.expected(request), len(request.references)
+        size, batch, most = self.expected(request), len(request.references), max(1, self._settings.max_batch)
         if batch < 2:  # noqa: PLR2004 - several pictures to start from make a batch by themselves
-            batch = max(number for number in range(1, max(1, self._settings.max_batch) + 1) if size % number == 0)
+            whole = max(number for number in range(1, most + 1) if size % number == 0)
+            batch = min(size, most) if self._one_batch else whole
         asked = {"prompt": request.prompt, "negative_prompt": request.negative, "batch_size": batch}
-        asked |= {"n_iter": size // batch, "seed": -1 if request.seed is None else request.seed}
+        asked |= {
+            "n_iter": 1 if self._one_batch else size // batch,
+            "seed": -1 if request.seed is None else request.seed,
+        }
         asked |= {"send_images": True, "save_images": self._settings.save_images, **_options(request.extra)}
         if pixels := _pixels(request, self._settings.max_side):
             asked |= {"width": pixels[0], "height": pixels[1]}
@@ -290,31 +356,79 @@ def _refuse(answer: Answer) -> None:
 
 
 def _said(body: dict[str, Any]) -> str:
-    """The words of {error, detail, errors}, of {detail} and of a list of {loc, msg}, whichever came."""
+    """The words of {error, detail, errors, message}, of {detail} and of a list of {loc, msg}, whichever came."""
     detail = body.get("detail")
     if isinstance(detail, list):
         items = [item for item in detail if isinstance(item, dict) and isinstance(item.get("loc", []), list)]
         return clean("; ".join(f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg')}" for item in items))
-    parts = [_words(body.get("error")), _words(detail), _words(body.get("errors"))]
-    return ": ".join(dict.fromkeys(part for part in parts if part))[:QUOTED]
+    said = [_words(body.get(key)) for key in ("error", "detail", "errors", "message")]
+    return ": ".join(dict.fromkeys(words for words in said if words))[:QUOTED]
 
 
-def _ready(body: Any, expected: int, unfinished: int) -> Ready:
+def _received(body: Mapping[str, Any], expected: int) -> Got:
     """The pictures without grids, which come before the first, and extras, which come after the last."""
-    images = body.get("images") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or "images" not in body:
-        raise Uncertain("the server answered with JSON of an unknown form")
-    items = images if isinstance(images, list) else []
-    info = decoded(body["info"].encode("utf-8", "replace")) if isinstance(body.get("info"), str) else None
-    first = info.get("index_of_first_image") if isinstance(info, dict) else 0
+    items = parts.items(body.get("images"))
+    told = decoded(body["info"].encode("utf-8", "replace")) if isinstance(body.get("info"), str) else None
+    info = parts.table(told)
+    first = info.get("index_of_first_image")
     first = first if isinstance(first, int) and 0 <= first < len(items) else 0
-    whole = items[first : first + expected]
-    whole = whole[: max(0, len(whole) - unfinished)]
+    return Got(items[first : first + expected], info)
+
+
+def _rest(asked: Mapping[str, Any], got: Got, batch: int) -> dict[str, Any]:
+    """What to ask of a server that makes one batch: the next one, with the seeds that follow."""
+    number = len(got.items)
+    seed = next((seed for seed in (got.info.get("seed"), asked["seed"]) if type(seed) is int and seed in SEEDS), None)
+    following = -1 if seed is None else (seed + number) % len(SEEDS)
+    return {**asked, "batch_size": batch, "n_iter": 1, "seed": following}
+
+
+def _ready(got: Got, expected: int, unfinished: int, notes: list[str]) -> Ready:
+    whole = got.items[: max(0, len(got.items) - unfinished)]
     found = tuple(InlineImage(data) for item in whole if (data := _bytes(item)))
     if not found:
         raise GenerationFailed("it was stopped" if unfinished else "the server says it is done, but sent no picture")
     lost = expected - len(found)
-    return Ready(found, note=f"{lost} of {expected} pictures did not come" if lost else "")
+    said = [f"{lost} of {expected} pictures did not come"] if lost else []
+    return Ready(found, note="; ".join([*said, *notes]), facts=_facts(got.info))
+
+
+def _facts(info: Mapping[str, Any]) -> base.Facts:
+    seed, model = info.get("seed"), _words(info.get("sd_model_name"))
+    found: dict[str, str | int] = {"seed": seed} if type(seed) is int and 0 <= seed < 2**64 else {}
+    return found | ({"model": model} if model else {})
+
+
+def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """Where the server took something else than what was asked for, and did not say so but in `info`."""
+    model, drew = (
+        parts.table(asked.get("override_settings")).get("sd_model_checkpoint"),
+        _words(info.get("sd_model_name")),
+    )
+    said = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
+    if not asked.get("enable_hr"):
+        sides = [(asked.get(name), info.get(name)) for name in ("width", "height")]
+        wanted, took = ["x".join(str(side) for side in size) for size in zip(*sides, strict=True)]
+        known = all(type(side) is int and 0 < side < 2**32 for pair in sides for side in pair)
+        said += [f"made in {took}, not in {wanted}"] if known and wanted != took else []
+    for name in ("steps", "seed"):
+        pair = (asked.get(name), info.get(name))
+        other = all(type(number) is int and 0 <= number < 2**64 for number in pair) and pair[0] != pair[1]
+        said += [f"made with {name} {pair[1]}, not {pair[0]}"] if other else []
+    if len(parts.items(asked.get("init_images"))) > 1 and info.get("version") == SDCPP:
+        said.append("every picture was made from the first reference")
+    return said
+
+
+def _same(model: str, info: Mapping[str, Any]) -> bool:
+    """Models are known by title ("folder/name.safetensors [hash]"), by file and by name."""
+    hash_ = _words(info.get("sd_model_hash"))
+    return _plain(model) == _plain(_words(info.get("sd_model_name"))) or bool(hash_ and hash_ in model)
+
+
+def _plain(model: str) -> str:
+    name = re.split(r"[/\\]", re.sub(r"\s*\[\w*\]$", "", model.strip()))[-1]
+    return re.sub(r"\.(safetensors|ckpt|gguf|pt|pth|bin)$", "", name.casefold())
 
 
 def _bytes(item: Any) -> bytes:

@@ -153,6 +153,18 @@ class Provider(Protocol):
         """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""
         del request  # the default refuses nothing
 
+    def check_settings(self) -> None:
+        """Refuse settings with which no request could be sent, as `check` does as well: raises BadRequest."""
+        return
+
+    def sent(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
+        """What would go to the service, for --dry-run; empty where the request itself says all of it."""
+        return {}
+
+    def fetchable(self, job: Job) -> bool:  # noqa: ARG002
+        """Whether `poll` may ever bring the pictures of this job. Where not, the job is no receipt for a resume."""
+        return True
+
     def named(self, version: str) -> str | None:  # noqa: ARG002
         """The service's own name for a Jimeng/Seedream model that people call by its version; None: not offered.
 

@@ -1,7 +1,8 @@
 """ComfyUI on one's own machine: a graph of nodes goes out, its pictures come back by name.
 
 Protocol facts are from server.py, execution.py, protocol.py and comfy_execution/{jobs,progress}.py of ComfyUI 0.27.
-Servers before 0.6 have no /api/jobs; those are asked by /queue, then /history, the way in which a job moves.
+Servers before 0.6 have no /api/jobs; those are asked by /queue, then /history, the way in which a job moves. Since
+0.3.57 (pull request 9607) /interrupt stops nothing but the job that it names.
 Comfy Cloud is another service: it wants a key, and redirects to its pictures.
 """
 
@@ -11,28 +12,36 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, Uncertain
+from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, TaskError, Uncertain
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
+    MOST_STEPS,
     ROLES,
     Graph,
     Place,
+    graph_in,
     is_sendable,
+    loads,
+    offers,
     override,
     path_in,
+    pictures,
     places_in,
     read,
+    samples,
+    saving,
+    spread,
 )
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, words_in
@@ -44,7 +53,15 @@ SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
 SQUARES = {"": 1024, "512": 512, "768": 768, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
+SAVABLE = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff", ".jxl", ".svg"),
+    *(".mp4", ".webm", ".wav", ".flac"),
+)
+"""Ends of names of files that can be told by their first bytes, and are saved as they are; others are named."""
+NO_SAVER = "let the workflow end in a SaveImage node"
 NO_SUCH_JOB = "Job not found"
+INTERRUPTS_BY_ID = (0, 3, 57)
+"""The first version whose /interrupt looks at the id that is sent with it."""
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "allocation on device")
 MOST_BYTES = 64 * 1024 * 1024
 """Of one message on the web socket: a preview is a picture."""
@@ -52,6 +69,10 @@ FIRST_WORDS = {"type": "feature_flags", "data": {"supports_preview_metadata": Tr
 """Must be the first message; without it a preview does not say whose it is."""
 MOST_LOST = 100
 """Connections that may break before live progress is given up; polling goes on."""
+FETCHING = 2
+"""Jobs whose pictures are held in memory at once, where only this file may fetch them."""
+FETCHING_S = 20.0
+"""Seconds after which a status query leaves the rest of the pictures to the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,40 +89,66 @@ class Settings(base.Settings):
 
 @dataclass(slots=True)
 class Heard:
-    """What the web socket said of one job; `nodes` has the class of each node that we sent."""
+    """What is known of one job beside the server's own record: what we sent, and what the web socket said.
 
-    nodes: Mapping[str, str] = field(default_factory=dict)
+    `loads` says of each node how much of the work it is.
+    """
+
+    graph: Graph = field(default_factory=dict)
+    facts: base.Facts = field(default_factory=dict)
     report: Report | None = None
     note: str = ""
+    fetched: dict[str, Image] = field(default_factory=dict)
+    loads: dict[str, int] = field(init=False)
     current: str = ""
     ended: set[str] = field(default_factory=set)
+    cached: set[str] = field(default_factory=set)
     parts: dict[str, float] = field(default_factory=dict)
     working: Working = field(default_factory=Working)
+
+    def __post_init__(self) -> None:
+        self.loads = loads(self.graph)
 
     def hear(self, event: Any, data: Any) -> None:
         match event, data:
             case "executing", {"node": str(node)}:
                 self.ended.add(self.current)
                 self.current = node
-                self.working = replace(self.working, note=_words(self.nodes.get(node, node)))
+                self.working = replace(self.working, note=self._name(node))
             case "execution_cached", {"nodes": list(nodes)}:
-                self.ended.update(node for node in nodes if isinstance(node, str))
+                self.cached.update(node for node in nodes if isinstance(node, str))
             case "executed", {"node": str(node)}:
                 self.ended.add(node)
             case "progress", {"node": str(node)}:
-                self.parts[node] = _share(data)
+                self._went_on(node, data)
             case "progress_state", {"nodes": dict(nodes)}:
-                self.ended.update(node for node, state in nodes.items() if path_in(state, "state") == "finished")
-                self.parts.update((node, _share(state)) for node, state in nodes.items())
+                for node, state in nodes.items():
+                    self._went_on(node, state)
             case _:
                 return
         self.tell()
 
+    def _went_on(self, node: str, state: Any) -> None:
+        """One node is so far. Only a sampler's steps are work; a node may count bytes or tiles as well."""
+        self.parts[node] = _share(state)
+        if path_in(state, "state") == "finished":
+            self.ended.add(node)
+        steps = _steps_in(state)
+        if steps is not None and node in self.graph and samples(self.graph[node]):
+            self.loads[node] = steps[1]
+        if steps is not None and node not in self.ended:
+            self.working = replace(self.working, note=f"{self._name(node)} {steps[0]}/{steps[1]}")
+
+    def _name(self, node: str) -> str:
+        return _words(path_in(self.graph, node, "class_type") or node)
+
     def tell(self, preview: bytes | None = None) -> None:
-        """Say what is known by now; the fraction never falls."""
-        ended = self.ended & self.nodes.keys()
-        here = sum(part for node, part in self.parts.items() if node in self.nodes and node not in ended)
-        share = min(1.0, (len(ended) + here) / len(self.nodes)) if self.nodes else 0.0
+        """Say what is known by now; the fraction never falls. What lay ready in the server's cache is no work."""
+        left = self.loads.keys() - self.cached
+        ended = self.ended & left
+        here = sum(part * self.loads[node] for node, part in self.parts.items() if node in left and node not in ended)
+        whole = sum(self.loads[node] for node in left)
+        share = min(1.0, (sum(self.loads[node] for node in ended) + here) / whole) if whole else 0.0
         fraction = max(share, self.working.fraction or 0.0) or None
         self.working = replace(self.working, fraction=fraction, preview=preview or self.working.preview)
         if self.report is not None:
@@ -123,15 +170,23 @@ class ComfyUI(Provider):
         self._own: Graph | None = None
         self._has_jobs = True
         self._heard: dict[str, Heard] = {}
+        self._fetching = asyncio.Semaphore(FETCHING)
+        self._by_id: bool | None = None
         self._running = ""
         self._stopping: set[str] = set()
         self._ear: asyncio.Task[None] | None = None
 
     # Before anything is sent
 
-    def check(self, request: ImageRequest) -> None:
+    def check_settings(self) -> None:
         if self._settings.api_key:
             raise BadRequest("ComfyUI knows no key: leave api_key out, or write what your proxy wants into headers")
+        graph = self._workflow()
+        if "prompt" not in places_in(graph, self._settings.places):
+            raise _placeless(graph, "prompt")
+
+    def check(self, request: ImageRequest) -> None:
+        self.check_settings()
         for broken, rule in _rules(request):
             if broken:
                 raise BadRequest(rule)
@@ -141,8 +196,7 @@ class ComfyUI(Provider):
         places = places_in(graph, self._settings.places)
         for role, value in _wanted(request, self._settings.model).items():
             if role not in places and not (role == "count" and value == 1):
-                hint = f'name it in places, as {role} = "6.{role}"'
-                raise BadRequest(f"the workflow has no place for {role}", hint=hint)
+                raise _placeless(graph, role)
         override(graph, request.extra)
         if len(request.references) > (most := len(places.get("image", ()))):
             raise BadRequest(f"the workflow takes {most} reference pictures, not {len(request.references)}")
@@ -151,9 +205,22 @@ class ComfyUI(Provider):
         return max(1, self._settings.max_batch) if "count" in self._places() else 1
 
     def expected(self, request: ImageRequest) -> int:
-        graph = self._workflow()
-        batches = [graph[node]["inputs"][name] for node, name in self._places().get("count", ())]
-        return request.count or next((size for size in batches if isinstance(size, int)), 1)
+        """One for each picture of each SaveImage node; a workflow without one is believed to make what it is asked."""
+        graph = self._filled(request, None, request.references)
+        named = {node: graph[node]["inputs"][name] for node, name in self._places().get("count", ())}
+        sizes = {node: size for node, size in named.items() if type(size) is int and size > 0}
+        return pictures(graph, sizes) or request.count or next(iter(sizes.values()), 1)
+
+    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+        """The workflow with everything in its place, but for what is known only when it is sent."""
+        graph = self._filled(request, request.seed, request.references)
+        drawn = self._places().get("seed", ()) if request.seed is None else ()
+        for node, name in drawn:
+            if f"{node}.{name}" not in request.extra:
+                graph[node]["inputs"][name] = "(drawn when it is sent)"
+        for node, name in self._places().get("model", ()):
+            graph[node]["inputs"][name] = graph[node]["inputs"][name] or "(the server's first)"
+        return {"prompt": graph}
 
     def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         """`prompt_id`, which must be a UUID in lower case with hyphens."""
@@ -171,14 +238,14 @@ class ComfyUI(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
-        graph = await self._filled(request)
+        graph = await self._complete(request)
         job = draft or self.draft(request)
-        heard = self._heard[job.id] = Heard({node: graph[node]["class_type"] for node in graph}, report)
+        heard = self._heard[job.id] = Heard(graph, self._facts(graph), report)
         self._listen()
         asked = {"prompt": graph, "client_id": self._client_id, "prompt_id": job.id}
         asked["extra_data"] = {"preview_method": self._settings.preview}
         answer = await self._ask("POST", "/prompt", paid=True, json=asked)
-        refuse(answer, paid=True, said=_node_errors(answer.body))
+        _refuse(answer, graph)
         given = path_in(answer.body, "prompt_id")
         if not isinstance(given, str) or not given:
             raise Uncertain("the server gave no prompt_id; it may have accepted the workflow")
@@ -186,15 +253,16 @@ class ComfyUI(Provider):
         if left_out := _node_errors(answer.body):
             heard.note = f"runs without {left_out}"
             report(Working(note=heard.note))
-        return Accepted(Job(given))
+        return Accepted(Job(given), heard.facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:
         heard = self._heard.setdefault(job.id, Heard())
         heard.report = report
         try:
             return await self._looked_up(job.id, heard)
-        except (GenerationFailed, Expired):
-            self._heard.pop(job.id, None)
+        except TaskError as error:
+            if error.final:
+                self._heard.pop(job.id, None)
             raise
 
     async def _looked_up(self, id_: str, heard: Heard) -> Working | Ready:
@@ -203,9 +271,7 @@ class ComfyUI(Provider):
         if entry is None:
             raise Expired("the server does not know this job: it was restarted, or the job was removed").as_final()
         if status == "completed":
-            self._heard.pop(id_, None)
-            links = self._links(entry.get("outputs"))
-            return Ready(tuple([await self._image(link) for link in links]), heard.note)
+            return await self._made(id_, entry, heard)
         if status in ("failed", "cancelled"):
             raise _failure(entry).as_final()
         if status == "pending":
@@ -214,11 +280,26 @@ class ComfyUI(Provider):
             return Working(queue_position=place, note="waiting in the server's queue")
         return heard.working if status == "in_progress" else Working(note=_words(status))
 
+    async def _made(self, id_: str, entry: Mapping[str, Any], heard: Heard) -> Working | Ready:
+        """What we sent is known in this process only; after a restart the server's own record stands for it."""
+        outputs = entry.get("outputs")
+        graph = heard.graph or graph_in(path_in(entry, "workflow", "prompt")) or {}
+        files, others = _files(outputs)
+        notes = [heard.note or _silent(graph, outputs), f"the server keeps {others} too" if others else ""]
+        if not files:
+            raise _nothing(others).as_final()
+        images = await self._images([f"{self._base}/view?{_query(file)}" for file in files], heard)
+        if images is None:
+            note = f"fetching what was made: {len(heard.fetched)} of {len(files)}"
+            return replace(heard.working, note=note)
+        self._heard.pop(id_, None)
+        return Ready(images, "; ".join(filter(None, notes)), heard.facts or self._facts(graph))
+
     async def cancel(self, job: Job) -> Stop:
         """Never stops a neighbour.
 
-        /interrupt may ignore the id on servers without /api/jobs. There it is sent only while /queue shows our job
-        running and nobody waiting behind it, so that the job that it could hit instead does not exist yet.
+        /interrupt ignores the id on servers before 0.3.57. There it is sent only while /queue shows our job running and
+        no other waiting behind it, so that the job that it could hit instead does not exist yet.
         """
         self._stopping.add(job.id)
         answer = await self._ask("POST", f"/api/jobs/{quote(job.id, safe='')}/cancel")
@@ -237,11 +318,19 @@ class ComfyUI(Provider):
         if path_in(entry, "status") not in ("in_progress", "pending"):
             return Stop.STOPPED if deleted and entry is None else Stop.TOO_LATE
         running, waiting = await self._queue()
-        neighbours = not self._has_jobs and set(waiting) - self._stopping
-        if id_ not in running or neighbours:
+        neighbours = set(waiting) - self._stopping
+        if id_ not in running or (neighbours and not await self._interrupts_by_id()):
             return Stop.GOES_ON
         answer = await self._ask("POST", "/interrupt", json={"prompt_id": id_})
         return Stop.REQUESTED if answer.status < 400 else Stop.GOES_ON  # noqa: PLR2004 - HTTP's classes
+
+    async def _interrupts_by_id(self) -> bool:
+        """Whether /interrupt leaves alone every job but the one that it names; asked once."""
+        if self._by_id is None and not self._has_jobs:
+            with suppress(TaskError):
+                told = path_in(await self._object("/system_stats"), "system", "comfyui_version")
+                self._by_id = _version(told) >= INTERRUPTS_BY_ID
+        return self._has_jobs or bool(self._by_id)
 
     async def close(self) -> None:
         """End the web socket."""
@@ -271,23 +360,29 @@ class ComfyUI(Provider):
         body = await self._object("/queue")
         return _ids(body.get("queue_running")), _ids(body.get("queue_pending"))
 
-    async def _image(self, link: str) -> Image:
-        """Headers of one's own open the way through a proxy, which a download from elsewhere would not have."""
-        if not self._headers:
-            return RemoteImage(link)
+    async def _images(self, links: Sequence[str], heard: Heard) -> tuple[Image, ...] | None:
+        """Headers, or a name and a password in base_url, open the way for this file alone: it fetches by itself then.
+
+        None where that takes longer than one status query may; what has come is kept for the next.
+        """
+        if not self._headers and urlsplit(self._base).username is None:
+            return tuple(RemoteImage(link) for link in links)
+        if self._fetching.locked():
+            return None
+        clock = asyncio.get_running_loop().time
+        async with self._fetching:
+            end = clock() + FETCHING_S
+            for link in links:
+                if link not in heard.fetched and clock() > end:
+                    return None
+                heard.fetched[link] = heard.fetched.get(link) or await self._fetched(link)
+        return tuple(heard.fetched[link] for link in links)
+
+    async def _fetched(self, link: str) -> InlineImage:
         answer = await self._ask("GET", link.removeprefix(self._base))
         if answer.status != 200:  # noqa: PLR2004 - a picture is no JSON
             refuse(answer, paid=False)
         return InlineImage(answer.raw)
-
-    def _links(self, outputs: Any) -> list[str]:
-        nodes = outputs.values() if isinstance(outputs, dict) else ()
-        lists = [path_in(node, "images") for node in nodes]
-        files = [file for images in lists if isinstance(images, list) for file in images if path_in(file, "filename")]
-        kept = [file for file in files if file.get("type") == "output"] or files
-        if not kept:
-            raise GenerationFailed("the workflow ended without a picture: it needs a SaveImage node")
-        return [f"{self._base}/view?{_query(file)}" for file in kept]
 
     # The graph
 
@@ -299,22 +394,45 @@ class ComfyUI(Provider):
     def _places(self) -> dict[str, list[Place]]:
         return places_in(self._workflow(), self._settings.places)
 
-    async def _filled(self, request: ImageRequest) -> Graph:
-        """The workflow with everything in its place. Without a seed it gets one: an equal graph would be cached."""
-        graph = override(self._workflow(), request.extra)
-        wanted = _wanted(request, self._settings.model)
-        wanted.setdefault("seed", random.getrandbits(64))
-        if not self._settings.workflow and "model" not in wanted:
-            wanted["model"] = next(iter(await self.models()), None)
-            if wanted["model"] is None:
-                raise BadRequest("the server has no checkpoint", hint="put one into its folder models/checkpoints")
-        places = self._places()
-        for role, value in wanted.items():
-            for node, name in places.get(role, ()):
+    def _filled(self, request: ImageRequest, seed: int | None, images: Sequence[str]) -> Graph:
+        """The workflow with everything in its place. What a person names by its node wins over what stands for it."""
+        graph, places = self._workflow(), self._places()
+        for role, value in _wanted(request, self._settings.model).items():
+            for node, name in places.get(role, ()) if role != "seed" else ():
                 graph[node]["inputs"][name] = value
-        for (node, name), reference in zip(places.get("image", ()), request.references, strict=False):
-            graph[node]["inputs"][name] = await self._uploaded(reference)
+        if seed is not None and "seed" in places:
+            for (node, name), value in spread(graph, places["seed"], seed).items():
+                graph[node]["inputs"][name] = value
+        for (node, name), image in zip(places.get("image", ()), images, strict=False):
+            graph[node]["inputs"][name] = image
+        return override(graph, request.extra)
+
+    async def _complete(self, request: ImageRequest) -> Graph:
+        """As it goes out. Without a seed it gets one that all nodes take: an equal graph would be cached."""
+        images = [await self._uploaded(reference) for reference in request.references]
+        seed = request.seed if request.seed not in (None, -1) else random.getrandbits(32)
+        graph = self._filled(request, seed, images)
+        named = [(node, name) for node, name in self._places().get("model", ()) if name == "ckpt_name"]
+        empty = [(node, name) for node, name in named if graph[node]["inputs"][name] == ""]
+        first = next(iter(await self.models()), None) if empty else ""
+        if first is None:
+            raise BadRequest("the server has no checkpoint", hint="put one into its folder models/checkpoints")
+        for node, name in empty:
+            graph[node]["inputs"][name] = first
         return graph
+
+    def _facts(self, graph: Graph) -> base.Facts:
+        """The seed of the first place and the model of the only one, as they stand in a graph that was sent."""
+        found: dict[str, str | int] = {}
+        with suppress(BadRequest):
+            places = places_in(graph, self._settings.places)
+            values = {role: [graph[id_]["inputs"][name] for id_, name in places.get(role, ())] for role in places}
+            seeds, models = values.get("seed", []), {str(model) for model in values.get("model", ())}
+            if seeds and type(seeds[0]) is int and seeds[0] in SEEDS:
+                found["seed"] = seeds[0]
+            if len(models) == 1 and (model := clean(models.pop())):
+                found["model"] = model
+        return found
 
     async def _uploaded(self, reference: str) -> str:
         """The name that the server gave a picture of ours."""
@@ -390,6 +508,12 @@ def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
         yield is_remote(reference), by_address
 
 
+def _placeless(graph: Graph, role: str) -> BadRequest:
+    offered = offers(graph, role)
+    hint = f'name it in places, as {role} = "6.{role}"' + (f"; the workflow has {offered}" if offered else "")
+    return BadRequest(f"the workflow has no place for {role}", hint=hint)
+
+
 def _wanted(request: ImageRequest, model: str) -> dict[str, Any]:
     """Role -> value, for what was asked; the rest stays as the workflow has it."""
     width, height = pixels(request) or (None, None)
@@ -430,6 +554,62 @@ def _good(answer: Answer) -> dict[str, Any]:
     return answer.body
 
 
+def _refuse(answer: Answer, graph: Graph) -> None:
+    """Raise what an answer to a submit means that accepts nothing."""
+    body = answer.body if answer.status == 400 else None  # noqa: PLR2004 - Bad Request
+    if lacking := _missing(path_in(body, "error"), graph):
+        hint = "install the extension that brings it, or take the node out of the workflow"
+        raise BadRequest(f"the server has no node {lacking}", hint=hint)
+    if path_in(body, "error", "type") == "prompt_no_outputs":
+        raise BadRequest("the workflow ends nowhere", hint=NO_SAVER)
+    refuse(answer, paid=True, said=_node_errors(answer.body))
+
+
+def _missing(error: Any, graph: Graph) -> str:
+    """Class and id of a node that the server does not know; empty where that is not what is wrong.
+
+    Newer servers write the title of the node into the message, and the class beside it; older ones only the class.
+    """
+    said = _words(path_in(error, "message"))
+    old = path_in(error, "type") == "invalid_prompt" and "does not exist" in said
+    if path_in(error, "type") != "missing_node_type" and not old:
+        return ""
+    told = re.search(r"#([\w:.-]+)", _words(path_in(error, "details")))
+    id_ = told[1] if told else ""
+    class_ = _words(path_in(error, "extra_info", "class_type")) or _words(path_in(graph, id_, "class_type"))
+    return f"{class_ or said} (node {id_})" if id_ else class_ or said
+
+
+def _files(outputs: Any) -> tuple[list[Mapping[str, Any]], str]:
+    """Files that can be saved, and the names of those that cannot. Previews count only where there is nothing else."""
+    nodes = [node for node in outputs.values() if isinstance(node, dict)] if isinstance(outputs, dict) else []
+    lists = [files for node in nodes for files in node.values() if isinstance(files, list)]
+    found = [file for files in lists for file in files if isinstance(path_in(file, "filename"), str)]
+    told = list({_query(file): file for file in found if file["filename"]}.values())
+    kept = [file for file in told if file.get("type") == "output"] or told
+    savable = [file for file in kept if file["filename"].lower().endswith(SAVABLE)]
+    return savable, clean(", ".join(file["filename"] for file in kept if file not in savable))
+
+
+def _nothing(others: str) -> BadRequest:
+    if others:
+        said = f"the workflow made no picture, but {others}"
+        return BadRequest(said, hint="it lies in the server's output folder; a SaveImage node makes a picture")
+    return BadRequest("the workflow ended without a picture", hint=NO_SAVER)
+
+
+def _silent(graph: Graph, outputs: Any) -> str:
+    """Which nodes should have saved something and did not: the server leaves out what it finds wrong."""
+    told = outputs if isinstance(outputs, dict) else {}
+    nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in told]
+    return f"nothing came of {', '.join(nodes)}"[:QUOTED] if nodes else ""
+
+
+def _version(text: Any) -> tuple[int, ...]:
+    found = re.match(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})", text, re.ASCII) if isinstance(text, str) else None
+    return tuple(int(number) for number in found.groups()) if found else ()
+
+
 def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of /history in the words of /api/jobs."""
     messages = path_in(entry, "status", "messages")
@@ -439,7 +619,10 @@ def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
     stopped = any(event == "execution_interrupted" for event, *_ in pairs)
     failed = path_in(entry, "status", "status_str") == "error"
     status = "cancelled" if failed and stopped else "failed" if failed else "completed"
-    return {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
+    prompt = entry.get("prompt")
+    graph = prompt[2] if isinstance(prompt, list) and len(prompt) > 2 else None  # noqa: PLR2004 - number, id, graph
+    told = {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
+    return told | {"workflow": {"prompt": graph}}
 
 
 def _failure(entry: dict[str, Any]) -> GenerationFailed:
@@ -481,6 +664,13 @@ def _share(state: Any) -> float:
     if not isinstance(value, int | float) or not isinstance(most, int | float) or not 0 < value < most:
         return 1.0 if value == most and value is not None else 0.0
     return float(value / most)
+
+
+def _steps_in(state: Any) -> tuple[int, int] | None:
+    """How many steps of how many, where there are several."""
+    value, most = path_in(state, "value"), path_in(state, "max")
+    known = all(type(number) in (int, float) for number in (value, most)) and 0 <= value <= most <= MOST_STEPS
+    return (int(value), int(most)) if known and most > 1 else None
 
 
 def _words(value: Any) -> str:

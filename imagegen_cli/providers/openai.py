@@ -165,6 +165,10 @@ class OpenAI(Provider):
         number = str(uuid4())
         return Job(number, f"{self._base}/models/{quote(self._model(request), safe='')}/requests/{number}/abort")
 
+    def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
+        """An id of ours serves to abort a request; its pictures come in the answer to the submit alone."""
+        return not self._speaks.drafts
+
     def named(self, version: str) -> str | None:
         number, pro = version.removesuffix("p").replace(".", "-"), "pro-" if version.endswith("p") else "(t2i-)?"
         wanted = rf"seedream-{re.escape(number)}-{pro}\d+"

@@ -61,6 +61,9 @@ class Key(httpx.Auth):
         return own and url.scheme == "https" and url.port is None
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._home is not None and self._home.username and _origin(request.url) == _origin(self._home):
+            login = httpx.BasicAuth(self._home.username, self._home.password)
+            request = next(login.auth_flow(request))  # which an httpx.Auth of one's own replaces
         if self._secret and self.may_go_to(request.url):
             request.headers[self._header] = self._prefix + self._secret.reveal()
         yield request

@@ -13,7 +13,9 @@ Words in the prompt steer what becomes of it:
     #two              is in its second batch when it is interrupted, else in its first
     #lost             made, and not answered at all
 
-`variant` is a1111, forge (errors are {detail}, progress counts from -1) or sdnext (interrupt answers 204).
+`variant` is a1111, forge (errors are {detail}, progress counts from -1), sdnext (interrupt answers 204) or sdcpp, which
+makes one batch, with the model that it was started with, and has no progress and no interrupt. `takes_sizes` False is a
+server that makes its pictures in a size of its own.
 `internal` False is a server with --nowebui: nobody can ask for one request. `login` is name and password of --api-auth.
 """
 
@@ -40,6 +42,7 @@ class WebUIServer(Service):
         super().__init__(**options)
         self.variant = variant
         self.internal = True
+        self.takes_sizes = True
         self.login: tuple[str, str] | None = None
         self.interrupted: list[str] = []
         """Ids that were running when somebody interrupted."""
@@ -60,11 +63,11 @@ class WebUIServer(Service):
         match request.method, request.path:
             case "POST", "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
                 return await self._made(request.json())
-            case "POST", "/internal/progress" if self.internal:
+            case "POST", "/internal/progress" if self.internal and self.variant != "sdcpp":
                 return self._told(request.json())
-            case "GET", "/sdapi/v1/progress":
+            case "GET", "/sdapi/v1/progress" if self.variant != "sdcpp":
                 return self._all_told()
-            case "POST", "/sdapi/v1/interrupt":
+            case "POST", "/sdapi/v1/interrupt" if self.variant != "sdcpp":
                 return self._interrupt()
             case "GET", "/sdapi/v1/sd-models":
                 titles = ["dream.safetensors [0123456789]", "other.safetensors"]
@@ -106,7 +109,7 @@ class WebUIServer(Service):
 
     async def _worked(self, job: Job) -> None:
         tags = tags_in(job)
-        job.polls, job.born = 0, time.monotonic()
+        job.polls, job.born = 10**6 if self.variant == "sdcpp" else 0, time.monotonic()
         job.seconds *= 10 if "slow" in tags else 1
         assert self._nudge is not None
         while ("never" in tags or not job.ripe) and job.id not in self.interrupted:
@@ -122,15 +125,28 @@ class WebUIServer(Service):
         if "fail" in tags:
             return self._error(500, "RuntimeError", "", "Expected all tensors to be on the same device")
         images, first = self._images(job, tags)
-        info = json.dumps({"seed": 7, "all_seeds": [7, 8], "index_of_first_image": first, "infotexts": []})
+        info = json.dumps(self._info(job, len(images)) | {"index_of_first_image": first})
         answer: dict[str, Any] = {"images": images, "parameters": job.asked, "info": info}
         reply = Reply.json(answer | ({"images": None} if "null" in tags else {}))
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
+    def _info(self, job: Job, number: int) -> dict[str, Any]:
+        """All seeds stand there from the start, also where somebody stops the work; in sdcpp those of the pictures."""
+        asked, seed = job.asked, job.asked.get("seed", -1)
+        seed = 7 if seed == -1 else seed
+        size = (asked.get("width", 512), asked.get("height", 512)) if self.takes_sizes else (256, 256)
+        own = asked.get("override_settings", {}).get("sd_model_checkpoint", "dream")
+        name = "loaded.gguf" if self.variant == "sdcpp" else own.partition(".")[0]
+        planned = number if self.variant == "sdcpp" else asked.get("batch_size", 1) * asked.get("n_iter", 1)
+        info = {"seed": seed, "all_seeds": [seed + index for index in range(planned)], "infotexts": []}
+        info |= {"width": size[0], "height": size[1], "steps": asked.get("steps", 20), "sd_model_name": name}
+        return info | ({"version": "stable-diffusion.cpp"} if self.variant == "sdcpp" else {})
+
     def _images(self, job: Job, tags: set[str]) -> tuple[list[str], int]:
         """Interrupted, it has the batch that it was in, unfinished, and none after it."""
         batch, batches = job.asked.get("batch_size", 1), job.asked.get("n_iter", 1)
+        batches = 1 if self.variant == "sdcpp" else batches
         number = 0 if "none" in tags else batch * batches
         if job.id in self.interrupted:
             number = min(number, batch * (2 if "two" in tags else 1))
@@ -199,7 +215,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860, help="0 takes a free one")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a picture takes")
     parser.add_argument("--size", type=int, default=512, help="pixels of a picture's side")
-    parser.add_argument("--variant", choices=("a1111", "forge", "sdnext"), default="a1111")
+    parser.add_argument("--variant", choices=("a1111", "forge", "sdnext", "sdcpp"), default="a1111")
     parser.add_argument("--nowebui", action="store_true", help="without /internal/progress")
     words = parser.parse_args()
     pictures = Pictures("png", (words.size, words.size))

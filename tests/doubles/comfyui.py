@@ -7,6 +7,8 @@ Words in the prompt steer what becomes of it:
     #slow #never      takes ten times as long; never ends
     #fail #oom        ends with execution_error; of a full memory
     #none #temp       ends without pictures; with pictures of type temp only
+    #film #mesh       has a film beside the pictures; a thing that no program here can show
+    #only             has nothing but these
     #both             has pictures of type output and of type temp
     #partial          accepted with node_errors: one output is left out
     #word             says an unknown status while it runs
@@ -14,7 +16,8 @@ Words in the prompt steer what becomes of it:
     #preview          sends a picture with every step
 
 Attributes switch what holds for the whole server: `has_jobs` (GET /api/jobs), `has_cancel` (POST …/cancel),
-`interrupts_by_id` (else /interrupt stops whatever runs), `takes_ids` (else it gives prompt ids of its own), `renames`.
+`interrupts_by_id` (else /interrupt stops whatever runs), `takes_ids` (else it gives prompt ids of its own), `renames`,
+`version`, `login` (name and password that a proxy in front wants), `lacks` (classes of nodes that are not there).
 A job's time goes on when somebody asks; every question about a running job tells its progress on the socket.
 """
 
@@ -34,6 +37,7 @@ from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
 
 STEPS = 4
 PREVIEWS = Pictures("jpeg", (256, 256))
+FILM = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(100)
 FAILURES = {
     "fail": ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"),
     "oom": ("torch.OutOfMemoryError", "Allocation on device"),
@@ -48,6 +52,9 @@ class ComfyServer(Service):
         super().__init__(**options)
         self.has_jobs = self.has_cancel = self.interrupts_by_id = self.takes_ids = True
         self.renames = False
+        self.version = "0.27.0"
+        self.login: tuple[str, str] | None = None
+        self.lacks: set[str] = set()
         self.checkpoints = ["dream.safetensors", "other.safetensors"]
         self.killed: list[str] = []
         """Ids of the jobs that were interrupted, in order."""
@@ -68,6 +75,10 @@ class ComfyServer(Service):
         self._go_on()
         if "origin" in request.headers:
             return Reply.text("", 403)
+        if self.login is not None:
+            wanted = "Basic " + b64encode(":".join(self.login).encode()).decode()
+            if request.headers.get("authorization") != wanted:
+                return Reply.text("<html>401 Authorization Required</html>", 401)
         path = request.path.strip("/").split("/")
         return self._got(request, path) if request.method == "GET" else self._posted(request, path)
 
@@ -83,6 +94,8 @@ class ComfyServer(Service):
                 return Reply.json({"queue_running": running, "queue_pending": pending})
             case ["history", id_]:
                 return Reply.json({id_: history(self.jobs[id_])} if self._ended(id_) else {})
+            case ["system_stats"]:
+                return Reply.json({"system": {"os": "posix", "comfyui_version": self.version}, "devices": []})
             case ["view"]:
                 return self._view(request.query)
             case ["object_info", "CheckpointLoaderSimple"]:
@@ -121,6 +134,9 @@ class ComfyServer(Service):
             id_ = str(uuid4())
         elif not canonical(id_):
             return refusal("invalid_prompt_id", "prompt_id must be a valid UUID")
+        for node, lacking in ((id_, node["class_type"]) for id_, node in graph.items()):
+            if lacking in self.lacks:
+                return missing(node, lacking, old=not self.has_jobs)
         if wrong := self._wrong(graph):
             return refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", wrong)
         job = self.add_job(id_, asked)
@@ -175,15 +191,23 @@ class ComfyServer(Service):
     def _outputs(self, job: Job) -> dict[str, Any]:
         tags = tags_in(job)
         types = ["output"] if "temp" not in tags else ["temp"]
-        types = [] if "none" in tags else ["temp", "output"] if "both" in tags else types
-        outputs = {}
+        types = [] if tags & {"none", "only"} else ["temp", "output"] if "both" in tags else types
+        outputs: dict[str, Any] = {}
         for type_ in types:
             images = []
             for index in range(1, batch_in(job) + 1):
                 name = f"{type_} {len(self._files):05}_.png"
                 self._files[name] = (job.id, index)
                 images.append({"filename": name, "subfolder": "a & b", "type": type_})
-            outputs["9" if type_ == "output" else "10"] = {"images": images}
+            savers = [id_ for id_, node in job.asked["prompt"].items() if node["class_type"] == "SaveImage"]
+            outputs["10" if type_ == "temp" else (savers or ["9"])[0]] = {"images": images}
+        for tag, name in (("film", "clip.mp4"), ("mesh", "thing.glb")):
+            if tag in tags:
+                self._files[name] = (job.id, 0)
+                outputs[tag] = {
+                    "gifs": [{"filename": name, "subfolder": "a & b", "type": "output"}],
+                    "animated": [True],
+                }
         return outputs
 
     def _job(self, id_: str) -> Reply:
@@ -198,6 +222,7 @@ class ComfyServer(Service):
         entry = {"id": id_, "status": status, "create_time": 1, "update_time": 1, "priority": 1}
         if job.state in ENDED:
             entry |= {"outputs": job.notes.get("outputs", {}), "execution_status": history(job)["status"]}
+            entry["workflow"] = {"prompt": job.asked["prompt"], "extra_data": {}}
         if "error" in job.notes:
             entry["execution_error"] = job.notes["error"]
         return Reply.json(entry)
@@ -247,6 +272,8 @@ class ComfyServer(Service):
     def _view(self, query: dict[str, str]) -> Reply:
         if query.get("filename") not in self._files or query.get("subfolder") != "a & b":
             return Reply.text("", 404)
+        if query["filename"].endswith(".mp4"):
+            return Reply.file(FILM, "video/mp4")
         return Reply.file(self.pictures.make(*self._files[query["filename"]]), self.pictures.content_type)
 
     def _upload(self, request: Request) -> Reply:
@@ -364,6 +391,16 @@ def node_error(class_type: str, message: str, details: str) -> dict[str, Any]:
 def refusal(type_: str, message: str, nodes: dict[str, Any] | None = None) -> Reply:
     error = {"type": type_, "message": message, "details": "", "extra_info": {}}
     return Reply.json({"error": error, "node_errors": nodes or {}}, 400)
+
+
+def missing(id_: str, class_type: str, *, old: bool) -> Reply:
+    """Newer servers name the node by its title, older ones by its class."""
+    error: dict[str, Any] = {"type": "invalid_prompt", "details": f"Node ID '#{id_}'", "extra_info": {}}
+    error["message"] = f"Cannot execute because node {class_type} does not exist."
+    if not old:
+        error |= {"type": "missing_node_type", "extra_info": {"node_id": id_, "class_type": class_type}}
+        error["message"] = "Node 'my favourite' not found. The custom node may not be installed."
+    return Reply.json({"error": error, "node_errors": {}}, 400)
 
 
 def main() -> None:

@@ -1,0 +1,65 @@
+"""A name and a password in base_url: every kind sends them, and to its own host alone."""
+
+from base64 import b64encode
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from imagegen_cli.client import open_clients
+from imagegen_cli.errors import TaskError
+from imagegen_cli.providers import kinds, load
+from imagegen_cli.providers.parts import Key
+from imagegen_cli.tables import Secret
+from tests.doubles.hostile import OneAnswer
+from tests.doubles.http import Pictures
+from tests.test_contract import remote_kinds, request_for, settings_for
+
+pytestmark = pytest.mark.anyio
+
+LOGIN = "Basic " + b64encode(b"me:secret").decode()
+OWN_WAY = {"jimeng", "volcengine", "dreamina"}
+"""Kinds that cannot be asked without a key, which takes the place of a name and a password."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in remote_kinds() if kind not in OWN_WAY])
+async def test_name_and_password_open_the_way(kind: str, tmp_path: Path) -> None:
+    picture = tmp_path / "reference.png"
+    picture.write_bytes(Pictures().make("reference", 1))
+    with OneAnswer() as service:
+        settings = settings_for(kind, service.url.replace("//", "//me:secret@"), secret="")
+        more: dict[str, Any] = {"username": ""} if hasattr(settings, "username") else {}
+        settings = replace(settings, **more)
+        request = request_for(kind, settings, str(picture))
+        assert request is not None
+        async with open_clients() as clients:
+            provider = load(kind)(settings, clients)
+            with suppress(TaskError):
+                await provider.submit(request, provider.draft(request), lambda _: None)
+            await provider.close()
+        assert service.requests
+        assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}
+
+
+@pytest.mark.parametrize(
+    ("header", "url", "sent"),
+    [
+        ("Authorization", "http://me:secret@here.example", {"authorization": "Bearer k"}),
+        ("x-key", "http://me:secret@here.example", {"authorization": LOGIN, "x-key": "Bearer k"}),
+    ],
+)
+@pytest.mark.parametrize("host", ["here.example", "elsewhere.example"])
+def test_a_key_goes_beside_them_where_it_has_a_header_of_its_own(
+    header: str, url: str, sent: dict[str, str], host: str
+) -> None:
+    key = Key(Secret("k"), url, header=header, prefix="Bearer ")
+    request = next(key.auth_flow(httpx.Request("GET", f"http://{host}/x")))
+    found = {name: value for name, value in request.headers.items() if name in ("authorization", "x-key")}
+    assert found == (sent if host == "here.example" else {})
+
+
+def test_the_exceptions_are_kinds() -> None:
+    assert set(kinds()) >= OWN_WAY
