@@ -235,7 +235,7 @@ class Rhythm:
     faster, and a failure at any moment, are seen by these.
     """
 
-    SHARE = 0.19
+    SHARE = 0.189
     FIRST = 0.4
     LONGEST = 30.0
     FEW = 8
