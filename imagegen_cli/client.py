@@ -1,4 +1,4 @@
-"""The HTTP clients: one for paid submits, one for everything that may be repeated.
+"""The HTTP clients: one for paid submits, one for everything that may be repeated, and a way for pictures.
 
 Both tell "never connected" (send again) from "sent, then lost" (never again). Submits have a fresh connection each: an
 idle one that the server has just closed would look like a lost answer. httpx's own transport can tell as well, but
@@ -18,10 +18,13 @@ import httpx
 
 from imagegen_cli import __version__
 from imagegen_cli.http1 import Transport
-from imagegen_cli.providers.base import Clients
+from imagegen_cli.providers.base import Clients, Fetch
 
-CONNECTIONS = 32
-"""Requests in flight at once for questions and downloads; tasks are not limited by it."""
+CONNECTIONS = 56
+"""Requests in flight at once for what may be repeated: a runner's queries (24) and uploads (32) together,
+so that no query waits behind an upload after its time has begun."""
+DOWNLOADS = 16
+"""Pictures in flight at once. They have their own connections: a slow picture delays no query."""
 CONNECT = 15.0
 ANSWER = 30.0
 """Seconds without a single byte after which a question counts as unanswered. Submits wait for their task's limit."""
@@ -47,13 +50,21 @@ async def open_clients() -> AsyncIterator[Clients]:
     headers = {"User-Agent": USER_AGENT}
     patience = httpx.Timeout(ANSWER, connect=CONNECT, pool=None)
     async with AsyncExitStack() as stack:
-        way = _way(CONNECTIONS)
         paid = Client(**_way(0), timeout=httpx.Timeout(None, connect=CONNECT), headers=headers)
-        free = Client(**way, timeout=patience, headers=headers)
+        free = Client(**_way(CONNECTIONS), timeout=patience, headers=headers)
         await stack.enter_async_context(paid)
         await stack.enter_async_context(free)
-        own: Transport | None = way.get("transport")
-        yield Clients(paid, free, own.handle_async_request if own is not None else partial(free.send, stream=True))
+        yield Clients(paid, free, await _fetch(stack, headers))
+
+
+async def _fetch(stack: AsyncExitStack, headers: dict[str, str]) -> Fetch:
+    """The way of pictures: the transport itself, or a client where there is a proxy."""
+    way = _way(DOWNLOADS)
+    own: Transport | None = way.get("transport")
+    if own is not None:
+        await stack.enter_async_context(own)
+        return own.handle_async_request
+    return partial((await stack.enter_async_context(Client(**way, headers=headers))).send, stream=True)
 
 
 def _way(most: int) -> dict[str, Any]:

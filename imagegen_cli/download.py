@@ -30,8 +30,10 @@ HANDS = 2
 """Threads that check and sync: while one waits for the disk, the other writes."""
 IN_HAND = 12
 """Files that each of them has open at once."""
+CONNECTIONS = 16
+"""Of these, so many come over the network at a time; `client.DOWNLOADS` is the same."""
 LONGEST = 900.0
-"""Seconds for one picture, however slowly it drips."""
+"""Seconds for one picture from asking for it, however slowly it drips."""
 PATIENCE = 30.0
 """Seconds without a single byte."""
 MOST_BYTES = 512 * 1024 * 1024
@@ -106,6 +108,7 @@ class Downloader:
         self._fetch = fetch
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
+        self._network = asyncio.Semaphore(CONNECTIONS)
         self._holding = Rounds(files.hold, threads=HANDS, most=IN_HAND)
         self._choosing = Rounds(files.choose)
         self._publishing = Rounds(files.publish)
@@ -155,7 +158,7 @@ class Downloader:
             raise BadImage("the service named a picture by an address that is not http")
         request = httpx.Request("GET", _address(url), headers=ASKED, extensions=self._limits)
         try:
-            async with asyncio.timeout(LONGEST):
+            async with self._network, asyncio.timeout(LONGEST):
                 response = await self._fetch(request)
                 try:
                     _admit(response)

@@ -4,6 +4,7 @@ import math
 from contextlib import suppress
 
 from imagegen_cli.errors import HistoryError
+from imagegen_cli.pace import NOTHING, Known
 from imagegen_cli.store import Store, size_of
 from imagegen_cli.task import Task
 
@@ -17,18 +18,18 @@ class Estimates:
     def __init__(self, store: Store, before: float = math.inf) -> None:
         self._store = store
         self._before = before
-        self._durations: dict[tuple[str, str, str], list[float]] = {}
+        self._known: dict[tuple[str, str, str], Known] = {}
 
-    def durations(self, task: Task) -> list[float]:
-        """Seconds, sorted; none where the history cannot be read: nothing depends on it."""
+    def known(self, task: Task) -> Known:
+        """Nothing where the history cannot be read: nothing depends on it."""
         request = task.request
         kind = (request.provider, request.model, size_of(request))
-        if kind not in self._durations:
-            self._durations[kind] = []
+        if kind not in self._known:
+            self._known[kind] = NOTHING
             with suppress(HistoryError):
-                self._durations[kind] = self._store.durations(request, before=self._before)
-        return self._durations[kind]
+                self._known[kind] = Known(self._store.durations(request, before=self._before))
+        return self._known[kind]
 
     def seconds(self, task: Task) -> float | None:
-        known = self.durations(task)
-        return known[len(known) // 2] if len(known) >= FEW else None
+        known = self.known(task)
+        return known.median if known.tasks >= FEW else None

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from imagegen_cli.masking import masked
 from imagegen_cli.task import RunId, Task, TaskId
@@ -29,6 +30,13 @@ class Working:
             object.__setattr__(self, "note", masked(self.note))
 
 
+class Span(NamedTuple):
+    """Seconds that a job took at the service: it was not ready at `least`, and it was ready at `most`."""
+
+    least: float
+    most: float
+
+
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     at: float
@@ -46,8 +54,11 @@ class TaskAdded:
 
 @dataclass(frozen=True, slots=True)
 class TaskChanged:
+    """`lasted`: how long the service worked, where this process watched all of it and nothing interrupted that."""
+
     at: float
     task: Task
+    lasted: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,14 @@ All times are seconds of the running loop's clock.
 """
 
 import asyncio
+import math
 import random
+import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from imagegen_cli.events import Span
 
 HEAD_START = 1.0
 """Seconds that the first submit goes alone: a bad key is refused once, not five hundred times."""
@@ -98,8 +102,8 @@ class Gate:
         self._climb()
         self._admit()
 
-    def refused(self, slot: Slot, after: float | None) -> float:
-        """The service would not take one more: shut the gate, and say for how many seconds.
+    def refused(self, slot: Slot, after: float | None, most: float = LONGEST_PAUSE) -> float:
+        """The service would not take one more: shut the gate, for `most` seconds at most, and say for how many.
 
         Afterwards one goes alone again, as at the beginning.
         """
@@ -112,7 +116,7 @@ class Gate:
         seconds = (
             after if after is not None else min(2.0 ** (self._refusals - 1), LONGEST_WAIT) * random.uniform(1, 1.3)
         )
-        self.close_for(seconds)
+        self.close_for(min(seconds, most))
         slot.leave()
         self._good = 0
         if self._holds:
@@ -133,6 +137,11 @@ class Gate:
         if self._refusing_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._refusing_since
+
+    def give_up(self) -> None:
+        """Those who wait are told that it is in vain; what comes later is tried anew."""
+        self._refusing_since = None
+        self._refusals = 0
 
     def close_for(self, seconds: float) -> None:
         """Nobody enters for that long; a longer wait that is already set stays."""
@@ -188,24 +197,68 @@ class Gate:
                     self._head_start = asyncio.get_running_loop().call_later(HEAD_START, self._open_wide)
 
 
+class Known:
+    """How long earlier tasks of the same kind took, as far as the looks at them tell.
+
+    Each counts as `PARTS` moments, spread over the seconds in which it may have become ready: what was ready at the
+    first look says little about when.
+    """
+
+    PARTS = 4
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        spans = tuple(spans)
+        self.tasks = len(spans)
+        self.moments = sorted(
+            span.least + (span.most - span.least) * (part + 0.5) / self.PARTS
+            for span in spans
+            for part in range(self.PARTS)
+        )
+
+    @property
+    def median(self) -> float:
+        """Seconds. Raises IndexError where nothing is known."""
+        return self.moments[len(self.moments) // 2]
+
+
+NOTHING = Known()
+
+
 class Rhythm:
     """When to ask a task's status next.
 
-    With the service's own progress: just before the end it points to. With `known`, the sorted durations of earlier
-    tasks of the same kind: where the next sixteenth of those still running would have ended. With neither: after a
-    fifth of the time that has passed, so that the end is seen about a tenth late.
+    With the service's own progress: just before the end it points to. With `known`: often where earlier tasks of the
+    kind became ready, seldom where they did not. With neither: after a fifth of the time that has passed, so that the
+    end is seen about a tenth late.
+
+    What is known and what is told only ever make it ask sooner than the longest pauses below. A service that has become
+    faster, and a failure at any moment, are seen by these.
     """
 
-    SHARE = 0.19
+    SHARE = 0.189
     FIRST = 0.4
     LONGEST = 30.0
     FEW = 8
-    """Fewer durations than this say nothing."""
-    STEP = 0.06
+    """Fewer earlier tasks than this say nothing."""
+    FIRST_LOOK = (2.1, 2.4)
+    """Seconds before the first query of a task whose kind is known: so that many do not go together."""
+    PAUSE = 2.65
+    """Seconds that two queries may always be apart."""
+    LATEST = 0.28
+    """Of the time that has passed: so far apart they may be later. With jitter and the way there it is below 30 %."""
+    PRICE = 0.0096
+    """Of the usual duration: a query is worth it where it lets the end be seen so much sooner."""
+    WINDOW = 1 / 3
+    """Of those still running: how soon they will have ended tells how many end now."""
+    UNUSUAL = 0.03
+    """When so few of the known ones took longer still, they say nothing of this one."""
+    IN_QUEUE = 10.0
+    """Seconds after which a job in the service's own queue is asked for at the latest."""
 
-    def __init__(self, shortest: float, known: Sequence[float] = ()) -> None:
+    def __init__(self, shortest: float, known: Known = NOTHING) -> None:
         self._shortest = shortest
-        self._known = known if len(known) >= self.FEW else ()
+        self._known: Sequence[float] = known.moments if known.tasks >= self.FEW else ()
+        self._price = self.PRICE * known.median if self._known else 0.0
         self._seen: list[tuple[float, float]] = []
 
     def told(self, elapsed: float, fraction: float | None) -> None:
@@ -213,16 +266,25 @@ class Rhythm:
         if fraction is not None and 0 < fraction <= 1 and (not self._seen or fraction > self._seen[-1][1]):
             self._seen.append((elapsed, fraction))
 
-    def wait(self, elapsed: float) -> float:
-        """Seconds until the next query, jittered so that many tasks do not ask together."""
-        seconds = self._by_progress(elapsed) or self._by_history(elapsed) or self._by_time(elapsed)
+    def wait(self, elapsed: float, *, queued: float = 0.0) -> float:
+        """Seconds until the next query, jittered so that many tasks do not ask together.
+
+        `elapsed`: for so long the service has worked on it; `queued`: for so long it has been in the service's queue.
+        """
+        if queued:
+            seconds = min(self._by_time(queued), self.IN_QUEUE)
+        else:
+            seconds = self._by_progress(elapsed) or self._by_history(elapsed) or self._by_time(elapsed)
         return max(self._shortest, min(seconds, self.LONGEST)) * random.uniform(1, 1.03)
 
     def _by_time(self, elapsed: float) -> float:
         return max(self.FIRST, elapsed * self.SHARE)
 
     def _by_progress(self, elapsed: float) -> float | None:
-        """Two points that agree on the end make a line; points that disagree say nothing."""
+        """Two points that agree on the end make a line; points that disagree say nothing.
+
+        At the latest it asks again when the time that has passed has doubled: a job may fail half-way.
+        """
         if len(self._seen) < 2:  # noqa: PLR2004 - a line has two points
             return None
         (early, less), (late, more) = self._seen[-2:]
@@ -232,16 +294,90 @@ class Rhythm:
             return None
         left = straight - elapsed
         if left <= 0:  # overdue: soon, and ever later while nothing is heard
-            return max(self._shortest, self.FIRST, -left)
-        return left * (1 if more > 0.8 else 0.7)  # noqa: PLR2004 - the closer, the surer
+            return max(self._shortest, self.FIRST, min(-left, self._longest(elapsed)))
+        return min(left * (1 if more > 0.75 else 0.75), max(self.PAUSE, elapsed))  # noqa: PLR2004 - the closer, the surer
 
     def _by_history(self, elapsed: float) -> float | None:
+        """The pause that costs least: half of it is waited in vain where it ends, and each query has its price."""
         passed = bisect_right(self._known, elapsed)
         left = len(self._known) - passed
-        if not left:
+        if left <= len(self._known) * self.UNUSUAL:
             return None
-        index = min(passed + int(left * self.STEP), len(self._known) - 1)
-        return max(self._known[index] - elapsed, self._known[-1] * 0.01)
+        ending = max(1, round(left * self.WINDOW))
+        each = (self._known[passed + ending - 1] - elapsed) / ending
+        return min(math.sqrt(2 * self._price * left * each), self._longest(elapsed))
+
+    def _longest(self, elapsed: float) -> float:
+        return max(self.PAUSE, elapsed * self.LATEST) if elapsed > self.FIRST else random.uniform(*self.FIRST_LOOK)
+
+
+def _skew() -> float:
+    """Seconds. It changes when the clock is set, and when the machine sleeps."""
+    return time.time() - time.monotonic()
+
+
+class Stopwatch:
+    """Between which two moments one job became ready, seen from this process, by the running loop's clock.
+
+    `asked` is when the query left whose answer is at hand: what it says was true then or later. A span is kept only
+    where everything was watched: not what was begun by another process, nor what a sleeping machine, a stopped process,
+    a clock that was set or a service that refused to answer has interrupted.
+    """
+
+    LATE = 2.0
+    """Seconds by which a sleep may be late, and the two clocks differ."""
+
+    def __init__(
+        self, *, whole: bool = True, clock: Callable[[], float] | None = None, skew: Callable[[], float] = _skew
+    ) -> None:
+        self._clock = clock or asyncio.get_running_loop().time
+        self._skew = skew
+        self._skewed = skew()
+        self._whole = whole
+        self._since = self._began_after = self._began_before = self._unready = self._clock()
+        self._asked: float | None = None
+        self._queued = False
+
+    def elapsed(self) -> float:
+        """Seconds that the service has worked on it, at the most."""
+        return self._clock() - self._began_after
+
+    def queued(self) -> float:
+        """Seconds since the beginning while it is in the service's own queue, else 0."""
+        return self._clock() - self._since if self._queued else 0.0
+
+    async def sleep(self, seconds: float, shut: float = 0.0) -> None:
+        """Wait for the next query; `shut`: for so long the service wants none."""
+        due = self._clock() + seconds
+        await asyncio.sleep(max(seconds, shut))
+        self._asked = self._clock()
+        self._whole = self._whole and self._asked <= due + self.LATE
+
+    def planned(self, seconds: float) -> None:
+        """Say how many seconds may have passed since the beginning."""
+        self._whole = self._whole and self._clock() <= self._since + seconds + self.LATE
+
+    def unready(self, *, queued: bool) -> None:
+        """The service says that it is not ready; `queued`: it has not even begun."""
+        now = self._clock()
+        asked = now if self._asked is None else self._asked
+        self._unready = asked
+        if queued:
+            self._began_after, self._began_before = asked, now
+        elif self._queued:
+            self._began_before = now
+        self._queued = queued
+
+    def leave_out(self) -> None:
+        self._whole = False
+
+    def span(self) -> Span | None:
+        """It is ready now. A submit that lasts as long as the work is its own exact measure."""
+        now = self._clock()
+        unready = now if self._asked is None else self._unready
+        if not self._whole or abs(self._skew() - self._skewed) > self.LATE:
+            return None
+        return Span(max(0.0, unready - self._began_before), now - self._began_after)
 
 
 def pause(attempt: int, *, first: float = 1.0, longest: float = 30.0) -> float:

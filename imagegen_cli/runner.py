@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ from imagegen_cli.events import (
     RunStarted,
     RunStopping,
     Sink,
+    Span,
     TaskAdded,
     TaskChanged,
     TaskDelayed,
@@ -39,7 +40,7 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.pace import Gate, Rhythm, Slot, pause
+from imagegen_cli.pace import NOTHING, Gate, Known, Rhythm, Slot, Stopwatch, pause
 from imagegen_cli.providers.base import Accepted, Facts, Provider, Ready
 from imagegen_cli.task import (
     ENDED,
@@ -71,11 +72,13 @@ TRIES = 4
 RENEWALS = 3
 """Times an expired address is asked for anew."""
 REFUSING = 900.0
-"""Seconds that a service may refuse everybody before its waiting tasks fail."""
+"""Seconds that a service may refuse everything before its waiting tasks fail, where the settings do not say."""
 ONE_QUERY = 60.0
-"""Seconds after which a status query counts as failed, however slowly it drips."""
-QUESTIONS = 32
-"""Status queries on their way at once; tasks are not limited by it."""
+"""Seconds from sending it after which a status query counts as failed, however slowly it drips."""
+QUESTIONS = 24
+"""Status queries and cancels on their way at once; tasks are not limited by it."""
+MOMENT = 1.0
+"""Seconds that are not worth one more try."""
 SLICE = 5.0
 """Time limits are counted in pieces of this, so that a stopped or sleeping machine ages no task by more."""
 TOGETHER = 500
@@ -105,6 +108,23 @@ class Lane:
     poll: float
     timeout: float
     shut: TaskError | None = None
+    busy_timeout: float = REFUSING
+    given_up: TaskError | None = None
+    given_up_at: float = 0.0
+    """By the loop's clock: tasks that were there before it fail; those that come later are tried."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the service may refuse everything."""
+        return max(self.busy_timeout, self.timeout)
+
+    def give_up(self, error: TaskError) -> None:
+        self.given_up, self.given_up_at = error, asyncio.get_running_loop().time()
+        self.gate.give_up()
+
+    def closed_to(self, carried: "Carried") -> TaskError | None:
+        """Why nothing of this task is sent here, if so."""
+        return self.shut or (self.given_up if carried.since <= self.given_up_at else None)
 
 
 @dataclass(slots=True)
@@ -124,7 +144,14 @@ class Carried:
     """Another process has it now."""
     coroutine: "asyncio.Task[None] | None" = None
     answer: "asyncio.Task[Accepted | Ready] | None" = None
+    since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     rhythm: Rhythm | None = None
+    watch: Stopwatch | None = None
+    """Of the job at the service, from the submit on; None where it began before this process, or has ended."""
+    refused_until: float = 0.0
+    """By the loop's clock: when a service that refuses to be asked is given up."""
+    refusals: int = 0
+    """Status queries in a row that the service refused to answer."""
     spent: float = 0.0
     queued_there: bool = False
     unconfirmed: bool = False
@@ -153,7 +180,7 @@ class Runner:
         emit: Sink,
         settled: Callable[[], Awaitable[None]],
         *,
-        durations: Callable[[Task], Sequence[float]] = lambda _: (),
+        known: Callable[[Task], Known] = lambda _: NOTHING,
         elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
         owns: Callable[[TaskId], bool] = lambda _: True,
         one_look: Container[TaskId] = (),
@@ -163,7 +190,7 @@ class Runner:
         self._saver = saver
         self._emit = emit
         self._settled = settled
-        self._durations = durations
+        self._how_long = known
         self._elsewhere = elsewhere or {}
         self._owns = owns
         self._one_look = one_look
@@ -317,10 +344,10 @@ class Runner:
         self._free(carried)
         await self._enter(carried)
         lane = carried.lane
-        if lane.shut is not None:
+        if (closed := lane.closed_to(carried)) is not None:
             if self._open_elsewhere(carried):
                 return
-            raise _like(lane.shut)
+            raise _like(closed)
         draft = lane.provider.draft(carried.task.request)
         self._become(carried, Submitting(draft))
         try:
@@ -360,10 +387,15 @@ class Runner:
         if len(choices) == 1:
             carried.slot = await carried.lane.gate.enter()
             return
-        open_ = [request for request in choices if self._lanes[request.provider].shut is None] or choices[:1]
+        open_ = [one for one in choices if self._lanes[one.provider].closed_to(carried) is None] or choices[:1]
         entries = {asyncio.ensure_future(self._lanes[one.provider].gate.enter()): one for one in open_}
         try:
             done, _ = await asyncio.wait(entries, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for entry in entries:
+                if entry.done() and not entry.cancelled():  # granted in this very turn
+                    entry.result().leave(unused=True)
+            raise
         finally:
             for entry in entries:
                 entry.cancel()
@@ -377,17 +409,19 @@ class Runner:
 
     def _open_elsewhere(self, carried: Carried) -> bool:
         choices = self._elsewhere.get(carried.task.id, ())
-        return any(self._lanes[request.provider].shut is None for request in choices)
+        return any(self._lanes[request.provider].closed_to(carried) is None for request in choices)
 
     async def _reply(self, carried: Carried, draft: Job | None) -> Accepted | Ready:
         """Submit in a task of its own, so that a stop can still wait for the receipt."""
         provider = carried.lane.provider
         submit = provider.submit(carried.task.request, draft, self._report(carried))
         carried.answer = asyncio.ensure_future(submit)
+        carried.watch = Stopwatch()
         limit, spent = carried.lane.timeout, 0.0
         while spent < limit:
             part = min(SLICE, limit - spent)
             done, _ = await asyncio.wait({carried.answer}, timeout=part)
+            carried.watch.planned(spent + part)
             if done:
                 return carried.answer.result()
             spent += part
@@ -399,20 +433,23 @@ class Runner:
             carried.slot.answered()
         if isinstance(reply, Accepted):
             self._learn(carried, reply.facts)
+            carried.watch = Stopwatch()
             self._become(carried, Running(reply.job))
             await self._durable(carried)
         else:
             await self._made(carried, reply)
 
     async def _refused(self, carried: Carried, error: SlowDown) -> None:
-        """Certainly not accepted: back to the queue, and the lane waits for everyone."""
-        gate = carried.lane.gate
+        """Certainly not accepted: back to the queue, and the lane waits for all. After its patience they all fail."""
+        lane, gate = carried.lane, carried.lane.gate
         self._become(carried, Queued())
-        seconds = gate.refused(carried.slot, error.after) if carried.slot is not None else 0.0
+        left = lane.patience - gate.refusing_for()
+        if left < MOMENT:
+            lane.give_up(_given_up(error, lane.patience))
+            return
+        seconds = gate.refused(carried.slot, error.after, left) if carried.slot is not None else 0.0
         carried.slot = None
-        if gate.refusing_for() > max(REFUSING, carried.lane.timeout):
-            raise error
-        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, error.message))
+        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, _until(error, left)))
 
     async def _unsent(self, carried: Carried, error: Unavailable) -> None:
         """It never left the house: again, a little later."""
@@ -429,6 +466,7 @@ class Runner:
             raise error
         if carried.slot is not None:
             carried.slot.answered()
+        carried.watch = None
         carried.unconfirmed = True
         self._become(carried, Running(draft, unconfirmed=True))
         await self._durable(carried)
@@ -439,22 +477,21 @@ class Runner:
         """Ask until it is ready. Time counts only as long as we planned to wait: a stopped process ages no task."""
         lane = carried.lane
         carried.slot = carried.slot or lane.gate.join()
-        carried.rhythm = carried.rhythm or Rhythm(lane.poll, self._durations(carried.task))
+        watch, rhythm = self._watched(carried)
         strikes = 0
         while True:
-            seconds = carried.rhythm.wait(carried.spent)
-            await asyncio.sleep(max(seconds, lane.gate.closed_for()))
+            seconds = self._next_look(carried, watch, rhythm)
+            await watch.sleep(seconds, lane.gate.closed_for())
             try:
                 reply = await self._status(carried, job)
             except SlowDown as error:
-                lane.gate.close_for(error.after if error.after is not None else pause(1))
-                self._spend(carried, seconds)
+                self._slowed(carried, watch, seconds, error)
                 continue
             except TaskError as error:
                 strikes += 1
                 self._strike(carried, strikes, seconds, error)
                 continue
-            strikes = 0
+            strikes = carried.refusals = 0
             carried.unconfirmed = False
             if isinstance(reply, Ready):
                 await self._made(carried, reply)
@@ -463,6 +500,37 @@ class Runner:
             self._report(carried)(reply)
             if carried.task.id in self._one_look:
                 raise TimedOut("the service was asked once more and still has no picture")
+
+    def _watched(self, carried: Carried) -> tuple[Stopwatch, Rhythm]:
+        """How old a job is that was resumed, or asked for anew, is not known: it may be ready now."""
+        if carried.watch is None:
+            carried.watch, carried.rhythm = Stopwatch(whole=False), Rhythm(carried.lane.poll)
+        else:
+            carried.rhythm = Rhythm(carried.lane.poll, self._how_long(carried.task))
+        return carried.watch, carried.rhythm
+
+    def _next_look(self, carried: Carried, watch: Stopwatch, rhythm: Rhythm) -> float:
+        seconds = rhythm.wait(watch.elapsed(), queued=watch.queued())
+        if carried.refusals:
+            seconds = min(seconds, max(MOMENT, carried.refused_until - asyncio.get_running_loop().time()))
+        return seconds
+
+    def _slowed(self, carried: Carried, watch: Stopwatch, seconds: float, error: SlowDown) -> None:
+        """The service refuses to be asked: the lane waits for all. After its patience the task fails."""
+        lane, now = carried.lane, asyncio.get_running_loop().time()
+        watch.leave_out()
+        if not carried.refusals:
+            carried.refused_until = now + lane.patience
+        carried.refusals += 1
+        left = carried.refused_until - now
+        if left < MOMENT:
+            raise _given_up(error, lane.patience)
+        after = pause(carried.refusals) if error.after is None else error.after
+        lane.gate.close_for(min(after, left))
+        with suppress(TimedOut):  # said when the service answers again
+            self._spend(carried, seconds)
+        wait = lane.gate.closed_for()
+        self._emit(TaskDelayed(time.time(), carried.task.id, carried.refusals, wait, _until(error, left)))
 
     def _strike(self, carried: Carried, strikes: int, seconds: float, error: TaskError) -> None:
         """One status query failed; the last of STRIKES in a row fails the task.
@@ -500,8 +568,10 @@ class Runner:
     def _report(self, carried: Carried) -> Callable[[Working], None]:
         def report(working: Working) -> None:
             carried.queued_there = bool(working.queue_position)
-            if carried.rhythm is not None:
-                carried.rhythm.told(carried.spent, working.fraction)
+            if carried.watch is not None:
+                carried.watch.unready(queued=carried.queued_there)
+                if carried.rhythm is not None:
+                    carried.rhythm.told(carried.watch.elapsed(), working.fraction)
             self._emit(TaskProgressed(time.time(), carried.task.id, working))
 
         return report
@@ -510,6 +580,8 @@ class Runner:
 
     async def _made(self, carried: Carried, ready: Ready) -> None:
         """The pictures exist. What came inside the answer goes to the disk before anything else is said."""
+        lasted = carried.watch.span() if carried.watch is not None else None
+        carried.watch = carried.rhythm = None
         if not ready.images:
             raise GenerationFailed(ready.note or "the service says it is done, but names no picture")
         state = carried.task.state
@@ -517,7 +589,7 @@ class Runner:
         merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
         images = await asyncio.gather(*(self._grasp(carried, number, image) for number, image in enumerate(merged, 1)))
         self._learn(carried, ready.facts)
-        self._become(carried, Saving(tuple(images), carried.task.job, ready.note))
+        self._become(carried, Saving(tuple(images), carried.task.job, ready.note), lasted)
         self._free(carried)
         await self._durable(carried)
 
@@ -667,7 +739,7 @@ class Runner:
     async def _cancel_there(self, carried: Carried, job: Job) -> Stop:
         """Ask the service; whatever goes wrong with that, it goes on for all we know."""
         try:
-            async with asyncio.timeout(LAST_WORDS):
+            async with self._questions, asyncio.timeout(LAST_WORDS):
                 return await carried.lane.provider.cancel(job)
         except Exception:  # noqa: BLE001 - a cancel that fails is an answer: it goes on
             return Stop.GOES_ON
@@ -678,9 +750,9 @@ class Runner:
         if facts:
             self._emit(TaskLearned(time.time(), carried.task.id, facts))
 
-    def _become(self, carried: Carried, state: State) -> None:
+    def _become(self, carried: Carried, state: State, lasted: Span | None = None) -> None:
         carried.task = carried.task.to(state)
-        self._emit(TaskChanged(time.time(), carried.task))
+        self._emit(TaskChanged(time.time(), carried.task, lasted))
 
     async def _durable(self, carried: Carried) -> None:
         """Wait until what happened is on disk; where that cannot be, what is paid for goes on all the same."""
@@ -742,6 +814,15 @@ def _of_questions(error: TaskError) -> type[TaskError]:
 def _like(error: TaskError) -> TaskError:
     """The same words for another task: a shut lane sends nothing."""
     return type(error)(f"not sent: {error.message}", hint=error.hint)
+
+
+def _given_up(error: SlowDown, seconds: float) -> SlowDown:
+    return type(error)(f"refused for {seconds / 60:.0f} min: {error.message}", hint=error.hint)
+
+
+def _until(error: SlowDown, left: float) -> str:
+    """The service's words, and until when they are taken for "later"."""
+    return f"{error.message} (tried until {time.strftime('%H:%M', time.localtime(time.time() + left))})"
 
 
 def _bug(carried: Carried, error: Exception) -> ProviderBug:

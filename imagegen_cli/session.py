@@ -119,7 +119,7 @@ class Session:
                 Downloader(clients.fetch),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
-                durations=self._estimates.durations,
+                known=self._estimates.known,
                 elsewhere=self._elsewhere,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
@@ -156,7 +156,8 @@ class Session:
         limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
         window = None if configured.type.holds else FIRST_WINDOW
         gate = Gate(limit or None, window=window)
-        return Lane(configured.type(settings, clients), gate, settings.poll, settings.timeout)
+        provider = configured.type(settings, clients)
+        return Lane(provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout)
 
     # Who else has a word
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli import codec
 from imagegen_cli.errors import DiskError, HistoryError, Reason
-from imagegen_cli.events import Event, RunFinished, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed
+from imagegen_cli.events import Event, RunFinished, Span, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed
 from imagegen_cli.processes import SILENT_S, Process, is_alive, is_near, this_process, uptime
 from imagegen_cli.task import (
     ENDED,
@@ -95,6 +95,13 @@ MIGRATIONS: tuple[str, ...] = (
         process INTEGER NOT NULL, observer TEXT NOT NULL, beat INTEGER NOT NULL, at REAL NOT NULL,
         PRIMARY KEY (process, observer)
     );
+    """,
+    # Between how many seconds the service worked on it, measured by one process with a monotonic clock.
+    """
+    ALTER TABLE task ADD COLUMN lasted_least REAL;
+    ALTER TABLE task ADD COLUMN lasted_most REAL;
+    DROP INDEX task_by_kind;
+    CREATE INDEX task_by_kind ON task(provider, model, size, id) WHERE lasted_most IS NOT NULL
     """,
 )
 MOMENTS = "started, accepted, began, ready, ended"
@@ -375,16 +382,16 @@ class Store:
                     healed.append(current.task.id)
         return healed
 
-    def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[float]:
-        """Seconds that the last tasks of the same provider, model and size took at the service, its queue left out."""
+    def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[Span]:
+        """What the last tasks of the same provider, model and size took at the service, its queue left out."""
         with self._said():
             rows = self._db.execute(
-                "SELECT ready - coalesce(began, accepted, started) AS seconds FROM task"
-                " WHERE provider = ? AND model = ? AND size = ? AND ready IS NOT NULL AND ready < ?"
+                "SELECT lasted_least, lasted_most FROM task"
+                " WHERE provider = ? AND model = ? AND size = ? AND lasted_most IS NOT NULL AND ready < ?"
                 " ORDER BY id DESC LIMIT ?",
                 (request.provider, request.model, size_of(request), before, most),
             ).fetchall()
-        return sorted(row["seconds"] for row in rows if row["seconds"] is not None and row["seconds"] >= 0)
+        return [Span(*row) for row in rows]
 
     def carried(self, ids: Iterable[int]) -> bool:
         """Whether a living process is at work on one of these."""
@@ -813,13 +820,16 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, store: Store) -> tu
     if isinstance(state, Submitting):
         more += ", began = NULL"
         _write_taker(db, task)
+    if event.lasted is not None:
+        more += ", lasted_least = :least, lasted_most = :most"
+    least, most = event.lasted or (None, None)
     detail = _detail(task)
     written = db.execute(
         f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more}"  # noqa: S608 - only our own words
         " WHERE id = :id AND owner = :owner AND fence = :fence",
         {
             "state": word(state), "detail": detail, "reason": _reason(task), "at": event.at, "id": task.id,
-            "owner": store.owner, "fence": store.fences.get(task.id),
+            "owner": store.owner, "fence": store.fences.get(task.id), "least": least, "most": most,
         },
     )  # fmt: skip
     if written.rowcount and isinstance(state, Failed | Cancelled):
@@ -856,7 +866,7 @@ def _keep_attempt(db: sqlite3.Connection, id_: int) -> None:
         f" state, detail, reason, {MOMENTS} FROM task WHERE id = ?",
         (id_, id_),
     )
-    fresh = ", ".join(f"{moment} = NULL" for moment in MOMENTS.split(", "))
+    fresh = ", ".join(f"{moment} = NULL" for moment in (*MOMENTS.split(", "), "lasted_least", "lasted_most"))
     db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from imagegen_cli.download import Downloader
 from imagegen_cli.events import Event, TaskChanged, Working
-from imagegen_cli.pace import Gate
+from imagegen_cli.pace import NOTHING, Gate, Known
 from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
 from imagegen_cli.runner import Lane, Runner, Saver
 from imagegen_cli.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
@@ -115,6 +115,7 @@ class Stage:
         fetch: Any = None,
         saver: Saver | None = None,
         complete: Callable[[], Any] | None = None,
+        known: Known = NOTHING,
     ) -> None:
         self.folder = folder
         self.events: list[Event] = []
@@ -126,6 +127,7 @@ class Stage:
             saver or Downloader(fetch),
             self.hear,
             settled or _at_once,
+            known=lambda _: known,
             complete=complete or _at_once,
         )
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.events import TaskChanged, TaskDelayed, TaskProgressed, Working
-from imagegen_cli.pace import Rhythm
+from imagegen_cli.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.pace import Known, Rhythm
 from imagegen_cli.store import Planned, Store
 from imagegen_cli.task import ImageRequest, Job, Running, Submitting, TaskId
 from tests.clock import run
@@ -38,14 +38,15 @@ def test_a_run_sends_nothing_twice_and_asks_no_more_than_it_must(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("known", "linear", "queries", "late"),
-    [((), False, 21, 0.20), (sorted(20 + number * 0.2 for number in range(200)), False, 13, 0.06), ((), True, 9, 0.01)],
+    [((), False, 21, 0.20), ([20 + number * 0.2 for number in range(200)], False, 13, 0.06), ((), True, 9, 0.01)],
     ids=["nothing known", "history", "progress"],
 )
 def test_queries_of_a_task_of_forty_seconds(
     known: Sequence[float], linear: bool, queries: int, late: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
-    rhythm, elapsed, asked, length = Rhythm(0.5, known), 0.0, 0, 40.0
+    rhythm = Rhythm(0.5, Known(Span(seconds, seconds) for seconds in known))
+    elapsed, asked, length = 0.0, 0, 40.0
     while elapsed < length:
         elapsed += rhythm.wait(elapsed)
         asked += 1

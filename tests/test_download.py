@@ -22,12 +22,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli import __version__
-from imagegen_cli.download import SMALL, Downloader, Rounds
+from imagegen_cli.client import DOWNLOADS
+from imagegen_cli.download import AT_ONCE, SMALL, Downloader, Rounds
 from imagegen_cli.errors import BadImage, DiskError, Expired, RateLimited, ServerTrouble, TaskError, Unavailable
 from imagegen_cli.files import SUFFIXES, part_of, suffix_of
 from imagegen_cli.http1 import Transport
 from imagegen_cli.providers.base import Fetch
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from tests.clock import run
 from tests.doubles.http import Fault, Pictures, Reply, Service
 from tests.scripted import png
 
@@ -161,6 +163,23 @@ async def test_very_many_pictures_come_a_few_at_a_time(files: Files, fetch: Fetc
     await asyncio.gather(*(save(downloader, RemoteImage(files.file_url("job", 1)), one) for one in stems))
     assert len(there(stem)) == 40
     assert files.peak["download"] <= 3
+
+
+def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Each takes 600 s of the 900 that it may, and not all are asked for at once."""
+
+    async def slowly(_: httpx.Request) -> httpx.Response:
+        async with line:
+            await asyncio.sleep(600.0)
+            return httpx.Response(200, content=png())
+
+    async def all_of_them() -> list[Path]:
+        downloader = Downloader(slowly)
+        stems = [tmp_path / f"{number}-1" for number in range(AT_ONCE)]
+        return await asyncio.gather(*(save(downloader, RemoteImage("http://127.0.0.1/1.png"), one) for one in stems))
+
+    line = asyncio.Semaphore(DOWNLOADS)
+    assert len(run(all_of_them())) == AT_ONCE
 
 
 # Not whole, or no picture

@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.estimates import Estimates
+from imagegen_cli.events import Span, TaskChanged
 from imagegen_cli.store import Store
 from imagegen_cli.task import Done, Running, SavedImage, Saving, Submitting, Task
-from tests.test_store import JOB, become, started
+from tests.test_store import JOB, become, say, started
 
 
 def taken(store: Store, seconds: float, at: float = 100.0) -> Task:
-    """A task that came back after so many seconds."""
+    """A task that was watched for so many seconds."""
     task = become(store, started(store)[0], Submitting(JOB), Running(JOB), at=at - 1)
-    return become(store, task, Saving((SavedImage("/1.png"),), JOB), Done(("/1.png",)), at=at + seconds)
+    task = task.to(Saving((SavedImage("/1.png"),), JOB))
+    say(store, TaskChanged(at + seconds, task, Span(seconds, seconds)))
+    return become(store, task, Done(("/1.png",)), at=at + seconds)
 
 
 @pytest.mark.parametrize(("seconds", "estimate"), [((), None), ((5, 9), None), ((9, 1, 5), 5), ((9, 1, 5, 7), 7)])
@@ -32,9 +35,10 @@ def test_what_became_known_later_can_be_left_out(tmp_path: Path) -> None:
         for at in (100.0, 200.0, 300.0):
             taken(store, 5, at)
         task = taken(store, 50, 400.0)
-        assert Estimates(store, before=305.5).durations(task) == [5, 5, 5]
+        assert set(Estimates(store, before=305.5).known(task).moments) == {5}
         assert Estimates(store, before=305.0).seconds(task) is None
-        assert Estimates(store).durations(task) == [5, 5, 5, 50]
+        assert set(Estimates(store).known(task).moments) == {5, 50}
+        assert Estimates(store).known(task).tasks == 4
 
 
 def test_a_history_that_cannot_be_read_gives_none(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import RunFinished, RunStarted, TaskDelayed, Working
-from imagegen_cli.pace import Gate
+from imagegen_cli.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, Working
+from imagegen_cli.pace import Gate, Known
 from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.runner import Chosen, Lane, Runner
+from imagegen_cli.runner import QUESTIONS, Chosen, Lane, Runner
 from imagegen_cli.task import (
     Cancelled,
     Done,
@@ -33,6 +34,7 @@ from imagegen_cli.task import (
     HeldImage,
     InlineImage,
     Job,
+    RemoteImage,
     RunId,
     Running,
     SavedImage,
@@ -44,6 +46,7 @@ from tests.clock import run
 from tests.scripted import Asleep, Scripted, Stage, png, ready
 
 JOB = Job("job-1")
+BUSY = Busy("queue full")
 
 
 def carried(provider: Scripted, folder: Path, **how: Any) -> Stage:
@@ -226,17 +229,215 @@ def test_a_refusal_shuts_the_lane_for_everyone_and_fails_nobody(tmp_path: Path, 
     submits = [at for name, at in provider.at if name == "submit"]
     assert min(submits[1:]) - submits[0] >= 7.0
     delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
-    assert [event.because for event in delayed] == [error.message]
+    assert len(delayed) == 1
+    assert re.fullmatch(rf"{error.message} \(tried until \d\d:\d\d\)", delayed[0].because)
 
 
-def test_a_service_that_refuses_for_ever_fails_in_the_end(tmp_path: Path) -> None:
-    stage = carried(Scripted([RateLimited("slow down")]), tmp_path)
-    assert failure(stage).reason is Reason.RATE_LIMITED
+PATIENCE = [(300.0, 900.0, 900.0), (1200.0, 900.0, 1200.0), (300.0, 60.0, 300.0)]
+"""The task's own limit, the time that the settings give a busy service, and when it is given up."""
+
+
+@pytest.mark.parametrize("after", [None, 1.0, 7000.0])
+@pytest.mark.parametrize(("timeout", "busy", "until"), PATIENCE)
+def test_a_service_that_refuses_for_ever_is_given_up_by_all_that_wait(
+    tmp_path: Path, timeout: float, busy: float, until: float, after: float | None
+) -> None:
+    provider = Scripted([RateLimited("slow down", after=after)])
+    stage = Stage(provider, tmp_path, timeout=timeout)
+    stage.lane.busy_timeout = busy
+
+    async def go() -> float:
+        began = asyncio.get_running_loop().time()
+        await stage.carry(*(stage.task(number) for number in range(1, 41)))
+        return asyncio.get_running_loop().time() - began
+
+    assert until - 2.0 <= run(go()) <= until + 2.0
+    assert {failure(stage, number).reason for number in range(1, 41)} == {Reason.RATE_LIMITED}
+    assert all(f"refused for {until / 60:.0f} min: slow down" in failure(stage, number).message for number in (1, 40))
+
+
+def test_what_is_added_after_a_service_was_given_up_is_tried(tmp_path: Path) -> None:
+    steps = Scripted([lambda provider: Accepted(JOB) if provider.at[-1][1] - provider.at[0][1] > 1000.0 else BUSY])
+    typed = asyncio.Event()
+    stage = Stage(steps, tmp_path, complete=typed.wait)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(1100.0, stage.runner.add, stage.task(2))
+        asyncio.get_running_loop().call_later(1100.0, typed.set)
+        await stage.carry(stage.task(1))
+
+    run(go())
+    assert failure(stage).reason is Reason.BUSY
+    assert isinstance(stage.last[2].state, Done)
+
+
+def test_a_service_that_is_given_up_hands_its_unsent_tasks_to_the_others(tmp_path: Path) -> None:
+    full, free = Scripted([BUSY]), Scripted(polls=[*[Working()] * 60, ready()])
+    stage = spread(tmp_path, full, free, tasks=40)
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert {task.request.provider for task in stage.last.values()} == {"p1"}
 
 
 def test_too_many_queries_are_no_failed_queries(tmp_path: Path) -> None:
     provider = Scripted(polls=[RateLimited("slow", after=3.0)] * 5 + [ready()])
-    assert isinstance(carried(provider, tmp_path).last[1].state, Done)
+    stage = carried(provider, tmp_path)
+    assert isinstance(stage.last[1].state, Done)
+    delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
+    assert [event.attempt for event in delayed] == [1, 2, 3, 4, 5]
+    assert all(re.fullmatch(r"slow \(tried until \d\d:\d\d\)", event.because) for event in delayed)
+
+
+@pytest.mark.parametrize("after", [None, 1.0, 7000.0])
+@pytest.mark.parametrize(("timeout", "busy", "until"), PATIENCE)
+def test_queries_that_are_refused_for_ever_fail_the_task_and_keep_its_receipt(
+    tmp_path: Path, timeout: float, busy: float, until: float, after: float | None
+) -> None:
+    provider = Scripted(polls=[Working(), RateLimited("slow", after=after)])
+    stage = Stage(provider, tmp_path, timeout=timeout)
+    stage.lane.busy_timeout = busy
+    run(stage.carry(stage.task()))
+    assert failure(stage).reason is Reason.RATE_LIMITED
+    assert failure(stage).job == JOB
+    polls = [at for name, at in provider.at if name == "poll"]
+    assert until - 2.0 <= polls[-1] - polls[1] <= until + 2.0
+
+
+def lasted(stage: Stage) -> list[Span | None]:
+    """What was measured, once a job that became ready."""
+    changes = [event for event in stage.events if isinstance(event, TaskChanged)]
+    saving = [isinstance(event.task.state, Saving) for event in changes]
+    return [event.lasted for event, before, now in zip(changes, [False, *saving], saving, strict=False) if now > before]
+
+
+class Lasts(Scripted):
+    """Ready, or at its `end`, so many seconds after it was accepted."""
+
+    def __init__(self, seconds: float, end: Any = None) -> None:
+        super().__init__()
+        self.seconds, self.end = seconds, end
+
+    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted | Ready:
+        reply = await super().submit(request, draft, report)
+        self.begun = asyncio.get_running_loop().time()
+        return reply
+
+    async def poll(self, job: Job, report: Any) -> Working | Ready:
+        over = asyncio.get_running_loop().time() - self.begun >= self.seconds
+        self.steps["poll"] = [(self.end or ready()) if over else Working()]
+        return await super().poll(job, report)
+
+
+@pytest.mark.parametrize("known", [(), (60.0,) * 50, (*(60.0,) * 49, 30_000.0)], ids=["none", "60 s", "an outlier"])
+@pytest.mark.parametrize("seconds", [1.0, 10.0, 30.0])
+def test_a_failure_is_seen_soon_whatever_earlier_tasks_took(
+    tmp_path: Path, seconds: float, known: tuple[float, ...]
+) -> None:
+    provider = Lasts(seconds, GenerationFailed("no").as_final())
+    stage = Stage(provider, tmp_path, known=Known(Span(each, each) for each in known))
+    run(stage.carry(stage.task()))
+    assert failure(stage).final
+    assert provider.at[-1][1] - provider.begun - seconds <= max(3.0, 0.3 * seconds)
+
+
+def test_the_duration_is_what_lies_between_the_last_two_looks(tmp_path: Path) -> None:
+    provider = Lasts(10.0)
+    stage = carried(provider, tmp_path)
+    (span,) = lasted(stage)
+    looks = [at - provider.begun for name, at in provider.at if name == "poll"]
+    assert span == pytest.approx(looks[-2:], abs=0.1)
+
+
+def test_a_submit_that_brings_the_pictures_is_measured_exactly(tmp_path: Path) -> None:
+    (span,) = lasted(carried(Scripted([Asleep(7.0, ready())]), tmp_path))
+    assert span == pytest.approx((7.0, 7.0), abs=0.1)
+
+
+def test_the_queue_of_the_service_is_no_part_of_the_duration(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(queue_position=2)] * 9 + [Working()] * 5 + [ready()])
+    (span,) = lasted(carried(provider, tmp_path))
+    looks = [at for name, at in provider.at if name == "poll"]
+    assert span == pytest.approx((looks[13] - looks[9], looks[14] - looks[8]), abs=0.1)
+
+
+def test_a_resumed_task_is_asked_for_soon_and_not_measured(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working(), Working(), ready()])
+    stage = Stage(provider, tmp_path, known=Known([Span(60.0, 60.0)] * 50))
+
+    async def go() -> float:
+        began = asyncio.get_running_loop().time()
+        await stage.carry(stage.task(1, Running(JOB)))
+        return asyncio.get_running_loop().time() - began
+
+    assert run(go()) < 3.0
+    assert lasted(stage) == [None]
+
+
+def test_pictures_that_are_asked_for_anew_are_not_measured_again(tmp_path: Path) -> None:
+    async def gone(_: Any) -> Any:
+        raise Expired("gone")
+
+    first = Ready((RemoteImage("http://127.0.0.1/1.png"),))
+    provider = Scripted(polls=[Working(), first, ready()])
+    stage = Stage(provider, tmp_path, fetch=gone, known=Known([Span(60.0, 60.0)] * 50))
+    run(stage.carry(stage.task()))
+    measured = lasted(stage)
+    assert measured[0] is not None
+    assert measured[1:] == [None]
+    assert provider.at[-1][1] - provider.at[-2][1] < 1.0
+
+
+@pytest.mark.parametrize("polls", [[RateLimited("slow", after=9.0), ready()], [Working(), BUSY, Working(), ready()]])
+def test_a_task_whose_queries_were_refused_is_not_measured(tmp_path: Path, polls: list[Any]) -> None:
+    assert lasted(carried(Scripted(polls=polls), tmp_path)) == [None]
+
+
+@pytest.mark.parametrize("provider", [Lasts(30.0), Scripted([Asleep(30.0, ready())])], ids=["queries", "one answer"])
+def test_a_process_that_was_stopped_measures_nothing(tmp_path: Path, provider: Scripted) -> None:
+    """Ctrl-Z: when it goes on, the clock has jumped."""
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop.call_later(10.0, lambda: setattr(loop, "_jumped", loop._jumped + 3600.0))
+        await stage.carry(stage.task())
+
+    run(go())
+    assert isinstance(stage.last[1].state, Done)
+    assert lasted(stage) == [None]
+
+
+def test_a_query_has_its_time_from_when_it_is_sent(tmp_path: Path) -> None:
+    """Each takes 50 s of the 60 that it may, and only so many are on their way at once."""
+    provider = Scripted(polls=[Asleep(50.0, ready())])
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(*(stage.task(number, Running(Job(f"job-{number}"))) for number in range(1, 3 * QUESTIONS))))
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
+    assert not [event for event in stage.events if isinstance(event, TaskDelayed)]
+
+
+def test_very_many_cancels_are_all_sent_a_few_at_a_time(tmp_path: Path) -> None:
+    """Each has its time from when it is sent."""
+    inside, most = 0, 0
+
+    class Slow(Scripted):
+        async def cancel(self, job: Job) -> Stop:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(3.0)
+            inside -= 1
+            return Stop.STOPPED
+
+    stage = Stage(Slow(polls=[Working()]), tmp_path)
+    ids = [TaskId(number) for number in range(1, 3 * QUESTIONS)]
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(0.1, stage.runner.cancel, ids)
+        await stage.carry(*(stage.task(id_, Running(Job(f"job-{id_}"))) for id_ in ids))
+
+    run(go())
+    assert {task.state for task in stage.last.values()} == {Cancelled(Stop.STOPPED)}
+    assert most <= QUESTIONS
 
 
 class ThreeAtOnce(Scripted):
@@ -504,18 +705,6 @@ def test_a_prompt_can_join_while_others_run(tmp_path: Path) -> None:
 
 
 def test_a_short_task_is_seen_soon_and_a_long_one_costs_few_queries(tmp_path: Path) -> None:
-    class Lasts(Scripted):
-        def __init__(self, seconds: float) -> None:
-            super().__init__()
-            self.seconds = seconds
-
-        async def poll(self, job: Job, report: Any) -> Working | Ready:
-            now = asyncio.get_running_loop().time()
-            self.at.append(("poll", now))
-            self.counts["poll"] += 1
-            self.begun = getattr(self, "begun", now - 0.4)
-            return ready() if now - self.begun >= self.seconds else Working()
-
     short, long = Lasts(2.0), Lasts(120.0)
     carried(short, tmp_path)
     carried(long, tmp_path)
@@ -539,6 +728,32 @@ def spread(tmp_path: Path, *providers: Scripted, tasks: int = 20) -> Stage:
 
 async def no_wait() -> None:
     pass
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("both", [False, True], ids=["one place", "two places"])
+def test_a_cancel_in_the_turn_in_which_a_place_is_granted_gives_it_back(tmp_path: Path, turns: int, both: bool) -> None:
+    stage = Stage(Scripted(), tmp_path)
+    lanes = {name: Lane(Scripted(), Gate(1), 0.5, 300.0) for name in ("p0", "p1")}
+    task = replace(stage.task(), request=replace(stage.task().request, provider="p0"))
+    elsewhere = {task.id: [replace(task.request, provider="p1")]}
+    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait, elsewhere=elsewhere)
+
+    async def go() -> None:
+        places = [await lane.gate.enter() for lane in lanes.values()]
+        running = asyncio.ensure_future(stage.runner.run(RunId(1), [task]))
+        await asyncio.sleep(1.0)
+        for place in places[: 1 + both]:
+            place.leave()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        stage.runner.cancel([task.id])
+        await running
+        places[-1].leave()
+        await asyncio.sleep(1.0)
+        assert [lane.gate.load for lane in lanes.values()] == [0.0, 0.0]
+
+    run(go())
 
 
 def test_a_batch_is_spread_over_several_providers_least_loaded_first(tmp_path: Path) -> None:

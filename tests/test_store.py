@@ -26,6 +26,7 @@ from imagegen_cli.events import (
     RunFinished,
     RunStarted,
     RunStopping,
+    Span,
     TaskChanged,
     TaskDelayed,
     TaskLearned,
@@ -374,9 +375,8 @@ def test_a_prompt_that_comes_from_no_list_is_no_earlier_task_of_one(store: Store
 def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     def lasted(seconds: float, **more: Any) -> None:
         _, (task,) = store.start_run("run", "", [planned("a", **more)])
-        become(store, task, Submitting(), at=0.0)
-        become(store, task.to(Submitting()), Running(JOB), at=10.0)
-        become(store, task.to(Submitting()).to(Running(JOB)), Saving((), JOB), at=10.0 + seconds)
+        running = become(store, task, Submitting(), Running(JOB))
+        say(store, TaskChanged(100.0, running.to(Saving((), JOB)), Span(seconds - 0.5, seconds)))
 
     for seconds in (5.0, 1.0, 3.0):
         lasted(seconds)
@@ -384,20 +384,29 @@ def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     lasted(8.0, resolution="4k")
     lasted(7.0, provider="other")
     request = planned("another prompt").request
-    assert store.durations(request) == [1.0, 3.0, 5.0]
-    assert store.durations(request, most=2) == [1.0, 3.0]
+    assert store.durations(request) == [(2.5, 3.0), (0.5, 1.0), (4.5, 5.0)]
+    assert store.durations(request, most=2) == [(2.5, 3.0), (0.5, 1.0)]
     assert store.durations(replace(request, model="6.0")) == []
 
 
-def test_durations_leave_out_the_services_own_queue(store: Store) -> None:
-    _, (task,) = store.start_run("run", "", [planned("a")])
-    sent = task.to(Submitting())
-    become(store, task, Submitting(), at=0.0)
-    become(store, sent, Running(JOB), at=10.0)
-    for at, place in ((11.0, 3), (15.0, 1), (20.0, None), (25.0, 0)):
-        store.record(TaskProgressed(at, task.id, Working(queue_position=place)))
-    become(store, sent.to(Running(JOB)), Saving((), JOB), at=40.0)
-    assert store.durations(task.request) == [25.0]
+def test_a_duration_that_was_not_watched_is_none(store: Store) -> None:
+    """The clock may have been set, the machine may have slept: what lies between two times of day tells nothing."""
+    task = become(store, started(store)[0], Submitting(), Running(JOB), Saving((), JOB), at=10.0)
+    assert store.durations(task.request) == []
+
+
+@pytest.mark.parametrize(("again", "known"), [(False, [(1.0, 2.0)]), (True, [])])
+def test_a_duration_stays_through_a_resume_and_goes_with_a_retry(
+    store: Store, again: bool, known: list[tuple[float, float]]
+) -> None:
+    running = become(store, started(store)[0], Submitting(), Running(JOB))
+    saving = running.to(Saving((RemoteImage("https://cdn/1"),), JOB))
+    say(store, TaskChanged(100.0, saving, Span(1.0, 2.0)))
+    failed = become(store, saving, Failed(Reason.NETWORK, "away", JOB))
+    ((task,), _, _) = store.claim([(one(store, failed), Queued() if again else Running(JOB))], again=again)
+    if not again:
+        become(store, task, Saving((RemoteImage("https://cdn/1"),), JOB), at=9000.0)
+    assert store.durations(running.request) == known
 
 
 @pytest.mark.parametrize(

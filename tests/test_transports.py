@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from imagegen_cli import client
-from imagegen_cli.client import CONNECTIONS, open_clients
+from imagegen_cli.client import CONNECTIONS, DOWNLOADS, open_clients
 from imagegen_cli.download import Downloader
 from imagegen_cli.errors import Expired, ServerTrouble, TaskError, Unavailable, Uncertain
 from imagegen_cli.http1 import Transport
@@ -415,6 +415,28 @@ def test_so_many_questions_at_once_and_no_more() -> None:
         with_clients(lambda clients: asyncio.gather(*(call(clients, "GET", service.url) for _ in range(100))))
         assert service.peak["query"] == CONNECTIONS
         assert service.counts["connections"] == CONNECTIONS
+
+
+def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> None:
+    service.fail("download", Fault.STALL, times=None)
+
+    async def ask(clients: Clients) -> int:
+        assert clients.fetch is not None
+        stalled = [
+            asyncio.ensure_future(clients.fetch(httpx.Request("GET", f"{service.url}/files/1")))
+            for _ in range(CONNECTIONS + DOWNLOADS)
+        ]
+        while service.counts["download"] < DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
+            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(5):
+                return (await clients.free.get(service.url)).status_code
+        finally:
+            for picture in stalled:
+                picture.cancel()
+            await asyncio.wait(stalled)
+
+    assert with_clients(ask) == 200, way
 
 
 @pytest.mark.usefixtures("direct")

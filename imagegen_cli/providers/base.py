@@ -77,7 +77,7 @@ class Clients:
 
     `paid` carries what must not be sent twice: fresh connections, a transport that can tell "never connected" from
     "sent, then lost". `free` carries everything that may be repeated; `fetch` goes the same way with a request as it
-    stands, and brings pictures. None follows redirects or keeps cookies.
+    stands, on connections of its own, and brings pictures. None follows redirects or keeps cookies.
     """
 
     paid: "httpx.AsyncClient"
@@ -95,6 +95,9 @@ class Settings:
     concurrency: int = setting(4, "tasks at the service at once; 0 lifts the limit")
     poll: float = setting(0.5, "shortest time between two status queries of a task, in seconds")
     timeout: float = setting(300.0, "time limit of a task in seconds, counted while the service works on it")
+    busy_timeout: float = setting(
+        900.0, "seconds for which a service may refuse everything (429, 503) before tasks fail; at least `timeout`"
+    )
     headers: Mapping[str, str] = setting({}, "further HTTP headers; a value may be env:NAME or cmd:COMMAND, as a key")
 
     environment: ClassVar[Mapping[str, str]] = {}
