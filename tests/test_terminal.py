@@ -47,13 +47,18 @@ def restored(program: Program) -> bool:
 
 
 def turn(program: Program) -> None:
-    """Give the table the focus, which a tab that follows letters too soon does not."""
+    """Give the table the focus."""
+    repeat(program, "\t", "q stop")
+
+
+def repeat(program: Program, key: str, text: str) -> None:
+    """Press it until the text comes: a key that follows others too soon is none."""
     for _ in range(5):
-        program.send("\t")
+        program.send(key)
         with suppress(AssertionError):
-            program.wait_for("q stop", 4.0)
+            program.wait_for(text, 4.0)
             return
-    raise AssertionError(f"no focus\n{program.text}")
+    raise AssertionError(f"never came: {text}\n{program.text}")
 
 
 def slowly(program: Program, text: str, after: str = "") -> None:
@@ -64,10 +69,12 @@ def slowly(program: Program, text: str, after: str = "") -> None:
 
 
 def add(program: Program, prompt: str) -> None:
+    """By a paste, which may be followed by the enter key at once."""
     turn(program)
     program.send("a")
     program.wait_for("add:")
-    slowly(program, prompt)
+    program.send(f"\x1b[200~{prompt}\x1b[201~")
+    program.wait_for(f"add: {prompt}")
     program.send("\r")
     program.wait(lambda: "add:" not in program.text, "the end of typing")
 
