@@ -183,10 +183,9 @@ def progress_cells(pen: Pen, row: Row, scene: Scene, sizes: Columns) -> None:
     cells = sum(size + 1 for size in (sizes.bar, sizes.percent) if size)
     if not cells:
         return
-    brief = cells < BRIEF
-    standing = trouble(row, scene.now, brief=brief)
+    standing = trouble(row, scene.now, brief=cells < BRIEF)
     if standing or row.started is None:
-        why = waits(row, scene, brief=brief) if scene.ui.held or not standing else standing
+        why = waits(row, scene, cells - 1) if scene.ui.held or not standing else standing
         style = ALERT if row.delay or scene.ui.held else DIM
         pen.gap(1).put(scene.look.fit(why or standing, cells - 1), cells - 1, style)
         return
@@ -232,13 +231,12 @@ def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
 
 
-def waits(row: Row, scene: Scene, *, brief: bool = False) -> str:
+def waits(row: Row, scene: Scene, cells: int) -> str:
     """Why a task that waits is not sent."""
     if not isinstance(row.task.state, Queued) or scene.board.stopping:
         return ""
-    if scene.ui.held:
-        return "held" if brief else "held back"
-    return "waits" if brief else "waits its turn"
+    long, short = ("held back", "held") if scene.ui.held else ("waits its turn", "waits")
+    return long if len(long) <= cells else short
 
 
 def again_in(row: Row, left: float) -> str:
