@@ -10,6 +10,7 @@ from pathlib import Path
 from imagegen_cli import plan
 from imagegen_cli.config import Config
 from imagegen_cli.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
+from imagegen_cli.display import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.errors import NothingToDo, UsageError
 from imagegen_cli.places import history_file
@@ -110,16 +111,24 @@ def _carry_wishes(wishes: list[Wish], options: Options, *, command: str) -> int:
         run_id, tasks, items = planned
         asked = {task.id: item.asked for task, item in zip(tasks, items, strict=True)}
 
-        def add(to: RunId, prompt: str) -> Sequence[Task]:
-            more = plan.prepare(from_arguments([prompt], options.common), config)
+        def typed(prompts: Sequence[str]) -> list[plan.Item]:
+            more = plan.prepare(from_arguments(prompts, options.common), config)
             if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
                 raise UsageError(f"this run does not use {', '.join(strangers)}")
+            return more
+
+        def would(prompts: Sequence[str]) -> Outcome:
+            more = typed(prompts)
+            return Outcome(len(more), tuple(plan.promised(more)))
+
+        def add(to: RunId, prompts: Sequence[str]) -> Sequence[Task]:
+            more = typed(prompts)
             added = store.add(to, plan.planned(more, where))
             asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
             return added
 
         elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
-        return Session(store, config, options.manner, add).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
+        return Session(store, config, options.manner, add, would).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
 
 
 def _planned(

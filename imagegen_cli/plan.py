@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ STDIN = "-"
 LEAST_FREE = 8 * 1024 * 1024
 """Bytes without which no folder takes a picture and the history its receipt."""
 SHOWN = 20
+MAKERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,3 +290,13 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         "file": str(where.folder / name),
         **({"sent": sent} if sent else {}),
     }
+
+
+def promised(items: Sequence[Item]) -> Iterator[str]:
+    """What will be asked for, in few words: of whom, how many tasks where it is not one, how many pictures."""
+    makers = list(dict.fromkeys(f"{item.request.provider} {item.request.model}".strip() for item in items))
+    yield ", ".join(makers[:MAKERS]) + (f" and {len(makers) - MAKERS} more" if len(makers) > MAKERS else "")
+    if len(items) > 1:
+        yield f"{len(items)} tasks"
+    pictures = sum(item.asked for item in items)
+    yield "1 picture" if pictures == 1 else f"{pictures} pictures"

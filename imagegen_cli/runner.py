@@ -200,6 +200,7 @@ class Runner:
         self._run = RunId(0)
         self._questions = asyncio.Semaphore(QUESTIONS)
         self.stopping = False
+        self._draining = False
 
     async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
         """Carry all of them, and what `add` brings meanwhile, to an end."""
@@ -254,6 +255,11 @@ class Runner:
             self._emit(RunStopping(time.time(), self._run, why))
             self.cancel(list(self._carried))
             asyncio.get_running_loop().call_later(2 * LAST_WORDS, self._leave)
+
+    def drain(self) -> None:
+        """Let what was sent come to its end; what waits, or comes back to be sent again, is cancelled as not sent."""
+        self._draining = True
+        self.cancel(self.waiting())
 
     def hold(self, held: bool) -> None:
         """Keep back what has not been sent, or let it go on."""
@@ -342,6 +348,9 @@ class Runner:
 
     async def _send(self, carried: Carried) -> None:
         self._free(carried)
+        if self._draining:
+            self._become(carried, Cancelled(Stop.NOT_SENT))
+            return
         await self._enter(carried)
         lane = carried.lane
         if (closed := lane.closed_to(carried)) is not None:

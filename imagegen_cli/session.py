@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.config import Config, key_of
-from imagegen_cli.display import Display, Offer, choose, preview
+from imagegen_cli.display import Display, Offer, Outcome, choose, preview
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader
@@ -41,15 +41,24 @@ class Manner:
 
 
 class Session:
-    """One process' work on one history. `add` makes a task of a prompt that is typed while others run."""
+    """One process' work on one history.
+
+    `add` makes tasks of prompts that are typed while others run; `would` tells what it would do, and does nothing.
+    """
 
     def __init__(
-        self, store: Store, config: Config, manner: Manner, add: Callable[[RunId, str], Sequence[Task]] | None = None
+        self,
+        store: Store,
+        config: Config,
+        manner: Manner,
+        add: Callable[[RunId, Sequence[str]], Sequence[Task]] | None = None,
+        would: Callable[[Sequence[str]], Outcome] | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._manner = manner
         self._add = add
+        self._would = would
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
@@ -197,9 +206,13 @@ class Session:
     def adds(self) -> bool:
         return self._add is not None
 
-    def added(self, prompt: str) -> Sequence[Task]:
-        """Make tasks of a prompt that was typed just now. Raises ImagegenError."""
-        return self._add(self._run, prompt) if self._add is not None else ()
+    def added(self, prompts: Sequence[str]) -> Sequence[Task]:
+        """Make tasks of prompts that were typed just now. Raises ImagegenError."""
+        return self._add(self._run, prompts) if self._add is not None else ()
+
+    def would(self, prompts: Sequence[str]) -> Outcome:
+        """What `added` would do. Raises ImagegenError where it would."""
+        return self._would(prompts) if self._would is not None else Outcome()
 
     def folder(self) -> str:
         return next(iter(self._tasks.values())).folder
@@ -223,9 +236,15 @@ class _Keys:
     def hold(self, on: bool) -> None:
         self._runner.hold(on)
 
-    def add(self, prompt: str) -> None:
+    def would(self, prompts: Sequence[str]) -> Outcome:
         try:
-            for task in self._session.added(prompt):
+            return self._session.would(prompts)
+        except ImagegenError as error:
+            return Outcome(words=(f"cannot be added: {error.message}",), good=False)
+
+    def add(self, prompts: Sequence[str]) -> None:
+        try:
+            for task in self._session.added(prompts):
                 self._runner.add(task)
         except ImagegenError as error:
             self._display.say(f"not added: {error.message}")
@@ -233,8 +252,12 @@ class _Keys:
     def open_folder(self) -> None:
         open_folder(self._session.folder(), self._display)
 
+    def drain(self) -> None:
+        self._runner.drain()
+
     def stop(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        """As Ctrl-C does. On Windows `os.kill` would end the process without a word."""
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagegen_cli.display import Actions, Offer, choose
+from imagegen_cli.display import Actions, Offer, Outcome, choose
 from imagegen_cli.errors import HistoryError, NothingToDo
 from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
@@ -157,9 +157,12 @@ class Watched:
 
 
 class _Looking:
-    """Keys for somebody who can change nothing: to choose, to read, to leave."""
+    """Keys for somebody who can change nothing: to choose, to read, to leave.
 
-    offer = Offer(without=frozenset("cxoa "), stop="stop watching")
+    They act from the start: the command does nothing but show the table, and nothing that is typed can make a task.
+    """
+
+    offer = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
 
     def __init__(self, show: Show) -> None:
         self._show = show
@@ -173,8 +176,14 @@ class _Looking:
     def hold(self, on: bool) -> None:
         """Whoever carries tasks holds them."""
 
-    def add(self, prompt: str) -> None:
+    def add(self, prompts: Sequence[str]) -> None:
         """Whoever carries tasks adds to them."""
+
+    def would(self, prompts: Sequence[str]) -> Outcome:  # noqa: ARG002 - nothing is added here
+        return Outcome()
+
+    def drain(self) -> None:
+        """Whoever carries tasks ends them."""
 
     def open_folder(self) -> None:
         """Nothing is new there."""
@@ -186,7 +195,7 @@ class _Looking:
 class _Watching(_Looking):
     """Whoever carries a task hears a cancel through the history."""
 
-    offer = Offer(without=frozenset("a "), stop="stop watching")
+    offer = Offer(without=frozenset("a "), stop="stop watching", keeps=True, leaves=True)
 
     def __init__(self, store: Store, show: Show) -> None:
         super().__init__(show)

@@ -3,8 +3,19 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from imagegen_cli.display.controls import CHOOSE_FIRST, Controls, Mode, Ui
-from imagegen_cli.display.keys import Decoder, Key, Offer, Paste
+from imagegen_cli.display.bursts import Bursts
+from imagegen_cli.display.controls import (
+    BLIND_S,
+    CHOOSE_FIRST,
+    IDLE_S,
+    TAB_FIRST,
+    TYPING_S,
+    Controls,
+    Mode,
+    Question,
+    Ui,
+)
+from imagegen_cli.display.keys import Decoder, Key, Offer, Outcome, Paste
 from imagegen_cli.events import RunStopping, TaskChanged
 from imagegen_cli.task import Done, RunId, TaskId
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
@@ -26,28 +37,46 @@ class Heard:
     def hold(self, on: bool) -> None:
         self.told.append(("hold", on))
 
-    def add(self, prompt: str) -> None:
-        self.told.append(("add", prompt))
+    def add(self, prompts: Sequence[str]) -> None:
+        self.told.append(("add", *prompts))
+
+    def would(self, prompts: Sequence[str]) -> Outcome:
+        """Refuses what begins with an exclamation mark."""
+        if any(prompt.startswith("!") for prompt in prompts):
+            return Outcome(words=("cannot be added: no exclamations",), good=False)
+        return Outcome(len(prompts), ("studio 4.0", f"{4 * len(prompts)} pictures"))
 
     def open_folder(self) -> None:
         self.told.append("open")
+
+    def drain(self) -> None:
+        self.told.append("drain")
 
     def stop(self) -> None:
         self.told.append("stop")
 
 
 class Desk:
-    """Three tasks, the first of them running, and somebody at the keys."""
+    """Three tasks, the first of them running, and somebody at the keys; with the focus unless it is told otherwise."""
 
-    def __init__(self, offer: Offer = Offer()) -> None:  # noqa: B008 - a value that never changes
+    def __init__(self, offer: Offer = Offer(), *, focus: bool = True) -> None:  # noqa: B008 - a value that never changes
         self.board = board_with(started(task(1), task(2), task(3)), *running(1))
         self.ui = Ui(keys=True)
+        self.now = 1000.0
         self.heard = Heard(offer)
         self.controls = Controls(self.board, self.heard, self.ui)
+        if focus:
+            self.press("tab")
+            self.ui.chosen = None
 
     def press(self, *keys: Key) -> None:
         for key in keys:
-            self.controls.press(key)
+            self.controls.press(key, self.now)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something of it can be seen."""
+        self.now += seconds
+        return self.controls.settle(self.now)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +87,10 @@ class Desk:
         (b"\x1b[1~\x1b[4~\x1b[3~", ["home", "end", "delete"]),
         (b"\x1b[1;5C", []),
         ("只".encode(), ["只"]),
-        (b"\r\n\x7f\x15\x17", ["enter", "enter", "backspace", "line", "word"]),
-        (b"\x1b[200~one\ntwo\x1b[201~\n", [Paste("one two"), "enter"]),
-        (b"q\x1b[200~\r\nx\x03\x1b[A\x7f\t\x1b\x1b[201~x", ["q", Paste(" x "), "x"]),
+        (b"\r\n\x7f\x15\x17\t", ["enter", "enter", "backspace", "line", "word", "tab"]),
+        (b"\x1b[200~one\ntwo\x1b[201~\n", [Paste("one\ntwo"), "enter"]),
+        (b"q\x1b[200~\r\nx\x03\x1b[A\x7f\t\x1b\x1b[201~x", ["q", Paste("\nx "), "x"]),
+        ("\x1b[200~a\rb\r\nc\u2028d\x85e\x0bf\x1b[201~".encode(), [Paste("a\nb\nc\nd\ne\nf")]),
         (b"\x1b[201~\x1b[200~\x1b[201~", [Paste("")]),
         (b"\x1bq", []),
         (b"\x00\x02", []),
@@ -108,8 +138,171 @@ def test_no_bytes_upset_the_decoder(data: bytes) -> None:
 
 def test_single_keys_act_at_once() -> None:
     desk = Desk()
-    desk.press("x", "o", " ", " ", "q")
-    assert desk.heard.told == ["cancel waiting", "open", ("hold", True), ("hold", False), "stop"]
+    desk.press("o", " ", " ")
+    assert desk.heard.told == ["open", ("hold", True), ("hold", False)]
+
+
+SHELL = ["ls images", "imagegen watch", "cd x", "exit", "q", "x", "y", "a cat", "   ", "cyxyqyqw", "vim a.txt", "ls ?y"]
+"""Lines as people type them ahead, and the worst of letters."""
+
+
+@pytest.mark.parametrize("line", SHELL)
+def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str) -> None:
+    desk = Desk(focus=False)
+    desk.press(*line, "enter")
+    assert desk.heard.told == []
+    assert (desk.ui.focus, desk.ui.mode, desk.ui.held) == (False, Mode.TABLE, False)
+
+
+@pytest.mark.parametrize("line", SHELL)
+@pytest.mark.parametrize("turn", ["tab", "up", "down", "left"])
+def test_a_tab_or_an_arrow_inside_of_what_is_typed_ahead_turns_to_nothing(line: str, turn: str) -> None:
+    desk = Desk(focus=False)
+    desk.press("v")
+    for key in [turn, turn, *line, turn, "enter", *line, "enter"]:
+        desk.now += BLIND_S / 2
+        desk.press(key)
+    assert desk.heard.told == []
+    assert not desk.ui.focus
+
+
+@pytest.mark.parametrize("turn", ["tab", "up", "down", "left", "right"])
+def test_a_tab_or_an_arrow_gives_the_focus_and_marks_a_row(turn: str) -> None:
+    desk = Desk(focus=False)
+    desk.press("l", "s")
+    desk.now += BLIND_S
+    desk.press(turn)
+    assert (desk.ui.focus, desk.ui.chosen) == (True, 3 if turn == "up" else 1)
+    desk.press("o")
+    assert desk.heard.told == ["open"]
+
+
+def test_escape_takes_the_focus_away() -> None:
+    desk = Desk()
+    desk.press("down", "escape")
+    assert (desk.ui.focus, desk.ui.chosen) == (False, None)
+    desk.press("o", "q", "x", " ", "a")
+    assert desk.heard.told == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "mode", "seconds"),
+    [
+        ("", Mode.TABLE, IDLE_S),
+        ("q", Mode.TABLE, IDLE_S),
+        ("x", Mode.TABLE, IDLE_S),
+        ("a", Mode.TABLE, TYPING_S),
+        ("afox", Mode.EDIT, TYPING_S),
+    ],
+)
+def test_the_focus_goes_after_a_while_without_a_key(keys: str, mode: Mode, seconds: float) -> None:
+    desk = Desk()
+    desk.press("down", *keys)
+    desk.wait(seconds - 0.1)
+    assert desk.ui.focus
+    assert desk.wait(0.1)
+    assert not desk.wait(100.0)
+    assert (desk.ui.focus, desk.ui.mode, desk.ui.chosen) == (False, mode, None)
+    desk.press("y", "enter", "o")
+    assert desk.heard.told == []
+
+
+def test_a_prompt_that_was_left_goes_on_after_a_tab() -> None:
+    desk = Desk()
+    desk.press("a", *"a fox")
+    desk.wait(TYPING_S)
+    desk.press("enter", "x", "enter")
+    desk.now += BLIND_S
+    desk.press("tab", *" in snow", "enter")
+    assert desk.heard.told == [("add", "a fox in snow")]
+
+
+def test_what_is_read_stays_when_the_focus_goes() -> None:
+    desk = Desk()
+    desk.press("down", "down", "enter")
+    desk.wait(IDLE_S)
+    assert (desk.ui.focus, desk.ui.mode, desk.ui.chosen) == (False, Mode.DETAILS, 2)
+    desk.press("x")
+    assert (desk.ui.mode, desk.ui.chosen) == (Mode.TABLE, None)
+    assert desk.heard.told == []
+
+
+@pytest.mark.parametrize("keys", ["l", "xd", "qe", "s"])
+def test_a_letter_that_means_nothing_here_takes_the_focus_away(keys: str) -> None:
+    desk = Desk()
+    desk.press(*keys, " ", "o", "tab", "o")
+    assert desk.heard.told == []
+    assert not desk.ui.focus
+
+
+def test_help_needs_no_focus_and_gives_none() -> None:
+    desk = Desk(focus=False)
+    desk.press("?")
+    assert desk.ui.mode is Mode.HELP
+    desk.press("q")
+    assert (desk.ui.mode, desk.ui.focus, desk.heard.told) == (Mode.TABLE, False, [])
+
+
+def test_a_table_that_is_a_command_of_its_own_keeps_the_keys() -> None:
+    desk = Desk(Offer(keeps=True, leaves=True), focus=False)
+    desk.wait(1000.0)
+    desk.press("l", "escape", "left", "down")
+    desk.wait(1000.0)
+    assert (desk.ui.focus, desk.ui.chosen) == (True, 1)
+    desk.press("q")
+    assert desk.heard.told == ["stop"]
+
+
+@pytest.mark.parametrize(("answer", "told"), [("y", ["stop"]), ("w", ["drain"]), ("n", []), ("escape", []), ("q", [])])
+def test_a_run_with_money_in_it_asks_before_it_stops(answer: str, told: list[str]) -> None:
+    desk = Desk()
+    desk.press("q")
+    assert (desk.ui.mode, desk.ui.question, desk.heard.told) == (Mode.ASK, Question.STOP, [])
+    desk.press(answer)
+    assert (desk.ui.mode, desk.heard.told) == (Mode.TABLE, told)
+
+
+def test_a_run_that_drains_takes_no_more_and_can_still_be_stopped() -> None:
+    desk = Desk()
+    desk.press(" ", "q", "w", "a", " ", Paste("a cat"), "q", "w")
+    assert desk.heard.told == [("hold", True), "drain"]
+    desk.press("q", "y")
+    assert desk.heard.told == [("hold", True), "drain", "stop"]
+
+
+def test_a_run_of_which_one_task_waits_stops_at_once() -> None:
+    desk = Desk()
+    for number in (1, 2):
+        desk.board.tell(TaskChanged(9.0, task(number, Done(()))))
+    desk.press("q")
+    assert desk.heard.told == ["stop"]
+
+
+def test_nothing_is_drained_where_nothing_was_sent() -> None:
+    desk = Desk()
+    desk.board.tell(TaskChanged(9.0, task(1, Done(()))))
+    desk.press("q", "w", "q", "y")
+    assert desk.heard.told == ["stop"]
+
+
+@pytest.mark.parametrize(("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", [1])])
+def test_all_that_wait_are_cancelled_after_a_question_where_they_are_several(
+    ended: int, keys: str, told: list[int]
+) -> None:
+    desk = Desk()
+    for number in range(ended):
+        desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))
+    desk.press(*keys)
+    assert desk.heard.told == ["cancel waiting"] * len(told)
+
+
+def test_a_question_about_what_waits_is_withdrawn_with_it() -> None:
+    desk = Desk()
+    desk.press("x")
+    for number in (2, 3):
+        desk.board.tell(TaskChanged(9.0, task(number, Done(()))))
+    desk.press("y")
+    assert (desk.ui.mode, desk.heard.told) == (Mode.TABLE, [])
 
 
 def test_a_task_that_waits_is_cancelled_without_a_question() -> None:
@@ -130,9 +323,19 @@ def test_a_task_that_runs_is_cancelled_only_after_a_yes() -> None:
 
 def test_nothing_is_cancelled_where_nothing_is_chosen() -> None:
     desk = Desk()
-    desk.press("c", "y", "enter")
+    desk.press("c", "n", "enter")
     assert desk.heard.told == []
     assert desk.ui.mode is Mode.TABLE
+
+
+def test_the_only_task_that_waits_is_asked_about_where_it_was_not_chosen() -> None:
+    desk = Desk()
+    for number in (1, 2):
+        desk.board.tell(TaskChanged(9.0, task(number, Done(()))))
+    desk.press("c")
+    assert (desk.ui.mode, desk.ui.question, desk.heard.told) == (Mode.ASK, Question.TASK, [])
+    desk.press("y")
+    assert desk.heard.told == [("cancel", 3)]
 
 
 def test_what_needs_a_chosen_task_says_so_until_the_next_key() -> None:
@@ -142,7 +345,8 @@ def test_what_needs_a_chosen_task_says_so_until_the_next_key() -> None:
         assert desk.ui.remark == CHOOSE_FIRST
         desk.press("down")
         assert desk.ui.remark == ""
-        desk.press("escape")
+        desk.press("escape", "tab")
+        desk.ui.chosen = None
 
 
 def test_a_paste_is_no_keys_but_the_beginning_of_a_prompt() -> None:
@@ -153,6 +357,101 @@ def test_a_paste_is_no_keys_but_the_beginning_of_a_prompt() -> None:
     assert desk.heard.told == [("add", "xq a cat c")]
     desk.press(Paste(" "))
     assert desk.ui.mode is Mode.TABLE
+
+
+def test_a_paste_without_the_focus_is_not_used_and_says_why() -> None:
+    desk = Desk(focus=False)
+    desk.press(Paste("xqc\ny"))
+    assert (desk.ui.mode, desk.ui.text, desk.ui.remark, desk.heard.told) == (Mode.TABLE, "", TAB_FIRST, [])
+    assert desk.wait(IDLE_S)
+    assert desk.ui.remark == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (["enter"], [("add", "a fox", "a red hen", "a cow")]),
+        (["tab"], []),
+        (["tab", "enter"], [("add", "a fox a red hen a cow")]),
+        (["escape", "enter"], []),
+        (["y", "q", " ", "x", "backspace", "escape"], []),
+    ],
+)
+def test_several_lines_become_several_tasks_or_one_prompt(keys: list[str], told: list[object]) -> None:
+    desk = Desk()
+    desk.press(Paste("a fox\n\n  a red hen \na cow\n"))
+    assert (desk.ui.mode, desk.ui.outcome.tasks, desk.heard.told) == (Mode.LINES, 3, [])
+    desk.press(*keys)
+    assert desk.heard.told == told
+
+
+@pytest.mark.parametrize(
+    "pieces", [["one\ntw", "o\n", "three"], ["one", "\ntwo", "\nthree\n"], ["o", "ne\ntwo\nthree"]]
+)
+def test_a_paste_that_comes_in_pieces_is_one(pieces: list[str]) -> None:
+    desk = Desk()
+    desk.press(*map(Paste, pieces))
+    assert desk.heard.told == []
+    desk.press("enter")
+    assert desk.heard.told == [("add", "one", "two", "three")]
+
+
+def test_a_paste_of_one_line_stays_in_the_line_that_is_typed() -> None:
+    desk = Desk()
+    desk.press("a", *"an old ", Paste("fox\n"), "enter")
+    assert desk.heard.told == [("add", "an old fox")]
+
+
+def test_what_would_be_refused_stays_to_be_mended() -> None:
+    desk = Desk()
+    desk.press("a", *"!no", "enter")
+    assert (desk.ui.mode, desk.ui.outcome.good, desk.heard.told) == (Mode.EDIT, False, [])
+    desk.press("home", "delete")
+    assert desk.ui.outcome == Outcome(1, ("studio 4.0", "4 pictures"))
+    desk.press("enter")
+    assert desk.heard.told == [("add", "no")]
+
+
+def looks(*reads: tuple[float, bytes]) -> list[Key]:
+    """What comes of bytes that are found at these moments."""
+    bursts, decoder = Bursts(), Decoder()
+    return [key for at, data in reads for key in bursts.joined(decoder.feed(data), at)]
+
+
+@pytest.mark.parametrize(
+    ("reads", "keys"),
+    [
+        ([(0.0, b"c"), (0.05, b"y"), (0.1, b"\r")], ["c", "y", "enter"]),
+        ([(0.0, b"x\r")], ["x", "enter"]),
+        ([(0.0, b"qy\r")], [Paste("qy")]),
+        ([(0.0, b"ls images\r")], [Paste("ls images")]),
+        ([(0.0, b"a fox\ra h"), (0.1, b"en\r"), (0.2, b"q"), (0.3, b"\r"), (1.3, b"\r")],
+         [Paste("a fox\na h"), Paste("en"), Paste("\nq"), "enter"]),
+        ([(0.0, b"one\r\n"), (0.9, b"\r")], [Paste("one"), "enter"]),
+        ([(0.0, "一只狐狸".encode()), (0.15, b"\r")], [*map(Paste, ["一只狐狸"]), "enter"]),
+        ([(0.0, b"\x1b[A\x1b[A\x1b[B\x1b[B")], ["up", "up", "down", "down"]),
+        ([(0.0, b"\x7f\x7f\x7f\x7f")], ["backspace"] * 4),
+        ([(0.0, b"ab\tcd\x1b[Aq")], [Paste("ab cd"), "up", Paste("q")]),
+        ([(0.0, b"\x1b[200~xqc\ny\x1b[201~")], [Paste("xqc\ny")]),
+    ],
+)  # fmt: skip
+def test_what_comes_faster_than_a_person_types_is_a_paste(reads: list[tuple[float, bytes]], keys: list[Key]) -> None:
+    assert looks(*reads) == keys
+
+
+@PATIENT
+@given(
+    st.lists(st.sampled_from(["a", "y", "w", "q", "x", " ", "\r", "c", "?", "\t"]), min_size=3, max_size=200),
+    st.integers(3, 50),
+)
+def test_no_burst_acts_however_it_is_cut(letters: list[str], size: int) -> None:
+    desk, bursts, decoder = Desk(), Bursts(), Decoder()
+    data = "".join(letters).encode()
+    for at in range(0, len(data), size):
+        for key in bursts.joined(decoder.feed(data[at : at + size]), desk.now):
+            desk.press(key)
+        desk.now += 0.05
+    assert desk.heard.told == []
 
 
 @pytest.mark.parametrize("keys", [["?"], ["down", "enter"], ["down", "c"]], ids=["help", "details", "question"])
@@ -168,15 +467,16 @@ def test_a_paste_over_something_else_does_nothing(keys: list[Key]) -> None:
 def test_where_nothing_can_be_added_nothing_is_typed() -> None:
     desk = Desk(Offer(without=frozenset({"a"})))
     desk.press("a", Paste("a cat"))
-    assert desk.ui == Ui(keys=True, offer=desk.heard.offer)
+    assert desk.ui == Ui(keys=True, focus=True, offer=desk.heard.offer)
 
 
 def test_a_run_that_stops_takes_no_more_prompts() -> None:
     desk = Desk()
     desk.press("a", "x")
     desk.board.tell(RunStopping(9.0, RunId(1), "Ctrl-C"))
-    desk.press("enter", "a", " ", Paste("a cat"))
+    desk.press("enter", "escape", "tab", "a", " ", "q", Paste("a cat"))
     assert desk.ui.mode is Mode.TABLE
+    assert desk.ui.unsent == "x"
     assert desk.heard.told == []
 
 
@@ -194,6 +494,8 @@ def test_the_choice_stays_within_the_tasks() -> None:
     desk.press("up")
     assert desk.ui.chosen == 3
     desk.press("down", "up", "up", "up", "up")
+    assert desk.ui.chosen == 1
+    desk.press("tab")
     assert desk.ui.chosen == 1
     desk.press("escape")
     assert desk.ui.chosen is None
@@ -222,7 +524,7 @@ def test_a_prompt_is_typed_corrected_and_added() -> None:
     desk = Desk()
     desk.press("a", *"一只狗", "backspace", "猫", "left", "left", *"x ", "home", "delete", "一", "end", "!", "enter")
     assert desk.heard.told == [("add", "一x 只猫!")]
-    assert desk.ui == Ui(keys=True)
+    assert desk.ui == Ui(keys=True, focus=True)
 
 
 def test_typing_moves_by_signs_and_deletes_by_words() -> None:

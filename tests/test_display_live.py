@@ -46,6 +46,7 @@ class Stage:
             stderr=paper.stream,
             environ=environ,
             clock=lambda: self.now,
+            patience=lambda: self.now,
             **options,
         )
 
@@ -57,6 +58,13 @@ class Stage:
         self.now += seconds
         self.live.tick()
         self.paper.settle()
+        return self.paper.text
+
+    def press(self, *keys: str) -> str:
+        """One after the other, as a person does; what is on the screen then."""
+        for key in keys:
+            self.paper.send(key)
+            self.tick(0.2)
         return self.paper.text
 
 
@@ -175,26 +183,25 @@ def test_keys_reach_the_actions_and_are_not_echoed() -> None:
     with stage() as play:
         play.live.attach(heard)
         play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
-        assert "↑↓ choose" in play.tick()
-        play.paper.send("\x1b[B\x1b[Bc")
-        play.tick()
+        assert "tab keys · ctrl-c stop" in play.tick()
+        play.press("\x1b[B\x1b[Bc")
         assert heard.told == [("cancel", 2)]
-        play.paper.send("a一只猫")
-        assert "add: 一只猫" in play.tick()
-        play.paper.send("\r")
-        assert "一只猫" not in play.tick()
+        text = play.press("a", "一只猫")
+        assert "enter → studio 4.0 · 4 pictures  esc close\nadd: 一只猫" in text
+        assert "一只猫" not in play.press("\r")
         assert heard.told[1:] == [("add", "一只猫")]
-        play.paper.send("?")
-        assert "any key closes it" in play.tick()
+        assert "any key closes it" in play.press("?")
         assert play.live.ui.mode is Mode.HELP
 
 
-def three(play: Stage, offer: Offer = Offer()) -> Heard:  # noqa: B008 - a value that never changes
-    """Three tasks, of which the first runs, and somebody at the keys."""
+def three(play: Stage, offer: Offer = Offer(), *, focus: bool = True) -> Heard:  # noqa: B008 - a value that never changes
+    """Three tasks, of which the first runs and is chosen, and somebody at the keys."""
     heard = Heard(offer)
     play.live.attach(heard)
     play.tell(started(task(1), task(2, prompt="two boats"), task(3), at=100.0), *running(1, at=100.0))
     play.tick()
+    if focus:
+        play.press("\t")
     return heard
 
 
@@ -206,7 +213,7 @@ def chosen(play: Stage) -> list[str]:
 
 def test_a_task_is_chosen_with_the_arrows_and_seen_to_be() -> None:
     with stage() as play:
-        three(play)
+        three(play, focus=False)
         seen = []
         for keys in ("\x1b[B", "\x1bOB", "\x1b[A", "\x1b[A", "\x1b[A"):
             play.paper.send(keys)
@@ -219,18 +226,103 @@ def test_a_task_is_chosen_with_the_arrows_and_seen_to_be() -> None:
         assert chosen(play) == []
 
 
-def test_x_and_o_act_at_once() -> None:
+SIZES = [(40, 10), (80, 24), (120, 40)]
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+@pytest.mark.parametrize(
+    "typed", ["ls images\r", "imagegen watch\r", " ", "qyxyw", "\x1b[200~a fox\na hen\x1b[201~", "cd ~/a b\t\t\r"]
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_is_typed_ahead_or_pasted_changes_nothing(columns: int, lines: int, typed: str, fast: bool) -> None:
+    with stage(columns, lines) as play:
+        heard = three(play, focus=False)
+        assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
+        play.press(*([typed] if fast or "\x1b" in typed else typed))
+        assert "1 running, 2 waiting" in play.tick(10.0)
+        assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
+        assert heard.told == []
+        assert chosen(play) == []
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_the_focus_is_seen_and_goes_by_itself(columns: int, lines: int) -> None:
+    with stage(columns, lines) as play:
+        three(play, focus=False)
+        assert chosen(play) == []
+        text = play.press("\t")
+        assert [line.split()[1] for line in chosen(play)] == ["1"]
+        assert text.splitlines()[-1].startswith("c cancel  enter details")
+        play.tick(9.0)
+        assert chosen(play)
+        assert play.tick(1.0).splitlines()[-1] == "tab keys · ctrl-c stop"
+        assert chosen(play) == []
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+@pytest.mark.parametrize(("key", "words"), [("q", ["stop?", "y cancel", "w let", "finish", "n"]), ("x", ["2", "y/n"])])
+def test_what_ends_more_than_one_task_is_asked_about(columns: int, lines: int, key: str, words: list[str]) -> None:
+    with stage(columns, lines) as play:
+        heard = three(play)
+        asked = play.press(key).splitlines()[-1]
+        assert [word for word in words if word not in asked] == []
+        assert heard.told == []
+        play.press("y")
+        assert heard.told == [{"q": "stop", "x": "cancel waiting"}[key]]
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_a_run_that_is_held_back_or_drains_says_so_in_a_colour(columns: int, lines: int) -> None:
+    with stage(columns, lines) as play:
+        heard = three(play)
+        assert "waits" in play.paper.text
+        text = play.press(" ")
+        totals = next(y for y, line in enumerate(play.paper.emulator.display) if line.startswith("held"))
+        assert play.paper.emulator.buffer[totals][0].fg == "brown"
+        assert len(re.findall("◌ .* held", text)) == 2
+        text = play.press("q", "w")
+        assert "held" not in text
+        assert re.search("^(what is sent may finish|ending)", text, re.MULTILINE)
+        assert heard.told == [("hold", True), "drain"]
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_several_pasted_lines_are_shown_before_they_are_added(columns: int, lines: int) -> None:
+    with stage(columns, lines) as play:
+        heard = three(play)
+        prompts = [f"第{number}只猫在海边" for number in range(1, 31)]
+        text = play.press("\x1b[200~" + "\r".join(prompts) + "\x1b[201~")
+        assert "30 lines: enter" in text.splitlines()[-1]
+        assert "30 tasks" in text.splitlines()[-1]
+        assert "→ studio 4.0 · 120 pictures" in text
+        assert "第1只猫在海边" in text
+        assert ("more" in text) is (lines < 34)
+        assert heard.told == []
+        play.press("\r")
+        assert heard.told == [("add", *prompts)]
+
+
+def test_what_was_typed_and_not_added_is_told_at_the_end() -> None:
     with stage() as play:
         heard = three(play)
-        play.paper.send("xo")
+        play.press("a", *"a fox")
+        play.tell(RunStopping(101.0, RunId(1), "Ctrl-C"))
         play.tick()
-        assert heard.told == ["cancel waiting", "open"]
+    assert "not added: a fox" in play.paper.scrollback
+    assert heard.told == []
+
+
+def test_o_acts_at_once() -> None:
+    with stage() as play:
+        heard = three(play)
+        play.press("o")
+        assert heard.told == ["open"]
 
 
 def test_details_and_help_lie_over_the_table_until_any_key() -> None:
     with stage() as play:
         three(play)
-        for keys, said in [("\x1b[B\x1b[B\r", "task 2"), ("?", "any key closes it")]:
+        for keys, said in [("\x1b[B\r", "task 2"), ("?", "any key closes it")]:
             play.paper.send(keys)
             text = play.tick()
             assert said in text
@@ -244,6 +336,7 @@ def test_details_and_help_lie_over_the_table_until_any_key() -> None:
 def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> None:
     with stage() as play:
         three(play)
+        play.tell(done(1))
         play.paper.send("c")
         assert play.tick().splitlines()[-1] == CHOOSE_FIRST
         play.paper.send("\x1b[B")
@@ -254,7 +347,7 @@ def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> No
 def test_a_question_always_says_what_to_press(columns: int) -> None:
     with stage(columns) as play:
         three(play)
-        play.paper.send("\x1b[Bc")
+        play.paper.send("c")
         asked = play.tick().splitlines()[-1]
         assert asked.startswith("cancel 1?")
         assert asked.endswith("y/n")
@@ -269,10 +362,12 @@ def test_a_paste_begins_a_prompt_and_sends_nothing() -> None:
         play.paper.send("只猫\x1b[20")
         play.tick()
         play.paper.send("1~!")
-        assert play.tick().splitlines()[-2:] == ["enter add  escape close", "add: xqc 只猫!"]
+        assert "add:" not in play.tick()
+        assert play.paper.text.splitlines()[-1].startswith("2 lines: enter adds 2 tasks · tab makes one prompt")
         assert heard.told == []
-        play.paper.send("\r")
-        play.tick()
+        play.press("\t", "!")
+        assert play.paper.text.splitlines()[-1] == "add: xqc 只猫!"
+        play.press("\r")
         assert heard.told == [("add", "xqc 只猫!")]
 
 
@@ -289,8 +384,7 @@ def test_where_nothing_can_be_added_it_is_not_offered() -> None:
 def test_a_run_that_stops_says_how_to_leave_and_closes_the_editor() -> None:
     with stage() as play:
         heard = three(play)
-        play.paper.send("axyz")
-        assert "add: xyz" in play.tick()
+        assert "add: xyz" in play.press("a", "x", "y", "z")
         play.tell(RunStopping(101.0, RunId(1), "Ctrl-C"))
         assert play.tick().splitlines()[-1] == LEAVES
         play.paper.send("a ")
@@ -298,7 +392,8 @@ def test_a_run_that_stops_says_how_to_leave_and_closes_the_editor() -> None:
         assert heard.told == []
         play.paper.send("?")
         text = play.tick()
-        assert "stop, as Ctrl-C does" in text
+        assert "cancel the chosen task" in text
+        assert "stop" not in text.replace("stopping", "")
         assert "add another" not in text
         play.paper.send("?")
         play.tick()
@@ -313,8 +408,7 @@ def test_it_is_known_whether_somebody_is_typing(end: str | RunStopping) -> None:
         await asyncio.sleep(1.0)
         assert not typed.done()
         if isinstance(end, str):
-            play.paper.send(end)
-            play.tick()
+            play.press(*([end] if end == "\x1b" else end))
             play.tick()
         else:
             play.tell(end)
@@ -326,8 +420,9 @@ def test_it_is_known_whether_somebody_is_typing(end: str | RunStopping) -> None:
         clock.run(play.live.typed())
         for number in (1, 2, 3):
             play.tell(done(number))
-        play.paper.send("aone ")
-        assert play.tick().splitlines()[-2:] == ["enter add  escape close and end", "add: one"]
+        assert play.press("a").splitlines()[-2:] == ["enter add  esc close and end", "add:"]
+        told = "enter → studio 4.0 · 4 pictures  esc close and end"
+        assert play.press(*"one ").splitlines()[-2:] == [told, "add: one"]
         clock.run(wait(play))
 
 
@@ -528,6 +623,14 @@ async def act() -> None:
         ticker.cancel()
 
 
+def stop(program: Program) -> None:
+    program.send("\t")
+    program.wait_for("q stop")
+    program.send("q")
+    program.wait_for("stop?")
+    program.send("y")
+
+
 @contextlib.contextmanager
 def acting() -> Iterator[Program]:
     command = [sys.executable, "-c", "import asyncio, tests.test_display_live as t; asyncio.run(t.act())"]
@@ -540,7 +643,7 @@ def test_a_real_program_stops_by_a_key_and_gives_the_terminal_back() -> None:
     with acting() as program:
         assert program.cursor_hidden
         assert program.title == "imagegen 0/2"
-        program.send("q")
+        stop(program)
         assert program.finish() == 0
         assert not program.cursor_hidden
         assert program.modes_restored
@@ -568,6 +671,6 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() -> None:
         program.foreground()
         program.wait_for("1 running")
         program.wait(lambda: not program.modes_restored, "keys are read again")
-        program.send("q")
+        stop(program)
         assert program.finish() == 0
         assert program.modes_restored

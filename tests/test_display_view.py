@@ -12,8 +12,9 @@ from wcwidth import wcswidth, wcwidth
 
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
-from imagegen_cli.display.controls import CHOOSE_FIRST, Mode, Ui
+from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
 from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
+from imagegen_cli.display.keys import Outcome
 from imagegen_cli.display.look import Line, look_for
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.scene import Frame
@@ -103,6 +104,17 @@ def failures() -> Board:
     return board
 
 
+FOCUS: dict[str, Any] = {"keys": True, "focus": True}
+WOULD = Outcome(1, ("studio 4.0", "4 pictures"))
+PASTED = Ui(
+    **FOCUS,
+    mode=Mode.LINES,
+    text="\n".join(PROMPTS[:2] * 6),
+    outcome=Outcome(12, ("studio 4.0", "12 tasks", "48 pictures")),
+)
+STOP = Ui(**FOCUS, mode=Mode.ASK, question=Question.STOP)
+HELD = Ui(**FOCUS, held=True)
+
 SCREENS = {
     "many-20x10": (many, 20, 10, LOOK, Ui()),
     "many-40x24": (many, 40, 24, LOOK, Ui(keys=True)),
@@ -111,11 +123,18 @@ SCREENS = {
     "many-80x3": (many, 80, 3, LOOK, Ui()),
     "many-80x24-ascii": (many, 80, 24, ASCII, Ui()),
     "stopping-80x24": (failures, 80, 24, LOOK, Ui()),
-    "chosen-80x24": (many, 80, 24, LOOK, Ui(keys=True, chosen=TaskId(18))),
-    "asked-60x12": (many, 60, 12, LOOK, Ui(keys=True, mode=Mode.ASK, chosen=TaskId(9))),
-    "adding-60x12": (many, 60, 12, LOOK, Ui(keys=True, mode=Mode.EDIT, text="一只猫 and a dog", cursor=4)),
+    "chosen-80x24": (many, 80, 24, LOOK, Ui(**FOCUS, chosen=TaskId(18))),
+    "asked-60x12": (many, 60, 12, LOOK, Ui(**FOCUS, mode=Mode.ASK, chosen=TaskId(9))),
+    "adding-60x12": (many, 60, 12, LOOK, Ui(**FOCUS, mode=Mode.EDIT, text="一只猫 and a dog", cursor=4, outcome=WOULD)),
+    "adding-80x24-ascii": (many, 80, 24, ASCII, Ui(**FOCUS, mode=Mode.EDIT, text="a dog", cursor=5, outcome=WOULD)),
+    "pasted-40x10": (many, 40, 10, LOOK, PASTED),
+    "pasted-80x24": (many, 80, 24, LOOK, PASTED),
+    "stop-asked-40x10": (many, 40, 10, LOOK, STOP),
+    "stop-asked-120x40": (many, 120, 40, LOOK, STOP),
+    "held-40x10": (many, 40, 10, LOOK, HELD),
+    "held-120x40": (many, 120, 40, LOOK, HELD),
     "help-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.HELP)),
-    "details-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.DETAILS, chosen=TaskId(11))),
+    "details-60x16": (many, 60, 16, LOOK, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),
     "one-80x24": (
         lambda: single(TaskProgressed(9.0, TaskId(2), Working(0.3, note="细节"))), 80, 24, LOOK, Ui(keys=True)
     ),
@@ -148,10 +167,14 @@ def test_golden_screens(name: str) -> None:
 modes = st.builds(
     Ui,
     keys=st.booleans(),
+    focus=st.booleans(),
     mode=st.sampled_from(Mode),
+    question=st.sampled_from(Question),
+    draining=st.booleans(),
+    outcome=st.builds(Outcome, st.integers(0, 3), st.tuples(texts, texts), st.booleans()),
     chosen=st.one_of(st.none(), st.integers(1, 6).map(TaskId)),
     held=st.booleans(),
-    remark=st.sampled_from(["", CHOOSE_FIRST]),
+    remark=st.sampled_from(["", CHOOSE_FIRST, TAB_FIRST]),
     text=texts,
     cursor=st.integers(0, 20),
 )
@@ -224,7 +247,7 @@ def test_a_preview_pushes_nothing_away_and_keeps_its_size_when_a_note_comes(mode
         if width > 40:
             assert picture == apart(draw(noted, 30.0, **size, paint=filled))[1]
         seen.add(len(picture))
-    assert seen == ({0} if mode is Mode.HELP else {0, *range(4, 17)})
+    assert seen == ({0} if mode in (Mode.HELP, Mode.LINES) else {0, *range(4, 17)})
 
 
 def test_an_ascii_screen_gets_no_half_blocks() -> None:

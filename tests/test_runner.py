@@ -632,6 +632,52 @@ def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None
     assert provider.counts["cancel"] == 2
 
 
+def test_draining_lets_what_was_sent_finish_and_sends_nothing_more(tmp_path: Path) -> None:
+    provider = Scripted([Accepted(Job("a")), Accepted(Job("b")), ready()], polls=[Working(), Working(), ready()])
+    stage = Stage(provider, tmp_path, limit=2)
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.5, stage.runner.drain)
+        loop.call_later(0.6, lambda: stage.runner.add(stage.task(5)))
+        await stage.carry(*(stage.task(number) for number in (1, 2, 3, 4)))
+
+    run(go())
+    states = [stage.last[number].state for number in (1, 2, 3, 4, 5)]
+    assert [type(state) for state in states[:2]] == [Done, Done]
+    assert states[2:] == [Cancelled(Stop.NOT_SENT)] * 3
+    assert (provider.counts["submit"], provider.counts["cancel"]) == (2, 0)
+    assert isinstance(stage.events[-1], RunFinished)
+
+
+@pytest.mark.parametrize("error", [Busy("busy", after=5.0), Unavailable("no way there")], ids=["busy", "unsent"])
+def test_what_comes_back_while_a_run_drains_is_not_sent_again(tmp_path: Path, error: TaskError) -> None:
+    provider = Scripted([Asleep(1.0, error)])
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(0.5, stage.runner.drain)
+        await stage.carry(stage.task())
+
+    run(go())
+    assert stage.last[1].state == Cancelled(Stop.NOT_SENT)
+    assert provider.counts["submit"] == 1
+
+
+def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
+    provider = Scripted()
+    stage = Stage(provider, tmp_path)
+
+    async def go() -> None:
+        stage.runner.hold(True)
+        asyncio.get_running_loop().call_later(0.5, stage.runner.drain)
+        await stage.carry(stage.task(1), stage.task(2))
+
+    run(go())
+    assert [task.state for task in stage.last.values()] == [Cancelled(Stop.NOT_SENT)] * 2
+    assert provider.counts["submit"] == 0
+
+
 class Stuck(Downloader):
     """Never gets a picture onto the disk."""
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,147 @@ def restored(program: Program) -> bool:
     return program.modes_restored and not program.cursor_hidden
 
 
+def turn(program: Program) -> None:
+    """Give the table the focus."""
+    repeat(program, "\t", "q stop")
+
+
+def repeat(program: Program, key: str, text: str) -> None:
+    """Press it until the text comes: a key that follows others too soon is none."""
+    for _ in range(5):
+        program.send(key)
+        with suppress(AssertionError):
+            program.wait_for(text, 4.0)
+            return
+    raise AssertionError(f"never came: {text}\n{program.text}")
+
+
+def slowly(program: Program, text: str, after: str = "") -> None:
+    """Type it into the line for prompts as a person does; what comes at once is a paste."""
+    for end in range(1, len(text) + 1):
+        program.send(text[end - 1])
+        program.wait_for(f"add: {after}{text[:end]}".rstrip())
+
+
+def add(program: Program, prompt: str) -> None:
+    """By a paste, which may be followed by the enter key at once."""
+    turn(program)
+    program.send("a")
+    program.wait_for("add:")
+    program.send(f"\x1b[200~{prompt}\x1b[201~")
+    program.wait_for(f"add: {prompt}")
+    program.send("\r")
+    program.wait(lambda: "add:" not in program.text, "the end of typing")
+
+
+def stop(program: Program, answer: str = "y") -> None:
+    turn(program)
+    program.send("q")
+    program.wait_for("stop?")
+    program.send(answer)
+
+
+SHELL = ("ls images\r", "imagegen watch\r", "   ", "\x1b[200~a fox\na hen\x1b[201~", "qyxyqw", "exit\r")
+"""What people type ahead for the shell, and the worst of letters."""
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24), (120, 40)])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_typed_during_a_run_makes_holds_and_cancels_nothing(
+    tmp_path: Path, server: DreaminaServer, columns: int, lines: int, at_once: bool
+) -> None:
+    prompts = ["一只猫 #never", "a dog #never", "鸟 #never"]
+    with terminal(tmp_path, server, "run", *prompts, "-j", "2", columns=columns, lines=lines) as program:
+        program.wait(lambda: server.counts["submit"] == 2, "two submits")
+        program.wait_for("tab keys · ctrl-c stop")
+        for text in SHELL:
+            for part in [text] if at_once or "\x1b" in text else text:
+                program.send(part)
+                program.settle()
+        turn(program)
+        assert "2 running, 1 waiting" in program.text
+        assert "held" not in program.text
+        program.send("\x03")
+        assert program.finish() == 130
+        assert restored(program)
+    assert server.counts["submit"] == 2
+    assert "add:" not in program.scrollback
+
+
+def test_q_lets_what_was_sent_finish_and_sends_no_more(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", *(f"第{n}只猫 #slow" for n in range(5)), "-j", "2") as program:
+        program.wait_for("2 running, 3 waiting")
+        stop(program, "w")
+        program.wait_for("3 cancelled")
+        assert program.finish(30) == 1
+        assert "2 done (8 pictures), 3 cancelled" in program.text
+        assert restored(program)
+    assert server.counts["submit"] == 2
+    assert server.counts["cancel"] == 0
+
+
+def test_q_that_is_answered_with_no_goes_on(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+        program.wait_for("2 running")
+        stop(program, "n")
+        assert program.finish(30) == 0
+
+
+def test_the_line_for_a_prompt_says_what_enter_will_do(tmp_path: Path, server: DreaminaServer) -> None:
+    words = ("run", "a cat #never", "-m", "3.0", "-m", "4.0", "-n", "8")
+    with terminal(tmp_path, server, *words) as program:
+        program.wait_for("running")
+        turn(program)
+        program.send("\x1b[200~雪山\x1b[201~")
+        program.wait_for("add: 雪山")
+        program.wait_for("→ studio 3.0, studio 4.0 · 4 tasks · 16 pictures")
+        program.send("\x03")
+        assert program.finish() == 130
+        assert "not added: 雪山" in program.scrollback
+
+
+def test_a_prompt_that_cannot_be_added_stays_in_its_line(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never") as program:
+        program.wait_for("running")
+        turn(program)
+        program.send("\x1b[200~" + "长" * 20_000 + "\x1b[201~")
+        program.wait_for("cannot be added: ")
+        program.send("\r")
+        program.settle()
+        program.wait_for("cannot be added: ")
+        program.send("\x03")
+        assert program.finish() == 130
+    assert server.counts["submit"] == 1
+
+
+def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+        program.wait_for("2 running")
+        turn(program)
+        program.send("\x1b[200~雪山\r\n\r\n  a fox \r\na hen\r\n\x1b[201~")
+        program.wait_for("3 lines: enter adds 3 tasks · tab makes one prompt")
+        assert server.counts["submit"] == 2
+        program.send("\r")
+        assert program.finish(30) == 0
+        assert "5 done" in program.text
+    added = [request.json()["prompt"] for request in server.asked("submit")][2:]
+    assert sorted(added) == ["a fox", "a hen", "雪山"]
+
+
+def test_a_paste_that_the_terminal_does_not_mark_does_nothing_by_itself(tmp_path: Path, server: DreaminaServer) -> None:
+    with terminal(tmp_path, server, "run", "a cat #never", "a dog #never", "-j", "1") as program:
+        program.wait_for("1 running, 1 waiting")
+        turn(program)
+        program.send("xy\rqy\rcy\r")
+        program.wait_for("3 lines: enter adds 3 tasks")
+        program.send("\x1b")
+        program.wait(lambda: "3 lines" not in program.text, "the table")
+        assert "1 running, 1 waiting" in program.text
+        program.send("\x03")
+        assert program.finish() == 130
+    assert server.counts["submit"] == 1
+
+
 def test_one_task_is_a_card_and_its_paths_stay(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "一只戴帽子的狐狸", "-m", "4.0") as program:
         program.wait_for("running")
@@ -79,7 +220,7 @@ def test_a_storm_of_resizes_leaves_a_clean_screen(tmp_path: Path, server: Dreami
         for columns, lines in [(40, 10), (120, 40), (20, 5), (200, 50), (33, 7), (80, 24)] * 3:
             program.resize(columns, lines)
         program.wait(lambda: program.text.count("4 running") == 1, "one table")
-        program.send("q")
+        stop(program)
         assert program.finish() == 130
         assert restored(program)
 
@@ -87,9 +228,7 @@ def test_a_storm_of_resizes_leaves_a_clean_screen(tmp_path: Path, server: Dreami
 def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
         program.wait_for("2 running")
-        program.send("a")
-        program.wait_for("add:")
-        program.send("一只新的狐狸\r")
+        add(program, "一只新的狐狸")
         program.wait_for("0/3")
         assert program.finish(30) == 0
     assert [request.json()["prompt"] for request in server.asked("submit")][2] == "一只新的狐狸"
@@ -97,10 +236,13 @@ def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: Dreami
 
 def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat", "a dog") as program:
-        program.wait_for("choose")
-        program.send("aone ")
+        turn(program)
+        program.send("a")
+        program.wait_for("add:")
+        slowly(program, "one ")
         program.wait_for("close and end")
-        program.send("more\r")
+        slowly(program, "more", after="one ")
+        program.send("\r")
         assert program.finish(30) == 0
         assert "3 tasks: 3 done" in program.text
         assert restored(program)
@@ -110,8 +252,10 @@ def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Pat
 @pytest.mark.parametrize(("keys", "code"), [("\x1b", 0), ("\x03", 130)], ids=["escape", "Ctrl-C"])
 def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, server: DreaminaServer, keys: str, code: int) -> None:
     with terminal(tmp_path, server, "run", "a cat") as program:
-        program.wait_for("add")
-        program.send("anever sent")
+        turn(program)
+        program.send("a")
+        program.wait_for("add:")
+        program.send("never sent")
         program.wait_for("close and end")
         program.send(keys)
         assert program.finish() == code
@@ -122,7 +266,8 @@ def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, server: Dreamina
 def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
         program.wait_for("2 running")
-        program.send("\x1b[200~xqc\ny\x1b[201~")
+        turn(program)
+        program.send("\x1b[200~xqc y\n\x1b[201~")
         program.wait_for("add: xqc y")
         assert server.counts["submit"] == 2
         program.send("\r")
@@ -132,16 +277,17 @@ def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer)
 
 def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #never") as program:
-        program.wait_for("a add")
-        program.send("q")
+        stop(program)
         assert program.finish() == 130
     with terminal(tmp_path, server, "resume", "1") as program:
-        program.wait_for("? help")
+        turn(program)
         assert "a add" not in program.text
         program.send("a?")
         program.wait_for("any key closes it")
         assert "add another" not in program.text
-        program.send("?q")
+        program.send("?")
+        program.wait(lambda: "closes it" not in program.text, "the table")
+        stop(program)
         assert program.finish() == 130
 
 
@@ -149,8 +295,7 @@ def test_a_prompt_that_is_added_to_an_old_task_is_made_alike(tmp_path: Path, ser
     with terminal(tmp_path, server, "run", "a cat #slow", "-m", "2.1", "--ratio", "16:9") as program:
         assert program.finish(30) == 0
     with terminal(tmp_path, server, "again", "1") as program:
-        program.wait_for("a add")
-        program.send("aa fox\r")
+        add(program, "a fox")
         assert program.finish(30) == 0
     first, again, added = (request.json() for request in server.asked("submit"))
     assert again == first
@@ -161,13 +306,13 @@ def test_a_task_is_chosen_looked_at_and_helped_with(tmp_path: Path, server: Drea
     with terminal(tmp_path, server, "run", "a cat #never", "a dog #never", "a fox") as program:
         program.wait_for("2 running")
         program.wait(lambda: program.title == "imagegen 1/3", "the title")
-        program.send("c")
-        program.wait_for("choose a task with up/down first")
         program.send("\x1b[B\x1b[B\x1b[B\x1b[A\r")
         program.wait_for("task 1")
         program.send(" ?")
         program.wait_for("any key closes it")
-        program.send(" q")
+        program.send(" ")
+        program.wait(lambda: "closes it" not in program.text, "the table")
+        stop(program)
         assert program.finish() == 130
         assert restored(program)
 
@@ -175,7 +320,10 @@ def test_a_task_is_chosen_looked_at_and_helped_with(tmp_path: Path, server: Drea
 def test_x_cancels_all_that_wait(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #slow", "a dog", "a fox", "-j", "1") as program:
         program.wait_for("1 running, 2 waiting")
+        turn(program)
         program.send("x")
+        program.wait_for("cancel all 2 that wait?")
+        program.send("y")
         program.wait_for("2 cancelled")
         assert program.finish(30) == 1
         assert program.scrollback.count("not sent, nothing spent") == 2
@@ -192,10 +340,11 @@ def test_o_opens_the_folder(tmp_path: Path, server: DreaminaServer) -> None:
     told = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
     with terminal(tmp_path, server, "run", "a cat #never", more={"PATH": f"{opener.parent}:/bin"}) as program:
         program.wait_for("running")
+        turn(program)
         program.send("o")
         assert select.select([told], [], [], DEADLINE)[0]
         assert os.read(told, 1000).decode() == f"{tmp_path / 'images'}\n"
-        program.send("q")
+        stop(program)
         assert program.finish() == 130
     os.close(told)
 
@@ -203,9 +352,10 @@ def test_o_opens_the_folder(tmp_path: Path, server: DreaminaServer) -> None:
 def test_o_says_where_the_folder_is_when_nothing_opens_it(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat #never", more={"PATH": ""}) as program:
         program.wait_for("running")
+        turn(program)
         program.send("o")
         program.wait_for("the pictures are in")
-        program.send("q")
+        stop(program)
         assert program.finish() == 130
 
 
@@ -213,10 +363,11 @@ def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: D
     with terminal(tmp_path, server, "run", "a cat #never", "a dog") as program:
         program.wait_for("running")
         program.wait_for("1 done")
+        turn(program)
         program.send("c")
         program.wait_for("y/n")
         program.send("y")
-        assert program.finish() == 1
+        assert program.finish() == 5
         assert "the service goes on" in program.text
         assert restored(program)
 
@@ -224,8 +375,9 @@ def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: D
 def test_space_holds_back_what_is_not_sent(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
         program.wait_for("waiting")
+        turn(program)
         program.send(" ")
-        program.wait_for("held")
+        program.wait_for("held back, space goes on")
         sent = server.counts["submit"]
         program.wait(lambda: "running" not in program.text.replace("0 running", ""), "the running one to end")
         assert server.counts["submit"] <= sent + 1
@@ -352,6 +504,7 @@ def test_previews_are_drawn_while_a_service_works_and_gone_afterwards(tmp_path: 
             program.wait(lambda: len([line for line in program.text.splitlines() if "▀▀▀" in line]) > 8, "a preview")
             assert "a cat" in program.text
             assert "KSampler" in program.text
+            turn(program)
             program.send("c")
             program.wait_for("y/n")
             program.send("y")

@@ -21,7 +21,7 @@ from tests.program import Program as Plain, finished, next_line
 from tests.screen import Program
 from tests.test_cli import CONFIG
 from tests.test_store import say, sql, started
-from tests.test_terminal import restored, terminal
+from tests.test_terminal import add, repeat, restored, terminal
 
 GUESS = re.compile(r"~\d+%")
 
@@ -60,7 +60,7 @@ def house(tmp_path: Path, server: DreaminaServer) -> Iterator[House]:
 
 def table(program: Program) -> list[str]:
     """What is on the screen, without what moves and without the keys."""
-    lines = [line for line in program.text.splitlines() if line and "? help" not in line]
+    lines = [line for line in program.text.splitlines() if line and not re.search("[?] help|tab keys", line)]
     return [" ".join(re.sub(r"\d+s|[━─]", "", line).split()) for line in lines]
 
 
@@ -91,7 +91,7 @@ def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, 
     run.wait_for("2 running")
     watch = house.open("watch", *words)
     watch.wait_for("2 running")
-    run.send("a一只新的狐狸 #never\r")
+    add(run, "一只新的狐狸 #never")
     watch.wait_for("一只新的狐狸")
     watch.wait_for("/3")
     watch.send("\x1b[Ac")
@@ -100,7 +100,7 @@ def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, 
     watch.wait_for("1 cancelled")
     watch.send("\x1b[Bcy")
     assert watch.finish() == 0
-    assert run.finish() == 1
+    assert run.finish() == 5
     assert "1 done (4 pictures), 2 cancelled" in watch.scrollback
 
 
@@ -109,7 +109,7 @@ def test_those_that_were_named_are_all_that_is_shown(house: House) -> None:
     run.wait_for("2 running")
     watch = house.open("watch", "2")
     watch.wait_for("running")
-    run.send("a一只新的狐狸\r")
+    add(run, "一只新的狐狸")
     run.wait_for("1 done")
     assert house.plain.run("cancel", "2").code == 0
     assert watch.finish() == 0
@@ -123,16 +123,20 @@ def test_keys_leave_no_trace_and_only_what_can_be_done_is_offered(house: House) 
     watch = house.open("watch")
     watch.wait_for("q stop watching")
     assert "add" not in watch.text
-    watch.send("zzz\r\r a\r ?")
-    watch.wait_for("any key closes it")
+    for key in "zzz\r\r a\r ":
+        watch.send(key)
+        watch.settle()
+    watch.send("z\x1b[200~a fox\na hen\x1b[201~")
+    repeat(watch, "?", "any key closes it")
     assert "cancel the chosen task" in watch.text
     assert "add another prompt" not in watch.text
     assert "hold back" not in watch.text
     watch.send("z")
-    watch.wait_for("2 running")
-    watch.send("zzq")
+    watch.wait_for("a cat")
+    watch.send("zq")
     assert watch.finish() == 0
-    assert not re.search("z|held|add:", watch.scrollback)
+    assert not re.search("z|held|add:|lines", watch.scrollback)
+    assert house.server.counts["submit"] == 2
     assert watch.text.count("a cat") <= 1
     assert restored(watch)
 
@@ -143,6 +147,12 @@ def test_all_that_waits_is_cancelled_from_the_other_terminal(house: House) -> No
     watch = house.open("watch")
     watch.wait_for("2 waiting")
     watch.send("x")
+    watch.wait_for("cancel all 2 that wait?")
+    watch.send("n")
+    watch.wait_for("? help")
+    watch.send("x")
+    watch.wait_for("cancel all 2 that wait?")
+    watch.send("y")
     watch.wait_for("2 cancelled")
     run.wait_for("2 cancelled")
     assert house.states() == ["running", "cancelled", "cancelled"]
@@ -226,7 +236,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         house = House(tmp_path_factory.mktemp("played"), server, stack)
         run = house.open("run", "a cat", "a dog #slow")
         run.wait_for("1 done")
-        run.send("a一只新的狐狸\r")
+        add(run, "一只新的狐狸")
         assert run.finish(30) == 0
         yield house
 
@@ -245,7 +255,7 @@ def test_what_was_added_to_a_run_is_added_when_it_is_seen_again(played: House) -
 def test_a_run_is_seen_again_through_the_same_table(played: House) -> None:
     again = played.open("watch", "--replay")
     again.wait_for("stop watching")
-    again.send("zzz?")
+    again.send("z?")
     again.wait_for("any key closes it")
     for offered in ("cancel", "add", "hold back", "folder"):
         assert offered not in again.text

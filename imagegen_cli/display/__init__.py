@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from imagegen_cli.display.board import Board, Row, requested, unknown
-from imagegen_cli.display.keys import Actions, Offer
+from imagegen_cli.display.keys import Actions, Offer, Outcome
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.preview import wanted
@@ -24,6 +24,7 @@ __all__ = [
     "Display",
     "JsonLines",
     "Offer",
+    "Outcome",
     "PlainLines",
     "Quiet",
     "Row",

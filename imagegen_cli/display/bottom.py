@@ -1,6 +1,11 @@
 """Below the table: totals, how fast it goes, and where a person types or is asked."""
 
+from collections.abc import Iterable
+
+from rich.style import Style
+
 from imagegen_cli.display import words
+from imagegen_cli.display.asking import lines_offered, questions
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, tail, width as cells_of
 from imagegen_cli.display.controls import Mode, right_of
@@ -12,6 +17,8 @@ MANY = 3
 WIDEST = 60
 KEY = 9
 
+TURN = ("tab", "let keys act, until esc or 10 s without a key")
+ASKS = "stop; asks first, and can let the sent ones finish"
 HELP = (
     ("up/down", "choose a task"),
     ("enter", "its details"),
@@ -20,7 +27,7 @@ HELP = (
     (" ", "hold back what is not sent yet; again: go on"),
     ("a", "add another prompt; a paste begins one too"),
     ("o", "open the folder with the pictures"),
-    ("q", "{stop}, as Ctrl-C does"),
+    ("q", "{stop}"),
     ("?", "this help; any key closes it"),
 )
 
@@ -39,7 +46,7 @@ def totals(scene: Scene) -> list[Line]:
         return []
     told = prefix(scene) + words.tallies(scene.board)
     if cells_of(told) > scene.room:
-        told = signs(scene)
+        told = brief(scene) + signs(scene)
     style = ALERT if prefix(scene) else PLAIN
     why = words.reasons(scene.board.reasons, scene.look.times)
     if not why:
@@ -64,9 +71,22 @@ def signs(scene: Scene) -> str:
 
 
 def prefix(scene: Scene) -> str:
+    """Why nothing new is sent, where that is so."""
+    ui = scene.ui
     if scene.board.stopping:
         return f"stopping: {scene.board.stopping}; "
-    return "held back, space goes on; " if scene.ui.held else ""
+    if ui.draining:
+        return "what is sent may finish, nothing new is sent; "
+    if ui.held:
+        return "held back, space goes on; " if ui.focus else "held back, tab and space go on; "
+    return ""
+
+
+def brief(scene: Scene) -> str:
+    """The same in a word."""
+    if scene.board.stopping:
+        return "stopping "
+    return "ending " if scene.ui.draining else "held " if scene.ui.held else ""
 
 
 def overall(scene: Scene) -> Line:
@@ -115,42 +135,74 @@ def prompt_line(scene: Scene) -> list[Line]:
     """Where the person is asked or helped. What was asked must be seen, however low the screen is."""
     ui = scene.ui
     if ui.mode is Mode.ASK:
-        return [scene.text(question(scene), ALERT)]
+        return [first_that_fits(scene, questions(scene), ALERT)]
     if ui.remark:
         return [scene.text(ui.remark, ALERT)]
+    high = ui.keys and scene.most >= FEW_ROWS
+    if ui.mode is Mode.LINES:
+        above = promise(scene) if ui.focus else blind(scene)
+        return [*([above] if high else []), first_that_fits(scene, lines_offered(scene), ALERT)]
     below = [editor(scene)] if ui.mode is Mode.EDIT else []
-    return [hints(scene), *below] if ui.keys and scene.most >= FEW_ROWS else below
+    return [hints(scene), *below] if high else below
 
 
-def question(scene: Scene) -> str:
-    """As much of it as there is room for, but always what to press."""
-    asked = f"cancel {scene.ui.chosen}?"
-    forms = (f"{asked} credits may be used already; y/n", f"{asked} may cost credits; y/n", f"{asked} y/n")
-    return next((form for form in forms if cells_of(form) <= scene.room), "y/n?")
+def first_that_fits(scene: Scene, forms: Iterable[str], style: Style) -> Line:
+    """The longest of these that there is room for, or as much of the last as there is."""
+    forms = tuple(forms)
+    return scene.text(next((form for form in forms if cells_of(form) <= scene.room), forms[-1]), style)
 
 
 def hints(scene: Scene) -> Line:
+    """Which keys act now."""
+    ui, pen, left = scene.ui, Pen(), scene.room + 2
     if scene.board.stopping:
         return scene.text(LEAVES, DIM)
-    pen, left = Pen(), scene.room
+    if not ui.focus:
+        return blind(scene)
+    if ui.mode is Mode.EDIT and ui.text.strip():
+        return promise(scene)
     for key, meaning in offered(scene):
-        if key in scene.ui.offer.without:
+        if key in ui.offer.without:
             continue
         left -= len(key) + len(meaning) + 3
         if left < 0:
             break
-        pen.put(key, len(key)).put(f" {meaning}", len(meaning) + 1, DIM).gap(2)
+        pen.gap(2 if pen.line else 0).put(key, len(key)).put(f" {meaning}", len(meaning) + 1, DIM)
     return pen.line
+
+
+def blind(scene: Scene) -> Line:
+    """Keys do nothing but these."""
+    long = f"tab keys {scene.look.dot} ctrl-c stop"
+    return first_that_fits(scene, (long, "tab keys"), DIM)
+
+
+def promise(scene: Scene) -> Line:
+    """What the enter key will do with what is typed."""
+    outcome, look = scene.ui.outcome, scene.look
+    told = f" {look.dot} ".join(words.literal(word, look.encoding) for word in outcome.words)
+    if not outcome.good:
+        return scene.text(told, ALERT)
+    head = f"enter {look.leads} "
+    end = f"  esc {closing(scene)}" if scene.ui.mode is Mode.EDIT else ""
+    if cells_of(head + told + end) > scene.room:
+        return scene.text(f"{look.leads} {told}", BUSY)
+    pen = Pen().put(head, cells_of(head)).put(told, cells_of(told), BUSY)
+    return pen.put(end, cells_of(end), DIM).line
 
 
 def offered(scene: Scene) -> list[tuple[str, str]]:
     ui, board = scene.ui, scene.board
     if ui.mode is Mode.EDIT:
-        return [("enter", "add"), ("escape", "close" if board.ended < len(board.rows) else "close and end")]
-    always = [("a", "add"), ("q", ui.offer.stop), ("?", "help")]
+        return [("enter", "add"), ("esc", closing(scene))]
+    always = [("a", "add"), ("q", ui.offer.stop), ("?", "help"), *([] if ui.offer.keeps else [("esc", "no keys")])]
     if ui.chosen is None and board.running + board.waiting > 1:
         return [(scene.look.arrows, "choose"), *always]
     return [("c", "cancel"), ("enter", "details"), *always]
+
+
+def closing(scene: Scene) -> str:
+    return "close" if scene.board.ended < len(scene.board.rows) else "close and end"
 
 
 def editor(scene: Scene) -> Line:
@@ -162,10 +214,11 @@ def editor(scene: Scene) -> Line:
     before = tail(words.literal(ui.text[: ui.cursor], encoding), max(0, left))
     under = words.literal(ui.text[ui.cursor : after], encoding)
     under = under if under and cells_of(under) <= 2 else " "  # noqa: PLR2004 - cells of one sign
+    cursor = CHOSEN if ui.focus else PLAIN
     rest = cut(words.literal(ui.text[after:], encoding), max(0, left - cells_of(before)))
     pen = Pen().put(label, len(label), BOLD)
     if left >= 0:
-        pen.put(before, cells_of(before)).put(under, cells_of(under), CHOSEN).put(rest, cells_of(rest))
+        pen.put(before, cells_of(before)).put(under, cells_of(under), cursor).put(rest, cells_of(rest))
     return pen.line
 
 
@@ -173,10 +226,10 @@ def help_lines(scene: Scene) -> list[Line]:
     look, offer = scene.look, scene.ui.offer
     names = min(KEY, scene.room)
     lines = []
-    for key, meaning in HELP:
+    for key, meaning in HELP if offer.keeps else (TURN, *HELP):
         if key in offer.without:
             continue
         pen = Pen().put(look.fit("space" if key == " " else key, names), names, BUSY)
-        told = meaning.format(stop=offer.stop)
+        told = meaning.format(stop=offer.stop if offer.leaves else ASKS)
         lines.append(pen.put(look.fit(told, scene.room - names), scene.room - names).line)
     return lines

@@ -1,127 +1,193 @@
-"""What keys do: which task is chosen, which question is open, what is being typed. No terminal."""
+"""What keys do: whom they are for, which task is chosen, which question is open, what is being typed. No terminal.
+
+Letters act only while the table has the focus. Without it they were typed ahead for the shell. They are swallowed: a
+terminal's input cannot be looked at without taking it, and today's kernels refuse to take it back.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.keys import Actions, Key, Offer, Paste
+from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste
 from imagegen_cli.display.words import clings
 from imagegen_cli.task import Queued, TaskId
 
 Press = Callable[[], None]
 CHOOSE_FIRST = "choose a task with up/down first"
-GOING_ON = frozenset({"a", " "})
-"""Keys that make no sense once a run is stopping."""
+TAB_FIRST = "not used: press tab, then paste again"
+TURNS = frozenset({"tab", "up", "down", "left", "right"})
+"""Keys that give the table the focus."""
+ANSWERS = frozenset("yYwnN")
+SENDING = frozenset({"a", " "})
+"""Keys that make no sense once nothing more is sent."""
+IDLE_S = 10.0
+TYPING_S = 60.0
+"""Without a key for this long the focus is away; longer while a prompt is typed, because an input method sends nothing
+while it composes a phrase."""
+BLIND_S = 1.0
+"""A tab or an arrow that follows a letter so soon belongs to it: both were typed for the shell."""
 
 
 class Mode(Enum):
     TABLE = "table"
     ASK = "ask"
     EDIT = "edit"
+    LINES = "lines"
     DETAILS = "details"
     HELP = "help"
 
 
+TYPING = frozenset({Mode.EDIT, Mode.LINES})
+CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP})
+
+
+class Question(Enum):
+    """What is asked before it is done: cancel the chosen task, cancel all that wait, stop the run."""
+
+    TASK = "task"
+    WAITING = "waiting"
+    STOP = "stop"
+
+
 @dataclass(slots=True)
 class Ui:
-    """`keys`: somebody can press one. `cursor` counts characters of `text`, the prompt being typed.
+    """`keys`: somebody can press one. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
 
-    `remark` is about the last key, until the next.
+    `outcome` is what the enter key would do with it. `unsent` is text whose line was not closed by a key. `remark` is
+    about the last key, until the next.
     """
 
     keys: bool = False
     offer: Offer = field(default_factory=Offer)
+    focus: bool = False
     mode: Mode = Mode.TABLE
+    question: Question = Question.TASK
     chosen: TaskId | None = None
     held: bool = False
+    draining: bool = False
     remark: str = ""
     text: str = ""
     cursor: int = 0
+    outcome: Outcome = field(default_factory=Outcome)
+    unsent: str = ""
 
 
 class Controls:
+    """Moments are seconds of any clock that only goes forward."""
+
     def __init__(self, board: Board, actions: Actions, ui: Ui) -> None:
         self._board = board
         self._actions = actions
         self._ui = ui
+        self._pressed_at = self._blind_until = float("-inf")
         ui.offer = actions.offer
+        ui.focus = ui.offer.keeps
         self._table: dict[str, Press] = {
+            "tab": lambda: self._choose(0),
             "up": lambda: self._choose(-1),
             "down": lambda: self._choose(1),
-            "escape": self._forget,
+            "escape": self.leave,
             "c": self._cancel,
-            "x": actions.cancel_waiting,
+            "x": self._cancel_waiting,
             " ": self._hold,
             "o": actions.open_folder,
             "a": lambda: self._open(Mode.EDIT),
             "enter": self._details,
-            "q": actions.stop,
+            "q": self._quit,
             "?": lambda: self._open(Mode.HELP),
         }
 
-    def press(self, key: Key) -> None:
-        self.settle()
-        self._ui.remark = ""
-        if isinstance(key, Paste):
-            self._paste(key.text)
-            return
-        match self._ui.mode:
-            case Mode.TABLE:
-                self._act(key)
-            case Mode.ASK:
-                self._answer(key)
-            case Mode.EDIT:
-                self._edit(key)
-            case Mode.DETAILS | Mode.HELP:
-                self._ui.mode = Mode.TABLE
-
-    def settle(self) -> None:
-        """A chosen task that has ended is chosen no longer: the next key must not hit its neighbour."""
-        if self._board.stopping:
-            self._add_no_more()
-        if self._ui.chosen is None:
-            return
-        row = self._board.rows.get(self._ui.chosen)
-        if row is None or row.ended is not None:
-            self._ui.chosen = None
-            if self._ui.mode in (Mode.ASK, Mode.DETAILS):
-                self._ui.mode = Mode.TABLE
-
-    def _add_no_more(self) -> None:
+    def press(self, key: Key, now: float) -> None:
         ui = self._ui
-        ui.offer = replace(ui.offer, without=ui.offer.without | GOING_ON)
-        if ui.mode is Mode.EDIT:
+        self.settle(now)
+        self._pressed_at = now
+        ui.remark = ""
+        if not ui.focus:
+            self._blindly(key)
+        elif isinstance(key, Paste):
+            self._paste(key)
+        elif ui.mode is Mode.TABLE:
+            self._act(key)
+        elif ui.mode is Mode.ASK:
+            self._answer(key)
+        elif ui.mode in TYPING:
+            self._type(key)
+        else:
+            ui.mode = Mode.TABLE
+
+    def settle(self, now: float) -> bool:
+        """Let go of what is over; whether that can be seen.
+
+        A chosen task that has ended is chosen no longer: the next key must not hit its neighbour.
+        """
+        ui = self._ui
+        before = (ui.focus, ui.mode, ui.chosen, ui.remark)
+        if self._board.stopping or ui.draining:
+            self._add_no_more()
+        row = None if ui.chosen is None else self._board.rows.get(ui.chosen)
+        if row is None or row.ended is not None:
+            ui.chosen = None
+        if self._moot():
+            ui.mode = Mode.TABLE
+        if now - self._pressed_at >= (TYPING_S if ui.mode in TYPING else IDLE_S) and not ui.offer.keeps:
+            ui.remark = ""
+            self.leave()
+        return before != (ui.focus, ui.mode, ui.chosen, ui.remark)
+
+    def leave(self) -> None:
+        """The keys are for the shell again. What is typed and what is read stays, a question is answered with no."""
+        ui = self._ui
+        ui.focus = ui.offer.keeps
+        if ui.mode is not Mode.DETAILS:
+            ui.chosen = None
+        if not ui.focus and (ui.mode is Mode.ASK or (ui.mode in TYPING and not ui.text.strip())):
             self._close_editor()
 
+    # Without the focus
+
+    def _blindly(self, key: Key) -> None:
+        """Only what can do no harm acts on a key that was perhaps typed for the shell."""
+        ui, now = self._ui, self._pressed_at
+        if ui.mode in CLOSED_BY_ANY:
+            ui.mode, ui.chosen = Mode.TABLE, None
+        elif isinstance(key, str) and key in TURNS and now >= self._blind_until:
+            self._turn(key)
+        elif key == "?" and ui.mode is Mode.TABLE:
+            self._open(Mode.HELP)
+        else:
+            self._blind_until = now + BLIND_S
+            ui.remark = TAB_FIRST if isinstance(key, Paste) and "a" not in ui.offer.without else ""
+
+    def _turn(self, key: str) -> None:
+        self._ui.focus = True
+        if self._ui.mode is Mode.TABLE:
+            self._choose(-1 if key == "up" else 1)
+
+    # The table
+
     def _act(self, key: str) -> None:
-        if key in self._table and key not in self._ui.offer.without:
-            self._table[key]()
+        """A letter that means nothing here was typed for somebody else, and so is what follows it."""
+        if key in self._table:
+            if key not in self._ui.offer.without:
+                self._table[key]()
+        elif len(key) == 1:
+            self._mistaken()
 
-    def _paste(self, text: str) -> None:
-        """Where no prompt is being typed, a paste begins one; nothing is sent before the enter key."""
-        if self._ui.mode is Mode.TABLE and text.strip():
-            self._act("a")
-        if self._ui.mode is Mode.EDIT:
-            self._insert(text)
-
-    def _insert(self, text: str) -> None:
-        ui = self._ui
-        ui.text = ui.text[: ui.cursor] + text + ui.text[ui.cursor :]
-        ui.cursor += len(text)
+    def _mistaken(self) -> None:
+        if not self._ui.offer.keeps:
+            self.leave()
+            self._blind_until = self._pressed_at + BLIND_S
 
     def _open(self, mode: Mode) -> None:
         self._ui.mode = mode
-
-    def _forget(self) -> None:
-        self._ui.chosen = None
 
     def _choose(self, step: int) -> None:
         ids = [row.task.id for row in self._board.unfinished()]
         if not ids:
             return
         if self._ui.chosen is None:
-            self._ui.chosen = ids[0 if step > 0 else -1]
+            self._ui.chosen = ids[-1 if step < 0 else 0]
             return
         at = ids.index(self._ui.chosen) + step
         self._ui.chosen = ids[min(max(at, 0), len(ids) - 1)]
@@ -135,20 +201,6 @@ class Controls:
             self._ui.remark = CHOOSE_FIRST
         return None if self._ui.chosen is None else self._board.rows[self._ui.chosen]
 
-    def _cancel(self) -> None:
-        row = self._meant()
-        if row is None:
-            return
-        if isinstance(row.task.state, Queued):
-            self._actions.cancel([row.task.id])
-        else:
-            self._ui.mode = Mode.ASK
-
-    def _answer(self, key: str) -> None:
-        self._ui.mode = Mode.TABLE
-        if key in ("y", "Y") and self._ui.chosen is not None:
-            self._actions.cancel([self._ui.chosen])
-
     def _hold(self) -> None:
         self._ui.held = not self._ui.held
         self._actions.hold(self._ui.held)
@@ -157,23 +209,143 @@ class Controls:
         if self._meant() is not None:
             self._ui.mode = Mode.DETAILS
 
-    def _edit(self, key: str) -> None:
+    # What is asked first
+
+    def _cancel(self) -> None:
+        """What waits and was chosen by hand costs nothing and is not asked about."""
+        chosen = self._ui.chosen
+        row = self._meant()
+        if row is None:
+            return
+        if chosen is not None and isinstance(row.task.state, Queued):
+            self._actions.cancel([chosen])
+        else:
+            self._ask(Question.TASK)
+
+    def _cancel_waiting(self) -> None:
+        if self._board.waiting > 1:
+            self._ask(Question.WAITING)
+        elif self._board.waiting:
+            self._actions.cancel_waiting()
+
+    def _quit(self) -> None:
+        if self._ui.offer.leaves or not (self._board.running or self._board.waiting > 1):
+            self._actions.stop()
+        else:
+            self._ask(Question.STOP)
+
+    def _ask(self, question: Question) -> None:
+        self._ui.mode, self._ui.question = Mode.ASK, question
+
+    def _answer(self, key: str) -> None:
+        ui = self._ui
+        ui.mode = Mode.TABLE
+        match key, ui.question:
+            case (("y" | "Y"), Question.TASK) if ui.chosen is not None:
+                self._actions.cancel([ui.chosen])
+            case (("y" | "Y"), Question.WAITING):
+                self._actions.cancel_waiting()
+            case (("y" | "Y"), Question.STOP):
+                self._actions.stop()
+            case "w", Question.STOP if not ui.draining and self._board.running:
+                self._drain()
+            case _ if len(key) == 1 and key not in ANSWERS and key not in self._table:
+                self._mistaken()
+            case _:
+                pass
+
+    def _drain(self) -> None:
+        self._ui.draining, self._ui.held = True, False
+        self._add_no_more()
+        self._actions.drain()
+
+    def _moot(self) -> bool:
+        """Whether what is asked or read about is over."""
+        ui, board = self._ui, self._board
+        if ui.mode is Mode.DETAILS:
+            return ui.chosen is None
+        if ui.mode is not Mode.ASK:
+            return False
+        gone = {
+            Question.TASK: ui.chosen is None,
+            Question.WAITING: not board.waiting,
+            Question.STOP: not (board.running or board.waiting),
+        }
+        return bool(board.stopping) or gone[ui.question]
+
+    # Typing
+
+    def _type(self, key: str) -> None:
         ui = self._ui
         match key:
             case "enter":
-                prompt = ui.text.strip()
-                self._close_editor()
-                if prompt:
-                    self._actions.add(prompt)
+                self._enter()
             case "escape":
                 self._close_editor()
+            case "tab" if ui.mode is Mode.LINES:
+                self._put(" ".join(lines_of(ui.text)))
+            case _ if ui.mode is Mode.LINES:
+                pass  # several lines are added or made one, nothing else
             case _ if len(key) == 1:
                 self._insert(key)
             case _:
                 edit(ui, key)
+                self._foresee()
+
+    def _enter(self) -> None:
+        """What would be refused stays, so that it can be mended."""
+        prompts = lines_of(self._ui.text)
+        if prompts and not self._ui.outcome.good:
+            return
+        self._close_editor()
+        if prompts:
+            self._actions.add(prompts)
+
+    def _paste(self, paste: Paste) -> None:
+        """Where no prompt is being typed, a paste begins one; nothing is sent before the enter key."""
+        ui = self._ui
+        if ui.mode is Mode.TABLE and paste.text.strip():
+            self._act("a")
+        if ui.mode not in TYPING:
+            return
+        whole = ui.text[: ui.cursor] + paste.text + ui.text[ui.cursor :]
+        if len(lines_of(whole)) > 1:
+            self._put(whole)
+        else:
+            self._insert(replace(paste, text=paste.text.strip("\n")).on_one_line)
+
+    def _insert(self, text: str) -> None:
+        ui = self._ui
+        ui.text = ui.text[: ui.cursor] + text + ui.text[ui.cursor :]
+        ui.cursor += len(text)
+        self._foresee()
+
+    def _put(self, text: str) -> None:
+        self._ui.text, self._ui.cursor = text, len(text)
+        self._foresee()
+
+    def _foresee(self) -> None:
+        ui = self._ui
+        prompts = lines_of(ui.text)
+        ui.mode = Mode.LINES if len(prompts) > 1 else Mode.EDIT
+        ui.outcome = self._actions.would(prompts) if prompts else Outcome()
+
+    def _add_no_more(self) -> None:
+        ui = self._ui
+        over = SENDING | frozenset("q" if self._board.stopping else "")
+        ui.offer = replace(ui.offer, without=ui.offer.without | over)
+        if ui.mode in TYPING:
+            ui.unsent = ui.text.strip()
+            self._close_editor()
 
     def _close_editor(self) -> None:
-        self._ui.mode, self._ui.text, self._ui.cursor = Mode.TABLE, "", 0
+        ui = self._ui
+        ui.mode, ui.text, ui.cursor, ui.outcome = Mode.TABLE, "", 0, Outcome()
+
+
+def lines_of(text: str) -> list[str]:
+    """The prompts in what was typed or pasted, a line each."""
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def edit(ui: Ui, key: str) -> None:

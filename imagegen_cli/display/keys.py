@@ -1,7 +1,7 @@
 """Keys from a terminal, one by one and decoded, and what they can set in motion.
 
 A key is a character, or a name of several letters: up, down, left, right, home, end, delete, backspace, word, line,
-enter, escape. What is pasted is one key, whatever is in it. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
+enter, tab, escape. What is pasted is one key, whatever is in it. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from imagegen_cli.task import TaskId
 
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
-SPACE = re.compile(r"\r\n|\s")
+NEWLINE = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 SEQUENCES = {
     "A": "up",
     "B": "down",
@@ -34,6 +34,7 @@ SEQUENCES = {
 CONTROLS = {
     "\r": "enter",
     "\n": "enter",
+    "\t": "tab",
     "\x7f": "backspace",
     "\b": "backspace",
     "\x01": "home",
@@ -47,13 +48,20 @@ WINDOWS = {"H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": 
 PASTE, PASTED = "200~", "\x1b[201~"
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 """A paste comes marked, so that nothing in it is taken for a key."""
+CHUNK = 4096
+CHUNKS = 64
+"""Reads in a row at most: a paste of many megabytes must not keep a run waiting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """On one line, without anything that is no text."""
+    """Lines, without anything that is no text."""
 
     text: str
+
+    @property
+    def on_one_line(self) -> str:
+        return self.text.replace("\n", " ")
 
 
 Key = str | Paste
@@ -61,10 +69,25 @@ Key = str | Paste
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Keys that do nothing here, and what `q` does, in words."""
+    """Keys that do nothing here, and what `q` does, in words.
+
+    `keeps`: the table has the keys from the start and for good, because its command does nothing but show it. `leaves`:
+    `q` only ends the showing, so that there is nothing to ask.
+    """
 
     without: frozenset[str] = frozenset()
     stop: str = "stop"
+    keeps: bool = False
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What would come of prompts if they were added now, in words. Not `good`: they would be refused, and why."""
+
+    tasks: int = 0
+    words: tuple[str, ...] = ()
+    good: bool = True
 
 
 class Actions(Protocol):
@@ -79,9 +102,16 @@ class Actions(Protocol):
 
     def hold(self, on: bool) -> None: ...
 
-    def add(self, prompt: str) -> None: ...
+    def add(self, prompts: Sequence[str]) -> None: ...
+
+    def would(self, prompts: Sequence[str]) -> Outcome:
+        """What `add` would do with them; nothing is done."""
+        ...
 
     def open_folder(self) -> None: ...
+
+    def drain(self) -> None:
+        """Let what was sent come to its end, and send nothing more."""
 
     def stop(self) -> None: ...
 
@@ -110,7 +140,7 @@ class Decoder:
             if self._pasting:
                 text, _, self._rest = self._rest.partition(PASTED)
                 self._pasting = False
-                yield Paste(on_one_line(text))
+                yield Paste(plain(text))
             elif found := SEQUENCE.match(self._rest):
                 self._rest = self._rest[found.end() :]
                 yield from self._sequence((found[1] or "") + (found[2] or found[3]))
@@ -136,9 +166,10 @@ class Decoder:
             yield character
 
 
-def on_one_line(text: str) -> str:
-    text = SPACE.sub(" ", SEQUENCE.sub("", text))
-    return "".join(character for character in text if character >= " " and character != "\x7f")
+def plain(text: str) -> str:
+    """Lines that end with a newline, and blanks: no other control character is left."""
+    text = NEWLINE.sub("\n", SEQUENCE.sub("", text)).replace("\t", " ")
+    return "".join(character for character in text if character == "\n" or (character >= " " and character != "\x7f"))
 
 
 class Keyboard(Protocol):
@@ -192,9 +223,18 @@ class PosixKeyboard:
     def read(self) -> list[Key]:
         if self._old is None:
             return []
-        if not select.select([self._fd], [], [], 0)[0]:
+        if not self._ready():
             return self._decoder.idle()
-        return self._decoder.feed(os.read(self._fd, 4096))
+        keys: list[Key] = []
+        for _ in range(CHUNKS):
+            data = os.read(self._fd, CHUNK)
+            keys += self._decoder.feed(data)
+            if not (data and self._ready()):
+                break
+        return keys
+
+    def _ready(self) -> bool:
+        return bool(select.select([self._fd], [], [], 0)[0])
 
     def _mark(self, codes: str) -> None:
         self._stderr.write(codes)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.controls import Controls, Mode, Ui
+from imagegen_cli.display.bursts import Bursts
+from imagegen_cli.display.controls import TYPING, Controls, Ui, lines_of
 from imagegen_cli.display.keys import Actions, in_foreground, keyboard
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.events import Event, TaskChanged
@@ -41,7 +42,10 @@ class Ending:
 
 
 class Live:
-    """`summary` False leaves the last words to somebody else. `on_wake` hears for how long Ctrl-Z stopped us."""
+    """`summary` False leaves the last words to somebody else. `on_wake` hears for how long Ctrl-Z stopped us.
+
+    `clock` tells the moments of what is shown, which may be long ago; `patience` those of the keys.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Live:
         prints_paths: bool = False,
         summary: bool = True,
         clock: Callable[[], float] = time.time,
+        patience: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
     ) -> None:
         self.board = board
@@ -62,8 +67,10 @@ class Live:
         self._environ = environ
         self._keyboard = keyboard(stdin, stderr)
         self._controls: Controls | None = None
+        self._bursts = Bursts()
         self._summary = summary
         self._clock = clock
+        self._patience = patience
         self._on_wake = on_wake
         self._made: Area | None = None
         self._lasting: list[Ending | str] = []
@@ -80,6 +87,7 @@ class Live:
     ) -> None:
         with contextlib.suppress(OSError):
             self._leave()
+            self._tell_unsent()
             if self._lasting or self.board.rows:
                 self._area.print([*self._lasting_lines(), *self._last_lines()])
 
@@ -106,7 +114,7 @@ class Live:
                 await asyncio.sleep(TICK)
 
     async def typed(self) -> None:
-        while self.ui.mode is Mode.EDIT and not self.board.stopping:  # noqa: ASYNC110 - keys are looked for as often
+        while self.ui.focus and self.ui.mode in TYPING and not self.board.stopping:  # noqa: ASYNC110 - as often as keys
             await asyncio.sleep(TICK)
 
     def tick(self) -> None:
@@ -184,10 +192,16 @@ class Live:
         if self._keyboard is None or self._controls is None:
             return
         self._keyboard.enter()
-        for key in self._keyboard.read():
-            self._controls.press(key)
+        now = self._patience()
+        for key in self._bursts.joined(self._keyboard.read(), now):
+            self._controls.press(key, now)
             self._changed = True
-        self._controls.settle()
+        self._changed |= self._controls.settle(now)
+
+    def _tell_unsent(self) -> None:
+        """A prompt that was typed and not added is not lost."""
+        for prompt in lines_of(self.ui.unsent or self.ui.text):
+            self.say(f"not added: {prompt}")
 
     def _leave(self) -> None:
         try:
@@ -231,4 +245,6 @@ class Live:
         """Another program may have changed the terminal while we were stopped."""
         with contextlib.suppress(OSError):
             self._leave()
+        if self._controls is not None:
+            self._controls.leave()
         self._changed = True

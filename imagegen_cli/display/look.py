@@ -60,6 +60,7 @@ class Look:
     times: str = "×"
     dot: str = "·"
     arrows: str = "↑↓"
+    leads: str = "→"
     pictures: bool = True
 
     def fit(self, text: str, cells: int) -> str:
@@ -70,7 +71,7 @@ def look_for(encoding: str) -> Look:
     """Our own signs where the encoding has all of them, else ASCII."""
     rich = Look(encoding)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·▀".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Look(
             encoding,
@@ -89,6 +90,7 @@ def look_for(encoding: str) -> Look:
             times="x",
             dot="-",
             arrows="up/down",
+            leads="->",
             pictures=False,
         )
     return rich

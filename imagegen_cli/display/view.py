@@ -13,7 +13,7 @@ from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.bottom import footer, help_lines, prefix, prompt_line
 from imagegen_cli.display.cells import width as cells_of, wrapped
-from imagegen_cli.display.controls import Mode, Ui
+from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.facts import images_of, model_of, service
 from imagegen_cli.display.look import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, Look, Pen, sign
@@ -112,7 +112,17 @@ def overlay(scene: Scene) -> list[Line]:
         paths = [scene.text(f"  {path}") for path in row.task.files]
         lines = [*task_lines(row, scene.now, scene.room, scene.look), *paths][: scene.most]
         return lines + preview_lines(row, scene, len(lines) if row.note else len(lines) + 1)
+    if scene.ui.mode is Mode.LINES:
+        return pasted_lines(scene)
     return help_lines(scene)[: scene.most] if scene.ui.mode is Mode.HELP else []
+
+
+def pasted_lines(scene: Scene) -> list[Line]:
+    """What would be added, a prompt a line, as many as there is room for."""
+    prompts = lines_of(scene.ui.text)
+    shown = prompts if len(prompts) <= scene.most else prompts[: scene.most - 1]
+    more = [scene.text(f"  {scene.look.more} and {len(prompts) - len(shown)} more", DIM)] if shown != prompts else []
+    return [*(scene.text(f"  {prompt}") for prompt in shown), *more]
 
 
 def table(scene: Scene) -> list[Line]:
@@ -175,7 +185,9 @@ def progress_cells(pen: Pen, row: Row, scene: Scene, sizes: Columns) -> None:
         return
     standing = trouble(row, scene.now, brief=cells < BRIEF)
     if standing or row.started is None:
-        pen.gap(1).put(scene.look.fit(standing, cells - 1), cells - 1, ALERT if row.delay else DIM)
+        why = waits(row, scene, cells - 1) if scene.ui.held or not standing else standing
+        style = ALERT if row.delay or scene.ui.held else DIM
+        pen.gap(1).put(scene.look.fit(why or standing, cells - 1), cells - 1, style)
         return
     known, fraction = row.progress(scene.now)
     if sizes.bar:
@@ -217,6 +229,14 @@ def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     if not row.queued_there:
         return ""
     return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
+
+
+def waits(row: Row, scene: Scene, cells: int) -> str:
+    """Why a task that waits is not sent."""
+    if not isinstance(row.task.state, Queued) or scene.board.stopping:
+        return ""
+    long, short = ("held back", "held") if scene.ui.held else ("waits its turn", "waits")
+    return long if len(long) <= cells else short
 
 
 def again_in(row: Row, left: float) -> str:

@@ -1,0 +1,70 @@
+"""What a person is asked before it is done, each in several lengths: what to press is in all of them."""
+
+from imagegen_cli.display import words
+from imagegen_cli.display.controls import Question, lines_of
+from imagegen_cli.display.scene import Scene
+from imagegen_cli.task import Queued
+
+Forms = tuple[str, ...]
+"""The same question, the longest form first."""
+
+
+def questions(scene: Scene) -> Forms:
+    match scene.ui.question:
+        case Question.TASK:
+            return about_one(scene)
+        case Question.WAITING:
+            return about_waiting(scene.board.waiting)
+        case Question.STOP:
+            return about_all(scene)
+
+
+def about_one(scene: Scene) -> Forms:
+    asked = f"cancel {scene.ui.chosen}?"
+    row = scene.board.rows.get(scene.ui.chosen) if scene.ui.chosen is not None else None
+    if row is not None and isinstance(row.task.state, Queued):
+        return f"{asked} it was not sent, nothing is spent; y/n", f"{asked} y/n", "y/n?"
+    return f"{asked} credits may be used already; y/n", f"{asked} may cost credits; y/n", f"{asked} y/n", "y/n?"
+
+
+def about_waiting(waiting: int) -> Forms:
+    asked = f"cancel all {waiting} that wait?"
+    return f"{asked} they were not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
+
+
+def about_all(scene: Scene) -> Forms:
+    """Where something was sent, there is a third way: to let it finish."""
+    sent, waiting, dot = scene.board.running, scene.board.waiting, scene.look.dot
+    if not sent:
+        return (
+            f"stop? {waiting} were not sent, nothing is spent; y/n",
+            f"stop? {waiting} not sent; y/n",
+            "stop? y/n",
+            "y/n?",
+        )
+    if scene.ui.draining:
+        return f"stop now? {sent} sent, credits may be used; y/n", f"stop now? {sent} sent; y/n", "stop? y/n", "y/n?"
+    return (
+        f"stop? {sent} sent, may be charged: y cancels {dot} w lets them finish, sends no more {dot} n goes on",
+        f"stop? {sent} sent: y cancels {dot} w lets them finish, sends no more {dot} n goes on",
+        f"stop? y cancel {sent} {dot} w let {sent} finish {dot} n",
+        "stop? y/w/n",
+        "y/w/n?",
+    )
+
+
+def lines_offered(scene: Scene) -> Forms:
+    """Several lines were pasted: what the keys make of them."""
+    outcome, dot = scene.ui.outcome, scene.look.dot
+    lines, tasks = len(lines_of(scene.ui.text)), words.amount(outcome.tasks, "task")
+    if not scene.ui.focus:
+        return f"{lines} lines, not added {dot} tab goes on", "tab goes on", "tab"
+    if not outcome.good:
+        one = f"tab makes one prompt {dot} esc none"
+        return f"{lines} lines cannot be added {dot} {one}", one, "tab/esc?"
+    return (
+        f"{lines} lines: enter adds {tasks} {dot} tab makes one prompt {dot} esc none",
+        f"{lines} lines: enter adds {tasks} {dot} tab makes one prompt",
+        f"{lines} lines: enter {tasks} {dot} tab one",
+        "enter/tab/esc?",
+    )
