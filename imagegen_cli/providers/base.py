@@ -60,11 +60,15 @@ Fetch = Callable[["httpx.Request"], Awaitable["httpx.Response"]]
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """`amount` None: the service does not tell. A made-up number is worse than none."""
+    """`amount` None: the service does not tell. A made-up number is worse than none.
+
+    `troubled`: a part of the account cannot be used, and `note` says which.
+    """
 
     amount: float | None
     unit: str = "credits"
     note: str = ""
+    troubled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", masked(self.unit))

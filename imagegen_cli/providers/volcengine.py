@@ -4,7 +4,6 @@ Protocol facts are from volcengine.com/docs/85621/1817045 (4.0) and its neighbou
 pages on common error codes, and volcengine/auth/SignerV4.py of volc-sdk-python.
 """
 
-import base64
 import hashlib
 import hmac
 import json
