@@ -103,6 +103,8 @@ class Settings:
 
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
+    remarks: ClassVar[tuple[str, ...]] = ()
+    """Sentences for people who set this kind up: what no setting of ours can mend."""
 
     def variable_for(self, name: str) -> str:
         """The variable for a field of these very settings; empty where no vendor names one."""
