@@ -430,6 +430,7 @@ INSIDE: dict[str, Callable[[str], Any]] = {
         "code": 10000,
         "data": {"task_id": ID, "status": "done", "binary_data_base64": [text]},
     },
+    "a1111": lambda text: {"images": [text], "parameters": {}, "info": "{}"},
     "replicate": lambda text: {"id": ID, "status": "succeeded", "output": [f"data:image/png;base64,{text}"]},
     "bfl": lambda text: {"id": ID, "status": "Ready", "result": {"sample": f"data:image/png;base64,{text}"}},
 }

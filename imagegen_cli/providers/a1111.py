@@ -5,8 +5,6 @@ ours (`force_task_id`) lets /internal/progress tell our request from others, whe
 """
 
 import asyncio
-import base64
-import binascii
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +18,7 @@ import httpx
 from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
 from imagegen_cli.events import Working
 from imagegen_cli.masking import hide
-from imagegen_cli.providers import base
+from imagegen_cli.providers import base, parts
 from imagegen_cli.providers.base import Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
@@ -319,10 +317,7 @@ def _ready(body: Any, expected: int, unfinished: int) -> Ready:
 
 def _bytes(item: Any) -> bytes:
     """A picture from base64, with or without "data:image/png;base64," before it; nothing where it is neither."""
-    try:
-        return base64.b64decode(item.rpartition(",")[2], validate=True) if isinstance(item, str) else b""
-    except (binascii.Error, ValueError):
-        return b""
+    return parts.unbased(item)
 
 
 def _words(value: Any) -> str:

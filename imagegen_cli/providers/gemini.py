@@ -5,7 +5,6 @@ reads: a blocked prompt or picture is HTTP 200 with a reason in place of the pic
 list of one.
 """
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

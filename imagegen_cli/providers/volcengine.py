@@ -35,7 +35,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import _chinese_words, base, parts
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, retry_after, words_in
+from imagegen_cli.providers.wire import NO_JOB, QUOTED, Answer, call, clean, refuse, retry_after, words_in
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import Secret, nearest, setting
 from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
@@ -437,7 +437,9 @@ def _refuse_by_status(answer: Answer, said: str, *, paid: bool, trouble: bool = 
     if not trouble and (paid or answer.status in ACCOUNT):
         refuse(answer, paid=paid, said=said)
     said = f"HTTP {answer.status}: {said or 'an answer of an unknown form'}"
-    raise Uncertain(f"{said}; the request may have been accepted and charged") if paid else ServerTrouble(said)
+    hint = NO_JOB if answer.status in (404, 405, 410) else ""
+    uncertain = Uncertain(f"{said}; the request may have been accepted and charged")
+    raise uncertain if paid else ServerTrouble(said, hint=hint)
 
 
 def _raise(kind: type[TaskError], said: str, answer: Answer) -> NoReturn:
