@@ -370,6 +370,12 @@ async def test_a_refusal_of_one_account_sends_the_same_task_to_the_next(
     assert len(server.jobs) == 1
 
 
+async def test_an_id_that_cannot_be_sent_is_passed_by(server: JimengGateway, clients: Clients) -> None:
+    provider = connected(server, clients, key=f"two words,{SESSIONS[0]}")
+    assert isinstance(await submitted(provider), Ready)
+    assert server.counts["submit"] == 1
+
+
 async def test_work_that_was_begun_and_failed_for_credits_is_not_begun_again(
     server: JimengGateway, clients: Clients
 ) -> None:
@@ -983,3 +989,35 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: JimengGatewa
     assert Jimeng.notice in said
     assert not [one for one in SESSIONS if one in said]
     assert not [path for path in program.home.glob("history.db*") if SESSIONS[0].encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("dialect", ["ratio", "pool"])
+def test_a_gateway_whose_accounts_are_dead_hands_the_same_task_on_at_once(
+    tmp_path: Path, server: JimengGateway, dialect: str
+) -> None:
+    server.dialect = dialect
+    key = KEY if dialect == "pool" else SESSIONS[0]
+    table = '[providers.{name}]\nkind = "jimeng"\nbase_url = "{url}"\napi_key = "{key}"\nconcurrency = 1\n'
+    with JimengGateway(dialect=dialect) as dead:
+        dead.credits.clear()
+        gates = (("dead", dead.url, "jm-wrong-1"), ("alive", server.url, key))
+        config = "".join(table.format(name=name, url=url, key=id_) for name, url, id_ in gates)
+        program = Program(tmp_path, config)
+        ended = program.run("run", "a cat", "a dog", "-p", "dead,alive", "--json")
+        assert (ended.code, len(server.jobs), dead.jobs) == (0, 2, {})
+        assert [task["state"] for task in program.tasks()] == ["done", "done"]
+        assert len(program.pictures()) == 8
+        alone = program.run("run", "a bird", "-p", "dead")
+    assert alone.code == 3
+    assert "browser" in alone.err or "config show" in alone.err
+
+
+def test_a_dead_session_id_is_named_by_its_number_everywhere(tmp_path: Path, server: JimengGateway) -> None:
+    del server.credits[SESSIONS[0]]
+    key = ",".join(SESSIONS)
+    program = Program(tmp_path, f'[providers.gate]\nkind = "jimeng"\nbase_url = "{server.url}"\napi_key = "{key}"\n')
+    for command in ("credits", "doctor"):
+        ended = program.run(command)
+        assert "session id 1 of 2" in ended.out + ended.err, command
+        assert not [one for one in SESSIONS if one in ended.out + ended.err]
+    assert program.run("run", "a cat", "-p", "gate").code == 0

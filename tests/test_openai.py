@@ -300,6 +300,29 @@ async def test_the_body(provider: OpenAI, server: ImageServer, wish: dict[str, A
     assert expected.items() <= sent(server).items()
 
 
+@every_dialect
+async def test_the_seed_that_is_used_is_told(dialect: str, provider: OpenAI, server: ImageServer) -> None:
+    seeded = dialect not in ("openai", "litellm", "generic", "xai", "ark")
+    reply = await submitted(provider)
+    body = sent(server)
+    kwargs = json.loads(body.get("kwargs", "{}"))
+    seed = next(
+        (one for one in (body.get("seed"), body.get("random_seed"), kwargs.get("seed")) if one is not None), None
+    )
+    assert (seed is not None) is seeded
+    assert reply.facts.get("seed") == seed
+    if seeded:
+        await submitted(provider, asked(count=2))
+        assert not {"seed", "random_seed"} & sent(server).keys(), "two pictures might be alike"
+        assert (await submitted(provider, asked(seed=3))).facts["seed"] == 3
+
+
+@only("ark")
+async def test_a_seed_is_drawn_for_the_models_that_take_one(provider: OpenAI, server: ImageServer) -> None:
+    reply = await submitted(provider, asked(model="doubao-seedream-3-0-t2i-250415"))
+    assert reply.facts["seed"] == sent(server)["seed"]
+
+
 def test_every_dialect_has_a_body_of_its_own_tested() -> None:
     assert {dialect for dialect, _, _ in BODIES} == DIALECTS.keys() - {"byteplus"}
 
@@ -1167,3 +1190,29 @@ def test_a_list_from_the_command_line(tmp_path: Path) -> None:
     assert KEY not in output
     assert not any(KEY.encode() in path.read_bytes() for path in studio.home.rglob("history*"))
     assert len(server.jobs) == 3
+
+
+def test_a_key_that_litellm_does_not_know_is_a_matter_of_settings(tmp_path: Path) -> None:
+    with ImageServer("litellm") as server:
+        body = {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}
+        server.fail("submit", Reply.json(body, 400), times=None)
+        config = f'[providers.proxy]\nkind = "openai"\ndialect = "litellm"\nbase_url = "{server.base_url}"\n'
+        program = Program(tmp_path, f'{config}api_key = "sk-x"\n')
+        ended = program.run("run", "a cat", "-p", "proxy")
+    assert ended.code == 3
+    assert [task["reason"] for task in program.tasks()] == ["unauthorized"]
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [({"detail": "Not Found"}, "usually ends in /v1"), ({"error": {"code": "ModelNotOpen"}}, "imagegen models")],
+)
+def test_a_providers_own_hint_reaches_the_person(tmp_path: Path, body: Any, hint: str) -> None:
+    with ImageServer("generic") as server:
+        server.fail("submit", Reply.json(body, 404), times=None)
+        program = Program(tmp_path, f'[providers.own]\nkind = "openai"\nbase_url = "{server.base_url}"\n')
+        ended = program.run("run", "a cat", "-p", "own")
+        assert ended.code == 1
+        assert hint in ended.err
+        assert hint in program.run("show", "1").out
+        assert hint in program.tasks()[0]["hint"]

@@ -37,14 +37,14 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "providers.comfyui": ("providers._comfyui_graph",),
     "providers.openai": ("providers._openai_dialects",),
     "app": ("recover",),
-    "providers.dreamina": ("providers._chinese_words",),
-    "providers.jimeng": ("providers._chinese_words",),
-    "providers.volcengine": ("providers._chinese_words",),
-    "providers.dashscope": ("providers._chinese_words",),
     "setup": ("doctor",),
     "providers.sketch": ("sketching",),
     "display": ("display",),
     "sketching": ("sketching",),
+    "providers.dreamina": ("providers._chinese_words",),
+    "providers.jimeng": ("providers._chinese_words",),
+    "providers.volcengine": ("providers._chinese_words",),
+    "providers.dashscope": ("providers._chinese_words",),
 }
 """What a module, or a room, may import of its own rank."""
 

@@ -92,6 +92,7 @@ class Dialect:
     `home`        its address; `hosts` and `variable` are the ends of its host names and its vendor's name for the key
     `sized`       "x" and "*" join two numbers in `size`; "sides" are fields of their own; "ratio" knows no pixels
     `seed` …      names of fields, with a dot where they lie in an object; empty where the service has none
+    `draws`       it would draw a seed and keep it to itself, so we draw one where one picture is asked for
     `references`  "files" (multipart), "strings" (a list), "string-or-list", "objects" (at /edits), "" for none
     `addresses`   whether references may be addresses; `files`: whether they may be files
     `previews`    its stream brings them; `marks`: it would write a mark into the picture
@@ -111,6 +112,7 @@ class Dialect:
     most: int = 10
     seed: str = ""
     seeds: range = range(2**63)
+    draws: bool = False
     negative: str = ""
     always: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -215,6 +217,7 @@ _ARK = Dialect(
     most=15,
     seed="seed",
     seeds=range(2**31),
+    draws=True,
     always={"response_format": "url"},
     options={
         "output_format": Option(("png", "jpeg")),
@@ -241,6 +244,7 @@ _VLLM = Dialect(
     home="http://127.0.0.1:8000/v1",
     must_name_model=False,
     seed="seed",
+    draws=True,
     negative="negative_prompt",
     always={"response_format": "b64_json"},
     options={
@@ -292,6 +296,7 @@ DIALECTS: Mapping[str, Dialect] = {
         title="LocalAI",
         home="http://127.0.0.1:8080/v1",
         seed="seed",
+        draws=True,
         negative="|",
         always={"response_format": "b64_json"},
         options={"steps": Option(int, "step"), "step": Option(int), "quality": Option(str), "clip_skip": Option(int)},
@@ -306,6 +311,7 @@ DIALECTS: Mapping[str, Dialect] = {
         sized="sides",
         count="batch_count",
         seed="seed",
+        draws=True,
         negative="negative_prompt",
         options={
             "steps": Option(int, "sample_params.sample_steps"),
@@ -341,6 +347,7 @@ DIALECTS: Mapping[str, Dialect] = {
         home="http://127.0.0.1:9997/v1",
         sized="*",
         seed="kwargs.seed",
+        draws=True,
         negative="kwargs.negative_prompt",
         always={"response_format": "b64_json"},
         options={
@@ -361,6 +368,7 @@ DIALECTS: Mapping[str, Dialect] = {
         sized="sides",
         most=4,
         seed="seed",
+        draws=True,
         negative="negative_prompt",
         always={"response_format": "url"},
         options={
@@ -414,6 +422,7 @@ DIALECTS: Mapping[str, Dialect] = {
         most=6,
         seed="random_seed",
         seeds=range(2**32),
+        draws=True,
         negative="negative_prompt",
         always={"response_format": "url"},
         options={

@@ -549,7 +549,8 @@ class _Session(httpx.Auth):
     def checked(self) -> "_Session":
         """Refuse an id that no header can carry: the transport's complaint would quote it."""
         if not re.fullmatch(r"[!-~]*", self._session):
-            raise Unauthorized("a session id holds a space, a line break or a letter that no session id has")
+            odd = "a session id holds a space, a line break or a letter that no session id has"
+            raise Unauthorized(odd).as_unspent()
         return self
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 from uuid import uuid4
@@ -49,6 +49,7 @@ from imagegen_cli.providers.parts import (
     Key,
     address,
     body_of,
+    drawn,
     facts,
     inline,
     items,
@@ -82,6 +83,8 @@ WORDS: tuple[tuple[type[TaskError], str], ...] = (
 )
 """The same for services that have no code for it."""
 REQUEST_IDS = ("x-request-id", "x-litellm-call-id")
+MOST_SEEDS = 2**31
+"""Every server can hold a seed below this."""
 PATH_HINT = "is base_url right? it usually ends in /v1"
 
 
@@ -219,6 +222,7 @@ class OpenAI(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
+        request = self._seeded(request)
         body = self._body(request)
         if draft is not None and self._speaks.drafts:
             put(body, "kwargs.request_id", draft.id)
@@ -228,12 +232,21 @@ class OpenAI(Provider):
         if self._has_jobs:
             accepted = await self._enqueue(asked["json"], report)
             if accepted is not None:
-                return accepted
+                return replace(accepted, facts=facts(seed=request.seed))
         if self._speaks.jobs:
             asked = {"json": without_jobs(asked["json"])}
         if self._streams(request):
-            return await self._stream(f"{self._base}{path}", asked, report)
-        return self._ready(await self._post(f"{self._base}{path}", asked))
+            ready = await self._stream(f"{self._base}{path}", asked, report)
+        else:
+            ready = self._ready(await self._post(f"{self._base}{path}", asked))
+        return replace(ready, facts={**facts(seed=request.seed), **ready.facts})
+
+    def _seeded(self, request: ImageRequest) -> ImageRequest:
+        """With a seed of ours where the service would draw one. One for several pictures might make them all alike."""
+        draws = self._speaks.draws and self._speaks.family(self._model(request)).seeds
+        if not draws or request.seed is not None or (request.count or 1) != 1:
+            return request
+        return replace(request, seed=drawn(range(min(self._speaks.seeds.stop, MOST_SEEDS))))
 
     async def _enqueue(self, body: dict[str, Any], report: Report) -> Accepted | None:
         """None where the server is too old to have a queue: then nothing was accepted."""

@@ -59,7 +59,8 @@ class Key(httpx.Auth):
         no header can carry is refused here too: the transport's complaint would quote it.
         """
         if not re.fullmatch(r"[!-~]*", self._secret.reveal()):
-            raise Unauthorized("the key holds characters that no key has: a space, a line break or a letter with marks")
+            odd = "the key holds characters that no key has: a space, a line break or a letter with marks"
+            raise Unauthorized(odd).as_unspent()
         there = address(url)
         if there is None or not self.may_go_to(there):
             where = clean(there.host) if there else "an address that cannot be read"
