@@ -232,6 +232,7 @@ def example() -> str:
         for item in fields(provider.Settings):
             lines.append(f"# {_setting_line(item)}")
         lines += [f"# {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
+        lines += [f"# {remark}" for remark in provider.Settings.remarks]
     return "\n".join(lines) + "\n"
 
 

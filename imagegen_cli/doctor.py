@@ -357,8 +357,10 @@ def _credits(told: Told[Balance | None], busy: str) -> Finding:
     if told.trouble is not None:
         return Finding(Level.WARN, "credits", f"unknown: {told.trouble.message}")
     said = balance_said(told.value)
+    note = told.value.note if told.value else ""
+    if told.value is not None and told.value.troubled:
+        return Finding(Level.WARN, "credits", f"{said}: {note}", "renew what is refused, or take it out of api_key")
     if said == "unknown":
-        note = told.value.note if told.value else ""
         return Finding(Level.OK, "credits", f"unknown: {note or 'the service does not tell'}")
     spent = told.value is not None and (told.value.amount or 0.0) <= 0
     return Finding(Level.WARN if spent else Level.OK, "credits", said, "top up the account" if spent else "")

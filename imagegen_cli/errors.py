@@ -107,15 +107,22 @@ class TaskError(ImagegenError):
     """`hint` is empty where the reason's general hint fits.
 
     `final`: the service itself said, in an answer of its own form, that this very job is over and brings no picture.
+    `unspent`: the service refused the request before any work, so that another account or service may take it.
     """
 
     exit_code = 1
     reason: ClassVar[Reason] = Reason.BUG
     final = False
+    unspent = False
 
     def as_final(self) -> Self:
         """Mark the error as the service's last word about a job. What a status code or a proxy says is never that."""
         self.final = True
+        return self
+
+    def as_unspent(self) -> Self:
+        """Mark a refusal after which the same request may be sent elsewhere without paying twice."""
+        self.unspent = True
         return self
 
 

@@ -370,8 +370,9 @@ class Runner:
             await self._lost(carried, draft, error)
         except (Unauthorized, OutOfCredits) as error:
             lane.shut = lane.shut or error
-            if lane.provider.holds or not self._open_elsewhere(carried):
-                raise  # where a submit lasts as long as the work, nobody knows how far that had come
+            told_late = lane.provider.holds and not error.unspent
+            if told_late or not self._open_elsewhere(carried):
+                raise  # where a submit lasts as long as the work, that may have been begun
             self._become(carried, Queued())
         else:
             await self._received(carried, reply)

@@ -525,4 +525,4 @@ def _settings_of(kind: str) -> list[str]:
         shown = "" if isinstance(default, Secret) or default in ("", (), {}) else f"  (default {default})"
         lines.append(f"  {item.name:<14} {item.metadata['doc']}{shown}")
     lines += [f"  {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
-    return lines
+    return [*lines, *(f"  {remark}" for remark in provider.Settings.remarks)]

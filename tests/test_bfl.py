@@ -26,7 +26,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
-from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, UNKNOWN, BlackForestLabs, Settings, form_of
+from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
 from imagegen_cli.providers.parts import Key
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
@@ -127,7 +127,9 @@ async def test_the_shortest_request(server: BflService, provider: BlackForestLab
     job = await accepted(provider)
     (request,) = server.asked("submit")
     assert (request.path, request.headers["x-key"]) == ("/v1/flux-2-pro", KEY)
-    assert request.json() == {"prompt": "a cat", "output_format": "png"}
+    body = request.json()
+    assert body.pop("seed") in SEEDS
+    assert body == {"prompt": "a cat", "output_format": "png"}
     assert job == Job(next(iter(server.jobs)), f"{server.url}/v1/get_result?id={job.id}")
 
 
@@ -199,7 +201,17 @@ async def test_fields(
     server: BflService, provider: BlackForestLabs, wish: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     await accepted(provider, **wish)
-    assert server.asked("submit")[0].json() == {"prompt": "a cat", "output_format": "png"} | sent
+    body = server.asked("submit")[0].json()
+    assert body.pop("seed") in SEEDS
+    assert body == {"prompt": "a cat", "output_format": "png"} | sent
+
+
+async def test_the_seed_that_was_used_is_told(server: BflService, provider: BlackForestLabs) -> None:
+    for seed in (5, None):
+        reply = await provider.submit(asked(seed=seed), None, ignored)
+        sent = server.asked("submit")[-1].json()["seed"]
+        assert reply.facts["seed"] == sent == (sent if seed is None else seed)
+        assert (reply.facts["model"], isinstance(reply, Accepted)) == ("flux-2-pro", True)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What every kind of provider keeps, whoever wrote it: a file in providers/ is under test as soon as it is there."""
 
 import asyncio
+import base64
 import gzip
 import json
 import os
 import re
+import textwrap
 import tracemalloc
 from asyncio.futures import _set_result_unless_cancelled  # type: ignore[attr-defined]  # what asyncio.sleep calls later
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,7 +40,7 @@ from imagegen_cli.providers import kinds, load
 from imagegen_cli.providers._comfyui_graph import DEFAULT
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Settings
 from imagegen_cli.tables import Secret
-from imagegen_cli.task import HeldImage, ImageRequest, Job, RemoteImage
+from imagegen_cli.task import HeldImage, ImageRequest, InlineImage, Job, RemoteImage
 from tests.doubles.hostile import (
     ADDRESSES,
     ANSWERS,
@@ -416,6 +418,56 @@ async def test_a_key_that_no_header_can_carry_is_not_told(kind: str, key: str, t
                 await provider.submit(request, provider.draft(request), lambda _: None)
     assert key not in raised.value.message
     assert repr(key)[1:-1] not in raised.value.message
+
+
+# Pictures inside an answer
+
+INSIDE: dict[str, Callable[[str], Any]] = {
+    "openai": lambda text: {"data": [{"b64_json": text}]},
+    "gemini": lambda text: {"candidates": [{"content": {"parts": [{"inlineData": {"data": text}}]}}]},
+    "jimeng": lambda text: {"data": [{"b64_json": text}]},
+    "volcengine": lambda text: {
+        "code": 10000,
+        "data": {"task_id": ID, "status": "done", "binary_data_base64": [text]},
+    },
+    "a1111": lambda text: {"images": [text], "parameters": {}, "info": "{}"},
+    "replicate": lambda text: {"id": ID, "status": "succeeded", "output": [f"data:image/png;base64,{text}"]},
+    "bfl": lambda text: {"id": ID, "status": "Ready", "result": {"sample": f"data:image/png;base64,{text}"}},
+}
+"""Good answers with a picture inside, of the kinds that can have one."""
+TO_DECODE = Pictures().make("inside", 1) + b"\xfb\xff\xbf"
+BASE64: dict[str, str] = {
+    "the plain alphabet": base64.b64encode(TO_DECODE).decode(),
+    "the URL-safe alphabet": base64.urlsafe_b64encode(TO_DECODE).decode(),
+    "no padding": base64.b64encode(TO_DECODE).decode().rstrip("="),
+    "lines": "\r\n".join(textwrap.wrap(base64.b64encode(TO_DECODE).decode(), 76)),
+    "a foreign character": base64.b64encode(TO_DECODE).decode()[:-8] + "*" + base64.b64encode(TO_DECODE).decode()[-8:],
+}
+
+
+@pytest.mark.parametrize("kind", INSIDE)
+@pytest.mark.parametrize("form", BASE64)
+async def test_every_form_of_base64_is_a_picture_or_none(trial: Trial, form: str) -> None:
+    trial.service.reply = Reply.json(INSIDE[trial.kind](BASE64[form]))
+    reply = await (trial.poll() if polls(trial.kind) else trial.submit())
+    if form == "a foreign character":
+        assert not isinstance(reply, Ready), "a spoiled picture was taken for one"
+        return
+    assert isinstance(reply, Ready), repr(reply)
+    assert reply.images == (InlineImage(TO_DECODE),)
+
+
+# Hints
+
+
+@every_kind
+@pytest.mark.parametrize("answer", [Reply.json({"detail": "Not Found"}, 404), Reply.text("<html>", 404, "text/html")])
+async def test_a_path_that_is_not_there_hints_at_the_address(trial: Trial, answer: Reply) -> None:
+    trial.service.reply = answer
+    replies = [await trial.submit(), *([await trial.poll()] if polls(trial.kind) else [])]
+    for reply in replies:
+        assert isinstance(reply, TaskError), repr(reply)
+        assert "base_url" in reply.hint or "imagegen models" in reply.hint, repr(reply)
 
 
 # Hostile answers

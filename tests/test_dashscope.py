@@ -28,7 +28,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
 from imagegen_cli.providers.base import Accepted, Clients, Ready
-from imagegen_cli.providers.dashscope import GRACE, MODELS, DashScope, Settings, form_of
+from imagegen_cli.providers.dashscope import GRACE, MODELS, SEEDS, DashScope, Settings, form_of
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
@@ -144,12 +144,46 @@ async def test_the_model_decides_the_route(
 
 
 async def test_defaults_that_differ_by_model_are_said(server: DashScopeService, provider: DashScope) -> None:
-    await submitted(provider, asked(model=WAN25))
-    assert server.asked("submit")[0].json() == {
+    reply = await submitted(provider, asked(model=WAN25))
+    body = server.asked("submit")[0].json()
+    seed = body["parameters"].pop("seed")
+    assert body == {
         "model": WAN25,
         "input": {"prompt": "a cat"},
         "parameters": {"n": 1, "watermark": False, "prompt_extend": True},
     }
+    assert seed in SEEDS
+    assert (reply.facts["seed"], reply.facts["model"]) == (seed, WAN25)
+    assert reply.facts["request_id"]
+
+
+@pytest.mark.parametrize(("message", "meaning"), [
+    ("图片审核不通过", Moderated), ("账户欠费", OutOfCredits), ("odd", BadRequest),
+])  # fmt: skip
+async def test_words_beside_a_code_that_nobody_knows_are_believed(
+    server: DashScopeService, provider: DashScope, message: str, meaning: type[TaskError]
+) -> None:
+    server.fail("submit", Reply.json({"code": "New.Code", "message": message}, 400))
+    with pytest.raises(TaskError) as raised:
+        await submitted(provider)
+    assert type(raised.value) is meaning
+
+
+async def test_hints_say_what_the_general_one_does_not(server: DashScopeService, provider: DashScope) -> None:
+    for status, code, word in ((401, "InvalidApiKey", "region"), (404, "ModelNotFound", "imagegen models")):
+        server.fail("submit", Reply.json({"code": code, "message": "no"}, status))
+        with pytest.raises(TaskError) as raised:
+            await submitted(provider)
+        assert word in raised.value.hint
+
+
+async def test_a_prompt_that_was_rewritten_is_told(server: DashScopeService, provider: DashScope) -> None:
+    job = await accepted(provider)
+    results = [{"url": "https://example.com/1.png", "orig_prompt": "a cat", "actual_prompt": "a tabby cat"}]
+    server.fail("query", Reply.json({"output": {"task_status": "SUCCEEDED", "results": results}}))
+    (reply,) = await polled(provider, job)
+    assert isinstance(reply, Ready)
+    assert reply.facts == {"revised_prompt": "a tabby cat"}
 
 
 @pytest.mark.parametrize(

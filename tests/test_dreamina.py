@@ -25,7 +25,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
-from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, Dreamina, Settings, _files
+from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, SEEDS, Dreamina, Settings, _files
 from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
 from tests.doubles.dreamina import NOT_FOUND, DreaminaServer
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
@@ -112,9 +112,17 @@ async def test_a_submit_says_all_that_the_server_reads(server: DreaminaServer, p
 
 
 async def test_what_is_not_said_takes_the_servers_own_defaults(server: DreaminaServer, provider: Dreamina) -> None:
-    await submitted(provider)
-    expected = {"prompt": "a cat", "model": "3.0", "ratio": "1:1", "seed": -1, "resolution": "2k"}
-    assert server.asked("submit")[0].json() == expected
+    reply = await submitted(provider)
+    body = server.asked("submit")[0].json()
+    seed = body.pop("seed")
+    assert body == {"prompt": "a cat", "model": "3.0", "ratio": "1:1", "resolution": "2k"}
+    assert seed in SEEDS
+    assert reply.facts == {"seed": seed, "model": "3.0"}
+
+
+async def test_an_asked_for_seed_is_the_one_that_is_used(server: DreaminaServer, provider: Dreamina) -> None:
+    reply = await submitted(provider, asked(seed=7))
+    assert (server.asked("submit")[0].json()["seed"], reply.facts["seed"]) == (7, 7)
 
 
 async def test_no_key_is_sent_but_headers_of_ones_own_are(server: DreaminaServer, clients: Clients) -> None:
@@ -367,6 +375,15 @@ async def test_a_failure_is_final_at_once_and_in_the_servers_words(
         ("2038", "InputTextRisk", Moderated),
         (2038, "", Moderated),
         ("", "OutputImageRisk", Moderated),
+        ("", "图片审核不通过", Moderated),
+        ("", "积分余额不够", OutOfCredits),
+        ("2039", "x", OutOfCredits),
+        ("2003", "image risk not pass", Moderated),
+        ("1019", "shark not pass", Unauthorized),
+        ("", "账号风控", Unauthorized),
+        ("34010105", "x", Unauthorized),
+        ("1000", "请重新登录", Unauthorized),
+        ("1310", "ExceedConcurrencyLimit", GenerationFailed),
         (None, "内容违规", Moderated),
         ("4001", "x", Moderated),
         (1006, "Not enough", OutOfCredits),

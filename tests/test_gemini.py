@@ -218,6 +218,36 @@ async def test_pictures_come_in_the_answer(
     reply = await submitted(provider, asked(prompt))
     (job,) = server.jobs
     assert owners(reply) == [f"{job}/{index}" for index in indices]
+    assert reply.facts == {"model": "gemini-3.1-flash-image", "request_id": job}
+
+
+async def test_the_first_version_is_asked_where_base_url_names_it(server: GeminiService, clients: Clients) -> None:
+    provider = Gemini(Settings(base_url=f"{server.url}/v1/", api_key=Secret(KEY)), clients)
+    with pytest.raises(BadRequest) as raised:
+        await submitted(provider)
+    assert "base_url" in raised.value.hint
+    assert server.requests[-1].path == "/v1/models/gemini-3.1-flash-image:generateContent"
+
+
+async def test_a_place_that_is_not_served_is_no_matter_of_the_prompt(server: GeminiService, provider: Gemini) -> None:
+    said = "User location is not supported for the API use."
+    server.fail("submit", refusal(400, "FAILED_PRECONDITION", said))
+    with pytest.raises(Unauthorized, match="location") as raised:
+        await submitted(provider)
+    assert "place" in raised.value.hint
+    assert raised.value.unspent
+
+
+async def test_hints_say_what_the_general_one_does_not(server: GeminiService, provider: Gemini) -> None:
+    daily = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProject"}]}
+    server.fail("submit", refusal(429, "RESOURCE_EXHAUSTED", "quota", daily))
+    with pytest.raises(OutOfCredits) as raised:
+        await submitted(provider)
+    assert "tomorrow" in raised.value.hint
+    server.fail("submit", refusal(404, "NOT_FOUND", "models/banana is not found"))
+    with pytest.raises(BadRequest) as wrong:
+        await submitted(provider)
+    assert "imagegen models" in wrong.value.hint
 
 
 async def test_the_double_answers_as_google_describes(server: GeminiService, clients: Clients) -> None:

@@ -14,6 +14,7 @@ import pytest
 from imagegen_cli.errors import (
     BadRequest,
     Busy,
+    Expired,
     GenerationFailed,
     Moderated,
     OutOfCredits,
@@ -31,7 +32,7 @@ from imagegen_cli.providers.jimeng import AT_2K, SIZES, Jimeng, Settings
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
-from tests.doubles.jimeng import SESSIONS, JimengGateway
+from tests.doubles.jimeng import KEY, SESSIONS, JimengGateway
 from tests.doubles.pictures import whose
 from tests.program import Program, finished
 
@@ -134,7 +135,8 @@ async def test_what_is_not_said_is_left_to_the_gateway(
     reply = await submitted(provider)
     (request,) = server.asked("submit")
     assert request.path == "/v1/images/generations"
-    assert request.json() == {"model": "jimeng-4.5", "prompt": "a cat", "response_format": "url"}
+    assert request.json() == {"prompt": "a cat", "response_format": "url"}
+    assert server.counts["models"] == 0
     assert request.headers["authorization"] == f"Bearer {SESSIONS[0]}"
     assert await owners(clients, reply) == all_of(server)
 
@@ -191,7 +193,7 @@ async def test_sizes_in_the_dialect_of_pixels(
 ) -> None:
     await submitted(pixels, asked(**wish))
     body = server.asked("submit")[0].json()
-    assert (body["model"], body.get("width"), body.get("height")) == ("jimeng-3.0", *sent)
+    assert (body.get("model"), body.get("width"), body.get("height")) == (None, *sent)
     assert not {"ratio", "resolution"} & body.keys()
 
 
@@ -202,12 +204,8 @@ async def test_the_table_of_2k_holds_each_size_once() -> None:
 
 
 async def test_a_version_finds_its_model(server: JimengGateway, provider: Jimeng, pixels: Jimeng) -> None:
-    assert (provider.named("4.6"), provider.named("2.0p"), provider.named("7.0")) == (
-        "jimeng-4.6",
-        "jimeng-2.0-pro",
-        None,
-    )
-    assert (pixels.named("3.0"), pixels.named("4.0")) == ("jimeng-3.0", None)
+    assert (provider.named("4.6"), provider.named("2.0p"), provider.named("7.0")) == ("jimeng-4.6", None, None)
+    assert (pixels.named("3.0"), pixels.named("2.0p"), pixels.named("4.0")) == ("jimeng-3.0", "jimeng-2.0-pro", None)
     await submitted(pixels, asked(model="2.1"))
     assert server.asked("submit")[0].json()["model"] == "jimeng-2.1"
 
@@ -230,7 +228,7 @@ async def test_references_from_files_go_as_a_form(server: JimengGateway, provide
         ("images", "1.png", "reference/1"),
         ("images", "2.png", "reference/1"),
     ]
-    form = {"model": "jimeng-4.5", "prompt": "猫", "intelligent_ratio": "true", "sample_strength": "1.0"}
+    form = {"prompt": "猫", "intelligent_ratio": "true", "sample_strength": "1.0"}
     assert request.form() == form | {"response_format": "url"}
 
 
@@ -336,12 +334,172 @@ async def test_an_empty_account_is_left_out_and_only_the_last_one_ends_it_all(
 ) -> None:
     provider = connected(server, clients, key=",".join(SESSIONS))
     server.credits[SESSIONS[0]] = 0
-    with pytest.raises(GenerationFailed, match=r"Not enough credits.*session id 1 of 2 is left out"):
-        await submitted(provider)
+    told: list[Working] = []
+    await provider.submit(asked(), None, told.append)
+    assert [working.note.partition(":")[0] for working in told] == ["session id 1 of 2 is left out"]
     assert len([await submitted(provider) for _ in range(3)]) == 3
+    assert server.counts["submit"] == len(server.jobs) + 1
     del server.credits[SESSIONS[1]]
-    with pytest.raises(Unauthorized):
+    with pytest.raises(TaskError, match=r"session id 2 of 2: \[登录失效\].*session id 1 of 2: .*Not enough") as raised:
         await submitted(provider)
+    assert isinstance(raised.value, Unauthorized | OutOfCredits)
+    assert raised.value.unspent
+    assert len(server.jobs) == 4
+
+
+ACCOUNT = (
+    (-2002, "[登录失效]: login error", Unauthorized),
+    (-2009, "[积分不足]: x", OutOfCredits),
+    (-2001, "[请求失败]: Not enough credits (错误码: 1006)", OutOfCredits),
+    (-2001, "[请求失败]: shark not pass (错误码: 1019)", Unauthorized),
+)
+
+
+@pytest.mark.parametrize(("code", "message", "meaning"), ACCOUNT)
+async def test_a_refusal_of_one_account_sends_the_same_task_to_the_next(
+    server: JimengGateway, clients: Clients, code: int, message: str, meaning: type[TaskError]
+) -> None:
+    provider = connected(server, clients, key=",".join(SESSIONS))
+    server.fail("submit", Reply.json({"code": code, "message": message, "data": None}))
+    assert isinstance(await submitted(provider), Ready)
+    first, second = (request.headers["authorization"] for request in server.asked("submit"))
+    assert (first, second) == (f"Bearer {SESSIONS[0]}", f"Bearer {SESSIONS[1]}")
+    server.fail("submit", Reply.json({"code": code, "message": message, "data": None}), times=2)
+    with pytest.raises(meaning):
+        await submitted(provider)
+    assert len(server.jobs) == 1
+
+
+async def test_an_id_that_cannot_be_sent_is_passed_by(server: JimengGateway, clients: Clients) -> None:
+    provider = connected(server, clients, key=f"two words,{SESSIONS[0]}")
+    assert isinstance(await submitted(provider), Ready)
+    assert server.counts["submit"] == 1
+
+
+async def test_work_that_was_begun_and_failed_for_credits_is_not_begun_again(
+    server: JimengGateway, clients: Clients
+) -> None:
+    provider = connected(server, clients, key=",".join(SESSIONS))
+    server.fail(
+        "submit", Reply.json({"code": -2007, "message": "图像生成失败，状态码: 30，错误码: 2039", "data": None})
+    )
+    with pytest.raises(OutOfCredits) as raised:
+        await submitted(provider)
+    assert not raised.value.unspent
+    assert server.counts["submit"] == 1
+
+
+async def test_too_many_tasks_at_once_are_a_reason_to_wait(server: JimengGateway, provider: Jimeng) -> None:
+    with pytest.raises(Busy):
+        await submitted(provider, asked("#crowd"))
+    assert isinstance(await submitted(provider, asked("#crowd")), Ready)
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("dialect", "wanted", "sent"),
+    [
+        ("ratio", "3.0", "jimeng-3.0"),
+        ("ratio", "5.0", "jimeng-5.0"),
+        ("ratio", "jimeng-4.6", "jimeng-4.6"),
+        ("pixels", "2.0p", "jimeng-2.0-pro"),
+        ("pixels", "xl-pro", "jimeng-xl-pro"),
+        ("lite", "3.0", "jimeng-image-3.0"),
+        ("lite", "jimeng-4.0", "jimeng-image-4.0"),
+        ("lite", "5.0", "jimeng-image-5.0-lite"),
+        ("lite", "4.7", "jimeng-image-4.7"),
+        ("lite", "2.0p", "jimeng-image-2.0-pro"),
+        ("pool", "4.0", "jimeng-4.0"),
+        ("pool", "NanoBananaPro", "nanobananapro"),
+        ("tasks", "3.0", "jimeng-3.0"),
+    ],
+)
+async def test_the_model_that_was_asked_for_is_the_one_that_draws(
+    server: JimengGateway, clients: Clients, dialect: str, wanted: str, sent: str
+) -> None:
+    server.dialect = dialect
+    key = KEY if dialect == "pool" else SESSIONS[0]
+    provider = connected(server, clients, key=key, dialect="pixels" if dialect == "pixels" else "ratio")
+    reply = await submitted(provider, asked(model=wanted))
+    await submitted(provider, asked(model=wanted))
+    assert [request.json()["model"] for request in server.asked("submit")] == [sent] * 2
+    assert [job.notes["model"] for job in server.jobs.values()] == [sent] * 2
+    assert server.counts["models"] == 1
+    assert reply.facts["model"] == sent
+
+
+@pytest.mark.parametrize(
+    ("dialect", "wanted"),
+    [
+        ("ratio", "2.1"), ("ratio", "1.4"), ("ratio", "nanobanana"), ("ratio", "banana"), ("ratio", "jimeng-video-3.0"),
+        ("pixels", "4.0"), ("lite", "2.1"), ("lite", "jimeng-1.4"), ("pool", "2.1"), ("pool", "jimeng-video-3.0"),
+        ("tasks", "4.0"),
+    ],
+)  # fmt: skip
+async def test_a_model_that_would_become_another_is_refused_before_it_is_sent(
+    server: JimengGateway, clients: Clients, dialect: str, wanted: str
+) -> None:
+    server.dialect = dialect
+    provider = connected(server, clients, key=KEY, dialect="pixels" if dialect == "pixels" else "ratio")
+    with pytest.raises(BadRequest, match="would draw with another") as refused:
+        await submitted(provider, asked(model=wanted))
+    assert "imagegen models" in refused.value.hint
+    assert server.counts["submit"] == 0
+
+
+async def test_models_from_abroad_are_for_session_ids_from_there(server: JimengGateway, clients: Clients) -> None:
+    reply = await submitted(connected(server, clients, key=SESSIONS[1]), asked(model="nanobanana"))
+    assert reply.facts["model"] == "nanobanana"
+
+
+async def test_a_list_that_cannot_be_had_leaves_the_dialect_to_decide(server: JimengGateway, provider: Jimeng) -> None:
+    server.fail("models", Reply.json({}, 404))
+    await submitted(provider, asked(model="3.0"))
+    server.fail("models", Reply.json({}, 503, retry_after="3"))
+    with pytest.raises(Busy):
+        await submitted(connected_like(provider), asked(model="3.0"))
+    assert server.counts["submit"] == 1
+
+
+def connected_like(provider: Jimeng) -> Jimeng:
+    """Another provider with the same settings, which has asked for no list yet."""
+    return Jimeng(provider._settings, provider._clients)
+
+
+async def test_what_the_answer_says_of_the_model_is_believed(server: JimengGateway, provider: Jimeng) -> None:
+    server.fail("submit", Reply.json({"model": "jimeng-4.5", "data": [{"url": LINK}]}))
+    assert (await submitted(provider)).facts == {"model": "jimeng-4.5"}
+
+
+async def test_one_reference_goes_to_the_gateway_without_compositions(
+    server: JimengGateway, provider: Jimeng, picture: str
+) -> None:
+    server.dialect = "lite"
+    await submitted(provider, asked(references=(picture,)))
+    await submitted(provider, asked(references=(LINK,)))
+    file, address = server.asked("submit")
+    assert file.path == address.path == "/v1/images/generations"
+    assert file.json()["filePath"].startswith("data:image/png;base64,iVBOR")
+    assert address.json()["filePath"] == LINK
+    with pytest.raises(BadRequest, match="one reference"):
+        await submitted(provider, asked(references=(LINK, LINK)))
+    assert server.counts["submit"] == 2
+
+
+@pytest.mark.parametrize("dialect", ["ratio", "pool", "tasks"])
+async def test_a_path_that_is_not_there_was_sent_no_further(
+    server: JimengGateway, clients: Clients, dialect: str
+) -> None:
+    server.dialect = dialect
+    provider = Jimeng(Settings(base_url=f"{server.url}/api", api_key=Secret(KEY)), clients)
+    with pytest.raises(BadRequest) as refused:
+        await submitted(provider)
+    assert "base_url" in refused.value.hint
+    with pytest.raises(ServerTrouble) as trouble:
+        await provider.models()
+    assert "base_url" in trouble.value.hint
 
 
 async def test_no_session_id_sends_none(server: JimengGateway, clients: Clients) -> None:
@@ -394,6 +552,24 @@ async def test_no_id_goes_to_another_host_or_into_a_message(
         (-2001, "[请求失败]: x (错误码：1000)", BadRequest),
         (-2001, "[请求失败]: shark check reject (错误码: -4)", Unauthorized),
         (-2001, "[请求失败]: x (错误码: 31337)", GenerationFailed),
+        (-2001, "[请求失败]: image risk not pass (错误码: 2003)", Moderated),
+        (-2001, "[请求失败]: shark not pass (错误码: 1019)", Unauthorized),
+        (-2001, "[请求失败]: x (错误码: 4013)", Unauthorized),
+        (-2001, "[请求失败]: Permission denied (错误码: 3018)", Unauthorized),
+        (-2001, "[请求失败]: x (错误码: 3000)", Unauthorized),
+        (-2001, "[请求失败]: x (错误码: 34010105)", Unauthorized),
+        (-2001, "[请求失败]: check login error (错误码: 34010999)", Unauthorized),
+        (-2001, "[请求失败]: login error (错误码: 1000)", Unauthorized),
+        (-2001, "[请求失败]: ExceedConcurrencyLimit (错误码: 1310)", Busy),
+        (-2001, "[请求失败]: ret=1310 ExceedConcurrencyLimit", Busy),
+        (-2001, "[请求jimeng失败]: exceed_model_parallel_max", Busy),
+        (-2001, "[请求jimeng失败]: queue is full", Busy),
+        (-2001, "[请求jimeng失败]: content violation", Moderated),
+        (-2001, "[请求jimeng失败]: param error", BadRequest),
+        (-2001, "[请求jimeng失败]: invalid parameter", BadRequest),
+        (-1000, "[请求有误]: 请检查API文档", BadRequest),
+        (-2007, "图像生成失败，状态码: 30，错误码: 2039", OutOfCredits),
+        (-2007, "图像生成失败，状态码: 30，错误码: 1310", GenerationFailed),
         (-2001, "[请求jimeng失败]: Not enough credits", OutOfCredits),
         (-2001, "[请求失败]: Request failed with status code 429", Uncertain),
         (-2001, "[请求失败]: read ECONNRESET", Uncertain),
@@ -421,8 +597,20 @@ async def test_negative_codes(
         await submitted(provider)
     assert type(raised.value) is meaning
     assert message in raised.value.message
-    assert f"(code {code})" in raised.value.message
+    assert f"(code {code})" in raised.value.message or "[请求有误]" in message
     assert server.counts["submit"] == 1
+
+
+@pytest.mark.parametrize("inner", [1019, 4013, 3018, 3000])
+async def test_an_account_in_trouble_is_no_reason_to_try_again(
+    server: JimengGateway, provider: Jimeng, inner: int
+) -> None:
+    message = f"[请求失败]: no (错误码: {inner})"
+    server.fail("submit", Reply.json({"code": -2001, "message": message, "data": None}))
+    with pytest.raises(Unauthorized) as raised:
+        await submitted(provider)
+    assert "account" in raised.value.hint
+    assert "retry" not in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -466,6 +654,11 @@ async def test_prompts_that_spoil_the_submit(provider: Jimeng, prompt: str, mean
         (Reply.json(None), Uncertain),
         (Reply.json({"data": [{"url": "ftp://a/1"}, {"url": None}, {}]}), GenerationFailed),
         (Reply.json({"data": [{"b64_json": "%%%"}]}), GenerationFailed),
+        (Reply.json({"error": {"type": "content_policy_error", "code": "content_filtered"}}, 403), Moderated),
+        (Reply.json({"error": {"type": "authentication_error", "code": "invalid_api_key"}}, 401), Unauthorized),
+        (Reply.json({"error": {"type": "insufficient_quota", "code": "insufficient_quota"}}, 402), OutOfCredits),
+        (Reply.json({"error": {"type": "invalid_request_error", "code": "payload_too_large"}}, 413), BadRequest),
+        (Reply.json({"error": {"type": "api_error", "code": -2001, "message": "DATABASE_URL"}}, 502), Uncertain),
     ],
 )
 async def test_other_answers_to_a_submit(
@@ -584,18 +777,129 @@ async def test_its_refusals_are_real_statuses(server: JimengGateway, provider: J
     assert await provider.balance() is None
 
 
+# The gateway with tasks of its own
+
+
+@pytest.fixture
+def pool(server: JimengGateway, clients: Clients) -> Jimeng:
+    server.dialect = "pool"
+    return connected(server, clients, key=KEY)
+
+
+async def test_its_task_is_a_receipt(server: JimengGateway, pool: Jimeng, clients: Clients) -> None:
+    server.polls = 2
+    reply = await submitted(pool)
+    assert isinstance(reply, Accepted)
+    (number,) = server.jobs
+    assert reply.job == Job(number, f"/v1/tasks/{number}")
+    queued, running, last = await polled(pool, reply.job, 3)
+    assert (queued, running) == (Working(note="queued"), Working())
+    assert await owners(clients, last) == all_of(server)
+    assert isinstance((await polled(connected(server, clients, key=KEY), reply.job))[0], Ready)
+
+
+async def test_its_receipt_is_asked_for_at_base_url_only(server: JimengGateway, pool: Jimeng) -> None:
+    with JimengGateway(dialect="pool") as elsewhere:
+        told = {"id": "1", "object": "task", "status": "queued", "result_url": f"{elsewhere.url}/v1/tasks/1"}
+        server.fail("submit", Reply.json(told))
+        reply = await submitted(pool)
+        assert isinstance(reply, Accepted)
+        with pytest.raises(Expired):
+            await polled(pool, reply.job)
+        assert elsewhere.counts["connections"] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "meaning"),
+    [
+        ("#forbidden", Moderated),
+        ("#text", Moderated),
+        ("#fail", GenerationFailed),
+        ("#credits", OutOfCredits),
+        ("#poor", OutOfCredits),
+        ("#login", Unauthorized),
+        ("#system", GenerationFailed),
+        ("#crowd", GenerationFailed),
+        ("#none", GenerationFailed),
+    ],
+)
+async def test_its_failures_are_final(pool: Jimeng, prompt: str, meaning: type[TaskError]) -> None:
+    reply = await submitted(pool, asked(prompt))
+    assert isinstance(reply, Accepted)
+    with pytest.raises(TaskError) as raised:
+        await polled(pool, reply.job)
+    assert type(raised.value) is meaning
+    assert raised.value.final or prompt == "#none"
+
+
+async def test_a_task_that_it_does_not_know_keeps_its_receipt(pool: Jimeng) -> None:
+    with pytest.raises(Expired) as raised:
+        await polled(pool, Job("1", "/v1/tasks/1"))
+    assert not raised.value.final
+
+
+async def test_its_refusals(server: JimengGateway, pool: Jimeng, clients: Clients) -> None:
+    with pytest.raises(Moderated):
+        await submitted(pool, asked("#blocked"))
+    with pytest.raises(Unauthorized) as raised:
+        await submitted(connected(server, clients, key="jm-wrong"))
+    assert raised.value.unspent
+
+
+async def test_only_a_question_about_a_task_proves_its_key(
+    server: JimengGateway, pool: Jimeng, clients: Clients
+) -> None:
+    assert await pool.balance() == Balance(None, note="the gateway keeps its accounts to itself")
+    wrong = connected(server, clients, key="jm-wrong")
+    assert "jimeng-5.0" in await wrong.models()
+    with pytest.raises(Unauthorized):
+        await wrong.balance()
+
+
 # Questions
 
 
-async def test_models_without_those_for_films(provider: Jimeng) -> None:
-    assert await provider.models() == ("jimeng-4.5", "jimeng-3.0")
+@pytest.mark.parametrize(
+    ("dialect", "first", "last"),
+    [
+        ("ratio", "jimeng-5.0", "jimeng-3.0"),
+        ("lite", "jimeng-image-5.0-lite", "jimeng-image-2.0-pro"),
+        ("tasks", "jimeng-4.5", "jimeng-3.0"),
+    ],
+)
+async def test_models_without_those_for_films(
+    server: JimengGateway, provider: Jimeng, dialect: str, first: str, last: str
+) -> None:
+    server.dialect = dialect
+    names = await provider.models()
+    assert (names[0], names[-1]) == (first, last)
+    assert not any("video" in name for name in names)
 
 
 async def test_credits_are_summed_and_no_id_is_told(server: JimengGateway, clients: Clients) -> None:
     assert await connected(server, clients).balance() == Balance(66.0)
     both = await connected(server, clients, key=",".join(SESSIONS)).balance()
     assert both == Balance(132.0, note="2 of 2 accounts")
-    assert server.asked("points")[1].headers["authorization"] == f"Bearer {','.join(SESSIONS)}"
+    asked_for = [request.headers["authorization"] for request in server.asked("points")]
+    assert asked_for == [f"Bearer {session}" for session in (SESSIONS[0], *SESSIONS)]
+
+
+async def test_a_dead_and_an_empty_session_id_are_named_by_their_numbers(
+    server: JimengGateway, clients: Clients
+) -> None:
+    provider = connected(server, clients, key=",".join(SESSIONS))
+    server.credits[SESSIONS[0]] = 0
+    balance = await provider.balance()
+    assert balance == Balance(66.0, note="2 of 2 accounts; session id 1 of 2 has no credits")
+    del server.credits[SESSIONS[1]]
+    balance = await provider.balance()
+    assert balance is not None
+    assert balance.troubled
+    assert balance.note.startswith("1 of 2 accounts; session id 2 of 2: [登录失效]")
+    server.credits.clear()
+    with pytest.raises(Unauthorized, match=r"session id 1 of 2: .*session id 2 of 2: ") as raised:
+        await provider.balance()
+    assert not [one for one in SESSIONS if one in raised.value.message]
 
 
 async def test_credits_of_an_expired_session(server: JimengGateway, provider: Jimeng) -> None:
@@ -685,3 +989,35 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: JimengGatewa
     assert Jimeng.notice in said
     assert not [one for one in SESSIONS if one in said]
     assert not [path for path in program.home.glob("history.db*") if SESSIONS[0].encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("dialect", ["ratio", "pool"])
+def test_a_gateway_whose_accounts_are_dead_hands_the_same_task_on_at_once(
+    tmp_path: Path, server: JimengGateway, dialect: str
+) -> None:
+    server.dialect = dialect
+    key = KEY if dialect == "pool" else SESSIONS[0]
+    table = '[providers.{name}]\nkind = "jimeng"\nbase_url = "{url}"\napi_key = "{key}"\nconcurrency = 1\n'
+    with JimengGateway(dialect=dialect) as dead:
+        dead.credits.clear()
+        gates = (("dead", dead.url, "jm-wrong-1"), ("alive", server.url, key))
+        config = "".join(table.format(name=name, url=url, key=id_) for name, url, id_ in gates)
+        program = Program(tmp_path, config)
+        ended = program.run("run", "a cat", "a dog", "-p", "dead,alive", "--json")
+        assert (ended.code, len(server.jobs), dead.jobs) == (0, 2, {})
+        assert [task["state"] for task in program.tasks()] == ["done", "done"]
+        assert len(program.pictures()) == 8
+        alone = program.run("run", "a bird", "-p", "dead")
+    assert alone.code == 3
+    assert "browser" in alone.err or "config show" in alone.err
+
+
+def test_a_dead_session_id_is_named_by_its_number_everywhere(tmp_path: Path, server: JimengGateway) -> None:
+    del server.credits[SESSIONS[0]]
+    key = ",".join(SESSIONS)
+    program = Program(tmp_path, f'[providers.gate]\nkind = "jimeng"\nbase_url = "{server.url}"\napi_key = "{key}"\n')
+    for command in ("credits", "doctor"):
+        ended = program.run(command)
+        assert "session id 1 of 2" in ended.out + ended.err, command
+        assert not [one for one in SESSIONS if one in ended.out + ended.err]
+    assert program.run("run", "a cat", "-p", "gate").code == 0

@@ -300,6 +300,29 @@ async def test_the_body(provider: OpenAI, server: ImageServer, wish: dict[str, A
     assert expected.items() <= sent(server).items()
 
 
+@every_dialect
+async def test_the_seed_that_is_used_is_told(dialect: str, provider: OpenAI, server: ImageServer) -> None:
+    seeded = dialect not in ("openai", "litellm", "generic", "xai", "ark")
+    reply = await submitted(provider)
+    body = sent(server)
+    kwargs = json.loads(body.get("kwargs", "{}"))
+    seed = next(
+        (one for one in (body.get("seed"), body.get("random_seed"), kwargs.get("seed")) if one is not None), None
+    )
+    assert (seed is not None) is seeded
+    assert reply.facts.get("seed") == seed
+    if seeded:
+        await submitted(provider, asked(count=2))
+        assert not {"seed", "random_seed"} & sent(server).keys(), "two pictures might be alike"
+        assert (await submitted(provider, asked(seed=3))).facts["seed"] == 3
+
+
+@only("ark")
+async def test_a_seed_is_drawn_for_the_models_that_take_one(provider: OpenAI, server: ImageServer) -> None:
+    reply = await submitted(provider, asked(model="doubao-seedream-3-0-t2i-250415"))
+    assert reply.facts["seed"] == sent(server)["seed"]
+
+
 def test_every_dialect_has_a_body_of_its_own_tested() -> None:
     assert {dialect for dialect, _, _ in BODIES} == DIALECTS.keys() - {"byteplus"}
 
@@ -330,6 +353,25 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("openai", {"extra": {"output_compression": "much"}}, "0 to 100"),
     ("openai", {"extra": {"background": "transparent", "output_format": "jpeg"}}, "png or webp"),
     ("openai", {"references": ("missing.png",)}, "there is no reference picture"),
+    ("openai", {"extra": {"input_fidelity": "high"}}, "give one with --image"),
+    ("openai", {"extra": {"input_fidelity": "low"}, "references": ("https://a/1",)}, "gpt-image-2 takes no"),
+    (
+        "openai",
+        {"extra": {"input_fidelity": "high"}, "references": ("https://a/1",), "model": "gpt-image-1-mini"},
+        "input_fidelity low only",
+    ),
+    ("openai", {"extra": {"frame_count": "4"}}, "needs output_format gif"),
+    ("openai", {"extra": {"frame_count": "17", "output_format": "gif"}}, "2 to 16"),
+    ("openai", {"extra": {"frame_duration_ms": "200", "output_format": "png"}}, "needs output_format gif"),
+    ("openai", {"extra": {"svg_model": "m"}}, "needs output_format svg"),
+    ("openai", {"extra": {"output_format": "svg", "output_compression": "9"}}, "for jpeg and webp"),
+    ("openai", {"extra": {"mask": "1"}}, "the number of the --image"),
+    ("openai", {"extra": {"mask": "1"}, "references": ("https://a/1",)}, "at least one other"),
+    ("openai", {"extra": {"mask": "3"}, "references": ("https://a/1",) * 2}, "the number of the --image"),
+    ("openai", {"extra": {"mask": "/etc/passwd"}, "references": ("https://a/1",) * 2}, "mask is 1 to 16"),
+    ("openai", {"extra": {"stream": "true"}}, "no option 'stream'"),
+    ("generic", {"extra": {"stream": "true"}}, "no option 'stream'"),
+    ("openai", {"extra": {"mask": "2", "output_format": "gif"}, "references": ("https://a/1",) * 2}, "without a mask"),
     ("ark", {"width": 1024, "height": 1024}, "at least 3686400 pixels"),
     ("ark", {"ratio": "1:1", "resolution": "1k"}, "at least 3686400 pixels"),
     ("ark", {"ratio": "17:1"}, "between 1:16 and 16:1"),
@@ -389,7 +431,7 @@ def test_how_many_pictures_one_request_makes() -> None:
     assert unconnected("ark").most(asked(references=("https://a/b.png",) * 3)) == 12
     assert unconnected("ark", stream="on").most(asked()) == 1
     assert unconnected("ark").most(asked(model="doubao-seedream-5-0-pro-260628")) == 1
-    assert unconnected("litellm", stream="on").most(asked()) == 10
+    assert unconnected("litellm").most(asked()) == 10
     assert unconnected("openai").expected(asked()) == 1
 
 
@@ -435,8 +477,9 @@ def test_what_follows_from_the_dialect(settings: dict[str, str], home: str, mode
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dialect": "opnai"}, {"stream": "yes"}, {"previews": 4}, {"base_url": "http://[::1"}]
-)
+    "wrong", [{"dialect": "opnai"}, {"stream": "yes"}, {"previews": 4}, {"base_url": "http://[::1"},
+              {"dialect": "litellm", "stream": "on"}, {"dialect": "xai", "stream": "on"}],
+)  # fmt: skip
 def test_settings_that_mean_nothing(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Settings(**wrong)
@@ -467,6 +510,57 @@ async def test_references_go_as_files(provider: OpenAI, server: ImageServer, pic
     assert files[0].data == PICTURE
     assert request.form()["prompt"] == "a cat"
     assert request.form()["n"] == "1"
+    await submitted(provider, asked(references=(picture,)))
+    (only_one,) = [part for part in server.asked("submit")[-1].parts() if part.filename is not None]
+    assert (only_one.name, only_one.data) == ("image", PICTURE)
+
+
+@only("openai")
+async def test_a_mask_is_one_of_the_pictures(provider: OpenAI, server: ImageServer, picture: str) -> None:
+    request = asked(references=(picture, picture), extra={"mask": "2"})
+    await submitted(provider, request)
+    files = [part for part in server.asked("submit")[-1].parts() if part.filename is not None]
+    assert [(part.name, part.filename) for part in files] == [("image", "image.png"), ("mask", "mask.png")]
+    assert "mask" not in server.asked("submit")[-1].form() or files[1].name == "mask"
+    await submitted(provider, replace(request, references=("https://example.org/a.png", picture)))
+    body = sent(server)
+    assert [one["image_url"] for one in body["images"]] == ["https://example.org/a.png"]
+    assert body["mask"]["image_url"].startswith("data:image/png;base64,")
+
+
+@only("openai")
+async def test_a_mask_is_a_png(provider: OpenAI, server: ImageServer, picture: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(Pictures("jpeg").make("mask", 1))
+    error = await refused(provider, asked(references=(picture, str(tmp_path / "a.png")), extra={"mask": "2"}))
+    assert isinstance(error, BadRequest)
+    assert not server.counts["submit"]
+
+
+@only("openai")
+async def test_what_a_form_has_no_field_for_goes_as_json(provider: OpenAI, server: ImageServer, picture: str) -> None:
+    await submitted(provider, asked(references=(picture,), extra={"moderation": "low"}))
+    assert sent(server)["moderation"] == "low"
+    assert sent(server)["images"][0]["image_url"].startswith("data:image/png;base64,")
+
+
+@only("openai")
+async def test_what_belongs_to_an_svg_gets_names_of_its_own_in_a_form(
+    provider: OpenAI, server: ImageServer, picture: str
+) -> None:
+    extra = {"output_format": "svg", "svg_model": "gpt-6", "svg_effort": "low"}
+    await submitted(provider, asked(references=(picture,), extra=extra))
+    form = server.asked("submit")[-1].form()
+    assert (form["svg[model]"], form["svg[reasoning][effort]"]) == ("gpt-6", "low")
+    await submitted(provider, asked(extra=extra))
+    assert sent(server)["svg"] == {"model": "gpt-6", "reasoning": {"effort": "low"}}
+
+
+@only("openai")
+async def test_faithful_to_references_where_the_model_can_be_told(
+    provider: OpenAI, server: ImageServer, picture: str
+) -> None:
+    await submitted(provider, asked(model="gpt-image-1.5", references=(picture,), extra={"input_fidelity": "high"}))
+    assert server.asked("submit")[-1].form()["input_fidelity"] == "high"
 
 
 @only("openai")
@@ -512,6 +606,32 @@ async def test_a_reference_that_is_no_picture(provider: OpenAI, server: ImageSer
 # Pictures and what stands in their place
 
 
+@only("generic", "openai")
+@pytest.mark.parametrize("broken", ["%%%", "iVBORw0K*", "", None, 7])
+async def test_where_the_picture_is_broken_its_address_is_taken(
+    provider: OpenAI, server: ImageServer, broken: object
+) -> None:
+    server.fail("submit", Reply.json({"data": [{"b64_json": broken, "url": "https://example.org/a.png"}]}))
+    assert await pictures_of(provider, await submitted(provider)) == (RemoteImage("https://example.org/a.png"),)
+
+
+@only("generic", "openai", "ark", "xai", "together")
+async def test_what_the_service_tells_of_its_work_is_kept(provider: OpenAI, server: ImageServer) -> None:
+    item = {"b64_json": base64.b64encode(PICTURE).decode(), "revised_prompt": "a tabby\ncat"}
+    body = {"data": [item], "model": "drawer-2", "seed": 7, "usage": {"total_tokens": 30}}
+    server.fail("submit", Reply.json(body, x_request_id="req_1"))
+    reply = await submitted(provider)
+    told = {"model": "drawer-2", "seed": 7, "revised_prompt": "a tabby cat", "request_id": "req_1", "tokens": 30}
+    assert reply.facts == told
+
+
+@only("openai")
+async def test_a_stream_tells_of_its_work_as_well(provider: OpenAI, server: ImageServer) -> None:
+    reply = await submitted(provider)
+    assert sent(server)["stream"] is True
+    assert reply.facts == {"tokens": 30}
+
+
 @only("litellm", "generic", "localai")
 async def test_forms_of_a_picture(provider: OpenAI, server: ImageServer) -> None:
     for tag, kind in (("url", RemoteImage), ("b64", InlineImage), ("inline", InlineImage), ("relative", RemoteImage)):
@@ -552,6 +672,18 @@ ERRORS: tuple[tuple[int, Any, type[TaskError]], ...] = (
     (400, {"error": {"code": "OutputImageSensitiveContentDetected.Policy"}}, Moderated),
     (400, {"error": {"type": "budget_exceeded", "message": "Budget has been exceeded!", "code": "400"}}, OutOfCredits),
     (400, {"code": "not_enough_credits", "message": "top up"}, OutOfCredits),
+    (400, {"error": {"type": "no_db_connection", "message": "No connected db.", "code": "400"}}, Unauthorized),
+    (503, {"error": {"type": "no_db_connection", "message": "DB not connected", "code": "503"}}, Busy),
+    (400, {"error": {"type": "expired_key", "message": "Expired Key", "code": "400"}}, Unauthorized),
+    (401, {"error": {"type": "token_not_found_in_db", "message": "Invalid proxy server token"}}, Unauthorized),
+    (400, {"error": {"type": "key_model_access_denied", "message": "key not allowed"}}, Unauthorized),
+    (401, {"error": {"type": "team_model_access_denied", "message": "team not allowed"}}, Unauthorized),
+    (
+        400,
+        {"error": {"message": "litellm.BadRequestError: User location is not supported", "code": "400"}},
+        Unauthorized,
+    ),
+    (403, {"error": {"code": "unsupported_country_region_territory", "message": "Country"}}, Unauthorized),
     (401, {"error": {"code": "AuthenticationError"}}, Unauthorized),
     (403, {"error": {"code": "AccountOverdueError"}}, OutOfCredits),
     (403, {"error": {"code": "OperationDenied.ServiceNotOpen"}}, Unauthorized),
@@ -600,6 +732,34 @@ async def test_hints_tell_a_wrong_path_from_a_wrong_model(provider: OpenAI, serv
     assert "base_url" in (await refused(provider)).hint
     server.fail("submit", Reply.json({"error": {"code": "ModelNotOpen"}}, 404))
     assert "imagegen models" in (await refused(provider)).hint
+
+
+@only("generic", "openai")
+async def test_a_place_that_is_not_served_is_no_matter_of_the_prompt(provider: OpenAI, server: ImageServer) -> None:
+    error = {"message": "User location is not supported for the API use.", "status": "FAILED_PRECONDITION"}
+    server.fail("submit", Reply.json({"error": error}, 400))
+    found = await refused(provider)
+    assert isinstance(found, Unauthorized)
+    assert "place" in found.hint
+
+
+@only("generic", "openai", "litellm")
+@pytest.mark.parametrize(
+    ("status", "body", "unspent"),
+    [
+        (401, {"error": {"code": "invalid_api_key"}}, True),
+        (400, {"error": {"type": "expired_key"}}, True),
+        (402, {}, True),
+        (429, {"error": {"code": "insufficient_quota"}}, True),
+        (500, {"error": {"code": "insufficient_quota"}}, False),
+        (200, {"data": [], "error": {"code": "insufficient_quota"}}, False),
+    ],
+)
+async def test_only_a_refusal_before_any_work_may_go_elsewhere(
+    provider: OpenAI, server: ImageServer, status: int, body: Any, *, unspent: bool
+) -> None:
+    server.fail("submit", Reply.json(body, status))
+    assert (await refused(provider)).unspent is unspent
 
 
 @only("openai", "ark", "generic", "xai", "xinference")
@@ -1030,3 +1190,29 @@ def test_a_list_from_the_command_line(tmp_path: Path) -> None:
     assert KEY not in output
     assert not any(KEY.encode() in path.read_bytes() for path in studio.home.rglob("history*"))
     assert len(server.jobs) == 3
+
+
+def test_a_key_that_litellm_does_not_know_is_a_matter_of_settings(tmp_path: Path) -> None:
+    with ImageServer("litellm") as server:
+        body = {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}
+        server.fail("submit", Reply.json(body, 400), times=None)
+        config = f'[providers.proxy]\nkind = "openai"\ndialect = "litellm"\nbase_url = "{server.base_url}"\n'
+        program = Program(tmp_path, f'{config}api_key = "sk-x"\n')
+        ended = program.run("run", "a cat", "-p", "proxy")
+    assert ended.code == 3
+    assert [task["reason"] for task in program.tasks()] == ["unauthorized"]
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [({"detail": "Not Found"}, "usually ends in /v1"), ({"error": {"code": "ModelNotOpen"}}, "imagegen models")],
+)
+def test_a_providers_own_hint_reaches_the_person(tmp_path: Path, body: Any, hint: str) -> None:
+    with ImageServer("generic") as server:
+        server.fail("submit", Reply.json(body, 404), times=None)
+        program = Program(tmp_path, f'[providers.own]\nkind = "openai"\nbase_url = "{server.base_url}"\n')
+        ended = program.run("run", "a cat", "-p", "own")
+        assert ended.code == 1
+        assert hint in ended.err
+        assert hint in program.run("show", "1").out
+        assert hint in program.tasks()[0]["hint"]

@@ -41,6 +41,10 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "providers.sketch": ("sketching",),
     "display": ("display",),
     "sketching": ("sketching",),
+    "providers.dreamina": ("providers._chinese_words",),
+    "providers.jimeng": ("providers._chinese_words",),
+    "providers.volcengine": ("providers._chinese_words",),
+    "providers.dashscope": ("providers._chinese_words",),
 }
 """What a module, or a room, may import of its own rank."""
 

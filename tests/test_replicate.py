@@ -277,6 +277,19 @@ async def test_what_it_says_while_it_works(server: ReplicateService, provider: R
     assert await polled(provider, other) == Working(note="uploading")
 
 
+@pytest.mark.parametrize(("prompt", "wish", "seed"), [
+    ("#log", {}, 7), ("#object", {}, 7), ("a cat", {"seed": 5}, 5), ("a cat", {}, None),
+])  # fmt: skip
+async def test_the_seed_that_the_model_drew_is_told(
+    server: ReplicateService, provider: Replicate, prompt: str, wish: dict[str, Any], seed: int | None
+) -> None:
+    server.polls = 0
+    reply = await polled(provider, await accepted(provider, prompt, **wish))
+    assert isinstance(reply, Ready)
+    assert reply.facts.get("seed") == seed
+    assert str(reply.facts["model"]).startswith("black-forest-labs/flux-schnell")
+
+
 @pytest.mark.parametrize(
     ("prompt", "meaning", "words"),
     [

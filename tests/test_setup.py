@@ -96,6 +96,10 @@ def test_models_as_json(program: Program) -> None:
     assert by_name["studio/4.0"]["live"] is False
 
 
+def test_what_no_setting_can_mend_is_said_where_a_kind_is_set_up(program: Program) -> None:
+    assert "num_retries: 0" in program.run("providers", "openai").out
+
+
 def test_models_of_one_provider_or_kind(program: Program) -> None:
     ended = program.run("models", "studio")
     assert {line.split("/")[0] for line in ended.lines if "=" not in line} == {"* studio", "+ studio"}

@@ -19,6 +19,7 @@ from imagegen_cli.errors import (
     Expired,
     GenerationFailed,
     Moderated,
+    OutOfCredits,
     RateLimited,
     ServerTrouble,
     TaskError,
@@ -29,7 +30,7 @@ from imagegen_cli.errors import (
 from imagegen_cli.events import Working
 from imagegen_cli.providers import load
 from imagegen_cli.providers.base import Accepted, Clients, Ready
-from imagegen_cli.providers.volcengine import CLOCK, MODELS, SIZES, Settings, Volcengine, _Signature, sign
+from imagegen_cli.providers.volcengine import CLOCK, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
@@ -261,7 +262,7 @@ async def test_one_picture_is_always_said(server: VisualService, provider: Volce
         ({"model": "3.0", "seed": 7}, {"req_key": "jimeng_t2i_v30", "seed": 7}),
         ({"model": "jimeng_t2i_v31", "ratio": "21:9"}, {"req_key": "jimeng_t2i_v31", "width": 2016, "height": 864}),
         ({"model": "3.0", "resolution": "2k"}, {"width": 2048, "height": 2048}),
-        ({"model": "3.1", "extra": {"use_pre_llm": "false"}, "seed": -1}, {"use_pre_llm": False, "seed": -1}),
+        ({"model": "3.1", "extra": {"use_pre_llm": "false"}, "seed": -1}, {"use_pre_llm": False}),
         ({"model": "2.1", "width": 512, "height": 384}, {"req_key": "jimeng_t2i_v21", "width": 512}),
         ({"model": "i2i-3.0", "references": (LINK,)}, {"req_key": "jimeng_i2i_v30", "image_urls": [LINK]}),
     ],
@@ -273,6 +274,46 @@ async def test_what_each_model_is_told(
     body = server.asked("submit")[0].json()
     assert {key: body.get(key) for key in sent} == sent
     assert ("force_single" in body) is body["req_key"].endswith(("v40", "cvtob"))
+
+
+@pytest.mark.parametrize(("wish", "seeded"), [
+    ({"model": "3.0", "seed": -1}, True), ({"model": "3.1"}, True), ({"model": "4.0"}, False),
+])  # fmt: skip
+async def test_the_seed_that_is_used_is_told(
+    server: VisualService, provider: Volcengine, wish: dict[str, Any], *, seeded: bool
+) -> None:
+    reply = await provider.submit(asked(**wish), None, ignored)
+    body = server.asked("submit")[0].json()
+    assert isinstance(reply, Accepted)
+    assert (reply.facts.get("seed"), reply.facts["model"]) == (body.get("seed"), body["req_key"])
+    assert ("seed" in body) is seeded
+    assert not seeded or body["seed"] in SEEDS
+    assert reply.facts["request_id"]
+
+
+@pytest.mark.parametrize(("message", "meaning"), [
+    ("图片审核不通过", Moderated), ("账户余额不足", OutOfCredits), ("odd", GenerationFailed),
+])  # fmt: skip
+async def test_words_beside_a_code_that_nobody_knows_are_believed(
+    server: VisualService, provider: Volcengine, message: str, meaning: type[TaskError]
+) -> None:
+    server.fail("submit", Reply.json({"code": 59999, "message": message, "data": None}))
+    with pytest.raises(meaning) as raised:
+        await provider.submit(asked(), None, ignored)
+    assert type(raised.value) is meaning
+
+
+async def test_a_picture_comes_from_the_answer_where_its_address_is_none(
+    server: VisualService, provider: Volcengine
+) -> None:
+    job = await accepted(provider)
+    data = Pictures().make("made", 1)
+    inside = ["", base64.b64encode(data).decode()]
+    broken = {"status": "done", "image_urls": [LINK, "undefined"], "binary_data_base64": inside}
+    server.fail("query", Reply.json({"code": 10000, "data": broken}))
+    (reply,) = await polled(provider, job)
+    assert isinstance(reply, Ready)
+    assert reply.images == (RemoteImage(LINK), InlineImage(data))
 
 
 async def test_a_file_goes_as_base64_where_the_model_takes_it(

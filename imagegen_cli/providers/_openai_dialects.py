@@ -92,6 +92,7 @@ class Dialect:
     `home`        its address; `hosts` and `variable` are the ends of its host names and its vendor's name for the key
     `sized`       "x" and "*" join two numbers in `size`; "sides" are fields of their own; "ratio" knows no pixels
     `seed` …      names of fields, with a dot where they lie in an object; empty where the service has none
+    `draws`       it would draw a seed and keep it to itself, so we draw one where one picture is asked for
     `references`  "files" (multipart), "strings" (a list), "string-or-list", "objects" (at /edits), "" for none
     `addresses`   whether references may be addresses; `files`: whether they may be files
     `previews`    its stream brings them; `marks`: it would write a mark into the picture
@@ -111,11 +112,12 @@ class Dialect:
     most: int = 10
     seed: str = ""
     seeds: range = range(2**63)
+    draws: bool = False
     negative: str = ""
     always: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
     references: str = ""
-    reference_field: str = "image[]"
+    reference_field: str = "image"
     most_references: int = 16
     addresses: bool = False
     files: bool = True
@@ -165,6 +167,11 @@ _OPENAI = Dialect(
         "output_compression": Option(range(101)),
         "input_fidelity": Option(("low", "high")),
         "complexity": Option(("low", "medium", "high")),
+        "frame_count": Option(range(2, 17)),
+        "frame_duration_ms": Option(range(10, 655_351)),
+        "svg_model": Option(str, "svg.model"),
+        "svg_effort": Option(_words("none minimal low medium high xhigh max"), "svg.reasoning.effort"),
+        "mask": Option(range(1, 17)),
         "safety_identifier": Option(str),
         "user": Option(str),
     },
@@ -210,6 +217,7 @@ _ARK = Dialect(
     most=15,
     seed="seed",
     seeds=range(2**31),
+    draws=True,
     always={"response_format": "url"},
     options={
         "output_format": Option(("png", "jpeg")),
@@ -236,6 +244,7 @@ _VLLM = Dialect(
     home="http://127.0.0.1:8000/v1",
     must_name_model=False,
     seed="seed",
+    draws=True,
     negative="negative_prompt",
     always={"response_format": "b64_json"},
     options={
@@ -287,6 +296,7 @@ DIALECTS: Mapping[str, Dialect] = {
         title="LocalAI",
         home="http://127.0.0.1:8080/v1",
         seed="seed",
+        draws=True,
         negative="|",
         always={"response_format": "b64_json"},
         options={"steps": Option(int, "step"), "step": Option(int), "quality": Option(str), "clip_skip": Option(int)},
@@ -301,6 +311,7 @@ DIALECTS: Mapping[str, Dialect] = {
         sized="sides",
         count="batch_count",
         seed="seed",
+        draws=True,
         negative="negative_prompt",
         options={
             "steps": Option(int, "sample_params.sample_steps"),
@@ -336,6 +347,7 @@ DIALECTS: Mapping[str, Dialect] = {
         home="http://127.0.0.1:9997/v1",
         sized="*",
         seed="kwargs.seed",
+        draws=True,
         negative="kwargs.negative_prompt",
         always={"response_format": "b64_json"},
         options={
@@ -356,6 +368,7 @@ DIALECTS: Mapping[str, Dialect] = {
         sized="sides",
         most=4,
         seed="seed",
+        draws=True,
         negative="negative_prompt",
         always={"response_format": "url"},
         options={
@@ -409,6 +422,7 @@ DIALECTS: Mapping[str, Dialect] = {
         most=6,
         seed="random_seed",
         seeds=range(2**32),
+        draws=True,
         negative="negative_prompt",
         always={"response_format": "url"},
         options={
@@ -422,6 +436,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "generic": _GENERIC,
 }
+MASK = "mask"
 EXTRA_ARGS = "<sd_cpp_extra_args>{}</sd_cpp_extra_args>"
 
 
@@ -441,7 +456,30 @@ def rules(speaks: Dialect, model: str, request: ImageRequest) -> Iterator[tuple[
     clear = "a transparent background needs output_format png or webp"
     opaque = request.extra.get("output_format") in ("jpeg", "gif")
     yield request.extra.get("background") == "transparent" and opaque, clear
+    if speaks is _OPENAI:
+        yield from _rules_of_openai(model, request)
     yield from _reference_rules(speaks, model, request.references)
+
+
+def _rules_of_openai(model: str, request: ImageRequest) -> Iterator[tuple[bool, str]]:
+    """What goes with what, as OpenAI's SDK 3.57 describes it."""
+    extra, number = request.extra, len(request.references)
+    form = extra.get("output_format", "png")
+    faithful = extra.get("input_fidelity")
+    yield faithful is not None and not number, "input_fidelity is about reference pictures: give one with --image"
+    old = re.search(r"^gpt-image-1(?!\d)", model) is not None
+    yield faithful is not None and not old, f"{model} takes no input_fidelity: gpt-image-2 and later keep to references"
+    yield faithful == "high" and "mini" in model, f"{model} takes input_fidelity low only"
+    for name in ("frame_count", "frame_duration_ms"):
+        yield name in extra and form != "gif", f"{name} needs output_format gif"
+    for name in ("svg_model", "svg_effort"):
+        yield name in extra and form != "svg", f"{name} needs output_format svg"
+    fixed = "output_compression is for jpeg and webp"
+    yield "output_compression" in extra and form in ("gif", "svg"), fixed
+    mask = extra.get("mask", "")
+    yield bool(mask) and form == "gif", "a gif is drawn without a mask"
+    rule = "mask is the number of the --image that is the mask, and at least one other picture goes with it"
+    yield mask.isdecimal() and not (1 <= int(mask[:4]) <= number and number > 1), rule
 
 
 def _reference_rules(speaks: Dialect, model: str, references: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
@@ -471,6 +509,7 @@ def fields_of(speaks: Dialect, model: str, request: ImageRequest) -> dict[str, A
     for name, text in request.extra.items():
         option = _option(speaks, name)
         put(body, option.place or name, _value(name, text, option.value))
+    body.pop(MASK, None)  # a picture, and no field: see `content`
     return body
 
 
@@ -613,15 +652,13 @@ def put(body: dict[str, Any], place: str, value: Any) -> None:
     body[last] = value
 
 
-def content(speaks: Dialect, body: dict[str, Any], references: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+def content(speaks: Dialect, body: dict[str, Any], request: ImageRequest) -> tuple[str, dict[str, Any]]:
     """The path, and httpx's words for the body. Raises BadRequest where a reference cannot be read."""
-    name = speaks.reference_field
+    name, references = speaks.reference_field, request.references
     if not references:
         return "/images/generations", {"json": body}
     if speaks.references == "files":
-        if any(is_remote(reference) for reference in references):
-            return "/images/edits", {"json": body | {"images": [{"image_url": referred(one)} for one in references]}}
-        return "/images/edits", {"data": _form(body), "files": [(name, _file(one)) for one in references]}
+        return "/images/edits", _edit(name, body, request)
     if speaks.references == "objects":
         objects = [{"url": referred(one)} for one in references]
         return "/images/edits", {"json": body | ({name: objects} if len(objects) > 1 else {"image": objects[0]})}
@@ -630,6 +667,28 @@ def content(speaks: Dialect, body: dict[str, Any], references: tuple[str, ...]) 
         return "/images/generations", {"json": body | {name: uris if len(uris) > 1 else uris[0]}}
     texts = [one if is_remote(one) else read(one).base64 for one in references]
     return "/images/generations", {"json": body | {name: texts}}
+
+
+def _edit(name: str, body: dict[str, Any], request: ImageRequest) -> dict[str, Any]:
+    """A form with files; JSON where there are addresses, or what a form has no field for.
+
+    One picture goes as `image`, several as `image[]`, as OpenAI's SDK sends them.
+    """
+    masked = int(request.extra.get(MASK, "0"))
+    pictures = [one for at, one in enumerate(request.references, 1) if at != masked]
+    mask = request.references[masked - 1] if masked else ""
+    if "moderation" in body or any(map(is_remote, request.references)):
+        more = {"mask": {"image_url": referred(mask)}} if mask else {}
+        return {"json": body | {"images": [{"image_url": referred(one)} for one in pictures]} | more}
+    files = [(f"{name}[]" if len(pictures) > 1 else name, _file(one)) for one in pictures]
+    return {"data": _form(body), "files": [*files, *([("mask", _mask(mask))] if mask else [])]}
+
+
+def _mask(reference: str) -> tuple[str, bytes, str]:
+    name, data, kind = _file(reference)
+    if kind != "image/png":
+        raise BadRequest(f"a mask is a PNG picture, and {reference!r} is none")
+    return name.replace("image", "mask"), data, kind
 
 
 def without_jobs(body: dict[str, Any]) -> dict[str, Any]:
@@ -647,7 +706,17 @@ def without_jobs(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form(body: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in body.items()}
+    """Fields of a form. What lies in `svg` gets names of its own, as in svg[model]: that is how OpenAI reads it."""
+    flat = {key: value for key, value in body.items() if key != "svg"} | _bracketed("svg", body.get("svg", {}))
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+
+
+def _bracketed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = f"{name}[{key}]"
+        found |= _bracketed(inner, value) if isinstance(value, dict) else {inner: value}
+    return found
 
 
 def _file(reference: str) -> tuple[str, bytes, str]:

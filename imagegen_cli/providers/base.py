@@ -60,11 +60,15 @@ Fetch = Callable[["httpx.Request"], Awaitable["httpx.Response"]]
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """`amount` None: the service does not tell. A made-up number is worse than none."""
+    """`amount` None: the service does not tell. A made-up number is worse than none.
+
+    `troubled`: a part of the account cannot be used, and `note` says which.
+    """
 
     amount: float | None
     unit: str = "credits"
     note: str = ""
+    troubled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", masked(self.unit))
@@ -102,6 +106,8 @@ class Settings:
 
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
+    remarks: ClassVar[tuple[str, ...]] = ()
+    """Sentences for people who set this kind up: what no setting of ours can mend."""
 
     def variable_for(self, name: str) -> str:
         """The variable for a field of these very settings; empty where no vendor names one."""

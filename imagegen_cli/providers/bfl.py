@@ -24,6 +24,8 @@ FORMATS = ("png", "jpeg", "webp")
 WIDEST = 21 / 9
 TIERS = {"": 1024, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
+SEEDS = range(2**31)
+"""Those that we draw from: every model takes a whole number, and tells the one that it drew itself only at times."""
 UNKNOWN = "Task not found"
 GRACE = 3
 """UNKNOWN may come too early; a task is paid for, so it must be said more often than this."""
@@ -130,7 +132,8 @@ class BlackForestLabs(Provider):
         number = receipt.get("id")
         if not isinstance(number, str) or not re.fullmatch(r"[\w-]{1,128}", number, re.ASCII):
             raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
-        return Accepted(Job(number, parts.link(receipt.get("polling_url"))))
+        facts = parts.facts(seed=asked["seed"], model=self._model(request), request_id=number)
+        return Accepted(Job(number, parts.link(receipt.get("polling_url"))), facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._call("GET", job.url or f"{self._base}/get_result?id={job.id}")
@@ -184,7 +187,7 @@ class BlackForestLabs(Provider):
         named = {
             "prompt": request.prompt,
             "output_format": self._settings.output_format,
-            "seed": None if request.seed == -1 else request.seed,
+            "seed": parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed,
             **_shape(request, form),
             **{name: _extra(name, words, form) for name, words in request.extra.items()},
             **{"input_image" if at == 1 else f"input_image_{at}": one for at, one in enumerate(pictures, 1)},
@@ -267,7 +270,8 @@ def _ready(result: dict[str, Any]) -> Ready:
     image = parts.picture(parts.table(result.get("result")).get("sample"))
     if image is None:
         raise GenerationFailed("the service says that it is ready, but names no picture")
-    return Ready((image,))
+    facts = parts.facts(seed=parts.table(result.get("result")).get("seed"))
+    return Ready((image,), facts=facts)
 
 
 def _details(result: dict[str, Any]) -> str:

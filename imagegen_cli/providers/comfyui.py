@@ -547,7 +547,7 @@ def _file(reference: str) -> tuple[str, bytes]:
 
 def _good(answer: Answer) -> dict[str, Any]:
     if answer.status in (404, 405, 410):
-        raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}; is base_url right?")
+        raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint="is base_url right?")
     refuse(answer, paid=False)
     if not isinstance(answer.body, dict):
         raise ServerTrouble("the server answered with JSON of an unknown form")

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from imagegen_cli.errors import (
@@ -24,8 +24,8 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers import _chinese_words, base, parts
+from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, retry_after, words_in
 from imagegen_cli.references import examined, is_remote, read
 from imagegen_cli.tables import nearest, setting
@@ -147,6 +147,8 @@ CODES: tuple[tuple[str, type[TaskError]], ...] = (
 UNFIT_CALL = re.compile("does not support (a?synchronous) calls")
 """AccessDenied says this of a model that is asked by the wrong route, which is no matter of keys."""
 
+KEY_HINT = "a key is good in its own region only: look at the key and at base_url (imagegen config show)"
+MODELS_HINT = "imagegen models lists the names that --model may take"
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")
 
 
@@ -194,17 +196,17 @@ class DashScope(Provider):
         self.check(request)
         form = form_of(self._model(request))
         headers = {} if form.waits else {"X-DashScope-Async": "enable"}
-        answer = await self._call(
-            "POST", f"services/aigc/{form.route}", paid=True, headers=headers, json=self._body(request, form)
-        )
+        body = self._body(request, form)
+        answer = await self._call("POST", f"services/aigc/{form.route}", paid=True, headers=headers, json=body)
         output = _output(answer)
         if output is None:
             raise Uncertain("the service answered with JSON of an unknown form; the request may have been charged")
         task_id = output.get("task_id")
         if isinstance(task_id, str) and re.fullmatch(r"[\w-]{1,128}", task_id, re.ASCII):
-            return Accepted(Job(task_id))
+            return Accepted(Job(task_id), _facts(answer, body))
         if output.keys() & {"choices", "results"}:
-            return _ready(output)
+            ready = _ready(output)
+            return replace(ready, facts={**_facts(answer, body), **ready.facts})
         raise Uncertain("the service gave no task id to ask with; the request may have been accepted and charged")
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
@@ -258,7 +260,10 @@ class DashScope(Provider):
         return request.model or self._settings.model
 
     def _body(self, request: ImageRequest, form: Form) -> dict[str, Any]:
-        """`n`, `watermark` and `prompt_extend` always go along: their defaults differ from model to model."""
+        """`n`, `watermark` and `prompt_extend` always go along: their defaults differ from model to model.
+
+        So does a seed: the service draws one without telling it.
+        """
         parameters: dict[str, Any] = {
             "n": self.expected(request),
             "watermark": request.extra.get("watermark") == "true",
@@ -267,8 +272,7 @@ class DashScope(Provider):
             parameters["prompt_extend"] = request.extra.get("prompt_extend", "true") == "true"
         if size := _size(request, form):
             parameters["size"] = f"{size[0]}*{size[1]}"
-        if request.seed not in (None, -1):
-            parameters["seed"] = request.seed
+        parameters["seed"] = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         negative = {"negative_prompt": request.negative} if request.negative else {}
         if form.shape == "messages":
             parameters |= negative
@@ -371,6 +375,11 @@ def _picture(reference: str) -> str:
 # What comes back
 
 
+def _facts(answer: Answer, asked: dict[str, Any]) -> Facts:
+    request_id = parts.table(answer.body).get("request_id")
+    return parts.facts(seed=asked["parameters"]["seed"], model=asked["model"], request_id=request_id)
+
+
 def _output(answer: Answer) -> dict[str, Any] | None:
     output = parts.table(answer.body).get("output")
     return output if isinstance(output, dict) else None
@@ -382,23 +391,31 @@ def _refuse(answer: Answer) -> None:
     if answer.status < 400 or not code:  # noqa: PLR2004 - no error status
         return
     said = f"{code}: {words_in(answer)}"
-    kind = _meaning(code)
+    kind = _meaning(code) or (_by_words(words_in(answer)) if answer.status < 500 else None)  # noqa: PLR2004
     if kind is RateLimited:
         raise RateLimited(said, after=retry_after(answer))
     if kind is Unauthorized and UNFIT_CALL.search(said):
         raise BadRequest(said)
+    if kind is Unauthorized:
+        raise Unauthorized(said, hint=KEY_HINT)
     if kind is not None:
-        raise kind(said)
+        raise kind(said, hint=MODELS_HINT if code.startswith("ModelNotFound") else "")
 
 
 def _meaning(code: str) -> type[TaskError] | None:
     return next((kind for beginning, kind in CODES if code.startswith(beginning)), None)
 
 
+def _by_words(text: str) -> type[TaskError] | None:
+    """What words beside a code that nobody knows are believed to say."""
+    found = _chinese_words.meaning("", text)
+    return found.kind if found is not None and found.kind in (Moderated, OutOfCredits) else None
+
+
 def _failure(said: dict[str, Any]) -> TaskError:
     """What a task, or one of its pictures, failed of: nothing that a later try by itself would mend."""
     code, message = parts.text(said.get("code")), parts.text(said.get("message"))
-    kind = _meaning(code)
+    kind = _meaning(code) or _by_words(message)
     text = ": ".join(word for word in (code, message) if word) or "the service gave no reason"
     return (kind if kind in (Moderated, BadRequest, OutOfCredits) else GenerationFailed)(text)
 
@@ -409,10 +426,11 @@ def _ready(output: dict[str, Any]) -> Ready:
     links = [parts.link(item.get("url", item.get("image"))) for item in (*results, *contents)]
     images = tuple(RemoteImage(link) for link in links if link)
     failed = [item for item in results if "code" in item]
+    facts = parts.facts(revised_prompt=next(filter(None, (item.get("actual_prompt") for item in results)), None))
     if images:
         lost = len(results) - len(images) if results else 0
         note = f"{lost} of {len(results)} pictures failed: {_failure(failed[0] if failed else {}).message}"
-        return Ready(images, note=note if lost > 0 else "")
+        return Ready(images, note if lost > 0 else "", facts)
     words = " ".join(text for content in contents if (text := parts.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()

@@ -8,22 +8,19 @@ NOT_FOUND; after it all three are "running", and real failures carry their reaso
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from imagegen_cli.errors import (
     BadRequest,
     GenerationFailed,
-    Moderated,
-    OutOfCredits,
-    Refused,
     ServerTrouble,
-    Unauthorized,
+    TaskError,
     Uncertain,
 )
 from imagegen_cli.events import Working
-from imagegen_cli.providers import base
+from imagegen_cli.providers import _chinese_words, base, parts
 from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, words_in
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
@@ -55,13 +52,8 @@ RUNNING = "正在生成中..."
 MADE_UP_CREDITS = 999999
 MOST_CREDITS = 10**9
 
-FAILURES: tuple[tuple[type[Refused], tuple[str, ...], tuple[str, ...]], ...] = (
-    (Moderated, ("2038", "1180", "4001"), ("risk", "敏感", "不符合", "规范", "违规")),
-    (BadRequest, ("1000",), ("参数错误", "invalid parameter")),
-    (OutOfCredits, ("1002", "1006", "5000"), ("积分不足", "credit")),
-    (Unauthorized, ("1001", "1015"), ("登录", "login", "session")),
-)
-"""What a failure is: fail codes, and words in lower case where there is no code that we know."""
+IS_IT_RIGHT = "is base_url right? It is the server's own address, without /api"
+LOOK_AT_SERVER = "the server keeps the reason to itself: look at its log, and at the account there (credits, session)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +105,15 @@ class Dreamina(Provider):
         else:
             answer = await self._send("t2i", json=asked)
         body = _accepted_body(answer)
+        facts = parts.facts(seed=asked["seed"], model=asked["model"])
         if _completed(body):
-            return self._ready(body.get("images"))
+            return replace(self._ready(body.get("images")), facts=facts)
         task_id = _words(body.get("taskId"))
         if not task_id:
             raise Uncertain("the server gave no task id to ask with; the request may have been accepted and charged")
         if body.get("queued") is True:
             report(Working(note=_text(body)))
-        return Accepted(Job(task_id))
+        return Accepted(Job(task_id), facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._get(f"generate/status/{quote(job.id, safe='')}")
@@ -162,7 +155,7 @@ class Dreamina(Provider):
         headers = dict(self._settings.headers)
         answer = await call(self._clients, "GET", f"{self._base}/api/{path}", raw=True, headers=headers)
         if answer.status in (404, 410):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}; is base_url right?")
+            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
         refuse(answer, paid=False)
         if not isinstance(answer.body, dict):
             raise ServerTrouble("the server answered with JSON of an unknown form")
@@ -172,7 +165,7 @@ class Dreamina(Provider):
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
         ratio, resolution = _shape(request)
-        seed = -1 if request.seed is None else request.seed
+        seed = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         model = self._model(request)
         return {"prompt": request.prompt, "model": model, "ratio": ratio, "seed": seed, "resolution": resolution}
 
@@ -273,10 +266,12 @@ def _accepted_body(answer: Answer) -> dict[str, Any]:
     """The object that came with an accepted submit. Raises what any other answer means."""
     body = answer.body
     if isinstance(body, dict) and body.get("success") is False and answer.status < 400:  # noqa: PLR2004 - no error status
-        raise _failure(body.get("fail_code"), _text(body))
+        raise _refusal(body.get("fail_code"), _text(body))
     if answer.status == 500 and isinstance(body, dict) and _text(body) == NO_REASON:  # noqa: PLR2004
         often = "often: no credits, an expired session or a forbidden prompt"
-        raise GenerationFailed(f"the server refused without a reason: {NO_REASON} ({often})")
+        raise GenerationFailed(f"the server refused without a reason: {NO_REASON} ({often})", hint=LOOK_AT_SERVER)
+    if answer.status == 404:  # noqa: PLR2004
+        raise BadRequest(f"HTTP 404: {words_in(answer)}", hint=IS_IT_RIGHT)
     refuse(answer, paid=True)
     if not isinstance(body, dict):
         raise Uncertain("the server answered with JSON of an unknown form; the request may have been accepted")
@@ -287,13 +282,20 @@ def _completed(body: dict[str, Any]) -> bool:
     return body.get("completed", "images" in body) is True
 
 
-def _failure(code: Any, text: str) -> Refused:
-    code = _words(code)
-    said = f"{text or NO_REASON} (fail_code {code})" if code not in ("", "0") else text or NO_REASON
-    by_code = (kind for kind, codes, _ in FAILURES if code in codes)
-    by_word = (kind for kind, _, words in FAILURES if any(word in text.lower() for word in words))
-    kind: type[Refused] = next(by_code, None) or next(by_word, GenerationFailed)
-    return kind(said)
+def _failure(code: Any, text: str) -> TaskError:
+    """What a task failed of that the server had taken on."""
+    return _chinese_words.failed(_words(code), text, _told(_words(code), text))
+
+
+def _refusal(code: Any, text: str) -> TaskError:
+    """Why the server did not take the task on."""
+    found = _chinese_words.meaning(_words(code), text)
+    said = _told(_words(code), text)
+    return found.error(said) if found is not None else GenerationFailed(said)
+
+
+def _told(code: str, text: str) -> str:
+    return f"{text or NO_REASON} (fail_code {code})" if code not in ("", "0") else text or NO_REASON
 
 
 def _text(body: dict[str, Any]) -> str:

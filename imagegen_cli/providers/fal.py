@@ -87,13 +87,13 @@ class Fal(Provider):
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
         _refuse_content(answer)
         if answer.status == 403 and "balance" in words_in(answer).lower():  # noqa: PLR2004 - Forbidden
-            raise OutOfCredits(words_in(answer))
+            raise OutOfCredits(words_in(answer)).as_unspent()
         receipt = parts.body_of(answer, paid=True)
         number = parts.text(receipt.get("request_id"))
         addresses = {name: parts.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
         if not number or not addresses["status"]:
             raise Uncertain("the service gave no address to ask at; the request may have been accepted and charged")
-        return Accepted(Job(number, json.dumps(addresses)))
+        return Accepted(Job(number, json.dumps(addresses)), parts.facts(model=self._model(request), request_id=number))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         addresses = _addresses(job)
@@ -209,7 +209,7 @@ def _ready(result: dict[str, Any]) -> Ready:
     lost = len(listed) - len(images)
     notes = [f"{lost} of {len(listed)} pictures came without a usable address"] if lost else []
     notes += [f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black"] if marked else []
-    return Ready(images, note="; ".join(notes))
+    return Ready(images, note="; ".join(notes), facts=parts.facts(seed=result.get("seed")))
 
 
 PROVIDER: type[Provider] = Fal

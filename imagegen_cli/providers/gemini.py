@@ -5,7 +5,6 @@ reads: a blocked prompt or picture is HTTP 200 with a reason in place of the pic
 list of one.
 """
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,6 +52,8 @@ FORBIDDEN = {
     "ESCALATION",
 }
 """Finish reasons that mean "not this picture"; the others mean "no picture"."""
+TOMORROW = "the day's quota is used up: wait for tomorrow, or raise it at Google"
+MODELS_HINT = "imagegen models lists the names that --model may take"
 UNSPECIFIED = ("", "BLOCK_REASON_UNSPECIFIED")
 MOST_PAGES = 20
 
@@ -74,7 +75,9 @@ class Gemini(Provider):
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
         self._clients = clients
-        self._base = self._settings.base_url.rstrip("/").removesuffix("/v1beta")
+        base_url = self._settings.base_url.rstrip("/")
+        self._version = "v1" if base_url.endswith("/v1") else "v1beta"
+        self._base = base_url.removesuffix(f"/{self._version}")
 
     def check(self, request: ImageRequest) -> None:
         _image_config(request)
@@ -116,7 +119,7 @@ class Gemini(Provider):
 
     async def _call(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
         """An answer with JSON in it. Raises what any other answer means."""
-        url = f"{self._base}/v1beta/{path}"
+        url = f"{self._base}/{self._version}/{path}"
         key = parts.Key(self._settings.api_key, self._base, header="x-goog-api-key").bound_for(url)
         headers = dict(self._settings.headers)
         answer = await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=key, **options)
@@ -209,7 +212,7 @@ def _ready(body: dict[str, Any]) -> Ready:
     pieces = [piece for candidate in candidates for piece in _pieces(candidate)]
     images = tuple(image for piece in pieces if (image := _image(piece)) is not None)
     if images:
-        return Ready(images)
+        return Ready(images, facts=parts.facts(model=body.get("modelVersion"), request_id=body.get("responseId")))
     feedback = parts.table(body.get("promptFeedback"))
     blocked = parts.text(feedback.get("blockReason"))
     if blocked not in UNSPECIFIED:
@@ -229,14 +232,9 @@ def _pieces(candidate: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _image(piece: dict[str, Any]) -> InlineImage | None:
-    data = parts.table(piece.get("inlineData")).get("data")
-    if not isinstance(data, str):
-        return None
-    try:
-        decoded = base64.b64decode(data)
-    except ValueError:
-        return None
-    return InlineImage(decoded) if decoded else None
+    """JSON has inlineData; some gateways keep the name that it has in the protocol buffer."""
+    data = parts.table(piece.get("inlineData") or piece.get("inline_data")).get("data")
+    return parts.inline(data)
 
 
 def _refuse(answer: Answer) -> None:
@@ -246,10 +244,14 @@ def _refuse(answer: Answer) -> None:
     details = [detail for detail in parts.items(error.get("details")) if isinstance(detail, dict)]
     if answer.status == 429:  # noqa: PLR2004 - Too Many Requests
         if _by_the_day(details, said):
-            raise OutOfCredits(said, hint="the day's quota is used up: wait for tomorrow, or raise it at Google")
+            raise OutOfCredits(said, hint=TOMORROW).as_unspent()
         raise RateLimited(said, after=_delay(details) or retry_after(answer))
     if answer.status == 400 and any(detail.get("reason") == "API_KEY_INVALID" for detail in details):  # noqa: PLR2004
-        raise Unauthorized(said)
+        raise Unauthorized(said).as_unspent()
+    if answer.status == 400 and parts.PLACE.search(said):  # noqa: PLR2004
+        raise Unauthorized(said, hint=parts.ELSEWHERE).as_unspent()
+    if answer.status == 404 and "model" in said.lower():  # noqa: PLR2004
+        raise BadRequest(said, hint=MODELS_HINT)
 
 
 def _error(body: Any) -> dict[str, Any]:

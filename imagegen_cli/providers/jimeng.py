@@ -1,15 +1,13 @@
 """OpenAI-style gateways to 即梦 / Dreamina: jimeng-api, jimeng-free-api and their kin.
 
 Protocol facts are from src/api/{routes,controllers,consts} of iptag/jimeng-api, LLM-Red-Team/jimeng-free-api and its
-forks, from fran0220/jimeng-gateway, and from src/{index,images,api}.ts of gracie007-cloud/dreamina-api, which alone
-answers with a task id.
+fork by zhizinan1997, from fran0220/jimeng-gateway, and from two that answer with a task id: src/{index,images,api}.ts
+of gracie007-cloud/dreamina-api, and src/{api/routes,lib/jobs,lib/response} of f3liiix/jimeng2api.
 """
 
-import base64
 import re
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -18,29 +16,37 @@ import httpx
 
 from imagegen_cli.errors import (
     BadRequest,
+    Expired,
     GenerationFailed,
     Moderated,
     OutOfCredits,
     ServerTrouble,
+    SlowDown,
     TaskError,
     Unauthorized,
+    Unavailable,
     Uncertain,
 )
 from imagegen_cli.events import Working
 from imagegen_cli.masking import hide
-from imagegen_cli.providers import base
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
+from imagegen_cli.providers import _chinese_words, base, parts
+from imagegen_cli.providers.base import Accepted, Balance, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, words_in
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import Secret, nearest, setting
-from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
 
 MODELS = {"ratio": "jimeng-4.5", "pixels": "jimeng-3.0"}
-"""Dialect -> the gateway's own default model."""
+"""Dialect -> the gateway's own default model, which it draws with where no model is named."""
 VERSIONS = {
-    "ratio": ("5.0", "4.6", "4.5", "4.1", "4.0", "3.1", "3.0", "2.1", "2.0p", "1.4"),
-    "pixels": ("3.0", "2.1", "2.0p", "1.4"),
+    "ratio": ("5.0", "4.6", "4.5", "4.1", "4.0", "3.1", "3.0"),
+    "pixels": ("3.0", "2.1", "2.0p", "2.0", "1.4", "xl-pro"),
 }
+"""Dialect -> the models that it draws with. At any other name it draws with its default, and says nothing."""
+ABROAD = ("nanobanana", "nanobananapro")
+"""Models of jimeng-api for session ids with a region: at one without, it draws with its default."""
+FAMILY = "jimeng"
+"""What jimeng-api and jimeng-free-api list in place of their models."""
 RESOLUTIONS = {"ratio": ("1k", "2k", "4k"), "pixels": ("1k", "2k")}
 SIZES = {
     "1:1": ((1328, 1328), (2048, 2048)),
@@ -69,6 +75,15 @@ MOST_CREDITS = 10**9
 WHOLE = 100
 """Percent of a task that is done."""
 
+NO_ROUTE_WORDS = "[请求有误]"
+"""How a gateway answers a path that it does not have: nothing went further."""
+IS_IT_RIGHT = "is base_url right? It is the gateway's own address, with or without /v1 at its end"
+MODELS_HINT = "imagegen models lists the names that --model may take"
+FORBIDDEN = ("content_filtered", "content_policy")
+OF_POOL = "jimeng2api"
+"""Who owns the models in the list of the gateway whose keys are its own, and no session ids."""
+NO_TASK = "00000000-0000-4000-8000-000000000000"
+
 UNKNOWN_TASK = "任务不存在"
 FAILED_FOR_GOOD = ("生成失败，错误代码", "内容由于合规问题已被阻止生成")
 """How the asynchronous gateway words a real failure; every other “failed” is a query of its own that failed."""
@@ -85,22 +100,20 @@ OUTER: dict[int, type[TaskError]] = {
 }
 """The gateway's own codes that mean one thing. The others wrap a code or words of the service behind it."""
 NO_ROUTE = -1002
+NO_ROUTES = (404, 405)
 MADE_NOTHING = (-2007, -2008)
-INNER_CODE = re.compile(r"(?:错误码|错误代码|API错误)[\s:：\[]*(-?[0-9]+)")
-MEANINGS: tuple[tuple[type[TaskError], tuple[str, ...], tuple[str, ...]], ...] = (
-    (Moderated, ("2038", "1180", "4001"), ("敏感", "违规", "合规", "审核", "不符合", "risk")),
-    (OutOfCredits, ("1006", "5000"), ("积分", "credit", "quota")),
-    (Unauthorized, ("1015", "-4"), ("登录", "login", "authorization", "shark", "风控")),
-    (BadRequest, ("1000", "4002", "34010100"), ("不支持", "最多支持", "至少需要", "缺少", "格式不正确", "not support")),
-)
-"""Inner codes, and words in lower case where there is no code."""
+"""Of work that had been begun and failed; the other codes are of requests that were refused."""
+INNER_CODE = re.compile(r"(?:错误码|错误代码|API错误|\bret)[\s:：=\[]*(-?[0-9]+)")
+ORDINARY = ("processing", "running")
+ERROR = 400
+"""The least HTTP status that is none of success."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
     base_url: str = setting("http://127.0.0.1:5100", "address of the gateway")
-    api_key: Secret = setting(Secret(), "session id, or several with commas between: they take turns")
-    model: str = setting("", f"model when --model is not given; empty: {' or '.join(MODELS.values())} by dialect")
+    api_key: Secret = setting(Secret(), "session id, or several with commas between: they take turns; or its own key")
+    model: str = setting("", "model when --model is not given; empty: the gateway's own choice")
     dialect: str = setting("ratio", "how sizes are said: ratio (jimeng-api and kin), pixels (jimeng-free-api)")
     concurrency: int = setting(2, "tasks at the gateway at once; 1 or 2 an account are wise; 0 lifts the limit")
     poll: float = setting(2.0, "shortest time between two status queries, where the gateway gives task ids")
@@ -131,6 +144,7 @@ class Jimeng(Provider):
         self._left_out: set[str] = set()
         self._turn = count()
         self._owners: dict[str, str] = {}
+        self._listed: tuple[dict[str, Any], ...] | None = None
 
     def check(self, request: ImageRequest) -> None:
         if self._settings.dialect not in MODELS:
@@ -146,8 +160,7 @@ class Jimeng(Provider):
                 raise BadRequest(f"this gateway knows no option {key!r}", hint=hint)
 
     def named(self, version: str) -> str | None:
-        known = version in VERSIONS.get(self._settings.dialect, ())
-        return f"jimeng-{version.replace('2.0p', '2.0-pro')}" if known else None
+        return _name(version) if version in VERSIONS.get(self._settings.dialect, ()) else None
 
     def most(self, request: ImageRequest) -> int | None:
         return None if request.references else self.expected(request)
@@ -157,116 +170,178 @@ class Jimeng(Provider):
         if request.references:
             return 1
         several = SEVERAL.search(request.prompt)
-        if several is None or not self._model(request).startswith("jimeng-4"):
+        drawing = self._wanted(request) or MODELS.get(self._settings.dialect, "")
+        if several is None or not _version(drawing).startswith("4"):
             return PICTURES
         return max(1, min(int(several[1][:3]), MOST_PICTURES))
 
+    # Questions
+
     async def models(self) -> tuple[str, ...]:
-        body = (await self._ask("GET", "v1/models", self._session())).body
-        listed = body.get("data") if isinstance(body, dict) else None
-        ids = [item.get("id") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-        return tuple(dict.fromkeys(name for id_ in ids if (name := _text(id_)) and "video" not in name))
+        """What is listed; where that is the family's name alone, what gateways of this dialect draw with."""
+        listed = _drawing(await self._list())
+        return listed or self._known()
 
     async def balance(self) -> Balance | None:
-        """The sum over all session ids. The answer repeats them, so nothing of it but numbers is passed on."""
-        url = f"{self._base}/token/points"
-        options = self._options(",".join(self._ids))
+        """The sum over all session ids, each asked for alone: one that is dead makes an answer about all fail.
+
+        Nothing of an answer but numbers is passed on, since it repeats the ids.
+        """
+        if _is_pool(await self._once_listed()):
+            return await self._of_pool()
+        totals: dict[str, float | None] = {}
+        dead: dict[str, TaskError] = {}
+        for session in self._ids or ("",):
+            try:
+                answer = await self._points(session)
+            except (Unauthorized, OutOfCredits) as error:
+                dead[session] = error
+                continue
+            if answer is None:
+                return None
+            totals[session] = _total(answer)
+        if dead and not totals:
+            raise self._nobody(dead)
+        return self._summed(totals, dead)
+
+    async def _points(self, session: str) -> Answer | None:
+        """None where the gateway has no such route."""
+        url, options = f"{self._base}/token/points", self._options(session)
         answer = await call(self._clients, "POST", url, raw=True, json={}, **options)
-        if answer.status in (404, 405) or _code(answer) == NO_ROUTE:
+        if self._lacks_route(answer):
             return None
         self._refuse(answer, paid=False)
-        entries = answer.body if isinstance(answer.body, list) else []
-        points = [entry.get("points") for entry in entries if isinstance(entry, dict)]
-        totals = [_amount(point.get("totalCredit")) for point in points if isinstance(point, dict)]
-        known = [total for total in totals if total is not None]
+        return answer
+
+    def _summed(self, totals: Mapping[str, float | None], dead: Mapping[str, TaskError]) -> Balance:
+        """What the accounts have together; an account that cannot be used is named by its number."""
+        known = [total for total in totals.values() if total is not None]
         if not known:
-            return Balance(None, note="the gateway could not tell")
-        note = f"{len(known)} of {len(self._ids)} accounts" if len(self._ids) > 1 else ""
-        return Balance(sum(known), note=note)
+            return Balance(
+                None, note="; ".join((*self._told_dead(dead), "the gateway could not tell")), troubled=bool(dead)
+            )
+        notes = [f"{len(known)} of {len(self._ids)} accounts"] if len(self._ids) > 1 else []
+        notes += self._told_dead(dead)
+        empty = [id_ for id_, total in totals.items() if total == 0 and len(self._ids) > 1]
+        notes += [f"{self._numbered(id_)} has no credits" for id_ in empty]
+        return Balance(sum(known), note="; ".join(notes), troubled=bool(dead))
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
-        del draft, report  # it takes no ids of ours, and says nothing before its answer
-        self.check(request)
-        session = self._session()
-        with self._leaving_out(session):
-            answer = await self._send(request, session)
-            self._refuse(answer, paid=True)
-        body = answer.body if isinstance(answer.body, dict) else {}
-        task_id = _text(body.get("task_id"))
-        if task_id:
-            self._owners[task_id] = session
-            return Accepted(Job(task_id))
-        if not isinstance(body.get("data", ""), list | None):
-            raise Uncertain("the gateway answered with JSON of an unknown form; the request may have been charged")
-        return self._ready(body["data"])
+    def _told_dead(self, dead: Mapping[str, TaskError]) -> list[str]:
+        return [f"{self._numbered(id_)}: {error.message}" for id_, error in dead.items()]
 
-    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
-        """A task is known under one session id only: that of its submit, or whichever it is after a restart."""
-        owner = self._owners.get(job.id)
-        for session in (owner,) if owner is not None else self._ids or ("",):
-            answer = await self._ask("GET", f"v1/images/tasks/{quote(job.id, safe='')}", session)
-            body = answer.body if isinstance(answer.body, dict) else {}
-            if _text(body.get("error")) != UNKNOWN_TASK:
-                self._owners[job.id] = session
-                return self._told(body)
-        # Of a query that failed the gateway can say the same, and the task is paid for.
-        raise ServerTrouble(f"the gateway does not find this task: {UNKNOWN_TASK}")
+    def _numbered(self, session: str) -> str:
+        """How a session id is called: never by itself."""
+        return f"session id {self._ids.index(session) + 1} of {len(self._ids)}"
 
-    def _told(self, body: dict[str, Any]) -> Working | Ready:
-        status, said = _text(body.get("status")), _text(body.get("error"))
-        if status == "completed":
-            return self._ready(body.get("images"))
-        if status == "failed":
-            if said.startswith(FAILED_FOR_GOOD):
-                raise _inner(said, GenerationFailed)(said).as_final()
-            raise ServerTrouble(f"the gateway could not ask for the task: {said or 'no reason given'}")
-        if not status:
-            raise ServerTrouble("the gateway answered with JSON of an unknown form")
-        return Working(fraction=_fraction(body.get("progress")), note="" if status == "processing" else status)
+    async def _of_pool(self) -> Balance:
+        """The list of this gateway needs no key: only a question about a task proves one."""
+        answer = await self._reach("GET", f"v1/tasks/{NO_TASK}", self._session())
+        if answer.status != 404:  # noqa: PLR2004 - that is its word for a task that it does not know
+            self._refuse(answer, paid=False)
+        return Balance(None, note="the gateway keeps its accounts to itself")
+
+    async def _list(self) -> tuple[dict[str, Any], ...]:
+        """The models that the gateway lists."""
+        body = (await self._ask("GET", "v1/models", self._session())).body
+        listed = body.get("data") if isinstance(body, dict) else None
+        self._listed = tuple(item for item in parts.items(listed) if isinstance(item, dict))
+        return self._listed
+
+    async def _once_listed(self) -> tuple[dict[str, Any], ...]:
+        """The same, asked once; nothing where the gateway does not tell: then the dialect alone counts."""
+        if self._listed is None:
+            try:
+                return await self._list()
+            except TaskError as error:
+                if isinstance(error, SlowDown) or type(error) is Unavailable:
+                    raise  # it cannot be reached, or not now: a request would fare no better
+                return ()
+        return self._listed
+
+    def _known(self) -> tuple[str, ...]:
+        """The names that gateways of this dialect draw with."""
+        dialect = self._settings.dialect
+        abroad = dialect == "ratio" and any(_region(id_) for id_ in self._ids)
+        return (*map(_name, VERSIONS.get(dialect, ())), *(ABROAD if abroad else ()))
 
     # Sending
 
-    async def _send(self, request: ImageRequest, session: str) -> Answer:
-        asked, options = self._asked(request), self._options(session)
-        route = "compositions" if request.references else "generations"
-        if request.references and not is_remote(request.references[0]):
+    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+        del draft  # it takes no ids of ours
+        self.check(request)
+        listed = await self._once_listed() if self._wanted(request) or request.references else ()
+        asked = self._asked(request, self._model(request, listed))
+        takes_one = any(name.startswith(f"{FAMILY}-image-") for name in _drawing(listed))
+        refused: dict[str, TaskError] = {}
+        while True:
+            session = self._session(refused)
+            try:
+                answer = await self._send(request, asked, session, takes_one=takes_one)
+                self._refuse(answer, paid=True)
+            except (Unauthorized, OutOfCredits) as error:
+                self._leave_out(session, error, refused, report)
+                continue
+            return self._accepted(answer, session, parts.facts(model=asked.get("model")))
+
+    def _leave_out(self, session: str, error: TaskError, refused: dict[str, TaskError], report: Report) -> None:
+        """Note that an account is empty or logged out; it refused before anything was made, so the next may be asked.
+
+        Raises where it was the last one, or where the refusal may have come too late for that.
+        """
+        self._left_out.add(session)
+        refused[session] = error
+        if not error.unspent:
+            raise error
+        if len(refused) >= len(self._ids):
+            raise self._nobody(refused)
+        report(Working(note=f"{self._numbered(session)} is left out: {error.message}"))
+
+    def _nobody(self, refused: Mapping[str, TaskError]) -> TaskError:
+        """Every account refused: what each said, by its number."""
+        last = list(refused.values())[-1]
+        if len(self._ids) > 1:
+            last = type(last)("; ".join(self._told_dead(refused)), hint=last.hint)
+        return last.as_unspent()
+
+    async def _send(self, request: ImageRequest, asked: dict[str, Any], session: str, *, takes_one: bool) -> Answer:
+        options = self._options(session)
+        route, references = "compositions" if request.references else "generations", request.references
+        if references and takes_one:
+            if len(references) > 1:
+                raise BadRequest(f"this gateway takes one reference picture, not {len(references)}")
+            route, options["json"] = "generations", asked | {"filePath": _referred(references[0])}
+        elif references and not is_remote(references[0]):
             form = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in asked.items()}
-            options |= {"data": form, "files": _files(request.references)}
+            options |= {"data": form, "files": _files(references)}
         else:
-            options["json"] = asked | ({"images": list(request.references)} if request.references else {})
+            options["json"] = asked | ({"images": list(references)} if references else {})
         return await call(self._clients, "POST", f"{self._base}/v1/images/{route}", paid=True, raw=True, **options)
 
     async def _ask(self, method: str, path: str, session: str) -> Answer:
-        """The answer to a question. A 404 says nothing about a task: no gateway has one for it."""
-        answer = await call(self._clients, method, f"{self._base}/{path}", raw=True, **self._options(session))
-        if answer.status in (404, 410):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}; is base_url right?")
+        """The answer to a question. A path that is not there says nothing about a task."""
+        answer = await self._reach(method, path, session)
+        if answer.status in (*NO_ROUTES, 410) or self._lacks_route(answer):
+            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
         self._refuse(answer, paid=False)
         return answer
+
+    async def _reach(self, method: str, path: str, session: str) -> Answer:
+        return await call(self._clients, method, f"{self._base}/{path}", raw=True, **self._options(session))
 
     def _options(self, session: str) -> dict[str, Any]:
         return {"headers": dict(self._settings.headers), "auth": _Session(self._base, session).checked()}
 
-    def _session(self) -> str:
+    def _session(self, refused: Collection[str] = ()) -> str:
         """Whose turn it is; empty where there is no session id, for gateways that have one of their own."""
-        living = [id_ for id_ in self._ids if id_ not in self._left_out] or self._ids
+        here = [id_ for id_ in self._ids if id_ not in refused]
+        living = [id_ for id_ in here if id_ not in self._left_out] or here
         return living[next(self._turn) % len(living)] if living else ""
 
-    @contextmanager
-    def _leaving_out(self, session: str) -> Iterator[None]:
-        """One account that is empty or logged out fails its task; the lane is shut only when it was the last."""
-        try:
-            yield
-        except (Unauthorized, OutOfCredits) as error:
-            self._left_out.add(session)
-            if len(self._left_out) >= len(self._ids):
-                raise
-            left = f"session id {self._ids.index(session) + 1} of {len(self._ids)} is left out from now on"
-            raise GenerationFailed(f"{error.message}; {left}") from error
-
-    def _asked(self, request: ImageRequest) -> dict[str, Any]:
+    def _asked(self, request: ImageRequest, model: str) -> dict[str, Any]:
+        """Where no model was asked for none is sent: the gateway's own choice is one that it has."""
         extra = request.extra
-        asked: dict[str, Any] = {"model": self._model(request), "prompt": request.prompt, **self._shape(request)}
+        asked: dict[str, Any] = {"model": model} if model else {}
+        asked |= {"prompt": request.prompt, **self._shape(request)}
         asked["response_format"] = extra.get("response_format", "url")
         if request.negative:
             asked["negative_prompt"] = request.negative
@@ -276,9 +351,22 @@ class Jimeng(Provider):
             asked["intelligent_ratio"] = extra["intelligent_ratio"] == "true"
         return asked
 
-    def _model(self, request: ImageRequest) -> str:
-        model = request.model or self._settings.model or MODELS.get(self._settings.dialect, "")
-        return self.named(model) or model
+    def _wanted(self, request: ImageRequest) -> str:
+        """The model as the person named it; empty where the gateway is to choose."""
+        return request.model or self._settings.model
+
+    def _model(self, request: ImageRequest, listed: tuple[dict[str, Any], ...]) -> str:
+        """The gateway's own name for the model. Raises BadRequest where it would draw with another and say nothing."""
+        wanted = self._wanted(request)
+        if not wanted:
+            return ""
+        names = _drawing(listed) or self._known()
+        same = [name for name in names if _version(name) == _version(wanted)]
+        if not same:
+            known = ", ".join(names)
+            rule = f"this gateway has no model {wanted[:60]!r} and would draw with another one; it has {known}"
+            raise BadRequest(rule, hint=MODELS_HINT)
+        return wanted if wanted in same else min(same, key=len)
 
     def _shape(self, request: ImageRequest) -> dict[str, Any]:
         """What the dialect says of ratio and size; nothing where nothing is asked for. Raises BadRequest."""
@@ -320,22 +408,114 @@ class Jimeng(Provider):
 
     # What comes back
 
+    def _accepted(self, answer: Answer, session: str, facts: Facts) -> Accepted | Ready:
+        body = answer.body if isinstance(answer.body, dict) else {}
+        task_id, of_pool = _text(body.get("task_id")), _text(body.get("id"))
+        if task_id:
+            self._owners[task_id] = session
+            return Accepted(Job(task_id), facts)
+        if of_pool and (body.get("object") == "task" or "result_url" in body):
+            self._owners[of_pool] = session
+            return Accepted(Job(of_pool, f"/v1/tasks/{quote(of_pool, safe='')}"), facts)
+        if not isinstance(body.get("data", ""), list | None):
+            raise Uncertain("the gateway answered with JSON of an unknown form; the request may have been charged")
+        return replace(self._ready(body["data"]), facts={**facts, **parts.facts(model=body.get("model"))})
+
+    async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
+        """A task is known under one session id only: that of its submit, or whichever it is after a restart.
+
+        A receipt with an address is of the gateway that has tasks of its own; the address is built from our own
+        base_url, because the session id goes with it.
+        """
+        owner = self._owners.get(job.id)
+        trouble: TaskError = ServerTrouble(f"the gateway does not find this task: {UNKNOWN_TASK}")
+        for session in (owner,) if owner is not None else self._ids or ("",):
+            try:
+                told = await self._told_of(job, session)
+            except (Unauthorized, Expired) as error:
+                if error.final:
+                    raise
+                trouble = error
+                continue
+            if told is not None:
+                self._owners[job.id] = session
+                return self._told(told)
+        # Of a query that failed the gateway can say the same, and the task is paid for.
+        raise trouble
+
+    async def _told_of(self, job: Job, session: str) -> dict[str, Any] | None:
+        """What the gateway says of a task; None where this session id has no such task."""
+        number = quote(job.id, safe="")
+        if not job.url:
+            answer = await self._ask("GET", f"v1/images/tasks/{number}", session)
+        else:
+            answer = await self._reach("GET", f"v1/tasks/{number}", session)
+            if _error(answer.body).get("code") == "task_not_found":
+                raise Expired("the gateway does not know this task, or not under this key")
+            if answer.status in NO_ROUTES:
+                raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+            self._refuse(answer, paid=False)
+        body = answer.body if isinstance(answer.body, dict) else {}
+        return None if _text(body.get("error")) == UNKNOWN_TASK else body
+
+    def _told(self, body: dict[str, Any]) -> Working | Ready:
+        status, result = _text(body.get("status")), parts.table(body.get("result"))
+        if status == "completed":
+            return self._ready(body.get("images"))
+        if status == "succeeded":
+            return replace(self._ready(result.get("data")), facts=parts.facts(model=result.get("model")))
+        if status == "failed" and isinstance(body.get("error"), dict):
+            raise self._why(body["error"]).as_final()
+        said = _text(body.get("error"))
+        if status == "failed":
+            if said.startswith(FAILED_FOR_GOOD):
+                raise _failed(said).as_final()
+            raise ServerTrouble(f"the gateway could not ask for the task: {said or 'no reason given'}")
+        if not status:
+            raise ServerTrouble("the gateway answered with JSON of an unknown form")
+        return Working(fraction=_fraction(body.get("progress")), note="" if status in ORDINARY else status)
+
+    def _why(self, error: dict[str, Any]) -> TaskError:
+        """Why a task failed, by the words of the gateway that has tasks of its own."""
+        said = _text(error.get("message")) or "the gateway gave no reason"
+        code, kind = _text(error.get("code")), _text(error.get("type"))
+        if re.fullmatch(r"-[0-9]{1,6}", code):
+            outer = OUTER.get(int(code))
+            return outer(f"{said} (code {code})") if outer else _failed(said)
+        if any(word in f"{code} {kind}" for word in FORBIDDEN):
+            return Moderated(said)
+        return OutOfCredits(said) if code == "insufficient_quota" else _failed(said)
+
+    def _lacks_route(self, answer: Answer) -> bool:
+        """Whether the gateway has no such path. It says so at HTTP 200, at 500 or at 404, with one of two codes."""
+        code = _code(answer)
+        if code is None:
+            return answer.status in NO_ROUTES
+        return code == NO_ROUTE or NO_ROUTE_WORDS in words_in(answer)
+
     def _refuse(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer without pictures means, be it said at HTTP 200 or by a status."""
         said, code = words_in(answer), _code(answer)
+        refused = NO_ROUTE_WORDS in said and (answer.status >= ERROR or code is not None)
+        if paid and (refused or answer.status in NO_ROUTES):
+            raise BadRequest(f"{said or 'no such route'} (HTTP {answer.status})", hint=IS_IT_RIGHT)
         if code is not None and code < 0:
-            kind = OUTER.get(code) or _inner(said, GenerationFailed if code in MADE_NOTHING else Uncertain)
-            if code in OUTER and "authorization" in said.lower():
-                kind = Unauthorized
-            if kind is Uncertain and not paid:
-                kind = ServerTrouble
-            charged = "; the request may have been accepted and charged" if kind is Uncertain else ""
-            raise kind(f"{said or 'the gateway gave no reason'} (code {code}){charged}")
-        if answer.status >= 400:  # noqa: PLR2004 - the meaning of HTTP's classes
-            kind = _inner(said, TaskError)
-            if kind is not TaskError:
-                raise kind(f"HTTP {answer.status}: {said}")
+            raise _by_code(code, said, paid=paid)
+        if answer.status >= ERROR:
+            self._refuse_by_status(answer, said)
         refuse(answer, paid=paid, said=said)
+
+    def _refuse_by_status(self, answer: Answer, said: str) -> None:
+        """Where the words, or a word for the kind of error, say more than the status does."""
+        error, text = _error(answer.body), f"HTTP {answer.status}: {said}"
+        kind = f"{_text(error.get('code'))} {_text(error.get('type'))}"
+        if any(word in kind for word in FORBIDDEN):
+            raise Moderated(text)
+        if "unsupported_model" in kind:
+            raise BadRequest(text, hint=MODELS_HINT)
+        found = _chinese_words.meaning(_inner(said), said)
+        if found is not None:
+            raise _unspent(found.error(text))
 
     def _ready(self, data: Any) -> Ready:
         items = data if isinstance(data, list) else []
@@ -348,13 +528,13 @@ class Jimeng(Provider):
 
     def _image(self, item: Any) -> Image | None:
         url, data = (item.get("url"), item.get("b64_json")) if isinstance(item, dict) else (item, None)
+        if (image := parts.inline(data)) is not None:
+            return image
         try:
-            if isinstance(data, str) and data:
-                return InlineImage(base64.b64decode(data.rpartition("base64,")[2], validate=True))
             joined = urljoin(f"{self._base}/", url.strip()) if isinstance(url, str) and url.strip() else ""
             joined.encode()
             usable = urlsplit(joined).scheme in ("http", "https") and bool(urlsplit(joined).hostname)
-        except ValueError:  # no base64, no address, or half a character in it
+        except ValueError:  # no address, or half a character in it
             return None
         return RemoteImage(joined) if usable else None
 
@@ -369,7 +549,8 @@ class _Session(httpx.Auth):
     def checked(self) -> "_Session":
         """Refuse an id that no header can carry: the transport's complaint would quote it."""
         if not re.fullmatch(r"[!-~]*", self._session):
-            raise Unauthorized("a session id holds a space, a line break or a letter that no session id has")
+            odd = "a session id holds a space, a line break or a letter that no session id has"
+            raise Unauthorized(odd).as_unspent()
         return self
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -418,18 +599,78 @@ def _files(references: tuple[str, ...]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("images", (f"{number}{picture.suffix}", picture.data)) for number, picture in enumerate(pictures, 1)]
 
 
+def _referred(reference: str) -> str:
+    return reference if is_remote(reference) else read(reference, formats=ANY_FORMAT).data_uri
+
+
 def _code(answer: Answer) -> int | None:
     code = answer.body.get("code") if isinstance(answer.body, dict) else None
     return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
-def _inner(said: str, otherwise: type[TaskError]) -> type[TaskError]:
-    """What the service behind the gateway meant. A code of its own is its last word, even one that nobody knows."""
+def _error(body: Any) -> dict[str, Any]:
+    return parts.table(parts.table(body).get("error"))
+
+
+def _inner(said: str) -> str:
+    """The code of the service behind the gateway; empty where the gateway keeps it to itself."""
     code = INNER_CODE.search(said)
-    if code is not None:
-        return next((kind for kind, codes, _ in MEANINGS if code[1] in codes), GenerationFailed)
-    lowered = said.lower()
-    return next((kind for kind, _, words in MEANINGS if any(word in lowered for word in words)), otherwise)
+    return code[1] if code else ""
+
+
+def _by_code(code: int, said: str, *, paid: bool) -> TaskError:
+    """What the gateway's own code means, and the code or the words of the service behind it."""
+    text = f"{said or 'the gateway gave no reason'} (code {code})"
+    if code in MADE_NOTHING:
+        return _failed(said, text)
+    outer, found = OUTER.get(code), _chinese_words.meaning(_inner(said), said)
+    if outer is not None and (found is None or (found.kind is not outer and found is not _chinese_words.LOGGED_OUT)):
+        return _unspent(outer(text, hint=IS_IT_RIGHT if code == NO_ROUTE else ""))
+    if found is not None:
+        return _unspent(found.error(text))
+    if _inner(said):
+        return GenerationFailed(text)  # a code of its own is the service's last word, even one that nobody knows
+    return Uncertain(f"{text}; the request may have been accepted and charged") if paid else ServerTrouble(text)
+
+
+def _failed(said: str, text: str = "") -> TaskError:
+    """What work that had been begun failed of."""
+    return _chinese_words.failed(_inner(said), said, text)
+
+
+def _unspent(error: TaskError) -> TaskError:
+    return error.as_unspent() if isinstance(error, Unauthorized | OutOfCredits) else error
+
+
+def _name(version: str) -> str:
+    """What jimeng-api and jimeng-free-api call a model."""
+    return f"{FAMILY}-{version.replace('2.0p', '2.0-pro')}"
+
+
+def _version(name: str) -> str:
+    """What all names of one model have in common: 5.0, jimeng-5.0 and jimeng-image-5.0-lite are one."""
+    bare = name.lower().removeprefix(f"{FAMILY}-").removeprefix("image-").removesuffix("-lite")
+    return re.sub(r"^([0-9]\.[0-9])p$", r"\1-pro", bare)
+
+
+def _drawing(listed: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The names of models that draw pictures; the family's own name is none."""
+    found = [_text(item.get("id")) for item in listed if item.get("type") != "video"]
+    return tuple(dict.fromkeys(name for name in found if name and name != FAMILY and "video" not in name))
+
+
+def _is_pool(listed: Iterable[dict[str, Any]]) -> bool:
+    return any(item.get("owned_by") == OF_POOL for item in listed)
+
+
+def _region(session: str) -> str:
+    found = re.search(r"(?:^|@)(us|hk|jp|sg)-", session)
+    return found[1] if found else ""
+
+
+def _total(answer: Answer) -> float | None:
+    entry = parts.table(next(iter(parts.items(answer.body)), None))
+    return _amount(parts.table(entry.get("points")).get("totalCredit"))
 
 
 def _fraction(progress: Any) -> float | None:

@@ -4,14 +4,13 @@ Protocol facts of the stream are from OpenAI's and Ark's SDKs, those of jobs and
 stable-diffusion.cpp and Xinference, as they stood in November 2026.
 """
 
-import base64
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
-from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -25,6 +24,7 @@ from imagegen_cli.errors import (
     Moderated,
     OutOfCredits,
     RateLimited,
+    SlowDown,
     TaskError,
     Unauthorized,
     Unavailable,
@@ -42,12 +42,25 @@ from imagegen_cli.providers._openai_dialects import (
     rules,
     without_jobs,
 )
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.parts import Key, address, body_of, items, state_in, table
+from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
+from imagegen_cli.providers.parts import (
+    ELSEWHERE,
+    PLACE,
+    Key,
+    address,
+    body_of,
+    drawn,
+    facts,
+    inline,
+    items,
+    state_in,
+    table,
+    unbased,
+)
 from imagegen_cli.providers.wire import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
 from imagegen_cli.references import examined
 from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage, Stop
 
 AUTO = "auto"
 OPENAI = DIALECTS["openai"]
@@ -55,7 +68,8 @@ CODES: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"insufficient_?(quota|credit|balance|fund)|billing|quotaexceeded|setlimitexceeded|overdue"),
     (OutOfCredits, r"not_enough_credits|budget_exceeded"),
     (Moderated, r"moderation|sensitivecontent|riskdetection|content_?policy|content_?filter|content_?violation|nsfw"),
-    (Unauthorized, r"invalid_api_key|authentication|accessdenied|permission"),
+    (Unauthorized, r"invalid_api_key|authentication|accessdenied|permission|unsupported_country"),
+    (Unauthorized, r"no_db_connection|expired_key|token_not_found_in_db|model_access_denied|\bauth_error"),
     (Busy, r"model_loading|overloaded"),
     (RateLimited, r"rate_?limit|requestbursttoofast|inflightbatchsizeexceeded"),
     (GenerationFailed, r"requestcanceled"),
@@ -63,10 +77,14 @@ CODES: tuple[tuple[type[TaskError], str], ...] = (
 """What a service's code stands for."""
 WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
+    (Unauthorized, PLACE.pattern.lower()),
     (Moderated, r"content policy|safety system|moderation_blocked|safety_violations|failed safety check"),
     (Busy, r"queue is full"),
 )
 """The same for services that have no code for it."""
+REQUEST_IDS = ("x-request-id", "x-litellm-call-id")
+MOST_SEEDS = 2**31
+"""Every server can hold a seed below this."""
 PATH_HINT = "is base_url right? it usually ends in /v1"
 
 
@@ -81,6 +99,11 @@ class Settings(base.Settings):
     watermark: bool = setting(default=False, doc="let Ark write its mark into the picture")
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": OPENAI.variable}
+    remarks: ClassVar[tuple[str, ...]] = (
+        "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9 times (1.108), and each may be",
+        "billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3 times; max_retries: 0 in the",
+        "parameters of a model changes nothing for pictures.",
+    )
 
     def __post_init__(self) -> None:
         """Fill in what follows from the dialect. Raises ConfigError for words that mean nothing."""
@@ -90,6 +113,10 @@ class Settings(base.Settings):
             raise ConfigError(f"stream is on, off or auto, not {self.stream!r}")
         if self.previews not in range(4):
             raise ConfigError(f"previews is 0 to 3, not {self.previews}")
+        if self.stream == "on" and not self.speaks.streams:
+            streaming = ", ".join(name for name, dialect in DIALECTS.items() if dialect.streams)
+            rule = f"{self.speaks.title} sends no stream: set stream to auto or off"
+            raise ConfigError(rule, hint=f"dialects with a stream: {streaming}")
         object.__setattr__(self, "base_url", _home(self.base_url, self.speaks))
         object.__setattr__(self, "model", self.model or self.speaks.model)
 
@@ -199,21 +226,31 @@ class OpenAI(Provider):
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
+        request = self._seeded(request)
         body = self._body(request)
         if draft is not None and self._speaks.drafts:
             put(body, "kwargs.request_id", draft.id)
         if "kwargs" in body:
             body["kwargs"] = json.dumps(body["kwargs"])
-        path, asked = content(self._speaks, body, request.references)
+        path, asked = content(self._speaks, body, request)
         if self._has_jobs:
             accepted = await self._enqueue(asked["json"], report)
             if accepted is not None:
-                return accepted
+                return replace(accepted, facts=facts(seed=request.seed))
         if self._speaks.jobs:
             asked = {"json": without_jobs(asked["json"])}
         if self._streams(request):
-            return await self._stream(f"{self._base}{path}", asked, report)
-        return self._ready(await self._post(f"{self._base}{path}", asked))
+            ready = await self._stream(f"{self._base}{path}", asked, report)
+        else:
+            ready = self._ready(await self._post(f"{self._base}{path}", asked))
+        return replace(ready, facts={**facts(seed=request.seed), **ready.facts})
+
+    def _seeded(self, request: ImageRequest) -> ImageRequest:
+        """With a seed of ours where the service would draw one. One for several pictures might make them all alike."""
+        draws = self._speaks.draws and self._speaks.family(self._model(request)).seeds
+        if not draws or request.seed is not None or (request.count or 1) != 1:
+            return request
+        return replace(request, seed=drawn(range(min(self._speaks.seeds.stop, MOST_SEEDS))))
 
     async def _enqueue(self, body: dict[str, Any], report: Report) -> Accepted | None:
         """None where the server is too old to have a queue: then nothing was accepted."""
@@ -257,6 +294,7 @@ class OpenAI(Provider):
             raise Uncertain("the service answered with JSON of an unknown form; it may have been accepted and charged")
         got = Received(complete=True)
         got.take(items(body.get("data")), self._image)
+        got.note(body, answer.headers)
         if body.get("error"):
             got.refused.append(_failure(body))
         if reason := _text(body.get("block_reason")):
@@ -267,10 +305,11 @@ class OpenAI(Provider):
         """A picture that came inside, or at an address of the web. A path on the server's disk is neither."""
         found = table(item)
         inside, url = found.get("b64_json"), found.get("url")
-        if not inside and isinstance(url, str) and not url.startswith("data:"):
-            return _remote(self._base if self._speaks.joins_addresses else "", url.strip())
-        data = _bytes(inside or url)
-        return InlineImage(data) if data else None
+        if (image := inline(inside)) is not None or not isinstance(url, str):
+            return image
+        if url[:5].lower() == "data:":
+            return inline(url)
+        return _remote(self._base if self._speaks.joins_addresses else "", url.strip())
 
     # Streams
 
@@ -281,6 +320,7 @@ class OpenAI(Provider):
                 kind = response.headers.get("content-type", "")
                 if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004 - any other is no stream
                     return self._ready(await self._whole(response))
+                got.note({}, response.headers)
                 async with aclosing(events(response.aiter_bytes())) as found:
                     async for data in found:
                         self._take(data, got, report)
@@ -289,7 +329,7 @@ class OpenAI(Provider):
         except Uncertain as error:
             if not got.images:
                 raise
-            return Ready(tuple(got.images), note=error.message)
+            return Ready(tuple(got.images), error.message, got.facts)
         return got.ready()
 
     @asynccontextmanager
@@ -334,11 +374,12 @@ class OpenAI(Provider):
             return
         body = table(decoded(data))
         kind = _text(body.get("type"))
+        got.note(body)
         if body.get("error") or kind == "error":
             got.refused.append(_failure(body))
             got.whole = not kind.endswith("partial_failed")
         elif kind.endswith(".partial_image"):
-            report(Working(note="preview", preview=_bytes(body.get("b64_json")) or None))
+            report(Working(note="preview", preview=unbased(body.get("b64_json")) or None))
         elif kind.endswith((".partial_succeeded", ".completed")):
             got.take([body] if {"b64_json", "url"} & body.keys() else [], self._image)
             got.whole = got.complete = kind.endswith(".completed")
@@ -411,6 +452,20 @@ class Received:
     refused: list[TaskError] = field(default_factory=list)
     whole: bool = False
     complete: bool = False
+    facts: Facts = field(default_factory=dict)
+
+    def note(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        """Keep what the service tells of how it drew: which model, of which words, under which number."""
+        rewritten = (table(item).get("revised_prompt") for item in (*items(body.get("data")), body))
+        sent = headers or {}
+        told = facts(
+            model=body.get("model"),
+            seed=body.get("seed"),
+            revised_prompt=next(filter(None, rewritten), None),
+            request_id=next(filter(None, map(sent.get, REQUEST_IDS)), None),
+            tokens=table(body.get("usage")).get("total_tokens"),
+        )
+        self.facts = {**self.facts, **told}
 
     def take(self, items: Iterable[Any], read: Callable[[Any], Image | None]) -> None:
         for item in items:
@@ -428,7 +483,7 @@ class Received:
             raise self.refused[0] if self.refused else self._nothing()
         lost = len(self.refused)
         note = f"{lost} of {lost + len(self.images)} refused: {self.refused[0].message}" if lost else ""
-        return Ready(tuple(self.images), note)
+        return Ready(tuple(self.images), note, self.facts)
 
     def _nothing(self) -> TaskError:
         if self.complete:
@@ -478,11 +533,15 @@ def _fault(answer: Answer) -> TaskError | None:
     if good or error is None:
         return None
     text = f"HTTP {answer.status}: {_said(answer.body) or words_in(answer)}"
+    if answer.status == 503 and error is Unauthorized:  # noqa: PLR2004 - what keeps the keys is down
+        return None
     if error not in (RateLimited, Busy):
-        return error(text)
+        fault = error(text, hint=ELSEWHERE if PLACE.search(text) else "")
+        early = isinstance(fault, Unauthorized | OutOfCredits) and answer.status < 500  # noqa: PLR2004
+        return fault.as_unspent() if early else fault
     if answer.status >= 500 and answer.status != 503:  # noqa: PLR2004 - it may have been accepted before it broke
         return None
-    return error(text, after=retry_after(answer))
+    return Busy(text, after=retry_after(answer)) if error is Busy else RateLimited(text, after=retry_after(answer))
 
 
 def _failure(body: Any) -> TaskError:
@@ -492,10 +551,10 @@ def _failure(body: Any) -> TaskError:
     """
     kind = _kind_of(body)
     text = _said(body) or "the service gave no reason"
-    return GenerationFailed(text) if kind in (None, RateLimited, Busy) else kind(text)
+    return GenerationFailed(text) if kind is None or issubclass(kind, SlowDown) else kind(text)
 
 
-def _kind_of(body: Any) -> Callable[..., TaskError] | None:
+def _kind_of(body: Any) -> type[TaskError] | None:
     codes, text = _codes(body).lower(), _said(body).lower()
     by_code = (kind for kind, pattern in CODES if re.search(pattern, codes))
     by_word = (kind for kind, pattern in WORDS if re.search(pattern, text))
@@ -534,17 +593,6 @@ def _remote(base_url: str, url: str) -> RemoteImage | None:
     except ValueError:  # no address at all, or half a character in it
         return None
     return RemoteImage(whole) if usable else None
-
-
-def _bytes(text: Any) -> bytes:
-    """What base64 or a data: address stands for; empty where it is neither."""
-    if not isinstance(text, str):
-        return b""
-    head, _, rest = text.partition(",") if text.startswith("data:") else (";base64", "", text)
-    try:
-        return base64.b64decode(rest) if head.endswith(";base64") else unquote_to_bytes(rest)
-    except ValueError:
-        return b""
 
 
 def _draws(model: dict[str, Any]) -> bool:

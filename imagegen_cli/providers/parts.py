@@ -2,10 +2,11 @@
 
 import base64
 import json
+import random
 import re
 from collections.abc import Generator, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import httpx
 
@@ -16,6 +17,18 @@ from imagegen_cli.task import Image, InlineImage, RemoteImage
 
 TAIL = 4000
 """Characters at the end of a log, which may be endless, in which the last progress bar is looked for."""
+PLACE = re.compile(
+    r"user location is not supported|country, region,? or territory not supported|unsupported_country_region",
+    re.IGNORECASE,
+)
+"""What a service says of where the question came from. It looks like a refusal of the prompt, and is none."""
+ELSEWHERE = (
+    "the service does not serve this place: send through a proxy elsewhere (HTTPS_PROXY), or choose another with -p"
+)
+LARGEST = 2**63
+"""A number beyond this, which no seed is, would not fit into the history. NaN is not below it either."""
+LONGEST_HEAD = 200
+"""Characters at the beginning of a data: URI in which its comma stands."""
 
 
 class Key(httpx.Auth):
@@ -46,7 +59,8 @@ class Key(httpx.Auth):
         no header can carry is refused here too: the transport's complaint would quote it.
         """
         if not re.fullmatch(r"[!-~]*", self._secret.reveal()):
-            raise Unauthorized("the key holds characters that no key has: a space, a line break or a letter with marks")
+            odd = "the key holds characters that no key has: a space, a line break or a letter with marks"
+            raise Unauthorized(odd).as_unspent()
         there = address(url)
         if there is None or not self.may_go_to(there):
             where = clean(there.host) if there else "an address that cannot be read"
@@ -117,18 +131,50 @@ def state_in(body: dict[str, Any]) -> str:
 
 def picture(value: Any) -> Image | None:
     """A picture from the text that stands for it: an address, or a data: URI that holds the bytes themselves."""
-    if isinstance(value, str) and value.startswith("data:"):
-        return _inline(value)
+    if isinstance(value, str) and _is_data(value):
+        return inline(value)
     return RemoteImage(url) if (url := link(value)) else None
 
 
-def _inline(uri: str) -> InlineImage | None:
-    head, _, data = uri.partition(",")
+def inline(value: Any) -> InlineImage | None:
+    """A picture that came as base64 or as a data: URI; None for anything else."""
+    data = unbased(value)
+    return InlineImage(data) if data else None
+
+
+def unbased(value: Any) -> bytes:
+    """The bytes that base64, or a data: URI, stands for; none where it is neither, or damaged.
+
+    Both alphabets are read, that of RFC 4648's section 4 and the URL-safe one of section 5, which Google's own client
+    writes; line breaks and lacking padding are no damage. A foreign character is: to skip it would spoil the picture.
+    """
+    if not isinstance(value, str):
+        return b""
+    head, comma, rest = value[:LONGEST_HEAD].partition(",")
+    rest += value[LONGEST_HEAD:]
+    if comma and not head.strip().lower().endswith("base64"):
+        return _percent_decoded(rest) if _is_data(value) else b""
+    text = "".join((rest if comma else value).split())
+    return _decoded(unquote(text) if "%" in text else text)
+
+
+def _decoded(text: str) -> bytes:
+    digits = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        content = base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
-    except ValueError:
-        return None
-    return InlineImage(content) if content else None
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except ValueError:  # no base64, or no ASCII
+        return b""
+
+
+def _percent_decoded(text: str) -> bytes:
+    try:
+        return unquote_to_bytes(text)
+    except ValueError:  # half a character
+        return b""
+
+
+def _is_data(value: str) -> bool:
+    return value[:LONGEST_HEAD].lstrip()[:5].lower() == "data:"
 
 
 def fraction_in(log: str) -> float | None:
@@ -148,6 +194,22 @@ def table(value: Any) -> dict[str, Any]:
 
 def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def facts(**told: Any) -> dict[str, str | int | float]:
+    """What is worth remembering: texts and numbers of JSON as they are, without what says nothing."""
+    found: dict[str, str | int | float] = {}
+    for name, value in told.items():
+        if isinstance(value, str) and (words := clean(value)):
+            found[name] = words
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
+            found[name] = value
+    return found
+
+
+def drawn(seeds: range) -> int:
+    """A seed of our own choice, where the service would draw one and keep it to itself."""
+    return random.SystemRandom().choice(seeds)
 
 
 # What goes out

@@ -6,7 +6,7 @@ receipt was lost is looked for once in the account's list: there is no id of one
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import httpx
 from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Moderated, Refused, TaskError, Uncertain
 from imagegen_cli.events import Working
 from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.providers.wire import Answer, call
 from imagegen_cli.references import examined, referred
 from imagegen_cli.tables import setting
@@ -35,6 +35,9 @@ STOPPED = ("canceled", "aborted")
 FORBIDDEN = re.compile(
     r"nsfw|flagged|sensitive content|\bE005\b|moderat|content polic|safety (?:filter|checker|system)", re.IGNORECASE
 )
+SEED = re.compile(r"\bseed\W{1,3}(\d{1,20})\b", re.IGNORECASE | re.ASCII)
+MOST_LOG = 200_000
+"""Characters of a log in which the seed is looked for."""
 DEEPEST = 4
 
 
@@ -93,7 +96,7 @@ class Replicate(Provider):
         prediction = parts.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
         word = parts.state_in(prediction)
         if word == "succeeded":
-            return _ready(prediction)
+            return replace(_ready(prediction), facts=_facts(prediction))
         if word == "failed":
             raise _failure(parts.text(prediction.get("error"))).as_final()
         if word in STOPPED:
@@ -207,6 +210,16 @@ def _ready(prediction: dict[str, Any]) -> Ready:
         raise GenerationFailed("the model says that it is finished, but made no pictures")
     lost = len(output) - len(images) if isinstance(output, list) else 0
     return Ready(images, note=f"{lost} of {len(images) + lost} outputs are no pictures" if lost > 0 else "")
+
+
+def _facts(prediction: dict[str, Any]) -> Facts:
+    """Models write the seed that they drew into their log."""
+    log = prediction.get("logs")
+    seeds = SEED.findall(log[:MOST_LOG]) if isinstance(log, str) else []
+    told = parts.table(prediction.get("output")).get("seed", parts.table(prediction.get("input")).get("seed"))
+    name, version = (parts.text(prediction.get(key)) for key in ("model", "version"))
+    model = name if version in ("", "hidden") or not name else f"{name}:{version}"
+    return parts.facts(seed=int(seeds[-1]) if seeds else told, model=model)
 
 
 def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:

@@ -4,7 +4,6 @@ Protocol facts are from volcengine.com/docs/85621/1817045 (4.0) and its neighbou
 pages on common error codes, and volcengine/auth/SignerV4.py of volc-sdk-python.
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -13,6 +12,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +24,7 @@ from imagegen_cli.errors import (
     Expired,
     GenerationFailed,
     Moderated,
+    OutOfCredits,
     RateLimited,
     ServerTrouble,
     SlowDown,
@@ -32,12 +33,12 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
-from imagegen_cli.providers import base
+from imagegen_cli.providers import _chinese_words, base, parts
 from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, retry_after, words_in
+from imagegen_cli.providers.wire import NO_JOB, QUOTED, Answer, call, clean, refuse, retry_after, words_in
 from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.tables import Secret, nearest, setting
-from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
 
 REGION, SERVICE, VERSION = "cn-north-1", "cv", "2022-08-31"
 SUBMIT, QUERY = "CVSync2AsyncSubmitTask", "CVSync2AsyncGetResult"
@@ -114,6 +115,9 @@ CODES: dict[int, type[TaskError]] = {
 }
 TROUBLE = (50500, 50501)
 ACCOUNT = (401, 402, 403, 429, 503)
+BELIEVED = (Moderated, OutOfCredits)
+"""What words beside a code that nobody knows are believed to say."""
+TROUBLED = 500
 ERROR = 400
 """The least HTTP status that is none of success."""
 PLATFORM: tuple[tuple[type[TaskError], tuple[str, ...]], ...] = (
@@ -193,18 +197,20 @@ class Volcengine(Provider):
         del draft, report  # it takes no ids of ours, and says nothing before its answer
         self.check(request)
         model = self._model(request)
-        data = await self._call(SUBMIT, self._body(request, model), paid=True)
+        body = self._body(request, model)
+        data, request_id = await self._call(SUBMIT, body, paid=True)
         task_id = _text(data.get("task_id"))
         if not re.fullmatch(r"[\w-]{1,128}", task_id, re.ASCII):
             raise Uncertain("the service gave no task id to ask with; the request may have been accepted and charged")
-        return Accepted(Job(f"{model.req_key}/{task_id}"))
+        facts = parts.facts(seed=body.get("seed"), model=model.req_key, request_id=request_id)
+        return Accepted(Job(f"{model.req_key}/{task_id}"), facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         """A query names the model as well as the task, so the receipt holds both."""
         req_key, _, task_id = job.id.rpartition("/")
         # Without return_url the pictures come as base64 inside the answer.
         asked = {"req_key": req_key, "task_id": task_id, "req_json": json.dumps({"return_url": True})}
-        data = await self._call(QUERY, asked)
+        data, _ = await self._call(QUERY, asked)
         status = _text(data.get("status"))
         if status == "done":
             return _ready(data)
@@ -216,8 +222,8 @@ class Volcengine(Provider):
             raise ServerTrouble("the service answered with JSON of an unknown form")
         return Working(note="" if status == "generating" else status)
 
-    async def _call(self, action: str, asked: dict[str, Any], *, paid: bool = False) -> dict[str, Any]:
-        """`data` of a good answer. Raises what any other answer means."""
+    async def _call(self, action: str, asked: dict[str, Any], *, paid: bool = False) -> tuple[dict[str, Any], str]:
+        """`data` of a good answer, and its request_id. Raises what any other answer means."""
         auth = _Signature(self._base, self._settings).checked()
         headers = {**self._settings.headers, "Content-Type": "application/json"}
         url = f"{self._base}/?Action={action}&Version={VERSION}"
@@ -228,7 +234,7 @@ class Volcengine(Provider):
         data = _table(body.get("data"))
         if _code(body.get("code")) != OK:
             _refuse(answer, body, data, paid=paid)
-        return data
+        return data, _text(body.get("request_id"))
 
     def _model(self, request: ImageRequest) -> Model:
         name = request.model or self._settings.model
@@ -239,8 +245,8 @@ class Volcengine(Provider):
 
     def _body(self, request: ImageRequest, model: Model) -> dict[str, Any]:
         body: dict[str, Any] = {"req_key": model.req_key, "prompt": request.prompt, **_size(request, model)}
-        if request.seed is not None and model.seeded:
-            body["seed"] = request.seed
+        if model.seeded:
+            body["seed"] = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         if model.decides:
             body["force_single"] = _single(request)
         for key in ("max_ratio", "min_ratio", "scale"):
@@ -406,6 +412,9 @@ def _refuse(answer: Answer, body: dict[str, Any], data: dict[str, Any], *, paid:
     said = words_in(answer) if code is None else f"{words_in(answer) or 'the service gave no reason'} (code {code})"
     if code in CODES:
         _raise(CODES[code], said, answer)
+    told = _chinese_words.meaning("", words_in(answer)) if code not in (None, *TROUBLE) else None
+    if told is not None and told.kind in BELIEVED and answer.status < TROUBLED:
+        _raise(told.kind, said, answer)
     refused_at_200 = paid and code is not None and code not in TROUBLE and answer.status < ERROR
     if data.get("status") == "done" or refused_at_200:
         raise GenerationFailed(said).as_final()
@@ -428,7 +437,9 @@ def _refuse_by_status(answer: Answer, said: str, *, paid: bool, trouble: bool = 
     if not trouble and (paid or answer.status in ACCOUNT):
         refuse(answer, paid=paid, said=said)
     said = f"HTTP {answer.status}: {said or 'an answer of an unknown form'}"
-    raise Uncertain(f"{said}; the request may have been accepted and charged") if paid else ServerTrouble(said)
+    hint = NO_JOB if answer.status in (404, 405, 410) else ""
+    uncertain = Uncertain(f"{said}; the request may have been accepted and charged")
+    raise uncertain if paid else ServerTrouble(said, hint=hint)
 
 
 def _raise(kind: type[TaskError], said: str, answer: Answer) -> NoReturn:
@@ -438,9 +449,9 @@ def _raise(kind: type[TaskError], said: str, answer: Answer) -> NoReturn:
 
 
 def _ready(data: dict[str, Any]) -> Ready:
-    """The addresses; where there are none, the pictures themselves."""
+    """Each picture by its address; where that is none, the picture itself."""
     urls, inline = _list(data.get("image_urls")), _list(data.get("binary_data_base64"))
-    found: list[Image | None] = [_address(url) for url in urls] or [_picture(text) for text in inline]
+    found: list[Image | None] = [_address(url) or parts.inline(text) for url, text in zip_longest(urls, inline)]
     images = tuple(image for image in found if image is not None)
     if not images:
         raise GenerationFailed("the service is done, but sent no pictures")
@@ -454,14 +465,6 @@ def _address(url: Any) -> RemoteImage | None:
         return RemoteImage(url) if usable and url.encode() else None
     except ValueError:  # no address at all, or half a character in it
         return None
-
-
-def _picture(text: Any) -> InlineImage | None:
-    try:
-        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except ValueError:
-        return None
-    return InlineImage(data) if data else None
 
 
 def _code(value: Any) -> int | None:

@@ -5,6 +5,7 @@
     paid request without a whole answer          Uncertain       never sent again by itself
     401, 403 · 402 · 429, 503                    Unauthorized · OutOfCredits · RateLimited, Busy (with Retry-After)
     404, 410 on a question                       Expired
+    404, 405 on a paid request                   BadRequest      with a hint at base_url and at the model
     other 4xx                                    BadRequest
     other 5xx                                    ServerTrouble on a question, Uncertain on a paid request
     an answer that is no JSON                    ServerTrouble on a question, Uncertain on a paid request
@@ -41,6 +42,9 @@ MOST_BYTES = 256 * 1024 * 1024
 MOST_UNPACKED = 64 * 1024 * 1024
 QUOTED = 300
 """Characters of a service's own words that fit into a message."""
+NO_ROUTE = "is base_url right? If it is, look at the model: imagegen models lists the names that --model may take"
+MOVED = "the service answers from another address: is base_url right, and does it begin with https:// where it must?"
+NO_JOB = "is base_url still the one that the task was sent to?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +134,20 @@ def refuse(answer: Answer, *, paid: bool, said: str = "") -> None:
     text = f"HTTP {status}: {said or words_in(answer)}".rstrip(": ")
     fixed: dict[int, type[TaskError]] = {401: Unauthorized, 403: Unauthorized, 402: OutOfCredits}
     if status in fixed:
-        raise fixed[status](text)
+        raise fixed[status](text).as_unspent()
     if status in (429, 503):
         raise (RateLimited if status == 429 else Busy)(text, after=retry_after(answer))  # noqa: PLR2004
     if status in (404, 410) and not paid:
-        raise Expired(text)
+        raise Expired(text, hint=NO_JOB)
+    if status in (404, 405):
+        raise BadRequest(text, hint=NO_ROUTE)
     if 400 <= status < 500 and status != 408:  # noqa: PLR2004
         raise BadRequest(text)
     if 200 <= status < 300:  # noqa: PLR2004
         text = f"the service answered with something that is not JSON ({answer.raw[:40]!r})"
     if paid:
         raise Uncertain(_lost_text(paid, text))
-    raise ServerTrouble(text)
+    raise ServerTrouble(text, hint=MOVED if 300 <= status < 400 else "")  # noqa: PLR2004
 
 
 def retry_after(answer: Answer) -> float | None:

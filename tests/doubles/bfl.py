@@ -101,7 +101,7 @@ class BflService(Service):
         if word != "Ready":
             reasons = {"Moderation Reasons": ["Safety Filter"]} if "Moderated" in word else None
             return state(job.id, word, details=reasons)
-        result = {"sample": self._sample(job, tags), "seed": 7, "prompt": job.asked["prompt"]}
+        result = {"sample": self._sample(job, tags), "seed": job.asked.get("seed", 7), "prompt": job.asked["prompt"]}
         return state(job.id, word, result={} if "nosample" in tags else result)
 
     def _sample(self, job: Job, tags: set[str]) -> str:

@@ -14,6 +14,7 @@ Words in the prompt steer what becomes of it:
     #relative         gives addresses without a host; #broken one that is none
     #slow #never      takes ten times as long; never ends
     #limit            the first try is answered 429, the second goes well
+    #crowd            the first try finds too many tasks at once (ret 1310), the second goes well
     #quota            429 with daily_quota_exceeded
     #lost             accepted, and not answered at all
 
@@ -23,8 +24,12 @@ and, for tasks of the asynchronous gateway, which knows them only under the sess
     #hiccup           tells every second query of its own that failed as “failed”
     #blocked #bad     fails for moderation; with a code
 
-Every failure of the others comes at HTTP 200 with a negative code. `dialect` is ratio (jimeng-api: refuses width and
-height), pixels (jimeng-free-api: no compositions) or tasks (asynchronous, real HTTP statuses, takes JSON only).
+Every failure of the others comes at HTTP 200 with a negative code. `dialect` is ratio (iptag/jimeng-api: refuses width
+and height), pixels (LLM-Red-Team/jimeng-free-api: no compositions), lite (zhizinan1997/jimeng-free-api-all: models of
+other names, one reference as filePath), tasks (gracie007-cloud/dreamina-api: asynchronous, real HTTP statuses, takes
+JSON only) or pool (f3liiix/jimeng2api: asynchronous in another form, keys of its own before a pool of accounts).
+
+Each draws with its default where it does not know a model, and says nothing of it; `job.notes["model"]` has the truth.
 """
 
 import argparse
@@ -37,8 +42,30 @@ from uuid import uuid4
 
 from tests.doubles.http import Fault, Job, Reply, Request, Service
 
+KEY = "jm-0123456789abcdef"
+"""A key of the gateway that has keys of its own."""
 SESSIONS = ("0123456789abcdef0123456789abcdef", "us-fedcba9876543210fedcba9876543210")
 PICTURES = 4
+
+VIDEOS = ("jimeng-video-3.0", "jimeng-video-3.0-pro", "jimeng-video-2.0", "jimeng-video-2.0-pro")
+RATIO = ("jimeng-5.0", "jimeng-4.6", "jimeng-4.5", "jimeng-4.1", "jimeng-4.0", "jimeng-3.1", "jimeng-3.0")
+LITE = ("5.0-lite", "4.7", "4.6", "4.5", "4.1", "4.0", "3.1", "3.0", "2.0-pro")
+LISTED: dict[str, tuple[str, ...]] = {
+    "ratio": ("jimeng", *VIDEOS),
+    "pixels": ("jimeng",),
+    "lite": (*(f"jimeng-image-{version}" for version in LITE), "jimeng-video-3.0"),
+    "tasks": ("jimeng-4.5", "jimeng-3.0", "jimeng-video-3.0"),
+    "pool": (*RATIO, *VIDEOS, "nanobanana", "nanobananapro"),
+}
+DRAWS: dict[str, tuple[str, ...]] = {
+    "ratio": ("jimeng-4.5", *RATIO),
+    "pixels": tuple(f"jimeng-{version}" for version in ("3.0", "2.1", "2.0-pro", "2.0", "1.4", "xl-pro")),
+    "lite": tuple(f"jimeng-image-{version}" for version in LITE),
+    "tasks": ("jimeng-4.5", "jimeng-3.0"),
+    "pool": ("jimeng-4.5", *RATIO, "nanobanana", "nanobananapro"),
+}
+"""Dialect -> the models that it draws with; the first is its default."""
+CROWD = "ExceedConcurrencyLimit (错误码: 1310)"
 
 FAILURES: dict[str, tuple[int, str]] = {
     "forbidden": (-2007, "[图像生成失败]: 图像生成失败，状态码: 30，错误码: 2038"),
@@ -68,26 +95,42 @@ class JimengGateway(Service):
         path = request.path
         if path.startswith(("/v1/images/generations", "/v1/images/compositions")):
             return "submit"
-        kinds = {"/v1/images/tasks/": "query", "/token/points": "points", "/v1/models": "models"}
+        kinds = {"/v1/images/tasks/": "query", "/v1/tasks/": "query", "/token/points": "points", "/v1/models": "models"}
         return next((kind for start, kind in kinds.items() if path.startswith(start)), super().kind(request))
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply:  # noqa: PLR0911 - one return a route
         sessions = request.headers.get("authorization", "").removeprefix("Bearer ").split(",")
         tasks = self.dialect == "tasks"
         match request.method, request.path.strip("/").split("/"):
             case "POST", ["v1", "images", "generations"]:
                 return await self._submit(request, sessions[0])
-            case "POST", ["v1", "images", "compositions"] if self.dialect != "pixels":
+            case "POST", ["v1", "images", "compositions"] if self.dialect not in ("pixels", "lite"):
                 return await self._submit(request, sessions[0])
             case "GET", ["v1", "images", "tasks", job_id] if tasks:
                 return self._task(job_id, sessions[0])
+            case "GET", ["v1", "tasks", job_id] if self.dialect == "pool":
+                return self._pool_task(job_id, sessions[0])
             case "GET", ["v1", "models"]:
-                ids = ("jimeng-4.5", "jimeng-3.0", "jimeng-video-3.0")
-                return Reply.json({"object": "list", "data": [{"id": id_, "object": "model"} for id_ in ids]})
+                return self._models()
             case "POST", ["token", "points"] if not tasks:
                 return self._points(sessions)
             case _:
-                return real_error(404, "Not Found") if tasks else failure(-1002, "[请求未找到]: no such route")
+                return self._no_route(request)
+
+    def _models(self) -> Reply:
+        owner = "jimeng2api" if self.dialect == "pool" else "jimeng-api"
+        items: list[dict[str, Any]] = [
+            {"id": id_, "object": "model", "owned_by": owner} for id_ in LISTED[self.dialect]
+        ]
+        for item in items if self.dialect == "pool" else ():
+            item |= {"type": "video" if "video" in item["id"] else "image", "regions": ["CN"]}
+        return Reply.json({"data": items})
+
+    def _no_route(self, request: Request) -> Reply:
+        message = f"[请求有误]: 请检查API文档确认正确的请求路径，当前请求为 {request.method} -> {request.path} 请纠正"
+        if self.dialect == "tasks":
+            return real_error(404, "Not Found")
+        return typed_error(404, message, "api_error", -1002) if self.dialect == "pool" else failure(-1000, message)
 
     # Submits
 
@@ -106,9 +149,14 @@ class JimengGateway(Service):
             return Reply.json(
                 {"error": {"message": f"daily limit ({code})", "type": "rate_limit_error", "code": code}}, 429
             )
+        if "crowd" in tags and asked["prompt"] not in self._limited and self.dialect != "pool":
+            self._limited.add(asked["prompt"])
+            return self._refusal(-2001, f"[请求失败]: {CROWD}", 500)
         job = self.add_job(uuid4().hex, asked)
         job.notes["session"] = session
-        return self._accepted(job) if self.dialect == "tasks" else await self._waited(job)
+        known = DRAWS[self.dialect]
+        job.notes["model"] = asked["model"] if asked.get("model") in known else known[0]
+        return self._accepted(job) if self.dialect in ("tasks", "pool") else await self._waited(job)
 
     def _read(self, request: Request) -> dict[str, Any] | Reply:
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -121,6 +169,10 @@ class JimengGateway(Service):
 
     def _checked(self, asked: dict[str, Any], session: str) -> Reply | None:
         """Before anything is paid."""
+        check = self._checked_by_pool if self.dialect == "pool" else self._checked_by_session
+        return check(asked, session)
+
+    def _checked_by_session(self, asked: dict[str, Any], session: str) -> Reply | None:
         if not session:
             return self._refusal(-2000, "Params headers.authorization invalid", 401)
         if not isinstance(asked.get("prompt"), str):
@@ -131,6 +183,19 @@ class JimengGateway(Service):
             return self._refusal(-2002, "[登录失效]: login error", 500, 1015)
         if self.credits[session] <= 0:
             return self._refusal(-2001, "[请求失败]: Not enough credits (错误码: 1006)", 500, 1006)
+        return None
+
+    def _checked_by_pool(self, asked: dict[str, Any], session: str) -> Reply | None:
+        if not isinstance(asked.get("prompt"), str):
+            return typed_error(400, "Params body.prompt invalid", "invalid_request_error", "invalid_request")
+        if session != KEY:
+            return typed_error(401, "API Key 无效或已被停用", "authentication_error", "invalid_api_key")
+        if "model" in asked and asked["model"] not in DRAWS["pool"]:
+            return typed_error(
+                400, f'Unsupported image model "{asked["model"]}"', "invalid_request_error", "unsupported_model"
+            )
+        if "blocked" in tags_in(asked):
+            return typed_error(403, "内容由于合规问题已被阻止生成", "content_policy_error", "content_filtered")
         return None
 
     def _refusal(self, code: int, text: str, status: int, inner: int | None = None) -> Reply:
@@ -169,9 +234,13 @@ class JimengGateway(Service):
             return [link.removeprefix(self.url) for link in links]
         return [*links[:-1], "undefined:"] if "broken" in tags else links
 
-    # The asynchronous gateway
+    # The asynchronous gateways
 
     def _accepted(self, job: Job) -> Reply:
+        if self.dialect == "pool":
+            reply = Reply.json(self._told(job, "queued"))
+            reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.asked) else None
+            return reply
         message = "任务已提交，请通过 GET /v1/images/tasks/{task_id} 查询状态"
         reply = Reply.json({"task_id": job.id, "submit_id": str(uuid4()), "status": "pending", "message": message})
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.asked) else None
@@ -194,6 +263,29 @@ class JimengGateway(Service):
             return Reply.json({"taskId": job_id, "status": "failed", "error": blocked})
         return Reply.json({"taskId": job_id, "status": "completed", "progress": 100, "images": self._links(job)})
 
+    def _told(self, job: Job, status: str) -> dict[str, Any]:
+        told = {"id": job.id, "object": "task", "type": "image_generation", "status": status}
+        owned = {"result_url": f"/v1/tasks/{job.id}", "api_key_id": "1", "token_id": "1"}
+        return told | {"created": 1, "updated": 2} | owned
+
+    def _pool_task(self, job_id: str, key: str) -> Reply:
+        if key != KEY:
+            return typed_error(401, "API Key 无效或已被停用", "authentication_error", "invalid_api_key")
+        job = self.jobs.get(job_id)
+        if job is None:
+            return typed_error(404, f"Task {job_id} not found", "invalid_request_error", "task_not_found")
+        job.polls += 1
+        tags = tags_in(job.asked)
+        if not job.ripe or "never" in tags:
+            return Reply.json(self._told(job, "queued" if job.polls == 1 else "running"))
+        failures = FAILURES | {"crowd": (-2001, f"[请求失败]: {CROWD}")}
+        failed = next((failures[tag] for tag in tags if tag in failures), None)
+        self.end_job(job, "failed" if failed else "done")
+        if failed:
+            error = {"message": failed[1], "type": "api_error", "code": failed[0]}
+            return Reply.json(self._told(job, "failed") | {"error": error})
+        return Reply.json(self._told(job, "succeeded") | {"result": {"created": 1, "data": self._data(job)}})
+
     def _points(self, sessions: list[str]) -> Reply:
         if any(session not in self.credits for session in sessions):
             return failure(-2002, "[登录失效]: login error")
@@ -210,6 +302,10 @@ def failure(code: int, message: str) -> Reply:
     return Reply.json({"code": code, "message": message, "data": None})
 
 
+def typed_error(status: int, message: str, kind: str, code: str | int) -> Reply:
+    return Reply.json({"error": {"message": message, "type": kind, "param": None, "code": code}}, status)
+
+
 def real_error(status: int, message: str) -> Reply:
     return Reply.json({"error": {"message": message, "type": "api_error", "code": status}}, status)
 
@@ -218,7 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.doubles.jimeng", description="a gateway to 即梦, made up")
     parser.add_argument("--port", type=int, default=5100, help="0 takes a free one")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long a task takes")
-    parser.add_argument("--dialect", choices=("ratio", "pixels", "tasks"), default="ratio")
+    parser.add_argument("--dialect", choices=tuple(LISTED), default="ratio")
     words = parser.parse_args()
     JimengGateway(port=words.port, seconds=words.seconds, dialect=words.dialect, polls=1).run()
 

@@ -35,7 +35,8 @@ from tests.doubles.http import Job, Part, Pictures, Reply, Request, Service
 LOCAL = ("localai", "sd-server", "sglang", "vllm-omni", "xinference")
 KNOWN = {
     "openai": """prompt model n size quality background moderation output_format output_compression stream
-        partial_images user input_fidelity complexity safety_identifier images image[]""",
+        partial_images user input_fidelity complexity safety_identifier images image image[] mask frame_count
+        frame_duration_ms svg svg[model] svg[reasoning][effort]""",
     "ark": """prompt model size image seed guidance_scale watermark response_format stream output_format tools
         sequential_image_generation sequential_image_generation_options optimize_prompt_options""",
 }
@@ -137,6 +138,8 @@ class ImageServer(Service):
 
     def _refused(self, asked: Asked) -> Reply | None:
         tags = asked.tags
+        if self.dialect == "openai" and (wrong := misused(asked)):
+            return self.refusal(400, "unknown_parameter", f"Unknown parameter: '{wrong}'.")
         known = KNOWN[self.dialect].split() if self.dialect in KNOWN else asked.fields
         unknown = {name for name in asked.fields if name not in known}
         if unknown:
@@ -355,6 +358,14 @@ REFUSALS = {
     "quota": (429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details"),
     "500": (500, "server_error", "the server had an error while processing your request"),
 }
+
+
+def misused(asked: Asked) -> str:
+    """The field that OpenAI knows, and does not take in this kind of request."""
+    if "input_fidelity" in asked.fields and not (asked.edits and "gpt-image-1" in str(asked.fields.get("model"))):
+        return "input_fidelity"
+    in_form = asked.edits and "images" not in asked.fields
+    return "moderation" if in_form and "moderation" in asked.fields else ""
 
 
 def asked_in(request: Request, *, edits: bool) -> Asked:

@@ -142,7 +142,7 @@ class ReplicateService(Service):
             "model": job.notes["model"],
             "version": job.notes["version"],
             "input": job.asked,
-            "logs": BAR if "log" in tags and status == "processing" else "",
+            "logs": BAR if "log" in tags and status in ("processing", "succeeded") else "",
             "output": self._output(job, tags) if status == "succeeded" else None,
             "data_removed": "removed" in tags and status == "succeeded",
             "error": error,
