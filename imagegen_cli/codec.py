@@ -156,7 +156,7 @@ def _told(**known: str) -> Json:
 
 
 def _to_image(data: Json) -> Image:
-    known = {name: data.get(name, "") for name in ("sha256", "doubt")}
+    known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
         return SavedImage(data["file"], **known)
     if "part" in data:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from imagegen_cli import __version__, files
 from imagegen_cli.errors import (
-    UnusableImage,
     BadImage,
     Busy,
     DiskError,
@@ -26,6 +25,7 @@ from imagegen_cli.errors import (
     ServerTrouble,
     TaskError,
     Unavailable,
+    UnusableImage,
 )
 from imagegen_cli.files import Part
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
@@ -176,8 +176,7 @@ class Downloader:
     def discard(self, part: Path) -> None:
         """Remove half a picture, or one that has its name."""
         for path in (part, self._second / part.name) if self._second is not None else (part,):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            files.remove(path)
 
     async def _held_remote(self, image: RemoteImage, stem: Path, part: Path) -> HeldImage:
         try:
@@ -193,8 +192,7 @@ class Downloader:
             async with self._door:
                 return await self._holding.do(Part(part, stem, image.data))
         except Exception:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+            files.remove(part)
             raise
 
     async def _fetched(self, url: str, part: Part) -> Part:
@@ -238,7 +236,7 @@ class Downloader:
 
 
 async def _next_address(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":
-    """Where a redirect leads, if it may: never down from https, never from the world into this machine or its network."""
+    """Where a redirect leads, if it may: not down from https, not from the world into a private network."""
     status = f"(HTTP {response.status_code})"
     try:
         target = _address(str(address.join(response.headers["location"]))).copy_with(userinfo=b"")
@@ -269,7 +267,10 @@ def _public(number: str) -> bool:
 
 
 def _address(url: str) -> "httpx.URL":
-    """A port that no system has would end in an OverflowError, half a character in a UnicodeError. Raises UnusableImage."""
+    """Raises UnusableImage.
+
+    A port that no system has would end in an OverflowError, half a character in a UnicodeError.
+    """
     import httpx  # noqa: PLC0415 - a local drawing needs no network
 
     with suppress(httpx.InvalidURL, UnicodeError):

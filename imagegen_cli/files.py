@@ -73,7 +73,7 @@ def hold(parts: Sequence[Part]) -> list[HeldImage | Exception]:
 
 
 def choose(choices: Sequence[Choice]) -> list[HeldImage | Exception]:
-    """Choose anew for pictures that are held already, bringing them into the folder of their name: Expired, DiskError."""
+    """Choose anew for pictures that are held already, and bring them into that folder: Expired, DiskError."""
     return [_tried(_chosen_again, *choice) for choice in choices]
 
 
@@ -150,6 +150,12 @@ def write(file: BinaryIO, data: Bytes) -> None:
             left = left[file.write(left) :]
 
 
+def remove(part: Path) -> None:
+    """Remove a part file, as far as the folder lets us."""
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Say what the file system refused, and where. Too many open files are no matter of the disk: Busy."""
@@ -224,8 +230,7 @@ def _brought(source: Path, part: Path) -> Path:
                 write(file, piece)
             sync(file.fileno())
     except DiskError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        remove(part)
         raise DiskError(f"{error.message}; the picture is kept in {source}", hint=error.hint) from error
     return part
 
@@ -300,7 +305,7 @@ def _taken(final: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make new names durable; where folders cannot be opened (Windows, no right to read) the system does it by itself."""
+    """Make new names durable, where a folder can be opened at all: not on Windows, not without the right to read."""
     if os.name == "nt":
         return
     with disk(folder):

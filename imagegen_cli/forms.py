@@ -23,39 +23,40 @@ MOST_TEXT_BYTES = 32 * 1024 * 1024
 MOST_PARTS = 200_000
 """Boxes, segments or strips of one file; more are a trap."""
 
-SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
-    (re.compile(pattern, re.DOTALL), suffix)
-    for pattern, suffix in (
-        (rb"\x89PNG\r\n\x1a\n", ".png"),
-        (rb"\xff\xd8\xff", ".jpg"),
-        (rb"RIFF....WEBP", ".webp"),
-        (rb"GIF8[79]a", ".gif"),
-        (rb"....ftyp(?:hei[cxms]|hev[cxms])", ".heic"),
-        (rb"....ftyp(?:mif1|msf1)....(?:....){0,8}?hei[cxms]", ".heic"),
-        (rb"....ftyp(?:avif|avis|mif1|msf1)", ".avif"),
-        (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp"),
-        (rb"II[*+]\0|MM\0[*+]", ".tiff"),
-        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
+SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", ".png"),
+    (rb"\xff\xd8\xff", ".jpg"),
+    (rb"RIFF....WEBP", ".webp"),
+    (rb"GIF8[79]a", ".gif"),
+    (rb"....ftyp(?:hei[cxms]|hev[cxms])", ".heic"),
+    (rb"....ftyp(?:mif1|msf1)....(?:....){0,8}?hei[cxms]", ".heic"),
+    (rb"....ftyp(?:avif|avis|mif1|msf1)", ".avif"),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp"),
+    (rb"II[*+]\0|MM\0[*+]", ".tiff"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", ".jxl"),
+    (
         (
-            rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*){0,2}(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
-            ".svg",
+            rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*){0,2}(?:<!DOCTYPE svg[^>]*>\s*)?"
+            rb"(?:<!--.*?-->\s*){0,2}<svg[\s>]"
         ),
-        (rb"\0\0\0\x0cjP  \r\n\x87\n", ".jp2"),
-        (rb"8BPS\0[\1\2]", ".psd"),
-        (rb"....ftypqt  ", ".mov"),
-        (rb"....ftypM4A ", ".m4a"),
-        (rb"....ftyp", ".mp4"),
-        (rb"\x1a\x45\xdf\xa3.{0,64}webm", ".webm"),
-        (rb"\x1a\x45\xdf\xa3.{0,64}matroska", ".mkv"),
-        (rb"RIFF....WAVE", ".wav"),
-        (rb"RIFF....AVI ", ".avi"),
-        (rb"fLaC[\0\x80]\0\0", ".flac"),
-        (rb"OggS\0", ".ogg"),
-        (rb"ID3[\2-\4]\0", ".mp3"),
-        (rb"%PDF-\d", ".pdf"),
-        (rb"glTF\2\0\0\0", ".glb"),
-    )
+        ".svg",
+    ),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n", ".jp2"),
+    (rb"8BPS\0[\x01\x02]", ".psd"),
+    (rb"....ftypqt  ", ".mov"),
+    (rb"....ftypM4A ", ".m4a"),
+    (rb"....ftyp", ".mp4"),
+    (rb"\x1a\x45\xdf\xa3.{0,64}webm", ".webm"),
+    (rb"\x1a\x45\xdf\xa3.{0,64}matroska", ".mkv"),
+    (rb"RIFF....WAVE", ".wav"),
+    (rb"RIFF....AVI ", ".avi"),
+    (rb"fLaC[\0\x80]\0\0", ".flac"),
+    (rb"OggS\0", ".ogg"),
+    (rb"ID3[\x02-\x04]\0", ".mp3"),
+    (rb"%PDF-\d", ".pdf"),
+    (rb"glTF\x02\0\0\0", ".glb"),
 )
+"""Patterns of first bytes; only what looks at a picture compiles them."""
 PICTURES = (".png", ".jpg", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tiff", ".jxl", ".svg", ".jp2", ".psd")
 """What a service may be given as a picture; the other forms are only kept as they come."""
 SUFFIXES = tuple(dict.fromkeys(suffix for _, suffix in SIGNATURES))
@@ -76,14 +77,14 @@ class CutError(Exception):
 def suffix_of(head: bytes) -> str:
     """The suffix that the first bytes stand for. Raises BadImage where they are no picture's."""
     for pattern, suffix in SIGNATURES:
-        if pattern.match(head):
+        if re.match(pattern, head, re.DOTALL):
             return suffix
     kind = "a web page" if head.lstrip()[:1] == b"<" else "text" if head[:200].isascii() else "unknown bytes"
     raise BadImage(f"the service sent {kind} where a picture was due" if head else "the service sent an empty picture")
 
 
 def check(file: BinaryIO) -> Form:
-    """What an unbuffered file is, from its first byte to its last. Raises BadImage where it is damaged or ends early."""
+    """What a file is, from its first byte to its last. Raises BadImage where it is damaged or ends early."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     suffix = suffix_of(head)
@@ -97,7 +98,7 @@ def check(file: BinaryIO) -> Form:
         raise BadImage(f"{what} ends in the middle or is damaged") from None
 
 
-def _need(fits: bool) -> None:  # noqa: FBT001 - reads as a sentence
+def _need(fits: bool) -> None:
     if not fits:
         raise CutError
 
@@ -179,13 +180,13 @@ def _riff(_file: BinaryIO, size: int, head: bytes) -> bool:
     length = struct.unpack("<I", head[4:8])[0]
     if length in (0, 0xFFFFFFFF) and head[8:12] != b"WEBP":
         return False
-    _need(4 < length <= size - 8)
+    _need(len(b"WEBP") < length <= size - 8)
     return True
 
 
 def _gif(file: BinaryIO, _size: int, head: bytes) -> bool:
     """Walk the blocks to the trailer."""
-    with open(file.fileno(), "rb", closefd=False) as reader:  # noqa: PTH123 - the same file, read in larger pieces
+    with open(file.fileno(), "rb", closefd=False) as reader:
         reader.seek(13 + _colours(head[10]))
         while (kind := reader.read(1)) != b";":
             if kind == b",":
@@ -211,7 +212,7 @@ def _colours(packed: int) -> int:
     return 3 << ((packed & 7) + 1) if packed & 0x80 else 0
 
 
-def _bmp(file: BinaryIO, size: int, head: bytes) -> bool:
+def _bmp(_file: BinaryIO, size: int, head: bytes) -> bool:
     """Where the pixels are not packed, their number says how long it must be; else the length in the head does."""
     length, start, kind = struct.unpack("<I4xII", head[2:18])
     if kind == 12:  # noqa: PLR2004 - the oldest header
@@ -310,15 +311,23 @@ def _tiff_fields(file: BinaryIO, size: int, order: str, fields: bytes) -> Iterat
             yield tag, struct.unpack(f"{order}{count}{'H' if kind == 3 else 'I'}", data)  # noqa: PLR2004
 
 
+SVG_PARTS = rb"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<svg(?=[\s/>])[^>]*(?:>|\Z)|</svg\s*>"
+"""Each goes on to the end of the text where it is not closed, so that looking for the next costs nothing."""
+
+
 def _svg(file: BinaryIO, size: int, _head: bytes) -> bool:
     """As many elements must be closed as opened, and nothing may be left open at the very end."""
     if size > MOST_TEXT_BYTES:
         return False
     file.seek(0)
-    text = re.sub(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>", b"", file.read(size), flags=re.DOTALL).rstrip()
-    opened = re.findall(rb"<svg(?=[\s>])(?:[^>\"']|\"[^\"]*\"|'[^']*')*>", text)
-    left = sum(not tag.endswith(b"/>") for tag in opened) - len(re.findall(rb"</svg\s*>", text))
-    _need(bool(opened) and left <= 0 and text.endswith(b">"))
+    text, inside, closed = file.read(size).rstrip(), 0, False
+    for part in re.findall(SVG_PARTS, text, re.DOTALL):
+        if part.startswith(b"<svg"):
+            inside += not part.endswith(b"/>")
+            closed = closed or part.endswith(b"/>")
+        elif part.startswith(b"</"):
+            inside, closed = inside - 1, True
+    _need(closed and inside <= 0 and text.endswith(b">"))
     return True
 
 
@@ -342,9 +351,11 @@ def _variable(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _ogg(file: BinaryIO, size: int, _head: bytes) -> bool:
-    """The last page is marked."""
+    """The last page is marked, and says how long it is."""
     page = _tail(file, size).rpartition(b"OggS")[2]
-    return len(page) > 1 and bool(page[1] & 4)
+    pieces = page[23 : 23 + page[22]]
+    _need(len(page) >= 23 + page[22] + sum(pieces))
+    return bool(page[1] & 4)
 
 
 def _pdf(file: BinaryIO, size: int, _head: bytes) -> bool:

@@ -323,7 +323,7 @@ class Connection(asyncio.BufferedProtocol):
             after = self._data[stop : stop + 2]
             if stop == start or not after.startswith((b"\r\n", b"\n")):
                 break
-            parts.append(self._data[start:stop])
+            parts.append(bytes(self._data[start:stop]))
             at = stop + (1 if after.startswith(b"\n") else 2)
         if at:
             self._taken(at)

@@ -214,7 +214,7 @@ class Task:
         return Path(self.folder) / self.name.replace("{index}", str(index))
 
     def part(self, index: int) -> Path:
-        """Where the bytes of picture `index` (from 1) wait for their name: the same in every process, and never shared."""
+        """Where the bytes of picture `index` (from 1) wait for their name: the same in every process, never shared."""
         return Path(self.folder) / f".imagegen-{self.key or self.id}-{index}.part"
 
     @property
