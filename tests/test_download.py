@@ -27,6 +27,7 @@ from imagegen_cli.client import DOWNLOADS
 from imagegen_cli.download import AT_ONCE, SMALL, Downloader, Rounds
 from imagegen_cli.errors import (
     BadImage,
+    Busy,
     DiskError,
     Expired,
     RateLimited,
@@ -35,12 +36,13 @@ from imagegen_cli.errors import (
     Unavailable,
     UnusableImage,
 )
+from imagegen_cli.files import _sync_folder, sync
 from imagegen_cli.forms import suffix_of
 from imagegen_cli.http1 import Transport
 from imagegen_cli.providers.base import Fetch
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
 from tests.clock import run
-from tests.doubles.forms import samples
+from tests.doubles.forms import UNMARKED, samples
 from tests.doubles.http import Fault, Pictures, Reply, Service
 from tests.scripted import png
 
@@ -273,6 +275,110 @@ async def test_only_200_is_a_picture(
     assert type(caught) is error
     assert f"(HTTP {status})" in caught.message
     assert files.counts["download"] == 0, "this is no redirect"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("absolute", [True, False])
+async def test_a_redirect_is_followed_and_carries_no_key(
+    files: Files, downloader: Downloader, stem: Path, status: int, absolute: bool
+) -> None:
+    target = f"{files.url.replace('http://', 'http://me:secret@')}" * absolute + "/files/job/1.png?sign=1"
+    image = files.lay(Reply(status, b"moved", {"location": target}))
+    path = await save(downloader, image, stem)
+    assert path.read_bytes() == files.pictures.make("job", 1)
+    for request in files.requests:
+        assert not request.headers.keys() & {"authorization", "cookie", "x-api-key", "referer"}
+
+
+@pytest.mark.parametrize(("steps", "good"), [(5, True), (6, False), (100, False)])
+async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem: Path, steps: int, good: bool) -> None:
+    for step in range(steps):
+        following = f"/step-{step + 1}" if step < steps - 1 else "/files/job/1.png"
+        files.laid[f"/step-{step}"] = Reply(302, b"", {"location": following})
+    image = RemoteImage(f"{files.url}/step-0")
+    if good:
+        assert (await save(downloader, image, stem)).exists()
+    else:
+        assert type(await refused(downloader, image, stem)) is ServerTrouble
+        assert len(files.requests) == 6
+
+
+REDIRECTS = [
+    ("https://cdn.example/a", "http://cdn.example/a", False),
+    ("https://cdn.example/a", "ftp://cdn.example/a", False),
+    ("https://cdn.example/a", "file:///etc/passwd", False),
+    ("https://cdn.example/a", "http://[", False),
+    ("https://cdn.example/a", "http://cdn.example:99999/", False),
+    ("https://cdn.example/a", "", True),
+    ("https://93.184.216.34/a", "https://1.1.1.1/b", True),
+    ("http://93.184.216.34/a", "https://1.1.1.1/b", True),
+    ("https://93.184.216.34/a", "https://127.0.0.1/b", False),
+    ("https://93.184.216.34/a", "https://localhost/b", False),
+    ("https://93.184.216.34/a", "https://a.localhost/b", False),
+    ("https://93.184.216.34/a", "https://2130706433/b", False),
+    ("https://93.184.216.34/a", "https://[::1]/b", False),
+    ("https://93.184.216.34/a", "https://[::ffff:127.0.0.1]/b", False),
+    ("https://93.184.216.34/a", "https://10.0.0.7/b", False),
+    ("https://93.184.216.34/a", "https://192.168.1.1/b", False),
+    ("https://93.184.216.34/a", "https://169.254.169.254/latest/meta-data", False),
+    ("https://93.184.216.34/a", "https://[fd00::1]/b", False),
+    ("http://127.0.0.1:8188/a", "http://192.168.1.1/b", True),
+    ("http://127.0.0.1:8188/a", "http://127.0.0.1:9/b", True),
+]
+
+
+@pytest.mark.parametrize(("first", "target", "followed"), REDIRECTS)
+async def test_a_redirect_leads_neither_down_nor_inside(stem: Path, first: str, target: str, followed: bool) -> None:
+    """What travels is seen at the seam to the network: no test can answer for addresses of the world."""
+    asked: list[httpx.URL] = []
+
+    async def fetch(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        if len(asked) > 1 or not target:
+            return httpx.Response(200, stream=httpx.ByteStream(png()))
+        return httpx.Response(302, headers={"location": target}, stream=httpx.ByteStream(b""))
+
+    downloader = Downloader(fetch)
+    if followed:
+        assert (await save(downloader, RemoteImage(first), stem)).read_bytes() == png()
+    else:
+        assert type(await refused(downloader, RemoteImage(first), stem)) is ServerTrouble
+        assert len(asked) == 1
+
+
+# An answer that ends by closing the connection
+
+
+@pytest.mark.parametrize("form", samples())
+async def test_a_cut_answer_without_a_length_is_never_taken_for_a_picture(
+    files: Files, downloader: Downloader, stem: Path, form: str
+) -> None:
+    suffix, data = samples()[form]
+    image = files.lay(Reply(200, data[: len(data) * 2 // 3], unmeasured=True))
+    if suffix in UNMARKED and not form.startswith("boxed"):
+        held = await downloader.hold(image, stem, part_of(stem))
+        assert "whether a picture came whole cannot be known" in held.doubt
+    else:
+        assert type(await refused(downloader, image, stem)) is BadImage
+
+
+@pytest.mark.parametrize("form", samples())
+@pytest.mark.parametrize("unmeasured", [True, False])
+async def test_only_what_nothing_vouches_for_is_doubted(
+    files: Files, downloader: Downloader, stem: Path, form: str, unmeasured: bool
+) -> None:
+    suffix, data = samples()[form]
+    held = await downloader.hold(files.lay(Reply(200, data, unmeasured=unmeasured)), stem, part_of(stem))
+    known = suffix not in UNMARKED or form.startswith("boxed") or not unmeasured
+    assert (held.doubt == "") == known
+    assert held.sha256 == sha256(data).hexdigest()
+
+
+async def test_a_packed_answer_that_was_cut_is_noticed(files: Files, downloader: Downloader, stem: Path) -> None:
+    data = b"\xff\x0a" + os.urandom(50_000)
+    packed = gzip.compress(data)
+    image = files.lay(Reply(200, packed[: len(packed) // 2], {"content-encoding": "gzip"}, unmeasured=True))
+    assert type(await refused(downloader, image, stem)) is Unavailable
 
 
 @pytest.mark.parametrize(
@@ -512,6 +618,27 @@ async def test_a_link_in_the_place_of_the_part_file_is_not_followed(stem: Path) 
     assert there(stem) == ["12-猫-1.png", "precious"]
 
 
+async def test_the_same_bytes_under_the_same_name_are_still_two_pictures(stem: Path) -> None:
+    """Two tasks with one seed draw the same; each has a file of its own."""
+    downloader = Downloader(None)
+    parts = [stem.with_name(f".imagegen-ab12-{number}-1.part") for number in (1, 2)]
+    held = [await downloader.hold(InlineImage(png()), stem, part) for part in parts]
+    saved = [await downloader.publish(one, stem, nobody) for one in held]
+    assert [Path(one.path).name for one in saved] == ["12-猫-1.png", "12-猫-1~2.png"]
+
+
+async def test_a_file_of_the_chosen_name_is_ours_only_by_its_bytes(stem: Path) -> None:
+    """Killed before the link; then another process with the same `--name` took the name, and the part file was lost."""
+    held = await killed_before_linking(stem, png("mine"))
+    Path(held.path).unlink()
+    Path(held.final).write_bytes(png("not mine"))
+    with pytest.raises(Expired, match="is gone"):
+        await Downloader(None).publish(held, stem, nobody)
+    assert Path(held.final).read_bytes() == png("not mine")
+    Path(held.final).write_bytes(png("mine"))
+    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final, held.sha256)
+
+
 # Killed at every step: what the next process finds
 
 
@@ -678,6 +805,99 @@ def as_nobody() -> Iterator[Path]:
 def give_up_rights() -> None:
     if os.getuid() == 0:
         os.seteuid(65534)
+
+
+async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_path: Path) -> None:
+    downloader = Downloader(None, second=tmp_path / "second")
+    stem.parent.write_text("no folder", encoding="ascii")
+    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    assert held == HeldImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
+    with pytest.raises(DiskError, match=r"cannot write .*; the picture is kept in .*second"):
+        await downloader.publish(held, stem, nobody)
+    stem.parent.unlink()
+    saved = await downloader.publish(held, stem, nobody)
+    assert Path(saved.path).read_bytes() == png()
+    assert there(stem) == ["12-猫-1.png"]
+    assert there(Path(held.path)) == []
+
+
+async def test_killed_while_it_is_brought_from_the_second_place_nothing_is_lost(stem: Path, tmp_path: Path) -> None:
+    downloader = Downloader(None, second=tmp_path / "second")
+    stem.parent.write_text("no folder", encoding="ascii")
+    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    stem.parent.unlink()
+
+    async def kill(_held: HeldImage) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        await downloader.publish(held, stem, kill)
+    assert Path(held.path).exists(), "the history still says that it lies there"
+    assert Path((await downloader.publish(held, stem, nobody)).path).read_bytes() == png()
+    assert there(Path(held.path)) == []
+    assert there(stem) == ["12-猫-1.png"]
+
+
+async def test_without_a_second_place_either_the_first_trouble_is_said(stem: Path, tmp_path: Path) -> None:
+    stem.parent.write_text("no folder", encoding="ascii")
+    (tmp_path / "second").write_text("no folder", encoding="ascii")
+    with pytest.raises(DiskError, match=r"cannot write .*images"):
+        await Downloader(None, second=tmp_path / "second").hold(InlineImage(png()), stem, part_of(stem))
+
+
+async def test_a_picture_with_an_address_is_not_kept_elsewhere(
+    files: Files, stem: Path, tmp_path: Path, fetch: Fetch
+) -> None:
+    stem.parent.write_text("no folder", encoding="ascii")
+    downloader = Downloader(fetch, second=tmp_path / "second")
+    with pytest.raises(DiskError):
+        await downloader.hold(RemoteImage(files.file_url("job", 1)), stem, part_of(stem))
+    assert not (tmp_path / "second").exists()
+
+
+async def test_an_interrupted_hold_does_not_throw_away_what_was_paid(stem: Path) -> None:
+    holding = asyncio.ensure_future(Downloader(None).hold(InlineImage(png()), stem, part_of(stem)))
+    while not part_of(stem).exists():  # noqa: ASYNC110 - the disk tells nobody
+        await asyncio.sleep(0)
+    holding.cancel()
+    await asyncio.wait([holding])
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert part_of(stem).read_bytes() == png()
+
+
+@POSIX
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that has no fsync")
+def test_what_cannot_be_synced_is_in_place_all_the_same() -> None:
+    """Pipes and /proc answer as network shares and FUSE do: EINVAL."""
+    read, write = os.pipe()
+    with pytest.raises(OSError, match="Invalid argument"):
+        os.fsync(write)
+    sync(write)
+    _sync_folder(Path("/proc"))
+    os.close(read)
+    os.close(write)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sync(write)
+
+
+@POSIX
+async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: Path) -> None:
+    import resource  # noqa: PLC0415 - Windows has none
+
+    downloader = Downloader(None, second=stem.parent / "second")
+    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handle = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle, before[1]))
+    try:
+        with pytest.raises(Busy, match="too many files are open"):
+            await downloader.hold(InlineImage(png()), stem, part_of(stem.with_name("other")))
+        with pytest.raises(Busy, match="too many files are open"):
+            await downloader.publish(HeldImage(held.path), stem, nobody)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(handle)
+    assert (await downloader.publish(held, stem, nobody)).sha256 == held.sha256
 
 
 @POSIX

@@ -561,7 +561,8 @@ def test_a_download_is_tried_for_minutes_with_growing_pauses(tmp_path: Path, why
     assert saver.tries == {"one": 1, "two": 8}
     pauses = [event.seconds for event in stage.events if isinstance(event, TaskDelayed)]
     assert 60 < sum(pauses) < MAX_DOWNLOAD_S
-    assert pauses[0] < 2 < 10 < pauses[-1]
+    assert pauses[0] < 2
+    assert pauses[-1] > 10
     assert len(set(pauses)) == len(pauses), "they are jittered"
 
 
