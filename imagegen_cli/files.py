@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from imagegen_cli.errors import BadImage, Busy, DiskError, Expired
+from imagegen_cli.errors import BadImage, Busy, DiskError, Expired, Unavailable
 from imagegen_cli.forms import HEAD_BYTES, Form, check, suffix_of
 from imagegen_cli.task import HeldImage
 
@@ -179,7 +179,7 @@ def _checked(part: Part) -> tuple[BinaryIO, Form, str]:
     file: BinaryIO
     with ExitStack() as undo, disk(part.path):
         if part.data is None:
-            file = undo.enter_context(part.path.open("r+b", buffering=0))
+            file = undo.enter_context(_reopened(part.path))
         else:
             file = undo.enter_context(opened(part.path))
             write(file, part.data)
@@ -187,6 +187,14 @@ def _checked(part: Part) -> tuple[BinaryIO, Form, str]:
         digest = sha256_of(file if part.data is None else part.data)
         undo.pop_all()
     return file, form, digest
+
+
+def _reopened(path: Path) -> BinaryIO:
+    """What was written as it came. Another process that has claimed the task meanwhile may have taken it away."""
+    try:
+        return path.open("r+b", buffering=0)
+    except FileNotFoundError:
+        raise Unavailable(f"the part file {path} was taken away") from None
 
 
 def _synced(part: Part, file: BinaryIO, form: Form, digest: str) -> HeldImage:

@@ -98,7 +98,9 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
     def found() -> list[Record]:
         records = all_there(store, ids) if ids else store.find(unended)
         parts = _part_files(records)
-        return [record for record in records if ids or _fetchable(record) or record.carried or _lies_here(record, parts)]
+        return [
+            record for record in records if ids or _fetchable(record) or record.carried or _lies_here(record, parts)
+        ]
 
     records = found()
     deadline = time.monotonic() + WATCH_WAIT_S

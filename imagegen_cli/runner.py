@@ -607,7 +607,12 @@ class Runner:
     async def _save(self, carried: Carried) -> None:
         """Bring every picture under its name; one that fails never costs the others."""
         state = _saving(carried)
-        results = await asyncio.gather(*(self._save_one(carried, number) for number in range(1, len(state.images) + 1)))
+        saves = [asyncio.ensure_future(self._save_one(carried, number)) for number in range(1, len(state.images) + 1)]
+        try:
+            results = await asyncio.gather(*saves)
+        finally:  # where another process has claimed the task, none of them may go on
+            for save in saves:
+                save.cancel()
         errors = [error for error in results if error is not None]
         expired = any(isinstance(error, Expired) for error in errors)
         state = _saving(carried)
