@@ -591,9 +591,8 @@ class Store:
     def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
         """Let a task that was never sent join this run, as if it had been planned now."""
         id_ = before.task.id
-        task = Task(
-            id=id_, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name_of(id_, run)
-        )
+        name = item.name_of(id_, run)
+        task = replace(before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=name)
         self._take_over(task, before.fence + 1, self._own(), again=False)
         self._db.execute(
             "UPDATE task SET run = ?, request = ?, folder = ?, name = ?, asked = ? WHERE id = ?",
