@@ -259,10 +259,8 @@ def _again(task: Task) -> Task:
             return replace(task, state=Saving(images, job))
         case Failed(job=Job() as job, images=images):
             return replace(task, state=Running(job, images))
-        case Submitting(job=Job() as job):
-            return replace(task, state=Running(job, unconfirmed=True))
-        case Cancelled(job=Job() as job):
-            return replace(task, state=Running(job))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job):
+            return replace(task, state=Running(job, unconfirmed=isinstance(task.state, Submitting)))
         case _:
             return task
 
@@ -281,7 +279,7 @@ def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
         case Submitting(job=Job() as job) | Cancelled(job=Job() as job) | Failed(job=Job() as job, images=()):
             return replace(task, state=Running(job, _with_found((), found, job)))
         case Running(images=images, job=job):
-            return replace(task, state=Running(job, _with_found(images, found, job)))
+            return replace(task, state=replace(task.state, images=_with_found(images, found, job)))
         case Saving(images=images, job=job) | Failed(images=images, job=job):
             known = {index: held for index, held in found.items() if index <= len(images)}
             return replace(task, state=replace(task.state, images=_with_found(images, known, job)))
@@ -291,7 +289,7 @@ def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
 
 def _with_found(images: tuple[Image, ...], found: Mapping[int, HeldImage], job: Job | None) -> tuple[Image, ...]:
     """Each at its own place. What is in doubt is taken only where it cannot be fetched once more."""
-    places = range(1, max(len(images), *found) + 1)
+    places = range(1, max([len(images), *found]) + 1)
     before = dict(enumerate(images, 1))
     nothing = InlineImage(b"")
     return tuple(_better(before.get(place, nothing), found.get(place), job) for place in places)

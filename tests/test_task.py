@@ -200,6 +200,7 @@ KEPT = "the program stopped while the answer came; what had come whole was kept"
         (Saving((REMOTE, REMOTE, REMOTE)), Saving((FOUND, REMOTE, REMOTE))),
         (Saving((HELD, SAVED)), Saving((HELD, SAVED))),
         (Saving((REMOTE,), JOB), Saving((FOUND,), JOB)),
+        (Running(JOB, unconfirmed=True), Running(JOB, (FOUND, InlineImage(b"")), unconfirmed=True)),
         (Failed(Reason.EXPIRED, "gone", None, (REMOTE,)), Saving((FOUND,))),
         (Failed(Reason.DISK, "full", None, (InlineImage(b""), InlineImage(b""))), Saving((FOUND, DOUBTED))),
         (Failed(Reason.TIMEOUT, "late", JOB), Running(JOB, (FOUND, InlineImage(b"")))),
@@ -217,6 +218,11 @@ def test_whole_pictures_on_the_disk_are_taken_in(state: State, after: State) -> 
 )
 def test_what_was_only_in_memory_is_asked_for_again(state: Saving | Failed) -> None:
     assert recovered(task(state)).state == Running(JOB, state.images)
+
+
+def test_a_part_file_beyond_what_the_task_has_changes_nothing() -> None:
+    one = task(Saving((REMOTE,), JOB))
+    assert recovered(one, {2: FOUND}) == one
 
 
 def test_a_part_file_is_named_by_history_and_task_alone() -> None:
