@@ -29,7 +29,9 @@ async def save_all(url: str, number: int, folder: Path) -> None:
 
         async def save(index: int) -> None:
             stem = folder / str(index)
-            await saver.publish(await saver.hold(RemoteImage(f"{url}/files/job/{index}.jpg"), stem), stem, chosen)
+            part = folder / f".{index}.part"
+            held = await saver.hold(RemoteImage(f"{url}/files/job/{index}.jpg"), stem, part)
+            await saver.publish(held, stem, chosen)
 
         await asyncio.gather(*(save(index) for index in range(number)))
 

@@ -20,7 +20,8 @@ from typing import Any
 
 def picture(size: int) -> bytes:
     """Bytes that pass for a JPEG picture."""
-    return b"\xff\xd8\xff\xe0" + os.urandom(size - 6) + b"\xff\xd9"
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    return b"\xff\xd8" + scan + os.urandom(size - 14).replace(b"\xff", b"\xfe") + b"\xff\xd9"
 
 
 class Service:

@@ -407,15 +407,13 @@ def init(
 @app.command()
 def doctor(
     *,
-    mend: Annotated[
-        bool, typer.Option("--mend/--no-mend", help="Clear away what killed processes left behind, or only tell.")
-    ] = True,
+    fix: Annotated[bool, typer.Option("--fix", help="Clear away what killed processes left behind.")] = False,
     json: Json = False,
 ) -> None:
     """Check every configured service without spending, and this machine; say what to do."""
     from imagegen_cli import doctor as check  # noqa: PLC0415
 
-    _leave(check.doctor(mend=mend, as_json=json))
+    _leave(check.doctor(fix=fix, as_json=json))
 
 
 @config_app.command("path")

@@ -69,8 +69,8 @@ def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
             return _with_job(job) | plain | ({"unconfirmed": True} if unconfirmed else {})
         case Saving(images, job, note):
             return _with_job(job) | {"images": [_from_image(image) for image in images], "note": note}
-        case Done(files, missing, note):
-            return {"files": list(files), "missing": missing, "note": note}
+        case Done(files, missing, note, job):
+            return _with_job(job) | {"files": list(files), "missing": missing, "note": note}
         case Failed():
             return _with_job(state.job) | _from_failed(state)
         case Cancelled(stop, job):
@@ -86,7 +86,7 @@ def to_state(name: str, data: Json) -> State:
         "submitting": lambda: Submitting(job),
         "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
         "saving": lambda: Saving(images, job, data.get("note", "")),
-        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", "")),
+        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", ""), job),
         "failed": lambda: _to_failed(data, job, images),
         "cancelled": lambda: Cancelled(Stop(data["stop"]), job),
     }
@@ -143,17 +143,22 @@ def _from_image(image: Image) -> Json:
     match image:
         case RemoteImage(url):
             return {"url": without_own_user(url)}
-        case HeldImage(path, final):
-            return {"part": path, "final": final}
-        case SavedImage(path):
-            return {"file": path}
+        case HeldImage(path, final, sha256, doubt):
+            return {"part": path, "final": final} | _told(sha256=sha256, doubt=doubt)
+        case SavedImage(path, sha256, doubt):
+            return {"file": path} | _told(sha256=sha256, doubt=doubt)
         case InlineImage():
             return {}
 
 
+def _told(**known: str) -> Json:
+    return {name: value for name, value in known.items() if value}
+
+
 def _to_image(data: Json) -> Image:
+    known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
-        return SavedImage(data["file"])
+        return SavedImage(data["file"], **known)
     if "part" in data:
-        return HeldImage(data["part"], data.get("final", ""))
+        return HeldImage(data["part"], data.get("final", ""), **known)
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

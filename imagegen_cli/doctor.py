@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,15 +24,15 @@ from imagegen_cli.config import Config, Configured, General, key_of, load_config
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.errors import ConfigError, HistoryError, ImagegenError, ProviderBug, Unauthorized, Unavailable
-from imagegen_cli.files import part_of
+from imagegen_cli.files import left_behind, whole
 from imagegen_cli.masking import without_user
-from imagegen_cli.places import history_file
+from imagegen_cli.places import history_file, kept_folder
 from imagegen_cli.plan import LEAST_FREE, check_settings
 from imagegen_cli.providers.base import Balance, Clients, Provider, Settings
 from imagegen_cli.providers.wire import call
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
 from imagegen_cli.tables import Secret
-from imagegen_cli.task import HeldImage
+from imagegen_cli.task import Cancelled, Done, Failed, HeldImage
 
 T = TypeVar("T")
 
@@ -77,11 +77,11 @@ class Told(Generic[T]):
     heard: tuple[Heard, ...] = ()
 
 
-def doctor(*, mend: bool, as_json: bool) -> int:
+def doctor(*, fix: bool, as_json: bool) -> int:
     """Print one line a check. 3 where something cannot work."""
     data = Printer(sys.stdout)
     worst = 0
-    for finding in _findings(mend=mend):
+    for finding in _findings(fix=fix):
         data.line(_object(finding, data.encoding) if as_json else line(finding, data.encoding))
         worst = 3 if finding.level is Level.NO else worst
     return worst
@@ -99,11 +99,11 @@ def _object(finding: Finding, encoding: str) -> str:
     return encoded({"v": 1, "level": finding.level, "provider": finding.provider or None, **told}, encoding)
 
 
-def _findings(*, mend: bool) -> Iterator[Finding]:
+def _findings(*, fix: bool) -> Iterator[Finding]:
     config, found = _settings()
     yield from found
     yield _output(config)
-    yield from _history(mend=mend)
+    yield from _history(fix=fix)
     chosen = config.own
     yield from (_not_asked(one) for one in config.providers.values() if not config.is_own(one.name))
     try:
@@ -449,7 +449,7 @@ def _output(config: Config) -> Finding:
     return Finding(Level.OK, "output", f"{folder} can be written, {free / 1e9:.1f} GB free")
 
 
-def _history(*, mend: bool) -> Iterator[Finding]:
+def _history(*, fix: bool) -> Iterator[Finding]:
     path = history_file()
     if not path.exists():
         yield Finding(Level.OK, "history", f"none yet; it will be {path}")
@@ -461,7 +461,7 @@ def _history(*, mend: bool) -> Iterator[Finding]:
                 yield Finding(Level.NO, "history", f"{path} is damaged: {said}", "move it away to begin a new one")
                 return
             yield _whole_history(path)
-            yield from _leftovers(store, mend=mend)
+            yield from _leftovers(store, fix=fix)
     except HistoryError as error:
         yield Finding(Level.NO, "history", error.message, error.hint)
 
@@ -475,88 +475,106 @@ def _whole_history(path: Path) -> Finding:
 # What killed processes left behind
 
 
-def _leftovers(store: Store, *, mend: bool) -> Iterator[Finding]:
+def _leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
     left = store.dead()
-    if mend:
-        store.take([])  # whoever takes, strikes out the leases of processes that are gone
+    if fix:
+        store.take([])  # a take strikes out the leases of processes that are gone
     if left:
         said = f"{amount(len(left), 'task')} unfinished, and no process carries them: {_ids(left)}"
         yield Finding(Level.WARN, "leases", said, "imagegen resume goes on with what was sent, and sends nothing")
     else:
         yield Finding(Level.OK, "leases", "every unfinished task is carried by a living process")
-    yield _parts(store, mend=mend)
+    yield from _parts(store, fix=fix)
 
 
-def _parts(store: Store, *, mend: bool) -> Finding:
-    found = {part: owners for part, owners in _part_files(store.find(Filter())).items() if _useless(part, owners)}
-    if not found:
-        return Finding(Level.OK, "part files", "none is left behind")
-    records = [record for owners in found.values() for record in owners]
-    half = f"{amount(len(found), 'half picture')} (tasks {_ids(records)})"
-    if not mend:
-        return Finding(Level.WARN, "part files", f"{half} left behind", "imagegen doctor --mend removes them")
-    removed, kept = _removed(store, found)
-    said = f"{half} left behind, {len(removed)} removed"
-    if kept:
-        return Finding(Level.WARN, "part files", f"{said}; {kept[0]} cannot be", "remove it by hand")
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A part file, and the task that it belongs to; None where this history knows no such task."""
+
+    path: Path
+    record: Record | None
+
+    @property
+    def over(self) -> bool:
+        """Whether its task needs it no more, and no process goes on with it."""
+        state = None if self.record is None else self.record.task.state
+        return isinstance(state, Done | Cancelled | Failed) and not self._held(state)
+
+    def _held(self, state: object) -> bool:
+        images = getattr(state, "images", ())
+        return any(isinstance(image, HeldImage) and Path(image.path) == self.path for image in images)
+
+    def useless(self) -> bool:
+        """Certainly no whole picture, or a second name of one that its task has."""
+        return self.over and (not whole({1: [self.path]}) or self._named())
+
+    def _named(self) -> bool:
+        if self.record is None:
+            return False
+        with suppress(OSError):
+            return any(self.path.samefile(path) for path in self.record.task.files if Path(path).exists())
+        return False
+
+
+def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
+    """What is certainly broken and belongs to a task that is over may go; everything else is only told."""
+    ours, others = _part_files(store)
+    useless = [one for one in ours if one.useless()]
+    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.carried)]
+    waiting = [one for one in kept if whole({1: [one.path]})]
+    yield _broken(store, useless, others, fix=fix)
+    if waiting:
+        ids = _ids([one.record for one in waiting if one.record is not None])
+        where = f" (tasks {ids})" if ids else f": {waiting[0].path}"
+        said = f"{amount(len(waiting), 'whole picture')} without a name{where}"
+        yield Finding(Level.WARN, "whole pictures", said, f"imagegen resume {ids}".rstrip())
+
+
+def _broken(store: Store, useless: Sequence[Left], others: int, *, fix: bool) -> Finding:
+    more = f"; {amount(others, 'part file')} of another history left alone" if others else ""
+    if not useless:
+        return Finding(Level.OK, "part files", f"none is left behind by a task that is over{more}")
+    records = [one.record for one in useless if one.record is not None]
+    half = f"{amount(len(useless), 'half picture')} (tasks {_ids(records)}) left behind"
+    if not fix:
+        return Finding(Level.WARN, "part files", f"{half}{more}", "imagegen doctor --fix removes them")
+    removed, stuck = _removed(store, useless)
+    said = f"{half}, {len(removed)} removed{more}"
+    if stuck:
+        return Finding(Level.WARN, "part files", f"{said}; {stuck[0]} cannot be", "remove it by hand")
     return Finding(Level.OK, "part files", said)
 
 
-def _part_files(records: Sequence[Record]) -> dict[Path, list[Record]]:
-    """Part files in the folders of these tasks, each with the tasks that may have made it."""
-    folders: dict[str, list[Record]] = {}
-    for record in records:
-        folders.setdefault(record.task.folder, []).append(record)
-    found = {}
-    for folder, inside in folders.items():
-        for path in _hidden_parts(Path(folder)):
-            if owners := [record for record in inside if _made(record, path)]:
-                found[path] = owners
-    return found
+def _part_files(store: Store) -> tuple[list[Left], int]:
+    """The part files of this history, and how many there are of others."""
+    found = left_behind([*(Path(folder) for folder in store.folders()), kept_folder()])
+    ids = {int(key.partition("-")[2]) for key in found if key.partition("-")[0] == store.token}
+    records = {record.task.key: record for record in store.find(Filter(ids=tuple(ids)))} if ids else {}
+    ours, others = [], 0
+    for key, parts in found.items():
+        paths = [path for copies in parts.values() for path in copies]
+        if key.partition("-")[0] == store.token:
+            ours += [Left(path, records.get(key)) for path in paths]
+        else:
+            others += len(paths)
+    return ours, others
 
 
-def _hidden_parts(folder: Path) -> list[Path]:
-    try:
-        return [
-            Path(entry.path)
-            for entry in os.scandir(folder)
-            if entry.name.startswith(".") and entry.name.endswith(".part") and entry.is_file(follow_symlinks=False)
-        ]
-    except OSError:  # the folder is gone, and its part files with it
-        return []
-
-
-def _made(record: Record, path: Path) -> bool:
-    before, _, after = part_of(Path(record.task.name)).name.partition("{index}")
-    fits = path.name.startswith(before) and path.name.endswith(after)
-    return fits and path.name[len(before) : len(path.name) - len(after)].isdecimal()
-
-
-def _useless(part: Path, owners: Sequence[Record]) -> bool:
-    """Whether nobody writes it and nobody will go on with it."""
-    return not any(record.carried or _holds(record, part) for record in owners)
-
-
-def _holds(record: Record, part: Path) -> bool:
-    images = getattr(record.task.state, "images", ())
-    return any(isinstance(image, HeldImage) and Path(image.path) == part for image in images)
-
-
-def _removed(store: Store, found: Mapping[Path, Sequence[Record]]) -> tuple[list[Path], list[Path]]:
+def _removed(store: Store, useless: Sequence[Left]) -> tuple[list[Path], list[Path]]:
     """What could be removed, and what not. The tasks are taken first, so that no other process goes on with them."""
-    taken, _ = store.take(sorted({record.task.id for owners in found.values() for record in owners}))
-    ours = {record.task.id: record for record in taken}
-    removed, kept = [], []
-    for part, owners in found.items():
-        fresh = [ours.get(record.task.id) for record in owners]
-        if any(record is None or _holds(record, part) for record in fresh):
+    taken, _ = store.take(sorted({one.record.task.id for one in useless if one.record is not None}))
+    ours = {record.task.key: record for record in taken}
+    removed, stuck = [], []
+    for one in useless:
+        fresh = ours.get(one.record.task.key) if one.record is not None else None
+        if fresh is None or not Left(one.path, fresh).useless():
             continue
         try:
-            part.unlink(missing_ok=True)
-            removed.append(part)
+            one.path.unlink(missing_ok=True)
+            removed.append(one.path)
         except OSError:
-            kept.append(part)
-    return removed, kept
+            stuck.append(one.path)
+    return removed, stuck
 
 
 def _ids(records: Sequence[Record], most: int = 20) -> str:

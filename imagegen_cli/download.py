@@ -6,16 +6,28 @@ done in threads, and together: what comes while one round is at work goes into t
 """
 
 import asyncio
+import ipaddress
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from imagegen_cli import __version__, files
-from imagegen_cli.errors import BadImage, Expired, RateLimited, ServerTrouble, Unavailable
-from imagegen_cli.files import Part, part_of
+from imagegen_cli.errors import (
+    BadImage,
+    Busy,
+    DiskError,
+    Expired,
+    RateLimited,
+    ServerTrouble,
+    TaskError,
+    Unavailable,
+    UnusableImage,
+)
+from imagegen_cli.files import Part
 from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
 
 if TYPE_CHECKING:
@@ -43,8 +55,8 @@ ASKED = {
     "User-Agent": f"imagegen/{__version__}",  # without one, some that keep pictures refuse
 }
 PIECE = 1024 * 1024
-PORTION = 8 * 1024 * 1024
-"""Bytes of a large picture that are sent off to the disk together, while the rest is still coming."""
+REDIRECTS = (301, 302, 303, 307, 308)
+MOST_REDIRECTS = 5
 SMALL = 2 * 1024 * 1024
 """Bytes that may wait in memory for their turn at the disk."""
 
@@ -102,10 +114,21 @@ def _answer(made: "asyncio.Future[Made]", answer: Made | Exception) -> None:
 
 
 class Downloader:
-    """`fetch` may be None where no picture comes over the network. Every file error becomes a DiskError."""
+    """`fetch` may be None where no picture comes over the network. Every file error becomes a DiskError.
 
-    def __init__(self, fetch: "Fetch | None", *, at_once: int = AT_ONCE, patience: float = PATIENCE) -> None:
+    `second` is a folder for the bytes of a picture that its own folder cannot take, and that cannot be fetched again.
+    """
+
+    def __init__(
+        self,
+        fetch: "Fetch | None",
+        *,
+        second: Path | None = None,
+        at_once: int = AT_ONCE,
+        patience: float = PATIENCE,
+    ) -> None:
         self._fetch = fetch
+        self._second = second
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
         self._network = asyncio.Semaphore(CONNECTIONS)
@@ -113,53 +136,75 @@ class Downloader:
         self._choosing = Rounds(files.choose)
         self._publishing = Rounds(files.publish)
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path) -> HeldImage:
-        """Bring the bytes into the part file of `stem`, whole, checked and synced; choose, but not take, a final name.
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+        """Bring the bytes into the part file, whole, checked and synced; choose, but not take, a final name.
 
-        Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited.
+        What came inside an answer, and finds no place in the folder of `part`, is held in the second folder.
+        Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited,
+        Busy (no file handle is left).
         """
+        if isinstance(image, RemoteImage):
+            return await self._held_remote(image, stem, part)
         try:
-            async with self._door:
-                part = Part(part_of(stem), stem)
-                if isinstance(image, RemoteImage):
-                    part = await self._fetched(image.url, part)
-                else:
-                    part = part._replace(data=image.data)
-                return await self._holding.do(part)
-        except BaseException:
-            self.discard(stem)
-            raise
+            return await self._held_inline(image, stem, part)
+        except DiskError as error:
+            if self._second is None:
+                raise
+            try:
+                held = await self._held_inline(image, stem, self._second / part.name)
+            except TaskError:
+                raise error from None
+            return replace(held, final="")
 
     async def publish(self, held: HeldImage, stem: Path, chosen: Callable[[HeldImage], Awaitable[None]]) -> SavedImage:
         """Give the part file its final name, telling `chosen` first; or find that an earlier process did.
 
-        Raises Expired where the part file is gone, DiskError where the folder refuses.
+        Raises Expired where the part file is gone, DiskError where the folder refuses, Busy as `hold` does.
         """
         while True:
             if not held.final:
-                held = await self._choosing.do(Part(Path(held.path), stem))
+                held = await self._choosing.do(files.Choice(held, stem))
             await chosen(held)
             try:
                 await self._publishing.do(held)
             except files.TakenError:
-                held = HeldImage(held.path)
+                held = replace(held, final="")
             else:
-                return SavedImage(held.final)
+                self.discard(Path(held.path))
+                return SavedImage(held.final, held.sha256, held.doubt)
 
-    def discard(self, stem: Path) -> None:
-        """Remove half a picture."""
-        with suppress(OSError):
-            part_of(stem).unlink(missing_ok=True)
+    def discard(self, part: Path) -> None:
+        """Remove half a picture, or one that has its name."""
+        for path in (part, self._second / part.name) if self._second is not None else (part,):
+            files.remove(path)
+
+    async def _held_remote(self, image: RemoteImage, stem: Path, part: Path) -> HeldImage:
+        try:
+            async with self._door:
+                return await self._holding.do(await self._fetched(image.url, Part(part, stem)))
+        except BaseException:
+            self.discard(part)
+            raise
+
+    async def _held_inline(self, image: InlineImage, stem: Path, part: Path) -> HeldImage:
+        """Where it is only interrupted, the part file stays: its bytes may be whole, and are nowhere else."""
+        try:
+            async with self._door:
+                return await self._holding.do(Part(part, stem, image.data))
+        except Exception:
+            files.remove(part)
+            raise
 
     async def _fetched(self, url: str, part: Part) -> Part:
-        import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
+        import httpx  # noqa: PLC0415 - a local drawing needs no network
+
+        from imagegen_cli.http1 import NoHandleError  # noqa: PLC0415 - the same
 
         if self._fetch is None or not url.startswith(("http://", "https://")):
-            raise BadImage("the service named a picture by an address that is not http")
-        request = httpx.Request("GET", _address(url), headers=ASKED, extensions=self._limits)
+            raise UnusableImage("the service named a picture by an address that is not http")
         try:
             async with self._network, asyncio.timeout(LONGEST):
-                response = await self._fetch(request)
+                response = await self._answer(_address(url))
                 try:
                     _admit(response)
                     return await _received(response, part)
@@ -168,20 +213,71 @@ class Downloader:
         except TimeoutError as error:
             raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise BadImage("the service named a picture by an address that cannot be read") from error
+            raise UnusableImage("the service named a picture by an address that cannot be read") from error
+        except NoHandleError as error:
+            raise Busy(str(error), hint="raise the limit: ulimit -n 1024") from error
         except httpx.HTTPError as error:
             raise Unavailable(f"a picture did not arrive whole: {str(error) or type(error).__name__}") from error
 
+    async def _answer(self, address: "httpx.URL") -> "httpx.Response":
+        """The first answer that sends us nowhere else. No request carries a key, and so none can travel."""
+        import httpx  # noqa: PLC0415 - see above
+
+        if self._fetch is None:
+            raise RuntimeError("there is no way to the network")
+        for _ in range(MOST_REDIRECTS + 1):
+            request = httpx.Request("GET", address, headers=ASKED, extensions=self._limits)
+            response = await self._fetch(request)
+            if response.status_code not in REDIRECTS:
+                return response
+            await response.aclose()
+            address = await _next_address(address, response)
+        raise ServerTrouble(f"a picture's address leads on more than {MOST_REDIRECTS} times")
+
+
+async def _next_address(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":
+    """Where a redirect leads, if it may: not down from https, not from the world into a private network."""
+    status = f"(HTTP {response.status_code})"
+    try:
+        target = _address(str(address.join(response.headers["location"]))).copy_with(userinfo=b"")
+    except (KeyError, ValueError, BadImage) as error:
+        raise ServerTrouble(f"a picture's address leads to none that can be read {status}") from error
+    if target.scheme not in ("http", "https") or (address.scheme, target.scheme) == ("https", "http"):
+        raise ServerTrouble(f"a picture's address leads away from https {status}")
+    if await _inside(target) and not await _inside(address):
+        raise ServerTrouble(f"a picture's address leads into a private network {status}")
+    return target
+
+
+async def _inside(address: "httpx.URL") -> bool:
+    """Whether it is on this machine or in a private network. A name that only a proxy can look up is not."""
+    with suppress(ValueError):
+        return not _public(address.host)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port or 443)
+    except (OSError, UnicodeError):
+        return address.host == "localhost" or address.host.endswith(".localhost")
+    return not all(_public(str(where[4][0]).partition("%")[0]) for where in found)
+
+
+def _public(number: str) -> bool:
+    """Raises ValueError where it is no number but a name."""
+    ip = ipaddress.ip_address(number)
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_global
+
 
 def _address(url: str) -> "httpx.URL":
-    """A port that no system has would end in an OverflowError, half a character in a UnicodeError. Raises BadImage."""
-    import httpx  # noqa: PLC0415 - whoever draws for himself needs no network
+    """Raises UnusableImage.
+
+    A port that no system has would end in an OverflowError, half a character in a UnicodeError.
+    """
+    import httpx  # noqa: PLC0415 - a local drawing needs no network
 
     with suppress(httpx.InvalidURL, UnicodeError):
         address = httpx.URL(url)
         if (address.port or 1) in range(1, 1 << 16):
             return address
-    raise BadImage("the service named a picture by an address that cannot be read")
+    raise UnusableImage("the service named a picture by an address that cannot be read")
 
 
 def _admit(response: "httpx.Response") -> None:
@@ -190,7 +286,7 @@ def _admit(response: "httpx.Response") -> None:
         raise Expired(f"the picture's address has expired (HTTP {status})")
     if status == 429:  # noqa: PLR2004 - Too Many Requests
         raise RateLimited("too many downloads at once (HTTP 429)")
-    if status != 200:  # noqa: PLR2004 - a redirect is not followed: whose it is cannot be known
+    if status != 200:  # noqa: PLR2004
         raise ServerTrouble(f"a picture could not be fetched (HTTP {status})")
     if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand, unbounded
         raise BadImage("the service sent a picture that is packed more than once")
@@ -202,12 +298,20 @@ def _length(response: "httpx.Response") -> int | None:
     return int(promised) if promised.isdecimal() and "content-encoding" not in response.headers else None
 
 
+def _tells_its_end(response: "httpx.Response") -> bool:
+    """Whether a connection that breaks would be noticed: not where the answer ends by closing it."""
+    told = response.headers
+    packed = told.get("content-encoding", "identity") != "identity"
+    return packed or "content-length" in told or "transfer-encoding" in told
+
+
 async def _received(response: "httpx.Response", part: Part) -> Part:
     """Small pictures are written where they are synced, in a thread; the others as they come, so that memory is flat.
 
     What one read brings fits the page cache, so that the loop hardly waits for a write.
     """
     expected = _length(response)
+    part = part._replace(ends=_tells_its_end(response))
     if expected is not None and expected <= SMALL:
         data = bytearray()
         await _pour(response, data.extend)
@@ -220,19 +324,16 @@ async def _received(response: "httpx.Response", part: Part) -> Part:
 
 
 async def _streamed(response: "httpx.Response", path: Path) -> int:
-    size = sent_off = 0
+    size = 0
     with files.opened(path) as file:
 
         def write(data: files.Bytes) -> None:
-            nonlocal size, sent_off
+            nonlocal size
             size += len(data)
             if size > MOST_BYTES:
-                raise BadImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
+                raise UnusableImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
             with files.disk(path):
                 files.write(file, data)
-                if size - sent_off >= PORTION:
-                    files.send_off(file)
-                    sent_off = size
 
         await _pour(response, write)
     return size
@@ -240,18 +341,22 @@ async def _streamed(response: "httpx.Response", path: Path) -> int:
 
 async def _pour(response: "httpx.Response", write: "Write") -> None:
     """Give the picture's bytes to `write` as they come."""
+    unpack: Any = None
     if response.headers.get("content-encoding", "identity") != "identity":
-        write = partial(_unpacked, zlib.decompressobj(zlib.MAX_WBITS | 32), write)
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        write = partial(_unpacked, unpack, write)
     stream: Any = response.stream
     if hasattr(stream, "into"):
         await stream.into(write)
     else:
         async for data in stream:
             write(data)
+    if unpack is not None and not unpack.eof:
+        raise Unavailable("a picture did not arrive whole: its packed form has no end")
 
 
 def _unpacked(unpack: Any, write: "Write", packed: "files.Bytes") -> None:
-    """What came packed although nobody asked for it is unpacked a piece at a time: a bomb fills no memory."""
+    """What came packed although it was not asked for is unpacked a piece at a time: a bomb fills no memory."""
     while packed:
         try:
             piece = unpack.decompress(packed, PIECE)

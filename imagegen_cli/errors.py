@@ -22,6 +22,7 @@ ImagegenError
     ├── TimedOut                timeout
     ├── Expired                 expired          a link or a job that the service has forgotten
     ├── BadImage                bad-image
+    │   └── UnusableImage       bad-image        the same, and asking again cannot bring another
     ├── DiskError               disk
     └── ProviderBug             bug              a provider raised something that is not in this tree
 """
@@ -188,6 +189,10 @@ class Expired(TaskError):
 
 class BadImage(TaskError):
     reason = Reason.BAD_IMAGE
+
+
+class UnusableImage(BadImage):
+    pass
 
 
 class DiskError(TaskError):

@@ -5,6 +5,9 @@ redirects: whoever needs the first takes httpx's default transport, the second a
 """
 
 import asyncio
+import errno
+import os
+import random
 import re
 import ssl
 import sys
@@ -19,13 +22,24 @@ PIECE = 64 * 1024
 LONGEST_HEAD = 64 * 1024
 IDLE = 15.0
 """Seconds after which an unused connection is not trusted any more."""
+TRIES = 5
+"""Times that a connection is tried while the process has no file handle left: about three seconds."""
+CHUNKS_AT_ONCE = 2000
+"""Small chunks that are read in one turn of the loop."""
 EMPTY = (204, 304)
 LINE = re.compile(rb"\r?\n")
 BLANK = re.compile(rb"\r?\n\r?\n")
+CHUNK = re.compile(rb"[ \t]*([0-9a-fA-F]+)[ \t]*(?:;[^\r\n]*)?\r?\n")
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 NUMBER = re.compile(rb"\d{1,18}")
+OVERLAP = 4
+"""Bytes of the longest end of a line that may already be there in part."""
 FOLDED = re.compile(rb"\r?\n[ \t]+")
 """Small servers end lines as they like, and old ones go on in the next."""
+
+
+class NoHandleError(httpx.ConnectError):
+    """The process may open no further file or connection just now. Nothing has been sent."""
 
 
 class Origin(NamedTuple):
@@ -100,19 +114,26 @@ class Transport(httpx.AsyncBaseTransport):
         return None
 
     async def _connected(self, origin: Origin, request: httpx.Request) -> "Connection":
+        for attempt in range(TRIES):
+            try:
+                async with asyncio.timeout(_limit(request, "connect")):
+                    return await self._connection(origin)
+            except TimeoutError as error:
+                raise httpx.ConnectTimeout("no connection in time") from error
+            except (OSError, UnicodeError) as error:
+                if _handles_left():
+                    raise httpx.ConnectError(str(error)) from error
+                await self.aclose()
+                await asyncio.sleep(0.1 * 2**attempt * random.uniform(0.8, 1.2))
+        raise NoHandleError("too many files are open at once (ulimit -n)")
+
+    async def _connection(self, origin: Origin) -> "Connection":
         tls: dict[str, Any] = {}
         if origin.scheme == "https":
             tls = {"ssl": self._trust(), "server_hostname": origin.host}
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(_limit(request, "connect")):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(origin, self._buffer), origin.host, origin.port, happy_eyeballs_delay=0.25, **tls
-                )
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout("no connection in time") from error
-        except (OSError, UnicodeError) as error:
-            raise httpx.ConnectError(str(error)) from error
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(origin, self._buffer), origin.host, origin.port, happy_eyeballs_delay=0.25, **tls
+        )
         return connection
 
 
@@ -178,6 +199,9 @@ class Body(httpx.AsyncByteStream):
                 yield part
             if await self._connection.until(LINE, self._limit):
                 raise httpx.RemoteProtocolError("a chunk is longer than it says")
+            while small := self._connection.chunks(CHUNKS_AT_ONCE):
+                yield small
+                await asyncio.sleep(0)
         while await self._connection.until(LINE, self._limit):
             pass  # trailers
 
@@ -198,7 +222,9 @@ class Connection(asyncio.BufferedProtocol):
         """Whether any byte has come since the last request."""
         self.lost = False
         self._error: Exception | None = None
-        self._data = b""
+        self._data = bytearray()
+        self._searched = 0
+        """Bytes of `_data` in which `until` has found nothing: to begin anew for every byte would be quadratic."""
         self._due = 0
         """Bytes that go to `_write` instead of `_data`."""
         self._write: Callable[[memoryview], object]
@@ -277,16 +303,36 @@ class Connection(asyncio.BufferedProtocol):
 
     async def until(self, end: re.Pattern[bytes], limit: float | None) -> bytes:
         """What stands before `end`, which is taken as well."""
-        while (found := end.search(self._data)) is None:
+        while (found := end.search(self._data, max(0, self._searched - OVERLAP))) is None:
+            self._searched = len(self._data)
             if len(self._data) > LONGEST_HEAD:
                 raise httpx.RemoteProtocolError("the head of the answer has no end")
             if self.lost:
                 raise httpx.ReadError(str(self._error)) if self._error else httpx.RemoteProtocolError("no whole answer")
             await self._more(limit)
-        return self._taken(found.end())[: found.start()]
+        start, stop = found.span()
+        return self._taken(stop)[:start]
+
+    def chunks(self, most: int) -> bytes:
+        """The content of the whole chunks that are here already, at most so many; the last, empty one is left."""
+        at = 0
+        parts: list[bytes] = []
+        while len(parts) < most and (head := CHUNK.match(self._data, at)):
+            start = head.end()
+            stop = start + int(head[1], 16)
+            after = self._data[stop : stop + 2]
+            if stop == start or not after.startswith((b"\r\n", b"\n")):
+                break
+            parts.append(bytes(self._data[start:stop]))
+            at = stop + (1 if after.startswith(b"\n") else 2)
+        if at:
+            self._taken(at)
+        return b"".join(parts)
 
     def _taken(self, size: int) -> bytes:
-        taken, self._data = (self._data, b"") if size == len(self._data) else (self._data[:size], self._data[size:])
+        taken = bytes(memoryview(self._data)[:size])
+        del self._data[:size]
+        self._searched = 0
         if self._paused and len(self._data) < HIGH_WATER:
             self._paused = False
             self._transport.resume_reading()
@@ -333,8 +379,7 @@ class Connection(asyncio.BufferedProtocol):
             self._poured(self._buffer[:poured])
         if poured == nbytes:
             return
-        data = bytes(self._buffer[poured:nbytes])
-        self._data = self._data + data if self._data else data
+        self._data += self._buffer[poured:nbytes]
         if len(self._data) >= HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -366,6 +411,15 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         _wake(self._writer)
         self._writer = None
+
+
+def _handles_left() -> bool:
+    """A failed look-up of a name does not say that it had no handle: only opening something tells."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def write_head(request: httpx.Request) -> bytes:

@@ -23,6 +23,11 @@ def history_file() -> Path:
     return (home() or _of_the_system("state")) / "history.db"
 
 
+def kept_folder() -> Path:
+    """Where the bytes of a picture wait that its own folder could not take."""
+    return history_file().with_name("pictures")
+
+
 def _of_the_system(what: str) -> Path:
     """Where this system keeps a program's config or state."""
     import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it

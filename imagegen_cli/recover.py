@@ -24,6 +24,8 @@ from imagegen_cli.console import (
 )
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.errors import ImagegenError, NothingToDo, Reason, UsageError
+from imagegen_cli.files import left_behind, whole
+from imagegen_cli.places import kept_folder
 from imagegen_cli.session import Manner, Session
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
 from imagegen_cli.task import (
@@ -95,7 +97,10 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
 
     def found() -> list[Record]:
         records = all_there(store, ids) if ids else store.find(unended)
-        return [record for record in records if ids or _fetchable(record) or record.carried]
+        parts = _part_files(records)
+        return [
+            record for record in records if ids or _fetchable(record) or record.carried or _lies_here(record, parts)
+        ]
 
     records = found()
     deadline = time.monotonic() + WATCH_WAIT_S
@@ -104,7 +109,9 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
         while time.monotonic() < deadline and store.silent():
             time.sleep(1.0)
         records = found()
-    return [record for record in records if (ids or not record.carried) and _resumable(record)]
+    parts = _part_files(records)
+    idle = [record for record in records if ids or not record.carried]
+    return [record for record in idle if _lies_here(record, parts) or _resumable(record)]
 
 
 def _claimed_to_fetch(
@@ -114,7 +121,8 @@ def _claimed_to_fetch(
     faults = unusable(config, [record.task for record in wanted])
     _say_unusable(faults, [record.task for record in wanted], "left as they are")
     usable = [record for record in wanted if record.task.request.provider not in faults]
-    tasks, owned, changed = store.claim([(record, _revived(record.task).state) for record in usable])
+    parts = _part_files(usable)
+    tasks, owned, changed = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     if not quiet:
         _say_owned([*owned, *changed])
     return tasks, [record.task for record in wanted if record.task.request.provider in faults]
@@ -176,9 +184,25 @@ def _resumable(record: Record) -> bool:
     return False
 
 
-def _revived(task: Task) -> Task:
+Parts = Mapping[str, Mapping[int, Sequence[Path]]]
+"""Part files by the key of their task and the index of the picture."""
+
+
+def _part_files(records: Iterable[Record]) -> Parts:
+    """What earlier processes left of these tasks, in their own folders and in the second place."""
+    return left_behind([*(Path(record.task.folder) for record in records), kept_folder()])
+
+
+def _lies_here(record: Record, parts: Parts) -> bool:
+    """Whether a picture of a task that has not got it lies whole on this disk."""
+    if record.carried or isinstance(record.task.state, Done) or record.task.key not in parts:
+        return False
+    return bool(whole(parts[record.task.key]))
+
+
+def _revived(task: Task, parts: Parts) -> Task:
     """As `recovered`, and what was never sent stays unsent: resuming never submits."""
-    task = recovered(task)
+    task = recovered(task, whole(parts.get(task.key, {})))
     return task.to(Cancelled(Stop.NOT_SENT)) if isinstance(task.state, Queued) else task
 
 
@@ -240,15 +264,22 @@ def _to_repeat(found: Iterable[Record], *, may_repeat: bool, named: bool) -> lis
     """Failed and cancelled tasks whose repetition cannot pay twice, or whose person said that it may."""
     chosen: list[Record] = []
     risky: list[Task] = []
+    here: list[Task] = []
+    found = list(found)
+    parts = _part_files(found)
     for record in found:
         state = record.task.state
         if not isinstance(state, Failed | Cancelled):
             if named:
                 say(f"{record.task.id} is {word(state)}; only failed and cancelled tasks can be retried")
+        elif _lies_here(record, parts):
+            here.append(record.task)
         elif may_be_paid(state) and not may_repeat:
             risky.append(record.task)
         else:
             chosen.append(record)
+    if here:
+        say(f"left alone, their pictures lie on this disk: {ids_of(here)}; imagegen resume {ids_of(here)} names them")
     if risky:
         fetch = [task for task in risky if task.job is not None]
         first = f"; imagegen resume {ids_of(fetch)} fetches without paying again" if fetch else ""
@@ -330,7 +361,8 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
         for record in orphans
         if isinstance(record.task.state, Queued) or record.task.request.provider not in faults
     ]
-    tasks, _, _ = store.claim([(record, _revived(record.task).state) for record in usable])
+    parts = _part_files(usable)
+    tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
         _carry(store, config, going, Manner(progress="quiet"), orphans, stop=True)

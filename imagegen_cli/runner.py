@@ -26,6 +26,7 @@ from imagegen_cli.errors import (
     Unauthorized,
     Unavailable,
     Uncertain,
+    UnusableImage,
 )
 from imagegen_cli.events import (
     RunFinished,
@@ -68,7 +69,9 @@ from imagegen_cli.task import (
 STRIKES = 3
 """Status queries in a row that fail."""
 TRIES = 4
-"""Times a step is tried that certainly did nothing: a submit that never left, a download that broke."""
+"""Times a submit is tried that certainly never left."""
+MAX_DOWNLOAD_S = 180.0
+"""Seconds of planned pauses between the tries to get one picture; then its task fails, and `resume` tries again."""
 RENEWALS = 3
 """Times an expired address is asked for anew."""
 REFUSING = 900.0
@@ -94,9 +97,9 @@ Chosen = Callable[[HeldImage], Awaitable[None]]
 class Saver(Protocol):
     """Brings pictures onto the disk; see download.py."""
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path) -> HeldImage: ...
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage: ...
     async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage: ...
-    def discard(self, stem: Path) -> None: ...
+    def discard(self, part: Path) -> None: ...
 
 
 @dataclass(slots=True)
@@ -597,6 +600,7 @@ class Runner:
         state = carried.task.state
         before = state.images if isinstance(state, Running) else ()
         merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
+        merged = [image for index, image in enumerate(merged) if index < len(ready.images) or not _lost(image)]
         images = await asyncio.gather(*(self._grasp(carried, number, image) for number, image in enumerate(merged, 1)))
         self._learn(carried, ready.facts)
         self._become(carried, Saving(tuple(images), carried.task.job, ready.note), lasted)
@@ -607,54 +611,77 @@ class Runner:
         if not isinstance(image, InlineImage):
             return image
         with suppress(TaskError):  # said when it is saved: until then the bytes stay in memory
-            return await self._saver.hold(image, carried.task.stem(number))
+            return await self._saver.hold(image, carried.task.stem(number), carried.task.part(number))
         return image
 
     async def _save(self, carried: Carried) -> None:
         """Bring every picture under its name; one that fails never costs the others."""
         state = _saving(carried)
-        results = await asyncio.gather(
-            *(self._save_one(carried, number, image) for number, image in enumerate(state.images, 1))
-        )
+        saves = [asyncio.ensure_future(self._save_one(carried, number)) for number in range(1, len(state.images) + 1)]
+        try:
+            results = await asyncio.gather(*saves)
+        finally:  # where another process has claimed the task, none of them may go on
+            for save in saves:
+                save.cancel()
         errors = [error for error in results if error is not None]
+        expired = any(isinstance(error, Expired) for error in errors)
         state = _saving(carried)
         if not errors:
-            self._finish(carried, state.note)
-        elif carried.task.files and all(isinstance(error, BadImage) for error in errors):
-            self._finish(carried, errors[0].message)
-        elif isinstance(errors[0], Expired) and state.job is not None and carried.renewals < RENEWALS:
+            self._finish(carried, state)
+        elif expired and state.job is not None and carried.renewals < RENEWALS:
             carried.renewals += 1
             self._become(carried, Running(state.job, state.images))
         else:
             raise errors[0]
 
-    async def _save_one(self, carried: Carried, number: int, image: Image) -> TaskError | None:
-        """Try a few times; None when it is saved."""
-        for attempt in range(1, TRIES + 1):
+    async def _save_one(self, carried: Carried, number: int) -> TaskError | None:
+        """Try for minutes: what exists at the service is paid for. None when it is saved."""
+        attempt, waited = 1, 0.0
+        while True:
             try:
-                await self._save_once(carried, number, image)
-            except (Unavailable, SlowDown, BadImage) as error:
-                if attempt == TRIES or (isinstance(error, BadImage) and attempt > 1):
-                    return error
-                after = error.after if isinstance(error, SlowDown) else None
-                await self._wait(carried, pause(attempt) if after is None else after, error)
+                await self._save_once(carried, number)
             except TaskError as error:
-                return error
+                seconds = self._pause_before(carried, number, error, attempt)
+                if seconds is None or waited >= MAX_DOWNLOAD_S:
+                    return error
+                seconds = min(seconds, max(1.0, MAX_DOWNLOAD_S - waited))
+                await self._wait(carried, seconds, error)
+                attempt, waited = attempt + 1, waited + seconds
             else:
                 return None
-        return None
 
-    async def _save_once(self, carried: Carried, number: int, image: Image) -> None:
-        stem = carried.task.stem(number)
+    def _pause_before(self, carried: Carried, number: int, error: TaskError, attempt: int) -> float | None:
+        """Seconds to wait before a picture is tried once more; None where that cannot help.
+
+        What only this process has in memory waits for the disk; what can be asked for again is left to `resume`.
+        """
+        state = _saving(carried)
+        inline = isinstance(state.images[number - 1], InlineImage)
+        if isinstance(error, SlowDown) and error.after is not None:
+            return error.after
+        if isinstance(error, Unavailable | SlowDown):
+            return pause(attempt)
+        if isinstance(error, BadImage):
+            return None if inline or isinstance(error, UnusableImage) else pause(attempt)
+        return pause(attempt) if isinstance(error, DiskError) and inline and state.job is None else None
+
+    async def _save_once(self, carried: Carried, number: int) -> None:
+        task, image = carried.task, _saving(carried).images[number - 1]
         if isinstance(image, InlineImage | RemoteImage):
-            image = await self._saver.hold(image, stem)
+            image = await self._saver.hold(image, task.stem(number), task.part(number))
         if isinstance(image, HeldImage):
 
             async def chosen(held: HeldImage) -> None:
                 self._place(carried, number, held)
                 await self._settle(carried)
 
-            self._place(carried, number, await self._saver.publish(image, stem, chosen))
+            if not image.final:  # held in another place than its own: that must be known before it can fail
+                self._place(carried, number, image)
+            try:
+                self._place(carried, number, await self._saver.publish(image, task.stem(number), chosen))
+            except Expired:
+                self._place(carried, number, InlineImage(b""))
+                raise
 
     def _place(self, carried: Carried, number: int, image: Image) -> None:
         """Say where one picture is now."""
@@ -663,9 +690,13 @@ class Runner:
             images = (*state.images[: number - 1], image, *state.images[number:])
             self._become(carried, replace(state, images=images))
 
-    def _finish(self, carried: Carried, note: str) -> None:
+    def _finish(self, carried: Carried, state: Saving) -> None:
+        """All pictures are saved. Where one cannot be known to be whole, the note says so and the receipt is kept."""
         files = carried.task.files
-        self._become(carried, Done(files, max(0, carried.asked - len(files)), note))
+        doubts = dict.fromkeys(image.doubt for image in state.images if isinstance(image, SavedImage) and image.doubt)
+        note = "; ".join(part for part in (state.note, *doubts) if part)
+        missing = max(0, carried.asked - len(files))
+        self._become(carried, Done(files, missing, note, state.job if doubts else None))
 
     # Any → Failed, Cancelled
 
@@ -779,19 +810,23 @@ class Runner:
             carried.slot = None
 
     def _tidy(self, carried: Carried) -> None:
-        """Remove half a picture; a whole one that only waits for its name stays for `resume`."""
+        """Remove what an earlier process left of a picture that could not be fetched; whole ones stay for `resume`."""
         state = carried.task.state
-        images = state.images if isinstance(state, Running | Saving | Failed) else ()
-        for number, image in enumerate(images, 1):
-            if isinstance(image, RemoteImage | InlineImage):
-                self._saver.discard(carried.task.stem(number))
+        for number, image in enumerate(state.images if isinstance(state, Failed) else (), 1):
+            if isinstance(image, RemoteImage):
+                self._saver.discard(carried.task.part(number))
 
 
 def _merged(before: Sequence[Image], now: Sequence[Image], index: int) -> Image:
     """What was saved or held before stays; the rest has a new address."""
-    if index < len(before) and (index >= len(now) or isinstance(before[index], SavedImage)):
+    if index < len(before) and (index >= len(now) or isinstance(before[index], SavedImage | HeldImage)):
         return before[index]
     return now[index]
+
+
+def _lost(image: Image) -> bool:
+    """Whether it stands for a picture of which nothing is left here."""
+    return isinstance(image, InlineImage) and not image.data
 
 
 def _saving(carried: Carried) -> Saving:

@@ -19,6 +19,7 @@ from imagegen_cli.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, TaskChanged, tee
 from imagegen_cli.pace import FIRST_WINDOW, Gate
+from imagegen_cli.places import kept_folder
 from imagegen_cli.providers.base import Clients
 from imagegen_cli.runner import Lane, Runner
 from imagegen_cli.store import Store
@@ -125,7 +126,7 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
                 lanes,
-                Downloader(clients.fetch),
+                Downloader(clients.fetch, second=kept_folder()),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
                 known=self._estimates.known,

@@ -103,6 +103,10 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX task_by_kind;
     CREATE INDEX task_by_kind ON task(provider, model, size, id) WHERE lasted_most IS NOT NULL
     """,
+    """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    INSERT INTO meta (name, value) VALUES ('token', lower(hex(randomblob(6))))
+    """,
 )
 MOMENTS = "started, accepted, began, ready, ended"
 
@@ -202,6 +206,7 @@ class Store:
             self.owner: int | None = None
             try:
                 self._migrate()
+                self._token = str(self._db.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()["value"])
             except BaseException:
                 self._db.close()
                 raise
@@ -431,6 +436,16 @@ class Store:
                     found.append((row["id"], codec.to_event(row["kind"], row["at"], task, body)))
         return found
 
+    def folders(self) -> list[str]:
+        """Every folder that a task has its pictures in."""
+        with self._said():
+            return [row["folder"] for row in self._db.execute("SELECT DISTINCT folder FROM task")]
+
+    @property
+    def token(self) -> str:
+        """What tells this history's part files from those of others."""
+        return self._token
+
     def last_event(self) -> int:
         with self._said():
             return self._db.execute("SELECT coalesce(max(id), 0) AS last FROM event").fetchone()["last"] or 0
@@ -576,9 +591,8 @@ class Store:
     def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
         """Let a task that was never sent join this run, as if it had been planned now."""
         id_ = before.task.id
-        task = Task(
-            id=id_, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name_of(id_, run)
-        )
+        name = item.name_of(id_, run)
+        task = replace(before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=name)
         self._take_over(task, before.fence + 1, self._own(), again=False)
         self._db.execute(
             "UPDATE task SET run = ?, request = ?, folder = ?, name = ?, asked = ? WHERE id = ?",
@@ -601,7 +615,8 @@ class Store:
         self.fences[id_] = 1
         name = item.name_of(id_, run)
         self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
-        return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name)
+        key = f"{self._token}-{id_}"
+        return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name, key=key)
 
     def _records(self, rows: Sequence[sqlite3.Row]) -> list[Record]:
         owners = {row["owner"] for row in rows if row["owner"] is not None and row["ended"] is None}
@@ -610,7 +625,7 @@ class Store:
             for row in self._db.execute("SELECT * FROM process").fetchall():
                 if row["id"] in owners and self._lives(row):
                     living[row["id"]] = _process(row)
-        return [_record(row, living) for row in rows]
+        return [_record(row, living, self._token) for row in rows]
 
 
 Said = tuple[float | None, int | None, str]
@@ -925,11 +940,11 @@ def _reason(task: Task) -> str:
             return ""
 
 
-def _record(row: sqlite3.Row, living: dict[int, Process]) -> Record:
+def _record(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
     state = _state(row["state"], row["detail"])
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=codec.to_request(json.loads(row["request"])),
-        state=state, folder=row["folder"], name=row["name"],
+        state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
     )  # fmt: skip
     times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
     return Record(

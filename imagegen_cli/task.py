@@ -64,17 +64,24 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen."""
+    """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen.
+
+    `sha256` of the bytes, in hex, tells its file from another one's. `doubt` says why it may have been cut, if so.
+    """
 
     path: str
     final: str = ""
+    sha256: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """A picture under its final name: whole, synced, never to be written again."""
+    """A picture under its final name: whole, synced, never to be written again. Fields as in HeldImage."""
 
     path: str
+    sha256: str = ""
+    doubt: str = ""
 
 
 Image = InlineImage | RemoteImage | HeldImage | SavedImage
@@ -125,11 +132,15 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`missing` > 0: the service made fewer than asked; `note` has its words."""
+    """`missing` > 0: the service made fewer than asked; `note` has its words.
+
+    The receipt is kept where it cannot be known whether a picture came whole; `note` says so.
+    """
 
     files: tuple[str, ...]
     missing: int = 0
     note: str = ""
+    job: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +190,10 @@ FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1."""
+    """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1.
+
+    `key` is this task's alone, among all histories: the history's own token and the id.
+    """
 
     id: TaskId
     run: RunId
@@ -187,6 +201,7 @@ class Task:
     state: State
     folder: str
     name: str
+    key: str = ""
 
     def to(self, state: State) -> "Task":
         """Change state, the only way to. A step that FOLLOWS does not allow is a bug, said loudly."""
@@ -197,6 +212,10 @@ class Task:
     def stem(self, index: int) -> Path:
         """Where picture `index` (from 1) goes, without the suffix that its first bytes will decide."""
         return Path(self.folder) / self.name.replace("{index}", str(index))
+
+    def part(self, index: int) -> Path:
+        """Where the bytes of picture `index` (from 1) wait for their name: the same in every process, never shared."""
+        return Path(self.folder) / f".imagegen-{self.key or self.id}-{index}.part"
 
     @property
     def job(self) -> Job | None:
@@ -219,23 +238,65 @@ def word(state: State) -> str:
     return type(state).__name__.lower()
 
 
-def recovered(task: Task) -> Task:
-    """What the next process may believe of a task whose process died.
+def recovered(task: Task, found: Mapping[int, HeldImage] | None = None) -> Task:
+    """What the next process may believe of a task whose process died; `found` are whole pictures of it on the disk.
 
     A submit that was on its way may have arrived: with an id of ours it can be looked up, else it is uncertain
-    and never sent again by itself. Pictures that were only in memory are gone; with a job they are asked for again.
+    and never sent again by itself, unless its pictures had come. Those that were only in memory are gone; with a job
+    they are asked for again.
     """
+    return _again(_adopting(task, found)) if found else _again(task)
+
+
+def _again(task: Task) -> Task:
     match task.state:
         case Submitting(job=None):
             lost = "the program stopped while this was being sent; it may have been accepted and charged"
             return replace(task, state=Failed(Reason.UNCERTAIN, lost, may_be_paid=True))
+        case Saving(images=images, job=Job() as job) | Failed(images=images, job=Job() as job) if _gone(images):
+            return replace(task, state=Running(job, images))
         case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | HeldImage) for image in images):
             return replace(task, state=Saving(images, job))
         case Failed(job=Job() as job, images=images):
             return replace(task, state=Running(job, images))
-        case Submitting(job=Job() as job):
-            return replace(task, state=Running(job, unconfirmed=True))
-        case Cancelled(job=Job() as job):
-            return replace(task, state=Running(job))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job):
+            return replace(task, state=Running(job, unconfirmed=isinstance(task.state, Submitting)))
         case _:
             return task
+
+
+def _gone(images: tuple[Image, ...]) -> bool:
+    """Whether some were only in the memory of a process that is gone."""
+    return any(isinstance(image, InlineImage) for image in images)
+
+
+def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
+    """Take in pictures that came whole although the history does not say so."""
+    match task.state:
+        case Submitting(job=None) | Cancelled(job=None) | Failed(job=None, images=()):
+            note = "the program stopped while the answer came; what had come whole was kept"
+            return replace(task, state=Saving(tuple(found[index] for index in sorted(found)), None, note))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job) | Failed(job=Job() as job, images=()):
+            return replace(task, state=Running(job, _with_found((), found, job)))
+        case Running(images=images, job=job):
+            return replace(task, state=replace(task.state, images=_with_found(images, found, job)))
+        case Saving(images=images, job=job) | Failed(images=images, job=job):
+            known = {index: held for index, held in found.items() if index <= len(images)}
+            return replace(task, state=replace(task.state, images=_with_found(images, known, job)))
+        case _:
+            return task
+
+
+def _with_found(images: tuple[Image, ...], found: Mapping[int, HeldImage], job: Job | None) -> tuple[Image, ...]:
+    """Each at its own place. What is in doubt is taken only where it cannot be fetched once more."""
+    places = range(1, max([len(images), *found]) + 1)
+    before = dict(enumerate(images, 1))
+    nothing = InlineImage(b"")
+    return tuple(_better(before.get(place, nothing), found.get(place), job) for place in places)
+
+
+def _better(before: Image, found: HeldImage | None, job: Job | None) -> Image:
+    if found is None or isinstance(before, SavedImage | HeldImage):
+        return before
+    again = isinstance(before, RemoteImage) or job is not None
+    return before if found.doubt and again else found

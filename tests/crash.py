@@ -5,7 +5,8 @@ says, what lies on disk.
     python -m tests.crash --kills 500 --together    the same with two and three processes at once: tests/crowd.py
 
 Steps inside the program are met through the interpreter's own audit events, raised before the step is taken: the
-program itself knows nothing of it. Steps at the service are met by the service, which kills its client.
+program itself knows nothing of it. That a file has been synced is no such event, and is told by the call itself.
+Steps at the service are met by the service, which kills its client.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from tests.doubles.pictures import whose
 from tests.program import Program, finished
 
 KILLER = """
-import os, signal, sys
+import os, signal, stat, sys
 step, number = sys.argv[1], int(sys.argv[2])
 del sys.argv[1:3]
 STEPS = {
@@ -42,19 +43,25 @@ STEPS = {
     "unlink": lambda event, args: event == "os.remove" and str(args[0]).endswith(".part"),
     "database": lambda event, args: event == "sqlite3.connect",
     "thread": lambda event, args: event == "_thread.start_new_thread",
+    "synced": lambda event, args: event == "synced",
 }
-meets, seen = STEPS[step], 0
+meets, seen, sync = STEPS[step], 0, os.fsync
 def hook(event, args):
     global seen
     if meets(event, args):
         seen += 1
         if seen == number:
             os.kill(os.getpid(), signal.SIGKILL)
+def synced(handle):
+    sync(handle)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        sys.audit("synced")
+os.fsync = synced
 sys.addaudithook(hook)
 from imagegen_cli.__main__ import main
 main()
 """
-INSIDE = ("connect", "part", "publish", "unlink", "database", "thread")
+INSIDE = ("connect", "part", "synced", "publish", "unlink", "database", "thread")
 THERE = ("submit", "submit acted", "query", "download", "download half")
 TASKS = 2
 """For each service in each round."""

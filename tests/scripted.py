@@ -117,7 +117,9 @@ class Stage:
         complete: Callable[[], Any] | None = None,
         known: Known = NOTHING,
     ) -> None:
+        self.provider: Any = provider
         self.folder = folder
+        self.seconds = 0.0
         self.events: list[Event] = []
         self.last: dict[int, Task] = {}
         self.gate = Gate(limit)
@@ -142,8 +144,10 @@ class Stage:
         )
 
     async def carry(self, *tasks: Task) -> list[Task]:
-        """Run to the end; the tasks as they are then."""
+        """Run to the end; the tasks as they are then. `seconds` says how long it took."""
+        began = asyncio.get_running_loop().time()
         await self.runner.run(RunId(1), tasks)
+        self.seconds = asyncio.get_running_loop().time() - began
         return [self.last[task.id] for task in tasks]
 
     def states(self, id_: int = 1) -> list[str]:

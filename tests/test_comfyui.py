@@ -24,7 +24,7 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
-from imagegen_cli.files import suffix_of
+from imagegen_cli.forms import suffix_of
 from imagegen_cli.providers import load
 from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, loads, offers, pictures, places_in, read, spread
 from imagegen_cli.providers.base import Accepted, Clients, Ready

@@ -1,5 +1,6 @@
 """What `imagegen doctor` finds and mends. By subprocess, against doubles that misbehave."""
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -259,44 +260,92 @@ def killed(program: Program, step: str, number: int) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
+def token(program: Program) -> str:
+    """What tells the part files of this history."""
+    with closing(sqlite3.connect(program.home / "history.db")) as database:
+        return str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
+
+
 def part_files(program: Program) -> list[Path]:
     return [path for path in program.pictures() if path.suffix == ".part"]
 
 
-def test_half_pictures_of_a_killed_process_are_removed(studio: Program, server: DreaminaServer) -> None:
+def test_half_pictures_of_unfinished_tasks_are_left_to_resume(studio: Program, server: DreaminaServer) -> None:
     server.pictures = LARGE
     server.fail("download", Fault.STALL_BODY, times=None)
     killed(studio, "part", 3)
     server.heal()
-    assert part_files(studio)
-    told = checked(studio, "--no-mend")["", "part files"]
-    assert (told["level"], told["todo"]) == ("warn", "imagegen doctor --mend removes them")
-    assert part_files(studio)
-    mended = checked(studio)
-    assert mended["", "part files"]["level"] == "ok"
-    assert "(tasks 1) left behind" in mended["", "part files"]["said"]
-    assert "removed" in mended["", "part files"]["said"]
-    assert not part_files(studio)
+    half = part_files(studio)
+    assert half
+    found = checked(studio)
+    assert (found["", "part files"]["level"], found["", "leases"]["level"]) == ("ok", "warn")
+    assert "imagegen resume" in found["", "leases"]["todo"]
+    checked(studio, "--fix")
+    assert part_files(studio) == half
     with closing(sqlite3.connect(studio.home / "history.db")) as database:
         assert database.execute("SELECT count(*) FROM process").fetchone() == (0,)
-    assert mended["", "leases"]["level"] == "warn"
-    assert "imagegen resume" in mended["", "leases"]["todo"]
     assert studio.run("resume").code == 0
     assert len(studio.pictures()) == 4
     assert server.counts["submit"] == 1
     assert levels(studio)["leases"] == "ok"
 
 
+def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    key, folder = token(studio), studio.folder / "images"
+    half = folder / f".imagegen-{key}-1-1.part"
+    half.write_bytes(Pictures("png", (16, 16)).make("job", 1)[:-20])
+    told = checked(studio)["", "part files"]
+    assert (told["level"], told["todo"]) == ("warn", "imagegen doctor --fix removes them")
+    assert "1 half picture (tasks 1) left behind" in told["said"]
+    assert half.exists()
+    mended = checked(studio, "--fix")["", "part files"]
+    assert (mended["level"], mended["said"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
+    assert not part_files(studio)
+
+
+def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
+    """Whole ones, those of tasks that this history does not know, and those of other histories."""
+    assert studio.run("run", "a cat").code == 0
+    key, folder = token(studio), studio.folder / "images"
+    (studio.home / "pictures").mkdir()
+    whole = Pictures("png", (16, 16)).make("job", 1)
+    kept = {
+        folder / f".imagegen-{key}-1-1.part": whole,
+        studio.home / "pictures" / f".imagegen-{key}-1-2.part": whole,
+        folder / f".imagegen-{key}-99-1.part": whole[:-20],
+        folder / ".imagegen-abc123-1-1.part": whole[:-20],
+        folder / ".mine.part": b"mine",
+    }
+    for path, data in kept.items():
+        path.write_bytes(data)
+    found = checked(studio, "--fix")
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert found["", "part files"]["said"].endswith("1 part file of another history left alone")
+    assert found["", "whole pictures"]["level"] == "warn"
+    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["said"]
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="second names")
+def test_a_second_name_of_a_saved_picture_may_go(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    picture = studio.pictures()[0]
+    os.link(picture, picture.with_name(f".imagegen-{token(studio)}-1-1.part"))
+    assert checked(studio)["", "part files"]["level"] == "warn"
+    checked(studio, "--fix")
+    assert not part_files(studio)
+    assert picture.exists()
+
+
 def test_whole_pictures_that_wait_for_resume_are_kept(studio: Program, server: DreaminaServer) -> None:
     killed(studio, "publish", 1)
     before = part_files(studio)
     assert before
-    checked(studio)
-    kept = part_files(studio)
-    assert kept
+    assert checked(studio, "--fix")["", "whole pictures"]["todo"] == "imagegen resume 1"
+    assert part_files(studio) == before
     downloads = server.counts["download"]
     assert studio.run("resume").code == 0
-    assert server.counts["download"] == downloads + 4 - len(kept)
+    assert server.counts["download"] == downloads + 4 - len(before)
     assert len(studio.pictures()) == 4
 
 
@@ -306,10 +355,11 @@ def test_a_living_process_and_strangers_are_left_alone(studio: Program, server: 
     until(lambda: len(part_files(studio)) == 4)
     stranger = studio.folder / "images" / ".mine.part"
     stranger.write_bytes(b"mine")
-    found = levels(studio)
+    found = levels(studio, "--fix")
     assert (found["part files"], found["leases"]) == ("ok", "ok")
+    assert "whole pictures" not in found
     assert len(part_files(studio)) == 5
     process.kill()
     finished(process)
-    assert "4 half pictures (tasks 1) left behind, 4 removed" in checked(studio)["", "part files"]["said"]
-    assert part_files(studio) == [stranger]
+    checked(studio, "--fix")
+    assert len(part_files(studio)) == 5, "their task is not over"

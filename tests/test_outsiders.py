@@ -6,7 +6,7 @@ from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
 from tests.program import Program
 
-OUTSIDER = """
+OUTSIDER = r"""
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ class Studio(Provider):
         self.settings = settings
 
     async def submit(self, request, draft, report):
-        return Ready((InlineImage(b"GIF89a" + bytes([self.settings.grain]) * 64),))
+        return Ready((InlineImage(b"GIF89a" + bytes(7) + b"!\xff\x40" + bytes([self.settings.grain]) * 64 + b"\0;"),))
 """
 
 
@@ -49,7 +49,7 @@ def test_a_provider_of_another_package_is_used_like_our_own(tmp_path: Path) -> N
     site = installed(tmp_path)
     ended = program.run("run", "a cat", "-p", "mine", PYTHONPATH=site)
     assert ended.code == 0, ended.err
-    assert Path(ended.lines[0]).read_bytes() == b"GIF89a" + bytes([7]) * 64
+    assert Path(ended.lines[0]).read_bytes() == b"GIF89a" + bytes(7) + b"!\xff\x40" + bytes([7]) * 64 + b"\0;"
     assert "grain" in program.run("providers", "studio", PYTHONPATH=site).out
 
 

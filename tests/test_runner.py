@@ -1,5 +1,6 @@
 import asyncio
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from imagegen_cli.download import Downloader
 from imagegen_cli.errors import (
+    BadImage,
     BadRequest,
     Busy,
     DiskError,
@@ -22,11 +24,14 @@ from imagegen_cli.errors import (
     Unauthorized,
     Unavailable,
     Uncertain,
+    UnusableImage,
 )
 from imagegen_cli.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, Working
+from imagegen_cli.files import whole
 from imagegen_cli.pace import Gate, Known
 from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.runner import QUESTIONS, Chosen, Lane, Runner
+from imagegen_cli.runner import MAX_DOWNLOAD_S, QUESTIONS, Chosen, Lane, Runner
+from imagegen_cli.session import exit_code
 from imagegen_cli.task import (
     Cancelled,
     Done,
@@ -41,6 +46,7 @@ from imagegen_cli.task import (
     Saving,
     Stop,
     TaskId,
+    recovered,
 )
 from tests.clock import run
 from tests.scripted import Asleep, Scripted, Stage, png, ready
@@ -505,14 +511,169 @@ def test_pictures_that_cannot_be_written_keep_the_receipt(tmp_path: Path) -> Non
     assert failure(stage).job == JOB
 
 
-def test_one_bad_picture_never_costs_the_others(tmp_path: Path) -> None:
+def test_one_bad_picture_never_costs_the_others_and_keeps_the_receipt(tmp_path: Path) -> None:
     images = (InlineImage(png("a")), InlineImage(b"<html>not a picture</html>"), InlineImage(png("c")))
     stage = carried(Scripted(polls=[Ready(images)], expected=3), tmp_path)
-    state = stage.last[1].state
-    assert isinstance(state, Done)
-    assert state.missing == 1
-    assert "web page" in state.note
-    assert stage.files() == ["1-1.png", "1-3.png"]
+    state = failure(stage)
+    assert (state.reason, state.job, state.resumable) == (Reason.BAD_IMAGE, JOB, True)
+    assert "web page" in state.message
+    assert stage.files() == ["1-1.png", "1-3.png"] == [Path(path).name for path in stage.last[1].files]
+    assert stage.seconds < 10.0, "what came inside an answer does not become another by waiting"
+
+
+class Downloads(Downloader):
+    """Answers for each address in order what a test has laid there: bytes or an error; the last goes on for ever."""
+
+    def __init__(self, **laid: list[Any]) -> None:
+        super().__init__(None)
+        self.laid = laid
+        self.tries = Counter[str]()
+
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+        if isinstance(image, RemoteImage):
+            self.tries[image.url] += 1
+            answers = self.laid[image.url]
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            image = InlineImage(answer)
+        return await super().hold(image, stem, part)
+
+
+def named(*urls: str, note: str = "") -> Ready:
+    return Ready(tuple(RemoteImage(url) for url in urls), note)
+
+
+PASSING = [
+    ("a web page for some minutes", BadImage("the service sent a web page where a picture was due")),
+    ("a server in trouble", ServerTrouble("a picture could not be fetched (HTTP 502)")),
+    ("a connection that breaks", Unavailable("a picture did not arrive whole: 5 of 10 bytes")),
+    ("too many downloads", RateLimited("too many downloads at once (HTTP 429)")),
+    ("too many open files", Busy("too many files are open at once")),
+]
+
+
+@pytest.mark.parametrize(("why", "error"), PASSING, ids=[why for why, _ in PASSING])
+def test_a_download_is_tried_for_minutes_with_growing_pauses(tmp_path: Path, why: str, error: TaskError) -> None:
+    saver = Downloads(one=[png("1")], two=[error] * 7 + [png("2")])
+    stage = carried(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    assert isinstance(stage.last[1].state, Done), why
+    assert saver.tries == {"one": 1, "two": 8}
+    pauses = [event.seconds for event in stage.events if isinstance(event, TaskDelayed)]
+    assert 60 < sum(pauses) < MAX_DOWNLOAD_S
+    assert pauses[0] < 2
+    assert pauses[-1] > 10
+    assert len(set(pauses)) == len(pauses), "they are jittered"
+
+
+@pytest.mark.parametrize(("why", "error"), PASSING, ids=[why for why, _ in PASSING])
+def test_pictures_that_were_named_and_never_came_keep_the_task_resumable(
+    tmp_path: Path, why: str, error: TaskError
+) -> None:
+    saver = Downloads(one=[png("1")], two=[error])
+    stage = carried(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    state = failure(stage)
+    assert (state.reason, state.job, state.resumable) == (error.reason, JOB, True), why
+    assert [type(image) for image in state.images] == [SavedImage, RemoteImage]
+    assert exit_code(stage.last.values()) == 5
+    assert MAX_DOWNLOAD_S * 0.9 < stage.seconds < MAX_DOWNLOAD_S + 60
+    saver.laid["two"] = [png("2")]
+    again = Stage(Scripted(), tmp_path, saver=saver)
+    run(again.carry(recovered(stage.last[1])))
+    assert isinstance(again.last[1].state, Done)
+    assert again.provider.counts == {}, "nothing is asked for that is known"
+    assert again.files() == ["1-1.png", "1-2.png"]
+
+
+def test_a_picture_at_an_address_that_is_none_fails_at_once_and_keeps_the_receipt(tmp_path: Path) -> None:
+    saver = Downloads(one=[UnusableImage("an address that is not http")])
+    stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=saver)
+    assert (failure(stage).reason, failure(stage).job) == (Reason.BAD_IMAGE, JOB)
+    assert saver.tries["one"] == 1
+
+
+def test_a_service_that_made_fewer_is_done(tmp_path: Path) -> None:
+    saver = Downloads(one=[png("1")])
+    stage = carried(Scripted(polls=[named("one", note="one was refused")], expected=2), tmp_path, saver=saver)
+    assert stage.last[1].state == Done(stage.last[1].files, 1, "one was refused")
+
+
+def test_one_expired_address_among_other_troubles_is_asked_for_anew(tmp_path: Path) -> None:
+    saver = Downloads(one=[BadImage("text")], two=[Expired("HTTP 403")], fresh=[png("1")], new=[png("2")])
+    provider = Scripted(polls=[named("one", "two"), named("fresh", "new")])
+    stage = carried(provider, tmp_path, saver=saver)
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts["submit"] == 1
+
+
+def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_path: Path) -> None:
+    class Doubtful(Downloads):
+        async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage:
+            return replace(await super().publish(held, stem, chosen), doubt="it may be cut")
+
+    stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
+    assert stage.last[1].state == Done(stage.last[1].files, 0, "it may be cut", JOB)
+
+
+class Full(Downloader):
+    """A folder that takes nothing `times` times."""
+
+    def __init__(self, times: int, **how: Any) -> None:
+        super().__init__(None, **how)
+        self.times = times
+
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+        self.times -= 1
+        if self.times >= 0:
+            raise DiskError("cannot write: No space left on device")
+        return await super().hold(image, stem, part)
+
+
+def test_what_only_this_process_has_waits_for_the_disk(tmp_path: Path) -> None:
+    stage = carried(Scripted([ready()]), tmp_path, saver=Full(6))
+    assert isinstance(stage.last[1].state, Done)
+    delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
+    assert {event.because for event in delayed} == {"cannot write: No space left on device"}
+
+
+def test_what_a_full_disk_lost_without_a_receipt_may_be_paid(tmp_path: Path) -> None:
+    stage = carried(Scripted([ready()]), tmp_path, saver=Full(10**6))
+    state = failure(stage)
+    assert (state.reason, state.resumable, bool(state.images)) == (Reason.DISK, False, True)
+    assert stage.seconds > MAX_DOWNLOAD_S * 0.9
+
+
+def test_a_picture_held_in_the_second_place_is_brought_by_a_later_resume(tmp_path: Path) -> None:
+    folder, second = tmp_path / "folder", tmp_path / "second"
+    folder.write_text("a file where the folder should be", encoding="ascii")
+    stage = carried(Scripted([ready(2)], expected=2), folder, saver=Downloader(None, second=second))
+    state = failure(stage)
+    assert (state.reason, state.resumable, exit_code(stage.last.values())) == (Reason.DISK, True, 5)
+    assert f"the picture is kept in {second}" in state.message
+    folder.unlink()
+    again = Stage(Scripted(), folder, saver=Downloader(None, second=second))
+    run(again.carry(recovered(stage.last[1])))
+    assert isinstance(again.last[1].state, Done)
+    assert again.files() == ["1-1.png", "1-2.png"]
+    assert list(second.iterdir()) == []
+
+
+def test_a_part_file_that_is_gone_is_asked_for_anew(tmp_path: Path) -> None:
+    provider = Scripted()
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(stage.task(1, Saving((HeldImage(str(tmp_path / "gone")),), JOB))))
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts == {"poll": 1}
+
+
+def test_pictures_that_were_adopted_are_not_fetched_again(tmp_path: Path) -> None:
+    saver = Downloads(two=[png("2")])
+    stage = Stage(Scripted(polls=[named("one", "two")]), tmp_path, saver=saver)
+    task = stage.task(1, Running(JOB))
+    task.part(1).write_bytes(png("1"))
+    run(stage.carry(recovered(task, whole({1: [task.part(1)]}))))
+    assert isinstance(stage.last[1].state, Done)
+    assert saver.tries == {"two": 1}
 
 
 def test_only_bad_pictures_are_a_failure(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -370,6 +371,22 @@ def test_earlier_tasks_of_a_list_are_known_by_their_content(store: Store) -> Non
 def test_a_prompt_that_comes_from_no_list_is_no_earlier_task_of_one(store: Store) -> None:
     started(store, "a")
     assert store.known(["a"]) == {}
+
+
+def test_every_task_has_a_key_that_no_other_history_gives(tmp_path: Path) -> None:
+    keys: list[set[str]] = []
+    for name in ("one", "two"):
+        with closing(Store(tmp_path / name)) as store:
+            run, tasks = store.start_run("run", "", [planned("a"), planned("b")])
+            tasks += store.add(run, [planned("c")])
+            keys.append({task.key for task in tasks})
+            assert {record.task.key for record in store.find(Filter())} == keys[-1]
+            assert {record.task.key for record in store.take([task.id for task in tasks])[0]} == keys[-1]
+        with closing(Store(tmp_path / name)) as store:
+            assert {record.task.key for record in store.find(Filter())} == keys[-1], "also tomorrow"
+            assert store.folders() == [record.task.folder for record in store.find(Filter(limit=1))]
+            assert all(re.fullmatch(f"{store.token}-[123]", key) for key in keys[-1])
+    assert not keys[0] & keys[1]
 
 
 def test_durations_are_those_of_the_same_kind(store: Store) -> None:

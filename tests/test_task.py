@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -178,6 +179,55 @@ LOST = Failed(
 )
 def test_what_the_next_process_may_believe(state: State, after: State) -> None:
     assert recovered(task(state)).state == after
+
+
+FOUND = HeldImage("/images/.imagegen-ab-1-1.part", "", "5a")
+DOUBTED = HeldImage("/images/.imagegen-ab-1-2.part", "", "5b", "it may be cut")
+KEPT = "the program stopped while the answer came; what had come whole was kept"
+
+
+@pytest.mark.parametrize(
+    ("state", "after"),
+    [
+        (Queued(), Queued()),
+        (Submitting(), Saving((FOUND, DOUBTED), None, KEPT)),
+        (LOST, Saving((FOUND, DOUBTED), None, KEPT)),
+        (Cancelled(Stop.GOES_ON), Saving((FOUND, DOUBTED), None, KEPT)),
+        (Submitting(JOB), Running(JOB, (FOUND, InlineImage(b"")))),
+        (Cancelled(Stop.GOES_ON, JOB), Running(JOB, (FOUND, InlineImage(b"")))),
+        (Running(JOB), Running(JOB, (FOUND, InlineImage(b"")))),
+        (Running(JOB, (SAVED, REMOTE)), Running(JOB, (SAVED, REMOTE))),
+        (Saving((REMOTE, REMOTE, REMOTE)), Saving((FOUND, REMOTE, REMOTE))),
+        (Saving((HELD, SAVED)), Saving((HELD, SAVED))),
+        (Saving((REMOTE,), JOB), Saving((FOUND,), JOB)),
+        (Running(JOB, unconfirmed=True), Running(JOB, (FOUND, InlineImage(b"")), unconfirmed=True)),
+        (Failed(Reason.EXPIRED, "gone", None, (REMOTE,)), Saving((FOUND,))),
+        (Failed(Reason.DISK, "full", None, (InlineImage(b""), InlineImage(b""))), Saving((FOUND, DOUBTED))),
+        (Failed(Reason.TIMEOUT, "late", JOB), Running(JOB, (FOUND, InlineImage(b"")))),
+        (Done(("a",)), Done(("a",))),
+    ],
+)
+def test_whole_pictures_on_the_disk_are_taken_in(state: State, after: State) -> None:
+    """What is in doubt is taken only where it cannot be fetched once more."""
+    assert recovered(task(state), {1: FOUND, 2: DOUBTED}).state == after
+    assert recovered(task(state), {}) == recovered(task(state))
+
+
+@pytest.mark.parametrize(
+    "state", [Saving((SAVED, InlineImage(b"")), JOB), Failed(Reason.DISK, "full", JOB, (InlineImage(b""),))]
+)
+def test_what_was_only_in_memory_is_asked_for_again(state: Saving | Failed) -> None:
+    assert recovered(task(state)).state == Running(JOB, state.images)
+
+
+def test_a_part_file_beyond_what_the_task_has_changes_nothing() -> None:
+    one = task(Saving((REMOTE,), JOB))
+    assert recovered(one, {2: FOUND}) == one
+
+
+def test_a_part_file_is_named_by_history_and_task_alone() -> None:
+    one = replace(task(), key="ab12-7", name="{index}")
+    assert one.part(3) == Path("/images/.imagegen-ab12-7-3.part")
 
 
 JOBS = st.builds(Job, st.text(min_size=1), st.text())

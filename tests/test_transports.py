@@ -4,9 +4,11 @@
 """
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,11 +20,12 @@ import pytest
 from imagegen_cli import client
 from imagegen_cli.client import CONNECTIONS, DOWNLOADS, open_clients
 from imagegen_cli.download import Downloader
-from imagegen_cli.errors import Expired, ServerTrouble, TaskError, Unavailable, Uncertain
+from imagegen_cli.errors import Busy, Expired, ServerTrouble, TaskError, Unavailable, Uncertain
 from imagegen_cli.http1 import Transport
 from imagegen_cli.providers.base import Clients
 from imagegen_cli.providers.wire import call
 from imagegen_cli.task import RemoteImage
+from tests import clock
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -174,7 +177,9 @@ def test_a_download_that_breaks(way: str, service: Echo, tmp_path: Path, fault: 
     service.fail("download", fault, times=None)
     with pytest.raises(error):
         with_clients(
-            lambda clients: Downloader(clients.fetch).hold(RemoteImage(service.file_url("job", 1)), tmp_path / "1")
+            lambda clients: Downloader(clients.fetch).hold(
+                RemoteImage(service.file_url("job", 1)), tmp_path / "1", tmp_path / ".1.part"
+            )
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -357,6 +362,68 @@ BAD = {
 def test_answers_that_cannot_be_believed(name: str) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         asyncio.run(fetched(BAD[name], close=True))
+
+
+@pytest.mark.usefixtures("direct")
+def test_chunks_of_one_byte_cost_little_and_leave_the_loop_to_others() -> None:
+    """They used to be cut off one after the other from all that was still there: 15 s for 0.7 MB."""
+    size = 700_000
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * size + b"0\r\n\r\n"
+
+    async def received() -> tuple[bytes, int]:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.ensure_future(count())
+        answer = await fetched(reply)
+        counting.cancel()
+        return answer.content, turns
+
+    began = time.process_time()
+    content, turns = asyncio.run(received())
+    assert content == b"x" * size
+    assert turns > size // 2000
+    assert time.process_time() - began < 5.0
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100, 70_000])
+def test_chunks_are_joined_wherever_the_network_cuts_them(size: int) -> None:
+    content = bytes(range(256)) * 800
+    chunks = [content[at : at + size] for at in range(0, len(content), size)]
+    body = b"".join(b"%X;a=b\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\nSum: 1\r\n\r\n"
+    assert asyncio.run(fetched(reply)).content == content
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("tries", [2, 100])
+def test_without_a_file_handle_it_waits_a_little_and_says_busy(tries: int) -> None:
+    """`ulimit -n 64` with many tasks: the network is well, and nothing has been sent."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def asked() -> Any:
+        async with answering(OK) as server, open_clients() as clients:
+            used = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + 1, limits[1]))
+            for handle in used:
+                asyncio.get_running_loop().call_later(0.25 * tries, os.close, handle)
+            try:
+                return await call(clients, "POST", f"http://127.0.0.1:{server.port}/", paid=True, raw=True)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    if tries == 2:
+        assert clock.run(asked(), patience=0.01).status == 200
+    else:
+        with pytest.raises(Busy, match="too many files are open"):
+            clock.run(asked(), patience=0.01)
 
 
 @pytest.mark.usefixtures("direct")

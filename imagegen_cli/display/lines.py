@@ -219,8 +219,8 @@ class JsonLines(Still):
 
 def ending(task: Task) -> str:
     match task.state:
-        case Done(missing=0):
-            return f"done, {words.amount(len(task.files), 'picture')}"
+        case Done(missing=0, note=note):
+            return f"done, {words.amount(len(task.files), 'picture')}" + (f"; {note}" if note else "")
         case Done():
             return words.described(task.state)
         case Failed():

@@ -1,6 +1,7 @@
 """The one helper that sends, and turns every way in which HTTP can fail into our words.
 
     connection never opened                      Unavailable     safe to send again
+    this process has no file handle left         Busy            the same, and the lane waits
     question without an answer (paid=False)      Unavailable     safe to ask again
     paid request without a whole answer          Uncertain       never sent again by itself
     401, 403 · 402 · 429, 503                    Unauthorized · OutOfCredits · RateLimited, Busy (with Retry-After)
@@ -35,6 +36,7 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
+from imagegen_cli.http1 import NoHandleError
 from imagegen_cli.providers.base import Clients
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -71,6 +73,8 @@ async def call(
     try:
         async with client.stream(method, address, **_asking(options)) as response:
             data = await _whole(response, lost)
+    except NoHandleError as error:
+        raise Busy(_words(error), after=1.0, hint="raise the limit: ulimit -n 1024") from error
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unavailable(f"cannot reach {_host(url)}: {_words(error)}") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -96,13 +100,12 @@ def _asking(options: dict[str, Any]) -> dict[str, Any]:
 async def _whole(response: httpx.Response, lost: type[TaskError]) -> bytes:
     if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand, unbounded
         raise lost(f"{response.url.host} sent an answer that is packed more than once")
-    parts, size = [], 0
+    received = bytearray()  # a list would hold fifty bytes for each that a service sends alone
     async for part in response.aiter_raw():
-        size += len(part)
-        if size > MOST_BYTES:
+        received += part
+        if len(received) > MOST_BYTES:
             raise lost(f"{response.url.host} sent more than {MOST_BYTES >> 20} MB where an answer was due")
-        parts.append(part)
-    data = b"".join(parts)
+    data = bytes(received)
     return _unpacked(data, lost) if response.headers.get("content-encoding") else data
 
 

@@ -353,7 +353,7 @@ class Connection:
         if reply.takeover is not None:
             await reply.takeover(self.reader, self.writer)
             return False
-        return True
+        return not reply.unmeasured
 
     async def _send_chunks(self, reply: Reply) -> None:
         assert reply.stream is not None

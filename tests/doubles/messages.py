@@ -142,7 +142,8 @@ class Reply:
     """What a double answers.
 
     `stream` replaces the body by chunks as they come (server-sent events); `takeover` gets the bare connection after
-    the head (web sockets, with status 101); `fault` spoils this one answer on its way.
+    the head (web sockets, with status 101); `fault` spoils this one answer on its way. With `unmeasured` no length is
+    promised: the connection is closed at the end of the body, as it is where it breaks.
     """
 
     status: int = 200
@@ -151,6 +152,7 @@ class Reply:
     stream: AsyncIterator[bytes] | None = None
     takeover: Takeover | None = None
     fault: Fault | None = None
+    unmeasured: bool = False
 
     @classmethod
     def json(cls, value: Any, status: int = 200, **headers: str) -> "Reply":
@@ -176,7 +178,7 @@ class Reply:
         headers = dict(self.headers)
         if self.stream is not None:
             headers["transfer-encoding"] = "chunked"
-        elif self.status not in WITHOUT_BODY:
+        elif self.status not in WITHOUT_BODY and not self.unmeasured:
             headers.setdefault("content-length", str(len(self.body) if length is None else length))
         lines = [f"HTTP/1.1 {self.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode()
