@@ -36,6 +36,15 @@ class Preview(StrEnum):
     OFF = "off"
 
 
+class Format(StrEnum):
+    AUTO = "auto"
+    LINES = "lines"
+    CSV = "csv"
+    TSV = "tsv"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
 class Progress(StrEnum):
     AUTO = "auto"
     LIVE = "live"
@@ -66,6 +75,21 @@ Images = Annotated[
 Extra = Annotated[
     list[str] | None,
     _option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
+]
+ListFormat = Annotated[
+    Format,
+    _option("--format", help_="What a list is, where its content shall not tell: lines takes every line as it is."),
+]
+ListEncoding = Annotated[
+    str, _option("--encoding", help_="How a list is encoded, as gb18030; UTF-8 is told by itself.")
+]
+ListColumns = Annotated[
+    str,
+    _option(
+        "--columns",
+        help_="The columns of a table to read, and no other: prompt=Caption,seed.",
+        metavar="FIELD=COLUMN,...",
+    ),
 ]
 Output = Annotated[Path | None, _option("--output", "-o", help_="Folder for the pictures.")]
 Name = Annotated[str, _option("--name", help_="File name, as {id}-{slug}-{index}.")]
@@ -116,6 +140,9 @@ def run(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
+    list_format: ListFormat = Format.AUTO,
+    encoding: ListEncoding = "",
+    columns: ListColumns = "",
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -136,7 +163,7 @@ def run(
 
 @app.command()
 def batch(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv or .jsonl; - reads stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
     *,
     provider: Provider = "",
     model: Model = None,
@@ -148,6 +175,9 @@ def batch(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
+    list_format: ListFormat = Format.AUTO,
+    encoding: ListEncoding = "",
+    columns: ListColumns = "",
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -522,7 +552,19 @@ def _options(given: dict[str, Any]) -> Any:
         again=given.get("again", False),
         skip_sent=given.get("skip_sent", False),
         allow_outside=given.get("allow_outside", False),
+        reading=_reading(given),
     )
+
+
+def _reading(given: dict[str, Any]) -> Any:
+    from imagegen_cli.lists.basics import Reading, columns_in  # noqa: PLC0415
+    from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
+
+    if encoding := given.get("encoding", ""):
+        check_encoding(encoding)
+    form = given.get("list_format", Format.AUTO)
+    columns = columns_in(given.get("columns", ""))
+    return Reading(form="" if form == Format.AUTO else form.value, encoding=encoding, columns=columns)
 
 
 def _pairs(words: Iterable[str]) -> dict[str, str]:
