@@ -15,8 +15,7 @@ from imagegen_cli.console import all_there, answers, check_keys, history, ids_of
 from imagegen_cli.display import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.errors import NothingToDo, UsageError
-from imagegen_cli.lists.basics import Reading
-from imagegen_cli.lists.decoding import MOST_BYTES
+from imagegen_cli.lists.basics import MOST_BYTES, Reading
 from imagegen_cli.places import history_file
 from imagegen_cli.prompts import Wish, foreign_option, from_arguments, from_list
 from imagegen_cli.recover import may_be_paid

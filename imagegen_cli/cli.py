@@ -558,9 +558,10 @@ def _options(given: dict[str, Any]) -> Any:
 
 def _reading(given: dict[str, Any]) -> Any:
     from imagegen_cli.lists.basics import Reading, columns_in  # noqa: PLC0415
-    from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
 
     if encoding := given.get("encoding", ""):
+        from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
+
         check_encoding(encoding)
     form = given.get("list_format", Format.AUTO)
     columns = columns_in(given.get("columns", ""))

@@ -8,9 +8,6 @@ from typing import Any
 
 from imagegen_cli.errors import UsageError
 from imagegen_cli.lists.basics import FIELDS, FILLERS, Reading, Row, UnknownField, as_typed, canonical, counted
-from imagegen_cli.lists.decoding import decoded
-from imagegen_cli.lists.rows import rows_of
-from imagegen_cli.lists.strangers import refuse_by_name_or_bytes
 
 MOST_CHARACTERS = 32_000
 """No service takes a longer prompt."""
@@ -90,6 +87,10 @@ def from_list(name: str, data: bytes, common: Wish, reading: Reading = Reading()
 
     What a line says goes before what `common` says. Raises UsageError that names every bad line.
     """
+    from imagegen_cli.lists.decoding import decoded  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.lists.rows import rows_of  # noqa: PLC0415
+    from imagegen_cli.lists.strangers import refuse_by_name_or_bytes  # noqa: PLC0415
+
     refuse_by_name_or_bytes(name, data, reading)
     text, remark = decoded(name, data, reading.encoding)
     listed = rows_of(name, text, reading)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.errors import UsageError
-from imagegen_cli.lists.basics import Reading, columns_in
-from imagegen_cli.lists.decoding import MOST_BYTES, check_encoding, decoded, fitting
+from imagegen_cli.lists.basics import MOST_BYTES, Reading, columns_in
+from imagegen_cli.lists.decoding import check_encoding, decoded, fitting
 from imagegen_cli.prompts import Wish, from_list
 from tests.program import Program
 

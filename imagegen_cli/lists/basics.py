@@ -19,6 +19,8 @@ ALIASES = {
     "模型": "model", "比例": "ratio", "分辨率": "resolution", "尺寸": "size", "宽度": "width", "高度": "height",
     "数量": "count", "种子": "seed", "反向提示词": "negative", "负面提示词": "negative", "参考图": "references",
 }  # fmt: skip
+MOST_BYTES = 64 * 1024 * 1024
+"""What is larger is no list."""
 MOST_SHOWN = 8
 """Names, or line numbers, that one message lists."""
 MOST_HEAD = 4000

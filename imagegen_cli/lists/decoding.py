@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from imagegen_cli.errors import UsageError
+from imagegen_cli.lists.basics import MOST_BYTES
 
-MOST_BYTES = 64 * 1024 * 1024
 SHOWN = 10
 """Line numbers that one message names; the rest is counted."""
 SAMPLE = 20_000
@@ -35,10 +35,12 @@ TYPOGRAPHY = frozenset("\xa0§©«®°·»¿¡×–—‘’‚“”„•…�
 """Signs that lists in any language hold."""
 ENDS = "".join(TYPOGRAPHY)
 WESTERN = "àáâãäåæçèéêëìíîïðñòóôõöøœùúûüýþÿßšž"
+ICELANDIC = "ðþýÐÞÝ"
+"""Seldom written, and what Turkish becomes where it is misread."""
 LETTERS: dict[str, str] = {
     "cp1252": WESTERN,
-    "cp1250": "áâăäąćčçďđéęëěíîĺľłńňóôőöŕřśšşťţúůűüýźžżß",
     "cp1254": WESTERN.replace("ð", "ğ").replace("þ", "ş") + "ıİ",
+    "cp1250": "áâăäąćčçďđéęëěíîĺľłńňóôőöŕřśšşťţúůűüýźžżß",
     "cp1257": "āąčćēęėģīįķļłņńōóõöśšūųüźžżäß",
     "cp850": WESTERN,
     "mac_roman": WESTERN,
@@ -286,7 +288,8 @@ def _score(encoding: str, text: str) -> float:
     if not all(_of_script(sign, encoding) for sign in letters) or _odd_words(text, latin=encoding in LETTERS):
         return 0.0
     loud = sum(sign.isupper() for sign in letters) / (len(letters) or 1)
-    return 0.95 - 0.5 * loud
+    rare = encoding == "cp1252" and any(sign in ICELANDIC for sign in text)
+    return 0.95 - 0.5 * loud - 0.1 * rare
 
 
 def _of_script(sign: str, encoding: str) -> bool:
