@@ -78,16 +78,16 @@ Extra = Annotated[
 ]
 ListFormat = Annotated[
     Format,
-    _option("--format", help_="What a list is, where its content shall not tell: lines takes every line as it is."),
+    _option("--format", help_="How to read a list: auto goes by its content, lines takes each line as it stands."),
 ]
 ListEncoding = Annotated[
-    str, _option("--encoding", help_="How a list is encoded, as gb18030; UTF-8 is told by itself.")
+    str, _option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
 ]
 ListColumns = Annotated[
     str,
     _option(
         "--columns",
-        help_="The columns of a table to read, and no other: prompt=Caption,seed.",
+        help_="The columns of a table to read, and no others: prompt=Caption,seed.",
         metavar="FIELD=COLUMN,...",
     ),
 ]

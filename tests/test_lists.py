@@ -139,6 +139,8 @@ def test_deep_json_is_refused() -> None:
     deep = "[" * 900 + "]" * 900
     for row in ('{"prompt": "a", "extra": {"x": %s}}', '{"prompt": %s}', '{"prompt": "a", "seed": %s}', "[%s]"):
         assert from_or_said("a.jsonl", (row % deep).encode())
+    message, _ = refused("a.jsonl", '{"prompt": "a", "seed": %s}' % ("9" * 5000))
+    assert len(message) < 200
     for sign in ("[", '{"a":', '[{"prompt":'):
         assert refused("stdin", sign * 100_000)[0].startswith("stdin:1: ")
 
@@ -240,6 +242,8 @@ def test_columns_are_names_in_json_as_well() -> None:
     found, _ = read("a.jsonl", text, columns="prompt=Caption,seed=Seed")
     assert found == [Wish(prompt="a kite", line=1, seed=7), Wish(prompt="teapot", line=2)]
     assert prompts("a.json", '[{"t": "a kite"}]', columns="prompt=t") == ["a kite"]
+    message, _ = refused("a.jsonl", text, columns="prompt=Captoin")
+    assert message == "a.jsonl: no object has 'Captoin' (names: 'Caption', 'Model', 'Seed', 'caption')"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_a_plain_list_has_no_columns() -> None:
         ("seed=Seed", "--columns does not say which column holds the prompt"),
         ("prompt=a,prompt=b", "--columns names prompt twice"),
         ('"prompt=a', "--columns cannot be read"),
-        ("prompt=\udcff", "--columns cannot be read"),
+        ("prompt=\udcff", "--columns is not valid UTF-8"),
         ("=", "there is no field ''"),
         (",", "there is no field ''"),
     ],
@@ -524,6 +528,9 @@ def test_a_list_that_is_utf_8_is_not_read_as_something_else() -> None:
         assert message.startswith("a.txt:1: the line is UTF-8; as ")
         assert hint == f"leave --encoding {encoding} out: the list is UTF-8"
     assert prompts("a.txt", CHINESE, encoding="utf-8") == CHINESE.split()
+    assert refused("a.txt", "日落海滩".encode() + CHINESE.encode("gb18030"))[0].startswith(
+        "a.txt:1: the line is not UTF-8"
+    )
     mixed = "a kite ☕\n".encode() + b"caf\xe9\n"
     assert refused("a.txt", mixed, encoding="cp1252")[0].startswith("a.txt:1: the line is UTF-8; ")
 

@@ -111,7 +111,12 @@ def _by_line(text: str) -> Iterator[tuple[int, Row]]:
         except UsageError as error:
             yield number, error
         except (ValueError, RecursionError) as error:
-            yield number, UsageError(f"broken JSON: {error}", hint=TAKE_LINES)
+            yield number, UsageError(f"broken JSON: {_brief(error)}", hint=TAKE_LINES)
+
+
+def _brief(error: Exception) -> str:
+    """Without what Python advises to programs."""
+    return str(error).partition("; use sys.")[0]
 
 
 def _as_row(value: Any, what: str) -> Row:
@@ -136,7 +141,7 @@ class _Stream:
         except UsageError as error:
             yield self.line, error
         except (ValueError, RecursionError) as error:
-            yield self.line, UsageError(f"broken JSON: {error}")
+            yield self.line, UsageError(f"broken JSON: {_brief(error)}")
 
     def _value(self) -> Iterator[tuple[int, Row]]:
         if self.text[self.at] == "[":

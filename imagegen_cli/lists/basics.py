@@ -79,9 +79,10 @@ def columns_in(text: str) -> dict[str, str]:
     """Read "prompt=Prompt,seed": fields, each with the name of its column. Raises UsageError."""
     text = as_typed(text)
     try:
-        text.encode()
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise UsageError("--columns is not valid UTF-8", hint=_COLUMNS_HINT)
         parts = next(csv.reader([text], strict=True), []) if text else []
-    except (csv.Error, UnicodeError) as error:
+    except csv.Error as error:
         raise UsageError(f"--columns cannot be read: {error}", hint=_COLUMNS_HINT) from error
     found: dict[str, str] = {}
     for part in parts:

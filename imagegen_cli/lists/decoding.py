@@ -30,6 +30,8 @@ NO_TEXT = ("unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefine
 """Encodings of Python that are for names and program texts; no list is saved in them."""
 UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffe\uffff]")
+UTF8_CHINESE = re.compile(rb"(?:[\xe3-\xe9][\x80-\xbf]{2}){2}")
+"""Two Chinese characters of UTF-8: where they stand in a line of GB18030, two encodings were mixed."""
 ISO_2022 = re.compile(rb"\x1b\$[@B(]|\x1b\$\)C")
 TYPOGRAPHY = frozenset("\xa0§©«®°·»¿¡×–—‘’‚“”„•…‹›€№、。，．：；！？（）「」『』【】《》〈〉〔〕・ー～〜〝〟　々〆")
 """Signs that lists in any language hold."""
@@ -357,6 +359,8 @@ def _surely_chinese(lines: Sequence[bytes]) -> bool:
     from the rows behind those of kanji and syllables (3 % where Chinese prompts have 25 %). The weights are the
     logarithms of these odds.
     """
+    if any(UTF8_CHINESE.search(line) for line in lines):
+        return False
     texts = [_reading(line, "gb18030") for line in lines]
     if any(text is None or CONTROLS.search(text) or not _passable(text) for text in texts):
         return False
