@@ -83,7 +83,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise UsageError(f"{next(name for name in names if names.count(name) > 1)} is given twice")
+        raise UsageError(
+            f"{next(name for name in names if names.count(name) > 1)} is given twice", hint="write each name once"
+        )
     return found
 
 
