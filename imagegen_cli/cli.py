@@ -36,15 +36,6 @@ class Preview(StrEnum):
     OFF = "off"
 
 
-class Format(StrEnum):
-    AUTO = "auto"
-    LINES = "lines"
-    CSV = "csv"
-    TSV = "tsv"
-    JSON = "json"
-    JSONL = "jsonl"
-
-
 class Progress(StrEnum):
     AUTO = "auto"
     LIVE = "live"
@@ -77,8 +68,12 @@ Extra = Annotated[
     _option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
 ]
 ListFormat = Annotated[
-    Format,
-    _option("--format", help_="How to read a list: auto goes by its content, lines takes each line as it stands."),
+    str,
+    _option(
+        "--format",
+        help_="How to read a list; without it as its content tells. lines: each line as it stands.",
+        metavar="lines|csv|tsv|json|jsonl",
+    ),
 ]
 ListEncoding = Annotated[
     str, _option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
@@ -140,7 +135,7 @@ def run(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
-    list_format: ListFormat = Format.AUTO,
+    list_format: ListFormat = "",
     encoding: ListEncoding = "",
     columns: ListColumns = "",
     output: Output = None,
@@ -175,7 +170,7 @@ def batch(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
-    list_format: ListFormat = Format.AUTO,
+    list_format: ListFormat = "",
     encoding: ListEncoding = "",
     columns: ListColumns = "",
     output: Output = None,
@@ -557,15 +552,14 @@ def _options(given: dict[str, Any]) -> Any:
 
 
 def _reading(given: dict[str, Any]) -> Any:
-    from imagegen_cli.lists.basics import Reading, columns_in  # noqa: PLC0415
+    from imagegen_cli.lists.basics import Reading, columns_in, form_in  # noqa: PLC0415
 
     if encoding := given.get("encoding", ""):
         from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
 
         check_encoding(encoding)
-    form = given.get("list_format", Format.AUTO)
-    columns = columns_in(given.get("columns", ""))
-    return Reading(form="" if form == Format.AUTO else form.value, encoding=encoding, columns=columns)
+    form = form_in(given.get("list_format", ""))
+    return Reading(form=form, encoding=encoding, columns=columns_in(given.get("columns", "")))
 
 
 def _pairs(words: Iterable[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from imagegen_cli.tables import nearest
 
 FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
           "references", "name", "extra")  # fmt: skip
+FORMS = ("lines", "csv", "tsv", "json", "jsonl")
 ALIASES = {
     "prompts": "prompt", "text": "prompt", "n": "count", "image": "references", "images": "references",
     "reference": "references", "negative_prompt": "negative", "aspect_ratio": "ratio", "提示词": "prompt",
@@ -73,6 +74,13 @@ def as_typed(argument: str) -> str:
         return argument.encode("ascii", "surrogateescape").decode()
     except UnicodeError:
         return argument
+
+
+def form_in(text: str) -> str:
+    """Read the value of --format; auto stands for nothing said. Raises UsageError."""
+    if text not in ("", "auto", *FORMS):
+        raise UsageError(f"--format takes {', '.join(FORMS)}, not {text!r}", hint=nearest(text, FORMS))
+    return "" if text == "auto" else text
 
 
 def columns_in(text: str) -> dict[str, str]:
