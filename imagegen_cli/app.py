@@ -5,7 +5,9 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from errno import EBADF
 from pathlib import Path
+from shlex import quote
 
 from imagegen_cli import plan
 from imagegen_cli.config import Config
@@ -13,13 +15,15 @@ from imagegen_cli.console import all_there, answers, check_keys, history, ids_of
 from imagegen_cli.display import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.errors import NothingToDo, UsageError
+from imagegen_cli.lists.basics import MOST_BYTES, Reading
 from imagegen_cli.places import history_file
-from imagegen_cli.prompts import Wish, from_arguments, from_list
+from imagegen_cli.prompts import Wish, foreign_option, from_arguments, from_list
 from imagegen_cli.recover import may_be_paid
 from imagegen_cli.session import Manner, Session
 from imagegen_cli.store import PlanChangedError, Record, Store
 from imagegen_cli.task import Cancelled, Done, Failed, Queued, RunId, Stop, Task
 
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
 PLANNINGS = 10
@@ -39,6 +43,7 @@ class Options:
     again: bool = False
     skip_sent: bool = False
     allow_outside: bool = False
+    reading: Reading = field(default_factory=Reading)
 
 
 def run(prompts: Sequence[str], options: Options) -> int:
@@ -46,9 +51,11 @@ def run(prompts: Sequence[str], options: Options) -> int:
     wishes: list[Wish] = []
     for prompt in prompts:
         if prompt == "-":
-            wishes += _listed("-", options.common)
+            wishes += _listed("-", options)
         else:
-            wishes += from_arguments([prompt], options.common)
+            wishes += _typed(prompt, options)
+    if example := next(filter(None, map(foreign_option, prompts)), ""):
+        say(f"options and wildcards of other programs, as {example}, are sent as text")
     wishes = [replace(wish, line=number) for number, wish in enumerate(wishes, 1)]
     return _carry_wishes(wishes, options, command="run")
 
@@ -56,9 +63,7 @@ def run(prompts: Sequence[str], options: Options) -> int:
 def batch(files: Sequence[str], options: Options) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
-    wishes = [
-        replace(wish, source=source) for (source, _), name in lists.items() for wish in _listed(name, options.common)
-    ]
+    wishes = [replace(wish, source=source) for (source, _), name in lists.items() for wish in _listed(name, options)]
     if options.allow_outside:
         wishes = [replace(wish, listed=wish.listed - {"references"}) for wish in wishes]
     return _carry_wishes(wishes, options, command="batch")
@@ -96,7 +101,9 @@ def again(task_id: int, options: Options) -> int:
 def _carry_wishes(wishes: list[Wish], options: Options, *, command: str) -> int:
     config = settings()
     if not wishes:
-        raise NothingToDo("there is no prompt", hint="blank lines and lines that begin with # are skipped")
+        raise NothingToDo(
+            "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
+        )
     items = plan.prepare(wishes, config)
     folder, template = options.output or Path(config.general.output), options.template or config.general.name
     if options.dry_run:
@@ -269,19 +276,37 @@ def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
 
 def _source(name: str) -> str:
     """What a list is known by: its resolved path; one name for all that come by a pipe."""
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         return str(path.resolve()) if name != STDIN and stat.S_ISREG(path.stat().st_mode) else STDIN
     except (OSError, ValueError, RuntimeError):
         return STDIN
 
 
-def _listed(name: str, common: Wish) -> list[Wish]:
+def _typed(prompt: str, options: Options) -> list[Wish]:
+    if Path(prompt).suffix.lower() in LIST_SUFFIXES and os.path.isfile(prompt):  # noqa: PTH113 - Path raises for long names
+        raise UsageError(
+            f"{prompt} is a file; as a prompt its name would be paid for", hint=f"imagegen batch {quote(prompt)}"
+        )
+    return from_arguments([prompt], options.common)
+
+
+def _listed(name: str, options: Options) -> list[Wish]:
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
-    wishes, remark = from_list("stdin" if name == "-" else name, data, common)
-    if remark:
+        data = _bytes_of(name)
+    except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
+        raise UsageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    wishes, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
+    for remark in remarks:
         say(remark)
     return wishes
+
+
+def _bytes_of(name: str) -> bytes:
+    """No more than what tells that it is too much: a device may never end."""
+    if name != STDIN:
+        with Path(name).expanduser().open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    if sys.stdin is None:
+        raise OSError(EBADF, os.strerror(EBADF))
+    return sys.stdin.buffer.read(MOST_BYTES + 1)

@@ -67,6 +67,25 @@ Extra = Annotated[
     list[str] | None,
     _option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
 ]
+ListFormat = Annotated[
+    str,
+    _option(
+        "--format",
+        help_="How to read a list; without it as its content tells. lines: each line as it stands.",
+        metavar="lines|csv|tsv|json|jsonl",
+    ),
+]
+ListEncoding = Annotated[
+    str, _option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
+]
+ListColumns = Annotated[
+    str,
+    _option(
+        "--columns",
+        help_="The columns of a table to read, and no others: prompt=Caption,seed.",
+        metavar="FIELD=COLUMN,...",
+    ),
+]
 Output = Annotated[Path | None, _option("--output", "-o", help_="Folder for the pictures.")]
 Name = Annotated[str, _option("--name", help_="File name, as {id}-{slug}-{index}.")]
 Concurrency = Annotated[
@@ -116,6 +135,9 @@ def run(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
+    list_format: ListFormat = "",
+    encoding: ListEncoding = "",
+    columns: ListColumns = "",
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -136,7 +158,7 @@ def run(
 
 @app.command()
 def batch(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv or .jsonl; - reads stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
     *,
     provider: Provider = "",
     model: Model = None,
@@ -148,6 +170,9 @@ def batch(
     negative: Negative = "",
     image: Images = None,
     extra: Extra = None,
+    list_format: ListFormat = "",
+    encoding: ListEncoding = "",
+    columns: ListColumns = "",
     output: Output = None,
     name: Name = "",
     concurrency: Concurrency = "",
@@ -520,7 +545,19 @@ def _options(given: dict[str, Any]) -> Any:
         again=given.get("again", False),
         skip_sent=given.get("skip_sent", False),
         allow_outside=given.get("allow_outside", False),
+        reading=_reading(given),
     )
+
+
+def _reading(given: dict[str, Any]) -> Any:
+    from imagegen_cli.lists.basics import Reading, columns_in, form_in  # noqa: PLC0415
+
+    if encoding := given.get("encoding", ""):
+        from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
+
+        check_encoding(encoding)
+    form = form_in(given.get("list_format", ""))
+    return Reading(form=form, encoding=encoding, columns=columns_in(given.get("columns", "")))
 
 
 def _pairs(words: Iterable[str]) -> dict[str, str]:

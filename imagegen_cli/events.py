@@ -39,6 +39,8 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
+    """`tasks` are all that the run begins with."""
+
     at: float
     run: RunId
     tasks: tuple[Task, ...]
@@ -63,6 +65,8 @@ class TaskChanged:
 
 @dataclass(frozen=True, slots=True)
 class TaskProgressed:
+    """The service answered a question about a job that is not ready."""
+
     at: float
     id: TaskId
     working: Working
@@ -99,6 +103,8 @@ class RunStopping:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
+    """Every task of the run has ended, or was let go of."""
+
     at: float
     run: RunId
 

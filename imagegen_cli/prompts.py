@@ -1,29 +1,47 @@
 """argv, stdin and prompt lists into wishes: what a person asked for, line by line, before any service is chosen."""
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 from imagegen_cli.errors import UsageError
-from imagegen_cli.tables import nearest
+from imagegen_cli.lists.basics import FIELDS, FILLERS, Reading, Row, UnknownField, as_typed, canonical, counted
 
 MOST_CHARACTERS = 32_000
 """No service takes a longer prompt."""
-MOST_BYTES = 64 * 1024 * 1024
-SAMPLE = 10_000
-"""Characters by which an encoding is judged."""
 SHOWN = 20
 """Bad lines that are named one by one; the rest is counted."""
-ALIASES = {
-    "n": "count", "image": "references", "images": "references", "reference": "references", "text": "prompt",
-    "negative_prompt": "negative", "提示词": "prompt", "模型": "model", "比例": "ratio", "分辨率": "resolution",
-    "数量": "count", "种子": "seed", "反向提示词": "negative",
-}  # fmt: skip
+MOST_SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+WORDS = re.compile(rf"[^\W_{FILLERS}]")
+"""Letters and digits of any script."""
+EMOJI = re.compile(
+    "[\U0001f000-\U0001faff⌚-⏳☔☕♈-♓♿⚓⚡⚪⚫⚽⚾⛄⛅⛎⛔⛪⛲⛳⛵⛺⛽✅✊✋✨❌❎⬛⬜⭐⭕\u2801-\u28ff]|\\S\ufe0f"
+)
+"""Pictures, and letters of Braille, which Unicode does not count as letters."""
+NOTHINGS = frozenset(
+    (
+        "null",
+        "none",
+        "nan",
+        "undefined",
+        "n/a",
+        "#n/a",
+        "#ref!",
+        "#value!",
+        "#name?",
+        "#div/0!",
+        "#num!",
+        "[object object]",
+    )
+)
+"""What programs write where there is no value."""
+FOREIGN = re.compile(
+    r"(?:^|\s)(--[a-z][\w-]*)|(\{[^{}]*\|[^{}]*\})|(\b__[\w/*-]+__\b)|(<(?:lora|lyco|hypernet):)", re.IGNORECASE
+)
+"""Options and wildcards that other programs take out of a prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +69,10 @@ class Wish:
     listed: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
-          "references", "name", "extra")  # fmt: skip
-
-
 def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
     """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
     found, bad = [], []
-    for number, prompt in enumerate(map(_as_typed, prompts), 1):
+    for number, prompt in enumerate(map(as_typed, prompts), 1):
         if trouble := unusable(prompt):
             bad.append(f"prompt {number}: {trouble}")
         elif trouble := _unsound(common):
@@ -68,31 +82,67 @@ def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
     return found
 
 
-def _as_typed(argument: str) -> str:
-    """Under a locale that knows no more than ASCII Python leaves the bytes of other text in half surrogates."""
-    try:
-        return argument.encode("ascii", "surrogateescape").decode()
-    except UnicodeError:
-        return argument
-
-
-def from_list(name: str, data: bytes, common: Wish) -> tuple[list[Wish], str]:
-    """The wishes of a list, whose form its name's suffix tells, and a remark about its encoding, if there is one.
+def from_list(name: str, data: bytes, common: Wish, reading: Reading = Reading()) -> tuple[list[Wish], list[str]]:  # noqa: B008 - it is frozen
+    """The wishes of a list, whose content tells its form, and remarks about how it was read.
 
     What a line says goes before what `common` says. Raises UsageError that names every bad line.
     """
-    text, remark = _text(name, data)
-    suffix = Path(name).suffix.lower()
-    read = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}.get(suffix, _lines)
+    from imagegen_cli.lists.decoding import decoded  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.lists.rows import rows_of  # noqa: PLC0415
+    from imagegen_cli.lists.strangers import refuse_by_name_or_bytes  # noqa: PLC0415
+
+    refuse_by_name_or_bytes(name, data, reading)
+    text, remark = decoded(name, data, reading.encoding)
+    listed = rows_of(name, text, reading)
+    numbers, places = _places(name, [number for number, _ in listed.rows])
     found: list[Wish] = []
     bad: list[str] = []
-    for number, row in read(name, text):
+    hints: list[str] = []
+    unknown: dict[str, list[int]] = {}
+    for at, (_, row) in enumerate(listed.rows):
         try:
-            found.append(_wish(row, number, common))
-        except (ValueError, UsageError) as error:
-            bad.append(f"{name}:{number}: {error}")
-    _complain(bad)
-    return found, remark
+            found.append(_wish(row, numbers[at], common))
+        except UnknownField as error:
+            if error.name not in unknown:
+                bad.append(f"{places(at)}: {error}")
+            unknown.setdefault(error.name, []).append(numbers[at])
+        except UsageError as error:
+            bad.append(f"{places(at)}: {error}")
+            hints.append(error.hint)
+        except (ValueError, RecursionError):
+            bad.append(f"{places(at)}: a value is too large or too deeply nested")
+    _complain(bad, [*hints, _leave_out(unknown, listed.rows)])
+    return found, [text for text in (remark, *listed.remarks, _remark(name, found)) if text]
+
+
+def _places(name: str, lines: Sequence[int]) -> tuple[Sequence[int], Callable[[int], str]]:
+    """The number of each row, and how a message names it: by its line, or by its count where rows share lines."""
+    if len(set(lines)) == len(lines):
+        return lines, lambda at: f"{name}:{lines[at]}"
+    return range(1, len(lines) + 1), lambda at: f"{name}:{lines[at]}: element {at + 1}"
+
+
+def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, Row]]) -> str:
+    """How to read a list in spite of the names that no field has."""
+    if not unknown:
+        return ""
+    names = {canonical(key) for _, row in rows if isinstance(row, dict) for key in row}
+    offer = ",".join(name for name in FIELDS if name in names)
+    return f"to read only these: --columns {offer}" if "prompt" in names else ""
+
+
+def foreign_option(prompt: str) -> str:
+    """What another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
+    found = FOREIGN.search(prompt)
+    return next(filter(None, found.groups()))[:40] if found else ""
+
+
+def _remark(name: str, wishes: Sequence[Wish]) -> str:
+    found = [(wish.line, example) for wish in wishes if (example := foreign_option(wish.prompt))]
+    if not found:
+        return ""
+    where = counted([line for line, _ in found], "prompt")
+    return f"{name}: options and wildcards of other programs, as {found[0][1]}, are sent as text: {where}"
 
 
 def unusable(prompt: str) -> str:
@@ -107,7 +157,13 @@ def unusable(prompt: str) -> str:
         prompt.encode()
     except UnicodeEncodeError:
         return "the prompt is not valid UTF-8"
+    if not _says_something(prompt):
+        return "the prompt has no letter and no digit"
     return ""
+
+
+def _says_something(prompt: str) -> bool:
+    return bool(WORDS.search(prompt) or EMOJI.search(prompt))
 
 
 def size_in(text: str) -> tuple[int, int]:
@@ -121,23 +177,20 @@ def size_in(text: str) -> tuple[int, int]:
     return width, height
 
 
-Row = str | UsageError | dict[str, Any]
-
-
 def _wish(row: Row, number: int, common: Wish) -> Wish:
     if isinstance(row, UsageError):
         raise row
     values: dict[str, Any] = {"prompt": row} if isinstance(row, str) else _named(row)
     prompt = values.pop("prompt", "")
     if not isinstance(prompt, str):
-        raise UsageError(f"the prompt must be a text, not {prompt!r}")
-    if trouble := unusable(prompt):
+        raise UsageError(f"the prompt must be a text, not {_brief(prompt)}")
+    if trouble := unusable(prompt) or _lost(prompt):
         raise UsageError(trouble)
     width, height = values.pop("width", None), values.pop("height", None)
     if (width is None) != (height is None):
         raise UsageError("width and height come together")
     if width is not None:
-        values["size"] = f"{width}x{height}"
+        values["size"] = f"{_as_number('width', width)}x{_as_number('height', height)}"
     if "model" in values:
         values["models"] = (_as_text("model", values.pop("model")),)
     for key, value in values.items():
@@ -147,6 +200,15 @@ def _wish(row: Row, number: int, common: Wish) -> Wish:
     if trouble := _unsound(wish):
         raise UsageError(trouble)
     return wish
+
+
+def _lost(prompt: str) -> str:
+    """Why a program, and no person, must have written this prompt; empty where it may be meant."""
+    if prompt.strip().lower() in NOTHINGS:
+        return f"{prompt.strip()} stands where a program had no prompt"
+    if "\ufffd" in prompt:
+        return "the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew"
+    return ""
 
 
 def _unsound(wish: Wish) -> str:
@@ -173,11 +235,11 @@ def _named(row: dict[str, Any]) -> dict[str, Any]:
     """Known names, without what a line leaves empty."""
     values: dict[str, Any] = {}
     for key, value in row.items():
-        name = ALIASES.get(str(key).strip().lower(), str(key).strip().lower())
-        if name not in FIELDS:
-            raise UsageError(f"unknown field {key!r}; {nearest(name, FIELDS)}")
-        if value in (None, ""):
+        name = canonical(key)
+        if value is None or (isinstance(value, str) and not value.strip() and name != "prompt"):
             continue
+        if name not in FIELDS:
+            raise UnknownField(str(key)[:80])
         if name in values:
             raise UsageError(f"{name} is given twice")
         values[name] = value
@@ -188,15 +250,15 @@ def _as_text(key: str, value: Any) -> Any:
     if key == "models":
         return value
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise UsageError(f"{key} must be a text, not {value!r}")
+        raise UsageError(f"{key} must be a text, not {_brief(value)}")
     return str(value).strip()
 
 
 def _as_number(key: str, value: Any) -> int:
-    text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", text):
-        raise UsageError(f"{key} must be a whole number, not {value!r}")
-    return int(text)
+    found = re.fullmatch(r"\s*(-?\d{1,18})(?:[.,]0+)?\s*", str(value))
+    if isinstance(value, bool) or not found:
+        raise UsageError(f"{key} must be a whole number, not {_brief(value)}")
+    return int(found[1])
 
 
 def _as_list(key: str, value: Any) -> tuple[str, ...]:
@@ -204,7 +266,7 @@ def _as_list(key: str, value: Any) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split("|") if part.strip())
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(value)
-    raise UsageError(f"{key} must be a file name or a list of them, not {value!r}")
+    raise UsageError(f"{key} must be a file name or a list of them, not {_brief(value)}")
 
 
 def _as_table(key: str, value: Any) -> dict[str, str]:
@@ -212,10 +274,15 @@ def _as_table(key: str, value: Any) -> dict[str, str]:
         try:
             value = json.loads(value)
         except ValueError:
-            raise UsageError(f"{key} must be a JSON object, not {value!r}") from None
+            raise UsageError(f"{key} must be a JSON object, not {_brief(value)}") from None
     if not isinstance(value, dict):
-        raise UsageError(f"{key} must be an object, not {value!r}")
+        raise UsageError(f"{key} must be an object, not {_brief(value)}")
     return {str(name): part if isinstance(part, str) else json.dumps(part) for name, part in value.items()}
+
+
+def _brief(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
 
 
 _AS: dict[str, Callable[[str, Any], Any]] = {
@@ -226,91 +293,8 @@ _AS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-def _lines(_name: str, text: str) -> Iterable[tuple[int, Row]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line
-
-
-def _csv(name: str, text: str) -> Iterable[tuple[int, Row]]:
-    """Each row with the number of the line on which it begins."""
-    head = text.split("\n", 1)[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
-    columns: list[str] = []
-    while True:
-        number = rows.line_num + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            yield number, UsageError(f"broken CSV: {error}")
-            return
-        if not columns:
-            columns = _columns(name, row or [])
-        elif row is None:
-            return
-        elif len(row) > len(columns):
-            yield number, UsageError(f"more cells than the {len(columns)} columns; quote a prompt with commas")
-        elif any(row):
-            yield number, dict(zip(columns, row, strict=False))
-
-
-def _columns(name: str, row: list[str]) -> list[str]:
-    names = [ALIASES.get(column.strip().lower(), column.strip().lower()) for column in row]
-    if "prompt" not in names:
-        found = ", ".join(repr(column) for column in row) or "none"
-        raise UsageError(f"{name}:1: no column is named prompt (columns: {found})")
-    if twice := [column for column in names if column and names.count(column) > 1]:
-        raise UsageError(f"{name}:1: two columns are named {twice[0]}")
-    return row
-
-
-def _jsonl(_name: str, text: str) -> Iterable[tuple[int, Row]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, UsageError(f"broken JSON: {error}")
-            continue
-        fits = isinstance(row, dict | str)
-        yield number, row if fits else UsageError("a line must be a JSON object or a JSON text")
-
-
-def _text(name: str, data: bytes) -> tuple[str, str]:
-    """UTF-8 with or without a mark, UTF-16 with a mark, else GB18030, which is said. Line ends become newlines."""
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{name} is larger than {MOST_BYTES >> 20} MB: that is no prompt list")
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if b"\0" in data and not wide:
-        raise UsageError(f"{name} is no text file: it holds NUL bytes")
-    for encoding in ("utf-16",) if wide else ("utf-8-sig", "gb18030"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding == "gb18030" and not _chinese(text):
-            break
-        remark = f"{name} is not UTF-8; it was read as GB18030" if encoding == "gb18030" else ""
-        return text.replace("\r\n", "\n").replace("\r", "\n"), remark
-    raise UsageError(f"{name} is neither UTF-8 nor GB18030 text", hint="save it as UTF-8")
-
-
-def _chinese(text: str) -> bool:
-    """Whether a decoding as GB18030 makes sense: nearly all that is not ASCII is Chinese, and much of it everyday.
-
-    Nearly every other encoding can be decoded as GB18030 too, into signs that nobody uses.
-    """
-    foreign = [sign for sign in text if not sign.isascii()][:SAMPLE]
-    rows = [sign.encode("gb2312", "ignore")[:1] for sign in foreign]
-    marks = sum(b"\xa1" <= row <= b"\xa3" for row in rows)
-    everyday = sum(b"\xb0" <= row < b"\xd8" for row in rows)
-    chinese = sum("\u4e00" <= sign <= "\u9fff" for sign in foreign)
-    makes_sense = marks + chinese >= 0.9 * len(foreign) and marks + everyday >= 0.4 * len(foreign)
-    return makes_sense and not re.search(r"[\x00-\x08\x0e-\x1f]", text)
-
-
-def _complain(bad: list[str]) -> None:
+def _complain(bad: Sequence[str], hints: Sequence[str] = ()) -> None:
     if bad:
         more = [f"… and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-        raise UsageError("\n".join(bad[:SHOWN] + more), hint="nothing was sent")
+        hint = next((f"; {hint}" for hint in hints if hint), "")
+        raise UsageError("\n".join([*bad[:SHOWN], *more]), hint=f"nothing was sent{hint}")

@@ -159,8 +159,13 @@ def test_a_wrong_name_is_answered_with_the_nearest(studio: Program) -> None:
 
 
 LISTS = [
-    ("binary", "list.txt", b"\x89PNG\r\n\x1a\n\0\0\0", "no text file"),
-    ("latin-1", "list.txt", "ein Bär läuft über die Straße é\n".encode("latin-1"), "neither UTF-8"),
+    ("binary", "list.txt", b"\x89PNG\r\n\x1a\n\0\0\0", "is a picture, not a list"),
+    (
+        "latin-1",
+        "list.txt",
+        "ein Bär läuft über die Straße é\n".encode("latin-1"),
+        "list.txt:1: the line is not UTF-8; as cp1252",
+    ),
     ("no prompt column", "list.csv", b"text_a,model\na cat,3.0\n", "no column is named prompt"),
     ("broken JSON", "list.jsonl", b'{"prompt": "a"}\n' * 6 + b'{"prompt": \n', "list.jsonl:7"),
     ("unknown field", "list.jsonl", b'{"prompt": "a", "modle": "3.0"}\n', "did you mean model?"),

@@ -86,6 +86,11 @@ def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tu
     assert not ours(modules) & {"app", "session", "runner", "client", "http1", "download", "doctor", "providers.wire"}
 
 
+def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
+    modules = ours(imported(tmp_path, "run", "a cat", "--dry-run"))
+    assert {name for name in modules if name.startswith("lists")} == {"lists", "lists.basics"}
+
+
 def test_drawing_needs_no_network(tmp_path: Path) -> None:
     modules = imported(tmp_path, "run", "a cat", "--size", "64x64", "--quiet")
     assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http", "urllib.request", "ssl.SSLContext"})

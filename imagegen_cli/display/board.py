@@ -47,6 +47,8 @@ class Known(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Delay:
+    """A step is repeated at `until`, seconds since the epoch."""
+
     until: float
     attempt: int
     because: str
