@@ -237,6 +237,15 @@ async def test_forms_of_results(
     assert not any("authorization" in request.headers for request in server.asked("download"))
 
 
+async def test_what_the_queue_and_the_model_tell_is_kept(server: FalQueue, provider: Fal) -> None:
+    receipt = await provider.submit(asked(), None, ignored)
+    assert isinstance(receipt, Accepted)
+    assert receipt.facts == {"model": "fal-ai/flux/dev", "request_id": receipt.job.id}
+    reply = await polled(provider, receipt.job)
+    assert isinstance(reply, Ready)
+    assert reply.facts == {"seed": 7}
+
+
 @pytest.mark.parametrize(
     ("prompt", "meaning", "words"),
     [

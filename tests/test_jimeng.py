@@ -694,6 +694,16 @@ async def test_pictures_inside_the_answer(server: JimengGateway, provider: Jimen
     assert [whose(one) for one in data] == all_of(server)
 
 
+@pytest.mark.parametrize("broken", ["%%%", "iVBORw0K*", "", None, 7])
+async def test_where_the_picture_is_broken_its_address_is_taken(
+    server: JimengGateway, provider: Jimeng, broken: object
+) -> None:
+    server.fail("submit", Reply.json({"data": [{"b64_json": broken, "url": LINK}]}))
+    reply = await submitted(provider)
+    assert isinstance(reply, Ready)
+    assert reply.images == (RemoteImage(LINK),)
+
+
 @pytest.mark.parametrize(("prompt", "number", "note"), [
     ("#partial", 2, ""), ("#relative", 4, ""), ("#broken", 3, "1 of 4 pictures"),
 ])  # fmt: skip

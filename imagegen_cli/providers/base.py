@@ -136,7 +136,8 @@ class Provider(Protocol):
         """Send one paid request.
 
         Raises a TaskError: Unavailable and SlowDown only where certainly nothing was accepted, Uncertain wherever it
-        may have been, Refused for the service's last word.
+        may have been, Refused for the service's last word. Where the service refused before any work, Unauthorized and
+        OutOfCredits are marked `as_unspent()`: the same request may go to another provider then.
         """
         ...
 
