@@ -495,6 +495,6 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: BflService) 
     ]
     pictures = {whose(Path(file).read_bytes()) for task in tasks for file in task["files"]}
     assert pictures < {f"{job}/1" for job in server.jobs}
-    assert (ended.code, cancel.code, server.counts["submit"]) == (1, 0, 6)
+    assert (ended.code, cancel.code, server.counts["submit"]) == (5, 0, 6)
     assert KEY not in ended.out + ended.err + cancel.out + cancel.err + json.dumps(tasks)
     assert not [path for path in program.home.glob("history.db*") if KEY.encode() in path.read_bytes()]
