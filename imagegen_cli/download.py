@@ -8,7 +8,7 @@ done in threads, and together: what comes while one round is at work goes into t
 import asyncio
 import ipaddress
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -117,6 +117,8 @@ class Downloader:
     """`fetch` may be None where no picture comes over the network. Every file error becomes a DiskError.
 
     `second` is a folder for the bytes of a picture that its own folder cannot take, and that cannot be fetched again.
+    `own_headers` tells, by origin such as http://127.0.0.1:8188, what opens the way to a service of the person's own: a
+    name and a password in its base_url, further headers. They go to that origin alone, and no key is among them.
     """
 
     def __init__(
@@ -124,11 +126,13 @@ class Downloader:
         fetch: "Fetch | None",
         *,
         second: Path | None = None,
+        own_headers: Mapping[str, Mapping[str, str]] | None = None,
         at_once: int = AT_ONCE,
         patience: float = PATIENCE,
     ) -> None:
         self._fetch = fetch
         self._second = second
+        self._own_headers = own_headers or {}
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
         self._network = asyncio.Semaphore(CONNECTIONS)
@@ -220,19 +224,25 @@ class Downloader:
             raise Unavailable(f"a picture did not arrive whole: {str(error) or type(error).__name__}") from error
 
     async def _answer(self, address: "httpx.URL") -> "httpx.Response":
-        """The first answer that sends us nowhere else. No request carries a key, and so none can travel."""
+        """The first answer that leads to no other address. No request carries a key, and so none can travel."""
         import httpx  # noqa: PLC0415 - see above
 
         if self._fetch is None:
             raise RuntimeError("there is no way to the network")
         for _ in range(MOST_REDIRECTS + 1):
-            request = httpx.Request("GET", address, headers=ASKED, extensions=self._limits)
+            address = address.copy_with(userinfo=b"")
+            headers = {**ASKED, **self._own_headers.get(_origin(address), {})}
+            request = httpx.Request("GET", address, headers=headers, extensions=self._limits)
             response = await self._fetch(request)
             if response.status_code not in REDIRECTS:
                 return response
             await response.aclose()
             address = await _next_address(address, response)
         raise ServerTrouble(f"a picture's address leads on more than {MOST_REDIRECTS} times")
+
+
+def _origin(address: "httpx.URL") -> str:
+    return str(address.copy_with(raw_path=b"/", fragment=None)).rstrip("/")
 
 
 async def _next_address(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":

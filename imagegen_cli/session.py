@@ -20,7 +20,7 @@ from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, TaskChanged, tee
 from imagegen_cli.pace import FIRST_WINDOW, Gate
 from imagegen_cli.places import kept_folder
-from imagegen_cli.providers.base import Clients
+from imagegen_cli.providers.base import Clients, way_to
 from imagegen_cli.runner import Lane, Runner
 from imagegen_cli.store import Store
 from imagegen_cli.task import ENDED, Cancelled, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
@@ -126,7 +126,7 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
                 lanes,
-                Downloader(clients.fetch, second=kept_folder()),
+                Downloader(clients.fetch, second=kept_folder(), own_headers=self._own_headers(names)),
                 tee(self._store.record, self._remember, display.tell, self._print_paths),
                 self._store.settled,
                 known=self._estimates.known,
@@ -157,6 +157,11 @@ class Session:
         from imagegen_cli.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest
 
         return await stack.enter_async_context(open_clients())
+
+    def _own_headers(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """What opens the way to pictures at the services' own addresses, by origin."""
+        found = (way_to(key_of(self._config.provider(name))) for name in names)
+        return {origin: headers for origin, headers in found if origin and headers}
 
     def _lane(self, name: str, clients: Clients) -> Lane:
         configured = self._config.provider(name)

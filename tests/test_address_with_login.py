@@ -10,12 +10,15 @@ import httpx
 import pytest
 
 from imagegen_cli.client import open_clients
+from imagegen_cli.download import Downloader
 from imagegen_cli.errors import TaskError
 from imagegen_cli.providers import kinds, load
+from imagegen_cli.providers.base import way_to
 from imagegen_cli.providers.parts import Key
 from imagegen_cli.tables import Secret
-from tests.doubles.hostile import OneAnswer
-from tests.doubles.http import Pictures
+from imagegen_cli.task import RemoteImage
+from tests.doubles.hostile import OneAnswer, redirects
+from tests.doubles.http import Pictures, Reply
 from tests.test_contract import remote_kinds, request_for, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -63,3 +66,26 @@ def test_a_key_goes_beside_them_where_it_has_a_header_of_its_own(
 
 def test_the_exceptions_are_kinds() -> None:
     assert set(kinds()) >= OWN_WAY
+
+
+@pytest.mark.parametrize("kind", ["dreamina", "jimeng", "openai"])
+async def test_pictures_of_ones_own_server_are_fetched_with_name_password_and_headers(
+    kind: str, tmp_path: Path
+) -> None:
+    with OneAnswer(Reply(200, Pictures().make("a", 1), {"content-type": "image/png"})) as service, OneAnswer() as other:
+        settings = replace(
+            load(kind).Settings(), base_url=service.url.replace("//", "//me:secret@"), headers={"X-Door": "open"}
+        )
+        origin, headers = way_to(settings)
+        async with open_clients() as clients:
+            saver = Downloader(clients.fetch, own_headers={origin: headers})
+            for number, home in enumerate((service.url, service.url.replace("//", "//me:secret@"))):
+                await saver.hold(
+                    RemoteImage(f"{home}/{number}.png"), tmp_path / f"{number}", tmp_path / f".{number}.part"
+                )
+            service.reply = redirects(302, f"{other.url}/stolen")
+            other.reply = Reply(200, Pictures().make("b", 1), {"content-type": "image/png"})
+            await saver.hold(RemoteImage(f"{service.url}/3.png"), tmp_path / "3", tmp_path / ".3.part")
+    assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}
+    assert {asked.headers.get("x-door") for asked in service.requests} == {"open"}
+    assert [asked.headers.get("authorization", asked.headers.get("x-door")) for asked in other.requests] == [None]

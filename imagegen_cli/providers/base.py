@@ -3,9 +3,11 @@
 A provider is one file in this folder. Its last line binds `PROVIDER`; that alone registers it.
 """
 
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.errors import Expired
 from imagegen_cli.events import Working
@@ -112,6 +114,18 @@ class Settings:
     def variable_for(self, name: str) -> str:
         """The variable for a field of these very settings; empty where no vendor names one."""
         return self.environment.get(name, "")
+
+
+def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
+    """The origin of a service, and the headers that a request for a picture needs there: no key is among them."""
+    address = urlsplit(settings.base_url.strip())
+    if address.scheme.lower() not in ("http", "https") or not address.netloc:
+        return "", {}
+    login, at, host = address.netloc.rpartition("@")
+    headers = dict(settings.headers)
+    if at:
+        headers["Authorization"] = f"Basic {b64encode(unquote(login).encode()).decode()}"
+    return f"{address.scheme.lower()}://{host.lower()}", headers
 
 
 class Provider(Protocol):
