@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import INSIDE, THERE, CrashComfy, CrashServer, Harness, intact
+from tests.crowd import crowds
 from tests.doubles.http import Pictures
 
 SMALL = Pictures("png", (8, 8))
@@ -35,3 +36,11 @@ def test_killed_while_submitting_it_is_looked_up_or_uncertain_and_never_sent_aga
     assert reasons.get("comfy") in (None, "cancelled")
     assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
     assert ledgers.billed == ledgers.delivered + ledgers.told
+
+
+def test_several_processes_killed_paused_and_elsewhere_lose_nothing_and_pay_nothing_twice(tmp_path: Path) -> None:
+    """The short form of `python -m tests.crash --together`."""
+    ledgers = crowds(4, tmp_path, seed=3)
+    assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
+    assert ledgers.billed == ledgers.delivered + ledgers.told
+    assert intact(tmp_path / "home" / "history.db") == "ok"
