@@ -16,7 +16,7 @@ from imagegen_cli.display import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.errors import NothingToDo, UsageError
 from imagegen_cli.lists.basics import MOST_BYTES, Reading
-from imagegen_cli.places import history_file
+from imagegen_cli.places import expanded, history_file
 from imagegen_cli.prompts import Wish, foreign_option, from_arguments, from_list
 from imagegen_cli.recover import may_be_paid
 from imagegen_cli.session import Manner, Session
@@ -107,7 +107,7 @@ def _carry_wishes(wishes: list[Wish], options: Options, *, command: str) -> int:
     items = plan.prepare(wishes, config)
     folder, template = options.output or Path(config.general.output), options.template or config.general.name
     if options.dry_run:
-        where = plan.Place(folder=folder.expanduser().absolute(), template=template)
+        where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options)
     where = plan.place(folder, template)
     check_keys(config, [one.provider for item in items for one in (item.request, *item.elsewhere)])

@@ -1,5 +1,6 @@
 """Typer: words in, one call into `app`, an exit code out."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -28,6 +29,14 @@ config_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(config_app, name="config")
+
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a write to stdout or stderr fails with where the disk behind it is full or broken."""
+
+
+LONGEST_S = 1e8
+"""A time limit of three years: beyond it timers of some systems overflow."""
 
 
 class Preview(StrEnum):
@@ -104,6 +113,12 @@ DryRun = Annotated[
     bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
 ]
 Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing.")]
+OneProvider = Annotated[
+    str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
+]
+SameProvider = Annotated[
+    str, _option("--provider", "-p", help_="The same as the argument, as `run` has it.", env=False, metavar="PROVIDER")
+]
 RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
 
 
@@ -117,6 +132,10 @@ def _top(
     if version:
         typer.echo(f"imagegen {__version__}")
         raise typer.Exit
+    if not {"-h", "--help"} & set(sys.argv):
+        from imagegen_cli.places import working_folder  # noqa: PLC0415 - --help needs none of it
+
+        working_folder()
 
 
 @app.command()
@@ -153,7 +172,7 @@ def run(
     """Carry prompts to pictures: one task a prompt and model, all at the same time."""
     from imagegen_cli import app as commands  # noqa: PLC0415 - --help needs none of it
 
-    _leave(commands.run(prompts, _options(locals())))
+    _leave(commands.run(prompts, _options(locals())), carried=not dry_run)
 
 
 @app.command()
@@ -196,7 +215,7 @@ def batch(
     """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
     from imagegen_cli import app as commands  # noqa: PLC0415
 
-    _leave(commands.batch(files, _options(locals())))
+    _leave(commands.batch(files, _options(locals())), carried=not dry_run)
 
 
 @app.command("again")
@@ -229,7 +248,7 @@ def again_(
     """Make a new task with the parameters of an old one, but for what you change."""
     from imagegen_cli import app as commands  # noqa: PLC0415
 
-    _leave(commands.again(task, _options(locals())))
+    _leave(commands.again(task, _options(locals())), carried=not dry_run)
 
 
 @app.command()
@@ -252,7 +271,7 @@ def resume(
     """Go on with what was accepted but not delivered. Never a second submit."""
     from imagegen_cli import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), _manner(locals()), run_id=run_number, receipts=receipts))
+    _leave(recover.resume(ids or (), _manner(locals()), run_id=run_number, receipts=receipts), carried=True)
 
 
 @app.command()
@@ -290,7 +309,8 @@ def retry(
         run=run_number,
         all_runs=all_runs,
     )
-    _leave(recover.retry(selection, _manner(locals()), may_repeat=may_repeat, dry_run=dry_run, yes=yes))
+    code = recover.retry(selection, _manner(locals()), may_repeat=may_repeat, dry_run=dry_run, yes=yes)
+    _leave(code, carried=not dry_run)
 
 
 @app.command()
@@ -365,26 +385,28 @@ def providers(
 
 @app.command()
 def models(
-    provider: Annotated[str, typer.Argument(help="Only this provider, or a kind by its own name.")] = "",
+    provider: OneProvider = "",
     *,
+    chosen: SameProvider = "",
     json: Json = False,
 ) -> None:
     """What can be named with --model: what each configured service offers, asked now."""
     from imagegen_cli import setup  # noqa: PLC0415
 
-    _leave(setup.models(provider, as_json=json))
+    _leave(setup.models(_one_name(provider, chosen), as_json=json))
 
 
 @app.command("credits")
 def credits_(
-    provider: Annotated[str, typer.Argument(help="Only this provider, or a kind by its own name.")] = "",
+    provider: OneProvider = "",
     *,
+    chosen: SameProvider = "",
     json: Json = False,
 ) -> None:
     """What is left on each account, where its service tells."""
     from imagegen_cli import setup  # noqa: PLC0415
 
-    _leave(setup.credits_(provider, as_json=json))
+    _leave(setup.credits_(_one_name(provider, chosen), as_json=json))
 
 
 @app.command()
@@ -431,14 +453,16 @@ def init(
 
 @app.command()
 def doctor(
+    provider: OneProvider = "",
     *,
+    chosen: SameProvider = "",
     fix: Annotated[bool, typer.Option("--fix", help="Clear away what killed processes left behind.")] = False,
     json: Json = False,
 ) -> None:
     """Check every configured service without spending, and this machine; say what to do."""
     from imagegen_cli import doctor as check  # noqa: PLC0415
 
-    _leave(check.doctor(fix=fix, as_json=json))
+    _leave(check.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
 @config_app.command("path")
@@ -472,6 +496,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except SystemExit as leaving:
+        _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
     except ImagegenError as error:
         _tell(error)
         _exit(error.exit_code)
@@ -480,21 +506,48 @@ def main() -> None:
     except KeyboardInterrupt:
         _exit(130)
     except Exception as error:  # noqa: BLE001 - the last one to ask
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
+            _say_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
+            _exit(2)
         _report(error)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, *, carried: bool = False) -> None:
+    """End with `code`. What stdout should have told and could not makes a 0 a 2, but not where tasks were carried."""
+    from imagegen_cli.display.lines import Printer  # noqa: PLC0415 - every command has it by now
+
+    if Printer.trouble:
+        _say_unwritten(Printer.trouble)
+        code = code or (0 if carried else 2)
     if code:
         _exit(code)
 
 
 def _exit(code: int) -> NoReturn:
     """Leave with `code`; a reader that went away changes nothing."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
     sys.exit(code)
+
+
+def _say_unwritten(why: str) -> None:
+    _echo(f"imagegen: not all could be written to stdout: {why}\n  redirect it to another place")
+
+
+def _flush(stream: Any) -> None:
+    """Afterwards a stream that cannot be written leads nowhere, so that Python can end in peace."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _echo(text: str) -> None:
+    """To stderr, which may be gone or full."""
+    try:
+        typer.echo(text, err=True)
+    except OSError:
+        _flush(sys.stderr)
 
 
 def _tell(error: ImagegenError) -> None:
@@ -502,9 +555,9 @@ def _tell(error: ImagegenError) -> None:
 
     encoding = sys.stderr.encoding or "utf-8"
     for line in error.message.splitlines():
-        typer.echo(f"imagegen: {literal(line, encoding)}", err=True)
+        _echo(f"imagegen: {literal(line, encoding)}")
     if error.hint:
-        typer.echo(f"  {literal(error.hint, encoding)}", err=True)
+        _echo(f"  {literal(error.hint, encoding)}")
 
 
 def _report(error: Exception) -> NoReturn:
@@ -512,8 +565,8 @@ def _report(error: Exception) -> NoReturn:
 
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
-    typer.echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}", err=True)
-    typer.echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows all of it", err=True)
+    _echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}")
+    _echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows all of it")
     if os.environ.get("IMAGEGEN_TRACEBACK"):
         typer.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
     _exit(70)
@@ -560,6 +613,12 @@ def _reading(given: dict[str, Any]) -> Any:
     return Reading(form=form, encoding=encoding, columns=columns_in(given.get("columns", "")))
 
 
+def _one_name(argument: str, option: str) -> str:
+    if argument and option and argument != option:
+        raise UsageError(f"two providers are named, {argument} and {option}: name one, or none for all")
+    return argument or option
+
+
 def _pairs(words: Iterable[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     if bad := [name for name, sign, _ in pairs if not (name and sign)]:
@@ -574,10 +633,16 @@ def _manner(given: dict[str, Any]) -> Any:
     return Manner(
         progress=progress,
         concurrency=_at_once(given.get("concurrency", "")),
-        timeout=given.get("timeout"),
+        timeout=_seconds(given.get("timeout")),
         preview=given["preview"].value if "preview" in given else "off",
         notify=given.get("notify", False),
     )
+
+
+def _seconds(limit: float | None) -> float | None:
+    if limit is not None and not limit < LONGEST_S:  # nan is not less than anything
+        raise UsageError(f"--timeout takes seconds, less than {LONGEST_S:.0f}, not {limit}")
+    return limit
 
 
 def _at_once(text: str) -> int | None:

@@ -2,23 +2,25 @@
 
 Both tell "never connected" (send again) from "sent, then lost" (never again). Submits have a fresh connection each: an
 idle one that the server has just closed would look like a lost answer. httpx's own transport can tell as well, but
-looks at every open connection for every request and costs a third of the start; it is used where there is a proxy.
+looks at every open connection for every request and costs a third of the start; it is used through a proxy only.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache, partial
+from functools import cache
 from os import environ
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies
 
 import httpx
 
 from imagegen_cli import __version__
-from imagegen_cli.http1 import Transport
-from imagegen_cli.providers.base import Clients, Fetch
+from imagegen_cli.errors import ConfigError
+from imagegen_cli.http1 import Transport, tls_trouble
+from imagegen_cli.network import Ways, usable, ways
+from imagegen_cli.providers.base import Clients
 
 CONNECTIONS = 56
 """Requests in flight at once for what may be repeated: a runner's queries (24) and uploads (32) together,
@@ -28,6 +30,9 @@ DOWNLOADS = 16
 CONNECT = 15.0
 ANSWER = 30.0
 """Seconds without a single byte after which a question counts as unanswered. Submits wait for their task's limit."""
+PROXY_ASKS = 407
+REFUSAL = 200
+"""Characters of a proxy's own words that fit into a message."""
 USER_AGENT = f"imagegen/{__version__}"
 
 
@@ -50,32 +55,113 @@ async def open_clients() -> AsyncIterator[Clients]:
     headers = {"User-Agent": USER_AGENT}
     patience = httpx.Timeout(ANSWER, connect=CONNECT, pool=None)
     async with AsyncExitStack() as stack:
-        paid = Client(**_way(0), timeout=httpx.Timeout(None, connect=CONNECT), headers=headers)
-        free = Client(**_way(CONNECTIONS), timeout=patience, headers=headers)
+        found = ways()
+        kept, fresh = _transport(found, CONNECTIONS), _transport(found, 0)
+        pictures = await stack.enter_async_context(_transport(found, DOWNLOADS))
+        timeout = httpx.Timeout(None, connect=CONNECT)
+        paid = Client(transport=fresh, timeout=timeout, headers=headers, trust_env=False)
+        free = Client(transport=kept, timeout=patience, headers=headers, trust_env=False)
         await stack.enter_async_context(paid)
         await stack.enter_async_context(free)
-        yield Clients(paid, free, await _fetch(stack, headers))
+        yield Clients(paid, free, pictures.handle_async_request)
 
 
-async def _fetch(stack: AsyncExitStack, headers: dict[str, str]) -> Fetch:
-    """The way of pictures: the transport itself, or a client where there is a proxy."""
-    way = _way(DOWNLOADS)
-    own: Transport | None = way.get("transport")
-    if own is not None:
-        await stack.enter_async_context(own)
-        return own.handle_async_request
-    return partial((await stack.enter_async_context(Client(**way, headers=headers))).send, stream=True)
+def _transport(found: Ways, most: int) -> httpx.AsyncBaseTransport:
+    """How requests travel. `most` 0: no limit, and no connection is used twice."""
+    own = Transport(trust, most)
+    return Routed(found, own, most) if found.proxies else own
 
 
-def _way(most: int) -> dict[str, Any]:
-    """How requests travel: through a proxy by httpx's own transport, which reads NO_PROXY as well.
+class Routed(httpx.AsyncBaseTransport):
+    """Each request goes directly or through a proxy, as the environment says of its address.
 
-    `most` 0: no limit, and no connection is used twice.
+    ConnectError and ConnectTimeout are raised only while nothing has been sent to the service itself.
     """
-    if getproxies().keys() & {"http", "https", "all"}:
-        limits = httpx.Limits(max_connections=most or None, max_keepalive_connections=most)
-        return {"verify": trust(), "limits": limits}
-    return {"transport": Transport(trust, most)}
+
+    def __init__(self, found: Ways, own: Transport, most: int) -> None:
+        self._ways = found
+        self._own = own
+        self._limits = httpx.Limits(max_connections=most or None, max_keepalive_connections=most)
+        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = self._ways.proxy_for(str(request.url))
+        if not proxy:
+            return await self._own.handle_async_request(request)
+        try:
+            transport = self._by(usable(proxy))
+        except ConfigError as error:  # a picture's host may take another way than the service, which was looked at
+            raise httpx.ConnectError(f"{error.message}: {error.hint}") from error
+        response = await _Passage(transport, request).sent()
+        if response.status_code == PROXY_ASKS and request.url.scheme == "http":
+            await response.aclose()
+            raise httpx.ConnectError(_refusal(str(PROXY_ASKS)))
+        return response
+
+    def _by(self, proxy: str) -> httpx.AsyncHTTPTransport:
+        if proxy not in self._proxied:
+            way = httpx.Proxy(proxy, ssl_context=_trusted() if proxy.startswith("https:") else None)
+            self._proxied[proxy] = httpx.AsyncHTTPTransport(verify=_trusted(), proxy=way, limits=self._limits)
+        return self._proxied[proxy]
+
+    async def aclose(self) -> None:
+        await self._own.aclose()
+        for transport in self._proxied.values():
+            await transport.aclose()
+
+
+class _Passage:
+    """One request through a proxy: whatever fails before its first byte leaves for the service was never sent."""
+
+    def __init__(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> None:
+        self._transport = transport
+        self._request = request
+        self._sent = False
+        self._socket: Any = None
+        self._patience = asyncio.timeout(request.extensions.get("timeout", {}).get("connect"))
+
+    async def sent(self) -> httpx.Response:
+        self._request.extensions = {**self._request.extensions, "trace": self._trace}
+        try:
+            async with self._patience:
+                return await self._transport.handle_async_request(self._request)
+        except TimeoutError as error:
+            await self._close()
+            raise httpx.ConnectTimeout("the proxy made no connection in time") from error
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError):
+            raise  # their words may quote a header, and with it the key
+        except Exception as error:
+            if self._sent:
+                raise
+            await self._close()
+            raise httpx.ConnectError(tls_trouble(error) or _refusal(str(error) or type(error).__name__)) from error
+
+    async def _trace(self, event: str, told: dict[str, Any]) -> None:
+        """What httpcore does; a CONNECT is a request to the proxy itself."""
+        if event.endswith("send_request_headers.started") and told["request"].method != b"CONNECT":
+            self._sent = True
+            self._patience.reschedule(None)
+        elif event.endswith("connect_tcp.complete"):
+            self._socket = told["return_value"]
+
+    async def _close(self) -> None:
+        """Httpcore leaves it open where the proxy refuses."""
+        if self._socket is not None:
+            await self._socket.aclose()
+
+
+def _refusal(words: str) -> str:
+    if words.startswith(str(PROXY_ASKS)):
+        asks = "the proxy asks for a name and a password (HTTP 407)"
+        return f"{asks}: write both before its host in HTTPS_PROXY, a colon between them and an @ behind"
+    return f"the proxy made no connection: {words[:REFUSAL]}"
+
+
+def _trusted() -> ssl.SSLContext:
+    try:
+        return trust()
+    except OSError as error:
+        raise httpx.ConnectError(f"the certificates to trust cannot be read: {error}") from error
 
 
 @cache

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
-from imagegen_cli import naming
+from imagegen_cli import addresses, naming
 from imagegen_cli.errors import ConfigError, UsageError
 from imagegen_cli.masking import MASK, hide_header, hide_user, without_user
 from imagegen_cli.places import PROJECT_FILE, project_file, user_file
@@ -251,12 +251,13 @@ class _File:
     def read(cls, path: Path | None, *, trusted: bool) -> "_File | None":
         try:
             text = _text_of(path, trusted=trusted) if path else None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+            hint = "make it a file that you can read, or let IMAGEGEN_CONFIG name another"
+            raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
         if path is None or text is None:
             return None
         import tomllib  # noqa: PLC0415 - only where there is a file
@@ -408,15 +409,26 @@ def _text_of(path: Path, *, trusted: bool) -> str:
 
 def _configured(name: str, kind: str, table: dict[str, Any], place: str, line_of: Callable[[str], str]) -> Configured:
     provider = load(kind)
+    if isinstance(table.get("base_url"), str):
+        table = table | {"base_url": _address(name, table["base_url"], provider, line_of)}
     settings = read_table(provider.Settings, table, where=f"[providers.{name}]", line_of=line_of)
     fits = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
     if key := next((key for key, right in fits.items() if not right), ""):  # nan is never right
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
-    if settings.base_url and not re.match(r"https?://[^/\s]+", settings.base_url):
-        raise ConfigError(f"{line_of('base_url')}: base_url of {name} must begin with http:// or https://")
     for address in _addresses(settings).values():
         hide_user(address)
     return Configured(name=name, kind=kind, type=provider, settings=settings, place=place)
+
+
+def _address(name: str, text: str, provider: type[Provider], line_of: Callable[[str], str]) -> str:
+    """The address as it will be used. Raises ConfigError that shows the mended form where it cannot be right."""
+    own = default_of(next(item for item in fields(provider.Settings) if item.name == "base_url"))
+    found, trouble = addresses.cleaned(text)
+    if not found and own:
+        trouble = f"is empty; leave the line out for {own}, or write the service's address"
+    if trouble and (found or own):
+        raise ConfigError(f"{line_of('base_url')}: base_url of {name} {trouble}")
+    return found
 
 
 def _sendable(key: str) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from imagegen_cli.config import Config, key_of, load_config
-from imagegen_cli.display.lines import Printer
+from imagegen_cli.config import Config, Configured, key_of, load_config
+from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import literal
 from imagegen_cli.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.places import history_file
+from imagegen_cli.processes import more_files
 from imagegen_cli.store import Filter, Record, Store
 from imagegen_cli.task import Job, Task
 
@@ -88,20 +89,30 @@ def settings() -> Config:
 
 
 def check_keys(config: Config, providers: Iterable[str]) -> None:
-    """Find every key before anything is sent. Raises ConfigError."""
+    """Find every key, and the way to every service, before anything is sent or written. Raises ConfigError."""
+    more_files()
     for name in sorted(set(providers)):
-        key_of(config.provider(name))
+        _check(config.provider(name))
 
 
 def unusable(config: Config, tasks: Iterable[Task]) -> Mapping[str, ImagegenError]:
-    """Providers of these tasks that are gone from the settings, or have no key, and what is wrong with each."""
+    """Providers of these tasks that are gone from the settings, or have no key or no way, and what is wrong."""
+    more_files()
     found: dict[str, ImagegenError] = {}
     for name in {task.request.provider for task in tasks}:
         try:
-            key_of(config.provider(name))
+            _check(config.provider(name))
         except (ConfigError, UsageError) as error:
             found[name] = error
     return found
+
+
+def _check(one: Configured) -> None:
+    key_of(one)
+    if not one.type.local:
+        from imagegen_cli.network import check_network  # noqa: PLC0415 - what draws for itself needs none
+
+        check_network(one.settings.base_url)
 
 
 def all_there(store: Store, ids: Sequence[int]) -> list[Record]:
@@ -124,4 +135,5 @@ def numbers(ids: Iterable[int]) -> str:
 
 def printed(value: Any) -> None:
     """One JSON object on stdout."""
-    Printer(sys.stdout).line(json.dumps(value, ensure_ascii=False))
+    data = Printer(sys.stdout, "utf-8")
+    data.line(encoded(value, data.encoding))

@@ -13,24 +13,32 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from imagegen_cli.client import open_clients, trust
 from imagegen_cli.config import Config, Configured, General, key_of, load_config
-from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.lines import encoded, printer
 from imagegen_cli.display.words import amount, literal, seconds
-from imagegen_cli.errors import ConfigError, HistoryError, ImagegenError, ProviderBug, Unauthorized, Unavailable
+from imagegen_cli.errors import (
+    ConfigError,
+    HistoryError,
+    ImagegenError,
+    ProviderBug,
+    Unauthorized,
+    Unavailable,
+    UsageError,
+    question_hint,
+)
 from imagegen_cli.files import left_behind, whole
 from imagegen_cli.masking import without_user
-from imagegen_cli.places import history_file, kept_folder
+from imagegen_cli.network import check_certificates, way_to, ways
+from imagegen_cli.places import expanded, history_file, is_there, kept_folder, working_folder
 from imagegen_cli.plan import LEAST_FREE, check_settings
 from imagegen_cli.providers.base import Balance, Clients, Provider, Settings
 from imagegen_cli.providers.wire import call
-from imagegen_cli.store import UNFINISHED, Filter, Record, Store
+from imagegen_cli.store import Filter, Record, Store
 from imagegen_cli.tables import Secret
 from imagegen_cli.task import Cancelled, Done, Failed, HeldImage
 
@@ -41,6 +49,7 @@ PATIENCE = 10.0
 SKEW = 60.0
 """Seconds by which the clock may be wrong; a signature is refused for little more."""
 KEYS = ("api_key", "secret_key")
+MOST_IDS = 20
 SHORTEST_SECRET = 4
 """Characters; anything shorter is found in every other word and hides nothing."""
 
@@ -77,11 +86,11 @@ class Told(Generic[T]):
     heard: tuple[Heard, ...] = ()
 
 
-def doctor(*, fix: bool, as_json: bool) -> int:
-    """Print one line a check. 3 where something cannot work."""
-    data = Printer(sys.stdout)
+def doctor(name: str = "", *, fix: bool, as_json: bool) -> int:
+    """Print one line a check, of all services or of the one that is named. 3 where something cannot work."""
+    data = printer(sys.stdout, as_json=as_json)
     worst = 0
-    for finding in _findings(fix=fix):
+    for finding in _findings(name, fix=fix):
         data.line(_object(finding, data.encoding) if as_json else line(finding, data.encoding))
         worst = 3 if finding.level is Level.NO else worst
     return worst
@@ -99,11 +108,16 @@ def _object(finding: Finding, encoding: str) -> str:
     return encoded({"v": 1, "level": finding.level, "provider": finding.provider or None, **told}, encoding)
 
 
-def _findings(*, fix: bool) -> Iterator[Finding]:
+def _findings(name: str, *, fix: bool) -> Iterator[Finding]:
     config, found = _settings()
+    if name and all(finding.level is not Level.NO for finding in found):
+        config.provider(name)
     yield from found
     yield _output(config)
     yield from _history(fix=fix)
+    if name:
+        yield from _of_one(config, name)
+        return
     chosen = config.own
     yield from (_not_asked(one) for one in config.providers.values() if not config.is_own(one.name))
     try:
@@ -119,12 +133,19 @@ def _not_asked(one: Configured) -> Finding:
     return Finding(Level.OK, "service", said, f"imagegen models {one.name} asks it", one.name)
 
 
+def _of_one(config: Config, name: str) -> Iterator[Finding]:
+    try:
+        yield from examined([config.provider(name)], _busy_or_none(config))
+    except UsageError as error:  # the settings cannot be read, which has been said
+        yield Finding(Level.NO, "provider", error.message, error.hint)
+
+
 # Services
 
 
 def examined(chosen: Sequence[Configured], busy: Mapping[str, str]) -> Iterator[Finding]:
     """What is found about the network and these services. `busy`: who must not be asked for credits, and why."""
-    network = [_trust(), _proxies()]
+    network = [_trust(), _proxies(chosen)]
     yield from network
     if all(finding.level is not Level.NO for finding in network):
         for findings in _together(_service(one, busy.get(one.name, "")) for one in chosen):
@@ -141,15 +162,11 @@ def busy_with(config: Config) -> dict[str, str]:
 
     A question for credits may switch the account that those tasks were sent from.
     """
-    if not history_file().exists():
+    if not is_there(history_file()):
         return {}
     with closing(Store(history_file())) as store:
-        records = store.find(Filter(states=UNFINISHED))
-    busy = {
-        record.task.request.provider: f"process {record.process.pid} on {record.process.host} has tasks there"
-        for record in records
-        if record.process is not None
-    }
+        at_work = store.busy()
+    busy = {name: f"process {who.pid} on {who.host} has tasks there" for name, who in at_work.items()}
     known = config.providers
     addresses = {known[name].settings.base_url.rstrip("/"): who for name, who in busy.items() if name in known}
     same = {name: addresses.get(one.settings.base_url.rstrip("/"), "") for name, one in known.items()}
@@ -282,6 +299,7 @@ async def _listened(one: Configured, settings: Settings, work: Callable[[Clients
         trouble = error
     except Exception as error:  # noqa: BLE001 - one broken provider must not hide the others
         trouble = ProviderBug(f"the provider itself failed: {type(error).__name__}")
+    trouble.hint = question_hint(trouble)
     return Told(None, trouble, tuple(heard))
 
 
@@ -292,7 +310,7 @@ async def _clients(one: Configured) -> AsyncIterator[Clients]:
     if at_home(one.type, one.settings):
         yield Clients(none, none)
         return
-    for finding in (_trust(), _proxies()):
+    for finding in (_trust(), _proxies([one])):
         if finding.level is Level.NO:
             raise ConfigError(f"{finding.check}: {finding.said}", hint=finding.todo)
     async with open_clients() as clients:
@@ -402,43 +420,46 @@ def _trust() -> Finding:
     """As `client.trust` chooses."""
     named = [f"${name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
     try:
+        check_certificates()
         trust()
+    except ConfigError as error:
+        return Finding(Level.NO, "TLS", error.message, error.hint)
     except OSError as error:
-        said = f"{' '.join(named)} cannot be used: {error.strerror or error}"
-        return Finding(Level.NO, "TLS", said, "name a readable file of certificates, or unset it")
+        said = f"{' '.join(named) or 'the system'}: certificates cannot be read: {error.strerror or error}"
+        return Finding(Level.NO, "TLS", said, "name a readable file of certificates in SSL_CERT_FILE")
     return Finding(Level.OK, "TLS", f"certificates of {' '.join(named) or 'the system'} are trusted")
 
 
-def _proxies() -> Finding:
-    """What httpx takes from the environment, and whether it can."""
-    found = getproxies()
-    if "*" in found.get("no", "").replace(" ", "").split(","):
+def _proxies(chosen: Sequence[Configured]) -> Finding:
+    """What the environment names, and whether these services can be reached by it."""
+    found = ways()
+    if "*" in found.exceptions:
         return Finding(Level.OK, "proxy", "none is used: NO_PROXY is *")
-    proxies = {scheme: url for scheme, url in found.items() if scheme in ("http", "https", "all")}
-    usable = ("http", "https", "socks5", "socks5h") if find_spec("socksio") else ("http", "https")
-    for scheme, url in proxies.items():
-        if urlsplit(url if "://" in url else f"http://{url}").scheme.lower() not in usable:
-            said = f"{scheme} is to go by {without_user(url)}, which can be {', '.join(usable)} only"
-            return Finding(Level.NO, "proxy", said, f"unset {scheme.upper()}_PROXY, or install socksio for SOCKS")
-    told = ", ".join(f"{scheme} by {without_user(url)}" for scheme, url in sorted(proxies.items()))
+    for one in chosen:
+        try:
+            _ = at_home(one.type, one.settings) or way_to(one.settings.base_url)
+        except ConfigError as error:
+            return Finding(Level.NO, "proxy", error.message, error.hint)
+    told = ", ".join(f"{scheme} by {without_user(url)}" for scheme, url in sorted(found.proxies.items()))
     return Finding(Level.OK, "proxy", told or "none is set")
 
 
 def _way(url: str) -> str:
     """Which proxy a request to this address takes."""
-    address, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    if not proxy:
+    found = ways()
+    if not (found.proxies.get(urlsplit(url).scheme) or found.proxies.get("all")):
         return "directly"
-    if proxy_bypass(address.hostname or ""):
-        return "directly, as NO_PROXY says"
-    return f"by the proxy {without_user(proxy)}"
+    proxy = found.proxy_for(url)
+    return f"by the proxy {without_user(proxy)}" if proxy else "directly, as NO_PROXY says"
 
 
 def _output(config: Config) -> Finding:
-    folder = Path(config.general.output).expanduser().absolute()
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     todo = "choose another folder: output in the settings, or --output"
+    try:
+        folder = working_folder() / expanded(config.general.output)
+    except ImagegenError as error:
+        return Finding(Level.NO, "output", error.message, error.hint)
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
@@ -451,7 +472,7 @@ def _output(config: Config) -> Finding:
 
 def _history(*, fix: bool) -> Iterator[Finding]:
     path = history_file()
-    if not path.exists():
+    if not is_there(path):
         yield Finding(Level.OK, "history", f"none yet; it will be {path}")
         return
     try:
@@ -476,11 +497,11 @@ def _whole_history(path: Path) -> Finding:
 
 
 def _leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
-    left = store.dead()
+    left, first = store.orphans(MOST_IDS)
     if fix:
         store.take([])  # a take strikes out the leases of processes that are gone
     if left:
-        said = f"{amount(len(left), 'task')} unfinished, and no process carries them: {_ids(left)}"
+        said = f"{amount(left, 'task')} unfinished, and no process carries them: {_ids(first, left)}"
         yield Finding(Level.WARN, "leases", said, "imagegen resume goes on with what was sent, and sends nothing")
     else:
         yield Finding(Level.OK, "leases", "every unfinished task is carried by a living process")
@@ -524,7 +545,7 @@ def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
     waiting = [one for one in kept if whole({1: [one.path]})]
     yield _broken(store, useless, others, fix=fix)
     if waiting:
-        ids = _ids([one.record for one in waiting if one.record is not None])
+        ids = _ids_of([one.record for one in waiting if one.record is not None])
         where = f" (tasks {ids})" if ids else f": {waiting[0].path}"
         said = f"{amount(len(waiting), 'whole picture')} without a name{where}"
         yield Finding(Level.WARN, "whole pictures", said, f"imagegen resume {ids}".rstrip())
@@ -535,7 +556,7 @@ def _broken(store: Store, useless: Sequence[Left], others: int, *, fix: bool) ->
     if not useless:
         return Finding(Level.OK, "part files", f"none is left behind by a task that is over{more}")
     records = [one.record for one in useless if one.record is not None]
-    half = f"{amount(len(useless), 'half picture')} (tasks {_ids(records)}) left behind"
+    half = f"{amount(len(useless), 'half picture')} (tasks {_ids_of(records)}) left behind"
     if not fix:
         return Finding(Level.WARN, "part files", f"{half}{more}", "imagegen doctor --fix removes them")
     removed, stuck = _removed(store, useless)
@@ -577,7 +598,11 @@ def _removed(store: Store, useless: Sequence[Left]) -> tuple[list[Path], list[Pa
     return removed, stuck
 
 
-def _ids(records: Sequence[Record], most: int = 20) -> str:
+def _ids(first: Sequence[int], count: int) -> str:
+    more = f" and {count - len(first)} more" if count > len(first) else ""
+    return " ".join(map(str, first)) + more
+
+
+def _ids_of(records: Sequence[Record]) -> str:
     ids = sorted({record.task.id for record in records})
-    more = f" and {len(ids) - most} more" if len(ids) > most else ""
-    return " ".join(str(id_) for id_ in ids[:most]) + more
+    return _ids(ids[:MOST_IDS], len(ids))

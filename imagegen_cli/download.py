@@ -203,6 +203,7 @@ class Downloader:
         import httpx  # noqa: PLC0415 - a local drawing needs no network
 
         from imagegen_cli.http1 import NoHandleError  # noqa: PLC0415 - the same
+        from imagegen_cli.network import through  # noqa: PLC0415 - see above
 
         if self._fetch is None or not url.startswith(("http://", "https://")):
             raise UnusableImage("the service named a picture by an address that is not http")
@@ -215,13 +216,14 @@ class Downloader:
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s") from error
+            raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s{through(url)}") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise UnusableImage("the service named a picture by an address that cannot be read") from error
         except NoHandleError as error:
             raise Busy(str(error), hint="raise the limit: ulimit -n 1024") from error
         except httpx.HTTPError as error:
-            raise Unavailable(f"a picture did not arrive whole: {str(error) or type(error).__name__}") from error
+            why = str(error) or type(error).__name__
+            raise Unavailable(f"a picture did not arrive whole{through(url)}: {why}") from error
 
     async def _answer(self, address: "httpx.URL") -> "httpx.Response":
         """The first answer that leads to no other address. No request carries a key, and so none can travel."""

@@ -73,6 +73,26 @@ HINTS: dict[Reason, str] = {
 """What to do about tasks that ended for a reason; `{ids}` stands for the tasks."""
 
 
+QUESTION_HINTS: dict[Reason, str] = {
+    Reason.BAD_REQUEST: "check base_url: it may be the address of another service, or of a part of it",
+    Reason.UNAUTHORIZED: "check the key; imagegen init writes another",
+    Reason.OUT_OF_CREDITS: "top up the account",
+    Reason.MODERATED: "ask again later",
+    Reason.RATE_LIMITED: "ask again in a minute",
+    Reason.BUSY: "ask again in a minute",
+    Reason.SERVER: "the fault is the service's, or base_url names another service: ask again later",
+    Reason.NETWORK: "check the connection, the proxy and base_url",
+    Reason.TIMEOUT: "check the connection, the proxy and base_url",
+    Reason.UNCERTAIN: "ask again: nothing was spent",
+    Reason.EXPIRED: "check base_url: nothing is at this address",
+    Reason.BAD_IMAGE: "check base_url",
+    Reason.DISK: "free some space",
+    Reason.CANCELLED: "ask again",
+    Reason.BUG: "please report it",
+}
+"""What to do where a question failed, as `models`, `credits`, `doctor` and `init` ask it: there is no task to retry."""
+
+
 class ImagegenError(Exception):
     """Something a person can be told in one line, with what to do next in `hint`; neither ever holds a secret."""
 
@@ -125,6 +145,13 @@ class TaskError(ImagegenError):
         """Mark a refusal after which the same request may be sent elsewhere without paying twice."""
         self.unspent = True
         return self
+
+
+def question_hint(error: ImagegenError) -> str:
+    """The hint where a question failed and no task. What the provider itself wrote stays."""
+    if isinstance(error, TaskError) and error.hint == HINTS[error.reason]:
+        return QUESTION_HINTS[error.reason]
+    return error.hint
 
 
 class Refused(TaskError):

@@ -114,10 +114,30 @@ Sink = Callable[[Event], None]
 
 
 def tee(*sinks: Sink) -> Sink:
-    """One sink that tells all of them, in the order given: the one that remembers comes before those that show."""
+    """One sink that tells all of them, in the order given: the one that remembers comes before those that show.
+
+    What a sink raises is raised: without a memory no step may follow. `spare` is for sinks that a run can do without.
+    """
 
     def tell(event: Event) -> None:
         for sink in sinks:
             sink(event)
+
+    return tell
+
+
+def spare(sink: Sink, said: Callable[[Exception], None]) -> Sink:
+    """A sink that is switched off when it raises, which `said` is told once."""
+    off = False
+
+    def tell(event: Event) -> None:
+        nonlocal off
+        if off:
+            return
+        try:
+            sink(event)
+        except Exception as error:  # noqa: BLE001 - what only shows must not end paid work
+            off = True
+            said(error)
 
     return tell

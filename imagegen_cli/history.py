@@ -36,7 +36,7 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
     if not records:
         raise NothingToDo("no task fits")
     if as_json:
-        data = Printer(sys.stdout)
+        data = Printer(sys.stdout, "utf-8")
         for record in records:
             data.line(encoded(_object(record), data.encoding))
     else:
@@ -56,7 +56,7 @@ def show_task(task: int, *, as_json: bool) -> int:
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     if as_json:
-        data = Printer(sys.stdout)
+        data = Printer(sys.stdout, "utf-8")
         plain = _object(found[0]) | {"attempts": [_attempt(one) for one in attempts]}
         data.line(encoded(plain, data.encoding))
     else:

@@ -27,6 +27,8 @@ TRIES = 5
 CHUNKS_AT_ONCE = 2000
 """Small chunks that are read in one turn of the loop."""
 EMPTY = (204, 304)
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+"""Why OpenSSL gives up where plain HTTP is spoken; which one depends on its version."""
 LINE = re.compile(rb"\r?\n")
 BLANK = re.compile(rb"\r?\n\r?\n")
 CHUNK = re.compile(rb"[ \t]*([0-9a-fA-F]+)[ \t]*(?:;[^\r\n]*)?\r?\n")
@@ -122,7 +124,7 @@ class Transport(httpx.AsyncBaseTransport):
                 raise httpx.ConnectTimeout("no connection in time") from error
             except (OSError, UnicodeError) as error:
                 if _handles_left():
-                    raise httpx.ConnectError(str(error)) from error
+                    raise httpx.ConnectError(tls_trouble(error) or str(error)) from error
                 await self.aclose()
                 await asyncio.sleep(0.1 * 2**attempt * random.uniform(0.8, 1.2))
         raise NoHandleError("too many files are open at once (ulimit -n)")
@@ -420,6 +422,18 @@ def _handles_left() -> bool:
     except OSError as error:
         return error.errno not in (errno.EMFILE, errno.ENFILE)
     return True
+
+
+def tls_trouble(error: BaseException | None) -> str:
+    """What to do about an error of TLS, here or among its causes; empty where it has nothing to do with it."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"its certificate is not trusted ({error.verify_message})"
+            return f"{why}; SSL_CERT_FILE can name a file with the certificate of its authority"
+        if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+            return "it does not speak TLS: perhaps its address begins with http:// and not with https://"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def write_head(request: httpx.Request) -> bytes:

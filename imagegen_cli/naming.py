@@ -15,6 +15,8 @@ FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "ti
 SLUG_BYTES = 60
 NAME_BYTES = 180
 """Leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
+LONGEST_BYTES = 200
+"""With the suffix and all that a part file adds."""
 RESERVED = r"(?i:(con|prn|aux|nul|(com|lpt)(\d|[¹²³]|\{index\})) *(\..*)?)"
 """Device names that Windows keeps for itself, whatever the suffix."""
 SELECTORS = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,8 @@ def place(folder: Path, template: str) -> Place:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
+        with suppress(FileNotFoundError):  # a path that is too long would be found out after the picture was paid for
+            os.lstat(folder.joinpath(*["x" * 49] * (naming.LONGEST_BYTES // 50)))
     except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
         raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error

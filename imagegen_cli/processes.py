@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from imagegen_cli.errors import ConfigError
+
+FILES = 4096
+"""Open files that a run may want at most."""
+LEAST_FILES = 20
 SILENT_S = 60.0
 """Seconds for which a heartbeat must be watched without a change before a process elsewhere counts as dead."""
 
@@ -35,6 +40,25 @@ class Process:
 @cache
 def this_process() -> Process:
     return Process(platform.node(), os.getpid(), _born(os.getpid()) or "", _place())
+
+
+def more_files() -> None:
+    """Raise the soft limit of open files: each task holds a connection, and a shell's default may be 64.
+
+    Raises ConfigError where the hard limit is too low for any run.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
+        hint = f"raise the limit: ulimit -n {FILES}"
+        raise ConfigError(f"only {hard} files may be open at a time here, and a run needs {LEAST_FILES}", hint=hint)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def is_near(process: Process, me: Process) -> bool:

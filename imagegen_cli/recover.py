@@ -25,7 +25,7 @@ from imagegen_cli.console import (
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.errors import ImagegenError, NothingToDo, Reason, UsageError
 from imagegen_cli.files import left_behind, whole
-from imagegen_cli.places import kept_folder
+from imagegen_cli.places import expanded, kept_folder
 from imagegen_cli.session import Manner, Session
 from imagegen_cli.store import UNFINISHED, Filter, Record, Store
 from imagegen_cli.task import (
@@ -145,7 +145,7 @@ def _say_owned(records: Iterable[Record]) -> None:
 def _given_back(store: Store, path: Path) -> list[int]:
     """Write the receipts of a file into the history; the tasks that they belong to."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     healed = store.give_back(receipts_in(text.splitlines()))

@@ -12,12 +12,13 @@ from typing import Any
 
 from imagegen_cli.config import Config, key_of
 from imagegen_cli.display import Display, Offer, Outcome, choose, preview
+from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader
 from imagegen_cli.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.estimates import Estimates
-from imagegen_cli.events import Event, TaskChanged, tee
+from imagegen_cli.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.pace import FIRST_WINDOW, Gate
 from imagegen_cli.places import kept_folder
 from imagegen_cli.providers.base import Clients, way_to
@@ -67,7 +68,6 @@ class Session:
         self._elsewhere: Mapping[TaskId, Sequence[ImageRequest]] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
-        self._paths: Printer | None = None
         self._one_look: frozenset[TaskId] = frozenset()
 
     def carry(
@@ -88,20 +88,24 @@ class Session:
         self._one_look = one_look
         self._elsewhere = elsewhere or {}
         self._tasks = {task.id: task for task in tasks}
-        display = choose(
+        of = lambda task: asked.get(task.id, task.request.count or 1)  # noqa: E731 - two displays ask it
+        chosen = choose(
             self._manner.progress,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
             estimate=self._estimates.seconds,
-            asked=lambda task: asked.get(task.id, task.request.count or 1),
+            asked=of,
             preview=self._manner.preview,
         )
-        self._paths = None if display.prints_paths else Printer(sys.stdout)
+        display = Guarded(chosen, stderr=sys.stderr, asked=of)
         with signals(self._signalled), suppress(asyncio.CancelledError):
             asyncio.run(self._carried(display, stop=stop))
-        self._afterwards()
+        try:
+            self._afterwards()
+        except Exception as error:  # noqa: BLE001 - the pictures are on disk
+            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
         return self._exit if self._exit is not None else exit_code(self._tasks.values())
 
     def _afterwards(self) -> None:
@@ -109,7 +113,7 @@ class Session:
         tasks, manner = list(self._tasks.values()), self._manner
         if manner.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
-            preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr)
+            preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
         live = manner.progress in ("auto", "live")
         if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
             paths = [path for task in tasks for path in task.files]
@@ -127,7 +131,7 @@ class Session:
             runner = Runner(
                 lanes,
                 Downloader(clients.fetch, second=kept_folder(), own_headers=self._own_headers(names)),
-                tee(self._store.record, self._remember, display.tell, self._print_paths),
+                tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.settled,
                 known=self._estimates.known,
                 elsewhere=self._elsewhere,
@@ -188,6 +192,10 @@ class Session:
         else:
             loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
 
+    def interrupted(self) -> None:
+        """As by Ctrl-C, also where that signal is ignored."""
+        self._signalled(SIGNALS["SIGINT"])
+
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Other terminals ask through the history; and what another process has claimed is left to it."""
         while True:
@@ -203,10 +211,20 @@ class Session:
         if isinstance(event, TaskChanged):
             self._tasks[event.task.id] = event.task
 
-    def _print_paths(self, event: Event) -> None:
-        if self._paths is not None and isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
-            for path in event.task.files:
-                self._paths.line(path)
+    def _paths_to(self, display: Display) -> Sink:
+        """Finished paths go to stdout, unless the display shows them there."""
+        data = Printer(sys.stdout)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+                for path in event.task.files:
+                    data.line(path)
+
+        return tell
+
+    def _no_paths(self, error: Exception) -> None:
+        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
+        Printer(sys.stderr).line(literal(why))
 
     @property
     def adds(self) -> bool:
@@ -262,17 +280,20 @@ class _Keys:
         self._runner.drain()
 
     def stop(self) -> None:
-        """As Ctrl-C does. On Windows `os.kill` would end the process without a word."""
-        signal.raise_signal(signal.SIGINT)
+        """As Ctrl-C does, also where that signal is ignored, and on Windows, where `os.kill` would end the process."""
+        self._session.interrupted()
 
 
 @contextmanager
 def signals(told: Callable[[int], None]) -> Iterator[None]:
-    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows."""
+    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows.
+
+    What was ignored when we started stays ignored: `nohup` and `&` in a script mean it.
+    """
     before = {}
     for name, code in SIGNALS.items():
         number = getattr(signal, name, None)
-        if number is not None:
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, _handler(told, code))
     try:
         yield

@@ -12,7 +12,7 @@ from typing import Any
 
 from imagegen_cli import config as settings, places
 from imagegen_cli.config import Config, Configured
-from imagegen_cli.display.lines import Printer, encoded, finite
+from imagegen_cli.display.lines import Printer, encoded, finite, printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.errors import ConfigError, ImagegenError, NothingToDo, Unauthorized, UsageError
 from imagegen_cli.masking import masked, without_user
@@ -27,7 +27,7 @@ NAME = re.compile(r"[\w.-]+")
 
 def show_providers(kind: str, *, as_json: bool) -> int:
     """List what is configured and what could be; or the settings of one kind."""
-    data = Printer(sys.stdout)
+    data = printer(sys.stdout, as_json=as_json)
     if kind:
         for line in _settings_of(kind):
             data.line(line)
@@ -36,7 +36,7 @@ def show_providers(kind: str, *, as_json: bool) -> int:
     rows = [_row(name, one.kind, one.settings, config) for name, one in config.providers.items()]
     rows += [_row(name, name, load(name).Settings(), config) for name in kinds() if name not in config.providers]
     for row in rows:
-        data.line(json.dumps({"v": 1, **row}, ensure_ascii=False) if as_json else _line(row))
+        data.line(encoded({"v": 1, **row}, data.encoding) if as_json else _line(row))
     return 0
 
 
@@ -45,7 +45,7 @@ def config_path() -> int:
     data = Printer(sys.stdout)
     for path in (places.project_file(), places.user_file()):
         if path is not None:
-            data.line(f"{path}{'' if path.exists() else '  (not there yet)'}")
+            data.line(f"{path}{'' if places.is_there(path) else '  (not there yet)'}")
     data.line(f"{places.history_file()}  (history)")
     return 0
 
@@ -97,7 +97,7 @@ def models(name: str, *, as_json: bool) -> int:
     from imagegen_cli import doctor  # noqa: PLC0415 - httpx costs more than all the rest
 
     config = settings.load_config()
-    data = Printer(sys.stdout)
+    data = printer(sys.stdout, as_json=as_json)
     chosen = _chosen(config, name)
     answers = doctor.ask_all(chosen, lambda provider: provider.models())
     for one, told in zip(chosen, answers, strict=True):
@@ -126,12 +126,12 @@ def credits_(name: str, *, as_json: bool) -> int:
     asked = [one for one in chosen if one.name not in busy]
     answers = doctor.ask_all(asked, lambda provider: provider.balance())
     told = {one.name: answer for one, answer in zip(asked, answers, strict=True)}
-    data = Printer(sys.stdout)
+    data = printer(sys.stdout, as_json=as_json)
     for one in chosen:
         answer = told.get(one.name, doctor.Told(Balance(None, note=f"not asked: {busy.get(one.name)}")))
         data.line(_balance_line(one.name, answer.value, data.encoding, as_json=as_json))
         if answer.trouble:
-            _say(f"{one.name} cannot be asked: {answer.trouble.message}")
+            _say_trouble(one, answer.trouble)
     return _code([answer.trouble for answer in answers])
 
 
@@ -162,11 +162,15 @@ def _balance_line(name: str, balance: Balance | None, encoding: str, *, as_json:
 def _remark(one: Configured, own: str, told: Any) -> None:
     """What a list of names cannot say."""
     if told.trouble:
-        _say(f"{one.name} cannot be asked: {told.trouble.message}")
+        _say_trouble(one, told.trouble)
     elif not told.value:
         _say(f"{one.name} names no models")
     elif own and own not in told.value:
         _say(f"{one.name} does not name its default model {own}")
+
+
+def _say_trouble(one: Configured, trouble: ImagegenError) -> None:
+    _say(f"{one.name} cannot be asked: {trouble.message}" + (f"; {trouble.hint}" if trouble.hint else ""))
 
 
 def _short_names(config: Config, provider: str, data: Printer, *, as_json: bool) -> None:

@@ -43,9 +43,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 WAIT_FOR_LOCK = 10.0
+ADD_WAIT = 0.5
 RESERVE_BYTES = 512 * 1024
 """Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
 BEAT = 5.0
+SLICE = 5000
+"""Rows that are held at a time where all are looked at."""
 KEPT_RUNS = 200
 """Runs whose events are kept for replay; their tasks stay for ever."""
 
@@ -165,6 +168,8 @@ class Filter:
     since: float | None = None
     search: str = ""
     limit: int | None = None
+    carried: bool = False
+    """Only what a living process is at work on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +216,8 @@ class Store:
                 self._db.close()
                 raise
         self._beaten = 0.0
+        self._cancelling: set[TaskId] = set()
+        """Told by `asked`, while the writer has not yet struck out the request."""
         self._writer = _Writer(self)
 
     def close(self) -> list[Task]:
@@ -254,13 +261,16 @@ class Store:
             return run, tuple(self._plan(run, item) for item in planned)
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
-        """Let further tasks join a run."""
-        with self._transaction():
+        """Let further tasks join a run, which goes on meanwhile: a lock is not waited for as long as elsewhere."""
+        with self._said(), self._waiting(min(self._wait, ADD_WAIT)), self._transaction():
             return tuple(self._plan(run, item) for item in planned)
 
     def find(self, wanted: Filter) -> list[Record]:
         """Newest first."""
         where, values = _where(wanted)
+        if wanted.carried:
+            where += (" AND" if where else " WHERE") + " owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - see below
+            values.append(json.dumps(list(self._living())))
         limit = "" if wanted.limit is None else f" LIMIT {_whole(wanted.limit)}"
         with self._said():
             rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
@@ -334,19 +344,25 @@ class Store:
             self._db.executemany("UPDATE task SET cancel_asked = 1 WHERE id = ?", [(id_,) for id_ in ids])
 
     def asked(self) -> list[TaskId]:
-        """Tasks of this process that somebody wants stopped, each told once. Also shows that we are alive."""
+        """Tasks of this process that somebody wants stopped, each told once. Also shows that we are alive.
+
+        Asked on the event loop, so it reads without waiting for a lock, and leaves what it writes to the writer.
+        """
         if self.owner is None:
             return []
-        with self._said():
-            query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
-            rows = self._db.execute(query, (self.owner,)).fetchall()
-        if rows:  # and no others: somebody may have asked for one more since
-            ids = json.dumps([row["id"] for row in rows])
-            self._change("UPDATE task SET cancel_asked = 0 WHERE id IN (SELECT value FROM json_each(?))", ids)
         if time.monotonic() - self._beaten > BEAT:
             self._beaten = time.monotonic()
-            self._change(*self._heartbeat())
-        return [TaskId(row["id"]) for row in rows]
+            self._writer.change(*self._heartbeat())
+        with self._said(), self._waiting(0):
+            query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
+            found = {TaskId(row["id"]) for row in self._db.execute(query, (self.owner,))}
+        fresh = found - self._cancelling
+        if fresh:  # and no others: somebody may have asked for one more since
+            self._cancelling |= fresh
+            strike = "UPDATE task SET cancel_asked = 0 WHERE id IN (SELECT value FROM json_each(?))"
+            ids = json.dumps(sorted(fresh))
+            self._writer.change(strike, ids, done=lambda: self._cancelling.difference_update(fresh))
+        return sorted(fresh)
 
     def known(self, identities: Iterable[str]) -> dict[tuple[str, str], list[Record]]:
         """What became of earlier tasks of lists, by source and identity, oldest first."""
@@ -389,7 +405,7 @@ class Store:
 
     def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[Span]:
         """What the last tasks of the same provider, model and size took at the service, its queue left out."""
-        with self._said():
+        with self._said(), self._waiting(0):  # a display asks it on the event loop
             rows = self._db.execute(
                 "SELECT lasted_least, lasted_most FROM task"
                 " WHERE provider = ? AND model = ? AND size = ? AND lasted_most IS NOT NULL AND ready < ?"
@@ -418,11 +434,12 @@ class Store:
         with self._said():
             return [RunId(row["id"]) for row in self._db.execute("SELECT id FROM run ORDER BY id DESC")]
 
-    def events(self, run: int, after: int = 0) -> list[tuple[int, Event]]:
-        """What a run said after event `after`, in order, with each event's number."""
+    def events(self, run: int, after: int = 0, most: int = -1) -> list[tuple[int, Event]]:
+        """What a run said after event `after`, in order, with each event's number; `most` -1: all."""
         with self._said():
             rows = self._db.execute(
-                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id", (_whole(run), after)
+                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id LIMIT ?",
+                (_whole(run), after, most),
             ).fetchall()
         about = tuple({row["task"] for row in rows})
         tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
@@ -450,9 +467,23 @@ class Store:
         with self._said():
             return self._db.execute("SELECT coalesce(max(id), 0) AS last FROM event").fetchone()["last"] or 0
 
-    def dead(self) -> list[Record]:
-        """Unfinished tasks that no living process carries."""
-        return [record for record in self.find(Filter(states=UNFINISHED)) if not record.carried]
+    def orphans(self, most: int) -> tuple[int, list[int]]:
+        """How many unfinished tasks no living process carries, and the first ids of them."""
+        where, values = _where(Filter(states=UNFINISHED))
+        where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
+        values.append(json.dumps(list(self._living())))
+        with self._said():
+            count = self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]  # noqa: S608 - only our own words
+            rows = self._db.execute(f"SELECT id FROM task{where} ORDER BY id LIMIT {most}", values)  # noqa: S608
+            return count, [row["id"] for row in rows]
+
+    def busy(self) -> dict[str, Process]:
+        """Providers at which living processes have unfinished tasks, and one such process for each."""
+        where, values = _where(Filter(states=UNFINISHED))
+        living = self._living()
+        with self._said():
+            rows = self._db.execute(f"SELECT DISTINCT provider, owner FROM task{where}", values)  # noqa: S608
+            return {row["provider"]: living[row["owner"]] for row in rows if row["owner"] in living}
 
     def check(self) -> str:
         """Whether the file is sound: "ok", or the first that SQLite finds wrong."""
@@ -512,6 +543,15 @@ class Store:
                 self.owner = owner
                 _roll_back(self._db)
                 raise
+
+    @contextmanager
+    def _waiting(self, seconds: float) -> Iterator[None]:
+        """Wait at most so long for a lock: the event loop stands meanwhile."""
+        self._db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}")
 
     def _change(self, statement: str, *values: Any) -> None:
         with self._transaction():
@@ -618,6 +658,11 @@ class Store:
         key = f"{self._token}-{id_}"
         return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name, key=key)
 
+    def _living(self) -> dict[int, Process]:
+        with self._said():
+            rows = self._db.execute("SELECT * FROM process").fetchall()
+            return {row["id"]: _process(row) for row in rows if self._lives(row)}
+
     def _records(self, rows: Sequence[sqlite3.Row]) -> list[Record]:
         owners = {row["owner"] for row in rows if row["owner"] is not None and row["ended"] is None}
         living: dict[int, Process] = {}
@@ -628,6 +673,7 @@ class Store:
         return [_record(row, living, self._token) for row in rows]
 
 
+Change = tuple[str, tuple[Any, ...], Callable[[], None] | None]
 Said = tuple[float | None, int | None, str]
 
 
@@ -646,6 +692,7 @@ class _Writer:
         self._db: sqlite3.Connection | None = None
         self._events: list[Event] = []
         self._waiting: list[Future[None]] = []
+        self._changes: list[Change] = []
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -658,6 +705,12 @@ class _Writer:
             return
         with self._wake:
             self._events.append(event)
+            self._started()
+
+    def change(self, statement: str, *values: Any, done: Callable[[], None] | None = None) -> None:
+        """Run a small statement in this thread, soon; `done` is called there once it is on disk."""
+        with self._wake:
+            self._changes.append((statement, values, done))
             self._started()
 
     def _worth(self, event: TaskProgressed) -> bool:
@@ -698,15 +751,17 @@ class _Writer:
         reserve = _Reserve(self._path)
         while True:
             with self._wake:
-                while not (self._events or self._waiting or self._closing):
+                while not (self._events or self._waiting or self._changes or self._closing):
                     self._wake.wait()
                 events, self._events = self._events, []
                 waiting, self._waiting = self._waiting, []
+                changes, self._changes = self._changes, []
                 closing = self._closing
             trouble = self._written(events, reserve)
             if trouble is not None:
                 with self._wake:
                     self._events = events + self._events
+            left = self._changed(changes) if trouble is None else changes
             for promise in waiting:
                 _answer(promise, trouble)
             if closing:
@@ -714,10 +769,24 @@ class _Writer:
                 if self._db is not None:
                     self._db.close()
                 return
-            if trouble is not None:
+            if trouble is not None or left:
                 with self._wake:
+                    self._changes = left + self._changes
                     if not (self._waiting or self._closing):
                         self._wake.wait(1.0)
+
+    def _changed(self, changes: "list[Change]") -> "list[Change]":
+        """Run them; those that could not be are left for the next time."""
+        for index, (statement, values, done) in enumerate(changes):
+            try:
+                if self._db is None:
+                    self._db = self._connect()
+                self._db.execute(statement, values)
+            except sqlite3.Error:
+                return changes[index:]
+            if done is not None:
+                done()
+        return []
 
     def _written(self, events: list[Event], reserve: "_Reserve") -> DiskError | None:
         """Write all or nothing; a full disk is met by giving up the reserve, once."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.display import Actions, Offer, Outcome, choose
+from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.errors import HistoryError, NothingToDo
 from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.places import history_file
 from imagegen_cli.session import Manner, open_folder, signals
-from imagegen_cli.store import UNFINISHED, Filter, Record, Store
+from imagegen_cli.store import SLICE, UNFINISHED, Filter, Record, Store
 from imagegen_cli.task import ENDED, Queued, RunId, Task, TaskId
 
 LOOK = 0.25
@@ -45,16 +46,20 @@ class Show:
         self._asked: dict[TaskId, int] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
-        self.display = choose(
+        chosen = choose(
             manner.progress,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
             estimate=estimate,
-            asked=lambda task: self._asked.get(task.id, task.request.count or 1),
+            asked=self._wanted,
             clock=clock,
         )
+        self.display = Guarded(chosen, stderr=sys.stderr, asked=self._wanted)
+
+    def _wanted(self, task: Task) -> int:
+        return self._asked.get(task.id, task.request.count or 1)
 
     def play(self, story: Story, keys: Actions) -> int:
         """Show it until it ends or somebody has seen enough; the exit code."""
@@ -107,9 +112,9 @@ class Watched:
 
     def __init__(self, store: Store, show: Show, ids: Sequence[int], run: int | None) -> None:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
-        records = store.find(Filter(ids=tuple(ids), run=run, states=() if ids or run else UNFINISHED))
-        if not ids and run is None:
-            records = [record for record in records if record.carried]
+        everything = not ids and run is None
+        states = UNFINISHED if everything else ()
+        records = store.find(Filter(ids=tuple(ids), run=run, states=states, carried=everything))
         if not records:
             raise NothingToDo("no process is carrying a task", hint="imagegen list shows what became of every task")
         self._store = store
@@ -123,20 +128,22 @@ class Watched:
             records = [record for record in self._records if record.task.run == run]
             began = min(record.created for record in records)
             self._show.tell(RunStarted(began, run, self._show.meet(records)))
+        self._records = []  # each would be held for as long as somebody watches
+        more = False
         while True:
-            carried = self._carried()
-            joined = self._look()
-            if not (carried or joined):
+            carried = more or self._carried()
+            more = self._look()
+            if not (carried or more):
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(0 if more else LOOK)
 
     def _carried(self) -> bool:
         left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]
         return bool(left) and self._store.carried(left)
 
     def _look(self) -> bool:
-        """Tell what has been written since the last look; whether tasks have joined."""
-        events = [(told, self._store.events(run, told.event)) for run, told in self._runs.items()]
+        """Tell what has been written since the last look, a slice at a time; whether there may be more."""
+        events = [(told, self._store.events(run, told.event, SLICE)) for run, told in self._runs.items()]
         joined = self._joined() if self._open else []
         for record in joined:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
@@ -144,7 +151,7 @@ class Watched:
             for told.event, event in said:
                 if _about(event) in self._show.tasks:
                     self._show.tell(event)
-        return bool(joined)
+        return bool(joined) or any(len(said) == SLICE for _, said in events)
 
     def _joined(self) -> list[Record]:
         """Looked for after the events, so that every event finds its task."""
@@ -236,7 +243,7 @@ def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
     runs = store.runs()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
-    events = [event for _, event in store.events(number)]
+    events = [*_all_events(store, number)]
     if not records or not events:
         raise NothingToDo(f"there is no record of run {number}")
     begin = events[0].at
@@ -253,6 +260,13 @@ def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
             show.tell(event)
 
     return show.play(story, _Looking(show))
+
+
+def _all_events(store: Store, run: RunId) -> Iterator[Event]:
+    last = 0
+    while said := store.events(run, last, SLICE):
+        last = said[-1][0]
+        yield from (event for _, event in said)
 
 
 def _in_turn(added: Iterable[TaskAdded], events: Iterable[Event]) -> Iterator[Event]:

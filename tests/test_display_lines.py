@@ -288,7 +288,11 @@ def test_a_reader_that_went_away_ends_nothing() -> None:
         ("auto", True, {"TERM": "xterm", "GITHUB_ACTIONS": "true"}, PlainLines),
         ("auto", True, {"TERM": "xterm", "CI": "false"}, Live),
         ("auto", False, {"FORCE_COLOR": "1"}, PlainLines),
-        ("live", True, {"CI": "1"}, Live),
+        ("live", True, {"TERM": "xterm", "CI": "1"}, Live),
+        ("live", True, {"TERM": "dumb"}, PlainLines),
+        ("auto", True, {"TERM": ""}, PlainLines),
+        ("live", True, {"TERM": ""}, PlainLines),
+        ("live", True, {}, PlainLines),
         ("live", False, {"FORCE_COLOR": "1"}, PlainLines),
         ("plain", True, {}, PlainLines),
         ("json", True, {}, JsonLines),
@@ -303,8 +307,8 @@ def test_what_moves_is_decided_by_the_terminal(
 
 def test_paths_are_printed_once() -> None:
     here, there = Streams(terminal=True), Streams(terminal=False)
-    assert choose("live", environ={}, **here.options()).prints_paths
-    assert not choose("live", environ={}, **{**here.options(), "stdout": there.stdout}).prints_paths
+    assert choose("live", environ={"TERM": "xterm"}, **here.options()).prints_paths
+    assert not choose("live", environ={"TERM": "xterm"}, **{**here.options(), "stdout": there.stdout}).prints_paths
     assert choose("json", environ={}, **there.options()).prints_paths
     assert not choose("plain", environ={}, **here.options()).prints_paths
     assert not choose("quiet", environ={}, **here.options()).prints_paths
@@ -371,7 +375,8 @@ def test_nothing_of_rich_is_imported_before_something_is_drawn() -> None:
         "import sys, io, imagegen_cli.display as d; b = io.StringIO();"
         "x = d.choose('plain', stdout=b, stderr=b, environ={}); x.say('hello');"
         "found = [name for name in sys.modules if name.split('.')[0] in ('rich', 'asyncio')];"
-        "b.isatty = lambda: True; x = d.choose('live', stdout=b, stderr=b, environ={}); x.__enter__().tick();"
+        "b.isatty = lambda: True; x = d.choose('live', stdout=b, stderr=b, environ={'TERM': 'xterm'});"
+        "x.__enter__().tick();"
         "print(found, 'rich' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -205,7 +205,7 @@ def test_a_proxy_is_shown_without_its_password(studio: Program) -> None:
 def test_a_proxy_that_cannot_be_used_is_said(studio: Program) -> None:
     found = checked(studio, code=3, all_proxy="gopher://127.0.0.1:1080", NO_PROXY="", no_proxy="")
     assert found["", "proxy"]["level"] == "no"
-    assert "ALL_PROXY" in found["", "proxy"]["todo"]
+    assert "unset all_proxy" in found["", "proxy"]["todo"]
 
 
 def test_certificates_that_are_not_there(studio: Program) -> None:

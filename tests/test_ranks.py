@@ -18,7 +18,7 @@ OURS = ROOT.name
 RANKS: dict[str, int] = {
     "": 0, "errors": 0, "masking": 0,
     "task": 1, "forms": 1, "tables": 1, "processes": 1, "places": 1, "references": 1,
-    "events": 2, "codec": 2, "lists": 2,
+    "events": 2, "codec": 2, "lists": 2, "network": 2, "addresses": 2,
     "prompts": 3, "naming": 3, "client": 3, "http1": 2, "pace": 3, "files": 2, "download": 3, "store": 3,
     "providers": 3, "display": 3, "sketching": 3,
     "config": 4, "runner": 4, "estimates": 4,
@@ -51,7 +51,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "runner": ("errors", "events", "pace", "providers.base", "task"),
-    "config": ("errors", "masking", "naming", "places", "providers", "references", "tables"),
+    "config": ("addresses", "errors", "masking", "naming", "places", "providers", "references", "tables"),
     "store": ("codec", "errors", "events", "processes", "task"),
     "display": ("display", "errors", "events", "task"),
     "sketching": ("", "sketching"),

@@ -213,11 +213,11 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
 
         late = True
 
-        def events(self, run: int, after: int = 0) -> list[tuple[int, Event]]:
+        def events(self, run: int, after: int = 0, most: int = -1) -> list[tuple[int, Event]]:
             if run == 2 and self.late:
                 self.late = False
                 say(self, TaskChanged(100.0, one.to(Submitting())), TaskChanged(101.0, two.to(Submitting())))
-            return super().events(run, after)
+            return super().events(run, after, most)
 
     with closing(Busy(tmp_path / "history.db")) as store:
         (one,), (two,) = started(store), started(store)

@@ -14,6 +14,7 @@ from imagegen_cli.display.keys import Actions, Offer, Outcome
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.preview import wanted
+from imagegen_cli.display.words import obeys
 from imagegen_cli.errors import UsageError
 from imagegen_cli.events import Event
 from imagegen_cli.task import Task
@@ -43,7 +44,8 @@ PREVIEWS = 16
 class Display(Protocol):
     """`prints_paths`: it shows finished paths where stdout would show them too, so stdout is left alone."""
 
-    prints_paths: bool
+    @property
+    def prints_paths(self) -> bool: ...
 
     def __enter__(self) -> Self: ...
 
@@ -65,6 +67,9 @@ class Display(Protocol):
 
     def say(self, message: str) -> None:
         """A notice for people, on stderr, above whatever moves."""
+
+    def give_back(self) -> None:
+        """Gives the terminal back without a word."""
 
 
 def choose(
@@ -97,7 +102,7 @@ def choose(
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" if not can_move(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
-        case "live" if not stderr.isatty() or environ.get("TERM") == "dumb":
+        case "live" if not obeys(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" | "live":
             from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
@@ -118,6 +123,6 @@ def choose(
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
     """Decided by what stderr is: variables that ask for colour do not make a pipe a terminal."""
-    if not stderr.isatty() or environ.get("TERM") == "dumb":
-        return False
-    return not any(environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES)
+    return obeys(stderr, environ) and not any(
+        environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES
+    )

@@ -18,13 +18,15 @@ ended, asked (pictures), files (paths). Moments are ISO 8601 in UTC with millise
 addresses and settings are never part of it: they may be signed.
 """
 
+import io
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Self, TextIO
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
@@ -51,9 +53,17 @@ VERSION = 1
 
 
 class Printer:
-    """Writes whole lines. A reader that went away must not end paid work: then it falls silent."""
+    """Writes whole lines. A reader that went away must not end paid work: then it falls silent.
 
-    def __init__(self, stream: TextIO) -> None:
+    `encoding` makes the stream speak it: JSON is UTF-8 in every locale.
+    """
+
+    trouble: ClassVar[str] = ""
+    """Why stdout could not be written, where its reader did not just leave: a full disk must be said in the end."""
+
+    def __init__(self, stream: TextIO, encoding: str = "") -> None:
+        if encoding and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding)
         self._stream = stream
         self._gone = False
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -64,8 +74,15 @@ class Printer:
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
-        except OSError:
+        except OSError as error:
             self._gone = True
+            if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                Printer.trouble = error.strerror or type(error).__name__
+
+
+def printer(stream: TextIO, *, as_json: bool) -> Printer:
+    """For the data of a command, as lines for people or as JSON."""
+    return Printer(stream, "utf-8" if as_json else "")
 
 
 class Still:
@@ -100,6 +117,9 @@ class Still:
 
     def say(self, message: str) -> None:
         self._notes.line(self._literal(message))
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
 
     def _literal(self, text: str) -> str:
         return words.literal(text, self._notes.encoding)
@@ -172,7 +192,7 @@ class JsonLines(Still):
 
     def __init__(self, board: Board, *, stdout: TextIO, stderr: TextIO, clock: Callable[[], float] = time.time) -> None:
         super().__init__(board, stderr=stderr, clock=clock)
-        self._data = Printer(stdout)
+        self._data = Printer(stdout, "utf-8")
 
     def tell(self, event: Event) -> None:
         super().tell(event)

@@ -14,7 +14,7 @@ def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str
     """A line a task. A row needs a task, `asked`, and the moments that are known."""
     if not rows:
         return
-    if not stdout.isatty():
+    if not words.obeys(stdout, environ):
         _write((plain_line(row) for row in rows), stdout)
         return
     from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
@@ -29,7 +29,7 @@ def print_task(
     row: Row, *, stdout: TextIO, environ: Mapping[str, str], now: float, more: Mapping[str, str] | None = None
 ) -> None:
     """Everything about one task; `more` adds what only the caller knows."""
-    if not stdout.isatty():
+    if not words.obeys(stdout, environ):
         _write(plain_lines(row, now, more or {}), stdout)
         return
     from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws

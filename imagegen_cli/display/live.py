@@ -203,6 +203,10 @@ class Live:
         for prompt in lines_of(self.ui.unsent or self.ui.text):
             self.say(f"not added: {prompt}")
 
+    def give_back(self) -> None:
+        with contextlib.suppress(OSError):
+            self._leave()
+
     def _leave(self) -> None:
         try:
             if self._keyboard is not None:

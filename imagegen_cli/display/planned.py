@@ -1,18 +1,18 @@
 """What `--dry-run` prints: a line a task on a terminal, in columns; elsewhere one JSON object a line."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.words import obeys
 
 
 def print_plan(rows: Sequence[Mapping[str, Any]], *, as_json: bool, stdout: TextIO, environ: Mapping[str, str]) -> None:
     """Tasks that would be sent, and those that would be left out, with the reason in `skip`."""
-    if as_json or not stdout.isatty():
-        data = Printer(stdout)
+    if as_json or not obeys(stdout, environ):
+        data = Printer(stdout, "utf-8")
         for row in rows:
-            data.line(json.dumps(row, ensure_ascii=False))
+            data.line(encoded(dict(row), data.encoding))
         return
     from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
     from imagegen_cli.display.plan_table import lines  # noqa: PLC0415 - see above

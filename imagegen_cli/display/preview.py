@@ -9,6 +9,8 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from imagegen_cli.display.words import obeys
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from rich.console import Console
@@ -54,7 +56,7 @@ class TooLarge(Exception):
 
 def wanted(mode: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> bool:
     """Never into a pipe; `auto` only where the terminal says that it is one of those that can."""
-    if mode == "off" or not (stdout.isatty() and stderr.isatty()) or environ.get("TERM") == "dumb":
+    if mode == "off" or not (obeys(stdout, environ) and obeys(stderr, environ)):
         return False
     if mode == "on":
         return True
@@ -214,9 +216,9 @@ def _in_blocks(picture: "Image") -> "list[Line]":
     return lines
 
 
-def notify(text: str, *, stderr: TextIO) -> None:
+def notify(text: str, *, stderr: TextIO, environ: Mapping[str, str]) -> None:
     """Ring, and tell terminals that pass it on (OSC 9) to show a notification. Nothing off a terminal."""
-    if stderr.isatty():
+    if obeys(stderr, environ):
         plain = "".join(sign for sign in text if sign.isprintable())
         stderr.write(f"\x1b]9;{plain}\x1b\\\a")
         stderr.flush()

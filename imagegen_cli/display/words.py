@@ -1,9 +1,11 @@
 """Words that people read, the same on every display, and text made harmless."""
 
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from typing import TextIO
 
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.errors import HINTS, Reason
@@ -27,6 +29,12 @@ UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 JOINERS = "\u200c\u200d"
 MARKS = frozenset("\u200d\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 MANY_IDS = 12
+
+
+def obeys(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether control codes may be written: a terminal, and one that does not call itself dumb or nothing at all."""
+    named = environ.get("TERM", "")
+    return stream.isatty() and named != "dumb" and (bool(named) or sys.platform == "win32")
 
 
 def literal(text: str, encoding: str = "utf-8") -> str:

@@ -31,6 +31,7 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.events import Working
+from imagegen_cli.network import through
 from imagegen_cli.providers import base
 from imagegen_cli.providers._openai_dialects import (
     DIALECTS,
@@ -335,7 +336,7 @@ class OpenAI(Provider):
     @asynccontextmanager
     async def _opened(self, url: str, asked: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
         """The answer while it comes. Fails as `wire.call` does for a paid request."""
-        host = urlsplit(url).netloc.rpartition("@")[2]
+        host = urlsplit(url).netloc.rpartition("@")[2] + through(url)
         headers = {"Accept-Encoding": "identity"} | self._headers
         options = {"headers": headers, "auth": self._key.bound_for(url), **asked}
         try:

@@ -37,6 +37,7 @@ from imagegen_cli.errors import (
     Uncertain,
 )
 from imagegen_cli.http1 import NoHandleError
+from imagegen_cli.network import through
 from imagegen_cli.providers.base import Clients
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -238,7 +239,7 @@ def _host(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         return "the service"
-    return f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host
+    return (f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host) + through(url)
 
 
 def _lost_text(paid: bool, text: str) -> str:

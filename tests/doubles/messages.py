@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -63,7 +64,8 @@ class Request:
 
     @property
     def path(self) -> str:
-        return unquote(self.target.partition("?")[0])
+        """Also of a target that names the whole address, as it is written to a proxy."""
+        return unquote(re.sub(r"^http://[^/?]*", "", self.target.partition("?")[0]) or "/")
 
     @property
     def query(self) -> dict[str, str]:

@@ -1,0 +1,127 @@
+"""A display that may break and must not take paid work with it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from imagegen_cli.display.board import Board, requested
+from imagegen_cli.display.keys import Actions
+from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, Still
+from imagegen_cli.events import Event, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.task import Task, TaskId
+
+if TYPE_CHECKING:
+    from imagegen_cli.display import Display
+
+
+class Mute(Still):
+    """Shows nothing: what is left where plain lines break as well."""
+
+    def say(self, message: str) -> None:
+        """Nothing can be said any more."""
+
+
+class Guarded:
+    """Passes everything on to a display. When that raises, it is switched off, said once, and plain lines go on.
+
+    The plain lines have a board of their own, because the old one may be what broke.
+    """
+
+    def __init__(self, display: "Display", *, stderr: TextIO, asked: Callable[[Task], int] = requested) -> None:
+        self._display = display
+        self._stderr = stderr
+        self._asked = asked
+        self._json = isinstance(display, JsonLines)
+        self._quiet = isinstance(display, Quiet)
+        self._begun: list[RunStarted | TaskAdded] = []
+        self._last: dict[TaskId, TaskChanged] = {}
+        self._inside: set[asyncio.Future[None]] = set()
+
+    @property
+    def prints_paths(self) -> bool:
+        """What was JSON on stdout stays free of anything else."""
+        return self._json or self._display.prints_paths
+
+    def __enter__(self) -> Self:
+        self._pass(lambda display: display.__enter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pass(lambda display: display.__exit__(kind, error, traceback))
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, RunStarted | TaskAdded):
+            self._begun.append(event)
+        elif isinstance(event, TaskChanged):
+            self._last[event.task.id] = event
+        display = self._display
+        try:
+            display.tell(event)
+        except Exception as error:  # noqa: BLE001 - a bug in a table must not end paid work
+            self._switch(display, error)
+
+    def attach(self, actions: Actions) -> None:
+        self._pass(lambda display: display.attach(actions))
+
+    def say(self, message: str) -> None:
+        self._pass(lambda display: display.say(message))
+
+    def give_back(self) -> None:
+        self._pass(lambda display: display.give_back())
+
+    async def run(self) -> None:
+        await self._kept(lambda display: display.run())
+
+    async def typed(self) -> None:
+        await self._kept(lambda display: display.typed())
+
+    def _pass(self, work: "Callable[[Display], object]") -> None:
+        display = self._display
+        try:
+            work(display)
+        except Exception as error:  # noqa: BLE001 - see tell
+            self._switch(display, error)
+            with suppress(Exception):
+                work(self._display)
+
+    async def _kept(self, work: "Callable[[Display], Coroutine[Any, Any, None]]") -> None:
+        """Do it, and once more with the display that took the place of the first."""
+        while True:
+            display = self._display
+            inside = asyncio.ensure_future(work(display))
+            self._inside.add(inside)
+            try:
+                await asyncio.wait({inside})
+            finally:
+                self._inside.discard(inside)
+                inside.cancel()
+                await asyncio.gather(inside, return_exceptions=True)
+            error = None if inside.cancelled() else inside.exception()
+            if isinstance(error, Exception):
+                self._switch(display, error)
+            if display is self._display:
+                return
+
+    def _switch(self, broken: "Display", error: Exception) -> None:
+        if broken is not self._display:
+            return
+        with suppress(Exception):
+            broken.give_back()
+        self._display = Mute(Board(), stderr=self._stderr)
+        with suppress(Exception):
+            self._display = self._plain(error)
+        for inside in self._inside:
+            inside.cancel()
+
+    def _plain(self, error: Exception) -> "Display":
+        board = Board(asked=self._asked)
+        lines = Quiet(board, stderr=self._stderr) if self._quiet else PlainLines(board, stderr=self._stderr)
+        for event in (*self._begun, *self._last.values()):
+            board.tell(event)
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        lines.say(f"the display broke ({why}) and is switched off; the tasks go on, in plain lines. Please report it")
+        return lines

@@ -1,0 +1,97 @@
+"""Addresses as people write them: by the settings, by init, and at the start of a run."""
+
+from pathlib import Path
+
+import pytest
+
+from imagegen_cli.addresses import cleaned
+from tests.program import Program
+
+TAKEN = [
+    ("http://studio:8188", "http://studio:8188"),
+    ("HTTP://Studio:8188", "http://Studio:8188"),
+    ("  https://api.example.org/v1/  ", "https://api.example.org/v1/"),
+    ("http://[::1]:8188", "http://[::1]:8188"),
+    ("http://me:word@studio", "http://me:word@studio"),
+    ("https://example.org/sd/models", "https://example.org/sd/models"),
+]
+MENDED = [
+    ("https://api.example.org/v1/images/generations", "https://api.example.org/v1"),
+    ("https://api.example.org/v1/images/edits/", "https://api.example.org/v1"),
+    ("https://api.example.org/v1/chat/completions", "https://api.example.org/v1"),
+    ("http://127.0.0.1:7860/sdapi/v1/txt2img", "http://127.0.0.1:7860"),
+    ("http://127.0.0.1:8188/prompt", "http://127.0.0.1:8188"),
+    ("https://g.example/v1beta/models/gemini-9:generateContent", "https://g.example/v1beta"),
+    ("https://d.example/api/v1/services/aigc/text2image/image-synthesis", "https://d.example/api/v1"),
+    ("http://127.0.0.1:5000/api/generate/text", "http://127.0.0.1:5000"),
+    ("http://studio/v1?key=1", "http://studio/v1"),
+    ("http://studio/#", "http://studio/"),
+    ("http://studio:99999", "http://studio"),
+    ("http://studio:abc/v1", "http://studio/v1"),
+    ("http://studio:0", "http://studio"),
+    ("http://::1:8188", "http://[::1]:8188"),
+    ("http://::1", "http://[::1]"),
+    ("::1", "http://[::1]"),
+    ("localhost:8188", "http://localhost:8188"),
+    ("api.example.org/v1", "https://api.example.org/v1"),
+    ("192.168.0.7:8188", "http://192.168.0.7:8188"),
+    ("http:/studio:8188", "http://studio:8188"),
+    ("http:\\\\studio", "http://studio"),
+    ("http：//localhost：8188", "http://localhost:8188"),
+    ("http://stu dio", "http://studio"),
+]
+
+
+@pytest.mark.parametrize(("written", "meant"), TAKEN)
+def test_what_is_meant_is_taken(written: str, meant: str) -> None:
+    assert cleaned(written) == (meant, "")
+
+
+@pytest.mark.parametrize(("written", "meant"), MENDED)
+def test_what_cannot_be_right_is_refused_with_the_mended_form(written: str, meant: str) -> None:
+    assert cleaned(written)[1].endswith(f"; write it as {meant.rstrip('/')}")
+    assert cleaned(meant.rstrip("/"))[1] == ""
+
+
+@pytest.mark.parametrize(
+    "written", ["", "http://", "https://:80", "http://[::1", "http://h:1:2", "\x00", "http://h\x1b[m"]
+)
+def test_what_nothing_can_be_guessed_from_is_refused(written: str) -> None:
+    assert cleaned(written)[1]
+
+
+@pytest.mark.parametrize(
+    "written", ["http://me:hunter22@studio:99999", "http://me:hunter22@studio/prompt", "me:hunter22@h"]
+)
+def test_a_password_in_it_is_never_shown(written: str) -> None:
+    assert "hunter22" not in cleaned(written)[1]
+
+
+COMMANDS = [("run", "a cat", "-p", "studio"), ("config", "check"), ("models",), ("retry", "--failed")]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_refuses_it_before_anything_is_written(tmp_path: Path, words: tuple[str, ...]) -> None:
+    program = Program(tmp_path, '[providers.studio]\nkind = "comfyui"\nbase_url = "http://::1:8188"\n')
+    ended = program.run(*words)
+    assert ended.code == 3
+    assert "config.toml:3" in ended.err
+    assert "write it as http://[::1]:8188" in ended.err
+    assert not (program.home / "history.db").exists()
+
+
+def test_init_refuses_it_too(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    ended = program.run("init", "--kind", "a1111", "--base-url", "http://h:7860/sdapi/v1/txt2img", "--yes")
+    assert ended.code == 2
+    assert "write it as http://h:7860" in ended.err
+    assert not (program.home / "config.toml").exists()
+
+
+def test_an_empty_address_is_refused_where_one_is_needed(tmp_path: Path) -> None:
+    program = Program(tmp_path, '[providers.studio]\nkind = "comfyui"\nbase_url = " "\n')
+    ended = program.run("config", "check")
+    assert ended.code == 3
+    assert "leave the line out for http://127.0.0.1:8188" in ended.err
+    program.configure('[providers.studio]\nkind = "openai"\nbase_url = ""\napi_key = "k"\n')
+    assert program.run("config", "check").code == 0
