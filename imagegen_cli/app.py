@@ -12,7 +12,7 @@ from shlex import quote
 from imagegen_cli import plan
 from imagegen_cli.config import Config
 from imagegen_cli.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
-from imagegen_cli.display import Outcome
+from imagegen_cli.display.keys import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.errors import NothingToDo, UsageError
 from imagegen_cli.lists.basics import MOST_BYTES, Reading

@@ -6,8 +6,6 @@ place watches it: clocks of two machines are never compared.
 """
 
 import os
-import platform
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -39,7 +37,7 @@ class Process:
 
 @cache
 def this_process() -> Process:
-    return Process(platform.node(), os.getpid(), _born(os.getpid()) or "", _place())
+    return Process(_host(), os.getpid(), _born(os.getpid()) or "", _place())
 
 
 def more_files() -> None:
@@ -83,6 +81,14 @@ def uptime() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import platform  # noqa: PLC0415 - only Windows needs it
+
+    return platform.node()
+
+
 def _place() -> str:
     with suppress(OSError):
         return f"{_boot()}:{Path('/proc/self/ns/pid').readlink().name}"
@@ -101,6 +107,8 @@ def _born(pid: int) -> str | None:
         return None if fields[0] == "Z" else f"{_boot()}:{fields[19]}"
     if sys.platform in ("linux", "win32"):
         return None
+    import subprocess  # noqa: PLC0415 - only systems without /proc need it
+
     with suppress(OSError, subprocess.SubprocessError):
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
         said = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - our words

@@ -11,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.config import Config, key_of
-from imagegen_cli.display import Display, Offer, Outcome, choose, preview
+from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
+from imagegen_cli.display.keys import Offer, Outcome
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.download import Downloader

@@ -10,8 +10,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagegen_cli.display import Actions, Offer, Outcome, choose
+from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
+from imagegen_cli.display.keys import Actions, Offer, Outcome
 from imagegen_cli.errors import HistoryError, NothingToDo
 from imagegen_cli.estimates import Estimates
 from imagegen_cli.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged

@@ -107,7 +107,7 @@ def test_a_task_whose_provider_has_no_key_is_left_and_others_are_cancelled(
 ) -> None:
     for provider in ("studio", "other"):
         process = studio.start("run", "#never", "-p", provider, "--json")
-        next_line(process, '"running"')
+        next_line(process, "task-progressed")
         process.kill()
         finished(process)
     studio.configure(CONFIG.format(url=server.url).replace("[providers.other]", "[providers.gone]"))

@@ -7,25 +7,23 @@ Nothing here imports Rich before something is really drawn.
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from imagegen_cli.display.board import Board, Row, requested, unknown
-from imagegen_cli.display.keys import Actions, Offer, Outcome
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
-from imagegen_cli.display.preview import wanted
 from imagegen_cli.display.words import obeys
 from imagegen_cli.errors import UsageError
 from imagegen_cli.events import Event
 from imagegen_cli.task import Task
 
+if TYPE_CHECKING:
+    from imagegen_cli.display.keys import Actions  # `list` and `show` read no keys
+
 __all__ = [
-    "Actions",
     "Board",
     "Display",
     "JsonLines",
-    "Offer",
-    "Outcome",
     "PlainLines",
     "Quiet",
     "Row",
@@ -56,7 +54,7 @@ class Display(Protocol):
 
     def tell(self, event: Event) -> None: ...
 
-    def attach(self, actions: Actions) -> None:
+    def attach(self, actions: "Actions") -> None:
         """What keys act on; without it there are no keys."""
 
     async def run(self) -> None:
@@ -91,6 +89,8 @@ def choose(
     Without `summary` the people's displays leave the last words to somebody else, as `watch` does. `preview` is about
     those that services send while they work; a display that draws none must not hold them.
     """
+    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Actions
+
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
     board = Board(estimate=estimate, asked=asked, previews=PREVIEWS if drawn else 0)
     match progress:

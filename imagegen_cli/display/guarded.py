@@ -7,10 +7,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imagegen_cli.display.board import Board, requested
-from imagegen_cli.display.keys import Actions
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, Still
 from imagegen_cli.events import Event, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.task import Task, TaskId
+
+if TYPE_CHECKING:
+    from imagegen_cli.display.keys import Actions
 
 if TYPE_CHECKING:
     from imagegen_cli.display import Display
@@ -64,7 +66,7 @@ class Guarded:
         except Exception as error:  # noqa: BLE001 - a bug in a table must not end paid work
             self._switch(display, error)
 
-    def attach(self, actions: Actions) -> None:
+    def attach(self, actions: "Actions") -> None:
         self._pass(lambda display: display.attach(actions))
 
     def say(self, message: str) -> None:

@@ -26,12 +26,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.facts import advice
-from imagegen_cli.display.keys import Actions
 from imagegen_cli.errors import Reason
 from imagegen_cli.events import (
     Event,
@@ -45,6 +44,9 @@ from imagegen_cli.events import (
     TaskProgressed,
 )
 from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
+
+if TYPE_CHECKING:
+    from imagegen_cli.display.keys import Actions
 
 PROMPT = 80
 HEARTBEAT = 30.0
@@ -106,7 +108,7 @@ class Still:
     def tell(self, event: Event) -> None:
         self.board.tell(event)
 
-    def attach(self, actions: Actions) -> None:
+    def attach(self, actions: "Actions") -> None:
         """No keys, so there is nothing to act on."""
 
     async def run(self) -> None:
