@@ -42,6 +42,7 @@ class Options:
     dry_run: bool = False
     again: bool = False
     skip_sent: bool = False
+    yes: bool = False
     allow_outside: bool = False
     reading: Reading = field(default_factory=Reading)
 
@@ -204,7 +205,7 @@ def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item
     """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
     tasks = [records[-1].task for records in doubles.values()]
     what = f"{len(doubles)} of {len(fresh)} prompts were sent before, from another list (tasks {ids_of(tasks)})"
-    if options.skip_sent:
+    if options.skip_sent or options.yes:
         say(f"skipped {what}")
         return True
     choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
@@ -239,7 +240,9 @@ def _skip(item: plan.Item, known: Known, options: Options) -> str:
         if sent := [record for record in earlier if not _never_sent(record)]:
             return f"{sent[-1].task.id} {_standing(sent[-1])}"
     if elsewhere := _sent_elsewhere(item, known):
-        return f"sent before as {elsewhere[-1].task.id}" + ("" if options.skip_sent else ", would be asked")
+        return f"sent before as {elsewhere[-1].task.id}" + (
+            "" if options.skip_sent or options.yes else ", would be asked"
+        )
     return ""
 
 

@@ -112,7 +112,7 @@ Notify = Annotated[bool, _option("--notify", help_="Ring and notify at the end."
 DryRun = Annotated[
     bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
 ]
-Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing.")]
+Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing and go on.")]
 OneProvider = Annotated[
     str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
 ]
@@ -597,6 +597,7 @@ def _options(given: dict[str, Any]) -> Any:
         dry_run=given["dry_run"],
         again=given.get("again", False),
         skip_sent=given.get("skip_sent", False),
+        yes=given["yes"],
         allow_outside=given.get("allow_outside", False),
         reading=_reading(given),
     )

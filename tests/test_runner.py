@@ -26,7 +26,7 @@ from imagegen_cli.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, Working
+from imagegen_cli.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, TaskLearned, Working
 from imagegen_cli.files import whole
 from imagegen_cli.pace import Gate, Known
 from imagegen_cli.providers.base import Accepted, Ready
@@ -37,14 +37,18 @@ from imagegen_cli.task import (
     Done,
     Failed,
     HeldImage,
+    ImageRequest,
     InlineImage,
     Job,
+    Queued,
     RemoteImage,
     RunId,
     Running,
     SavedImage,
     Saving,
+    State,
     Stop,
+    Submitting,
     TaskId,
     recovered,
 )
@@ -983,3 +987,109 @@ def test_a_provider_that_is_shut_hands_its_unsent_tasks_to_the_others(tmp_path: 
 def test_when_all_are_shut_every_task_says_why(tmp_path: Path) -> None:
     stage = spread(tmp_path, Scripted([Unauthorized("401")]), Scripted([OutOfCredits("402")]))
     assert {failure(stage, number).reason for number in range(1, 21)} <= {Reason.UNAUTHORIZED, Reason.OUT_OF_CREDITS}
+
+
+# One task's trouble
+
+
+BROKEN = RuntimeError("a provider's bug")
+
+
+@pytest.mark.parametrize(
+    ("steps", "began", "reason"),
+    [
+        ({"polls": [Working(), BROKEN], "cancels": [Stop.TOO_LATE]}, Running(JOB), Reason.BUG),
+        ({"polls": [Working(), Ready(())], "cancels": [Stop.TOO_LATE]}, Running(JOB), Reason.SERVER),
+        ({"submits": [Asleep(3.0, BROKEN)]}, Queued(), Reason.BUG),
+        ({"submits": [Asleep(3.0, Ready(()))]}, Queued(), Reason.SERVER),
+    ],
+    ids=["a query breaks", "no pictures", "a submit breaks", "a submit without pictures"],
+)
+def test_what_breaks_during_a_cancel_ends_that_task_and_no_other(
+    tmp_path: Path, steps: dict[str, Any], began: State, reason: Reason
+) -> None:
+    stage = Stage(Scripted(**steps), tmp_path)
+
+    async def go() -> None:
+        asyncio.get_running_loop().call_later(1.0, stage.runner.cancel, [TaskId(1)])
+        await stage.carry(stage.task(1, began), stage.task(2, Saving((InlineImage(png()),))))
+
+    run(go())
+    assert failure(stage).reason is reason
+    assert isinstance(stage.last[2].state, Done)
+
+
+def test_a_provider_that_cannot_count_any_more_ends_no_run(tmp_path: Path) -> None:
+    class Uncountable(Scripted):
+        def expected(self, request: ImageRequest) -> int:
+            raise OSError("the workflow file is gone")
+
+    stage = carried(Uncountable(polls=[ready()]), tmp_path)
+    assert isinstance(stage.last[1].state, Done)
+
+
+def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> None:
+    provider = Scripted([Accepted(JOB, {"seed": 7})], [replace(ready(), facts={"model": "4.0"})])
+    stage = carried(provider, tmp_path)
+    assert [event.facts for event in stage.events if isinstance(event, TaskLearned)] == [{"seed": 7}, {"model": "4.0"}]
+
+
+# Tasks that another process has claimed
+
+
+def test_a_request_does_not_leave_where_the_history_refused_it(tmp_path: Path) -> None:
+    provider = Scripted()
+    stage = Stage(provider, tmp_path)
+    stage.runner._owns = lambda task: task != 1
+    run(stage.carry(stage.task(1), stage.task(2)))
+    assert provider.counts["submit"] == 1
+    assert isinstance(stage.last[1].state, Submitting), "what becomes of it is the other process' to say"
+    assert isinstance(stage.last[2].state, Done)
+
+
+def test_a_task_that_another_process_claims_is_let_go_and_its_siblings_go_on(tmp_path: Path) -> None:
+    stage = Stage(Scripted(polls=[Working()] * 30 + [ready()]), tmp_path)
+    left: list[TaskId] = []
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(5.0, lambda: left.extend(stage.runner.let_go([TaskId(1), TaskId(99)])))
+        tasks = [stage.task(number, Running(Job(f"job-{number}"))) for number in (1, 2)]
+        await stage.runner.run(RunId(1), tasks)
+
+    run(go())
+    assert left == [1]
+    assert isinstance(stage.last[2].state, Done)
+    assert 1 not in stage.last, "nothing more was said of it"
+
+
+def test_a_request_on_its_way_is_waited_for_by_a_process_that_lost_the_task(tmp_path: Path) -> None:
+    """Its answer may be a receipt, and a late receipt heals what is uncertain."""
+    stage = Stage(Scripted([Asleep(10.0, Accepted(JOB))]), tmp_path)
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(5.0, lambda: setattr(stage.runner, "_owns", lambda _: False))
+        loop.call_later(6.0, stage.runner.let_go, [TaskId(1)])
+        await stage.carry(stage.task(1))
+
+    run(go())
+    assert stage.last[1].state == Running(JOB)
+
+
+def test_one_look_asks_once(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Working()])
+    stage = Stage(provider, tmp_path)
+    stage.runner._one_look = {TaskId(1)}
+    run(stage.carry(stage.task(1, Running(JOB))))
+    assert failure(stage).reason is Reason.TIMEOUT
+    assert failure(stage).resumable
+    assert provider.counts["poll"] == 1
+
+
+def test_an_id_of_ours_that_the_service_does_not_know_is_uncertain_and_asked_for_no_more(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Expired("unknown").as_final()])
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
+    state = failure(stage)
+    assert (state.reason, state.resumable, state.may_be_paid, state.job) == (Reason.UNCERTAIN, False, True, JOB)

@@ -73,7 +73,11 @@ class Sketch(Provider):
         orders = tuple(self._orders(request))
         drawings = await self._all(orders, report)
         left_out = list(dict.fromkeys(word for drawing in drawings for word in drawing.left_out))
-        return Ready(tuple(InlineImage(drawing.png) for drawing in drawings), note=said(left_out))
+        images = tuple(InlineImage(drawing.png) for drawing in drawings)
+        seeds = [order.seed for order in orders]
+        return Ready(
+            images, note=said(left_out), facts={"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
+        )
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a drawing lasts no longer than its submit")
