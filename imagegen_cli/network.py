@@ -7,6 +7,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,10 +35,9 @@ class Ways:
     """True where the proxies are the desktop's settings: it then knows its own exceptions."""
 
     def proxy_for(self, url: str) -> str:
-        """The proxy as it is written; empty where a request goes directly."""
-        address = urlsplit(url)
-        proxy = self.proxies.get(address.scheme.lower()) or self.proxies.get("all", "")
-        host, port = _host_and_port(url)
+        """The proxy as it is written; empty where a request goes directly, and for what is no address."""
+        scheme, host, port = _parts(url)
+        proxy = self.proxies.get(scheme) or self.proxies.get("all", "")
         if not proxy or any(excepts(entry, host, port) for entry in self.exceptions):
             return ""
         return "" if self.system and proxy_bypass(host) else proxy
@@ -170,13 +170,16 @@ def _split(entry: str) -> tuple[str, int | None]:
     return (found[1], int(found[2])) if found else (entry, None)
 
 
-def _host_and_port(url: str) -> tuple[str, int | None]:
-    address = urlsplit(url)
+def _parts(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port; empty where an address, which may come from a service, cannot be read."""
     try:
-        port = address.port
+        address = urlsplit(url)
+        host = (address.hostname or "").lower().rstrip(".")
     except ValueError:
-        port = None
-    return (address.hostname or "").lower().rstrip("."), port or PORTS.get(address.scheme.lower())
+        return "", "", None
+    with suppress(ValueError):
+        return address.scheme.lower(), host, address.port or PORTS.get(address.scheme.lower())
+    return address.scheme.lower(), host, PORTS.get(address.scheme.lower())
 
 
 def _has_host(url: str) -> bool:
