@@ -11,10 +11,10 @@ from pathlib import Path
 
 from benchmarks.measure import IMAGEGEN, Figure, configured, cost, listed, median, milliseconds, terminal
 from benchmarks.server import served
+from imagegen_cli.core.events import Event, RunStarted, TaskChanged, TaskProgressed, Working
+from imagegen_cli.core.task import Done, ImageRequest, Job, Queued, RunId, Running, Saving, Submitting, Task, TaskId
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.live import Live
-from imagegen_cli.events import Event, RunStarted, TaskChanged, TaskProgressed, Working
-from imagegen_cli.task import Done, ImageRequest, Job, Queued, RunId, Running, Saving, Submitting, Task, TaskId
 
 FRAMES = 80
 RATE = 8

@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.makespan import fetched
 from benchmarks.measure import Cost, Figure, cost, median
 from benchmarks.server import served
-from imagegen_cli.client import open_clients
-from imagegen_cli.download import Downloader
-from imagegen_cli.task import HeldImage, RemoteImage
+from imagegen_cli.core.task import HeldImage, RemoteImage
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.net.download import Downloader
 
 ROUNDS = 3
 SIZES = ((2000, 200_000), (20, 50_000_000))

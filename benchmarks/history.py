@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.measure import IMAGEGEN, Figure, configured, cost, listed
 from benchmarks.server import served
-from imagegen_cli.events import Event
-from imagegen_cli.store import Planned, Store
-from imagegen_cli.task import ImageRequest
+from imagegen_cli.core.events import Event
+from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.storage.store import Planned, Store
 
 TASKS = 1000
 SECONDS = 10.0

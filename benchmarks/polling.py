@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.measure import Figure
-from imagegen_cli.events import Span
-from imagegen_cli.pace import Known, Rhythm
+from imagegen_cli.core.events import Span
+from imagegen_cli.engine.scheduling import Known, Rhythm
 
 TASKS = 1000
 HISTORIES = 5

@@ -19,10 +19,10 @@ import httpx
 
 from benchmarks.measure import Figure, cost, median
 from benchmarks.server import served
-from imagegen_cli.client import CONNECTIONS, open_clients
-from imagegen_cli.providers.base import Clients
+from imagegen_cli.core.provider import Clients
+from imagegen_cli.core.task import Job
+from imagegen_cli.net.client import CONNECTIONS, open_clients
 from imagegen_cli.providers.dreamina import Dreamina, Settings
-from imagegen_cli.task import Job
 
 ROUNDS = 5
 QUERIES = 8000

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.measure import FLOOR, IMAGEGEN, Figure, configured, cost, median, milliseconds, surroundings_of
-from imagegen_cli.store import Planned, Store
-from imagegen_cli.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.storage.store import Planned, Store
 
 ROUNDS = 9
 TASKS = 100_000

@@ -32,8 +32,8 @@ from rich.text import Text
 
 from imagegen_cli.display.area import END
 from imagegen_cli.display.preview import HALF
-from imagegen_cli.sketching.order import Order
-from imagegen_cli.sketching.picture import draw
+from imagegen_cli.sketch.order import Order
+from imagegen_cli.sketch.picture import draw
 from tests.doubles import comfyui, dreamina
 from tests.doubles.http import Job, Pictures, Reply
 from tests.program import Program as Plain, finished

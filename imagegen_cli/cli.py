@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from imagegen_cli import __version__
-from imagegen_cli.errors import ImagegenError, UsageError
-from imagegen_cli.masking import masked
+from imagegen_cli.core.errors import ImagegenError, UsageError
+from imagegen_cli.core.masking import masked
 
 app = typer.Typer(
     name="imagegen",
@@ -133,7 +133,7 @@ def _top(
         typer.echo(f"imagegen {__version__}")
         raise typer.Exit
     if not {"-h", "--help"} & set(sys.argv):
-        from imagegen_cli.places import working_folder  # noqa: PLC0415 - --help needs none of it
+        from imagegen_cli.settings.paths import working_folder  # noqa: PLC0415 - --help needs none of it
 
         working_folder()
 
@@ -170,7 +170,7 @@ def run(
     yes: Yes = False,
 ) -> None:
     """Carry prompts to pictures: one task a prompt and model, all at the same time."""
-    from imagegen_cli import app as commands  # noqa: PLC0415 - --help needs none of it
+    from imagegen_cli.commands import generate as commands  # noqa: PLC0415 - --help needs none of it
 
     _leave(commands.run(prompts, _options(locals())), carried=not dry_run)
 
@@ -213,7 +213,7 @@ def batch(
     ] = False,
 ) -> None:
     """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
-    from imagegen_cli import app as commands  # noqa: PLC0415
+    from imagegen_cli.commands import generate as commands  # noqa: PLC0415
 
     _leave(commands.batch(files, _options(locals())), carried=not dry_run)
 
@@ -246,7 +246,7 @@ def again_(
     yes: Yes = False,
 ) -> None:
     """Make a new task with the parameters of an old one, but for what you change."""
-    from imagegen_cli import app as commands  # noqa: PLC0415
+    from imagegen_cli.commands import generate as commands  # noqa: PLC0415
 
     _leave(commands.again(task, _options(locals())), carried=not dry_run)
 
@@ -269,7 +269,7 @@ def resume(
     notify: Notify = False,
 ) -> None:
     """Go on with what was accepted but not delivered. Never a second submit."""
-    from imagegen_cli import recover  # noqa: PLC0415
+    from imagegen_cli.commands import recover  # noqa: PLC0415
 
     _leave(recover.resume(ids or (), _manner(locals()), run_id=run_number, receipts=receipts), carried=True)
 
@@ -299,7 +299,7 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Submit again what failed or was cancelled, as new paid work."""
-    from imagegen_cli import recover  # noqa: PLC0415
+    from imagegen_cli.commands import recover  # noqa: PLC0415
 
     selection = recover.Selection(
         ids=ids or (),
@@ -322,7 +322,7 @@ def cancel(
     queued: Annotated[bool, typer.Option("--queued", help="All that was not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what came of it."""
-    from imagegen_cli import recover  # noqa: PLC0415
+    from imagegen_cli.commands import recover  # noqa: PLC0415
 
     _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
 
@@ -340,7 +340,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """Tasks of all runs, newest first."""
-    from imagegen_cli import history  # noqa: PLC0415
+    from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
 
@@ -351,7 +351,7 @@ app.command("ps", hidden=True, help="The same as list.")(list_)
 @app.command()
 def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
     """Everything about one task: parameters, times, files, and what to do where it failed."""
-    from imagegen_cli import history  # noqa: PLC0415
+    from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.show_task(task, as_json=json))
 
@@ -368,7 +368,7 @@ def watch(
     quiet: Quiet = False,
 ) -> None:
     """The live table of what other terminals are running."""
-    from imagegen_cli import watch as commands  # noqa: PLC0415
+    from imagegen_cli.commands import watch as commands  # noqa: PLC0415
 
     _leave(commands.watch(ids or (), _manner(locals()), run=run_number, replay=replay, speed=speed))
 
@@ -378,9 +378,9 @@ def providers(
     kind: Annotated[str, typer.Argument(help="Show the settings of this kind.")] = "", *, json: Json = False
 ) -> None:
     """What is configured, and which kinds of service there are."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.show_providers(kind, as_json=json))
+    _leave(configure.show_providers(kind, as_json=json))
 
 
 @app.command()
@@ -391,9 +391,9 @@ def models(
     json: Json = False,
 ) -> None:
     """What can be named with --model: what each configured service offers, asked now."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.models(_one_name(provider, chosen), as_json=json))
+    _leave(configure.models(_one_name(provider, chosen), as_json=json))
 
 
 @app.command("credits")
@@ -404,9 +404,9 @@ def credits_(
     json: Json = False,
 ) -> None:
     """What is left on each account, where its service tells."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.credits_(_one_name(provider, chosen), as_json=json))
+    _leave(configure.credits_(_one_name(provider, chosen), as_json=json))
 
 
 @app.command()
@@ -435,20 +435,20 @@ def init(
     yes: Yes = False,
 ) -> None:
     """Connect a service: ask what is needed, test it without spending, write it down."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    wanted = setup.Wanted(
+    wanted = configure.Wanted(
         kind=kind,
         name=name,
         base_url=base_url,
-        keys=setup.key_reference(key_env, key_command),
+        keys=configure.key_reference(key_env, key_command),
         key_stdin=key_stdin,
         model=model,
         values=values or (),
         default=default,
         yes=yes,
     )
-    _leave(setup.init(wanted))
+    _leave(configure.init(wanted))
 
 
 @app.command()
@@ -460,7 +460,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check every configured service without spending, and this machine; say what to do."""
-    from imagegen_cli import doctor as check  # noqa: PLC0415
+    from imagegen_cli.commands import doctor as check  # noqa: PLC0415
 
     _leave(check.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
@@ -468,25 +468,25 @@ def doctor(
 @config_app.command("path")
 def config_path() -> None:
     """Where the settings and the history are."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.config_path())
+    _leave(configure.config_path())
 
 
 @config_app.command("show")
 def config_show() -> None:
     """All settings in force, with secrets hidden."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.config_show())
+    _leave(configure.config_show())
 
 
 @config_app.command("check")
 def config_check() -> None:
     """Read every setting and find every key, without asking any service."""
-    from imagegen_cli import setup  # noqa: PLC0415
+    from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(setup.config_check())
+    _leave(configure.config_check())
 
 
 def main() -> None:
@@ -573,8 +573,8 @@ def _report(error: Exception) -> NoReturn:
 
 
 def _options(given: dict[str, Any]) -> Any:
-    from imagegen_cli.app import Options  # noqa: PLC0415
-    from imagegen_cli.prompts import Wish  # noqa: PLC0415
+    from imagegen_cli.commands.generate import Options  # noqa: PLC0415
+    from imagegen_cli.inputs.prompts import Wish  # noqa: PLC0415
 
     common = Wish(
         prompt=given.get("prompt", ""),
@@ -604,10 +604,10 @@ def _options(given: dict[str, Any]) -> Any:
 
 
 def _reading(given: dict[str, Any]) -> Any:
-    from imagegen_cli.lists.basics import Reading, columns_in, form_in  # noqa: PLC0415
+    from imagegen_cli.inputs.lists.basics import Reading, columns_in, form_in  # noqa: PLC0415
 
     if encoding := given.get("encoding", ""):
-        from imagegen_cli.lists.decoding import check_encoding  # noqa: PLC0415
+        from imagegen_cli.inputs.lists.decoding import check_encoding  # noqa: PLC0415
 
         check_encoding(encoding)
     form = form_in(given.get("list_format", ""))
@@ -628,7 +628,7 @@ def _pairs(words: Iterable[str]) -> dict[str, str]:
 
 
 def _manner(given: dict[str, Any]) -> Any:
-    from imagegen_cli.session import Manner  # noqa: PLC0415
+    from imagegen_cli.commands.session import Manner  # noqa: PLC0415
 
     progress = "json" if given["json"] else "quiet" if given["quiet"] else given["progress"].value
     return Manner(

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagegen_cli import masking
+from imagegen_cli.core import masking
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ offset, step, number = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 del sys.argv[1:4]
 real = time.time
 time.time = lambda: real() + offset
-from imagegen_cli import recover, store
+from imagegen_cli.commands import recover
+from imagegen_cli.storage import store
 store.SILENT_S, store.BEAT, recover.WATCH_WAIT_S = {LEASE_S}, 0.2, {4 * LEASE_S}
 STEPS = {{
     "connect": lambda event, args: event == "socket.connect",

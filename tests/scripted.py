@@ -9,12 +9,12 @@ from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar
 
-from imagegen_cli.download import Downloader
-from imagegen_cli.events import Event, TaskChanged, Working
-from imagegen_cli.pace import NOTHING, Gate, Known
-from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
-from imagegen_cli.runner import Lane, Runner, Saver
-from imagegen_cli.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
+from imagegen_cli.core.events import Event, TaskChanged, Working
+from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
+from imagegen_cli.engine.runner import Lane, Runner, Saver
+from imagegen_cli.engine.scheduling import NOTHING, Gate, Known
+from imagegen_cli.net.download import Downloader
 
 
 def png(text: str = "") -> bytes:

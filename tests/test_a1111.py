@@ -12,7 +12,7 @@ import anyio
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -23,12 +23,12 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
 from imagegen_cli.providers import load
 from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings
-from imagegen_cli.providers.base import Clients, Ready
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
 from tests.doubles.a1111 import WebUIServer, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply, Request
 from tests.doubles.pictures import whose

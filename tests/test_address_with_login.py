@@ -9,14 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.client import open_clients
-from imagegen_cli.download import Downloader
-from imagegen_cli.errors import TaskError
+from imagegen_cli.core.errors import TaskError
+from imagegen_cli.core.provider import way_to
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import RemoteImage
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.net.download import Downloader
 from imagegen_cli.providers import kinds, load
-from imagegen_cli.providers.base import way_to
-from imagegen_cli.providers.parts import Key
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import RemoteImage
+from imagegen_cli.providers._common import Key
 from tests.doubles.hostile import OneAnswer, redirects
 from tests.doubles.http import Pictures, Reply
 from tests.test_contract import remote_kinds, request_for, settings_for

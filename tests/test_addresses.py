@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.addresses import cleaned
+from imagegen_cli.settings.addresses import cleaned
 from tests.program import Program
 
 TAKEN = [

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Expired,
     GenerationFailed,
@@ -23,13 +23,13 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
+from imagegen_cli.providers._common import Key
 from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
-from imagegen_cli.providers.parts import Key
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.events import Event, TaskChanged, TaskProgressed, Working
-from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.task import Cancelled, Done, Job, Running, Saving, Stop, Submitting, TaskId
+from imagegen_cli.core.events import Event, TaskChanged, TaskProgressed, Working
+from imagegen_cli.core.provider import Accepted, Ready
+from imagegen_cli.core.task import Cancelled, Done, Job, Running, Saving, Stop, Submitting, TaskId
 from tests.clock import run
 from tests.scripted import Scripted, Stage, ready
 

@@ -5,18 +5,8 @@ from typing import Any, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.codec import (
-    dumps,
-    from_event,
-    from_request,
-    from_state,
-    identity,
-    to_event,
-    to_request,
-    to_state,
-)
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -27,8 +17,8 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import (
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import (
     Cancelled,
     Done,
     Failed,
@@ -49,6 +39,16 @@ from imagegen_cli.task import (
     Task,
     TaskId,
     word,
+)
+from imagegen_cli.storage.serialize import (
+    dumps,
+    from_event,
+    from_request,
+    from_state,
+    identity,
+    to_event,
+    to_request,
+    to_state,
 )
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

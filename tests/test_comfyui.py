@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Expired,
     GenerationFailed,
@@ -23,14 +23,14 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
-from imagegen_cli.forms import suffix_of
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.forms import suffix_of
+from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
 from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, loads, offers, pictures, places_in, read, spread
-from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.comfyui import ComfyServer, preview, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
 from tests.doubles.pictures import whose

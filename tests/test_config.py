@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli import config
-from imagegen_cli.config import Config, Configured, General, key_of, load_config, save, shown
-from imagegen_cli.errors import ConfigError, UsageError
-from imagegen_cli.masking import masked
-from imagegen_cli.naming import DEFAULT
-from imagegen_cli.places import history_file, user_file
+from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.masking import masked
+from imagegen_cli.core.naming import DEFAULT
+from imagegen_cli.core.schema import Secret
 from imagegen_cli.providers import kinds, load
-from imagegen_cli.tables import Secret
+from imagegen_cli.settings import config
+from imagegen_cli.settings.config import Config, Configured, General, key_of, load_config, save, shown
+from imagegen_cli.settings.paths import history_file, user_file
 from tests.program import Program
 
 KEY = "sk-1234567890"

@@ -20,9 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.client import open_clients
-from imagegen_cli.download import Downloader
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     ConfigError,
@@ -35,12 +33,14 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Settings
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import HeldImage, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.net.download import Downloader
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.providers._comfyui_graph import DEFAULT
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Settings
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import HeldImage, ImageRequest, InlineImage, Job, RemoteImage
 from tests.doubles.hostile import (
     ADDRESSES,
     ANSWERS,

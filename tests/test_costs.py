@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
-from imagegen_cli.pace import Known, Rhythm
-from imagegen_cli.store import Planned, Store
-from imagegen_cli.task import ImageRequest, Job, Running, Submitting, TaskId
+from imagegen_cli.core.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, TaskId
+from imagegen_cli.engine.scheduling import Known, Rhythm
+from imagegen_cli.storage.store import Planned, Store
 from tests.clock import run
 from tests.doubles.dreamina import PICTURES, DreaminaServer
 from tests.program import Program

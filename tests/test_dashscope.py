@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -25,12 +25,12 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.dashscope import GRACE, MODELS, SEEDS, DashScope, Settings, form_of
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose

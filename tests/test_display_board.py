@@ -6,9 +6,8 @@ from itertools import chain
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from imagegen_cli.display.board import NEARLY, Board, Known, Row, guessed
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -18,7 +17,7 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.task import (
+from imagegen_cli.core.task import (
     ENDED,
     FOLLOWS,
     Cancelled,
@@ -39,6 +38,7 @@ from imagegen_cli.task import (
     TaskId,
     word,
 )
+from imagegen_cli.display.board import NEARLY, Board, Known, Row, guessed
 from tests.doubles.pictures import Pictures
 
 PATIENT = settings(deadline=None)

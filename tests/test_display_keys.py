@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
+from imagegen_cli.core.events import RunStopping, TaskChanged
+from imagegen_cli.core.task import Done, RunId, TaskId
 from imagegen_cli.display.bursts import Bursts
 from imagegen_cli.display.controls import (
     BLIND_S,
@@ -16,8 +18,6 @@ from imagegen_cli.display.controls import (
     Ui,
 )
 from imagegen_cli.display.keys import Decoder, Key, Offer, Outcome, Paste
-from imagegen_cli.events import RunStopping, TaskChanged
-from imagegen_cli.task import Done, RunId, TaskId
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
 
 

@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from imagegen_cli.display import JsonLines, PlainLines, Quiet, Row, choose, print_list, print_task, task_object
-from imagegen_cli.display.board import Board
-from imagegen_cli.display.live import Live
-from imagegen_cli.display.words import age, literal, seconds, summary
-from imagegen_cli.errors import HINTS, Reason, UsageError
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import HINTS, Reason, UsageError
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStopping,
@@ -25,7 +21,7 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.task import (
+from imagegen_cli.core.task import (
     Cancelled,
     Done,
     Failed,
@@ -38,6 +34,10 @@ from imagegen_cli.task import (
     Submitting,
     TaskId,
 )
+from imagegen_cli.display import JsonLines, PlainLines, Quiet, Row, choose, print_list, print_task, task_object
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.live import Live
+from imagegen_cli.display.words import age, literal, seconds, summary
 from tests.clock import run
 from tests.test_display_board import JOB, PATIENT, REMOTE, board_with, histories, running, started, task
 

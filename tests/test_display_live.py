@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import Event, RunFinished, RunStopping, TaskChanged, TaskProgressed, Working
+from imagegen_cli.core.task import Done, Failed, RunId, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
@@ -21,9 +24,6 @@ from imagegen_cli.display.controls import CHOOSE_FIRST, Mode
 from imagegen_cli.display.keys import Offer
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.preview import half_blocks
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import Event, RunFinished, RunStopping, TaskChanged, TaskProgressed, Working
-from imagegen_cli.task import Done, Failed, RunId, TaskId
 from tests import clock
 from tests.screen import Paper, Program
 from tests.test_display_board import running, started, task

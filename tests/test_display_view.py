@@ -10,6 +10,9 @@ from hypothesis import given, settings, strategies as st
 from rich.segment import Segment
 from wcwidth import wcswidth, wcwidth
 
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.task import Cancelled, Done, Failed, RemoteImage, RunId, SavedImage, Saving, Stop, Task, TaskId
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
 from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
@@ -20,9 +23,6 @@ from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.scene import Frame
 from imagegen_cli.display.view import draw
 from imagegen_cli.display.words import literal
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
-from imagegen_cli.task import Cancelled, Done, Failed, RemoteImage, RunId, SavedImage, Saving, Stop, Task, TaskId
 from tests.test_display_board import PATIENT, PICTURE, board_with, histories, running, started, task, texts
 
 MANY_FRAMES = settings(deadline=None, max_examples=int(os.environ.get("FRAMES", "150")))

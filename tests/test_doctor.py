@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.download import SMALL
+from imagegen_cli.net.download import SMALL
 from tests.crash import KILLER
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService

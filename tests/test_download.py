@@ -23,9 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli import __version__
-from imagegen_cli.client import DOWNLOADS
-from imagegen_cli.download import AT_ONCE, SMALL, Downloader, Rounds
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadImage,
     Busy,
     DiskError,
@@ -36,11 +34,13 @@ from imagegen_cli.errors import (
     Unavailable,
     UnusableImage,
 )
-from imagegen_cli.files import _sync_folder, sync
-from imagegen_cli.forms import suffix_of
-from imagegen_cli.http1 import Transport
-from imagegen_cli.providers.base import Fetch
-from imagegen_cli.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from imagegen_cli.core.forms import suffix_of
+from imagegen_cli.core.provider import Fetch
+from imagegen_cli.core.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from imagegen_cli.net.client import DOWNLOADS
+from imagegen_cli.net.download import AT_ONCE, SMALL, Downloader, Rounds
+from imagegen_cli.net.image_files import _sync_folder, sync
+from imagegen_cli.net.transport import Transport
 from tests.clock import run
 from tests.doubles.forms import UNMARKED, samples
 from tests.doubles.http import Fault, Pictures, Reply, Service

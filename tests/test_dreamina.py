@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     GenerationFailed,
@@ -22,11 +22,11 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
+from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
 from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, SEEDS, Dreamina, Settings, _files
-from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
 from tests.doubles.dreamina import NOT_FOUND, DreaminaServer
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose

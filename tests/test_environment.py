@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli import codec
-from imagegen_cli.store import Store
-from imagegen_cli.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
 from tests.program import LIMIT, Ended, Program, finished
@@ -217,7 +217,7 @@ def test_a_signal_that_is_ignored_stays_ignored(studio: Program, server: Dreamin
 
 LIMITED = """
 import resource
-from imagegen_cli.processes import more_files
+from imagegen_cli.storage.processes import more_files
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 more_files()
@@ -270,7 +270,7 @@ def large(program: Program, state: str) -> None:
         pass
     folder = str(program.folder / "images")
     Path(folder).mkdir()
-    request = codec.dumps(codec.from_request(ImageRequest(prompt="a cat", provider="studio")))
+    request = serialize.dumps(serialize.from_request(ImageRequest(prompt="a cat", provider="studio")))
     detail = '{"files": ["/x.png"]}' if state == "done" else "{}"
     with closing(sqlite3.connect(program.home / "history.db", isolation_level=None)) as database:
         database.execute("INSERT INTO run (command, started) VALUES ('batch', 1.0)")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.estimates import Estimates
-from imagegen_cli.events import Span, TaskChanged
-from imagegen_cli.store import Store
-from imagegen_cli.task import Done, Running, SavedImage, Saving, Submitting, Task
+from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.core.events import Span, TaskChanged
+from imagegen_cli.core.task import Done, Running, SavedImage, Saving, Submitting, Task
+from imagegen_cli.storage.store import Store
 from tests.test_store import JOB, become, say, started
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -23,13 +23,13 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Clients, Ready
+from imagegen_cli.providers._common import Key, fraction_in, picture
 from imagegen_cli.providers.fal import DOMAINS, PRESETS, Fal, Settings
-from imagegen_cli.providers.parts import Key, fraction_in, picture
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.fal import KEY, FalQueue
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.errors import BadImage
-from imagegen_cli.forms import ENDS, SUFFIXES, Form, check
+from imagegen_cli.core.errors import BadImage
+from imagegen_cli.core.forms import ENDS, SUFFIXES, Form, check
 from tests.doubles.forms import box, film, riff, samples
 from tests.doubles.pictures import Pictures
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -24,12 +24,12 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Clients, Ready
 from imagegen_cli.providers.gemini import RATIOS, SQUARES, TIERS, Gemini, Settings
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
 from tests.doubles.gemini import KEY, GeminiService, delay, refusal
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose

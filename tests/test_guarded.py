@@ -8,11 +8,8 @@ from typing import Any, Self
 
 import pytest
 
-from imagegen_cli.display.board import Board
-from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.lines import JsonLines, PlainLines
-from imagegen_cli.events import Event, RunFinished, RunStarted, TaskChanged, spare, tee
-from imagegen_cli.task import (
+from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskChanged, spare, tee
+from imagegen_cli.core.task import (
     Done,
     ImageRequest,
     Job,
@@ -25,6 +22,9 @@ from imagegen_cli.task import (
     Task,
     TaskId,
 )
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.guarded import Guarded
+from imagegen_cli.display.lines import JsonLines, PlainLines
 
 WAYS = ("__enter__", "__exit__", "tell", "say", "attach", "run", "typed")
 

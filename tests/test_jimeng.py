@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -25,12 +25,12 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Ready
 from imagegen_cli.providers.jimeng import AT_2K, SIZES, Jimeng, Settings
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.jimeng import KEY, SESSIONS, JimengGateway
 from tests.doubles.pictures import whose

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.errors import UsageError
-from imagegen_cli.lists.basics import MOST_BYTES, Reading, columns_in
-from imagegen_cli.lists.decoding import check_encoding, decoded, fitting
-from imagegen_cli.prompts import Wish, from_list
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, columns_in
+from imagegen_cli.inputs.lists.decoding import check_encoding, decoded, fitting
+from imagegen_cli.inputs.prompts import Wish, from_list
 from tests.program import Program
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

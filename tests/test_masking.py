@@ -6,14 +6,14 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from imagegen_cli import masking
-from imagegen_cli.codec import from_state
-from imagegen_cli.errors import GenerationFailed, ImagegenError, Unauthorized, UsageError
-from imagegen_cli.events import Working
-from imagegen_cli.masking import MASK, hide, hide_header, hide_user, masked, without_own_user, without_user
-from imagegen_cli.providers.base import Accepted, Balance, Ready
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import Job, RemoteImage, Running, Saving
+from imagegen_cli.core import masking
+from imagegen_cli.core.errors import GenerationFailed, ImagegenError, Unauthorized, UsageError
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.masking import MASK, hide, hide_header, hide_user, masked, without_own_user, without_user
+from imagegen_cli.core.provider import Accepted, Balance, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import Job, RemoteImage, Running, Saving
+from imagegen_cli.storage.serialize import from_state
 
 KEY = 'sk-Qr7/x+9 Zé"b=2&w_5~T'
 """Characters that each way of writing says differently."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.errors import UsageError
-from imagegen_cli.naming import DEFAULT, FIELDS, SLUG_BYTES, check_template, free_name, name_for, slug
-from imagegen_cli.task import ImageRequest, TaskId
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.naming import DEFAULT, FIELDS, SLUG_BYTES, check_template, free_name, name_for, slug
+from imagegen_cli.core.task import ImageRequest, TaskId
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""

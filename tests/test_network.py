@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli import client, network
-from imagegen_cli.client import open_clients
-from imagegen_cli.download import Downloader
-from imagegen_cli.errors import ConfigError, TaskError, Unavailable, Uncertain
-from imagegen_cli.network import Ways, check_network, excepts, usable
-from imagegen_cli.providers.wire import call
-from imagegen_cli.task import RemoteImage
+from imagegen_cli.core.errors import ConfigError, TaskError, Unavailable, Uncertain
+from imagegen_cli.core.task import RemoteImage
+from imagegen_cli.net import client, proxies
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.net.download import Downloader
+from imagegen_cli.net.proxies import Ways, check_network, excepts, usable
+from imagegen_cli.providers._http import call
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request, Service
 from tests.doubles.proxy import Proxy, Refusal
@@ -95,7 +95,7 @@ BY = [
 def test_what_goes_past_a_proxy(monkeypatch: pytest.MonkeyPatch, listed: str, url: str, proxied: bool) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy:1")
     monkeypatch.setenv("no_proxy", listed)
-    assert network.ways().proxy_for(url) == ("http://proxy:1" if proxied else "")
+    assert proxies.ways().proxy_for(url) == ("http://proxy:1" if proxied else "")
 
 
 def test_a_range_names_no_host() -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.client import open_clients
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     ConfigError,
@@ -27,12 +26,13 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.net.client import open_clients
 from imagegen_cli.providers._openai_dialects import DIALECTS
-from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.openai import OpenAI, Settings, events
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.hostile import ANSWERS, BOMBS, OneAnswer
 from tests.doubles.http import Fault, Pictures, Reply
 from tests.doubles.openai import Asked, ImageServer, sse

@@ -10,8 +10,8 @@ OUTSIDER = r"""
 from dataclasses import dataclass
 from typing import ClassVar
 
-from imagegen_cli.providers.base import Provider, Ready, Settings, setting
-from imagegen_cli.task import InlineImage
+from imagegen_cli.core.provider import Provider, Ready, Settings, setting
+from imagegen_cli.core.task import InlineImage
 
 
 @dataclass(frozen=True, kw_only=True)

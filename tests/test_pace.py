@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from imagegen_cli.events import Span
-from imagegen_cli.pace import Known, Rhythm, Stopwatch
+from imagegen_cli.core.events import Span
+from imagegen_cli.engine.scheduling import Known, Rhythm, Stopwatch
 from tests.clock import run
 
 TRIP = 0.05

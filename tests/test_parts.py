@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imagegen_cli.providers.parts import drawn, facts, inline, picture, unbased
-from imagegen_cli.task import InlineImage
+from imagegen_cli.core.task import InlineImage
+from imagegen_cli.providers._common import drawn, facts, inline, picture, unbased
 from tests.doubles.http import Pictures
 
 PICTURE = Pictures().make("made", 1) + b"\xfb\xff\xbf"

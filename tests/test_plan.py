@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.config import Config, Configured, General
-from imagegen_cli.errors import BadRequest, UsageError
-from imagegen_cli.naming import DEFAULT
-from imagegen_cli.places import PROJECT_FILE
-from imagegen_cli.plan import SHOWN, Item, Place, place, plainly, planned, prepare
-from imagegen_cli.prompts import Wish, from_list
-from imagegen_cli.providers import base
-from imagegen_cli.providers.base import Accepted, Provider, Ready, Report
-from imagegen_cli.task import ImageRequest, Job, RunId, TaskId
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, UsageError
+from imagegen_cli.core.naming import DEFAULT
+from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
+from imagegen_cli.core.task import ImageRequest, Job, RunId, TaskId
+from imagegen_cli.inputs.plan import SHOWN, Item, Place, place, plainly, planned, prepare
+from imagegen_cli.inputs.prompts import Wish, from_list
+from imagegen_cli.settings.config import Config, Configured, General
+from imagegen_cli.settings.paths import PROJECT_FILE
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

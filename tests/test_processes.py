@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.processes import Process, is_alive, is_near, this_process, uptime
+from imagegen_cli.storage.processes import Process, is_alive, is_near, this_process, uptime
 
 HERE = platform.node()
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows tells by the heartbeat alone")
@@ -17,7 +17,7 @@ ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows tells by the hear
 @pytest.fixture
 def child() -> Iterator["subprocess.Popen[str]"]:
     """Another process, which has said who it is."""
-    code = "from imagegen_cli.processes import this_process as me; print(me().born, flush=True); input()"
+    code = "from imagegen_cli.storage.processes import this_process as me; print(me().born, flush=True); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         yield child

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.errors import UsageError
-from imagegen_cli.lists.basics import FIELDS
-from imagegen_cli.prompts import MOST_CHARACTERS, SHOWN, Wish, from_arguments, from_list, size_in
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.basics import FIELDS
+from imagegen_cli.inputs.prompts import MOST_CHARACTERS, SHOWN, Wish, from_arguments, from_list, size_in
 from tests.scripted import png
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

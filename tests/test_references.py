@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.errors import BadRequest
-from imagegen_cli.references import ANY_FORMAT, FIRST_BYTES, bytes_of, examined, media_type, opened, read, referred
+from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.references import (
+    ANY_FORMAT,
+    FIRST_BYTES,
+    bytes_of,
+    examined,
+    media_type,
+    opened,
+    read,
+    referred,
+)
 from tests.doubles.pictures import Pictures
 
 PICTURE = Pictures().make("reference", 1)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.download import Downloader
-from imagegen_cli.errors import (
+from imagegen_cli.commands.session import exit_code
+from imagegen_cli.core.errors import (
     BadImage,
     BadRequest,
     Busy,
@@ -26,13 +26,9 @@ from imagegen_cli.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, TaskLearned, Working
-from imagegen_cli.files import whole
-from imagegen_cli.pace import Gate, Known
-from imagegen_cli.providers.base import Accepted, Ready
-from imagegen_cli.runner import MAX_DOWNLOAD_S, QUESTIONS, Chosen, Lane, Runner
-from imagegen_cli.session import exit_code
-from imagegen_cli.task import (
+from imagegen_cli.core.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, TaskLearned, Working
+from imagegen_cli.core.provider import Accepted, Ready
+from imagegen_cli.core.task import (
     Cancelled,
     Done,
     Failed,
@@ -52,6 +48,10 @@ from imagegen_cli.task import (
     TaskId,
     recovered,
 )
+from imagegen_cli.engine.runner import MAX_DOWNLOAD_S, QUESTIONS, Chosen, Lane, Runner
+from imagegen_cli.engine.scheduling import Gate, Known
+from imagegen_cli.net.download import Downloader
+from imagegen_cli.net.image_files import whole
 from tests.clock import run
 from tests.scripted import Asleep, Scripted, Stage, png, ready
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli import doctor
-from imagegen_cli.config import Configured
-from imagegen_cli.errors import Unavailable
+from imagegen_cli.commands import doctor
+from imagegen_cli.core.errors import Unavailable
+from imagegen_cli.core.schema import Secret
 from imagegen_cli.providers import load
 from imagegen_cli.providers.gemini import Settings
-from imagegen_cli.tables import Secret
+from imagegen_cli.settings.config import Configured
 from tests import screen
 from tests.doubles.bfl import BflService
 from tests.doubles.dreamina import DreaminaServer

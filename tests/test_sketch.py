@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.errors import BadRequest
-from imagegen_cli.events import Working
-from imagegen_cli.providers.base import Clients, Ready, Settings
+from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Clients, Ready, Settings
+from imagegen_cli.core.task import ImageRequest, InlineImage
 from imagegen_cli.providers.sketch import SEEDS, Sketch, draw as drawn_apart, size
-from imagegen_cli.sketching.art import load
-from imagegen_cli.sketching.lexicon import known
-from imagegen_cli.sketching.order import Order
-from imagegen_cli.sketching.picture import compose, decided, draw
-from imagegen_cli.sketching.reading import LONGEST_PROMPT, read
-from imagegen_cli.sketching.scene import Scene
-from imagegen_cli.task import ImageRequest, InlineImage
+from imagegen_cli.sketch.art import load
+from imagegen_cli.sketch.lexicon import known
+from imagegen_cli.sketch.order import Order
+from imagegen_cli.sketch.picture import compose, decided, draw
+from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
+from imagegen_cli.sketch.scene import Scene
 
 CAT, BOAT, CAR, BIRD = "🐈", "⛵", "🚗", "🐦"
 
@@ -359,8 +359,8 @@ class TestProvider:
 
     def test_a_drawing_process_imports_neither_network_nor_screen(self) -> None:
         code = (
-            "import sys; from imagegen_cli.sketching.picture import draw;"
-            "from imagegen_cli.sketching.order import Order;"
+            "import sys; from imagegen_cli.sketch.picture import draw;"
+            "from imagegen_cli.sketch.order import Order;"
             "draw(Order(prompt='zork', width=64, height=64, seed=1));"
             "assert not {'httpx', 'rich', 'typer', 'asyncio'} & set(sys.modules)"
         )
@@ -384,7 +384,7 @@ class TestProcesses:
             said = parent.stderr.read().decode()
             assert parent.wait() != 0
         assert said.count("Traceback") <= 1
-        assert "sketching" not in said
+        assert "imagegen_cli" not in said
 
 
 def environment() -> dict[str, str]:
@@ -394,7 +394,7 @@ def environment() -> dict[str, str]:
 def program(side: int) -> "subprocess.Popen[bytes]":
     code = (
         "import asyncio; from imagegen_cli.providers.sketch import draw\n"
-        "from imagegen_cli.sketching.order import Order\n"
+        "from imagegen_cli.sketch.order import Order\n"
         f"try: asyncio.run(draw(Order(prompt='a cat', width={side}, height={side}, seed=1)))\n"
         "except KeyboardInterrupt: raise SystemExit(130)"
     )
@@ -420,10 +420,10 @@ def rendering(child: int) -> bool:
     """It has worked for 0.3 s, far more than it takes to start."""
     try:
         name, _, numbers = Path(f"/proc/{child}/stat").read_text().rpartition(")")
-        sketching = b"sketching" in Path(f"/proc/{child}/cmdline").read_bytes()
+        drawing = b"imagegen_cli.sketch" in Path(f"/proc/{child}/cmdline").read_bytes()
     except OSError:
         return False
-    return bool(name) and sketching and int(numbers.split()[11]) > 30
+    return bool(name) and drawing and int(numbers.split()[11]) > 30
 
 
 def ended(pid: int) -> bool:

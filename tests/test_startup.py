@@ -68,14 +68,14 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
-    assert ours(modules) == {"", "__main__", "cli", "errors", "masking"}
+    assert ours(modules) == {"", "__main__", "cli", "core", "core.errors", "core.masking"}
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
 
 
 def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
     words = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
     modules = imported(tmp_path, **words)
-    assert ours(modules) == {"", "__main__", "cli", "errors", "masking"}
+    assert ours(modules) == {"", "__main__", "cli", "core", "core.errors", "core.masking"}
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
 
 
@@ -83,18 +83,19 @@ def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
 def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"hashlib"})
-    assert not ours(modules) & {"app", "session", "runner", "client", "http1", "download", "doctor", "providers.wire"}
+    works = {"commands.generate", "commands.session", "commands.doctor", "engine.runner", "providers._http"}
+    assert not ours(modules) & (works | {"net.client", "net.transport", "net.download"})
 
 
 def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
     modules = ours(imported(tmp_path, "run", "a cat", "--dry-run"))
-    assert {name for name in modules if name.startswith("lists")} == {"lists", "lists.basics"}
+    assert {name for name in modules if name.startswith("inputs.lists")} == {"inputs.lists", "inputs.lists.basics"}
 
 
 def test_drawing_needs_no_network(tmp_path: Path) -> None:
     modules = imported(tmp_path, "run", "a cat", "--size", "64x64", "--quiet")
     assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http", "urllib.request", "ssl.SSLContext"})
-    assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.base", "providers.sketch"}
+    assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.sketch"}
 
 
 def test_sending_needs_one_provider_and_no_other_transport(tmp_path: Path) -> None:
@@ -102,6 +103,6 @@ def test_sending_needs_one_provider_and_no_other_transport(tmp_path: Path) -> No
     modules = imported(tmp_path, "run", "a cat", "-p", "studio", "--quiet", config=config)
     assert "httpx" in modules
     assert not modules & AFTER_THE_FIRST_BYTE
-    shared = {"providers.base", "providers.wire", "providers.parts", "providers._chinese_words"}
+    shared = {"providers._http", "providers._common", "providers._chinese_words"}
     wanted = {*shared, "providers.dreamina"}
     assert {name for name in ours(modules) if name.startswith("providers.")} == wanted

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from imagegen_cli.errors import DiskError, HistoryError, Reason, UsageError
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import DiskError, HistoryError, Reason, UsageError
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -34,20 +34,7 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.processes import SILENT_S, Process, this_process
-from imagegen_cli.store import (
-    KEPT_RUNS,
-    MIGRATIONS,
-    RESERVE_BYTES,
-    UNFINISHED,
-    Filter,
-    PlanChangedError,
-    Planned,
-    Record,
-    Store,
-    size_of,
-)
-from imagegen_cli.task import (
+from imagegen_cli.core.task import (
     FOLLOWS,
     Cancelled,
     Done,
@@ -69,6 +56,19 @@ from imagegen_cli.task import (
     TaskId,
     recovered,
     word,
+)
+from imagegen_cli.storage.processes import SILENT_S, Process, this_process
+from imagegen_cli.storage.store import (
+    KEPT_RUNS,
+    MIGRATIONS,
+    RESERVE_BYTES,
+    UNFINISHED,
+    Filter,
+    PlanChangedError,
+    Planned,
+    Record,
+    Store,
+    size_of,
 )
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -1067,9 +1067,9 @@ CHILD = """
 import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
-from imagegen_cli.events import RunFinished, TaskChanged
-from imagegen_cli.store import Filter, Planned, Store
-from imagegen_cli.task import Done, ImageRequest, Job, Running, SavedImage, Saving, Submitting
+from imagegen_cli.core.events import RunFinished, TaskChanged
+from imagegen_cli.storage.store import Filter, Planned, Store
+from imagegen_cli.core.task import Done, ImageRequest, Job, Running, SavedImage, Saving, Submitting
 
 path, what, *words = sys.argv[1:]
 

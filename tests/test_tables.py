@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from imagegen_cli.errors import ConfigError
-from imagegen_cli.tables import Secret, default_of, nearest, read_table, setting
+from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.schema import Secret, default_of, nearest, read_table, setting
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from imagegen_cli.errors import Reason
-from imagegen_cli.task import (
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.task import (
     ENDED,
     FOLLOWS,
     Cancelled,

@@ -18,14 +18,14 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli import client
-from imagegen_cli.client import CONNECTIONS, DOWNLOADS, open_clients
-from imagegen_cli.download import Downloader
-from imagegen_cli.errors import Busy, Expired, ServerTrouble, TaskError, Unavailable, Uncertain
-from imagegen_cli.http1 import Transport
-from imagegen_cli.providers.base import Clients
-from imagegen_cli.providers.wire import call
-from imagegen_cli.task import RemoteImage
+from imagegen_cli.core.errors import Busy, Expired, ServerTrouble, TaskError, Unavailable, Uncertain
+from imagegen_cli.core.provider import Clients
+from imagegen_cli.core.task import RemoteImage
+from imagegen_cli.net import client
+from imagegen_cli.net.client import CONNECTIONS, DOWNLOADS, open_clients
+from imagegen_cli.net.download import Downloader
+from imagegen_cli.net.transport import Transport
+from imagegen_cli.providers._http import call
 from tests import clock
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
 

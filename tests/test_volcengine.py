@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -27,12 +27,12 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers import load
-from imagegen_cli.providers.base import Accepted, Clients, Ready
 from imagegen_cli.providers.volcengine import CLOCK, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
-from imagegen_cli.tables import Secret
-from imagegen_cli.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.volcengine import ACCESS, SECRET, VisualService, platform, running, said

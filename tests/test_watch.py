@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.events import Event, TaskChanged
-from imagegen_cli.session import Manner
-from imagegen_cli.store import Store
-from imagegen_cli.task import Submitting
-from imagegen_cli.watch import Show, Watched
+from imagegen_cli.commands.session import Manner
+from imagegen_cli.commands.watch import Show, Watched
+from imagegen_cli.core.events import Event, TaskChanged
+from imagegen_cli.core.task import Submitting
+from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.program import Program as Plain, finished, next_line

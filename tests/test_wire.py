@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_cli.client import open_clients
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -23,8 +22,9 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.providers.base import Clients
-from imagegen_cli.providers.wire import Answer, call, decoded, retry_after, words_in
+from imagegen_cli.core.provider import Clients
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.providers._http import Answer, call, decoded, retry_after, words_in
 from tests.doubles.hostile import OneAnswer, redirects, typed
 from tests.doubles.http import ANY, CONNECT, Fault, Reply
 

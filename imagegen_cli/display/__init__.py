@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.events import Event
+from imagegen_cli.core.task import Task
 from imagegen_cli.display.board import Board, Row, requested, unknown
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.words import obeys
-from imagegen_cli.errors import UsageError
-from imagegen_cli.events import Event
-from imagegen_cli.task import Task
 
 if TYPE_CHECKING:
     from imagegen_cli.display.keys import Actions  # `list` and `show` read no keys

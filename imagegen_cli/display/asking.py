@@ -1,9 +1,9 @@
 """What a person is asked before it is done, each in several lengths: what to press is in all of them."""
 
+from imagegen_cli.core.task import Queued
 from imagegen_cli.display import words
 from imagegen_cli.display.controls import Question, lines_of
 from imagegen_cli.display.scene import Scene
-from imagegen_cli.task import Queued
 
 Forms = tuple[str, ...]
 """The same question, the longest form first."""

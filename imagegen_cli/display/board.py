@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -23,7 +23,7 @@ from imagegen_cli.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Queued, Saving, State, Stop, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, Saving, State, Stop, Task, TaskId, word
 
 ON_TIME = 0.8
 NEVER_MORE = 0.95

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from imagegen_cli.core.task import Queued, TaskId
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste
 from imagegen_cli.display.words import clings
-from imagegen_cli.task import Queued, TaskId
 
 Press = Callable[[], None]
 CHOOSE_FIRST = "choose a task with up/down first"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from rich.segment import Segment
 from rich.style import Style
 
+from imagegen_cli.core.task import Cancelled, Done, Failed, Task
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.cells import width as cells_of, wrapped
 from imagegen_cli.display.facts import LABEL, advice, brief, facts, images_of, model_of, service
 from imagegen_cli.display.look import ALERT, BAD, BOLD, DIM, PLAIN, Line, Look, Pen, sign
-from imagegen_cli.task import Cancelled, Done, Failed, Task
 
 MOST_LINES = 1000
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from imagegen_cli.core.errors import HINTS
+from imagegen_cli.core.task import Failed, ImageRequest, Task, word
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Row, can_be_fetched
-from imagegen_cli.errors import HINTS
-from imagegen_cli.task import Failed, ImageRequest, Task, word
 
 LABEL = 12
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from imagegen_cli.core.events import Event, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.task import Task, TaskId
 from imagegen_cli.display.board import Board, requested
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, Still
-from imagegen_cli.events import Event, RunStarted, TaskAdded, TaskChanged
-from imagegen_cli.task import Task, TaskId
 
 if TYPE_CHECKING:
     from imagegen_cli.display.keys import Actions

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from imagegen_cli.task import TaskId
+from imagegen_cli.core.task import TaskId
 
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")

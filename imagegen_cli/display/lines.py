@@ -28,11 +28,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
 
-from imagegen_cli.display import words
-from imagegen_cli.display.board import Board
-from imagegen_cli.display.facts import advice
-from imagegen_cli.errors import Reason
-from imagegen_cli.events import (
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
@@ -43,7 +40,10 @@ from imagegen_cli.events import (
     TaskLearned,
     TaskProgressed,
 )
-from imagegen_cli.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
+from imagegen_cli.display import words
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.facts import advice
 
 if TYPE_CHECKING:
     from imagegen_cli.display.keys import Actions

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
+from imagegen_cli.core.task import word
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.facts import LABEL, brief, facts, images_of, model_of, moment, service
 from imagegen_cli.display.lines import Printer
-from imagegen_cli.task import word
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from imagegen_cli.core.events import Event, TaskChanged
+from imagegen_cli.core.task import ENDED, Task
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.bursts import Bursts
 from imagegen_cli.display.controls import TYPING, Controls, Ui, lines_of
 from imagegen_cli.display.keys import Actions, in_foreground, keyboard
 from imagegen_cli.display.preview import half_blocks
-from imagegen_cli.events import Event, TaskChanged
-from imagegen_cli.task import ENDED, Task
 
 if TYPE_CHECKING:
     from imagegen_cli.display.area import Area
@@ -128,7 +128,10 @@ class Live:
                 self.draw(now)
 
     def draw(self, now: float) -> None:
-        from imagegen_cli.display.view import draw, unpainted  # noqa: PLC0415 - Rich is imported when something is drawn
+        from imagegen_cli.display.view import (  # noqa: PLC0415 - Rich is imported when something is drawn
+            draw,
+            unpainted,
+        )
 
         area = self._area
         self._size = area.size

@@ -11,8 +11,8 @@ from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
 
+from imagegen_cli.core.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Submitting, word
 from imagegen_cli.display.cells import fitted, width as cells_of
-from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Submitting, word
 
 Line = list[Segment]
 

@@ -9,6 +9,7 @@ from itertools import islice
 
 from rich.style import Style
 
+from imagegen_cli.core.task import Queued, Saving
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.bottom import footer, help_lines, prefix, prompt_line
@@ -18,7 +19,6 @@ from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.facts import images_of, model_of, service
 from imagegen_cli.display.look import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, Look, Pen, sign
 from imagegen_cli.display.scene import FEW_ROWS, LOW, PULSE, Frame, Paint, Scene
-from imagegen_cli.task import Queued, Saving
 
 CARD = 40
 MODEL = 24

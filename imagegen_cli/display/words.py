@@ -7,9 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TextIO
 
+from imagegen_cli.core.errors import HINTS, Reason
+from imagegen_cli.core.task import (
+    Cancelled,
+    Done,
+    Failed,
+    Queued,
+    Running,
+    Saving,
+    State,
+    Stop,
+    Submitting,
+    recovered,
+)
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.errors import HINTS, Reason
-from imagegen_cli.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Stop, Submitting, recovered
 
 STOPS: dict[Stop, str] = {
     Stop.NOT_SENT: "not sent, nothing spent",

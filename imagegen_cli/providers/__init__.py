@@ -1,4 +1,4 @@
-"""The registry: every module in this folder but the tools and those with a leading underscore, and outsiders.
+"""The registry: every module in this folder without a leading underscore, and kinds from other packages.
 
 A kind is its module's name, so that using one service imports no other.
 """
@@ -8,15 +8,14 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from imagegen_cli.errors import ConfigError
-from imagegen_cli.providers.base import Provider
-from imagegen_cli.tables import nearest
+from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.provider import Provider
+from imagegen_cli.core.schema import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "imagegen.providers"
-_TOOLS = {"base", "wire", "parts"}
 
 
 def kinds() -> tuple[str, ...]:
@@ -32,7 +31,7 @@ def known(kind: str) -> bool:
 @cache
 def _built_in() -> frozenset[str]:
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return frozenset(name for name in names if not name.startswith("_")) - _TOOLS
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
 @cache

@@ -7,7 +7,7 @@ with one that nobody knows.
 
 from dataclasses import dataclass
 
-from imagegen_cli.errors import (
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     GenerationFailed,

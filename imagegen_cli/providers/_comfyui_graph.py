@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from imagegen_cli.errors import BadRequest
-from imagegen_cli.providers.wire import decoded
-from imagegen_cli.references import bytes_of
-from imagegen_cli.tables import nearest
+from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.schema import nearest
+from imagegen_cli.providers._http import decoded
 
 Graph = dict[str, dict[str, Any]]
 """Node id -> {"class_type", "inputs"}: the "API format". An input is a literal or a link [node id, output]."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from imagegen_cli.errors import BadRequest
-from imagegen_cli.references import is_remote, read, referred
-from imagegen_cli.tables import nearest
-from imagegen_cli.task import ImageRequest
+from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.references import is_remote, read, referred
+from imagegen_cli.core.schema import nearest
+from imagegen_cli.core.task import ImageRequest
 
 MODELS_HINT = "imagegen models lists the names that --model may take"
 TIERS = {"0.5k": 512, "1k": 1024, "1.5k": 1536, "2k": 2048, "3k": 3072, "4k": 4096}

@@ -17,15 +17,16 @@ from uuid import uuid4
 
 import httpx
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
-from imagegen_cli.events import Working
-from imagegen_cli.masking import hide
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse
-from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import ImageRequest, InlineImage, Job, Stop
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.masking import hide
+from imagegen_cli.core.provider import Clients, Provider, Ready, Report
+from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
+from imagegen_cli.providers import _common as common
+from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse
 
 SEEDS = range(2**32)
 SMALLEST = 64
@@ -75,7 +76,7 @@ class Got:
 
         The seeds of all pictures are in `info` from the start, also where somebody stops the work.
         """
-        number, seeds = len(self.items), parts.items(self.info.get("all_seeds"))
+        number, seeds = len(self.items), common.items(self.info.get("all_seeds"))
         return 0 < number < expected and number == (len(seeds) or asked["batch_size"])
 
 
@@ -365,9 +366,9 @@ def _said(body: dict[str, Any]) -> str:
 
 def _received(body: Mapping[str, Any], expected: int) -> Got:
     """The pictures without grids, which come before the first, and extras, which come after the last."""
-    items = parts.items(body.get("images"))
+    items = common.items(body.get("images"))
     told = decoded(body["info"].encode("utf-8", "replace")) if isinstance(body.get("info"), str) else None
-    info = parts.table(told)
+    info = common.table(told)
     first = info.get("index_of_first_image")
     first = first if isinstance(first, int) and 0 <= first < len(items) else 0
     return Got(items[first : first + expected], info)
@@ -400,7 +401,7 @@ def _facts(info: Mapping[str, Any]) -> base.Facts:
 def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     """Where the server took something else than what was asked for, and did not say so but in `info`."""
     model, drew = (
-        parts.table(asked.get("override_settings")).get("sd_model_checkpoint"),
+        common.table(asked.get("override_settings")).get("sd_model_checkpoint"),
         _words(info.get("sd_model_name")),
     )
     said = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
@@ -413,7 +414,7 @@ def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]
         pair = (asked.get(name), info.get(name))
         other = all(type(number) is int and 0 <= number < 2**64 for number in pair) and pair[0] != pair[1]
         said += [f"made with {name} {pair[1]}, not {pair[0]}"] if other else []
-    if len(parts.items(asked.get("init_images"))) > 1 and info.get("version") == SDCPP:
+    if len(common.items(asked.get("init_images"))) > 1 and info.get("version") == SDCPP:
         said.append("every picture was made from the first reference")
     return said
 
@@ -431,7 +432,7 @@ def _plain(model: str) -> str:
 
 def _bytes(item: Any) -> bytes:
     """A picture from base64, with or without "data:image/png;base64," before it; nothing where it is neither."""
-    return parts.unbased(item)
+    return common.unbased(item)
 
 
 def _words(value: Any) -> str:

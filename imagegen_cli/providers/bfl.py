@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Moderated, Uncertain
-from imagegen_cli.events import Working
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import Answer, call, clean
-from imagegen_cli.references import examined, is_remote, read
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import ImageRequest, Job
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Moderated, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Provider, Ready, Report
+from imagegen_cli.core.references import examined, is_remote, read
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import ImageRequest, Job
+from imagegen_cli.providers import _common as common
+from imagegen_cli.providers._http import Answer, call, clean
 
 DOMAINS = ("bfl.ai",)
 FORMATS = ("png", "jpeg", "webp")
@@ -107,7 +108,7 @@ class BlackForestLabs(Provider):
         self._settings: Settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
-        self._key = parts.Key(self._settings.api_key, self._base, header="x-key", domains=DOMAINS)
+        self._key = common.Key(self._settings.api_key, self._base, header="x-key", domains=DOMAINS)
         self._not_found: Counter[str] = Counter()
 
     def check(self, request: ImageRequest) -> None:
@@ -128,20 +129,20 @@ class BlackForestLabs(Provider):
         pictures = [one if is_remote(one) else read(one).base64 for one in request.references]
         asked = self._body(request, pictures)
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
-        receipt = parts.body_of(answer, paid=True)
+        receipt = common.body_of(answer, paid=True)
         number = receipt.get("id")
         if not isinstance(number, str) or not re.fullmatch(r"[\w-]{1,128}", number, re.ASCII):
             raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
-        facts = parts.facts(seed=asked["seed"], model=self._model(request), request_id=number)
-        return Accepted(Job(number, parts.link(receipt.get("polling_url"))), facts)
+        facts = common.facts(seed=asked["seed"], model=self._model(request), request_id=number)
+        return Accepted(Job(number, common.link(receipt.get("polling_url"))), facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._call("GET", job.url or f"{self._base}/get_result?id={job.id}")
-        body = parts.table(answer.body)
+        body = common.table(answer.body)
         if UNKNOWN in (body.get("status"), body.get("detail")):  # it comes with HTTP 200 and with 404
             return self._not_known(job)
-        result = parts.body_of(answer, paid=False)
-        word = parts.state_in(result)
+        result = common.body_of(answer, paid=False)
+        word = common.state_in(result)
         self._not_found.pop(job.id, None)
         if word == "Ready":
             return _ready(result)
@@ -152,7 +153,7 @@ class BlackForestLabs(Provider):
         return Working(fraction=_fraction(result.get("progress")), note="" if word in ORDINARY else word)
 
     async def balance(self) -> Balance | None:
-        credit = parts.body_of(await self._call("GET", f"{self._base}/credits"), paid=False).get("credits")
+        credit = common.body_of(await self._call("GET", f"{self._base}/credits"), paid=False).get("credits")
         if isinstance(credit, bool) or not isinstance(credit, int | float) or not abs(credit) < 1e12:  # noqa: PLR2004 - nor is NaN
             return Balance(None, note="the service could not tell")
         return Balance(float(credit))
@@ -187,12 +188,12 @@ class BlackForestLabs(Provider):
         named = {
             "prompt": request.prompt,
             "output_format": self._settings.output_format,
-            "seed": parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed,
+            "seed": common.drawn(SEEDS) if request.seed in (None, -1) else request.seed,
             **_shape(request, form),
             **{name: _extra(name, words, form) for name, words in request.extra.items()},
             **{"input_image" if at == 1 else f"input_image_{at}": one for at, one in enumerate(pictures, 1)},
         }
-        return parts.options(named, {})
+        return common.options(named, {})
 
 
 def form_of(model: str) -> Form:
@@ -267,17 +268,19 @@ def _extra(name: str, words: str, form: Form) -> Any:
 
 
 def _ready(result: dict[str, Any]) -> Ready:
-    image = parts.picture(parts.table(result.get("result")).get("sample"))
+    image = common.picture(common.table(result.get("result")).get("sample"))
     if image is None:
         raise GenerationFailed("the service says that it is ready, but names no picture")
-    facts = parts.facts(seed=parts.table(result.get("result")).get("seed"))
+    facts = common.facts(seed=common.table(result.get("result")).get("seed"))
     return Ready((image,), facts=facts)
 
 
 def _details(result: dict[str, Any]) -> str:
     """The reasons that come with a refusal, as {"Moderation Reasons": ["Safety Filter"]}."""
-    values = [part for value in parts.table(result.get("details")).values() for part in (parts.items(value) or [value])]
-    words = ", ".join(word for value in values if (word := parts.text(value)))
+    values = [
+        part for value in common.table(result.get("details")).values() for part in (common.items(value) or [value])
+    ]
+    words = ", ".join(word for value in values if (word := common.text(value)))
     return f": {clean(words)}" if words else ""
 
 

@@ -21,9 +21,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, TaskError, Uncertain
-from imagegen_cli.events import Working
-from imagegen_cli.providers import base
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, TaskError, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read as read_picture
+from imagegen_cli.core.schema import setting
+from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
     MOST_STEPS,
@@ -43,11 +47,7 @@ from imagegen_cli.providers._comfyui_graph import (
     saving,
     spread,
 )
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, decoded, refuse, words_in
-from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read as read_picture
-from imagegen_cli.tables import setting
-from imagegen_cli.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse, words_in
 
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)

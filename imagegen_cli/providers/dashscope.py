@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from imagegen_cli.errors import (
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import (
     BadRequest,
     Expired,
     GenerationFailed,
@@ -23,13 +24,13 @@ from imagegen_cli.errors import (
     Unauthorized,
     Uncertain,
 )
-from imagegen_cli.events import Working
-from imagegen_cli.providers import _chinese_words, base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, retry_after, words_in
-from imagegen_cli.references import examined, is_remote, read
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
+from imagegen_cli.core.references import examined, is_remote, read
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.providers import _chinese_words, _common as common
+from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after, words_in
 
 SEEDS = range(2**31)
 LONGEST_NEGATIVE = 500
@@ -211,7 +212,7 @@ class DashScope(Provider):
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         output = await self._task(job)
-        word = parts.text(output.get("task_status"))
+        word = common.text(output.get("task_status"))
         if word == "UNKNOWN":
             return self._not_known(job)
         self._unknown.pop(job.id, None)
@@ -228,7 +229,7 @@ class DashScope(Provider):
         try:
             await self._call("POST", f"tasks/{job.id}/cancel")
         except TaskError:
-            word = parts.text((await self._task(job)).get("task_status"))
+            word = common.text((await self._task(job)).get("task_status"))
             return Stop.TOO_LATE if word in FINISHED else Stop.GOES_ON
         return Stop.STOPPED
 
@@ -249,7 +250,7 @@ class DashScope(Provider):
     ) -> Answer:
         """An answer with JSON in it. Raises what any other answer means."""
         url = f"{self._base}/{path}"
-        key = parts.Key(self._settings.api_key, self._base, prefix="Bearer ").bound_for(url)
+        key = common.Key(self._settings.api_key, self._base, prefix="Bearer ").bound_for(url)
         sent = {**self._settings.headers, **(headers or {})}
         answer = await call(self._clients, method, url, paid=paid, raw=True, headers=sent, auth=key, **options)
         _refuse(answer)
@@ -272,7 +273,7 @@ class DashScope(Provider):
             parameters["prompt_extend"] = request.extra.get("prompt_extend", "true") == "true"
         if size := _size(request, form):
             parameters["size"] = f"{size[0]}*{size[1]}"
-        parameters["seed"] = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
+        parameters["seed"] = common.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         negative = {"negative_prompt": request.negative} if request.negative else {}
         if form.shape == "messages":
             parameters |= negative
@@ -376,18 +377,18 @@ def _picture(reference: str) -> str:
 
 
 def _facts(answer: Answer, asked: dict[str, Any]) -> Facts:
-    request_id = parts.table(answer.body).get("request_id")
-    return parts.facts(seed=asked["parameters"]["seed"], model=asked["model"], request_id=request_id)
+    request_id = common.table(answer.body).get("request_id")
+    return common.facts(seed=asked["parameters"]["seed"], model=asked["model"], request_id=request_id)
 
 
 def _output(answer: Answer) -> dict[str, Any] | None:
-    output = parts.table(answer.body).get("output")
+    output = common.table(answer.body).get("output")
     return output if isinstance(output, dict) else None
 
 
 def _refuse(answer: Answer) -> None:
     """Raise where the service's code says more than its status does."""
-    code = parts.text(parts.table(answer.body).get("code"))
+    code = common.text(common.table(answer.body).get("code"))
     if answer.status < 400 or not code:  # noqa: PLR2004 - no error status
         return
     said = f"{code}: {words_in(answer)}"
@@ -414,37 +415,37 @@ def _by_words(text: str) -> type[TaskError] | None:
 
 def _failure(said: dict[str, Any]) -> TaskError:
     """What a task, or one of its pictures, failed of: nothing that a later try by itself would mend."""
-    code, message = parts.text(said.get("code")), parts.text(said.get("message"))
+    code, message = common.text(said.get("code")), common.text(said.get("message"))
     kind = _meaning(code) or _by_words(message)
     text = ": ".join(word for word in (code, message) if word) or "the service gave no reason"
     return (kind if kind in (Moderated, BadRequest, OutOfCredits) else GenerationFailed)(text)
 
 
 def _ready(output: dict[str, Any]) -> Ready:
-    results = [item for item in parts.items(output.get("results")) if isinstance(item, dict)]
-    contents = [content for choice in parts.items(output.get("choices")) for content in _contents(choice)]
-    links = [parts.link(item.get("url", item.get("image"))) for item in (*results, *contents)]
+    results = [item for item in common.items(output.get("results")) if isinstance(item, dict)]
+    contents = [content for choice in common.items(output.get("choices")) for content in _contents(choice)]
+    links = [common.link(item.get("url", item.get("image"))) for item in (*results, *contents)]
     images = tuple(RemoteImage(link) for link in links if link)
     failed = [item for item in results if "code" in item]
-    facts = parts.facts(revised_prompt=next(filter(None, (item.get("actual_prompt") for item in results)), None))
+    facts = common.facts(revised_prompt=next(filter(None, (item.get("actual_prompt") for item in results)), None))
     if images:
         lost = len(results) - len(images) if results else 0
         note = f"{lost} of {len(results)} pictures failed: {_failure(failed[0] if failed else {}).message}"
         return Ready(images, note if lost > 0 else "", facts)
-    words = " ".join(text for content in contents if (text := parts.text(content.get("text"))))
+    words = " ".join(text for content in contents if (text := common.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()
     raise GenerationFailed(f"no picture came: {words[:QUOTED] or 'the service gave no reason'}")
 
 
 def _contents(choice: Any) -> list[dict[str, Any]]:
-    contents = parts.items(parts.table(parts.table(choice).get("message")).get("content"))
+    contents = common.items(common.table(common.table(choice).get("message")).get("content"))
     return [content for content in contents if isinstance(content, dict)]
 
 
 def _fraction(metrics: Any) -> float | None:
     """The share of a task's pictures that have come to an end."""
-    counts = parts.table(metrics)
+    counts = common.table(metrics)
     total, done = counts.get("TOTAL"), [counts.get("SUCCEEDED"), counts.get("FAILED")]
     ended = sum(number for number in done if isinstance(number, int))
     if not isinstance(total, int) or not 0 < ended <= total:

@@ -12,20 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
-from imagegen_cli.errors import (
-    BadRequest,
-    GenerationFailed,
-    ServerTrouble,
-    TaskError,
-    Uncertain,
-)
-from imagegen_cli.events import Working
-from imagegen_cli.providers import _chinese_words, base, parts
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, words_in
-from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, GenerationFailed, ServerTrouble, TaskError, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Provider, Ready, Report
+from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.providers import _chinese_words, _common as common
+from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, words_in
 
 MODELS = ("4.0", "3.1", "3.0", "2.1", "2.0p", "1.4", "NanoBanana", "NanoBananaPro")
 RESOLUTIONS = ("1k", "2k", "4k")
@@ -105,7 +100,7 @@ class Dreamina(Provider):
         else:
             answer = await self._send("t2i", json=asked)
         body = _accepted_body(answer)
-        facts = parts.facts(seed=asked["seed"], model=asked["model"])
+        facts = common.facts(seed=asked["seed"], model=asked["model"])
         if _completed(body):
             return replace(self._ready(body.get("images")), facts=facts)
         task_id = _words(body.get("taskId"))
@@ -165,7 +160,7 @@ class Dreamina(Provider):
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
         ratio, resolution = _shape(request)
-        seed = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
+        seed = common.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         model = self._model(request)
         return {"prompt": request.prompt, "model": model, "ratio": ratio, "seed": seed, "resolution": resolution}
 

@@ -10,20 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from imagegen_cli.errors import (
-    BadRequest,
-    GenerationFailed,
-    Moderated,
-    OutOfCredits,
-    Uncertain,
-)
-from imagegen_cli.events import Working
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import Answer, call, words_in
-from imagegen_cli.references import examined, referred
-from imagegen_cli.tables import Secret, setting
-from imagegen_cli.task import ImageRequest, Job, Stop
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, GenerationFailed, Moderated, OutOfCredits, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.core.references import examined, referred
+from imagegen_cli.core.schema import Secret, setting
+from imagegen_cli.core.task import ImageRequest, Job, Stop
+from imagegen_cli.providers import _common as common
+from imagegen_cli.providers._http import Answer, call, words_in
 
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 MOST = 4
@@ -70,7 +65,7 @@ class Fal(Provider):
         self._settings: Settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
-        self._key = parts.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
+        self._key = common.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
 
     def check(self, request: ImageRequest) -> None:
         for broken, rule in self._rules(request):
@@ -88,43 +83,43 @@ class Fal(Provider):
         _refuse_content(answer)
         if answer.status == 403 and "balance" in words_in(answer).lower():  # noqa: PLR2004 - Forbidden
             raise OutOfCredits(words_in(answer)).as_unspent()
-        receipt = parts.body_of(answer, paid=True)
-        number = parts.text(receipt.get("request_id"))
-        addresses = {name: parts.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
+        receipt = common.body_of(answer, paid=True)
+        number = common.text(receipt.get("request_id"))
+        addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
         if not number or not addresses["status"]:
             raise Uncertain("the service gave no address to ask at; the request may have been accepted and charged")
-        return Accepted(Job(number, json.dumps(addresses)), parts.facts(model=self._model(request), request_id=number))
+        return Accepted(Job(number, json.dumps(addresses)), common.facts(model=self._model(request), request_id=number))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         addresses = _addresses(job)
-        status = parts.body_of(await self._call("GET", addresses["status"], params={"logs": "1"}), paid=False)
-        word = parts.state_in(status)
+        status = common.body_of(await self._call("GET", addresses["status"], params={"logs": "1"}), paid=False)
+        word = common.state_in(status)
         if word == "COMPLETED":
-            error = parts.text(status.get("error")) or parts.text(status.get("error_type"))
-            return await self._result(addresses["response"] or parts.link(status.get("response_url")), error)
+            error = common.text(status.get("error")) or common.text(status.get("error_type"))
+            return await self._result(addresses["response"] or common.link(status.get("response_url")), error)
         place = status.get("queue_position")
         place = place if type(place) is int and 0 <= place < MOST_WAITING else None
-        log = "\n".join(str(parts.table(line).get("message")) for line in parts.items(status.get("logs")))
+        log = "\n".join(str(common.table(line).get("message")) for line in common.items(status.get("logs")))
         known = word in ("IN_QUEUE", "IN_PROGRESS")
-        return Working(fraction=parts.fraction_in(log), queue_position=place, note="" if known else word)
+        return Working(fraction=common.fraction_in(log), queue_position=place, note="" if known else word)
 
     async def cancel(self, job: Job) -> Stop:
         address = _addresses(job)["cancel"]
         if not address:
             return Stop.GOES_ON
         answer = await self._call("PUT", address)
-        return STOPS.get(parts.text(parts.table(answer.body).get("status")), Stop.GOES_ON)
+        return STOPS.get(common.text(common.table(answer.body).get("status")), Stop.GOES_ON)
 
     async def _result(self, address: str, error: str) -> Ready:
         """Fetched at once: fal keeps a large one for six minutes."""
         answer = await self._call("GET", address)
         _refuse_content(answer)
-        if answer.status >= 500 and "detail" in parts.table(answer.body):  # noqa: PLR2004 - a gateway's error has none
+        if answer.status >= 500 and "detail" in common.table(answer.body):  # noqa: PLR2004 - a gateway's error has none
             said = words_in(answer) or error or f"the model answered with HTTP {answer.status}"
             raise GenerationFailed(said).as_final()
         if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
             raise GenerationFailed(error).as_final()
-        return _ready(parts.body_of(answer, paid=False))
+        return _ready(common.body_of(answer, paid=False))
 
     async def _call(self, method: str, url: str, *, paid: bool = False, **more: Any) -> Answer:
         """Any answer, from an address that fal named, as it is."""
@@ -168,7 +163,7 @@ class Fal(Provider):
             named["image_url"] = pictures[0]
         elif pictures:
             named["image_urls"] = list(pictures)
-        return parts.options(named, request.extra)
+        return common.options(named, request.extra)
 
 
 def _whole_key(settings: Settings) -> Secret:
@@ -181,35 +176,37 @@ def _whole_key(settings: Settings) -> Secret:
 def _addresses(job: Job) -> dict[str, str]:
     """The three that came with the receipt, since fal says not to build them; a bare address is the status's."""
     try:
-        found = parts.table(json.loads(job.url))
+        found = common.table(json.loads(job.url))
     except (ValueError, RecursionError):
         found = {"status": job.url}
-    return {name: parts.link(found.get(name)) for name in ("status", "response", "cancel")}
+    return {name: common.link(found.get(name)) for name in ("status", "response", "cancel")}
 
 
 def _refuse_content(answer: Answer) -> None:
     """A 422 is a bad request but for one type of it. The errors stand in `detail`, or alone."""
-    errors = parts.items(parts.table(answer.body).get("detail")) or parts.items(answer.body)
-    found = next((error for error in map(parts.table, errors) if error.get("type") == "content_policy_violation"), None)
+    errors = common.items(common.table(answer.body).get("detail")) or common.items(answer.body)
+    found = next(
+        (error for error in map(common.table, errors) if error.get("type") == "content_policy_violation"), None
+    )
     if found is not None:
-        where = ", ".join(word for value in parts.items(found.get("categories")) if (word := parts.text(value)))
-        said = parts.text(found.get("msg")) or "the content was refused"
+        where = ", ".join(word for value in common.items(found.get("categories")) if (word := common.text(value)))
+        said = common.text(found.get("msg")) or "the content was refused"
         raise Moderated(f"{said} ({where})" if where else said).as_final()
 
 
 def _ready(result: dict[str, Any]) -> Ready:
-    listed = parts.items(result.get("images")) or [result.get("image")]
-    found = [parts.picture(item.get("url") if isinstance(item, dict) else item) for item in listed]
+    listed = common.items(result.get("images")) or [result.get("image")]
+    found = [common.picture(item.get("url") if isinstance(item, dict) else item) for item in listed]
     images = tuple(image for image in found if image is not None)
     if not images:
         raise GenerationFailed("the model says that it is finished, but made no pictures")
-    marked = sum(mark is True for mark in parts.items(result.get("has_nsfw_concepts")))
+    marked = sum(mark is True for mark in common.items(result.get("has_nsfw_concepts")))
     if marked >= len(images):
         raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
     lost = len(listed) - len(images)
     notes = [f"{lost} of {len(listed)} pictures came without a usable address"] if lost else []
     notes += [f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black"] if marked else []
-    return Ready(images, note="; ".join(notes), facts=parts.facts(seed=result.get("seed")))
+    return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
 
 
 PROVIDER: type[Provider] = Fal

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from imagegen_cli.errors import (
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import (
     BadRequest,
     Expired,
     GenerationFailed,
@@ -21,12 +22,12 @@ from imagegen_cli.errors import (
     Unauthorized,
     Uncertain,
 )
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, refuse, retry_after
-from imagegen_cli.references import examined, is_remote, read
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import ImageRequest, InlineImage, Job
+from imagegen_cli.core.provider import Clients, Provider, Ready, Report
+from imagegen_cli.core.references import examined, is_remote, read
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job
+from imagegen_cli.providers import _common as common
+from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 TIERS = {"512": "512", "1k": "1K", "2k": "2K", "4k": "4K"}
@@ -111,8 +112,8 @@ class Gemini(Provider):
             params = {"pageSize": "1000"} | ({"pageToken": token} if token else {})
             body = (await self._call("GET", "models", params=params)).body
             page = body if isinstance(body, dict) else {}
-            found += [name for item in parts.items(page.get("models")) if (name := _drawing_model(item))]
-            token = parts.text(page.get("nextPageToken"))
+            found += [name for item in common.items(page.get("models")) if (name := _drawing_model(item))]
+            token = common.text(page.get("nextPageToken"))
             if not token:
                 break
         return tuple(sorted(set(found)))
@@ -120,7 +121,7 @@ class Gemini(Provider):
     async def _call(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
         """An answer with JSON in it. Raises what any other answer means."""
         url = f"{self._base}/{self._version}/{path}"
-        key = parts.Key(self._settings.api_key, self._base, header="x-goog-api-key").bound_for(url)
+        key = common.Key(self._settings.api_key, self._base, header="x-goog-api-key").bound_for(url)
         headers = dict(self._settings.headers)
         answer = await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=key, **options)
         _refuse(answer)
@@ -208,18 +209,18 @@ def _reference(path: str) -> dict[str, str]:
 
 
 def _ready(body: dict[str, Any]) -> Ready:
-    candidates = [candidate for candidate in parts.items(body.get("candidates")) if isinstance(candidate, dict)]
+    candidates = [candidate for candidate in common.items(body.get("candidates")) if isinstance(candidate, dict)]
     pieces = [piece for candidate in candidates for piece in _pieces(candidate)]
     images = tuple(image for piece in pieces if (image := _image(piece)) is not None)
     if images:
-        return Ready(images, facts=parts.facts(model=body.get("modelVersion"), request_id=body.get("responseId")))
-    feedback = parts.table(body.get("promptFeedback"))
-    blocked = parts.text(feedback.get("blockReason"))
+        return Ready(images, facts=common.facts(model=body.get("modelVersion"), request_id=body.get("responseId")))
+    feedback = common.table(body.get("promptFeedback"))
+    blocked = common.text(feedback.get("blockReason"))
     if blocked not in UNSPECIFIED:
-        raise Moderated(_said(f"the prompt was blocked ({blocked})", parts.text(feedback.get("blockReasonMessage"))))
-    reason = next((word for candidate in candidates if (word := parts.text(candidate.get("finishReason")))), "")
+        raise Moderated(_said(f"the prompt was blocked ({blocked})", common.text(feedback.get("blockReasonMessage"))))
+    reason = next((word for candidate in candidates if (word := common.text(candidate.get("finishReason")))), "")
     said = (*(one.get("finishMessage") for one in candidates), *(piece.get("text") for piece in pieces))
-    words = " ".join(text for one in said if (text := parts.text(one)))
+    words = " ".join(text for one in said if (text := common.text(one)))
     if reason in FORBIDDEN:
         raise Moderated(_said(f"the picture was withheld ({reason})", words))
     raise GenerationFailed(_said(f"no picture came ({reason or 'no reason given'})", words))
@@ -227,29 +228,29 @@ def _ready(body: dict[str, Any]) -> Ready:
 
 def _pieces(candidate: dict[str, Any]) -> list[dict[str, Any]]:
     """Without the model's thoughts: those may hold pictures that were only tried."""
-    content = parts.items(parts.table(candidate.get("content")).get("parts"))
+    content = common.items(common.table(candidate.get("content")).get("parts"))
     return [piece for piece in content if isinstance(piece, dict) and piece.get("thought") is not True]
 
 
 def _image(piece: dict[str, Any]) -> InlineImage | None:
     """JSON has inlineData; some gateways keep the name that it has in the protocol buffer."""
-    data = parts.table(piece.get("inlineData") or piece.get("inline_data")).get("data")
-    return parts.inline(data)
+    data = common.table(piece.get("inlineData") or piece.get("inline_data")).get("data")
+    return common.inline(data)
 
 
 def _refuse(answer: Answer) -> None:
     """Raise where Google's error says more than its status does."""
     error = _error(answer.body)
-    said = f"HTTP {answer.status}: {parts.text(error.get('message'))}".rstrip(": ")
-    details = [detail for detail in parts.items(error.get("details")) if isinstance(detail, dict)]
+    said = f"HTTP {answer.status}: {common.text(error.get('message'))}".rstrip(": ")
+    details = [detail for detail in common.items(error.get("details")) if isinstance(detail, dict)]
     if answer.status == 429:  # noqa: PLR2004 - Too Many Requests
         if _by_the_day(details, said):
             raise OutOfCredits(said, hint=TOMORROW).as_unspent()
         raise RateLimited(said, after=_delay(details) or retry_after(answer))
     if answer.status == 400 and any(detail.get("reason") == "API_KEY_INVALID" for detail in details):  # noqa: PLR2004
         raise Unauthorized(said).as_unspent()
-    if answer.status == 400 and parts.PLACE.search(said):  # noqa: PLR2004
-        raise Unauthorized(said, hint=parts.ELSEWHERE).as_unspent()
+    if answer.status == 400 and common.PLACE.search(said):  # noqa: PLR2004
+        raise Unauthorized(said, hint=common.ELSEWHERE).as_unspent()
     if answer.status == 404 and "model" in said.lower():  # noqa: PLR2004
         raise BadRequest(said, hint=MODELS_HINT)
 
@@ -257,28 +258,28 @@ def _refuse(answer: Answer) -> None:
 def _error(body: Any) -> dict[str, Any]:
     while isinstance(body, list) and body:
         body = body[0]
-    return parts.table(parts.table(body).get("error"))
+    return common.table(common.table(body).get("error"))
 
 
 def _by_the_day(details: list[dict[str, Any]], said: str) -> bool:
     """A minute's quota has the same message; only the violated quota's name tells them apart."""
-    violations = [item for detail in details for item in parts.items(detail.get("violations"))]
-    quotas = [parts.text(item.get("quotaId")) for item in violations if isinstance(item, dict)]
+    violations = [item for detail in details for item in common.items(detail.get("violations"))]
+    quotas = [common.text(item.get("quotaId")) for item in violations if isinstance(item, dict)]
     return any("PerDay" in quota for quota in quotas) or "per day" in said
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:
     """Seconds of google.rpc.RetryInfo, such as "26s" or "1.5s"."""
     found = (
-        re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s", parts.text(detail.get("retryDelay")), re.ASCII) for detail in details
+        re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s", common.text(detail.get("retryDelay")), re.ASCII) for detail in details
     )
     return next((float(delay[1]) for delay in found if delay), None)
 
 
 def _drawing_model(item: Any) -> str:
-    if not isinstance(item, dict) or "generateContent" not in parts.items(item.get("supportedGenerationMethods")):
+    if not isinstance(item, dict) or "generateContent" not in common.items(item.get("supportedGenerationMethods")):
         return ""
-    name = parts.text(item.get("name")).removeprefix("models/")
+    name = common.text(item.get("name")).removeprefix("models/")
     return name if re.search("image|banana", name) else ""
 
 

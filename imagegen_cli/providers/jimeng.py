@@ -14,7 +14,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
-from imagegen_cli.errors import (
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import (
     BadRequest,
     Expired,
     GenerationFailed,
@@ -27,14 +28,14 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
-from imagegen_cli.masking import hide
-from imagegen_cli.providers import _chinese_words, base, parts
-from imagegen_cli.providers.base import Accepted, Balance, Clients, Facts, Provider, Ready, Report
-from imagegen_cli.providers.wire import QUOTED, Answer, call, clean, refuse, words_in
-from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
-from imagegen_cli.tables import Secret, nearest, setting
-from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.masking import hide
+from imagegen_cli.core.provider import Accepted, Balance, Clients, Facts, Provider, Ready, Report
+from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
+from imagegen_cli.core.schema import Secret, nearest, setting
+from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.providers import _chinese_words, _common as common
+from imagegen_cli.providers._http import QUOTED, Answer, call, clean, refuse, words_in
 
 MODELS = {"ratio": "jimeng-4.5", "pixels": "jimeng-3.0"}
 """Dialect -> the gateway's own default model, which it draws with where no model is named."""
@@ -244,7 +245,7 @@ class Jimeng(Provider):
         """The models that the gateway lists."""
         body = (await self._ask("GET", "v1/models", self._session())).body
         listed = body.get("data") if isinstance(body, dict) else None
-        self._listed = tuple(item for item in parts.items(listed) if isinstance(item, dict))
+        self._listed = tuple(item for item in common.items(listed) if isinstance(item, dict))
         return self._listed
 
     async def _once_listed(self) -> tuple[dict[str, Any], ...]:
@@ -281,7 +282,7 @@ class Jimeng(Provider):
             except (Unauthorized, OutOfCredits) as error:
                 self._leave_out(session, error, refused, report)
                 continue
-            return self._accepted(answer, session, parts.facts(model=asked.get("model")))
+            return self._accepted(answer, session, common.facts(model=asked.get("model")))
 
     def _leave_out(self, session: str, error: TaskError, refused: dict[str, TaskError], report: Report) -> None:
         """Note that an account is empty or logged out; it refused before anything was made, so the next may be asked.
@@ -419,7 +420,7 @@ class Jimeng(Provider):
             return Accepted(Job(of_pool, f"/v1/tasks/{quote(of_pool, safe='')}"), facts)
         if not isinstance(body.get("data", ""), list | None):
             raise Uncertain("the gateway answered with JSON of an unknown form; the request may have been charged")
-        return replace(self._ready(body["data"]), facts={**facts, **parts.facts(model=body.get("model"))})
+        return replace(self._ready(body["data"]), facts={**facts, **common.facts(model=body.get("model"))})
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         """A task is known under one session id only: that of its submit, or whichever it is after a restart.
@@ -459,11 +460,11 @@ class Jimeng(Provider):
         return None if _text(body.get("error")) == UNKNOWN_TASK else body
 
     def _told(self, body: dict[str, Any]) -> Working | Ready:
-        status, result = _text(body.get("status")), parts.table(body.get("result"))
+        status, result = _text(body.get("status")), common.table(body.get("result"))
         if status == "completed":
             return self._ready(body.get("images"))
         if status == "succeeded":
-            return replace(self._ready(result.get("data")), facts=parts.facts(model=result.get("model")))
+            return replace(self._ready(result.get("data")), facts=common.facts(model=result.get("model")))
         if status == "failed" and isinstance(body.get("error"), dict):
             raise self._why(body["error"]).as_final()
         said = _text(body.get("error"))
@@ -528,7 +529,7 @@ class Jimeng(Provider):
 
     def _image(self, item: Any) -> Image | None:
         url, data = (item.get("url"), item.get("b64_json")) if isinstance(item, dict) else (item, None)
-        if (image := parts.inline(data)) is not None:
+        if (image := common.inline(data)) is not None:
             return image
         try:
             joined = urljoin(f"{self._base}/", url.strip()) if isinstance(url, str) and url.strip() else ""
@@ -609,7 +610,7 @@ def _code(answer: Answer) -> int | None:
 
 
 def _error(body: Any) -> dict[str, Any]:
-    return parts.table(parts.table(body).get("error"))
+    return common.table(common.table(body).get("error"))
 
 
 def _inner(said: str) -> str:
@@ -669,8 +670,8 @@ def _region(session: str) -> str:
 
 
 def _total(answer: Answer) -> float | None:
-    entry = parts.table(next(iter(parts.items(answer.body)), None))
-    return _amount(parts.table(entry.get("points")).get("totalCredit"))
+    entry = common.table(next(iter(common.items(answer.body)), None))
+    return _amount(common.table(entry.get("points")).get("totalCredit"))
 
 
 def _fraction(progress: Any) -> float | None:

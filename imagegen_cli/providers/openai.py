@@ -15,7 +15,8 @@ from uuid import uuid4
 
 import httpx
 
-from imagegen_cli.errors import (
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     ConfigError,
@@ -30,21 +31,13 @@ from imagegen_cli.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.events import Working
-from imagegen_cli.network import through
-from imagegen_cli.providers import base
-from imagegen_cli.providers._openai_dialects import (
-    DIALECTS,
-    MODELS_HINT,
-    Dialect,
-    content,
-    fields_of,
-    put,
-    rules,
-    without_jobs,
-)
-from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
-from imagegen_cli.providers.parts import (
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
+from imagegen_cli.core.references import examined
+from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.net.proxies import through
+from imagegen_cli.providers._common import (
     ELSEWHERE,
     PLACE,
     Key,
@@ -58,10 +51,17 @@ from imagegen_cli.providers.parts import (
     table,
     unbased,
 )
-from imagegen_cli.providers.wire import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
-from imagegen_cli.references import examined
-from imagegen_cli.tables import nearest, setting
-from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.providers._http import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.providers._openai_dialects import (
+    DIALECTS,
+    MODELS_HINT,
+    Dialect,
+    content,
+    fields_of,
+    put,
+    rules,
+    without_jobs,
+)
 
 AUTO = "auto"
 OPENAI = DIALECTS["openai"]

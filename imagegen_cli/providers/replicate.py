@@ -12,14 +12,15 @@ from typing import Any, ClassVar
 
 import httpx
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Moderated, Refused, TaskError, Uncertain
-from imagegen_cli.events import Working
-from imagegen_cli.providers import base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Facts, Provider, Ready, Report
-from imagegen_cli.providers.wire import Answer, call
-from imagegen_cli.references import examined, referred
-from imagegen_cli.tables import setting
-from imagegen_cli.task import ImageRequest, Job, Stop
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Moderated, Refused, TaskError, Uncertain
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
+from imagegen_cli.core.references import examined, referred
+from imagegen_cli.core.schema import setting
+from imagegen_cli.core.task import ImageRequest, Job, Stop
+from imagegen_cli.providers import _common as common
+from imagegen_cli.providers._http import Answer, call
 
 NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 MODEL = re.compile(rf"(?P<official>{NAME})|(?:(?P<name>{NAME}):)?(?P<version>[0-9a-f]{{64}})", re.ASCII)
@@ -62,7 +63,7 @@ class Replicate(Provider):
         self._settings: Settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
-        self._key = parts.Key(self._settings.api_key, self._base, prefix="Bearer ")
+        self._key = common.Key(self._settings.api_key, self._base, prefix="Bearer ")
         self._ours: set[str] = set()
 
     def check(self, request: ImageRequest) -> None:
@@ -76,8 +77,8 @@ class Replicate(Provider):
 
     async def models(self) -> tuple[str, ...]:
         """The collection of models that draw from text; those that are not official run by their version."""
-        listed = parts.body_of(await self._call("GET", "collections/text-to-image"), paid=False)
-        names = {_runnable(parts.table(item)) for item in parts.items(listed.get("models"))}
+        listed = common.body_of(await self._call("GET", "collections/text-to-image"), paid=False)
+        names = {_runnable(common.table(item)) for item in common.items(listed.get("models"))}
         return tuple(sorted(names - {""}))
 
     async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
@@ -93,20 +94,20 @@ class Replicate(Provider):
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         self._ours.add(job.id)
-        prediction = parts.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
-        word = parts.state_in(prediction)
+        prediction = common.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
+        word = common.state_in(prediction)
         if word == "succeeded":
             return replace(_ready(prediction), facts=_facts(prediction))
         if word == "failed":
-            raise _failure(parts.text(prediction.get("error"))).as_final()
+            raise _failure(common.text(prediction.get("error"))).as_final()
         if word in STOPPED:
             raise GenerationFailed(f"{word} at the service").as_final()
         log = prediction.get("logs")
-        fraction = parts.fraction_in(log) if isinstance(log, str) else None
+        fraction = common.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
 
     async def cancel(self, job: Job) -> Stop:
-        word = parts.state_in(parts.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False))
+        word = common.state_in(common.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False))
         if word in STOPPED:
             return Stop.STOPPED
         return Stop.TOO_LATE if word in ("succeeded", "failed") else Stop.REQUESTED
@@ -115,7 +116,7 @@ class Replicate(Provider):
         name, version = _parted(model)
         route = "predictions" if version else f"models/{name}/predictions"
         body = {"version": model, "input": asked} if version else {"input": asked}
-        created = parts.body_of(await self._call("POST", route, paid=True, json=body, timeout=ANSWER), paid=True)
+        created = common.body_of(await self._call("POST", route, paid=True, json=body, timeout=ANSWER), paid=True)
         number = _id(created)
         if not number or number in self._ours:
             raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
@@ -128,10 +129,10 @@ class Replicate(Provider):
         """
         try:
             after = since.isoformat().replace("+00:00", "Z")
-            listed = parts.body_of(await self._call("GET", "predictions", params={"created_after": after}), paid=False)
+            listed = common.body_of(await self._call("GET", "predictions", params={"created_after": after}), paid=False)
         except TaskError:
             raise lost from None
-        for item in map(parts.table, parts.items(listed.get("results"))):
+        for item in map(common.table, common.items(listed.get("results"))):
             if _id(item) not in self._ours and _answers(item, model, asked) and _created(item) >= since:
                 return _id(item)
         raise lost
@@ -172,7 +173,7 @@ class Replicate(Provider):
         }
         if pictures:
             named[field.removesuffix("[]")] = list(pictures) if field.endswith("[]") else pictures[0]
-        return parts.options(named, request.extra)
+        return common.options(named, request.extra)
 
 
 def _parted(model: str) -> tuple[str, str]:
@@ -195,7 +196,7 @@ def _answers(prediction: dict[str, Any], model: str, asked: dict[str, Any]) -> b
 
 def _created(prediction: dict[str, Any]) -> datetime:
     try:
-        moment = datetime.fromisoformat(parts.text(prediction.get("created_at")))
+        moment = datetime.fromisoformat(common.text(prediction.get("created_at")))
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -205,7 +206,7 @@ def _ready(prediction: dict[str, Any]) -> Ready:
     output = prediction.get("output")
     if output is None and prediction.get("data_removed") is True:
         raise Expired("the service has deleted the pictures: it keeps them for an hour").as_final()
-    images = tuple(image for value in _leaves(output) if (image := parts.picture(value)) is not None)
+    images = tuple(image for value in _leaves(output) if (image := common.picture(value)) is not None)
     if not images:
         raise GenerationFailed("the model says that it is finished, but made no pictures")
     lost = len(output) - len(images) if isinstance(output, list) else 0
@@ -216,10 +217,10 @@ def _facts(prediction: dict[str, Any]) -> Facts:
     """Models write the seed that they drew into their log."""
     log = prediction.get("logs")
     seeds = SEED.findall(log[:MOST_LOG]) if isinstance(log, str) else []
-    told = parts.table(prediction.get("output")).get("seed", parts.table(prediction.get("input")).get("seed"))
-    name, version = (parts.text(prediction.get(key)) for key in ("model", "version"))
+    told = common.table(prediction.get("output")).get("seed", common.table(prediction.get("input")).get("seed"))
+    name, version = (common.text(prediction.get(key)) for key in ("model", "version"))
     model = name if version in ("", "hidden") or not name else f"{name}:{version}"
-    return parts.facts(seed=int(seeds[-1]) if seeds else told, model=model)
+    return common.facts(seed=int(seeds[-1]) if seeds else told, model=model)
 
 
 def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
@@ -237,8 +238,8 @@ def _failure(error: str) -> Refused:
 
 
 def _runnable(model: dict[str, Any]) -> str:
-    name = f"{parts.text(model.get('owner'))}/{parts.text(model.get('name'))}"
-    version = parts.text(parts.table(model.get("latest_version")).get("id"))
+    name = f"{common.text(model.get('owner'))}/{common.text(model.get('name'))}"
+    version = common.text(common.table(model.get("latest_version")).get("id"))
     whole = name if model.get("is_official") is True or not version else f"{name}:{version}"
     return whole if MODEL.fullmatch(whole) else ""
 

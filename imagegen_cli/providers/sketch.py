@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import gcd, sqrt
 from typing import Any, ClassVar
 
-from imagegen_cli.errors import BadRequest, Expired, GenerationFailed, Unavailable
-from imagegen_cli.events import Working
-from imagegen_cli.providers import base
-from imagegen_cli.providers.base import Clients, Provider, Ready, Report
-from imagegen_cli.sketching.order import Drawing, Order
-from imagegen_cli.tables import setting
-from imagegen_cli.task import ImageRequest, InlineImage, Job
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Unavailable
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Clients, Provider, Ready, Report
+from imagegen_cli.core.schema import setting
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job
+from imagegen_cli.sketch.order import Drawing, Order
 
 SIDES = range(64, 4097)
 SEEDS = range(2**31)
@@ -145,7 +145,7 @@ async def _start() -> asyncio.subprocess.Process:
     apart: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
     # Without the site module the process starts in half the time; it finds everything where this program does.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-    words = (sys.executable, "-S", "-P", "-m", "imagegen_cli.sketching")
+    words = (sys.executable, "-S", "-P", "-m", "imagegen_cli.sketch")
     try:
         return await asyncio.create_subprocess_exec(
             *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **apart

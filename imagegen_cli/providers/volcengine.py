@@ -18,7 +18,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from imagegen_cli.errors import (
+from imagegen_cli.core import provider as base
+from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
     Expired,
@@ -32,13 +33,13 @@ from imagegen_cli.errors import (
     Unauthorized,
     Uncertain,
 )
-from imagegen_cli.events import Working
-from imagegen_cli.providers import _chinese_words, base, parts
-from imagegen_cli.providers.base import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.providers.wire import NO_JOB, QUOTED, Answer, call, clean, refuse, retry_after, words_in
-from imagegen_cli.references import ANY_FORMAT, examined, is_remote, read
-from imagegen_cli.tables import Secret, nearest, setting
-from imagegen_cli.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.core.events import Working
+from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
+from imagegen_cli.core.schema import Secret, nearest, setting
+from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
+from imagegen_cli.providers import _chinese_words, _common as common
+from imagegen_cli.providers._http import NO_JOB, QUOTED, Answer, call, clean, refuse, retry_after, words_in
 
 REGION, SERVICE, VERSION = "cn-north-1", "cv", "2022-08-31"
 SUBMIT, QUERY = "CVSync2AsyncSubmitTask", "CVSync2AsyncGetResult"
@@ -202,7 +203,7 @@ class Volcengine(Provider):
         task_id = _text(data.get("task_id"))
         if not re.fullmatch(r"[\w-]{1,128}", task_id, re.ASCII):
             raise Uncertain("the service gave no task id to ask with; the request may have been accepted and charged")
-        facts = parts.facts(seed=body.get("seed"), model=model.req_key, request_id=request_id)
+        facts = common.facts(seed=body.get("seed"), model=model.req_key, request_id=request_id)
         return Accepted(Job(f"{model.req_key}/{task_id}"), facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
@@ -246,7 +247,7 @@ class Volcengine(Provider):
     def _body(self, request: ImageRequest, model: Model) -> dict[str, Any]:
         body: dict[str, Any] = {"req_key": model.req_key, "prompt": request.prompt, **_size(request, model)}
         if model.seeded:
-            body["seed"] = parts.drawn(SEEDS) if request.seed in (None, -1) else request.seed
+            body["seed"] = common.drawn(SEEDS) if request.seed in (None, -1) else request.seed
         if model.decides:
             body["force_single"] = _single(request)
         for key in ("max_ratio", "min_ratio", "scale"):
@@ -451,7 +452,7 @@ def _raise(kind: type[TaskError], said: str, answer: Answer) -> NoReturn:
 def _ready(data: dict[str, Any]) -> Ready:
     """Each picture by its address; where that is none, the picture itself."""
     urls, inline = _list(data.get("image_urls")), _list(data.get("binary_data_base64"))
-    found: list[Image | None] = [_address(url) or parts.inline(text) for url, text in zip_longest(urls, inline)]
+    found: list[Image | None] = [_address(url) or common.inline(text) for url, text in zip_longest(urls, inline)]
     images = tuple(image for image in found if image is not None)
     if not images:
         raise GenerationFailed("the service is done, but sent no pictures")

@@ -1,0 +1,139 @@
+"""What every command says and asks, the history that it opens and the settings that it reads."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
+from imagegen_cli.core.task import Job, Task
+from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.words import literal
+from imagegen_cli.settings.config import Config, Configured, key_of, load_config
+from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.processes import more_files
+from imagegen_cli.storage.store import Filter, Record, Store
+
+MANY_IDS = 20
+"""Task numbers that fit into a line."""
+HANDFUL = 5
+"""Paid tasks that a command sends again without asking."""
+
+
+def say(text: str) -> None:
+    """One line for people, on stderr."""
+    Printer(sys.stderr).line(literal(text, sys.stderr.encoding or "utf-8"))
+
+
+def answers(question: str, choices: Sequence[str]) -> str:
+    """Ask on the terminal: the choice whose first letter was typed. Empty for anything else, and off a terminal."""
+    if not is_asked():
+        return ""
+    Printer(sys.stderr).line(literal(question, sys.stderr.encoding or "utf-8"))
+    typed = sys.stdin.readline().strip().lower()[:1]
+    return next((choice for choice in choices if typed and choice.startswith(typed)), "")
+
+
+def is_asked() -> bool:
+    """Whether a person is there to answer."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def history() -> Iterator[Store]:
+    """The history of this person. Raises HistoryUnwritten where what happened last could not be written to it."""
+    store = Store(history_file())
+    try:
+        yield store
+    except BaseException:
+        if unwritten := store.close():
+            say(_unwritten(unwritten).message)
+        raise
+    if unwritten := store.close():
+        raise _unwritten(unwritten)
+
+
+def _unwritten(tasks: Sequence[Task]) -> HistoryUnwritten:
+    """What could not be written, with the receipts as lines that `imagegen resume --receipts` reads."""
+    said = f"the history could not be written; the last state of {len(tasks)} tasks is not in it: {ids_of(tasks)}"
+    receipts = [
+        json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url}) for task in tasks if task.job is not None
+    ]
+    keep = "keep the lines above in a file: imagegen resume --receipts FILE gives them back"
+    return HistoryUnwritten("\n".join([said, *receipts]), hint=keep if receipts else "imagegen resume goes on")
+
+
+def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
+    """The receipts among these lines, as they were printed. Raises UsageError where there is none."""
+    found = []
+    for line in lines:
+        start = line.find('{"task": ')
+        try:
+            plain = json.loads(line[start:]) if start >= 0 else {}
+            found += [(int(plain["task"]), Job(str(plain["job"]), str(plain.get("url", ""))))] if "job" in plain else []
+        except (ValueError, KeyError, TypeError):
+            continue
+    if not found:
+        hint = 'a receipt is a line such as {"task": 12, "job": "…", "url": ""}'
+        raise UsageError("there is no receipt in it", hint=hint)
+    return found
+
+
+def settings() -> Config:
+    """What is in force; remarks about the files are said."""
+    config = load_config()
+    for remark in config.remarks:
+        say(remark)
+    return config
+
+
+def check_keys(config: Config, providers: Iterable[str]) -> None:
+    """Find every key, and the way to every service, before anything is sent or written. Raises ConfigError."""
+    more_files()
+    for name in sorted(set(providers)):
+        _check(config.provider(name))
+
+
+def unusable(config: Config, tasks: Iterable[Task]) -> Mapping[str, ImagegenError]:
+    """Providers of these tasks that are gone from the settings, or have no key or no way, and what is wrong."""
+    more_files()
+    found: dict[str, ImagegenError] = {}
+    for name in {task.request.provider for task in tasks}:
+        try:
+            _check(config.provider(name))
+        except (ConfigError, UsageError) as error:
+            found[name] = error
+    return found
+
+
+def _check(one: Configured) -> None:
+    key_of(one)
+    if not one.type.local:
+        from imagegen_cli.net.proxies import check_network  # noqa: PLC0415 - what draws for itself needs none
+
+        check_network(one.settings.base_url)
+
+
+def all_there(store: Store, ids: Sequence[int]) -> list[Record]:
+    """The records of tasks that a person named. Raises NothingToDo where one does not exist."""
+    if missing := store.missing(ids):
+        raise NothingToDo(f"there is no task {numbers(missing)}", hint="imagegen list shows the tasks")
+    return store.find(Filter(ids=tuple(ids)))
+
+
+def ids_of(tasks: Iterable[Task]) -> str:
+    return numbers(task.id for task in tasks)
+
+
+def numbers(ids: Iterable[int]) -> str:
+    """Task numbers for a line, in order; the end of a long row is counted."""
+    known = sorted(ids)
+    shown = " ".join(str(id_) for id_ in known[:MANY_IDS])
+    return f"{shown} and {len(known) - MANY_IDS} more" if len(known) > MANY_IDS else shown
+
+
+def printed(value: Any) -> None:
+    """One JSON object on stdout."""
+    data = Printer(sys.stdout, "utf-8")
+    data.line(encoded(value, data.encoding))

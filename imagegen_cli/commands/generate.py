@@ -1,0 +1,315 @@
+"""One function a command: where prompts, settings, history and sessions meet. Each returns an exit code."""
+
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from errno import EBADF
+from pathlib import Path
+from shlex import quote
+
+from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
+from imagegen_cli.commands.recover import may_be_paid
+from imagegen_cli.commands.session import Manner, Session
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import Cancelled, Done, Failed, Queued, RunId, Stop, Task
+from imagegen_cli.display.keys import Outcome
+from imagegen_cli.display.planned import print_plan
+from imagegen_cli.inputs import plan
+from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
+from imagegen_cli.inputs.prompts import Wish, foreign_option, from_arguments, from_list
+from imagegen_cli.settings.config import Config
+from imagegen_cli.settings.paths import expanded, history_file
+from imagegen_cli.storage.store import PlanChangedError, Record, Store
+
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+STDIN = "-"
+"""The source of a list that has no name: it is new each time."""
+PLANNINGS = 10
+"""Times a list is compared with the history anew because other processes plan the same at that moment."""
+Known = Mapping[tuple[str, str], Sequence[Record]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `run` and `batch` share. `common` goes for every prompt; None and "" leave it to the settings."""
+
+    common: Wish = field(default_factory=lambda: Wish(prompt=""))
+    output: Path | None = None
+    template: str = ""
+    manner: Manner = field(default_factory=Manner)
+    dry_run: bool = False
+    again: bool = False
+    skip_sent: bool = False
+    yes: bool = False
+    allow_outside: bool = False
+    reading: Reading = field(default_factory=Reading)
+
+
+def run(prompts: Sequence[str], options: Options) -> int:
+    """Carry prompts from the command line; `-` stands for those on stdin, one a line."""
+    wishes: list[Wish] = []
+    for prompt in prompts:
+        if prompt == "-":
+            wishes += _listed("-", options)
+        else:
+            wishes += _typed(prompt, options)
+    if example := next(filter(None, map(foreign_option, prompts)), ""):
+        say(f"options and wildcards of other programs, as {example}, are sent as text")
+    wishes = [replace(wish, line=number) for number, wish in enumerate(wishes, 1)]
+    return _carry_wishes(wishes, options, command="run")
+
+
+def batch(files: Sequence[str], options: Options) -> int:
+    """Carry prompt lists. Run again, it sends only what is new or was never sent."""
+    lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
+    wishes = [replace(wish, source=source) for (source, _), name in lists.items() for wish in _listed(name, options)]
+    if options.allow_outside:
+        wishes = [replace(wish, listed=wish.listed - {"references"}) for wish in wishes]
+    return _carry_wishes(wishes, options, command="batch")
+
+
+def again(task_id: int, options: Options) -> int:
+    """Make a new task with the same parameters, but for those that options change."""
+    with history() as store:
+        record = all_there(store, [task_id])[0]
+    request, asked = record.task.request, options.common
+    size = f"{request.width}x{request.height}" if request.width else ""
+    other = asked.provider and asked.provider != request.provider
+    wish = Wish(
+        prompt=asked.prompt or request.prompt,
+        provider=asked.provider or request.provider,
+        models=asked.models or (() if other else (request.model,)),
+        ratio=asked.ratio or ("" if asked.size else request.ratio),
+        resolution=asked.resolution or ("" if asked.size else request.resolution),
+        size=asked.size or ("" if asked.ratio or asked.resolution else size),
+        count=request.count if asked.count is None else asked.count,
+        seed=request.seed if asked.seed is None else asked.seed,
+        negative=asked.negative or request.negative,
+        references=asked.references or request.references,
+        name=request.name,
+        extra=request.extra,
+    )
+    common = replace(wish, prompt="", name="")
+    options = replace(options, common=common, output=options.output or Path(record.task.folder))
+    return _carry_wishes([wish], options, command="again")
+
+
+# How commands carry tasks
+
+
+def _carry_wishes(wishes: list[Wish], options: Options, *, command: str) -> int:
+    config = settings()
+    if not wishes:
+        raise NothingToDo(
+            "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
+        )
+    items = plan.prepare(wishes, config)
+    folder, template = options.output or Path(config.general.output), options.template or config.general.name
+    if options.dry_run:
+        where = plan.Place(folder=expanded(folder).absolute(), template=template)
+        return _dry_run(items, config, where, options)
+    where = plan.place(folder, template)
+    check_keys(config, [one.provider for item in items for one in (item.request, *item.elsewhere)])
+    with history() as store:
+        planned = _planned(store, items, where, options, command)
+        if planned is None:
+            return 0
+        run_id, tasks, items = planned
+        asked = {task.id: item.asked for task, item in zip(tasks, items, strict=True)}
+
+        def typed(prompts: Sequence[str]) -> list[plan.Item]:
+            more = plan.prepare(from_arguments(prompts, options.common), config)
+            if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
+                raise UsageError(f"this run does not use {', '.join(strangers)}")
+            return more
+
+        def would(prompts: Sequence[str]) -> Outcome:
+            more = typed(prompts)
+            return Outcome(len(more), tuple(plan.promised(more)))
+
+        def add(to: RunId, prompts: Sequence[str]) -> Sequence[Task]:
+            more = typed(prompts)
+            added = store.add(to, plan.planned(more, where))
+            asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
+            return added
+
+        elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
+        return Session(store, config, options.manner, add, would).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
+
+
+def _planned(
+    store: Store, items: list[plan.Item], where: plan.Place, options: Options, command: str
+) -> tuple[RunId, tuple[Task, ...], list[plan.Item]] | None:
+    """Enter what is to be sent into the history; None where the list brings nothing new.
+
+    Two processes that read the same list at once plan each line once: who comes second compares again.
+    """
+    sources = "\n".join(dict.fromkeys(item.source for item in items if item.source not in ("", STDIN)))
+    for _ in range(PLANNINGS):
+        fresh = _compared(store, items, options)
+        if not fresh:
+            return None
+        try:
+            run, tasks = store.start_run(command, sources, plan.planned(fresh, where))
+        except PlanChangedError:
+            continue
+        return run, tasks, fresh
+    raise UsageError("other processes are planning the same list all the time; nothing was sent")
+
+
+def _compared(store: Store, items: list[plan.Item], options: Options) -> list[plan.Item]:
+    """What is to be sent: without what its list has sent before, and after asking about what other lists have sent."""
+    listed = [item for item in items if item.source]
+    if not listed or options.again:
+        return items
+    known = store.known(item.identity for item in listed)
+    fresh = _without_sent(items, known)
+    doubles = {id(item): records for item in fresh if (records := _sent_elsewhere(item, known))}
+    if not doubles or not _left_out(doubles, fresh, options):
+        return fresh
+    return [item for item in fresh if id(item) not in doubles]
+
+
+def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
+    """What the lists bring anew, saying what is left out and why. Rows of tasks that were never sent are used again."""
+    fresh: list[plan.Item] = []
+    left: dict[str, list[Task]] = {}
+    for item in items:
+        earlier = tuple(known.get((item.source, item.identity), ())) if item.source not in ("", STDIN) else None
+        if sent := [record for record in earlier or () if not _never_sent(record)]:
+            left.setdefault(_standing(sent[-1]), []).append(sent[-1].task)
+        else:
+            fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None))
+    for standing, tasks in left.items():
+        say(f"skipped {len(tasks)} that {standing} (tasks {ids_of(tasks)})")
+    if left and not fresh:
+        say("nothing new in the list; --again sends all of it once more")
+    return fresh
+
+
+def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
+    """Tasks of another list, or of this one under another name, that were paid, or may have been, for the same."""
+    if not item.source:
+        return []
+    found = [
+        records
+        for (source, identity), records in known.items()
+        if identity == item.identity and (source != item.source or source == STDIN)
+    ]
+    return [record for records in found for record in records if may_be_paid(record.task.state)]
+
+
+def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: Options) -> bool:
+    """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
+    tasks = [records[-1].task for records in doubles.values()]
+    what = f"{len(doubles)} of {len(fresh)} prompts were sent before, from another list (tasks {ids_of(tasks)})"
+    if options.skip_sent or options.yes:
+        say(f"skipped {what}")
+        return True
+    choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
+    if not choice:
+        hint = "" if is_asked() else "--skip-sent leaves them out, --again sends them once more; "
+        raise UsageError(what, hint=f"{hint}nothing was sent")
+    return choice == "skip"
+
+
+def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, options: Options) -> int:
+    known: Known = {}
+    if any(item.source for item in items) and not options.again and history_file().exists():
+        with history() as store:
+            known = store.known(item.identity for item in items)
+    skips = [_skip(item, known, options) for item in items]
+    rows = [
+        {**plan.plainly(item, config, where), **({"skip": skip} if skip else {})}
+        for item, skip in zip(items, skips, strict=True)
+    ]
+    print_plan(rows, as_json=options.manner.progress == "json", stdout=sys.stdout, environ=os.environ)
+    sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
+    pictures = sum(item.asked for item in sent)
+    left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
+    say(f"nothing was sent: {len(sent)} tasks, {pictures} pictures would go to {where.folder}{left}")
+    return 0
+
+
+def _skip(item: plan.Item, known: Known, options: Options) -> str:
+    """Why a run would leave it out; empty where it would be sent."""
+    if item.source not in ("", STDIN):
+        earlier = known.get((item.source, item.identity), ())
+        if sent := [record for record in earlier if not _never_sent(record)]:
+            return f"{sent[-1].task.id} {_standing(sent[-1])}"
+    if elsewhere := _sent_elsewhere(item, known):
+        return f"sent before as {elsewhere[-1].task.id}" + (
+            "" if options.skip_sent or options.yes else ", would be asked"
+        )
+    return ""
+
+
+def _never_sent(record: Record) -> bool:
+    """Certainly nothing left this machine for it, and no process is about to send it."""
+    match record.task.state:
+        case Queued():
+            return not record.carried and not record.repeated
+        case Cancelled(stop=Stop.NOT_SENT):
+            return True
+        case _:
+            return False
+
+
+def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
+    match record.task.state:
+        case Done(missing=0):
+            return "are done"
+        case Done():
+            return "are done with fewer pictures than asked"
+        case Failed(reason=reason) if record.task.state.resumable:
+            return f"failed ({reason}) and can be fetched: imagegen resume"
+        case Failed(reason=reason):
+            return f"failed ({reason}): imagegen retry"
+        case Cancelled():
+            return "were cancelled after they had been sent: imagegen resume, imagegen retry"
+        case _ if record.carried:
+            return "another process is carrying"
+        case Queued():
+            return "wait to be sent again: imagegen retry"
+        case _:
+            return "were interrupted: imagegen resume"
+
+
+def _source(name: str) -> str:
+    """What a list is known by: its resolved path; one name for all that come by a pipe."""
+    try:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if name != STDIN and stat.S_ISREG(path.stat().st_mode) else STDIN
+    except (OSError, ValueError, RuntimeError):
+        return STDIN
+
+
+def _typed(prompt: str, options: Options) -> list[Wish]:
+    if Path(prompt).suffix.lower() in LIST_SUFFIXES and os.path.isfile(prompt):  # noqa: PTH113 - Path raises for long names
+        raise UsageError(
+            f"{prompt} is a file; as a prompt its name would be paid for", hint=f"imagegen batch {quote(prompt)}"
+        )
+    return from_arguments([prompt], options.common)
+
+
+def _listed(name: str, options: Options) -> list[Wish]:
+    try:
+        data = _bytes_of(name)
+    except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
+        raise UsageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    wishes, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
+    for remark in remarks:
+        say(remark)
+    return wishes
+
+
+def _bytes_of(name: str) -> bytes:
+    """No more than what tells that it is too much: a device may never end."""
+    if name != STDIN:
+        with Path(name).expanduser().open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    if sys.stdin is None:
+        raise OSError(EBADF, os.strerror(EBADF))
+    return sys.stdin.buffer.read(MOST_BYTES + 1)

@@ -1,0 +1,129 @@
+"""Commands that look back: list, show."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.events import Event, RunStarted, TaskChanged
+from imagegen_cli.core.task import ENDED, Failed, Queued, Submitting, word
+from imagegen_cli.display import Board, task_object
+from imagegen_cli.display.board import Row
+from imagegen_cli.display.facts import moment
+from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.listing import print_list, print_task
+from imagegen_cli.display.words import described
+from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.store import UNFINISHED, Attempt, Filter, Record, Store
+
+STATES = (*UNFINISHED, "done", "failed", "cancelled")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
+    """Print tasks, newest first: one line each, or one JSON object each. 4 where none fits."""
+    for state in states:
+        if state not in STATES:
+            raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
+    with closing(Store(history_file())) as store:
+        wanted = Filter(states=tuple(states), run=run, since=_moment(since), search=search, limit=limit)
+        records = store.find(wanted)
+    if not records:
+        raise NothingToDo("no task fits")
+    if as_json:
+        data = Printer(sys.stdout, "utf-8")
+        for record in records:
+            data.line(encoded(_object(record), data.encoding))
+    else:
+        print_list([_row(record) for record in records], stdout=sys.stdout, environ=os.environ, now=time.time())
+        left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.carried]
+        if left:
+            plain = f"{len(left)} of these are unfinished and their process is gone: imagegen resume goes on with them"
+            Printer(sys.stderr).line(plain)
+    return 0
+
+
+def show_task(task: int, *, as_json: bool) -> int:
+    """Print everything about one task."""
+    with closing(Store(history_file())) as store:
+        found = store.find(Filter(ids=(task,)))
+        attempts = store.attempts(task)
+    if not found:
+        raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
+    if as_json:
+        data = Printer(sys.stdout, "utf-8")
+        plain = _object(found[0]) | {"attempts": [_attempt(one) for one in attempts]}
+        data.line(encoded(plain, data.encoding))
+    else:
+        more = {"carried by": _carrier(found[0]), "folder": found[0].task.folder}
+        more |= {name.replace("_", " "): str(value) for name, value in found[0].facts.items()}
+        more |= {f"attempt {one.number}": _told(one) for one in attempts}
+        print_task(_row(found[0]), stdout=sys.stdout, environ=os.environ, now=time.time(), more=more)
+    return 0
+
+
+def _row(record: Record) -> Row:
+    """A row of the board, as if the board had heard of the task all along."""
+    board = Board(asked=lambda _: record.asked)
+    unsent = replace(record.task, state=Queued())
+    board.tell(RunStarted(record.created, record.task.run, (unsent,)))
+    for event in _lived(record):
+        board.tell(event)
+    return board.rows[record.task.id]
+
+
+def _lived(record: Record) -> Iterator[Event]:
+    if record.started is not None:
+        yield TaskChanged(record.started, replace(record.task, state=Submitting()))
+    yield TaskChanged(record.ended or record.started or record.created, record.task)
+
+
+def _carrier(record: Record) -> str:
+    """Who carries it; for unfinished work without a living process, what to do."""
+    if isinstance(record.task.state, ENDED):
+        return ""
+    if record.process is not None:
+        return f"process {record.process.pid} on {record.process.host}"
+    return "nobody: its process is gone; imagegen resume goes on with it"
+
+
+def _told(attempt: Attempt) -> str:
+    """What became of an earlier attempt, in a line."""
+    state = attempt.state
+    why = f"failed, {state.reason}: {state.message}" if isinstance(state, Failed) else described(state)
+    return f"{moment(attempt.ended)} {why}".strip()
+
+
+def _attempt(attempt: Attempt) -> dict[str, object]:
+    state = attempt.state
+    return {
+        "number": attempt.number,
+        "state": word(state),
+        "reason": state.reason if isinstance(state, Failed) else None,
+        "message": state.message if isinstance(state, Failed) else described(state),
+        "ended": None if attempt.ended is None else datetime.fromtimestamp(attempt.ended, UTC).isoformat(),
+    }
+
+
+def _object(record: Record) -> dict[str, object]:
+    plain = task_object(
+        record.task, created=record.created, started=record.started, ended=record.ended, asked=record.asked
+    )
+    return plain | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
+
+
+def _moment(text: str) -> float | None:
+    """Read a span that ends now (30m) or a date. Raises UsageError."""
+    if not text:
+        return None
+    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.lower()):
+        return time.time() - float(ago[1]) * UNITS[ago[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise UsageError(f"--since {text!r} is neither a span like 30m, 12h, 7d nor a date like 2026-11-23") from None

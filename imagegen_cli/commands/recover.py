@@ -1,0 +1,432 @@
+"""Commands that go on with tasks of the history: resume, retry, cancel. Each returns an exit code."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagegen_cli.commands.console import (
+    HANDFUL,
+    all_there,
+    answers,
+    check_keys,
+    history,
+    ids_of,
+    is_asked,
+    printed,
+    receipts_in,
+    say,
+    settings,
+    unusable,
+)
+from imagegen_cli.commands.session import Manner, Session
+from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    Done,
+    Failed,
+    Queued,
+    Running,
+    Saving,
+    State,
+    Stop,
+    Task,
+    TaskId,
+    recovered,
+    word,
+)
+from imagegen_cli.display.lines import Printer
+from imagegen_cli.net.image_files import left_behind, whole
+from imagegen_cli.settings.config import Config, load_config
+from imagegen_cli.settings.paths import expanded, kept_folder
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.store import UNFINISHED, Filter, Record, Store
+
+CANCEL_WAIT_S = 20.0
+"""Seconds that `cancel` waits for what the other process makes of it."""
+WATCH_WAIT_S = 65.0
+"""Seconds that `resume` watches the heartbeat of a process elsewhere that may be dead."""
+ONLY_BY_REASON = (Reason.MODERATED, Reason.BAD_REQUEST)
+"""What the service will refuse again as it stands: sent again only where the person names the reason or the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tasks `retry` means. Without `ids`: of the last run that has such tasks, of `run`, or of all runs."""
+
+    ids: Sequence[int] = ()
+    failed: bool = False
+    cancelled: bool = False
+    reasons: Sequence[str] = ()
+    run: int | None = None
+    all_runs: bool = False
+
+
+# Resume
+
+
+def resume(ids: Sequence[int], manner: Manner, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+    """Go on with what was accepted but not delivered. Never submits."""
+    config = settings()
+    with history() as store:
+        if receipts is not None:
+            ids = [*ids, *_given_back(store, receipts)]
+        wanted = _wanted(store, ids, run_id)
+        tasks, left = _claimed_to_fetch(store, config, wanted, quiet=not ids)
+        unsent = [task for task in tasks if isinstance(task.state, Cancelled)]
+        if unsent:
+            say(f"never sent, nothing spent: {ids_of(unsent)}; imagegen retry {ids_of(unsent)} sends them")
+        lost = [task for task in tasks if isinstance(task.state, Failed)]
+        if lost:
+            say(f"may have been accepted and charged, but nothing to ask with: {ids_of(lost)}")
+        going = [task for task in tasks if isinstance(task.state, Running | Saving)]
+        if not going:
+            if lost or left:
+                return 5 if left else 1
+            raise NothingToDo("there is nothing to resume", hint="imagegen list shows what became of every task")
+        late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
+        code = _carry(store, config, going, manner, wanted, one_look=late)
+        return code or (5 if left else 0)
+
+
+def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record]:
+    """The records to go on with; where a process elsewhere may be dead, its heartbeat is watched first."""
+    unended = Filter(states=(*UNFINISHED, "failed", "cancelled"), run=run_id)
+
+    def found() -> list[Record]:
+        records = all_there(store, ids) if ids else store.find(unended)
+        parts = _part_files(records)
+        return [
+            record for record in records if ids or _fetchable(record) or record.carried or _lies_here(record, parts)
+        ]
+
+    records = found()
+    deadline = time.monotonic() + WATCH_WAIT_S
+    if any(record.carried for record in records) and store.silent():
+        say("a process on another host, or in another container, may still carry some; watching it for a minute")
+        while time.monotonic() < deadline and store.silent():
+            time.sleep(1.0)
+        records = found()
+    parts = _part_files(records)
+    idle = [record for record in records if ids or not record.carried]
+    return [record for record in idle if _lies_here(record, parts) or _resumable(record)]
+
+
+def _claimed_to_fetch(
+    store: Store, config: Config, wanted: Sequence[Record], *, quiet: bool
+) -> tuple[list[Task], list[Task]]:
+    """The tasks that this process has now, as they go on; and those whose provider is unusable, which are left."""
+    faults = unusable(config, [record.task for record in wanted])
+    _say_unusable(faults, [record.task for record in wanted], "left as they are")
+    usable = [record for record in wanted if record.task.request.provider not in faults]
+    parts = _part_files(usable)
+    tasks, owned, changed = store.claim([(record, _revived(record.task, parts).state) for record in usable])
+    if not quiet:
+        _say_owned([*owned, *changed])
+    return tasks, [record.task for record in wanted if record.task.request.provider in faults]
+
+
+def _say_unusable(faults: Mapping[str, ImagegenError], tasks: Sequence[Task], what: str) -> None:
+    for name, error in faults.items():
+        say(f"{what}: {ids_of(task for task in tasks if task.request.provider == name)}; {error.message}")
+
+
+def _say_owned(records: Iterable[Record]) -> None:
+    for record in records:
+        if record.process is not None:
+            process = record.process
+            say(f"{record.task.id} is carried by process {process.pid} on {process.host}; left alone")
+        else:
+            say(f"{record.task.id} has changed meanwhile and is {word(record.task.state)} now; left alone")
+
+
+def _given_back(store: Store, path: Path) -> list[int]:
+    """Write the receipts of a file into the history; the tasks that they belong to."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    healed = store.give_back(receipts_in(text.splitlines()))
+    if not healed:
+        raise NothingToDo(
+            "the history needs none of these receipts", hint="imagegen list shows what became of every task"
+        )
+    return list(healed)
+
+
+def _timed_out(state: State) -> bool:
+    return isinstance(state, Failed) and state.reason is Reason.TIMEOUT
+
+
+def _fetchable(record: Record) -> bool:
+    """What a plain `resume` takes: interrupted work, and what ended with a receipt that may still pay off."""
+    state = record.task.state
+    if isinstance(state, Failed):
+        return state.resumable
+    if isinstance(state, Cancelled):
+        return state.job is not None
+    return not isinstance(state, ENDED) and not record.carried
+
+
+def _resumable(record: Record) -> bool:
+    """What a named task needs so that asking again may bring something; anything else is said."""
+    state, id_ = record.task.state, record.task.id
+    if isinstance(state, Done):
+        say(f"{id_} is done: {len(state.files)} pictures")
+    elif isinstance(state, Failed) and not state.resumable and state.job is None:
+        say(f"{id_} failed ({state.reason}) and holds no receipt: imagegen retry {id_} makes it anew")
+    elif isinstance(state, Cancelled) and state.job is None:
+        say(f"{id_} was cancelled and nothing is running there: imagegen retry {id_} makes it anew")
+    else:
+        return True
+    return False
+
+
+Parts = Mapping[str, Mapping[int, Sequence[Path]]]
+"""Part files by the key of their task and the index of the picture."""
+
+
+def _part_files(records: Iterable[Record]) -> Parts:
+    """What earlier processes left of these tasks, in their own folders and in the second place."""
+    return left_behind([*(Path(record.task.folder) for record in records), kept_folder()])
+
+
+def _lies_here(record: Record, parts: Parts) -> bool:
+    """Whether a picture of a task that has not got it lies whole on this disk."""
+    if record.carried or isinstance(record.task.state, Done) or record.task.key not in parts:
+        return False
+    return bool(whole(parts[record.task.key]))
+
+
+def _revived(task: Task, parts: Parts) -> Task:
+    """As `recovered`, and what was never sent stays unsent: resuming never submits."""
+    task = recovered(task, whole(parts.get(task.key, {})))
+    return task.to(Cancelled(Stop.NOT_SENT)) if isinstance(task.state, Queued) else task
+
+
+# Retry
+
+
+def retry(
+    selection: Selection, manner: Manner, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
+) -> int:
+    """Submit again, as new paid work. What may be running and billed already needs `may_repeat`."""
+    known = {reason.value for reason in Reason}
+    if unknown := [reason for reason in selection.reasons if reason not in known]:
+        raise UsageError(f"there is no reason {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
+    config = settings()
+    with history() as store:
+        chosen = _to_repeat(_selected(store, selection), may_repeat=may_repeat, named=bool(selection.ids))
+        if not chosen:
+            raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
+        if dry_run:
+            return _shown(chosen)
+        _agree(chosen, yes=yes)
+        check_keys(config, [record.task.request.provider for record in chosen])
+        tasks, owned, changed = store.claim([(record, Queued()) for record in chosen], again=True)
+        _say_owned([*owned, *changed])
+        if not tasks:
+            raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
+        say(f"sending {len(tasks)} again, as new paid work: {ids_of(tasks)}")
+        return _carry(store, config, tasks, manner, chosen)
+
+
+def _selected(store: Store, selection: Selection) -> list[Record]:
+    """The tasks that are meant; of the last run that has such tasks, where neither IDs nor runs are named."""
+    if selection.ids:
+        return all_there(store, selection.ids)
+    failed = selection.failed or bool(selection.reasons) or not selection.cancelled
+    states = tuple(["failed"] * failed + ["cancelled"] * selection.cancelled)
+    found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=selection.run))
+    left_out = [record for record in found if not selection.reasons and _reason_of(record) in ONLY_BY_REASON]
+    found = [record for record in found if record not in left_out]
+    if not selection.all_runs and selection.run is None and found:
+        last = max(record.task.run for record in found)
+        older = [record for record in found if record.task.run != last]
+        if older:
+            say(f"only run {last}; {len(older)} of older runs are left alone: --run N or --all-runs takes them")
+        found = [record for record in found if record.task.run == last]
+    runs = {record.task.run for record in found}
+    refused = [record.task for record in left_out if record.task.run in runs or not found]
+    if refused:
+        say(f"left alone, the service refused them as they stand: {ids_of(refused)}; --reason CODE sends them again")
+    return found
+
+
+def _reason_of(record: Record) -> Reason | None:
+    state = record.task.state
+    return state.reason if isinstance(state, Failed) else None
+
+
+def _to_repeat(found: Iterable[Record], *, may_repeat: bool, named: bool) -> list[Record]:
+    """Failed and cancelled tasks whose repetition cannot pay twice, or whose person said that it may."""
+    chosen: list[Record] = []
+    risky: list[Task] = []
+    here: list[Task] = []
+    found = list(found)
+    parts = _part_files(found)
+    for record in found:
+        state = record.task.state
+        if not isinstance(state, Failed | Cancelled):
+            if named:
+                say(f"{record.task.id} is {word(state)}; only failed and cancelled tasks can be retried")
+        elif _lies_here(record, parts):
+            here.append(record.task)
+        elif may_be_paid(state) and not may_repeat:
+            risky.append(record.task)
+        else:
+            chosen.append(record)
+    if here:
+        say(f"left alone, their pictures lie on this disk: {ids_of(here)}; imagegen resume {ids_of(here)} names them")
+    if risky:
+        fetch = [task for task in risky if task.job is not None]
+        first = f"; imagegen resume {ids_of(fetch)} fetches without paying again" if fetch else ""
+        say(f"left alone, may be made and billed already: {ids_of(risky)}{first}; --may-repeat sends them anew")
+    return chosen
+
+
+def may_be_paid(state: State) -> bool:
+    """Whether sending it again may pay a second time for what the service has made or is making."""
+    if isinstance(state, Failed):
+        return state.resumable or state.may_be_paid
+    if isinstance(state, Cancelled):
+        return state.stop not in (Stop.NOT_SENT, Stop.STOPPED)
+    return not isinstance(state, Queued)
+
+
+def _agree(chosen: Sequence[Record], *, yes: bool) -> None:
+    """Above a handful a person must have said so. Raises UsageError; nothing was sent."""
+    if yes or len(chosen) <= HANDFUL:
+        return
+    pictures = sum(record.asked for record in chosen)
+    what = f"{len(chosen)} tasks ({pictures} pictures) would be sent again, as new paid work"
+    if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
+        return
+    hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
+    raise UsageError(what, hint=hint)
+
+
+def _shown(chosen: Sequence[Record]) -> int:
+    for record in sorted(chosen, key=lambda record: record.task.id):
+        task = record.task
+        told = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
+        printed(told | serialize.from_request(task.request) | {"asked": record.asked})
+    say(f"nothing was sent: {len(chosen)} tasks, {sum(record.asked for record in chosen)} pictures would be sent again")
+    return 0
+
+
+# Cancel
+
+
+def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None = None, queued: bool = False) -> int:
+    """Stop unfinished tasks, whichever process carries them, and say for each what came of it."""
+    if not (ids or everything or queued or run_id is not None):
+        raise UsageError("say what to cancel: IDs, --all, --queued or --run N")
+    with history() as store:
+        if ids:
+            records = all_there(store, ids)
+        else:
+            states = ("queued",) if queued else UNFINISHED
+            records = store.find(Filter(states=states, run=run_id))
+        if not records:
+            raise NothingToDo("nothing is unfinished")
+        open_ = [record for record in records if _may_go_on(record.task)]
+        carried = [record.task.id for record in open_ if record.carried]
+        orphans = [record for record in open_ if not record.carried]
+        store.ask_cancel(carried)
+        if orphans:
+            _cancel_here(store, orphans)
+        ended = _awaited(store, carried)
+        before = {record.task.id for record in records} - {record.task.id for record in open_}
+        return _told(store, [record.task.id for record in records], before, ended)
+
+
+def _may_go_on(task: Task) -> bool:
+    """Whether there may be something to stop: also where only we gave up, as at a time limit, and hold the receipt."""
+    if isinstance(task.state, Failed):
+        return not task.state.final and isinstance(recovered(task).state, Running)
+    return not isinstance(task.state, ENDED)
+
+
+def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
+    """No process carries them any more: what was never sent is struck out, the rest is cancelled from here."""
+    config = load_config()
+    sent = [record.task for record in orphans if not isinstance(record.task.state, Queued)]
+    faults = unusable(config, sent)
+    _say_unusable(faults, sent, "cannot be cancelled from here")
+    usable = [
+        record
+        for record in orphans
+        if isinstance(record.task.state, Queued) or record.task.request.provider not in faults
+    ]
+    parts = _part_files(usable)
+    tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
+    going = [task for task in tasks if isinstance(task.state, Running)]
+    if going:
+        _carry(store, config, going, Manner(progress="quiet"), orphans, stop=True)
+
+
+def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
+    """Those that have ended, or are being saved, within CANCEL_WAIT_S seconds."""
+    deadline = time.monotonic() + CANCEL_WAIT_S
+    while ids:
+        records = store.find(Filter(ids=tuple(ids)))
+        open_ = [record.task.id for record in records if not isinstance(record.task.state, (*ENDED, Saving))]
+        if not open_ or time.monotonic() > deadline:
+            return set(ids) - set(open_)
+        time.sleep(0.05)
+    return set()
+
+
+def _told(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[TaskId]) -> int:
+    data = Printer(sys.stdout)
+    stopped = 0
+    for record in sorted(all_there(store, ids), key=lambda record: record.task.id):
+        task = record.task
+        stopped += isinstance(task.state, Cancelled) and task.id not in before
+        data.line(f"{task.id} {_outcome(task, ended_before=task.id in before, answered=task.id in ended)}")
+    if not stopped:
+        say("nothing was cancelled: only unfinished tasks can be")
+    return 0 if stopped else 4
+
+
+OUTCOMES = {
+    Stop.NOT_SENT: "not sent, nothing spent",
+    Stop.STOPPED: "stopped at the service",
+    Stop.REQUESTED: "asked to stop; the service may go on, credits may be used",
+    Stop.GOES_ON: "the service goes on, credits may be used",
+    Stop.TOO_LATE: "already finished",
+}
+
+
+def _outcome(task: Task, *, ended_before: bool, answered: bool) -> str:
+    match task.state:
+        case Cancelled(stop=stop, job=job):
+            words = OUTCOMES[stop]
+            if ended_before:
+                words = f"already cancelled: {words}"
+            return f"{words}; imagegen resume {task.id} fetches what it makes" if job and not ended_before else words
+        case Done() | Saving():
+            return "already finished"
+        case Failed(reason=reason):
+            return f"already failed ({reason})"
+        case _:
+            return "asked to stop; no answer yet" if not answered else "still unfinished"
+
+
+def _carry(
+    store: Store,
+    config: Config,
+    tasks: Sequence[Task],
+    manner: Manner,
+    records: Iterable[Record],
+    *,
+    one_look: Iterable[TaskId] = (),
+    stop: bool = False,
+) -> int:
+    asked = {record.task.id: record.asked for record in records}
+    session = Session(store, config, manner)
+    run = max(task.run for task in tasks)
+    return session.carry(run, tasks, asked=asked, one_look=frozenset(one_look), stop=stop)

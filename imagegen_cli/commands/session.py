@@ -1,0 +1,344 @@
+"""Carry tasks in this process: build lanes, clients, display and runner, listen to signals and other terminals."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
+from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.provider import Clients, way_to
+from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.display import Display, choose, preview
+from imagegen_cli.display.guarded import Guarded
+from imagegen_cli.display.keys import Offer, Outcome
+from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.words import literal
+from imagegen_cli.engine.runner import Lane, Runner
+from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
+from imagegen_cli.net.download import Downloader
+from imagegen_cli.settings.config import Config, key_of
+from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.storage.store import Store
+
+LISTEN = 0.2
+"""Seconds between two looks for a cancel from another terminal."""
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How tasks are carried and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` in seconds."""
+
+    progress: str = "auto"
+    concurrency: int | None = None
+    timeout: float | None = None
+    preview: str = "off"
+    notify: bool = False
+
+
+class Session:
+    """One process' work on one history.
+
+    `add` makes tasks of prompts that are typed while others run; `would` tells what it would do, and does nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        manner: Manner,
+        add: Callable[[RunId, Sequence[str]], Sequence[Task]] | None = None,
+        would: Callable[[Sequence[str]], Outcome] | None = None,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._manner = manner
+        self._add = add
+        self._would = would
+        self._tasks: dict[TaskId, Task] = {}
+        self._estimates = Estimates(store)
+        self._runner: Runner | None = None
+        self._run = RunId(0)
+        self._elsewhere: Mapping[TaskId, Sequence[ImageRequest]] = {}
+        self._main: asyncio.Task[Any] | None = None
+        self._exit: int | None = None
+        self._one_look: frozenset[TaskId] = frozenset()
+
+    def carry(
+        self,
+        run: RunId,
+        tasks: Sequence[Task],
+        *,
+        asked: Mapping[TaskId, int],
+        elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
+        one_look: frozenset[TaskId] = frozenset(),
+        stop: bool = False,
+    ) -> int:
+        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes.
+
+        Of the tasks in `one_look` the service is asked once.
+        """
+        self._run = run
+        self._one_look = one_look
+        self._elsewhere = elsewhere or {}
+        self._tasks = {task.id: task for task in tasks}
+        of = lambda task: asked.get(task.id, task.request.count or 1)  # noqa: E731 - two displays ask it
+        chosen = choose(
+            self._manner.progress,
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            environ=os.environ,
+            estimate=self._estimates.seconds,
+            asked=of,
+            preview=self._manner.preview,
+        )
+        display = Guarded(chosen, stderr=sys.stderr, asked=of)
+        with signals(self._signalled), suppress(asyncio.CancelledError):
+            asyncio.run(self._carried(display, stop=stop))
+        try:
+            self._afterwards()
+        except Exception as error:  # noqa: BLE001 - the pictures are on disk
+            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+        return self._exit if self._exit is not None else exit_code(self._tasks.values())
+
+    def _afterwards(self) -> None:
+        """What is asked for once the display has given the terminal back."""
+        tasks, manner = list(self._tasks.values()), self._manner
+        if manner.notify:
+            done = sum(isinstance(task.state, Done) for task in tasks)
+            preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
+        live = manner.progress in ("auto", "live")
+        if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
+            paths = [path for task in tasks for path in task.files]
+            trouble = preview.show(paths, manner.preview, stdout=sys.stdout, environ=os.environ)
+            if trouble:
+                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+
+    async def _carried(self, display: Display, *, stop: bool) -> None:
+        self._main = asyncio.current_task()
+        async with AsyncExitStack() as stack:
+            names = {task.request.provider for task in self._tasks.values()}
+            names |= {request.provider for requests in self._elsewhere.values() for request in requests}
+            clients = await self._clients(stack, names)
+            lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            runner = Runner(
+                lanes,
+                Downloader(clients.fetch, second=kept_folder(), own_headers=self._own_headers(names)),
+                tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
+                self._store.settled,
+                known=self._estimates.known,
+                elsewhere=self._elsewhere,
+                owns=lambda task: task not in self._store.lost,
+                one_look=self._one_look,
+                complete=display.typed,
+            )
+            self._runner = runner
+            stack.enter_context(display)
+            for lane in lanes.values():
+                stack.push_async_callback(lane.provider.close)
+                if lane.provider.notice and not stop:
+                    display.say(lane.provider.notice)
+            display.attach(_Keys(self, runner, display))
+            for helper in (display.run(), self._listen(runner, display)):
+                stack.push_async_callback(_end, asyncio.ensure_future(helper))
+            if stop:
+                asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
+            await runner.run(self._run, self._tasks.values())
+            with suppress(DiskError):  # whoever asks the history now is told how it ended
+                await self._store.settled()
+
+    async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
+        if all(self._config.provider(name).type.local for name in names):
+            none: Any = None
+            return Clients(paid=none, free=none)
+        from imagegen_cli.net.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest
+
+        return await stack.enter_async_context(open_clients())
+
+    def _own_headers(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """What opens the way to pictures at the services' own addresses, by origin."""
+        found = (way_to(key_of(self._config.provider(name))) for name in names)
+        return {origin: headers for origin, headers in found if origin and headers}
+
+    def _lane(self, name: str, clients: Clients) -> Lane:
+        configured = self._config.provider(name)
+        settings = key_of(configured)
+        if self._manner.timeout is not None:
+            settings = replace(settings, timeout=self._manner.timeout)
+        limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
+        window = None if configured.type.holds else FIRST_WINDOW
+        gate = Gate(limit or None, window=window)
+        provider = configured.type(settings, clients)
+        return Lane(provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout)
+
+    # Who else has a word
+
+    def _signalled(self, code: int) -> None:
+        """First: end in good order. Again, or with the terminal gone: leave at once, the history knows the rest."""
+        again = self._exit is not None
+        self._exit = self._exit or code
+        if self._main is None:
+            raise KeyboardInterrupt
+        loop = self._main.get_loop()
+        if again or code == SIGNALS["SIGHUP"] or self._runner is None:
+            loop.call_soon_threadsafe(self._main.cancel)
+        else:
+            loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
+
+    def interrupted(self) -> None:
+        """As by Ctrl-C, also where that signal is ignored."""
+        self._signalled(SIGNALS["SIGINT"])
+
+    async def _listen(self, runner: Runner, display: Display) -> None:
+        """Other terminals ask through the history; and what another process has claimed is left to it."""
+        while True:
+            await asyncio.sleep(LISTEN)
+            with suppress(HistoryError):
+                runner.cancel(self._store.asked())
+            if left := runner.let_go(self._store.lost):
+                display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
+
+    # What listens to the run
+
+    def _remember(self, event: Event) -> None:
+        if isinstance(event, TaskChanged):
+            self._tasks[event.task.id] = event.task
+
+    def _paths_to(self, display: Display) -> Sink:
+        """Finished paths go to stdout, unless the display shows them there."""
+        data = Printer(sys.stdout)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+                for path in event.task.files:
+                    data.line(path)
+
+        return tell
+
+    def _no_paths(self, error: Exception) -> None:
+        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
+        Printer(sys.stderr).line(literal(why))
+
+    @property
+    def adds(self) -> bool:
+        return self._add is not None
+
+    def added(self, prompts: Sequence[str]) -> Sequence[Task]:
+        """Make tasks of prompts that were typed just now. Raises ImagegenError."""
+        return self._add(self._run, prompts) if self._add is not None else ()
+
+    def would(self, prompts: Sequence[str]) -> Outcome:
+        """What `added` would do. Raises ImagegenError where it would."""
+        return self._would(prompts) if self._would is not None else Outcome()
+
+    def folder(self) -> str:
+        return next(iter(self._tasks.values())).folder
+
+
+class _Keys:
+    """What keys set in motion: the display's Actions."""
+
+    def __init__(self, session: Session, runner: Runner, display: Display) -> None:
+        self.offer = Offer() if session.adds else Offer(without=frozenset({"a"}))
+        self._session = session
+        self._runner = runner
+        self._display = display
+
+    def cancel(self, ids: Sequence[TaskId]) -> None:
+        self._runner.cancel(ids)
+
+    def cancel_waiting(self) -> None:
+        self._runner.cancel(self._runner.waiting())
+
+    def hold(self, on: bool) -> None:
+        self._runner.hold(on)
+
+    def would(self, prompts: Sequence[str]) -> Outcome:
+        try:
+            return self._session.would(prompts)
+        except ImagegenError as error:
+            return Outcome(words=(f"cannot be added: {error.message}",), good=False)
+
+    def add(self, prompts: Sequence[str]) -> None:
+        try:
+            for task in self._session.added(prompts):
+                self._runner.add(task)
+        except ImagegenError as error:
+            self._display.say(f"not added: {error.message}")
+
+    def open_folder(self) -> None:
+        open_folder(self._session.folder(), self._display)
+
+    def drain(self) -> None:
+        self._runner.drain()
+
+    def stop(self) -> None:
+        """As Ctrl-C does, also where that signal is ignored, and on Windows, where `os.kill` would end the process."""
+        self._session.interrupted()
+
+
+@contextmanager
+def signals(told: Callable[[int], None]) -> Iterator[None]:
+    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows.
+
+    What was ignored when we started stays ignored: `nohup` and `&` in a script mean it.
+    """
+    before = {}
+    for name, code in SIGNALS.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, _handler(told, code))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: told(code)
+
+
+def open_folder(folder: str, display: Display) -> None:
+    """In the desktop's own window; where there is none, say where it is."""
+    import subprocess  # noqa: PLC0415 - few press this key
+
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    try:
+        quiet = subprocess.DEVNULL
+        subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
+    except OSError:
+        display.say(f"the pictures are in {folder}")
+
+
+def exit_code(tasks: Iterable[Task]) -> int:
+    """What a run came to, as the contract counts it: the first of 3, 5, 1 that applies, else 0."""
+    tasks = list(tasks)
+    spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
+    failed = [task.state for task in tasks if isinstance(task.state, Failed)]
+    if not spent and any(state.reason is Reason.UNAUTHORIZED for state in failed):
+        return 3
+    unfinished = any(isinstance(task.state, Running | Saving) for task in tasks)
+    goes_on = any(isinstance(task.state, Cancelled) and task.state.job is not None for task in tasks)
+    if unfinished or goes_on or any(state.resumable for state in failed):
+        return 5
+    whole = all(isinstance(task.state, Done) and not task.state.missing for task in tasks)
+    return 0 if whole else 1
+
+
+def _previewed(mode: str) -> bool:
+    return preview.wanted(mode, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
+
+
+async def _end(helper: "asyncio.Future[None]") -> None:
+    helper.cancel()
+    with suppress(asyncio.CancelledError):
+        await helper

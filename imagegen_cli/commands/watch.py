@@ -1,0 +1,286 @@
+"""Look on while other processes carry tasks, or see a run once more: the table of a run, without its reins."""
+
+import asyncio
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.commands.session import Manner, open_folder, signals
+from imagegen_cli.core.errors import HistoryError, NothingToDo
+from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
+from imagegen_cli.display import choose
+from imagegen_cli.display.guarded import Guarded
+from imagegen_cli.display.keys import Actions, Offer, Outcome
+from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.store import SLICE, UNFINISHED, Filter, Record, Store
+
+LOOK = 0.25
+"""Seconds between two looks at what other processes have written."""
+
+Story = Callable[[], Coroutine[Any, Any, None]]
+
+
+def watch(ids: Sequence[int], manner: Manner, *, run: int | None, replay: bool, speed: float) -> int:
+    """Show what other processes do until all of it has ended; or show a run that is over once more."""
+    with closing(Store(history_file())) as store:
+        if replay:
+            return _replay(store, run, manner, speed)
+        show = Show(manner, Estimates(store).seconds)
+        watched = Watched(store, show, ids, run)
+        return show.play(watched.follow, _Watching(store, show))
+
+
+class Show:
+    """A display with keys, and two ways to leave before the end: `q`, or a signal."""
+
+    def __init__(
+        self, manner: Manner, estimate: Callable[[Task], float | None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.tasks: dict[TaskId, Task] = {}
+        self._asked: dict[TaskId, int] = {}
+        self._main: asyncio.Task[Any] | None = None
+        self._exit = 0
+        chosen = choose(
+            manner.progress,
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            environ=os.environ,
+            estimate=estimate,
+            asked=self._wanted,
+            clock=clock,
+        )
+        self.display = Guarded(chosen, stderr=sys.stderr, asked=self._wanted)
+
+    def _wanted(self, task: Task) -> int:
+        return self._asked.get(task.id, task.request.count or 1)
+
+    def play(self, story: Story, keys: Actions) -> int:
+        """Show it until it ends or somebody has seen enough; the exit code."""
+        with signals(self.leave), suppress(asyncio.CancelledError):
+            asyncio.run(self._played(story, keys))
+        return self._exit
+
+    async def _played(self, story: Story, keys: Actions) -> None:
+        self._main = asyncio.current_task()
+        with self.display:
+            self.display.attach(keys)
+            ticker = asyncio.ensure_future(self.display.run())
+            try:
+                await story()
+            finally:
+                ticker.cancel()
+                with suppress(asyncio.CancelledError):
+                    await ticker
+
+    def leave(self, code: int) -> None:
+        self._exit = code
+        if self._main is None:
+            raise KeyboardInterrupt
+        self._main.get_loop().call_soon_threadsafe(self._main.cancel)
+
+    def meet(self, records: Iterable[Record]) -> tuple[Task, ...]:
+        """The tasks as they were before anything happened to them, oldest first."""
+        records = sorted(records, key=lambda record: record.task.id)
+        self._asked.update({record.task.id: record.asked for record in records})
+        tasks = tuple(replace(record.task, state=Queued()) for record in records)
+        self.tasks.update({task.id: task for task in tasks})
+        return tasks
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, TaskChanged):
+            self.tasks[event.task.id] = event.task
+        self.display.tell(event)
+
+
+@dataclass(slots=True)
+class _Told:
+    """How far a run has been told: the numbers of its last event and of the newest task."""
+
+    event: int
+    task: int
+
+
+class Watched:
+    """Tasks that others carry. Where none was named, those that join their runs later belong to them."""
+
+    def __init__(self, store: Store, show: Show, ids: Sequence[int], run: int | None) -> None:
+        newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
+        everything = not ids and run is None
+        states = UNFINISHED if everything else ()
+        records = store.find(Filter(ids=tuple(ids), run=run, states=states, carried=everything))
+        if not records:
+            raise NothingToDo("no process is carrying a task", hint="imagegen list shows what became of every task")
+        self._store = store
+        self._show = show
+        self._open = not ids
+        self._records = records
+        self._runs = {record.task.run: _Told(0, newest) for record in reversed(records)}
+
+    async def follow(self) -> None:
+        for run in self._runs:
+            records = [record for record in self._records if record.task.run == run]
+            began = min(record.created for record in records)
+            self._show.tell(RunStarted(began, run, self._show.meet(records)))
+        self._records = []  # each would be held for as long as somebody watches
+        more = False
+        while True:
+            carried = more or self._carried()
+            more = self._look()
+            if not (carried or more):
+                return
+            await asyncio.sleep(0 if more else LOOK)
+
+    def _carried(self) -> bool:
+        left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]
+        return bool(left) and self._store.carried(left)
+
+    def _look(self) -> bool:
+        """Tell what has been written since the last look, a slice at a time; whether there may be more."""
+        events = [(told, self._store.events(run, told.event, SLICE)) for run, told in self._runs.items()]
+        joined = self._joined() if self._open else []
+        for record in joined:
+            self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
+        for told, said in events:
+            for told.event, event in said:
+                if _about(event) in self._show.tasks:
+                    self._show.tell(event)
+        return bool(joined) or any(len(said) == SLICE for _, said in events)
+
+    def _joined(self) -> list[Record]:
+        """Looked for after the events, so that every event finds its task."""
+        found: list[Record] = []
+        for run, told in self._runs.items():
+            records = self._store.find(Filter(run=run, after=told.task))[::-1]
+            told.task = records[-1].task.id if records else told.task
+            found += [record for record in records if record.task.id not in self._show.tasks]
+        return found
+
+
+class _Looking:
+    """Keys for somebody who can change nothing: to choose, to read, to leave.
+
+    They act from the start: the command does nothing but show the table, and nothing that is typed can make a task.
+    """
+
+    offer = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+
+    def cancel(self, ids: Sequence[TaskId]) -> None:
+        """Nothing runs."""
+
+    def cancel_waiting(self) -> None:
+        """Nothing waits."""
+
+    def hold(self, on: bool) -> None:
+        """Whoever carries tasks holds them."""
+
+    def add(self, prompts: Sequence[str]) -> None:
+        """Whoever carries tasks adds to them."""
+
+    def would(self, prompts: Sequence[str]) -> Outcome:  # noqa: ARG002 - nothing is added here
+        return Outcome()
+
+    def drain(self) -> None:
+        """Whoever carries tasks ends them."""
+
+    def open_folder(self) -> None:
+        """Nothing is new there."""
+
+    def stop(self) -> None:
+        self._show.leave(0)
+
+
+class _Watching(_Looking):
+    """Whoever carries a task hears a cancel through the history."""
+
+    offer = Offer(without=frozenset("a "), stop="stop watching", keeps=True, leaves=True)
+
+    def __init__(self, store: Store, show: Show) -> None:
+        super().__init__(show)
+        self._store = store
+
+    def cancel(self, ids: Sequence[TaskId]) -> None:
+        try:
+            if ids and self._store.carried(ids):
+                self._store.ask_cancel(ids)
+            elif ids:
+                self._show.display.say(f"no process carries {ids[0]} any more: imagegen cancel {ids[0]}")
+        except HistoryError as error:
+            self._show.display.say(f"not cancelled: {error.message}")
+
+    def cancel_waiting(self) -> None:
+        self.cancel([task.id for task in self._show.tasks.values() if isinstance(task.state, Queued)])
+
+    def open_folder(self) -> None:
+        open_folder(next(iter(self._show.tasks.values())).folder, self._show.display)
+
+
+class _Clock:
+    """The time of a run that is told again, `speed` times as fast."""
+
+    def __init__(self, begin: float, speed: float) -> None:
+        self._begin = begin
+        self._speed = speed
+        self._started = time.time()
+
+    def now(self) -> float:
+        return self._begin + (time.time() - self._started) * self._speed
+
+    async def until(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, (at - self.now()) / self._speed))
+
+
+def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
+    runs = store.runs()
+    number = RunId(run if run is not None else (runs[0] if runs else 0))
+    records = store.find(Filter(run=number))
+    events = [*_all_events(store, number)]
+    if not records or not events:
+        raise NothingToDo(f"there is no record of run {number}")
+    begin = events[0].at
+    clock = _Clock(begin, speed)
+    show = Show(manner, Estimates(store, before=begin).seconds, clock.now)
+    first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
+    later = [record for record in records[::-1] if record.created > begin]
+    added = [TaskAdded(record.created, *show.meet([record])) for record in later]
+    last = RunFinished(events[-1].at, number)
+
+    async def story() -> None:
+        for event in [first, *_in_turn(added, events), last]:
+            await clock.until(event.at)
+            show.tell(event)
+
+    return show.play(story, _Looking(show))
+
+
+def _all_events(store: Store, run: RunId) -> Iterator[Event]:
+    last = 0
+    while said := store.events(run, last, SLICE):
+        last = said[-1][0]
+        yield from (event for _, event in said)
+
+
+def _in_turn(added: Iterable[TaskAdded], events: Iterable[Event]) -> Iterator[Event]:
+    """Tasks that joined a run, each before the first event that is younger."""
+    left = deque(added)
+    for event in events:
+        while left and left[0].at <= event.at:
+            yield left.popleft()
+        yield event
+    yield from left
+
+
+def _about(event: Event) -> int | None:
+    if isinstance(event, TaskChanged):
+        return event.task.id
+    return getattr(event, "id", None)

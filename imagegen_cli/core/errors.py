@@ -1,0 +1,230 @@
+"""What can go wrong, drawn as a tree; the number is the exit code.
+
+ImagegenError
+├── UsageError          2   words or values that cannot be used; nothing was sent
+├── ConfigError         3   settings or credentials
+├── HistoryError        3   the history database cannot be used
+│   └── HistoryUnwritten    5   what happened last is not in it; receipts are in the message
+├── NothingToDo         4   no such task, an empty list
+└── TaskError           1   ends (or delays) one task, never a run; carries a reason code
+    ├── Refused             the service's last word: final at once
+    │   ├── BadRequest          bad-request
+    │   ├── Unauthorized        unauthorized     also shuts the lane
+    │   ├── OutOfCredits        out-of-credits   also shuts the lane
+    │   ├── Moderated           moderated
+    │   └── GenerationFailed    server
+    ├── SlowDown            certainly not accepted: the lane waits, nothing failed
+    │   ├── RateLimited         rate-limited
+    │   └── Busy                busy
+    ├── Unavailable             network          certainly not accepted, or a question that may be asked again
+    │   └── ServerTrouble       server           the same, but the service did answer: with a 5xx
+    ├── Uncertain               uncertain        left the house, answer lost: may be accepted and billed
+    ├── TimedOut                timeout
+    ├── Expired                 expired          a link or a job that the service has forgotten
+    ├── BadImage                bad-image
+    │   └── UnusableImage       bad-image        the same, and asking again cannot bring another
+    ├── DiskError               disk
+    └── ProviderBug             bug              a provider raised something that is not in this tree
+"""
+
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from imagegen_cli.core.masking import masked
+
+
+class Reason(StrEnum):
+    """Why a task ended without its pictures. Stable words: scripts depend on them."""
+
+    BAD_REQUEST = "bad-request"
+    UNAUTHORIZED = "unauthorized"
+    OUT_OF_CREDITS = "out-of-credits"
+    MODERATED = "moderated"
+    RATE_LIMITED = "rate-limited"
+    BUSY = "busy"
+    SERVER = "server"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    UNCERTAIN = "uncertain"
+    EXPIRED = "expired"
+    BAD_IMAGE = "bad-image"
+    DISK = "disk"
+    CANCELLED = "cancelled"
+    BUG = "bug"
+
+
+HINTS: dict[Reason, str] = {
+    Reason.BAD_REQUEST: "change the prompt or the options, then run it again",
+    Reason.UNAUTHORIZED: "check the key (imagegen config show), then imagegen retry {ids}",
+    Reason.OUT_OF_CREDITS: "top up the account or choose another provider with -p, then imagegen retry {ids}",
+    Reason.MODERATED: "rephrase the prompt; the service will refuse it again as it stands",
+    Reason.RATE_LIMITED: "wait a little, then imagegen retry {ids}; a lower --concurrency helps",
+    Reason.BUSY: "wait a little, then imagegen retry {ids}",
+    Reason.SERVER: "the service failed; try imagegen retry {ids} later",
+    Reason.NETWORK: "check the connection and base_url, then imagegen retry {ids}",
+    Reason.TIMEOUT: "raise --timeout, then imagegen retry {ids}",
+    Reason.UNCERTAIN: "it may be made and billed: look at the service; imagegen retry {ids} --may-repeat pays anew",
+    Reason.EXPIRED: "the service no longer keeps it; imagegen retry {ids} makes it anew and costs again",
+    Reason.BAD_IMAGE: "the service sent something that is no picture; imagegen retry {ids} --may-repeat pays anew",
+    Reason.DISK: "free some space or choose another folder with --output; the service may have been paid",
+    Reason.CANCELLED: "imagegen retry {ids} makes it anew",
+    Reason.BUG: "please report it: imagegen show {ids} has the details",
+}
+"""What to do about tasks that ended for a reason; `{ids}` stands for the tasks."""
+
+
+QUESTION_HINTS: dict[Reason, str] = {
+    Reason.BAD_REQUEST: "check base_url: it may be the address of another service, or of a part of it",
+    Reason.UNAUTHORIZED: "check the key; imagegen init writes another",
+    Reason.OUT_OF_CREDITS: "top up the account",
+    Reason.MODERATED: "ask again later",
+    Reason.RATE_LIMITED: "ask again in a minute",
+    Reason.BUSY: "ask again in a minute",
+    Reason.SERVER: "the fault is the service's, or base_url names another service: ask again later",
+    Reason.NETWORK: "check the connection, the proxy and base_url",
+    Reason.TIMEOUT: "check the connection, the proxy and base_url",
+    Reason.UNCERTAIN: "ask again: nothing was spent",
+    Reason.EXPIRED: "check base_url: nothing is at this address",
+    Reason.BAD_IMAGE: "check base_url",
+    Reason.DISK: "free some space",
+    Reason.CANCELLED: "ask again",
+    Reason.BUG: "please report it",
+}
+"""What to do where a question failed, as `models`, `credits`, `doctor` and `init` ask it: there is no task to retry."""
+
+
+class ImagegenError(Exception):
+    """Something a person can be told in one line, with what to do next in `hint`; neither ever holds a secret."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        self.message = masked(message)
+        self.hint = masked(hint)
+        super().__init__(self.message)
+
+
+class UsageError(ImagegenError):
+    exit_code = 2
+
+
+class ConfigError(ImagegenError):
+    exit_code = 3
+
+
+class HistoryError(ImagegenError):
+    exit_code = 3
+
+
+class HistoryUnwritten(HistoryError):
+    exit_code = 5
+
+
+class NothingToDo(ImagegenError):
+    exit_code = 4
+
+
+class TaskError(ImagegenError):
+    """`hint` is empty where the reason's general hint fits.
+
+    `final`: the service itself said, in an answer of its own form, that this very job is over and brings no picture.
+    `unspent`: the service refused the request before any work, so that another account or service may take it.
+    """
+
+    exit_code = 1
+    reason: ClassVar[Reason] = Reason.BUG
+    final = False
+    unspent = False
+
+    def as_final(self) -> Self:
+        """Mark the error as the service's last word about a job. What a status code or a proxy says is never that."""
+        self.final = True
+        return self
+
+    def as_unspent(self) -> Self:
+        """Mark a refusal after which the same request may be sent elsewhere without paying twice."""
+        self.unspent = True
+        return self
+
+
+def question_hint(error: ImagegenError) -> str:
+    """The hint where a question failed and no task. What the provider itself wrote stays."""
+    if isinstance(error, TaskError) and error.hint == HINTS[error.reason]:
+        return QUESTION_HINTS[error.reason]
+    return error.hint
+
+
+class Refused(TaskError):
+    pass
+
+
+class BadRequest(Refused):
+    reason = Reason.BAD_REQUEST
+
+
+class Unauthorized(Refused):
+    reason = Reason.UNAUTHORIZED
+
+
+class OutOfCredits(Refused):
+    reason = Reason.OUT_OF_CREDITS
+
+
+class Moderated(Refused):
+    reason = Reason.MODERATED
+
+
+class GenerationFailed(Refused):
+    reason = Reason.SERVER
+
+
+class SlowDown(TaskError):
+    """`after`: seconds the service asked us to wait, None where it did not say."""
+
+    def __init__(self, message: str, *, after: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
+
+
+class RateLimited(SlowDown):
+    reason = Reason.RATE_LIMITED
+
+
+class Busy(SlowDown):
+    reason = Reason.BUSY
+
+
+class Unavailable(TaskError):
+    reason = Reason.NETWORK
+
+
+class ServerTrouble(Unavailable):
+    reason = Reason.SERVER
+
+
+class Uncertain(TaskError):
+    reason = Reason.UNCERTAIN
+
+
+class TimedOut(TaskError):
+    reason = Reason.TIMEOUT
+
+
+class Expired(TaskError):
+    reason = Reason.EXPIRED
+
+
+class BadImage(TaskError):
+    reason = Reason.BAD_IMAGE
+
+
+class UnusableImage(BadImage):
+    pass
+
+
+class DiskError(TaskError):
+    reason = Reason.DISK
+
+
+class ProviderBug(TaskError):
+    reason = Reason.BUG

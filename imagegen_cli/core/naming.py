@@ -1,0 +1,97 @@
+"""A task and an index into a file name that cannot collide or leave its folder."""
+
+import re
+import string
+import sys
+import time
+import unicodedata
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.schema import nearest
+from imagegen_cli.core.task import ImageRequest, TaskId
+
+DEFAULT = "{id}-{slug}-{index}"
+FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "time", "name", "line")
+SLUG_BYTES = 60
+NAME_BYTES = 180
+"""Leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
+LONGEST_BYTES = 200
+"""With the suffix and all that a part file adds."""
+RESERVED = r"(?i:(con|prn|aux|nul|(com|lpt)(\d|[¹²³]|\{index\})) *(\..*)?)"
+"""Device names that Windows keeps for itself, whatever the suffix."""
+SELECTORS = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+"""They choose between two looks of the sign before them, and are invisible themselves."""
+
+
+def check_template(template: str) -> None:
+    """Raises UsageError for a field nobody fills, a format that cannot be read, or a folder in the name."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"the name template {template!r} cannot be read: {error}") from error
+    if any(unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") for sign in template):
+        raise UsageError(f"the name template {template!a} holds signs that no file name should have")
+    for text, name, form, conversion in parts:
+        if any(sign in text for sign in "/\\\0"):
+            raise UsageError(f"the name template {template!r} holds a folder; choose the folder with --output")
+        if name is not None and name not in FIELDS:
+            raise UsageError(f"unknown field {{{name}}} in the name template", hint=nearest(name, FIELDS))
+        if form or conversion:
+            raise UsageError(f"the field {{{name}}} in the name template takes no format")
+
+
+def name_for(
+    template: str, task_id: TaskId | str, run: int | str, request: ImageRequest, *, line: int, now: float
+) -> str:
+    """The task's file name with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
+    moment = time.localtime(now)
+    fields = {
+        "id": str(task_id),
+        "run": str(run),
+        "line": str(line),
+        "slug": slug(request.name or request.prompt),
+        "name": slug(request.name or request.prompt),
+        "provider": slug(request.provider),
+        "model": slug(request.model),
+        "seed": "" if request.seed is None else str(request.seed),
+        "date": time.strftime("%Y%m%d", moment),
+        "time": time.strftime("%H%M%S", moment),
+        "index": "{index}",
+    }
+    name = template.format_map(fields)
+    if "{index}" not in name:
+        name += "-{index}"
+    before, after = name.split("{index}", 1)
+    after = after.replace("{index}", "")
+    name = _cut(before, NAME_BYTES - len(after.encode())) + "{index}" + _cut(after, NAME_BYTES)
+    name = name.strip(" .") or "{index}"
+    return f"_{name}" if re.fullmatch(RESERVED, name) or name[0] == "-" else name
+
+
+def slug(text: str) -> str:
+    """Letters and digits of any script, joined by hyphens, at most SLUG_BYTES bytes. Never empty."""
+    text = unicodedata.normalize("NFC", re.sub(SELECTORS, "", text)).lower()
+    system = sys.getfilesystemencoding()  # a bare C locale may leave ASCII alone to name files with
+    text = text.encode(system, "ignore").decode(system)
+    kept = " "
+    for sign in text:
+        belongs = sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and kept[-1] != " ")
+        kept += sign if belongs else " "
+    return _cut("-".join(kept.split()), SLUG_BYTES).strip("-") or "image"
+
+
+def free_name(name: str, count: int, taken: set[str]) -> str:
+    """`name`, numbered where its pictures 1 to `count` would meet one of `taken` (lower-case stems), and add them."""
+    wanted = name
+    for number in range(2, 100_000):
+        stems = [wanted.replace("{index}", str(index)).lower() for index in range(1, count + 1)]
+        if taken.isdisjoint(stems):
+            taken.update(stems)
+            return wanted
+        wanted = name.replace("{index}", f"~{number}-{{index}}")
+    raise UsageError(f"too many files are named {name!r}", hint="choose another folder with --output")
+
+
+def _cut(text: str, most: int) -> str:
+    """At most `most` bytes of UTF-8, never half a letter."""
+    return text.encode()[: max(0, most)].decode(errors="ignore")

@@ -1,0 +1,164 @@
+"""Reference pictures on the disk: the one place where a file is opened to be sent to a service.
+
+A name in a list or on the command line may lead anywhere: to a private key, a pipe that never ends, a device. What is
+opened is a regular file of bounded size, and what is sent begins as a picture does. Both are judged by the descriptor
+that is read, so that a file which is exchanged in between gains nothing.
+"""
+
+import errno
+import os
+import re
+import stat
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from imagegen_cli.core.errors import BadRequest
+
+FIRST_BYTES: dict[str, bytes] = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WebP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM....\0\0\0\0",
+    "TIFF": rb"II\*\0|MM\0\*",
+    "HEIC": rb"....ftyp(?:heic|heix)",
+    "HEIF": rb"....ftyp(?:mif1|msf1)",
+    "AVIF": rb"....ftyp(?:avif|avis)",
+}
+"""Format -> how its files begin."""
+ANY_FORMAT = tuple(FIRST_BYTES)
+USUAL = ("PNG", "JPEG", "WebP", "GIF")
+HEAD = 32
+"""Bytes by which a format is told."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of one reference picture: no service takes a larger one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    data: bytes = field(repr=False)
+    format: str
+
+    @property
+    def media_type(self) -> str:
+        return _media_type(self.format)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of a file name that tells nothing but the format."""
+        return f".{self.format.lower().replace('jpeg', 'jpg')}"
+
+    @property
+    def base64(self) -> str:
+        return b64encode(self.data).decode()
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:{self.media_type};base64,{self.base64}"
+
+
+def is_remote(reference: str) -> bool:
+    return reference.lower().startswith(("http://", "https://"))
+
+
+def read(reference: str, *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> Picture:
+    """The whole file. Raises BadRequest where it is none of these formats, or too large, or no file at all."""
+    data = _begun(reference, formats, most_bytes, most_bytes + 1)
+    if len(data) > most_bytes:  # it grew after its size was looked at
+        raise BadRequest(_too_large(reference, len(data), most_bytes))
+    return Picture(data, format_in(data))
+
+
+def media_type(reference: str, *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> str:
+    """What `read` would find, by a look at the first bytes. Raises BadRequest as `read` does."""
+    return _media_type(format_in(_begun(reference, formats, most_bytes, HEAD)))
+
+
+def examined(references: Iterable[str], *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> list[str]:
+    """What stands for each reference until it is sent: its address, or the media type of the file.
+
+    Raises BadRequest where a file cannot be used.
+    """
+    return [one if is_remote(one) else media_type(one, formats=formats, most_bytes=most_bytes) for one in references]
+
+
+def referred(reference: str) -> str:
+    """A reference as one text: its address, or a data: URI of the file. Raises BadRequest."""
+    return reference if is_remote(reference) else read(reference).data_uri
+
+
+def format_in(head: bytes) -> str:
+    """The format of a picture by its first bytes; empty where it is none."""
+    found = (name for name, pattern in FIRST_BYTES.items() if re.match(pattern, head, re.DOTALL))
+    return next(found, "")
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A regular file. Raises OSError, with the reason in `strerror`, for anything else.
+
+    A device is not even opened: that alone may set something going. A pipe without a writer does not hold us up.
+    """
+    _must_be_regular(Path(path).stat())
+    with open(path, "rb", opener=_without_waiting) as file:
+        _must_be_regular(os.fstat(file.fileno()))
+        yield file
+
+
+def bytes_of(path: Path, most_bytes: int) -> bytes:
+    """All of a regular file. Raises OSError, with the reason in `strerror`, also where it is larger."""
+    with opened(path) as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 10} KB")
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def _must_be_regular(found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket and no file")
+
+
+def _begun(reference: str, formats: Sequence[str], most_bytes: int, length: int) -> bytes:
+    """The first `length` bytes of a picture of these formats. Raises BadRequest."""
+    try:
+        with opened(reference) as file:
+            head = file.read(HEAD)
+            if format_in(head) not in formats:
+                raise BadRequest(_no_picture(reference, formats))
+            if (size := os.fstat(file.fileno()).st_size) > most_bytes:
+                raise BadRequest(_too_large(reference, size, most_bytes))
+            return head + file.read(length - HEAD)
+    except FileNotFoundError as error:
+        raise BadRequest(f"there is no reference picture {reference!r}") from error
+    except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
+        raise BadRequest(f"cannot read the reference picture {reference!r}: {why(error)}") from error
+
+
+def why(error: Exception) -> str:
+    """A path with NUL in it is a ValueError, the home of an unknown person a RuntimeError."""
+    return str(getattr(error, "strerror", "") or error)
+
+
+def _no_picture(reference: str, formats: Sequence[str]) -> str:
+    known = f"{', '.join(formats[:-1])} or {formats[-1]}"
+    return f"{reference!r} is no {known} picture, and this service takes no other"
+
+
+def _too_large(reference: str, size: int, most_bytes: int) -> str:
+    limit = f"a reference picture from a file has at most {most_bytes >> 10} KB here, not {-(-size >> 10)}"
+    return f"{limit}: make {reference!r} smaller, or give its address"
+
+
+def _media_type(name: str) -> str:
+    return f"image/{name.lower()}"

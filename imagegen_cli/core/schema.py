@@ -1,0 +1,115 @@
+"""A TOML table into a frozen dataclass, or a ConfigError that names the place and the nearest known key."""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.masking import MASK, hide
+
+T = TypeVar("T")
+
+
+REFERENCES = ("env:", "cmd:")
+"""How a text begins that says where a secret is to be taken from, and is none itself."""
+
+
+class Secret:
+    """A text that cannot be shown by accident. `reveal()` is for the one line that sends it.
+
+    What was revealed once may come back in a service's words, so from then on it is struck out of everything.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        if not self._text.startswith(REFERENCES):
+            hide(self._text)
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return MASK if self._text else "''"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[type["Secret"], tuple[str]]:
+        raise TypeError("a secret is not written anywhere")
+
+
+def setting(default: Any, doc: str, *, shown: str = "", file: bool = False) -> Any:
+    """A field of a settings dataclass; `doc` becomes its line in help and in config.example.toml.
+
+    `shown` stands for a default that differs from machine to machine. `file`: the text names a file on this machine,
+    which in a project's settings must lie in the project.
+    """
+    metadata = {"doc": doc, "shown": shown, "file": file}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def default_of(item: Field[Any]) -> Any:
+    if item.default is not MISSING:
+        return item.default
+    return item.default_factory() if item.default_factory is not MISSING else MISSING
+
+
+def read_table(kind: type[T], table: Mapping[str, Any], *, where: str, line_of: typing.Callable[[str], str]) -> T:
+    """`where` names the table in messages; `line_of(key)` gives "file:line" for a key of it."""
+    types_of = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"{line_of(key)}: unknown key {key!r} in {where}", hint=nearest(key, known))
+        values[key] = _fitted(value, types_of[key], f"{line_of(key)}: {key} in {where}")
+    return kind(**values)
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """A hint that names the nearest of `known`, or all of them where none is near."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def _fitted(value: Any, wanted: Any, place: str) -> Any:
+    """`value` as `wanted`: str, int, float, bool, Secret, tuple[str, ...], Mapping[str, str]; each may be optional."""
+    if isinstance(wanted, types.UnionType):
+        wanted = next(part for part in typing.get_args(wanted) if part is not type(None))
+    origin = typing.get_origin(wanted)
+    if wanted is Secret and isinstance(value, str | Secret):
+        return value if isinstance(value, Secret) else Secret(value)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+        if all(isinstance(part, str) for part in value.values()):
+            return value
+    elif isinstance(wanted, type) and isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{place} must be {_said(wanted)}, not {_said(type(value))}")
+
+
+def _said(wanted: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Secret: "a text"}
+    names |= {list: "a list", dict: "a table"}
+    if wanted in names:
+        return names[wanted]
+    return "a list of texts" if typing.get_origin(wanted) is tuple else "a table of texts"

@@ -1,0 +1,302 @@
+"""The nouns: what is asked for, what became of it, and which state may follow which.
+
+Everything about states lives in this file; this file knows no provider, no store and no screen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+from imagegen_cli.core.errors import Reason
+
+TaskId = NewType("TaskId", int)
+RunId = NewType("RunId", int)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One paid submit, in the person's words; the provider translates.
+
+    `provider` is the configured name, not the kind. `count` None means "as many as the service makes by itself";
+    `seed` None means that the service chooses; `ratio` is "W:H"; `width` and `height` are pixels and come together.
+    `references` are local paths or http(s) addresses of pictures to start from. `name` is the person's own word for
+    the file name. `extra` holds what only this kind of service understands, as given.
+    """
+
+    prompt: str
+    provider: str
+    model: str = ""
+    ratio: str = ""
+    resolution: str = ""
+    width: int | None = None
+    height: int | None = None
+    count: int | None = None
+    seed: int | None = None
+    negative: str = ""
+    references: tuple[str, ...] = ()
+    name: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A service's receipt: enough to ask again after a crash, from another process."""
+
+    id: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """A picture that came inside the answer itself."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """A picture at an address. Addresses may be signed: shown to nobody, and asked without a key."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen.
+
+    `sha256` of the bytes, in hex, tells its file from another one's. `doubt` says why it may have been cut, if so.
+    """
+
+    path: str
+    final: str = ""
+    sha256: str = ""
+    doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """A picture under its final name: whole, synced, never to be written again. Fields as in HeldImage."""
+
+    path: str
+    sha256: str = ""
+    doubt: str = ""
+
+
+Image = InlineImage | RemoteImage | HeldImage | SavedImage
+
+
+class Stop(StrEnum):
+    """What a cancel came to."""
+
+    NOT_SENT = "not-sent"
+    STOPPED = "stopped"
+    REQUESTED = "requested"
+    GOES_ON = "goes-on"
+    TOO_LATE = "too-late"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting for a slot, or sent back because it was certainly not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """The request is leaving. `job` is an id that we chose ourselves, where the service lets us."""
+
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The service has it. `images`: what was already fetched when a link expired or a resume began.
+
+    `unconfirmed`: the job is an id of our own whose submit was not answered; the service may never have heard of it.
+    """
+
+    job: Job
+    images: tuple[Image, ...] = ()
+    unconfirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The pictures exist at the service. `images` says for each where it is now; `note` what was left out."""
+
+    images: tuple[Image, ...]
+    job: Job | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """`missing` > 0: the service made fewer than asked; `note` has its words.
+
+    The receipt is kept where it cannot be known whether a picture came whole; `note` says so.
+    """
+
+    files: tuple[str, ...]
+    missing: int = 0
+    note: str = ""
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """With a `job` or with `images`, asking again may still bring the pictures, without paying again.
+
+    `hint` is what to do where the reason's general hint does not fit. `final`: the service itself said that this job is
+    over and brings no pictures. `may_be_paid`: the request left this machine, and nothing says that it was not charged.
+    """
+
+    reason: Reason
+    message: str
+    job: Job | None = None
+    images: tuple[Image, ...] = ()
+    hint: str = ""
+    final: bool = False
+    may_be_paid: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `imagegen resume` may bring pictures that are not on the disk yet."""
+        waiting = any(isinstance(image, RemoteImage | HeldImage) for image in self.images)
+        return waiting or (self.job is not None and not self.final)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """With a `job`, the service may go on, and its pictures can still be fetched."""
+
+    stop: Stop
+    job: Job | None = None
+
+
+State = Queued | Submitting | Running | Saving | Done | Failed | Cancelled
+ENDED = (Done, Failed, Cancelled)
+
+FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
+    Queued: (Submitting, Failed, Cancelled),
+    Submitting: (Running, Saving, Queued, Failed, Cancelled),
+    Running: (Saving, Queued, Failed, Cancelled),
+    Saving: (Saving, Done, Running, Failed, Cancelled),
+    Done: (),
+    Failed: (Queued, Running, Saving),
+    Cancelled: (Queued, Running),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1.
+
+    `key` is this task's alone, among all histories: the history's own token and the id.
+    """
+
+    id: TaskId
+    run: RunId
+    request: ImageRequest
+    state: State
+    folder: str
+    name: str
+    key: str = ""
+
+    def to(self, state: State) -> "Task":
+        """Change state, the only way to. A step that FOLLOWS does not allow is a bug, said loudly."""
+        if type(state) not in FOLLOWS[type(self.state)]:
+            raise RuntimeError(f"task {self.id}: {word(self.state)} cannot become {word(state)}")
+        return replace(self, state=state)
+
+    def stem(self, index: int) -> Path:
+        """Where picture `index` (from 1) goes, without the suffix that its first bytes will decide."""
+        return Path(self.folder) / self.name.replace("{index}", str(index))
+
+    def part(self, index: int) -> Path:
+        """Where the bytes of picture `index` (from 1) wait for their name: the same in every process, never shared."""
+        return Path(self.folder) / f".imagegen-{self.key or self.id}-{index}.part"
+
+    @property
+    def job(self) -> Job | None:
+        return getattr(self.state, "job", None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The pictures on disk so far."""
+        match self.state:
+            case Running(images=images) | Saving(images=images) | Failed(images=images):
+                return tuple(image.path for image in images if isinstance(image, SavedImage))
+            case Done(files=files):
+                return files
+            case _:
+                return ()
+
+
+def word(state: State) -> str:
+    """The state as scripts and the history know it: `queued`, `running` and so on."""
+    return type(state).__name__.lower()
+
+
+def recovered(task: Task, found: Mapping[int, HeldImage] | None = None) -> Task:
+    """What the next process may believe of a task whose process died; `found` are whole pictures of it on the disk.
+
+    A submit that was on its way may have arrived: with an id of ours it can be looked up, else it is uncertain
+    and never sent again by itself, unless its pictures had come. Those that were only in memory are gone; with a job
+    they are asked for again.
+    """
+    return _again(_adopting(task, found)) if found else _again(task)
+
+
+def _again(task: Task) -> Task:
+    match task.state:
+        case Submitting(job=None):
+            lost = "the program stopped while this was being sent; it may have been accepted and charged"
+            return replace(task, state=Failed(Reason.UNCERTAIN, lost, may_be_paid=True))
+        case Saving(images=images, job=Job() as job) | Failed(images=images, job=Job() as job) if _gone(images):
+            return replace(task, state=Running(job, images))
+        case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | HeldImage) for image in images):
+            return replace(task, state=Saving(images, job))
+        case Failed(job=Job() as job, images=images):
+            return replace(task, state=Running(job, images))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job):
+            return replace(task, state=Running(job, unconfirmed=isinstance(task.state, Submitting)))
+        case _:
+            return task
+
+
+def _gone(images: tuple[Image, ...]) -> bool:
+    """Whether some were only in the memory of a process that is gone."""
+    return any(isinstance(image, InlineImage) for image in images)
+
+
+def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
+    """Take in pictures that came whole although the history does not say so."""
+    match task.state:
+        case Submitting(job=None) | Cancelled(job=None) | Failed(job=None, images=()):
+            note = "the program stopped while the answer came; what had come whole was kept"
+            return replace(task, state=Saving(tuple(found[index] for index in sorted(found)), None, note))
+        case Submitting(job=Job() as job) | Cancelled(job=Job() as job) | Failed(job=Job() as job, images=()):
+            return replace(task, state=Running(job, _with_found((), found, job)))
+        case Running(images=images, job=job):
+            return replace(task, state=replace(task.state, images=_with_found(images, found, job)))
+        case Saving(images=images, job=job) | Failed(images=images, job=job):
+            known = {index: held for index, held in found.items() if index <= len(images)}
+            return replace(task, state=replace(task.state, images=_with_found(images, known, job)))
+        case _:
+            return task
+
+
+def _with_found(images: tuple[Image, ...], found: Mapping[int, HeldImage], job: Job | None) -> tuple[Image, ...]:
+    """Each at its own place. What is in doubt is taken only where it cannot be fetched once more."""
+    places = range(1, max([len(images), *found]) + 1)
+    before = dict(enumerate(images, 1))
+    nothing = InlineImage(b"")
+    return tuple(_better(before.get(place, nothing), found.get(place), job) for place in places)
+
+
+def _better(before: Image, found: HeldImage | None, job: Job | None) -> Image:
+    if found is None or isinstance(before, SavedImage | HeldImage):
+        return before
+    again = isinstance(before, RemoteImage) or job is not None
+    return before if found.doubt and again else found

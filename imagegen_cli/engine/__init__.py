@@ -1,0 +1,1 @@
+"""Many tasks at once, each from its state to its end."""

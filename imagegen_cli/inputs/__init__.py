@@ -1,0 +1,1 @@
+"""Prompts and lists into requests that are ready to be sent."""

@@ -1,0 +1,183 @@
+"""What all readers of prompt lists share: rows, the names of fields, remarks, and how messages name columns."""
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.schema import nearest
+
+FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
+          "references", "name", "extra")  # fmt: skip
+FORMS = ("lines", "csv", "tsv", "json", "jsonl")
+ALIASES = {
+    "prompts": "prompt", "text": "prompt", "n": "count", "image": "references", "images": "references",
+    "reference": "references", "negative_prompt": "negative", "aspect_ratio": "ratio", "提示词": "prompt",
+    "模型": "model", "比例": "ratio", "分辨率": "resolution", "尺寸": "size", "宽度": "width", "高度": "height",
+    "数量": "count", "种子": "seed", "反向提示词": "negative", "负面提示词": "negative", "参考图": "references",
+}  # fmt: skip
+MOST_BYTES = 64 * 1024 * 1024
+"""What is larger is no list."""
+MOST_SHOWN = 8
+"""Names, or line numbers, that one message lists."""
+MOST_HEAD = 4000
+"""Characters of a first line that may be the head of a table."""
+MOST_NAME = 40
+SAMPLE = 200
+"""Lines by which a table without a head is recognised."""
+FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Letters by their category, but without a look."""
+INVISIBLE = (
+    f"\u00ad\u061c\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff{FILLERS}"
+)
+"""All signs without a look, as a part of a regular expression."""
+TAKE_LINES = "or, if each line is a prompt as it stands: --format lines"
+Row = str | UsageError | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a person wants a list to be read; what is empty is told by the list itself.
+
+    `form` is lines, csv, tsv, json or jsonl.
+    `columns` has the wanted fields, each with the name of its column; no other column is read then.
+    """
+
+    form: str = ""
+    encoding: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """Rows with the number of the line on which each begins, and remarks about what was left out."""
+
+    rows: Sequence[tuple[int, Row]]
+    remarks: Sequence[str] = ()
+
+
+class UnknownField(UsageError):
+    """A name that no field has; the same one is said once for a whole list."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown field {name!r}; {nearest(name, FIELDS)}")
+        self.name = name
+
+
+def as_typed(argument: str) -> str:
+    """Under a locale that knows no more than ASCII Python leaves the bytes of other text in half surrogates."""
+    try:
+        return argument.encode("ascii", "surrogateescape").decode()
+    except UnicodeError:
+        return argument
+
+
+def form_in(text: str) -> str:
+    """Read the value of --format; auto stands for nothing said. Raises UsageError."""
+    if text not in ("", "auto", *FORMS):
+        raise UsageError(f"--format takes {', '.join(FORMS)}, not {text!r}", hint=nearest(text, FORMS))
+    return "" if text == "auto" else text
+
+
+def columns_in(text: str) -> dict[str, str]:
+    """Read "prompt=Prompt,seed": fields, each with the name of its column. Raises UsageError."""
+    text = as_typed(text)
+    try:
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise UsageError("--columns is not valid UTF-8", hint=_COLUMNS_HINT)
+        parts = next(csv.reader([text], strict=True), []) if text else []
+    except csv.Error as error:
+        raise UsageError(f"--columns cannot be read: {error}", hint=_COLUMNS_HINT) from error
+    found: dict[str, str] = {}
+    for part in parts:
+        name, _, column = part.partition("=")
+        known = canonical(name)
+        if known not in FIELDS:
+            raise UsageError(f"--columns: there is no field {name!r}; {nearest(name, FIELDS)}", hint=_COLUMNS_HINT)
+        if known in found:
+            raise UsageError(f"--columns names {known} twice")
+        found[known] = column or name
+    if found and "prompt" not in found:
+        raise UsageError("--columns does not say which column holds the prompt", hint=_COLUMNS_HINT)
+    return found
+
+
+_COLUMNS_HINT = "write FIELD=COLUMN, with commas between: --columns prompt=Caption,seed=Seed"
+
+
+def canonical(name: Any) -> str:
+    """The field that a column's name means, or the name in small letters with `_` between its words."""
+    plain = re.sub(r"[\s_-]+", "_", str(name).strip().lower())
+    return ALIASES.get(plain, plain)
+
+
+def is_remark(line: str) -> bool:
+    """`# words` and `###` are remarks; `#2E294E` and `#cat` are words of a prompt."""
+    return bool(_REMARK.match(line))
+
+
+_REMARK = re.compile(rf"[\s{INVISIBLE}]*[#＃](?:[\s{INVISIBLE}#＃!=*-]|$)")
+
+
+def head_of(text: str) -> tuple[int, str]:
+    """The first line that says something, and its number."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not is_remark(line):
+            return number, line
+    return 1, ""
+
+
+def counted(numbers: Sequence[int], what: str) -> str:
+    """As "2 remarks (lines 3 4)"."""
+    shown = " ".join(map(str, numbers[:MOST_SHOWN])) + " …" * (len(numbers) > MOST_SHOWN)
+    return f"{len(numbers)} {what}{'s' * (len(numbers) > 1)} (line{'s' * (len(numbers) > 1)} {shown})"
+
+
+def cells_of(lines: Iterable[str], delimiter: str, *, quoted: bool = True) -> Any:
+    """A reader of `csv`, which raises its Error; a tab-separated table does not quote."""
+    if quoted:
+        return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+
+
+def some(columns: Sequence[str]) -> str:
+    shown = ", ".join(repr(column.strip()[:MOST_NAME]) for column in columns[:MOST_SHOWN])
+    return shown + " …" * (len(columns) > MOST_SHOWN)
+
+
+def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """How to name the column that holds the prompts: the one that is called so, else the one with most text."""
+    called = [column for column in head if re.search("prompt|caption", column.lower())]
+    lengths = [sum(len(row[at]) for row in rows[:SAMPLE] if len(row) > at) for at in range(len(head))]
+    best = called[0] if called else head[max(range(len(head)), key=lengths.__getitem__)]
+    return f"say which column holds the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
+
+
+def column_words(words: Iterable[str]) -> str:
+    """The words of --columns, ready for a shell."""
+    parts = io.StringIO()
+    csv.writer(parts, lineterminator="").writerow(words)
+    return shlex.quote(parts.getvalue())
+
+
+def place_of(head: Sequence[Any], name: str, column: str) -> int | None:
+    """Where a column stands: by its very name, else by a name of its field where no other was given."""
+    exact = [at for at, known in enumerate(head) if str(known).strip() == column.strip()]
+    alike = [at for at, known in enumerate(head) if str(known).strip().lower() == column.strip().lower()]
+    meant = [at for at, known in enumerate(head) if canonical(known) == name == canonical(column)]
+    return next(iter(exact or alike or meant), None)
+
+
+def shell_word(name: str) -> str:
+    """A list's name as the last word of a command that reads stdin where there is none."""
+    return "" if name == "stdin" else f" {shlex.quote(name)}"
+
+
+def joined(line: str) -> Row:
+    if "\ufeff" in line:
+        return UsageError("a byte order mark stands inside the line, as where files were joined: break the line there")
+    return line

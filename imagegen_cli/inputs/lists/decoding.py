@@ -1,0 +1,379 @@
+"""The bytes of a prompt list into text. What is certain is read; anything else is refused by line, with what fits."""
+
+import codecs
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.basics import MOST_BYTES
+
+SHOWN = 10
+"""Line numbers that one message names; the rest is counted."""
+SAMPLE = 20_000
+"""Bytes, or characters, by which an encoding is judged."""
+MOST_SHOWN = 40
+"""Characters of a line that a message shows."""
+MOST_FITS = 4
+MOST_TALK = 0.3
+"""An encoding whose score is so much lower than the best one is not named."""
+LEAST_EVIDENCE = 9.0
+"""The logarithm of the odds, about 8000 to 1, without which a list counts as doubtful."""
+LEAST_CHINESE = 8
+"""Chinese characters without which no list is certainly GB18030."""
+
+UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+NO_TEXT = ("unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined")
+"""Encodings of Python that are for names and program texts; no list is saved in them."""
+UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffe\uffff]")
+UTF8_CHINESE = re.compile(rb"(?:[\xe3-\xe9][\x80-\xbf]{2}){2}")
+"""Two Chinese characters of UTF-8: where they stand in a line of GB18030, two encodings were mixed."""
+ISO_2022 = re.compile(rb"\x1b\$[@B(]|\x1b\$\)C")
+TYPOGRAPHY = frozenset("\xa0§©«®°·»¿¡×–—‘’‚“”„•…‹›€№、。，．：；！？（）「」『』【】《》〈〉〔〕・ー～〜〝〟　々〆")
+"""Signs that lists in any language hold."""
+ENDS = "".join(TYPOGRAPHY)
+WESTERN = "àáâãäåæçèéêëìíîïðñòóôõöøœùúûüýþÿßšž"
+ICELANDIC = "ðþýÐÞÝ"
+"""Seldom written, and what Turkish becomes where it is misread."""
+LETTERS: dict[str, str] = {
+    "cp1252": WESTERN,
+    "cp1254": WESTERN.replace("ð", "ğ").replace("þ", "ş") + "ıİ",
+    "cp1250": "áâăäąćčçďđéęëěíîĺľłńňóôőöŕřśšşťţúůűüýźžżß",
+    "cp1257": "āąčćēęėģīįķļłņńōóõöśšūųüźžżäß",
+    "cp850": WESTERN,
+    "mac_roman": WESTERN,
+}
+"""What each Latin encoding is used for; it could write more, but does so by mistake."""
+SCRIPTS: dict[str, str] = {
+    "cp1251": "CYRILLIC", "koi8_r": "CYRILLIC", "cp866": "CYRILLIC", "cp1253": "GREEK", "cp1255": "HEBREW",
+    "cp1256": "ARABIC", "cp874": "THAI",
+}  # fmt: skip
+COMMON_CHINESE = frozenset(
+    "的一是不了在人有我他这中大来上个国到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可她里后小么心多天而能好都然没日于起还发成事"
+    "只作当想看文无开手十用主行方又如前所本见经头面公同三已老从动两长知民样现分将外但身些与高意进把法此实回二理美点月明其种声全工己话儿者向情"
+    "部正名定女问力机给等几很业最间新什打便位因重被走电四第门相次东政海口使教西再平真听世气信北少关并内加化由却代军产入先山五太水万市眼体别处"
+    "总才场师书比住员九笑性通目华报立马命张活难神数件安表原车白应路期叫死常提感金何更反合放做系计或司利受光王果亲界及今京务制解各任至清物台象"
+    "记边共风战干接它许八特觉望直服毛林题建南度统色字请交爱让认算论百吃义科怎元社术结六功指思非流每青管夫连远资队跟带花快条院变联言权往展该领"
+    "传近留红周保达办运武半候七必城父强步完深区即求品士转量空甚众技轻程告江语英基派满式李息写呢识极令黄德收脸钱党倒未持取设始版双历越史商千片"
+    "容研像找友孩站广改议形委早房音火际则首单据导影失拿网香似斯专石若兵弟谁校读志飞观争包组造落视济喜离虽坏布图画油彩墨素描绘幅张只猫狗鸟鱼龙"
+    "虎狼熊鹿兔狐狸凤蝴蝶雨雪云雾霜冰雷夜晚晨昏阳星球宇宙航员霓虹灯沙滩夕河湖泉瀑森草叶树木竹梅兰菊荷莲桃樱桥塔楼宫殿堡寺村街巷窗茶壶杯筝船舟"
+    "古代现赛博朋克未科幻机械超写卡通漫插画风格背景特近远镜头微距鸟瞰逆光柔暖冷色调对比细节质高清肖像少女男孩老穿戴裙袍帽剑盔甲翅膀奔跑坐站躺"
+    "抱骑飘舞跳唱睡夏春秋冬季节日蓝绿紫粉橙灰黑白银铜玻璃木纸布丝绒皮革提示词比例模型种数量标志海报设计产品照片摄影室内外建筑静温馨浪漫神秘梦幻"
+    "宏伟壮观可爱戴眼镜咖啡蛋糕水果苹果面包厨餐桌椅床灯铅笔国潮仙侠山河田园雕塑剪影抽象极简主义印象派浮世绘皮克乐趣玩具熊汽火车飞铁站港城市幕"
+)
+"""Characters that Chinese prompts are full of. Text of another encoding, misread as Chinese, seldom meets them."""
+
+
+def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
+    """The text of a list, and a remark about its encoding or "".
+
+    All line ends have become newlines, and no line begins with a byte order mark, also where files were joined.
+    Without `encoding` this reads UTF-8, UTF-16 with its mark, and GB18030 where the whole list is certainly Chinese.
+    Raises UsageError that names the lines which cannot be read for certain.
+    """
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{name} is larger than {MOST_BYTES >> 20} MB: that is no prompt list")
+    if encoding:
+        return _unmarked(_forced(name, data, encoding)), ""
+    if data.startswith(UTF32):
+        hint = "nothing was sent; --encoding utf-32 reads it, or save it as UTF-8"
+        raise UsageError(f"{name}:1: the list is UTF-32, which no editor writes by itself", hint=hint)
+    if data.startswith(UTF16):
+        return _unmarked(_wide(name, data, "utf-16")), ""
+    text, remark = _by_line(name, data)
+    return _unmarked(text), remark
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise UsageError where Python knows no text encoding of this name."""
+    try:
+        known = codecs.lookup(encoding).name not in NO_TEXT and isinstance(b"a".decode(encoding, "ignore"), str)
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        hint = "names are, for example: utf-8 utf-16 gb18030 big5 shift_jis euc_jp cp949 cp1252 cp1251"
+        raise UsageError(f"there is no text encoding named {encoding!r}", hint=hint)
+
+
+def _unmarked(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
+
+
+def _split(data: bytes) -> list[bytes]:
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+# Encodings that a person names
+
+
+def _forced(name: str, data: bytes, encoding: str) -> str:
+    check_encoding(encoding)
+    if not _keeps_ascii(encoding):
+        return _wide(name, data, encoding)
+    lines = _split(data)
+    if bad := [number for number, line in enumerate(lines, 1) if _mistaken(line, encoding)]:
+        line = lines[bad[0] - 1]
+        said = f"the line is UTF-8; as {encoding} it would read {_shown(line.decode(encoding, 'replace'))}{_also(bad)}"
+        raise UsageError(f"{name}:{bad[0]}: {said}", hint=_way_out_of_force(lines, bad, encoding))
+    if bad := [number for number, line in enumerate(lines, 1) if _reading(line, encoding) is None]:
+        hint = f"nothing was sent; without --encoding {encoding} a message names the encodings that fit"
+        raise UsageError(f"{name}:{bad[0]}: the line is not {encoding} text{_also(bad)}", hint=hint)
+    return "\n".join(line.decode(encoding) for line in lines)
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether lines can be told apart before they are decoded, and decoded one by one."""
+    try:
+        return all(bytes((code,)).decode(encoding) == chr(code) for code in (*range(0x20, 0x2B), *b"\n\razAZ09"))
+    except ValueError:
+        return False
+
+
+def _mistaken(line: bytes, encoding: str) -> bool:
+    """Whether a line is UTF-8 although another encoding was named for it.
+
+    One letter beyond ASCII proves it for encodings of single bytes; pairs of bytes may be valid UTF-8 by chance.
+    """
+    if line.isascii() or codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        return False
+    text = _reading(line, "utf-8")
+    if text is None:
+        return False
+    single = len(b"\xc3\xa9".decode(encoding, "replace")) > 1
+    return single or sum(not sign.isascii() for sign in text) >= LEAST_CHINESE
+
+
+def _way_out_of_force(lines: Sequence[bytes], mistaken: Sequence[int], encoding: str) -> str:
+    foreign = sum(not line.isascii() for line in lines)
+    if foreign == len(mistaken):
+        return f"nothing was sent; leave --encoding {encoding} out: the list is UTF-8"
+    return "nothing was sent; save all lines of the list in one encoding, best in UTF-8"
+
+
+def _wide(name: str, data: bytes, encoding: str) -> str:
+    """Decode what has no bytes that always end a line. Raises UsageError for the first line that is broken."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        number = len(re.findall(r"\r\n|\r|\n", data[: error.start].decode(encoding, "ignore"))) + 1
+        raise UsageError(f"{name}:{number}: the line is not {encoding} text", hint=_SAVE) from error
+    except (ValueError, LookupError) as error:
+        raise UsageError(f"{name}:1: the list is not {encoding} text", hint=_SAVE) from error
+    lines = re.split(r"\r\n|\r|\n", text)
+    if bad := [number for number, line in enumerate(lines, 1) if _pairs_of_ascii(line) or "\ufffe" in line]:
+        said = f"the line is not {encoding} text like the lines before it{_also(bad)}; were two files joined?"
+        raise UsageError(f"{name}:{bad[0]}: {said}", hint=_SAVE)
+    return text
+
+
+_SAVE = "nothing was sent; save the list as UTF-8"
+
+
+def _pairs_of_ascii(line: str) -> bool:
+    """Whether signs that look Chinese are really two English letters each, taken for one."""
+    signs = line.encode("utf-16-le", "replace")
+    if line.isascii() or len(signs) < 8 or not signs.isascii():  # noqa: PLR2004 - four signs
+        return False
+    return sum(0x61 <= code <= 0x7A or code == 0x20 for code in signs) >= 0.75 * len(signs)  # noqa: PLR2004 - a to z
+
+
+# Encodings that the bytes tell
+
+
+def _by_line(name: str, data: bytes) -> tuple[str, str]:
+    if b"\0" in data:
+        _refuse_nul(name, data)
+    lines = _split(data)
+    if ISO_2022.search(data):
+        bad = [number for number, line in enumerate(lines, 1) if b"\x1b$" in line]
+        _refuse_lines(name, lines, bad, ("iso2022_jp", "iso2022_kr"), mixed=False)
+    text = _reading(data, "utf-8")
+    if text is not None:
+        return text, ""
+    bad = [number for number, line in enumerate(lines, 1) if _reading(line, "utf-8") is None]
+    foreign = [number for number, line in enumerate(lines, 1) if not line.isascii()]
+    if bad == foreign and _surely_chinese([lines[number - 1] for number in bad]):
+        return "\n".join(line.decode("gb18030") for line in lines), f"{name} is not UTF-8; it was read as GB18030"
+    fits = fitting([lines[number - 1] for number in bad]) or fitting([lines[bad[0] - 1]])
+    return _refuse_lines(name, lines, bad, fits, mixed=bad != foreign)
+
+
+def _refuse_nul(name: str, data: bytes) -> NoReturn:
+    for encoding in UNMARKED:
+        if _is_wide(data, encoding):
+            hint = f"nothing was sent; --encoding {encoding} reads it, or save it as UTF-8"
+            said = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
+            raise UsageError(f"{name}:1: {said}", hint=hint)
+    bad = [number for number, line in enumerate(_split(data), 1) if b"\0" in line]
+    raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_also(bad)}", hint=_SAVE)
+
+
+def _is_wide(data: bytes, encoding: str) -> bool:
+    """Whether the NUL bytes are just the upper halves of plain letters, and no letters are without one."""
+    text = _reading(data, encoding)
+    if not text or CONTROLS.search(text) or len(re.findall(rb"[a-z]", data)) > 2 * data.count(0):
+        return False
+    return "32" in encoding or sum(sign < "\u0100" for sign in text) >= 0.9 * data.count(0)
+
+
+def _refuse_lines(
+    name: str, lines: Sequence[bytes], bad: Sequence[int], fits: Iterable[str], *, mixed: bool
+) -> NoReturn:
+    line = lines[bad[0] - 1]
+    readings = [(encoding, text) for encoding in fits if (text := _reading(line, encoding)) is not None]
+    said = "; or ".join(f"as {encoding} it reads {_shown(text)}" for encoding, text in readings)
+    if mixed:
+        hint = "nothing was sent; other lines of the list are UTF-8: write this one anew and save all as UTF-8"
+    elif readings:
+        hint = f"nothing was sent; if that is right: --encoding {readings[0][0]}; or save the list as UTF-8"
+    else:
+        hint = "nothing was sent; save the list as UTF-8, or name its encoding with --encoding"
+    raise UsageError(f"{name}:{bad[0]}: the line is not UTF-8{'; ' * bool(said)}{said}{_also(bad)}", hint=hint)
+
+
+def _also(numbers: Sequence[int]) -> str:
+    """The numbers behind the first, for the end of a message."""
+    more = numbers[1:]
+    if not more:
+        return ""
+    rest = f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
+    return f" (also line{'s' * (len(more) > 1)} {' '.join(map(str, more[:SHOWN]))}{rest})"
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return repr(text[:MOST_SHOWN] + "…" * (len(text) > MOST_SHOWN))
+
+
+def _reading(data: bytes, encoding: str) -> str | None:
+    try:
+        return data.decode(encoding)
+    except ValueError:
+        return None
+
+
+# Which encodings fit
+
+
+def fitting(lines: Sequence[bytes]) -> list[str]:
+    """The encodings in which the lines make sense, the likeliest first; of those that read the same, one."""
+    data = b"\n".join(line for line in lines if not line.isascii())[:SAMPLE]
+    if not data:
+        return []
+    data = data.rpartition(b"\n")[0] if len(data) == SAMPLE and b"\n" in data else data
+    scores: dict[str, float] = {}
+    read: set[str] = set()
+    for encoding in (*PAIRS, *LETTERS, *SCRIPTS):
+        text = _reading(data, encoding)
+        if text is None or text in read or CONTROLS.search(text) or not (score := _score(encoding, text)):
+            continue
+        read.add(text)
+        scores[encoding] = score
+    best = max(scores.values(), default=0.0)
+    likely = [encoding for encoding in scores if scores[encoding] >= best - MOST_TALK]
+    return sorted(likely, key=lambda encoding: -scores[encoding])[:MOST_FITS]
+
+
+def _score(encoding: str, text: str) -> float:
+    """How much sense a reading makes, from 0 to 1."""
+    foreign = [sign for sign in text if not sign.isascii()]
+    if encoding in PAIRS:
+        usual = sum(sign in TYPOGRAPHY or PAIRS[encoding](sign) for sign in foreign) / len(foreign)
+        together = min(1.0, 2 * _common(foreign)) if encoding == "gb18030" else 1.0
+        return usual * (0.7 + 0.3 * together) if usual > 0.6 else 0.0  # noqa: PLR2004 - the rest is chance
+    letters = [sign for sign in foreign if sign not in TYPOGRAPHY]
+    if not all(_of_script(sign, encoding) for sign in letters) or _odd_words(text, latin=encoding in LETTERS):
+        return 0.0
+    loud = sum(sign.isupper() for sign in letters) / (len(letters) or 1)
+    rare = encoding == "cp1252" and any(sign in ICELANDIC for sign in text)
+    return 0.95 - 0.5 * loud - 0.1 * rare
+
+
+def _of_script(sign: str, encoding: str) -> bool:
+    if encoding in LETTERS:
+        return sign.lower() in LETTERS[encoding] or sign in LETTERS[encoding]
+    return unicodedata.name(sign, "").startswith(SCRIPTS[encoding])
+
+
+def _odd_words(text: str, *, latin: bool) -> bool:
+    """Whether words look misread: marks or capitals inside, two scripts in one, or hardly a plain letter."""
+    words = [word.strip(ENDS) for word in re.split(r"[\x00-@\[-`{-\x7f]+", text) if not word.isascii()]
+    if any(re.search(r"\w[^\w’–—…\xa0]\w", word) or _capital_inside(word) for word in words):
+        return True
+    if latin:
+        plain = sum("a" <= sign.lower() <= "z" for sign in text)
+        many = sum(not sign.isascii() and sign.isalpha() for sign in text) > 2 * plain
+        return many or any(re.search(r"[^\W\d_a-zA-Z]{4}", word) for word in words)
+    return any(re.search(r"[a-zA-Z]", word) for word in words)
+
+
+def _capital_inside(word: str) -> bool:
+    return any(one.islower() and two.isupper() for one, two in itertools.pairwise(word))
+
+
+def _level(encoding: str, first: int, last: int) -> Callable[[str], bool]:
+    """Whether a sign stands in a standard's rows of everyday characters, by its first byte."""
+
+    def everyday(sign: str) -> bool:
+        code = sign.encode(encoding, "ignore")
+        return len(code) == 2 and first <= code[0] <= last  # noqa: PLR2004 - a pair
+
+    return everyday
+
+
+def _common(signs: Sequence[str]) -> float:
+    """The share of characters that Chinese prompts are full of."""
+    return sum(sign in COMMON_CHINESE for sign in signs) / (len(signs) or 1)
+
+
+def _kana(sign: str) -> bool:
+    return "\u3041" <= sign <= "\u30fe"
+
+
+def _japanese(encoding: str, first: int, last: int) -> Callable[[str], bool]:
+    level_one = _level(encoding, first, last)
+    return lambda sign: _kana(sign) or level_one(sign)
+
+
+PAIRS: dict[str, Callable[[str], bool]] = {
+    "gb18030": _level("gb2312", 0xB0, 0xD7),
+    "shift_jis": _japanese("shift_jis", 0x88, 0x97),
+    "cp932": _japanese("cp932", 0x88, 0x97),
+    "cp949": _level("euc_kr", 0xB0, 0xC8),
+    "euc_jp": _japanese("euc_jp", 0xB0, 0xCF),
+    "big5": _level("big5", 0xA4, 0xC6),
+}
+"""Encodings of byte pairs, each with what its everyday characters are."""
+
+
+def _surely_chinese(lines: Sequence[bytes]) -> bool:
+    """Whether a list is GB18030 beyond doubt: only then its lines are read, and paid for, without a question.
+
+    Nearly every other encoding can be decoded as GB18030. Kanji of EUC-JP and the syllables of cp949 even become
+    everyday Chinese characters, but few of the most common ones (20 % where Chinese prompts have 60 %), and hardly any
+    from the rows behind those of kanji and syllables (3 % where Chinese prompts have 25 %). The weights are the
+    logarithms of these odds.
+    """
+    if any(UTF8_CHINESE.search(line) for line in lines):
+        return False
+    texts = [_reading(line, "gb18030") for line in lines]
+    if any(text is None or CONTROLS.search(text) or not _passable(text) for text in texts):
+        return False
+    signs = [sign for text in texts if text for sign in text if "\u4e00" <= sign <= "\u9fff"][:SAMPLE]
+    late = _level("gb2312", 0xD0, 0xF7)
+    evidence = sum((1.1 if sign in COMMON_CHINESE else -0.7) + (2.1 if late(sign) else -0.3) for sign in signs)
+    return len(signs) >= LEAST_CHINESE and evidence >= LEAST_EVIDENCE
+
+
+def _passable(text: str) -> bool:
+    """Whether one line of a Chinese list is Chinese itself."""
+    foreign = [sign for sign in text if not sign.isascii()]
+    chinese = [sign for sign in foreign if "\u4e00" <= sign <= "\u9fff"]
+    marks = sum(sign.encode("gb2312", "ignore")[:1] in (b"\xa1", b"\xa2", b"\xa3") for sign in foreign)
+    together = len(chinese) < LEAST_CHINESE // 2 or _common(chinese) >= 0.3  # noqa: PLR2004 - a rare word is no proof
+    return len(chinese) + marks >= 0.9 * len(foreign) and together

@@ -1,0 +1,91 @@
+"""The text of a prompt list into rows. Its content decides which form it has; what is doubtful is refused."""
+
+import re
+from pathlib import Path
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.as_json import is_json, read_json, value_in
+from imagegen_cli.inputs.lists.basics import (
+    MOST_NAME,
+    TAKE_LINES,
+    Listed,
+    Reading,
+    Row,
+    counted,
+    head_of,
+    is_remark,
+    joined,
+)
+from imagegen_cli.inputs.lists.strangers import refuse_bare_tables, refuse_documents, refuse_notes
+from imagegen_cli.inputs.lists.table import delimiter_of, read_rows
+
+SUFFIXES = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl",
+}  # fmt: skip
+
+
+def rows_of(name: str, text: str, reading: Reading) -> Listed:
+    """Raises UsageError where the list is no list of prompts, or its form cannot be told for certain."""
+    form = reading.form or _form(name, text, reading)
+    if form in ("json", "jsonl"):
+        return read_json(name, text, reading, linewise=form == "jsonl" and bool(reading.form))
+    if form in ("csv", "tsv"):
+        return read_rows(name, _broken_up(text), reading, tab=form == "tsv")
+    if reading.columns:
+        number, head = head_of(text)
+        said = f"no column {reading.columns['prompt']!r} is in the first line {head[:MOST_NAME]!r}"
+        raise UsageError(f"{name}:{number}: {said}", hint="nothing was sent; for a plain list leave --columns out")
+    return _lines(name, _broken_up(text), forced=bool(reading.form))
+
+
+def _form(name: str, text: str, reading: Reading) -> str:
+    suffix = SUFFIXES.get(Path(name).suffix.lower(), "")
+    if suffix in ("json", "jsonl") or is_json(text, all_texts=Path(name).suffix.lower() != ".txt"):
+        return suffix if suffix in ("json", "jsonl") else "json"
+    if suffix:
+        return suffix
+    text = _broken_up(text)
+    refuse_documents(name, text)
+    if delimiter := delimiter_of(text, reading):
+        return "tsv" if delimiter == "\t" else "csv"
+    refuse_bare_tables(name, text)
+    refuse_notes(name, text)
+    return "lines"
+
+
+def _broken_up(text: str) -> str:
+    """Some programs end lines with signs for paragraphs only; inside lines these signs are left alone."""
+    return text if "\n" in text.strip() else re.sub("[\u2028\u2029\x85]", "\n", text)
+
+
+def _lines(name: str, text: str, *, forced: bool) -> Listed:
+    rows: list[tuple[int, Row]] = []
+    skipped, doubtful = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        if is_remark(line):
+            skipped.append(number)
+            continue
+        trouble = "" if forced else _no_prompt(line)
+        rows.append((number, UsageError(trouble, hint=TAKE_LINES) if trouble else joined(line)))
+        if re.match(r"\s*#(?![\da-f]{6}\b|[\da-f]{8}\b|\d)", line, re.IGNORECASE):
+            doubtful.append(number)
+    remarks = []
+    if skipped:
+        remarks.append(f"{name}: skipped {counted(skipped, 'remark')}")
+    if doubtful:
+        remarks.append(f"{name}: # without a space is no remark; sent as prompts: {counted(doubtful, 'line')}")
+    return Listed(rows=rows, remarks=remarks)
+
+
+STRANGE = re.compile(r"\s*(?://|/\*|<!--|;|\$?\s*imagegen\s+(?:run|batch)\b)(?:\s|$|\b)")
+OBJECT = re.compile(r"\s*(?:\{\s*[\"'][^\"']*[\"']\s*:|\[\s*\{\s*[\"'])")
+
+
+def _no_prompt(line: str) -> str:
+    if OBJECT.match(line) or (line.lstrip()[:1] == "[" and isinstance(value_in(line), list)):
+        return "JSON among plain lines is no prompt"
+    if STRANGE.match(line):
+        return "this looks like a remark or a command, not like a prompt; remarks begin with # and a space"
+    return ""

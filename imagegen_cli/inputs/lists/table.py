@@ -1,0 +1,195 @@
+"""CSV and tab-separated tables: where the head is, which column is which field, which rows are none."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.schema import nearest
+from imagegen_cli.inputs.lists.basics import (
+    FIELDS,
+    MOST_HEAD,
+    MOST_NAME,
+    TAKE_LINES,
+    Listed,
+    Reading,
+    Row,
+    canonical,
+    cells_of,
+    column_hint,
+    column_words,
+    counted,
+    head_of,
+    is_remark,
+    joined,
+    place_of,
+    some,
+)
+
+PROMPT_HEADS = ("prompt", "prompts", "提示词")
+"""Names that make a first line the head of a table by themselves."""
+
+
+def delimiter_of(text: str, reading: Reading) -> str:
+    """What separates the cells of a text whose first line is a table's head; empty where it is none."""
+    _, head = head_of(text)
+    if found := re.fullmatch(r"sep=([,;|:\t])[\s,;]*", head):
+        return found[1]
+    if len(head) > MOST_HEAD:
+        return ""
+    for delimiter in "\t,;|":
+        cells = _cells(head, delimiter)
+        if len(cells) > 1 and _is_head(cells, reading):
+            return delimiter
+    return "," if _is_head(_cells(head, ","), reading) else ""
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(cells_of([line], delimiter, quoted=delimiter != "\t"), [])
+    except csv.Error:
+        return []
+
+
+def _is_head(cells: Sequence[str], reading: Reading) -> bool:
+    if wanted := reading.columns.get("prompt"):
+        return place_of(cells, "prompt", wanted) is not None
+    names = [canonical(cell) for cell in cells]
+    plain = [cell.strip().lower() for cell in cells]
+    certain = any(name in PROMPT_HEADS for name in plain) and all(len(cell) <= MOST_NAME for cell in cells)
+    return certain or (len(cells) > 1 and "prompt" in names and all(name in FIELDS for name in names))
+
+
+def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
+    delimiter = "\t" if tab else delimiter_of(text, reading) or max(",;\t", key=head_of(text)[1].count)
+    records = list(_records(text, delimiter, quoted=not tab))
+    while records and isinstance(records[0][1], list) and _says_nothing(records[0][1]):
+        del records[0]
+    if not records:
+        return Listed(rows=[])
+    number, head = records.pop(0)
+    if isinstance(head, UsageError):
+        return Listed(rows=[(number, head)])
+    rows, skipped = _sorted_out(records, head)
+    columns, remarks = _columns(
+        f"{name}:{number}", head, [cells for _, cells in rows if isinstance(cells, list)], reading
+    )
+    if skipped:
+        remarks.append(f"{name}: skipped {counted(skipped, 'line')} that hold a remark or repeat the head")
+    return Listed(rows=[(at, _row(cells, columns, tab=tab)) for at, cells in rows], remarks=remarks)
+
+
+Cells = list[str] | UsageError
+
+
+def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, Cells]]:
+    """Each with the number of the line on which it begins."""
+    rows = cells_of(io.StringIO(text, newline=""), delimiter, quoted=quoted)
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            yield number, UsageError(f"broken CSV: {error}")
+            return
+        if row is None:
+            return
+        if any(cell.strip() for cell in row):
+            yield number, row
+
+
+def _says_nothing(cells: Sequence[str]) -> bool:
+    """A remark, or Excel's own `sep=;`, which may be followed by empty cells."""
+    if any(cell.strip() for cell in cells[1:]):
+        return False
+    return is_remark(cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
+
+
+def _sorted_out(records: Iterable[tuple[int, Cells]], head: list[str]) -> tuple[list[tuple[int, Cells]], list[int]]:
+    """Rows, and the numbers of lines that are none: remarks, and the head once more where tables were joined."""
+    names = [cell.strip() for cell in head]
+    rows, skipped = [], []
+    for number, cells in records:
+        none = isinstance(cells, list) and (_says_nothing(cells) or [cell.strip() for cell in cells] == names)
+        if none:
+            skipped.append(number)
+        else:
+            rows.append((number, cells))
+    return rows, skipped
+
+
+def _row(cells: Cells, columns: Sequence[str], *, tab: bool) -> Row:
+    if isinstance(cells, UsageError):
+        return cells
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        return UsageError(f"more cells than the {len(columns)} columns; quote a prompt with commas")
+    if any("\ufeff" in cell for cell in cells):
+        return joined("\ufeff")
+    if tab and any(cell.lstrip().startswith('"') and cell.replace('""', "").count('"') == 1 for cell in cells):
+        return UsageError("a cell opens a quote and does not close it; --format csv reads quoted cells")
+    return {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+
+
+def _columns(
+    place: str, head: list[str], rows: Sequence[Sequence[str]], reading: Reading
+) -> tuple[list[str], list[str]]:
+    """The field of each column, "" for one that is not read, and remarks. Raises UsageError for unknown ones."""
+    if reading.columns:
+        return _wanted(place, head, reading.columns)
+    names = [canonical(column) for column in head]
+    if "prompt" not in names:
+        hint = f"nothing was sent; {column_hint(head, rows)}; {TAKE_LINES}"
+        raise UsageError(f"{place}: no column is named prompt (columns: {some(head)})", hint=hint)
+    if twice := [name for name, times in Counter(names).items() if name in FIELDS and times > 1]:
+        both = some([column for column, name in zip(head, names, strict=True) if name == twice[0]])
+        hint = f"nothing was sent; choose one: --columns {_offer(head, names, twice[0])}"
+        raise UsageError(f"{place}: two columns are named {twice[0]} ({both})", hint=hint)
+    unknown = [
+        column or f"column {at + 1} (no name)"
+        for at, (column, name) in enumerate(zip(head, names, strict=True))
+        if name not in FIELDS and not _ignored(name, [row[at] for row in rows if len(row) > at])
+    ]
+    if unknown:
+        _refuse_unknown(place, unknown, _offer(head, names))
+    return [name if name in FIELDS else "" for name in names], []
+
+
+def _refuse_unknown(place: str, unknown: Sequence[str], offer: str) -> NoReturn:
+    near = nearest(canonical(unknown[0]), FIELDS) if len(unknown) == 1 else ""
+    question = f"; {near}" if near.startswith("did") else ""
+    hint = f"nothing was sent; to read the others and leave these out: --columns {offer}"
+    raise UsageError(f"{place}: unknown column{'s' * (len(unknown) > 1)} {some(unknown)}{question}", hint=hint)
+
+
+def _offer(head: Sequence[str], names: Sequence[str], doubled: str = "") -> str:
+    """What --columns would say to read the known columns; of doubled ones the first, under its own name."""
+    wanted: dict[str, str] = {}
+    for column, name in zip(head, names, strict=True):
+        if name in FIELDS:
+            wanted.setdefault(name, f"{name}={column.strip()}" if name == doubled else name)
+    return column_words(wanted.values())
+
+
+def _ignored(name: str, cells: Sequence[str]) -> bool:
+    """Columns without content, and the numbers that pandas puts before its rows."""
+    if not any(cell.strip() for cell in cells):
+        return True
+    nameless = not name or re.fullmatch(r"unnamed:_?\d+", name)
+    return bool(nameless) and all(re.fullmatch(r"\s*\d*\s*", cell) for cell in cells)
+
+
+def _wanted(place: str, head: Sequence[str], columns: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    found = [""] * len(head)
+    for name, column in columns.items():
+        at = place_of(head, name, column)
+        if at is None:
+            said = some([known for known in head if known.strip()])
+            raise UsageError(f"{place}: there is no column {column!r} (columns: {said})", hint="nothing was sent")
+        if found[at]:
+            raise UsageError(f"{place}: --columns reads {column!r} twice", hint="nothing was sent")
+        found[at] = name
+    rest = [column for column, name in zip(head, found, strict=True) if column.strip() and not name]
+    return found, [f"{place}: not read: {some(rest)}"] if rest else []

@@ -1,0 +1,306 @@
+"""Wishes into requests that are ready to be sent: provider and model chosen, every rule checked, nothing sent yet."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagegen_cli.core import naming
+from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, UsageError
+from imagegen_cli.core.masking import without_user
+from imagegen_cli.core.provider import Clients, Provider
+from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
+from imagegen_cli.core.task import ImageRequest, RunId, TaskId
+from imagegen_cli.inputs.prompts import Wish, size_in
+from imagegen_cli.settings.config import Config, Configured
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.store import Planned, Record
+
+STDIN = "-"
+"""Stands for a list that comes by a pipe, and lies in the working directory as it were."""
+LEAST_FREE = 8 * 1024 * 1024
+"""Bytes without which no folder takes a picture and the history its receipt."""
+SHOWN = 20
+MAKERS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
+
+    `elsewhere`: the same wish as other providers would take it, where the person named several. `source`, `earlier` and
+    `adopts`: see `Planned`.
+    """
+
+    request: ImageRequest
+    asked: int
+    line: int
+    identity: str
+    elsewhere: tuple[ImageRequest, ...] = ()
+    source: str = ""
+    earlier: tuple[Record, ...] | None = None
+    adopts: Record | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where pictures go and how they are named."""
+
+    folder: Path
+    template: str
+
+
+def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
+    """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
+    found: list[Item] = []
+    bad: dict[str, list[int]] = {}
+    seen: dict[tuple[str, str], int] = {}
+    providers: dict[str, Provider] = {}
+    for wish in wishes:
+        try:
+            for requests in _requests(wish, config):
+                for request in requests:
+                    if request.provider not in providers:
+                        providers[request.provider] = _unconnected(config.provider(request.provider))
+                found += _checked(requests, wish, providers, seen)
+        except ConfigError:
+            raise
+        except ImagegenError as error:
+            if len(wishes) == 1:
+                raise UsageError(error.message, hint=error.hint) from error
+            bad.setdefault(error.message, []).append(wish.line)
+    if bad:
+        said = [f"{_numbered(lines)}: {message}" for message, lines in bad.items()]
+        more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
+        raise UsageError("\n".join(said[:SHOWN] + more), hint="nothing was sent")
+    return found
+
+
+def _numbered(lines: Sequence[int]) -> str:
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {' '.join(map(str, lines))}"
+
+
+def place(folder: Path, template: str) -> Place:
+    """Make the folder and try it. Raises UsageError where no picture could be written or named."""
+    naming.check_template(template)
+    import tempfile  # noqa: PLC0415 - only where something is to be written
+
+    try:
+        folder = folder.expanduser().absolute()
+        str(folder).encode()  # the history keeps text
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+        with suppress(FileNotFoundError):  # a path that is too long would be found out after the picture was paid for
+            os.lstat(folder.joinpath(*["x" * 49] * (naming.LONGEST_BYTES // 50)))
+    except (OSError, ValueError, RuntimeError) as error:
+        hint = "choose another folder with --output"
+        raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
+    if free < LEAST_FREE:
+        raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
+    return Place(folder=folder, template=template)
+
+
+def planned(items: Iterable[Item], where: Place) -> list[Planned]:
+    """What the history needs: each with its folder, and its file name as soon as its id is known."""
+    taken = {path.name.rpartition(".")[0].lower() for path in os.scandir(where.folder)}
+    now = time.time()
+
+    def name_of(item: Item) -> Any:
+        def name(task: TaskId, run: RunId) -> str:
+            wanted = naming.name_for(where.template, task, run, item.request, line=item.line, now=now)
+            return naming.free_name(wanted, item.asked, taken)
+
+        return name
+
+    return [
+        Planned(
+            request=item.request,
+            asked=item.asked,
+            folder=str(where.folder),
+            identity=item.identity,
+            source=item.source,
+            earlier=item.earlier,
+            adopts=item.adopts,
+            name_of=name_of(item),
+        )
+        for item in items
+    ]
+
+
+def _requests(wish: Wish, config: Config) -> Iterable[list[ImageRequest]]:
+    """For each model that is compared: the request, as each of the providers that may take it would get it."""
+    width, height = size_in(wish.size) if wish.size else (None, None)
+    if wish.count is not None and wish.count < 1:
+        raise UsageError(f"count is {wish.count}; at least one picture must be asked for")
+    for model in wish.models or ("",):
+        yield [
+            ImageRequest(
+                prompt=wish.prompt,
+                provider=provider,
+                model=name or config.provider(provider).settings.model,
+                ratio=wish.ratio.replace("：", ":"),
+                resolution=wish.resolution.lower(),
+                width=width,
+                height=height,
+                count=wish.count,
+                seed=None if wish.seed == -1 else wish.seed,
+                negative=wish.negative,
+                references=tuple(_reference(reference, wish, config) for reference in wish.references),
+                name=wish.name,
+                extra=wish.extra,
+            )
+            for provider, name in _permitted(_chosen(wish.provider, model, config), wish, config)
+        ]
+
+
+def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]:
+    """Providers and model: `provider/model` is exact, [models] has names of the person's own, a version finds its own.
+
+    Raises UsageError where a version is offered by several and the person named none of them.
+    """
+    model = config.model(model)
+    named = [name.strip() for name in providers.split(",") if name.strip()]
+    before, slash, after = model.partition("/")
+    if slash and (before in config.providers or (not named and _is_provider(before, config))):
+        if named and named != [before]:
+            raise UsageError(f"--model {model} names the provider {before}, --provider names {providers}")
+        return [(before, after)]
+    if named:
+        return [(name, model) for name in dict.fromkeys(named)]
+    return [(_offering(model, config), model)]
+
+
+def _permitted(chosen: list[tuple[str, str]], wish: Wish, config: Config) -> list[tuple[str, str]]:
+    """Raise UsageError where only a list chose a service that only the project file names."""
+    for name, _ in chosen:
+        by_list = "provider" in wish.listed or ("models" in wish.listed and wish.provider != name)
+        if by_list and name in config.providers and not config.is_own(name):
+            raise UsageError(f"the list chooses {name}, which only the project file names: -p {name} permits it")
+    return chosen
+
+
+def _offering(model: str, config: Config) -> str:
+    """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
+    default = config.default
+    offers = [one.name for one in config.own if _unconnected(one).named(model) is not None]
+    if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
+        return default
+    if len(offers) > 1:
+        choices = ", ".join(f"{name}/{model}" for name in offers)
+        raise UsageError(f"several providers offer the model {model}", hint=f"say which: {choices}")
+    return offers[0]
+
+
+def _is_provider(name: str, config: Config) -> bool:
+    try:
+        config.provider(name)
+    except ImagegenError:
+        return False
+    return True
+
+
+def _reference(text: str, wish: Wish, config: Config) -> str:
+    """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none.
+
+    A relative path counts from the working directory, in a list as well.
+    """
+    if is_remote(text):
+        return text
+    try:
+        path = Path(text).expanduser().absolute()
+        if "references" in wish.listed:
+            _must_be_inside(text, path, wish, config)
+        with opened(path) as file:
+            known = format_in(file.read(HEAD))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
+    if not known:
+        raise UsageError(f"the reference {text} is no picture, by its first bytes, and nothing else is sent")
+    return str(path)
+
+
+def _must_be_inside(text: str, path: Path, wish: Wish, config: Config) -> None:
+    """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
+
+    A list may come from another person, who could name any picture of this machine in it and have it uploaded.
+    """
+    folder = Path(wish.source or STDIN).absolute().parent.resolve()
+    root = config.project if config.project and folder.is_relative_to(config.project) else folder
+    if not path.resolve().is_relative_to(root):
+        raise UsageError(f"the reference {text} is outside of the list's folder {root}: --allow-outside permits it")
+
+
+def _checked(
+    requests: list[ImageRequest], wish: Wish, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
+) -> Iterable[Item]:
+    """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
+    content = serialize.identity(requests[0])
+    here = wish.source, content
+    seen[here] = seen.get(here, 0) + 1
+    limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
+    pieces = [list(_split(request, min(limits, default=None))) for request in requests]
+    for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
+        for one in (piece, *others):
+            providers[one.provider].check(one)
+        identity = f"{content}:{seen[here]}:{part}"
+        asked = providers[piece.provider].expected(piece)
+        yield Item(
+            request=piece, asked=asked, line=wish.line, identity=identity, elsewhere=tuple(others), source=wish.source
+        )
+
+
+def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
+    """Seeds go on from part to part: the same seed twice would be the same picture twice."""
+    if most is None or request.count is None or request.count <= most:
+        yield request
+        return
+    for start in range(0, request.count, most):
+        seed = None if request.seed is None else request.seed + start
+        yield replace(request, count=min(most, request.count - start), seed=seed)
+
+
+def check_settings(configured: Configured) -> None:
+    """Look at settings as the first request would. Raises ConfigError."""
+    try:
+        _unconnected(configured).check_settings()
+    except BadRequest as error:
+        raise ConfigError(error.message, hint=error.hint) from error
+
+
+def _unconnected(configured: Configured) -> Provider:
+    """A provider that can check and count, but has no way to the network."""
+    none: Any = None
+    return configured.type(configured.settings, Clients(paid=none, free=none))
+
+
+def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
+    """What would be sent, for --dry-run."""
+    request = serialize.from_request(item.request)
+    configured = config.provider(item.request.provider)
+    name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
+    sent = _unconnected(configured).sent(item.request)
+    return {
+        "line": item.line,
+        **request,
+        "kind": configured.kind,
+        "base_url": without_user(configured.settings.base_url),
+        "asked": item.asked,
+        "file": str(where.folder / name),
+        **({"sent": sent} if sent else {}),
+    }
+
+
+def promised(items: Sequence[Item]) -> Iterator[str]:
+    """What will be asked for, in few words: of whom, how many tasks where it is not one, how many pictures."""
+    makers = list(dict.fromkeys(f"{item.request.provider} {item.request.model}".strip() for item in items))
+    yield ", ".join(makers[:MAKERS]) + (f" and {len(makers) - MAKERS} more" if len(makers) > MAKERS else "")
+    if len(items) > 1:
+        yield f"{len(items)} tasks"
+    pictures = sum(item.asked for item in items)
+    yield "1 picture" if pictures == 1 else f"{pictures} pictures"

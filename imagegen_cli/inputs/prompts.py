@@ -1,0 +1,300 @@
+"""argv, stdin and prompt lists into wishes: what a person asked for, line by line, before any service is chosen."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.basics import FIELDS, FILLERS, Reading, Row, UnknownField, as_typed, canonical, counted
+
+MOST_CHARACTERS = 32_000
+"""No service takes a longer prompt."""
+SHOWN = 20
+"""Bad lines that are named one by one; the rest is counted."""
+MOST_SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+WORDS = re.compile(rf"[^\W_{FILLERS}]")
+"""Letters and digits of any script."""
+EMOJI = re.compile(
+    "[\U0001f000-\U0001faff⌚-⏳☔☕♈-♓♿⚓⚡⚪⚫⚽⚾⛄⛅⛎⛔⛪⛲⛳⛵⛺⛽✅✊✋✨❌❎⬛⬜⭐⭕\u2801-\u28ff]|\\S\ufe0f"
+)
+"""Pictures, and letters of Braille, which Unicode does not count as letters."""
+NOTHINGS = frozenset(
+    (
+        "null",
+        "none",
+        "nan",
+        "undefined",
+        "n/a",
+        "#n/a",
+        "#ref!",
+        "#value!",
+        "#name?",
+        "#div/0!",
+        "#num!",
+        "[object object]",
+    )
+)
+"""What programs write where there is no value."""
+FOREIGN = re.compile(
+    r"(?:^|\s)(--[a-z][\w-]*)|(\{[^{}]*\|[^{}]*\})|(\b__[\w/*-]+__\b)|(<(?:lora|lyco|hypernet):)", re.IGNORECASE
+)
+"""Options and wildcards that other programs take out of a prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """`line` counts from 1 in its source; `models` are compared: each makes a task of its own.
+
+    `listed` has the names of the fields that a list said and the person did not type: a list may come from another
+    person, and is trusted less.
+    """
+
+    prompt: str
+    line: int = 1
+    source: str = ""
+    provider: str = ""
+    models: tuple[str, ...] = ()
+    ratio: str = ""
+    resolution: str = ""
+    size: str = ""
+    count: int | None = None
+    seed: int | None = None
+    negative: str = ""
+    references: tuple[str, ...] = ()
+    name: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    listed: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
+    """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
+    found, bad = [], []
+    for number, prompt in enumerate(map(as_typed, prompts), 1):
+        if trouble := unusable(prompt):
+            bad.append(f"prompt {number}: {trouble}")
+        elif trouble := _unsound(common):
+            raise UsageError(trouble)
+        found.append(replace(common, prompt=prompt.strip(), line=number))
+    _complain(bad)
+    return found
+
+
+def from_list(name: str, data: bytes, common: Wish, reading: Reading = Reading()) -> tuple[list[Wish], list[str]]:  # noqa: B008 - it is frozen
+    """The wishes of a list, whose content tells its form, and remarks about how it was read.
+
+    What a line says goes before what `common` says. Raises UsageError that names every bad line.
+    """
+    from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.inputs.lists.rows import rows_of  # noqa: PLC0415
+    from imagegen_cli.inputs.lists.strangers import refuse_by_name_or_bytes  # noqa: PLC0415
+
+    refuse_by_name_or_bytes(name, data, reading)
+    text, remark = decoded(name, data, reading.encoding)
+    listed = rows_of(name, text, reading)
+    numbers, places = _places(name, [number for number, _ in listed.rows])
+    found: list[Wish] = []
+    bad: list[str] = []
+    hints: list[str] = []
+    unknown: dict[str, list[int]] = {}
+    for at, (_, row) in enumerate(listed.rows):
+        try:
+            found.append(_wish(row, numbers[at], common))
+        except UnknownField as error:
+            if error.name not in unknown:
+                bad.append(f"{places(at)}: {error}")
+            unknown.setdefault(error.name, []).append(numbers[at])
+        except UsageError as error:
+            bad.append(f"{places(at)}: {error}")
+            hints.append(error.hint)
+        except (ValueError, RecursionError):
+            bad.append(f"{places(at)}: a value is too large or too deeply nested")
+    _complain(bad, [*hints, _leave_out(unknown, listed.rows)])
+    return found, [text for text in (remark, *listed.remarks, _remark(name, found)) if text]
+
+
+def _places(name: str, lines: Sequence[int]) -> tuple[Sequence[int], Callable[[int], str]]:
+    """The number of each row, and how a message names it: by its line, or by its count where rows share lines."""
+    if len(set(lines)) == len(lines):
+        return lines, lambda at: f"{name}:{lines[at]}"
+    return range(1, len(lines) + 1), lambda at: f"{name}:{lines[at]}: element {at + 1}"
+
+
+def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, Row]]) -> str:
+    """How to read a list in spite of the names that no field has."""
+    if not unknown:
+        return ""
+    names = {canonical(key) for _, row in rows if isinstance(row, dict) for key in row}
+    offer = ",".join(name for name in FIELDS if name in names)
+    return f"to read only these: --columns {offer}" if "prompt" in names else ""
+
+
+def foreign_option(prompt: str) -> str:
+    """What another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
+    found = FOREIGN.search(prompt)
+    return next(filter(None, found.groups()))[:40] if found else ""
+
+
+def _remark(name: str, wishes: Sequence[Wish]) -> str:
+    found = [(wish.line, example) for wish in wishes if (example := foreign_option(wish.prompt))]
+    if not found:
+        return ""
+    where = counted([line for line, _ in found], "prompt")
+    return f"{name}: options and wildcards of other programs, as {found[0][1]}, are sent as text: {where}"
+
+
+def unusable(prompt: str) -> str:
+    """Why no service could take this as a prompt; empty where nothing is wrong."""
+    if not prompt.strip():
+        return "the prompt is empty"
+    if "\0" in prompt:
+        return "the prompt holds a NUL character"
+    if len(prompt) > MOST_CHARACTERS:
+        return f"the prompt has {len(prompt):,} characters; no service takes more than {MOST_CHARACTERS:,}"
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        return "the prompt is not valid UTF-8"
+    if not _says_something(prompt):
+        return "the prompt has no letter and no digit"
+    return ""
+
+
+def _says_something(prompt: str) -> bool:
+    return bool(WORDS.search(prompt) or EMOJI.search(prompt))
+
+
+def size_in(text: str) -> tuple[int, int]:
+    """Read "1024x768" (also × and *). Raises UsageError."""
+    parts = text.lower().replace("×", "x").replace("*", "x").split("x")
+    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdecimal() for part in parts):  # noqa: PLR2004 - width and height
+        raise UsageError(f"{text!r} is no size; write it as 1024x768")
+    width, height = int(parts[0]), int(parts[1])
+    if not (0 < width <= 16384 and 0 < height <= 16384):  # noqa: PLR2004 - no service makes larger ones
+        raise UsageError(f"{text!r} is no usable size: each side has 1 to 16384 pixels")
+    return width, height
+
+
+def _wish(row: Row, number: int, common: Wish) -> Wish:
+    if isinstance(row, UsageError):
+        raise row
+    values: dict[str, Any] = {"prompt": row} if isinstance(row, str) else _named(row)
+    prompt = values.pop("prompt", "")
+    if not isinstance(prompt, str):
+        raise UsageError(f"the prompt must be a text, not {_brief(prompt)}")
+    if trouble := unusable(prompt) or _lost(prompt):
+        raise UsageError(trouble)
+    width, height = values.pop("width", None), values.pop("height", None)
+    if (width is None) != (height is None):
+        raise UsageError("width and height come together")
+    if width is not None:
+        values["size"] = f"{_as_number('width', width)}x{_as_number('height', height)}"
+    if "model" in values:
+        values["models"] = (_as_text("model", values.pop("model")),)
+    for key, value in values.items():
+        values[key] = _AS.get(key, _as_text)(key, value)
+    listed = frozenset(key for key, value in values.items() if value != getattr(common, key))
+    wish = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
+    if trouble := _unsound(wish):
+        raise UsageError(trouble)
+    return wish
+
+
+def _lost(prompt: str) -> str:
+    """Why a program, and no person, must have written this prompt; empty where it may be meant."""
+    if prompt.strip().lower() in NOTHINGS:
+        return f"{prompt.strip()} stands where a program had no prompt"
+    if "\ufffd" in prompt:
+        return "the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew"
+    return ""
+
+
+def _unsound(wish: Wish) -> str:
+    """What no file, history or service could take in its texts; empty where nothing is wrong."""
+    for item in fields(wish):
+        name = "model" if item.name == "models" else item.name
+        for text in _texts(getattr(wish, item.name)):
+            if "\0" in text:
+                return f"{name} holds a NUL character"
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                return f"{name} is not valid UTF-8"
+    return ""
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping):
+        return (*value, *value.values())
+    return value if isinstance(value, tuple) else ()
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """Known names, without what a line leaves empty."""
+    values: dict[str, Any] = {}
+    for key, value in row.items():
+        name = canonical(key)
+        if value is None or (isinstance(value, str) and not value.strip() and name != "prompt"):
+            continue
+        if name not in FIELDS:
+            raise UnknownField(str(key)[:80])
+        if name in values:
+            raise UsageError(f"{name} is given twice")
+        values[name] = value
+    return values
+
+
+def _as_text(key: str, value: Any) -> Any:
+    if key == "models":
+        return value
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise UsageError(f"{key} must be a text, not {_brief(value)}")
+    return str(value).strip()
+
+
+def _as_number(key: str, value: Any) -> int:
+    found = re.fullmatch(r"\s*(-?\d{1,18})(?:[.,]0+)?\s*", str(value))
+    if isinstance(value, bool) or not found:
+        raise UsageError(f"{key} must be a whole number, not {_brief(value)}")
+    return int(found[1])
+
+
+def _as_list(key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split("|") if part.strip())
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise UsageError(f"{key} must be a file name or a list of them, not {_brief(value)}")
+
+
+def _as_table(key: str, value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise UsageError(f"{key} must be a JSON object, not {_brief(value)}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{key} must be an object, not {_brief(value)}")
+    return {str(name): part if isinstance(part, str) else json.dumps(part) for name, part in value.items()}
+
+
+def _brief(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+
+
+_AS: dict[str, Callable[[str, Any], Any]] = {
+    "count": _as_number,
+    "seed": _as_number,
+    "references": _as_list,
+    "extra": _as_table,
+}
+
+
+def _complain(bad: Sequence[str], hints: Sequence[str] = ()) -> None:
+    if bad:
+        more = [f"… and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
+        hint = next((f"; {hint}" for hint in hints if hint), "")
+        raise UsageError("\n".join([*bad[:SHOWN], *more]), hint=f"nothing was sent{hint}")

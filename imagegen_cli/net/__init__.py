@@ -1,0 +1,1 @@
+"""HTTP, proxies, and pictures on their way to the disk."""

@@ -1,0 +1,114 @@
+"""Addresses of services as people write them: taken as they are meant, or refused with the form that would work."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from imagegen_cli.core.masking import without_user
+
+ENDPOINTS = re.compile(
+    r"""(?ix)
+    /(?:images/(?:generations|edits|variations)|chat/completions|completions|responses
+      |sdapi/v1(?:/.*)?|prompt|predictions|get_result
+      |models/[^/]+:\w+|services/aigc/.*|api/generate/.*)/*$"""
+)
+"""The end of an address that names one thing a service does, not the service."""
+WIDE = str.maketrans("：／．？＃＠", ":/.?#@")
+"""What a Chinese or Japanese keyboard writes."""
+HIGHEST_PORT = 65535
+
+
+def cleaned(text: str) -> tuple[str, str]:
+    """An address as it will be used, and what is wrong with it; empty: nothing.
+
+    Blanks around it and capitals in its scheme are taken as they are meant.
+    """
+    text = text.strip()
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        text = f"{scheme.lower()}://{rest}"
+    trouble = _trouble(text)
+    if not trouble:
+        return text, ""
+    form = _mended(text)
+    said = f"; write it as {without_user(form)}" if form and form != text and not _trouble(form) else ""
+    return text, trouble + said
+
+
+def _trouble(text: str) -> str:
+    """Why it cannot be the address of a service."""
+    return next((why for wrong, why in _rules(text) if wrong), "")
+
+
+def _rules(text: str) -> Iterator[tuple[bool, str]]:
+    """Whether each rule is broken, and what is wrong then; later rules rely on earlier ones."""
+    scheme, _, rest = text.partition("://")
+    host = _authority(rest).rpartition("@")[2]
+    yield "://" not in text or scheme not in ("http", "https"), "must begin with http:// or https://"
+    yield not text.isprintable() or bool(re.search(r"[\s\\]", text)), "holds a blank or a sign that no address has"
+    yield not re.sub(r":\d*$", "", host), "names no host"
+    yield host.count(":") > 1 and not host.startswith("["), "has an IPv6 address without brackets"
+    port = _port_trouble(text)
+    yield bool(port), port
+    yield "?" in rest or "#" in rest, "ends in a query, and an address has none"
+    yield bool(ENDPOINTS.search(urlsplit(text).path)), "is the address of one endpoint, not of the service"
+
+
+def _authority(rest: str) -> str:
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
+
+
+def _port_trouble(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        return "names a port that is none" if "ort" in str(error) else "names no host that can be"
+    return "names port 0, which is none" if port == 0 else ""
+
+
+def _mended(text: str) -> str:
+    """The address that was probably meant; empty where nothing can be guessed."""
+    text = re.sub(r"\s", "", text.translate(WIDE)).replace("\\", "/")
+    found = re.match(r"(?i)(https?)(?::/*|/+)", text)
+    scheme, rest = (found[1].lower(), text[found.end() :]) if found else ("", text.partition("://")[2] or text)
+    user, at, host = _authority(rest).rpartition("@")
+    tail = re.split(r"[?#]", rest[len(_authority(rest)) :], maxsplit=1)[0]
+    host = _with_port(_with_brackets(host))
+    scheme = scheme or ("http" if _is_near(host) else "https")
+    path = ENDPOINTS.sub("", tail.rstrip("/"))
+    return urlunsplit(SplitResult(scheme, f"{user}{at}{host}", path, "", "")) if host else ""
+
+
+def _with_brackets(host: str) -> str:
+    if host.startswith("[") or host.count(":") < 2:  # noqa: PLR2004 - as many as the shortest IPv6 address has
+        return host
+    address, _, port = host.rpartition(":")
+    if _is_ipv6(address) and port.isdecimal() and len(port) > 1:
+        return f"[{address}]:{port}"
+    return f"[{host}]" if _is_ipv6(host) else host
+
+
+def _with_port(host: str) -> str:
+    """Without a port that cannot be."""
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        return host
+    return host if port.isdecimal() and 0 < int(port) <= HIGHEST_PORT else name
+
+
+def _is_near(host: str) -> bool:
+    """Whether it speaks plain HTTP as a rule: this machine, or one of the same house."""
+    name = host.partition(":")[0]
+    near = r"(\[.*|localhost|[^.]+|.*\.(local|lan)|127\..*|10\..*|192\.168\..*|172\.(1[6-9]|2\d|3[01])\..*)"
+    return bool(re.fullmatch(near, name))
+
+
+def _is_ipv6(text: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - only where something is wrong
+
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

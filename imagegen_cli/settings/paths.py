@@ -1,0 +1,93 @@
+"""Where the settings and the history are."""
+
+import os
+import sys
+from pathlib import Path
+
+from imagegen_cli.core.errors import ConfigError, UsageError
+
+PROJECT_FILE = "imagegen.toml"
+
+
+def home() -> Path | None:
+    """The folder that IMAGEGEN_HOME names, which holds everything then."""
+    named = os.environ.get("IMAGEGEN_HOME")
+    return expanded(named) if named else None
+
+
+def user_file() -> Path:
+    named = os.environ.get("IMAGEGEN_CONFIG")
+    if named:
+        return expanded(named)
+    return (home() or _of_the_system("config")) / "config.toml"
+
+
+def history_file() -> Path:
+    return (home() or _of_the_system("state")) / "history.db"
+
+
+def kept_folder() -> Path:
+    """Where the bytes of a picture wait that its own folder could not take."""
+    return history_file().with_name("pictures")
+
+
+def expanded(path: str | Path) -> Path:
+    """With the home folder in the place of ~. Raises ConfigError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path} cannot be found: there is no home folder here", hint="set HOME") from error
+
+
+def working_folder() -> Path:
+    """Raises UsageError where it was deleted, or where no file in it could be named."""
+    try:
+        folder = Path.cwd()
+        os.stat(folder)  # noqa: PTH116 - a path that is too long for the system fails here and not later
+    except OSError as error:
+        why = f"the working directory cannot be used: {error.strerror}"
+        raise UsageError(why, hint="go to a folder that is there: cd") from error
+    return folder
+
+
+def _of_the_system(what: str) -> Path:
+    """Where this system keeps a program's config or state. Raises ConfigError where there is no home folder."""
+    import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it
+
+    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[what]
+    variable = f"XDG_{what.upper()}_HOME"
+    hint = "set HOME, or set IMAGEGEN_HOME to a folder of your own"
+    if os.environ.get("HOME") == "" and not os.environ.get(variable) and sys.platform != "win32":
+        raise ConfigError("HOME is empty, so there is no place for settings and history", hint=hint)
+    try:
+        found = find("imagegen", appauthor=False)
+    except RuntimeError as error:
+        raise ConfigError("there is no home folder here, so there is no place for settings", hint=hint) from error
+    if not found.is_absolute():
+        named = os.environ.get(variable)
+        why = f"{variable} is {named}, which is no absolute path" if named else "there is no home folder here"
+        raise ConfigError(f"{why}, so there is no place for settings and history", hint=hint)
+    return found
+
+
+def project_file(start: Path | None = None) -> Path | None:
+    """The nearest imagegen.toml in the working directory or above. Raises UsageError where that directory is gone."""
+    folder = start or working_folder()
+    found = (path for parent in (folder, *folder.parents) if _is_file(path := parent / PROJECT_FILE))
+    return next(found, None)
+
+
+def is_there(path: Path) -> bool:
+    """False also in a folder that may not be looked into."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    """False also in a folder that may not be looked into."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

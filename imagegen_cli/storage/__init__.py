@@ -1,0 +1,1 @@
+"""The history on disk, and the processes that share it."""

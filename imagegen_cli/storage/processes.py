@@ -1,0 +1,116 @@
+"""Which process carries a task, and whether it still lives.
+
+A pid alone is reused; a pid with its start time is not. A pid means something only in the place that gave it: one boot
+of one machine, one PID namespace. Of processes in other places only a heartbeat tells, and only by changing while this
+place watches it: clocks of two machines are never compared.
+"""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from imagegen_cli.core.errors import ConfigError
+
+FILES = 4096
+"""Open files that a run may want at most."""
+LEAST_FILES = 20
+SILENT_S = 60.0
+"""Seconds for which a heartbeat must be watched without a change before a process elsewhere counts as dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`host` is the machine's name, for people. `place` tells two boots, and two containers of one name, apart.
+
+    `born` is what the system says of the start time. Both are empty where the system says nothing.
+    """
+
+    host: str
+    pid: int
+    born: str
+    place: str = ""
+
+
+@cache
+def this_process() -> Process:
+    return Process(_host(), os.getpid(), _born(os.getpid()) or "", _place())
+
+
+def more_files() -> None:
+    """Raise the soft limit of open files: each task holds a connection, and a shell's default may be 64.
+
+    Raises ConfigError where the hard limit is too low for any run.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
+        hint = f"raise the limit: ulimit -n {FILES}"
+        raise ConfigError(f"only {hard} files may be open at a time here, and a run needs {LEAST_FILES}", hint=hint)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def is_near(process: Process, me: Process) -> bool:
+    """Whether its pid can be looked up here."""
+    return (process.host, process.place) == (me.host, me.place) and sys.platform != "win32"
+
+
+def is_alive(process: Process) -> bool:
+    """Whether a process that is near still runs."""
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return (_born(process.pid) or "") == process.born
+
+
+def uptime() -> float:
+    """Seconds on a clock that all processes of this place share, and that runs on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import platform  # noqa: PLC0415 - only Windows needs it
+
+    return platform.node()
+
+
+def _place() -> str:
+    with suppress(OSError):
+        return f"{_boot()}:{Path('/proc/self/ns/pid').readlink().name}"
+    return ""
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _born(pid: int) -> str | None:
+    """Boot and clock ticks on Linux, the date from ps elsewhere; None where neither is to be had."""
+    with suppress(OSError, IndexError):
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        fields = after_name.split()
+        return None if fields[0] == "Z" else f"{_boot()}:{fields[19]}"
+    if sys.platform in ("linux", "win32"):
+        return None
+    import subprocess  # noqa: PLC0415 - only systems without /proc need it
+
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - our words
+        return said.stdout.strip() or None
+    return None

@@ -1,0 +1,164 @@
+"""Tasks and events as JSON, for the history: everything needed to go on after a crash, and no secret."""
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.masking import without_own_user
+from imagegen_cli.core.task import (
+    Cancelled,
+    Done,
+    Failed,
+    HeldImage,
+    Image,
+    ImageRequest,
+    InlineImage,
+    Job,
+    Queued,
+    RemoteImage,
+    Running,
+    SavedImage,
+    Saving,
+    State,
+    Stop,
+    Submitting,
+    Task,
+    word,
+)
+
+Json = dict[str, Any]
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
+
+def dumps(value: Any) -> str:
+    """ASCII only: half a surrogate in a service's words must not keep a receipt from being written."""
+    return _ENCODER.encode(value)
+
+
+def from_request(request: ImageRequest) -> Json:
+    """What differs from the defaults: a field that is new tomorrow changes no identity of today."""
+    plain = asdict(request)
+    return {item.name: plain[item.name] for item in fields(request) if plain[item.name] or item.name == "seed"}
+
+
+def to_request(data: Json) -> ImageRequest:
+    known = {item.name for item in fields(ImageRequest)}
+    values = {key: value for key, value in data.items() if key in known}
+    return ImageRequest(**values | {"references": tuple(values.get("references", ()))})
+
+
+def identity(request: ImageRequest) -> str:
+    """The content of a request as a hash: equal for equal prompts and parameters, wherever the line stands."""
+    from hashlib import sha256  # noqa: PLC0415 - looking at the history needs no OpenSSL
+
+    return sha256(dumps(from_request(request)).encode()).hexdigest()[:32]
+
+
+def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
+    match state:
+        case Queued():
+            return {}
+        case Submitting(job):
+            return _with_job(job)
+        case Running(job, images, unconfirmed):
+            plain = {"images": [_from_image(image) for image in images]}
+            return _with_job(job) | plain | ({"unconfirmed": True} if unconfirmed else {})
+        case Saving(images, job, note):
+            return _with_job(job) | {"images": [_from_image(image) for image in images], "note": note}
+        case Done(files, missing, note, job):
+            return _with_job(job) | {"files": list(files), "missing": missing, "note": note}
+        case Failed():
+            return _with_job(state.job) | _from_failed(state)
+        case Cancelled(stop, job):
+            return _with_job(job) | {"stop": stop.value}
+
+
+def to_state(name: str, data: Json) -> State:
+    """The reverse of `from_state`. Raises KeyError or ValueError where the history is damaged."""
+    job = Job(**data["job"]) if data.get("job") else None
+    images = tuple(_to_image(image) for image in data.get("images", ()))
+    made: dict[str, Any] = {
+        "queued": Queued,
+        "submitting": lambda: Submitting(job),
+        "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
+        "saving": lambda: Saving(images, job, data.get("note", "")),
+        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", ""), job),
+        "failed": lambda: _to_failed(data, job, images),
+        "cancelled": lambda: Cancelled(Stop(data["stop"]), job),
+    }
+    state: State = made[name]()
+    return state
+
+
+def from_event(event: Event) -> tuple[int | None, Json]:
+    """The task's id, where it is about one, and what to remember beside the time and the kind."""
+    match event:
+        case TaskChanged(task=task):
+            return task.id, {"state": word(task.state)} | from_state(task.state)
+        case TaskProgressed(id=id_, working=working):
+            said = {"fraction": working.fraction, "queue": working.queue_position, "note": working.note}
+            return id_, {key: value for key, value in said.items() if value not in (None, "")}
+        case TaskDelayed(id=id_, attempt=attempt, seconds=seconds, because=because):
+            return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
+        case RunStopping(why=why):
+            return None, {"why": why}
+        case _:
+            return None, {}
+
+
+def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
+    """What was remembered about `task`, as the event it was."""
+    if kind == "TaskProgressed":
+        return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), data.get("note", "")))
+    if kind == "TaskDelayed":
+        return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
+    return TaskChanged(at, task)
+
+
+MAY_BE_PAID = (Reason.UNCERTAIN, Reason.BUG, Reason.DISK, Reason.BAD_IMAGE)
+"""Reasons that may hide a charge, for rows that were written before the history said it itself."""
+
+
+def _from_failed(state: Failed) -> Json:
+    said = {"reason": state.reason.value, "message": state.message, "may_be_paid": state.may_be_paid}
+    more = {"hint": state.hint, "final": state.final, "images": [_from_image(image) for image in state.images]}
+    return said | {key: value for key, value in more.items() if value}
+
+
+def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed:
+    reason = Reason(data["reason"])
+    paid = data.get("may_be_paid", reason in MAY_BE_PAID)
+    return Failed(reason, data["message"], job, images, data.get("hint", ""), data.get("final", False), paid)
+
+
+def _with_job(job: Job | None) -> Json:
+    return {"job": {"id": job.id, "url": without_own_user(job.url)}} if job else {}
+
+
+def _from_image(image: Image) -> Json:
+    match image:
+        case RemoteImage(url):
+            return {"url": without_own_user(url)}
+        case HeldImage(path, final, sha256, doubt):
+            return {"part": path, "final": final} | _told(sha256=sha256, doubt=doubt)
+        case SavedImage(path, sha256, doubt):
+            return {"file": path} | _told(sha256=sha256, doubt=doubt)
+        case InlineImage():
+            return {}
+
+
+def _told(**known: str) -> Json:
+    return {name: value for name, value in known.items() if value}
+
+
+def _to_image(data: Json) -> Image:
+    known = {name: data[name] for name in ("sha256", "doubt") if name in data}
+    if "file" in data:
+        return SavedImage(data["file"], **known)
+    if "part" in data:
+        return HeldImage(data["part"], data.get("final", ""), **known)
+    return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")
