@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.makespan import fetched
 from benchmarks.measure import Cost, Figure, cost, median
 from benchmarks.server import served
-from imagegen_cli.core.task import HeldImage, RemoteImage
+from imagegen_cli.core.task import RemoteImage, StagedImage
 from imagegen_cli.net.client import open_clients
 from imagegen_cli.net.download import Downloader
 
@@ -21,7 +21,7 @@ SIZES = ((2000, 200_000), (20, 50_000_000))
 
 
 async def save_all(url: str, number: int, folder: Path) -> None:
-    async def chosen(_held: HeldImage) -> None:
+    async def chosen(_held: StagedImage) -> None:
         """Nobody remembers it here."""
 
     async with open_clients() as clients:

@@ -45,7 +45,7 @@ async def remembered(path: Path, events: list[Event]) -> tuple[float, float]:
             store.record(event)
         await asyncio.sleep(0)
     spent_on_the_loop = time.thread_time() - loop
-    await store.settled()
+    await store.flush()
     spent = time.process_time() - all_
     store.close()
     return spent, spent_on_the_loop

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import WATCHED, Cost, Figure, configured, cost, listed, median
+from benchmarks.measure import MIN_PROGRESS_GAP_S, Cost, Figure, configured, cost, listed, median
 from benchmarks.server import served
 
 ROUNDS = 5
@@ -39,7 +39,7 @@ def one_round(url: str, folder: Path, turn: int) -> tuple[Cost, Cost]:
 def carried(folder: Path, url: str) -> Cost:
     configured(folder, url)
     listed(folder, TASKS)
-    found = cost([*WATCHED, "batch", "prompts.txt", "-p", "studio", "-q"], folder)
+    found = cost([*MIN_PROGRESS_GAP_S, "batch", "prompts.txt", "-p", "studio", "-q"], folder)
     pictures = len(list((folder / "images").iterdir()))
     if found.code or pictures != TASKS * PICTURES:
         raise RuntimeError(f"imagegen ended with {found.code} and {pictures} pictures")

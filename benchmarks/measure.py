@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 IMAGEGEN = (sys.executable, "-m", "imagegen_cli")
-WATCHED = (sys.executable, "-m", "benchmarks.watched")
+MIN_PROGRESS_GAP_S = (sys.executable, "-m", "benchmarks.watched")
 FLOOR = (sys.executable, "-c", "pass")
 
 

@@ -1,4 +1,4 @@
-"""When the end of a task is seen: the real Rhythm, simulated exactly, an answer 60 ms away.
+"""When the end of a task is seen: the real PollSchedule, simulated exactly, an answer 60 ms away.
 
 Late: the mean of (seen - ended), as a share of the mean running time. Queries: the mean a task.
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.measure import Figure
 from imagegen_cli.core.events import Span
-from imagegen_cli.engine.scheduling import Known, Rhythm
+from imagegen_cli.engine.scheduling import Known, PollSchedule
 
 TASKS = 1000
 HISTORIES = 5
@@ -62,7 +62,7 @@ class Seen(NamedTuple):
 
 
 class Wait:
-    def __init__(self, rhythm: Rhythm | None, *, progress: bool) -> None:
+    def __init__(self, rhythm: PollSchedule | None, *, progress: bool) -> None:
         self._rhythm, self._progress = rhythm, progress
 
     def wait(self, passed: float) -> float:
@@ -77,7 +77,7 @@ History = Sequence[Span]
 Way = Callable[[History], Wait]
 
 
-class Quantiles(Rhythm):
+class Quantiles(PollSchedule):
     """The rival: the next sixteenth of those still running decides, and nothing else."""
 
     def __init__(self, history: History) -> None:
@@ -94,7 +94,7 @@ class Quantiles(Rhythm):
 
 
 def learned(history: History) -> Wait:
-    return Wait(Rhythm(SHORTEST, Known(history)), progress=False)
+    return Wait(PollSchedule(SHORTEST, Known(history)), progress=False)
 
 
 def rival(history: History) -> Wait:
@@ -189,8 +189,8 @@ def measured() -> Iterator[Figure]:
     random.seed(1)
     ways: list[tuple[str, float | None, float | None, Way]] = [
         (f"{KNOWN} known", 6, 12, learned),
-        ("linear progress", 1, 8, lambda _: Wait(Rhythm(SHORTEST), progress=True)),
-        ("nothing known", 10, None, lambda _: Wait(Rhythm(SHORTEST), progress=False)),
+        ("linear progress", 1, 8, lambda _: Wait(PollSchedule(SHORTEST), progress=True)),
+        ("nothing known", 10, None, lambda _: Wait(PollSchedule(SHORTEST), progress=False)),
         ("rival: quantiles alone", None, None, rival),
         ("rival: fixed 5 s", None, None, lambda _: Wait(None, progress=False)),
     ]

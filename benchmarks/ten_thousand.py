@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import WATCHED, Cost, Figure, configured, cost, listed
+from benchmarks.measure import MIN_PROGRESS_GAP_S, Cost, Figure, configured, cost, listed
 from benchmarks.server import served
 
 FEW = 100
@@ -26,7 +26,7 @@ def measured() -> Iterator[Figure]:
 def carried(folder: Path, url: str, tasks: int) -> Cost:
     configured(folder, url)
     listed(folder, tasks)
-    found = cost([*WATCHED, "batch", "prompts.txt", "-p", "studio", "--progress", "live"], folder, live=True)
+    found = cost([*MIN_PROGRESS_GAP_S, "batch", "prompts.txt", "-p", "studio", "--progress", "live"], folder, live=True)
     pictures = len(list((folder / "images").iterdir()))
     shutil.rmtree(folder)
     if pictures != tasks:  # one picture each where four are due: the exit code is that of a run with too few

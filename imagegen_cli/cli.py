@@ -574,9 +574,9 @@ def _report(error: Exception) -> NoReturn:
 
 def _options(given: dict[str, Any]) -> Any:
     from imagegen_cli.commands.generate import Options  # noqa: PLC0415
-    from imagegen_cli.inputs.prompts import Wish  # noqa: PLC0415
+    from imagegen_cli.inputs.prompts import PromptSpec  # noqa: PLC0415
 
-    common = Wish(
+    common = PromptSpec(
         prompt=given.get("prompt", ""),
         provider=given["provider"],
         models=tuple(given["model"] or ()),
@@ -628,10 +628,10 @@ def _pairs(words: Iterable[str]) -> dict[str, str]:
 
 
 def _manner(given: dict[str, Any]) -> Any:
-    from imagegen_cli.commands.session import Manner  # noqa: PLC0415
+    from imagegen_cli.commands.session import RunOptions  # noqa: PLC0415
 
     progress = "json" if given["json"] else "quiet" if given["quiet"] else given["progress"].value
-    return Manner(
+    return RunOptions(
         progress=progress,
         concurrency=_at_once(given.get("concurrency", "")),
         timeout=_seconds(given.get("timeout")),

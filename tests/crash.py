@@ -166,13 +166,13 @@ class Harness:
     def round(self, step: str, number: int) -> None:
         """Begin a batch, kill it at the step, resume, sometimes killed again, and resume to the end."""
         self._round += 1
-        wishes = [
+        specs = [
             {"prompt": f"round {self._round} {name} {n}", "provider": name}
             for n in range(TASKS)
             for name in ("studio", "comfy")
         ]
-        self.ledgers.tasks += len(wishes)
-        (self.program.folder / "list.jsonl").write_text("\n".join(json.dumps(wish) for wish in wishes))
+        self.ledgers.tasks += len(specs)
+        (self.program.folder / "list.jsonl").write_text("\n".join(json.dumps(spec) for spec in specs))
         self._killed(["batch", "list.jsonl", "-q", "-j", "unlimited"], step, number)
         if self.random.random() < 0.3:
             self._killed(["resume", "-q"], self.random.choice((*INSIDE, *THERE, "time")), self.random.randint(1, 6))

@@ -40,7 +40,7 @@ real = time.time
 time.time = lambda: real() + offset
 from imagegen_cli.commands import recover
 from imagegen_cli.storage import store
-store.SILENT_S, store.BEAT, recover.WATCH_WAIT_S = {LEASE_S}, 0.2, {4 * LEASE_S}
+store.SILENT_S, store.HEARTBEAT_S, recover.WATCH_WAIT_S = {LEASE_S}, 0.2, {4 * LEASE_S}
 STEPS = {{
     "connect": lambda event, args: event == "socket.connect",
     "part": lambda event, args: event == "open" and str(args[0]).endswith(".part"),
@@ -137,13 +137,13 @@ class Crowd(Harness):
         self._resumed()
 
     def _write_list(self) -> None:
-        wishes = [
+        specs = [
             {"prompt": f"round {self._round} {name} {n}", "provider": name, "name": f"the same name {self._round}"}
             for n in range(TASKS)
             for name in ("studio", "comfy", "whole")
         ]
-        self.ledgers.tasks += len(wishes)
-        (self.program.folder / "list.jsonl").write_text("\n".join(json.dumps(wish) for wish in wishes))
+        self.ledgers.tasks += len(specs)
+        (self.program.folder / "list.jsonl").write_text("\n".join(json.dumps(spec) for spec in specs))
 
     def _refused_first(self, batch: Sequence[str]) -> None:
         refusal = Reply.json({"error": {"message": "not now", "code": "no"}}, 400)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from imagegen_cli.core.events import Event, TaskChanged, Working
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Queued, RunId, State, Stop, Task, TaskId
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
 from imagegen_cli.engine.runner import Lane, Runner, Saver
 from imagegen_cli.engine.scheduling import NOTHING, Gate, Known
 from imagegen_cli.net.download import Downloader
@@ -69,8 +69,8 @@ class Scripted(Provider):
     async def poll(self, job: Job, report: Report) -> Working | Ready:
         return await self._next("poll", ready())  # type: ignore[no-any-return]
 
-    async def cancel(self, job: Job) -> Stop:
-        return await self._next("cancel", Stop.GOES_ON)  # type: ignore[no-any-return]
+    async def cancel(self, job: Job) -> CancelOutcome:
+        return await self._next("cancel", CancelOutcome.GOES_ON)  # type: ignore[no-any-return]
 
     def draft(self, request: ImageRequest) -> Job | None:
         return self._draft
@@ -83,7 +83,7 @@ class Scripted(Provider):
         self.at.append((name, asyncio.get_running_loop().time()))
         steps = self.steps[name]
         step = (steps.pop(0) if len(steps) > 1 else steps[0]) if steps else default
-        while not isinstance(step, Accepted | Ready | Working | Stop):
+        while not isinstance(step, Accepted | Ready | Working | CancelOutcome):
             if isinstance(step, BaseException):
                 raise step
             if isinstance(step, Asleep):
@@ -111,7 +111,7 @@ class Stage:
         limit: int | None = None,
         timeout: float = 300.0,
         poll: float = 0.5,
-        settled: Callable[[], Any] | None = None,
+        flush: Callable[[], Any] | None = None,
         fetch: Any = None,
         saver: Saver | None = None,
         complete: Callable[[], Any] | None = None,
@@ -128,7 +128,7 @@ class Stage:
             {"scripted": self.lane},
             saver or Downloader(fetch),
             self.hear,
-            settled or _at_once,
+            flush or _at_once,
             known=lambda _: known,
             complete=complete or _at_once,
         )

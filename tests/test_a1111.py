@@ -26,7 +26,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings
 from tests.doubles.a1111 import WebUIServer, tags_in
@@ -298,7 +298,7 @@ async def test_what_would_be_sent_is_shown_without_pictures(provider: A1111, pic
 async def test_it_knows_its_numbers(clients: Clients) -> None:
     provider = A1111(Settings(max_batch=0), clients)
     assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
-    assert (provider.expected(asked(references=("a", "b"))), provider.holds) == (2, True)
+    assert (provider.expected(asked(references=("a", "b"))), provider.is_synchronous) == (2, True)
 
 
 async def test_a_reference_that_cannot_be_read_is_a_bad_request(provider: A1111, tmp_path: Path) -> None:
@@ -518,9 +518,9 @@ async def test_waiting_in_the_servers_queue(server: WebUIServer, provider: A1111
     waiting = await told.first()
     assert (waiting.queue_position, waiting.fraction, waiting.note) == (1, None, "In queue: 1/1")
     assert await provider.poll(Job("task(second)"), ignored) == waiting
-    assert await provider.cancel(Job("task(second)")) is Stop.GOES_ON
+    assert await provider.cancel(Job("task(second)")) is CancelOutcome.GOES_ON
     assert server.interrupted == []
-    assert await provider.cancel(Job("task(first)")) is Stop.STOPPED
+    assert await provider.cancel(Job("task(first)")) is CancelOutcome.STOPPED
     with pytest.raises(GenerationFailed, match="stopped"):
         await first
     assert owners(await second) == ["1"]
@@ -579,7 +579,7 @@ async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
     draft = provider.draft(asked())
     work = asyncio.ensure_future(provider.submit(asked("#never #two", count=8), draft, told := Told()))
     await told.first()
-    assert await provider.cancel(draft) is Stop.STOPPED
+    assert await provider.cancel(draft) is CancelOutcome.STOPPED
     reply = await work
     assert (owners(reply), reply.note) == (["1", "2", "3", "4"], "4 of 8 pictures did not come")
 
@@ -587,17 +587,17 @@ async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
 @pytest.mark.parametrize(
     ("told", "stop", "interrupts"),
     [
-        ({"active": True, "queued": False, "completed": False}, Stop.REQUESTED, 1),
-        ({"active": False, "queued": True, "completed": False}, Stop.GOES_ON, 0),
-        ({"active": False, "queued": False, "completed": True}, Stop.TOO_LATE, 0),
-        ({"active": False, "queued": False, "completed": False}, Stop.GOES_ON, 0),
-        ({}, Stop.GOES_ON, 0),
-        ({"active": "yes"}, Stop.GOES_ON, 0),
-        (None, Stop.GOES_ON, 0),
+        ({"active": True, "queued": False, "completed": False}, CancelOutcome.REQUESTED, 1),
+        ({"active": False, "queued": True, "completed": False}, CancelOutcome.GOES_ON, 0),
+        ({"active": False, "queued": False, "completed": True}, CancelOutcome.TOO_LATE, 0),
+        ({"active": False, "queued": False, "completed": False}, CancelOutcome.GOES_ON, 0),
+        ({}, CancelOutcome.GOES_ON, 0),
+        ({"active": "yes"}, CancelOutcome.GOES_ON, 0),
+        (None, CancelOutcome.GOES_ON, 0),
     ],
 )
 async def test_only_what_is_ours_is_interrupted(
-    server: WebUIServer, provider: A1111, told: Any, stop: Stop, interrupts: int
+    server: WebUIServer, provider: A1111, told: Any, stop: CancelOutcome, interrupts: int
 ) -> None:
     if told is None:
         server.internal = False
@@ -613,7 +613,7 @@ async def test_an_interrupt_that_is_refused_stops_nothing(server: WebUIServer, p
     work = asyncio.ensure_future(provider.submit(asked(count=2), draft, told := Told()))
     await told.first()
     server.fail("cancel", Reply.json({"detail": "no"}, 500))
-    assert await provider.cancel(draft) is Stop.GOES_ON
+    assert await provider.cancel(draft) is CancelOutcome.GOES_ON
     assert owners(await work) == ["1", "2"]
 
 

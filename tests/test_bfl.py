@@ -26,7 +26,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._common import Key
 from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
@@ -120,7 +120,7 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: BlackFore
     assert load("bfl") is BlackForestLabs
     assert (provider.most(asked()), provider.expected(asked())) == (1, 1)
     assert (await provider.models(), Settings().concurrency <= 24) == (MODELS, True)
-    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+    assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 
 
 async def test_the_shortest_request(server: BflService, provider: BlackForestLabs) -> None:
@@ -164,9 +164,9 @@ async def test_full_requests_are_valid(server: BflService, provider: BlackForest
     ],
 )
 async def test_sizes(
-    server: BflService, provider: BlackForestLabs, model: str, wish: dict[str, Any], size: tuple[int, int]
+    server: BflService, provider: BlackForestLabs, model: str, spec: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    await accepted(provider, model=model, **wish)
+    await accepted(provider, model=model, **spec)
     body = server.asked("submit")[0].json()
     assert (body["width"], body["height"]) == size
 
@@ -198,9 +198,9 @@ async def test_every_ratio_keeps_to_the_rules_and_near_to_itself(provider: Black
     ],
 )
 async def test_fields(
-    server: BflService, provider: BlackForestLabs, wish: dict[str, Any], sent: dict[str, Any]
+    server: BflService, provider: BlackForestLabs, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await accepted(provider, **wish)
+    await accepted(provider, **spec)
     body = server.asked("submit")[0].json()
     assert body.pop("seed") in SEEDS
     assert body == {"prompt": "a cat", "output_format": "png"} | sent
@@ -254,11 +254,11 @@ async def test_the_seed_that_was_used_is_told(server: BflService, provider: Blac
 async def test_what_would_be_refused_is_refused_before_it_is_sent(
     server: BflService, provider: BlackForestLabs, wrong: dict[str, Any], rule: str
 ) -> None:
-    wish: dict[str, Any] = {"prompt": "a cat"} | wrong
+    spec: dict[str, Any] = {"prompt": "a cat"} | wrong
     with pytest.raises(BadRequest, match=rule) as refused:
-        provider.check(asked(**wish))
+        provider.check(asked(**spec))
     with pytest.raises(BadRequest):
-        await accepted(provider, **wish)
+        await accepted(provider, **spec)
     assert "\n" not in refused.value.message
     assert server.counts["connections"] == 0
 

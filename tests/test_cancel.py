@@ -8,7 +8,7 @@ import pytest
 
 from imagegen_cli.core.events import Event, TaskChanged, TaskProgressed, Working
 from imagegen_cli.core.provider import Accepted, Ready
-from imagegen_cli.core.task import Cancelled, Done, Job, Running, Saving, Stop, Submitting, TaskId
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Job, Running, Saving, Submitting, TaskId
 from tests.clock import run
 from tests.scripted import Scripted, Stage, ready
 
@@ -41,35 +41,49 @@ class Kind(Scripted):
 
 
 class Never(Kind):
-    async def cancel(self, job: Job) -> Stop:
-        return Stop.GOES_ON
+    async def cancel(self, job: Job) -> CancelOutcome:
+        return CancelOutcome.GOES_ON
 
 
 class OnlyQueued(Kind):
-    async def cancel(self, job: Job) -> Stop:
-        return Stop.STOPPED if self.age < 10.0 else Stop.GOES_ON
+    async def cancel(self, job: Job) -> CancelOutcome:
+        return CancelOutcome.STOPPED if self.age < 10.0 else CancelOutcome.GOES_ON
 
 
 class Always(Kind):
-    async def cancel(self, job: Job) -> Stop:
-        return Stop.STOPPED if self.age < 20.0 else Stop.TOO_LATE
+    async def cancel(self, job: Job) -> CancelOutcome:
+        return CancelOutcome.STOPPED if self.age < 20.0 else CancelOutcome.TOO_LATE
 
 
 class Interrupt(Kind):
     """One interrupt for the whole server: used only while ours is the one that runs."""
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         if self.age < 10.0:
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
         self.neighbours_stopped += self.age >= 20.0
-        return Stop.STOPPED
+        return CancelOutcome.STOPPED
 
 
 TRUTH = {
-    Never: (Stop.NOT_SENT, Stop.GOES_ON, Stop.GOES_ON, Stop.GOES_ON, None, None),
-    OnlyQueued: (Stop.NOT_SENT, Stop.STOPPED, Stop.STOPPED, Stop.GOES_ON, None, None),
-    Always: (Stop.NOT_SENT, Stop.STOPPED, Stop.STOPPED, Stop.STOPPED, None, None),
-    Interrupt: (Stop.NOT_SENT, Stop.GOES_ON, Stop.GOES_ON, Stop.STOPPED, None, None),
+    Never: (CancelOutcome.NOT_SENT, CancelOutcome.GOES_ON, CancelOutcome.GOES_ON, CancelOutcome.GOES_ON, None, None),
+    OnlyQueued: (
+        CancelOutcome.NOT_SENT,
+        CancelOutcome.STOPPED,
+        CancelOutcome.STOPPED,
+        CancelOutcome.GOES_ON,
+        None,
+        None,
+    ),
+    Always: (CancelOutcome.NOT_SENT, CancelOutcome.STOPPED, CancelOutcome.STOPPED, CancelOutcome.STOPPED, None, None),
+    Interrupt: (
+        CancelOutcome.NOT_SENT,
+        CancelOutcome.GOES_ON,
+        CancelOutcome.GOES_ON,
+        CancelOutcome.STOPPED,
+        None,
+        None,
+    ),
 }
 """None: it is finished, and the pictures are kept."""
 
@@ -119,7 +133,7 @@ def test_a_cancel_is_as_true_as_the_service_lets_it_be(tmp_path: Path, kind: typ
     else:
         assert isinstance(state, Cancelled)
         assert state.stop is expected
-        assert (state.job is not None) == (expected is Stop.GOES_ON)
+        assert (state.job is not None) == (expected is CancelOutcome.GOES_ON)
         assert stage.files() == []
     assert provider.counts["submit"] == (moment != "before")
     assert provider.neighbours_stopped == 0

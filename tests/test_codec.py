@@ -20,9 +20,9 @@ from imagegen_cli.core.events import (
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import (
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     Image,
     ImageRequest,
     InlineImage,
@@ -33,8 +33,8 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
@@ -60,7 +60,7 @@ JOBS = st.builds(Job, ANY_TEXT, ANY_TEXT)
 IMAGES: st.SearchStrategy[tuple[Image, ...]] = st.lists(
     st.one_of(
         st.builds(RemoteImage, ANY_TEXT),
-        st.builds(HeldImage, ANY_TEXT, ANY_TEXT),
+        st.builds(StagedImage, ANY_TEXT, ANY_TEXT),
         st.builds(SavedImage, ANY_TEXT),
         st.just(InlineImage(b"")),
     ),
@@ -73,7 +73,7 @@ STATES: st.SearchStrategy[State] = st.one_of(
     st.builds(Saving, IMAGES, st.none() | JOBS, ANY_TEXT),
     st.builds(Done, st.lists(ANY_TEXT).map(tuple), st.integers(0), ANY_TEXT),
     st.builds(Failed, st.sampled_from(Reason), ANY_TEXT, st.none() | JOBS, IMAGES),
-    st.builds(Cancelled, st.sampled_from(Stop), st.none() | JOBS),
+    st.builds(Cancelled, st.sampled_from(CancelOutcome), st.none() | JOBS),
 )
 REQUESTS = st.builds(
     ImageRequest,

@@ -27,7 +27,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.forms import suffix_of
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, loads, offers, pictures, places_in, read, spread
 from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
@@ -973,26 +973,32 @@ async def test_a_closed_provider_says_nothing_more(server: ComfyServer, provider
 @pytest.mark.parametrize(
     ("server_is", "ours_is", "neighbour", "stop", "killed"),
     [
-        ("new", "running", True, Stop.STOPPED, "ours"),
-        ("new", "waiting", True, Stop.STOPPED, ""),
-        ("new", "done", True, Stop.TOO_LATE, ""),
-        ("new", "unknown", True, Stop.TOO_LATE, ""),
-        ("no cancel", "running", True, Stop.REQUESTED, "ours"),
-        ("no cancel", "waiting", True, Stop.STOPPED, ""),
-        ("no cancel", "done", True, Stop.TOO_LATE, ""),
-        ("no cancel", "unknown", True, Stop.TOO_LATE, ""),
-        ("old", "running", False, Stop.REQUESTED, "ours"),
-        ("old", "running", True, Stop.GOES_ON, ""),
-        ("0.3.57", "running", True, Stop.REQUESTED, "ours"),
-        ("0.3.57", "waiting", True, Stop.STOPPED, ""),
-        ("0.3.56", "running", True, Stop.GOES_ON, ""),
-        ("old", "waiting", True, Stop.STOPPED, ""),
-        ("old", "done", True, Stop.TOO_LATE, ""),
-        ("old", "unknown", True, Stop.TOO_LATE, ""),
+        ("new", "running", True, CancelOutcome.STOPPED, "ours"),
+        ("new", "waiting", True, CancelOutcome.STOPPED, ""),
+        ("new", "done", True, CancelOutcome.TOO_LATE, ""),
+        ("new", "unknown", True, CancelOutcome.TOO_LATE, ""),
+        ("no cancel", "running", True, CancelOutcome.REQUESTED, "ours"),
+        ("no cancel", "waiting", True, CancelOutcome.STOPPED, ""),
+        ("no cancel", "done", True, CancelOutcome.TOO_LATE, ""),
+        ("no cancel", "unknown", True, CancelOutcome.TOO_LATE, ""),
+        ("old", "running", False, CancelOutcome.REQUESTED, "ours"),
+        ("old", "running", True, CancelOutcome.GOES_ON, ""),
+        ("0.3.57", "running", True, CancelOutcome.REQUESTED, "ours"),
+        ("0.3.57", "waiting", True, CancelOutcome.STOPPED, ""),
+        ("0.3.56", "running", True, CancelOutcome.GOES_ON, ""),
+        ("old", "waiting", True, CancelOutcome.STOPPED, ""),
+        ("old", "done", True, CancelOutcome.TOO_LATE, ""),
+        ("old", "unknown", True, CancelOutcome.TOO_LATE, ""),
     ],
 )
 async def test_a_cancel_never_stops_a_neighbour(
-    server: ComfyServer, provider: ComfyUI, server_is: str, ours_is: str, neighbour: bool, stop: Stop, killed: str
+    server: ComfyServer,
+    provider: ComfyUI,
+    server_is: str,
+    ours_is: str,
+    neighbour: bool,
+    stop: CancelOutcome,
+    killed: str,
 ) -> None:
     server.has_cancel = server_is == "new"
     server.has_jobs = server_is in ("new", "no cancel")
@@ -1017,7 +1023,7 @@ async def test_on_an_old_server_all_of_ours_can_be_stopped_together(server: Comf
     server.has_jobs = server.interrupts_by_id = False
     jobs = [await accepted(provider, "#never") for _ in range(3)]
     outcomes = [await provider.cancel(job) for job in reversed(jobs)]
-    assert outcomes == [Stop.STOPPED, Stop.STOPPED, Stop.REQUESTED]
+    assert outcomes == [CancelOutcome.STOPPED, CancelOutcome.STOPPED, CancelOutcome.REQUESTED]
 
 
 async def test_an_interrupt_that_is_refused_stops_nothing(server: ComfyServer, provider: ComfyUI) -> None:
@@ -1025,13 +1031,13 @@ async def test_an_interrupt_that_is_refused_stops_nothing(server: ComfyServer, p
     job = await accepted(provider, "#never")
     server.fail("cancel", Reply.text("", 405))
     server.fail("cancel", Reply.text("", 500))
-    assert await provider.cancel(job) is Stop.GOES_ON
+    assert await provider.cancel(job) is CancelOutcome.GOES_ON
 
 
 async def test_after_a_request_to_stop_the_next_look_says_so(server: ComfyServer, provider: ComfyUI) -> None:
     server.has_cancel = False
     job = await accepted(provider, "#never")
-    assert await provider.cancel(job) is Stop.REQUESTED
+    assert await provider.cancel(job) is CancelOutcome.REQUESTED
     with pytest.raises(GenerationFailed, match="stopped"):
         await provider.poll(job, ignored)
 

@@ -36,7 +36,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Settings
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import HeldImage, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, StagedImage
 from imagegen_cli.net.client import open_clients
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.providers import kinds, load
@@ -105,7 +105,7 @@ def _is_local(kind: str) -> bool:
 def polls(kind: str) -> bool:
     """Whether it has jobs that can be asked for."""
     try:
-        return not load(kind).holds
+        return not load(kind).is_synchronous
     except ConfigError:
         return True
 
@@ -669,8 +669,8 @@ async def downloader() -> AsyncIterator[Downloader]:
         yield Downloader(clients.fetch)
 
 
-async def held(downloader: Downloader, url: str, folder: Path) -> HeldImage | TaskError:
-    reply: HeldImage | TaskError
+async def held(downloader: Downloader, url: str, folder: Path) -> StagedImage | TaskError:
+    reply: StagedImage | TaskError
     try:
         async with asyncio.timeout(PATIENCE):
             reply = await downloader.hold(RemoteImage(url), folder / "a", folder / ".a.part")

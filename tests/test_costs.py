@@ -12,7 +12,7 @@ import pytest
 
 from imagegen_cli.core.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, TaskId
-from imagegen_cli.engine.scheduling import Known, Rhythm
+from imagegen_cli.engine.scheduling import Known, PollSchedule
 from imagegen_cli.storage.store import Planned, Store
 from tests.clock import run
 from tests.doubles.dreamina import PICTURES, DreaminaServer
@@ -45,7 +45,7 @@ def test_queries_of_a_task_of_forty_seconds(
     known: Sequence[float], linear: bool, queries: int, late: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
-    rhythm = Rhythm(0.5, Known(Span(seconds, seconds) for seconds in known))
+    rhythm = PollSchedule(0.5, Known(Span(seconds, seconds) for seconds in known))
     elapsed, asked, length = 0.0, 0, 40.0
     while elapsed < length:
         elapsed += rhythm.wait(elapsed)
@@ -64,11 +64,11 @@ def test_a_task_waits_for_the_disk_four_times_and_once_a_further_picture(tmp_pat
     """Before the submit, after the receipt, after the pictures are known, and before each gets its name."""
     waits = 0
 
-    async def settled() -> None:
+    async def flush() -> None:
         nonlocal waits
         waits += 1
 
-    play = Stage(Scripted(polls=[Working(), ready(pictures)], expected=pictures), tmp_path, settled=settled)
+    play = Stage(Scripted(polls=[Working(), ready(pictures)], expected=pictures), tmp_path, flush=flush)
     run(play.carry(*(play.task(number) for number in range(1, TASKS + 1))))
     assert waits == TASKS * (3 + pictures)
     said = Counter(type(event).__name__ for event in play.events)
@@ -143,7 +143,7 @@ def test_that_it_still_works_is_remembered_once_and_after_trouble(store: Counted
 
 
 def settle(store: Store) -> None:
-    store._writer.settled().result(timeout=30)
+    store._writer.flush().result(timeout=30)
 
 
 def test_a_history_that_is_only_read_starts_no_thread(store: Counted) -> None:

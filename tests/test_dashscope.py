@@ -28,7 +28,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.dashscope import GRACE, MODELS, SEEDS, DashScope, Settings, form_of
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
@@ -112,7 +112,7 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: DashScope) -> None:
     assert load("dashscope") is DashScope
-    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.holds) == (1, 3, False)
+    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.is_synchronous) == (1, 3, False)
     assert [provider.most(asked(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
     assert (await provider.models(), Settings().poll) == (MODELS, 1.0)
 
@@ -238,8 +238,8 @@ async def test_references_go_as_addresses_or_as_data(
         ({"model": QWEN, "ratio": "8:1", "resolution": "1k"}, "2912*368"),
     ],
 )
-async def test_sizes(server: DashScopeService, provider: DashScope, wish: dict[str, Any], size: str | None) -> None:
-    await submitted(provider, asked(**wish))
+async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[str, Any], size: str | None) -> None:
+    await submitted(provider, asked(**spec))
     assert server.asked("submit")[0].json()["parameters"].get("size") == size
 
 
@@ -514,14 +514,14 @@ async def test_no_json_breaks_it(server: DashScopeService, provider: DashScope, 
 @pytest.mark.parametrize(
     ("prompt", "polls", "outcome"),
     [
-        ("#pending", 3, Stop.STOPPED),
-        ("#never", 0, Stop.STOPPED),
-        ("#never", 2, Stop.GOES_ON),
-        ("a cat", 1, Stop.TOO_LATE),
+        ("#pending", 3, CancelOutcome.STOPPED),
+        ("#never", 0, CancelOutcome.STOPPED),
+        ("#never", 2, CancelOutcome.GOES_ON),
+        ("a cat", 1, CancelOutcome.TOO_LATE),
     ],
 )
 async def test_only_what_has_not_begun_can_be_cancelled(
-    server: DashScopeService, provider: DashScope, prompt: str, polls: int, outcome: Stop
+    server: DashScopeService, provider: DashScope, prompt: str, polls: int, outcome: CancelOutcome
 ) -> None:
     job = await accepted(provider, prompt)
     await polled(provider, job, polls)

@@ -21,6 +21,7 @@ from imagegen_cli.core.task import (
     ENDED,
     FOLLOWS,
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
     ImageRequest,
@@ -32,7 +33,6 @@ from imagegen_cli.core.task import (
     SavedImage,
     Saving,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
@@ -111,7 +111,7 @@ states: st.SearchStrategy[State] = st.one_of(
     ),
     st.builds(lambda count, missing: Done(("out/1.png",) * count, missing), st.integers(0, 4), st.integers(0, 2)),
     st.builds(Failed, st.sampled_from(Reason), texts, st.sampled_from([None, JOB])),
-    st.builds(Cancelled, st.sampled_from(Stop), st.sampled_from([None, JOB])),
+    st.builds(Cancelled, st.sampled_from(CancelOutcome), st.sampled_from([None, JOB])),
 )
 numbers = st.integers(1, 6).map(TaskId)
 fractions = st.one_of(st.none(), st.floats())
@@ -170,7 +170,11 @@ def test_counts_agree_with_a_recount(events: list[Event]) -> None:
 def fetchable(state: State) -> bool:
     if isinstance(state, Failed):
         return state.job is not None
-    return isinstance(state, Cancelled) and state.job is not None and state.stop not in (Stop.STOPPED, Stop.NOT_SENT)
+    return (
+        isinstance(state, Cancelled)
+        and state.job is not None
+        and state.stop not in (CancelOutcome.STOPPED, CancelOutcome.NOT_SENT)
+    )
 
 
 @PATIENT
@@ -290,7 +294,7 @@ def test_the_latest_preview_is_kept_while_a_task_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [Queued(), Done(("out/1.png",)), Failed(Reason.SERVER, ""), Cancelled(Stop.STOPPED)], ids=word
+    "state", [Queued(), Done(("out/1.png",)), Failed(Reason.SERVER, ""), Cancelled(CancelOutcome.STOPPED)], ids=word
 )
 def test_a_preview_is_dropped_when_its_task_ends_or_is_sent_back(state: State) -> None:
     board = board_with(started(task(1)), *running(1), told(1, b"first"), TaskChanged(3.0, task(1, state)), previews=1)

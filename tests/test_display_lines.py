@@ -23,6 +23,7 @@ from imagegen_cli.core.events import (
 )
 from imagegen_cli.core.task import (
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
     Job,
@@ -30,7 +31,6 @@ from imagegen_cli.core.task import (
     RemoteImage,
     RunId,
     Saving,
-    Stop,
     Submitting,
     TaskId,
 )
@@ -53,7 +53,7 @@ EVENTS: list[Event] = [
     TaskChanged(7.0, task(3, Failed(Reason.MODERATED, "not like\nthis"))),
     TaskChanged(8.0, task(4, Failed(Reason.TIMEOUT, "no picture", JOB))),
     RunStopping(9.0, RunId(1), "Ctrl-C"),
-    TaskChanged(9.0, task(5, Cancelled(Stop.GOES_ON, JOB))),
+    TaskChanged(9.0, task(5, Cancelled(CancelOutcome.GOES_ON, JOB))),
     TaskAdded(9.5, task(7, prompt="日落")),
     RunFinished(65.0, RunId(1)),
 ]
@@ -246,7 +246,7 @@ def test_reasons_of_the_other_endings() -> None:
 
     assert why(Queued()) == (None, "")
     assert why(Done(("x",), 1, "one was unsafe")) == (None, "one was unsafe")
-    assert why(Cancelled(Stop.NOT_SENT)) == ("cancelled", "cancelled: not sent, nothing spent")
+    assert why(Cancelled(CancelOutcome.NOT_SENT)) == ("cancelled", "cancelled: not sent, nothing spent")
 
 
 @PATIENT

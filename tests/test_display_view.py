@@ -12,13 +12,24 @@ from wcwidth import wcswidth, wcwidth
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
-from imagegen_cli.core.task import Cancelled, Done, Failed, RemoteImage, RunId, SavedImage, Saving, Stop, Task, TaskId
+from imagegen_cli.core.task import (
+    Cancelled,
+    CancelOutcome,
+    Done,
+    Failed,
+    RemoteImage,
+    RunId,
+    SavedImage,
+    Saving,
+    Task,
+    TaskId,
+)
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
 from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
 from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
 from imagegen_cli.display.keys import Outcome
-from imagegen_cli.display.look import Line, look_for
+from imagegen_cli.display.look import Line, theme_for
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.scene import Frame
 from imagegen_cli.display.view import draw
@@ -28,8 +39,8 @@ from tests.test_display_board import PATIENT, PICTURE, board_with, histories, ru
 MANY_FRAMES = settings(deadline=None, max_examples=int(os.environ.get("FRAMES", "150")))
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-LOOK = look_for("utf-8")
-ASCII = look_for("ascii")
+LOOK = theme_for("utf-8")
+ASCII = theme_for("ascii")
 PROMPTS = (
     "a lighthouse in a storm, oil on canvas, dramatic light",
     "日落海滩上的两只猫，水彩画风格，柔和的光线，远处有一艘帆船",
@@ -74,7 +85,7 @@ def many() -> Board:
         put(3, 22.0, Failed(Reason.OUT_OF_CREDITS, "no credits left")),
         put(4, 22.0, Failed(Reason.OUT_OF_CREDITS, "no credits left")),
         put(5, 23.0, Failed(Reason.MODERATED, "不符合规范")),
-        put(6, 24.0, Cancelled(Stop.NOT_SENT)),
+        put(6, 24.0, Cancelled(CancelOutcome.NOT_SENT)),
         TaskProgressed(25.0, TaskId(7), Working(0.42, note="drawing \x1b[5mdetails")),
         TaskProgressed(25.0, TaskId(9), Working(queue_position=7)),
         TaskDelayed(26.0, TaskId(10), 2, 9.0, "HTTP 503"),
@@ -193,7 +204,7 @@ def test_every_frame_fits_and_obeys_nothing(
     events: list[Event], now: float, width: int, height: int, encoding: str, ui: Ui
 ) -> None:
     board = board_with(*events, estimate=lambda each: 5.0 if each.id % 2 else None, previews=2)
-    frame = draw(board, now, width=width, height=height, look=look_for(encoding), ui=ui, paint=half_blocks)
+    frame = draw(board, now, width=width, height=height, look=theme_for(encoding), ui=ui, paint=half_blocks)
     assert len(frame.lines) < max(2, height)
     for line in frame.lines:
         check(line, encoding)
@@ -206,7 +217,7 @@ def test_every_frame_fits_and_obeys_nothing(
 @PATIENT
 @given(histories(), st.integers(1, 130), st.sampled_from(["utf-8", "ascii", "gbk"]))
 def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encoding: str) -> None:
-    board, look = board_with(*events), look_for(encoding)
+    board, look = board_with(*events), theme_for(encoding)
     rows = list(board.rows.values())
     sizes = widths(rows, 10.0, width)
     for row in rows:

@@ -36,9 +36,9 @@ from imagegen_cli.core.errors import (
 )
 from imagegen_cli.core.forms import suffix_of
 from imagegen_cli.core.provider import Fetch
-from imagegen_cli.core.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from imagegen_cli.core.task import InlineImage, RemoteImage, SavedImage, StagedImage
 from imagegen_cli.net.client import DOWNLOADS
-from imagegen_cli.net.download import AT_ONCE, SMALL, Downloader, Rounds
+from imagegen_cli.net.download import AT_ONCE, SMALL, Downloader, WorkBatcher
 from imagegen_cli.net.image_files import _sync_folder, sync
 from imagegen_cli.net.transport import Transport
 from tests.clock import run
@@ -102,7 +102,7 @@ def part_of(stem: Path) -> Path:
     return stem.with_name(f".imagegen-ab12-{zlib.crc32(stem.name.encode())}-1.part")
 
 
-async def nobody(held: HeldImage) -> None:
+async def nobody(held: StagedImage) -> None:
     """Remembers nothing."""
 
 
@@ -569,9 +569,9 @@ async def test_a_link_to_nowhere_is_a_taken_name(stem: Path) -> None:
 
 
 async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Path) -> None:
-    said: list[HeldImage] = []
+    said: list[StagedImage] = []
 
-    async def too_late(held: HeldImage) -> None:
+    async def too_late(held: StagedImage) -> None:
         said.append(held)
         if len(said) < 3:
             Path(held.final).write_text("precious", encoding="ascii")
@@ -589,14 +589,14 @@ async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem:
     downloader = Downloader(None)
     stems = [stem, stem.with_name("other")]
     held = [
-        HeldImage((await downloader.hold(InlineImage(png(str(number))), one, part_of(one))).path)
+        StagedImage((await downloader.hold(InlineImage(png(str(number))), one, part_of(one))).path)
         for number, one in enumerate(stems)
     ]
     both = asyncio.Barrier(2)
     rounds = {0: 0, 1: 0}
 
-    def meeting(who: int) -> Callable[[HeldImage], Any]:
-        async def chosen(held: HeldImage) -> None:
+    def meeting(who: int) -> Callable[[StagedImage], Any]:
+        async def chosen(held: StagedImage) -> None:
             rounds[who] += 1
             if rounds[who] == 1:
                 await both.wait()
@@ -646,11 +646,11 @@ class KilledError(BaseException):
     """Stands for SIGKILL: nothing of ours may catch it and tidy up."""
 
 
-async def killed_before_linking(stem: Path, data: bytes) -> HeldImage:
+async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:
     """The final name is remembered, and nothing has happened yet."""
-    said: list[HeldImage] = []
+    said: list[StagedImage] = []
 
-    async def kill(held: HeldImage) -> None:
+    async def kill(held: StagedImage) -> None:
         said.append(held)
         raise KilledError
 
@@ -670,7 +670,7 @@ async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
 
 async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
     held = await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
-    assert held == HeldImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
+    assert held == StagedImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
     assert there(stem) == [part_of(stem).name]
     saved = await Downloader(None).publish(held, stem, nobody)
     assert Path(saved.path).read_bytes() == png()
@@ -719,7 +719,7 @@ async def test_killed_after_linking_another_picture_of_the_same_name_destroys_no
 async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> None:
     held = await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
     Path(held.path).unlink()
-    for lost in (held, HeldImage(held.path, str(stem.with_name("12-猫-1.png")))):
+    for lost in (held, StagedImage(held.path, str(stem.with_name("12-猫-1.png")))):
         with pytest.raises(Expired, match="is gone"):
             await Downloader(None).publish(lost, stem, nobody)
 
@@ -811,7 +811,7 @@ async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_p
     downloader = Downloader(None, second=tmp_path / "second")
     stem.parent.write_text("no folder", encoding="ascii")
     held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
-    assert held == HeldImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
+    assert held == StagedImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
     with pytest.raises(DiskError, match=r"cannot write .*; the picture is kept in .*second"):
         await downloader.publish(held, stem, nobody)
     stem.parent.unlink()
@@ -827,7 +827,7 @@ async def test_killed_while_it_is_brought_from_the_second_place_nothing_is_lost(
     held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
     stem.parent.unlink()
 
-    async def kill(_held: HeldImage) -> None:
+    async def kill(_held: StagedImage) -> None:
         raise KilledError
 
     with pytest.raises(KilledError):
@@ -893,7 +893,7 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.hold(InlineImage(png()), stem, part_of(stem.with_name("other")))
         with pytest.raises(Busy, match="too many files are open"):
-            await downloader.publish(HeldImage(held.path), stem, nobody)
+            await downloader.publish(StagedImage(held.path), stem, nobody)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         os.close(handle)
@@ -935,7 +935,7 @@ async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) 
         with pytest.raises(PermissionError):
             os.link(held.path, folder / "probe")
 
-        async def meanwhile(held: HeldImage) -> None:
+        async def meanwhile(held: StagedImage) -> None:
             if taken and not stem.with_name("1-1.png").exists():
                 Path(held.final).write_text("precious", encoding="ascii")
 
@@ -950,6 +950,6 @@ async def test_a_round_that_breaks_leaves_nobody_waiting() -> None:
     def broken(_jobs: Sequence[int]) -> list[int | Exception]:
         raise MemoryError("no room")
 
-    rounds = Rounds(broken)
+    rounds = WorkBatcher(broken)
     said = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
     assert [type(one) for one in said] == [MemoryError] * 3

@@ -24,7 +24,7 @@ from imagegen_cli.core.errors import (
 )
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
-from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, SEEDS, Dreamina, Settings, _files
 from tests.doubles.dreamina import NOT_FOUND, DreaminaServer
@@ -233,7 +233,7 @@ async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) 
 
 async def test_it_knows_its_numbers(provider: Dreamina) -> None:
     assert (provider.expected(asked()), provider.most(asked()), await provider.models()) == (4, 4, MODELS)
-    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+    assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 
 
 # Answers to a submit

@@ -26,7 +26,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._common import Key, fraction_in, picture
 from imagegen_cli.providers.fal import DOMAINS, PRESETS, Fal, Settings
@@ -172,9 +172,9 @@ async def test_a_full_request_is_valid(server: FalQueue, provider: Fal, referenc
     ],
 )
 async def test_fields(
-    server: FalQueue, clients: Clients, more: dict[str, Any], wish: dict[str, Any], sent: dict[str, Any]
+    server: FalQueue, clients: Clients, more: dict[str, Any], spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await accepted(made(server, clients, **more), **wish)
+    await accepted(made(server, clients, **more), **spec)
     assert server.asked("submit")[0].json() == {"prompt": "a cat"} | sent
 
 
@@ -202,11 +202,11 @@ async def test_fields(
 async def test_what_would_be_refused_is_refused_before_it_is_sent(
     server: FalQueue, provider: Fal, wrong: dict[str, Any], rule: str
 ) -> None:
-    wish: dict[str, Any] = {"prompt": "a cat"} | wrong
+    spec: dict[str, Any] = {"prompt": "a cat"} | wrong
     with pytest.raises(BadRequest, match=rule) as refused:
-        provider.check(asked(**wish))
+        provider.check(asked(**spec))
     with pytest.raises(BadRequest):
-        await accepted(provider, **wish)
+        await accepted(provider, **spec)
     assert "\n" not in refused.value.message
     assert server.counts["connections"] == 0
 
@@ -352,9 +352,13 @@ async def test_a_service_that_is_not_there(server: FalQueue, provider: Fal) -> N
 
 @pytest.mark.parametrize(
     ("prompt", "ended", "outcome"),
-    [("#never", False, Stop.REQUESTED), ("#stubborn", False, Stop.REQUESTED), ("a cat", True, Stop.TOO_LATE)],
+    [
+        ("#never", False, CancelOutcome.REQUESTED),
+        ("#stubborn", False, CancelOutcome.REQUESTED),
+        ("a cat", True, CancelOutcome.TOO_LATE),
+    ],
 )
-async def test_cancels(server: FalQueue, provider: Fal, prompt: str, ended: bool, outcome: Stop) -> None:
+async def test_cancels(server: FalQueue, provider: Fal, prompt: str, ended: bool, outcome: CancelOutcome) -> None:
     job = await accepted(provider, prompt)
     if ended:
         await polled(provider, job)
@@ -365,10 +369,10 @@ async def test_cancels(server: FalQueue, provider: Fal, prompt: str, ended: bool
 async def test_other_answers_to_a_cancel(server: FalQueue, provider: Fal) -> None:
     job = await accepted(provider)
     server.jobs.clear()
-    assert await provider.cancel(job) is Stop.GOES_ON
+    assert await provider.cancel(job) is CancelOutcome.GOES_ON
     server.fail("cancel", Reply.json({"status": "OK"}))
-    assert await provider.cancel(job) is Stop.STOPPED
-    assert await provider.cancel(Job("1", f"{server.url}/status")) is Stop.GOES_ON
+    assert await provider.cancel(job) is CancelOutcome.STOPPED
+    assert await provider.cancel(Job("1", f"{server.url}/status")) is CancelOutcome.GOES_ON
     assert server.counts["cancel"] == 2
 
 

@@ -27,7 +27,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.gemini import RATIOS, SQUARES, TIERS, Gemini, Settings
 from tests.doubles.gemini import KEY, GeminiService, delay, refusal
@@ -97,8 +97,8 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Gemini) -> None:
     assert load("gemini") is Gemini
-    assert (provider.most(asked()), provider.expected(asked()), provider.holds) == (1, 1, True)
-    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+    assert (provider.most(asked()), provider.expected(asked()), provider.is_synchronous) == (1, 1, True)
+    assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("1"), ignored)
 
@@ -149,8 +149,8 @@ async def test_a_full_request_is_valid(server: GeminiService, provider: Gemini, 
         ),
     ],
 )
-async def test_shapes(server: GeminiService, provider: Gemini, wish: dict[str, Any], config: dict[str, str]) -> None:
-    await submitted(provider, asked(**wish))
+async def test_shapes(server: GeminiService, provider: Gemini, spec: dict[str, Any], config: dict[str, str]) -> None:
+    await submitted(provider, asked(**spec))
     assert server.asked("submit")[0].json()["generationConfig"]["imageConfig"] == config
 
 

@@ -28,7 +28,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.jimeng import AT_2K, SIZES, Jimeng, Settings
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
@@ -124,7 +124,7 @@ def escaped(value: object) -> Reply:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Jimeng) -> None:
     assert load("jimeng") is Jimeng
-    assert (provider.holds, await provider.cancel(Job("1"))) == (True, Stop.GOES_ON)
+    assert (provider.is_synchronous, await provider.cancel(Job("1"))) == (True, CancelOutcome.GOES_ON)
     assert (Settings().base_url, Settings().timeout > 1800) == ("http://127.0.0.1:5100", True)
     assert "lost connection loses them" in Jimeng.notice
 
@@ -170,9 +170,9 @@ async def test_a_submit_says_all_that_was_asked(server: JimengGateway, provider:
     ],
 )
 async def test_sizes_in_the_dialect_of_ratios(
-    server: JimengGateway, provider: Jimeng, wish: dict[str, Any], sent: dict[str, Any]
+    server: JimengGateway, provider: Jimeng, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await submitted(provider, asked(**wish))
+    await submitted(provider, asked(**spec))
     body = server.asked("submit")[0].json()
     assert {key: body.get(key) for key in sent} == sent
     assert not {"width", "height"} & body.keys()
@@ -189,9 +189,9 @@ async def test_sizes_in_the_dialect_of_ratios(
     ],
 )
 async def test_sizes_in_the_dialect_of_pixels(
-    server: JimengGateway, pixels: Jimeng, wish: dict[str, Any], sent: tuple[int | None, int | None]
+    server: JimengGateway, pixels: Jimeng, spec: dict[str, Any], sent: tuple[int | None, int | None]
 ) -> None:
-    await submitted(pixels, asked(**wish))
+    await submitted(pixels, asked(**spec))
     body = server.asked("submit")[0].json()
     assert (body.get("model"), body.get("width"), body.get("height")) == (None, *sent)
     assert not {"ratio", "resolution"} & body.keys()

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, columns_in
 from imagegen_cli.inputs.lists.decoding import check_encoding, decoded, fitting
-from imagegen_cli.inputs.prompts import Wish, from_list
+from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from tests.program import Program
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-COMMON = Wish(prompt="")
+COMMON = PromptSpec(prompt="")
 LINES = "or, if each line is a prompt as it stands: --format lines"
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "lists"
 KANJI = "東京夜景 満月\n桜満開 富士山\n"
@@ -26,7 +26,7 @@ KOREAN = "해변의 고양이 두 마리\n밤의 도시, 네온\n"
 CHINESE = "一只在雪地里奔跑的狐狸，水彩画风格\n夜晚的城市，霓虹灯，下着雨\n"
 
 
-def read(name: str, data: str | bytes, **reading: Any) -> tuple[list[Wish], list[str]]:
+def read(name: str, data: str | bytes, **reading: Any) -> tuple[list[PromptSpec], list[str]]:
     how = Reading(
         form=reading.get("form", ""),
         encoding=reading.get("encoding", ""),
@@ -36,7 +36,7 @@ def read(name: str, data: str | bytes, **reading: Any) -> tuple[list[Wish], list
 
 
 def prompts(name: str, data: str | bytes, **reading: Any) -> list[str]:
-    return [wish.prompt for wish in read(name, data, **reading)[0]]
+    return [spec.prompt for spec in read(name, data, **reading)[0]]
 
 
 def refused(name: str, data: str | bytes, **reading: Any) -> tuple[str, str]:
@@ -77,8 +77,8 @@ def test_json_is_told_by_its_content(name: str, text: str) -> None:
 
 
 def test_elements_are_known_by_their_line_or_by_their_count() -> None:
-    assert [wish.line for wish in read("a.json", '[\n "a kite",\n\n "teapot"]')[0]] == [2, 4]
-    assert [wish.line for wish in read("a.json", '["a kite", "teapot"]')[0]] == [1, 2]
+    assert [spec.line for spec in read("a.json", '[\n "a kite",\n\n "teapot"]')[0]] == [2, 4]
+    assert [spec.line for spec in read("a.json", '["a kite", "teapot"]')[0]] == [1, 2]
     assert refused("a.json", '[\n "a kite",\n\n ""]')[0] == "a.json:4: the prompt is empty"
     assert refused("a.json", '["a kite", ""]')[0] == "a.json:1: element 2: the prompt is empty"
 
@@ -166,8 +166,8 @@ def test_brackets_of_prompts_are_no_json(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_table_is_told_by_its_head(name: str, text: str) -> None:
-    (wish,) = read(name, text)[0]
-    assert (wish.prompt, wish.seed) == ("a kite", 7)
+    (spec,) = read(name, text)[0]
+    assert (spec.prompt, spec.seed) == ("a kite", 7)
 
 
 def test_a_head_alone_is_no_prompt() -> None:
@@ -179,33 +179,36 @@ def test_a_head_alone_is_no_prompt() -> None:
 def test_what_spreadsheets_call_unicode_text_is_a_table(encoding: str) -> None:
     mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
     data = mark + "prompt\tseed\r\na kite\t7\r\n蓝色茶壶\t8\r\n".encode(encoding)
-    assert [(wish.prompt, wish.seed) for wish in read("a.txt", data)[0]] == [("a kite", 7), ("蓝色茶壶", 8)]
+    assert [(spec.prompt, spec.seed) for spec in read("a.txt", data)[0]] == [("a kite", 7), ("蓝色茶壶", 8)]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "stdin"])
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (",prompt\n0,a kite\n1,teapot\n", [Wish(prompt="a kite", line=2), Wish(prompt="teapot", line=3)]),
-        ("Unnamed: 0,prompt\n0,a kite\n", [Wish(prompt="a kite", line=2)]),
-        ("prompt,seed,\na kite,7,\n", [Wish(prompt="a kite", line=2, seed=7)]),
+        (",prompt\n0,a kite\n1,teapot\n", [PromptSpec(prompt="a kite", line=2), PromptSpec(prompt="teapot", line=3)]),
+        ("Unnamed: 0,prompt\n0,a kite\n", [PromptSpec(prompt="a kite", line=2)]),
+        ("prompt,seed,\na kite,7,\n", [PromptSpec(prompt="a kite", line=2, seed=7)]),
         ("prompt,seed\na kite,7,\nteapot,8,,\n",
-         [Wish(prompt="a kite", line=2, seed=7), Wish(prompt="teapot", line=3, seed=8)]),
-        ("sep=;\r\nprompt;seed\r\na kite;7\r\n", [Wish(prompt="a kite", line=3, seed=7)]),
+         [PromptSpec(prompt="a kite", line=2, seed=7), PromptSpec(prompt="teapot", line=3, seed=8)]),
+        ("sep=;\r\nprompt;seed\r\na kite;7\r\n", [PromptSpec(prompt="a kite", line=3, seed=7)]),
         ("prompt,seed,count\na kite,7.0,1.0\nteapot,,\n",
-         [Wish(prompt="a kite", line=2, seed=7, count=1), Wish(prompt="teapot", line=3)]),
+         [PromptSpec(prompt="a kite", line=2, seed=7, count=1), PromptSpec(prompt="teapot", line=3)]),
         ("prompt,Negative Prompt,Aspect Ratio,Width,Height\na kite,blurry,,512.0,768\n",
-         [Wish(prompt="a kite", line=2, negative="blurry", size="512x768")]),
-        ("prompt,negative prompt\na kite,blurry\n", [Wish(prompt="a kite", line=2, negative="blurry")]),
+         [PromptSpec(prompt="a kite", line=2, negative="blurry", size="512x768")]),
+        ("prompt,negative prompt\na kite,blurry\n", [PromptSpec(prompt="a kite", line=2, negative="blurry")]),
         ("prompt,aspect_ratio,negative-prompt\na kite,16:9,blurry\n",
-         [Wish(prompt="a kite", line=2, ratio="16:9", negative="blurry")]),
-        ("prompt,note,grade\na kite,,\nteapot, ,\n", [Wish(prompt="a kite", line=2), Wish(prompt="teapot", line=3)]),
+         [PromptSpec(prompt="a kite", line=2, ratio="16:9", negative="blurry")]),
+        (
+            "prompt,note,grade\na kite,,\nteapot, ,\n",
+            [PromptSpec(prompt="a kite", line=2), PromptSpec(prompt="teapot", line=3)],
+        ),
         ('prompt, seed\n"a kite, red", 7\n7, "8"\n',
-         [Wish(prompt="a kite, red", line=2, seed=7), Wish(prompt="7", line=3, seed=8)]),
+         [PromptSpec(prompt="a kite, red", line=2, seed=7), PromptSpec(prompt="7", line=3, seed=8)]),
     ],
     ids=["pandas", "unnamed", "trailing", "rows", "sep", "floats", "names", "space", "ratio", "empty", "spaces"],
 )  # fmt: skip
-def test_tables_of_real_collections_simply_work(name: str, text: str, wanted: list[Wish]) -> None:
+def test_tables_of_real_collections_simply_work(name: str, text: str, wanted: list[PromptSpec]) -> None:
     assert read(name, text) == (wanted, [])
 
 
@@ -233,14 +236,14 @@ def test_unknown_columns_are_named_once_with_a_way_to_leave_them_out(text: str, 
 def test_columns_are_read_under_other_names_and_no_others(name: str) -> None:
     text = "Caption,Model,Lucky number\na kite,sd,7\n"
     found, remarks = read(name, text, columns="prompt=Caption,seed=lucky number")
-    assert found == [Wish(prompt="a kite", line=2, seed=7)]
+    assert found == [PromptSpec(prompt="a kite", line=2, seed=7)]
     assert remarks == [f"{name}:1: not read: 'Model'"]
 
 
 def test_columns_are_names_in_json_as_well() -> None:
     text = '{"Caption": "a kite", "Model": "sd", "Seed": 7}\n{"caption": "teapot"}\n'
     found, _ = read("a.jsonl", text, columns="prompt=Caption,seed=Seed")
-    assert found == [Wish(prompt="a kite", line=1, seed=7), Wish(prompt="teapot", line=2)]
+    assert found == [PromptSpec(prompt="a kite", line=1, seed=7), PromptSpec(prompt="teapot", line=2)]
     assert prompts("a.json", '[{"t": "a kite"}]', columns="prompt=t") == ["a kite"]
     message, _ = refused("a.jsonl", text, columns="prompt=Captoin")
     assert message == "a.jsonl: no object has 'Captoin' (names: 'Caption', 'Model', 'Seed', 'caption')"
@@ -325,7 +328,7 @@ def test_a_tab_separated_table_does_not_quote() -> None:
 def test_joined_tables_do_not_pay_for_the_second_head() -> None:
     text = "prompt,seed\na kite,7\n\ufeffprompt,seed\nteapot,8\n# more,\n"
     found, remarks = read("a.csv", text)
-    assert [wish.prompt for wish in found] == TWO
+    assert [spec.prompt for spec in found] == TWO
     assert remarks == ["a.csv: skipped 2 lines (lines 3 5) that hold a remark or repeat the head"]
     assert "byte order mark" in refused("a.csv", "prompt\nteapot\ufeffprompt\na kite\n")[0]
 
@@ -445,7 +448,7 @@ def test_a_colour_and_a_tag_are_prompts_and_skipped_lines_are_counted() -> None:
     text = "#2E294E on white\n# remark\n  ## another\n#\n\ufeff# third\n\u200b# fourth\n＃ 备注\n"
     text += "#cat photo\n#1 dad mug\n#==\n"
     found, remarks = read("a.txt", text)
-    assert [wish.prompt for wish in found] == ["#2E294E on white", "#cat photo", "#1 dad mug"]
+    assert [spec.prompt for spec in found] == ["#2E294E on white", "#cat photo", "#1 dad mug"]
     assert remarks == [
         "a.txt: skipped 7 remarks (lines 2 3 4 5 6 7 10)",
         "a.txt: # without a space is no remark; sent as prompts: 1 line (line 8)",
@@ -470,7 +473,7 @@ def test_joined_files_do_not_turn_a_remark_into_a_prompt(start: str) -> None:
 )  # fmt: skip
 def test_options_of_other_programs_get_one_remark(line: str, example: str) -> None:
     found, remarks = read("a.txt", f"a teapot\n{line}\n{line}\n")
-    assert [wish.prompt for wish in found] == ["a teapot", line, line]
+    assert [spec.prompt for spec in found] == ["a teapot", line, line]
     assert remarks == [
         f"a.txt: options and wildcards of other programs, as {example}, are sent as text: 2 prompts (lines 2 3)"
     ]
@@ -481,7 +484,7 @@ def test_options_of_other_programs_get_one_remark(line: str, example: str) -> No
     "line", ["a well-known kite", "-n 5", "a kite -- red", "a {red} kite", "snake_case __x", "a–b—c"]
 )
 def test_dashes_and_braces_of_prompts_get_no_remark(line: str) -> None:
-    assert read("a.txt", line) == ([Wish(prompt=line)], [])
+    assert read("a.txt", line) == ([PromptSpec(prompt=line)], [])
 
 
 # Encodings
@@ -537,7 +540,7 @@ def test_a_list_that_is_utf_8_is_not_read_as_something_else() -> None:
 
 def test_certain_chinese_is_read_and_words_of_other_languages_are_never_taken_for_it() -> None:
     found, remarks = read("a.txt", CHINESE.encode("gb18030"))
-    assert [wish.prompt for wish in found] == CHINESE.split()
+    assert [spec.prompt for spec in found] == CHINESE.split()
     assert remarks == ["a.txt is not UTF-8; it was read as GB18030"]
     chance = random.Random(7)
     for words, encoding in ((KANJI.split(), "euc_jp"), (KOREAN.split(), "cp949")):
@@ -616,7 +619,7 @@ def test_long_lists_are_read_in_a_moment() -> None:
 # Whatever comes
 
 
-def from_or_said(name: str, data: bytes, **reading: Any) -> list[Wish] | str:
+def from_or_said(name: str, data: bytes, **reading: Any) -> list[PromptSpec] | str:
     try:
         return read(name, data, **reading)[0]
     except UsageError as error:
@@ -664,7 +667,7 @@ def test_any_bytes_are_read_or_refused_in_any_reading(
         assert found.startswith(name)
         assert len(found) < 40_000
         return
-    assert all(any(sign.isalnum() for sign in wish.prompt) or not wish.prompt.isascii() for wish in found)
+    assert all(any(sign.isalnum() for sign in spec.prompt) or not spec.prompt.isascii() for spec in found)
     assert all(one.line < two.line for one, two in pairwise(found))
 
 

@@ -246,8 +246,8 @@ def test_what_is_given_out_never_meets(wanted: list[tuple[str, int]]) -> None:
     taken: set[str] = set()
     stems = [
         filled(name, index).lower()
-        for wish, count in wanted
-        for name in [free_name(wish, count, taken)]
+        for spec, count in wanted
+        for name in [free_name(spec, count, taken)]
         for index in range(1, count + 1)
     ]
     assert len(stems) == len(set(stems))

@@ -29,7 +29,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.net.client import open_clients
 from imagegen_cli.providers._openai_dialects import DIALECTS
 from imagegen_cli.providers.openai import OpenAI, Settings, events
@@ -295,8 +295,8 @@ BODIES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize(("dialect", "wish", "expected"), BODIES)
-async def test_the_body(provider: OpenAI, server: ImageServer, wish: dict[str, Any], expected: dict[str, Any]) -> None:
-    await submitted(provider, asked(**wish))
+async def test_the_body(provider: OpenAI, server: ImageServer, spec: dict[str, Any], expected: dict[str, Any]) -> None:
+    await submitted(provider, asked(**spec))
     assert expected.items() <= sent(server).items()
 
 
@@ -402,9 +402,9 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("dialect", "wish", "rule"), REFUSED)
-def test_what_the_service_would_refuse_is_not_sent(dialect: str, wish: dict[str, Any], rule: str) -> None:
+def test_what_the_service_would_refuse_is_not_sent(dialect: str, spec: dict[str, Any], rule: str) -> None:
     with pytest.raises(BadRequest, match=re.escape(rule)):
-        unconnected(dialect).check(replace(asked(), **wish))
+        unconnected(dialect).check(replace(asked(), **spec))
 
 
 @pytest.mark.parametrize("ratio", ["1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4", "21:9"])
@@ -973,15 +973,15 @@ async def test_cancels_of_jobs(provider: OpenAI, server: ImageServer) -> None:
     waiting, running = [await submitted(provider) for _ in range(2)]
     assert isinstance(waiting, Accepted)
     assert isinstance(running, Accepted)
-    assert await provider.cancel(waiting.job) is Stop.STOPPED
+    assert await provider.cancel(waiting.job) is CancelOutcome.STOPPED
     with pytest.raises(GenerationFailed):
         await provider.poll(waiting.job, ignored)
     for _ in range(3):
         await provider.poll(running.job, ignored)
-    assert await provider.cancel(running.job) is Stop.GOES_ON
+    assert await provider.cancel(running.job) is CancelOutcome.GOES_ON
     server.end_job(server.jobs[running.job.id])
-    assert await provider.cancel(running.job) is Stop.TOO_LATE
-    assert await provider.cancel(Job("nobody")) is Stop.TOO_LATE
+    assert await provider.cancel(running.job) is CancelOutcome.TOO_LATE
+    assert await provider.cancel(Job("nobody")) is CancelOutcome.TOO_LATE
 
 
 @only("sd-server")
@@ -993,8 +993,8 @@ async def test_a_full_queue_is_busy(provider: OpenAI, server: ImageServer) -> No
 @only("sd-server")
 async def test_an_old_server_has_no_queue(provider: OpenAI, server: ImageServer, picture: str) -> None:
     server.has_jobs = False
-    wish = asked(count=2, seed=5, width=512, height=512, references=(picture,), extra={"output_format": "jpeg"})
-    reply = await submitted(provider, wish)
+    spec = asked(count=2, seed=5, width=512, height=512, references=(picture,), extra={"output_format": "jpeg"})
+    reply = await submitted(provider, spec)
     assert isinstance(reply, Ready)
     assert len(reply.images) == 2
     body = sent(server)
@@ -1020,13 +1020,13 @@ async def test_wrong_types_of_jobs(provider: OpenAI, server: ImageServer) -> Non
             with suppress(TaskError):
                 assert isinstance(await provider.poll(Job("a"), ignored), Working | Ready)
             server.fail("cancel", escaped(body, 200))
-            assert isinstance(await provider.cancel(Job("a")), Stop)
+            assert isinstance(await provider.cancel(Job("a")), CancelOutcome)
 
 
 @only("openai", "generic")
 async def test_what_has_no_jobs_says_so(provider: OpenAI) -> None:
     assert provider.draft(asked()) is None
-    assert await provider.cancel(Job("a")) is Stop.GOES_ON
+    assert await provider.cancel(Job("a")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("a"), ignored)
 
@@ -1044,10 +1044,10 @@ async def test_an_abort_ends_the_request(provider: OpenAI, server: ImageServer) 
     while draft.id not in server.jobs:  # noqa: ASYNC110 - the service lives in another thread
         await asyncio.sleep(0)
     assert json.loads(sent(server)["kwargs"]) == {"request_id": draft.id, "seed": 3}
-    assert await provider.cancel(draft) is Stop.STOPPED
+    assert await provider.cancel(draft) is CancelOutcome.STOPPED
     with pytest.raises(GenerationFailed, match="stopped at the server"):
         await waiting
-    assert await provider.cancel(draft) is Stop.GOES_ON
+    assert await provider.cancel(draft) is CancelOutcome.GOES_ON
     with pytest.raises(Uncertain):
         await provider.poll(draft, ignored)
 
@@ -1076,7 +1076,7 @@ def complaint(document: dict[str, Any], place: str, value: Any) -> str:
     return "; ".join(error.message for error in errors)
 
 
-TOGETHER = "paths/~1images~1generations/post/requestBody/content/application~1json/schema"
+START_BATCH = "paths/~1images~1generations/post/requestBody/content/application~1json/schema"
 DESCRIBED = {
     "openai": ("openai-openapi.yaml", "components/schemas/CreateImageRequest", "components/schemas/ImagesResponse"),
     "ark": (
@@ -1089,7 +1089,7 @@ DESCRIBED = {
         "components/schemas/XAIImageGenerationRequest",
         "components/schemas/XAIImageGenerationResponse",
     ),
-    "together": ("together-openapi.yaml", TOGETHER, "components/schemas/ImageResponse"),
+    "together": ("together-openapi.yaml", START_BATCH, "components/schemas/ImageResponse"),
     "recraft": (
         "recraft-openapi.yaml",
         "components/schemas/GenerateImageJSONRequest",
@@ -1106,9 +1106,9 @@ async def test_bodies_and_answers_fit_the_description(server: ImageServer, clien
     provider = OpenAI(settings_for(dialect, server, stream="off"), clients)
     if dialect == "localai":
         document["definitions"]["schema.OpenAIRequest"]["required"] = []  # it says that every request needs a file
-    for of, wish, _ in BODIES:
+    for of, spec, _ in BODIES:
         if of == dialect:
-            request = replace(asked(**wish), model=wish.get("model", "").removeprefix("doubao-"))
+            request = replace(asked(**spec), model=spec.get("model", "").removeprefix("doubao-"))
             await submitted(provider, request)
             body = sent(server)
             if "model" in body:

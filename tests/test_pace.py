@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from imagegen_cli.core.events import Span
-from imagegen_cli.engine.scheduling import Known, Rhythm, Stopwatch
+from imagegen_cli.engine.scheduling import Known, PollSchedule, Stopwatch
 from tests.clock import run
 
 TRIP = 0.05
@@ -24,7 +24,7 @@ def exactly(*seconds: float) -> Known:
     return Known(Span(each, each) for each in seconds)
 
 
-def looked(rhythm: Rhythm, length: float, told: Callable[[float], float] | None = None) -> tuple[int, Span]:
+def looked(rhythm: PollSchedule, length: float, told: Callable[[float], float] | None = None) -> tuple[int, Span]:
     """How often a job of that length was asked for, and between which looks it ended."""
     queries, now, unready = 0, 0.0, 0.0
     while True:
@@ -53,31 +53,31 @@ HISTORIES = {
 def test_an_end_that_history_does_not_expect_is_seen_soon(known: list[float], length: float) -> None:
     """A failure at second 1 of 60, a service that is five times faster or slower, and an outlier in the history."""
     for _ in range(50):
-        _, span = looked(Rhythm(0.5, exactly(*known)), length)
+        _, span = looked(PollSchedule(0.5, exactly(*known)), length)
         assert span.most - length <= max(0.3 * length, 3.0)
 
 
 @pytest.mark.parametrize("known", [TWELVE, [*TWELVE, 30_000.0]], ids=["usual", "with an outlier"])
 def test_what_history_expects_is_seen_closely_with_few_queries(known: list[float]) -> None:
-    found = [(length, *looked(Rhythm(0.5, exactly(*known)), length)) for length in TWELVE for _ in range(50)]
+    found = [(length, *looked(PollSchedule(0.5, exactly(*known)), length)) for length in TWELVE for _ in range(50)]
     assert sum(span.most - length for length, _, span in found) / sum(length for length, _, _ in found) <= 0.06
     assert sum(queries for _, queries, _ in found) / len(found) <= 10
 
 
 def test_few_earlier_tasks_say_nothing() -> None:
     random.seed(1)
-    without = [Rhythm(0.5).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)]
+    without = [PollSchedule(0.5).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)]
     random.seed(1)
-    assert [Rhythm(0.5, exactly(*[8.0] * 7)).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)] == without
+    assert [PollSchedule(0.5, exactly(*[8.0] * 7)).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)] == without
 
 
 def test_what_is_learned_from_late_looks_does_not_confirm_itself() -> None:
     """The service took 8 s and takes 1 s now: the history finds out, although only its own looks tell it."""
     spans = [Span(8.0, 8.0)] * 20
     for _ in range(200):
-        spans.append(looked(Rhythm(0.5, Known(spans[-200:])), 1.0)[1])
+        spans.append(looked(PollSchedule(0.5, Known(spans[-200:])), 1.0)[1])
     assert 0.5 <= Known(spans[-200:]).median <= 1.5
-    late = [looked(Rhythm(0.5, Known(spans[-200:])), 1.0)[1].most - 1.0 for _ in range(50)]
+    late = [looked(PollSchedule(0.5, Known(spans[-200:])), 1.0)[1].most - 1.0 for _ in range(50)]
     assert sum(late) / len(late) <= 0.6
 
 
@@ -90,13 +90,13 @@ def test_ready_at_the_first_look_is_an_upper_bound() -> None:
 
 def test_a_failure_while_progress_points_far_ahead_is_seen_before_its_time_has_doubled() -> None:
     for failed in (3.0, 10.0, 17.0):
-        _, span = looked(Rhythm(0.5), failed, told=lambda now: now / 100)
+        _, span = looked(PollSchedule(0.5), failed, told=lambda now: now / 100)
         assert span.most <= max(2 * failed * 1.05, failed + 3.0)
 
 
 @pytest.mark.parametrize("known", [(), TWELVE])
 def test_in_the_queue_of_the_service_it_is_asked_ever_less_often(known: list[float]) -> None:
-    rhythm = Rhythm(0.5, exactly(*known))
+    rhythm = PollSchedule(0.5, exactly(*known))
     waits = [rhythm.wait(0.1, queued=queued) for queued in (0.1, 10.0, 40.0, 600.0)]
     assert waits == sorted(waits)
     assert 0.5 <= waits[0] < 0.6

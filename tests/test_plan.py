@@ -16,7 +16,7 @@ from imagegen_cli.core.naming import DEFAULT
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import ImageRequest, Job, RunId, TaskId
 from imagegen_cli.inputs.plan import SHOWN, Item, Place, place, plainly, planned, prepare
-from imagegen_cli.inputs.prompts import Wish, from_list
+from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from imagegen_cli.settings.config import Config, Configured, General
 from imagegen_cli.settings.paths import PROJECT_FILE
 
@@ -87,22 +87,22 @@ def configuration(default: str = "studio", models: dict[str, str] | None = None)
 CONFIG = configuration()
 
 
-def items(*wishes: Wish, config: Config = CONFIG) -> list[Item]:
-    return prepare(wishes, config)
+def items(*specs: PromptSpec, config: Config = CONFIG) -> list[Item]:
+    return prepare(specs, config)
 
 
-def requests(*wishes: Wish, config: Config = CONFIG) -> list[ImageRequest]:
-    return [item.request for item in items(*wishes, config=config)]
+def requests(*specs: PromptSpec, config: Config = CONFIG) -> list[ImageRequest]:
+    return [item.request for item in items(*specs, config=config)]
 
 
-def refused(*wishes: Wish, config: Config = CONFIG) -> UsageError:
+def refused(*specs: PromptSpec, config: Config = CONFIG) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        prepare(wishes, config)
+        prepare(specs, config)
     return caught.value
 
 
-def wish(prompt: str = "a cat", **more: Any) -> Wish:
-    return replace(Wish(prompt=prompt), **more)
+def spec(prompt: str = "a cat", **more: Any) -> PromptSpec:
+    return replace(PromptSpec(prompt=prompt), **more)
 
 
 # Words into a request
@@ -110,7 +110,7 @@ def wish(prompt: str = "a cat", **more: Any) -> Wish:
 
 def test_a_wish_becomes_a_request_in_full() -> None:
     (item,) = items(
-        wish(
+        spec(
             line=7, models=("4.0",), ratio="16：9", resolution="2K", size="100x200", count=3, seed=0, negative="dogs",
             references=("https://example.org/a.png",), name="hero", extra={"steps": "5"},
         )
@@ -123,7 +123,7 @@ def test_a_wish_becomes_a_request_in_full() -> None:
 
 
 def test_the_seed_of_old_tools_for_any_means_any() -> None:
-    assert requests(wish(seed=-1))[0].seed is None
+    assert requests(spec(seed=-1))[0].seed is None
 
 
 def test_nothing_becomes_nothing() -> None:
@@ -152,7 +152,7 @@ def test_nothing_becomes_nothing() -> None:
 )
 def test_provider_and_model_are_found(provider: str, model: str, found: tuple[str, str]) -> None:
     config = configuration(models={"hero": "endless/9.0", "plain": "8.0"})
-    (request,) = requests(wish(provider=provider, models=(model,) if model else ()), config=config)
+    (request,) = requests(spec(provider=provider, models=(model,) if model else ()), config=config)
     assert (request.provider, request.model) == found
 
 
@@ -167,30 +167,30 @@ def test_provider_and_model_are_found(provider: str, model: str, found: tuple[st
     ],
 )
 def test_a_bare_version_finds_who_offers_it(default: str, model: str, provider: str) -> None:
-    (request,) = requests(wish(models=(model,)), config=configuration(default))
+    (request,) = requests(spec(models=(model,)), config=configuration(default))
     assert (request.provider, request.model) == (provider, model)
 
 
 def test_a_bare_version_that_several_offer_must_be_said_in_full() -> None:
-    said = refused(wish(models=("4.5",)))
+    said = refused(spec(models=("4.5",)))
     assert said.message == "several providers offer the model 4.5"
     assert said.hint == "say which: endless/4.5, pair/4.5"
 
 
 def test_models_that_are_compared_make_a_task_each() -> None:
-    assert [(one.provider, one.model) for one in requests(wish(models=("3.0", "endless/4.0")))] == [
+    assert [(one.provider, one.model) for one in requests(spec(models=("3.0", "endless/4.0")))] == [
         ("studio", "3.0"), ("endless", "4.0"),
     ]  # fmt: skip
 
 
 def test_several_providers_may_take_one_task() -> None:
-    (item,) = items(wish(provider="endless, pair,endless", count=2))
+    (item,) = items(spec(provider="endless, pair,endless", count=2))
     assert item.request.provider == "endless"
     assert [(one.provider, one.model) for one in item.elsewhere] == [("pair", "pair-1")]
 
 
 def test_several_providers_split_by_the_smallest_and_check_all() -> None:
-    found = items(wish(provider="studio,pair", count=3, seed=5))
+    found = items(spec(provider="studio,pair", count=3, seed=5))
     assert [(item.request.count, item.request.seed) for item in found] == [(2, 5), (1, 7)]
     assert [(one.count, one.seed) for item in found for one in item.elsewhere] == [(2, 5), (1, 7)]
 
@@ -219,13 +219,13 @@ def test_several_providers_split_by_the_smallest_and_check_all() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_refused(more: dict[str, Any], message: str, hint: str) -> None:
-    said = refused(replace(wish(), **more))
+    said = refused(replace(spec(), **more))
     assert message in said.message
     assert hint in said.hint
 
 
 def test_every_line_that_would_be_refused_is_named() -> None:
-    said = refused(wish(line=1), wish("bad", line=2), wish(line=5, count=0), wish(line=9, provider="x"))
+    said = refused(spec(line=1), spec("bad", line=2), spec(line=5, count=0), spec(line=9, provider="x"))
     assert said.message.split("\n")[:2] == [
         "line 2: the prompt holds the word bad", "line 5: count is 0; at least one picture must be asked for",
     ]  # fmt: skip
@@ -234,14 +234,14 @@ def test_every_line_that_would_be_refused_is_named() -> None:
 
 
 def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> None:
-    said = refused(*(wish("bad", line=number) for number in range(1, 60)), wish("a", size="1x", line=70))
+    said = refused(*(spec("bad", line=number) for number in range(1, 60)), spec("a", size="1x", line=70))
     first, second = said.message.split("\n")
     assert first == f"lines {' '.join(map(str, range(1, 60)))}: the prompt holds the word bad"
     assert second.startswith("line 70: ")
 
 
 def test_very_many_refusals_are_counted() -> None:
-    said = refused(*(wish("a", size=f"{number}x", line=number) for number in range(1, SHOWN + 31)))
+    said = refused(*(spec("a", size=f"{number}x", line=number) for number in range(1, SHOWN + 31)))
     assert said.message.split("\n")[-1] == "… and 30 more"
     assert len(said.message.split("\n")) == SHOWN + 1
 
@@ -251,7 +251,7 @@ def test_a_reference_gets_its_full_path(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "猫.png").write_bytes(PNG)
     for text in ("猫.png", "./猫.png", "~/猫.png", str(tmp_path / "猫.png")):
-        (request,) = requests(wish(references=(text, "http://example.org/b.png")))
+        (request,) = requests(spec(references=(text, "http://example.org/b.png")))
         assert request.references == (str(tmp_path / "猫.png"), "http://example.org/b.png")
 
 
@@ -274,9 +274,9 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def listed_in(folder: Path, *references: str) -> list[Wish]:
+def listed_in(folder: Path, *references: str) -> list[PromptSpec]:
     row = json.dumps({"prompt": "a cat", "references": list(references)})
-    found, _ = from_list("list.jsonl", row.encode(), Wish(prompt=""))
+    found, _ = from_list("list.jsonl", row.encode(), PromptSpec(prompt=""))
     return [replace(one, source=str((folder / "list.jsonl").resolve())) for one in found]
 
 
@@ -324,7 +324,7 @@ def test_a_list_that_lies_behind_a_link_is_where_the_link_leads(shared: Path) ->
 
 
 def test_what_the_person_types_is_free(shared: Path) -> None:
-    typed = Wish(prompt="a cat", references=("private.png",))
+    typed = PromptSpec(prompt="a cat", references=("private.png",))
     assert requests(typed)
     (line,) = from_list(str(shared / "list.txt"), b"a cat", typed)[0]
     assert requests(line), "the list says nothing of references"
@@ -338,17 +338,17 @@ def test_a_list_chooses_no_service_that_only_the_project_file_names() -> None:
     theirs = {"pair": replace(CONFIG.providers["pair"], place=PROJECT_FILE)}
     config = replace(CONFIG, providers={**CONFIG.providers, **theirs})
 
-    def rows(common: Wish, **row: str) -> list[Wish]:
+    def rows(common: PromptSpec, **row: str) -> list[PromptSpec]:
         return from_list("list.jsonl", json.dumps({"prompt": "a", **row}).encode(), common)[0]
 
-    nothing, typed = Wish(prompt=""), Wish(prompt="", provider="pair")
+    nothing, typed = PromptSpec(prompt=""), PromptSpec(prompt="", provider="pair")
     for row in ({"provider": "pair"}, {"provider": "studio,pair"}, {"model": "pair/1"}):
         said = refused(*rows(nothing, **row), config=config)
         assert said.message == "the list chooses pair, which only the project file names: -p pair permits it"
         assert requests(*rows(nothing, **row))
     for row in ({}, {"provider": "pair"}, {"model": "pair/1"}, {"model": "1"}):
         assert requests(*rows(typed, **row), config=config)[0].provider == "pair"
-    assert requests(wish(models=("4.5",)), config=config)[0].provider == "endless", "a bare version means one's own"
+    assert requests(spec(models=("4.5",)), config=config)[0].provider == "endless", "a bare version means one's own"
 
 
 # Splitting and identities
@@ -370,18 +370,18 @@ def test_a_list_chooses_no_service_that_only_the_project_file_names() -> None:
 def test_more_than_a_service_makes_at_a_time_is_split_and_seeds_go_on(
     provider: str, count: int | None, seed: int | None, parts: list[tuple[int | None, int | None]]
 ) -> None:
-    found = items(wish(provider=provider, count=count, seed=seed))
+    found = items(spec(provider=provider, count=count, seed=seed))
     assert [(item.request.count, item.request.seed) for item in found] == parts
     assert sum(item.asked for item in found) == (count or 1)
     assert len({item.identity for item in found}) == len(parts)
 
 
 def test_what_is_asked_for_is_what_the_provider_expects() -> None:
-    assert [item.asked for item in items(wish(provider="double", count=6))] == [8, 4]
+    assert [item.asked for item in items(spec(provider="double", count=6))] == [8, 4]
 
 
 WISHES = st.builds(
-    Wish,
+    PromptSpec,
     prompt=st.sampled_from(["a cat", "a dog", "两只猫"]),
     count=st.sampled_from([None, 1, 5]),
     seed=st.sampled_from([None, 3]),
@@ -389,29 +389,29 @@ WISHES = st.builds(
 )
 
 
-def identities(wishes: list[Wish]) -> list[str]:
-    numbered = [replace(one, line=number) for number, one in enumerate(wishes, 1)]
+def identities(specs: list[PromptSpec]) -> list[str]:
+    numbered = [replace(one, line=number) for number, one in enumerate(specs, 1)]
     return [item.identity for item in items(*numbered)]
 
 
 @STEADY
 @given(st.lists(WISHES, max_size=8), st.randoms(use_true_random=False))
-def test_identities_stay_when_lines_move(wishes: list[Wish], random: Any) -> None:
-    moved = list(wishes)
+def test_identities_stay_when_lines_move(specs: list[PromptSpec], random: Any) -> None:
+    moved = list(specs)
     random.shuffle(moved)
-    before = identities(wishes)
+    before = identities(specs)
     assert sorted(identities(moved)) == sorted(before)
     assert len(set(before)) == len(before), "equal lines are told apart"
 
 
 @STEADY
 @given(st.lists(WISHES, max_size=6), st.lists(WISHES, max_size=3), st.integers(0, 6))
-def test_identities_stay_when_lines_are_added(wishes: list[Wish], more: list[Wish], at: int) -> None:
-    assert set(identities(wishes)) <= set(identities(wishes[:at] + more + wishes[at:]))
+def test_identities_stay_when_lines_are_added(specs: list[PromptSpec], more: list[PromptSpec], at: int) -> None:
+    assert set(identities(specs)) <= set(identities(specs[:at] + more + specs[at:]))
 
 
 def test_a_line_that_is_fixed_is_another() -> None:
-    before, after = identities([wish("a cta"), wish("a dog")]), identities([wish("a cat"), wish("a dog")])
+    before, after = identities([spec("a cta"), spec("a dog")]), identities([spec("a cat"), spec("a dog")])
     assert before[0] != after[0]
     assert before[1] == after[1]
 
@@ -479,7 +479,7 @@ def names(where: Place, *found: Item, first: int = 1) -> list[str]:
 
 
 def test_a_plan_holds_what_the_history_needs(tmp_path: Path) -> None:
-    (item,) = items(wish(count=3))
+    (item,) = items(spec(count=3))
     (plan,) = planned([item], Place(folder=tmp_path, template=DEFAULT))
     assert (plan.request, plan.asked, plan.folder, plan.identity) == (item.request, 3, str(tmp_path), item.identity)
     assert plan.name_of(TaskId(12), RunId(1)) == "12-a-cat-{index}"
@@ -500,17 +500,17 @@ def test_a_name_that_is_there_already_is_not_used_again(tmp_path: Path, there: s
     if there:
         (tmp_path / there).touch()
     where = Place(folder=tmp_path, template="{slug}-{index}")
-    assert names(where, *items(wish(count=3))) == [name]
+    assert names(where, *items(spec(count=3))) == [name]
 
 
 def test_names_of_one_plan_never_meet(tmp_path: Path) -> None:
     where = Place(folder=tmp_path, template="{slug}-{index}")
-    found = items(wish("a cat"), wish("A Cat!"), wish("a cat", seed=2))
+    found = items(spec("a cat"), spec("A Cat!"), spec("a cat", seed=2))
     assert names(where, *found) == ["a-cat-{index}", "a-cat-~2-{index}", "a-cat-~3-{index}"]
 
 
 def test_what_would_be_sent_can_be_read_and_parsed(tmp_path: Path) -> None:
-    (item,) = items(wish("猫", line=3, count=2, seed=7))
+    (item,) = items(spec("猫", line=3, count=2, seed=7))
     found = json.loads(json.dumps(plainly(item, CONFIG, Place(folder=tmp_path, template=DEFAULT))))
     assert found["prompt"] == "猫"
     assert (found["provider"], found["model"], found["count"], found["seed"]) == ("studio", "studio-1", 2, 7)

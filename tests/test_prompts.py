@@ -11,36 +11,36 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.basics import FIELDS
-from imagegen_cli.inputs.prompts import MOST_CHARACTERS, SHOWN, Wish, from_arguments, from_list, size_in
+from imagegen_cli.inputs.prompts import MOST_CHARACTERS, SHOWN, PromptSpec, from_arguments, from_list, size_in
 from tests.scripted import png
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
-COMMON = Wish(prompt="")
+COMMON = PromptSpec(prompt="")
 CATS = "日落海滩上的两只猫"
 CHINESE = f"{CATS}\n一只在雪地里奔跑的狐狸，水彩画风格\n夜晚的城市，霓虹灯，下着雨\n"
 
 
-def wishes(name: str, text: str | bytes, common: Wish = COMMON) -> list[Wish]:
+def specs(name: str, text: str | bytes, common: PromptSpec = COMMON) -> list[PromptSpec]:
     return from_list(name, text.encode() if isinstance(text, str) else text, common)[0]
 
 
 def prompts(name: str, text: str | bytes) -> list[str]:
-    return [wish.prompt for wish in wishes(name, text)]
+    return [spec.prompt for spec in specs(name, text)]
 
 
 def refused(name: str, text: str | bytes) -> list[str]:
     """The lines of the message."""
     with pytest.raises(UsageError) as caught:
-        wishes(name, text)
+        specs(name, text)
     return caught.value.message.split("\n")
 
 
-def tried(name: str, data: bytes) -> tuple[list[Wish], str]:
+def tried(name: str, data: bytes) -> tuple[list[PromptSpec], str]:
     """What was read, or what was said instead."""
     try:
-        return wishes(name, data), ""
+        return specs(name, data), ""
     except UsageError as error:
         return [], error.message
 
@@ -50,7 +50,7 @@ def tried(name: str, data: bytes) -> tuple[list[Wish], str]:
 
 def test_a_plain_list_has_a_prompt_a_line_and_skips_comments_and_blank_lines() -> None:
     text = "# two animals\n\na cat\n   # not this\n  a dog  \n\n#\na # in the middle\n"
-    assert [(wish.line, wish.prompt) for wish in wishes("a.txt", text)] == [
+    assert [(spec.line, spec.prompt) for spec in specs("a.txt", text)] == [
         (3, "a cat"), (5, "a dog"), (8, "a # in the middle"),
     ]  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_what_is_no_table_is_a_plain_list(name: str) -> None:
 def test_a_prompt_is_taken_as_it_stands(prompt: str) -> None:
     assert prompts("a.txt", f"{prompt}\nnext") == [prompt, "next"]
     assert prompts("a.jsonl", json.dumps({"prompt": prompt})) == [prompt]
-    assert [wish.prompt for wish in from_arguments([prompt], COMMON)] == [prompt]
+    assert [spec.prompt for spec in from_arguments([prompt], COMMON)] == [prompt]
 
 
 PROMPTS = st.text(
@@ -137,7 +137,7 @@ def test_every_prompt_of_the_command_line_is_named() -> None:
 
 
 def test_the_command_line_numbers_its_prompts_and_keeps_the_options() -> None:
-    common = Wish(prompt="", provider="studio", count=2)
+    common = PromptSpec(prompt="", provider="studio", count=2)
     one, two = from_arguments([" a cat ", "a dog"], common)
     assert (one.prompt, one.line, one.provider, one.count) == ("a cat", 1, "studio", 2)
     assert (two.prompt, two.line) == ("a dog", 2)
@@ -146,16 +146,16 @@ def test_the_command_line_numbers_its_prompts_and_keeps_the_options() -> None:
 @pytest.mark.parametrize(
     ("common", "trouble"),
     [
-        (Wish(prompt="", negative="caf\udce9"), "negative is not valid UTF-8"),
-        (Wish(prompt="", models=("a", "\udce9")), "model is not valid UTF-8"),
-        (Wish(prompt="", references=("a\0.png",)), "references holds a NUL character"),
+        (PromptSpec(prompt="", negative="caf\udce9"), "negative is not valid UTF-8"),
+        (PromptSpec(prompt="", models=("a", "\udce9")), "model is not valid UTF-8"),
+        (PromptSpec(prompt="", references=("a\0.png",)), "references holds a NUL character"),
     ],
 )
-def test_options_that_are_no_text_are_refused(common: Wish, trouble: str) -> None:
+def test_options_that_are_no_text_are_refused(common: PromptSpec, trouble: str) -> None:
     with pytest.raises(UsageError, match=trouble):
         from_arguments(["a cat"], common)
     with pytest.raises(UsageError, match=f"a.txt:1: {trouble}"):
-        wishes("a.txt", "a cat", common)
+        specs("a.txt", "a cat", common)
 
 
 # Encodings
@@ -177,7 +177,7 @@ def test_options_that_are_no_text_are_refused(common: Wish, trouble: str) -> Non
 )
 def test_chinese_is_read_in_every_common_encoding(data: bytes, remark: str) -> None:
     found, said = from_list("a.txt", data, COMMON)
-    assert [wish.prompt for wish in found][:3] == CHINESE.split()
+    assert [spec.prompt for spec in found][:3] == CHINESE.split()
     assert [line for line in said if "remark" not in line] == [remark] * bool(remark)
 
 
@@ -231,7 +231,7 @@ def test_half_a_letter_is_refused() -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for name in ("a.txt", "a.csv", "a.jsonl"):
         found, said = tried(name, data)
-        assert said.startswith(name) or (not said and all(wish.prompt.strip() for wish in found))
+        assert said.startswith(name) or (not said and all(spec.prompt.strip() for spec in found))
 
 
 # CSV
@@ -241,8 +241,8 @@ def test_a_table_names_its_columns() -> None:
     text = (
         "prompt,model,count,seed,ratio,size,negative,references,name\na cat,4.0,2,7,16:9,10x20,dogs,a.png|b.png,hero\n"
     )
-    assert wishes("a.csv", text) == [
-        Wish(
+    assert specs("a.csv", text) == [
+        PromptSpec(
             prompt="a cat", line=2, models=("4.0",), count=2, seed=7, ratio="16:9", size="10x20", negative="dogs",
             references=("a.png", "b.png"), name="hero",
         )
@@ -253,31 +253,33 @@ def test_a_table_names_its_columns() -> None:
     ("name", "delimiter"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("A.CSV", ",")]
 )
 def test_a_table_may_be_separated_in_three_ways(name: str, delimiter: str) -> None:
-    found = wishes(name, f"prompt{delimiter}count\na cat{delimiter}2\n")
-    assert [(wish.prompt, wish.count) for wish in found] == [("a cat", 2)]
+    found = specs(name, f"prompt{delimiter}count\na cat{delimiter}2\n")
+    assert [(spec.prompt, spec.count) for spec in found] == [("a cat", 2)]
 
 
 @pytest.mark.parametrize(
     ("head", "row", "wanted"),
     [
         ("提示词,模型,比例,分辨率,数量,种子,反向提示词", "猫,4.0,16:9,2k,2,7,狗",
-         Wish(prompt="猫", line=2, models=("4.0",), ratio="16:9", resolution="2k", count=2, seed=7, negative="狗")),
-        ("Prompt , COUNT", "猫,2", Wish(prompt="猫", line=2, count=2)),
-        ("text,n,image", "猫,2,a.png", Wish(prompt="猫", line=2, count=2, references=("a.png",))),
+         PromptSpec(
+             prompt="猫", line=2, models=("4.0",), ratio="16:9", resolution="2k", count=2, seed=7, negative="狗",
+         )),
+        ("Prompt , COUNT", "猫,2", PromptSpec(prompt="猫", line=2, count=2)),
+        ("text,n,image", "猫,2,a.png", PromptSpec(prompt="猫", line=2, count=2, references=("a.png",))),
         ("prompt,negative_prompt,provider", "猫,狗,studio",
-         Wish(prompt="猫", line=2, negative="狗", provider="studio")),
-        ("prompt,width,height", "猫,10,20", Wish(prompt="猫", line=2, size="10x20")),
+         PromptSpec(prompt="猫", line=2, negative="狗", provider="studio")),
+        ("prompt,width,height", "猫,10,20", PromptSpec(prompt="猫", line=2, size="10x20")),
         ("prompt,extra", '猫,"{""steps"": 5, ""sampler"": ""euler""}"',
-         Wish(prompt="猫", line=2, extra={"steps": "5", "sampler": "euler"})),
+         PromptSpec(prompt="猫", line=2, extra={"steps": "5", "sampler": "euler"})),
     ],
 )  # fmt: skip
-def test_columns_go_by_several_names(head: str, row: str, wanted: Wish) -> None:
-    assert wishes("a.csv", f"{head}\n{row}\n") == [wanted]
+def test_columns_go_by_several_names(head: str, row: str, wanted: PromptSpec) -> None:
+    assert specs("a.csv", f"{head}\n{row}\n") == [wanted]
 
 
 def test_a_cell_may_hold_quotes_commas_and_line_ends() -> None:
     text = 'prompt,count\r\n"a ""big"" cat,\r\nasleep",2\r\n"a; dog",1\r\n'
-    assert [(wish.prompt, wish.count) for wish in wishes("a.csv", text)] == [('a "big" cat,\nasleep', 2), ("a; dog", 1)]
+    assert [(spec.prompt, spec.count) for spec in specs("a.csv", text)] == [('a "big" cat,\nasleep', 2), ("a; dog", 1)]
 
 
 @STEADY
@@ -285,18 +287,18 @@ def test_a_cell_may_hold_quotes_commas_and_line_ends() -> None:
 def test_what_a_spreadsheet_writes_is_read(rows: list[tuple[str, int]]) -> None:
     file = io.StringIO(newline="")
     csv.writer(file).writerows([("prompt", "count"), *rows])
-    assert [(wish.prompt, wish.count) for wish in wishes("a.csv", file.getvalue())] == rows
+    assert [(spec.prompt, spec.count) for spec in specs("a.csv", file.getvalue())] == rows
 
 
 def test_a_row_is_known_by_the_line_on_which_it_begins() -> None:
-    found = wishes("a.csv", 'prompt\n\n"a\nb\nc"\nd\n')
-    assert [(wish.line, wish.prompt) for wish in found] == [(3, "a\nb\nc"), (6, "d")]
+    found = specs("a.csv", 'prompt\n\n"a\nb\nc"\nd\n')
+    assert [(spec.line, spec.prompt) for spec in found] == [(3, "a\nb\nc"), (6, "d")]
 
 
 def test_empty_cells_and_rows_say_nothing() -> None:
-    common = Wish(prompt="", count=3, ratio="1:1")
-    found = wishes("a.csv", "prompt,count,ratio\n\na cat,,\n,,\na dog,1\n", common)
-    assert [(wish.prompt, wish.count, wish.ratio) for wish in found] == [("a cat", 3, "1:1"), ("a dog", 1, "1:1")]
+    common = PromptSpec(prompt="", count=3, ratio="1:1")
+    found = specs("a.csv", "prompt,count,ratio\n\na cat,,\n,,\na dog,1\n", common)
+    assert [(spec.prompt, spec.count, spec.ratio) for spec in found] == [("a cat", 3, "1:1"), ("a dog", 1, "1:1")]
 
 
 @pytest.mark.parametrize(
@@ -329,16 +331,16 @@ def test_a_broken_table_is_refused_by_its_line(text: str, said: Sequence[str]) -
 
 def test_a_line_is_an_object_or_a_text() -> None:
     text = '{"prompt": "a cat", "n": 2, "seed": -1}\n\n"a dog"\n{"prompt": "猫", "references": ["a|b.png"]}\n'
-    assert wishes("a.jsonl", text) == [
-        Wish(prompt="a cat", line=1, count=2, seed=-1),
-        Wish(prompt="a dog", line=3),
-        Wish(prompt="猫", line=4, references=("a|b.png",)),
+    assert specs("a.jsonl", text) == [
+        PromptSpec(prompt="a cat", line=1, count=2, seed=-1),
+        PromptSpec(prompt="a dog", line=3),
+        PromptSpec(prompt="猫", line=4, references=("a|b.png",)),
     ]
 
 
 def test_what_a_line_says_goes_before_what_the_options_say() -> None:
-    common = Wish(prompt="", models=("3.0", "4.0"), count=4, provider="studio", extra={"a": "b"})
-    bare, full = wishes(
+    common = PromptSpec(prompt="", models=("3.0", "4.0"), count=4, provider="studio", extra={"a": "b"})
+    bare, full = specs(
         "a.ndjson", '{"prompt":"a"}\n{"prompt":"a","model":"2.0","n":1,"provider":"x","extra":{}}', common
     )
     assert (bare.models, bare.count, bare.provider, bare.extra) == (("3.0", "4.0"), 4, "studio", {"a": "b"})
@@ -419,7 +421,7 @@ def test_very_many_bad_lines_are_counted() -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "stdin"])
 def test_an_empty_list_is_empty(name: str) -> None:
-    assert wishes(name, "\n\n") == []
+    assert specs(name, "\n\n") == []
 
 
 # Sizes

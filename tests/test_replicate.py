@@ -26,7 +26,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.replicate import LARGEST_REFERENCE, Replicate, Settings
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
@@ -281,10 +281,10 @@ async def test_what_it_says_while_it_works(server: ReplicateService, provider: R
     ("#log", {}, 7), ("#object", {}, 7), ("a cat", {"seed": 5}, 5), ("a cat", {}, None),
 ])  # fmt: skip
 async def test_the_seed_that_the_model_drew_is_told(
-    server: ReplicateService, provider: Replicate, prompt: str, wish: dict[str, Any], seed: int | None
+    server: ReplicateService, provider: Replicate, prompt: str, spec: dict[str, Any], seed: int | None
 ) -> None:
     server.polls = 0
-    reply = await polled(provider, await accepted(provider, prompt, **wish))
+    reply = await polled(provider, await accepted(provider, prompt, **spec))
     assert isinstance(reply, Ready)
     assert reply.facts.get("seed") == seed
     assert str(reply.facts["model"]).startswith("black-forest-labs/flux-schnell")
@@ -331,15 +331,15 @@ async def test_other_answers_to_a_query(
 @pytest.mark.parametrize(
     ("prompt", "ended", "outcome", "then"),
     [
-        ("#never", False, Stop.STOPPED, "canceled"),
-        ("#stubborn", False, Stop.REQUESTED, "running"),
-        ("a cat", True, Stop.TOO_LATE, "succeeded"),
-        ("#fail", True, Stop.TOO_LATE, "failed"),
-        ("#aborted", True, Stop.STOPPED, "aborted"),
+        ("#never", False, CancelOutcome.STOPPED, "canceled"),
+        ("#stubborn", False, CancelOutcome.REQUESTED, "running"),
+        ("a cat", True, CancelOutcome.TOO_LATE, "succeeded"),
+        ("#fail", True, CancelOutcome.TOO_LATE, "failed"),
+        ("#aborted", True, CancelOutcome.STOPPED, "aborted"),
     ],
 )
 async def test_cancels(
-    server: ReplicateService, provider: Replicate, prompt: str, ended: bool, outcome: Stop, then: str
+    server: ReplicateService, provider: Replicate, prompt: str, ended: bool, outcome: CancelOutcome, then: str
 ) -> None:
     job = await accepted(provider, prompt)
     if ended:
@@ -378,8 +378,8 @@ async def test_equal_tasks_do_not_take_each_others_prediction(server: ReplicateS
 async def test_anothers_prediction_is_not_ours(
     server: ReplicateService, clients: Clients, provider: Replicate, other: dict[str, Any]
 ) -> None:
-    wish: dict[str, Any] = {"prompt": "a cat", "seed": 7}
-    await accepted(made(server, clients), **(wish | other))
+    spec: dict[str, Any] = {"prompt": "a cat", "seed": 7}
+    await accepted(made(server, clients), **(spec | other))
     server.fail("submit", Fault.CLOSE_BEFORE)
     with pytest.raises(Uncertain, match="charged"):
         await accepted(provider, seed=7)

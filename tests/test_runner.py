@@ -30,9 +30,9 @@ from imagegen_cli.core.events import RunFinished, RunStarted, Span, TaskChanged,
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     ImageRequest,
     InlineImage,
     Job,
@@ -42,13 +42,13 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     TaskId,
     recovered,
 )
-from imagegen_cli.engine.runner import MAX_DOWNLOAD_S, QUESTIONS, Chosen, Lane, Runner
+from imagegen_cli.engine.runner import MAX_DOWNLOAD_S, MAX_QUERIES_AT_ONCE, Chosen, Lane, Runner
 from imagegen_cli.engine.scheduling import Gate, Known
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.net.image_files import whole
@@ -420,7 +420,11 @@ def test_a_query_has_its_time_from_when_it_is_sent(tmp_path: Path) -> None:
     """Each takes 50 s of the 60 that it may, and only so many are on their way at once."""
     provider = Scripted(polls=[Asleep(50.0, ready())])
     stage = Stage(provider, tmp_path)
-    run(stage.carry(*(stage.task(number, Running(Job(f"job-{number}"))) for number in range(1, 3 * QUESTIONS))))
+    run(
+        stage.carry(
+            *(stage.task(number, Running(Job(f"job-{number}"))) for number in range(1, 3 * MAX_QUERIES_AT_ONCE))
+        )
+    )
     assert all(isinstance(task.state, Done) for task in stage.last.values())
     assert not [event for event in stage.events if isinstance(event, TaskDelayed)]
 
@@ -430,24 +434,24 @@ def test_very_many_cancels_are_all_sent_a_few_at_a_time(tmp_path: Path) -> None:
     inside, most = 0, 0
 
     class Slow(Scripted):
-        async def cancel(self, job: Job) -> Stop:
+        async def cancel(self, job: Job) -> CancelOutcome:
             nonlocal inside, most
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(3.0)
             inside -= 1
-            return Stop.STOPPED
+            return CancelOutcome.STOPPED
 
     stage = Stage(Slow(polls=[Working()]), tmp_path)
-    ids = [TaskId(number) for number in range(1, 3 * QUESTIONS)]
+    ids = [TaskId(number) for number in range(1, 3 * MAX_QUERIES_AT_ONCE)]
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(0.1, stage.runner.cancel, ids)
         await stage.carry(*(stage.task(id_, Running(Job(f"job-{id_}"))) for id_ in ids))
 
     run(go())
-    assert {task.state for task in stage.last.values()} == {Cancelled(Stop.STOPPED)}
-    assert most <= QUESTIONS
+    assert {task.state for task in stage.last.values()} == {Cancelled(CancelOutcome.STOPPED)}
+    assert most <= MAX_QUERIES_AT_ONCE
 
 
 class ThreeAtOnce(Scripted):
@@ -490,7 +494,7 @@ def test_nothing_is_sent_before_its_row_is_durable(tmp_path: Path) -> None:
         raise DiskError("no space left")
 
     provider = Scripted()
-    stage = carried(provider, tmp_path, settled=full)
+    stage = carried(provider, tmp_path, flush=full)
     assert failure(stage) == Failed(Reason.DISK, "no space left")
     assert provider.counts == {}
 
@@ -504,7 +508,7 @@ def test_a_receipt_that_cannot_be_written_is_carried_on_all_the_same(tmp_path: P
         if calls == 2:
             raise DiskError("no space left")
 
-    stage = carried(Scripted(), tmp_path, settled=full_after_the_submit)
+    stage = carried(Scripted(), tmp_path, flush=full_after_the_submit)
     assert isinstance(stage.last[1].state, Done)
 
 
@@ -533,7 +537,7 @@ class Downloads(Downloader):
         self.laid = laid
         self.tries = Counter[str]()
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         if isinstance(image, RemoteImage):
             self.tries[image.url] += 1
             answers = self.laid[image.url]
@@ -612,7 +616,7 @@ def test_one_expired_address_among_other_troubles_is_asked_for_anew(tmp_path: Pa
 
 def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_path: Path) -> None:
     class Doubtful(Downloads):
-        async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage:
+        async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage:
             return replace(await super().publish(held, stem, chosen), doubt="it may be cut")
 
     stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
@@ -626,7 +630,7 @@ class Full(Downloader):
         super().__init__(None, **how)
         self.times = times
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         self.times -= 1
         if self.times >= 0:
             raise DiskError("cannot write: No space left on device")
@@ -665,7 +669,7 @@ def test_a_picture_held_in_the_second_place_is_brought_by_a_later_resume(tmp_pat
 def test_a_part_file_that_is_gone_is_asked_for_anew(tmp_path: Path) -> None:
     provider = Scripted()
     stage = Stage(provider, tmp_path)
-    run(stage.carry(stage.task(1, Saving((HeldImage(str(tmp_path / "gone")),), JOB))))
+    run(stage.carry(stage.task(1, Saving((StagedImage(str(tmp_path / "gone")),), JOB))))
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts == {"poll": 1}
 
@@ -722,7 +726,7 @@ def stopped(provider: Scripted, folder: Path, after: float) -> Stage:
 
 
 def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
-    provider = Scripted(polls=[Working()], cancels=[Stop.STOPPED])
+    provider = Scripted(polls=[Working()], cancels=[CancelOutcome.STOPPED])
     stage = Stage(provider, tmp_path)
 
     async def go() -> None:
@@ -730,31 +734,36 @@ def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
         await stage.carry(stage.task(1, Running(JOB)), stage.task(2))
 
     run(go())
-    assert [stage.last[id_].state for id_ in (1, 2)] == [Cancelled(Stop.STOPPED), Cancelled(Stop.NOT_SENT)]
+    assert [stage.last[id_].state for id_ in (1, 2)] == [
+        Cancelled(CancelOutcome.STOPPED),
+        Cancelled(CancelOutcome.NOT_SENT),
+    ]
     assert provider.counts == {"cancel": 1}
 
 
 SLOW = Asleep(2.0)
 CANCELS = [
     # moment, submits, polls, cancels, after, what is true, receipt kept, polls asked
-    ("while submitting, answered in time", [SLOW], [Working()], [Stop.STOPPED], 1.0, Stop.STOPPED, False),
-    ("while submitting, cannot cancel", [SLOW], [Working()], [Stop.GOES_ON], 1.0, Stop.GOES_ON, True),
-    ("while submitting, refused then", [Asleep(2.0, Busy("full"))], [], [], 1.0, Stop.NOT_SENT, False),
-    ("while submitting, never answered", [Asleep(1e6)], [], [], 1.0, Stop.GOES_ON, False),
-    ("running, can stop", [], [Working()], [Stop.STOPPED], 5.0, Stop.STOPPED, False),
-    ("running, may ignore it", [], [Working()], [Stop.REQUESTED], 5.0, Stop.REQUESTED, True),
+    ("while submitting, answered in time", [SLOW], [Working()],
+     [CancelOutcome.STOPPED], 1.0, CancelOutcome.STOPPED, False),
+    ("while submitting, cannot cancel", [SLOW], [Working()], [CancelOutcome.GOES_ON], 1.0, CancelOutcome.GOES_ON, True),
+    ("while submitting, refused then", [Asleep(2.0, Busy("full"))], [], [], 1.0, CancelOutcome.NOT_SENT, False),
+    ("while submitting, never answered", [Asleep(1e6)], [], [], 1.0, CancelOutcome.GOES_ON, False),
+    ("running, can stop", [], [Working()], [CancelOutcome.STOPPED], 5.0, CancelOutcome.STOPPED, False),
+    ("running, may ignore it", [], [Working()], [CancelOutcome.REQUESTED], 5.0, CancelOutcome.REQUESTED, True),
     ("running, ignores and then refuses", [], [Working()] * 4 + [GenerationFailed("gone").as_final()],
-     [Stop.REQUESTED], 1.5, Stop.STOPPED, False),
-    ("running, cannot cancel", [], [Working()], [Stop.GOES_ON], 5.0, Stop.GOES_ON, True),
-    ("running, cancel breaks", [], [Working()], [RuntimeError("boom")], 5.0, Stop.GOES_ON, True),
-    ("running, cancel hangs", [], [Working()], [Asleep(1e6)], 5.0, Stop.GOES_ON, True),
-    ("running, queued there only", [], [Working(queue_position=3)], [Stop.STOPPED], 5.0, Stop.STOPPED, False),
+     [CancelOutcome.REQUESTED], 1.5, CancelOutcome.STOPPED, False),
+    ("running, cannot cancel", [], [Working()], [CancelOutcome.GOES_ON], 5.0, CancelOutcome.GOES_ON, True),
+    ("running, cancel breaks", [], [Working()], [RuntimeError("boom")], 5.0, CancelOutcome.GOES_ON, True),
+    ("running, cancel hangs", [], [Working()], [Asleep(1e6)], 5.0, CancelOutcome.GOES_ON, True),
+    ("running, queued there only", [], [Working(queue_position=3)],
+     [CancelOutcome.STOPPED], 5.0, CancelOutcome.STOPPED, False),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("moment", "submits", "polls", "cancels", "after", "stop", "kept"), CANCELS)
 def test_a_cancel_says_what_is_true(
-    tmp_path: Path, moment: str, submits: Any, polls: Any, cancels: Any, after: float, stop: Stop, kept: bool
+    tmp_path: Path, moment: str, submits: Any, polls: Any, cancels: Any, after: float, stop: CancelOutcome, kept: bool
 ) -> None:
     stage = stopped(Scripted(submits, polls, cancels), tmp_path, after)
     state = stage.last[1].state
@@ -767,12 +776,12 @@ def test_a_cancel_says_what_is_true(
 def test_a_cancel_before_the_submit_sends_nothing(tmp_path: Path) -> None:
     provider = Scripted([RateLimited("later", after=60.0)])
     stage = stopped(provider, tmp_path, 5.0)
-    assert stage.last[1].state == Cancelled(Stop.NOT_SENT)
+    assert stage.last[1].state == Cancelled(CancelOutcome.NOT_SENT)
     assert provider.counts == {"submit": 1}
 
 
 def test_a_cancel_that_comes_too_late_keeps_the_pictures(tmp_path: Path) -> None:
-    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[Stop.TOO_LATE])
+    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[CancelOutcome.TOO_LATE])
     stage = stopped(provider, tmp_path, 0.95)
     assert isinstance(stage.last[1].state, Done)
     assert stage.files() == ["1-1.png"]
@@ -780,11 +789,11 @@ def test_a_cancel_that_comes_too_late_keeps_the_pictures(tmp_path: Path) -> None
 
 def test_dropping_a_local_drawing_really_stops_it(tmp_path: Path) -> None:
     stage = stopped(Scripted([Asleep(100.0)], dropped=True), tmp_path, 1.0)
-    assert stage.last[1].state == Cancelled(Stop.STOPPED)
+    assert stage.last[1].state == Cancelled(CancelOutcome.STOPPED)
 
 
 def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None:
-    provider = Scripted([Accepted(Job("a")), SLOW], polls=[Working()], cancels=[Stop.STOPPED])
+    provider = Scripted([Accepted(Job("a")), SLOW], polls=[Working()], cancels=[CancelOutcome.STOPPED])
     stage = Stage(provider, tmp_path, limit=2)
 
     async def go() -> None:
@@ -793,7 +802,7 @@ def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None
 
     run(go())
     stops = [state.stop for task in stage.last.values() if isinstance(state := task.state, Cancelled)]
-    assert stops == [Stop.STOPPED, Stop.STOPPED, Stop.NOT_SENT]
+    assert stops == [CancelOutcome.STOPPED, CancelOutcome.STOPPED, CancelOutcome.NOT_SENT]
     assert provider.counts["cancel"] == 2
 
 
@@ -810,7 +819,7 @@ def test_draining_lets_what_was_sent_finish_and_sends_nothing_more(tmp_path: Pat
     run(go())
     states = [stage.last[number].state for number in (1, 2, 3, 4, 5)]
     assert [type(state) for state in states[:2]] == [Done, Done]
-    assert states[2:] == [Cancelled(Stop.NOT_SENT)] * 3
+    assert states[2:] == [Cancelled(CancelOutcome.NOT_SENT)] * 3
     assert (provider.counts["submit"], provider.counts["cancel"]) == (2, 0)
     assert isinstance(stage.events[-1], RunFinished)
 
@@ -825,7 +834,7 @@ def test_what_comes_back_while_a_run_drains_is_not_sent_again(tmp_path: Path, er
         await stage.carry(stage.task())
 
     run(go())
-    assert stage.last[1].state == Cancelled(Stop.NOT_SENT)
+    assert stage.last[1].state == Cancelled(CancelOutcome.NOT_SENT)
     assert provider.counts["submit"] == 1
 
 
@@ -839,20 +848,20 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
         await stage.carry(stage.task(1), stage.task(2))
 
     run(go())
-    assert [task.state for task in stage.last.values()] == [Cancelled(Stop.NOT_SENT)] * 2
+    assert [task.state for task in stage.last.values()] == [Cancelled(CancelOutcome.NOT_SENT)] * 2
     assert provider.counts["submit"] == 0
 
 
 class Stuck(Downloader):
     """Never gets a picture onto the disk."""
 
-    async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage:
+    async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage:
         await asyncio.sleep(1e6)
         return await super().publish(held, stem, chosen)
 
 
 def test_leaving_at_once_waits_for_no_picture_that_a_stop_still_found(tmp_path: Path) -> None:
-    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[Stop.TOO_LATE])
+    provider = Scripted(polls=[Working(), Working(), ready()], cancels=[CancelOutcome.TOO_LATE])
     stage = Stage(provider, tmp_path, saver=Stuck(None))
 
     async def go() -> float:
@@ -998,8 +1007,8 @@ BROKEN = RuntimeError("a provider's bug")
 @pytest.mark.parametrize(
     ("steps", "began", "reason"),
     [
-        ({"polls": [Working(), BROKEN], "cancels": [Stop.TOO_LATE]}, Running(JOB), Reason.BUG),
-        ({"polls": [Working(), Ready(())], "cancels": [Stop.TOO_LATE]}, Running(JOB), Reason.SERVER),
+        ({"polls": [Working(), BROKEN], "cancels": [CancelOutcome.TOO_LATE]}, Running(JOB), Reason.BUG),
+        ({"polls": [Working(), Ready(())], "cancels": [CancelOutcome.TOO_LATE]}, Running(JOB), Reason.SERVER),
         ({"submits": [Asleep(3.0, BROKEN)]}, Queued(), Reason.BUG),
         ({"submits": [Asleep(3.0, Ready(()))]}, Queued(), Reason.SERVER),
     ],

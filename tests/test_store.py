@@ -37,9 +37,9 @@ from imagegen_cli.core.events import (
 from imagegen_cli.core.task import (
     FOLLOWS,
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     ImageRequest,
     InlineImage,
     Job,
@@ -49,8 +49,8 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
@@ -59,7 +59,7 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.storage.processes import SILENT_S, Process, this_process
 from imagegen_cli.storage.store import (
-    KEPT_RUNS,
+    MAX_KEPT_RUNS,
     MIGRATIONS,
     RESERVE_BYTES,
     UNFINISHED,
@@ -108,7 +108,7 @@ def say(store: Store, *events: Event) -> None:
     """Tell it and wait until it is durable."""
     for event in events:
         store.record(event)
-    asyncio.run(store.settled())
+    asyncio.run(store.flush())
 
 
 def become(store: Store, task: Task, *states: State, at: float = 100.0) -> Task:
@@ -116,7 +116,7 @@ def become(store: Store, task: Task, *states: State, at: float = 100.0) -> Task:
         task = task.to(state)
         store.record(TaskChanged(at, task))
         at += 1
-    asyncio.run(store.settled())
+    asyncio.run(store.flush())
     return task
 
 
@@ -233,8 +233,8 @@ MODERATED = Failed(Reason.MODERATED, "not like this", JOB, final=True)
 @pytest.mark.parametrize(
     "ending",
     [
-        [Cancelled(Stop.NOT_SENT)],
-        [Submitting(), Queued(), Cancelled(Stop.NOT_SENT)],
+        [Cancelled(CancelOutcome.NOT_SENT)],
+        [Submitting(), Queued(), Cancelled(CancelOutcome.NOT_SENT)],
         [Failed(Reason.UNAUTHORIZED, "not sent: no key")],
     ],
 )
@@ -252,7 +252,7 @@ def test_a_retry_that_was_never_sent_falls_back_to_what_was_before(store: Store,
 def test_a_retry_that_was_sent_keeps_every_attempt(store: Store) -> None:
     task = become(store, started(store)[0], Submitting(), Running(JOB), MODERATED)
     states: list[State] = [MODERATED]
-    endings: list[State] = [Failed(Reason.BUSY, "no"), Cancelled(Stop.STOPPED), Failed(Reason.SERVER, "x")]
+    endings: list[State] = [Failed(Reason.BUSY, "no"), Cancelled(CancelOutcome.STOPPED), Failed(Reason.SERVER, "x")]
     for number, ending in enumerate(endings):
         ((again,), _, _) = store.claim([(one(store, task), Queued())], again=True)
         task = become(store, again, Submitting(), ending, at=500.0 + 10 * number)
@@ -296,7 +296,7 @@ def filled(store: Store, path: Path) -> Store:
     done, failed, cancelled, _ = started(store, "a red Cat", "100% wool_hat", "日落海滩上的两只猫", "a!b")
     become(store, done, *HISTORY)
     become(store, failed, Submitting(), Failed(Reason.MODERATED, "no"))
-    become(store, cancelled, Cancelled(Stop.NOT_SENT))
+    become(store, cancelled, Cancelled(CancelOutcome.NOT_SENT))
     started(store, "100x woolzhat")
     for id_ in range(1, 6):
         sql(path, "UPDATE task SET created = ? WHERE id = ?", 1000.0 + id_, id_)
@@ -479,10 +479,10 @@ def test_progress_is_remembered_twice_a_second_at_most(store: Store) -> None:
 def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, path: Path) -> None:
     (task,) = started(store)
     become(store, task, Submitting())
-    sql(path, "INSERT INTO run (id, command, started) VALUES (?, 'run', 0)", 1 + KEPT_RUNS)
-    say(store, RunFinished(1.0, RunId(KEPT_RUNS)))
+    sql(path, "INSERT INTO run (id, command, started) VALUES (?, 'run', 0)", 1 + MAX_KEPT_RUNS)
+    say(store, RunFinished(1.0, RunId(MAX_KEPT_RUNS)))
     assert len(store.events(task.run)) == 1
-    say(store, RunFinished(1.0, RunId(1 + KEPT_RUNS)))
+    say(store, RunFinished(1.0, RunId(1 + MAX_KEPT_RUNS)))
     assert store.events(task.run) == []
     assert store.find(Filter(ids=(task.id,)))
 
@@ -587,7 +587,9 @@ def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
 # The fence
 
 
-@pytest.mark.parametrize("state", [Submitting(), Submitting(JOB), Failed(Reason.BUSY, "no"), Cancelled(Stop.NOT_SENT)])
+@pytest.mark.parametrize(
+    "state", [Submitting(), Submitting(JOB), Failed(Reason.BUSY, "no"), Cancelled(CancelOutcome.NOT_SENT)]
+)
 def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store, path: Path, state: State) -> None:
     (task,) = started(store)
     with closing(Store(path)) as other:
@@ -600,7 +602,7 @@ def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store
         assert one(store, task).task.state == Running(JOB)
 
 
-@pytest.mark.parametrize("late", [Running(JOB), Saving((HeldImage("/part"),))])
+@pytest.mark.parametrize("late", [Running(JOB), Saving((StagedImage("/part"),))])
 def test_a_receipt_that_comes_late_heals_what_was_uncertain(store: Store, path: Path, late: State) -> None:
     task = become(store, started(store)[0], Submitting())
     with closing(Store(path)) as other:
@@ -654,7 +656,7 @@ def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
         return replace(planned("a"), source="/list.txt", **more)
 
     run, (task,) = store.start_run("batch", "/list.txt", [item(earlier=())])
-    become(store, task, Cancelled(Stop.NOT_SENT))
+    become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
     again, (adopted,) = store.start_run(
         "batch", "/list.txt", [replace(item(earlier=(before,), adopts=before), folder="/elsewhere", asked=3)]
@@ -718,7 +720,7 @@ def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Path) -> 
         assert other.asked() == [], "it carries nothing"
     assert store.asked() == [two.id]
     assert store.asked() == []
-    asyncio.run(store.settled())
+    asyncio.run(store.flush())
     store.ask_cancel([one_.id, two.id, 99])
     assert sorted(store.asked()) == [one_.id, two.id]
 
@@ -737,7 +739,7 @@ def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path:
         store._db.set_trace_callback(meanwhile)
         assert store.asked() == [one_.id]
         store._db.set_trace_callback(None)
-    asyncio.run(store.settled())
+    asyncio.run(store.flush())
     assert store.asked() == [two.id]
 
 
@@ -754,7 +756,7 @@ def test_a_look_for_wishes_never_waits_for_a_lock(store: Store, path: Path) -> N
         assert time.monotonic() - began < 0.5
         assert holder.execute(beats).fetchone() == (0,)
         holder.execute("COMMIT")
-        asyncio.run(store.settled())
+        asyncio.run(store.flush())
         assert holder.execute(beats).fetchone() > (0,)
         assert holder.execute("SELECT count(*) FROM task WHERE cancel_asked").fetchone() == (0,)
 
@@ -953,7 +955,7 @@ def test_a_lock_that_is_not_given_is_said(path: Path) -> None:
             assert caught.value.hint == "close the program that holds it and try again"
             with pytest.raises(DiskError, match="is locked by another program"):
                 become(store, task, Submitting())
-        asyncio.run(store.settled())
+        asyncio.run(store.flush())
         assert one(store, task).task.state == Submitting(), "what could not be written was kept and is written later"
 
 
@@ -1010,7 +1012,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(path: 
             started(store, *("x" * 10_000 for _ in range(10)))
         assert len(store.find(Filter())) == 1
         store.shrink(1000)
-        asyncio.run(store.settled())
+        asyncio.run(store.flush())
         assert one(store, task).task.state == much
         assert started(store)
 
@@ -1026,7 +1028,7 @@ def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(path: Pat
             become(store, task.to(Submitting()), Failed(Reason.SERVER, "x" * 50_000))
         assert not reserve.exists()
         store.shrink(1000)
-        asyncio.run(store.settled())
+        asyncio.run(store.flush())
         assert reserve.exists()
 
 
@@ -1048,7 +1050,7 @@ def test_whoever_waits_hears_that_the_writer_cannot_begin(path: Path) -> None:
         with pytest.raises(DiskError, match="unable to open"):
             become(store, task, Submitting())
         store.shut = False
-        asyncio.run(store.settled())
+        asyncio.run(store.flush())
         assert one(store, task).task.state == Submitting()
 
 
@@ -1086,11 +1088,11 @@ async def carry(store, tasks):
             tasks[number] = task.to(step)
             store.record(TaskChanged(float(number), tasks[number]))
             if number % 20 == 0:
-                await store.settled()
+                await store.flush()
                 store.asked()
-        await store.settled()
+        await store.flush()
     store.record(RunFinished(1.0, tasks[0].run))
-    await store.settled()
+    await store.flush()
 
 say("ready")
 sys.stdin.readline()
@@ -1110,7 +1112,7 @@ elif what == "settle":
     taken, _ = store.take([int(word) for word in words])
     task = taken[0].task.to(Submitting()).to(Running(Job("receipt")))
     store.record(TaskChanged(5.0, task))
-    asyncio.run(store.settled())
+    asyncio.run(store.flush())
     say("settled")
     sys.stdin.readline()
 """
@@ -1259,7 +1261,7 @@ EXAMPLES: dict[str, State] = {
     "saving": Saving((SavedImage("/a.png"), RemoteImage("https://cdn/1")), JOB),
     "done": Done(("/a.png",)),
     "failed": Failed(Reason.TIMEOUT, "late", JOB),
-    "cancelled": Cancelled(Stop.GOES_ON, JOB),
+    "cancelled": Cancelled(CancelOutcome.GOES_ON, JOB),
 }
 
 
@@ -1318,7 +1320,7 @@ class Remembering(RuleBasedStateMachine):
     @rule()
     def crash_and_come_back(self) -> None:
         """The process is gone as it stands; the next one takes over what it may believe."""
-        asyncio.run(self.store.settled())
+        asyncio.run(self.store.flush())
         sql(self.path, "UPDATE process SET pid = 999999999")
         self.store.owner = None
         self.store.close()
@@ -1341,7 +1343,7 @@ class Remembering(RuleBasedStateMachine):
         limit=st.none() | st.integers(0, 3),
     )
     def find(self, states: set[str], search: str, limit: int | None) -> None:
-        asyncio.run(self.store.settled())
+        asyncio.run(self.store.flush())
         wanted = [
             task.id
             for task in sorted(self.known.values(), key=lambda task: -task.id)
@@ -1352,7 +1354,7 @@ class Remembering(RuleBasedStateMachine):
 
     @invariant()
     def everybody_sees_the_last_state_and_all_that_was_said(self) -> None:
-        asyncio.run(self.store.settled())
+        asyncio.run(self.store.flush())
         assert {record.task.id: record.task for record in self.other.find(Filter())} == self.known
         told = [event for run in self.other.runs() for _, event in self.other.events(run)]
         assert sorted(told, key=lambda event: event.at) == self.events

@@ -12,9 +12,9 @@ from imagegen_cli.core.task import (
     ENDED,
     FOLLOWS,
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     Image,
     ImageRequest,
     InlineImage,
@@ -25,8 +25,8 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
@@ -38,7 +38,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
 JOB = Job("job-1")
-REMOTE, HELD, SAVED = RemoteImage("https://cdn/1"), HeldImage("/images/.1-1.part"), SavedImage("/images/1-1.png")
+REMOTE, HELD, SAVED = RemoteImage("https://cdn/1"), StagedImage("/images/.1-1.part"), SavedImage("/images/1-1.png")
 EXAMPLES: tuple[State, ...] = (
     Queued(),
     Submitting(),
@@ -46,7 +46,7 @@ EXAMPLES: tuple[State, ...] = (
     Saving((REMOTE,), JOB),
     Done(("/images/1-1.png",)),
     Failed(Reason.SERVER, "no"),
-    Cancelled(Stop.STOPPED),
+    Cancelled(CancelOutcome.STOPPED),
 )
 """One of each."""
 
@@ -112,7 +112,7 @@ def test_a_stem_is_the_name_with_its_number(name: str, index: int, path: str) ->
         (Saving((REMOTE,)), None),
         (Done(("a",)), None),
         (Failed(Reason.TIMEOUT, "late", JOB), JOB),
-        (Cancelled(Stop.GOES_ON, JOB), JOB),
+        (Cancelled(CancelOutcome.GOES_ON, JOB), JOB),
     ],
 )
 def test_a_task_knows_its_receipt(state: State, job: Job | None) -> None:
@@ -127,7 +127,7 @@ def test_a_task_knows_its_receipt(state: State, job: Job | None) -> None:
         (Saving((HELD, SAVED), JOB), (SAVED.path,)),
         (Failed(Reason.DISK, "full", JOB, (SAVED, HELD)), (SAVED.path,)),
         (Done(("a", "b")), ("a", "b")),
-        (Cancelled(Stop.STOPPED), ()),
+        (Cancelled(CancelOutcome.STOPPED), ()),
     ],
 )
 def test_a_task_knows_its_files(state: State, files: tuple[str, ...]) -> None:
@@ -172,8 +172,8 @@ LOST = Failed(
         (Failed(Reason.DISK, "full", JOB, (SAVED, HELD)), Saving((SAVED, HELD), JOB)),
         (Failed(Reason.DISK, "full", None, (REMOTE,)), Saving((REMOTE,))),
         (Failed(Reason.BAD_IMAGE, "bad", None, (SAVED,)), Failed(Reason.BAD_IMAGE, "bad", None, (SAVED,))),
-        (Cancelled(Stop.NOT_SENT), Cancelled(Stop.NOT_SENT)),
-        (Cancelled(Stop.GOES_ON, JOB), Running(JOB)),
+        (Cancelled(CancelOutcome.NOT_SENT), Cancelled(CancelOutcome.NOT_SENT)),
+        (Cancelled(CancelOutcome.GOES_ON, JOB), Running(JOB)),
     ],
     ids=word,
 )
@@ -181,8 +181,8 @@ def test_what_the_next_process_may_believe(state: State, after: State) -> None:
     assert recovered(task(state)).state == after
 
 
-FOUND = HeldImage("/images/.imagegen-ab-1-1.part", "", "5a")
-DOUBTED = HeldImage("/images/.imagegen-ab-1-2.part", "", "5b", "it may be cut")
+FOUND = StagedImage("/images/.imagegen-ab-1-1.part", "", "5a")
+DOUBTED = StagedImage("/images/.imagegen-ab-1-2.part", "", "5b", "it may be cut")
 KEPT = "the program stopped while the answer came; what had come whole was kept"
 
 
@@ -192,9 +192,9 @@ KEPT = "the program stopped while the answer came; what had come whole was kept"
         (Queued(), Queued()),
         (Submitting(), Saving((FOUND, DOUBTED), None, KEPT)),
         (LOST, Saving((FOUND, DOUBTED), None, KEPT)),
-        (Cancelled(Stop.GOES_ON), Saving((FOUND, DOUBTED), None, KEPT)),
+        (Cancelled(CancelOutcome.GOES_ON), Saving((FOUND, DOUBTED), None, KEPT)),
         (Submitting(JOB), Running(JOB, (FOUND, InlineImage(b"")))),
-        (Cancelled(Stop.GOES_ON, JOB), Running(JOB, (FOUND, InlineImage(b"")))),
+        (Cancelled(CancelOutcome.GOES_ON, JOB), Running(JOB, (FOUND, InlineImage(b"")))),
         (Running(JOB), Running(JOB, (FOUND, InlineImage(b"")))),
         (Running(JOB, (SAVED, REMOTE)), Running(JOB, (SAVED, REMOTE))),
         (Saving((REMOTE, REMOTE, REMOTE)), Saving((FOUND, REMOTE, REMOTE))),
@@ -234,7 +234,7 @@ JOBS = st.builds(Job, st.text(min_size=1), st.text())
 IMAGES = st.lists(
     st.one_of(
         st.builds(RemoteImage, st.text()),
-        st.builds(HeldImage, st.text(), st.text()),
+        st.builds(StagedImage, st.text(), st.text()),
         st.builds(SavedImage, st.text()),
         st.builds(InlineImage, st.binary()),
     ),
@@ -247,7 +247,7 @@ STATES: st.SearchStrategy[State] = st.one_of(
     st.builds(Saving, IMAGES, st.none() | JOBS, st.text()),
     st.builds(Done, st.lists(st.text()).map(tuple), st.integers(0), st.text()),
     st.builds(Failed, st.sampled_from(Reason), st.text(), st.none() | JOBS, IMAGES),
-    st.builds(Cancelled, st.sampled_from(Stop), st.none() | JOBS),
+    st.builds(Cancelled, st.sampled_from(CancelOutcome), st.none() | JOBS),
 )
 
 
@@ -261,7 +261,7 @@ def test_recovering_keeps_the_receipt_invents_no_submit_and_loses_no_file(state:
     assert recovered(after) == after, "twice is as once"
 
 
-class Carried(RuleBasedStateMachine):
+class ActiveTask(RuleBasedStateMachine):
     """One task through everything that can befall it, beside a service that knows what it really got.
 
     The rules do what the runner and the commands do, and only through `to` and `recovered`. `at_service` holds what
@@ -357,11 +357,11 @@ class Carried(RuleBasedStateMachine):
     @precondition(lambda self: isinstance(self.state, Queued))
     @rule()
     def cancel_unsent(self) -> None:
-        self.task = self.task.to(Cancelled(Stop.NOT_SENT))
+        self.task = self.task.to(Cancelled(CancelOutcome.NOT_SENT))
 
     @precondition(lambda self: isinstance(self.state, Running))
-    @rule(stop=st.sampled_from((Stop.REQUESTED, Stop.GOES_ON, Stop.TOO_LATE)))
-    def cancel(self, stop: Stop) -> None:
+    @rule(stop=st.sampled_from((CancelOutcome.REQUESTED, CancelOutcome.GOES_ON, CancelOutcome.TOO_LATE)))
+    def cancel(self, stop: CancelOutcome) -> None:
         self.task = self.task.to(Cancelled(stop, self.task.job))
 
     @rule()
@@ -415,5 +415,5 @@ class Carried(RuleBasedStateMachine):
             assert self.state.files
 
 
-TestCarried = Carried.TestCase
+TestCarried = ActiveTask.TestCase
 TestCarried.settings = settings(STEADY, max_examples=200, stateful_step_count=40)

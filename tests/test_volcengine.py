@@ -30,7 +30,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.volcengine import CLOCK, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
@@ -229,7 +229,7 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Volcengin
     assert await provider.models() == ("4.6", "4.0", "3.1", "3.0", "2.1", "i2i-3.0")
     assert (provider.named("4.0"), provider.named("4.5")) == ("jimeng_t2i_v40", None)
     assert (Settings().concurrency, Settings().poll, Settings().model) == (1, 1.0, "4.0")
-    assert await provider.cancel(Job("1")) is Stop.GOES_ON
+    assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
     assert await provider.balance() is None
     assert Settings.environment == {"api_key": "VOLC_ACCESSKEY", "secret_key": "VOLC_SECRETKEY"}
 
@@ -268,9 +268,9 @@ async def test_one_picture_is_always_said(server: VisualService, provider: Volce
     ],
 )
 async def test_what_each_model_is_told(
-    server: VisualService, provider: Volcengine, wish: dict[str, Any], sent: dict[str, Any]
+    server: VisualService, provider: Volcengine, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await accepted(provider, **wish)
+    await accepted(provider, **spec)
     body = server.asked("submit")[0].json()
     assert {key: body.get(key) for key in sent} == sent
     assert ("force_single" in body) is body["req_key"].endswith(("v40", "cvtob"))
@@ -280,9 +280,9 @@ async def test_what_each_model_is_told(
     ({"model": "3.0", "seed": -1}, True), ({"model": "3.1"}, True), ({"model": "4.0"}, False),
 ])  # fmt: skip
 async def test_the_seed_that_is_used_is_told(
-    server: VisualService, provider: Volcengine, wish: dict[str, Any], *, seeded: bool
+    server: VisualService, provider: Volcengine, spec: dict[str, Any], *, seeded: bool
 ) -> None:
-    reply = await provider.submit(asked(**wish), None, ignored)
+    reply = await provider.submit(asked(**spec), None, ignored)
     body = server.asked("submit")[0].json()
     assert isinstance(reply, Accepted)
     assert (reply.facts.get("seed"), reply.facts["model"]) == (body.get("seed"), body["req_key"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.commands.session import Manner
+from imagegen_cli.commands.session import RunOptions
 from imagegen_cli.commands.watch import Show, Watched
 from imagegen_cli.core.events import Event, TaskChanged
 from imagegen_cli.core.task import Submitting
@@ -221,7 +221,7 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
 
     with closing(Busy(tmp_path / "history.db")) as store:
         (one,), (two,) = started(store), started(store)
-        watched = Watched(store, Show(Manner(progress="json"), lambda _: None), (), None)
+        watched = Watched(store, Show(RunOptions(progress="json"), lambda _: None), (), None)
         watched._show.meet(watched._records)
         watched._look()
         watched._look()

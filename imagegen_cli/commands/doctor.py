@@ -30,7 +30,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Balance, Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import Cancelled, Done, Failed, HeldImage
+from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
 from imagegen_cli.display.lines import encoded, printer
 from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.inputs.plan import LEAST_FREE, check_settings
@@ -523,7 +523,7 @@ class Left:
 
     def _held(self, state: object) -> bool:
         images = getattr(state, "images", ())
-        return any(isinstance(image, HeldImage) and Path(image.path) == self.path for image in images)
+        return any(isinstance(image, StagedImage) and Path(image.path) == self.path for image in images)
 
     def useless(self) -> bool:
         """Certainly no whole picture, or a second name of one that its task has."""

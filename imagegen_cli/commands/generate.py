@@ -11,14 +11,14 @@ from shlex import quote
 
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
 from imagegen_cli.commands.recover import may_be_paid
-from imagegen_cli.commands.session import Manner, Session
+from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import Cancelled, Done, Failed, Queued, RunId, Stop, Task
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
 from imagegen_cli.display.keys import Outcome
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
-from imagegen_cli.inputs.prompts import Wish, foreign_option, from_arguments, from_list
+from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
 from imagegen_cli.storage.store import PlanChangedError, Record, Store
@@ -35,10 +35,10 @@ Known = Mapping[tuple[str, str], Sequence[Record]]
 class Options:
     """What `run` and `batch` share. `common` goes for every prompt; None and "" leave it to the settings."""
 
-    common: Wish = field(default_factory=lambda: Wish(prompt=""))
+    common: PromptSpec = field(default_factory=lambda: PromptSpec(prompt=""))
     output: Path | None = None
     template: str = ""
-    manner: Manner = field(default_factory=Manner)
+    manner: RunOptions = field(default_factory=RunOptions)
     dry_run: bool = False
     again: bool = False
     skip_sent: bool = False
@@ -49,25 +49,25 @@ class Options:
 
 def run(prompts: Sequence[str], options: Options) -> int:
     """Carry prompts from the command line; `-` stands for those on stdin, one a line."""
-    wishes: list[Wish] = []
+    specs: list[PromptSpec] = []
     for prompt in prompts:
         if prompt == "-":
-            wishes += _listed("-", options)
+            specs += _listed("-", options)
         else:
-            wishes += _typed(prompt, options)
+            specs += _typed(prompt, options)
     if example := next(filter(None, map(foreign_option, prompts)), ""):
         say(f"options and wildcards of other programs, as {example}, are sent as text")
-    wishes = [replace(wish, line=number) for number, wish in enumerate(wishes, 1)]
-    return _carry_wishes(wishes, options, command="run")
+    specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
+    return _run_specs(specs, options, command="run")
 
 
 def batch(files: Sequence[str], options: Options) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
-    wishes = [replace(wish, source=source) for (source, _), name in lists.items() for wish in _listed(name, options)]
+    specs = [replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, options)]
     if options.allow_outside:
-        wishes = [replace(wish, listed=wish.listed - {"references"}) for wish in wishes]
-    return _carry_wishes(wishes, options, command="batch")
+        specs = [replace(spec, listed=spec.listed - {"references"}) for spec in specs]
+    return _run_specs(specs, options, command="batch")
 
 
 def again(task_id: int, options: Options) -> int:
@@ -77,7 +77,7 @@ def again(task_id: int, options: Options) -> int:
     request, asked = record.task.request, options.common
     size = f"{request.width}x{request.height}" if request.width else ""
     other = asked.provider and asked.provider != request.provider
-    wish = Wish(
+    spec = PromptSpec(
         prompt=asked.prompt or request.prompt,
         provider=asked.provider or request.provider,
         models=asked.models or (() if other else (request.model,)),
@@ -91,21 +91,21 @@ def again(task_id: int, options: Options) -> int:
         name=request.name,
         extra=request.extra,
     )
-    common = replace(wish, prompt="", name="")
+    common = replace(spec, prompt="", name="")
     options = replace(options, common=common, output=options.output or Path(record.task.folder))
-    return _carry_wishes([wish], options, command="again")
+    return _run_specs([spec], options, command="again")
 
 
 # How commands carry tasks
 
 
-def _carry_wishes(wishes: list[Wish], options: Options, *, command: str) -> int:
+def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> int:
     config = settings()
-    if not wishes:
+    if not specs:
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items = plan.prepare(wishes, config)
+    items = plan.prepare(specs, config)
     folder, template = options.output or Path(config.general.output), options.template or config.general.name
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
@@ -251,7 +251,7 @@ def _never_sent(record: Record) -> bool:
     match record.task.state:
         case Queued():
             return not record.carried and not record.repeated
-        case Cancelled(stop=Stop.NOT_SENT):
+        case Cancelled(stop=CancelOutcome.NOT_SENT):
             return True
         case _:
             return False
@@ -286,7 +286,7 @@ def _source(name: str) -> str:
         return STDIN
 
 
-def _typed(prompt: str, options: Options) -> list[Wish]:
+def _typed(prompt: str, options: Options) -> list[PromptSpec]:
     if Path(prompt).suffix.lower() in LIST_SUFFIXES and os.path.isfile(prompt):  # noqa: PTH113 - Path raises for long names
         raise UsageError(
             f"{prompt} is a file; as a prompt its name would be paid for", hint=f"imagegen batch {quote(prompt)}"
@@ -294,15 +294,15 @@ def _typed(prompt: str, options: Options) -> list[Wish]:
     return from_arguments([prompt], options.common)
 
 
-def _listed(name: str, options: Options) -> list[Wish]:
+def _listed(name: str, options: Options) -> list[PromptSpec]:
     try:
         data = _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
         raise UsageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    wishes, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
+    specs, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
     for remark in remarks:
         say(remark)
-    return wishes
+    return specs
 
 
 def _bytes_of(name: str) -> bytes:

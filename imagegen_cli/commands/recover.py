@@ -20,18 +20,18 @@ from imagegen_cli.commands.console import (
     settings,
     unusable,
 )
-from imagegen_cli.commands.session import Manner, Session
+from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
     Queued,
     Running,
     Saving,
     State,
-    Stop,
     Task,
     TaskId,
     recovered,
@@ -67,7 +67,7 @@ class Selection:
 # Resume
 
 
-def resume(ids: Sequence[int], manner: Manner, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
     """Go on with what was accepted but not delivered. Never submits."""
     config = settings()
     with history() as store:
@@ -203,14 +203,14 @@ def _lies_here(record: Record, parts: Parts) -> bool:
 def _revived(task: Task, parts: Parts) -> Task:
     """As `recovered`, and what was never sent stays unsent: resuming never submits."""
     task = recovered(task, whole(parts.get(task.key, {})))
-    return task.to(Cancelled(Stop.NOT_SENT)) if isinstance(task.state, Queued) else task
+    return task.to(Cancelled(CancelOutcome.NOT_SENT)) if isinstance(task.state, Queued) else task
 
 
 # Retry
 
 
 def retry(
-    selection: Selection, manner: Manner, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
+    selection: Selection, manner: RunOptions, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
 ) -> int:
     """Submit again, as new paid work. What may be running and billed already needs `may_repeat`."""
     known = {reason.value for reason in Reason}
@@ -292,7 +292,7 @@ def may_be_paid(state: State) -> bool:
     if isinstance(state, Failed):
         return state.resumable or state.may_be_paid
     if isinstance(state, Cancelled):
-        return state.stop not in (Stop.NOT_SENT, Stop.STOPPED)
+        return state.stop not in (CancelOutcome.NOT_SENT, CancelOutcome.STOPPED)
     return not isinstance(state, Queued)
 
 
@@ -365,7 +365,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
-        _carry(store, config, going, Manner(progress="quiet"), orphans, stop=True)
+        _carry(store, config, going, RunOptions(progress="quiet"), orphans, stop=True)
 
 
 def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
@@ -393,11 +393,11 @@ def _told(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[Task
 
 
 OUTCOMES = {
-    Stop.NOT_SENT: "not sent, nothing spent",
-    Stop.STOPPED: "stopped at the service",
-    Stop.REQUESTED: "asked to stop; the service may go on, credits may be used",
-    Stop.GOES_ON: "the service goes on, credits may be used",
-    Stop.TOO_LATE: "already finished",
+    CancelOutcome.NOT_SENT: "not sent, nothing spent",
+    CancelOutcome.STOPPED: "stopped at the service",
+    CancelOutcome.REQUESTED: "asked to stop; the service may go on, credits may be used",
+    CancelOutcome.GOES_ON: "the service goes on, credits may be used",
+    CancelOutcome.TOO_LATE: "already finished",
 }
 
 
@@ -420,7 +420,7 @@ def _carry(
     store: Store,
     config: Config,
     tasks: Sequence[Task],
-    manner: Manner,
+    manner: RunOptions,
     records: Iterable[Record],
     *,
     one_look: Iterable[TaskId] = (),

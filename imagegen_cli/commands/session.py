@@ -27,13 +27,13 @@ from imagegen_cli.settings.config import Config, key_of
 from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.store import Store
 
-LISTEN = 0.2
+CANCEL_POLL_S = 0.2
 """Seconds between two looks for a cancel from another terminal."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class RunOptions:
     """How tasks are carried and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` in seconds."""
 
     progress: str = "auto"
@@ -53,7 +53,7 @@ class Session:
         self,
         store: Store,
         config: Config,
-        manner: Manner,
+        manner: RunOptions,
         add: Callable[[RunId, Sequence[str]], Sequence[Task]] | None = None,
         would: Callable[[Sequence[str]], Outcome] | None = None,
     ) -> None:
@@ -133,7 +133,7 @@ class Session:
                 lanes,
                 Downloader(clients.fetch, second=kept_folder(), own_headers=self._own_headers(names)),
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
-                self._store.settled,
+                self._store.flush,
                 known=self._estimates.known,
                 elsewhere=self._elsewhere,
                 owns=lambda task: task not in self._store.lost,
@@ -153,7 +153,7 @@ class Session:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
             await runner.run(self._run, self._tasks.values())
             with suppress(DiskError):  # whoever asks the history now is told how it ended
-                await self._store.settled()
+                await self._store.flush()
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
         if all(self._config.provider(name).type.local for name in names):
@@ -174,7 +174,7 @@ class Session:
         if self._manner.timeout is not None:
             settings = replace(settings, timeout=self._manner.timeout)
         limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
-        window = None if configured.type.holds else FIRST_WINDOW
+        window = None if configured.type.is_synchronous else FIRST_WINDOW
         gate = Gate(limit or None, window=window)
         provider = configured.type(settings, clients)
         return Lane(provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout)
@@ -200,7 +200,7 @@ class Session:
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Other terminals ask through the history; and what another process has claimed is left to it."""
         while True:
-            await asyncio.sleep(LISTEN)
+            await asyncio.sleep(CANCEL_POLL_S)
             with suppress(HistoryError):
                 runner.cancel(self._store.asked())
             if left := runner.let_go(self._store.lost):

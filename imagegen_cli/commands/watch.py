@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.commands.estimates import Estimates
-from imagegen_cli.commands.session import Manner, open_folder, signals
+from imagegen_cli.commands.session import RunOptions, open_folder, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
@@ -19,7 +19,7 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.keys import Actions, Offer, Outcome
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.store import SLICE, UNFINISHED, Filter, Record, Store
+from imagegen_cli.storage.store import CLOCK_STEP_S, UNFINISHED, Filter, Record, Store
 
 LOOK = 0.25
 """Seconds between two looks at what other processes have written."""
@@ -27,7 +27,7 @@ LOOK = 0.25
 Story = Callable[[], Coroutine[Any, Any, None]]
 
 
-def watch(ids: Sequence[int], manner: Manner, *, run: int | None, replay: bool, speed: float) -> int:
+def watch(ids: Sequence[int], manner: RunOptions, *, run: int | None, replay: bool, speed: float) -> int:
     """Show what other processes do until all of it has ended; or show a run that is over once more."""
     with closing(Store(history_file())) as store:
         if replay:
@@ -41,7 +41,7 @@ class Show:
     """A display with keys, and two ways to leave before the end: `q`, or a signal."""
 
     def __init__(
-        self, manner: Manner, estimate: Callable[[Task], float | None], clock: Callable[[], float] = time.time
+        self, manner: RunOptions, estimate: Callable[[Task], float | None], clock: Callable[[], float] = time.time
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._asked: dict[TaskId, int] = {}
@@ -144,7 +144,7 @@ class Watched:
 
     def _look(self) -> bool:
         """Tell what has been written since the last look, a slice at a time; whether there may be more."""
-        events = [(told, self._store.events(run, told.event, SLICE)) for run, told in self._runs.items()]
+        events = [(told, self._store.events(run, told.event, CLOCK_STEP_S)) for run, told in self._runs.items()]
         joined = self._joined() if self._open else []
         for record in joined:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
@@ -152,7 +152,7 @@ class Watched:
             for told.event, event in said:
                 if _about(event) in self._show.tasks:
                     self._show.tell(event)
-        return bool(joined) or any(len(said) == SLICE for _, said in events)
+        return bool(joined) or any(len(said) == CLOCK_STEP_S for _, said in events)
 
     def _joined(self) -> list[Record]:
         """Looked for after the events, so that every event finds its task."""
@@ -240,7 +240,7 @@ class _Clock:
         await asyncio.sleep(max(0.0, (at - self.now()) / self._speed))
 
 
-def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
+def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> int:
     runs = store.runs()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
@@ -265,7 +265,7 @@ def _replay(store: Store, run: int | None, manner: Manner, speed: float) -> int:
 
 def _all_events(store: Store, run: RunId) -> Iterator[Event]:
     last = 0
-    while said := store.events(run, last, SLICE):
+    while said := store.events(run, last, CLOCK_STEP_S):
         last = said[-1][0]
         yield from (event for _, event in said)
 

@@ -13,7 +13,7 @@ from imagegen_cli.core.errors import Expired
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.schema import Secret, setting
-from imagegen_cli.core.task import Image, ImageRequest, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, Job
 
 if TYPE_CHECKING:
     import httpx
@@ -134,7 +134,7 @@ class Provider(Protocol):
     kind: ClassVar[str]
     title: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
-    holds: ClassVar[bool] = False
+    is_synchronous: ClassVar[bool] = False
     """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
 
     stops_when_dropped: ClassVar[bool] = False
@@ -169,9 +169,9 @@ class Provider(Protocol):
         """
         raise Expired("this service keeps nothing that could be asked for")
 
-    async def cancel(self, job: Job) -> Stop:  # noqa: ARG002
+    async def cancel(self, job: Job) -> CancelOutcome:  # noqa: ARG002
         """STOPPED, REQUESTED (may be ignored), TOO_LATE (it ended before) or GOES_ON (cannot be stopped)."""
-        return Stop.GOES_ON
+        return CancelOutcome.GOES_ON
 
     def check(self, request: ImageRequest) -> None:
         """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""

@@ -63,7 +63,7 @@ class RemoteImage:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldImage:
+class StagedImage:
     """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen.
 
     `sha256` of the bytes, in hex, tells its file from another one's. `doubt` says why it may have been cut, if so.
@@ -77,17 +77,17 @@ class HeldImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """A picture under its final name: whole, synced, never to be written again. Fields as in HeldImage."""
+    """A picture under its final name: whole, synced, never to be written again. Fields as in StagedImage."""
 
     path: str
     sha256: str = ""
     doubt: str = ""
 
 
-Image = InlineImage | RemoteImage | HeldImage | SavedImage
+Image = InlineImage | RemoteImage | StagedImage | SavedImage
 
 
-class Stop(StrEnum):
+class CancelOutcome(StrEnum):
     """What a cancel came to."""
 
     NOT_SENT = "not-sent"
@@ -162,7 +162,7 @@ class Failed:
     @property
     def resumable(self) -> bool:
         """Whether `imagegen resume` may bring pictures that are not on the disk yet."""
-        waiting = any(isinstance(image, RemoteImage | HeldImage) for image in self.images)
+        waiting = any(isinstance(image, RemoteImage | StagedImage) for image in self.images)
         return waiting or (self.job is not None and not self.final)
 
 
@@ -170,7 +170,7 @@ class Failed:
 class Cancelled:
     """With a `job`, the service may go on, and its pictures can still be fetched."""
 
-    stop: Stop
+    stop: CancelOutcome
     job: Job | None = None
 
 
@@ -238,7 +238,7 @@ def word(state: State) -> str:
     return type(state).__name__.lower()
 
 
-def recovered(task: Task, found: Mapping[int, HeldImage] | None = None) -> Task:
+def recovered(task: Task, found: Mapping[int, StagedImage] | None = None) -> Task:
     """What the next process may believe of a task whose process died; `found` are whole pictures of it on the disk.
 
     A submit that was on its way may have arrived: with an id of ours it can be looked up, else it is uncertain
@@ -255,7 +255,7 @@ def _again(task: Task) -> Task:
             return replace(task, state=Failed(Reason.UNCERTAIN, lost, may_be_paid=True))
         case Saving(images=images, job=Job() as job) | Failed(images=images, job=Job() as job) if _gone(images):
             return replace(task, state=Running(job, images))
-        case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | HeldImage) for image in images):
+        case Failed(images=images, job=job) if any(isinstance(image, RemoteImage | StagedImage) for image in images):
             return replace(task, state=Saving(images, job))
         case Failed(job=Job() as job, images=images):
             return replace(task, state=Running(job, images))
@@ -270,7 +270,7 @@ def _gone(images: tuple[Image, ...]) -> bool:
     return any(isinstance(image, InlineImage) for image in images)
 
 
-def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
+def _adopting(task: Task, found: Mapping[int, StagedImage]) -> Task:
     """Take in pictures that came whole although the history does not say so."""
     match task.state:
         case Submitting(job=None) | Cancelled(job=None) | Failed(job=None, images=()):
@@ -287,7 +287,7 @@ def _adopting(task: Task, found: Mapping[int, HeldImage]) -> Task:
             return task
 
 
-def _with_found(images: tuple[Image, ...], found: Mapping[int, HeldImage], job: Job | None) -> tuple[Image, ...]:
+def _with_found(images: tuple[Image, ...], found: Mapping[int, StagedImage], job: Job | None) -> tuple[Image, ...]:
     """Each at its own place. What is in doubt is taken only where it cannot be fetched once more."""
     places = range(1, max([len(images), *found]) + 1)
     before = dict(enumerate(images, 1))
@@ -295,8 +295,8 @@ def _with_found(images: tuple[Image, ...], found: Mapping[int, HeldImage], job: 
     return tuple(_better(before.get(place, nothing), found.get(place), job) for place in places)
 
 
-def _better(before: Image, found: HeldImage | None, job: Job | None) -> Image:
-    if found is None or isinstance(before, SavedImage | HeldImage):
+def _better(before: Image, found: StagedImage | None, job: Job | None) -> Image:
+    if found is None or isinstance(before, SavedImage | StagedImage):
         return before
     again = isinstance(before, RemoteImage) or job is not None
     return before if found.doubt and again else found

@@ -12,7 +12,7 @@ from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
 
-from imagegen_cli.display.look import Line, look_for
+from imagegen_cli.display.look import Line, theme_for
 from imagegen_cli.display.scene import Frame, Lasting
 
 FALLBACK = os.terminal_size((80, 24))
@@ -58,7 +58,7 @@ class Area:
         self._console = Console(
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=told
         )
-        self.look = look_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
+        self.look = theme_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
         self._live: Live | None = None
         self._current = Current()
         self._width = 0

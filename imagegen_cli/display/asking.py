@@ -3,13 +3,13 @@
 from imagegen_cli.core.task import Queued
 from imagegen_cli.display import words
 from imagegen_cli.display.controls import Question, lines_of
-from imagegen_cli.display.scene import Scene
+from imagegen_cli.display.scene import DrawContext
 
 Forms = tuple[str, ...]
 """The same question, the longest form first."""
 
 
-def questions(scene: Scene) -> Forms:
+def questions(scene: DrawContext) -> Forms:
     match scene.ui.question:
         case Question.TASK:
             return about_one(scene)
@@ -19,7 +19,7 @@ def questions(scene: Scene) -> Forms:
             return about_all(scene)
 
 
-def about_one(scene: Scene) -> Forms:
+def about_one(scene: DrawContext) -> Forms:
     asked = f"cancel {scene.ui.chosen}?"
     row = scene.board.rows.get(scene.ui.chosen) if scene.ui.chosen is not None else None
     if row is not None and isinstance(row.task.state, Queued):
@@ -32,7 +32,7 @@ def about_waiting(waiting: int) -> Forms:
     return f"{asked} they were not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
 
 
-def about_all(scene: Scene) -> Forms:
+def about_all(scene: DrawContext) -> Forms:
     """Where something was sent, there is a third way: to let it finish."""
     sent, waiting, dot = scene.board.running, scene.board.waiting, scene.look.dot
     if not sent:
@@ -53,7 +53,7 @@ def about_all(scene: Scene) -> Forms:
     )
 
 
-def lines_offered(scene: Scene) -> Forms:
+def lines_offered(scene: DrawContext) -> Forms:
     """Several lines were pasted: what the keys make of them."""
     outcome, dot = scene.ui.outcome, scene.look.dot
     lines, tasks = len(lines_of(scene.ui.text)), words.amount(outcome.tasks, "task")

@@ -23,7 +23,19 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
-from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, Saving, State, Stop, Task, TaskId, word
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    CancelOutcome,
+    Done,
+    Failed,
+    Queued,
+    Saving,
+    State,
+    Task,
+    TaskId,
+    word,
+)
 
 ON_TIME = 0.8
 NEVER_MORE = 0.95
@@ -32,7 +44,7 @@ WRONG = 1.5
 NEARLY = 0.99
 """Where a bar stands while pictures are brought home, and whatever a service says: the end is when they are here."""
 
-LOST = frozenset({Stop.NOT_SENT, Stop.STOPPED})
+LOST = frozenset({CancelOutcome.NOT_SENT, CancelOutcome.STOPPED})
 RECENT = 50
 FEW = 3
 

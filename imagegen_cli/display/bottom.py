@@ -9,8 +9,8 @@ from imagegen_cli.display.asking import lines_offered, questions
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import cut, tail, width as cells_of
 from imagegen_cli.display.controls import Mode, right_of
-from imagegen_cli.display.look import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, Pen
-from imagegen_cli.display.scene import FEW_ROWS, LOW, NARROW, PULSE, Scene
+from imagegen_cli.display.look import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
+from imagegen_cli.display.scene import FEW_ROWS, LOW, NARROW, PULSE, DrawContext
 
 LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
 MANY = 3
@@ -32,7 +32,7 @@ HELP = (
 )
 
 
-def footer(scene: Scene) -> list[Line]:
+def footer(scene: DrawContext) -> list[Line]:
     """Totals, an overall bar, keys: as many of them as the height allows, the most telling last to go."""
     lines = totals(scene)
     if len(scene.board.rows) >= MANY and scene.most >= LOW and scene.room >= NARROW:
@@ -40,7 +40,7 @@ def footer(scene: Scene) -> list[Line]:
     return [*lines, *prompt_line(scene)]
 
 
-def totals(scene: Scene) -> list[Line]:
+def totals(scene: DrawContext) -> list[Line]:
     """How many of what, and why some failed: on the same line, or on one of its own where the height allows."""
     if not scene.board.rows:
         return []
@@ -57,7 +57,7 @@ def totals(scene: Scene) -> list[Line]:
     return [scene.text(told, style), *([scene.text(f"failed: {why}", BAD)] if below else [])]
 
 
-def signs(scene: Scene) -> str:
+def signs(scene: DrawContext) -> str:
     """The same counts where words do not fit."""
     board, look = scene.board, scene.look
     counts = (
@@ -70,7 +70,7 @@ def signs(scene: Scene) -> str:
     return " ".join(f"{mark}{count}" for mark, count in counts if count)
 
 
-def prefix(scene: Scene) -> str:
+def prefix(scene: DrawContext) -> str:
     """Why nothing new is sent, where that is so."""
     ui = scene.ui
     if scene.board.stopping:
@@ -82,20 +82,20 @@ def prefix(scene: Scene) -> str:
     return ""
 
 
-def brief(scene: Scene) -> str:
+def brief(scene: DrawContext) -> str:
     """The same in a word."""
     if scene.board.stopping:
         return "stopping "
     return "ending " if scene.ui.draining else "held " if scene.ui.held else ""
 
 
-def overall(scene: Scene) -> Line:
+def overall(scene: DrawContext) -> Line:
     """How much of everything is over, how fast it goes, how long it may still take."""
     board, look = scene.board, scene.look
     total = len(board.rows)
     text = look.fit(pace(board, scene.now), scene.room)
     cells = min(WIDEST, scene.room - cells_of(text) - 2)
-    pen = Pen()
+    pen = LineBuilder()
     if cells >= PULSE:
         good = board.done * cells // total
         bad = min(cells - good, -(-(board.ended - board.done) * cells // total))
@@ -131,7 +131,7 @@ def roughly(left: float) -> str:
     return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"  # noqa: PLR2004 - of an hour
 
 
-def prompt_line(scene: Scene) -> list[Line]:
+def prompt_line(scene: DrawContext) -> list[Line]:
     """Where the person is asked or helped. What was asked must be seen, however low the screen is."""
     ui = scene.ui
     if ui.mode is Mode.ASK:
@@ -146,15 +146,15 @@ def prompt_line(scene: Scene) -> list[Line]:
     return [hints(scene), *below] if high else below
 
 
-def first_that_fits(scene: Scene, forms: Iterable[str], style: Style) -> Line:
+def first_that_fits(scene: DrawContext, forms: Iterable[str], style: Style) -> Line:
     """The longest of these that there is room for, or as much of the last as there is."""
     forms = tuple(forms)
     return scene.text(next((form for form in forms if cells_of(form) <= scene.room), forms[-1]), style)
 
 
-def hints(scene: Scene) -> Line:
+def hints(scene: DrawContext) -> Line:
     """Which keys act now."""
-    ui, pen, left = scene.ui, Pen(), scene.room + 2
+    ui, pen, left = scene.ui, LineBuilder(), scene.room + 2
     if scene.board.stopping:
         return scene.text(LEAVES, DIM)
     if not ui.focus:
@@ -171,13 +171,13 @@ def hints(scene: Scene) -> Line:
     return pen.line
 
 
-def blind(scene: Scene) -> Line:
+def blind(scene: DrawContext) -> Line:
     """Keys do nothing but these."""
     long = f"tab keys {scene.look.dot} ctrl-c stop"
     return first_that_fits(scene, (long, "tab keys"), DIM)
 
 
-def promise(scene: Scene) -> Line:
+def promise(scene: DrawContext) -> Line:
     """What the enter key will do with what is typed."""
     outcome, look = scene.ui.outcome, scene.look
     told = f" {look.dot} ".join(words.literal(word, look.encoding) for word in outcome.words)
@@ -187,11 +187,11 @@ def promise(scene: Scene) -> Line:
     end = f"  esc {closing(scene)}" if scene.ui.mode is Mode.EDIT else ""
     if cells_of(head + told + end) > scene.room:
         return scene.text(f"{look.leads} {told}", BUSY)
-    pen = Pen().put(head, cells_of(head)).put(told, cells_of(told), BUSY)
+    pen = LineBuilder().put(head, cells_of(head)).put(told, cells_of(told), BUSY)
     return pen.put(end, cells_of(end), DIM).line
 
 
-def offered(scene: Scene) -> list[tuple[str, str]]:
+def offered(scene: DrawContext) -> list[tuple[str, str]]:
     ui, board = scene.ui, scene.board
     if ui.mode is Mode.EDIT:
         return [("enter", "add"), ("esc", closing(scene))]
@@ -201,11 +201,11 @@ def offered(scene: Scene) -> list[tuple[str, str]]:
     return [("c", "cancel"), ("enter", "details"), *always]
 
 
-def closing(scene: Scene) -> str:
+def closing(scene: DrawContext) -> str:
     return "close" if scene.board.ended < len(scene.board.rows) else "close and end"
 
 
-def editor(scene: Scene) -> Line:
+def editor(scene: DrawContext) -> Line:
     """The last line of the screen: there the terminal's cursor is, and with it what an input method offers."""
     ui, encoding = scene.ui, scene.look.encoding
     after = right_of(ui.text, ui.cursor)
@@ -216,20 +216,20 @@ def editor(scene: Scene) -> Line:
     under = under if under and cells_of(under) <= 2 else " "  # noqa: PLR2004 - cells of one sign
     cursor = CHOSEN if ui.focus else PLAIN
     rest = cut(words.literal(ui.text[after:], encoding), max(0, left - cells_of(before)))
-    pen = Pen().put(label, len(label), BOLD)
+    pen = LineBuilder().put(label, len(label), BOLD)
     if left >= 0:
         pen.put(before, cells_of(before)).put(under, cells_of(under), cursor).put(rest, cells_of(rest))
     return pen.line
 
 
-def help_lines(scene: Scene) -> list[Line]:
+def help_lines(scene: DrawContext) -> list[Line]:
     look, offer = scene.look, scene.ui.offer
     names = min(KEY, scene.room)
     lines = []
     for key, meaning in HELP if offer.keeps else (TURN, *HELP):
         if key in offer.without:
             continue
-        pen = Pen().put(look.fit("space" if key == " " else key, names), names, BUSY)
+        pen = LineBuilder().put(look.fit("space" if key == " " else key, names), names, BUSY)
         told = meaning.format(stop=offer.stop if offer.leaves else ASKS)
         lines.append(pen.put(look.fit(told, scene.room - names), scene.room - names).line)
     return lines

@@ -12,12 +12,12 @@ from imagegen_cli.display import words
 from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.cells import width as cells_of, wrapped
 from imagegen_cli.display.facts import LABEL, advice, brief, facts, images_of, model_of, service
-from imagegen_cli.display.look import ALERT, BAD, BOLD, DIM, PLAIN, Line, Look, Pen, sign
+from imagegen_cli.display.look import ALERT, BAD, BOLD, DIM, PLAIN, Line, LineBuilder, Theme, sign
 
 MOST_LINES = 1000
 
 
-def ended_lines(task: Task, elapsed: float | None, width: int, look: Look, *, brief: bool = False) -> list[Line]:
+def ended_lines(task: Task, elapsed: float | None, width: int, look: Theme, *, brief: bool = False) -> list[Line]:
     """What stays on the screen of a task that is over; `brief`: on one line and without paths, because there are many.
 
     Paths are whole, so that they can be copied.
@@ -52,13 +52,13 @@ def outcome(task: Task, *, brief: bool) -> Iterator[str]:
             pass
 
 
-def indented(text: str, width: int, look: Look, style: Style) -> list[Line]:
+def indented(text: str, width: int, look: Theme, style: Style) -> list[Line]:
     """Broken at words, so that the terminal need not break it inside of one."""
     parts = wrapped(text, max(1, width - 3), MOST_LINES, look.encoding, look.more)
     return [[Segment(f"  {part}", style)] for part in parts]
 
 
-def shown_path(path: str, look: Look) -> str:
+def shown_path(path: str, look: Theme) -> str:
     """As short as it can be and still be opened from here."""
     try:
         near = os.path.relpath(path)
@@ -67,17 +67,17 @@ def shown_path(path: str, look: Look) -> str:
     return words.literal(path if near.startswith("..") else near, look.encoding)
 
 
-def folder_lines(board: Board, look: Look) -> list[Line]:
+def folder_lines(board: Board, look: Theme) -> list[Line]:
     """Where the pictures are, when no task has said it."""
     folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
     return [[Segment("  pictures in ", DIM), Segment(shown_path(folder, look))] for folder in folders]
 
 
-def notice_line(text: str, look: Look) -> Line:
+def notice_line(text: str, look: Theme) -> Line:
     return [Segment(words.literal(text, look.encoding))]
 
 
-def last_lines(summary: Iterable[words.Said], width: int, look: Look) -> Iterator[Line]:
+def last_lines(summary: Iterable[words.Said], width: int, look: Theme) -> Iterator[Line]:
     """The summary, with air before it and each line in the colour of what it says, broken at words."""
     signs = {words.Tone.FAILURE: (look.failed, BAD), words.Tone.OFFER: (look.saving, ALERT)}
     for tone, text in summary:
@@ -91,7 +91,7 @@ def last_lines(summary: Iterable[words.Said], width: int, look: Look) -> Iterato
             mark = ""
 
 
-def file_lines(task: Task, look: Look) -> list[Line]:
+def file_lines(task: Task, look: Theme) -> list[Line]:
     """Paths, whole, so that they can be copied."""
     return [[Segment(f"  {words.literal(path, look.encoding)}")] for path in task.files]
 
@@ -118,10 +118,10 @@ def widths(rows: Sequence[Row], now: float, room: int) -> Widths:
     return Widths(number, state, age, images, model, max(0, room - taken))
 
 
-def list_line(row: Row, now: float, sizes: Widths, look: Look) -> Line:
+def list_line(row: Row, now: float, sizes: Widths, look: Theme) -> Line:
     """A task among others, in the columns of the live table as far as they make sense afterwards."""
     mark, colour = sign(row.task.state, look)
-    pen = Pen().put(mark, 1, colour).gap(1).put(str(row.task.id), sizes.id, DIM, right=True)
+    pen = LineBuilder().put(mark, 1, colour).gap(1).put(str(row.task.id), sizes.id, DIM, right=True)
     if sizes.state:
         pen.gap(2).put(brief(row), sizes.state, colour)
     if sizes.age:
@@ -133,7 +133,7 @@ def list_line(row: Row, now: float, sizes: Widths, look: Look) -> Line:
     return pen.gap(2).put(look.fit(row.task.request.prompt, sizes.prompt), sizes.prompt).line
 
 
-def task_lines(row: Row, now: float, room: int, look: Look, more: Mapping[str, str] | None = None) -> list[Line]:
+def task_lines(row: Row, now: float, room: int, look: Theme, more: Mapping[str, str] | None = None) -> list[Line]:
     """A detailed card of everything but the files: long text goes over as many lines as it needs."""
     mark, colour = sign(row.task.state, look)
     lines = labelled(mark, row.task.request.prompt, room, look, styles=(colour, BOLD))
@@ -146,11 +146,11 @@ def task_lines(row: Row, now: float, room: int, look: Look, more: Mapping[str, s
     return lines
 
 
-def labelled(label: str, text: str, room: int, look: Look, *, styles: tuple[Style, Style]) -> list[Line]:
+def labelled(label: str, text: str, room: int, look: Theme, *, styles: tuple[Style, Style]) -> list[Line]:
     """A name and its value, which goes on below itself."""
     indent = min(LABEL if len(label) > 1 else 2, room // 2)
     lines: list[Line] = []
     for index, part in enumerate(wrapped(text, max(1, room - indent), MOST_LINES, look.encoding, look.more)):
-        pen = Pen().put(look.fit("" if index else label, indent), indent, styles[0])
+        pen = LineBuilder().put(look.fit("" if index else label, indent), indent, styles[0])
         lines.append(pen.put(part, cells_of(part), styles[1]).line)
     return lines

@@ -38,7 +38,7 @@ COLOURS: dict[type[State], Style] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Theme:
     """Signs that an encoding can carry, one a state under its word, and the encoding that all text is made to fit.
 
     `pictures`: the half blocks that a preview is made of are among them.
@@ -67,13 +67,13 @@ class Look:
         return fitted(text, cells, self.encoding, self.more)
 
 
-def look_for(encoding: str) -> Look:
+def theme_for(encoding: str) -> Theme:
     """Our own signs where the encoding has all of them, else ASCII."""
-    rich = Look(encoding)
+    rich = Theme(encoding)
     try:
         "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        return Look(
+        return Theme(
             encoding,
             queued=".",
             submitting="^",
@@ -96,7 +96,7 @@ def look_for(encoding: str) -> Look:
     return rich
 
 
-def sign(state: State, look: Look) -> tuple[str, Style]:
+def sign(state: State, look: Theme) -> tuple[str, Style]:
     """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
     if isinstance(state, Done) and state.missing:
         return look.done, ALERT
@@ -108,7 +108,7 @@ def to_column(at: int) -> Segment:
     return Control.move_to_column(at).segment
 
 
-class Pen:
+class LineBuilder:
     """Draws one line from left to right, in as few segments as it can: what Rich does costs by the segment."""
 
     def __init__(self, style: Style = PLAIN) -> None:
@@ -116,7 +116,7 @@ class Pen:
         self._at = 0
         self._style = style
 
-    def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "Pen":
+    def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Text that fits into `cells`, then on to where the next column begins."""
         blank = " " * (cells - cells_of(text))
         self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
@@ -125,7 +125,7 @@ class Pen:
             self.line.append(to_column(self._at))
         return self
 
-    def gap(self, cells: int) -> "Pen":
+    def gap(self, cells: int) -> "LineBuilder":
         """Blanks are blanks in any of our styles: they go with what stands before them."""
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagegen_cli.display.cells import width as cells_of
-from imagegen_cli.display.look import BOLD, DIM, PLAIN, Line, Look, Pen
+from imagegen_cli.display.look import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
 WIDEST = {"what": 28, "size": 16}
 
 
-def lines(rows: Sequence[Mapping[str, Any]], room: int, look: Look) -> list[Line]:
+def lines(rows: Sequence[Mapping[str, Any]], room: int, look: Theme) -> list[Line]:
     """A head and a line a row, cut to `room` cells."""
     texts = [_texts(row) for row in rows]
     sizes = {name: _size(name, texts, look) for name in HEADS if name != "prompt"}
@@ -34,15 +34,15 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _size(name: str, texts: Sequence[Mapping[str, str]], look: Look) -> int:
+def _size(name: str, texts: Sequence[Mapping[str, str]], look: Theme) -> int:
     most = WIDEST.get(name, 10)
     widest = max((cells_of(look.fit(text[name], most)) for text in texts), default=0)
     return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
 
 
-def _line(texts: Mapping[str, str], sizes: Mapping[str, int], look: Look, *, dim: bool, bold: bool = False) -> Line:
+def _line(texts: Mapping[str, str], sizes: Mapping[str, int], look: Theme, *, dim: bool, bold: bool = False) -> Line:
     style = BOLD if bold else DIM if dim else PLAIN
-    pen = Pen()
+    pen = LineBuilder()
     for number, (name, cells) in enumerate(sizes.items()):
         if number:
             pen.gap(2)

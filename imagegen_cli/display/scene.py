@@ -10,7 +10,7 @@ from rich.style import Style
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cells import width as cells_of
 from imagegen_cli.display.controls import Ui
-from imagegen_cli.display.look import PLAIN, Line, Look, Pen
+from imagegen_cli.display.look import PLAIN, Line, LineBuilder, Theme
 
 WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
 WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
@@ -26,22 +26,22 @@ Paint = Callable[[bytes, int, int], Sequence[Line]]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DrawContext:
     """What is drawn, when, and into how many cells and lines."""
 
     board: Board
     now: float
     room: int
     most: int
-    look: Look
+    look: Theme
     ui: Ui
     paint: Paint
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
         shown = self.look.fit(text, self.room)
-        return Pen().put(shown, cells_of(shown), style).line
+        return LineBuilder().put(shown, cells_of(shown), style).line
 
-    def above(self, lines: Sequence[Line]) -> "Scene":
+    def above(self, lines: Sequence[Line]) -> "DrawContext":
         return replace(self, most=self.most - len(lines))
 
 

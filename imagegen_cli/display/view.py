@@ -17,8 +17,8 @@ from imagegen_cli.display.cells import width as cells_of, wrapped
 from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.facts import images_of, model_of, service
-from imagegen_cli.display.look import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, Look, Pen, sign
-from imagegen_cli.display.scene import FEW_ROWS, LOW, PULSE, Frame, Paint, Scene
+from imagegen_cli.display.look import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, LineBuilder, Theme, sign
+from imagegen_cli.display.scene import FEW_ROWS, LOW, PULSE, DrawContext, Frame, Paint
 
 CARD = 40
 MODEL = 24
@@ -77,12 +77,12 @@ def draw(
     *,
     width: int,
     height: int,
-    look: Look,
+    look: Theme,
     ui: Ui | None = None,
     paint: Paint = unpainted,
 ) -> Frame:
     """At most `height` - 1 lines of fewer than `width` cells."""
-    scene = Scene(board, now, width - 1, height - 1, look, ui or Ui(), paint)
+    scene = DrawContext(board, now, width - 1, height - 1, look, ui or Ui(), paint)
     if scene.room < 1 or scene.most < 1:
         return Frame([])
     only = next(iter(board.rows.values())) if len(board.rows) == 1 else None
@@ -103,7 +103,7 @@ def spaced(body: list[Line], bottom: list[Line], most: int) -> list[Line]:
     return [*above, *body, *between, *bottom][-most:]
 
 
-def overlay(scene: Scene) -> list[Line]:
+def overlay(scene: DrawContext) -> list[Line]:
     """What lies over the table for a moment."""
     if scene.most < 1:
         return []
@@ -117,7 +117,7 @@ def overlay(scene: Scene) -> list[Line]:
     return help_lines(scene)[: scene.most] if scene.ui.mode is Mode.HELP else []
 
 
-def pasted_lines(scene: Scene) -> list[Line]:
+def pasted_lines(scene: DrawContext) -> list[Line]:
     """What would be added, a prompt a line, as many as there is room for."""
     prompts = lines_of(scene.ui.text)
     shown = prompts if len(prompts) <= scene.most else prompts[: scene.most - 1]
@@ -125,7 +125,7 @@ def pasted_lines(scene: Scene) -> list[Line]:
     return [*(scene.text(f"  {prompt}") for prompt in shown), *more]
 
 
-def table(scene: Scene) -> list[Line]:
+def table(scene: DrawContext) -> list[Line]:
     rows = visible(scene.board, scene.most, scene.ui)
     if not rows:
         return []
@@ -146,12 +146,12 @@ def visible(board: Board, most: int, ui: Ui) -> list[Row]:
     return list(islice(board.unfinished(), first, first + most))
 
 
-def row_line(row: Row, scene: Scene, sizes: Columns) -> Line:
+def row_line(row: Row, scene: DrawContext, sizes: Columns) -> Line:
     look, now = scene.look, scene.now
     chosen = row.task.id == scene.ui.chosen
     waits = isinstance(row.task.state, Queued)
     mark, colour = mark_of(row, look)
-    pen = Pen(CHOSEN if chosen else PLAIN).put(mark, 1, colour)
+    pen = LineBuilder(CHOSEN if chosen else PLAIN).put(mark, 1, colour)
     if scene.room == 1:
         return pen.line
     pen.gap(1)
@@ -173,12 +173,12 @@ def row_line(row: Row, scene: Scene, sizes: Columns) -> Line:
     return pen.line
 
 
-def mark_of(row: Row, look: Look) -> tuple[str, Style]:
+def mark_of(row: Row, look: Theme) -> tuple[str, Style]:
     """As its state, but for what the service has and has not begun."""
     return (look.queued, BUSY) if row.queued_there else sign(row.task.state, look)
 
 
-def progress_cells(pen: Pen, row: Row, scene: Scene, sizes: Columns) -> None:
+def progress_cells(pen: LineBuilder, row: Row, scene: DrawContext, sizes: Columns) -> None:
     """A bar with its percentage; what stands in the way is said in its place."""
     cells = sum(size + 1 for size in (sizes.bar, sizes.percent) if size)
     if not cells:
@@ -202,7 +202,7 @@ def percent(known: Known, fraction: float) -> str:
     return f"{'~' if known is Known.GUESSED else ''}{int(fraction * 100)}%"
 
 
-def bar(pen: Pen, known: Known, fraction: float, scene: Scene, cells: int) -> None:
+def bar(pen: LineBuilder, known: Known, fraction: float, scene: DrawContext, cells: int) -> None:
     """Told: solid. Guessed: dashed. Nothing known: a short piece that wanders."""
     look = scene.look
     if known is Known.NOTHING:
@@ -213,7 +213,7 @@ def bar(pen: Pen, known: Known, fraction: float, scene: Scene, cells: int) -> No
     pen.put(text, len(text), BUSY).put(look.rest * (cells - len(text)), cells - len(text), DIM)
 
 
-def pulse(pen: Pen, scene: Scene, cells: int) -> None:
+def pulse(pen: LineBuilder, scene: DrawContext, cells: int) -> None:
     look, size = scene.look, min(PULSE, cells)
     way = cells - size
     step = int(scene.now * STEPS) % (2 * way) if way else 0
@@ -231,7 +231,7 @@ def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
 
 
-def waits(row: Row, scene: Scene, cells: int) -> str:
+def waits(row: Row, scene: DrawContext, cells: int) -> str:
     """Why a task that waits is not sent."""
     if not isinstance(row.task.state, Queued) or scene.board.stopping:
         return ""
@@ -254,7 +254,7 @@ def note(row: Row) -> str:
     return state.note if isinstance(state, Saving) and state.note else row.note
 
 
-def card(row: Row, scene: Scene) -> list[Line]:
+def card(row: Row, scene: DrawContext) -> list[Line]:
     """One task without a table around it."""
     look, lines = scene.look, []
     high = scene.most >= FEW_ROWS - 1
@@ -274,24 +274,24 @@ def card(row: Row, scene: Scene) -> list[Line]:
     return shown + preview_lines(row, scene, len(shown) if said else len(shown) + 1)
 
 
-def preview_lines(row: Row, scene: Scene, taken: int) -> list[Line]:
+def preview_lines(row: Row, scene: DrawContext, taken: int) -> list[Line]:
     """The latest preview below what is `taken`, where room is left over. A note that is still to come has its line."""
     cells = min(PICTURE[0], scene.room - 2)
     lines = min(PICTURE[1], scene.most - taken - AIR)
     if row.preview is None or not scene.look.pictures or cells < SMALLEST[0] or lines < SMALLEST[1]:
         return []
     painted = scene.paint(row.preview, cells, lines)
-    return [[], *([*Pen().gap(2).line, *line] for line in painted)] if painted else []
+    return [[], *([*LineBuilder().gap(2).line, *line] for line in painted)] if painted else []
 
 
-def card_progress(row: Row, scene: Scene) -> Line:
+def card_progress(row: Row, scene: DrawContext) -> Line:
     known, fraction = row.progress(scene.now)
     text = ""
     for fact in card_facts(row, scene.now):
         longer = f"{text}  {fact}" if text else fact
         text = longer if cells_of(longer) <= scene.room - 2 else text
     mark, colour = mark_of(row, scene.look)
-    pen = Pen().put(mark, 1, colour)
+    pen = LineBuilder().put(mark, 1, colour)
     if scene.room <= PULSE:
         return pen.line
     pen.gap(1)

@@ -10,24 +10,24 @@ from typing import TextIO
 from imagegen_cli.core.errors import HINTS, Reason
 from imagegen_cli.core.task import (
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
     Queued,
     Running,
     Saving,
     State,
-    Stop,
     Submitting,
     recovered,
 )
 from imagegen_cli.display.board import Board, Row
 
-STOPS: dict[Stop, str] = {
-    Stop.NOT_SENT: "not sent, nothing spent",
-    Stop.STOPPED: "stopped at the service",
-    Stop.REQUESTED: "asked to stop, credits may be used",
-    Stop.GOES_ON: "the service goes on, credits may be used",
-    Stop.TOO_LATE: "it had already finished, credits are used",
+STOPS: dict[CancelOutcome, str] = {
+    CancelOutcome.NOT_SENT: "not sent, nothing spent",
+    CancelOutcome.STOPPED: "stopped at the service",
+    CancelOutcome.REQUESTED: "asked to stop, credits may be used",
+    CancelOutcome.GOES_ON: "the service goes on, credits may be used",
+    CancelOutcome.TOO_LATE: "it had already finished, credits are used",
 }
 STATES: dict[type[State], str] = {
     Queued: "waiting",

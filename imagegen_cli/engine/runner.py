@@ -1,7 +1,7 @@
 """Carries every task from the state it is in to an end, many at a time.
 
 One coroutine a task; the state says which step is next; a retry repeats a step. Resuming is starting that coroutine
-from the stored state. The runner says events and knows no listener; `settled` lets it wait until they are durable.
+from the stored state. The runner says events and knows no listener; `flush` lets it wait until they are durable.
 """
 
 import asyncio
@@ -45,9 +45,9 @@ from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     Image,
     ImageRequest,
     InlineImage,
@@ -58,47 +58,47 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
 )
-from imagegen_cli.engine.scheduling import NOTHING, Gate, Known, Rhythm, Slot, Stopwatch, pause
+from imagegen_cli.engine.scheduling import NOTHING, Gate, Known, PollSchedule, Slot, Stopwatch, pause
 
-STRIKES = 3
+MAX_POLL_FAILURES = 3
 """Status queries in a row that fail."""
-TRIES = 4
+MAX_ATTEMPTS = 4
 """Times a submit is tried that certainly never left."""
 MAX_DOWNLOAD_S = 180.0
 """Seconds of planned pauses between the tries to get one picture; then its task fails, and `resume` tries again."""
-RENEWALS = 3
+MAX_URL_RENEWALS = 3
 """Times an expired address is asked for anew."""
 REFUSING = 900.0
 """Seconds that a service may refuse everything before its waiting tasks fail, where the settings do not say."""
-ONE_QUERY = 60.0
+MAX_QUERY_S = 60.0
 """Seconds from sending it after which a status query counts as failed, however slowly it drips."""
-QUESTIONS = 24
+MAX_QUERIES_AT_ONCE = 24
 """Status queries and cancels on their way at once; tasks are not limited by it."""
 MOMENT = 1.0
 """Seconds that are not worth one more try."""
-SLICE = 5.0
+CLOCK_STEP_S = 5.0
 """Time limits are counted in pieces of this, so that a stopped or sleeping machine ages no task by more."""
-TOGETHER = 500
+START_BATCH = 500
 """Tasks that begin in one turn of the loop: ten thousand would hold it."""
-LAST_WORDS = 5.0
+CANCEL_GRACE_S = 5.0
 """Seconds that a stop waits: for the answer to a submit on its way, for a cancel, for a picture that exists."""
 
 
-Chosen = Callable[[HeldImage], Awaitable[None]]
+Chosen = Callable[[StagedImage], Awaitable[None]]
 """Told the final name before a picture gets it, so that it can be remembered."""
 
 
 class Saver(Protocol):
     """Brings pictures onto the disk; see download.py."""
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage: ...
-    async def publish(self, held: HeldImage, stem: Path, chosen: Chosen) -> SavedImage: ...
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage: ...
+    async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage: ...
     def discard(self, part: Path) -> None: ...
 
 
@@ -125,13 +125,13 @@ class Lane:
         self.given_up, self.given_up_at = error, asyncio.get_running_loop().time()
         self.gate.give_up()
 
-    def closed_to(self, carried: "Carried") -> TaskError | None:
+    def closed_to(self, active: "ActiveTask") -> TaskError | None:
         """Why nothing of this task is sent here, if so."""
-        return self.shut or (self.given_up if carried.since <= self.given_up_at else None)
+        return self.shut or (self.given_up if active.since <= self.given_up_at else None)
 
 
 @dataclass(slots=True)
-class Carried:
+class ActiveTask:
     """A task on its way, and what only this process needs to know about it."""
 
     task: Task
@@ -148,7 +148,7 @@ class Carried:
     coroutine: "asyncio.Task[None] | None" = None
     answer: "asyncio.Task[Accepted | Ready] | None" = None
     since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    rhythm: Rhythm | None = None
+    rhythm: PollSchedule | None = None
     watch: Stopwatch | None = None
     """Of the job at the service, from the submit on; None where it began before this process, or has ended."""
     refused_until: float = 0.0
@@ -170,7 +170,7 @@ class TakenOverError(Exception):
 
 
 class Runner:
-    """`emit` is told everything; `settled` waits until that is durable, and raises DiskError where it cannot be.
+    """`emit` is told everything; `flush` waits until that is durable, and raises DiskError where it cannot be.
 
     `owns` tells, once that is durable, whether a task is still this process'. Of the tasks in `one_look` the service is
     asked once: they have waited for their time limit before. `complete` waits until a prompt that is typed is added.
@@ -181,7 +181,7 @@ class Runner:
         lanes: Mapping[str, Lane],
         saver: Saver,
         emit: Sink,
-        settled: Callable[[], Awaitable[None]],
+        flush: Callable[[], Awaitable[None]],
         *,
         known: Callable[[Task], Known] = lambda _: NOTHING,
         elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
@@ -192,16 +192,16 @@ class Runner:
         self._lanes = lanes
         self._saver = saver
         self._emit = emit
-        self._settled = settled
+        self._flush = flush
         self._how_long = known
         self._elsewhere = elsewhere or {}
         self._owns = owns
         self._one_look = one_look
         self._complete = complete
-        self._carried: dict[TaskId, Carried] = {}
+        self._active: dict[TaskId, ActiveTask] = {}
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
-        self._questions = asyncio.Semaphore(QUESTIONS)
+        self._questions = asyncio.Semaphore(MAX_QUERIES_AT_ONCE)
         self.stopping = False
         self._draining = False
 
@@ -211,15 +211,15 @@ class Runner:
         self._run = run
         self._emit(RunStarted(time.time(), run, tasks))
         async with asyncio.TaskGroup() as self._group:
-            for number, carried in enumerate([self._known(task) for task in tasks], 1):
-                self._start(carried)
-                if number % TOGETHER == 0:
+            for number, active in enumerate([self._known(task) for task in tasks], 1):
+                self._start(active)
+                if number % START_BATCH == 0:
                     await asyncio.sleep(0)
-            await self._all_carried()
+            await self._all_ended()
         self._emit(RunFinished(time.time(), run))
 
-    async def _all_carried(self) -> None:
-        while going := [one for carried in self._carried.values() if (one := carried.coroutine) and not one.done()]:
+    async def _all_ended(self) -> None:
+        while going := [one for active in self._active.values() if (one := active.coroutine) and not one.done()]:
             await asyncio.wait(going)
             await self._complete()
 
@@ -231,33 +231,33 @@ class Runner:
     def cancel(self, ids: Iterable[TaskId]) -> None:
         """Stop those of these tasks that are unfinished."""
         for id_ in ids:
-            carried = self._carried.get(id_)
-            if carried is not None and not carried.stopping and not isinstance(carried.task.state, Saving):
-                carried.stopping = True
-                if carried.begun and carried.coroutine is not None:
-                    carried.coroutine.cancel()
+            active = self._active.get(id_)
+            if active is not None and not active.stopping and not isinstance(active.task.state, Saving):
+                active.stopping = True
+                if active.begun and active.coroutine is not None:
+                    active.coroutine.cancel()
 
     def let_go(self, ids: Iterable[TaskId]) -> list[TaskId]:
         """Leave tasks to the process that has claimed them; those that this runner was still busy with.
 
         A request on its way is waited for: its answer may be a receipt, and a late receipt is worth as much.
         """
-        known = [self._carried[id_] for id_ in ids if id_ in self._carried]
-        left = [carried for carried in known if not isinstance(carried.task.state, Submitting)]
-        for carried in left:
-            del self._carried[carried.task.id]
-            carried.left = True
-            if carried.coroutine is not None:
-                carried.coroutine.cancel()
-        return [carried.task.id for carried in left]
+        known = [self._active[id_] for id_ in ids if id_ in self._active]
+        left = [active for active in known if not isinstance(active.task.state, Submitting)]
+        for active in left:
+            del self._active[active.task.id]
+            active.left = True
+            if active.coroutine is not None:
+                active.coroutine.cancel()
+        return [active.task.id for active in left]
 
     def stop(self, why: str) -> None:
-        """Send nothing new, cancel what runs, keep what exists; `run` returns within about LAST_WORDS seconds."""
+        """Send nothing new, cancel what runs, keep what exists; `run` returns within about CANCEL_GRACE_S seconds."""
         if not self.stopping:
             self.stopping = True
             self._emit(RunStopping(time.time(), self._run, why))
-            self.cancel(list(self._carried))
-            asyncio.get_running_loop().call_later(2 * LAST_WORDS, self._leave)
+            self.cancel(list(self._active))
+            asyncio.get_running_loop().call_later(2 * CANCEL_GRACE_S, self._leave)
 
     def drain(self) -> None:
         """Let what was sent come to its end; what waits, or comes back to be sent again, is cancelled as not sent."""
@@ -271,16 +271,16 @@ class Runner:
 
     def waiting(self) -> list[TaskId]:
         """Tasks that have not been sent."""
-        return [id_ for id_, carried in self._carried.items() if isinstance(carried.task.state, Queued)]
+        return [id_ for id_, active in self._active.items() if isinstance(active.task.state, Queued)]
 
     def _leave(self) -> None:
         """Whoever still saves is left as it stands: the history knows where to go on."""
-        for carried in self._carried.values():
-            if carried.coroutine is not None:
-                carried.stopping = False
-                carried.coroutine.cancel()
+        for active in self._active.values():
+            if active.coroutine is not None:
+                active.stopping = False
+                active.coroutine.cancel()
 
-    def _known(self, task: Task) -> Carried:
+    def _known(self, task: Task) -> ActiveTask:
         """From here on it can be cancelled, also before its coroutine begins."""
         lane = self._lanes[task.request.provider]
         try:
@@ -288,119 +288,119 @@ class Runner:
         except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
             expected = task.request.count or 1
         unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
-        carried = self._carried[task.id] = Carried(task, lane, expected, unconfirmed=unconfirmed)
-        return carried
+        active = self._active[task.id] = ActiveTask(task, lane, expected, unconfirmed=unconfirmed)
+        return active
 
-    def _start(self, carried: Carried) -> None:
+    def _start(self, active: ActiveTask) -> None:
         if self._group is None:
             raise RuntimeError("no run is going on")
-        carried.coroutine = self._group.create_task(self._carry(carried))
+        active.coroutine = self._group.create_task(self._run_task(active))
 
-    async def _carry(self, carried: Carried) -> None:
-        carried.begun = True
+    async def _run_task(self, active: ActiveTask) -> None:
+        active.begun = True
         try:
-            if carried.stopping:
-                await self._failing(carried, self._stop_one(carried))
-            while not isinstance(carried.task.state, ENDED):
-                await self._step_or_stop(carried)
+            if active.stopping:
+                await self._failing(active, self._stop_one(active))
+            while not isinstance(active.task.state, ENDED):
+                await self._step_or_stop(active)
         except TakenOverError:
-            carried.left = True
+            active.left = True
         except asyncio.CancelledError:
-            if not (self.stopping or carried.left):
+            if not (self.stopping or active.left):
                 raise
         finally:
-            self._free(carried)
-            if not carried.left:  # else its part files are another process' now
-                self._tidy(carried)
-            if self._carried.get(carried.task.id) is carried:
-                del self._carried[carried.task.id]
+            self._free(active)
+            if not active.left:  # else its part files are another process' now
+                self._tidy(active)
+            if self._active.get(active.task.id) is active:
+                del self._active[active.task.id]
 
-    async def _step_or_stop(self, carried: Carried) -> None:
+    async def _step_or_stop(self, active: ActiveTask) -> None:
         try:
-            await self._failing(carried, self._step(carried))
+            await self._failing(active, self._step(active))
         except asyncio.CancelledError:
             current = asyncio.current_task()
-            if carried.left or not carried.stopping or current is None or isinstance(carried.task.state, Saving):
+            if active.left or not active.stopping or current is None or isinstance(active.task.state, Saving):
                 raise
             current.uncancel()
-            await self._failing(carried, self._stop_one(carried))
+            await self._failing(active, self._stop_one(active))
 
-    async def _failing(self, carried: Carried, step: Coroutine[Any, Any, None]) -> None:
+    async def _failing(self, active: ActiveTask, step: Coroutine[Any, Any, None]) -> None:
         """Take a step; what is raised there ends this task and no other, a provider's bug included."""
         try:
             await step
         except TakenOverError:
             raise
         except TaskError as error:
-            await self._fail(carried, error)
+            await self._fail(active, error)
         except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
-            await self._fail(carried, _bug(carried, error))
+            await self._fail(active, _bug(active, error))
 
-    async def _step(self, carried: Carried) -> None:
-        match carried.task.state:
+    async def _step(self, active: ActiveTask) -> None:
+        match active.task.state:
             case Queued():
-                await self._send(carried)
+                await self._send(active)
             case Running(job):
-                await self._ask(carried, job)
+                await self._ask(active, job)
             case Saving():
-                await self._save(carried)
+                await self._save(active)
             case state:
-                raise RuntimeError(f"task {carried.task.id} cannot be carried on from {state}")
+                raise RuntimeError(f"task {active.task.id} cannot be carried on from {state}")
 
     # Queued → Submitting
 
-    async def _send(self, carried: Carried) -> None:
-        self._free(carried)
+    async def _send(self, active: ActiveTask) -> None:
+        self._free(active)
         if self._draining:
-            self._become(carried, Cancelled(Stop.NOT_SENT))
+            self._transition(active, Cancelled(CancelOutcome.NOT_SENT))
             return
-        await self._enter(carried)
-        lane = carried.lane
-        if (closed := lane.closed_to(carried)) is not None:
-            if self._open_elsewhere(carried):
+        await self._enter(active)
+        lane = active.lane
+        if (closed := lane.closed_to(active)) is not None:
+            if self._open_elsewhere(active):
                 return
             raise _like(closed)
-        draft = lane.provider.draft(carried.task.request)
-        self._become(carried, Submitting(draft))
+        draft = lane.provider.draft(active.task.request)
+        self._transition(active, Submitting(draft))
         try:
-            await self._on_disk(carried)
-            reply = await self._reply(carried, draft)
+            await self._on_disk(active)
+            reply = await self._reply(active, draft)
         except SlowDown as error:
-            await self._refused(carried, error)
+            await self._refused(active, error)
         except Unavailable as error:
-            await self._unsent(carried, error)
+            await self._unsent(active, error)
         except Uncertain as error:
-            await self._lost(carried, draft, error)
+            await self._lost(active, draft, error)
         except (Unauthorized, OutOfCredits) as error:
             lane.shut = lane.shut or error
-            told_late = lane.provider.holds and not error.unspent
-            if told_late or not self._open_elsewhere(carried):
+            told_late = lane.provider.is_synchronous and not error.unspent
+            if told_late or not self._open_elsewhere(active):
                 raise  # where a submit lasts as long as the work, that may have been begun
-            self._become(carried, Queued())
+            self._transition(active, Queued())
         else:
-            await self._received(carried, reply)
+            await self._received(active, reply)
 
-    async def _on_disk(self, carried: Carried) -> None:
+    async def _on_disk(self, active: ActiveTask) -> None:
         """Wait until the history says that the request is leaving; where it cannot, nothing leaves."""
         try:
-            await self._settle(carried)
+            await self._flush_own(active)
         except DiskError:
-            self._become(carried, Queued())
+            self._transition(active, Queued())
             raise
 
-    async def _settle(self, carried: Carried) -> None:
+    async def _flush_own(self, active: ActiveTask) -> None:
         """Wait until what happened is on disk. Raises DiskError, or TakenOverError where the history refused it."""
-        await self._settled()
-        if not self._owns(carried.task.id):
+        await self._flush()
+        if not self._owns(active.task.id):
             raise TakenOverError
 
-    async def _enter(self, carried: Carried) -> None:
+    async def _enter(self, active: ActiveTask) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
-        choices = [carried.task.request, *self._elsewhere.get(carried.task.id, ())]
+        choices = [active.task.request, *self._elsewhere.get(active.task.id, ())]
         if len(choices) == 1:
-            carried.slot = await carried.lane.gate.enter()
+            active.slot = await active.lane.gate.enter()
             return
-        open_ = [one for one in choices if self._lanes[one.provider].closed_to(carried) is None] or choices[:1]
+        open_ = [one for one in choices if self._lanes[one.provider].closed_to(active) is None] or choices[:1]
         entries = {asyncio.ensure_future(self._lanes[one.provider].gate.enter()): one for one in open_}
         try:
             done, _ = await asyncio.wait(entries, return_when=asyncio.FIRST_COMPLETED)
@@ -415,209 +415,209 @@ class Runner:
         taken = min(done, key=lambda entry: self._lanes[entries[entry].provider].gate.load)
         for entry in done - {taken}:
             entry.result().leave(unused=True)
-        carried.slot, request = taken.result(), entries[taken]
-        carried.task = replace(carried.task, request=request)
-        carried.lane = self._lanes[request.provider]
-        carried.asked = carried.lane.provider.expected(request)
+        active.slot, request = taken.result(), entries[taken]
+        active.task = replace(active.task, request=request)
+        active.lane = self._lanes[request.provider]
+        active.asked = active.lane.provider.expected(request)
 
-    def _open_elsewhere(self, carried: Carried) -> bool:
-        choices = self._elsewhere.get(carried.task.id, ())
-        return any(self._lanes[request.provider].closed_to(carried) is None for request in choices)
+    def _open_elsewhere(self, active: ActiveTask) -> bool:
+        choices = self._elsewhere.get(active.task.id, ())
+        return any(self._lanes[request.provider].closed_to(active) is None for request in choices)
 
-    async def _reply(self, carried: Carried, draft: Job | None) -> Accepted | Ready:
+    async def _reply(self, active: ActiveTask, draft: Job | None) -> Accepted | Ready:
         """Submit in a task of its own, so that a stop can still wait for the receipt."""
-        provider = carried.lane.provider
-        submit = provider.submit(carried.task.request, draft, self._report(carried))
-        carried.answer = asyncio.ensure_future(submit)
-        carried.watch = Stopwatch()
-        limit, spent = carried.lane.timeout, 0.0
+        provider = active.lane.provider
+        submit = provider.submit(active.task.request, draft, self._report(active))
+        active.answer = asyncio.ensure_future(submit)
+        active.watch = Stopwatch()
+        limit, spent = active.lane.timeout, 0.0
         while spent < limit:
-            part = min(SLICE, limit - spent)
-            done, _ = await asyncio.wait({carried.answer}, timeout=part)
-            carried.watch.planned(spent + part)
+            part = min(CLOCK_STEP_S, limit - spent)
+            done, _ = await asyncio.wait({active.answer}, timeout=part)
+            active.watch.planned(spent + part)
             if done:
-                return carried.answer.result()
+                return active.answer.result()
             spent += part
-        carried.answer.cancel()
+        active.answer.cancel()
         raise Uncertain(f"no answer within the time limit of {limit:g} s; it may have been accepted and charged")
 
-    async def _received(self, carried: Carried, reply: Accepted | Ready) -> None:
-        if carried.slot is not None:
-            carried.slot.answered()
+    async def _received(self, active: ActiveTask, reply: Accepted | Ready) -> None:
+        if active.slot is not None:
+            active.slot.answered()
         if isinstance(reply, Accepted):
-            self._learn(carried, reply.facts)
-            carried.watch = Stopwatch()
-            self._become(carried, Running(reply.job))
-            await self._durable(carried)
+            self._learn(active, reply.facts)
+            active.watch = Stopwatch()
+            self._transition(active, Running(reply.job))
+            await self._flush_if_possible(active)
         else:
-            await self._made(carried, reply)
+            await self._made(active, reply)
 
-    async def _refused(self, carried: Carried, error: SlowDown) -> None:
+    async def _refused(self, active: ActiveTask, error: SlowDown) -> None:
         """Certainly not accepted: back to the queue, and the lane waits for all. After its patience they all fail."""
-        lane, gate = carried.lane, carried.lane.gate
-        self._become(carried, Queued())
+        lane, gate = active.lane, active.lane.gate
+        self._transition(active, Queued())
         left = lane.patience - gate.refusing_for()
         if left < MOMENT:
             lane.give_up(_given_up(error, lane.patience))
             return
-        seconds = gate.refused(carried.slot, error.after, left) if carried.slot is not None else 0.0
-        carried.slot = None
-        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, _until(error, left)))
+        seconds = gate.refused(active.slot, error.after, left) if active.slot is not None else 0.0
+        active.slot = None
+        self._emit(TaskDelayed(time.time(), active.task.id, active.tries, seconds, _until(error, left)))
 
-    async def _unsent(self, carried: Carried, error: Unavailable) -> None:
+    async def _unsent(self, active: ActiveTask, error: Unavailable) -> None:
         """It never left the house: again, a little later."""
-        carried.tries += 1
-        if carried.tries >= TRIES:
+        active.tries += 1
+        if active.tries >= MAX_ATTEMPTS:
             raise error
-        self._become(carried, Queued())
-        self._free(carried)
-        await self._wait(carried, pause(carried.tries), error)
+        self._transition(active, Queued())
+        self._free(active)
+        await self._wait(active, pause(active.tries), error)
 
-    async def _lost(self, carried: Carried, draft: Job | None, error: Uncertain) -> None:
+    async def _lost(self, active: ActiveTask, draft: Job | None, error: Uncertain) -> None:
         """Never sent again by itself. With an id of ours the service can be asked what became of it."""
         if draft is None:
             raise error
-        if carried.slot is not None:
-            carried.slot.answered()
-        carried.watch = None
-        carried.unconfirmed = True
-        self._become(carried, Running(draft, unconfirmed=True))
-        await self._durable(carried)
+        if active.slot is not None:
+            active.slot.answered()
+        active.watch = None
+        active.unconfirmed = True
+        self._transition(active, Running(draft, unconfirmed=True))
+        await self._flush_if_possible(active)
 
     # Running → Saving
 
-    async def _ask(self, carried: Carried, job: Job) -> None:
+    async def _ask(self, active: ActiveTask, job: Job) -> None:
         """Ask until it is ready. Time counts only as long as we planned to wait: a stopped process ages no task."""
-        lane = carried.lane
-        carried.slot = carried.slot or lane.gate.join()
-        watch, rhythm = self._watched(carried)
+        lane = active.lane
+        active.slot = active.slot or lane.gate.join()
+        watch, rhythm = self._watched(active)
         strikes = 0
         while True:
-            seconds = self._next_look(carried, watch, rhythm)
+            seconds = self._next_look(active, watch, rhythm)
             await watch.sleep(seconds, lane.gate.closed_for())
             try:
-                reply = await self._status(carried, job)
+                reply = await self._status(active, job)
             except SlowDown as error:
-                self._slowed(carried, watch, seconds, error)
+                self._slowed(active, watch, seconds, error)
                 continue
             except TaskError as error:
                 strikes += 1
-                self._strike(carried, strikes, seconds, error)
+                self._strike(active, strikes, seconds, error)
                 continue
-            strikes = carried.refusals = 0
-            carried.unconfirmed = False
+            strikes = active.refusals = 0
+            active.unconfirmed = False
             if isinstance(reply, Ready):
-                await self._made(carried, reply)
+                await self._made(active, reply)
                 return
-            self._spend(carried, seconds)
-            self._report(carried)(reply)
-            if carried.task.id in self._one_look:
+            self._spend(active, seconds)
+            self._report(active)(reply)
+            if active.task.id in self._one_look:
                 raise TimedOut("the service was asked once more and still has no picture")
 
-    def _watched(self, carried: Carried) -> tuple[Stopwatch, Rhythm]:
+    def _watched(self, active: ActiveTask) -> tuple[Stopwatch, PollSchedule]:
         """How old a job is that was resumed, or asked for anew, is not known: it may be ready now."""
-        if carried.watch is None:
-            carried.watch, carried.rhythm = Stopwatch(whole=False), Rhythm(carried.lane.poll)
+        if active.watch is None:
+            active.watch, active.rhythm = Stopwatch(whole=False), PollSchedule(active.lane.poll)
         else:
-            carried.rhythm = Rhythm(carried.lane.poll, self._how_long(carried.task))
-        return carried.watch, carried.rhythm
+            active.rhythm = PollSchedule(active.lane.poll, self._how_long(active.task))
+        return active.watch, active.rhythm
 
-    def _next_look(self, carried: Carried, watch: Stopwatch, rhythm: Rhythm) -> float:
+    def _next_look(self, active: ActiveTask, watch: Stopwatch, rhythm: PollSchedule) -> float:
         seconds = rhythm.wait(watch.elapsed(), queued=watch.queued())
-        if carried.refusals:
-            seconds = min(seconds, max(MOMENT, carried.refused_until - asyncio.get_running_loop().time()))
+        if active.refusals:
+            seconds = min(seconds, max(MOMENT, active.refused_until - asyncio.get_running_loop().time()))
         return seconds
 
-    def _slowed(self, carried: Carried, watch: Stopwatch, seconds: float, error: SlowDown) -> None:
+    def _slowed(self, active: ActiveTask, watch: Stopwatch, seconds: float, error: SlowDown) -> None:
         """The service refuses to be asked: the lane waits for all. After its patience the task fails."""
-        lane, now = carried.lane, asyncio.get_running_loop().time()
+        lane, now = active.lane, asyncio.get_running_loop().time()
         watch.leave_out()
-        if not carried.refusals:
-            carried.refused_until = now + lane.patience
-        carried.refusals += 1
-        left = carried.refused_until - now
+        if not active.refusals:
+            active.refused_until = now + lane.patience
+        active.refusals += 1
+        left = active.refused_until - now
         if left < MOMENT:
             raise _given_up(error, lane.patience)
-        after = pause(carried.refusals) if error.after is None else error.after
+        after = pause(active.refusals) if error.after is None else error.after
         lane.gate.close_for(min(after, left))
         with suppress(TimedOut):  # said when the service answers again
-            self._spend(carried, seconds)
+            self._spend(active, seconds)
         wait = lane.gate.closed_for()
-        self._emit(TaskDelayed(time.time(), carried.task.id, carried.refusals, wait, _until(error, left)))
+        self._emit(TaskDelayed(time.time(), active.task.id, active.refusals, wait, _until(error, left)))
 
-    def _strike(self, carried: Carried, strikes: int, seconds: float, error: TaskError) -> None:
-        """One status query failed; the last of STRIKES in a row fails the task.
+    def _strike(self, active: ActiveTask, strikes: int, seconds: float, error: TaskError) -> None:
+        """One status query failed; the last of MAX_POLL_FAILURES in a row fails the task.
 
         Only the service's own word about this job ends it at once; an id of ours it may not have heard of yet.
         """
-        if error.final and not (carried.unconfirmed and isinstance(error, Expired)):
+        if error.final and not (active.unconfirmed and isinstance(error, Expired)):
             raise error
-        if strikes >= STRIKES:
-            if carried.unconfirmed:
+        if strikes >= MAX_POLL_FAILURES:
+            if active.unconfirmed:
                 lost = f"the answer to the submit was lost, and asking did not help: {error.message}"
                 unknown = Uncertain(lost, hint=error.hint)
                 raise unknown.as_final() if error.final else unknown
             raise _of_questions(error)(
-                f"{STRIKES} status queries in a row failed: {error.message}", hint=error.hint
+                f"{MAX_POLL_FAILURES} status queries in a row failed: {error.message}", hint=error.hint
             ) from error
-        self._spend(carried, seconds)
-        self._emit(TaskDelayed(time.time(), carried.task.id, strikes, seconds, error.message))
+        self._spend(active, seconds)
+        self._emit(TaskDelayed(time.time(), active.task.id, strikes, seconds, error.message))
 
-    async def _status(self, carried: Carried, job: Job) -> Working | Ready:
+    async def _status(self, active: ActiveTask, job: Job) -> Working | Ready:
         try:
-            async with self._questions, asyncio.timeout(ONE_QUERY):
-                return await carried.lane.provider.poll(job, self._report(carried))
+            async with self._questions, asyncio.timeout(MAX_QUERY_S):
+                return await active.lane.provider.poll(job, self._report(active))
         except TimeoutError as error:
-            raise Unavailable(f"a status query took more than {ONE_QUERY:g} s") from error
+            raise Unavailable(f"a status query took more than {MAX_QUERY_S:g} s") from error
 
-    def _spend(self, carried: Carried, seconds: float) -> None:
+    def _spend(self, active: ActiveTask, seconds: float) -> None:
         """Count against the time limit, but for the time in the service's own queue, where it tells."""
-        if carried.queued_there:
+        if active.queued_there:
             return
-        carried.spent += seconds
-        if carried.spent >= carried.lane.timeout:
-            raise TimedOut(f"no picture within the time limit of {carried.lane.timeout:g} s")
+        active.spent += seconds
+        if active.spent >= active.lane.timeout:
+            raise TimedOut(f"no picture within the time limit of {active.lane.timeout:g} s")
 
-    def _report(self, carried: Carried) -> Callable[[Working], None]:
+    def _report(self, active: ActiveTask) -> Callable[[Working], None]:
         def report(working: Working) -> None:
-            carried.queued_there = bool(working.queue_position)
-            if carried.watch is not None:
-                carried.watch.unready(queued=carried.queued_there)
-                if carried.rhythm is not None:
-                    carried.rhythm.told(carried.watch.elapsed(), working.fraction)
-            self._emit(TaskProgressed(time.time(), carried.task.id, working))
+            active.queued_there = bool(working.queue_position)
+            if active.watch is not None:
+                active.watch.unready(queued=active.queued_there)
+                if active.rhythm is not None:
+                    active.rhythm.told(active.watch.elapsed(), working.fraction)
+            self._emit(TaskProgressed(time.time(), active.task.id, working))
 
         return report
 
     # Saving → Done
 
-    async def _made(self, carried: Carried, ready: Ready) -> None:
+    async def _made(self, active: ActiveTask, ready: Ready) -> None:
         """The pictures exist. What came inside the answer goes to the disk before anything else is said."""
-        lasted = carried.watch.span() if carried.watch is not None else None
-        carried.watch = carried.rhythm = None
+        lasted = active.watch.span() if active.watch is not None else None
+        active.watch = active.rhythm = None
         if not ready.images:
             raise GenerationFailed(ready.note or "the service says it is done, but names no picture")
-        state = carried.task.state
+        state = active.task.state
         before = state.images if isinstance(state, Running) else ()
         merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
         merged = [image for index, image in enumerate(merged) if index < len(ready.images) or not _lost(image)]
-        images = await asyncio.gather(*(self._grasp(carried, number, image) for number, image in enumerate(merged, 1)))
-        self._learn(carried, ready.facts)
-        self._become(carried, Saving(tuple(images), carried.task.job, ready.note), lasted)
-        self._free(carried)
-        await self._durable(carried)
+        images = await asyncio.gather(*(self._grasp(active, number, image) for number, image in enumerate(merged, 1)))
+        self._learn(active, ready.facts)
+        self._transition(active, Saving(tuple(images), active.task.job, ready.note), lasted)
+        self._free(active)
+        await self._flush_if_possible(active)
 
-    async def _grasp(self, carried: Carried, number: int, image: Image) -> Image:
+    async def _grasp(self, active: ActiveTask, number: int, image: Image) -> Image:
         if not isinstance(image, InlineImage):
             return image
         with suppress(TaskError):  # said when it is saved: until then the bytes stay in memory
-            return await self._saver.hold(image, carried.task.stem(number), carried.task.part(number))
+            return await self._saver.hold(image, active.task.stem(number), active.task.part(number))
         return image
 
-    async def _save(self, carried: Carried) -> None:
+    async def _save(self, active: ActiveTask) -> None:
         """Bring every picture under its name; one that fails never costs the others."""
-        state = _saving(carried)
-        saves = [asyncio.ensure_future(self._save_one(carried, number)) for number in range(1, len(state.images) + 1)]
+        state = _saving(active)
+        saves = [asyncio.ensure_future(self._save_one(active, number)) for number in range(1, len(state.images) + 1)]
         try:
             results = await asyncio.gather(*saves)
         finally:  # where another process has claimed the task, none of them may go on
@@ -625,37 +625,37 @@ class Runner:
                 save.cancel()
         errors = [error for error in results if error is not None]
         expired = any(isinstance(error, Expired) for error in errors)
-        state = _saving(carried)
+        state = _saving(active)
         if not errors:
-            self._finish(carried, state)
-        elif expired and state.job is not None and carried.renewals < RENEWALS:
-            carried.renewals += 1
-            self._become(carried, Running(state.job, state.images))
+            self._finish(active, state)
+        elif expired and state.job is not None and active.renewals < MAX_URL_RENEWALS:
+            active.renewals += 1
+            self._transition(active, Running(state.job, state.images))
         else:
             raise errors[0]
 
-    async def _save_one(self, carried: Carried, number: int) -> TaskError | None:
+    async def _save_one(self, active: ActiveTask, number: int) -> TaskError | None:
         """Try for minutes: what exists at the service is paid for. None when it is saved."""
         attempt, waited = 1, 0.0
         while True:
             try:
-                await self._save_once(carried, number)
+                await self._save_once(active, number)
             except TaskError as error:
-                seconds = self._pause_before(carried, number, error, attempt)
+                seconds = self._pause_before(active, number, error, attempt)
                 if seconds is None or waited >= MAX_DOWNLOAD_S:
                     return error
                 seconds = min(seconds, max(1.0, MAX_DOWNLOAD_S - waited))
-                await self._wait(carried, seconds, error)
+                await self._wait(active, seconds, error)
                 attempt, waited = attempt + 1, waited + seconds
             else:
                 return None
 
-    def _pause_before(self, carried: Carried, number: int, error: TaskError, attempt: int) -> float | None:
+    def _pause_before(self, active: ActiveTask, number: int, error: TaskError, attempt: int) -> float | None:
         """Seconds to wait before a picture is tried once more; None where that cannot help.
 
         What only this process has in memory waits for the disk; what can be asked for again is left to `resume`.
         """
-        state = _saving(carried)
+        state = _saving(active)
         inline = isinstance(state.images[number - 1], InlineImage)
         if isinstance(error, SlowDown) and error.after is not None:
             return error.after
@@ -665,161 +665,165 @@ class Runner:
             return None if inline or isinstance(error, UnusableImage) else pause(attempt)
         return pause(attempt) if isinstance(error, DiskError) and inline and state.job is None else None
 
-    async def _save_once(self, carried: Carried, number: int) -> None:
-        task, image = carried.task, _saving(carried).images[number - 1]
+    async def _save_once(self, active: ActiveTask, number: int) -> None:
+        task, image = active.task, _saving(active).images[number - 1]
         if isinstance(image, InlineImage | RemoteImage):
             image = await self._saver.hold(image, task.stem(number), task.part(number))
-        if isinstance(image, HeldImage):
+        if isinstance(image, StagedImage):
 
-            async def chosen(held: HeldImage) -> None:
-                self._place(carried, number, held)
-                await self._settle(carried)
+            async def chosen(held: StagedImage) -> None:
+                self._place(active, number, held)
+                await self._flush_own(active)
 
             if not image.final:  # held in another place than its own: that must be known before it can fail
-                self._place(carried, number, image)
+                self._place(active, number, image)
             try:
-                self._place(carried, number, await self._saver.publish(image, task.stem(number), chosen))
+                self._place(active, number, await self._saver.publish(image, task.stem(number), chosen))
             except Expired:
-                self._place(carried, number, InlineImage(b""))
+                self._place(active, number, InlineImage(b""))
                 raise
 
-    def _place(self, carried: Carried, number: int, image: Image) -> None:
+    def _place(self, active: ActiveTask, number: int, image: Image) -> None:
         """Say where one picture is now."""
-        state = carried.task.state
+        state = active.task.state
         if isinstance(state, Saving):
             images = (*state.images[: number - 1], image, *state.images[number:])
-            self._become(carried, replace(state, images=images))
+            self._transition(active, replace(state, images=images))
 
-    def _finish(self, carried: Carried, state: Saving) -> None:
+    def _finish(self, active: ActiveTask, state: Saving) -> None:
         """All pictures are saved. Where one cannot be known to be whole, the note says so and the receipt is kept."""
-        files = carried.task.files
+        files = active.task.files
         doubts = dict.fromkeys(image.doubt for image in state.images if isinstance(image, SavedImage) and image.doubt)
         note = "; ".join(part for part in (state.note, *doubts) if part)
-        missing = max(0, carried.asked - len(files))
-        self._become(carried, Done(files, missing, note, state.job if doubts else None))
+        missing = max(0, active.asked - len(files))
+        self._transition(active, Done(files, missing, note, state.job if doubts else None))
 
     # Any → Failed, Cancelled
 
-    async def _fail(self, carried: Carried, error: TaskError) -> None:
+    async def _fail(self, active: ActiveTask, error: TaskError) -> None:
         """End one task. The receipt is kept wherever asking again may still help."""
-        state = carried.task.state
+        state = active.task.state
         if isinstance(error, Unauthorized | OutOfCredits) and not isinstance(state, Saving):
-            carried.lane.shut = carried.lane.shut or error
-        job = carried.task.job
+            active.lane.shut = active.lane.shut or error
+        job = active.task.job
         if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
             job = None  # an id of ours, and the service has said that it does not take the task
-        job = _receipt(carried, job)
+        job = _receipt(active, job)
         images = state.images if isinstance(state, Running | Saving) else ()
         paid = _may_be_paid(state, error)
-        self._become(carried, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
-        self._free(carried)
-        self._tidy(carried)
-        await self._durable(carried)
+        self._transition(active, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
+        self._free(active)
+        self._tidy(active)
+        await self._flush_if_possible(active)
 
-    async def _stop_one(self, carried: Carried) -> None:
+    async def _stop_one(self, active: ActiveTask) -> None:
         """A person wants it stopped: do what can be done, and say which it was."""
-        match carried.task.state:
-            case Submitting(draft) if carried.answer is not None:
-                await self._stop_submit(carried, draft, carried.answer)
+        match active.task.state:
+            case Submitting(draft) if active.answer is not None:
+                await self._stop_submit(active, draft, active.answer)
             case Queued() | Submitting():
-                self._become(carried, Cancelled(Stop.NOT_SENT))
+                self._transition(active, Cancelled(CancelOutcome.NOT_SENT))
             case Running(job):
-                await self._stop_job(carried, job)
+                await self._stop_job(active, job)
             case _:
                 return
-        self._free(carried)
+        self._free(active)
 
-    async def _stop_submit(self, carried: Carried, draft: Job | None, answer: "asyncio.Task[Accepted | Ready]") -> None:
+    async def _stop_submit(
+        self, active: ActiveTask, draft: Job | None, answer: "asyncio.Task[Accepted | Ready]"
+    ) -> None:
         """The request is on its way: a receipt is money, so wait a little for it."""
-        if carried.lane.provider.stops_when_dropped:
+        if active.lane.provider.stops_when_dropped:
             answer.cancel()
-            await asyncio.wait({answer}, timeout=LAST_WORDS)
-            self._become(carried, Cancelled(Stop.STOPPED))
+            await asyncio.wait({answer}, timeout=CANCEL_GRACE_S)
+            self._transition(active, Cancelled(CancelOutcome.STOPPED))
             return
-        outcome = await self._cancel_there(carried, draft) if draft is not None else Stop.GOES_ON
-        await asyncio.wait({answer}, timeout=LAST_WORDS)
+        outcome = await self._cancel_there(active, draft) if draft is not None else CancelOutcome.GOES_ON
+        await asyncio.wait({answer}, timeout=CANCEL_GRACE_S)
         if not answer.done():
             answer.cancel()
-            outcome = Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome
-            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
+            outcome = CancelOutcome.GOES_ON if outcome is CancelOutcome.TOO_LATE else outcome
+            self._transition(active, Cancelled(outcome, _receipt(active, draft)))
             return
         try:
             reply = answer.result()
         except Uncertain:
-            self._become(carried, Cancelled(outcome, _receipt(carried, draft)))
+            self._transition(active, Cancelled(outcome, _receipt(active, draft)))
         except TaskError:
-            told = outcome in (Stop.STOPPED, Stop.REQUESTED)
-            self._become(carried, Cancelled(outcome if told else Stop.NOT_SENT))
+            told = outcome in (CancelOutcome.STOPPED, CancelOutcome.REQUESTED)
+            self._transition(active, Cancelled(outcome if told else CancelOutcome.NOT_SENT))
         else:
-            await self._received(carried, reply)
+            await self._received(active, reply)
             if isinstance(reply, Accepted):
-                await self._stop_job(carried, reply.job)
+                await self._stop_job(active, reply.job)
 
-    async def _stop_job(self, carried: Carried, job: Job) -> None:
+    async def _stop_job(self, active: ActiveTask, job: Job) -> None:
         """What had been finished before is kept: it is paid for."""
-        outcome = await self._cancel_there(carried, job)
-        if outcome in (Stop.TOO_LATE, Stop.REQUESTED):
-            outcome = await self._last_look(carried, job, outcome)
-        if isinstance(carried.task.state, Running):
-            self._become(carried, Cancelled(outcome, None if outcome is Stop.STOPPED else _receipt(carried, job)))
+        outcome = await self._cancel_there(active, job)
+        if outcome in (CancelOutcome.TOO_LATE, CancelOutcome.REQUESTED):
+            outcome = await self._last_look(active, job, outcome)
+        if isinstance(active.task.state, Running):
+            self._transition(
+                active, Cancelled(outcome, None if outcome is CancelOutcome.STOPPED else _receipt(active, job))
+            )
 
-    async def _last_look(self, carried: Carried, job: Job, outcome: Stop) -> Stop:
-        for _ in range(int(LAST_WORDS)):
+    async def _last_look(self, active: ActiveTask, job: Job, outcome: CancelOutcome) -> CancelOutcome:
+        for _ in range(int(CANCEL_GRACE_S)):
             try:
-                reply = await self._status(carried, job)
+                reply = await self._status(active, job)
             except TaskError as error:
                 if error.final:
-                    return Stop.STOPPED
+                    return CancelOutcome.STOPPED
                 break
             if isinstance(reply, Ready):
-                await self._made(carried, reply)
-                return Stop.TOO_LATE
+                await self._made(active, reply)
+                return CancelOutcome.TOO_LATE
             await asyncio.sleep(1)
-        return Stop.GOES_ON if outcome is Stop.TOO_LATE else outcome
+        return CancelOutcome.GOES_ON if outcome is CancelOutcome.TOO_LATE else outcome
 
-    async def _cancel_there(self, carried: Carried, job: Job) -> Stop:
+    async def _cancel_there(self, active: ActiveTask, job: Job) -> CancelOutcome:
         """Ask the service; whatever goes wrong with that, it goes on for all we know."""
         try:
-            async with self._questions, asyncio.timeout(LAST_WORDS):
-                return await carried.lane.provider.cancel(job)
+            async with self._questions, asyncio.timeout(CANCEL_GRACE_S):
+                return await active.lane.provider.cancel(job)
         except Exception:  # noqa: BLE001 - a cancel that fails is an answer: it goes on
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
 
     # What every step uses
 
-    def _learn(self, carried: Carried, facts: Facts) -> None:
+    def _learn(self, active: ActiveTask, facts: Facts) -> None:
         if facts:
-            self._emit(TaskLearned(time.time(), carried.task.id, facts))
+            self._emit(TaskLearned(time.time(), active.task.id, facts))
 
-    def _become(self, carried: Carried, state: State, lasted: Span | None = None) -> None:
-        carried.task = carried.task.to(state)
-        self._emit(TaskChanged(time.time(), carried.task, lasted))
+    def _transition(self, active: ActiveTask, state: State, lasted: Span | None = None) -> None:
+        active.task = active.task.to(state)
+        self._emit(TaskChanged(time.time(), active.task, lasted))
 
-    async def _durable(self, carried: Carried) -> None:
+    async def _flush_if_possible(self, active: ActiveTask) -> None:
         """Wait until what happened is on disk; where that cannot be, what is paid for goes on all the same."""
         with suppress(DiskError):
-            await self._settle(carried)
+            await self._flush_own(active)
 
-    async def _wait(self, carried: Carried, seconds: float, error: TaskError) -> None:
-        self._emit(TaskDelayed(time.time(), carried.task.id, carried.tries, seconds, error.message))
+    async def _wait(self, active: ActiveTask, seconds: float, error: TaskError) -> None:
+        self._emit(TaskDelayed(time.time(), active.task.id, active.tries, seconds, error.message))
         await asyncio.sleep(seconds)
 
-    def _free(self, carried: Carried) -> None:
-        if carried.slot is not None:
-            carried.slot.leave()
-            carried.slot = None
+    def _free(self, active: ActiveTask) -> None:
+        if active.slot is not None:
+            active.slot.leave()
+            active.slot = None
 
-    def _tidy(self, carried: Carried) -> None:
+    def _tidy(self, active: ActiveTask) -> None:
         """Remove what an earlier process left of a picture that could not be fetched; whole ones stay for `resume`."""
-        state = carried.task.state
+        state = active.task.state
         for number, image in enumerate(state.images if isinstance(state, Failed) else (), 1):
             if isinstance(image, RemoteImage):
-                self._saver.discard(carried.task.part(number))
+                self._saver.discard(active.task.part(number))
 
 
 def _merged(before: Sequence[Image], now: Sequence[Image], index: int) -> Image:
     """What was saved or held before stays; the rest has a new address."""
-    if index < len(before) and (index >= len(now) or isinstance(before[index], SavedImage | HeldImage)):
+    if index < len(before) and (index >= len(now) or isinstance(before[index], SavedImage | StagedImage)):
         return before[index]
     return now[index]
 
@@ -829,16 +833,16 @@ def _lost(image: Image) -> bool:
     return isinstance(image, InlineImage) and not image.data
 
 
-def _saving(carried: Carried) -> Saving:
-    state = carried.task.state
+def _saving(active: ActiveTask) -> Saving:
+    state = active.task.state
     if not isinstance(state, Saving):
-        raise TypeError(f"task {carried.task.id} is not being saved but {state}")
+        raise TypeError(f"task {active.task.id} is not being saved but {state}")
     return state
 
 
-def _receipt(carried: Carried, job: Job | None) -> Job | None:
+def _receipt(active: ActiveTask, job: Job | None) -> Job | None:
     """The job, where a resume could fetch its pictures: nothing else may be promised."""
-    return job if job is not None and carried.lane.provider.fetchable(job) else None
+    return job if job is not None and active.lane.provider.fetchable(job) else None
 
 
 def _may_be_paid(state: State, error: TaskError) -> bool:
@@ -870,7 +874,7 @@ def _until(error: SlowDown, left: float) -> str:
     return f"{error.message} (tried until {time.strftime('%H:%M', time.localtime(time.time() + left))})"
 
 
-def _bug(carried: Carried, error: Exception) -> ProviderBug:
-    saving = isinstance(carried.task.state, Saving)
-    culprit = "saving" if saving else f"the provider {carried.lane.provider.kind!r}"
+def _bug(active: ActiveTask, error: Exception) -> ProviderBug:
+    saving = isinstance(active.task.state, Saving)
+    culprit = "saving" if saving else f"the provider {active.lane.provider.kind!r}"
     return ProviderBug(f"{culprit} broke: {type(error).__name__}: {error}")

@@ -224,7 +224,7 @@ class Known:
 NOTHING = Known()
 
 
-class Rhythm:
+class PollSchedule:
     """When to ask a task's status next.
 
     With the service's own progress: just before the end it points to. With `known`: often where earlier tasks of the

@@ -16,7 +16,7 @@ from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
 from imagegen_cli.core.task import ImageRequest, RunId, TaskId
-from imagegen_cli.inputs.prompts import Wish, size_in
+from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.store import Planned, Record
@@ -55,25 +55,25 @@ class Place:
     template: str
 
 
-def prepare(wishes: Sequence[Wish], config: Config) -> list[Item]:
+def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
     bad: dict[str, list[int]] = {}
     seen: dict[tuple[str, str], int] = {}
     providers: dict[str, Provider] = {}
-    for wish in wishes:
+    for spec in specs:
         try:
-            for requests in _requests(wish, config):
+            for requests in _requests(spec, config):
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = _unconnected(config.provider(request.provider))
-                found += _checked(requests, wish, providers, seen)
+                found += _checked(requests, spec, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
-            if len(wishes) == 1:
+            if len(specs) == 1:
                 raise UsageError(error.message, hint=error.hint) from error
-            bad.setdefault(error.message, []).append(wish.line)
+            bad.setdefault(error.message, []).append(spec.line)
     if bad:
         said = [f"{_numbered(lines)}: {message}" for message, lines in bad.items()]
         more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
@@ -133,29 +133,29 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
     ]
 
 
-def _requests(wish: Wish, config: Config) -> Iterable[list[ImageRequest]]:
+def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     """For each model that is compared: the request, as each of the providers that may take it would get it."""
-    width, height = size_in(wish.size) if wish.size else (None, None)
-    if wish.count is not None and wish.count < 1:
-        raise UsageError(f"count is {wish.count}; at least one picture must be asked for")
-    for model in wish.models or ("",):
+    width, height = size_in(spec.size) if spec.size else (None, None)
+    if spec.count is not None and spec.count < 1:
+        raise UsageError(f"count is {spec.count}; at least one picture must be asked for")
+    for model in spec.models or ("",):
         yield [
             ImageRequest(
-                prompt=wish.prompt,
+                prompt=spec.prompt,
                 provider=provider,
                 model=name or config.provider(provider).settings.model,
-                ratio=wish.ratio.replace("：", ":"),
-                resolution=wish.resolution.lower(),
+                ratio=spec.ratio.replace("：", ":"),
+                resolution=spec.resolution.lower(),
                 width=width,
                 height=height,
-                count=wish.count,
-                seed=None if wish.seed == -1 else wish.seed,
-                negative=wish.negative,
-                references=tuple(_reference(reference, wish, config) for reference in wish.references),
-                name=wish.name,
-                extra=wish.extra,
+                count=spec.count,
+                seed=None if spec.seed == -1 else spec.seed,
+                negative=spec.negative,
+                references=tuple(_reference(reference, spec, config) for reference in spec.references),
+                name=spec.name,
+                extra=spec.extra,
             )
-            for provider, name in _permitted(_chosen(wish.provider, model, config), wish, config)
+            for provider, name in _permitted(_chosen(spec.provider, model, config), spec, config)
         ]
 
 
@@ -176,10 +176,10 @@ def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]
     return [(_offering(model, config), model)]
 
 
-def _permitted(chosen: list[tuple[str, str]], wish: Wish, config: Config) -> list[tuple[str, str]]:
+def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) -> list[tuple[str, str]]:
     """Raise UsageError where only a list chose a service that only the project file names."""
     for name, _ in chosen:
-        by_list = "provider" in wish.listed or ("models" in wish.listed and wish.provider != name)
+        by_list = "provider" in spec.listed or ("models" in spec.listed and spec.provider != name)
         if by_list and name in config.providers and not config.is_own(name):
             raise UsageError(f"the list chooses {name}, which only the project file names: -p {name} permits it")
     return chosen
@@ -205,7 +205,7 @@ def _is_provider(name: str, config: Config) -> bool:
     return True
 
 
-def _reference(text: str, wish: Wish, config: Config) -> str:
+def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none.
 
     A relative path counts from the working directory, in a list as well.
@@ -214,8 +214,8 @@ def _reference(text: str, wish: Wish, config: Config) -> str:
         return text
     try:
         path = Path(text).expanduser().absolute()
-        if "references" in wish.listed:
-            _must_be_inside(text, path, wish, config)
+        if "references" in spec.listed:
+            _must_be_inside(text, path, spec, config)
         with opened(path) as file:
             known = format_in(file.read(HEAD))
     except (OSError, ValueError, RuntimeError) as error:
@@ -225,23 +225,23 @@ def _reference(text: str, wish: Wish, config: Config) -> str:
     return str(path)
 
 
-def _must_be_inside(text: str, path: Path, wish: Wish, config: Config) -> None:
+def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:
     """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
 
     A list may come from another person, who could name any picture of this machine in it and have it uploaded.
     """
-    folder = Path(wish.source or STDIN).absolute().parent.resolve()
+    folder = Path(spec.source or STDIN).absolute().parent.resolve()
     root = config.project if config.project and folder.is_relative_to(config.project) else folder
     if not path.resolve().is_relative_to(root):
         raise UsageError(f"the reference {text} is outside of the list's folder {root}: --allow-outside permits it")
 
 
 def _checked(
-    requests: list[ImageRequest], wish: Wish, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
+    requests: list[ImageRequest], spec: PromptSpec, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
 ) -> Iterable[Item]:
     """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
     content = serialize.identity(requests[0])
-    here = wish.source, content
+    here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
     limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
@@ -251,7 +251,7 @@ def _checked(
         identity = f"{content}:{seen[here]}:{part}"
         asked = providers[piece.provider].expected(piece)
         yield Item(
-            request=piece, asked=asked, line=wish.line, identity=identity, elsewhere=tuple(others), source=wish.source
+            request=piece, asked=asked, line=spec.line, identity=identity, elsewhere=tuple(others), source=spec.source
         )
 
 

@@ -45,7 +45,7 @@ FOREIGN = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class PromptSpec:
     """`line` counts from 1 in its source; `models` are compared: each makes a task of its own.
 
     `listed` has the names of the fields that a list said and the person did not type: a list may come from another
@@ -69,7 +69,7 @@ class Wish:
     listed: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
+def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpec]:
     """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
     found, bad = [], []
     for number, prompt in enumerate(map(as_typed, prompts), 1):
@@ -82,8 +82,13 @@ def from_arguments(prompts: Iterable[str], common: Wish) -> list[Wish]:
     return found
 
 
-def from_list(name: str, data: bytes, common: Wish, reading: Reading = Reading()) -> tuple[list[Wish], list[str]]:  # noqa: B008 - it is frozen
-    """The wishes of a list, whose content tells its form, and remarks about how it was read.
+def from_list(
+    name: str,
+    data: bytes,
+    common: PromptSpec,
+    reading: Reading = Reading(),  # noqa: B008 - it is frozen
+) -> tuple[list[PromptSpec], list[str]]:
+    """The specifications of a list, whose content tells its form, and remarks about how it was read.
 
     What a line says goes before what `common` says. Raises UsageError that names every bad line.
     """
@@ -95,7 +100,7 @@ def from_list(name: str, data: bytes, common: Wish, reading: Reading = Reading()
     text, remark = decoded(name, data, reading.encoding)
     listed = rows_of(name, text, reading)
     numbers, places = _places(name, [number for number, _ in listed.rows])
-    found: list[Wish] = []
+    found: list[PromptSpec] = []
     bad: list[str] = []
     hints: list[str] = []
     unknown: dict[str, list[int]] = {}
@@ -137,8 +142,8 @@ def foreign_option(prompt: str) -> str:
     return next(filter(None, found.groups()))[:40] if found else ""
 
 
-def _remark(name: str, wishes: Sequence[Wish]) -> str:
-    found = [(wish.line, example) for wish in wishes if (example := foreign_option(wish.prompt))]
+def _remark(name: str, specs: Sequence[PromptSpec]) -> str:
+    found = [(spec.line, example) for spec in specs if (example := foreign_option(spec.prompt))]
     if not found:
         return ""
     where = counted([line for line, _ in found], "prompt")
@@ -177,7 +182,7 @@ def size_in(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _wish(row: Row, number: int, common: Wish) -> Wish:
+def _wish(row: Row, number: int, common: PromptSpec) -> PromptSpec:
     if isinstance(row, UsageError):
         raise row
     values: dict[str, Any] = {"prompt": row} if isinstance(row, str) else _named(row)
@@ -196,10 +201,10 @@ def _wish(row: Row, number: int, common: Wish) -> Wish:
     for key, value in values.items():
         values[key] = _AS.get(key, _as_text)(key, value)
     listed = frozenset(key for key, value in values.items() if value != getattr(common, key))
-    wish = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
-    if trouble := _unsound(wish):
+    spec = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
+    if trouble := _unsound(spec):
         raise UsageError(trouble)
-    return wish
+    return spec
 
 
 def _lost(prompt: str) -> str:
@@ -211,11 +216,11 @@ def _lost(prompt: str) -> str:
     return ""
 
 
-def _unsound(wish: Wish) -> str:
+def _unsound(spec: PromptSpec) -> str:
     """What no file, history or service could take in its texts; empty where nothing is wrong."""
-    for item in fields(wish):
+    for item in fields(spec):
         name = "model" if item.name == "models" else item.name
-        for text in _texts(getattr(wish, item.name)):
+        for text in _texts(getattr(spec, item.name)):
             if "\0" in text:
                 return f"{name} holds a NUL character"
             if any("\ud800" <= sign <= "\udfff" for sign in text):

@@ -27,7 +27,7 @@ from imagegen_cli.core.errors import (
     Unavailable,
     UnusableImage,
 )
-from imagegen_cli.core.task import HeldImage, InlineImage, RemoteImage, SavedImage
+from imagegen_cli.core.task import InlineImage, RemoteImage, SavedImage, StagedImage
 from imagegen_cli.net import image_files
 from imagegen_cli.net.image_files import Part
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 48
 """Pictures on their way, from the first byte to the synced part file."""
-HANDS = 2
+WORKERS = 2
 """Threads that check and sync: while one waits for the disk, the other writes."""
-IN_HAND = 12
+BATCH_SIZE = 12
 """Files that each of them has open at once."""
 CONNECTIONS = 16
 """Of these, so many come over the network at a time; `client.DOWNLOADS` is the same."""
@@ -65,7 +65,7 @@ Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
-class Rounds(Generic[Job, Made]):
+class WorkBatcher(Generic[Job, Made]):
     """Work of many coroutines, done together in threads: what comes while these are busy waits for the next round."""
 
     def __init__(
@@ -137,11 +137,11 @@ class Downloader:
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
         self._network = asyncio.Semaphore(CONNECTIONS)
-        self._holding = Rounds(image_files.hold, threads=HANDS, most=IN_HAND)
-        self._choosing = Rounds(image_files.choose)
-        self._publishing = Rounds(image_files.publish)
+        self._holding = WorkBatcher(image_files.hold, threads=WORKERS, most=BATCH_SIZE)
+        self._choosing = WorkBatcher(image_files.choose)
+        self._publishing = WorkBatcher(image_files.publish)
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> HeldImage:
+    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         """Bring the bytes into the part file, whole, checked and synced; choose, but not take, a final name.
 
         What came inside an answer, and finds no place in the folder of `part`, is held in the second folder.
@@ -161,7 +161,9 @@ class Downloader:
                 raise error from None
             return replace(held, final="")
 
-    async def publish(self, held: HeldImage, stem: Path, chosen: Callable[[HeldImage], Awaitable[None]]) -> SavedImage:
+    async def publish(
+        self, held: StagedImage, stem: Path, chosen: Callable[[StagedImage], Awaitable[None]]
+    ) -> SavedImage:
         """Give the part file its final name, telling `chosen` first; or find that an earlier process did.
 
         Raises Expired where the part file is gone, DiskError where the folder refuses, Busy as `hold` does.
@@ -183,7 +185,7 @@ class Downloader:
         for path in (part, self._second / part.name) if self._second is not None else (part,):
             image_files.remove(path)
 
-    async def _held_remote(self, image: RemoteImage, stem: Path, part: Path) -> HeldImage:
+    async def _held_remote(self, image: RemoteImage, stem: Path, part: Path) -> StagedImage:
         try:
             async with self._door:
                 return await self._holding.do(await self._fetched(image.url, Part(part, stem)))
@@ -191,7 +193,7 @@ class Downloader:
             self.discard(part)
             raise
 
-    async def _held_inline(self, image: InlineImage, stem: Path, part: Path) -> HeldImage:
+    async def _held_inline(self, image: InlineImage, stem: Path, part: Path) -> StagedImage:
         """Where it is only interrupted, the part file stays: its bytes may be whole, and are nowhere else."""
         try:
             async with self._door:

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, Unavailable
 from imagegen_cli.core.forms import HEAD_BYTES, Form, check, suffix_of
-from imagegen_cli.core.task import HeldImage
+from imagegen_cli.core.task import StagedImage
 
 Bytes = bytes | bytearray | memoryview
 Value = TypeVar("Value")
@@ -52,7 +52,7 @@ class Part(NamedTuple):
 class Choice(NamedTuple):
     """A held picture and the name, without its suffix, that it should get."""
 
-    held: HeldImage
+    held: StagedImage
     stem: Path
 
 
@@ -60,7 +60,7 @@ class TakenError(Exception):
     """Another process or task made a file of the chosen name meanwhile: choose again."""
 
 
-def hold(parts: Sequence[Part]) -> list[HeldImage | Exception]:
+def hold(parts: Sequence[Part]) -> list[StagedImage | Exception]:
     """Check and sync parts, and choose the name that each can have: BadImage, DiskError.
 
     All are checked, and begin their way to the disk, before any is waited for.
@@ -72,12 +72,12 @@ def hold(parts: Sequence[Part]) -> list[HeldImage | Exception]:
     ]
 
 
-def choose(choices: Sequence[Choice]) -> list[HeldImage | Exception]:
+def choose(choices: Sequence[Choice]) -> list[StagedImage | Exception]:
     """Choose anew for pictures that are held already, and bring them into that folder: Expired, DiskError."""
     return [_tried(_chosen_again, *choice) for choice in choices]
 
 
-def publish(held: Sequence[HeldImage]) -> list[Exception | None]:
+def publish(held: Sequence[StagedImage]) -> list[Exception | None]:
     """Give parts their final names, and sync each folder once: TakenError, Expired (the part is gone), DiskError."""
     named = [_tried(_link, one) for one in held]
     folders = {Path(one.final).parent for one, trouble in zip(held, named, strict=True) if trouble is None}
@@ -99,17 +99,17 @@ def left_behind(folders: Iterable[Path]) -> dict[str, dict[int, list[Path]]]:
     return found
 
 
-def whole(parts: Mapping[int, Iterable[Path]]) -> dict[int, HeldImage]:
+def whole(parts: Mapping[int, Iterable[Path]]) -> dict[int, StagedImage]:
     """Those pictures of one task that lie whole in a part file, as far as their bytes can tell, by index."""
     found = {index: _first_whole(paths) for index, paths in sorted(parts.items())}
     return {index: held for index, held in found.items() if held is not None}
 
 
-def _first_whole(paths: Iterable[Path]) -> HeldImage | None:
+def _first_whole(paths: Iterable[Path]) -> StagedImage | None:
     for path in paths:
         with suppress(BadImage, OSError), path.open("rb", buffering=0) as file:
             form = check(file)
-            return HeldImage(str(path), "", sha256_of(file), _doubt(form, ends=False))
+            return StagedImage(str(path), "", sha256_of(file), _doubt(form, ends=False))
     return None
 
 
@@ -197,10 +197,10 @@ def _reopened(path: Path) -> BinaryIO:
         raise Unavailable(f"the part file {path} was taken away") from None
 
 
-def _synced(part: Part, file: BinaryIO, form: Form, digest: str) -> HeldImage:
+def _synced(part: Part, file: BinaryIO, form: Form, digest: str) -> StagedImage:
     with file, disk(part.path):
         sync(file.fileno())
-        return HeldImage(str(part.path), _free(part.stem, form.suffix), digest, _doubt(form, ends=part.ends))
+        return StagedImage(str(part.path), _free(part.stem, form.suffix), digest, _doubt(form, ends=part.ends))
 
 
 def _doubt(form: Form, *, ends: bool) -> str:
@@ -219,7 +219,7 @@ def sync(handle: int) -> None:
             raise
 
 
-def _chosen_again(held: HeldImage, stem: Path) -> HeldImage:
+def _chosen_again(held: StagedImage, stem: Path) -> StagedImage:
     path = Path(held.path)
     if not path.exists():
         raise Expired(f"the part file {path} is gone")
@@ -258,7 +258,7 @@ def _fitting(stem: Path, room: int) -> Path:
     return stem if len(name) + room <= longest else stem.with_name(name[: longest - room].decode(errors="ignore"))
 
 
-def _link(held: HeldImage) -> None:
+def _link(held: StagedImage) -> None:
     part, final = Path(held.path), Path(held.final)
     if not part.exists():
         if _is_it(final, held.sha256):

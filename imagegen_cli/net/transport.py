@@ -22,7 +22,7 @@ PIECE = 64 * 1024
 LONGEST_HEAD = 64 * 1024
 IDLE = 15.0
 """Seconds after which an unused connection is not trusted any more."""
-TRIES = 5
+MAX_ATTEMPTS = 5
 """Times that a connection is tried while the process has no file handle left: about three seconds."""
 CHUNKS_AT_ONCE = 2000
 """Small chunks that are read in one turn of the loop."""
@@ -116,7 +116,7 @@ class Transport(httpx.AsyncBaseTransport):
         return None
 
     async def _connected(self, origin: Origin, request: httpx.Request) -> "Connection":
-        for attempt in range(TRIES):
+        for attempt in range(MAX_ATTEMPTS):
             try:
                 async with asyncio.timeout(_limit(request, "connect")):
                     return await self._connection(origin)

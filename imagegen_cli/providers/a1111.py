@@ -24,7 +24,7 @@ from imagegen_cli.core.masking import hide
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
-from imagegen_cli.core.task import ImageRequest, InlineImage, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse
 
@@ -84,7 +84,7 @@ class A1111(Provider):
     kind = "a1111"
     title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
     Settings: ClassVar[type[base.Settings]] = Settings
-    holds = True
+    is_synchronous = True
 
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
@@ -182,24 +182,24 @@ class A1111(Provider):
             raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint).as_final()
         raise Expired("the server does not know this request, or cannot tell", hint=OUTPUTS)
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         """/interrupt stops whatever runs, so it is sent only where our request was running a moment ago.
 
         Should ours end within that moment and a neighbour's begin, the neighbour's is hit: the server offers no id.
         """
         told = await self._progress(job.id)
         if told.get("active") is not True:
-            return Stop.TOO_LATE if told.get("completed") is True else Stop.GOES_ON
+            return CancelOutcome.TOO_LATE if told.get("completed") is True else CancelOutcome.GOES_ON
         self._interrupted.add(job.id)
         answer = await self._ask("POST", "/sdapi/v1/interrupt")
         if answer.status >= 400:  # noqa: PLR2004 - HTTP's classes
             self._interrupted.discard(job.id)
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
         post = self._posts.get(job.id)
         if post is None:
-            return Stop.REQUESTED
+            return CancelOutcome.REQUESTED
         done, _ = await asyncio.wait({post}, timeout=STOP_WAIT)
-        return Stop.STOPPED if done else Stop.REQUESTED
+        return CancelOutcome.STOPPED if done else CancelOutcome.REQUESTED
 
     # While the POST is open
 

@@ -27,7 +27,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read as read_picture
 from imagegen_cli.core.schema import setting
-from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
     MOST_STEPS,
@@ -295,7 +295,7 @@ class ComfyUI(Provider):
         self._heard.pop(id_, None)
         return Ready(images, "; ".join(filter(None, notes)), heard.facts or self._facts(graph))
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         """Never stops a neighbour.
 
         /interrupt ignores the id on servers before 0.3.57. There it is sent only while /queue shows our job running and
@@ -306,23 +306,23 @@ class ComfyUI(Provider):
         if isinstance(answer.body, dict) and "cancelled" in answer.body:
             status = path_in(await self._entry(job.id), "status")
             if answer.body["cancelled"] is True:
-                return Stop.STOPPED if status in (None, "cancelled") else Stop.REQUESTED
-            return Stop.STOPPED if status == "cancelled" else Stop.TOO_LATE
+                return CancelOutcome.STOPPED if status in (None, "cancelled") else CancelOutcome.REQUESTED
+            return CancelOutcome.STOPPED if status == "cancelled" else CancelOutcome.TOO_LATE
         _, waiting = await self._queue()
         if job.id in waiting:
             await self._ask("POST", "/queue", json={"delete": [job.id]})
         return await self._interrupt(job.id, deleted=job.id in waiting)
 
-    async def _interrupt(self, id_: str, *, deleted: bool) -> Stop:
+    async def _interrupt(self, id_: str, *, deleted: bool) -> CancelOutcome:
         entry = await self._entry(id_)
         if path_in(entry, "status") not in ("in_progress", "pending"):
-            return Stop.STOPPED if deleted and entry is None else Stop.TOO_LATE
+            return CancelOutcome.STOPPED if deleted and entry is None else CancelOutcome.TOO_LATE
         running, waiting = await self._queue()
         neighbours = set(waiting) - self._stopping
         if id_ not in running or (neighbours and not await self._interrupts_by_id()):
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
         answer = await self._ask("POST", "/interrupt", json={"prompt_id": id_})
-        return Stop.REQUESTED if answer.status < 400 else Stop.GOES_ON  # noqa: PLR2004 - HTTP's classes
+        return CancelOutcome.REQUESTED if answer.status < 400 else CancelOutcome.GOES_ON  # noqa: PLR2004 - HTTP's classes
 
     async def _interrupts_by_id(self) -> bool:
         """Whether /interrupt leaves alone every job but the one that it names; asked once."""

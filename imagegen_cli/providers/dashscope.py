@@ -28,7 +28,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
-from imagegen_cli.core.task import ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
 from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after, words_in
 
@@ -224,14 +224,14 @@ class DashScope(Provider):
             raise GenerationFailed("the task was cancelled at the service").as_final()
         return Working(fraction=_fraction(output.get("task_metrics")), note="" if word == "RUNNING" else word)
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         """The service strikes out what has not begun. Of the rest it says only that it cannot be cancelled."""
         try:
             await self._call("POST", f"tasks/{job.id}/cancel")
         except TaskError:
             word = common.text((await self._task(job)).get("task_status"))
-            return Stop.TOO_LATE if word in FINISHED else Stop.GOES_ON
-        return Stop.STOPPED
+            return CancelOutcome.TOO_LATE if word in FINISHED else CancelOutcome.GOES_ON
+        return CancelOutcome.STOPPED
 
     async def _task(self, job: Job) -> dict[str, Any]:
         output = _output(await self._call("GET", f"tasks/{job.id}"))

@@ -16,7 +16,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import Secret, setting
-from imagegen_cli.core.task import ImageRequest, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
 from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._http import Answer, call, words_in
 
@@ -31,7 +31,11 @@ PRESETS = {
     "16:9": "landscape_16_9",
 }
 """Ratio -> image_size."""
-STOPS = {"OK": Stop.STOPPED, "CANCELLATION_REQUESTED": Stop.REQUESTED, "ALREADY_COMPLETED": Stop.TOO_LATE}
+STOPS = {
+    "OK": CancelOutcome.STOPPED,
+    "CANCELLATION_REQUESTED": CancelOutcome.REQUESTED,
+    "ALREADY_COMPLETED": CancelOutcome.TOO_LATE,
+}
 """A cancelled request that waits is removed, one that runs gets a signal; NOT_FOUND says nothing about either."""
 GONE = (404, 410)
 MOST_WAITING = 10**9
@@ -103,12 +107,12 @@ class Fal(Provider):
         known = word in ("IN_QUEUE", "IN_PROGRESS")
         return Working(fraction=common.fraction_in(log), queue_position=place, note="" if known else word)
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         address = _addresses(job)["cancel"]
         if not address:
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
         answer = await self._call("PUT", address)
-        return STOPS.get(common.text(common.table(answer.body).get("status")), Stop.GOES_ON)
+        return STOPS.get(common.text(common.table(answer.body).get("status")), CancelOutcome.GOES_ON)
 
     async def _result(self, address: str, error: str) -> Ready:
         """Fetched at once: fal keeps a large one for six minutes."""

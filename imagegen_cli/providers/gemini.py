@@ -71,7 +71,7 @@ class Gemini(Provider):
     kind = "gemini"
     title = "Google Gemini: pictures by generateContent (Nano Banana)"
     Settings: ClassVar[type[base.Settings]] = Settings
-    holds = True
+    is_synchronous = True
 
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings

@@ -132,7 +132,7 @@ class Jimeng(Provider):
     kind = "jimeng"
     title = "即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)"
     Settings: ClassVar[type[base.Settings]] = Settings
-    holds = True
+    is_synchronous = True
     notice = "jimeng: pictures come in one long answer; a cancel or a lost connection loses them and saves no credits"
 
     def __init__(self, settings: Any, clients: Clients) -> None:

@@ -35,7 +35,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined
 from imagegen_cli.core.schema import nearest, setting
-from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage, Stop
+from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.net.proxies import through
 from imagegen_cli.providers._common import (
     ELSEWHERE,
@@ -152,7 +152,7 @@ class OpenAI(Provider):
     kind = "openai"
     title = "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers that speak alike"
     Settings: ClassVar[type[base.Settings]] = Settings
-    holds = True
+    is_synchronous = True
 
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
@@ -407,24 +407,28 @@ class OpenAI(Provider):
             raise _failure(body).as_final()
         return _working(body)
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         if self._speaks.drafts and job.url:
             return await self._abort(job)
         if not self._speaks.jobs:
-            return Stop.GOES_ON
+            return CancelOutcome.GOES_ON
         answer = await self._ask("POST", f"{self._job_url(job)}/cancel")
         if answer.status in (404, 410):
-            return Stop.TOO_LATE
-        words = {"cancelled": Stop.STOPPED, "completed": Stop.TOO_LATE, "failed": Stop.TOO_LATE}
+            return CancelOutcome.TOO_LATE
+        words = {
+            "cancelled": CancelOutcome.STOPPED,
+            "completed": CancelOutcome.TOO_LATE,
+            "failed": CancelOutcome.TOO_LATE,
+        }
         status = _text(table(answer.body).get("status"))
-        return words.get(status, Stop.REQUESTED) if answer.status == 200 else Stop.GOES_ON  # noqa: PLR2004
+        return words.get(status, CancelOutcome.REQUESTED) if answer.status == 200 else CancelOutcome.GOES_ON  # noqa: PLR2004
 
-    async def _abort(self, job: Job) -> Stop:
+    async def _abort(self, job: Job) -> CancelOutcome:
         """Xinference answers DONE, NOT_FOUND or NO_OP."""
         answer = await self._ask("POST", job.url, json={"block_duration": 30})
         if answer.status != 200:  # noqa: PLR2004
-            return Stop.GOES_ON
-        return Stop.STOPPED if "DONE" in json.dumps(answer.body) else Stop.GOES_ON
+            return CancelOutcome.GOES_ON
+        return CancelOutcome.STOPPED if "DONE" in json.dumps(answer.body) else CancelOutcome.GOES_ON
 
     def _job_url(self, job: Job) -> str:
         return f"{self._root}/sdcpp/v1/jobs/{quote(job.id, safe='')}"

@@ -18,7 +18,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import setting
-from imagegen_cli.core.task import ImageRequest, Job, Stop
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
 from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._http import Answer, call
 
@@ -106,11 +106,11 @@ class Replicate(Provider):
         fraction = common.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
 
-    async def cancel(self, job: Job) -> Stop:
+    async def cancel(self, job: Job) -> CancelOutcome:
         word = common.state_in(common.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False))
         if word in STOPPED:
-            return Stop.STOPPED
-        return Stop.TOO_LATE if word in ("succeeded", "failed") else Stop.REQUESTED
+            return CancelOutcome.STOPPED
+        return CancelOutcome.TOO_LATE if word in ("succeeded", "failed") else CancelOutcome.REQUESTED
 
     async def _create(self, model: str, asked: dict[str, Any]) -> str:
         name, version = _parted(model)

@@ -48,7 +48,7 @@ class Sketch(Provider):
     kind = "sketch"
     title = "sketch: drawn here from word lists, without a model, a key or a network"
     Settings: ClassVar[type[base.Settings]] = Settings
-    holds = True
+    is_synchronous = True
     stops_when_dropped: ClassVar[bool] = True
     local: ClassVar[bool] = True
     notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"

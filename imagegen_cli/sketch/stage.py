@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from imagegen_cli.sketch.colours import Grade
 from imagegen_cli.sketch.light import Light, grade, in_manner
-from imagegen_cli.sketch.scene import Scene
+from imagegen_cli.sketch.scene import DrawContext
 
 UNIT = 1000.0
 
@@ -15,7 +15,7 @@ UNIT = 1000.0
 class Stage:
     """`horizon` and `near` are heights: where the ground begins, and where the foremost things stand."""
 
-    scene: Scene
+    scene: DrawContext
     light: Light
     manner: str
     width: float

@@ -9,9 +9,9 @@ from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelaye
 from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.task import (
     Cancelled,
+    CancelOutcome,
     Done,
     Failed,
-    HeldImage,
     Image,
     ImageRequest,
     InlineImage,
@@ -21,8 +21,8 @@ from imagegen_cli.core.task import (
     Running,
     SavedImage,
     Saving,
+    StagedImage,
     State,
-    Stop,
     Submitting,
     Task,
     word,
@@ -88,7 +88,7 @@ def to_state(name: str, data: Json) -> State:
         "saving": lambda: Saving(images, job, data.get("note", "")),
         "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", ""), job),
         "failed": lambda: _to_failed(data, job, images),
-        "cancelled": lambda: Cancelled(Stop(data["stop"]), job),
+        "cancelled": lambda: Cancelled(CancelOutcome(data["stop"]), job),
     }
     state: State = made[name]()
     return state
@@ -143,7 +143,7 @@ def _from_image(image: Image) -> Json:
     match image:
         case RemoteImage(url):
             return {"url": without_own_user(url)}
-        case HeldImage(path, final, sha256, doubt):
+        case StagedImage(path, final, sha256, doubt):
             return {"part": path, "final": final} | _told(sha256=sha256, doubt=doubt)
         case SavedImage(path, sha256, doubt):
             return {"file": path} | _told(sha256=sha256, doubt=doubt)
@@ -160,5 +160,5 @@ def _to_image(data: Json) -> Image:
     if "file" in data:
         return SavedImage(data["file"], **known)
     if "part" in data:
-        return HeldImage(data["part"], data.get("final", ""), **known)
+        return StagedImage(data["part"], data.get("final", ""), **known)
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

@@ -1,7 +1,7 @@
 """The history in SQLite: one row a task, always in its last state, shared by every process of this person.
 
 Changes are written by one thread, grouped into one durable transaction for whatever has come meanwhile: a receipt
-costs microseconds instead of a disk flush, and the event loop never waits. `settled` is how the runner knows that
+costs microseconds instead of a disk flush, and the event loop never waits. `flush` is how the runner knows that
 what it said is on disk before it takes the next step.
 """
 
@@ -22,6 +22,7 @@ from imagegen_cli.core.events import Event, RunFinished, Span, TaskChanged, Task
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
+    CancelOutcome,
     Failed,
     ImageRequest,
     Job,
@@ -30,7 +31,6 @@ from imagegen_cli.core.task import (
     Running,
     Saving,
     State,
-    Stop,
     Submitting,
     Task,
     TaskId,
@@ -42,14 +42,14 @@ from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near,
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-WAIT_FOR_LOCK = 10.0
+MAX_LOCK_WAIT_S = 10.0
 ADD_WAIT = 0.5
 RESERVE_BYTES = 512 * 1024
 """Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
-BEAT = 5.0
-SLICE = 5000
+HEARTBEAT_S = 5.0
+CLOCK_STEP_S = 5000
 """Rows that are held at a time where all are looked at."""
-KEPT_RUNS = 200
+MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay; their tasks stay for ever."""
 
 MIGRATIONS: tuple[str, ...] = (
@@ -196,7 +196,7 @@ class Store:
     dead, and that goes on after others have claimed its tasks, changes nothing any more and hears of it (`lost`).
     """
 
-    def __init__(self, path: Path, *, wait: float = WAIT_FOR_LOCK, process: Process | None = None) -> None:
+    def __init__(self, path: Path, *, wait: float = MAX_LOCK_WAIT_S, process: Process | None = None) -> None:
         self.path = path
         self._wait = wait
         self._me = process or this_process()
@@ -235,14 +235,14 @@ class Store:
     # What a run says
 
     def record(self, event: Event) -> None:
-        """Remember an event: a Sink. Returns at once; see `settled`."""
+        """Remember an event: a Sink. Returns at once; see `flush`."""
         self._writer.put(event)
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything recorded so far is durable. Raises DiskError where it cannot be."""
         from asyncio import wrap_future  # noqa: PLC0415 - whoever only reads has no loop
 
-        await wrap_future(self._writer.settled())
+        await wrap_future(self._writer.flush())
 
     # What a command asks
 
@@ -350,7 +350,7 @@ class Store:
         """
         if self.owner is None:
             return []
-        if time.monotonic() - self._beaten > BEAT:
+        if time.monotonic() - self._beaten > HEARTBEAT_S:
             self._beaten = time.monotonic()
             self._writer.change(*self._heartbeat())
         with self._said(), self._waiting(0):
@@ -717,12 +717,12 @@ class _Writer:
         """What says nothing new is not remembered: many services say nothing but that they still work."""
         working, (at, before) = event.working, self._said.get(event.id, (0.0, None))
         said = working.fraction, working.queue_position, working.note
-        if event.at - at < WATCHED or (said == before and not working.queue_position):
+        if event.at - at < MIN_PROGRESS_GAP_S or (said == before and not working.queue_position):
             return False
         self._said[event.id] = event.at, said
         return True
 
-    def settled(self) -> "Future[None]":
+    def flush(self) -> "Future[None]":
         from concurrent.futures import Future  # noqa: PLC0415 - see Store.settled
 
         promise: Future[None] = Future()
@@ -809,7 +809,7 @@ class _Writer:
         return None
 
 
-WATCHED = 0.5
+MIN_PROGRESS_GAP_S = 0.5
 """Seconds between two remembered progress reports of a task: what a watcher can see."""
 
 
@@ -882,7 +882,7 @@ def _write_one(db: sqlite3.Connection, event: Event, store: Store) -> set[TaskId
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
     if isinstance(event, RunFinished):
         db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
-        db.execute("DELETE FROM event WHERE run <= ?", (event.run - KEPT_RUNS,))
+        db.execute("DELETE FROM event WHERE run <= ?", (event.run - MAX_KEPT_RUNS,))
     if about is not None:
         _write_event(db, event, about, serialize.dumps(body))
     return set()
@@ -956,7 +956,7 @@ def _keep_attempt(db: sqlite3.Connection, id_: int) -> None:
 
 def _fall_back(db: sqlite3.Connection, task: Task) -> None:
     """A new attempt that was never sent leaves no trace: what became of the one before stands again."""
-    unsent = isinstance(task.state, Cancelled) and task.state.stop is Stop.NOT_SENT
+    unsent = isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
     if not unsent and not isinstance(task.state, Failed):
         return
     row = db.execute("SELECT * FROM attempt WHERE task = ? ORDER BY number DESC LIMIT 1", (task.id,)).fetchone()

@@ -125,7 +125,7 @@ class VisualService(Service):
             return running(word)
         return self._ended(job, tags, json.loads(asked.get("req_json", "{}")))
 
-    def _ended(self, job: Job, tags: set[str], wishes: dict[str, Any]) -> Reply:
+    def _ended(self, job: Job, tags: set[str], specs: dict[str, Any]) -> Reply:
         for tag, word in (("expired", "expired"), ("forgotten", "not_found")):
             if tag in tags:
                 self.end_job(job, "failed")
@@ -139,13 +139,13 @@ class VisualService(Service):
                 50500, "Internal Error", 500, {"status": "done", "image_urls": None, "binary_data_base64": None}
             )
         self.end_job(job)
-        return said(10000, "Success", data={"status": "done", **self._pictures(job, tags, wishes)})
+        return said(10000, "Success", data={"status": "done", **self._pictures(job, tags, specs)})
 
-    def _pictures(self, job: Job, tags: set[str], wishes: dict[str, Any]) -> dict[str, Any]:
+    def _pictures(self, job: Job, tags: set[str], specs: dict[str, Any]) -> dict[str, Any]:
         if "none" in tags:
             return {"image_urls": [], "binary_data_base64": None}
         number = 1 if job.asked.get("force_single", True) else 3
-        if wishes.get("return_url") is not True or tags & {"data", "spoiled"}:
+        if specs.get("return_url") is not True or tags & {"data", "spoiled"}:
             data = [b64encode(self.pictures.make(job.id, index)).decode() for index in range(1, number + 1)]
             return {"image_urls": None, "binary_data_base64": [*data, "%%%"] if "spoiled" in tags else data}
         links = [self.file_url(job.id, index) for index in range(1, number + 1)]
