@@ -214,7 +214,7 @@ class Crowd(Harness):
                 return
 
     def compare(self) -> Ledgers:
-        """As its parent, after `doctor --fix`: a part file of a process that lost its task is removed, and no picture."""
+        """As its parent, after `doctor --fix`, which removes what a process that lost its task left of a picture."""
         self.program.run("doctor", "--fix")
         ledgers = super().compare()
         uncertain = {task["prompt"] for task in self.program.tasks() if task["reason"] == "uncertain"}
