@@ -150,7 +150,7 @@ async def test_full_requests_are_valid(server: BflService, provider: BlackForest
 
 
 @pytest.mark.parametrize(
-    ("model", "wish", "size"),
+    ("model", "spec", "size"),
     [
         ("flux-2-pro", {"ratio": "1:1"}, (1024, 1024)),
         ("flux-2-pro", {"ratio": "16:9"}, (1360, 768)),
@@ -183,7 +183,7 @@ async def test_every_ratio_keeps_to_the_rules_and_near_to_itself(provider: Black
 
 
 @pytest.mark.parametrize(
-    ("wish", "sent"),
+    ("spec", "sent"),
     [
         ({"model": "flux-kontext-pro", "ratio": "21:9"}, {"aspect_ratio": "21:9"}),
         ({"model": "flux-pro-1.1-ultra", "ratio": "9:21"}, {"aspect_ratio": "9:21"}),

@@ -223,7 +223,7 @@ async def test_references_go_as_addresses_or_as_data(
 
 
 @pytest.mark.parametrize(
-    ("wish", "size"),
+    ("spec", "size"),
     [
         ({}, None),
         ({"ratio": "1:1"}, "1280*1280"),

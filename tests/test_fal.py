@@ -160,7 +160,7 @@ async def test_a_full_request_is_valid(server: FalQueue, provider: Fal, referenc
 
 
 @pytest.mark.parametrize(
-    ("more", "wish", "sent"),
+    ("more", "spec", "sent"),
     [
         *(({}, {"ratio": ratio}, {"image_size": preset}) for ratio, preset in PRESETS.items()),
         ({"ratio_field": "aspect_ratio"}, {"ratio": "21:9"}, {"aspect_ratio": "21:9"}),

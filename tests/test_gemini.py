@@ -138,7 +138,7 @@ async def test_a_full_request_is_valid(server: GeminiService, provider: Gemini, 
 
 
 @pytest.mark.parametrize(
-    ("wish", "config"),
+    ("spec", "config"),
     [
         *(({"ratio": ratio}, {"aspectRatio": ratio}) for ratio in RATIOS),
         *(({"resolution": word}, {"imageSize": tier}) for word, tier in TIERS.items()),

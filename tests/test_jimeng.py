@@ -161,7 +161,7 @@ async def test_a_submit_says_all_that_was_asked(server: JimengGateway, provider:
 
 
 @pytest.mark.parametrize(
-    ("wish", "sent"),
+    ("spec", "sent"),
     [
         ({"ratio": "21:9"}, {"ratio": "21:9", "resolution": "2k"}),
         ({"resolution": "1k"}, {"ratio": "1:1", "resolution": "1k"}),
@@ -179,7 +179,7 @@ async def test_sizes_in_the_dialect_of_ratios(
 
 
 @pytest.mark.parametrize(
-    ("wish", "sent"),
+    ("spec", "sent"),
     [
         ({}, (None, None)),
         ({"ratio": "16:9"}, (1664, 936)),

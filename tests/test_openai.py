@@ -294,7 +294,7 @@ BODIES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("dialect", "wish", "expected"), BODIES)
+@pytest.mark.parametrize(("dialect", "spec", "expected"), BODIES)
 async def test_the_body(provider: OpenAI, server: ImageServer, spec: dict[str, Any], expected: dict[str, Any]) -> None:
     await submitted(provider, asked(**spec))
     assert expected.items() <= sent(server).items()
@@ -401,7 +401,7 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("dialect", "wish", "rule"), REFUSED)
+@pytest.mark.parametrize(("dialect", "spec", "rule"), REFUSED)
 def test_what_the_service_would_refuse_is_not_sent(dialect: str, spec: dict[str, Any], rule: str) -> None:
     with pytest.raises(BadRequest, match=re.escape(rule)):
         unconnected(dialect).check(replace(asked(), **spec))

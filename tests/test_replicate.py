@@ -277,7 +277,7 @@ async def test_what_it_says_while_it_works(server: ReplicateService, provider: R
     assert await polled(provider, other) == Working(note="uploading")
 
 
-@pytest.mark.parametrize(("prompt", "wish", "seed"), [
+@pytest.mark.parametrize(("prompt", "spec", "seed"), [
     ("#log", {}, 7), ("#object", {}, 7), ("a cat", {"seed": 5}, 5), ("a cat", {}, None),
 ])  # fmt: skip
 async def test_the_seed_that_the_model_drew_is_told(

@@ -245,7 +245,7 @@ async def test_one_picture_is_always_said(server: VisualService, provider: Volce
 
 
 @pytest.mark.parametrize(
-    ("wish", "sent"),
+    ("spec", "sent"),
     [
         ({}, {"req_key": "jimeng_t2i_v40", "force_single": True}),
         ({"extra": NO_SINGLE}, {"force_single": False}),
@@ -276,7 +276,7 @@ async def test_what_each_model_is_told(
     assert ("force_single" in body) is body["req_key"].endswith(("v40", "cvtob"))
 
 
-@pytest.mark.parametrize(("wish", "seeded"), [
+@pytest.mark.parametrize(("spec", "seeded"), [
     ({"model": "3.0", "seed": -1}, True), ({"model": "3.1"}, True), ({"model": "4.0"}, False),
 ])  # fmt: skip
 async def test_the_seed_that_is_used_is_told(
