@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import re
 from collections import Counter
 from dataclasses import replace
@@ -1102,3 +1103,19 @@ def test_an_id_of_ours_that_the_service_does_not_know_is_uncertain_and_asked_for
     run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
     state = failure(stage)
     assert (state.reason, state.resumable, state.may_be_paid, state.job) == (Reason.UNCERTAIN, False, True, JOB)
+
+
+@pytest.mark.parametrize("state", [Queued(), Running(JOB)])
+def test_a_step_that_finds_no_file_handle_is_repeated_a_little_later(tmp_path: Path, state: State) -> None:
+    trouble = OSError(errno.EMFILE, "Too many open files")
+    provider = Scripted(polls=[trouble, trouble, ready()])
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(stage.task(1, state)))
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts["submit"] == (1 if isinstance(state, Queued) else 0)
+
+
+def test_a_step_that_never_finds_a_file_handle_ends_and_keeps_its_receipt(tmp_path: Path) -> None:
+    stage = Stage(Scripted(polls=[OSError(errno.EMFILE, "Too many open files")]), tmp_path)
+    run(stage.carry(stage.task(1, Running(JOB))))
+    assert failure(stage).resumable

@@ -5,6 +5,7 @@ from the stored state. The runner says events and knows no listener; `flush` let
 """
 
 import asyncio
+import errno
 import time
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from imagegen_cli.core.errors import (
     BadImage,
+    Busy,
     DiskError,
     Expired,
     GenerationFailed,
@@ -90,6 +92,10 @@ CANCEL_GRACE_S = 5.0
 """Seconds that a stop waits: for the answer to a submit on its way, for a cancel, for a picture that exists."""
 
 
+MAX_HANDLE_WAITS = 100
+"""Times a step is repeated because no further file could be opened."""
+
+
 Chosen = Callable[[StagedImage], Awaitable[None]]
 """Told the final name before a picture gets it, so that it can be remembered."""
 
@@ -143,6 +149,7 @@ class ActiveTask:
     begun: bool = False
     """A coroutine that is cancelled before its first step never takes one."""
     stopping: bool = False
+    handle_waits: int = 0
     left: bool = False
     """Another process has it now."""
     coroutine: "asyncio.Task[None] | None" = None
@@ -334,7 +341,10 @@ class Runner:
         except TaskError as error:
             await self._fail(active, error)
         except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
-            await self._fail(active, _bug(active, error))
+            if _may_wait_for_handles(active, error):
+                await self._wait(active, pause(1), Busy("too many files are open at once (ulimit -n)"))
+            else:
+                await self._fail(active, _bug(active, error))
 
     async def _step(self, active: ActiveTask) -> None:
         match active.task.state:
@@ -872,6 +882,14 @@ def _given_up(error: SlowDown, seconds: float) -> SlowDown:
 def _until(error: SlowDown, left: float) -> str:
     """The service's words, and until when they are taken for "later"."""
     return f"{error.message} (tried until {time.strftime('%H:%M', time.localtime(time.time() + left))})"
+
+
+def _may_wait_for_handles(active: ActiveTask, error: Exception) -> bool:
+    """Whether a step broke because no file could be opened, a module of Python's own included, and may be repeated."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE) or active.stopping:
+        return False
+    active.handle_waits += 1
+    return isinstance(active.task.state, Queued | Running | Saving) and active.handle_waits <= MAX_HANDLE_WAITS
 
 
 def _bug(active: ActiveTask, error: Exception) -> ProviderBug:

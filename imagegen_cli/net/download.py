@@ -6,6 +6,7 @@ done in threads, and together: what comes while one round is at work goes into t
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio loads it late, when perhaps no file can be opened any more
 import ipaddress
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -223,7 +224,7 @@ class Downloader:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise UnusableImage("the service named a picture by an address that cannot be read") from error
         except NoHandleError as error:
-            raise Busy(str(error), hint="raise the limit: ulimit -n 1024") from error
+            raise Busy(str(error), after=1.0, hint="raise the limit: ulimit -n 1024") from error
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Unavailable(f"a picture did not arrive whole{through(url)}: {why}") from error
