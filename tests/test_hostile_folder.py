@@ -93,7 +93,7 @@ def test_what_is_permitted_is_a_picture_all_the_same(person: Program, folder: Pa
     assert "is no picture" in ended.err
     (folder / "list.jsonl").write_text(json.dumps({"prompt": "a", "references": ["picture.png"]}))
     planned = inside(person, folder, "batch", "--allow-outside", "--dry-run", "list.jsonl").objects[0]
-    assert planned["references"] == [str(folder / "picture.png")]
+    assert planned["references"] == [str((folder / "picture.png").resolve())]
 
 
 @pytest.mark.parametrize(

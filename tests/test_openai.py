@@ -80,6 +80,8 @@ def settings_for(dialect: str, server: ImageServer, **more: Any) -> Settings:
 
 
 def unconnected(dialect: str, **more: Any) -> OpenAI:
+    if not DIALECTS[dialect].home:
+        more = {"base_url": "http://127.0.0.1:9/v1", **more}
     return OpenAI(Settings(dialect=dialect, **more), Clients(NOBODY, NOBODY))
 
 
@@ -1216,3 +1218,11 @@ def test_a_providers_own_hint_reaches_the_person(tmp_path: Path, body: Any, hint
         assert hint in ended.err
         assert hint in program.run("show", "1").out
         assert hint in program.tasks()[0]["hint"]
+
+
+def test_a_dialect_without_an_address_of_its_own_goes_to_no_other_vendor() -> None:
+    homeless = [name for name, dialect in DIALECTS.items() if not dialect.home]
+    for name in homeless:
+        with pytest.raises(ConfigError, match="base_url is empty"):
+            Settings(dialect=name)
+    assert all(Settings(dialect=name).base_url for name in DIALECTS if name not in homeless)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imagegen_cli.core.task import InlineImage
-from imagegen_cli.providers._common import drawn, facts, inline, picture, unbased
+from imagegen_cli.core.task import InlineImage, RemoteImage
+from imagegen_cli.providers._common import better, drawn, facts, inline, picture, unbased
 from tests.doubles.http import Pictures
 
 PICTURE = Pictures().make("made", 1) + b"\xfb\xff\xbf"
@@ -84,3 +84,24 @@ def test_facts_are_texts_and_numbers_that_say_something() -> None:
 
 def test_a_drawn_seed_is_one_that_the_service_takes() -> None:
     assert {drawn(range(5, 7)) for _ in range(100)} == {5, 6}
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("inside", "other", "taken"),
+    [
+        (PNG, "http://cdn/1.png", PNG),
+        (b"not available", "http://cdn/1.png", "http://cdn/1.png"),
+        (b"<html>", "http://cdn/1.png", "http://cdn/1.png"),
+        (b"not available", None, b"not available"),
+        (None, "http://cdn/1.png", "http://cdn/1.png"),
+        (None, None, None),
+    ],
+)
+def test_of_bytes_and_an_address_the_one_that_looks_like_a_picture_is_taken(
+    inside: bytes | None, other: str | None, taken: bytes | str | None
+) -> None:
+    found = better(InlineImage(inside) if inside else None, RemoteImage(other) if other else None)
+    assert (found and getattr(found, "data", getattr(found, "url", None))) == taken

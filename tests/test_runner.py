@@ -21,6 +21,7 @@ from imagegen_cli.core.errors import (
     RateLimited,
     Reason,
     ServerTrouble,
+    SlowDown,
     TaskError,
     Unauthorized,
     Unavailable,
@@ -1119,3 +1120,20 @@ def test_a_step_that_never_finds_a_file_handle_ends_and_keeps_its_receipt(tmp_pa
     stage = Stage(Scripted(polls=[OSError(errno.EMFILE, "Too many open files")]), tmp_path)
     run(stage.carry(stage.task(1, Running(JOB))))
     assert failure(stage).resumable
+
+
+@pytest.mark.parametrize("after", [0.0, -5.0, 1e-9, 0.9])
+@pytest.mark.parametrize("kind", [RateLimited, Busy])
+def test_a_wait_of_nothing_makes_no_flood_of_submits(tmp_path: Path, kind: type[SlowDown], after: float) -> None:
+    provider = Scripted([kind("slow", after=after)])
+    stage = Stage(provider, tmp_path, timeout=60.0)
+    stage.lane.busy_timeout = 60.0
+    run(stage.carry(stage.task()))
+    assert provider.counts["submit"] <= 8
+
+
+@pytest.mark.parametrize("reply", [Ready(()), GenerationFailed("done, but nothing that can be used").as_charged()])
+def test_what_a_service_calls_done_may_be_paid_though_no_picture_came(tmp_path: Path, reply: Any) -> None:
+    stage = carried(Scripted([reply]), tmp_path)
+    assert failure(stage).may_be_paid
+    assert not failure(stage).resumable

@@ -80,7 +80,7 @@ QUESTION_HINTS: dict[Reason, str] = {
     Reason.MODERATED: "ask again later",
     Reason.RATE_LIMITED: "ask again in a minute",
     Reason.BUSY: "ask again in a minute",
-    Reason.SERVER: "the fault is the service's, or base_url names another service: ask again later",
+    Reason.SERVER: "the service failed, or base_url names another service: ask again later",
     Reason.NETWORK: "check the connection, the proxy and base_url",
     Reason.TIMEOUT: "check the connection, the proxy and base_url",
     Reason.UNCERTAIN: "ask again: nothing was spent",
@@ -129,16 +129,23 @@ class TaskError(ImagegenError):
 
     `final`: the service itself said, in an answer of its own form, that this very job is over and brings no picture.
     `unspent`: the service refused the request before any work, so that another account or service may take it.
+    `charged`: the service says that it is done, but what it sent cannot be used; it may be paid for all the same.
     """
 
     exit_code = 1
     reason: ClassVar[Reason] = Reason.BUG
     final = False
     unspent = False
+    charged = False
 
     def as_final(self) -> Self:
         """Mark the error as the service's last word about a job. What a status code or a proxy says is never that."""
         self.final = True
+        return self
+
+    def as_charged(self) -> Self:
+        """Mark a failure after which sending the same request again may pay a second time."""
+        self.charged = True
         return self
 
     def as_unspent(self) -> Self:
@@ -149,7 +156,7 @@ class TaskError(ImagegenError):
 
 def question_hint(error: ImagegenError) -> str:
     """The hint where a question failed and no task. What the provider itself wrote stays."""
-    if isinstance(error, TaskError) and error.hint == HINTS[error.reason]:
+    if isinstance(error, TaskError) and not error.hint:
         return QUESTION_HINTS[error.reason]
     return error.hint
 

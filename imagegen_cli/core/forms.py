@@ -74,6 +74,15 @@ class CutError(Exception):
     """The file ends before its form does, or contradicts itself."""
 
 
+def begins_a_form(data: bytes) -> bool:
+    """Whether the first bytes are those of something that is kept: a picture, a film, a sound."""
+    try:
+        suffix_of(data[:HEAD_BYTES])
+    except BadImage:
+        return False
+    return True
+
+
 def suffix_of(head: bytes) -> str:
     """The suffix that the first bytes stand for. Raises BadImage where they are no picture's."""
     for pattern, suffix in SIGNATURES:

@@ -98,13 +98,13 @@ def format_in(head: bytes) -> str:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BinaryIO]:
-    """A regular file. Raises OSError, with the reason in `strerror`, for anything else.
+def opened(path: str | Path, *, follow: bool = True) -> Iterator[BinaryIO]:
+    """A regular file, and without `follow` no link to one. Raises OSError, with the reason in `strerror`, for others.
 
     A device is not even opened: that alone may set something going. A pipe without a writer does not hold us up.
     """
-    _must_be_regular(Path(path).stat())
-    with open(path, "rb", opener=_without_waiting) as file:
+    _must_be_regular(Path(path).stat(follow_symlinks=follow))
+    with open(path, "rb", opener=_without_waiting if follow else _without_following) as file:
         _must_be_regular(os.fstat(file.fileno()))
         yield file
 
@@ -122,17 +122,22 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
+def _without_following(path: str, flags: int) -> int:
+    """A link may have taken the place of the file since the person, or the list, named it."""
+    return _without_waiting(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
 def _must_be_regular(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket and no file")
+        raise OSError(errno.EINVAL, "it is a link, a device, a pipe or a socket and no file")
 
 
 def _begun(reference: str, formats: Sequence[str], most_bytes: int, length: int) -> bytes:
     """The first `length` bytes of a picture of these formats. Raises BadRequest."""
     try:
-        with opened(reference) as file:
+        with opened(reference, follow=False) as file:
             head = file.read(HEAD)
             if format_in(head) not in formats:
                 raise BadRequest(_no_picture(reference, formats))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from imagegen_cli.core.errors import HINTS
 from imagegen_cli.core.task import Failed, ImageRequest, Task, word
 from imagegen_cli.display import words
 from imagegen_cli.display.board import Row, can_be_fetched
@@ -62,7 +61,7 @@ def advice(task: Task) -> str:
         return f"{hint}; {fetch}" if hint else fetch
     if not isinstance(task.state, Failed):
         return ""
-    return task.state.hint or HINTS[task.state.reason].replace("{ids}", str(task.id))
+    return (task.state.hint or words.general_hint(task.state)).replace("{ids}", str(task.id))
 
 
 def moment(at: float | None) -> str:

@@ -196,7 +196,7 @@ def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
     for row in rows:
         if isinstance(state := row.task.state, Failed):
             merged.setdefault(state.reason, {}).setdefault(state.message, []).append(row.task.id)
-            if hint := state.hint or ("" if state.resumable else HINTS[state.reason]):
+            if hint := state.hint or ("" if state.resumable else general_hint(state)):
                 hints.setdefault(state.reason, {}).setdefault(hint, []).append(row.task.id)
     for reason, messages in merged.items():
         for message, ids in messages.items():
@@ -204,6 +204,12 @@ def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
             yield Tone.FAILURE, f"{reason}{count}: {message} ({'tasks' if count else 'task'} {listed(ids)})"
         for hint, ids in hints.get(reason, {}).items():
             yield Tone.ADVICE, hint.replace("{ids}", listed(ids))
+
+
+def general_hint(state: Failed) -> str:
+    """What to do where the provider does not say; never an advice that pays a second time unasked."""
+    told = (Reason.BAD_IMAGE, Reason.DISK, Reason.BUG)
+    return HINTS[Reason.UNCERTAIN if state.may_be_paid and state.reason not in told else state.reason]
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -606,7 +606,7 @@ class Runner:
         lasted = active.watch.span() if active.watch is not None else None
         active.watch = active.rhythm = None
         if not ready.images:
-            raise GenerationFailed(ready.note or "the service says it is done, but names no picture")
+            raise GenerationFailed(ready.note or "the service says it is done, but names no picture").as_charged()
         state = active.task.state
         before = state.images if isinstance(state, Running) else ()
         merged = [_merged(before, ready.images, index) for index in range(max(len(before), len(ready.images)))]
@@ -857,7 +857,7 @@ def _receipt(active: ActiveTask, job: Job | None) -> Job | None:
 
 def _may_be_paid(state: State, error: TaskError) -> bool:
     """Whether the service may charge for what failed: it has the task, or what became of the request is not known."""
-    if isinstance(error, Uncertain):
+    if isinstance(error, Uncertain) or error.charged:
         return True
     if isinstance(state, Submitting):
         return isinstance(error, ProviderBug | DiskError | BadImage)

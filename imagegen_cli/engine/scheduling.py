@@ -21,6 +21,8 @@ WIDEST_WINDOW = 32
 MOST_PATIENCE = 8
 LONGEST_PAUSE = 3600.0
 """Whatever a service says, it is asked again after an hour."""
+MIN_ASKED_WAIT_S = 1.0
+"""A shorter wait that a service asks for, such as none, or a moment that has passed, is no answer to a refusal."""
 LONGEST_WAIT = 60.0
 """A service that does not say how long to wait is asked again at the latest after this."""
 
@@ -113,9 +115,10 @@ class Gate:
         if self._opens_at <= now:
             self._refusals += 1
             self._patience = min(self._patience * 2, MOST_PATIENCE)
-        seconds = (
-            after if after is not None else min(2.0 ** (self._refusals - 1), LONGEST_WAIT) * random.uniform(1, 1.3)
-        )
+        if after is not None and after >= MIN_ASKED_WAIT_S:
+            seconds = after
+        else:
+            seconds = min(2.0 ** min(self._refusals - 1, 16), LONGEST_WAIT) * random.uniform(1, 1.3)
         self.close_for(min(seconds, most))
         slot.leave()
         self._good = 0
@@ -382,4 +385,4 @@ class Stopwatch:
 
 def pause(attempt: int, *, first: float = 1.0, longest: float = 30.0) -> float:
     """Seconds before attempt `attempt` + 1 of a step that certainly did nothing: doubling, jittered."""
-    return min(first * 2.0 ** (attempt - 1), longest) * random.uniform(0.8, 1.2)
+    return min(first * 2.0 ** min(attempt - 1, 16), longest) * random.uniform(0.8, 1.2)

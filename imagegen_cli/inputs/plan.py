@@ -208,7 +208,8 @@ def _is_provider(name: str, config: Config) -> bool:
 def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none.
 
-    A relative path counts from the working directory, in a list as well.
+    A relative path counts from the working directory, in a list as well. Links are followed now and never again: what
+    is looked at here is what is sent later.
     """
     if is_remote(text):
         return text
@@ -222,7 +223,7 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
         raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
     if not known:
         raise UsageError(f"the reference {text} is no picture, by its first bytes, and nothing else is sent")
-    return str(path)
+    return str(path.resolve())
 
 
 def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import httpx
 
 from imagegen_cli.core.errors import BadRequest, ServerTrouble, Unauthorized, Uncertain
+from imagegen_cli.core.forms import begins_a_form
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import Image, InlineImage, RemoteImage
 from imagegen_cli.providers._http import Answer, clean, refuse
@@ -140,6 +141,16 @@ def inline(value: Any) -> InlineImage | None:
     """A picture that came as base64 or as a data: URI; None for anything else."""
     data = unbased(value)
     return InlineImage(data) if data else None
+
+
+def better(image: InlineImage | None, other: Image | None) -> Image | None:
+    """Of a picture that came inside an answer and one that the same item names, the one that looks like a picture.
+
+    Some servers put a word, or half a picture, where the bytes should be, beside an address that works.
+    """
+    if image is None or (other is not None and not begins_a_form(image.data)):
+        return other if other is not None else image
+    return image
 
 
 def unbased(value: Any) -> bytes:

@@ -185,7 +185,7 @@ class Dreamina(Provider):
         items = images.splitlines() if isinstance(images, str) else images if isinstance(images, list) else []
         found = tuple(image for item in items if (image := self._image(item)) is not None)
         if not found:
-            raise GenerationFailed("the server says that it is finished, but names no pictures")
+            raise GenerationFailed("the server says that it is finished, but names no pictures").as_charged()
         lost = len(items) - len(found)
         return Ready(found, note=f"{lost} of {len(items)} pictures came without a usable address" if lost else "")
 

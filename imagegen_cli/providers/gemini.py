@@ -223,7 +223,7 @@ def _ready(body: dict[str, Any]) -> Ready:
     words = " ".join(text for one in said if (text := common.text(one)))
     if reason in FORBIDDEN:
         raise Moderated(_said(f"the picture was withheld ({reason})", words))
-    raise GenerationFailed(_said(f"no picture came ({reason or 'no reason given'})", words))
+    raise GenerationFailed(_said(f"no picture came ({reason or 'no reason given'})", words)).as_charged()
 
 
 def _pieces(candidate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -523,14 +523,15 @@ class Jimeng(Provider):
         found = [self._image(item) for item in items]
         images = tuple(image for image in found if image is not None)
         if not images:
-            raise GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent")
+            raise GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent").as_charged()
         lost = len(found) - len(images)
         return Ready(images, note=f"{lost} of {len(found)} pictures came without a usable address" if lost else "")
 
     def _image(self, item: Any) -> Image | None:
         url, data = (item.get("url"), item.get("b64_json")) if isinstance(item, dict) else (item, None)
-        if (image := common.inline(data)) is not None:
-            return image
+        return common.better(common.inline(data), self._at(url))
+
+    def _at(self, url: Any) -> RemoteImage | None:
         try:
             joined = urljoin(f"{self._base}/", url.strip()) if isinstance(url, str) and url.strip() else ""
             joined.encode()

@@ -42,6 +42,7 @@ from imagegen_cli.providers._common import (
     PLACE,
     Key,
     address,
+    better,
     body_of,
     drawn,
     facts,
@@ -135,7 +136,9 @@ class Settings(base.Settings):
 
 def _home(base_url: str, dialect: Dialect) -> str:
     """The address without its last slash; where it is a bare host, with the path of the dialect's own."""
-    base_url = (base_url or dialect.home or OPENAI.home).rstrip("/")
+    base_url = (base_url or dialect.home).rstrip("/")
+    if not base_url:
+        raise ConfigError("base_url is empty, and this dialect has no address of its own", hint="set base_url")
     if address(base_url) is None:
         raise ConfigError(f"base_url {base_url!r} is no usable address")
     return base_url if urlsplit(base_url).path else base_url + (urlsplit(dialect.home).path or "/v1")
@@ -306,11 +309,11 @@ class OpenAI(Provider):
         """A picture that came inside, or at an address of the web. A path on the server's disk is neither."""
         found = table(item)
         inside, url = found.get("b64_json"), found.get("url")
-        if (image := inline(inside)) is not None or not isinstance(url, str):
-            return image
-        if url[:5].lower() == "data:":
-            return inline(url)
-        return _remote(self._base if self._speaks.joins_addresses else "", url.strip())
+        other: Image | None = None
+        if isinstance(url, str):
+            home = self._base if self._speaks.joins_addresses else ""
+            other = inline(url) if url[:5].lower() == "data:" else _remote(home, url.strip())
+        return better(inline(inside), other)
 
     # Streams
 
@@ -480,7 +483,7 @@ class Received:
             elif table(item).get("error"):
                 self.refused.append(_failure(item))
             else:
-                self.refused.append(GenerationFailed("a picture came in a form that cannot be used"))
+                self.refused.append(GenerationFailed("a picture came in a form that cannot be used").as_charged())
 
     def ready(self) -> Ready:
         """The pictures, or the reason why there is none: never both lost."""
@@ -492,7 +495,7 @@ class Received:
 
     def _nothing(self) -> TaskError:
         if self.complete:
-            return GenerationFailed("the service says that it is done, but names no picture")
+            return GenerationFailed("the service says that it is done, but names no picture").as_charged()
         return Uncertain("the stream ended without a picture; it may have been made and charged")
 
 
