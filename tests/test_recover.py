@@ -1,5 +1,6 @@
 """Going on with what was paid, sending again, and lists that were sent before: whole processes, one history."""
 
+import json
 import resource
 import sqlite3
 from collections.abc import Iterator
@@ -315,3 +316,98 @@ def test_receipts_that_cannot_be_written_are_printed_and_can_be_given_back(tmp_p
         assert studio.run("resume", "--receipts", "receipts").code == 0
         assert states(studio) == ["done"]
         assert server.counts["submit"] == 1
+
+
+# What may be paid is never hidden by a new attempt
+
+
+def timed_out(studio: Program, server: DreaminaServer) -> None:
+    server.fail("query", Fault.ERROR_500, times=None)
+    assert studio.run("run", "a cat").code == 5
+    server.heal()
+
+
+def test_a_repeat_of_what_may_be_paid_is_a_new_task_and_the_old_one_can_still_be_fetched(
+    studio: Program, server: DreaminaServer
+) -> None:
+    timed_out(studio, server)
+    ended = studio.run("retry", "1", "--may-repeat")
+    assert ended.code == 0
+    assert "new tasks 2 for 1, which keep what can be fetched of them" in ended.err
+    assert states(studio) == ["failed", "done"]
+    assert studio.run("resume", "1").code == 0
+    assert states(studio) == ["done", "done"]
+    assert server.counts["submit"] == 2
+    assert len(studio.pictures()) == 8
+
+
+def test_a_repeat_that_was_refused_loses_no_receipt_and_is_not_sent_again_unasked(
+    studio: Program, server: DreaminaServer
+) -> None:
+    timed_out(studio, server)
+    server.fail("submit", Reply.json({"error": "no"}, 401), times=None)
+    assert studio.run("retry", "1", "--may-repeat").code == 3
+    server.heal()
+    submits = server.counts["submit"]
+    refused = studio.run("retry", "--failed", "--yes")
+    assert refused.code == 4
+    assert "left alone, may be made and billed already: 2" in refused.err
+    assert server.counts["submit"] == submits
+    assert studio.run("resume").code == 0
+    assert states(studio) == ["done", "failed"]
+    assert studio.run("retry", "2").code == 4, "the first is done: to send it once more would pay a second time"
+
+
+def test_two_repeats_at_once_make_one_copy(studio: Program, server: DreaminaServer) -> None:
+    timed_out(studio, server)
+    ended = together(studio, "retry", "1", "--may-repeat", count=3)
+    assert sorted(one.code for one in ended) == [0, 4, 4], [one.err for one in ended]
+    assert server.counts["submit"] == 2
+
+
+def test_after_a_killed_retry_resume_says_and_fetches_what_was_before(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Reply.json({"success": False, "error": "broken", "fail_code": "9"}))
+    assert studio.run("run", "a cat").code == 1
+    detail = json.dumps({"job": {"id": "x", "url": ""}, "may_be_paid": True, "message": "late", "reason": "timeout"})
+    columns = "task, number, state, detail, reason"
+    sql(studio, f"INSERT INTO attempt ({columns}) VALUES (1, 1, 'failed', '{detail}', 'timeout')")  # noqa: S608
+    sql(studio, "UPDATE task SET state = 'queued', detail = '{}', reason = '', ended = NULL, owner = NULL")
+    ended = studio.run("resume")
+    assert "never sent" not in ended.err
+    assert "not sent again, and as they were before: 1" in ended.err
+    assert states(studio) == ["failed"]
+    assert server.counts["query"] > 0, "its receipt was asked for"
+
+
+@pytest.mark.parametrize("flags", [[], ["--skip-sent"]])
+def test_a_copy_of_a_list_is_not_paid_while_the_first_is_at_work(
+    studio: Program, server: DreaminaServer, flags: list[str]
+) -> None:
+    lines = [f"cat {number} #slow" for number in range(4)]
+    write(studio, "a.txt", *lines)
+    write(studio, "b.txt", *lines)
+    server.seconds = 3.0
+    first = studio.start("batch", "a.txt", "-j", "1", "--json")
+    next_line(first, '"running"')
+    second = studio.run("batch", "b.txt", *flags)
+    assert second.code == (0 if flags else 2)
+    assert "4 of 4 prompts were sent before" in second.err
+    first.kill()
+    finished(first)
+    assert server.counts["submit"] == 1
+
+
+def test_copies_of_a_list_that_are_started_together_are_paid_once(studio: Program, server: DreaminaServer) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        write(studio, name, *(f"cat {number}" for number in range(4)))
+    started = [studio.start("batch", name, "--skip-sent") for name in ("a.txt", "b.txt", "c.txt")]
+    assert {finished(process).code for process in started} == {0}
+    assert server.counts["submit"] == 4
+
+
+def test_receipts_in_any_spacing_are_read(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Fault.CLOSE_AFTER)
+    assert studio.run("run", "a cat").code == 1
+    (job,) = server.jobs
+    assert studio.run("resume", "--receipts", "-", stdin=f'{{"task":1,"job":"{job}"}}\n').code == 0
+    assert states(studio) == ["done"]

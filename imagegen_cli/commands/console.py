@@ -68,7 +68,7 @@ def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
     """The receipts among these lines, as they were printed. Raises UsageError where there is none."""
     found = []
     for line in lines:
-        start = line.find('{"task": ')
+        start = line.find("{")
         try:
             plain = json.loads(line[start:]) if start >= 0 else {}
             found += [(int(plain["task"]), Job(str(plain["job"]), str(plain.get("url", ""))))] if "job" in plain else []

@@ -21,7 +21,7 @@ from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
-from imagegen_cli.storage.store import PlanChangedError, Record, Store
+from imagegen_cli.storage.store import PlanChangedError, Record, Store, others_of
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 STDIN = "-"
@@ -181,7 +181,8 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
         if sent := [record for record in earlier or () if not _never_sent(record)]:
             left.setdefault(_standing(sent[-1]), []).append(sent[-1].task)
         else:
-            fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None))
+            others = others_of(item.source, item.identity, known) if item.source else None
+            fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None, others=others))
     for standing, tasks in left.items():
         say(f"skipped {len(tasks)} that {standing} (tasks {ids_of(tasks)})")
     if left and not fresh:
@@ -190,15 +191,10 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
 
 
 def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
-    """Tasks of another list, or of this one under another name, that were paid, or may have been, for the same."""
-    if not item.source:
-        return []
-    found = [
-        records
-        for (source, identity), records in known.items()
-        if identity == item.identity and (source != item.source or source == STDIN)
-    ]
-    return [record for records in found for record in records if may_be_paid(record.task.state)]
+    """Tasks of another list, or of this one under another name, that were sent for the same, or are about to be."""
+    others = others_of(item.source, item.identity, known) if item.source else frozenset()
+    found = [record for records in known.values() for record in records if record.task.id in others]
+    return [record for record in found if may_be_paid(record.task.state) or record.carried]
 
 
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: Options) -> bool:

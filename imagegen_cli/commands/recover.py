@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagegen_cli.commands.console import (
@@ -38,11 +38,12 @@ from imagegen_cli.core.task import (
     word,
 )
 from imagegen_cli.display.lines import Printer
+from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
 from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.store import UNFINISHED, Filter, Record, Store
+from imagegen_cli.storage.store import UNFINISHED, Filter, PlanChangedError, Record, Store
 
 CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits for what the other process makes of it."""
@@ -76,6 +77,11 @@ def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None,
         wanted = _wanted(store, ids, run_id)
         tasks, left = _claimed_to_fetch(store, config, wanted, quiet=not ids)
         unsent = [task for task in tasks if isinstance(task.state, Cancelled)]
+        restored = _as_before(store, unsent)
+        again, more_left = _claimed_to_fetch(store, config, [one for one in restored if _fetchable(one)], quiet=not ids)
+        tasks, left, wanted = [*tasks, *again], [*left, *more_left], [*wanted, *restored]
+        names = {record.task.id for record in restored}
+        unsent = [task for task in unsent if task.id not in names]
         if unsent:
             say(f"never sent, nothing spent: {ids_of(unsent)}; imagegen retry {ids_of(unsent)} sends them")
         lost = [task for task in tasks if isinstance(task.state, Failed)]
@@ -89,6 +95,17 @@ def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None,
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _carry(store, config, going, manner, wanted, one_look=late)
         return code or (5 if left else 0)
+
+
+def _as_before(store: Store, tasks: Sequence[Task]) -> list[Record]:
+    """Of tasks that were not sent: those of which an earlier attempt stands again."""
+    ids = tuple(task.id for task in tasks)
+    now = store.find(Filter(ids=ids)) if ids else []
+    restored = [record for record in now if not isinstance(record.task.state, Cancelled)]
+    if restored:
+        numbers = ids_of(record.task for record in restored)
+        say(f"not sent again, and as they were before: {numbers}; imagegen show tells what that was")
+    return restored
 
 
 def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record]:
@@ -218,19 +235,58 @@ def retry(
         raise UsageError(f"there is no reason {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
     config = settings()
     with history() as store:
-        chosen = _to_repeat(_selected(store, selection), may_repeat=may_repeat, named=bool(selection.ids))
+        found = _selected(store, selection)
+        doubtful = frozenset() if may_repeat else _repeats_of_paid(store, found)
+        chosen = _to_repeat(found, may_repeat=may_repeat, named=bool(selection.ids), doubtful=doubtful)
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
         if dry_run:
             return _shown(chosen)
         _agree(chosen, yes=yes)
         check_keys(config, [record.task.request.provider for record in chosen])
-        tasks, owned, changed = store.claim([(record, Queued()) for record in chosen], again=True)
+        paid = [record for record in chosen if may_be_paid(record.task.state)]
+        plain = [record for record in chosen if not may_be_paid(record.task.state)]
+        tasks, owned, changed = store.claim([(record, Queued()) for record in plain], again=True)
         _say_owned([*owned, *changed])
+        copies = _copied(store, config, paid)
+        tasks += [record.task for record in copies]
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
         say(f"sending {len(tasks)} again, as new paid work: {ids_of(tasks)}")
-        return _carry(store, config, tasks, manner, chosen)
+        return _carry(store, config, tasks, manner, [*chosen, *copies])
+
+
+def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Record]:
+    """New tasks for what may be paid already: the old ones keep their receipts, and can still be fetched.
+
+    The old ones are claimed as they are first, so that of two commands at once one makes copies.
+    """
+    taken, owned, changed = store.claim([(record, record.task.state) for record in paid])
+    _say_owned([*owned, *changed])
+    ids = {task.id for task in taken}
+    records = [record for record in paid if record.task.id in ids]
+    planned = []
+    for record in records:
+        where = plan.place(Path(record.task.folder), config.general.name)
+        item = plan.Item(request=record.task.request, asked=record.asked, line=1, identity="", repeats=record.task.id)
+        planned += plan.planned([item], where)
+    if not planned:
+        return []
+    try:
+        _, tasks = store.start_run("retry", "", planned)
+    except PlanChangedError as error:
+        say(f"left alone: {error}; imagegen again ID makes one more")
+        return []
+    say(f"new tasks {ids_of(tasks)} for {ids_of(taken)}, which keep what can be fetched of them")
+    return [replace(record, task=task) for record, task in zip(records, tasks, strict=True)]
+
+
+def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
+    """Those of these tasks that were sent for once more, while the first may still be paid."""
+    firsts = {record.task.id: record.facts["repeats"] for record in found if "repeats" in record.facts}
+    known = store.find(Filter(ids=tuple(firsts.values()))) if firsts else []
+    paid = {record.task.id for record in known if may_be_paid(record.task.state)}
+    return frozenset(id_ for id_, first in firsts.items() if first in paid)
 
 
 def _selected(store: Store, selection: Selection) -> list[Record]:
@@ -260,7 +316,9 @@ def _reason_of(record: Record) -> Reason | None:
     return state.reason if isinstance(state, Failed) else None
 
 
-def _to_repeat(found: Iterable[Record], *, may_repeat: bool, named: bool) -> list[Record]:
+def _to_repeat(
+    found: Iterable[Record], *, may_repeat: bool, named: bool, doubtful: frozenset[int] = frozenset()
+) -> list[Record]:
     """Failed and cancelled tasks whose repetition cannot pay twice, or whose person said that it may."""
     chosen: list[Record] = []
     risky: list[Task] = []
@@ -274,7 +332,7 @@ def _to_repeat(found: Iterable[Record], *, may_repeat: bool, named: bool) -> lis
                 say(f"{record.task.id} is {word(state)}; only failed and cancelled tasks can be retried")
         elif _lies_here(record, parts):
             here.append(record.task)
-        elif may_be_paid(state) and not may_repeat:
+        elif (may_be_paid(state) or record.task.id in doubtful) and not may_repeat:
             risky.append(record.task)
         else:
             chosen.append(record)

@@ -33,8 +33,8 @@ MAKERS = 3
 class Item:
     """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
 
-    `elsewhere`: the same wish as other providers would take it, where the person named several. `source`, `earlier` and
-    `adopts`: see `Planned`.
+    `elsewhere`: the same wish as other providers would take it, where the person named several. `source`, `earlier`,
+    `adopts`, `others` and `repeats`: see `Planned`.
     """
 
     request: ImageRequest
@@ -45,6 +45,8 @@ class Item:
     source: str = ""
     earlier: tuple[Record, ...] | None = None
     adopts: Record | None = None
+    others: frozenset[int] | None = None
+    repeats: TaskId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,8 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
             source=item.source,
             earlier=item.earlier,
             adopts=item.adopts,
+            others=item.others,
+            repeats=item.repeats,
             name_of=name_of(item),
         )
         for item in items

@@ -184,6 +184,10 @@ class Planned:
     """The list that it comes from: the resolved path, or empty."""
     earlier: tuple[Record, ...] | None = None
     """What the history had of this source and identity when it was planned; None where that does not matter."""
+    others: frozenset[int] | None = None
+    """Tasks of other lists for the same, as the history had them then; None where that does not matter."""
+    repeats: TaskId | None = None
+    """The task that may be paid, and that this one is sent for once more."""
     adopts: Record | None = None
     """The row of a task that was never sent, and that becomes this one."""
     name_of: Callable[[TaskId, RunId], str] = field(compare=False)
@@ -618,12 +622,25 @@ class Store:
         return seen is None or uptime() - seen["at"] < SILENT_S
 
     def _check_plan(self, planned: Sequence[Planned]) -> None:
-        compared = [item for item in planned if item.earlier is not None]
+        compared = [item for item in planned if item.earlier is not None or item.others is not None]
         known = self.known(item.identity for item in compared) if compared else {}
+        if repeated := self._repeated(item.repeats for item in planned if item.repeats is not None):
+            raise PlanChangedError(f"task {repeated} was sent once more already")
         for item in compared:
             now = known.get((item.source, item.identity), [])
-            if [record.version for record in now] != [record.version for record in item.earlier or ()]:
+            if item.earlier is not None and [one.version for one in now] != [one.version for one in item.earlier]:
                 raise PlanChangedError(item.source)
+            if item.others is not None and others_of(item.source, item.identity, known) != item.others:
+                raise PlanChangedError(item.source)
+
+    def _repeated(self, ids: Iterable[int]) -> int | None:
+        """The first of these tasks that was sent once more by another task, which is at work or done."""
+        row = self._db.execute(
+            "SELECT json_extract(facts, '$.repeats') AS first FROM task WHERE state NOT IN ('failed', 'cancelled')"
+            " AND facts LIKE '%\"repeats\"%' AND first IN (SELECT value FROM json_each(?)) LIMIT 1",
+            (json.dumps(list(ids)),),
+        ).fetchone()
+        return None if row is None else int(row["first"])
 
     def _plan(self, run: RunId, item: Planned) -> Task:
         return self._insert(run, item) if item.adopts is None else self._adopt(run, item, item.adopts)
@@ -653,6 +670,9 @@ class Store:
         )  # fmt: skip
         id_ = TaskId(cursor.lastrowid or 0)
         self.fences[id_] = 1
+        if item.repeats is not None:
+            facts = serialize.dumps({"repeats": item.repeats})
+            self._db.execute("UPDATE task SET facts = ? WHERE id = ?", (facts, id_))
         name = item.name_of(id_, run)
         self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
         key = f"{self._token}-{id_}"
@@ -675,6 +695,16 @@ class Store:
 
 Change = tuple[str, tuple[Any, ...], Callable[[], None] | None]
 Said = tuple[float | None, int | None, str]
+
+
+def others_of(source: str, identity: str, known: Mapping[tuple[str, str], Sequence[Record]]) -> frozenset[int]:
+    """Tasks for the same from other lists; lists that come by a pipe have no name, and are all others."""
+    return frozenset(
+        record.task.id
+        for (other, same), records in known.items()
+        if same == identity and (other != source or other == "-")
+        for record in records
+    )
 
 
 class PlanChangedError(Exception):
