@@ -8,6 +8,7 @@ from typing import Any
 
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.task import Job, Task
+from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import literal
 from imagegen_cli.settings.config import Config, Configured, key_of, load_config
@@ -27,12 +28,20 @@ def say(text: str) -> None:
 
 
 def answers(question: str, choices: Sequence[str]) -> str:
-    """Ask on the terminal: the choice whose first letter was typed. Empty for anything else, and off a terminal."""
+    """Ask on the terminal: the choice that was typed, as the whole word or its first letter alone.
+
+    Empty for anything else, and off a terminal. What was typed before the question is no answer to it.
+    """
     if not is_asked():
         return ""
+    drop_typed_ahead(sys.stdin)
     Printer(sys.stderr).line(literal(question, sys.stderr.encoding or "utf-8"))
-    typed = sys.stdin.readline().strip().lower()[:1]
-    return next((choice for choice in choices if typed and choice.startswith(typed)), "")
+    try:
+        line = sys.stdin.readline()
+    except (OSError, UnicodeError):
+        return ""
+    typed = line.strip().lower() if line.endswith("\n") else ""
+    return next((choice for choice in choices if typed in (choice, choice[0])), "")
 
 
 def is_asked() -> bool:

@@ -5,6 +5,7 @@ enter, tab, escape. What is pasted is one key, whatever is in it. The terminal's
 """
 
 import codecs
+import contextlib
 import os
 import re
 import select
@@ -195,6 +196,7 @@ class PosixKeyboard:
         self._old: list[Any] | None = None
 
     def enter(self) -> None:
+        """Take the keys. What was typed before was typed for another program, and is dropped."""
         import termios  # noqa: PLC0415 - not on Windows
 
         if self._old is not None or not in_foreground(self._fd):
@@ -203,7 +205,7 @@ class PosixKeyboard:
         modes = termios.tcgetattr(self._fd)
         modes[3] &= ~(termios.ICANON | termios.ECHO)
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
+        termios.tcsetattr(self._fd, termios.TCSAFLUSH, modes)
         self._old = old
         self._decoder = Decoder()
         self._mark(PASTE_ON)
@@ -244,8 +246,14 @@ class PosixKeyboard:
 class WindowsKeyboard:
     """The console needs no modes; a special key comes as a mark and a letter."""
 
+    def __init__(self) -> None:
+        self._entered = False
+
     def enter(self) -> None:
-        pass
+        """As the other keyboard does: what was typed before is dropped, once."""
+        if not self._entered:
+            self.read()
+        self._entered = True
 
     def leave(self) -> None:
         pass
@@ -278,6 +286,19 @@ def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
         return PosixKeyboard(stdin, stderr)
     except (OSError, ValueError, ImportError):
         return None
+
+
+def drop_typed_ahead(stdin: TextIO) -> None:
+    """Throw away what was typed at a terminal before a question is asked: it is the answer to nothing."""
+    try:
+        if sys.platform == "win32":
+            WindowsKeyboard().read()
+            return
+        import termios  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    with contextlib.suppress(OSError, ValueError, termios.error):
+        termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
 
 
 def in_foreground(fd: int) -> bool:
