@@ -14,7 +14,7 @@ from imagegen_cli.commands.recover import may_be_paid
 from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
-from imagegen_cli.display.keys import Outcome
+from imagegen_cli.display.keys import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
@@ -26,6 +26,8 @@ from imagegen_cli.storage.store import PlanChangedError, Record, Store
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
+PASTED = "paste"
+"""What messages call a list that was pasted into the table."""
 PLANNINGS = 10
 """Times a list is compared with the history anew because other processes plan the same at that moment."""
 Known = Mapping[tuple[str, str], Sequence[Record]]
@@ -119,24 +121,36 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
         run_id, tasks, items = planned
         asked = {task.id: item.asked for task, item in zip(tasks, items, strict=True)}
 
-        def typed(prompts: Sequence[str]) -> list[plan.Item]:
-            more = plan.prepare(from_arguments(prompts, options.common), config)
+        def prepared(specs: Sequence[PromptSpec]) -> list[plan.Item]:
+            more = plan.prepare(specs, config)
             if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
                 raise UsageError(f"this run does not use {', '.join(strangers)}")
             return more
 
-        def would(prompts: Sequence[str]) -> Outcome:
-            more = typed(prompts)
-            return Outcome(len(more), tuple(plan.promised(more)))
+        def would(typed: Typed) -> Outcome:
+            found, remarks = _specs_of(typed, options.common)
+            more = prepared(found)
+            read = tuple(spec.prompt for spec in found) if typed.listed else ()
+            return Outcome(len(more), (*plan.promised(more), *remarks), prompts=read)
 
-        def add(to: RunId, prompts: Sequence[str]) -> Sequence[Task]:
-            more = typed(prompts)
+        def add(to: RunId, typed: Typed) -> Sequence[Task]:
+            more = prepared(_specs_of(typed, options.common)[0])
             added = store.add(to, plan.planned(more, where))
             asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
             return added
 
         elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
         return Session(store, config, options.manner, add, would).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
+
+
+def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
+    """What was typed or pasted, and remarks about how it was read: a list as `batch` reads it. Raises UsageError."""
+    if not typed.listed:
+        return from_arguments([typed.text], common), []
+    specs, remarks = from_list(PASTED, typed.text.encode(errors="replace"), common)
+    if not specs:
+        raise UsageError("there is no prompt in it, only remarks")
+    return specs, remarks
 
 
 def _planned(

@@ -11,7 +11,7 @@ import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
 from imagegen_cli.core.task import TaskId
@@ -56,9 +56,10 @@ CHUNKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """Lines, without anything that is no text."""
+    """Lines, without anything that is no text. `phrase`: an input method gave it whole, and a person typed it."""
 
     text: str
+    phrase: bool = field(default=False, compare=False)
 
     @property
     def on_one_line(self) -> str:
@@ -83,12 +84,24 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """What may be added: one prompt as it stands, or a list that was pasted, to be read as `batch` reads one."""
+
+    text: str
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What would come of prompts if they were added now, in words. Not `good`: they would be refused, and why."""
+    """What would come of it if it were added now, in words. Not `good`: it would be refused, and why.
+
+    `prompts` are those that were read from a list.
+    """
 
     tasks: int = 0
     words: tuple[str, ...] = ()
     good: bool = True
+    prompts: tuple[str, ...] = ()
 
 
 class Actions(Protocol):
@@ -103,10 +116,10 @@ class Actions(Protocol):
 
     def hold(self, on: bool) -> None: ...
 
-    def add(self, prompts: Sequence[str]) -> None: ...
+    def add(self, typed: Typed) -> None: ...
 
-    def would(self, prompts: Sequence[str]) -> Outcome:
-        """What `add` would do with them; nothing is done."""
+    def would(self, typed: Typed) -> Outcome:
+        """What `add` would do with it; nothing is done."""
         ...
 
     def open_folder(self) -> None: ...
@@ -165,6 +178,13 @@ class Decoder:
             yield CONTROLS[character]
         elif character >= " ":
             yield character
+
+
+def narrow(key: str) -> str:
+    """A full-width sign, as an input method may give one, as the key that it stands for."""
+    if len(key) == 1 and "\uff01" <= key <= "\uff5e":
+        return chr(ord(key) - 0xFEE0)
+    return " " if key == "\u3000" else key
 
 
 def plain(text: str) -> str:
