@@ -188,7 +188,21 @@ def harmless(desk: Desk) -> bool:
     return [told for told in desk.heard.told if told != "open"] == [] and not desk.ui.held
 
 
-HABITS = ["a red fox", " add me", "cd x", "apt update", "cypress run", "cyxyqyqw", "xy", "qy", "qw", "   ", "aaa", "x", "c"]
+HABITS = [
+    "a red fox",
+    " add me",
+    "cd x",
+    "apt update",
+    "cypress run",
+    "cyxyqyqw",
+    "xy",
+    "qy",
+    "qw",
+    "   ",
+    "aaa",
+    "x",
+    "c",
+]
 """How lines for a shell may begin after a tab or an arrow."""
 
 
@@ -450,10 +464,10 @@ def test_nothing_is_drained_where_nothing_was_sent() -> None:
     assert desk.heard.told == ["stop"]
 
 
-@pytest.mark.parametrize(("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", []), (1, "xy", [1])])
-def test_all_that_wait_are_cancelled_after_a_question(
-    ended: int, keys: str, told: list[int]
-) -> None:
+@pytest.mark.parametrize(
+    ("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", []), (1, "xy", [1])]
+)
+def test_all_that_wait_are_cancelled_after_a_question(ended: int, keys: str, told: list[int]) -> None:
     desk = Desk()
     for number in range(ended):
         desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))

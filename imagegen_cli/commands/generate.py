@@ -16,6 +16,7 @@ from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
 from imagegen_cli.display.keys import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
+from imagegen_cli.display.words import amount
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
@@ -65,6 +66,8 @@ def run(prompts: Sequence[str], options: Options) -> int:
 
 def batch(files: Sequence[str], options: Options) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
+    if options.again and options.skip_sent:
+        raise UsageError("--again and --skip-sent exclude each other", hint="give one of them; nothing was sent")
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, options)]
     if options.allow_outside:
@@ -218,10 +221,12 @@ def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: Options) -> bool:
     """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
     tasks = [records[-1].task for records in doubles.values()]
-    what = f"{len(doubles)} of {len(fresh)} prompts were sent before, from another list (tasks {ids_of(tasks)})"
+    share = f"{len(doubles)} of {amount(len(fresh), 'prompt')}"
+    before = f"sent before, from another list (tasks {ids_of(tasks)})"
     if options.skip_sent or options.yes:
-        say(f"skipped {what}")
+        say(f"skipped {share}: {before}")
         return True
+    what = f"{share} {'was' if len(doubles) == 1 else 'were'} {before}"
     choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
     if not choice:
         hint = "" if is_asked() else "--skip-sent leaves them out, --again sends them once more; "
@@ -243,21 +248,40 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
     pictures = sum(item.asked for item in sent)
     left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
-    say(f"nothing was sent: {len(sent)} tasks, {pictures} pictures would go to {where.folder}{left}")
+    amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
+    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+    if doubles := _undecided(items, known, options):
+        way = "--skip-sent leaves them out, --again sends them once more"
+        asks = (
+            "the real run asks about them first" if is_asked() else "the real run stops with exit code 2, sends nothing"
+        )
+        say(f"{amount(doubles, 'prompt')} sent before, from another list: {asks}; {way}")
     return 0
+
+
+def _undecided(items: Sequence[plan.Item], known: Known, options: Options) -> int:
+    """How many were sent from another list, and no option says what to do with them."""
+    if options.skip_sent or options.yes:
+        return 0
+    return sum(bool(_sent_elsewhere(item, known)) for item in items if not _skipped(item, known))
 
 
 def _skip(item: plan.Item, known: Known, options: Options) -> str:
     """Why a run would leave it out; empty where it would be sent."""
-    if item.source not in ("", STDIN):
-        earlier = known.get((item.source, item.identity), ())
-        if sent := [record for record in earlier if not _never_sent(record)]:
-            return f"{sent[-1].task.id} {_standing(sent[-1])}"
+    if skipped := _skipped(item, known):
+        return skipped
     if elsewhere := _sent_elsewhere(item, known):
         return f"sent before as {elsewhere[-1].task.id}" + (
             "" if options.skip_sent or options.yes else ", would be asked"
         )
     return ""
+
+
+def _skipped(item: plan.Item, known: Known) -> str:
+    """What became of it, where this very list has sent it before."""
+    earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
+    sent = [record for record in earlier if not _never_sent(record)]
+    return f"{sent[-1].task.id} {_standing(sent[-1])}" if sent else ""
 
 
 def _never_sent(record: Record) -> bool:
