@@ -67,9 +67,20 @@ def test_a_yes_sends(studio: Program, server: DreaminaServer, said: str) -> None
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
         program.wait_for("Send them? [y/N]")
-        program.send(said)
+        program.press(said)
         assert program.finish() == 1
     assert server.counts["submit"] == 12
+
+
+def test_the_end_of_a_line_that_was_being_typed_is_no_answer(studio: Program, server: DreaminaServer) -> None:
+    failed(studio)
+    with terminal(studio, "retry", "--reason", "moderated") as program:
+        program.wait_for("Send them? [y/N]")
+        program.send("y\r")
+        program.wait_for("the answer came before the question can have been read, and is not taken")
+        program.send("n\r")
+        assert program.finish() == 2
+    assert server.counts["submit"] == 6
 
 
 @pytest.mark.parametrize(
@@ -91,7 +102,7 @@ def test_lines_that_were_sent_before_are_sent_or_skipped_by_whole_words(
     with terminal(studio, "batch", "other.txt") as program:
         program.send(ahead)
         program.wait_for("[s/a/N]")
-        program.send(said)
+        program.press(said)
         assert program.finish() == code
     assert server.counts["submit"] == 2 + sent
 
