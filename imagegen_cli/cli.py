@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -113,6 +114,9 @@ DryRun = Annotated[
     bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
 ]
 Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing and go on.")]
+YesSkip = Annotated[
+    bool, _option("--yes", "-y", help_="Ask nothing: leave out what another list has sent before, as --skip-sent.")
+]
 OneProvider = Annotated[
     str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
 ]
@@ -202,7 +206,7 @@ def batch(
     preview: PreviewOption = Preview.AUTO,
     notify: Notify = False,
     dry_run: DryRun = False,
-    yes: Yes = False,
+    yes: YesSkip = False,
     again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
     skip_sent: Annotated[
         bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
@@ -495,6 +499,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _take_interrupts()
         app()
     except SystemExit as leaving:
         _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
@@ -510,6 +515,12 @@ def main() -> None:
             _say_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _take_interrupts() -> None:
+    """From here on Ctrl-C is an exception, which cleans up; unless it is ignored. Until now it ended the process."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leave(code: int, *, carried: bool = False) -> None:

@@ -14,12 +14,15 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 import pyte
+
+from imagegen_cli.display.controls import QUIET_S
 
 DEADLINE = 20.0
 LEADER = str(Path(__file__).with_name("leader.py"))
@@ -110,6 +113,11 @@ class Screen:
 
     def send(self, keys: str) -> None:
         os.write(self.master, keys.encode())
+
+    def press(self, keys: str) -> None:
+        """Read the screen first, as a person does: the table takes no key as meant that follows another at once."""
+        time.sleep(QUIET_S + 0.1)
+        self.send(keys)
 
     def resize(self, columns: int, lines: int) -> None:
         with self._changed:

@@ -9,16 +9,27 @@ from imagegen_cli.display.bursts import Bursts
 from imagegen_cli.display.controls import (
     BLIND_S,
     CHOOSE_FIRST,
+    ENTER_SOON,
     IDLE_S,
+    PASTE_SOON,
+    QUIET_S,
+    SOON_ANSWERED,
     TAB_FIRST,
+    TAB_LATER,
+    TOO_SOON,
     TYPING_S,
     Controls,
     Mode,
     Question,
     Ui,
+    lines_of,
 )
-from imagegen_cli.display.keys import Decoder, Key, Offer, Outcome, Paste
+from imagegen_cli.display.keys import Decoder, Key, Offer, Outcome, Paste, Typed
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
+
+
+def read(typed: Typed) -> list[str]:
+    return lines_of(typed.text) if typed.listed else [typed.text]
 
 
 class Heard:
@@ -37,11 +48,12 @@ class Heard:
     def hold(self, on: bool) -> None:
         self.told.append(("hold", on))
 
-    def add(self, prompts: Sequence[str]) -> None:
-        self.told.append(("add", *prompts))
+    def add(self, typed: Typed) -> None:
+        self.told.append(("add", *read(typed)))
 
-    def would(self, prompts: Sequence[str]) -> Outcome:
+    def would(self, typed: Typed) -> Outcome:
         """Refuses what begins with an exclamation mark."""
+        prompts = read(typed)
         if any(prompt.startswith("!") for prompt in prompts):
             return Outcome(words=("cannot be added: no exclamations",), good=False)
         return Outcome(len(prompts), ("studio 4.0", f"{4 * len(prompts)} pictures"))
@@ -57,12 +69,16 @@ class Heard:
 
 
 class Desk:
-    """Three tasks, the first of them running, and somebody at the keys; with the focus unless it is told otherwise."""
+    """Three tasks, the first of them running, and somebody at the keys; with the focus unless it is told otherwise.
+
+    `pace`: seconds before each key; by default so many that every key is meant.
+    """
 
     def __init__(self, offer: Offer = Offer(), *, focus: bool = True) -> None:  # noqa: B008 - a value that never changes
         self.board = board_with(started(task(1), task(2), task(3)), *running(1))
         self.ui = Ui(keys=True)
         self.now = 1000.0
+        self.pace = QUIET_S
         self.heard = Heard(offer)
         self.controls = Controls(self.board, self.heard, self.ui)
         if focus:
@@ -71,6 +87,7 @@ class Desk:
 
     def press(self, *keys: Key) -> None:
         for key in keys:
+            self.now += self.pace
             self.controls.press(key, self.now)
 
     def wait(self, seconds: float) -> bool:
@@ -147,8 +164,10 @@ SHELL = ["ls images", "imagegen watch", "cd x", "exit", "q", "x", "y", "a cat", 
 
 
 @pytest.mark.parametrize("line", SHELL)
-def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str) -> None:
+@pytest.mark.parametrize("pace", [0.0, 0.13, 1.0, 3.0])
+def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str, pace: float) -> None:
     desk = Desk(focus=False)
+    desk.pace = pace
     desk.press(*line, "enter")
     assert desk.heard.told == []
     assert (desk.ui.focus, desk.ui.mode, desk.ui.held) == (False, Mode.TABLE, False)
@@ -159,11 +178,161 @@ def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str) -> None:
 def test_a_tab_or_an_arrow_inside_of_what_is_typed_ahead_turns_to_nothing(line: str, turn: str) -> None:
     desk = Desk(focus=False)
     desk.press("v")
-    for key in [turn, turn, *line, turn, "enter", *line, "enter"]:
-        desk.now += BLIND_S / 2
-        desk.press(key)
-    assert desk.heard.told == []
-    assert not desk.ui.focus
+    desk.pace = BLIND_S / 2.1
+    desk.press(turn, *line, turn, "enter", *line, "enter")
+    assert harmless(desk)
+
+
+def harmless(desk: Desk) -> bool:
+    """Nothing was added, held or cancelled; to open the folder costs nothing."""
+    return [told for told in desk.heard.told if told != "open"] == [] and not desk.ui.held
+
+
+HABITS = [
+    "a red fox",
+    " add me",
+    "cd x",
+    "apt update",
+    "cypress run",
+    "cyxyqyqw",
+    "xy",
+    "qy",
+    "qw",
+    "   ",
+    "aaa",
+    "x",
+    "c",
+]
+"""How lines for a shell may begin after a tab or an arrow."""
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.05, 0.1, 0.13, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1])
+@pytest.mark.parametrize("line", HABITS)
+def test_a_line_for_the_shell_after_a_tab_or_an_arrow_costs_holds_and_cancels_nothing(line: str, pace: float) -> None:
+    for turn in ("tab", "up", "down"):
+        for waiting in (0, 1, 2):
+            desk = Desk(focus=False)
+            for number in range(2 - waiting):
+                desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))
+            desk.press(turn)
+            desk.pace = pace
+            desk.press(*line, "enter", *line, "enter")
+            assert harmless(desk)
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.3, 1.0])
+def test_a_pause_in_a_line_for_the_shell_gives_the_focus_to_no_letter(pace: float) -> None:
+    desk = Desk(focus=False)
+    desk.pace = 0.13
+    desk.press(*"cat im")
+    desk.now += 1.2
+    desk.pace = pace
+    desk.press("tab", *"a red fox", "enter")
+    assert harmless(desk)
+    desk.now += BLIND_S + 0.1
+    desk.press("tab", *"a red fox", "enter")
+    assert harmless(desk)
+
+
+@pytest.mark.parametrize(("key", "name"), [("a", "a"), (" ", "space")])
+def test_a_letter_that_comes_too_soon_says_so_and_acts_when_it_is_pressed_again(key: str, name: str) -> None:
+    desk = Desk(focus=False)
+    desk.press("tab")
+    desk.pace = QUIET_S - 0.1
+    desk.press(key)
+    assert (desk.ui.remark, desk.ui.focus, desk.ui.mode) == (TOO_SOON.format(key=name), True, Mode.TABLE)
+    assert harmless(desk)
+    desk.pace = QUIET_S
+    desk.press(key)
+    assert desk.ui.mode is Mode.EDIT if key == "a" else desk.ui.held
+
+
+@pytest.mark.parametrize("question", ["c", "x", "q"])
+@pytest.mark.parametrize("yes", ["y", "Y", "w"])
+def test_a_yes_that_nobody_can_have_thought_about_closes_the_question(question: str, yes: str) -> None:
+    desk = Desk()
+    desk.press("down", question)
+    assert desk.ui.mode is Mode.ASK
+    desk.pace = QUIET_S - 0.1
+    desk.press(yes)
+    assert (desk.ui.mode, desk.ui.remark, desk.heard.told) == (Mode.TABLE, SOON_ANSWERED, [])
+
+
+def test_a_tab_that_comes_too_soon_says_so() -> None:
+    desk = Desk(focus=False)
+    desk.press("l")
+    desk.pace = BLIND_S / 2
+    desk.press("tab")
+    assert (desk.ui.focus, desk.ui.remark) == (False, TAB_LATER)
+    desk.pace = BLIND_S
+    desk.press("tab")
+    assert (desk.ui.focus, desk.ui.remark) == (True, "")
+
+
+@pytest.mark.parametrize("text", ["one\ntwo", "sudo apt install x"])
+@pytest.mark.parametrize("soon", [0.0, QUIET_S - 0.1])
+def test_a_paste_and_the_enter_key_behind_it_add_nothing_unseen(text: str, soon: float) -> None:
+    desk = Desk()
+    desk.press(Paste(text))
+    desk.pace = soon
+    desk.press("enter")
+    assert (desk.ui.remark, desk.ui.text, desk.heard.told) == (ENTER_SOON, text, [])
+    desk.pace = QUIET_S
+    desk.press("enter")
+    assert desk.heard.told == [("add", *text.split("\n"))]
+
+
+def test_a_paste_right_after_the_focus_is_not_used() -> None:
+    desk = Desk()
+    desk.press("up")
+    desk.pace = 0.3
+    desk.press(Paste("sudo apt install x"), "enter")
+    assert (desk.ui.mode is Mode.EDIT, desk.heard.told) == (False, [])
+    desk.press("escape", "escape")
+    desk.now += BLIND_S
+    desk.press("up", Paste("x"))
+    assert desk.ui.remark == PASTE_SOON
+
+
+def test_a_phrase_of_an_input_method_needs_no_pause_before_the_enter_key() -> None:
+    desk, bursts, decoder = Desk(), Bursts(), Decoder()
+    desk.press("a")
+    desk.pace = 0.3
+    for data in ("一只狐狸", "在雪山", "\r"):
+        desk.press(*bursts.joined(decoder.feed(data.encode()), desk.now))
+    assert desk.heard.told == [("add", "一只狐狸在雪山")]
+
+
+@pytest.mark.parametrize(("key", "told"), [("ｏ", ["open"]), ("\u3000", [("hold", True)])])
+def test_full_width_keys_act_as_their_narrow_ones(key: str, told: list[object]) -> None:
+    desk = Desk()
+    desk.press(key)
+    assert desk.heard.told == told
+
+
+@pytest.mark.parametrize(
+    ("pasted", "listed"),
+    [
+        (["a kite\n# a remark\nteapot"], True),
+        (['["a kite", "teapot"]'], True),
+        (['["a kite", "tea', 'pot"]'], True),
+        (["# a remark"], True),
+        (["a kite"], False),
+        (["a kite, [red]"], False),
+    ],
+)
+def test_what_is_pasted_as_a_list_is_given_to_the_reader_of_lists(pasted: list[str], listed: bool) -> None:
+    desk = Desk()
+    desk.press(*map(Paste, pasted))
+    assert (desk.ui.listed, desk.ui.mode) == (listed, Mode.LINES if listed else Mode.EDIT)
+    desk.press("tab", "escape")
+    assert not desk.ui.listed
+
+
+def test_what_was_typed_by_hand_is_a_prompt_whatever_it_looks_like() -> None:
+    desk = Desk()
+    desk.press("a", *'["a kite"]', "enter")
+    assert desk.heard.told == [("add", '["a kite"]')]
 
 
 @pytest.mark.parametrize("turn", ["tab", "up", "down", "left", "right"])
@@ -270,9 +439,19 @@ def test_a_run_that_drains_takes_no_more_and_can_still_be_stopped() -> None:
     assert desk.heard.told == [("hold", True), "drain", "stop"]
 
 
-def test_a_run_of_which_one_task_waits_stops_at_once() -> None:
+def test_a_run_of_which_one_task_waits_asks_before_it_stops() -> None:
     desk = Desk()
     for number in (1, 2):
+        desk.board.tell(TaskChanged(9.0, task(number, Done(()))))
+    desk.press("q")
+    assert (desk.ui.mode, desk.heard.told) == (Mode.ASK, [])
+    desk.press("y")
+    assert desk.heard.told == ["stop"]
+
+
+def test_a_run_that_is_over_stops_at_once() -> None:
+    desk = Desk()
+    for number in (1, 2, 3):
         desk.board.tell(TaskChanged(9.0, task(number, Done(()))))
     desk.press("q")
     assert desk.heard.told == ["stop"]
@@ -285,10 +464,10 @@ def test_nothing_is_drained_where_nothing_was_sent() -> None:
     assert desk.heard.told == ["stop"]
 
 
-@pytest.mark.parametrize(("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", [1])])
-def test_all_that_wait_are_cancelled_after_a_question_where_they_are_several(
-    ended: int, keys: str, told: list[int]
-) -> None:
+@pytest.mark.parametrize(
+    ("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", []), (1, "xy", [1])]
+)
+def test_all_that_wait_are_cancelled_after_a_question(ended: int, keys: str, told: list[int]) -> None:
     desk = Desk()
     for number in range(ended):
         desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))
@@ -305,9 +484,11 @@ def test_a_question_about_what_waits_is_withdrawn_with_it() -> None:
     assert (desk.ui.mode, desk.heard.told) == (Mode.TABLE, [])
 
 
-def test_a_task_that_waits_is_cancelled_without_a_question() -> None:
+def test_a_task_that_waits_is_cancelled_after_a_question() -> None:
     desk = Desk()
     desk.press("down", "down", "c")
+    assert (desk.ui.mode, desk.heard.told) == (Mode.ASK, [])
+    desk.press("y")
     assert desk.heard.told == [("cancel", 2)]
 
 
@@ -446,6 +627,7 @@ def test_what_comes_faster_than_a_person_types_is_a_paste(reads: list[tuple[floa
 )
 def test_no_burst_acts_however_it_is_cut(letters: list[str], size: int) -> None:
     desk, bursts, decoder = Desk(), Bursts(), Decoder()
+    desk.pace = 0.0
     data = "".join(letters).encode()
     for at in range(0, len(data), size):
         for key in bursts.joined(decoder.feed(data[at : at + size]), desk.now):

@@ -20,7 +20,7 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.bottom import LEAVES
-from imagegen_cli.display.controls import CHOOSE_FIRST, Mode
+from imagegen_cli.display.controls import CHOOSE_FIRST, QUIET_S, Mode
 from imagegen_cli.display.keys import Offer
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.preview import half_blocks
@@ -64,7 +64,7 @@ class Stage:
         """One after the other, as a person does; what is on the screen then."""
         for key in keys:
             self.paper.send(key)
-            self.tick(0.2)
+            self.tick(QUIET_S)
         return self.paper.text
 
 
@@ -185,6 +185,8 @@ def test_keys_reach_the_actions_and_are_not_echoed() -> None:
         play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
         assert "tab keys · ctrl-c stop" in play.tick()
         play.press("\x1b[B\x1b[Bc")
+        assert heard.told == []
+        play.press("y")
         assert heard.told == [("cancel", 2)]
         text = play.press("a", "一只猫")
         assert "enter → studio 4.0 · 4 pictures  esc close\nadd: 一只猫" in text
@@ -628,7 +630,7 @@ def stop(program: Program) -> None:
     program.wait_for("q stop")
     program.send("q")
     program.wait_for("stop?")
-    program.send("y")
+    program.press("y")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Questio
 from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
 from imagegen_cli.display.keys import Outcome
 from imagegen_cli.display.look import Line, theme_for
+from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.scene import Frame
 from imagegen_cli.display.view import draw
@@ -144,6 +145,7 @@ SCREENS = {
     "stop-asked-120x40": (many, 120, 40, LOOK, STOP),
     "held-40x10": (many, 40, 10, LOOK, HELD),
     "held-120x40": (many, 120, 40, LOOK, HELD),
+    "help-40x10": (many, 40, 10, LOOK, Ui(**FOCUS, mode=Mode.HELP)),
     "help-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.HELP)),
     "details-60x16": (many, 60, 16, LOOK, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),
     "one-80x24": (
@@ -173,6 +175,44 @@ def test_golden_screens(name: str) -> None:
     if os.environ.get("WRITE_GOLDEN"):
         path.write_text(drawn, encoding="utf-8")
     assert drawn == path.read_text(encoding="utf-8")
+
+
+ROWS = [
+    {
+        "line": 1,
+        "provider": "studio",
+        "model": "4.0",
+        "asked": 4,
+        "ratio": "16:9",
+        "resolution": "2k",
+        "prompt": "a cat",
+    },
+    {
+        "line": 2,
+        "provider": "studio",
+        "model": "4.0",
+        "asked": 128,
+        "ratio": "16:9",
+        "prompt": "一只戴帽子的狐狸在雪山下的小屋里",
+    },
+]
+
+
+@pytest.mark.parametrize("room", [29, 39, 59, 79])
+def test_the_table_of_a_dry_run_tells_the_pictures_on_a_narrow_terminal(room: int) -> None:
+    head, *lines = shown(Frame(plan_lines(ROWS, room, LOOK)))
+    assert "pictures" in head
+    assert ["  4" in lines[0], "128" in lines[1], "a cat" in lines[0]] == [True] * 3
+    assert max(map(cells_of, (head, *lines))) <= room
+
+
+@pytest.mark.parametrize("key", ["tab", "up/down", "enter", "c", "x", "space", "a", "o", "q", "?"])
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (40, 8), (60, 12), (80, 10)])
+def test_every_key_is_helped_with_on_a_low_screen(key: str, width: int, height: int) -> None:
+    ui = Ui(**FOCUS, mode=Mode.HELP)
+    frame = draw(many(), 30.0, width=width, height=height, look=LOOK, ui=ui, paint=half_blocks)
+    words = [word for line in shown(frame) for word in line.split("  ")]
+    assert any(word == key or word.startswith(f"{key} ") for word in words)
 
 
 modes = st.builds(

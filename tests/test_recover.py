@@ -283,7 +283,7 @@ def test_a_dry_run_says_what_would_really_be_sent(studio: Program, server: Dream
     write(studio, "list.txt", "a cat", "a dog")
     shown = studio.run("batch", "list.txt", "--dry-run", "--json")
     assert [told.get("skip", "") for told in shown.objects] == ["1 are done", ""]
-    assert "1 tasks, 4 pictures" in shown.err
+    assert "nothing was sent: 1 task, 4 pictures would go to" in shown.err
     assert server.counts["submit"] == 1
 
 

@@ -69,13 +69,13 @@ def slowly(program: Program, text: str, after: str = "") -> None:
 
 
 def add(program: Program, prompt: str) -> None:
-    """By a paste, which may be followed by the enter key at once."""
+    """By a paste, which is read before the enter key."""
     turn(program)
-    program.send("a")
+    program.press("a")
     program.wait_for("add:")
     program.send(f"\x1b[200~{prompt}\x1b[201~")
     program.wait_for(f"add: {prompt}")
-    program.send("\r")
+    program.press("\r")
     program.wait(lambda: "add:" not in program.text, "the end of typing")
 
 
@@ -83,7 +83,7 @@ def stop(program: Program, answer: str = "y") -> None:
     turn(program)
     program.send("q")
     program.wait_for("stop?")
-    program.send(answer)
+    program.press(answer)
 
 
 SHELL = ("ls images\r", "imagegen watch\r", "   ", "\x1b[200~a fox\na hen\x1b[201~", "qyxyqw", "exit\r")
@@ -137,7 +137,7 @@ def test_the_line_for_a_prompt_says_what_enter_will_do(tmp_path: Path, server: D
     with terminal(tmp_path, server, *words) as program:
         program.wait_for("running")
         turn(program)
-        program.send("\x1b[200~雪山\x1b[201~")
+        program.press("\x1b[200~雪山\x1b[201~")
         program.wait_for("add: 雪山")
         program.wait_for("→ studio 3.0, studio 4.0 · 4 tasks · 16 pictures")
         program.send("\x03")
@@ -149,9 +149,9 @@ def test_a_prompt_that_cannot_be_added_stays_in_its_line(tmp_path: Path, server:
     with terminal(tmp_path, server, "run", "a cat #never") as program:
         program.wait_for("running")
         turn(program)
-        program.send("\x1b[200~" + "长" * 20_000 + "\x1b[201~")
+        program.press("\x1b[200~" + "长" * 20_000 + "\x1b[201~")
         program.wait_for("cannot be added: ")
-        program.send("\r")
+        program.press("\r")
         program.settle()
         program.wait_for("cannot be added: ")
         program.send("\x03")
@@ -163,10 +163,10 @@ def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, server: Dream
     with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
         program.wait_for("2 running")
         turn(program)
-        program.send("\x1b[200~雪山\r\n\r\n  a fox \r\na hen\r\n\x1b[201~")
+        program.press("\x1b[200~雪山\r\n\r\n  a fox \r\na hen\r\n\x1b[201~")
         program.wait_for("3 lines: enter adds 3 tasks · tab makes one prompt")
         assert server.counts["submit"] == 2
-        program.send("\r")
+        program.press("\r")
         assert program.finish(30) == 0
         assert "5 done" in program.text
     added = [request.json()["prompt"] for request in server.asked("submit")][2:]
@@ -177,7 +177,7 @@ def test_a_paste_that_the_terminal_does_not_mark_does_nothing_by_itself(tmp_path
     with terminal(tmp_path, server, "run", "a cat #never", "a dog #never", "-j", "1") as program:
         program.wait_for("1 running, 1 waiting")
         turn(program)
-        program.send("xy\rqy\rcy\r")
+        program.press("xy\rqy\rcy\r")
         program.wait_for("3 lines: enter adds 3 tasks")
         program.send("\x1b")
         program.wait(lambda: "3 lines" not in program.text, "the table")
@@ -235,9 +235,11 @@ def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: Dreami
 
 
 def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, server: DreaminaServer) -> None:
+    server.seconds = 4.0
     with terminal(tmp_path, server, "run", "a cat", "a dog") as program:
+        program.wait_for("2 running")
         turn(program)
-        program.send("a")
+        program.press("a")
         program.wait_for("add:")
         slowly(program, "one ")
         program.wait_for("close and end")
@@ -251,9 +253,11 @@ def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Pat
 
 @pytest.mark.parametrize(("keys", "code"), [("\x1b", 0), ("\x03", 130)], ids=["escape", "Ctrl-C"])
 def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, server: DreaminaServer, keys: str, code: int) -> None:
+    server.seconds = 4.0
     with terminal(tmp_path, server, "run", "a cat") as program:
+        program.wait_for("running")
         turn(program)
-        program.send("a")
+        program.press("a")
         program.wait_for("add:")
         program.send("never sent")
         program.wait_for("close and end")
@@ -267,10 +271,10 @@ def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer)
     with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
         program.wait_for("2 running")
         turn(program)
-        program.send("\x1b[200~xqc y\n\x1b[201~")
+        program.press("\x1b[200~xqc y\n\x1b[201~")
         program.wait_for("add: xqc y")
         assert server.counts["submit"] == 2
-        program.send("\r")
+        program.press("\r")
         assert program.finish(30) == 0
     assert server.asked("submit")[2].json()["prompt"] == "xqc y"
 
@@ -323,7 +327,7 @@ def test_x_cancels_all_that_wait(tmp_path: Path, server: DreaminaServer) -> None
         turn(program)
         program.send("x")
         program.wait_for("cancel all 2 that wait?")
-        program.send("y")
+        program.press("y")
         program.wait_for("2 cancelled")
         assert program.finish(30) == 1
         assert program.scrollback.count("not sent, nothing spent") == 2
@@ -366,7 +370,7 @@ def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: D
         turn(program)
         program.send("c")
         program.wait_for("y/n")
-        program.send("y")
+        program.press("y")
         assert program.finish() == 5
         assert "the service goes on" in program.text
         assert restored(program)
@@ -376,12 +380,12 @@ def test_space_holds_back_what_is_not_sent(tmp_path: Path, server: DreaminaServe
     with terminal(tmp_path, server, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
         program.wait_for("waiting")
         turn(program)
-        program.send(" ")
+        program.press(" ")
         program.wait_for("held back, space goes on")
         sent = server.counts["submit"]
         program.wait(lambda: "running" not in program.text.replace("0 running", ""), "the running one to end")
         assert server.counts["submit"] <= sent + 1
-        program.send(" ")
+        program.press(" ")
         assert program.finish(30) == 0
     assert server.counts["submit"] == 6
 
@@ -507,7 +511,7 @@ def test_previews_are_drawn_while_a_service_works_and_gone_afterwards(tmp_path: 
             turn(program)
             program.send("c")
             program.wait_for("y/n")
-            program.send("y")
+            program.press("y")
             assert program.finish() == 1
             assert "stopped at the service" in program.text
             assert "▀" not in program.scrollback

@@ -96,9 +96,11 @@ def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, 
     watch.wait_for("/3")
     watch.send("\x1b[Ac")
     watch.wait_for("cancel 3?")
-    watch.send("y")
+    watch.press("y")
     watch.wait_for("1 cancelled")
-    watch.send("\x1b[Bcy")
+    watch.send("\x1b[Bc")
+    watch.wait_for("cancel 1?")
+    watch.press("y")
     assert watch.finish() == 0
     assert run.finish() == 5
     assert "1 done (4 pictures), 2 cancelled" in watch.scrollback
@@ -152,7 +154,7 @@ def test_all_that_waits_is_cancelled_from_the_other_terminal(house: House) -> No
     watch.wait_for("? help")
     watch.send("x")
     watch.wait_for("cancel all 2 that wait?")
-    watch.send("y")
+    watch.press("y")
     watch.wait_for("2 cancelled")
     run.wait_for("2 cancelled")
     assert house.states() == ["running", "cancelled", "cancelled"]

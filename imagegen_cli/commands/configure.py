@@ -14,6 +14,7 @@ from imagegen_cli.core.errors import ConfigError, ImagegenError, NothingToDo, Un
 from imagegen_cli.core.masking import masked, without_user
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.schema import Secret, default_of, nearest
+from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.lines import Printer, encoded, finite, printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.providers import kinds, load
@@ -396,8 +397,12 @@ def _asked_key(one: Configured, name: str) -> Secret:
 
 
 def _line_from(question: str, default: str = "", *, needed: bool = True) -> str:
-    """An answer from the terminal; asked until there is one if needed. Raises UsageError where the person leaves."""
+    """An answer from the terminal; asked until there is one if needed. Raises UsageError where the person leaves.
+
+    What was typed before the question is no answer to it.
+    """
     while True:
+        drop_typed_ahead(sys.stdin)
         sys.stderr.write(literal(f"{question}{f' [{default}]' if default else ''}: ", sys.stderr.encoding or "utf-8"))
         sys.stderr.flush()
         try:

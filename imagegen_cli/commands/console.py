@@ -2,12 +2,14 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.task import Job, Task
+from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.lines import Printer, encoded
 from imagegen_cli.display.words import literal
 from imagegen_cli.settings.config import Config, Configured, key_of, load_config
@@ -17,6 +19,8 @@ from imagegen_cli.storage.store import Filter, Record, Store
 
 MANY_IDS = 20
 """Task numbers that fit into a line."""
+READING_S = 1.0
+"""Nobody reads a question and answers it faster; the last letter of a command that is being typed comes faster."""
 HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 
@@ -27,12 +31,30 @@ def say(text: str) -> None:
 
 
 def answers(question: str, choices: Sequence[str]) -> str:
-    """Ask on the terminal: the choice whose first letter was typed. Empty for anything else, and off a terminal."""
-    if not is_asked():
+    """Ask on the terminal: the choice that was typed, as the whole word or its first letter alone.
+
+    Empty for anything else, and off a terminal. What was typed before the question is no answer to it, nor is the end
+    of a line that was being typed when it came.
+    """
+    while is_asked():
+        drop_typed_ahead(sys.stdin)
+        say(question)
+        asked_at = time.monotonic()
+        typed = _typed_line()
+        choice = next((choice for choice in choices if typed in (choice, choice[0])), "")
+        if not choice or time.monotonic() - asked_at >= READING_S:
+            return choice
+        say("the answer came before the question can have been read, and is not taken")
+    return ""
+
+
+def _typed_line() -> str:
+    """A whole line from the terminal, in small letters; empty where there is none."""
+    try:
+        line = sys.stdin.readline()
+    except (OSError, UnicodeError):
         return ""
-    Printer(sys.stderr).line(literal(question, sys.stderr.encoding or "utf-8"))
-    typed = sys.stdin.readline().strip().lower()[:1]
-    return next((choice for choice in choices if typed and choice.startswith(typed)), "")
+    return line.strip().lower() if line.endswith("\n") else ""
 
 
 def is_asked() -> bool:

@@ -14,8 +14,9 @@ from imagegen_cli.commands.recover import may_be_paid
 from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
-from imagegen_cli.display.keys import Outcome
+from imagegen_cli.display.keys import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
+from imagegen_cli.display.words import amount
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
@@ -26,6 +27,8 @@ from imagegen_cli.storage.store import PlanChangedError, Record, Store, others_o
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
+PASTED = "paste"
+"""What messages call a list that was pasted into the table."""
 PLANNINGS = 10
 """Times a list is compared with the history anew because other processes plan the same at that moment."""
 Known = Mapping[tuple[str, str], Sequence[Record]]
@@ -63,6 +66,8 @@ def run(prompts: Sequence[str], options: Options) -> int:
 
 def batch(files: Sequence[str], options: Options) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
+    if options.again and options.skip_sent:
+        raise UsageError("--again and --skip-sent exclude each other", hint="give one of them; nothing was sent")
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, options)]
     if options.allow_outside:
@@ -119,24 +124,36 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
         run_id, tasks, items = planned
         asked = {task.id: item.asked for task, item in zip(tasks, items, strict=True)}
 
-        def typed(prompts: Sequence[str]) -> list[plan.Item]:
-            more = plan.prepare(from_arguments(prompts, options.common), config)
+        def prepared(specs: Sequence[PromptSpec]) -> list[plan.Item]:
+            more = plan.prepare(specs, config)
             if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
                 raise UsageError(f"this run does not use {', '.join(strangers)}")
             return more
 
-        def would(prompts: Sequence[str]) -> Outcome:
-            more = typed(prompts)
-            return Outcome(len(more), tuple(plan.promised(more)))
+        def would(typed: Typed) -> Outcome:
+            found, remarks = _specs_of(typed, options.common)
+            more = prepared(found)
+            read = tuple(spec.prompt for spec in found) if typed.listed else ()
+            return Outcome(len(more), (*plan.promised(more), *remarks), prompts=read)
 
-        def add(to: RunId, prompts: Sequence[str]) -> Sequence[Task]:
-            more = typed(prompts)
+        def add(to: RunId, typed: Typed) -> Sequence[Task]:
+            more = prepared(_specs_of(typed, options.common)[0])
             added = store.add(to, plan.planned(more, where))
             asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
             return added
 
         elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
         return Session(store, config, options.manner, add, would).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
+
+
+def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
+    """What was typed or pasted, and remarks about how it was read: a list as `batch` reads it. Raises UsageError."""
+    if not typed.listed:
+        return from_arguments([typed.text], common), []
+    specs, remarks = from_list(PASTED, typed.text.encode(errors="replace"), common)
+    if not specs:
+        raise UsageError("there is no prompt in it, only remarks")
+    return specs, remarks
 
 
 def _planned(
@@ -200,10 +217,12 @@ def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: Options) -> bool:
     """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
     tasks = [records[-1].task for records in doubles.values()]
-    what = f"{len(doubles)} of {len(fresh)} prompts were sent before, from another list (tasks {ids_of(tasks)})"
+    share = f"{len(doubles)} of {amount(len(fresh), 'prompt')}"
+    before = f"sent before, from another list (tasks {ids_of(tasks)})"
     if options.skip_sent or options.yes:
-        say(f"skipped {what}")
+        say(f"skipped {share}: {before}")
         return True
+    what = f"{share} {'was' if len(doubles) == 1 else 'were'} {before}"
     choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
     if not choice:
         hint = "" if is_asked() else "--skip-sent leaves them out, --again sends them once more; "
@@ -225,21 +244,40 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
     pictures = sum(item.asked for item in sent)
     left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
-    say(f"nothing was sent: {len(sent)} tasks, {pictures} pictures would go to {where.folder}{left}")
+    amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
+    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+    if doubles := _undecided(items, known, options):
+        way = "--skip-sent leaves them out, --again sends them once more"
+        asks = (
+            "the real run asks about them first" if is_asked() else "the real run stops with exit code 2, sends nothing"
+        )
+        say(f"{amount(doubles, 'prompt')} sent before, from another list: {asks}; {way}")
     return 0
+
+
+def _undecided(items: Sequence[plan.Item], known: Known, options: Options) -> int:
+    """How many were sent from another list, and no option says what to do with them."""
+    if options.skip_sent or options.yes:
+        return 0
+    return sum(bool(_sent_elsewhere(item, known)) for item in items if not _skipped(item, known))
 
 
 def _skip(item: plan.Item, known: Known, options: Options) -> str:
     """Why a run would leave it out; empty where it would be sent."""
-    if item.source not in ("", STDIN):
-        earlier = known.get((item.source, item.identity), ())
-        if sent := [record for record in earlier if not _never_sent(record)]:
-            return f"{sent[-1].task.id} {_standing(sent[-1])}"
+    if skipped := _skipped(item, known):
+        return skipped
     if elsewhere := _sent_elsewhere(item, known):
         return f"sent before as {elsewhere[-1].task.id}" + (
             "" if options.skip_sent or options.yes else ", would be asked"
         )
     return ""
+
+
+def _skipped(item: plan.Item, known: Known) -> str:
+    """What became of it, where this very list has sent it before."""
+    earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
+    sent = [record for record in earlier if not _never_sent(record)]
+    return f"{sent[-1].task.id} {_standing(sent[-1])}" if sent else ""
 
 
 def _never_sent(record: Record) -> bool:

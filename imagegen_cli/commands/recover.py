@@ -38,6 +38,7 @@ from imagegen_cli.core.task import (
     word,
 )
 from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.words import amount
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
@@ -191,7 +192,7 @@ def _resumable(record: Record) -> bool:
     """What a named task needs so that asking again may bring something; anything else is said."""
     state, id_ = record.task.state, record.task.id
     if isinstance(state, Done):
-        say(f"{id_} is done: {len(state.files)} pictures")
+        say(f"{id_} is done: {amount(len(state.files), 'picture')}")
     elif isinstance(state, Failed) and not state.resumable and state.job is None:
         say(f"{id_} failed ({state.reason}) and holds no receipt: imagegen retry {id_} makes it anew")
     elif isinstance(state, Cancelled) and state.job is None:
@@ -241,7 +242,7 @@ def retry(
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
         if dry_run:
-            return _shown(chosen)
+            return _shown(chosen, yes=yes)
         _agree(chosen, yes=yes)
         check_keys(config, [record.task.request.provider for record in chosen])
         paid = [record for record in chosen if may_be_paid(record.task.state)]
@@ -252,7 +253,7 @@ def retry(
         tasks += [record.task for record in copies]
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
-        say(f"sending {len(tasks)} again, as new paid work: {ids_of(tasks)}")
+        say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
         return _carry(store, config, tasks, manner, [*chosen, *copies])
 
 
@@ -359,19 +360,23 @@ def _agree(chosen: Sequence[Record], *, yes: bool) -> None:
     if yes or len(chosen) <= HANDFUL:
         return
     pictures = sum(record.asked for record in chosen)
-    what = f"{len(chosen)} tasks ({pictures} pictures) would be sent again, as new paid work"
+    what = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}) would be sent again, as new paid work"
     if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
         return
     hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
     raise UsageError(what, hint=hint)
 
 
-def _shown(chosen: Sequence[Record]) -> int:
+def _shown(chosen: Sequence[Record], *, yes: bool) -> int:
     for record in sorted(chosen, key=lambda record: record.task.id):
         task = record.task
         told = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
         printed(told | serialize.from_request(task.request) | {"asked": record.asked})
-    say(f"nothing was sent: {len(chosen)} tasks, {sum(record.asked for record in chosen)} pictures would be sent again")
+    pictures = sum(record.asked for record in chosen)
+    say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
+    if len(chosen) > HANDFUL and not yes:
+        asks = "the real one asks first" if is_asked() else "the real one stops with exit code 2, sends nothing"
+        say(f"more than {HANDFUL} tasks: {asks}; --yes sends them without asking")
     return 0
 
 

@@ -17,7 +17,7 @@ from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.keys import Offer, Outcome
+from imagegen_cli.display.keys import Offer, Outcome, Typed
 from imagegen_cli.display.lines import Printer
 from imagegen_cli.display.words import literal
 from imagegen_cli.engine.runner import Lane, Runner
@@ -46,7 +46,7 @@ class RunOptions:
 class Session:
     """One process' work on one history.
 
-    `add` makes tasks of prompts that are typed while others run; `would` tells what it would do, and does nothing.
+    `add` makes tasks of what is typed while others run; `would` tells what it would do, and does nothing.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Session:
         store: Store,
         config: Config,
         manner: RunOptions,
-        add: Callable[[RunId, Sequence[str]], Sequence[Task]] | None = None,
-        would: Callable[[Sequence[str]], Outcome] | None = None,
+        add: Callable[[RunId, Typed], Sequence[Task]] | None = None,
+        would: Callable[[Typed], Outcome] | None = None,
     ) -> None:
         self._store = store
         self._config = config
@@ -231,13 +231,13 @@ class Session:
     def adds(self) -> bool:
         return self._add is not None
 
-    def added(self, prompts: Sequence[str]) -> Sequence[Task]:
-        """Make tasks of prompts that were typed just now. Raises ImagegenError."""
-        return self._add(self._run, prompts) if self._add is not None else ()
+    def added(self, typed: Typed) -> Sequence[Task]:
+        """Make tasks of what was typed just now. Raises ImagegenError."""
+        return self._add(self._run, typed) if self._add is not None else ()
 
-    def would(self, prompts: Sequence[str]) -> Outcome:
+    def would(self, typed: Typed) -> Outcome:
         """What `added` would do. Raises ImagegenError where it would."""
-        return self._would(prompts) if self._would is not None else Outcome()
+        return self._would(typed) if self._would is not None else Outcome()
 
     def folder(self) -> str:
         return next(iter(self._tasks.values())).folder
@@ -261,18 +261,18 @@ class _Keys:
     def hold(self, on: bool) -> None:
         self._runner.hold(on)
 
-    def would(self, prompts: Sequence[str]) -> Outcome:
+    def would(self, typed: Typed) -> Outcome:
         try:
-            return self._session.would(prompts)
+            return self._session.would(typed)
         except ImagegenError as error:
-            return Outcome(words=(f"cannot be added: {error.message}",), good=False)
+            return Outcome(words=(f"cannot be added: {_on_one_line(error.message)}",), good=False)
 
-    def add(self, prompts: Sequence[str]) -> None:
+    def add(self, typed: Typed) -> None:
         try:
-            for task in self._session.added(prompts):
+            for task in self._session.added(typed):
                 self._runner.add(task)
         except ImagegenError as error:
-            self._display.say(f"not added: {error.message}")
+            self._display.say(f"not added: {_on_one_line(error.message)}")
 
     def open_folder(self) -> None:
         open_folder(self._session.folder(), self._display)
@@ -283,6 +283,10 @@ class _Keys:
     def stop(self) -> None:
         """As Ctrl-C does, also where that signal is ignored, and on Windows, where `os.kill` would end the process."""
         self._session.interrupted()
+
+
+def _on_one_line(message: str) -> str:
+    return "; ".join(message.splitlines())
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, 
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.keys import Actions, Offer, Outcome
+from imagegen_cli.display.keys import Actions, Offer, Outcome, Typed
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import CLOCK_STEP_S, UNFINISHED, Filter, Record, Store
 
@@ -184,10 +184,10 @@ class _Looking:
     def hold(self, on: bool) -> None:
         """Whoever carries tasks holds them."""
 
-    def add(self, prompts: Sequence[str]) -> None:
+    def add(self, typed: Typed) -> None:
         """Whoever carries tasks adds to them."""
 
-    def would(self, prompts: Sequence[str]) -> Outcome:  # noqa: ARG002 - nothing is added here
+    def would(self, typed: Typed) -> Outcome:  # noqa: ARG002 - nothing is added here
         return Outcome()
 
     def drain(self) -> None:

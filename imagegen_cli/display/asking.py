@@ -28,8 +28,8 @@ def about_one(scene: DrawContext) -> Forms:
 
 
 def about_waiting(waiting: int) -> Forms:
-    asked = f"cancel all {waiting} that wait?"
-    return f"{asked} they were not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
+    asked = f"cancel all {waiting} that wait?" if waiting > 1 else "cancel the one that waits?"
+    return f"{asked} not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
 
 
 def about_all(scene: DrawContext) -> Forms:
@@ -37,7 +37,7 @@ def about_all(scene: DrawContext) -> Forms:
     sent, waiting, dot = scene.board.running, scene.board.waiting, scene.look.dot
     if not sent:
         return (
-            f"stop? {waiting} were not sent, nothing is spent; y/n",
+            f"stop? {waiting} not sent, nothing is spent; y/n",
             f"stop? {waiting} not sent; y/n",
             "stop? y/n",
             "y/n?",
@@ -54,17 +54,17 @@ def about_all(scene: DrawContext) -> Forms:
 
 
 def lines_offered(scene: DrawContext) -> Forms:
-    """Several lines were pasted: what the keys make of them."""
+    """A list was pasted: what the keys make of it."""
     outcome, dot = scene.ui.outcome, scene.look.dot
-    lines, tasks = len(lines_of(scene.ui.text)), words.amount(outcome.tasks, "task")
+    lines, tasks = words.amount(len(lines_of(scene.ui.text)), "line"), words.amount(outcome.tasks, "task")
     if not scene.ui.focus:
-        return f"{lines} lines, not added {dot} tab goes on", "tab goes on", "tab"
+        return f"{lines}, not added {dot} tab goes on", "tab goes on", "tab"
     if not outcome.good:
         one = f"tab makes one prompt {dot} esc none"
-        return f"{lines} lines cannot be added {dot} {one}", one, "tab/esc?"
+        return f"{lines} cannot be added {dot} {one}", one, "tab/esc?"
     return (
-        f"{lines} lines: enter adds {tasks} {dot} tab makes one prompt {dot} esc none",
-        f"{lines} lines: enter adds {tasks} {dot} tab makes one prompt",
-        f"{lines} lines: enter {tasks} {dot} tab one",
+        f"{lines}: enter adds {tasks} {dot} tab makes one prompt {dot} esc none",
+        f"{lines}: enter adds {tasks} {dot} tab makes one prompt",
+        f"{lines}: enter {tasks} {dot} tab one",
         "enter/tab/esc?",
     )

@@ -17,19 +17,20 @@ MANY = 3
 WIDEST = 60
 KEY = 9
 
-TURN = ("tab", "let keys act, until esc or 10 s without a key")
+TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
 ASKS = "stop; asks first, and can let the sent ones finish"
 HELP = (
-    ("up/down", "choose a task"),
-    ("enter", "its details"),
-    ("c", "cancel the chosen task"),
-    ("x", "cancel all that wait"),
-    (" ", "hold back what is not sent yet; again: go on"),
-    ("a", "add another prompt; a paste begins one too"),
-    ("o", "open the folder with the pictures"),
-    ("q", "{stop}"),
-    ("?", "this help; any key closes it"),
+    ("up/down", "choose a task", "choose"),
+    ("enter", "its details", "details"),
+    ("c", "cancel the chosen task; asks first", "cancel"),
+    ("x", "cancel all that wait; asks first", "cancel waiting"),
+    (" ", "hold back what is not sent yet; again: go on", "hold back"),
+    ("a", "add another prompt; a paste begins one too", "add"),
+    ("o", "open the folder with the pictures", "folder"),
+    ("q", "{stop}", "stop"),
+    ("?", "this help; any key closes it", "help"),
 )
+"""Keys, what each does, and the same in few words for a low screen."""
 
 
 def footer(scene: DrawContext) -> list[Line]:
@@ -136,9 +137,9 @@ def prompt_line(scene: DrawContext) -> list[Line]:
     ui = scene.ui
     if ui.mode is Mode.ASK:
         return [first_that_fits(scene, questions(scene), ALERT)]
-    if ui.remark:
-        return [scene.text(ui.remark, ALERT)]
     high = ui.keys and scene.most >= FEW_ROWS
+    if ui.remark:
+        return [scene.text(ui.remark, ALERT), *([editor(scene)] if high and ui.mode is Mode.EDIT else [])]
     if ui.mode is Mode.LINES:
         above = promise(scene) if ui.focus else blind(scene)
         return [*([above] if high else []), first_that_fits(scene, lines_offered(scene), ALERT)]
@@ -223,13 +224,31 @@ def editor(scene: DrawContext) -> Line:
 
 
 def help_lines(scene: DrawContext) -> list[Line]:
+    """A line a key; where the screen is too low for that, all of them one after the other."""
     look, offer = scene.look, scene.ui.offer
+    keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if entry[0] not in offer.without]
+    if len(keys) > scene.most:
+        return brief_help(scene, [("space" if key == " " else key, few) for key, _, few in keys])
     names = min(KEY, scene.room)
     lines = []
-    for key, meaning in HELP if offer.keeps else (TURN, *HELP):
-        if key in offer.without:
-            continue
+    for key, meaning, _ in keys:
         pen = LineBuilder().put(look.fit("space" if key == " " else key, names), names, BUSY)
         told = meaning.format(stop=offer.stop if offer.leaves else ASKS)
         lines.append(pen.put(look.fit(told, scene.room - names), scene.room - names).line)
     return lines
+
+
+def brief_help(scene: DrawContext, keys: Iterable[tuple[str, str]]) -> list[Line]:
+    """As many keys a line as there is room for."""
+    pens, left = [LineBuilder()], scene.room
+    for key, few in keys:
+        cells = len(key) + 1 + len(few)
+        if pens[-1].line and cells + 2 > left:
+            pens.append(LineBuilder())
+            left = scene.room
+        left -= cells + (2 if pens[-1].line else 0)
+        name = scene.look.fit(key, scene.room)
+        pens[-1].gap(2 if pens[-1].line else 0).put(name, cells_of(name), BUSY)
+        told = scene.look.fit(f" {few}", max(0, scene.room - len(key)))
+        pens[-1].put(told, cells_of(told))
+    return [pen.line for pen in pens]

@@ -1,6 +1,6 @@
 """What comes faster than a person types is a paste, also where a terminal marks none."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from imagegen_cli.display.keys import Key, Paste, plain
@@ -38,11 +38,13 @@ class Bursts:
             found += self._pasted(together) if text else together
         return found
 
-    def _pasted(self, run: Iterable[Key]) -> list[Key]:
-        text = self._ends + plain("".join(TYPED.get(key, key) for key in run if isinstance(key, str)))
+    def _pasted(self, run: Sequence[Key]) -> list[Key]:
+        signs = [TYPED.get(key, key) for key in run if isinstance(key, str)]
+        text = self._ends + plain("".join(signs))
         whole = text.rstrip("\n")
         self._ends = text[len(whole) :]
-        return [Paste(whole)] if whole else []
+        phrase = "\n" not in text and not any(sign.isascii() for sign in signs)
+        return [Paste(whole, phrase=phrase)] if whole else []
 
 
 def is_text(key: Key) -> bool:

@@ -2,31 +2,44 @@
 
 Letters act only while the table has the focus. Without it they were typed ahead for the shell. They are swallowed: a
 terminal's input cannot be looked at without taking it, and today's kernels refuse to take it back.
+
+A shell is used with tab and arrows too. So what a letter, a paste or an answer may cost, hold or cancel needs a quiet
+moment before it: the words of a command line leave none, and a person who reads the table does.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from imagegen_cli.core.task import Queued, TaskId
+from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste
+from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste, Typed, narrow
 from imagegen_cli.display.words import clings
 
 Press = Callable[[], None]
 CHOOSE_FIRST = "choose a task with up/down first"
-TAB_FIRST = "not used: press tab, then paste again"
 TURNS = frozenset({"tab", "up", "down", "left", "right"})
 """Keys that give the table the focus."""
 ANSWERS = frozenset("yYwnN")
+YESES = frozenset("yYw")
 SENDING = frozenset({"a", " "})
 """Keys that make no sense once nothing more is sent."""
 IDLE_S = 10.0
 TYPING_S = 60.0
 """Without a key for this long the focus is away; longer while a prompt is typed, because an input method sends nothing
 while it composes a phrase."""
-BLIND_S = 1.0
+BLIND_S = 2.0
 """A tab or an arrow that follows a letter so soon belongs to it: both were typed for the shell."""
+QUIET_S = 1.2
+"""Without a key for this long before it, a key is meant: command lines are typed faster than that, key by key."""
+TAB_FIRST = f"not used: wait {BLIND_S:.0f} s, press tab, wait again, then paste"
+TAB_LATER = f"tab came too soon after other keys: press it again in {BLIND_S:.0f} s"
+TOO_SOON = "{key} came too soon after another key: press it again in a moment"
+PASTE_SOON = "not used, it came too soon after another key: paste again in a moment"
+SOON_ANSWERED = "nothing done, the answer came too soon: ask again, then read before you answer"
+ENTER_SOON = "nothing added yet: read it, then press enter"
+LISTS = ("[", "{", "#", "＃")
+"""How a pasted line begins that may be JSON or a remark: the reader of lists tells."""
 
 
 class Mode(Enum):
@@ -54,8 +67,8 @@ class Question(Enum):
 class Ui:
     """`keys`: somebody can press one. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
 
-    `outcome` is what the enter key would do with it. `unsent` is text whose line was not closed by a key. `remark` is
-    about the last key, until the next.
+    `listed`: it was pasted as a list, and is read as one. `outcome` is what the enter key would do with it. `unsent` is
+    text whose line was not closed by a key. `remark` is about the last key, until the next.
     """
 
     keys: bool = False
@@ -69,6 +82,7 @@ class Ui:
     remark: str = ""
     text: str = ""
     cursor: int = 0
+    listed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     unsent: str = ""
 
@@ -81,6 +95,7 @@ class Controls:
         self._actions = actions
         self._ui = ui
         self._pressed_at = self._blind_until = float("-inf")
+        self._quiet, self._unread = True, False
         ui.offer = actions.offer
         ui.focus = ui.offer.keeps
         self._table: dict[str, Press] = {
@@ -101,6 +116,8 @@ class Controls:
     def press(self, key: Key, now: float) -> None:
         ui = self._ui
         self.settle(now)
+        self._quiet = now - self._pressed_at >= QUIET_S
+        self._unread = self._unread and not self._quiet
         self._pressed_at = now
         ui.remark = ""
         if not ui.focus:
@@ -108,9 +125,9 @@ class Controls:
         elif isinstance(key, Paste):
             self._paste(key)
         elif ui.mode is Mode.TABLE:
-            self._act(key)
+            self._act(narrow(key))
         elif ui.mode is Mode.ASK:
-            self._answer(key)
+            self._answer(narrow(key))
         elif ui.mode in TYPING:
             self._type(key)
         else:
@@ -153,8 +170,11 @@ class Controls:
             ui.mode, ui.chosen = Mode.TABLE, None
         elif isinstance(key, str) and key in TURNS and now >= self._blind_until:
             self._turn(key)
-        elif key == "?" and ui.mode is Mode.TABLE:
+        elif isinstance(key, str) and narrow(key) == "?" and ui.mode is Mode.TABLE:
             self._open(Mode.HELP)
+        elif key == "tab":
+            self._blind_until = now + BLIND_S
+            ui.remark = TAB_LATER
         else:
             self._blind_until = now + BLIND_S
             ui.remark = TAB_FIRST if isinstance(key, Paste) and "a" not in ui.offer.without else ""
@@ -168,9 +188,12 @@ class Controls:
 
     def _act(self, key: str) -> None:
         """A letter that means nothing here was typed for somebody else, and so is what follows it."""
-        if key in self._table:
-            if key not in self._ui.offer.without:
-                self._table[key]()
+        if key in self._ui.offer.without:
+            return
+        if key in SENDING and not self._quiet:
+            self._ui.remark = TOO_SOON.format(key="space" if key == " " else key)
+        elif key in self._table:
+            self._table[key]()
         elif len(key) == 1:
             self._mistaken()
 
@@ -212,24 +235,15 @@ class Controls:
     # What is asked first
 
     def _cancel(self) -> None:
-        """What waits and was chosen by hand costs nothing and is not asked about."""
-        chosen = self._ui.chosen
-        row = self._meant()
-        if row is None:
-            return
-        if chosen is not None and isinstance(row.task.state, Queued):
-            self._actions.cancel([chosen])
-        else:
+        if self._meant() is not None:
             self._ask(Question.TASK)
 
     def _cancel_waiting(self) -> None:
-        if self._board.waiting > 1:
+        if self._board.waiting:
             self._ask(Question.WAITING)
-        elif self._board.waiting:
-            self._actions.cancel_waiting()
 
     def _quit(self) -> None:
-        if self._ui.offer.leaves or not (self._board.running or self._board.waiting > 1):
+        if self._ui.offer.leaves or not (self._board.running or self._board.waiting):
             self._actions.stop()
         else:
             self._ask(Question.STOP)
@@ -238,8 +252,12 @@ class Controls:
         self._ui.mode, self._ui.question = Mode.ASK, question
 
     def _answer(self, key: str) -> None:
+        """A yes that follows the question too fast to have been read answers nothing, and closes it."""
         ui = self._ui
         ui.mode = Mode.TABLE
+        if key in YESES and not self._quiet:
+            ui.remark = SOON_ANSWERED
+            return
         match key, ui.question:
             case (("y" | "Y"), Question.TASK) if ui.chosen is not None:
                 self._actions.cancel([ui.chosen])
@@ -283,7 +301,7 @@ class Controls:
             case "escape":
                 self._close_editor()
             case "tab" if ui.mode is Mode.LINES:
-                self._put(" ".join(lines_of(ui.text)))
+                self._put(" ".join(lines_of(ui.text)), listed=False)
             case _ if ui.mode is Mode.LINES:
                 pass  # several lines are added or made one, nothing else
             case _ if len(key) == 1:
@@ -293,24 +311,33 @@ class Controls:
                 self._foresee()
 
     def _enter(self) -> None:
-        """What would be refused stays, so that it can be mended."""
-        prompts = lines_of(self._ui.text)
-        if prompts and not self._ui.outcome.good:
-            return
-        self._close_editor()
-        if prompts:
-            self._actions.add(prompts)
+        """What would be refused stays, so that it can be mended; and what was pasted a moment ago, to be seen."""
+        ui = self._ui
+        typed = Typed(ui.text.strip(), listed=ui.listed)
+        if typed.text and self._unread:
+            ui.remark = ENTER_SOON
+        elif not typed.text or ui.outcome.good:
+            self._close_editor()
+            if typed.text:
+                self._actions.add(typed)
 
     def _paste(self, paste: Paste) -> None:
-        """Where no prompt is being typed, a paste begins one; nothing is sent before the enter key."""
+        """Where no prompt is being typed, a paste begins one; nothing is sent before an enter key that comes later."""
         ui = self._ui
-        if ui.mode is Mode.TABLE and paste.text.strip():
-            self._act("a")
+        begins = ui.mode is Mode.TABLE
+        if begins and paste.text.strip() and not ui.offer.without & {"a"}:
+            if not self._quiet:
+                ui.remark = PASTE_SOON
+                return
+            self._open(Mode.EDIT)
         if ui.mode not in TYPING:
             return
+        if begins or not paste.phrase:
+            self._unread = True
         whole = ui.text[: ui.cursor] + paste.text + ui.text[ui.cursor :]
-        if len(lines_of(whole)) > 1:
-            self._put(whole)
+        begins_list = not ui.text.strip() and paste.text.lstrip().startswith(LISTS)
+        if len(lines_of(whole)) > 1 or ui.listed or begins_list:
+            self._put(whole, listed=True)
         else:
             self._insert(replace(paste, text=paste.text.strip("\n")).on_one_line)
 
@@ -320,15 +347,15 @@ class Controls:
         ui.cursor += len(text)
         self._foresee()
 
-    def _put(self, text: str) -> None:
-        self._ui.text, self._ui.cursor = text, len(text)
+    def _put(self, text: str, *, listed: bool) -> None:
+        self._ui.text, self._ui.cursor, self._ui.listed = text, len(text), listed
         self._foresee()
 
     def _foresee(self) -> None:
         ui = self._ui
-        prompts = lines_of(ui.text)
-        ui.mode = Mode.LINES if len(prompts) > 1 else Mode.EDIT
-        ui.outcome = self._actions.would(prompts) if prompts else Outcome()
+        ui.mode = Mode.LINES if ui.listed else Mode.EDIT
+        typed = Typed(ui.text.strip(), listed=ui.listed)
+        ui.outcome = self._actions.would(typed) if typed.text else Outcome()
 
     def _add_no_more(self) -> None:
         ui = self._ui
@@ -340,7 +367,7 @@ class Controls:
 
     def _close_editor(self) -> None:
         ui = self._ui
-        ui.mode, ui.text, ui.cursor, ui.outcome = Mode.TABLE, "", 0, Outcome()
+        ui.mode, ui.text, ui.cursor, ui.listed, ui.outcome = Mode.TABLE, "", 0, False, Outcome()
 
 
 def lines_of(text: str) -> list[str]:

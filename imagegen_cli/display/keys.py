@@ -5,12 +5,13 @@ enter, tab, escape. What is pasted is one key, whatever is in it. The terminal's
 """
 
 import codecs
+import contextlib
 import os
 import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
 from imagegen_cli.core.task import TaskId
@@ -55,9 +56,10 @@ CHUNKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """Lines, without anything that is no text."""
+    """Lines, without anything that is no text. `phrase`: an input method gave it whole, and a person typed it."""
 
     text: str
+    phrase: bool = field(default=False, compare=False)
 
     @property
     def on_one_line(self) -> str:
@@ -82,12 +84,24 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """What may be added: one prompt as it stands, or a list that was pasted, to be read as `batch` reads one."""
+
+    text: str
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What would come of prompts if they were added now, in words. Not `good`: they would be refused, and why."""
+    """What would come of it if it were added now, in words. Not `good`: it would be refused, and why.
+
+    `prompts` are those that were read from a list.
+    """
 
     tasks: int = 0
     words: tuple[str, ...] = ()
     good: bool = True
+    prompts: tuple[str, ...] = ()
 
 
 class Actions(Protocol):
@@ -102,10 +116,10 @@ class Actions(Protocol):
 
     def hold(self, on: bool) -> None: ...
 
-    def add(self, prompts: Sequence[str]) -> None: ...
+    def add(self, typed: Typed) -> None: ...
 
-    def would(self, prompts: Sequence[str]) -> Outcome:
-        """What `add` would do with them; nothing is done."""
+    def would(self, typed: Typed) -> Outcome:
+        """What `add` would do with it; nothing is done."""
         ...
 
     def open_folder(self) -> None: ...
@@ -166,6 +180,13 @@ class Decoder:
             yield character
 
 
+def narrow(key: str) -> str:
+    """A full-width sign, as an input method may give one, as the key that it stands for."""
+    if len(key) == 1 and "\uff01" <= key <= "\uff5e":
+        return chr(ord(key) - 0xFEE0)
+    return " " if key == "\u3000" else key
+
+
 def plain(text: str) -> str:
     """Lines that end with a newline, and blanks: no other control character is left."""
     text = NEWLINE.sub("\n", SEQUENCE.sub("", text)).replace("\t", " ")
@@ -195,6 +216,7 @@ class PosixKeyboard:
         self._old: list[Any] | None = None
 
     def enter(self) -> None:
+        """Take the keys. What was typed before was typed for another program, and is dropped."""
         import termios  # noqa: PLC0415 - not on Windows
 
         if self._old is not None or not in_foreground(self._fd):
@@ -203,7 +225,7 @@ class PosixKeyboard:
         modes = termios.tcgetattr(self._fd)
         modes[3] &= ~(termios.ICANON | termios.ECHO)
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
+        termios.tcsetattr(self._fd, termios.TCSAFLUSH, modes)
         self._old = old
         self._decoder = Decoder()
         self._mark(PASTE_ON)
@@ -244,8 +266,14 @@ class PosixKeyboard:
 class WindowsKeyboard:
     """The console needs no modes; a special key comes as a mark and a letter."""
 
+    def __init__(self) -> None:
+        self._entered = False
+
     def enter(self) -> None:
-        pass
+        """As the other keyboard does: what was typed before is dropped, once."""
+        if not self._entered:
+            self.read()
+        self._entered = True
 
     def leave(self) -> None:
         pass
@@ -278,6 +306,19 @@ def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
         return PosixKeyboard(stdin, stderr)
     except (OSError, ValueError, ImportError):
         return None
+
+
+def drop_typed_ahead(stdin: TextIO) -> None:
+    """Throw away what was typed at a terminal before a question is asked: it is the answer to nothing."""
+    try:
+        if sys.platform == "win32":
+            WindowsKeyboard().read()
+            return
+        import termios  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    with contextlib.suppress(OSError, ValueError, termios.error):
+        termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
 
 
 def in_foreground(fd: int) -> bool:

@@ -8,14 +8,19 @@ from imagegen_cli.display.look import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
 WIDEST = {"what": 28, "size": 16}
+LEAST = 16
+"""Cells that a prompt needs."""
+GIVE_WAY = ("size", "what", "line", "asked")
+"""The columns that a narrow terminal leaves out, one after the other: what it costs stays longest."""
 
 
 def lines(rows: Sequence[Mapping[str, Any]], room: int, look: Theme) -> list[Line]:
     """A head and a line a row, cut to `room` cells."""
     texts = [_texts(row) for row in rows]
     sizes = {name: _size(name, texts, look) for name in HEADS if name != "prompt"}
-    while sizes and room - sum(sizes.values()) - 2 * len(sizes) < 16:  # noqa: PLR2004 - cells that a prompt needs
-        sizes.popitem()
+    for name in GIVE_WAY:
+        if room - sum(sizes.values()) - 2 * len(sizes) < LEAST:
+            del sizes[name]
     sizes["prompt"] = max(0, room - sum(sizes.values()) - 2 * len(sizes))
     head = _line(HEADS, sizes, look, dim=False, bold=True)
     return [head, *(_line(text, sizes, look, dim=bool(row.get("skip"))) for text, row in zip(texts, rows, strict=True))]

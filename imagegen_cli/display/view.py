@@ -119,7 +119,7 @@ def overlay(scene: DrawContext) -> list[Line]:
 
 def pasted_lines(scene: DrawContext) -> list[Line]:
     """What would be added, a prompt a line, as many as there is room for."""
-    prompts = lines_of(scene.ui.text)
+    prompts = list(scene.ui.outcome.prompts) or lines_of(scene.ui.text)
     shown = prompts if len(prompts) <= scene.most else prompts[: scene.most - 1]
     more = [scene.text(f"  {scene.look.more} and {len(prompts) - len(shown)} more", DIM)] if shown != prompts else []
     return [*(scene.text(f"  {prompt}") for prompt in shown), *more]
