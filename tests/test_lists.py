@@ -19,7 +19,7 @@ from tests.program import Program
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COMMON = PromptSpec(prompt="")
-LINES = "or, if each line is a prompt as it stands: --format lines"
+LINES = "if each line is a prompt as it stands: --format lines"
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "lists"
 KANJI = "東京夜景 満月\n桜満開 富士山\n"
 KOREAN = "해변의 고양이 두 마리\n밤의 도시, 네온\n"

@@ -88,6 +88,11 @@ def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
     return _unmarked(text), remark
 
 
+def encoding_told(data: bytes, remark: str) -> str:
+    """The encoding that `decoded` has found by itself; empty for UTF-8."""
+    return "utf-16" if data.startswith(UTF16) else "gb18030" if remark else ""
+
+
 def check_encoding(encoding: str) -> None:
     """Raise UsageError where Python knows no text encoding of this name."""
     try:
