@@ -73,9 +73,11 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
         except ConfigError:
             raise
         except ImagegenError as error:
+            if len(specs) == 1 and not spec.place:
+                raise UsageError(error.message, hint=error.hint) from error
             bad.setdefault((error.message, error.hint), []).append(spec)
     if bad:
-        said = [_placed(wrong, message, len(specs)) for (message, _), wrong in bad.items()]
+        said = [_placed(wrong, message) for (message, _), wrong in bad.items()]
         more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
         hint = next((hint for _, hint in bad if hint), "")
         way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
@@ -83,11 +85,9 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     return found
 
 
-def _placed(wrong: Sequence[PromptSpec], message: str, among: int) -> str:
-    """What is wrong, behind the file and the line that say so; of a prompt that was typed alone nothing else."""
+def _placed(wrong: Sequence[PromptSpec], message: str) -> str:
+    """What is wrong, behind the file and the line that say so, or the number of a prompt that was typed."""
     first, *others = wrong
-    if not first.place and among == 1:
-        return message
     also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
     shown = " ".join(also[:SHOWN]) + " …" * (len(also) > SHOWN)
     rest = f" (also {'line' if first.place else 'prompt'}{'s' * (len(also) > 1)} {shown})" if also else ""

@@ -163,7 +163,8 @@ def _refuse_row_numbers(
     names = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
     fields_of = [known for known in dict.fromkeys(map(canonical, names)) if known in FIELDS]
     without = ",".join(known for known in fields_of if known != "count")
-    said = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {sum(filter(None, counts))} pictures"
+    pictures = sum(filter(None, counts))
+    said = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures"
     kept = f"if it is really the count: --columns {','.join(fields_of)}"
     raise UsageError(
         f"{name}: {said}", hint=f"nothing was sent; if it numbers the rows: --columns {without}; or, {kept}"
@@ -196,11 +197,13 @@ def unusable(prompt: str) -> str:
         prompt.encode()
     except UnicodeEncodeError:
         return "the prompt is not valid UTF-8"
+    return _unsendable(prompt)
+
+
+def _unsendable(prompt: str) -> str:
     if KEY_MATERIAL.search(prompt):
         return "the prompt holds a key or a certificate; no key is ever sent to a service"
-    if not _says_something(prompt):
-        return "the prompt has no letter and no digit"
-    return ""
+    return "" if _says_something(prompt) else "the prompt has no letter and no digit"
 
 
 def _says_something(prompt: str) -> bool:
