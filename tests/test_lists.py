@@ -106,7 +106,7 @@ def test_lines_that_are_all_json_texts_are_unquoted_where_no_suffix_says_text(na
         ('{"errors": ["not found"]}', ":1: this object is no prompt; its keys are 'errors'"),
         ('{"prompts": ["a"], "negative": "x"}', ":1: this object is no prompt; its keys are 'prompts', 'negative'"),
         ('{"3": {"class_type": "KSampler"}, "4": {}}', ":1: this object is no prompt; its keys are '3', '4'"),
-        ('[{"prompt": "a"}\n{"prompt": "b"}]', ":2: broken JSON: Expecting ',' delimiter"),
+        ('[{"prompt": "a"}\n{"prompt": "b"}]', ":2: broken JSON: a comma or a closing bracket is missing"),
         ('{"prompt": "a", "extra": {"x": 1, "x": 2}}', ":1: x is given twice"),
     ],
 )  # fmt: skip
@@ -118,14 +118,14 @@ def test_json_that_cannot_be_read_is_not_paid_line_by_line(name: str, text: str,
 
 def test_an_object_with_several_keys_says_how_to_take_its_list_out() -> None:
     _, hint = refused("my list.json", '{"version": 1, "items": ["a kite"]}')
-    assert hint == "where the prompts are in it: jq -c '.[\"items\"][]' 'my list.json' | imagegen batch -"
+    assert hint == "take the list without 'version': jq -c '.[\"items\"][]' 'my list.json' | imagegen batch -"
 
 
 def test_a_request_for_a_batch_interface_says_where_its_prompt_is() -> None:
     row = {"custom_id": "r-1", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a kite"}}
     message, hint = refused("a.jsonl", f"{json.dumps(row)}\n" * 30)
     assert message == "a.jsonl:1: a request for a batch interface is no prompt; the prompt is inside its body"
-    assert hint == "jq -c .body a.jsonl | imagegen batch -"
+    assert hint == "take the bodies: jq -c .body a.jsonl | imagegen batch -"
 
 
 def test_an_unknown_name_in_many_objects_is_said_once() -> None:
@@ -292,7 +292,7 @@ def test_columns_may_hold_commas_and_signs_of_any_script() -> None:
 def test_a_table_without_a_prompt_says_which_column_may_be_it() -> None:
     message, hint = refused("a.csv", "id,my caption\n1,a red kite\n")
     assert message == "a.csv:1: no column is named prompt (columns: 'id', 'my caption')"
-    assert hint == f"say which column holds the prompts: --columns 'prompt=my caption'; {LINES}"
+    assert hint == f"say which column holds the prompts: --columns 'prompt=my caption'; or, {LINES}"
     assert prompts("a.csv", "id,my caption\n1,a red kite\n", columns="prompt=my caption") == ["a red kite"]
 
 
@@ -387,13 +387,13 @@ def test_a_text_that_is_no_list_is_refused_with_a_way_out(name: str, text: str) 
 def test_a_list_with_marks_says_how_to_take_them_off() -> None:
     for name in ("list.yaml", "list.md"):
         assert refused(name, "- a kite\n")[1].startswith(
-            f"take the marks off: sed -E 's/^ *([-*+•]|[0-9]+[.)]) +//' {name} >"
+            f"take the marks off: sed -E 's/^[[:space:]]*[-*+][[:space:]][[:space:]]*//' {name} | imagegen batch -; or, "
         )
     assert prompts("list.md", "- a kite\n", form="lines") == ["- a kite"]
 
 
 def test_columns_with_braces_do_not_break_a_hint() -> None:
-    assert "{x}" in refused("stdin", "{x}\tb\nc\td\n")[1]
+    assert "prompt={x}" in refused("stdin", "{x}\tseed\nc d\t7\n")[1]
 
 
 @NAMES
