@@ -322,10 +322,8 @@ def listed_in(folder: Path, *references: str) -> list[PromptSpec]:
 def test_a_list_names_no_picture_outside_of_its_folder(shared: Path, reference: str) -> None:
     reference = reference.format(home=shared.parent)
     said = refused(*listed_in(shared, reference))
-    assert (
-        said.message
-        == f"list.jsonl:1: the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
-    )
+    outside = f"the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
+    assert said.message == f"list.jsonl:1: {outside}"
 
 
 @pytest.mark.parametrize(

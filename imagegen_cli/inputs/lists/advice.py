@@ -4,13 +4,13 @@ import codecs
 import re
 from collections.abc import Callable, Sequence
 
-from imagegen_cli.inputs.lists.basics import FIELDS, Reading, canonical, shell_word
+from imagegen_cli.inputs.lists.basics import FIELDS, Reading, canonical, is_remark, shell_word
 
 MOST_TITLES = 20
 """Lines above a table's head."""
 ROWS = "write one prompt a line into a new .txt file"
 BULLET = re.compile(
-    r"\s*(?:[-*+–—](?:\s+\[[ xX]\])?\s+|[•‣▪◦●○■□◆☐☑✓✔➤]\s*|\d{1,4}(?:[.)]\s+|[.)](?=[^\W\d_])|[、．）]\s*)|"
+    r"\s*(?:[-*+–—](?:\s+\[[ xX]\])?\s+|[•‣▪◦・●○■□◆☐☑✓✔➤]\s*|\d{1,4}(?:[.)]\s+|[.)](?=[^\W\d_])|[、．）]\s*)|"
     r"[(（]\d{1,4}[)）]\s*|[①-⑳]\s*|[一二三四五六七八九十]{1,3}、\s*)(?=\S)"
 )
 """What stands before the lines of a list with marks: dashes, dots and numbers of any script."""
@@ -18,7 +18,7 @@ MARKS = (
     r"[-*+][[:space:]]+\[[ xX]\]",
     "[-*+][[:space:]]",
     r"(–|—)[[:space:]]",
-    "(•|‣|▪|◦|●|○|■|□|◆|☐|☑|✓|✔|➤)",
+    "(•|‣|▪|◦|・|●|○|■|□|◆|☐|☑|✓|✔|➤)",
     r"[0-9]{1,4}[.)]",
     "[0-9]{1,4}(、|．|）)",
     r"\([0-9]{1,4}\)",
@@ -46,17 +46,17 @@ def through(command: str, name: str, reading: Reading) -> str:
 
 
 def without_marks(name: str, text: str, reading: Reading, is_list: Callable[[str], bool]) -> str:
-    """How marks are taken off: with a command where its result `is_list`, else by hand."""
+    """How marks are taken off: with a command where each line has one and its result `is_list`, else by hand."""
     lines = text.split("\n")
     used = [mark for mark in MARKS if any(_sed(mark).match(line) and BULLET.match(line) for line in lines)]
-    if not used:
+    dropped = [line for line in lines if line.startswith(("```", "---"))]
+    kept = [line for line in lines if line not in dropped]
+    bare = [_sed(*used).sub("", line).strip() for line in kept] if used else []
+    unmarked = any(line.strip() and not is_remark(line) and not BULLET.match(line) for line in kept)
+    if unmarked or bare != [BULLET.sub("", line).strip() for line in kept] or not is_list("\n".join(bare)):
         return ROWS
-    dropped = "/^(```|---)/d; " if any(line.startswith(("```", "---")) for line in lines) else ""
-    bare = [_sed(*used).sub("", line) for line in lines if not (dropped and line.startswith(("```", "---")))]
-    meant = [BULLET.sub("", line) for line in lines if not (dropped and line.startswith(("```", "---")))]
-    if [line.strip() for line in bare] != [line.strip() for line in meant] or not is_list("\n".join(bare)):
-        return ROWS
-    command = f"sed -E '{dropped}{_script(used)}'"
+    delete = "/^(```|---)/d; " if dropped else ""
+    command = f"sed -E '{delete}{_script(used)}'"
     return f"take the marks off: {through(command, name, reading)}"
 
 
@@ -70,12 +70,17 @@ def _sed(*marks: str) -> re.Pattern[str]:
     return re.compile(pattern.replace("[[:space:]]", r"[ \t\r\f\v]"))
 
 
-def later_head(name: str, text: str, delimiter: str, reading: Reading) -> str:
-    """How a table is read whose head stands below a title; empty where no line names a column prompt."""
+def later_head(name: str, text: str, delimiter: str, reading: Reading, *, least: int = 1) -> str:
+    """How a table is read whose head stands below a title; empty where no line of `least` cells names the columns."""
     lines = text.split("\n")
     for number, line in enumerate(lines[:MOST_TITLES], 1):
         cells = [canonical(cell.strip('"')) for cell in line.split(delimiter)]
-        if number > 1 and "prompt" in cells and all(cell in FIELDS or not cell for cell in cells):
+        if (
+            number > 1
+            and len(cells) >= least
+            and "prompt" in cells
+            and all(cell in FIELDS or not cell for cell in cells)
+        ):
             return (
                 f"leave out the lines above the head in line {number}: {through(f'tail -n +{number}', name, reading)}"
             )

@@ -184,9 +184,9 @@ ERROR_PAGE = re.compile(
 BEGINNINGS: dict[str, re.Pattern[str]] = {
     "a pointer of Git LFS: `git lfs pull` brings the file": re.compile(r"version https://git-lfs\.github\.com/"),
     "mail or the answer of a server": re.compile(
-        r"HTTP/\d(?:\.\d)? \d{3}\b|(?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+ HTTP/\d|From \S+@\S+ |BEGIN:V[A-Z]+\s*$"
+        r"HTTP/\d(?:\.\d)? \d{3}\b|(?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+ HTTP/\d|From \S+@\S+ |BEGIN:V[A-Z]+\b"
     ),
-    "a diff": re.compile(r"diff --git |Index: \S+$|@@ -\d+|--- \S+(?:\s.*)?\n\+\+\+ "),
+    "a diff": re.compile(r"diff --git |Index: \S+\n|@@ -\d+|--- \S+(?:\s.*)?\n\+\+\+ "),
     "a listing of a folder": re.compile(r"total \d+\S?\s*\n[-dlbcps][-rwxsStT]{9}|[-dlbcps][-rwxsStT]{9}[.+@]?\s+\d+ "),
     "a file of subtitles": re.compile(r"WEBVTT\b|\[Script Info\]"),
     "a TeX text": re.compile(r"\\(?:documentclass|begin|usepackage|section)\b"),
@@ -212,7 +212,11 @@ SETTING = re.compile(
 )
 
 
-KINDS_OF_LINES = (("a program", CODE, 0.5), ("what a program wrote", LOGGED, 0.5), ("a list of settings", SETTING, 0.7))
+KINDS_OF_LINES = (
+    ("what a program wrote", LOGGED, 0.5),
+    ("a list of settings", SETTING, 0.7),
+    ("a program", CODE, 0.5),
+)
 """Each with the share of lines that tells it."""
 
 
@@ -332,6 +336,8 @@ def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
     if len(lines) < 2 or max(map(len, lines)) > MOST_HEAD:  # noqa: PLR2004 - a head and a row
         return
     for delimiter in "\t,;|":
+        if hint := later_head(name, text, delimiter, reading, least=2):
+            _refuse(name, "looks like a table below a title", hint, forced=True)
         if delimiter not in lines[0] or delimiter not in lines[1]:
             continue
         try:
@@ -343,5 +349,5 @@ def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
         known = any(canonical(cell) in FIELDS for cell in rows[0])
         numbers = any(all(re.fullmatch(r"\s*-?\d+\s*", row[at]) for row in rows[1:]) for at in range(len(rows[0])))
         if delimiter == "\t" or known or numbers:
-            hint = later_head(name, text, delimiter, reading) or column_hint(rows[0], rows[1:], delimiter)
+            hint = column_hint(rows[0], rows[1:], delimiter)
             _refuse(name, "looks like a table, but no column is named prompt", hint, forced=True)

@@ -131,7 +131,7 @@ def _says_nothing(cells: Sequence[str]) -> bool:
     """A remark, or Excel's own `sep=;`, which may be followed by empty cells."""
     if any(cell.strip() for cell in cells[1:]):
         return False
-    return is_remark(cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
+    return (is_remark(cells[0]) and "\n" not in cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
 
 
 def _sorted_out(records: Iterable[tuple[int, Cells]], head: list[str]) -> tuple[list[tuple[int, Cells]], list[int]]:
