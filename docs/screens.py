@@ -150,7 +150,7 @@ class Desk:
 
     def used(self) -> None:
         """Three tasks of each kind are the least that an estimate is made from."""
-        runs = [self._plain.start("run", "a", "b", "c", "-p", name, "-q") for name in ("studio", "gpu")]
+        runs = [self._plain.start("run", "--each", "a", "b", "c", "-p", name, "-q") for name in ("studio", "gpu")]
         for run in runs:
             finished(run)
 

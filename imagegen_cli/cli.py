@@ -172,6 +172,9 @@ def run(
     notify: Notify = False,
     dry_run: DryRun = False,
     yes: Yes = False,
+    each: Annotated[
+        bool, _option("--each", help_="Take every argument as a prompt as it stands, also single words.", env=False)
+    ] = False,
 ) -> None:
     """Carry prompts to pictures: one task a prompt and model, all at the same time."""
     from imagegen_cli.commands import generate as commands  # noqa: PLC0415 - --help needs none of it
@@ -610,6 +613,7 @@ def _options(given: dict[str, Any]) -> Any:
         skip_sent=given.get("skip_sent", False),
         yes=given["yes"],
         allow_outside=given.get("allow_outside", False),
+        each=given.get("each", False),
         reading=_reading(given),
     )
 

@@ -171,7 +171,7 @@ LISTS = [
     ("unknown field", "list.jsonl", b'{"prompt": "a", "modle": "3.0"}\n', "did you mean model?"),
     ("a megabyte", "list.txt", b"x" * 1_000_000, "list.txt:1"),
     ("an empty prompt", "list.csv", b"prompt,model\n ,3.0\n", "list.csv:2"),
-    ("too long for this service", "list.txt", b"a cat\n" + b"y" * 1601 + b"\n", "line 2"),
+    ("too long for this service", "list.txt", b"a cat\n" + b"y" * 1601 + b"\n", "list.txt:2: "),
     ("a NUL", "list.jsonl", b'{"prompt": "a\\u0000b"}\n', "NUL"),
     ("only comments", "list.txt", b"# nothing\n\n", "no prompt"),
 ]
@@ -208,7 +208,7 @@ HOSTILE = [
 
 
 def test_hostile_prompts_are_shown_literally_and_stay_in_their_folder(studio: Program) -> None:
-    ended = studio.run("run", "--progress", "plain", "--", *HOSTILE)
+    ended = studio.run("run", "--each", "--progress", "plain", "--", *HOSTILE)
     assert ended.code == 0
     assert "\x1b" not in ended.err
     assert "[bold]x" in ended.err

@@ -2,7 +2,12 @@
 
 import codecs
 import json
+import os
 import random
+import re
+import shutil
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +19,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, columns_in
 from imagegen_cli.inputs.lists.decoding import check_encoding, decoded, fitting
-from imagegen_cli.inputs.prompts import PromptSpec, from_list
+from imagegen_cli.inputs.prompts import PromptSpec, from_arguments, from_list
 from tests.program import Program
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COMMON = PromptSpec(prompt="")
-LINES = "or, if each line is a prompt as it stands: --format lines"
+LINES = "if each line is a prompt as it stands: --format lines"
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "lists"
 KANJI = "東京夜景 満月\n桜満開 富士山\n"
 KOREAN = "해변의 고양이 두 마리\n밤의 도시, 네온\n"
@@ -106,7 +111,7 @@ def test_lines_that_are_all_json_texts_are_unquoted_where_no_suffix_says_text(na
         ('{"errors": ["not found"]}', ":1: this object is no prompt; its keys are 'errors'"),
         ('{"prompts": ["a"], "negative": "x"}', ":1: this object is no prompt; its keys are 'prompts', 'negative'"),
         ('{"3": {"class_type": "KSampler"}, "4": {}}', ":1: this object is no prompt; its keys are '3', '4'"),
-        ('[{"prompt": "a"}\n{"prompt": "b"}]', ":2: broken JSON: Expecting ',' delimiter"),
+        ('[{"prompt": "a"}\n{"prompt": "b"}]', ":2: broken JSON: a comma or a closing bracket is missing"),
         ('{"prompt": "a", "extra": {"x": 1, "x": 2}}', ":1: x is given twice"),
     ],
 )  # fmt: skip
@@ -118,14 +123,14 @@ def test_json_that_cannot_be_read_is_not_paid_line_by_line(name: str, text: str,
 
 def test_an_object_with_several_keys_says_how_to_take_its_list_out() -> None:
     _, hint = refused("my list.json", '{"version": 1, "items": ["a kite"]}')
-    assert hint == "where the prompts are in it: jq -c '.[\"items\"][]' 'my list.json' | imagegen batch -"
+    assert hint == "take the list without 'version': jq -c '.[\"items\"][]' 'my list.json' | imagegen batch -"
 
 
 def test_a_request_for_a_batch_interface_says_where_its_prompt_is() -> None:
     row = {"custom_id": "r-1", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a kite"}}
     message, hint = refused("a.jsonl", f"{json.dumps(row)}\n" * 30)
     assert message == "a.jsonl:1: a request for a batch interface is no prompt; the prompt is inside its body"
-    assert hint == "jq -c .body a.jsonl | imagegen batch -"
+    assert hint == "take the bodies: jq -c .body a.jsonl | imagegen batch -"
 
 
 def test_an_unknown_name_in_many_objects_is_said_once() -> None:
@@ -292,7 +297,7 @@ def test_columns_may_hold_commas_and_signs_of_any_script() -> None:
 def test_a_table_without_a_prompt_says_which_column_may_be_it() -> None:
     message, hint = refused("a.csv", "id,my caption\n1,a red kite\n")
     assert message == "a.csv:1: no column is named prompt (columns: 'id', 'my caption')"
-    assert hint == f"say which column holds the prompts: --columns 'prompt=my caption'; {LINES}"
+    assert hint == f"say which column holds the prompts: --columns 'prompt=my caption'; or, {LINES}"
     assert prompts("a.csv", "id,my caption\n1,a red kite\n", columns="prompt=my caption") == ["a red kite"]
 
 
@@ -386,14 +391,14 @@ def test_a_text_that_is_no_list_is_refused_with_a_way_out(name: str, text: str) 
 
 def test_a_list_with_marks_says_how_to_take_them_off() -> None:
     for name in ("list.yaml", "list.md"):
-        assert refused(name, "- a kite\n")[1].startswith(
-            f"take the marks off: sed -E 's/^ *([-*+•]|[0-9]+[.)]) +//' {name} >"
-        )
+        sed = "sed -E 's/^[[:space:]]*[-*+][[:space:]][[:space:]]*//'"
+        hint = refused(name, "- a kite\n")[1]
+        assert hint == f"take the marks off: {sed} {name} | imagegen batch -; or, {LINES}"
     assert prompts("list.md", "- a kite\n", form="lines") == ["- a kite"]
 
 
 def test_columns_with_braces_do_not_break_a_hint() -> None:
-    assert "{x}" in refused("stdin", "{x}\tb\nc\td\n")[1]
+    assert "prompt={x}" in refused("stdin", "{x}\tseed\nc d\t7\n")[1]
 
 
 @NAMES
@@ -679,6 +684,382 @@ def test_what_fits_is_always_an_encoding_of_the_line(text: str, encoding: str) -
         assert data.decode(found) is not None
 
 
+# What is said about prompts, and texts that are none
+
+KEYS = (
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----\n",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1r\n",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBF\n",
+    "-----BEGIN CERTIFICATE-----\nMIID\n",
+    "a kite\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@here\n",
+    "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\n",
+    "PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n",
+    "AGE-SECRET-KEY-1QQQQQQQQQQ\n",
+    f"token ghp_{'a1' * 18}\n",
+)
+
+
+@pytest.mark.parametrize("form", ["", "lines", "csv", "json"])
+@pytest.mark.parametrize("text", KEYS)
+def test_keys_are_never_prompts_whatever_is_forced(text: str, form: str) -> None:
+    message, hint = refused("stdin", text, form=form)
+    assert message.endswith("the line holds a key or a certificate, not a prompt")
+    assert hint.endswith("no key is ever sent to a service")
+    with pytest.raises(UsageError, match="no key is ever sent"):
+        from_arguments([text], COMMON)
+    message, hint = refused("a.jsonl", json.dumps({"prompt": f"a kite\n{text}"}))
+    assert "no key is ever sent" in message + hint
+
+
+def test_files_of_keys_are_refused_by_their_name() -> None:
+    assert refused("id.pem", "MIIEvQ\n", form="lines")[0].startswith("id.pem is a file of keys by its name")
+
+
+@NAMES
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "import os\nimport sys\n\ndef main():\n    print('a kite')\n\nmain()\n",
+        "const a = 1;\nfunction draw() {\n  return a;\n}\n",
+        "#include <stdio.h>\nint main() {\n  return 0;\n}\n",
+        "\\documentclass{article}\n\\begin{document}\nA kite.\n\\end{document}\n",
+        "1\n00:00:01,000 --> 00:00:02,000\na kite\n\n2\n00:00:03,000 --> 00:00:04,000\nteapot\n",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\na kite\n",
+        "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n",
+        "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n",
+        "HTTP/1.1 200 OK\nContent-Type: text/plain\n\na kite\n",
+        "GET /list.txt HTTP/1.1\nHost: example.org\n",
+        "From: a@example.org\nTo: b@example.org\nSubject: prompts\n\na kite\n",
+        "total 8\ndrwxr-xr-x 2 a a 4096 Jan  1 10:00 x\n",
+        "-rw-r--r-- 1 a a 1 Jan 1 y\n-rw-r--r-- 1 a a 1 Jan 1 z\n",
+        "root:x:0:0:root:/root:/bin/bash\nbin:x:1:1:bin:/bin:/sbin/nologin\n",
+        "API_URL=http://x\nDB_NAME=y\n",
+        "[main]\na = 1\nb = 2\n",
+        "2024-01-01 10:00:00 start\n2024-01-01 10:00:01 stop\n",
+        "BEGIN:VCARD\nFN:A Kite\nEND:VCARD\n",
+        "SELECT a FROM b;\nINSERT INTO c VALUES (1);\n",
+        "Sure! Here are 3 prompts:\n\na kite\nteapot\n",
+        "a kite\n\nLet me know if you want more!\n",
+        "Here are some ideas:\na kite\n",
+        "好的，以下是三个提示词：\n一只猫\n",
+        "当然可以！下面是提示词\n猫\n",
+        '"a kite\nin the sky"\nteapot\n',
+        "1、一只猫\n2、雪山\n",
+        "（1）猫\n（2）雪山\n",
+        "1.一只猫\n2.雪山\n",
+        "‣a\n‣b\n",
+        "①猫\n②狗\n",
+        "一、猫\n二、狗\n",
+        "・猫\n・狗\n",
+        "- [ ] a kite\n- [x] teapot\n",
+    ],
+)
+def test_other_texts_are_not_paid_line_by_line(name: str, text: str) -> None:
+    _, hint = refused(name, text)
+    assert hint.endswith(f"; or, {LINES}")
+
+
+@pytest.mark.parametrize("suffix", ["py", "tex", "srt", "diff", "eml", "env", "log", "css", "ipynb"])
+def test_other_texts_are_refused_by_their_name(suffix: str) -> None:
+    assert refused(f"a.{suffix}", "a kite\n")[1].endswith(f"; or, {LINES}")
+    assert prompts(f"a.{suffix}", "a kite\n", form="lines") == ["a kite"]
+
+
+def test_prompts_that_look_a_little_like_something_else_are_prompts() -> None:
+    lines = [
+        "a cat, asleep",
+        "a dog; awake",
+        "class photo: a school",
+        "from the sea",
+        "import ship at dawn",
+        "if only: a drama",
+        "Here we go again",
+        "sure thing",
+        "1.5 litre bottle",
+        "2.5 litre jug",
+        'a sign that says "hello',
+        'a 5" wall',
+        "当然是一只猫",
+        "如果明天下雨",
+        "c++20 +abc+defgh+ a+bcdefg",
+        "a ~{ brace ~}",
+        "subject: a cat",
+        "select a fruit",
+    ]
+    assert prompts("a.txt", "\n".join(lines)) == lines
+
+
+def test_remarks_are_skipped_in_every_form() -> None:
+    found, remarks = read("a.csv", "prompt,seed\n# a remark,7\na kite,8\n")
+    assert ([spec.prompt for spec in found], remarks) == (
+        ["a kite"],
+        ["a.csv: skipped 1 line (line 2) that hold a remark or repeat the head"],
+    )
+    assert prompts("a.csv", "seed,prompt\n7,# a remark\n8,a kite\n") == ["a kite"]
+    for name, text in (
+        ("a.json", '["# a remark", "a kite"]'),
+        ("a.jsonl", '"# a remark"\n{"prompt": "# more"}\n"a kite"\n'),
+    ):
+        found, remarks = read(name, text)
+        assert [spec.prompt for spec in found] == ["a kite"]
+        assert f"{name}: skipped {text.count('# ')} remark" in remarks[0]
+    heading = "# Title\nand a text below it"
+    assert prompts("a.json", json.dumps([heading])) == [heading]
+    assert prompts("a.csv", f'prompt\n"{heading}"\n') == [heading]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "n,prompt\n1,a\n2,b\n3,c\n"),
+        ("a.csv", "数量,提示词\n1,a\n2,b\n3,c\n"),
+        ("a.csv", "count,prompt,seed\n1,a,7\n2,b,7\n3,c,7\n4,d,7\n"),
+        ("a.jsonl", '{"n":1,"prompt":"a"}\n{"n":2,"prompt":"b"}\n{"n":3,"prompt":"c"}\n'),
+    ],
+)
+def test_row_numbers_are_not_paid_as_counts(name: str, text: str) -> None:
+    message, hint = refused(name, text)
+    assert message.startswith(f"{name}: the count of pictures is 1, 2, 3 … as the rows are numbered")
+    without, kept = (part.split("--columns ")[1] for part in hint.split("; or, "))
+    assert {spec.count for spec in read(name, text, columns=without)[0]} == {None}
+    assert [spec.count for spec in read(name, text, columns=kept)[0]][:3] == [1, 2, 3]
+
+
+def test_counts_that_are_counts_are_taken() -> None:
+    assert [spec.count for spec in read("a.csv", "n,prompt\n1,a\n2,b\n")[0]] == [1, 2]
+    assert [spec.count for spec in read("a.csv", "n,prompt\n2,a\n1,b\n3,c\n")[0]] == [2, 1, 3]
+
+
+# Valid UTF-8 that says something else
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("一只猫", "gb18030"),
+        ('["雪山","一只猫"]', "gb18030"),
+        ("雪山", "gb18030"),
+        ("猫", "euc_jp"),
+        ("猫", "gb18030"),
+        ("ﾈｺ", "shift_jis"),
+    ],
+)
+def test_utf_8_by_chance_is_refused_with_both_readings(text: str, encoding: str) -> None:
+    data = f"{text}\n".encode(encoding)
+    shown = data.decode().strip()
+    for name in ("a.txt", "a.json", "stdin"):
+        message, hint = refused(name, data)
+        assert message.startswith(f"{name}:1: as utf-8 the line reads {shown!r}; ")
+        assert f"as {encoding} it reads {text!r}" in message
+        assert f"--encoding {encoding} or " in hint
+        assert "--encoding utf-8" in hint
+    wanted = json.loads(text) if text[0] == "[" else [text]
+    assert prompts("a.txt", data, encoding=encoding) == wanted
+    assert prompts("a.txt", f"a {shown}" if "[" not in text else data, encoding="utf-8")
+
+
+def test_one_line_of_another_encoding_in_utf_8_is_named() -> None:
+    message, hint = refused("a.txt", "日落海滩\n".encode() + "雪山\n".encode("gbk"))
+    assert message.startswith("a.txt:2: as utf-8 the line reads 'ѩɽ'; as gb18030 it reads '雪山'")
+    assert "write this one anew" in hint
+
+
+def test_short_lines_do_not_hinder_that_a_list_is_recognised() -> None:
+    lines = [*CHINESE.split(), "雪山", "一只猫", "猫"]
+    found, remarks = read("a.txt", "\n".join(lines).encode("gbk"))
+    assert [spec.prompt for spec in found] == lines
+    assert remarks == ["a.txt is not UTF-8; it was read as GB18030"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "кошка на пляже",
+        "Οι γάτες",
+        "חתול על החוף",
+        "قطة على الشاطئ",
+        "café à la crème",
+        "þú og ég",
+        "il gatto è bello",
+        "żółć łódź ąę",
+        "ə mən çay",
+        "mèo trên bãi biển",
+        "µm 5Ω",
+        "ǎi nǐ hǎo",
+        "Ђорђе љубав",
+        "қала көше",
+        "naïve “q” – ok",
+        "日本語の猫",
+        "고양이",
+        "ไทย",
+        "été",
+        "ЁЖ",
+        "كَتَبَ",
+        "שָׁלוֹם",
+        "हिन्दी",
+        "ʻokina",
+        "ɪntəˈnæʃənəl",
+        "2× ½ °C ± ¡Hola!",
+        "Åå",
+        "SÃO PAULO",
+        "é́",
+        "cafe\u0301",
+        "ß",
+        "é",
+        "Ω",
+        "أ",
+        "א",
+    ],
+)
+def test_words_of_living_languages_are_utf_8(text: str) -> None:
+    assert prompts("a.txt", text) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("雪山".encode().decode("latin-1"), "雪山"),
+        ("cafÃ© itâ€™s", "café it’s"),
+        ("红色的猫在山上".encode().decode("gb18030", "ignore")[:9], ""),
+        ("浣犲ソ涓栫晫绾㈣壊鐨勭尗", "你好世界红色的猫"),
+    ],
+)
+def test_what_a_program_has_read_wrongly_is_refused(text: str, meant: str) -> None:
+    if not meant:
+        assert from_or_said("a.txt", text.encode())
+        return
+    message, hint = refused("a.txt", text)
+    assert f"that is {meant!r} after a program has taken it for " in message
+    assert "iconv -f UTF-8 -t " in hint
+    assert prompts("a.txt", text, encoding="utf-8") == [text]
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("雪山和猫", "utf-7"), ("中国", "hz")])
+def test_encodings_of_plain_letters_are_named(text: str, encoding: str) -> None:
+    data = f"a kite {text}\n".encode(encoding)
+    message, hint = refused("a.txt", data)
+    assert message == f"a.txt:1: as {encoding} the line reads 'a kite {text}'"
+    assert hint == f"if that is right: --encoding {encoding}; if not: --encoding utf-8"
+    assert prompts("a.txt", data, encoding=encoding) == [f"a kite {text}"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["雪山\n一只猫\n", "雪山", "고양이\n바다\n", "ねこ\n"])
+def test_wide_asian_text_without_its_mark_is_named(encoding: str, text: str) -> None:
+    assert f"--encoding {encoding}" in refused("a.txt", text.encode(encoding))[1]
+
+
+def test_german_of_an_old_mac_is_no_japanese() -> None:
+    hint = refused("a.txt", "Fälle über Straßen, schön\n".encode("mac_roman"))[1]
+    assert hint == "if that is right: --encoding mac_roman; or save the list as UTF-8"
+
+
+# What messages advise
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "way"),
+    [
+        ("a.json", '["a", "b",]', "a comma stands behind the last element", "delete that comma"),
+        ("a.jsonl", '{"prompt": "a",}\n', "a comma stands behind the last element", "delete that comma"),
+        ("a.json", "['a']", "JSON does not know the quotation mark '", 'write " instead'),
+        ("a.json", '["a\\d"]', "a backslash stands before a letter", "write it twice"),
+        ("a.jsonl", '"x"\na cat\n', "the line is neither an object nor a text in quotation marks", LINES),
+        ("a.json", "[" * 5000 + ",", "nested too deeply", "as a text"),
+        ("a.json", '[{"prompt":"a","seed":%s}]' % ("9" * 5000), "thousands of digits", "as a text"),
+        ("a.csv", "prompt,seed\na,1.2E+12\n", "not '1.2E+12'", "a spreadsheet has shortened it"),
+        ("a.csv", "prompt,seed\na,7.5\n", "not '7.5'", "in digits"),
+        ("a.csv", "prompt,width\na,10\n", "come together", "1024x768"),
+        ("a.csv", 'prompt\n"a\nb\n', "no later line closes it", "close it"),
+        ("a.csv", "prompt,seed\na, b, c\n", "more cells", "quotation marks"),
+        ("a.txt", "a\n---\n", "no letter and no digit", "take it out"),
+        ("a.csv", "prompt,prompt\na,b\n", "two columns", "another name"),
+        ("a.csv", "a kite,7\nteapot,8\n", "no column is named prompt", "write a line above the first"),
+    ],
+)
+def test_each_message_has_a_place_and_a_next_step_and_no_words_of_python(
+    name: str, text: str, said: str, way: str
+) -> None:
+    message, hint = refused(name, text)
+    assert message.startswith(f"{name}:")
+    assert said in message
+    assert way in hint
+    assert not re.search(r"\(char \d|Expecting|recursion|digits\) for|delimiter|Traceback", message)
+
+
+PASTED: dict[str, tuple[str | bytes, list[str]]] = {
+    "bullets.txt": ("- a kite\n- teapot\n", TWO),
+    "prompts.txt": ("1、a kite\n2、teapot\n", TWO),
+    "my list.txt": ("1) a kite\r\n2) teapot\r\n", TWO),
+    "-x.txt": ("‣a kite\n‣teapot\n", TWO),
+    "it's.txt": ("（1）a kite\n（2） teapot\n", TWO),
+    "wide.txt": ("- a kite\n- 猫\n".encode("utf-16"), ["a kite", "猫"]),
+    "todo.txt": ("- [ ] a kite\n- [x] teapot\n", TWO),
+    "list.yaml": ("---\n- a kite\n- teapot\n", TWO),
+    "list.md": ("# Mine\n\n```\n* a kite\n1. teapot\n```\n", TWO),
+    "title.csv": ("My prompts 2025,\nprompt,seed\na kite,7\nteapot,8\n", TWO),
+    "cells.txt": ('"a kite\nin the sky"\nteapot\n', ["a kite\nin the sky", "teapot"]),
+    "object.json": ('{"version": 1, "my items": ["a kite", "teapot"]}', TWO),
+    "body.jsonl": ('{"url": "/v1", "body": {"prompt": "a kite", "quality": "high"}}\n', ["a kite"]),
+    "latin.txt": ("雪山".encode().decode("latin-1"), ["雪山"]),
+}
+
+
+@pytest.mark.skipif(
+    shutil.which("jq") is None or shutil.which("iconv") is None, reason="a tool of the shell is missing"
+)
+def test_advised_commands_work_when_they_are_pasted_and_write_no_file(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    tool = tmp_path / "bin" / "imagegen"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m imagegen_cli "$@" --dry-run --json\n', encoding="utf-8")
+    tool.chmod(0o755)
+    for name, (text, wanted) in PASTED.items():
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / name).write_bytes(data)
+        hint = refused(name, data)[1]
+        command = next(part for part in re.split(r": |; (?:or|if)\b", hint) if part.endswith("| imagegen batch -"))
+        environment = program.environment(PATH=f"{tool.parent}:{os.environ['PATH']}")
+        before = sorted(tmp_path.iterdir())
+        ended = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, (command, ended.stderr)
+        assert [json.loads(line)["prompt"] for line in ended.stdout.splitlines()] == wanted
+        assert (tmp_path / name).read_bytes() == data
+        assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", [text for text, _ in PASTED.values()])
+def test_no_advice_writes_into_a_file(text: str | bytes) -> None:
+    for name in ("a.txt", "stdin", "/dev/fd/63"):
+        found = from_or_hint(name, text if isinstance(text, bytes) else text.encode())
+        assert ">" not in found
+        assert "imagegen batch -" not in found or name == "a.txt" or "put into your pipe: … | " in found
+
+
+def from_or_hint(name: str, data: bytes) -> str:
+    with pytest.raises(UsageError) as caught:
+        read(name, data)
+    return caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ntitle: Mine\n---\n- a kite\n",
+        "| prompt |\n|---|\n| a |\n",
+        "- a kite\nwith a tail\n- teapot\n",
+        "a kite\n```\nteapot\n```\n",
+        '{"prompts": ["a"], "negatives": ["b"]}',
+        '{"a": {"b": 1}}',
+    ],
+)
+def test_where_no_command_gives_a_list_none_is_advised(text: str) -> None:
+    assert "|" not in refused("a.txt", text)[1]
+
+
 # The command line
 
 TOLD = {
@@ -736,7 +1117,21 @@ def test_the_command_line_reads_lists_as_it_is_told(tmp_path: Path) -> None:
         (("batch", "."), "cannot be read"),
         (("batch", "a" * 5000), "cannot be read"),
         (("batch", "/dev/zero"), "larger than 64 MB"),
+        (("batch", "."), "imagegen batch list.txt"),
+        (("batch", "lst.txt"), "did you mean list.txt? imagegen batch list.txt"),
+        (("batch", "list.txt", "--again", "--skip-sent"), "give one of them"),
         (("run", "list.txt"), "imagegen batch list.txt"),
+        (("run", "lst.txt"), "imagegen batch list.txt"),
+        (("run", "*.tsv"), "stands for names of files, and none fits"),
+        (("run", "@list.txt"), "imagegen batch list.txt"),
+        (("run", "@other.txt"), "is the name of a file, and there is none"),
+        (("run", "/etc/passwd"), "imagegen batch /etc/passwd"),
+        (("run", "/no/such/place"), "is the name of a file"),
+        (("run", "home"), "is a folder"),
+        (("run", "https://example.org/a.png"), "--image https://example.org/a.png"),
+        (("run", "two", "cats", "on", "a", "beach"), "imagegen run 'two cats on a beach'"),
+        (("run", "it's", "고양이"), "add --each"),
+        (("run", "-", "a", "cat"), "imagegen run 'a cat'"),
         (("run", "--dry-run", "--", "---"), "no letter and no digit"),
     ],
 )
@@ -746,3 +1141,15 @@ def test_what_cannot_be_read_is_wrong_usage(tmp_path: Path, words: tuple[str, ..
     assert ended.code == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_prompts_without_blanks_are_taken_where_they_are_meant(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    (tmp_path / "cat").mkdir()
+    for words in (
+        ["日落", "雪山"], ["猫", "dog"], ["ねこ", "いぬ"], ["แมว", "หมา"], ["cathedral"], ["a cat", "dog"], ["what?"],
+        ["--each", "two", "cat", "list.txt", "/etc/passwd"],
+    ):  # fmt: skip
+        ended = program.run("run", *words, "--dry-run", "--json")
+        assert ended.code == 0, ended.err
+        assert [task["prompt"] for task in ended.objects] == [word for word in words if word != "--each"]

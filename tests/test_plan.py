@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from imagegen_cli.core.errors import BadRequest, UsageError
 from imagegen_cli.core.naming import DEFAULT
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import ImageRequest, Job, RunId, TaskId
-from imagegen_cli.inputs.plan import SHOWN, Item, Place, place, plainly, planned, prepare
+from imagegen_cli.inputs.plan import MAX_COUNT, SHOWN, Item, Place, place, plainly, planned, prepare
 from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from imagegen_cli.settings.config import Config, Configured, General
 from imagegen_cli.settings.paths import PROJECT_FILE
@@ -231,17 +232,44 @@ def test_what_cannot_be_sent_is_refused(more: dict[str, Any], message: str, hint
 def test_every_line_that_would_be_refused_is_named() -> None:
     said = refused(spec(line=1), spec("bad", line=2), spec(line=5, count=0), spec(line=9, provider="x"))
     assert said.message.split("\n")[:2] == [
-        "line 2: the prompt holds the word bad", "line 5: count is 0; at least one picture must be asked for",
+        "prompt 2: the prompt holds the word bad", "prompt 5: count is 0; at least one picture must be asked for",
     ]  # fmt: skip
-    assert "line 9: there is no provider 'x'" in said.message
-    assert said.hint == "nothing was sent"
+    assert "prompt 9: there is no provider 'x'" in said.message
+    assert said.hint == "nothing was sent; write a number from 1 to 1000 for -n"
+
+
+def test_a_list_is_named_with_the_line_of_what_would_be_refused() -> None:
+    """Two lists may be read at once."""
+    one = from_list("one.csv", b"prompt,ratio,count\na,1:1,1\nbad,1:1,1\nb,1:1,0\n", PromptSpec(prompt=""))[0]
+    two = from_list("two.txt", b"bad\na\nbad\n", PromptSpec(prompt=""))[0]
+    said = refused(*one, *two)
+    assert said.message.split("\n") == [
+        "one.csv:3: the prompt holds the word bad (also lines two.txt:1 two.txt:3)",
+        "one.csv:4: count is 0; at least one picture must be asked for",
+    ]
+    assert refused(*two[:1]).message == "two.txt:1: the prompt holds the word bad"
 
 
 def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> None:
     said = refused(*(spec("bad", line=number) for number in range(1, 60)), spec("a", size="1x", line=70))
     first, second = said.message.split("\n")
-    assert first == f"lines {' '.join(map(str, range(1, 60)))}: the prompt holds the word bad"
-    assert second.startswith("line 70: ")
+    shown = " ".join(map(str, range(2, SHOWN + 2)))
+    assert first == f"prompt 1: the prompt holds the word bad (also prompts {shown} …)"
+    assert second.startswith("prompt 70: ")
+
+
+@pytest.mark.parametrize("count", [MAX_COUNT + 1, 10**8, 10**14])
+def test_a_count_without_bounds_is_refused_at_once(count: int) -> None:
+    start = time.process_time()
+    said = refused(spec(count=count))
+    assert said.message == f"count is {count}; one prompt asks for at most 1000 pictures"
+    assert said.hint == "write a number from 1 to 1000 for -n"
+    listed = from_list("a.csv", f"prompt,n\na,1\nb,{count}\n".encode(), PromptSpec(prompt=""))[0]
+    said = refused(*listed)
+    assert said.message == f"a.csv:3: count is {count}; one prompt asks for at most 1000 pictures"
+    assert said.hint == "nothing was sent; write a number from 1 to 1000 for the column count"
+    assert time.process_time() - start < 5
+    assert len(items(spec(count=MAX_COUNT))) == MAX_COUNT // 4
 
 
 def test_very_many_refusals_are_counted() -> None:
@@ -294,10 +322,8 @@ def listed_in(folder: Path, *references: str) -> list[PromptSpec]:
 def test_a_list_names_no_picture_outside_of_its_folder(shared: Path, reference: str) -> None:
     reference = reference.format(home=shared.parent)
     said = refused(*listed_in(shared, reference))
-    assert (
-        said.message
-        == f"the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
-    )
+    outside = f"the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
+    assert said.message == f"list.jsonl:1: {outside}"
 
 
 @pytest.mark.parametrize(
@@ -352,7 +378,9 @@ def test_a_list_chooses_no_service_that_only_the_project_file_names() -> None:
     nothing, typed = PromptSpec(prompt=""), PromptSpec(prompt="", provider="pair")
     for row in ({"provider": "pair"}, {"provider": "studio,pair"}, {"model": "pair/1"}):
         said = refused(*rows(nothing, **row), config=config)
-        assert said.message == "the list chooses pair, which only the project file names: -p pair permits it"
+        assert (
+            said.message == "list.jsonl:1: the list chooses pair, which only the project file names: -p pair permits it"
+        )
         assert requests(*rows(nothing, **row))
     for row in ({}, {"provider": "pair"}, {"model": "pair/1"}, {"model": "1"}):
         assert requests(*rows(typed, **row), config=config)[0].provider == "pair"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.basics import FIELDS
+from imagegen_cli.inputs.lists.misreadings import is_odd
 from imagegen_cli.inputs.prompts import MOST_CHARACTERS, SHOWN, PromptSpec, from_arguments, from_list, size_in
 from tests.scripted import png
 
@@ -79,10 +80,14 @@ def test_a_prompt_is_taken_as_it_stands(prompt: str) -> None:
     assert [spec.prompt for spec in from_arguments([prompt], COMMON)] == [prompt]
 
 
-PROMPTS = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp"), exclude_characters=",;|#\ufffd"), max_size=20
-).map(lambda text: f"a {text}".strip())
-"""Prompts that are nothing else as well: no remark, no table, no note of another program."""
+PROMPTS = (
+    st.text(
+        st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp"), exclude_characters=",;|#\ufffd"), max_size=20
+    )
+    .map(lambda text: f"a {text}".strip())
+    .filter(lambda text: not is_odd(text))
+)
+"""Prompts that are nothing else as well: no remark, no table, no note of another program, no words of mixed scripts."""
 
 
 @STEADY
@@ -308,7 +313,7 @@ def test_empty_cells_and_rows_say_nothing() -> None:
         ("a cat\na dog\n", ["a.csv:1: no column is named prompt (columns: 'a cat')"]),
         ("prompt,promt\na,b\nc,d\n", ["a.csv:1: unknown column 'promt'; did you mean prompt?"]),
         ("prompt,zzz\na,b\nc,d\n", ["a.csv:1: unknown column 'zzz'"]),
-        ("prompt,count\na,b,c\n", ["a.csv:2: more cells than the 2 columns; quote a prompt with commas"]),
+        ("prompt,count\na,b,c\n", ["a.csv:2: the row has more cells than the table has columns (2)"]),
         ("prompt,count,N\na,1,2\n", ["a.csv:1: two columns are named count ('count', 'N')"]),
         ("prompt,count\na,x\n", ["a.csv:2: count must be a whole number, not 'x'"]),
         ("prompt,count\na,1.5\n", ["a.csv:2: count must be a whole number, not '1.5'"]),
@@ -318,8 +323,8 @@ def test_empty_cells_and_rows_say_nothing() -> None:
         ("prompt,width\na,10\n", ["a.csv:2: width and height come together"]),
         ("prompt,extra\na,x\n", ["a.csv:2: extra must be a JSON object, not 'x'"]),
         ("prompt,count\n,2\n", ["a.csv:2: the prompt is empty"]),
-        ('prompt\n"a cat" x\n', ["a.csv:2: broken CSV: ',' expected after '\"'"]),
-        ('prompt\na\n"b\nc\n', ["a.csv:3: broken CSV: unexpected end of data"]),
+        ('prompt\n"a cat" x\n', ["a.csv:2: text follows the quotation mark that ends a cell"]),
+        ('prompt\na\n"b\nc\n', ["a.csv:3: a cell opens a quotation mark, and no later line closes it"]),
     ],
 )  # fmt: skip
 def test_a_broken_table_is_refused_by_its_line(text: str, said: Sequence[str]) -> None:
@@ -351,7 +356,7 @@ def test_broken_json_is_named_by_its_line() -> None:
     lines = ['{"prompt": "a cat"}'] * 10
     lines[6] = '{"prompt": "a cat"'
     assert refused("a.jsonl", "\n".join(lines)) == [
-        "a.jsonl:7: broken JSON: Expecting ',' delimiter: line 1 column 19 (char 18)"
+        "a.jsonl:7: broken JSON: a comma or a closing bracket is missing (column 19)"
     ]
 
 
@@ -361,8 +366,8 @@ def test_broken_json_is_named_by_its_line() -> None:
         ("[]", "a line must be a JSON object or a JSON text"),
         ("5", "a line must be a JSON object or a JSON text"),
         ("null", "a line must be a JSON object or a JSON text"),
-        ("a cat", "broken JSON: Expecting value: line 1 column 1 (char 0)"),
-        ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
+        ("a cat", "broken JSON: the line is neither an object nor a text in quotation marks (column 1)"),
+        ("[" * 100_000, "broken JSON: it is nested too deeply"),
         ("{}", "the prompt is empty"),
         ('{"prompt": 5}', "the prompt must be a text, not 5"),
         ('{"prompt": ["a"]}', "the prompt must be a text, not ['a']"),

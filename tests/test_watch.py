@@ -45,7 +45,7 @@ class House:
 
     def remembers(self, seconds: float) -> None:
         """Three earlier tasks, of which each took so long."""
-        assert self.plain.run("run", "one", "two", "three", "-q").code == 0
+        assert self.plain.run("run", "--each", "one", "two", "three", "-q").code == 0
         sql(self.plain.home / "history.db", "UPDATE task SET lasted_least = ?, lasted_most = ?", seconds, seconds)
 
     def states(self) -> list[str]:

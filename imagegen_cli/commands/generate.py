@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from errno import EBADF
 from pathlib import Path
-from shlex import quote
 
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
 from imagegen_cli.commands.recover import may_be_paid
@@ -18,13 +17,13 @@ from imagegen_cli.display.keys import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.display.words import amount
 from imagegen_cli.inputs import plan
-from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
+from imagegen_cli.inputs.arguments import check_arguments, instead_of
+from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
 from imagegen_cli.storage.store import PlanChangedError, Record, Store, others_of
 
-LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
 PASTED = "paste"
@@ -47,17 +46,20 @@ class Options:
     skip_sent: bool = False
     yes: bool = False
     allow_outside: bool = False
+    each: bool = False
     reading: Reading = field(default_factory=Reading)
 
 
 def run(prompts: Sequence[str], options: Options) -> int:
     """Carry prompts from the command line; `-` stands for those on stdin, one a line."""
+    if not options.each:
+        check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
     for prompt in prompts:
         if prompt == "-":
             specs += _listed("-", options)
         else:
-            specs += _typed(prompt, options)
+            specs += from_arguments([prompt], options.common)
     if example := next(filter(None, map(foreign_option, prompts)), ""):
         say(f"options and wildcards of other programs, as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
@@ -67,7 +69,10 @@ def run(prompts: Sequence[str], options: Options) -> int:
 def batch(files: Sequence[str], options: Options) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
     if options.again and options.skip_sent:
-        raise UsageError("--again and --skip-sent exclude each other", hint="give one of them; nothing was sent")
+        raise UsageError(
+            "--again sends what was sent before, and --skip-sent leaves it out",
+            hint="nothing was sent; give one of them",
+        )
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, options)]
     if options.allow_outside:
@@ -320,19 +325,12 @@ def _source(name: str) -> str:
         return STDIN
 
 
-def _typed(prompt: str, options: Options) -> list[PromptSpec]:
-    if Path(prompt).suffix.lower() in LIST_SUFFIXES and os.path.isfile(prompt):  # noqa: PTH113 - Path raises for long names
-        raise UsageError(
-            f"{prompt} is a file; as a prompt its name would be paid for", hint=f"imagegen batch {quote(prompt)}"
-        )
-    return from_arguments([prompt], options.common)
-
-
 def _listed(name: str, options: Options) -> list[PromptSpec]:
     try:
         data = _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
-        raise UsageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        said = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(said, hint=f"nothing was sent; {instead_of(name)}") from error
     specs, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
     for remark in remarks:
         say(remark)

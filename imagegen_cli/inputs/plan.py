@@ -25,6 +25,8 @@ STDIN = "-"
 """Stands for a list that comes by a pipe, and lies in the working directory as it were."""
 LEAST_FREE = 8 * 1024 * 1024
 """Bytes without which no folder takes a picture and the history its receipt."""
+MAX_COUNT = 1000
+"""Pictures of one prompt. Services make fewer at a time; what is more than this is a mistake, and a costly one."""
 SHOWN = 20
 MAKERS = 3
 
@@ -60,7 +62,7 @@ class Place:
 def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
-    bad: dict[str, list[int]] = {}
+    bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
     providers: dict[str, Provider] = {}
     for spec in specs:
@@ -73,18 +75,25 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
         except ConfigError:
             raise
         except ImagegenError as error:
-            if len(specs) == 1:
+            if len(specs) == 1 and not spec.place:
                 raise UsageError(error.message, hint=error.hint) from error
-            bad.setdefault(error.message, []).append(spec.line)
+            bad.setdefault((error.message, error.hint), []).append(spec)
     if bad:
-        said = [f"{_numbered(lines)}: {message}" for message, lines in bad.items()]
+        said = [_placed(wrong, message) for (message, _), wrong in bad.items()]
         more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
-        raise UsageError("\n".join(said[:SHOWN] + more), hint="nothing was sent")
+        hint = next((hint for _, hint in bad if hint), "")
+        way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
+        raise UsageError("\n".join(said[:SHOWN] + more), hint=f"nothing was sent{way}")
     return found
 
 
-def _numbered(lines: Sequence[int]) -> str:
-    return f"line {lines[0]}" if len(lines) == 1 else f"lines {' '.join(map(str, lines))}"
+def _placed(wrong: Sequence[PromptSpec], message: str) -> str:
+    """What is wrong, behind the file and the line that say so, or the number of a prompt that was typed."""
+    first, *others = wrong
+    also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
+    shown = " ".join(also[:SHOWN]) + " …" * (len(also) > SHOWN)
+    rest = f" (also {'line' if first.place else 'prompt'}{'s' * (len(also) > 1)} {shown})" if also else ""
+    return f"{first.place or f'prompt {first.line}'}: {message}{rest}"
 
 
 def place(folder: Path, template: str) -> Place:
@@ -141,7 +150,10 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     """For each model that is compared: the request, as each of the providers that may take it would get it."""
     width, height = size_in(spec.size) if spec.size else (None, None)
     if spec.count is not None and spec.count < 1:
-        raise UsageError(f"count is {spec.count}; at least one picture must be asked for")
+        raise UsageError(f"count is {spec.count}; at least one picture must be asked for", hint=_count_hint(spec))
+    if spec.count is not None and spec.count > MAX_COUNT:
+        said = f"count is {spec.count}; one prompt asks for at most {MAX_COUNT} pictures"
+        raise UsageError(said, hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
             ImageRequest(
@@ -161,6 +173,11 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
             )
             for provider, name in _permitted(_chosen(spec.provider, model, config), spec, config)
         ]
+
+
+def _count_hint(spec: PromptSpec) -> str:
+    where = "the column count" if "count" in spec.listed else "-n"
+    return f"write a number from 1 to {MAX_COUNT} for {where}"
 
 
 def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]:

@@ -7,12 +7,25 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.basics import FIELDS, FILLERS, Reading, Row, UnknownField, as_typed, canonical, counted
+from imagegen_cli.inputs.lists.basics import (
+    FIELDS,
+    FILLERS,
+    KEY_MATERIAL,
+    Reading,
+    Row,
+    UnknownField,
+    as_typed,
+    canonical,
+    counted,
+)
 
 MOST_CHARACTERS = 32_000
 """No service takes a longer prompt."""
+LEAST_ROWS = 3
+"""Rows whose counts 1, 2, 3 … are hardly chance."""
 SHOWN = 20
 """Bad lines that are named one by one; the rest is counted."""
+LEAVE_OUT = "correct the line, or take it out with # and a space before it"
 MOST_SHOWN = 60
 """Characters of a wrong value that a message shows."""
 WORDS = re.compile(rf"[^\W_{FILLERS}]")
@@ -48,6 +61,7 @@ FOREIGN = re.compile(
 class PromptSpec:
     """`line` counts from 1 in its source; `models` are compared: each makes a task of its own.
 
+    `place` is how messages name where a list says it, as "list.csv:3"; empty for what was typed.
     `listed` has the names of the fields that a list said and the person did not type: a list may come from another
     person, and is trusted less.
     """
@@ -66,6 +80,7 @@ class PromptSpec:
     references: tuple[str, ...] = ()
     name: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
     listed: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -92,13 +107,13 @@ def from_list(
 
     What a line says goes before what `common` says. Raises UsageError that names every bad line.
     """
-    from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.inputs.lists.decoding import decoded, encoding_told  # noqa: PLC0415 - only lists need it
     from imagegen_cli.inputs.lists.rows import rows_of  # noqa: PLC0415
     from imagegen_cli.inputs.lists.strangers import refuse_by_name_or_bytes  # noqa: PLC0415
 
     refuse_by_name_or_bytes(name, data, reading)
     text, remark = decoded(name, data, reading.encoding)
-    listed = rows_of(name, text, reading)
+    listed = rows_of(name, text, replace(reading, encoding=reading.encoding or encoding_told(data, remark)))
     numbers, places = _places(name, [number for number, _ in listed.rows])
     found: list[PromptSpec] = []
     bad: list[str] = []
@@ -106,7 +121,7 @@ def from_list(
     unknown: dict[str, list[int]] = {}
     for at, (_, row) in enumerate(listed.rows):
         try:
-            found.append(_wish(row, numbers[at], common))
+            found.append(replace(_wish(row, numbers[at], common), place=places(at)))
         except UnknownField as error:
             if error.name not in unknown:
                 bad.append(f"{places(at)}: {error}")
@@ -117,6 +132,7 @@ def from_list(
         except (ValueError, RecursionError):
             bad.append(f"{places(at)}: a value is too large or too deeply nested")
     _complain(bad, [*hints, _leave_out(unknown, listed.rows)])
+    _refuse_row_numbers(name, found, listed.rows, common, reading)
     return found, [text for text in (remark, *listed.remarks, _remark(name, found)) if text]
 
 
@@ -134,6 +150,25 @@ def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, R
     names = {canonical(key) for _, row in rows if isinstance(row, dict) for key in row}
     offer = ",".join(name for name in FIELDS if name in names)
     return f"to read only these: --columns {offer}" if "prompt" in names else ""
+
+
+def _refuse_row_numbers(
+    name: str, found: Sequence[PromptSpec], rows: Sequence[tuple[int, Row]], common: PromptSpec, reading: Reading
+) -> None:
+    """Raise UsageError where a list seems to number its rows under a name that means the count of pictures."""
+    counts = [spec.count for spec in found]
+    named = "count" in reading.columns or common.count is not None
+    if len(found) < LEAST_ROWS or counts != [*range(1, len(found) + 1)] or named:
+        return
+    names = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
+    fields_of = [known for known in dict.fromkeys(map(canonical, names)) if known in FIELDS]
+    without = ",".join(known for known in fields_of if known != "count")
+    pictures = sum(filter(None, counts))
+    said = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures"
+    kept = f"if it is really the count: --columns {','.join(fields_of)}"
+    raise UsageError(
+        f"{name}: {said}", hint=f"nothing was sent; if it numbers the rows: --columns {without}; or, {kept}"
+    )
 
 
 def foreign_option(prompt: str) -> str:
@@ -162,9 +197,13 @@ def unusable(prompt: str) -> str:
         prompt.encode()
     except UnicodeEncodeError:
         return "the prompt is not valid UTF-8"
-    if not _says_something(prompt):
-        return "the prompt has no letter and no digit"
-    return ""
+    return _unsendable(prompt)
+
+
+def _unsendable(prompt: str) -> str:
+    if KEY_MATERIAL.search(prompt):
+        return "the prompt holds a key or a certificate; no key is ever sent to a service"
+    return "" if _says_something(prompt) else "the prompt has no letter and no digit"
 
 
 def _says_something(prompt: str) -> bool:
@@ -190,10 +229,10 @@ def _wish(row: Row, number: int, common: PromptSpec) -> PromptSpec:
     if not isinstance(prompt, str):
         raise UsageError(f"the prompt must be a text, not {_brief(prompt)}")
     if trouble := unusable(prompt) or _lost(prompt):
-        raise UsageError(trouble)
+        raise UsageError(trouble, hint=LEAVE_OUT)
     width, height = values.pop("width", None), values.pop("height", None)
     if (width is None) != (height is None):
-        raise UsageError("width and height come together")
+        raise UsageError("width and height come together", hint="fill in both, or write size as 1024x768")
     if width is not None:
         values["size"] = f"{_as_number('width', width)}x{_as_number('height', height)}"
     if "model" in values:
@@ -262,8 +301,15 @@ def _as_text(key: str, value: Any) -> Any:
 def _as_number(key: str, value: Any) -> int:
     found = re.fullmatch(r"\s*(-?\d{1,18})(?:[.,]0+)?\s*", str(value))
     if isinstance(value, bool) or not found:
-        raise UsageError(f"{key} must be a whole number, not {_brief(value)}")
+        said = f"{key} must be a whole number, not {_brief(value)}"
+        raise UsageError(said, hint=_number_hint(key, str(value)))
     return int(found[1])
+
+
+def _number_hint(key: str, text: str) -> str:
+    if re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?[eE][-+]?\d+\s*", text):
+        return f"a spreadsheet has shortened it: show {key} as a number without decimals and save the table anew"
+    return f"write {key} in digits, as 7, or leave it empty"
 
 
 def _as_list(key: str, value: Any) -> tuple[str, ...]:

@@ -4,20 +4,22 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.advice import ROWS, through
 from imagegen_cli.inputs.lists.basics import (
+    FIELDS,
     TAKE_LINES,
     Listed,
     Reading,
     Row,
     canonical,
+    column_words,
     counted,
     head_of,
     is_remark,
     place_of,
-    shell_word,
     some,
 )
 
@@ -48,14 +50,33 @@ def read_json(name: str, text: str, reading: Reading, *, linewise: bool) -> List
     rows = list(_by_line(text) if linewise else _Stream(name, text, reading).rows())
     for number, row in rows[:1]:
         if isinstance(row, dict) and "body" in row and ("custom_id" in row or "url" in row):
-            said = "a request for a batch interface is no prompt; the prompt is inside its body"
-            hint = f"nothing was sent; jq -c .body{shell_word(name)} | imagegen batch -"
-            raise UsageError(f"{name}:{number}: {said}", hint=hint)
+            _refuse_request(name, number, rows, reading)
     remarks = _chosen(name, rows, reading.columns) if reading.columns else []
     skipped = [number for number, line in enumerate(text.split("\n"), 1) if linewise and is_remark(line)]
+    skipped += [number for number, row in rows if _says_remark(row)]
     if skipped:
-        remarks.append(f"{name}: skipped {counted(skipped, 'remark')}")
-    return Listed(rows=rows, remarks=remarks)
+        remarks.append(f"{name}: skipped {counted(sorted(skipped), 'remark')}")
+    return Listed(rows=[(number, row) for number, row in rows if not _says_remark(row)], remarks=remarks)
+
+
+def _says_remark(row: Row) -> bool:
+    """Whether a text or the prompt of an object is taken out by `# `. A prompt of several lines may begin so."""
+    if isinstance(row, dict):
+        row = next((value for key, value in row.items() if canonical(key) == "prompt" and isinstance(value, str)), "")
+    return isinstance(row, str) and "\n" not in row and is_remark(row)
+
+
+def _refuse_request(name: str, number: int, rows: list[tuple[int, Row]], reading: Reading) -> NoReturn:
+    bodies = [row.get("body") for _, row in rows if isinstance(row, dict)]
+    keys = dict.fromkeys(key for body in bodies if isinstance(body, dict) for key in body)
+    known = [key for key in keys if canonical(key) in FIELDS and re.fullmatch(r"[A-Za-z_]+", key)]
+    wanted = ".body" if len(known) == len(keys) else f".body | {{{', '.join(known)}}}"
+    command = through(f"jq -c {shlex.quote(wanted)}", name, reading)
+    left = [key for key in keys if key not in known]
+    without = f", without {some(left)}" if left else ""
+    said = "a request for a batch interface is no prompt; the prompt is inside its body"
+    hint = f"take the bodies{without}: {command}" if "prompt" in map(canonical, known) else ROWS
+    raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {hint}")
 
 
 def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[str]:
@@ -70,7 +91,8 @@ def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) 
             read.update(names[place] for place in places.values() if place is not None)
     for field, column in columns.items():
         if keys and place_of(keys, field, column) is None:
-            raise UsageError(f"{name}: no object has {column!r} (names: {some(keys)})", hint="nothing was sent")
+            hint = "nothing was sent; name one of these: --columns FIELD=NAME"
+            raise UsageError(f"{name}: no object has {column!r} (names: {some(keys)})", hint=hint)
     rest = [key for key in keys if key not in read]
     return [f"{name}: not read: {some(rest)}"] if rest else []
 
@@ -113,17 +135,52 @@ def _by_line(text: str) -> Iterator[tuple[int, Row]]:
         except UsageError as error:
             yield number, error
         except (ValueError, RecursionError) as error:
-            yield number, UsageError(f"broken JSON: {_brief(error)}", hint=TAKE_LINES)
+            yield number, broken(error, by_line=True)
 
 
-def _brief(error: Exception) -> str:
-    """Without what Python advises to programs."""
-    return str(error).partition("; use sys.")[0]
+def broken(error: Exception, *, by_line: bool = False) -> UsageError:
+    """What is wrong with JSON in a person's words, with the column where it is known, and what to do."""
+    if not isinstance(error, json.JSONDecodeError):
+        deep = isinstance(error, RecursionError)
+        said = "it is nested too deeply" if deep else "a number has thousands of digits"
+        return UsageError(f"broken JSON: {said}", hint="write a prompt as a text or as a plain object")
+    said, hint = _wrong(error)
+    if by_line and error.doc.lstrip()[:1] not in ("{", "[", '"'):
+        said, hint = "the line is neither an object nor a text in quotation marks", TAKE_LINES
+    return UsageError(f"broken JSON: {said} (column {error.colno})", hint=hint)
+
+
+def _wrong(error: json.JSONDecodeError) -> tuple[str, str]:
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    comma = before[-1:] == "," or after[:1] == ","
+    if comma and (after.lstrip(", \t\r\n")[:1] in ("]", "}") or not after.strip(", \t\r\n")):
+        return "a comma stands behind the last element", "delete that comma"
+    if after[:1] in ("'", "‘", "’", "“", "”"):
+        return f"JSON does not know the quotation mark {after[0]}", 'write " instead'
+    return next((known for word, known in _WRONG if word in error.msg), ("it cannot be read", "check it with jq"))
+
+
+_WRONG = (
+    ("Unterminated", ("a text has no closing quotation mark", 'close it with "')),
+    ("control character", ("a text holds a line break or a tab", "write \\n or \\t instead")),
+    ("escape", ("a backslash stands before a letter", "write it twice: \\\\")),
+    ("surrogate", ("a text holds half of a letter", "write the letter itself")),
+    (
+        "',' delimiter",
+        ("a comma or a closing bracket is missing", "write a comma between elements, and close each bracket"),
+    ),
+    ("':' delimiter", ("a name has no colon behind it", 'write "prompt": "a kite"')),
+    ("property name", ("a name is not in quotation marks", 'write "prompt": "a kite"')),
+    ("Extra data", ("something follows behind the value", "write one value a line, or all in [ ]")),
+    ("Expecting value", ("a value is missing, or a text is not in quotation marks", 'write "a kite"')),
+)
+"""By words of Python's own message: what a person is told, and what to do."""
 
 
 def _as_row(value: Any, what: str) -> Row:
     fits = isinstance(value, dict | str)
-    return value if fits else UsageError(f"{what} must be a JSON object or a JSON text")
+    said = f"{what} must be a JSON object or a JSON text"
+    return value if fits else UsageError(said, hint='write "a kite" or {"prompt": "a kite"}')
 
 
 class _Stream:
@@ -139,11 +196,11 @@ class _Stream:
             while self._next():
                 yield from self._value()
         except json.JSONDecodeError as error:
-            yield error.lineno, UsageError(f"broken JSON: {error.msg} (column {error.colno})", hint=TAKE_LINES)
+            yield error.lineno, broken(error)
         except UsageError as error:
             yield self.line, error
         except (ValueError, RecursionError) as error:
-            yield self.line, UsageError(f"broken JSON: {_brief(error)}")
+            yield self.line, broken(error)
 
     def _value(self) -> Iterator[tuple[int, Row]]:
         if self.text[self.at] == "[":
@@ -207,12 +264,29 @@ class _Stream:
             if plain or self.reading.columns:
                 return value
         names = some([*value]) or "none"
-        lists = [key for key, inner in value.items() if isinstance(inner, list)] or ["prompts"]
-        wanted = shlex.quote(f".[{json.dumps(lists[0], ensure_ascii=False)}][]")
-        hint = f"where the prompts are in it: jq -c {wanted}{shell_word(self.name)} | imagegen batch -"
-        return UsageError(f"this object is no prompt; its keys are {names}", hint=hint)
+        return UsageError(f"this object is no prompt; its keys are {names}", hint=self._way_out(value))
+
+    def _way_out(self, value: dict[str, Any]) -> str:
+        """How prompts are taken out of an object: with a command where it holds one list that can be read."""
+        lists = {key: inner for key, inner in value.items() if isinstance(inner, list) and inner}
+        texts = [key for key, inner in value.items() if isinstance(inner, str) and _CALLED.search(key)]
+        if len(lists) == 1:
+            [(key, inner)] = lists.items()
+            others = [other for other in value if other != key]
+            without = f" without {some(others)}" if others else ""
+            if all(_is_prompt(one) for one in inner):
+                wanted = shlex.quote(f".[{json.dumps(key, ensure_ascii=False)}][]")
+                return f"take the list{without}: {through(f'jq -c {wanted}', self.name, self.reading)}"
+        if texts and not lists:
+            return f"say which name holds the prompt: --columns {column_words([f'prompt={texts[0]}'])}"
+        return 'write an object for each prompt: {"prompt": "a kite"}'
 
 
+def _is_prompt(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and any(canonical(key) == "prompt" for key in value))
+
+
+_CALLED = re.compile("prompt|caption|text|description|提示|描述", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\n\r\ufeff]*")
 _FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*')
 _DECODER = json.JSONDecoder(object_pairs_hook=_once)

@@ -35,7 +35,13 @@ INVISIBLE = (
     f"\u00ad\u061c\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff{FILLERS}"
 )
 """All signs without a look, as a part of a regular expression."""
-TAKE_LINES = "or, if each line is a prompt as it stands: --format lines"
+KEY_MATERIAL = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE|PGP|SSH2)|PuTTY-User-Key-File|AGE-SECRET-KEY-1|"
+    r"\bssh-(?:rsa|ed25519|dss) AAAA|\becdsa-sha2-nistp\d+ AAAA|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30}|"
+    r"\bgithub_pat_\w{20}|\bsk-[A-Za-z0-9_-]{32}|\bxox[abp]-[\w-]{10}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
+)
+"""Keys in the forms that services and programs write. No reading of a list sends one to a service."""
+TAKE_LINES = "if each line is a prompt as it stands: --format lines"
 Row = str | UsageError | dict[str, Any]
 
 
@@ -149,12 +155,35 @@ def some(columns: Sequence[str]) -> str:
     return shown + " …" * (len(columns) > MOST_SHOWN)
 
 
-def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """How to name the column that holds the prompts: the one that is called so, else the one with most text."""
+def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
+    """How to name the column that holds the prompts: the one that is called so, else the one with most text.
+
+    Where the first line is a row like the others, naming one of its cells would lose that row.
+    """
+    if not _names_columns(head, rows):
+        names = delimiter.join(["prompt", *("seed", "count")[: len(head) - 1]])
+        shown = "prompt, seed" if delimiter == "\t" else names
+        return f"write a line above the first that names the columns, as {shown}"
     called = [column for column in head if re.search("prompt|caption", column.lower())]
     lengths = [sum(len(row[at]) for row in rows[:SAMPLE] if len(row) > at) for at in range(len(head))]
     best = called[0] if called else head[max(range(len(head)), key=lengths.__getitem__)]
     return f"say which column holds the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
+
+
+def _names_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a first line names the columns: short, different, no numbers, and not of the kind of what is below."""
+    names = [cell.strip() for cell in head]
+    named = [name for name in names if name]
+    if not named or len(set(named)) < len(named) or any(len(name) > MOST_NAME or _NUMBER.match(name) for name in named):
+        return False
+    called = any(canonical(name) in FIELDS or _CALLED.search(name) for name in named)
+    columns = range(len(head))
+    numbers = rows and any(all(len(row) > at and _NUMBER.match(row[at]) for row in rows[:SAMPLE]) for at in columns)
+    return called or bool(numbers)
+
+
+_NUMBER = re.compile(r"\s*-?\d+(?:[.,]\d+)?\s*$")
+_CALLED = re.compile(r"prompt|caption|\btext\b|description|\btitle\b|提示|描述|标题|文本", re.IGNORECASE)
 
 
 def column_words(words: Iterable[str]) -> str:
@@ -173,8 +202,10 @@ def place_of(head: Sequence[Any], name: str, column: str) -> int | None:
 
 
 def shell_word(name: str) -> str:
-    """A list's name as the last word of a command that reads stdin where there is none."""
-    return "" if name == "stdin" else f" {shlex.quote(name)}"
+    """A list's name as the last word of a command; empty for a list that came by a pipe and cannot be read again."""
+    if name == "stdin" or name.startswith(("/dev/", "/proc/")):
+        return ""
+    return f" {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
 
 
 def joined(line: str) -> Row:

@@ -1,6 +1,7 @@
 """The bytes of a prompt list into text. What is certain is read; anything else is refused by line, with what fits."""
 
 import codecs
+import contextlib
 import itertools
 import re
 import unicodedata
@@ -8,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.basics import MOST_BYTES
+from imagegen_cli.inputs.lists.advice import through
+from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
+from imagegen_cli.inputs.lists.misreadings import hidden, is_bare, is_odd, repaired
 
 SHOWN = 10
 """Line numbers that one message names; the rest is counted."""
@@ -19,6 +22,10 @@ MOST_SHOWN = 40
 MOST_FITS = 4
 MOST_TALK = 0.3
 """An encoding whose score is so much lower than the best one is not named."""
+LEAST_EVERYDAY = 0.8
+"""A score below which a reading is no everyday text, and casts no doubt on a line of UTF-8."""
+HALF_WIDTH = 0.15
+"""What a reading is worth less where it is kana of half the width, which are seldom written."""
 LEAST_EVIDENCE = 9.0
 """The logarithm of the odds, about 8000 to 1, without which a list counts as doubtful."""
 LEAST_CHINESE = 8
@@ -88,6 +95,11 @@ def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
     return _unmarked(text), remark
 
 
+def encoding_told(data: bytes, remark: str) -> str:
+    """The encoding that `decoded` has found by itself; empty for UTF-8."""
+    return "utf-16" if data.startswith(UTF16) else "gb18030" if remark else ""
+
+
 def check_encoding(encoding: str) -> None:
     """Raise UsageError where Python knows no text encoding of this name."""
     try:
@@ -144,6 +156,8 @@ def _mistaken(line: bytes, encoding: str) -> bool:
     text = _reading(line, "utf-8")
     if text is None:
         return False
+    if is_odd(text) and _score_of(line, encoding):
+        return False
     single = len(b"\xc3\xa9".decode(encoding, "replace")) > 1
     return single or sum(not sign.isascii() for sign in text) >= LEAST_CHINESE
 
@@ -186,37 +200,128 @@ def _pairs_of_ascii(line: str) -> bool:
 
 
 def _by_line(name: str, data: bytes) -> tuple[str, str]:
-    if b"\0" in data:
-        _refuse_nul(name, data)
+    text = _reading(data, "utf-8")
+    if text is None or "\0" in text:
+        _refuse_wide(name, data)
     lines = _split(data)
     if ISO_2022.search(data):
         bad = [number for number, line in enumerate(lines, 1) if b"\x1b$" in line]
         _refuse_lines(name, lines, bad, ("iso2022_jp", "iso2022_kr"), mixed=False)
-    text = _reading(data, "utf-8")
     if text is not None:
+        _refuse_misread(name, lines)
         return text, ""
     bad = [number for number, line in enumerate(lines, 1) if _reading(line, "utf-8") is None]
     foreign = [number for number, line in enumerate(lines, 1) if not line.isascii()]
-    if bad == foreign and _surely_chinese([lines[number - 1] for number in bad]):
+    open_ = {*bad, *(number for number in foreign if _maybe_chinese(lines[number - 1]))}
+    if open_ == {*foreign} and _surely_chinese([lines[number - 1] for number in foreign]):
         return "\n".join(line.decode("gb18030") for line in lines), f"{name} is not UTF-8; it was read as GB18030"
     fits = fitting([lines[number - 1] for number in bad]) or fitting([lines[bad[0] - 1]])
-    return _refuse_lines(name, lines, bad, fits, mixed=bad != foreign)
+    return _refuse_lines(name, lines, bad, fits, mixed=open_ != {*foreign})
 
 
-def _refuse_nul(name: str, data: bytes) -> NoReturn:
+def _maybe_chinese(line: bytes) -> bool:
+    """Whether a line that is valid UTF-8 may be so by chance, in a list of which other lines are not."""
+    text = _reading(line, "utf-8")
+    if text is None or text.isascii() or not (is_odd(text) or is_bare(text)):
+        return False
+    return bool(_others(line))
+
+
+def _others(line: bytes) -> list[str]:
+    """The encodings of byte pairs in which a line is everyday text."""
+    scores = {encoding: _score_of(line, encoding) for encoding in PAIRS}
+    likely = [encoding for encoding in scores if scores[encoding] > LEAST_EVERYDAY and encoding != "cp932"]
+    return sorted(likely, key=lambda encoding: -scores[encoding])
+
+
+def _score_of(line: bytes, encoding: str) -> float:
+    text = _reading(line, encoding)
+    known = encoding if encoding in PAIRS else codecs.lookup(encoding).name
+    if text is None or text.isascii() or CONTROLS.search(text) or known not in PAIRS:
+        return 0.0
+    return _score(known, text)
+
+
+def _refuse_misread(name: str, lines: Sequence[bytes]) -> None:
+    """Raise UsageError for lines of UTF-8 that say something else, or nothing that a person would say."""
+    doubtful: list[int] = []
+    for number, line in enumerate(lines, 1):
+        text = line.decode()
+        if encoding := text.isascii() and ("~{" in text or "+" in text) and hidden(text, _makes_sense):
+            said = f"as {encoding} the line reads {_shown(line.decode(encoding))}"
+            hint = f"nothing was sent; if that is right: --encoding {encoding}; if not: --encoding utf-8"
+            raise UsageError(f"{name}:{number}: {said}", hint=hint)
+        if not text.isascii():
+            _refuse_mojibake(name, number, text, lines)
+            if (is_odd(text) or _lone(text)) and _others(line):
+                doubtful.append(number)
+    if doubtful:
+        _refuse_doubtful(name, lines, doubtful)
+
+
+def _lone(text: str) -> bool:
+    """Whether all that a line says is one letter of a Latin script, which is a Chinese character in GB18030."""
+    words = text.strip()
+    return len(words) == 1 and is_bare(words) and words.encode().decode("gb18030", "replace") in COMMON_CHINESE
+
+
+def _refuse_doubtful(name: str, lines: Sequence[bytes], doubtful: Sequence[int]) -> NoReturn:
+    line = lines[doubtful[0] - 1]
+    others = _others(line)[:MOST_FITS]
+    readings = "; or ".join(f"as {encoding} it reads {_shown(line.decode(encoding))}" for encoding in others)
+    said = f"as utf-8 the line reads {_shown(line.decode())}; {readings}{_also(doubtful)}"
+    if all(line.isascii() for number, line in enumerate(lines, 1) if number not in doubtful):
+        choices = " or ".join(f"--encoding {encoding}" for encoding in (*others, "utf-8"))
+        hint = f"nothing was sent; say which is right: {choices}"
+    else:
+        hint = "nothing was sent; other lines of the list are UTF-8: write this one anew; or --encoding utf-8 takes all"
+    raise UsageError(f"{name}:{doubtful[0]}: {said}", hint=hint)
+
+
+def _refuse_mojibake(name: str, number: int, text: str, lines: Sequence[bytes]) -> None:
+    found, encoding = repaired(text, _makes_sense)
+    if not found:
+        return
+    said = f"the line reads {_shown(text)}: that is {_shown(found)} after a program has taken it for {encoding}"
+    way = "write it anew"
+    with contextlib.suppress(ValueError):
+        b"\n".join(lines).decode().encode(encoding).decode()
+        command = f"iconv -f UTF-8 -t {ICONV_NAMES[encoding]}"
+        way = f"turn it back: {through(command, name, Reading())}"
+    raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {way}; if it is meant: --encoding utf-8")
+
+
+ICONV_NAMES = {"latin-1": "ISO-8859-1", "cp1252": "CP1252", "gb18030": "GB18030"}
+
+
+def _makes_sense(text: str) -> bool:
+    """Whether letters beyond ASCII are everyday Chinese, Japanese or Korean."""
+    foreign = [sign for sign in text if not sign.isascii() and sign not in TYPOGRAPHY]
+    chinese = [sign for sign in foreign if "\u3400" <= sign <= "\u9fff"]
+    others = [sign for sign in foreign if _kana(sign) or PAIRS["cp949"](sign)]
+    if not foreign or (chinese and _common(chinese) < 0.5 and 4 * sum(map(_kana, others)) < len(foreign)):  # noqa: PLR2004 - half
+        return False
+    return len(chinese) + len(others) >= 0.9 * len(foreign)
+
+
+def _refuse_wide(name: str, data: bytes) -> None:
     for encoding in UNMARKED:
         if _is_wide(data, encoding):
             hint = f"nothing was sent; --encoding {encoding} reads it, or save it as UTF-8"
             said = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
             raise UsageError(f"{name}:1: {said}", hint=hint)
-    bad = [number for number, line in enumerate(_split(data), 1) if b"\0" in line]
-    raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_also(bad)}", hint=_SAVE)
+    if bad := [number for number, line in enumerate(_split(data), 1) if b"\0" in line]:
+        raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_also(bad)}", hint=_SAVE)
 
 
 def _is_wide(data: bytes, encoding: str) -> bool:
-    """Whether the NUL bytes are just the upper halves of plain letters, and no letters are without one."""
+    """Whether the NUL bytes are just the upper halves of plain letters, or all letters are everyday ones of Asia."""
     text = _reading(data, encoding)
-    if not text or CONTROLS.search(text) or len(re.findall(rb"[a-z]", data)) > 2 * data.count(0):
+    if not text or CONTROLS.search(text):
+        return False
+    if "16" in encoding and sum(not sign.isascii() for sign in text) > 1 and _makes_sense(text):
+        return True
+    if not data.count(0) or len(re.findall(rb"[a-z]", data)) > 2 * data.count(0):
         return False
     return "32" in encoding or sum(sign < "\u0100" for sign in text) >= 0.9 * data.count(0)
 
@@ -284,7 +389,11 @@ def _score(encoding: str, text: str) -> float:
     foreign = [sign for sign in text if not sign.isascii()]
     if encoding in PAIRS:
         usual = sum(sign in TYPOGRAPHY or PAIRS[encoding](sign) for sign in foreign) / len(foreign)
+        usual -= HALF_WIDTH * sum("\uff66" <= sign <= "\uff9f" for sign in foreign) / len(foreign)
         together = min(1.0, 2 * _common(foreign)) if encoding == "gb18030" else 1.0
+        alone = len(re.findall(r"[a-zA-Z][^\x00-\x7f](?![^\x00-\x7f])|(?<![^\x00-\x7f])[^\x00-\x7f][a-zA-Z]", text))
+        if encoding != "gb18030" and 2 * alone > len(foreign):  # a character inside words is a letter of Europe
+            return 0.0
         return usual * (0.7 + 0.3 * together) if usual > 0.6 else 0.0  # noqa: PLR2004 - the rest is chance
     letters = [sign for sign in foreign if sign not in TYPOGRAPHY]
     if not all(_of_script(sign, encoding) for sign in letters) or _odd_words(text, latin=encoding in LETTERS):
@@ -332,7 +441,8 @@ def _common(signs: Sequence[str]) -> float:
 
 
 def _kana(sign: str) -> bool:
-    return "\u3041" <= sign <= "\u30fe"
+    """Also those of half the width, which Shift-JIS writes in one byte."""
+    return "\u3041" <= sign <= "\u30fe" or "\uff66" <= sign <= "\uff9f"
 
 
 def _japanese(encoding: str, first: int, last: int) -> Callable[[str], bool]:

@@ -16,7 +16,7 @@ from imagegen_cli.inputs.lists.basics import (
     is_remark,
     joined,
 )
-from imagegen_cli.inputs.lists.strangers import refuse_bare_tables, refuse_documents, refuse_notes
+from imagegen_cli.inputs.lists.strangers import refuse_bare_tables, refuse_documents, refuse_keys, refuse_notes
 from imagegen_cli.inputs.lists.table import delimiter_of, read_rows
 
 SUFFIXES = {
@@ -26,6 +26,7 @@ SUFFIXES = {
 
 def rows_of(name: str, text: str, reading: Reading) -> Listed:
     """Raises UsageError where the list is no list of prompts, or its form cannot be told for certain."""
+    refuse_keys(name, text)
     form = reading.form or _form(name, text, reading)
     if form in ("json", "jsonl"):
         return read_json(name, text, reading, linewise=form == "jsonl" and bool(reading.form))
@@ -45,11 +46,11 @@ def _form(name: str, text: str, reading: Reading) -> str:
     if suffix:
         return suffix
     text = _broken_up(text)
-    refuse_documents(name, text)
+    refuse_documents(name, text, reading)
     if delimiter := delimiter_of(text, reading):
         return "tsv" if delimiter == "\t" else "csv"
-    refuse_bare_tables(name, text)
-    refuse_notes(name, text)
+    refuse_bare_tables(name, text, reading)
+    refuse_notes(name, text, reading)
     return "lines"
 
 

@@ -1,14 +1,17 @@
 """What is no list of prompts though it may look like one: each is refused with what it is and what to do."""
 
 import csv
+import io
 import itertools
 import re
 from pathlib import Path
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.lists.advice import BULLET, ROWS, later_head, through, without_marks
 from imagegen_cli.inputs.lists.basics import (
     FIELDS,
+    KEY_MATERIAL,
     MOST_HEAD,
     MOST_NAME,
     SAMPLE,
@@ -19,18 +22,60 @@ from imagegen_cli.inputs.lists.basics import (
     column_hint,
     head_of,
     is_remark,
-    shell_word,
 )
 
 DOCUMENTS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys((".yaml", ".yml"), ("YAML", "yaml")),
+    **dict.fromkeys((".yaml", ".yml"), ("YAML", "marks")),
     **dict.fromkeys((".md", ".markdown", ".mdx", ".rst", ".adoc"), ("a formatted text", "marks")),
     **dict.fromkeys((".html", ".htm", ".xhtml", ".mhtml"), ("a web page", "plain")),
     **dict.fromkeys((".rtf", ".rtfd"), ("an RTF document", "plain")),
     **dict.fromkeys((".docx", ".doc", ".odt", ".pages"), ("a text document", "plain")),
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), ("a spreadsheet", "sheet")),
     **dict.fromkeys((".pdf", ".pptx", ".ppt", ".odp", ".epub"), ("a document", "plain")),
-    **dict.fromkeys((".xml", ".toml", ".ini"), ("a settings file", "rows")),
+    **dict.fromkeys((".xml", ".toml", ".ini", ".cfg", ".conf", ".env"), ("a settings file", "rows")),
+    **dict.fromkeys(
+        (
+            ".py",
+            ".js",
+            ".mjs",
+            ".ts",
+            ".tsx",
+            ".jsx",
+            ".sh",
+            ".bash",
+            ".zsh",
+            ".fish",
+            ".ps1",
+            ".bat",
+            ".cmd",
+            ".c",
+            ".h",
+            ".cc",
+            ".cpp",
+            ".hpp",
+            ".cs",
+            ".java",
+            ".kt",
+            ".swift",
+            ".go",
+            ".rs",
+            ".rb",
+            ".php",
+            ".pl",
+            ".lua",
+            ".r",
+            ".sql",
+            ".css",
+            ".scss",
+            ".vue",
+            ".ipynb",
+        ),
+        ("a program", "rows"),
+    ),
+    **dict.fromkeys((".tex", ".bib", ".sty"), ("a TeX text", "rows")),
+    **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sub", ".lrc"), ("a file of subtitles", "rows")),
+    **dict.fromkeys((".diff", ".patch", ".log"), ("what a program wrote", "rows")),
+    **dict.fromkeys((".eml", ".mbox", ".msg", ".vcf", ".ics"), ("mail or an address book", "rows")),
     **dict.fromkeys(
         (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".heic", ".avif", ".bmp"), ("a picture", "rows")
     ),
@@ -38,7 +83,10 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".parquet", ".arrow", ".sqlite", ".db", ".pkl"), ("a data file", "sheet")),
 }
 """By suffix: what it is, and how a list is made of it."""
-TEXTUAL = ("YAML", "a formatted text", "a settings file")
+TEXTUAL = (
+    "YAML", "a formatted text", "a settings file", "a program", "a TeX text", "a file of subtitles",
+    "what a program wrote", "mail or an address book",
+)  # fmt: skip
 """Documents whose lines a person may want as they stand: --format takes them."""
 MAGIC: dict[tuple[bytes, ...], tuple[str, str]] = {
     (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh91AY", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!\x1a",
@@ -58,27 +106,53 @@ OFFICE: dict[bytes, tuple[str, str]] = {
 }
 """What stands in a zip archive that is an office document."""
 HOW = {
-    "marks": "take the marks off: {strip}",
-    "yaml": "write one prompt a line into a .txt file, or make JSON of it: yq -o json{name} > prompts.json",
     "plain": "save it as plain text in UTF-8, one prompt a line",
     "sheet": "save the table as CSV in UTF-8, with a column named prompt",
-    "rows": "write one prompt a line into a .txt file",
+    "rows": ROWS,
+    "table": "make a CSV table of it, with the columns prompt,negative,seed",
     "unpack": "unpack it first and name the list that is inside",
 }
-BULLET = re.compile(r"\s*(?:[-*+•‣▪–]|\d{1,4}[.)、．]|[(（]\d{1,4}[)）])\s+\S")
-STRIP = r"sed -E 's/^ *([-*+•]|[0-9]+[.)]) +//'{name} > prompts.txt"
+KEY_FILES = (".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".asc", ".gpg", ".age")
 
 
 def refuse_by_name_or_bytes(name: str, data: bytes, reading: Reading) -> None:
     """Raise UsageError for what no reading makes a list of prompts, before its text is looked at."""
+    suffix = Path(name).suffix.lower()
+    if suffix in KEY_FILES:
+        raise UsageError(f"{name} is a file of keys by its name, not a list of prompts", hint=NO_KEYS)
     for starts, (what, how) in MAGIC.items():
         if data.startswith(starts):
             kind, way = _inside(data, what, how)
-            _refuse(name, f"is {kind}, not a list of prompts", way)
-    what, how = DOCUMENTS.get(Path(name).suffix.lower(), ("", ""))
+            _refuse(name, f"is {kind}, not a list of prompts", HOW[way])
+    what, how = DOCUMENTS.get(suffix, ("", ""))
     if what and not (reading.form and what in TEXTUAL):
-        how = "marks" if BULLET.match(data[:SAMPLE].decode("ascii", "replace")) else how
-        _refuse(name, f"is {what}, not a list of prompts", how, forced=what in TEXTUAL)
+        way = _marks(name, data.decode("utf-8", "replace"), reading) if how == "marks" else HOW[how]
+        _refuse(name, f"is {what}, not a list of prompts", way, forced=what in TEXTUAL)
+
+
+NO_KEYS = "nothing was sent; name a list of prompts: no key is ever sent to a service"
+
+
+def refuse_keys(name: str, text: str) -> None:
+    """Raise UsageError for the first line that holds a key, however the list is to be read."""
+    if found := KEY_MATERIAL.search(text):
+        number = text.count("\n", 0, found.start()) + 1
+        raise UsageError(f"{name}:{number}: the line holds a key or a certificate, not a prompt", hint=NO_KEYS)
+
+
+def _marks(name: str, text: str, reading: Reading) -> str:
+    return without_marks(name, text, reading, _is_plain)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text would be read as a plain list."""
+    try:
+        refuse_documents("stdin", text, Reading())
+        refuse_bare_tables("stdin", text, Reading())
+        refuse_notes("stdin", text, Reading())
+    except UsageError:
+        return False
+    return True
 
 
 def _inside(data: bytes, what: str, how: str) -> tuple[str, str]:
@@ -88,10 +162,9 @@ def _inside(data: bytes, what: str, how: str) -> tuple[str, str]:
     return what, how
 
 
-def _refuse(name: str, said: str, how: str, *, forced: bool = False, line: int = 0) -> NoReturn:
+def _refuse(name: str, said: str, hint: str, *, forced: bool = False, line: int = 0) -> NoReturn:
     place = f"{name}:{line}:" if line else name
-    hint = HOW.get(how, how).replace("{strip}", STRIP).replace("{name}", shell_word(name))
-    way = f"; {TAKE_LINES}" if forced else ""
+    way = f"; or, {TAKE_LINES}" if forced else ""
     raise UsageError(f"{place} {said}", hint=f"nothing was sent; {hint}{way}")
 
 
@@ -108,23 +181,66 @@ ERROR_PAGE = re.compile(
 )
 
 
-def refuse_documents(name: str, text: str) -> None:
+BEGINNINGS: dict[str, re.Pattern[str]] = {
+    "a pointer of Git LFS: `git lfs pull` brings the file": re.compile(r"version https://git-lfs\.github\.com/"),
+    "mail or the answer of a server": re.compile(
+        r"HTTP/\d(?:\.\d)? \d{3}\b|(?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+ HTTP/\d|From \S+@\S+ |BEGIN:V[A-Z]+\b"
+    ),
+    "a diff": re.compile(r"diff --git |Index: \S+\n|@@ -\d+|--- \S+(?:\s.*)?\n\+\+\+ "),
+    "a listing of a folder": re.compile(r"total \d+\S?\s*\n[-dlbcps][-rwxsStT]{9}|[-dlbcps][-rwxsStT]{9}[.+@]?\s+\d+ "),
+    "a file of subtitles": re.compile(r"WEBVTT\b|\[Script Info\]"),
+    "a TeX text": re.compile(r"\\(?:documentclass|begin|usepackage|section)\b"),
+    "a program": re.compile(r"#include\s*[<\"]|<\?php|package \w+;|using \w+(?:\.\w+)*;|'use strict'|@charset "),
+}
+"""Texts that are known by their first line that says something: lists of other things."""
+HEADER = re.compile(
+    r"(?:from|to|cc|bcc|subject|date|reply-to|message-id|received|return-path|mime-version|content-[a-z-]+|host|server|"
+    r"user-agent|accept(?:-[a-z]+)?|connection|cache-control|set-cookie|cookie|authorization|location|etag|x-[a-z-]+):\s",
+    re.IGNORECASE,
+)
+CODE = re.compile(
+    r"(?:import \w+(?:\.\w+)*(?: as \w+)?|from [\w.]+ import .+|(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|"
+    r"(?:export |async )*function\b.*\{|(?:const|let|var) [\w{}, ]+ =.*|(?:public|private|protected|static) .*[{;]|"
+    r"func \w+\(.*\{|fn \w+.*\{|(?:SELECT|INSERT INTO|CREATE TABLE|UPDATE|DELETE FROM) .+|"
+    r"(?:if|for|while|elif|else|try|with)\b.*[:{]|return\b.*;?|[\w.\[\]]+\s*[-+*/|]?=\s*.+|.*(?:\{|\)\s*;)|\}.*|"
+    r"[\w.]+\(.*\);?|(?:int|char|float|double|void|auto|bool)\b.*;|//.*|/\*.*|\*/?)\s*$"
+)
+CUE = re.compile(r"\s*(?:\d+:)?\d\d:\d\d[,.]\d{2,3}\s*-->")
+LOGGED = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?|[-dlbcps][-rwxsStT]{9}[.+@]?\s+\d+ ")
+SETTING = re.compile(
+    r"(?:export )?[A-Z][A-Z0-9]*_[A-Z0-9_]*=|\w[\w-]*:[^:\s]*:\d+:\d+:|\[[\w .-]+\]\s*$|[\w.-]+\s*=\s*\S"
+)
+
+
+KINDS_OF_LINES = (
+    ("what a program wrote", LOGGED, 0.5),
+    ("a list of settings", SETTING, 0.7),
+    ("a program", CODE, 0.5),
+)
+"""Each with the share of lines that tells it."""
+
+
+def refuse_documents(name: str, text: str, reading: Reading) -> None:
     """By how the text begins. `name` without a suffix, or stdin, may hold anything."""
     number, head = head_of(text)
     head = head[:MOST_HEAD]
     if head.lstrip().startswith("{\\rtf"):
-        _refuse(name, "is an RTF document, not a list of prompts", "plain")
+        _refuse(name, "is an RTF document, not a list of prompts", HOW["plain"])
     if TAGS.match(head):
-        _refuse(name, "is a web page or XML, not a list of prompts", "plain", forced=True)
+        _refuse(name, "is a web page or XML, not a list of prompts", HOW["plain"], forced=True)
     if text.startswith("#!"):
-        _refuse(name, "is a script, not a list of prompts", "rows", forced=True)
+        _refuse(name, "is a script, not a list of prompts", ROWS, forced=True)
     if ERROR_PAGE.fullmatch(text.strip()[:100]):
-        _refuse(name, f"is what a server says instead of a list: {text.strip()[:MOST_NAME]!r}", "rows", forced=True)
-    second = text.split("\n")[number : number + 1]
-    if "|" in head and second and re.fullmatch(r"[\s|:-]*-[\s|:-]*", second[0]) and "|" in second[0]:
-        _refuse(name, "is a Markdown table, not a list of prompts", "sheet", forced=True)
-    if head.startswith(("---", "%YAML")) and re.match(r"\s*(?:- |[\w \"']+:(?:\s|$))", "".join(second)):
-        _refuse(name, "is YAML, not a list of prompts", "marks", forced=True)
+        _refuse(name, f"is what a server says instead of a list: {text.strip()[:MOST_NAME]!r}", ROWS, forced=True)
+    rest = text.split("\n")[number : number + 1]
+    second = rest[0] if rest else ""
+    for what, beginning in BEGINNINGS.items():
+        if beginning.match(f"{head}\n{second}"):
+            _refuse(name, f"is {what}, not a list of prompts" if ":" not in what else f"is {what}", ROWS, forced=True)
+    if "|" in head and re.fullmatch(r"[\s|:-]*-[\s|:-]*", second) and "|" in second:
+        _refuse(name, "is a Markdown table, not a list of prompts", HOW["sheet"], forced=True)
+    if head.startswith(("---", "%YAML")) and re.match(r"\s*(?:- |[\w \"']+:(?:\s|$))", second):
+        _refuse(name, "is YAML, not a list of prompts", _marks(name, text, reading), forced=True)
 
 
 LABEL = re.compile(
@@ -136,35 +252,92 @@ KEY = re.compile(r"[^\W\d][\w -]{0,40}:\s*(?:[|>][+-]?)?\s*")
 INFOTEXT = re.compile(r"\s*(?:Negative prompt:|Steps: \d+, )")
 
 
-def refuse_notes(name: str, text: str) -> None:
+CHATTER = re.compile(
+    r"\W*(?:(?:sure|certainly|of course|absolutely|got it)\b\s*[!,.:]|"
+    r"(?:here (?:are|is)|here[’']s|below (?:are|is))\b[^:]*:\W*$|"
+    r"(?:let me know if|feel free to|would you like me to|hope (?:this|these) help|i hope (?:this|these))\b|"
+    r"(?:好的|当然(?:可以)?|没问题|没問題|當然)[，,！!。:：].*(?:以下|下面|提示词|提示詞)|(?:以下|下面)(?:是|为|為).*[:：]\W*$|"
+    r"(?:希望(?:这些|這些|对你|對你)|如果(?:你|您)(?:需要|想要|希望)))",
+    re.IGNORECASE,
+)
+"""What an assistant says around the prompts that it wrote."""
+Lines = list[tuple[int, str]]
+
+
+def refuse_notes(name: str, text: str, reading: Reading) -> None:
     """Texts whose lines belong together: settings, notes with bullets, what other programs write beside pictures."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip() and not is_remark(line)]
-    for number, line in lines:
-        if INFOTEXT.match(line):
-            said = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
-            _refuse(name, said, "make a CSV table of it, as prompt,negative,seed", forced=True, line=number)
-        if found := LABEL.match(line):
-            said = f"{found[1]!r} names a value: the lines of this text belong together, each is no prompt"
-            _refuse(name, said, "make a CSV table of it, as prompt,negative,seed", forced=True, line=number)
-        if line.startswith("```"):
-            _refuse(name, "is Markdown, not a list of prompts", "marks", forced=True, line=number)
+    _refuse_strange_lines(name, text, lines, reading)
+    _refuse_kinds_of_lines(name, lines)
+    _refuse_open_cells(name, text, lines, reading)
     for (number, line), (_, following) in itertools.pairwise(lines):
         if KEY.fullmatch(line) and re.match(r"\s+\S|- ", following):
-            _refuse(name, "is a heading over the lines below it, as in YAML", "rows", forced=True, line=number)
+            _refuse(name, "is a heading over the lines below it, as in YAML", ROWS, forced=True, line=number)
     bullets = sum(bool(BULLET.match(line)) for _, line in lines)
     dashes = sum(bool(re.match(r"\s*- ", line)) for _, line in lines)
     if bullets * 2 >= len(lines) and (bullets > 1 or dashes):
         example = next(line.strip()[:MOST_NAME] for _, line in lines if BULLET.match(line))
         said = f"is a list with marks: {bullets} of {len(lines)} lines begin with one, as {example!r}"
-        _refuse(name, said, "marks", forced=True)
+        _refuse(name, said, _marks(name, text, reading), forced=True)
 
 
-def refuse_bare_tables(name: str, text: str) -> None:
+def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) -> None:
+    """One such line tells that the others are no prompts either."""
+    for number, line in lines:
+        if INFOTEXT.match(line):
+            said = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
+            _refuse(name, said, HOW["table"], forced=True, line=number)
+        if found := LABEL.match(line):
+            said = f"{found[1]!r} names a value: the lines of this text belong together, each is no prompt"
+            _refuse(name, said, HOW["table"], forced=True, line=number)
+        if line.startswith("```"):
+            _refuse(name, "is Markdown, not a list of prompts", _marks(name, text, reading), forced=True, line=number)
+        if CHATTER.match(line):
+            said = f"is said about the prompts and is none: {line.strip()[:MOST_NAME]!r}"
+            _refuse(name, said, "delete the line, or begin it with # and a space", forced=True, line=number)
+        if CUE.match(line):
+            _refuse(name, "is a time of subtitles, not a prompt", ROWS, forced=True, line=number)
+
+
+def _refuse_kinds_of_lines(name: str, lines: Lines) -> None:
+    """Texts of which most lines have one form."""
+    plain = [line for _, line in lines]
+    if len(list(itertools.takewhile(HEADER.match, plain))) > 1:
+        _refuse(name, "is mail or the answer of a server, not a list of prompts", ROWS, forced=True)
+    for what, form, share in KINDS_OF_LINES:
+        if (alike := sum(bool(form.match(line.strip())) for line in plain)) > 1 and alike >= share * len(plain):
+            _refuse(name, f"is {what}, not a list of prompts", ROWS, forced=True)
+
+
+def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> None:
+    """Cells of a spreadsheet that hold line breaks: each of their lines would be a prompt of its own."""
+    odd = [(number, line) for number, line in lines if line.count('"') % 2]
+    for (number, line), (end, last) in itertools.pairwise(odd):
+        if line.lstrip().startswith('"') and last.rstrip().endswith('"'):
+            said = f"opens a quotation mark that line {end} closes, as a cell of a spreadsheet with line breaks"
+            _refuse(name, said, _as_table(name, text, reading), forced=True, line=number)
+
+
+def _as_table(name: str, text: str, reading: Reading) -> str:
+    """How cells are read: with a command where they are a table of one column."""
+    try:
+        single = all(len(row) <= 1 for row in cells_of(io.StringIO(text, newline=""), ","))
+    except csv.Error:
+        single = False
+    if not single:
+        return HOW["sheet"]
+    command = "awk 'NR == 1 {print \"prompt\"} {print}'"
+    return f"read it as a table: {through(command, name, reading)}"
+
+
+def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
     """Tables without a column named prompt: cells would be paid for as words of a prompt."""
     lines = [line for line in text.split("\n")[: SAMPLE * 2] if line.strip() and not is_remark(line)][:SAMPLE]
     if len(lines) < 2 or max(map(len, lines)) > MOST_HEAD:  # noqa: PLR2004 - a head and a row
         return
     for delimiter in "\t,;|":
+        if hint := later_head(name, text, delimiter, reading, least=2):
+            _refuse(name, "looks like a table below a title", hint, forced=True)
         if delimiter not in lines[0] or delimiter not in lines[1]:
             continue
         try:
@@ -176,6 +349,5 @@ def refuse_bare_tables(name: str, text: str) -> None:
         known = any(canonical(cell) in FIELDS for cell in rows[0])
         numbers = any(all(re.fullmatch(r"\s*-?\d+\s*", row[at]) for row in rows[1:]) for at in range(len(rows[0])))
         if delimiter == "\t" or known or numbers:
-            _refuse(
-                name, "looks like a table, but no column is named prompt", column_hint(rows[0], rows[1:]), forced=True
-            )
+            hint = column_hint(rows[0], rows[1:], delimiter)
+            _refuse(name, "looks like a table, but no column is named prompt", hint, forced=True)

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.schema import nearest
+from imagegen_cli.inputs.lists.advice import later_head
 from imagegen_cli.inputs.lists.basics import (
     FIELDS,
     MOST_HEAD,
@@ -74,15 +75,34 @@ def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
     if isinstance(head, UsageError):
         return Listed(rows=[(number, head)])
     rows, skipped = _sorted_out(records, head)
-    columns, remarks = _columns(
-        f"{name}:{number}", head, [cells for _, cells in rows if isinstance(cells, list)], reading
-    )
+    cells_only = [cells for _, cells in rows if isinstance(cells, list)]
+    if not reading.columns and "prompt" not in map(canonical, head):
+        hint = later_head(name, text, delimiter, reading) or column_hint(head, cells_only, delimiter)
+        said = f"no column is named prompt (columns: {some(head)})"
+        raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {hint}; or, {TAKE_LINES}")
+    columns, remarks = _columns(f"{name}:{number}", head, cells_only, reading)
+    at = columns.index("prompt")
+    skipped += [line for line, cells in rows if isinstance(cells, list) and _is_remark(cells, at)]
+    rows = [row for row in rows if row[0] not in set(skipped)]
     if skipped:
+        skipped.sort()
         remarks.append(f"{name}: skipped {counted(skipped, 'line')} that hold a remark or repeat the head")
     return Listed(rows=[(at, _row(cells, columns, tab=tab)) for at, cells in rows], remarks=remarks)
 
 
 Cells = list[str] | UsageError
+
+
+def _broken(error: csv.Error) -> UsageError:
+    if "end of data" in str(error):
+        said = "a cell opens a quotation mark, and no later line closes it"
+        return UsageError(said, hint='close it there; a mark inside a quoted cell is written twice, as ""')
+    if "expected after" in str(error):
+        said = "text follows the quotation mark that ends a cell"
+        return UsageError(said, hint='put the whole cell in marks; a mark inside of it is written twice, as ""')
+    if "field larger" in str(error):
+        return UsageError("a cell has more than 131,072 characters", hint="shorten it, or close its quotation mark")
+    return UsageError(f"the line is no CSV: {error}", hint="save the table anew as CSV in UTF-8")
 
 
 def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, Cells]]:
@@ -93,7 +113,7 @@ def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, 
         try:
             row = next(rows, None)
         except csv.Error as error:
-            yield number, UsageError(f"broken CSV: {error}")
+            yield number, _broken(error)
             return
         if row is None:
             return
@@ -101,11 +121,17 @@ def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, 
             yield number, row
 
 
+def _is_remark(cells: Sequence[str], prompt: int) -> bool:
+    """Whether a row is taken out by `# ` before it or before its prompt. A prompt of several lines may begin so."""
+    texts = [cells[at] for at in (0, prompt) if at < len(cells)]
+    return any(is_remark(text) and "\n" not in text for text in texts)
+
+
 def _says_nothing(cells: Sequence[str]) -> bool:
     """A remark, or Excel's own `sep=;`, which may be followed by empty cells."""
     if any(cell.strip() for cell in cells[1:]):
         return False
-    return is_remark(cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
+    return (is_remark(cells[0]) and "\n" not in cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
 
 
 def _sorted_out(records: Iterable[tuple[int, Cells]], head: list[str]) -> tuple[list[tuple[int, Cells]], list[int]]:
@@ -125,7 +151,8 @@ def _row(cells: Cells, columns: Sequence[str], *, tab: bool) -> Row:
     if isinstance(cells, UsageError):
         return cells
     if any(cell.strip() for cell in cells[len(columns) :]):
-        return UsageError(f"more cells than the {len(columns)} columns; quote a prompt with commas")
+        said = f"the row has more cells than the table has columns ({len(columns)})"
+        return UsageError(said, hint='put a prompt with commas in quotation marks: "a cat, asleep"')
     if any("\ufeff" in cell for cell in cells):
         return joined("\ufeff")
     if tab and any(cell.lstrip().startswith('"') and cell.replace('""', "").count('"') == 1 for cell in cells):
@@ -140,12 +167,11 @@ def _columns(
     if reading.columns:
         return _wanted(place, head, reading.columns)
     names = [canonical(column) for column in head]
-    if "prompt" not in names:
-        hint = f"nothing was sent; {column_hint(head, rows)}; {TAKE_LINES}"
-        raise UsageError(f"{place}: no column is named prompt (columns: {some(head)})", hint=hint)
     if twice := [name for name, times in Counter(names).items() if name in FIELDS and times > 1]:
         both = some([column for column, name in zip(head, names, strict=True) if name == twice[0]])
-        hint = f"nothing was sent; choose one: --columns {_offer(head, names, twice[0])}"
+        same = len({column.strip() for column, name in zip(head, names, strict=True) if name == twice[0]}) == 1
+        offer = f"choose one: --columns {_offer(head, names, twice[0])}"
+        hint = f"nothing was sent; {'give each column another name' if same else offer}"
         raise UsageError(f"{place}: two columns are named {twice[0]} ({both})", hint=hint)
     unknown = [
         column or f"column {at + 1} (no name)"
@@ -187,9 +213,14 @@ def _wanted(place: str, head: Sequence[str], columns: Mapping[str, str]) -> tupl
         at = place_of(head, name, column)
         if at is None:
             said = some([known for known in head if known.strip()])
-            raise UsageError(f"{place}: there is no column {column!r} (columns: {said})", hint="nothing was sent")
+            near = nearest(column, [known for known in head if known.strip()])
+            hint = (
+                f"nothing was sent; {near if near.startswith('did') else 'name one of these'}: --columns FIELD=COLUMN"
+            )
+            raise UsageError(f"{place}: there is no column {column!r} (columns: {said})", hint=hint)
         if found[at]:
-            raise UsageError(f"{place}: --columns reads {column!r} twice", hint="nothing was sent")
+            hint = "nothing was sent; name each column once: --columns FIELD=COLUMN,FIELD=COLUMN"
+            raise UsageError(f"{place}: --columns reads {column!r} twice", hint=hint)
         found[at] = name
     rest = [column for column, name in zip(head, found, strict=True) if column.strip() and not name]
     return found, [f"{place}: not read: {some(rest)}"] if rest else []
