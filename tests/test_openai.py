@@ -680,6 +680,8 @@ ERRORS: tuple[tuple[int, Any, type[TaskError]], ...] = (
     (401, {"error": {"type": "token_not_found_in_db", "message": "Invalid proxy server token"}}, Unauthorized),
     (400, {"error": {"type": "key_model_access_denied", "message": "key not allowed"}}, Unauthorized),
     (401, {"error": {"type": "team_model_access_denied", "message": "team not allowed"}}, Unauthorized),
+    (400, {"error": {"message": "litellm.ContentPolicyViolationError: blocked", "code": "400"}}, Moderated),
+    (400, {"error": {"message": "x", "code": "content_policy_violation_error"}}, Moderated),
     (
         400,
         {"error": {"message": "litellm.BadRequestError: User location is not supported", "code": "400"}},

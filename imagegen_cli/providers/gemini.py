@@ -97,9 +97,10 @@ class Gemini(Provider):
         self.check(request)
         path = f"models/{quote(self._model(request), safe='')}:generateContent"
         answer = await self._call("POST", path, paid=True, json=_body(request))
-        if not isinstance(answer.body, dict) or not answer.body.keys() & {"candidates", "promptFeedback"}:
+        body = _joined(answer.body)
+        if not body.keys() & {"candidates", "promptFeedback"}:
             raise Uncertain("the service answered with JSON of an unknown form; the request may have been charged")
-        return _ready(answer.body)
+        return _ready(body)
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a Gemini picture comes in the answer to its request or not at all")
@@ -206,6 +207,18 @@ def _reference(path: str) -> dict[str, str]:
 
 
 # What comes back
+
+
+def _joined(body: Any) -> dict[str, Any]:
+    """One object: gateways wrap it in a list, or send the parts of a stream in one."""
+    while isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, list):
+        return common.table(body)
+    parts = [common.table(part) for part in body]
+    whole = {key: value for part in reversed(parts) for key, value in part.items()}
+    candidates = [candidate for part in parts for candidate in common.items(part.get("candidates"))]
+    return whole | ({"candidates": candidates} if "candidates" in whole else {})
 
 
 def _ready(body: dict[str, Any]) -> Ready:

@@ -80,7 +80,7 @@ CODES: tuple[tuple[type[TaskError], str], ...] = (
 WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
     (Unauthorized, PLACE.pattern.lower()),
-    (Moderated, r"content policy|safety system|moderation_blocked|safety_violations|failed safety check"),
+    (Moderated, r"content[ _]?policy|safety system|moderation_blocked|safety_violations|failed safety check"),
     (Busy, r"queue is full"),
 )
 """The same for services that have no code for it."""
