@@ -57,7 +57,7 @@ MENDED = [
     ("http://ｓｔｕｄｉｏ", "http://studio"),
     ("http:///127.0.0.1:8188", "http://127.0.0.1:8188"),
 ]
-NO_HOSTS = ["http://.", "http://a..b", "http://.a", "http://" + "a" * 64, "http://300.0.0.1", "http://-ä-.example"]
+NO_HOSTS = ["http://.", "http://a..b", "http://.a", "http://" + "a" * 64, "http://300.0.0.1", "http://ä..b"]
 
 
 @pytest.mark.parametrize(("written", "meant"), TAKEN)

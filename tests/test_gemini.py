@@ -435,3 +435,11 @@ async def test_a_list_of_nothing_breaks_nothing(server: GeminiService, provider:
     server.fail("submit", Reply.json(body))
     with pytest.raises((Uncertain, GenerationFailed)):
         await submitted(provider)
+
+
+async def test_another_model_than_asked_for_is_said(server: GeminiService, provider: Gemini) -> None:
+    part = {"inlineData": {"data": "iVBORw0KGgo="}}
+    body = {"candidates": [{"content": {"parts": [part]}}], "modelVersion": "gemini-2.5-flash-image"}
+    server.fail("submit", Reply.json(body))
+    reply = await submitted(provider)
+    assert reply.note == "drawn by the model gemini-2.5-flash-image, not by gemini-3.1-flash-image"

@@ -7,7 +7,7 @@ list of one.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after
+from imagegen_cli.providers._models import other_model
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 TIERS = {"512": "512", "1k": "1K", "2k": "2K", "4k": "4K"}
@@ -100,7 +101,8 @@ class Gemini(Provider):
         body = _joined(answer.body)
         if not body.keys() & {"candidates", "promptFeedback"}:
             raise Uncertain("the service answered with JSON of an unknown form; the request may have been charged")
-        return _ready(body)
+        ready = _ready(body)
+        return replace(ready, note=other_model(self._model(request), ready.facts.get("model")))
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a Gemini picture comes in the answer to its request or not at all")

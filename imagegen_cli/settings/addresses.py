@@ -89,10 +89,8 @@ def _can_be(host: str) -> bool:
 
 
 def _has_ascii_form(name: str) -> bool:
-    import idna  # noqa: PLC0415 - only for a name in another script
-
     try:
-        idna.encode(name.lower())
+        name.encode("idna")
     except UnicodeError:
         return False
     return True
