@@ -28,7 +28,7 @@ from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import load
-from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings
+from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings, _differences
 from tests.doubles.a1111 import WebUIServer, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply, Request
 from tests.doubles.pictures import whose
@@ -469,7 +469,21 @@ async def test_what_was_silently_done_otherwise_is_said(
     server: WebUIServer, provider: A1111, variant: str, sizes: bool, request_: dict[str, Any], words: list[str]
 ) -> None:
     server.variant, server.takes_sizes = variant, sizes
-    assert (await made(provider, **request_)).note == "; ".join(words)
+    reply = await made(provider, **request_)
+    assert reply.note == "; ".join(words)
+    assert reply.facts.get("differs", "") == reply.note
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"width": 256}, "made in 256x?, not in 512x768"),
+        ({"height": 768}, ""),
+        ({"height": 9}, "made in ?x9, not in 512x768"),
+    ],
+)
+def test_one_side_is_enough_to_tell(info: dict[str, int], said: str) -> None:
+    assert "; ".join(_differences({"width": 512, "height": 768}, info)) == said
 
 
 async def test_several_references_of_which_one_counted(server: WebUIServer, provider: A1111, picture: str) -> None:

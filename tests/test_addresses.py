@@ -14,6 +14,10 @@ TAKEN = [
     ("http://[::1]:8188", "http://[::1]:8188"),
     ("http://me:word@studio", "http://me:word@studio"),
     ("https://example.org/sd/models", "https://example.org/sd/models"),
+    ("https://example.org/images", "https://example.org/images"),
+    ("https://example.org./v1", "https://example.org./v1"),
+    ("https://bücher.example", "https://bücher.example"),
+    ("https://example.org/api", "https://example.org/api"),
 ]
 MENDED = [
     ("https://api.example.org/v1/images/generations", "https://api.example.org/v1"),
@@ -39,7 +43,21 @@ MENDED = [
     ("http:\\\\studio", "http://studio"),
     ("http：//localhost：8188", "http://localhost:8188"),
     ("http://stu dio", "http://studio"),
+    ("https://api.example.org/v1/images", "https://api.example.org/v1"),
+    ("https://api.bfl.example/v1/flux-2-pro", "https://api.bfl.example/v1"),
+    ("http://127.0.0.1:7860/docs", "http://127.0.0.1:7860"),
+    ("http://127.0.0.1:7860/sdapi", "http://127.0.0.1:7860"),
+    ("http://127.0.0.1:8000/openapi.json", "http://127.0.0.1:8000"),
+    ('http://studio:8188"', "http://studio:8188"),
+    ("<http://studio:8188/v1>", "http://studio:8188/v1"),
+    ("“http://studio:8188”", "http://studio:8188"),
+    ("'http://studio:8188'", "http://studio:8188"),
+    ("http://１２７.0.0.1:８１８８", "http://127.0.0.1:8188"),
+    ("http://127.0.0.1:８１８８", "http://127.0.0.1:8188"),
+    ("http://ｓｔｕｄｉｏ", "http://studio"),
+    ("http:///127.0.0.1:8188", "http://127.0.0.1:8188"),
 ]
+NO_HOSTS = ["http://.", "http://a..b", "http://.a", "http://" + "a" * 64, "http://300.0.0.1", "http://ä..b"]
 
 
 @pytest.mark.parametrize(("written", "meant"), TAKEN)
@@ -58,6 +76,25 @@ def test_what_cannot_be_right_is_refused_with_the_mended_form(written: str, mean
 )
 def test_what_nothing_can_be_guessed_from_is_refused(written: str) -> None:
     assert cleaned(written)[1]
+
+
+@pytest.mark.parametrize("written", NO_HOSTS)
+def test_a_host_that_cannot_be_is_refused(written: str) -> None:
+    assert "names no host" in cleaned(written)[1]
+
+
+@pytest.mark.parametrize("written", ["http:///v1", "https:////api/v1"])
+def test_no_host_is_made_of_a_path(written: str) -> None:
+    assert "names no host" in cleaned(written)[1]
+    assert "write it as" not in cleaned(written)[1]
+
+
+@pytest.mark.parametrize("address", ["http://１２７.0.0.1", "http://a..b", "http://studio>"])
+def test_the_line_of_a_wrong_address_is_named(tmp_path: Path, address: str) -> None:
+    program = Program(tmp_path, f'[providers.studio]\nkind = "comfyui"\nbase_url = "{address}"\n')
+    ended = program.run("config", "check")
+    assert ended.code == 3
+    assert "config.toml:3" in ended.err
 
 
 @pytest.mark.parametrize(

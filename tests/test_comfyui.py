@@ -147,6 +147,7 @@ TWO_STAGES: Graph = {
     "12:7": node("KSamplerAdvanced", noise_seed=1, positive=["6", 0], negative=["6", 1]),
     "8": node("KSamplerAdvanced", noise_seed=["12:7", 0], positive=["4", 0], negative=["5", 0]),
     "9": node("LoadImage", image="a.png"),
+    "99": node("FancySaver", samples=["8", 0]),
 }
 ZEROED: Graph = {
     "1": node("CLIPTextEncode", text="", clip=["9", 0]),
@@ -154,6 +155,7 @@ ZEROED: Graph = {
     "3": node("KSampler", seed=["7", 0], positive=["1", 0], negative=["2", 0]),
     "4": node("CLIPTextEncode", text=["5", 0]),
     "6": node("KSampler", seed=3, positive=["4", 0], negative=["6", 0]),
+    "99": node("FancySaver", samples=["6", 0]),
 }
 
 
@@ -1202,3 +1204,68 @@ def test_doctor_and_config_check_refuse_what_run_would_refuse(tmp_path: Path, fl
     assert "no  comfyui (comfyui): " in check.out
     assert "no   comfyui: settings: " in doctor.out
     assert "workflow" in check.out
+
+
+NO_SAVER = {id_: node for id_, node in TWO.items() if node["class_type"] != "SaveImage"}
+
+
+@pytest.mark.parametrize(
+    ("flow", "settings", "said"),
+    [
+        ({**TWO, "20": node("FancyNode")}, "", "the server has no node FancyNode (node 20)"),
+        (
+            {**TWO, "1": node("CheckpointLoaderSimple", ckpt_name="drem.safetensors"), "19": TWO["9"]},
+            "",
+            "drem.safetens",
+        ),
+        (None, 'model = "nowhere.safetensors"\n', "the server has no ckpt_name 'nowhere.safetensors'"),
+        ({**NO_SAVER, "20": node("Other", images=["3", 0])}, "", "the workflow ends nowhere"),
+    ],
+)
+def test_doctor_asks_the_server_for_what_the_workflow_needs(
+    tmp_path: Path, flow: Graph | None, settings: str, said: str
+) -> None:
+    if flow is not None:
+        (tmp_path / "flow.json").write_text(json.dumps(flow))
+        settings += f'workflow = "{tmp_path}/flow.json"\n'
+    with ComfyServer() as server:
+        server.lacks = {"FancyNode"}
+        program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\n{settings}')
+        ended = program.run("doctor", "comfyui")
+        assert (ended.code, server.counts["submit"]) == (3, 0)
+    assert "no   comfyui: settings: " in ended.out
+    assert said in ended.out
+
+
+@pytest.mark.parametrize("flow", [None, TWO, saved(), {**NO_SAVER, "20": node("FancySaver", images=["3", 0])}])
+def test_doctor_is_content_with_what_the_server_can_do(tmp_path: Path, flow: Graph | None) -> None:
+    settings = ""
+    if flow is not None:
+        (tmp_path / "flow.json").write_text(json.dumps(flow))
+        settings = f'workflow = "{tmp_path}/flow.json"\n'
+    with ComfyServer() as server:
+        program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\n{settings}')
+        ended = program.run("doctor", "comfyui")
+    assert (ended.code, "settings: " in ended.out.replace("ok   settings: ", "")) == (0, False), ended.out
+
+
+def test_a_server_without_a_checkpoint_and_one_that_does_not_tell(tmp_path: Path) -> None:
+    with ComfyServer() as server:
+        program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\n')
+        server.checkpoints = []
+        assert "no   comfyui: settings: the server has no checkpoint" in program.run("doctor", "comfyui").out
+        server.fail("info", Fault.ERROR_500, times=None)
+        ended = program.run("doctor", "comfyui")
+    assert ended.code == 0
+    assert "warn comfyui: settings: cannot be tried now" in ended.out
+
+
+@pytest.mark.parametrize("words", [["config", "check"], ["run", "a cat", "-p", "comfyui", "--dry-run"], ["doctor"]])
+def test_a_workflow_that_ends_nowhere_is_refused_without_a_server(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "flow.json").write_text(json.dumps(NO_SAVER))
+    with ComfyServer() as server:
+        settings = f'base_url = "{server.url}"\nworkflow = "{tmp_path}/flow.json"\n'
+        ended = Program(tmp_path, f"[providers.comfyui]\n{settings}").run(*words)
+        assert server.counts["submit"] == 0
+    assert ended.code == (2 if "run" in words else 3)
+    assert "the workflow ends nowhere" in ended.out + ended.err

@@ -568,3 +568,8 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: DashScopeSer
     assert "5 stopped at the service" in said
     assert KEY not in said + listed
     assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]
+
+
+async def test_the_address_for_openai_is_taken_as_meant(server: DashScopeService, clients: Clients) -> None:
+    provider = DashScope(Settings(base_url=f"{server.url}/compatible-mode/v1", api_key=Secret(KEY)), clients)
+    assert isinstance(await submitted(provider), Accepted)

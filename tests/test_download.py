@@ -303,6 +303,21 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
         assert len(files.requests) == 6
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("file:///etc/passwd", "not on the web (file:)"),
+        ("", "leads to none that can be read"),
+        (" ", "leads to none that can be read"),
+    ],
+)
+async def test_where_a_redirect_leads_is_said_as_it_is(
+    files: Files, downloader: Downloader, stem: Path, target: str, said: str
+) -> None:
+    image = files.lay(Reply(302, b"", {"location": target}))
+    assert said in (await refused(downloader, image, stem)).message
+
+
 REDIRECTS = [
     ("https://cdn.example/a", "http://cdn.example/a", False),
     ("https://cdn.example/a", "ftp://cdn.example/a", False),
@@ -310,6 +325,7 @@ REDIRECTS = [
     ("https://cdn.example/a", "http://[", False),
     ("https://cdn.example/a", "http://cdn.example:99999/", False),
     ("https://cdn.example/a", "", True),
+    ("https://cdn.example/a", "  ", False),
     ("https://93.184.216.34/a", "https://1.1.1.1/b", True),
     ("http://93.184.216.34/a", "https://1.1.1.1/b", True),
     ("https://93.184.216.34/a", "https://127.0.0.1/b", False),

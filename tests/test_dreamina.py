@@ -604,3 +604,8 @@ async def test_an_account_route_that_fails_says_so(server: DreaminaServer, provi
     server.fail("credit", Reply.json({"success": False, "message": "获取积分信息失败"}, 500))
     with pytest.raises(ServerTrouble, match="获取积分信息失败"):
         await provider.balance()
+
+
+async def test_an_address_that_ends_in_api_is_taken_as_meant(server: DreaminaServer, clients: Clients) -> None:
+    provider = Dreamina(Settings(base_url=f"{server.url}/api/"), clients)
+    assert isinstance(await submitted(provider), Accepted)

@@ -416,3 +416,30 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: GeminiServic
     assert (batch.returncode, cancel.returncode, server.counts["submit"]) == (1, 0, 6)
     assert KEY not in said + listed
     assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("wrapped", ["#wrapped", "#wrapped #two", "#parts"])
+async def test_a_picture_in_a_list_is_no_lost_picture(provider: Gemini, wrapped: str) -> None:
+    reply = await submitted(provider, asked(f"a cat {wrapped}"))
+    assert len(reply.images) == (2 if "two" in wrapped else 1)
+    assert reply.facts["model"] == "gemini-3.1-flash-image"
+
+
+async def test_a_refusal_in_a_list_is_one(provider: Gemini) -> None:
+    with pytest.raises(Moderated):
+        await submitted(provider, asked("a cat #wrapped #blocked"))
+
+
+@pytest.mark.parametrize("body", [[], [[]], [None], [{}], [{"candidates": None}, 7], json.loads("[" * 500 + "]" * 500)])
+async def test_a_list_of_nothing_breaks_nothing(server: GeminiService, provider: Gemini, body: object) -> None:
+    server.fail("submit", Reply.json(body))
+    with pytest.raises((Uncertain, GenerationFailed)):
+        await submitted(provider)
+
+
+async def test_another_model_than_asked_for_is_said(server: GeminiService, provider: Gemini) -> None:
+    part = {"inlineData": {"data": "iVBORw0KGgo="}}
+    body = {"candidates": [{"content": {"parts": [part]}}], "modelVersion": "gemini-2.5-flash-image"}
+    server.fail("submit", Reply.json(body))
+    reply = await submitted(provider)
+    assert reply.note == "drawn by the model gemini-2.5-flash-image, not by gemini-3.1-flash-image"

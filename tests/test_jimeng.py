@@ -126,7 +126,7 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Jimeng) -
     assert load("jimeng") is Jimeng
     assert (provider.is_synchronous, await provider.cancel(Job("1"))) == (True, CancelOutcome.GOES_ON)
     assert (Settings().base_url, Settings().timeout > 1800) == ("http://127.0.0.1:5100", True)
-    assert "lost connection loses them" in Jimeng.notice
+    assert "where the gateway gives no task id" in Jimeng.notice
 
 
 async def test_what_is_not_said_is_left_to_the_gateway(

@@ -24,6 +24,10 @@ def basic(secret: str, user: str) -> str:
     return base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
+def broken(text: str) -> str:
+    return f"{text[:5]}\r\n {text[5:]}"
+
+
 FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "percent-encoded": lambda secret: quote(secret, safe=""),
@@ -40,6 +44,19 @@ FORMS: dict[str, Callable[[str], str]] = {
     "basic of a third": lambda secret: basic(secret, "someone"),
     "base64 in the midst": lambda secret: base64.b64encode(f"a {secret} z".encode()).decode(),
     "hexadecimal": lambda secret: secret.encode().hex(),
+    "hexadecimal in two lines": lambda secret: broken(secret.encode().hex()),
+    "every byte percent-encoded": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
+    "every second byte percent-encoded": lambda secret: "".join(
+        f"%{ord(one):02x}" if at % 2 and one.isascii() else quote(one) for at, one in enumerate(secret)
+    ),
+    "JSON by numbers": lambda secret: "".join(f"\\u{ord(character):04X}" for character in secret),
+    "HTML by numbers": lambda secret: "".join(f"&#{ord(character)};" for character in secret),
+    "HTML by hexadecimal numbers": lambda secret: "".join(f"&#x{ord(character):X};" for character in secret),
+    "in capitals": str.upper,
+    "in small letters": str.lower,
+    "in two lines": broken,
+    "in two lines in capitals": lambda secret: broken(secret.upper()),
+    "base64 in two lines": lambda secret: broken(base64.b64encode(secret.encode()).decode()),
 }
 
 
@@ -181,3 +198,20 @@ def test_nothing_is_remembered_from_before() -> None:
     hide(KEY)
     masking.forget()
     assert masked(KEY) == KEY
+
+
+@pytest.mark.parametrize("coded", ["%73%33%6b", "S3K", "&#115;3k"])
+def test_a_short_secret_is_found_in_its_other_forms_too(coded: str) -> None:
+    hide("s3k")
+    assert masked(f"the key {coded}, not as3kb") == "the key ****, not as3kb"
+
+
+def test_the_half_of_a_long_secret_counts_in_every_form() -> None:
+    hide("0123456789abcdef0123456789abcdef")
+    for half in ("0123456789ABCDEF0123", "01234567\n89abcdef01", "%30123456789abcdef01%"):
+        assert "9abcdef" not in masked(f"no key {half} here").lower()
+
+
+def test_blanks_are_no_secret() -> None:
+    hide(" " * 8)
+    assert masked("a  " + " " * 20 + "b") == "a  " + " " * 20 + "b"

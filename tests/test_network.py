@@ -193,7 +193,20 @@ def test_a_refused_connection_was_never_sent(
 def test_a_proxy_that_asks_for_a_password_passes_nothing_on(monkeypatch: pytest.MonkeyPatch, paid: bool) -> None:
     with Proxy(Refusal.REPLY, status=ASKS) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        with pytest.raises(Unavailable, match=r"407.*before its host"):
+        with pytest.raises(Unavailable, match=r"407.*before its host in http_proxy"):
+            asked("http://far.invalid/", paid=paid)
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with pytest.raises(Unavailable, match=r"407.*before its host in http_proxy"):
+            asked("http://far.invalid/", paid=paid)
+        with pytest.raises(Unavailable, match=r"407.*before its host in https_proxy"):
+            asked("https://far.invalid/", paid=paid)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_page_that_may_be_the_proxys_own_names_it(monkeypatch: pytest.MonkeyPatch, paid: bool) -> None:
+    with Proxy(Refusal.REPLY, status="502 Bad Gateway") as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with pytest.raises(TaskError, match=rf"HTTP 502 through the proxy {proxy.url}"):
             asked("http://far.invalid/", paid=paid)
 
 

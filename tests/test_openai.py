@@ -680,6 +680,8 @@ ERRORS: tuple[tuple[int, Any, type[TaskError]], ...] = (
     (401, {"error": {"type": "token_not_found_in_db", "message": "Invalid proxy server token"}}, Unauthorized),
     (400, {"error": {"type": "key_model_access_denied", "message": "key not allowed"}}, Unauthorized),
     (401, {"error": {"type": "team_model_access_denied", "message": "team not allowed"}}, Unauthorized),
+    (400, {"error": {"message": "litellm.ContentPolicyViolationError: blocked", "code": "400"}}, Moderated),
+    (400, {"error": {"message": "x", "code": "content_policy_violation_error"}}, Moderated),
     (
         400,
         {"error": {"message": "litellm.BadRequestError: User location is not supported", "code": "400"}},
@@ -1226,3 +1228,25 @@ def test_a_dialect_without_an_address_of_its_own_goes_to_no_other_vendor() -> No
         with pytest.raises(ConfigError, match="base_url is empty"):
             Settings(dialect=name)
     assert all(Settings(dialect=name).base_url for name in DIALECTS if name not in homeless)
+
+
+@only("openai", "litellm")
+@pytest.mark.parametrize(
+    ("drew", "note"),
+    [
+        ("gpt-image-2", ""),
+        ("openai/gpt-image-2-2026-04-23", ""),
+        ("", ""),
+        (7, ""),
+        ("dall-e-3", "drawn by the model dall-e-3, not by gpt-image-2"),
+        ("gpt-image-2-mini", "drawn by the model gpt-image-2-mini, not by gpt-image-2"),
+    ],
+)
+async def test_another_model_than_asked_for_is_said(
+    provider: OpenAI, server: ImageServer, drew: object, note: str
+) -> None:
+    body = {"data": [{"b64_json": base64.b64encode(PICTURE).decode()}], "model": drew}
+    server.fail("submit", Reply.json(body))
+    reply = await submitted(provider, asked(model="gpt-image-2"))
+    assert isinstance(reply, Ready)
+    assert reply.note == note

@@ -40,7 +40,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """Rooms that know even less than their rank allows."""
 
 ALONE: dict[str, tuple[str, ...]] = {
-    "providers": ("providers._http", "providers._common", "providers._chinese_words"),
+    "providers": ("providers._http", "providers._common", "providers._chinese_words", "providers._models"),
     "providers.comfyui": ("providers._comfyui_graph",),
     "providers.openai": ("providers._openai_dialects",),
 }

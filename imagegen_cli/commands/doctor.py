@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from imagegen_cli.core.errors import (
+    BadRequest,
     ConfigError,
     HistoryError,
     ImagegenError,
@@ -231,7 +232,10 @@ async def _service(one: Configured, busy: str) -> list[Finding]:
         found = [_address(one, [await _knock(one)]), Finding(Level.NO, "key", error.message, error.hint)]
     else:
         found = await _questioned(one, busy)
-    found += _unusable(one)
+    unusable = list(_unusable(one))
+    if not unusable and all(finding.level is not Level.NO for finding in found):
+        unusable = await _lacking(one)
+    found += unusable
     return [replace(finding, provider=one.name) for finding in found]
 
 
@@ -240,6 +244,16 @@ def _unusable(one: Configured) -> Iterator[Finding]:
         check_settings(one)
     except ConfigError as error:
         yield Finding(Level.NO, "settings", error.message, error.hint)
+
+
+async def _lacking(one: Configured) -> list[Finding]:
+    """What the settings name and the service does not have."""
+    trouble = (await _ask(one, lambda provider: provider.check_service())).trouble
+    if trouble is None:
+        return []
+    if isinstance(trouble, BadRequest):
+        return [Finding(Level.NO, "settings", trouble.message, trouble.hint)]
+    return [Finding(Level.WARN, "settings", f"cannot be tried now: {trouble.message}", trouble.hint)]
 
 
 async def _questioned(one: Configured, busy: str) -> list[Finding]:

@@ -6,6 +6,7 @@ and balance passes `masked` when it is made, so that nothing that is stored, pri
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 MASK = "****"
@@ -17,6 +18,8 @@ every sentence, and a mask in their place would only tell where they are."""
 LONG = 16
 """Characters from which half of a secret counts as the secret: services cut long texts wherever they like."""
 
+CODED = ("%", "\\u", "&#")
+"""How a character begins that is written by its code: percent-encoded, in JSON, in HTML."""
 USER = re.compile(r"(?<=://)[^\s/?#]*@|(?<![^\s'\"(=])[^\s/?#@:'\"]+:[^\s/?#@'\"]+@(?=[\w\[])")
 """The name and password of an address, also of one that lacks its scheme."""
 OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
@@ -24,13 +27,14 @@ OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token",
 
 
 class _Form(NamedTuple):
-    """One way in which a secret can be written; `sign` is in every text that `pattern` fits.
+    """One way in which a secret can be written; `sign` is in every text that `pattern` fits, as `_flat` makes it.
 
-    `part`: only the beginning of the secret, which is looked for when every whole one is struck out.
+    `part`: only the beginning of the secret, which is looked for when every whole one is struck out. A pattern
+    is compiled when its sign is first met, because most runs meet none.
     """
 
     sign: str
-    pattern: re.Pattern[str]
+    pattern: str
     part: bool = False
 
 
@@ -71,10 +75,19 @@ def hide_header(name: str, value: str) -> None:
 
 def masked(text: str) -> str:
     """The text without any secret and without the name and password of any address."""
+    flat = _flat(text) if _forms else ""
     for sign, pattern, _ in _forms:
-        if sign in text:
-            text = pattern.sub(MASK, text)
+        if sign in flat:
+            text = _compiled(pattern).sub(MASK, text)
     return USER.sub(f"{MASK}@", text) if "@" in text else text
+
+
+def _flat(text: str) -> str:
+    """Without blanks and line breaks, which a service may put anywhere, and without capitals."""
+    return "".join(text.split()).lower()
+
+
+_compiled = lru_cache(maxsize=256)(re.compile)
 
 
 def without_user(url: str) -> str:
@@ -95,7 +108,7 @@ def forget() -> None:
 
 def _remember(secret: str) -> None:
     global _known, _forms  # noqa: PLW0603 - see above; a new tuple, because other threads may be reading the old one
-    if len(secret) < SHORTEST_WORD or secret in _known:
+    if len(secret.strip()) < SHORTEST_WORD or secret in _known:
         return
     found = _forms_of(secret) if len(secret) >= SHORTEST else _words_of(secret)
     _known |= {secret}
@@ -120,20 +133,43 @@ def _forms_of(secret: str) -> Iterator[_Form]:
     for safe in ("", "/"):
         yield _percent_encoded(quote(secret, safe=safe, errors="replace"))
     yield _percent_encoded(quote_plus(secret, errors="replace"))
-    written = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], escape(secret)}
-    for text in (*written, data.hex(), data.hex().upper()):
-        yield _Form(text, re.compile(re.escape(text)))
+    for text in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], escape(secret)}:
+        yield _Form(_flat(text), f"(?i){re.escape(text)}")
+    yield _Form(data.hex(), f"(?i){_broken(data.hex())}")
     for core in _cores(data):
-        yield _Form(core, re.compile(rf"[\w+/-]?{re.escape(core)}[\w+/-]?={{0,2}}", re.ASCII))
+        yield _Form(core.lower(), rf"(?a)[\w+/-]?{_broken(core)}[\w+/-]?={{0,2}}")
+    for sign in (_flat(secret), *CODED):
+        yield _Form(sign, f"(?i){_coded(secret)}")
     if len(secret) >= LONG and ":" not in secret:  # the first half of `user:password` is no secret
         half = secret[: -(-len(secret) // 2)]
-        yield _Form(half, re.compile(rf"{re.escape(half)}[\w.~+/=%-]*", re.ASCII), part=True)
+        for sign in (_flat(half), *CODED):
+            yield _Form(sign, rf"(?ai){_coded(half)}[\w.~+/=%-]*", part=True)
 
 
 def _percent_encoded(text: str) -> _Form:
     """The digits of a code may be written in capitals or not."""
-    pattern = re.sub(r"%(..)", r"%(?i:\1)", re.escape(text))
-    return _Form(max(re.split("%..", text), key=len), re.compile(pattern))
+    return _Form(_flat(max(re.split("%..", text), key=len)), f"(?i){re.escape(text)}")
+
+
+def _broken(text: str) -> str:
+    """A pattern of the text with line breaks anywhere, as those who write long lines put them."""
+    return r"\s*".join(map(re.escape, text))
+
+
+def _coded(secret: str) -> str:
+    """A pattern of the secret with line breaks anywhere, each character as itself or by its code."""
+    return r"(?:\s|\+|%20|%0[ad]|\\u0020|&#0*32;|&#x0*20;)+".join(
+        r"\s*".join(map(_ways, word)) for word in re.split(r"\s+", secret)
+    )
+
+
+def _ways(character: str) -> str:
+    """As itself, percent-encoded, and as JSON and HTML write it by its number."""
+    data = character.encode("utf-8", "surrogatepass")
+    units = character.encode("utf-16-be", "surrogatepass")
+    coded = "".join(f"%{byte:02x}" for byte in data)
+    escaped = "".join(rf"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return rf"(?:{re.escape(character)}|{coded}|{escaped}|&#0*{ord(character)};|&#x0*{ord(character):x};)"
 
 
 def _cores(data: bytes) -> Iterator[str]:
@@ -159,4 +195,7 @@ def _words_of(secret: str) -> Iterator[_Form]:
 
     encoded = b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")
     for text in (secret, quote(secret, safe="", errors="replace"), encoded):
-        yield _Form(text, re.compile(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])"))
+        yield _Form(_flat(text), rf"(?<![^\W_]){re.escape(text)}(?![^\W_])")
+    if secret.strip():
+        for sign in (_flat(secret), *CODED):
+            yield _Form(sign, rf"(?i)(?<![^\W_]){''.join(map(_ways, secret))}(?![^\W_])")

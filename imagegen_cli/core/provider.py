@@ -181,6 +181,13 @@ class Provider(Protocol):
         """Refuse settings with which no request could be sent, as `check` does as well: raises BadRequest."""
         return
 
+    async def check_service(self) -> None:
+        """Ask whether the service has what the settings name, without spending: raises BadRequest where it has not.
+
+        Also raises what any question may raise. `doctor` asks; a run hears it from the service itself.
+        """
+        return
+
     def sent(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
         """What would go to the service, for --dry-run; empty where the request itself says all of it."""
         return {}

@@ -19,7 +19,7 @@ import httpx
 from imagegen_cli import __version__
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.provider import Clients
-from imagegen_cli.net.proxies import Ways, usable, ways
+from imagegen_cli.net.proxies import Ways, usable, variable_of, ways
 from imagegen_cli.net.transport import Transport, tls_trouble
 
 CONNECTIONS = 56
@@ -92,10 +92,11 @@ class Routed(httpx.AsyncBaseTransport):
             transport = self._by(usable(proxy))
         except ConfigError as error:  # a picture's host may take another way than the service, which was looked at
             raise httpx.ConnectError(f"{error.message}: {error.hint}") from error
-        response = await _Passage(transport, request).sent()
+        name = variable_of(proxy, request.url.scheme)
+        response = await _Passage(transport, request, name).sent()
         if response.status_code == PROXY_ASKS and request.url.scheme == "http":
             await response.aclose()
-            raise httpx.ConnectError(_refusal(str(PROXY_ASKS)))
+            raise httpx.ConnectError(_refusal(str(PROXY_ASKS), name))
         return response
 
     def _by(self, proxy: str) -> httpx.AsyncHTTPTransport:
@@ -113,8 +114,9 @@ class Routed(httpx.AsyncBaseTransport):
 class _Passage:
     """One request through a proxy: whatever fails before its first byte leaves for the service was never sent."""
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> None:
+    def __init__(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request, name: str) -> None:
         self._transport = transport
+        self._name = name
         self._request = request
         self._sent = False
         self._socket: Any = None
@@ -134,7 +136,8 @@ class _Passage:
             if self._sent:
                 raise
             await self._close()
-            raise httpx.ConnectError(tls_trouble(error) or _refusal(str(error) or type(error).__name__)) from error
+            why = tls_trouble(error) or _refusal(str(error) or type(error).__name__, self._name)
+            raise httpx.ConnectError(why) from error
 
     async def _trace(self, event: str, told: dict[str, Any]) -> None:
         """What httpcore does; a CONNECT is a request to the proxy itself."""
@@ -150,10 +153,10 @@ class _Passage:
             await self._socket.aclose()
 
 
-def _refusal(words: str) -> str:
+def _refusal(words: str, name: str) -> str:
     if words.startswith(str(PROXY_ASKS)):
         asks = "the proxy asks for a name and a password (HTTP 407)"
-        return f"{asks}: write both before its host in HTTPS_PROXY, a colon between them and an @ behind"
+        return f"{asks}: write both before its host in {name}, a colon between them and an @ behind"
     return f"the proxy made no connection: {words[:REFUSAL]}"
 
 

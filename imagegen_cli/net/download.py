@@ -255,14 +255,24 @@ async def _next_address(address: "httpx.URL", response: "httpx.Response") -> "ht
     """Where a redirect leads, if it may: not down from https, not from the world into a private network."""
     status = f"(HTTP {response.status_code})"
     try:
-        target = _address(str(address.join(response.headers["location"]))).copy_with(userinfo=b"")
+        target = _address(str(address.join(_named(response)))).copy_with(userinfo=b"")
     except (KeyError, ValueError, BadImage) as error:
         raise ServerTrouble(f"a picture's address leads to none that can be read {status}") from error
-    if target.scheme not in ("http", "https") or (address.scheme, target.scheme) == ("https", "http"):
+    if target.scheme not in ("http", "https"):
+        raise ServerTrouble(f"a picture's address leads to one that is not on the web ({target.scheme}:) {status}")
+    if (address.scheme, target.scheme) == ("https", "http"):
         raise ServerTrouble(f"a picture's address leads away from https {status}")
     if await _inside(target) and not await _inside(address):
         raise ServerTrouble(f"a picture's address leads into a private network {status}")
     return target
+
+
+def _named(response: "httpx.Response") -> str:
+    """Where a redirect leads. Raises KeyError where it does not say: an empty address would be the same one again."""
+    place = str(response.headers["location"]).strip()
+    if not place:
+        raise KeyError("location")
+    return place
 
 
 async def _inside(address: "httpx.URL") -> bool:

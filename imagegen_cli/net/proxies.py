@@ -83,9 +83,11 @@ def usable(proxy: str) -> str:
     return f"{spoken}://{rest}"
 
 
-def variable_of(proxy: str) -> str:
-    """The environment variable that holds this proxy."""
-    named = (name for scheme in ("https", "http", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()))
+def variable_of(proxy: str, scheme: str = "https") -> str:
+    """The environment variable that holds this proxy; of several that of `scheme`."""
+    named = (
+        name for scheme in (scheme, "https", "http", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    )
     return next((name for name in named if os.environ.get(name, "").strip() == proxy), "the system's proxy")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from imagegen_cli.core.errors import BadRequest
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.schema import nearest
-from imagegen_cli.providers._http import decoded
+from imagegen_cli.providers._http import clean, decoded
 
 Graph = dict[str, dict[str, Any]]
 """Node id -> {"class_type", "inputs"}: the "API format". An input is a literal or a link [node id, output]."""
@@ -65,6 +65,29 @@ MOST_STEPS = 10_000
 
 SAVERS = ("SaveImage", "PreviewImage")
 """Nodes that make one file a picture; previews are kept where nothing is saved."""
+ENDLESS = re.compile(
+    r"""(?x) K?Sampler(Advanced|Select|Custom|CustomAdvanced)? | RandomNoise | DisableNoise
+    | Basic(Guider|Scheduler) | CFGGuider
+    | (unCLIP)?CheckpointLoader(Simple)? | (UNET|VAE|CLIP|CLIPVision|ControlNet|StyleModel|UpscaleModel)Loader
+    | (Dual|Triple|Quadruple)CLIPLoader | LoraLoader(ModelOnly)? | CLIP(TextEncode\w*|SetLastLayer|VisionEncode)
+    | VAE(Decode|Encode)(Tiled|ForInpaint)? | Empty(SD3|Flux2|HunyuanImage)?LatentImage | EmptyImage
+    | Latent(Upscale|UpscaleBy|FromBatch|Rotate|Flip|Crop|Composite|Blend) | RepeatLatentBatch | SetLatentNoiseMask
+    | Conditioning(Combine|Average|Concat|SetArea|SetMask|ZeroOut|SetTimestepRange) | ControlNetApply(Advanced)?
+    | FluxGuidance | ModelSampling(Flux|SD3|AuraFlow|Discrete) | InpaintModelConditioning | ReferenceLatent
+    | Load(Image|ImageMask)
+    | Image(Scale|ScaleBy|ScaleToTotalPixels|Invert|Batch|Blend|Blur|PadForOutpaint|UpscaleWithModel)
+    | Primitive(String|StringMultiline|Int|Float|Boolean)"""
+)
+"""Classes of ComfyUI itself (nodes.py and comfy_extras of 0.27) that are no output node.
+
+Of other classes only the server knows whether a workflow may end in them.
+"""
+FILES = re.compile(r"\w+_name\d?")
+"""Inputs that name a file of the server or a sampler; what their nodes offer is all that they take."""
+NOWHERE = "the workflow ends nowhere"
+NO_SAVER = "let the workflow end in a SaveImage node"
+NO_FILE = "put it into the server's folder of models, or name another in the workflow or in model"
+NO_NODE = "install the extension that brings it, or take the node out of the workflow"
 
 
 def read(path: Path) -> Graph:
@@ -204,6 +227,51 @@ def saving(graph: Graph) -> list[str]:
     """The nodes that save: those that only preview count where no other does."""
     found = [[id_ for id_, node in graph.items() if node["class_type"] == saver] for saver in SAVERS]
     return next(filter(None, found), [])
+
+
+def ends_nowhere(graph: Graph) -> bool:
+    """Whether it surely has no output node: every node is of a class that is known to be none."""
+    return all(ENDLESS.fullmatch(node["class_type"]) for node in graph.values())
+
+
+def check_nodes(graph: Graph, known: Mapping[str, Any], filled: AbstractSet[Place]) -> None:
+    """Raise BadRequest where the server would refuse the graph. `known`: class -> what /object_info tells of it.
+
+    Values of `filled` are those of the request. A fault above one of several outputs is none here: the server leaves
+    that output out and says so.
+    """
+    for id_, node in graph.items():
+        if not isinstance(known.get(node["class_type"]), dict):
+            raise BadRequest(f"the server has no node {clean(node['class_type'])} (node {clean(id_)})", hint=NO_NODE)
+    told = {id_: path_in(known, node["class_type"], "output_node") for id_, node in graph.items()}
+    if all(is_output is False for is_output in told.values()):
+        raise BadRequest(NOWHERE, hint=NO_SAVER)
+    wrong = {id_: fault for id_ in graph if (fault := _lacking(graph, id_, known, filled))}
+    faults = [[wrong[one] for one in (id_, *_above(graph, id_)) if one in wrong] for id_ in told if told[id_]]
+    if faults and all(faults):
+        raise BadRequest(faults[0][0], hint=NO_FILE)
+
+
+def _lacking(graph: Graph, id_: str, known: Mapping[str, Any], filled: AbstractSet[Place]) -> str:
+    """What a node names and the server does not have; empty where it has all of it."""
+    class_ = graph[id_]["class_type"]
+    for name, value in graph[id_]["inputs"].items():
+        offered = choices(known, class_, name) if FILES.fullmatch(name) and (id_, name) not in filled else None
+        if offered is not None and isinstance(value, str) and value not in offered:
+            near = nearest(value, offered)
+            said = f"node {clean(id_)} {clean(class_)}: the server has no {clean(name)} {clean(value)!r}"
+            return f"{said}; {clean(near)}" if near else said
+    return ""
+
+
+def choices(known: Mapping[str, Any], class_: str, name: str) -> list[str] | None:
+    """What an input of a class takes, in both forms that servers tell it in; None where it is no choice."""
+    told = [path_in(known, class_, "input", part, name) for part in ("required", "optional")]
+    found = next((one for one in told if isinstance(one, list) and one), [None])
+    names = found[0]
+    if names == "COMBO":
+        names = path_in(found[1], "options") if len(found) > 1 else None
+    return [one for one in names if isinstance(one, str)] if isinstance(names, list) else None
 
 
 def _above(graph: Graph, id_: str) -> set[str]:

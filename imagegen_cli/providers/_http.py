@@ -43,6 +43,8 @@ from imagegen_cli.net.transport import NoHandleError
 MOST_BYTES = 256 * 1024 * 1024
 """An answer may carry ten 4K pictures as base64; more than this is no answer."""
 MOST_UNPACKED = 64 * 1024 * 1024
+PROXY_FAILS = (500, 502, 503, 504)
+"""With these a proxy says that it did not get through; over plain HTTP nothing tells its answer from the service's."""
 QUOTED = 300
 """Characters of a service's own words that fit into a message."""
 NO_ROUTE = "is base_url right? If it is, look at the model: imagegen models lists the names that --model may take"
@@ -52,12 +54,13 @@ NO_JOB = "is base_url still the one that the task was sent to?"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is the decoded JSON; None where there was none."""
+    """`body` is the decoded JSON; None where there was none. `way` names the proxy that may have answered itself."""
 
     status: int
     headers: httpx.Headers
     body: Any
     raw: bytes = field(repr=False)
+    way: str = ""
 
 
 async def call(
@@ -87,7 +90,8 @@ async def call(
         raise lost(_lost_text(paid, f"{_host(url)} did not answer in time")) from error
     except httpx.HTTPError as error:
         raise lost(_lost_text(paid, f"lost the connection to {_host(url)}: {_words(error)}")) from error
-    answer = Answer(response.status_code, response.headers, decoded(data), data)
+    way = through(url) if response.status_code in PROXY_FAILS and address.scheme == "http" else ""
+    answer = Answer(response.status_code, response.headers, decoded(data), data, way)
     if not raw:
         refuse(answer, paid=paid)
     return answer
@@ -135,7 +139,7 @@ def refuse(answer: Answer, *, paid: bool, said: str = "") -> None:
     status = answer.status
     if 200 <= status < 300 and answer.body is not None:  # noqa: PLR2004 - the meaning of HTTP's classes
         return
-    text = f"HTTP {status}: {said or words_in(answer)}".rstrip(": ")
+    text = f"HTTP {status}{answer.way}: {said or words_in(answer)}".rstrip(": ")
     fixed: dict[int, type[TaskError]] = {401: Unauthorized, 403: Unauthorized, 402: OutOfCredits}
     if status in fixed:
         raise fixed[status](text).as_unspent()

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -142,7 +142,8 @@ class A1111(Provider):
         asked = self._asked(request) | {"force_task_id": job.id}
         got = _received(await self._posted(asked, job.id, report), expected)
         self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
-        notes = _differences(asked, got.info)
+        differs = _differences(asked, got.info)
+        notes = [*differs]
         while self._one_batch and job.id not in self._interrupted and 0 < len(got.items) < expected:
             asked = _rest(asked, got, min(expected - len(got.items), max(1, self._settings.max_batch)))
             try:
@@ -153,7 +154,8 @@ class A1111(Provider):
             if not more.items:
                 break
             got.items += more.items
-        return _ready(got, expected, asked["batch_size"] if job.id in self._interrupted else 0, notes)
+        ready = _ready(got, expected, asked["batch_size"] if job.id in self._interrupted else 0, notes)
+        return replace(ready, facts={**ready.facts, **common.facts(differs="; ".join(differs))})
 
     async def _posted(self, asked: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
         """Send it and wait for its answer, telling of the progress meanwhile."""
@@ -406,10 +408,9 @@ def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]
     )
     said = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
     if not asked.get("enable_hr"):
-        sides = [(asked.get(name), info.get(name)) for name in ("width", "height")]
-        wanted, took = ["x".join(str(side) for side in size) for size in zip(*sides, strict=True)]
-        known = all(type(side) is int and 0 < side < 2**32 for pair in sides for side in pair)
-        said += [f"made in {took}, not in {wanted}"] if known and wanted != took else []
+        wanted, took = _size(asked), _size(info)
+        other = any(known not in ("?", side) for side, known in zip(wanted, took, strict=True) if side != "?")
+        said += [f"made in {'x'.join(took)}, not in {'x'.join(wanted)}"] if other else []
     for name in ("steps", "seed"):
         pair = (asked.get(name), info.get(name))
         other = all(type(number) is int and 0 <= number < 2**64 for number in pair) and pair[0] != pair[1]
@@ -417,6 +418,12 @@ def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]
     if len(common.items(asked.get("init_images"))) > 1 and info.get("version") == SDCPP:
         said.append("every picture was made from the first reference")
     return said
+
+
+def _size(told: Mapping[str, Any]) -> list[str]:
+    """Width and height in words; "?" for a side that is not told."""
+    sides = [told.get(name) for name in ("width", "height")]
+    return [str(side) if type(side) is int and 0 < side < 2**32 else "?" for side in sides]
 
 
 def _same(model: str, info: Mapping[str, Any]) -> bool:

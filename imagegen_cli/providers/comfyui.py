@@ -31,9 +31,15 @@ from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineIma
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
     MOST_STEPS,
+    NO_NODE,
+    NO_SAVER,
+    NOWHERE,
     ROLES,
     Graph,
     Place,
+    check_nodes,
+    choices,
+    ends_nowhere,
     graph_in,
     is_sendable,
     loads,
@@ -58,7 +64,9 @@ SAVABLE = (
     *(".mp4", ".webm", ".wav", ".flac"),
 )
 """Ends of names of files that can be told by their first bytes, and are saved as they are; others are named."""
-NO_SAVER = "let the workflow end in a SaveImage node"
+NO_CHECKPOINT = "put one into its folder models/checkpoints"
+QUESTIONS = 4
+"""Classes of nodes that are asked for at once."""
 NO_SUCH_JOB = "Job not found"
 INTERRUPTS_BY_ID = (0, 3, 57)
 """The first version whose /interrupt looks at the id that is sent with it."""
@@ -184,6 +192,25 @@ class ComfyUI(Provider):
         graph = self._workflow()
         if "prompt" not in places_in(graph, self._settings.places):
             raise _placeless(graph, "prompt")
+        if ends_nowhere(graph):
+            raise BadRequest(NOWHERE, hint=NO_SAVER)
+
+    async def check_service(self) -> None:
+        """Ask which nodes and files the server has, class by class: the whole list is megabytes."""
+        graph = self._filled(ImageRequest(prompt="a cat", provider=""), None, ())
+        classes = sorted({node["class_type"] for node in graph.values()})
+        room = asyncio.Semaphore(QUESTIONS)
+
+        async def told(class_: str) -> dict[str, Any]:
+            async with room:
+                return await self._object(f"/object_info/{quote(class_, safe='')}")
+
+        answers = await asyncio.gather(*map(told, classes))
+        known = {class_: path_in(answer, class_) for class_, answer in zip(classes, answers, strict=True)}
+        empty = self._unnamed(graph)
+        check_nodes(graph, known, set(empty) | set(self._places().get("image", ())))
+        if empty and not choices(known, graph[empty[0][0]]["class_type"], "ckpt_name"):
+            raise BadRequest("the server has no checkpoint", hint=NO_CHECKPOINT)
 
     def check(self, request: ImageRequest) -> None:
         self.check_settings()
@@ -228,11 +255,7 @@ class ComfyUI(Provider):
 
     async def models(self) -> tuple[str, ...]:
         info = await self._object("/object_info/CheckpointLoaderSimple")
-        found = path_in(info, "CheckpointLoaderSimple", "input", "required", "ckpt_name")
-        names = found[0] if isinstance(found, list) and found else ()
-        if names == "COMBO":
-            names = path_in(found[1], "options") if len(found) > 1 else ()
-        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+        return tuple(choices(info, "CheckpointLoaderSimple", "ckpt_name") or ())
 
     # The job
 
@@ -412,14 +435,18 @@ class ComfyUI(Provider):
         images = [await self._uploaded(reference) for reference in request.references]
         seed = request.seed if request.seed not in (None, -1) else random.getrandbits(32)
         graph = self._filled(request, seed, images)
-        named = [(node, name) for node, name in self._places().get("model", ()) if name == "ckpt_name"]
-        empty = [(node, name) for node, name in named if graph[node]["inputs"][name] == ""]
+        empty = self._unnamed(graph)
         first = next(iter(await self.models()), None) if empty else ""
         if first is None:
-            raise BadRequest("the server has no checkpoint", hint="put one into its folder models/checkpoints")
+            raise BadRequest("the server has no checkpoint", hint=NO_CHECKPOINT)
         for node, name in empty:
             graph[node]["inputs"][name] = first
         return graph
+
+    def _unnamed(self, graph: Graph) -> list[Place]:
+        """Where the server's first checkpoint goes, because neither the request nor the workflow names one."""
+        named = [(node, name) for node, name in self._places().get("model", ()) if name == "ckpt_name"]
+        return [(node, name) for node, name in named if graph[node]["inputs"][name] == ""]
 
     def _facts(self, graph: Graph) -> base.Facts:
         """The seed of the first place and the model of the only one, as they stand in a graph that was sent."""
@@ -558,10 +585,9 @@ def _refuse(answer: Answer, graph: Graph) -> None:
     """Raise what an answer to a submit means that accepts nothing."""
     body = answer.body if answer.status == 400 else None  # noqa: PLR2004 - Bad Request
     if lacking := _missing(path_in(body, "error"), graph):
-        hint = "install the extension that brings it, or take the node out of the workflow"
-        raise BadRequest(f"the server has no node {lacking}", hint=hint)
+        raise BadRequest(f"the server has no node {lacking}", hint=NO_NODE)
     if path_in(body, "error", "type") == "prompt_no_outputs":
-        raise BadRequest("the workflow ends nowhere", hint=NO_SAVER)
+        raise BadRequest(NOWHERE, hint=NO_SAVER)
     refuse(answer, paid=True, said=_node_errors(answer.body))
 
 

@@ -173,7 +173,8 @@ class DashScope(Provider):
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
         self._clients = clients
-        self._base = self._settings.base_url.rstrip("/").removesuffix("/api/v1") + "/api/v1"
+        home = self._settings.base_url.rstrip("/").removesuffix("/compatible-mode/v1")  # of the same service for OpenAI
+        self._base = home.removesuffix("/api/v1") + "/api/v1"
         self._unknown: Counter[str] = Counter()
 
     def check(self, request: ImageRequest) -> None:

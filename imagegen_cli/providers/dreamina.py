@@ -67,7 +67,7 @@ class Dreamina(Provider):
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings
         self._clients = clients
-        self._base = self._settings.base_url.rstrip("/")
+        self._base = self._settings.base_url.rstrip("/").removesuffix("/api")
         self._not_found: Counter[str] = Counter()
         self._seen_running: set[str] = set()
 

@@ -7,7 +7,7 @@ list of one.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after
+from imagegen_cli.providers._models import other_model
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 TIERS = {"512": "512", "1k": "1K", "2k": "2K", "4k": "4K"}
@@ -97,9 +98,11 @@ class Gemini(Provider):
         self.check(request)
         path = f"models/{quote(self._model(request), safe='')}:generateContent"
         answer = await self._call("POST", path, paid=True, json=_body(request))
-        if not isinstance(answer.body, dict) or not answer.body.keys() & {"candidates", "promptFeedback"}:
+        body = _joined(answer.body)
+        if not body.keys() & {"candidates", "promptFeedback"}:
             raise Uncertain("the service answered with JSON of an unknown form; the request may have been charged")
-        return _ready(answer.body)
+        ready = _ready(body)
+        return replace(ready, note=other_model(self._model(request), ready.facts.get("model")))
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a Gemini picture comes in the answer to its request or not at all")
@@ -206,6 +209,18 @@ def _reference(path: str) -> dict[str, str]:
 
 
 # What comes back
+
+
+def _joined(body: Any) -> dict[str, Any]:
+    """One object: gateways wrap it in a list, or send the parts of a stream in one."""
+    while isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, list):
+        return common.table(body)
+    parts = [common.table(part) for part in body]
+    whole = {key: value for part in reversed(parts) for key, value in part.items()}
+    candidates = [candidate for part in parts for candidate in common.items(part.get("candidates"))]
+    return whole | ({"candidates": candidates} if "candidates" in whole else {})
 
 
 def _ready(body: dict[str, Any]) -> Ready:

@@ -133,7 +133,9 @@ class Jimeng(Provider):
     title = "即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)"
     Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
-    notice = "jimeng: pictures come in one long answer; a cancel or a lost connection loses them and saves no credits"
+    notice = (
+        "jimeng: where the gateway gives no task id, a lost connection or a cancel loses the pictures, not the cost"
+    )
 
     def __init__(self, settings: Any, clients: Clients) -> None:
         self._settings: Settings = settings

@@ -53,6 +53,7 @@ from imagegen_cli.providers._common import (
     unbased,
 )
 from imagegen_cli.providers._http import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.providers._models import other_model
 from imagegen_cli.providers._openai_dialects import (
     DIALECTS,
     MODELS_HINT,
@@ -80,7 +81,7 @@ CODES: tuple[tuple[type[TaskError], str], ...] = (
 WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
     (Unauthorized, PLACE.pattern.lower()),
-    (Moderated, r"content policy|safety system|moderation_blocked|safety_violations|failed safety check"),
+    (Moderated, r"content[ _]?policy|safety system|moderation_blocked|safety_violations|failed safety check"),
     (Busy, r"queue is full"),
 )
 """The same for services that have no code for it."""
@@ -247,7 +248,8 @@ class OpenAI(Provider):
             ready = await self._stream(f"{self._base}{path}", asked, report)
         else:
             ready = self._ready(await self._post(f"{self._base}{path}", asked))
-        return replace(ready, facts={**facts(seed=request.seed), **ready.facts})
+        notes = filter(None, (ready.note, other_model(self._model(request), ready.facts.get("model"))))
+        return replace(ready, note="; ".join(notes), facts={**facts(seed=request.seed), **ready.facts})
 
     def _seeded(self, request: ImageRequest) -> ImageRequest:
         """With a seed of ours where the service would draw one. One for several pictures might make them all alike."""

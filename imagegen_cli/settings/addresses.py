@@ -8,14 +8,19 @@ from imagegen_cli.core.masking import without_user
 
 ENDPOINTS = re.compile(
     r"""(?ix)
-    /(?:images/(?:generations|edits|variations)|chat/completions|completions|responses
-      |sdapi/v1(?:/.*)?|prompt|predictions|get_result
+    /(?:images/(?:generations|edits|variations)|(?<=/v1/)images|(?<=/v1/)flux-[^/]+|docs|redoc|openapi\.json|chat/completions|completions|responses
+      |sdapi(?:/v1(?:/.*)?)?|prompt|predictions|get_result
       |models/[^/]+:\w+|services/aigc/.*|api/generate/.*)/*$"""
 )
 """The end of an address that names one thing a service does, not the service."""
-WIDE = str.maketrans("：／．？＃＠", ":/.?#@")
-"""What a Chinese or Japanese keyboard writes."""
+WIDE = str.maketrans({code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {ord("。"): "."})
+"""What a Chinese or Japanese keyboard writes: the wide forms of every sign of ASCII."""
+AROUND = "\"'<>`“”‘’《》〈〉"
+"""Signs that are copied along from the text around an address."""
+LONGEST_LABEL = 63
+"""Characters between two dots of a host (RFC 1035)."""
 HIGHEST_PORT = 65535
+HIGHEST_BYTE = 255
 
 
 def cleaned(text: str) -> tuple[str, str]:
@@ -45,11 +50,14 @@ def _rules(text: str) -> Iterator[tuple[bool, str]]:
     scheme, _, rest = text.partition("://")
     host = _authority(rest).rpartition("@")[2]
     yield "://" not in text or scheme not in ("http", "https"), "must begin with http:// or https://"
-    yield not text.isprintable() or bool(re.search(r"[\s\\]", text)), "holds a blank or a sign that no address has"
+    odd = not text.isprintable() or re.search(r"[\s\\\"<>`]", text) or text != text.strip(AROUND)
+    wide = _authority(rest) != _authority(rest).translate(WIDE)
+    yield bool(odd) or wide, "holds a blank or a sign that no address has"
     yield not re.sub(r":\d*$", "", host), "names no host"
     yield host.count(":") > 1 and not host.startswith("["), "has an IPv6 address without brackets"
     port = _port_trouble(text)
     yield bool(port), port
+    yield not _can_be(host), "names no host that can be"
     yield "?" in rest or "#" in rest, "ends in a query, and an address has none"
     yield bool(ENDPOINTS.search(urlsplit(text).path)), "is the address of one endpoint, not of the service"
 
@@ -67,9 +75,32 @@ def _port_trouble(text: str) -> str:
     return "names port 0, which is none" if port == 0 else ""
 
 
+def _can_be(host: str) -> bool:
+    """Whether a name or an IPv4 address can be one; a last dot is allowed, as in DNS."""
+    if host.startswith("["):
+        return True
+    name = re.sub(r":\d*$", "", host)
+    labels = name.removesuffix(".").split(".")
+    if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name, re.ASCII):
+        return all(int(label) <= HIGHEST_BYTE and label == str(int(label)) for label in labels)
+    if not name.isascii():
+        return _has_ascii_form(name)
+    return all(0 < len(label) <= LONGEST_LABEL for label in labels)
+
+
+def _has_ascii_form(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _mended(text: str) -> str:
     """The address that was probably meant; empty where nothing can be guessed."""
-    text = re.sub(r"\s", "", text.translate(WIDE)).replace("\\", "/")
+    text = re.sub(r"\s", "", text.translate(WIDE)).replace("\\", "/").strip(AROUND)
+    if re.match(r"(?i)https?:///+[^/.:]*(/|$)", text):  # what stands there is a path, and its host is lacking
+        return ""
     found = re.match(r"(?i)(https?)(?::/*|/+)", text)
     scheme, rest = (found[1].lower(), text[found.end() :]) if found else ("", text.partition("://")[2] or text)
     user, at, host = _authority(rest).rpartition("@")

@@ -42,6 +42,7 @@ FAILURES = {
     "fail": ("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"),
     "oom": ("torch.OutOfMemoryError", "Allocation on device"),
 }
+OUTPUTS = ("SaveImage", "PreviewImage", "FancySaver")
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -100,7 +101,11 @@ class ComfyServer(Service):
                 return self._view(request.query)
             case ["object_info", "CheckpointLoaderSimple"]:
                 required = {"ckpt_name": [self.checkpoints, {"tooltip": "The checkpoint"}]}
-                return Reply.json({"CheckpointLoaderSimple": {"input": {"required": required}}})
+                told = {"input": {"required": required}, "output_node": False}
+                return Reply.json({"CheckpointLoaderSimple": told})
+            case ["object_info", class_]:
+                told = {"input": {"required": {}}, "output_node": class_ in OUTPUTS}
+                return Reply.json({} if class_ in self.lacks else {class_: told})
             case ["ws"]:
                 return self._socket(request)
             case _:

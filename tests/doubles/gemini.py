@@ -9,6 +9,7 @@ Words in a prompt steer what becomes of it:
     #noimage          finishReason NO_IMAGE; #words a finished candidate that holds only text
     #thought          a picture that was only tried stands before the real one
     #two              two candidates
+    #wrapped          the answer is in a list of one; #parts in a list, as the parts of a stream
     #broken           the picture is no base64
     #limit            the first try is answered 429 with a delay of 0.2 s, the second goes well
     #day              429 for the day's quota
@@ -85,7 +86,9 @@ class GeminiService(Service):
             await asyncio.Event().wait()
         await asyncio.sleep(self.seconds)
         self.end_job(job)
-        reply = Reply.json(self._made(job, tags) | {"modelVersion": model, "responseId": job.id})
+        made = self._made(job, tags) | {"modelVersion": model, "responseId": job.id}
+        words = {"candidates": [{"content": {"parts": [{"text": "Here "}]}}]}
+        reply = Reply.json([words, made] if "parts" in tags else [made] if "wrapped" in tags else made)
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
