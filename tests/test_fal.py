@@ -337,6 +337,48 @@ async def test_other_answers_to_a_question_keep_the_job(
     assert isinstance(await polled(provider, job), Ready)
 
 
+OF_A_GATEWAY: tuple[object, ...] = (
+    {"detail": "Not Found"},
+    {"detail": ["upstream"]},
+    {"detail": []},
+    {"detail": None},
+    {"detail": [{"type": "x"}]},
+    {"detail": {"type": "x", "msg": "y"}},
+    {"error_type": ""},
+)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
+@pytest.mark.parametrize("body", OF_A_GATEWAY)
+async def test_a_gateways_error_on_the_result_keeps_the_job(
+    server: FalQueue, provider: Fal, status: int, body: object
+) -> None:
+    job = await accepted(provider)
+    server.fail("result", Reply.json(body, status))
+    with pytest.raises(TaskError) as raised:
+        await polled(provider, job)
+    assert isinstance(raised.value, ServerTrouble | Busy)
+    assert not raised.value.final
+
+
+OF_FAL: tuple[tuple[str, object], ...] = (
+    ("a cat", {"detail": [{"loc": ["body"], "msg": "out of memory", "type": "internal_server_error"}]}),
+    ("a cat", {"detail": "Request timed out", "error_type": "request_timeout"}),
+    ("#vague", {"detail": "Internal Server Error"}),
+)
+
+
+@pytest.mark.parametrize(("prompt", "body"), OF_FAL)
+async def test_fals_own_error_on_the_result_is_final(
+    server: FalQueue, provider: Fal, prompt: str, body: object
+) -> None:
+    job = await accepted(provider, prompt)
+    server.fail("result", Reply.json(body, 500))
+    with pytest.raises(GenerationFailed) as raised:
+        await polled(provider, job)
+    assert raised.value.final
+
+
 @pytest.mark.parametrize("answer", [Reply.json([]), Reply.json(None), Reply.json({}), Reply.json({}, 302), Fault.HTML])
 async def test_receipts_that_are_none(server: FalQueue, provider: Fal, answer: Reply | Fault) -> None:
     server.fail("submit", answer)

@@ -118,7 +118,7 @@ class Fal(Provider):
         """Fetched at once: fal keeps a large one for six minutes."""
         answer = await self._call("GET", address)
         _refuse_content(answer)
-        if answer.status >= 500 and "detail" in common.table(answer.body):  # noqa: PLR2004 - a gateway's error has none
+        if answer.status >= 500 and _is_of_the_model(answer, error):  # noqa: PLR2004 - HTTP's server errors
             said = words_in(answer) or error or f"the model answered with HTTP {answer.status}"
             raise GenerationFailed(said).as_final()
         if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
@@ -196,6 +196,15 @@ def _refuse_content(answer: Answer) -> None:
         where = ", ".join(word for value in common.items(found.get("categories")) if (word := common.text(value)))
         said = common.text(found.get("msg")) or "the content was refused"
         raise Moderated(f"{said} ({where})" if where else said).as_final()
+
+
+def _is_of_the_model(answer: Answer, error: str) -> bool:
+    """Whether an error has fal's own form, or the status told it before: a gateway too may write a `detail`."""
+    body = common.table(answer.body)
+    if common.text(body.get("error_type")):
+        return True
+    told = [common.table(one) for one in common.items(body.get("detail"))]
+    return all(common.text(one.get(key)) for one in told for key in ("type", "msg")) if told else bool(error and body)
 
 
 def _ready(result: dict[str, Any]) -> Ready:
