@@ -289,7 +289,7 @@ async def test_refusals_by_prompt(provider: Gemini, prompt: str, meaning: type[T
         (refusal(429, "RESOURCE_EXHAUSTED", "slow", delay("soon")), None),
         (Reply.json({"error": {"details": [7, {"retryDelay": {"seconds": 9}}]}}, 429), None),
         (Reply.json([], 429, retry_after="3"), 3.0),
-        (Reply.text("slow", 429), None),
+        (Reply(429, b"slow", {"retry-after": "3"}), 3.0),
     ],
 )
 async def test_how_long_to_wait(server: GeminiService, provider: Gemini, answer: Reply, after: float | None) -> None:

@@ -163,6 +163,12 @@ async def test_a_text_that_cannot_be_sent(service: OneAnswer, clients: Clients) 
 # Whole answers: status and body -> our word
 
 
+def page(status: int, after: str = "") -> Reply:
+    """What Varnish, Heroku and nginx answer in the service's place."""
+    named = {"content-type": "text/html", **({"retry-after": after} if after else {})}
+    return Reply(status, b"<!DOCTYPE html><title>Guru Meditation</title>", named)
+
+
 @pytest.mark.parametrize(
     ("answer", "paid", "free"),
     [
@@ -172,6 +178,7 @@ async def test_a_text_that_cannot_be_sent(service: OneAnswer, clients: Clients) 
         (Reply.json({"error": "no"}, 403), Unauthorized, Unauthorized),
         (Reply.json({"error": "no"}, 404), BadRequest, Expired),
         (Reply.json({"error": "no"}, 408), Uncertain, ServerTrouble),
+        (Reply.json({"error": "no"}, 499), Uncertain, ServerTrouble),
         (Reply.json({"error": "no"}, 409), BadRequest, BadRequest),
         (Reply.json({"error": "no"}, 410), BadRequest, Expired),
         (Reply.json({"error": "no"}, 422), BadRequest, BadRequest),
@@ -179,6 +186,16 @@ async def test_a_text_that_cannot_be_sent(service: OneAnswer, clients: Clients) 
         (Reply.json({"error": "no"}, 500), Uncertain, ServerTrouble),
         (Reply.json({"error": "no"}, 502), Uncertain, ServerTrouble),
         (Reply.json({"error": "no"}, 503), Busy, Busy),
+        (Reply.json({}, 503), Busy, Busy),
+        (page(503), Uncertain, Busy),
+        (page(503, "5"), Uncertain, Busy),
+        (page(429), Uncertain, RateLimited),
+        (page(429, "5"), RateLimited, RateLimited),
+        (Reply(503), Uncertain, Busy),
+        (Reply(429), Uncertain, RateLimited),
+        (Reply(503, b"", {"retry-after": "5"}), Busy, Busy),
+        (Reply(429, b"", {"retry-after-ms": "5"}), RateLimited, RateLimited),
+        (Reply.text("upstream is busy", 503), Uncertain, Busy),
         (Reply.json({"error": "no"}, 504), Uncertain, ServerTrouble),
         (Reply.json({"error": "no"}, 302), Uncertain, ServerTrouble),
         (Reply.text("<html>", 200, "text/html"), Uncertain, ServerTrouble),

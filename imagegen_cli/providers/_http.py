@@ -4,11 +4,14 @@
     this process has no file handle left         Busy            the same, and the lane waits
     question without an answer (paid=False)      Unavailable     safe to ask again
     paid request without a whole answer          Uncertain       never sent again by itself
-    401, 403 · 402 · 429, 503                    Unauthorized · OutOfCredits · RateLimited, Busy (with Retry-After)
+    401, 403 · 402                               Unauthorized · OutOfCredits
+    429, 503                                     RateLimited, Busy (with Retry-After)
+    429, 503 on a paid request                   the same where the body is JSON or Retry-After is there, else Uncertain
+    503 as a web page on a paid request          Uncertain       what stands before the service gave up waiting for it
     404, 410 on a question                       Expired
     404, 405 on a paid request                   BadRequest      with a hint at base_url and at the model
+    408, 499 and other 5xx                       ServerTrouble on a question, Uncertain on a paid request
     other 4xx                                    BadRequest
-    other 5xx                                    ServerTrouble on a question, Uncertain on a paid request
     an answer that is no JSON                    ServerTrouble on a question, Uncertain on a paid request
 
 A provider whose service means something else by a code reads `answer.status` first (`raw=True`).
@@ -143,19 +146,35 @@ def refuse(answer: Answer, *, paid: bool, said: str = "") -> None:
     fixed: dict[int, type[TaskError]] = {401: Unauthorized, 403: Unauthorized, 402: OutOfCredits}
     if status in fixed:
         raise fixed[status](text).as_unspent()
-    if status in (429, 503):
+    if status in (429, 503) and (not paid or _is_of_the_service(answer)):
         raise (RateLimited if status == 429 else Busy)(text, after=retry_after(answer))  # noqa: PLR2004
     if status in (404, 410) and not paid:
         raise Expired(text, hint=NO_JOB)
     if status in (404, 405):
         raise BadRequest(text, hint=NO_ROUTE)
-    if 400 <= status < 500 and status != 408:  # noqa: PLR2004
+    if 400 <= status < 500 and status not in (408, 429, 499):  # noqa: PLR2004
         raise BadRequest(text)
     if 200 <= status < 300:  # noqa: PLR2004
         text = f"the service answered with something that is not JSON ({answer.raw[:40]!r})"
     if paid:
         raise Uncertain(_lost_text(paid, text))
     raise ServerTrouble(text, hint=MOVED if 300 <= status < 400 else "")  # noqa: PLR2004
+
+
+def _is_of_the_service(answer: Answer) -> bool:
+    """Whether a 429 or a 503 says that the service itself did not take the request.
+
+    Varnish and Heroku answer 503 with a web page when the service was too slow, after it has begun the work. Varnish
+    adds `Retry-After: 5` to it (vcl_backend_error of its builtin.vcl), so that header proves nothing on such a page.
+    """
+    if answer.body is not None:
+        return True
+    timed = any(name in answer.headers for name in ("retry-after", "retry-after-ms"))
+    return timed and not (answer.status == 503 and _is_page(answer))  # noqa: PLR2004
+
+
+def _is_page(answer: Answer) -> bool:
+    return "html" in answer.headers.get("content-type", "").lower() or answer.raw.lstrip()[:1] == b"<"
 
 
 def retry_after(answer: Answer) -> float | None:

@@ -258,7 +258,7 @@ def _refuse(answer: Answer) -> None:
     error = _error(answer.body)
     said = f"HTTP {answer.status}: {common.text(error.get('message'))}".rstrip(": ")
     details = [detail for detail in common.items(error.get("details")) if isinstance(detail, dict)]
-    if answer.status == 429:  # noqa: PLR2004 - Too Many Requests
+    if answer.status == 429 and answer.body is not None:  # noqa: PLR2004 - Too Many Requests, from Google itself
         if _by_the_day(details, said):
             raise OutOfCredits(said, hint=TOMORROW).as_unspent()
         raise RateLimited(said, after=_delay(details) or retry_after(answer))

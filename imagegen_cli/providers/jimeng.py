@@ -517,7 +517,7 @@ class Jimeng(Provider):
         if "unsupported_model" in kind:
             raise BadRequest(text, hint=MODELS_HINT)
         found = _chinese_words.meaning(_inner(said), said)
-        if found is not None:
+        if found is not None and not (answer.body is None and issubclass(found.kind, SlowDown)):
             raise _unspent(found.error(text))
 
     def _ready(self, data: Any) -> Ready:
