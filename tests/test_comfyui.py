@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import httpx
@@ -801,6 +801,18 @@ async def test_a_restart_forgets_everything(server: ComfyServer, provider: Comfy
     server.restart()
     with pytest.raises(Expired, match="restarted"):
         await provider.poll(job, ignored)
+
+
+async def test_a_history_of_another_job_is_no_word_about_ours(server: ComfyServer, provider: ComfyUI) -> None:
+    server.has_jobs = False
+    job = await accepted(provider)
+    entry = {"prompt": [1, str(uuid4()), {}], "outputs": {}, "status": {"status_str": "error", "messages": []}}
+    server.fail("query", Reply.json({}, 404))
+    server.fail("query", Reply.json({"queue_running": [], "queue_pending": []}))
+    server.fail("query", Reply.json({job.id: entry}))
+    with pytest.raises(ServerTrouble, match="about another job") as raised:
+        await provider.poll(job, ignored)
+    assert not raised.value.final
 
 
 async def test_a_job_stopped_by_somebody_else(server: ComfyServer, provider: ComfyUI, age: str) -> None:

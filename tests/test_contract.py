@@ -27,6 +27,7 @@ from imagegen_cli.core.errors import (
     OutOfCredits,
     RateLimited,
     Refused,
+    ServerTrouble,
     SlowDown,
     TaskError,
     Unauthorized,
@@ -458,6 +459,81 @@ async def test_every_form_of_base64_is_a_picture_or_none(trial: Trial, form: str
         return
     assert isinstance(reply, Ready), repr(reply)
     assert reply.images == (InlineImage(TO_DECODE),)
+
+
+# Answers about another job
+
+OTHER = "11111111-2222-4333-8444-555555555555"
+LINK = f"{NEVER}/picture.png"
+ABOUT: dict[str, Callable[[str], list[Any]]] = {
+    "replicate": lambda id_: [
+        {"id": id_, "status": "succeeded", "output": [LINK]},
+        {"id": id_, "status": "succeeded", "output": None, "data_removed": True},
+        {"id": id_, "status": "failed", "error": "NSFW"},
+        {"id": id_, "status": "canceled"},
+        {"id": id_, "status": "processing"},
+    ],
+    "fal": lambda id_: [
+        {"request_id": id_, "status": "COMPLETED", "images": [{"url": LINK}]},
+        {"request_id": id_, "status": "COMPLETED", "error": "gave up", "error_type": "runner_error"},
+    ],
+    "bfl": lambda id_: [
+        {"id": id_, "status": "Ready", "result": {"sample": LINK}},
+        {"id": id_, "status": "Content Moderated"},
+        {"id": id_, "status": "Error"},
+        {"id": id_, "status": "Task not found"},
+    ],
+    "comfyui": lambda id_: [
+        {"id": id_, "status": "completed", "outputs": {}},
+        {"id": id_, "status": "failed", "execution_error": {}},
+        {"id": id_, "status": "cancelled"},
+    ],
+    "dashscope": lambda id_: [
+        {"output": {"task_id": id_, "task_status": "SUCCEEDED", "results": [{"url": LINK}]}},
+        {"output": {"task_id": id_, "task_status": "FAILED", "code": "DataInspectionFailed", "message": "no"}},
+        {"output": {"task_id": id_, "task_status": "CANCELED"}},
+    ],
+    "volcengine": lambda id_: [
+        {"code": 10000, "data": {"task_id": id_, "status": "done", "image_urls": [LINK]}},
+        {"code": 10000, "data": {"task_id": id_, "status": "expired"}},
+        {"code": 50412, "message": "text risk", "data": {"task_id": id_, "status": "done"}},
+    ],
+    "jimeng": lambda id_: [
+        {"id": id_, "taskId": id_, "status": "completed", "images": [{"url": LINK}]},
+        {"id": id_, "taskId": id_, "status": "failed", "error": {"message": "no", "code": "content_filtered"}},
+    ],
+}
+"""Answers to a query that carry an id, good ones and last words."""
+
+
+def polled_id(job: Job) -> str:
+    return job.id.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("kind", ABOUT)
+async def test_an_answer_about_another_job_is_a_strike(trial: Trial) -> None:
+    for body in ABOUT[trial.kind](OTHER):
+        trial.service.reply = Reply.json(body)
+        reply = await trial.poll()
+        assert isinstance(reply, ServerTrouble), (body, reply)
+        assert "about another job" in reply.message
+        assert not reply.final
+
+
+@pytest.mark.parametrize("kind", ABOUT)
+async def test_an_answer_about_this_job_is_believed(trial: Trial) -> None:
+    for body in ABOUT[trial.kind](polled_id(trial.job)):
+        trial.service.reply = Reply.json(body)
+        reply = await trial.poll()
+        assert isinstance(reply, Working | Ready) or reply.final, (body, reply)
+
+
+@pytest.mark.parametrize("kind", ["replicate", "comfyui"])
+async def test_a_last_word_without_an_id_is_a_strike(trial: Trial) -> None:
+    for body in ABOUT[trial.kind](""):
+        trial.service.reply = Reply.json({name: value for name, value in body.items() if name != "id"})
+        reply = await trial.poll()
+        assert isinstance(reply, Working | Ready) or (isinstance(reply, ServerTrouble) and not reply.final), body
 
 
 # Hints

@@ -21,6 +21,7 @@ from imagegen_cli.core.errors import (
     Moderated,
     OutOfCredits,
     RateLimited,
+    ServerTrouble,
     TaskError,
     Unauthorized,
     Unavailable,
@@ -969,6 +970,20 @@ async def test_a_job_that_fails_dies_or_was_never_there(provider: OpenAI, server
         await provider.poll(reply.job, ignored)
     with pytest.raises(Expired, match="404"):
         await provider.poll(Job("job_nobody knows/../x"), ignored)
+
+
+@only("sd-server")
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "queued"])
+async def test_an_answer_about_another_job_is_a_strike(provider: OpenAI, server: ImageServer, status: str) -> None:
+    reply = await submitted(provider)
+    assert isinstance(reply, Accepted)
+    body = {"id": "job_another", "status": status, "result": {"images": [{"b64_json": "aaaa"}]}, "error": "no"}
+    server.fail("any", Reply.json(body), times=2)
+    with pytest.raises(ServerTrouble, match="about another job") as raised:
+        await provider.poll(reply.job, ignored)
+    assert not raised.value.final
+    with pytest.raises(ServerTrouble, match="about another job"):
+        await provider.cancel(reply.job)
 
 
 @only("sd-server")

@@ -130,6 +130,16 @@ def state_in(body: dict[str, Any]) -> str:
     return word
 
 
+def about(job_id: str, told: Any) -> None:
+    """Raise ServerTrouble where `told`, the id in an answer about a job, is another's; an answer without one may pass.
+
+    It is a strike and never the last word: a gateway or another service may have answered in its place.
+    """
+    known = isinstance(told, str | int) and not isinstance(told, bool) and told != ""
+    if known and clean(str(told)) != clean(job_id):
+        raise ServerTrouble("the service answered about another job")
+
+
 def picture(value: Any) -> Image | None:
     """A picture from the text that stands for it: an address, or a data: URI that holds the bytes themselves."""
     if isinstance(value, str) and _is_data(value):

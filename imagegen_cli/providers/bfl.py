@@ -139,6 +139,7 @@ class BlackForestLabs(Provider):
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._call("GET", job.url or f"{self._base}/get_result?id={job.id}")
         body = common.table(answer.body)
+        common.about(job.id, body.get("id"))
         if UNKNOWN in (body.get("status"), body.get("detail")):  # it comes with HTTP 200 and with 404
             return self._not_known(job)
         result = common.body_of(answer, paid=False)

@@ -22,12 +22,13 @@ from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, ServerTrouble, TaskError, Uncertain
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Refused, ServerTrouble, TaskError, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read as read_picture
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.providers import _common as common
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
     MOST_STEPS,
@@ -296,7 +297,7 @@ class ComfyUI(Provider):
         if status == "completed":
             return await self._made(id_, entry, heard)
         if status in ("failed", "cancelled"):
-            raise _failure(entry).as_final()
+            raise _last_word(entry, _failure(entry))
         if status == "pending":
             running, waiting = await self._queue()
             place = len(running) + waiting.index(id_) if id_ in waiting else None
@@ -310,7 +311,7 @@ class ComfyUI(Provider):
         files, others = _files(outputs)
         notes = [heard.note or _silent(graph, outputs), f"the server keeps {others} too" if others else ""]
         if not files:
-            raise _nothing(others).as_final()
+            raise _last_word(entry, _nothing(others))
         images = await self._images([f"{self._base}/view?{_query(file)}" for file in files], heard)
         if images is None:
             note = f"fetching what was made: {len(heard.fetched)} of {len(files)}"
@@ -370,13 +371,19 @@ class ComfyUI(Provider):
             if answer.status == 404 and path_in(answer.body, "error") == NO_SUCH_JOB:  # noqa: PLR2004 - Not Found
                 return None  # any other 404 is about the route, or comes from a server in between
             if answer.status not in (404, 405):
-                return _good(answer)
+                job = _good(answer)
+                common.about(id_, job.get("id"))
+                return job
             self._has_jobs = False
         running, waiting = await self._queue()
         if id_ in (*running, *waiting):
             return {"status": "in_progress" if id_ in running else "pending"}
         entry = (await self._object(f"/history/{quote(id_, safe='')}")).get(id_)
-        return _as_job(entry) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict):
+            return None
+        prompt = entry.get("prompt")
+        common.about(id_, prompt[1] if isinstance(prompt, list) and len(prompt) > 1 else None)
+        return _as_job(entry) | {"id": id_}
 
     async def _queue(self) -> tuple[list[str], list[str]]:
         """Ids that run, and ids that wait, next one first."""
@@ -649,6 +656,11 @@ def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
     graph = prompt[2] if isinstance(prompt, list) and len(prompt) > 2 else None  # noqa: PLR2004 - number, id, graph
     told = {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
     return told | {"workflow": {"prompt": graph}}
+
+
+def _last_word(entry: Mapping[str, Any], error: Refused) -> TaskError:
+    """The error as final; a word without the job's id may be about anything."""
+    return error.as_final() if _words(entry.get("id")) else ServerTrouble(f"the server names no job: {error.message}")
 
 
 def _failure(entry: dict[str, Any]) -> GenerationFailed:

@@ -238,6 +238,7 @@ class DashScope(Provider):
         output = _output(await self._call("GET", f"tasks/{job.id}"))
         if output is None:
             raise ServerTrouble("the service answered with JSON of an unknown form")
+        common.about(job.id, output.get("task_id"))
         return output
 
     def _not_known(self, job: Job) -> Working:

@@ -97,6 +97,7 @@ class Fal(Provider):
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         addresses = _addresses(job)
         status = common.body_of(await self._call("GET", addresses["status"], params={"logs": "1"}), paid=False)
+        common.about(job.id, status.get("request_id"))
         word = common.state_in(status)
         if word == "COMPLETED":
             error = common.text(status.get("error")) or common.text(status.get("error_type"))

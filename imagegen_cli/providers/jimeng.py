@@ -441,6 +441,7 @@ class Jimeng(Provider):
                 trouble = error
                 continue
             if told is not None:
+                common.about(job.id, told.get("id" if job.url else "taskId"))
                 self._owners[job.id] = session
                 return self._told(told)
         # Of a query that failed the gateway can say the same, and the task is paid for.

@@ -41,6 +41,7 @@ from imagegen_cli.providers._common import (
     ELSEWHERE,
     PLACE,
     Key,
+    about,
     address,
     better,
     body_of,
@@ -403,6 +404,7 @@ class OpenAI(Provider):
         if answer.status in (404, 410):
             raise Expired(f"HTTP {answer.status}: {words_in(answer)}")
         body = body_of(answer, paid=False)
+        about(job.id, body.get("id"))
         status = state_in(body)
         if status == "completed":
             got = Received(complete=True)
@@ -425,6 +427,7 @@ class OpenAI(Provider):
             "completed": CancelOutcome.TOO_LATE,
             "failed": CancelOutcome.TOO_LATE,
         }
+        about(job.id, table(answer.body).get("id"))
         status = _text(table(answer.body).get("status"))
         return words.get(status, CancelOutcome.REQUESTED) if answer.status == 200 else CancelOutcome.GOES_ON  # noqa: PLR2004
 

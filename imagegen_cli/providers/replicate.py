@@ -13,7 +13,16 @@ from typing import Any, ClassVar
 import httpx
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Moderated, Refused, TaskError, Uncertain
+from imagegen_cli.core.errors import (
+    BadRequest,
+    Expired,
+    GenerationFailed,
+    Moderated,
+    Refused,
+    ServerTrouble,
+    TaskError,
+    Uncertain,
+)
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
@@ -95,19 +104,22 @@ class Replicate(Provider):
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         self._ours.add(job.id)
         prediction = common.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
+        common.about(job.id, prediction.get("id"))
         word = common.state_in(prediction)
         if word == "succeeded":
             return replace(_ready(prediction), facts=_facts(prediction))
         if word == "failed":
-            raise _failure(common.text(prediction.get("error"))).as_final()
+            raise _last_word(prediction, _failure(common.text(prediction.get("error"))))
         if word in STOPPED:
-            raise GenerationFailed(f"{word} at the service").as_final()
+            raise _last_word(prediction, GenerationFailed(f"{word} at the service"))
         log = prediction.get("logs")
         fraction = common.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        word = common.state_in(common.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False))
+        prediction = common.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False)
+        common.about(job.id, prediction.get("id"))
+        word = common.state_in(prediction)
         if word in STOPPED:
             return CancelOutcome.STOPPED
         return CancelOutcome.TOO_LATE if word in ("succeeded", "failed") else CancelOutcome.REQUESTED
@@ -202,10 +214,15 @@ def _created(prediction: dict[str, Any]) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _last_word(prediction: dict[str, Any], error: TaskError) -> TaskError:
+    """The error as final; a word without the prediction's id may be about anything, and asks to be asked again."""
+    return error.as_final() if _id(prediction) else ServerTrouble(f"the service names no prediction: {error.message}")
+
+
 def _ready(prediction: dict[str, Any]) -> Ready:
     output = prediction.get("output")
     if output is None and prediction.get("data_removed") is True:
-        raise Expired("the service has deleted the pictures: it keeps them for an hour").as_final()
+        raise _last_word(prediction, Expired("the service has deleted the pictures: it keeps them for an hour"))
     images = tuple(image for value in _leaves(output) if (image := common.picture(value)) is not None)
     if not images:
         raise GenerationFailed("the model says that it is finished, but made no pictures")

@@ -233,6 +233,8 @@ class Volcengine(Provider):
         answer = await call(self._clients, "POST", url, paid=paid, raw=True, **options)
         body = _table(answer.body)
         data = _table(body.get("data"))
+        if "task_id" in asked:
+            common.about(asked["task_id"], data.get("task_id"))
         if _code(body.get("code")) != OK:
             _refuse(answer, body, data, paid=paid)
         return data, _text(body.get("request_id"))
