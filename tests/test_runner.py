@@ -1098,12 +1098,27 @@ def test_one_look_asks_once(tmp_path: Path) -> None:
     assert provider.counts["poll"] == 1
 
 
-def test_an_id_of_ours_that_the_service_does_not_know_is_uncertain_and_asked_for_no_more(tmp_path: Path) -> None:
-    provider = Scripted(polls=[Expired("unknown").as_final()])
+@pytest.mark.parametrize("error", [Expired("unknown"), Expired("unknown").as_final()])
+def test_an_id_of_ours_that_the_service_does_not_know_is_uncertain_and_asked_for_no_more(
+    tmp_path: Path, error: Expired
+) -> None:
+    provider = Scripted(polls=[error])
     stage = Stage(provider, tmp_path)
     run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
     state = failure(stage)
     assert (state.reason, state.resumable, state.may_be_paid, state.job) == (Reason.UNCERTAIN, False, True, JOB)
+
+
+def test_an_id_of_ours_that_could_not_be_asked_for_is_asked_for_again_by_resume(tmp_path: Path) -> None:
+    stage = Stage(Scripted(polls=[ServerTrouble("500")]), tmp_path)
+    run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
+    assert (failure(stage).reason, failure(stage).resumable) == (Reason.UNCERTAIN, True)
+
+
+def test_a_receipt_that_the_service_does_not_know_is_kept(tmp_path: Path) -> None:
+    provider = Scripted(polls=[Expired("unknown")])
+    stage = carried(provider, tmp_path)
+    assert (failure(stage).job, failure(stage).resumable, provider.counts["poll"]) == (JOB, True, 3)
 
 
 @pytest.mark.parametrize("state", [Queued(), Running(JOB)])

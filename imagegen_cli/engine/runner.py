@@ -558,7 +558,8 @@ class Runner:
     def _strike(self, active: ActiveTask, strikes: int, seconds: float, error: TaskError) -> None:
         """One status query failed; the last of MAX_POLL_FAILURES in a row fails the task.
 
-        Only the service's own word about this job ends it at once; an id of ours it may not have heard of yet.
+        Only the service's own word about this job ends it at once; an id of ours it may not have heard of yet. An id of
+        ours that it does not know at the last strike is not asked for again by a plain resume.
         """
         if error.final and not (active.unconfirmed and isinstance(error, Expired)):
             raise error
@@ -566,7 +567,7 @@ class Runner:
             if active.unconfirmed:
                 lost = f"the answer to the submit was lost, and asking did not help: {error.message}"
                 unknown = Uncertain(lost, hint=error.hint)
-                raise unknown.as_final() if error.final else unknown
+                raise unknown.as_final() if isinstance(error, Expired) else unknown
             raise _of_questions(error)(
                 f"{MAX_POLL_FAILURES} status queries in a row failed: {error.message}", hint=error.hint
             ) from error

@@ -54,7 +54,7 @@ from imagegen_cli.providers._comfyui_graph import (
     saving,
     spread,
 )
-from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse, words_in
+from imagegen_cli.providers._http import NO_JOB, QUOTED, Answer, call, clean, decoded, refuse, words_in
 
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
@@ -293,7 +293,8 @@ class ComfyUI(Provider):
         entry = await self._entry(id_)
         status = path_in(entry, "status")
         if entry is None:
-            raise Expired("the server does not know this job: it was restarted, or the job was removed").as_final()
+            unknown = "the server does not know this job: it was restarted, or the job was removed"
+            raise Expired(unknown, hint=NO_JOB)  # never final: base_url may name another ComfyUI by now
         if status == "completed":
             return await self._made(id_, entry, heard)
         if status in ("failed", "cancelled"):
