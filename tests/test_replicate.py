@@ -355,23 +355,37 @@ async def test_cancels(
     "how", [Fault.CLOSE_AFTER, Fault.RESET_AFTER, Fault.TRUNCATE, Fault.HTML, Fault.EMPTY, Fault.GARBAGE]
 )
 @pytest.mark.parametrize("model", ["black-forest-labs/flux-schnell", f"stability-ai/sdxl:{VERSION}", VERSION])
-async def test_a_lost_receipt_is_looked_up(
-    server: ReplicateService, clients: Clients, provider: Replicate, how: Fault, model: str
+async def test_a_lost_receipt_is_looked_up_and_named_but_not_taken(
+    server: ReplicateService, provider: Replicate, how: Fault, model: str
 ) -> None:
     server.fail("submit", how)
-    job = await accepted(provider, model=model, seed=7)
-    assert (list(server.jobs), server.counts["submit"], server.counts["list"]) == ([job.id], 1, 1)
+    with pytest.raises(Uncertain, match="charged") as raised:
+        await accepted(provider, model=model, seed=7)
+    (number,) = server.jobs
+    assert (server.counts["submit"], server.counts["list"]) == (1, 1)
     after = datetime.fromisoformat(server.asked("list")[0].query["created_after"])
     assert timedelta(seconds=4) < datetime.now(UTC) - after < timedelta(seconds=30)
-    assert await owners(clients, await polled(provider, job)) == [f"{job.id}/1"]
+    assert number in raised.value.message
+    assert f'{{"task": {{ids}}, "job": "{number}", "url": ""}}' in raised.value.hint
 
 
-async def test_equal_tasks_do_not_take_each_others_prediction(server: ReplicateService, provider: Replicate) -> None:
-    server.fail("submit", Fault.CLOSE_AFTER, after=1)
-    first, second = await accepted(provider), await accepted(provider)
-    server.fail("submit", Reply.json({"id": first.id, "status": "starting"}), act=True)
-    third = await accepted(provider)
-    assert [first.id, second.id, third.id] == list(server.jobs)
+async def test_two_processes_do_not_take_one_prediction(
+    server: ReplicateService, clients: Clients, provider: Replicate
+) -> None:
+    server.fail("submit", Fault.CLOSE_AFTER)
+    server.fail("submit", Fault.CLOSE_BEFORE)
+    for process in (made(server, clients), provider):
+        with pytest.raises(Uncertain):
+            await accepted(process)
+    assert len(server.jobs) == 1
+
+
+async def test_the_predictions_of_this_process_are_not_named(server: ReplicateService, provider: Replicate) -> None:
+    server.fail("submit", Fault.CLOSE_BEFORE, after=1)
+    first = await accepted(provider)
+    with pytest.raises(Uncertain) as raised:
+        await accepted(provider)
+    assert first.id not in raised.value.message
 
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"prompt": "a dog"}, {"model": "owner/other"}, {"count": 1}])
@@ -381,9 +395,10 @@ async def test_anothers_prediction_is_not_ours(
     spec: dict[str, Any] = {"prompt": "a cat", "seed": 7}
     await accepted(made(server, clients), **(spec | other))
     server.fail("submit", Fault.CLOSE_BEFORE)
-    with pytest.raises(Uncertain, match="charged"):
+    with pytest.raises(Uncertain, match="charged") as raised:
         await accepted(provider, seed=7)
     assert server.counts["list"] == 1
+    assert not raised.value.hint
 
 
 @pytest.mark.parametrize("created", ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00", "", "yesterday", None, 7])

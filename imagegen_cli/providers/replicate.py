@@ -1,7 +1,7 @@
 """Replicate: a prediction by id, whose input each model names for itself.
 
-Protocol facts are from Replicate's OpenAPI description (1.0.0-a1) and its Python client (2.0.0b4). A prediction whose
-receipt was lost is looked for once in the account's list: there is no id of one's own and no idempotency key.
+Protocol facts are from Replicate's OpenAPI description (1.0.0-a1) and its Python client (2.0.0b4). There is no id
+of one's own and no idempotency key: where a receipt was lost, a prediction that may be its own is named, never taken.
 """
 
 import re
@@ -97,7 +97,7 @@ class Replicate(Provider):
         try:
             prediction = await self._create(model, asked)
         except Uncertain as lost:
-            prediction = await self._find(model, asked, start - EARLIER, lost)
+            raise await self._pointed(model, asked, start - EARLIER, lost) from None
         self._ours.add(prediction)
         return Accepted(Job(prediction))
 
@@ -134,20 +134,20 @@ class Replicate(Provider):
             raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
         return number
 
-    async def _find(self, model: str, asked: dict[str, Any], since: datetime, lost: Uncertain) -> str:
-        """The prediction whose receipt was lost: the same model and input, new, and no other task's.
+    async def _pointed(self, model: str, asked: dict[str, Any], since: datetime, lost: Uncertain) -> Uncertain:
+        """The error, with the id of a new prediction of the same model and input, where the account has one.
 
-        Two tasks that ask for the same may swap predictions, and lose nothing by it.
+        It is not taken: another task, process or machine may have sent the same, and two would fetch one prediction.
         """
         try:
             after = since.isoformat().replace("+00:00", "Z")
             listed = common.body_of(await self._call("GET", "predictions", params={"created_after": after}), paid=False)
         except TaskError:
-            raise lost from None
+            return lost
         for item in map(common.table, common.items(listed.get("results"))):
             if _id(item) not in self._ours and _answers(item, model, asked) and _created(item) >= since:
-                return _id(item)
-        raise lost
+                return _pointing(lost, _id(item))
+        return lost
 
     async def _call(self, method: str, route: str, *, paid: bool = False, **more: Any) -> Answer:
         url, headers = f"{self._base}/{route}", dict(self._settings.headers)
@@ -197,6 +197,14 @@ def _parted(model: str) -> tuple[str, str]:
 def _id(prediction: dict[str, Any]) -> str:
     number = prediction.get("id")
     return number if isinstance(number, str) and re.fullmatch(r"[\w-]{1,128}", number, re.ASCII) else ""
+
+
+def _pointing(lost: Uncertain, number: str) -> Uncertain:
+    line = f'{{"task": {{ids}}, "job": "{number}", "url": ""}}'
+    said = f"{lost.message}; prediction {number} is new and asks for the same, but may be another task's"
+    return Uncertain(
+        said, hint=f"if it is this task's, fetch it: imagegen resume --receipts FILE, with the line {line}"
+    )
 
 
 def _answers(prediction: dict[str, Any], model: str, asked: dict[str, Any]) -> bool:
