@@ -234,7 +234,7 @@ def test_a_key_that_dies_while_a_task_runs_keeps_the_receipt(tmp_path: Path, err
 
 @pytest.mark.parametrize("error", [RateLimited("slow down", after=7.0), Busy("queue full", after=7.0)])
 def test_a_refusal_shuts_the_lane_for_everyone_and_fails_nobody(tmp_path: Path, error: TaskError) -> None:
-    provider = Scripted([error, Accepted(JOB)])
+    provider = Scripted([error, lambda one: Accepted(Job(f"job-{one.counts['submit']}"))])
     stage = Stage(provider, tmp_path)
     run(stage.carry(*(stage.task(number) for number in range(1, 6))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
@@ -1119,6 +1119,35 @@ def test_a_receipt_that_the_service_does_not_know_is_kept(tmp_path: Path) -> Non
     provider = Scripted(polls=[Expired("unknown")])
     stage = carried(provider, tmp_path)
     assert (failure(stage).job, failure(stage).resumable, provider.counts["poll"]) == (JOB, True, 3)
+
+
+@pytest.mark.parametrize("draft", [None, Job("ours")])
+@pytest.mark.parametrize("first", [Queued(), Running(JOB)])
+def test_the_same_receipt_for_two_tasks_is_uncertain_for_the_second(
+    tmp_path: Path, first: State, draft: Job | None
+) -> None:
+    provider = Scripted([Accepted(JOB)], polls=[Working(), ready()], draft=draft)
+    stage = Stage(provider, tmp_path)
+    run(stage.carry(stage.task(1, first), stage.task(2)))
+    assert isinstance(stage.last[1].state, Done)
+    state = failure(stage, 2)
+    assert "the receipt of task 1 again" in state.message
+    assert (state.reason, state.job, state.final, state.may_be_paid) == (Reason.UNCERTAIN, None, False, True)
+
+
+def test_a_receipt_of_a_task_that_has_ended_is_held_too(tmp_path: Path) -> None:
+    stage = Stage(Scripted([Accepted(JOB)]), tmp_path, limit=1)
+    run(stage.carry(stage.task(1), stage.task(2)))
+    assert isinstance(stage.last[1].state, Done)
+    assert failure(stage, 2).reason is Reason.UNCERTAIN
+
+
+def test_the_same_number_at_two_services_is_two_receipts(tmp_path: Path) -> None:
+    stage = Stage(Scripted([Accepted(JOB)]), tmp_path)
+    stage.runner._lanes = {"scripted": stage.lane, "other": Lane(Scripted([Accepted(JOB)]), Gate(1), 0.5, 300.0)}
+    second = stage.task(2)
+    run(stage.carry(stage.task(1), replace(second, request=replace(second.request, provider="other"))))
+    assert all(isinstance(task.state, Done) for task in stage.last.values())
 
 
 @pytest.mark.parametrize("state", [Queued(), Running(JOB)])

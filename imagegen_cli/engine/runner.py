@@ -176,6 +176,10 @@ class TakenOverError(Exception):
     """Another process has claimed the task: this one lets go of it, whatever it was about to do."""
 
 
+class RepeatedReceiptError(Uncertain):
+    """The receipt is another task's: what became of this request cannot be asked for."""
+
+
 class Runner:
     """`emit` is told everything; `flush` waits until that is durable, and raises DiskError where it cannot be.
 
@@ -206,6 +210,8 @@ class Runner:
         self._one_look = one_look
         self._complete = complete
         self._active: dict[TaskId, ActiveTask] = {}
+        self._holders: dict[tuple[str, str], TaskId] = {}
+        """Provider and id of a job -> the task that holds it, also after its end."""
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
         self._questions = asyncio.Semaphore(MAX_QUERIES_AT_ONCE)
@@ -295,6 +301,8 @@ class Runner:
         except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
             expected = task.request.count or 1
         unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
+        if task.job is not None:
+            self._holders.setdefault((task.request.provider, task.job.id), task.id)
         active = self._active[task.id] = ActiveTask(task, lane, expected, unconfirmed=unconfirmed)
         return active
 
@@ -455,12 +463,23 @@ class Runner:
         if active.slot is not None:
             active.slot.answered()
         if isinstance(reply, Accepted):
+            self._take_hold(active, reply.job)
             self._learn(active, reply.facts)
             active.watch = Stopwatch()
             self._transition(active, Running(reply.job))
             await self._flush_if_possible(active)
         else:
             await self._made(active, reply)
+
+    def _take_hold(self, active: ActiveTask, job: Job) -> None:
+        """Raises RepeatedReceiptError where another task of this run holds the job: it has one picture, not two."""
+        holder = self._holders.setdefault((active.task.request.provider, job.id), active.task.id)
+        if holder != active.task.id:
+            active.watch = None
+            said = (
+                f"the service gave the receipt of task {holder} again; the request may have been accepted and charged"
+            )
+            raise RepeatedReceiptError(said)
 
     async def _refused(self, active: ActiveTask, error: SlowDown) -> None:
         """Certainly not accepted: back to the queue, and the lane waits for all. After its patience they all fail."""
@@ -719,6 +738,8 @@ class Runner:
         job = active.task.job
         if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
             job = None  # an id of ours, and the service has said that it does not take the task
+        if isinstance(error, RepeatedReceiptError):
+            job = None  # an id of ours that the service did not take
         job = _receipt(active, job)
         images = state.images if isinstance(state, Running | Saving) else ()
         paid = _may_be_paid(state, error)
