@@ -898,7 +898,8 @@ def _like(error: TaskError) -> TaskError:
 
 
 def _given_up(error: SlowDown, seconds: float) -> SlowDown:
-    return type(error)(f"refused for {seconds / 60:.0f} min: {error.message}", hint=error.hint)
+    lasted = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"  # noqa: PLR2004 - a minute
+    return type(error)(f"refused for {lasted}: {error.message}", hint=error.hint)
 
 
 def _until(error: SlowDown, left: float) -> str:
