@@ -2,9 +2,7 @@
 
 import gc
 import os
-import signal
 import sys
-from types import FrameType
 
 SELDOM = (20_000, 10, 1000)
 """Objects made between two searches for garbage: modules and tasks are none, and there are thousands of them.
@@ -15,8 +13,13 @@ A search through all there is holds the loop for a tenth of a second with ten th
 
 def main() -> None:
     """Entry point of the `imagegen` command."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave_early)
+    try:
+        _start()
+    except KeyboardInterrupt:  # modules are still being imported: there is nothing to clean up
+        os._exit(_flushed(130))
+
+
+def _start() -> None:
     _open_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from imagegen_cli import __version__  # noqa: PLC0415 - see above
@@ -27,11 +30,6 @@ def main() -> None:
     from imagegen_cli.cli import main as run  # noqa: PLC0415 - see above
 
     run()
-
-
-def _leave_early(_number: int, _frame: FrameType | None) -> None:
-    """Ctrl-C before there is anything to clean up: modules are still being imported."""
-    os._exit(130)
 
 
 def _open_streams() -> None:

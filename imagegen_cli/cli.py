@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -502,7 +501,6 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        _take_interrupts()
         app()
     except SystemExit as leaving:
         _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
@@ -518,12 +516,6 @@ def main() -> None:
             _say_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
-
-
-def _take_interrupts() -> None:
-    """From here on Ctrl-C is an exception, which cleans up; unless it is ignored. Until now it ended the process."""
-    if callable(signal.getsignal(signal.SIGINT)):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leave(code: int, *, carried: bool = False) -> None:
