@@ -391,7 +391,8 @@ def test_a_copy_of_a_list_is_not_paid_while_the_first_is_at_work(
     next_line(first, '"running"')
     second = studio.run("batch", "b.txt", *flags)
     assert second.code == (0 if flags else 2)
-    assert "4 of 4 prompts were sent before" in second.err
+    assert "4 of 4 prompts" in second.err
+    assert "sent before" in second.err
     first.kill()
     finished(first)
     assert server.counts["submit"] == 1
