@@ -180,8 +180,7 @@ def test_a_paste_that_the_terminal_does_not_mark_does_nothing_by_itself(tmp_path
         program.press("xy\rqy\rcy\r")
         program.wait_for("3 lines: enter adds 3 tasks")
         program.send("\x1b")
-        program.wait(lambda: "3 lines" not in program.text, "the table")
-        assert "1 running, 1 waiting" in program.text
+        program.wait(lambda: "3 lines" not in program.text and "1 running, 1 waiting" in program.text, "the table")
         program.send("\x03")
         assert program.finish() == 130
     assert server.counts["submit"] == 1
