@@ -231,6 +231,15 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
     assert [event["id"] for event in told if event["event"] == "task-changed"] == [2, 1]
 
 
+def test_of_very_many_tasks_the_newest_are_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Store(tmp_path / "history.db")) as store:
+        tasks = started(store, "a", "b", "c", "d")
+        show = Show(RunOptions(progress="json"), lambda _: None)
+        watched = Watched(store, show, (), tasks[0].run, most=3)
+        assert [record.task.id for record in watched._records] == [4, 3, 2]
+    assert capsys.readouterr().err == "only the newest 3 tasks are shown; imagegen list shows the others\n"
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A history with one run: two prompts, and one that was added after a while."""

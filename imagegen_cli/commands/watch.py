@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.commands.session import RunOptions, open_folder, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
@@ -19,8 +20,10 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.keys import Actions, Offer, Outcome, Typed
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.store import CLOCK_STEP_S, UNFINISHED, Filter, Record, Store
+from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, UNFINISHED, Filter, Record, Store
 
+MAX_WATCHED_TASKS = 20_000
+"""What the table holds stays below 100 MB."""
 LOOK = 0.25
 """Seconds between two looks at what other processes have written."""
 
@@ -111,11 +114,17 @@ class _Told:
 class Watched:
     """Tasks that others carry. Where none was named, those that join their runs later belong to them."""
 
-    def __init__(self, store: Store, show: Show, ids: Sequence[int], run: int | None) -> None:
+    def __init__(
+        self, store: Store, show: Show, ids: Sequence[int], run: int | None, *, most: int = MAX_WATCHED_TASKS
+    ) -> None:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
         everything = not ids and run is None
         states = UNFINISHED if everything else ()
-        records = store.find(Filter(ids=tuple(ids), run=run, states=states, carried=everything))
+        found = Filter(ids=tuple(ids), run=run, states=states, carried=everything, limit=most + 1)
+        records = store.find(found)
+        if len(records) > most:
+            records = records[:most]
+            say(f"only the newest {most} tasks are shown; imagegen list shows the others")
         if not records:
             raise NothingToDo("no process is carrying a task", hint="imagegen list shows what became of every task")
         self._store = store
@@ -144,7 +153,7 @@ class Watched:
 
     def _look(self) -> bool:
         """Tell what has been written since the last look, a slice at a time; whether there may be more."""
-        events = [(told, self._store.events(run, told.event, CLOCK_STEP_S)) for run, told in self._runs.items()]
+        events = [(told, self._store.events(run, told.event, MAX_ROWS_AT_ONCE)) for run, told in self._runs.items()]
         joined = self._joined() if self._open else []
         for record in joined:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
@@ -152,7 +161,7 @@ class Watched:
             for told.event, event in said:
                 if _about(event) in self._show.tasks:
                     self._show.tell(event)
-        return bool(joined) or any(len(said) == CLOCK_STEP_S for _, said in events)
+        return bool(joined) or any(len(said) == MAX_ROWS_AT_ONCE for _, said in events)
 
     def _joined(self) -> list[Record]:
         """Looked for after the events, so that every event finds its task."""
@@ -265,7 +274,7 @@ def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> 
 
 def _all_events(store: Store, run: RunId) -> Iterator[Event]:
     last = 0
-    while said := store.events(run, last, CLOCK_STEP_S):
+    while said := store.events(run, last, MAX_ROWS_AT_ONCE):
         last = said[-1][0]
         yield from (event for _, event in said)
 

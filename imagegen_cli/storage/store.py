@@ -47,7 +47,7 @@ ADD_WAIT = 0.5
 RESERVE_BYTES = 512 * 1024
 """Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
 HEARTBEAT_S = 5.0
-CLOCK_STEP_S = 5000
+MAX_ROWS_AT_ONCE = 5000
 """Rows that are held at a time where all are looked at."""
 MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay; their tasks stay for ever."""
