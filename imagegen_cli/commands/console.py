@@ -20,7 +20,7 @@ from imagegen_cli.storage.store import Filter, Record, Store
 MANY_IDS = 20
 """Task numbers that fit into a line."""
 READING_S = 1.0
-"""Nobody reads a question and answers it faster; the last letter of a command that is being typed comes faster."""
+"""A person needs longer to read a question; the last letter of a command that is being typed comes sooner."""
 HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 

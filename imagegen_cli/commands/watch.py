@@ -138,7 +138,7 @@ class Watched:
             records = [record for record in self._records if record.task.run == run]
             began = min(record.created for record in records)
             self._show.tell(RunStarted(began, run, self._show.meet(records)))
-        self._records = []  # each would be held for as long as somebody watches
+        self._records = []  # else each is held for as long as the table is open
         more = False
         while True:
             carried = more or self._carried()
@@ -174,7 +174,7 @@ class Watched:
 
 
 class _Looking:
-    """Keys for somebody who can change nothing: to choose, to read, to leave.
+    """Keys of a person who can only look: to choose, to read, to leave.
 
     They act from the start: the command does nothing but show the table, and nothing that is typed can make a task.
     """
@@ -191,16 +191,16 @@ class _Looking:
         """Nothing waits."""
 
     def hold(self, on: bool) -> None:
-        """Whoever carries tasks holds them."""
+        """The process that carries the tasks holds them back."""
 
     def add(self, typed: Typed) -> None:
-        """Whoever carries tasks adds to them."""
+        """The process that carries the tasks adds to them."""
 
     def would(self, typed: Typed) -> Outcome:  # noqa: ARG002 - nothing is added here
         return Outcome()
 
     def drain(self) -> None:
-        """Whoever carries tasks ends them."""
+        """The process that carries the tasks ends them."""
 
     def open_folder(self) -> None:
         """Nothing is new there."""
@@ -210,7 +210,7 @@ class _Looking:
 
 
 class _Watching(_Looking):
-    """Whoever carries a task hears a cancel through the history."""
+    """The process that carries a task hears a cancel through the history."""
 
     offer = Offer(without=frozenset("a "), stop="stop watching", keeps=True, leaves=True)
 

@@ -65,7 +65,7 @@ class Question(Enum):
 
 @dataclass(slots=True)
 class Ui:
-    """`keys`: somebody can press one. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
+    """`keys`: a person can press one. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
 
     `listed`: it was pasted as a list, and is read as one. `outcome` is what the enter key would do with it. `unsent` is
     text whose line was not closed by a key. `remark` is about the last key, until the next.
