@@ -3,15 +3,19 @@
 By subprocess through a shell: closed descriptors, deleted folders and ignored signals are made there.
 """
 
+import atexit
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,8 +35,23 @@ DRAW = "$IG run cat --size 64x64"
 BUGS = ("Traceback", "this is a bug", "Exception ignored")
 
 
+@cache
+def starter() -> Path:
+    """A program that starts ours, under a name that a script need not quote: the interpreter's may hold a blank.
+
+    Everybody may run it, also a user whom the system does not know.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    path = folder / "ig"
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m imagegen_cli "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
 def shell(program: Program, script: str, *, without: tuple[str, ...] = (), **more: str) -> Ended:
-    environment = program.environment(IG=f"{sys.executable} -m imagegen_cli", **more)
+    environment = program.environment(IG=str(starter()), PY=sys.executable, **more)
     kept = {name: value for name, value in environment.items() if name not in without}
     command = ["sh", "-c", script]
     said = subprocess.run(
@@ -120,7 +139,9 @@ os.execvp("sh", ["sh", "-c", os.environ["DRAW"]])
 def test_a_working_directory_with_too_long_a_path(alone: Program, levels: int) -> None:
     """Also one that is not too long itself, but leaves no room for a picture's name."""
     try:
-        ended = shell(alone, f'exec {sys.executable} -c "$DEEP"', DEEP=DEEP.format(levels=levels), DRAW=DRAW)
+        ended = shell(
+            alone, f'exec {shlex.quote(sys.executable)} -c "$DEEP"', DEEP=DEEP.format(levels=levels), DRAW=DRAW
+        )
     finally:
         subprocess.run(["rm", "-rf", "d" * 200], cwd=alone.folder, check=True)
     assert ended.code == 2
@@ -143,7 +164,8 @@ def test_homes_that_are_none(alone: Program, setting: str, said: str, without: t
     if as_ and (os.geteuid() or not shutil.which(as_[0]) or not reachable(as_)):
         pytest.skip("only root can become a user that the system does not know")
     alone.folder.chmod(0o777)
-    script = f"{'cd /; ' if as_ else ''}env {setting} {' '.join(as_)} {DRAW}"
+    draw = DRAW.replace("$IG", '"$PY" -m imagegen_cli')  # another user may start the interpreter, but no script of ours
+    script = f"{'cd /; ' if as_ else ''}env {setting} {' '.join(as_)} {draw}"
     ended = shell(alone, script, without=("IMAGEGEN_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", *without))
     assert ended.code == 3
     assert said in ended.err
@@ -198,7 +220,7 @@ def studio(tmp_path: Path, server: DreaminaServer) -> Program:
 @pytest.mark.parametrize("name", ["INT", "HUP", "TERM"])
 def test_a_signal_that_is_ignored_stays_ignored(studio: Program, server: DreaminaServer, name: str) -> None:
     """`nohup` ignores SIGHUP, and a script's `&` ignores SIGINT."""
-    command = ["sh", "-c", f"trap '' {name}; exec {sys.executable} -m imagegen_cli run cat"]
+    command = ["sh", "-c", f"trap '' {name}; exec {shlex.quote(sys.executable)} -m imagegen_cli run cat"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         command, cwd=studio.folder, env=studio.environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True
