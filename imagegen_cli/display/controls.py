@@ -187,7 +187,7 @@ class Controls:
     # The table
 
     def _act(self, key: str) -> None:
-        """A letter that means nothing here was typed for somebody else, and so is what follows it."""
+        """A letter that means nothing here was meant for the shell, and so is what follows it."""
         if key in self._ui.offer.without:
             return
         if key in SENDING and not self._quiet:

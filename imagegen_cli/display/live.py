@@ -42,7 +42,7 @@ class Ending:
 
 
 class Live:
-    """`summary` False leaves the last words to somebody else. `on_wake` hears for how long Ctrl-Z stopped us.
+    """`summary` False leaves the summary to the caller. `on_wake` hears for how long Ctrl-Z stopped us.
 
     `clock` tells the moments of what is shown, which may be long ago; `patience` those of the keys.
     """

@@ -287,7 +287,7 @@ class Runner:
         return [id_ for id_, active in self._active.items() if isinstance(active.task.state, Queued)]
 
     def _leave(self) -> None:
-        """Whoever still saves is left as it stands: the history knows where to go on."""
+        """Tasks that are still saving are left as they are; `resume` continues them."""
         for active in self._active.values():
             if active.coroutine is not None:
                 active.stopping = False

@@ -102,13 +102,13 @@ class WorkBatcher(Generic[Job, Made]):
     async def _done(self, jobs: Sequence[Job]) -> Sequence[Made | Exception]:
         try:
             return await asyncio.to_thread(self._work, jobs)
-        except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+        except Exception as error:  # noqa: BLE001 - the callers must be answered
             return [error] * len(jobs)
 
 
 def _answer(made: "asyncio.Future[Made]", answer: Made | Exception) -> None:
     if made.done():
-        return  # whoever asked has left
+        return  # the caller has left
     if isinstance(answer, Exception):
         made.set_exception(answer)
     else:

@@ -171,7 +171,7 @@ def _tried(work: Callable[..., Value], *words: object) -> Value | Exception:
     """One of many: what goes wrong with it is its own."""
     try:
         return work(*words)
-    except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+    except Exception as error:  # noqa: BLE001 - the caller is told
         return error
 
 
