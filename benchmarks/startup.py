@@ -47,7 +47,11 @@ def remember(folder: Path, tasks: int) -> None:
 
 def _planned(request: ImageRequest, number: int) -> Planned:
     return Planned(
-        request=request, asked=4, folder="/", identity=str(number), name_of=lambda task, _: f"{task}-{{index}}"
+        request=request,
+        expected_images=4,
+        folder="/",
+        identity=str(number),
+        name_of=lambda task, _: f"{task}-{{index}}",
     )
 
 

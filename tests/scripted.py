@@ -134,13 +134,15 @@ class Stage:
         )
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:
+        request = ImageRequest(prompt=prompt, provider="scripted")
         return Task(
             id=TaskId(id_),
             run=RunId(1),
-            request=ImageRequest(prompt=prompt, provider="scripted"),
+            request=request,
             state=state or Queued(),
             folder=str(self.folder),
             name=f"{id_}-{{index}}",
+            expected_images=self.provider.expected(request),
         )
 
     async def carry(self, *tasks: Task) -> list[Task]:

@@ -93,7 +93,9 @@ class Counted(Store):
 
 def planned(number: int) -> Planned:
     request = ImageRequest(prompt=f"prompt {number}", provider="scripted")
-    return Planned(request=request, asked=1, folder="/", identity=str(number), name_of=lambda task, _: str(task))
+    return Planned(
+        request=request, expected_images=1, folder="/", identity=str(number), name_of=lambda task, _: str(task)
+    )
 
 
 @pytest.fixture

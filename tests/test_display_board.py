@@ -58,6 +58,7 @@ def task(number: int, state: State | None = None, prompt: str = "a lighthouse", 
         state=state or Queued(),
         folder="out",
         name=f"{number}-{{index}}",
+        expected_images=4,
     )
 
 

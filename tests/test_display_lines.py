@@ -220,7 +220,7 @@ def test_json_tells_progress_and_delays() -> None:
 def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
     receipt = Job("id", "https://example.org/?signature=s")
     failed = task(4, Failed(Reason.TIMEOUT, "no picture", receipt, (RemoteImage("u"),)))
-    assert task_object(failed, created=0.0, started=1.5, ended=None, asked=4) == {
+    assert task_object(failed, created=0.0, started=1.5, ended=None) == {
         "v": 1,
         "id": 4,
         "run": 1,
@@ -241,7 +241,7 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
 
 def test_reasons_of_the_other_endings() -> None:
     def why(state: Any) -> tuple[object, object]:
-        told = task_object(task(1, state), created=0, started=None, ended=None, asked=1)
+        told = task_object(task(1, state), created=0, started=None, ended=None)
         return told["reason"], told["message"]
 
     assert why(Queued()) == (None, "")
@@ -321,7 +321,7 @@ def test_an_unknown_progress_is_refused() -> None:
 
 def rows() -> list[Row]:
     tasks = [task(1, Done(("out/1.png",) * 4)), task(20, Failed(Reason.MODERATED, "no\x1b"), prompt="日落\n二")]
-    return [Row(task=each, asked=4, created=0.0, started=1.0, ended=9.0) for each in tasks]
+    return [Row(task=each, created=0.0, started=1.0, ended=9.0) for each in tasks]
 
 
 def test_a_list_on_a_pipe_is_a_whole_line_a_task() -> None:
@@ -346,7 +346,7 @@ def test_a_task_that_failed_says_what_to_do() -> None:
     stdout = Stream("utf-8", terminal=False)
     print_task(rows()[1], stdout=stdout, environ={}, now=10.0)
     assert HINTS[Reason.MODERATED] in stdout.getvalue()
-    kept = Row(task=task(3, Failed(Reason.TIMEOUT, "late", JOB)), asked=4, created=0.0)
+    kept = Row(task=task(3, Failed(Reason.TIMEOUT, "late", JOB)), created=0.0)
     print_task(kept, stdout=stdout, environ={}, now=10.0)
     assert "imagegen resume 3" in stdout.getvalue()
 
@@ -384,7 +384,7 @@ def test_nothing_of_rich_is_imported_before_something_is_drawn() -> None:
 
 
 def test_moments_are_iso_8601() -> None:
-    told = task_object(task(1), created=1_700_000_000.25, started=None, ended=None, asked=1)["created"]
+    told = task_object(task(1), created=1_700_000_000.25, started=None, ended=None)["created"]
     assert datetime.fromisoformat(told).timestamp() == 1_700_000_000.25
 
 

@@ -120,7 +120,7 @@ def test_a_wish_becomes_a_request_in_full() -> None:
         prompt="a cat", provider="studio", model="4.0", ratio="16:9", resolution="2k", width=100, height=200, count=3,
         seed=0, negative="dogs", references=("https://example.org/a.png",), name="hero", extra={"steps": "5"},
     )  # fmt: skip
-    assert (item.asked, item.line) == (3, 7)
+    assert (item.expected_images, item.line) == (3, 7)
 
 
 def test_the_seed_of_old_tools_for_any_means_any() -> None:
@@ -187,13 +187,13 @@ def test_models_that_are_compared_make_a_task_each() -> None:
 def test_several_providers_may_take_one_task() -> None:
     (item,) = items(spec(provider="endless, pair,endless", count=2))
     assert item.request.provider == "endless"
-    assert [(one.provider, one.model) for one in item.elsewhere] == [("pair", "pair-1")]
+    assert [(one.provider, one.model) for one in item.alternatives] == [("pair", "pair-1")]
 
 
 def test_several_providers_split_by_the_smallest_and_check_all() -> None:
     found = items(spec(provider="studio,pair", count=3, seed=5))
     assert [(item.request.count, item.request.seed) for item in found] == [(2, 5), (1, 7)]
-    assert [(one.count, one.seed) for item in found for one in item.elsewhere] == [(2, 5), (1, 7)]
+    assert [(one.count, one.seed) for item in found for one in item.alternatives] == [(2, 5), (1, 7)]
 
 
 @pytest.mark.parametrize(
@@ -408,12 +408,12 @@ def test_more_than_a_service_makes_at_a_time_is_split_and_seeds_go_on(
 ) -> None:
     found = items(spec(provider=provider, count=count, seed=seed))
     assert [(item.request.count, item.request.seed) for item in found] == parts
-    assert sum(item.asked for item in found) == (count or 1)
+    assert sum(item.expected_images for item in found) == (count or 1)
     assert len({item.identity for item in found}) == len(parts)
 
 
 def test_what_is_asked_for_is_what_the_provider_expects() -> None:
-    assert [item.asked for item in items(spec(provider="double", count=6))] == [8, 4]
+    assert [item.expected_images for item in items(spec(provider="double", count=6))] == [8, 4]
 
 
 WISHES = st.builds(
@@ -517,7 +517,8 @@ def names(where: Place, *found: Item, first: int = 1) -> list[str]:
 def test_a_plan_holds_what_the_history_needs(tmp_path: Path) -> None:
     (item,) = items(spec(count=3))
     (plan,) = planned([item], Place(folder=tmp_path, template=DEFAULT))
-    assert (plan.request, plan.asked, plan.folder, plan.identity) == (item.request, 3, str(tmp_path), item.identity)
+    assert (plan.request, plan.expected_images) == (item.request, 3)
+    assert (plan.folder, plan.identity) == (str(tmp_path), item.identity)
     assert plan.name_of(TaskId(12), RunId(1)) == "12-a-cat-{index}"
 
 

@@ -17,14 +17,14 @@ ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows tells by the hear
 @pytest.fixture
 def child() -> Iterator["subprocess.Popen[str]"]:
     """Another process, which has said who it is."""
-    code = "from imagegen_cli.storage.processes import this_process as me; print(me().born, flush=True); input()"
+    code = "from imagegen_cli.storage.processes import this_process as me; print(me().started_at, flush=True); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         yield child
         child.kill()
 
 
-def born(child: "subprocess.Popen[str]") -> str:
+def started_at(child: "subprocess.Popen[str]") -> str:
     assert child.stdout is not None
     return child.stdout.readline().strip()
 
@@ -33,22 +33,22 @@ def test_this_process_lives_and_is_the_same_every_time() -> None:
     me = this_process()
     assert is_near(me, me)
     assert is_alive(me)
-    assert me == Process(HERE, os.getpid(), me.born, me.place)
+    assert me == Process(HERE, os.getpid(), me.started_at, me.place)
     assert this_process() is me
 
 
 @ON_POSIX
 def test_another_process_is_known_by_its_birth(child: "subprocess.Popen[str]") -> None:
-    other = Process(HERE, child.pid, born(child))
-    assert other.born
+    other = Process(HERE, child.pid, started_at(child))
+    assert other.started_at
     assert is_alive(other)
-    assert not is_alive(replace(other, born="another time")), "the number was given to another process"
-    assert not is_alive(replace(other, born=""))
+    assert not is_alive(replace(other, started_at="another time")), "the number was given to another process"
+    assert not is_alive(replace(other, started_at=""))
 
 
 @ON_POSIX
 def test_a_killed_process_is_dead_even_before_it_is_buried(child: "subprocess.Popen[str]") -> None:
-    other = Process(HERE, child.pid, born(child))
+    other = Process(HERE, child.pid, started_at(child))
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not is_alive(other)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
-from tests.program import Ended, Program, finished, next_line
+from tests.program import Ended, Program, finished, next_line, told
 
 if TYPE_CHECKING:
     import subprocess
@@ -285,6 +285,76 @@ def test_a_dry_run_says_what_would_really_be_sent(studio: Program, server: Dream
     assert [told.get("skip", "") for told in shown.objects] == ["1 are done", ""]
     assert "nothing was sent: 1 task, 4 pictures would go to" in shown.err
     assert server.counts["submit"] == 1
+
+
+# Several providers
+
+
+@pytest.fixture
+def second() -> Iterator[DreaminaServer]:
+    with DreaminaServer(polls=1, seconds=0.0, pictures=Pictures("png", (16, 16))) as server:
+        yield server
+
+
+def with_alternative(studio: Program, server: DreaminaServer, second: DreaminaServer) -> None:
+    before, name, after = CONFIG.partition("[providers.other]")
+    studio.configure(before.format(url=server.url) + name + after.format(url=second.url))
+
+
+UNAUTHORIZED = Reply.json({"error": "no"}, 401)
+
+
+def killed_before_the_third_is_sent(studio: Program, server: DreaminaServer, second: DreaminaServer) -> None:
+    """Tasks 1 and 2 are at one service each, 3 was planned and waits for either."""
+    with_alternative(studio, server, second)
+    server.seconds = second.seconds = 60.0
+    process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "--json")
+    told(process, ['"running"', '"running"'])
+    process.kill()
+    finished(process)
+    server.seconds = second.seconds = 0.0
+    assert "never sent, nothing spent: 3" in studio.run("resume", "3").err
+
+
+@pytest.mark.parametrize("refuses", ["studio", "other"])
+def test_after_a_kill_a_task_that_was_never_sent_remembers_its_alternatives(
+    studio: Program, server: DreaminaServer, second: DreaminaServer, refuses: str
+) -> None:
+    killed_before_the_third_is_sent(studio, server, second)
+    refusing, taking = (server, second) if refuses == "studio" else (second, server)
+    refusing.fail("submit", UNAUTHORIZED, times=None)
+    before = taking.counts["submit"]
+    ended = studio.run("retry", "3")
+    assert ended.code == 0, ended.err
+    assert taking.counts["submit"] == before + 1
+    assert studio.tasks()[2]["provider"] == ("other" if refuses == "studio" else "studio")
+
+
+def test_an_alternative_that_is_gone_from_the_settings_keeps_no_retry_from_its_own_provider(
+    studio: Program, server: DreaminaServer, second: DreaminaServer
+) -> None:
+    killed_before_the_third_is_sent(studio, server, second)
+    studio.configure(CONFIG.format(url=server.url).partition("[providers.other]")[0])
+    ended = studio.run("retry", "3")
+    assert (ended.code, states(studio)[2]) == (0, "done"), ended.err
+
+
+@pytest.mark.parametrize("way", ["resume", "retry"])
+def test_what_may_have_been_paid_never_goes_to_an_alternative(
+    studio: Program, server: DreaminaServer, second: DreaminaServer, way: str
+) -> None:
+    with_alternative(studio, server, second)
+    second.fail("submit", UNAUTHORIZED, times=None)  # so that the first service gets it, or nothing at all
+    server.fail("query", Fault.ERROR_500, times=None)
+    assert studio.run("run", "a cat", "-p", "studio,other").code == 5
+    assert studio.tasks()[0]["provider"] == "studio"
+    second.heal()
+    server.heal()
+    submits = second.counts["submit"]
+    server.fail("query" if way == "resume" else "submit", UNAUTHORIZED, times=None)
+    studio.run(*(["resume"] if way == "resume" else ["retry", "1", "--may-repeat"]))
+    assert second.counts["submit"] == submits
+    assert {task["provider"] for task in studio.tasks()} == {"studio"}
 
 
 # A history that cannot be written

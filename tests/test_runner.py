@@ -940,10 +940,8 @@ def spread(tmp_path: Path, *providers: Scripted, tasks: int = 20) -> Stage:
     lanes = {f"p{number}": Lane(one, Gate(2), 0.5, 300.0) for number, one in enumerate(providers)}
     given = [stage.task(number + 1) for number in range(tasks)]
     requests = [replace(given[0].request, provider=name) for name in lanes]
-    given = [replace(task, request=requests[0]) for task in given]
-    stage.runner = Runner(
-        lanes, Downloader(None), stage.hear, no_wait, elsewhere={task.id: requests[1:] for task in given}
-    )
+    given = [replace(task, request=requests[0], alternatives=tuple(requests[1:])) for task in given]
+    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait)
     run(stage.runner.run(RunId(1), given))
     return stage
 
@@ -958,8 +956,8 @@ def test_a_cancel_in_the_turn_in_which_a_place_is_granted_gives_it_back(tmp_path
     stage = Stage(Scripted(), tmp_path)
     lanes = {name: Lane(Scripted(), Gate(1), 0.5, 300.0) for name in ("p0", "p1")}
     task = replace(stage.task(), request=replace(stage.task().request, provider="p0"))
-    elsewhere = {task.id: [replace(task.request, provider="p1")]}
-    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait, elsewhere=elsewhere)
+    task = replace(task, alternatives=(replace(task.request, provider="p1"),))
+    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait)
 
     async def go() -> None:
         places = [await lane.gate.enter() for lane in lanes.values()]
@@ -1035,7 +1033,7 @@ def test_a_provider_that_cannot_count_any_more_ends_no_run(tmp_path: Path) -> No
         def expected(self, request: ImageRequest) -> int:
             raise OSError("the workflow file is gone")
 
-    stage = carried(Uncountable(polls=[ready()]), tmp_path)
+    stage = spread(tmp_path, Scripted([Unauthorized("401")]), Uncountable(polls=[ready()]), tasks=1)
     assert isinstance(stage.last[1].state, Done)
 
 

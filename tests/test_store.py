@@ -89,10 +89,10 @@ def store(path: Path) -> Iterator[Store]:
         yield store
 
 
-def planned(prompt: str = "a cat", *, identity: str = "", asked: int = 1, **more: Any) -> Planned:
+def planned(prompt: str = "a cat", *, identity: str = "", expected_images: int = 1, **more: Any) -> Planned:
     return Planned(
         request=replace(ImageRequest(prompt=prompt, provider="studio", model="4.0"), **more),
-        asked=asked,
+        expected_images=expected_images,
         folder="/images",
         identity=identity or prompt,
         name_of=lambda task, run: f"{task}-{run}-{{index}}",
@@ -176,12 +176,14 @@ def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> No
 
 
 def test_a_record_is_what_was_planned(store: Store) -> None:
-    item = planned("猫 \U0001f431", asked=4, seed=7, references=("/a.png",), extra={"steps": "5"}, ratio="16:9")
+    item = planned(
+        "猫 \U0001f431", expected_images=4, seed=7, references=("/a.png",), extra={"steps": "5"}, ratio="16:9"
+    )
     _, (task,) = store.start_run("run", "", [item])
     record = one(store, task)
     assert record.task == task
     assert record.task.request == item.request
-    assert record.asked == 4
+    assert record.task.expected_images == 4
     assert (record.started, record.accepted, record.ready, record.ended) == (None, None, None, None)
 
 
@@ -268,10 +270,13 @@ def test_what_the_service_told_is_kept(store: Store) -> None:
 
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
-    (task,) = started(store)
-    elsewhere = replace(task, request=replace(task.request, provider="other", model="5.0"))
-    become(store, elsewhere, Submitting())
-    assert one(store, task).task.request == elsewhere.request
+    other = ImageRequest(prompt="a cat", provider="other", model="5.0")
+    _, (task,) = store.start_run("run", "", [replace(planned(), alternatives=(other,))])
+    assert one(store, task).task == task
+    assert task.alternatives == (other,)
+    sent = become(store, task.as_sent(other, 4), Submitting())
+    assert one(store, task).task == sent
+    assert (sent.request, sent.expected_images, sent.alternatives) == (other, 4, (task.request,))
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\0b", "\U0001f431", "'; DROP TABLE task; --", "\x1b[2J", "x" * 100_000])
@@ -520,11 +525,11 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
     ("changes", "carried"),
     [
         ("host = 'elsewhere'", True),
-        ("host = 'elsewhere', beat = beat + 1", True),
+        ("host = 'elsewhere', heartbeat = heartbeat + 1", True),
         ("place = 'another boot, or another container'", True),
-        ("born = 'another time'", False),
+        ("started_at = 'another time'", False),
         ("pid = 999999999", False),
-        ("beat = 0", True),
+        ("heartbeat = 0", True),
     ],
 )
 def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, changes: str, carried: bool) -> None:
@@ -658,13 +663,15 @@ def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     run, (task,) = store.start_run("batch", "/list.txt", [item(earlier=())])
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
-    again, (adopted,) = store.start_run(
-        "batch", "/list.txt", [replace(item(earlier=(before,), adopts=before), folder="/elsewhere", asked=3)]
-    )
+    other = ImageRequest(prompt="a", provider="other")
+    changed = item(earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,))
+    again, (adopted,) = store.start_run("batch", "/list.txt", [changed])
     assert (adopted.id, adopted.run) == (task.id, again)
     record = one(store, task)
     assert record.task == adopted
-    assert (record.task.folder, record.asked, record.task.state, record.ended) == ("/elsewhere", 3, Queued(), None)
+    assert (record.task.folder, record.task.expected_images) == ("/elsewhere", 3)
+    assert record.task.alternatives == (other,)
+    assert (record.task.state, record.ended) == (Queued(), None)
     become(store, adopted, Submitting())
     assert store.lost == set()
     assert run != again
@@ -747,9 +754,9 @@ def test_a_look_for_wishes_never_waits_for_a_lock(store: Store, path: Path) -> N
     """The event loop asks: the heartbeat and the striking out are the writer's, which tries until it can."""
     one_ = started(store, "a")[0]
     store.ask_cancel([one_.id])
-    beats = "SELECT beat FROM process"
+    beats = "SELECT heartbeat FROM process"
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
-        holder.execute("UPDATE process SET beat = 0")
+        holder.execute("UPDATE process SET heartbeat = 0")
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
         assert [store.asked() for _ in range(5)] == [[one_.id], [], [], [], []]
@@ -758,7 +765,7 @@ def test_a_look_for_wishes_never_waits_for_a_lock(store: Store, path: Path) -> N
         holder.execute("COMMIT")
         asyncio.run(store.flush())
         assert holder.execute(beats).fetchone() > (0,)
-        assert holder.execute("SELECT count(*) FROM task WHERE cancel_asked").fetchone() == (0,)
+        assert holder.execute("SELECT count(*) FROM task WHERE cancel_requested").fetchone() == (0,)
 
 
 def test_a_task_is_added_or_refused_soon_while_another_program_holds_the_history(store: Store, path: Path) -> None:
@@ -1080,7 +1087,9 @@ def say(word):
 
 def planned(prompt):
     request = ImageRequest(prompt=prompt, provider="studio")
-    return Planned(request=request, asked=1, folder="/", identity=prompt, name_of=lambda id, run: f"{id}-{{index}}")
+    return Planned(
+        request=request, expected_images=1, folder="/", identity=prompt, name_of=lambda id, run: f"{id}-{{index}}"
+    )
 
 async def carry(store, tasks):
     for step in (Submitting(), Running(Job("j")), Saving((SavedImage("/a"),), Job("j")), Done(("/a",))):

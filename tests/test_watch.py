@@ -46,7 +46,7 @@ class House:
     def remembers(self, seconds: float) -> None:
         """Three earlier tasks, of which each took so long."""
         assert self.plain.run("run", "--each", "one", "two", "three", "-q").code == 0
-        sql(self.plain.home / "history.db", "UPDATE task SET lasted_least = ?, lasted_most = ?", seconds, seconds)
+        sql(self.plain.home / "history.db", "UPDATE task SET min_duration_s = ?, max_duration_s = ?", seconds, seconds)
 
     def states(self) -> list[str]:
         return [task["state"] for task in self.plain.tasks()]

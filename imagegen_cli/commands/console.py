@@ -117,11 +117,11 @@ def check_keys(config: Config, providers: Iterable[str]) -> None:
         _check(config.provider(name))
 
 
-def unusable(config: Config, tasks: Iterable[Task]) -> Mapping[str, ImagegenError]:
-    """Providers of these tasks that are gone from the settings, or have no key or no way, and what is wrong."""
+def unusable(config: Config, providers: Iterable[str]) -> Mapping[str, ImagegenError]:
+    """Those of these providers that are gone from the settings, or have no key or no way, and what is wrong."""
     more_files()
     found: dict[str, ImagegenError] = {}
-    for name in {task.request.provider for task in tasks}:
+    for name in set(providers):
         try:
             _check(config.provider(name))
         except (ConfigError, UsageError) as error:

@@ -121,13 +121,12 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options)
     where = plan.place(folder, template)
-    check_keys(config, [one.provider for item in items for one in (item.request, *item.elsewhere)])
+    check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
     with history() as store:
         planned = _planned(store, items, where, options, command)
         if planned is None:
             return 0
         run_id, tasks, items = planned
-        asked = {task.id: item.asked for task, item in zip(tasks, items, strict=True)}
 
         def prepared(specs: Sequence[PromptSpec]) -> list[plan.Item]:
             more = plan.prepare(specs, config)
@@ -143,12 +142,9 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
 
         def add(to: RunId, typed: Typed) -> Sequence[Task]:
             more = prepared(_specs_of(typed, options.common)[0])
-            added = store.add(to, plan.planned(more, where))
-            asked.update({task.id: item.asked for task, item in zip(added, more, strict=True)})
-            return added
+            return store.add(to, plan.planned(more, where))
 
-        elsewhere = {task.id: item.elsewhere for task, item in zip(tasks, items, strict=True) if item.elsewhere}
-        return Session(store, config, options.manner, add, would).carry(run_id, tasks, asked=asked, elsewhere=elsewhere)
+        return Session(store, config, options.manner, add, would).carry(run_id, tasks)
 
 
 def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
@@ -247,7 +243,7 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     ]
     print_plan(rows, as_json=options.manner.progress == "json", stdout=sys.stdout, environ=os.environ)
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
-    pictures = sum(item.asked for item in sent)
+    pictures = sum(item.expected_images for item in sent)
     left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     say(f"nothing was sent: {amounts} would go to {where.folder}{left}")

@@ -69,7 +69,7 @@ def show_task(task: int, *, as_json: bool) -> int:
 
 def _row(record: Record) -> Row:
     """A row of the board, as if the board had heard of the task all along."""
-    board = Board(asked=lambda _: record.asked)
+    board = Board()
     unsent = replace(record.task, state=Queued())
     board.tell(RunStarted(record.created, record.task.run, (unsent,)))
     for event in _lived(record):
@@ -111,9 +111,7 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
 
 
 def _object(record: Record) -> dict[str, object]:
-    plain = task_object(
-        record.task, created=record.created, started=record.started, ended=record.ended, asked=record.asked
-    )
+    plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
     return plain | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
 
 

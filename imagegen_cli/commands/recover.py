@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen_cli.commands.console import (
@@ -94,7 +94,7 @@ def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None,
                 return 5 if left else 1
             raise NothingToDo("there is nothing to resume", hint="imagegen list shows what became of every task")
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
-        code = _carry(store, config, going, manner, wanted, one_look=late)
+        code = _carry(store, config, going, manner, one_look=late)
         return code or (5 if left else 0)
 
 
@@ -136,7 +136,7 @@ def _claimed_to_fetch(
     store: Store, config: Config, wanted: Sequence[Record], *, quiet: bool
 ) -> tuple[list[Task], list[Task]]:
     """The tasks that this process has now, as they go on; and those whose provider is unusable, which are left."""
-    faults = unusable(config, [record.task for record in wanted])
+    faults = unusable(config, [record.task.request.provider for record in wanted])
     _say_unusable(faults, [record.task for record in wanted], "left as they are")
     usable = [record for record in wanted if record.task.request.provider not in faults]
     parts = _part_files(usable)
@@ -249,15 +249,14 @@ def retry(
         plain = [record for record in chosen if not may_be_paid(record.task.state)]
         tasks, owned, changed = store.claim([(record, Queued()) for record in plain], again=True)
         _say_owned([*owned, *changed])
-        copies = _copied(store, config, paid)
-        tasks += [record.task for record in copies]
+        tasks += _copied(store, config, paid)
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
         say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
-        return _carry(store, config, tasks, manner, [*chosen, *copies])
+        return _carry(store, config, tasks, manner)
 
 
-def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Record]:
+def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
     """New tasks for what may be paid already: the old ones keep their receipts, and can still be fetched.
 
     The old ones are claimed as they are first, so that of two commands at once one makes copies.
@@ -269,7 +268,10 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Record
     planned = []
     for record in records:
         where = plan.place(Path(record.task.folder), config.general.name)
-        item = plan.Item(request=record.task.request, asked=record.asked, line=1, identity="", repeats=record.task.id)
+        task = record.task  # no alternatives: only the provider that may have been paid can say what it was paid for
+        item = plan.Item(
+            request=task.request, expected_images=task.expected_images, line=1, identity="", repeats=task.id
+        )
         planned += plan.planned([item], where)
     if not planned:
         return []
@@ -279,7 +281,7 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Record
         say(f"left alone: {error}; imagegen again ID makes one more")
         return []
     say(f"new tasks {ids_of(tasks)} for {ids_of(taken)}, which keep what can be fetched of them")
-    return [replace(record, task=task) for record, task in zip(records, tasks, strict=True)]
+    return list(tasks)
 
 
 def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
@@ -359,7 +361,7 @@ def _agree(chosen: Sequence[Record], *, yes: bool) -> None:
     """Above a handful a person must have said so. Raises UsageError; nothing was sent."""
     if yes or len(chosen) <= HANDFUL:
         return
-    pictures = sum(record.asked for record in chosen)
+    pictures = sum(record.task.expected_images for record in chosen)
     what = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}) would be sent again, as new paid work"
     if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
         return
@@ -371,8 +373,8 @@ def _shown(chosen: Sequence[Record], *, yes: bool) -> int:
     for record in sorted(chosen, key=lambda record: record.task.id):
         task = record.task
         told = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
-        printed(told | serialize.from_request(task.request) | {"asked": record.asked})
-    pictures = sum(record.asked for record in chosen)
+        printed(told | serialize.from_request(task.request) | {"asked": task.expected_images})
+    pictures = sum(record.task.expected_images for record in chosen)
     say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
     if len(chosen) > HANDFUL and not yes:
         asks = "the real one asks first" if is_asked() else "the real one stops with exit code 2, sends nothing"
@@ -417,7 +419,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     """No process carries them any more: what was never sent is struck out, the rest is cancelled from here."""
     config = load_config()
     sent = [record.task for record in orphans if not isinstance(record.task.state, Queued)]
-    faults = unusable(config, sent)
+    faults = unusable(config, [task.request.provider for task in sent])
     _say_unusable(faults, sent, "cannot be cancelled from here")
     usable = [
         record
@@ -428,7 +430,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
-        _carry(store, config, going, RunOptions(progress="quiet"), orphans, stop=True)
+        _carry(store, config, going, RunOptions(progress="quiet"), stop=True)
 
 
 def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
@@ -484,12 +486,10 @@ def _carry(
     config: Config,
     tasks: Sequence[Task],
     manner: RunOptions,
-    records: Iterable[Record],
     *,
     one_look: Iterable[TaskId] = (),
     stop: bool = False,
 ) -> int:
-    asked = {record.task.id: record.asked for record in records}
     session = Session(store, config, manner)
     run = max(task.run for task in tasks)
-    return session.carry(run, tasks, asked=asked, one_look=frozenset(one_look), stop=stop)
+    return session.carry(run, tasks, one_look=frozenset(one_look), stop=stop)

@@ -4,17 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
+from imagegen_cli.commands.console import unusable
 from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
-from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, ImageRequest, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, RunId, Running, Saving, Task, TaskId
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.keys import Offer, Outcome, Typed
@@ -66,7 +67,6 @@ class Session:
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
         self._run = RunId(0)
-        self._elsewhere: Mapping[TaskId, Sequence[ImageRequest]] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
@@ -76,8 +76,6 @@ class Session:
         run: RunId,
         tasks: Sequence[Task],
         *,
-        asked: Mapping[TaskId, int],
-        elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
         one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
     ) -> int:
@@ -87,9 +85,7 @@ class Session:
         """
         self._run = run
         self._one_look = one_look
-        self._elsewhere = elsewhere or {}
         self._tasks = {task.id: task for task in tasks}
-        of = lambda task: asked.get(task.id, task.request.count or 1)  # noqa: E731 - two displays ask it
         chosen = choose(
             self._manner.progress,
             stdin=sys.stdin,
@@ -97,10 +93,9 @@ class Session:
             stderr=sys.stderr,
             environ=os.environ,
             estimate=self._estimates.seconds,
-            asked=of,
             preview=self._manner.preview,
         )
-        display = Guarded(chosen, stderr=sys.stderr, asked=of)
+        display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
             asyncio.run(self._carried(display, stop=stop))
         try:
@@ -125,8 +120,7 @@ class Session:
     async def _carried(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
-            names = {task.request.provider for task in self._tasks.values()}
-            names |= {request.provider for requests in self._elsewhere.values() for request in requests}
+            names = self._providers()
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
@@ -135,7 +129,6 @@ class Session:
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.flush,
                 known=self._estimates.known,
-                elsewhere=self._elsewhere,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
                 complete=display.typed,
@@ -154,6 +147,14 @@ class Session:
             await runner.run(self._run, self._tasks.values())
             with suppress(DiskError):  # whoever asks the history now is told how it ended
                 await self._store.flush()
+
+    def _providers(self) -> set[str]:
+        """Those of the tasks, and those of alternatives that can still be used: a retried task may name others."""
+        tasks = self._tasks.values()
+        names = {task.request.provider for task in tasks}
+        unsent = [task for task in tasks if isinstance(task.state, Queued)]
+        others = {request.provider for task in unsent for request in task.alternatives} - names
+        return names | (others - unusable(self._config, others).keys())
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
         if all(self._config.provider(name).type.local for name in names):

@@ -47,7 +47,6 @@ class Show:
         self, manner: RunOptions, estimate: Callable[[Task], float | None], clock: Callable[[], float] = time.time
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
-        self._asked: dict[TaskId, int] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         chosen = choose(
@@ -57,13 +56,9 @@ class Show:
             stderr=sys.stderr,
             environ=os.environ,
             estimate=estimate,
-            asked=self._wanted,
             clock=clock,
         )
-        self.display = Guarded(chosen, stderr=sys.stderr, asked=self._wanted)
-
-    def _wanted(self, task: Task) -> int:
-        return self._asked.get(task.id, task.request.count or 1)
+        self.display = Guarded(chosen, stderr=sys.stderr)
 
     def play(self, story: Story, keys: Actions) -> int:
         """Show it until it ends or somebody has seen enough; the exit code."""
@@ -92,7 +87,6 @@ class Show:
     def meet(self, records: Iterable[Record]) -> tuple[Task, ...]:
         """The tasks as they were before anything happened to them, oldest first."""
         records = sorted(records, key=lambda record: record.task.id)
-        self._asked.update({record.task.id: record.asked for record in records})
         tasks = tuple(replace(record.task, state=Queued()) for record in records)
         self.tasks.update({task.id: task for task in tasks})
         return tasks

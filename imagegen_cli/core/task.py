@@ -192,7 +192,9 @@ FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
 class Task:
     """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1.
 
-    `key` is this task's alone, among all histories: the history's own token and the id.
+    `key` is this task's alone, among all histories: the history's own token and the id. `expected_images` is how many
+    pictures the service should bring for `request`. `alternatives` are the same prompt as other providers would take
+    it: until a request has left, the task may be sent as any of them instead.
     """
 
     id: TaskId
@@ -202,6 +204,13 @@ class Task:
     folder: str
     name: str
     key: str = ""
+    expected_images: int = 1
+    alternatives: tuple[ImageRequest, ...] = ()
+
+    def as_sent(self, request: ImageRequest, expected_images: int) -> "Task":
+        """The same task, to be sent as one of its alternatives; what it was before becomes an alternative."""
+        others = tuple(one for one in (self.request, *self.alternatives) if one != request)
+        return replace(self, request=request, expected_images=expected_images, alternatives=others)
 
     def to(self, state: State) -> "Task":
         """Change state, the only way to. A step that FOLLOWS does not allow is a bug, said loudly."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.task import Task
-from imagegen_cli.display.board import Board, Row, requested, unknown
+from imagegen_cli.display.board import Board, Row, unknown
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.words import obeys
@@ -78,7 +78,6 @@ def choose(
     environ: Mapping[str, str],
     stdin: TextIO | None = None,
     estimate: Callable[[Task], float | None] = unknown,
-    asked: Callable[[Task], int] = requested,
     clock: Callable[[], float] = time.time,
     on_wake: Callable[[float], None] | None = None,
     summary: bool = True,
@@ -92,7 +91,7 @@ def choose(
     from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Actions
 
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
-    board = Board(estimate=estimate, asked=asked, previews=PREVIEWS if drawn else 0)
+    board = Board(estimate=estimate, previews=PREVIEWS if drawn else 0)
     match progress:
         case "json":
             return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)

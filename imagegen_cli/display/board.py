@@ -76,7 +76,6 @@ class Row:
     """
 
     task: Task
-    asked: int
     created: float
     started: float | None = None
     ended: float | None = None
@@ -126,12 +125,8 @@ def unknown(_task: Task) -> float | None:
     return None
 
 
-def requested(task: Task) -> int:
-    return task.request.count or 1
-
-
 class Board:
-    """`estimate` gives the seconds that a task like this one took before; `asked` the pictures it should bring.
+    """`estimate` gives the seconds that a task like this one took before.
 
     `previews`: how many of those that run may hold one, the latest told: each is a picture in memory.
     """
@@ -140,7 +135,6 @@ class Board:
         self,
         *,
         estimate: Callable[[Task], float | None] = unknown,
-        asked: Callable[[Task], int] = requested,
         previews: int = 0,
     ) -> None:
         self.rows: dict[TaskId, Row] = {}
@@ -159,7 +153,6 @@ class Board:
         self._endings: deque[float] = deque(maxlen=RECENT)
         self._first: float | None = None
         self._estimate = estimate
-        self._asked = asked
         self._previews = previews
         self._pictured: dict[TaskId, Row] = {}
 
@@ -240,7 +233,7 @@ class Board:
     def _put(self, task: Task, at: float) -> None:
         row = self.rows.get(task.id)
         if row is None:
-            row = self.rows[task.id] = Row(task=task, asked=self._asked(task), created=at)
+            row = self.rows[task.id] = Row(task=task, created=at)
             self.highest = max(self.highest, task.id)
             self.started = at if self.started is None else self.started
         else:

@@ -29,7 +29,7 @@ def facts(row: Row, now: float) -> Iterator[tuple[str, str]]:
     yield "what to do", advice(row.task)
     elapsed = row.elapsed(now)
     yield "began", moment(row.started) + (f", {words.seconds(elapsed)}" if elapsed is not None else "")
-    yield "pictures", f"{len(row.task.files)}/{row.asked}"
+    yield "pictures", f"{len(row.task.files)}/{row.task.expected_images}"
     yield "note", row.note
     yield "negative", request.negative
     yield "references", ", ".join(request.references)
@@ -46,7 +46,7 @@ def brief(row: Row) -> str:
 
 
 def images_of(row: Row) -> str:
-    return f"{len(row.task.files)}/{row.asked}"
+    return f"{len(row.task.files)}/{row.task.expected_images}"
 
 
 def model_of(row: Row) -> str:

@@ -1,21 +1,20 @@
 """A display that may break and must not take paid work with it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imagegen_cli.core.events import Event, RunStarted, TaskAdded, TaskChanged
-from imagegen_cli.core.task import Task, TaskId
-from imagegen_cli.display.board import Board, requested
+from imagegen_cli.display.board import Board
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, Still
 
 if TYPE_CHECKING:
-    from imagegen_cli.display.keys import Actions
+    from collections.abc import Callable, Coroutine
 
-if TYPE_CHECKING:
+    from imagegen_cli.core.task import TaskId
     from imagegen_cli.display import Display
+    from imagegen_cli.display.keys import Actions
 
 
 class Mute(Still):
@@ -31,10 +30,9 @@ class Guarded:
     The plain lines have a board of their own, because the old one may be what broke.
     """
 
-    def __init__(self, display: "Display", *, stderr: TextIO, asked: Callable[[Task], int] = requested) -> None:
+    def __init__(self, display: "Display", *, stderr: TextIO) -> None:
         self._display = display
         self._stderr = stderr
-        self._asked = asked
         self._json = isinstance(display, JsonLines)
         self._quiet = isinstance(display, Quiet)
         self._begun: list[RunStarted | TaskAdded] = []
@@ -120,7 +118,7 @@ class Guarded:
             inside.cancel()
 
     def _plain(self, error: Exception) -> "Display":
-        board = Board(asked=self._asked)
+        board = Board()
         lines = Quiet(board, stderr=self._stderr) if self._quiet else PlainLines(board, stderr=self._stderr)
         for event in (*self._begun, *self._last.values()):
             board.tell(event)

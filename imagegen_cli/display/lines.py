@@ -230,7 +230,7 @@ class JsonLines(Still):
 
     def _task(self, task: Task) -> dict[str, Any]:
         row = self.board.rows[task.id]
-        return task_object(task, created=row.created, started=row.started, ended=row.ended, asked=row.asked)
+        return task_object(task, created=row.created, started=row.started, ended=row.ended)
 
     def _send(self, event: str, at: float, **fields: Any) -> None:
         self._data.line(encoded({"v": VERSION, "event": event, "at": moment(at), **fields}, self._data.encoding))
@@ -256,9 +256,7 @@ def shortened(prompt: str) -> str:
     return prompt if len(prompt) <= PROMPT else prompt[: PROMPT - 3] + "..."
 
 
-def task_object(
-    task: Task, *, created: float | None, started: float | None, ended: float | None, asked: int
-) -> dict[str, Any]:
+def task_object(task: Task, *, created: float | None, started: float | None, ended: float | None) -> dict[str, Any]:
     """A task for programs. Moments are seconds since the epoch here and ISO 8601 in what comes out."""
     reason, message = _why(task)
     return {
@@ -275,7 +273,7 @@ def task_object(
         "created": moment(created),
         "started": moment(started),
         "ended": moment(ended),
-        "asked": asked,
+        "asked": task.expected_images,
         "files": list(task.files),
     }
 

@@ -11,7 +11,7 @@ from imagegen_cli.display.lines import Printer
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
-    """A line a task. A row needs a task, `asked`, and the moments that are known."""
+    """A line a task. A row needs a task and the moments that are known."""
     if not rows:
         return
     if not words.obeys(stdout, environ):

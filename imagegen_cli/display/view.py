@@ -310,4 +310,4 @@ def card_facts(row: Row, now: float) -> Iterator[str]:
         return
     usual = f" of ~{words.seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""
     yield words.seconds(elapsed) + usual
-    yield f"{len(row.task.files)}/{words.amount(row.asked, 'picture')}"
+    yield f"{len(row.task.files)}/{words.amount(row.task.expected_images, 'picture')}"

@@ -142,7 +142,6 @@ class ActiveTask:
 
     task: Task
     lane: Lane
-    asked: int
     slot: Slot | None = None
     tries: int = 0
     renewals: int = 0
@@ -195,7 +194,6 @@ class Runner:
         flush: Callable[[], Awaitable[None]],
         *,
         known: Callable[[Task], Known] = lambda _: NOTHING,
-        elsewhere: Mapping[TaskId, Sequence[ImageRequest]] | None = None,
         owns: Callable[[TaskId], bool] = lambda _: True,
         one_look: Container[TaskId] = (),
         complete: Callable[[], Awaitable[None]] = _at_once,
@@ -205,7 +203,6 @@ class Runner:
         self._emit = emit
         self._flush = flush
         self._how_long = known
-        self._elsewhere = elsewhere or {}
         self._owns = owns
         self._one_look = one_look
         self._complete = complete
@@ -296,14 +293,10 @@ class Runner:
     def _known(self, task: Task) -> ActiveTask:
         """From here on it can be cancelled, also before its coroutine begins."""
         lane = self._lanes[task.request.provider]
-        try:
-            expected = lane.provider.expected(task.request)
-        except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
-            expected = task.request.count or 1
         unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
         if task.job is not None:
             self._holders.setdefault((task.request.provider, task.job.id), task.id)
-        active = self._active[task.id] = ActiveTask(task, lane, expected, unconfirmed=unconfirmed)
+        active = self._active[task.id] = ActiveTask(task, lane, unconfirmed=unconfirmed)
         return active
 
     def _start(self, active: ActiveTask) -> None:
@@ -375,7 +368,7 @@ class Runner:
         await self._enter(active)
         lane = active.lane
         if (closed := lane.closed_to(active)) is not None:
-            if self._open_elsewhere(active):
+            if self._has_open_alternative(active):
                 return
             raise _like(closed)
         draft = lane.provider.draft(active.task.request)
@@ -392,7 +385,7 @@ class Runner:
         except (Unauthorized, OutOfCredits) as error:
             lane.shut = lane.shut or error
             told_late = lane.provider.is_synchronous and not error.unspent
-            if told_late or not self._open_elsewhere(active):
+            if told_late or not self._has_open_alternative(active):
                 raise  # where a submit lasts as long as the work, that may have been begun
             self._transition(active, Queued())
         else:
@@ -414,7 +407,7 @@ class Runner:
 
     async def _enter(self, active: ActiveTask) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
-        choices = [active.task.request, *self._elsewhere.get(active.task.id, ())]
+        choices = [active.task.request, *self._alternatives(active)]
         if len(choices) == 1:
             active.slot = await active.lane.gate.enter()
             return
@@ -434,13 +427,17 @@ class Runner:
         for entry in done - {taken}:
             entry.result().leave(unused=True)
         active.slot, request = taken.result(), entries[taken]
-        active.task = replace(active.task, request=request)
-        active.lane = self._lanes[request.provider]
-        active.asked = active.lane.provider.expected(request)
+        if request is not active.task.request:
+            active.lane = self._lanes[request.provider]
+            active.task = active.task.as_sent(request, _expected_images(active.lane.provider, request))
 
-    def _open_elsewhere(self, active: ActiveTask) -> bool:
-        choices = self._elsewhere.get(active.task.id, ())
-        return any(self._lanes[request.provider].closed_to(active) is None for request in choices)
+    def _alternatives(self, active: ActiveTask) -> list[ImageRequest]:
+        """Those whose providers are still set up: a task of an earlier process remembers all that it once had."""
+        return [request for request in active.task.alternatives if request.provider in self._lanes]
+
+    def _has_open_alternative(self, active: ActiveTask) -> bool:
+        lanes = [self._lanes[request.provider] for request in self._alternatives(active)]
+        return any(lane.closed_to(active) is None for lane in lanes)
 
     async def _reply(self, active: ActiveTask, draft: Job | None) -> Accepted | Ready:
         """Submit in a task of its own, so that a stop can still wait for the receipt."""
@@ -725,7 +722,7 @@ class Runner:
         files = active.task.files
         doubts = dict.fromkeys(image.doubt for image in state.images if isinstance(image, SavedImage) and image.doubt)
         note = "; ".join(part for part in (state.note, *doubts) if part)
-        missing = max(0, active.asked - len(files))
+        missing = max(0, active.task.expected_images - len(files))
         self._transition(active, Done(files, missing, note, state.job if doubts else None))
 
     # Any → Failed, Cancelled
@@ -851,6 +848,13 @@ class Runner:
         for number, image in enumerate(state.images if isinstance(state, Failed) else (), 1):
             if isinstance(image, RemoteImage):
                 self._saver.discard(active.task.part(number))
+
+
+def _expected_images(provider: Provider, request: ImageRequest) -> int:
+    try:
+        return provider.expected(request)
+    except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
+        return request.count or 1
 
 
 def _merged(before: Sequence[Image], now: Sequence[Image], index: int) -> Image:

@@ -35,15 +35,15 @@ MAKERS = 3
 class Item:
     """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
 
-    `elsewhere`: the same wish as other providers would take it, where the person named several. `source`, `earlier`,
-    `adopts`, `others` and `repeats`: see `Planned`.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
+    `Planned`.
     """
 
     request: ImageRequest
-    asked: int
+    expected_images: int
     line: int
     identity: str
-    elsewhere: tuple[ImageRequest, ...] = ()
+    alternatives: tuple[ImageRequest, ...] = ()
     source: str = ""
     earlier: tuple[Record, ...] | None = None
     adopts: Record | None = None
@@ -125,14 +125,15 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
     def name_of(item: Item) -> Any:
         def name(task: TaskId, run: RunId) -> str:
             wanted = naming.name_for(where.template, task, run, item.request, line=item.line, now=now)
-            return naming.free_name(wanted, item.asked, taken)
+            return naming.free_name(wanted, item.expected_images, taken)
 
         return name
 
     return [
         Planned(
             request=item.request,
-            asked=item.asked,
+            expected_images=item.expected_images,
+            alternatives=item.alternatives,
             folder=str(where.folder),
             identity=item.identity,
             source=item.source,
@@ -271,9 +272,13 @@ def _checked(
         for one in (piece, *others):
             providers[one.provider].check(one)
         identity = f"{content}:{seen[here]}:{part}"
-        asked = providers[piece.provider].expected(piece)
         yield Item(
-            request=piece, asked=asked, line=spec.line, identity=identity, elsewhere=tuple(others), source=spec.source
+            request=piece,
+            expected_images=providers[piece.provider].expected(piece),
+            line=spec.line,
+            identity=identity,
+            alternatives=tuple(others),
+            source=spec.source,
         )
 
 
@@ -312,7 +317,7 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         **request,
         "kind": configured.kind,
         "base_url": without_user(configured.settings.base_url),
-        "asked": item.asked,
+        "asked": item.expected_images,
         "file": str(where.folder / name),
         **({"sent": sent} if sent else {}),
     }
@@ -324,5 +329,5 @@ def promised(items: Sequence[Item]) -> Iterator[str]:
     yield ", ".join(makers[:MAKERS]) + (f" and {len(makers) - MAKERS} more" if len(makers) > MAKERS else "")
     if len(items) > 1:
         yield f"{len(items)} tasks"
-    pictures = sum(item.asked for item in items)
+    pictures = sum(item.expected_images for item in items)
     yield "1 picture" if pictures == 1 else f"{pictures} pictures"

@@ -26,18 +26,18 @@ SILENT_S = 60.0
 class Process:
     """`host` is the machine's name, for people. `place` tells two boots, and two containers of one name, apart.
 
-    `born` is what the system says of the start time. Both are empty where the system says nothing.
+    `started_at` is what the system says of the start time. Both are empty where the system says nothing.
     """
 
     host: str
     pid: int
-    born: str
+    started_at: str
     place: str = ""
 
 
 @cache
 def this_process() -> Process:
-    return Process(_host(), os.getpid(), _born(os.getpid()) or "", _place())
+    return Process(_host(), os.getpid(), _started_at(os.getpid()) or "", _place())
 
 
 def more_files() -> None:
@@ -72,7 +72,7 @@ def is_alive(process: Process) -> bool:
         return False
     except PermissionError:
         return True
-    return (_born(process.pid) or "") == process.born
+    return (_started_at(process.pid) or "") == process.started_at
 
 
 def uptime() -> float:
@@ -99,7 +99,7 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def _born(pid: int) -> str | None:
+def _started_at(pid: int) -> str | None:
     """Boot and clock ticks on Linux, the date from ps elsewhere; None where neither is to be had."""
     with suppress(OSError, IndexError):
         after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]

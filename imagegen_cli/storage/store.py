@@ -110,6 +110,16 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     INSERT INTO meta (name, value) VALUES ('token', lower(hex(randomblob(6))))
     """,
+    """
+    ALTER TABLE task RENAME COLUMN asked TO expected_images;
+    ALTER TABLE task RENAME COLUMN cancel_asked TO cancel_requested;
+    ALTER TABLE task RENAME COLUMN lasted_least TO min_duration_s;
+    ALTER TABLE task RENAME COLUMN lasted_most TO max_duration_s;
+    ALTER TABLE task ADD COLUMN alternatives TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE process RENAME COLUMN born TO started_at;
+    ALTER TABLE process RENAME COLUMN beat TO heartbeat;
+    ALTER TABLE sighting RENAME COLUMN beat TO heartbeat
+    """,
 )
 MOMENTS = "started, accepted, began, ready, ended"
 
@@ -122,7 +132,6 @@ class Record:
     """A task as the history knows it. Times are seconds since the epoch; `process` carries it, if one does."""
 
     task: Task
-    asked: int
     created: float
     started: float | None = None
     accepted: float | None = None
@@ -177,9 +186,10 @@ class Planned:
     """A task before it has an id. `name_of` is told the id and gives the file name that is reserved for it."""
 
     request: ImageRequest
-    asked: int
+    expected_images: int
     folder: str
     identity: str
+    alternatives: tuple[ImageRequest, ...] = ()
     source: str = ""
     """The list that it comes from: the resolved path, or empty."""
     earlier: tuple[Record, ...] | None = None
@@ -323,7 +333,7 @@ class Store:
             _keep_attempt(self._db, task.id)
         ended = time.time() if isinstance(task.state, ENDED) else None
         self._db.execute(
-            "UPDATE task SET owner = :owner, fence = :fence, cancel_asked = 0, state = :state, detail = :detail,"
+            "UPDATE task SET owner = :owner, fence = :fence, cancel_requested = 0, state = :state, detail = :detail,"
             " reason = :reason, ended = iif(:ended IS NULL, NULL, coalesce(ended, :ended)) WHERE id = :id",
             {
                 "owner": owner, "fence": fence, "state": word(task.state), "detail": _detail(task),
@@ -345,7 +355,7 @@ class Store:
     def ask_cancel(self, ids: Sequence[int]) -> None:
         """Ask whoever carries these tasks to stop them."""
         with self._transaction():
-            self._db.executemany("UPDATE task SET cancel_asked = 1 WHERE id = ?", [(id_,) for id_ in ids])
+            self._db.executemany("UPDATE task SET cancel_requested = 1 WHERE id = ?", [(id_,) for id_ in ids])
 
     def asked(self) -> list[TaskId]:
         """Tasks of this process that somebody wants stopped, each told once. Also shows that we are alive.
@@ -358,12 +368,12 @@ class Store:
             self._beaten = time.monotonic()
             self._writer.change(*self._heartbeat())
         with self._said(), self._waiting(0):
-            query = "SELECT id FROM task WHERE owner = ? AND cancel_asked = 1"
+            query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
             found = {TaskId(row["id"]) for row in self._db.execute(query, (self.owner,))}
         fresh = found - self._cancelling
         if fresh:  # and no others: somebody may have asked for one more since
             self._cancelling |= fresh
-            strike = "UPDATE task SET cancel_asked = 0 WHERE id IN (SELECT value FROM json_each(?))"
+            strike = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
             ids = json.dumps(sorted(fresh))
             self._writer.change(strike, ids, done=lambda: self._cancelling.difference_update(fresh))
         return sorted(fresh)
@@ -411,8 +421,8 @@ class Store:
         """What the last tasks of the same provider, model and size took at the service, its queue left out."""
         with self._said(), self._waiting(0):  # a display asks it on the event loop
             rows = self._db.execute(
-                "SELECT lasted_least, lasted_most FROM task"
-                " WHERE provider = ? AND model = ? AND size = ? AND lasted_most IS NOT NULL AND ready < ?"
+                "SELECT min_duration_s, max_duration_s FROM task"
+                " WHERE provider = ? AND model = ? AND size = ? AND max_duration_s IS NOT NULL AND ready < ?"
                 " ORDER BY id DESC LIMIT ?",
                 (request.provider, request.model, size_of(request), before, most),
             ).fetchall()
@@ -584,8 +594,8 @@ class Store:
                     self._db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
                     self._db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
             cursor = self._db.execute(
-                "INSERT INTO process (host, place, pid, born, beat) VALUES (?, ?, ?, ?, 0)",
-                (me.host, me.place, me.pid, me.born),
+                "INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, 0)",
+                (me.host, me.place, me.pid, me.started_at),
             )
             self.owner = cursor.lastrowid or 0
         return self.owner
@@ -593,9 +603,9 @@ class Store:
     def _heartbeat(self) -> tuple[Any, ...]:
         """A statement and its values. Where another process has struck this one out, it enters itself again."""
         me = self._me
-        enter = "INSERT INTO process (id, host, place, pid, born, beat) VALUES (?, ?, ?, ?, ?, 1)"
-        again = " ON CONFLICT (id) DO UPDATE SET beat = beat + 1"
-        return enter + again, self.owner, me.host, me.place, me.pid, me.born
+        enter = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
+        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = heartbeat + 1"
+        return enter + again, self.owner, me.host, me.place, me.pid, me.started_at
 
     def _watch(self) -> None:
         """Remember since when each process elsewhere has shown the same heartbeat."""
@@ -603,10 +613,10 @@ class Store:
         for row in self._db.execute("SELECT * FROM process").fetchall():
             if not is_near(_process(row), self._me):
                 self._db.execute(
-                    "INSERT INTO sighting (process, observer, beat, at) VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT (process, observer) DO UPDATE SET beat = excluded.beat, at = excluded.at"
-                    " WHERE beat != excluded.beat OR at > excluded.at",
-                    (row["id"], observer, row["beat"], now),
+                    "INSERT INTO sighting (process, observer, heartbeat, at) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (process, observer) DO UPDATE SET heartbeat = excluded.heartbeat, at = excluded.at"
+                    " WHERE heartbeat != excluded.heartbeat OR at > excluded.at",
+                    (row["id"], observer, row["heartbeat"], now),
                 )
 
     def _lives(self, row: sqlite3.Row) -> bool:
@@ -616,8 +626,8 @@ class Store:
         if is_near(process, self._me):
             return is_alive(process)
         seen = self._db.execute(
-            "SELECT at FROM sighting WHERE process = ? AND observer = ? AND beat = ?",
-            (row["id"], f"{self._me.host} {self._me.place}", row["beat"]),
+            "SELECT at FROM sighting WHERE process = ? AND observer = ? AND heartbeat = ?",
+            (row["id"], f"{self._me.host} {self._me.place}", row["heartbeat"]),
         ).fetchone()
         return seen is None or uptime() - seen["at"] < SILENT_S
 
@@ -649,23 +659,27 @@ class Store:
         """Let a task that was never sent join this run, as if it had been planned now."""
         id_ = before.task.id
         name = item.name_of(id_, run)
-        task = replace(before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=name)
+        task = replace(
+            before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=name,
+            expected_images=item.expected_images, alternatives=item.alternatives,
+        )  # fmt: skip
         self._take_over(task, before.fence + 1, self._own(), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, request = ?, folder = ?, name = ?, asked = ? WHERE id = ?",
-            (run, serialize.dumps(serialize.from_request(item.request)), item.folder, task.name, item.asked, id_),
+            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, task.name, id_)
         )
+        _write_request(self._db, task)
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
         request = item.request
         cursor = self._db.execute(
             "INSERT INTO task (run, owner, fence, provider, model, size, prompt, request, identity, source, folder,"
-            " name, asked, state, detail, created) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, 'queued', '{}', ?)",
+            " name, expected_images, alternatives, state, detail, created)"
+            " VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 'queued', '{}', ?)",
             (
                 run, self._own(), request.provider, request.model, size_of(request), request.prompt,
-                serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.asked,
-                time.time(),
+                serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder,
+                item.expected_images, _requests(item.alternatives), time.time(),
             ),
         )  # fmt: skip
         id_ = TaskId(cursor.lastrowid or 0)
@@ -676,7 +690,10 @@ class Store:
         name = item.name_of(id_, run)
         self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
         key = f"{self._token}-{id_}"
-        return Task(id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name, key=key)
+        return Task(
+            id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name, key=key,
+            expected_images=item.expected_images, alternatives=item.alternatives,
+        )  # fmt: skip
 
     def _living(self) -> dict[int, Process]:
         with self._said():
@@ -935,7 +952,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, store: Store) -> tu
         more += ", began = NULL"
         _write_taker(db, task)
     if event.lasted is not None:
-        more += ", lasted_least = :least, lasted_most = :most"
+        more += ", min_duration_s = :least, max_duration_s = :most"
     least, most = event.lasted or (None, None)
     detail = _detail(task)
     written = db.execute(
@@ -980,7 +997,7 @@ def _keep_attempt(db: sqlite3.Connection, id_: int) -> None:
         f" state, detail, reason, {MOMENTS} FROM task WHERE id = ?",
         (id_, id_),
     )
-    fresh = ", ".join(f"{moment} = NULL" for moment in (*MOMENTS.split(", "), "lasted_least", "lasted_most"))
+    fresh = ", ".join(f"{moment} = NULL" for moment in (*MOMENTS.split(", "), "min_duration_s", "max_duration_s"))
     db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
 
 
@@ -1014,13 +1031,26 @@ def _detail(task: Task) -> str:
 
 def _write_taker(db: sqlite3.Connection, task: Task) -> None:
     """Only now is it certain who gets it, where a person named several."""
-    request = task.request
     row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
-    if row is not None and row["provider"] != request.provider:
-        db.execute(
-            "UPDATE task SET provider = ?, model = ?, request = ? WHERE id = ?",
-            (request.provider, request.model, serialize.dumps(serialize.from_request(request)), task.id),
-        )
+    if row is not None and row["provider"] != task.request.provider:
+        _write_request(db, task)
+
+
+def _write_request(db: sqlite3.Connection, task: Task) -> None:
+    """What a task is sent as, and as what else it could have been sent."""
+    request = task.request
+    db.execute(
+        "UPDATE task SET provider = ?, model = ?, size = ?, request = ?, expected_images = ?, alternatives = ?"
+        " WHERE id = ?",
+        (
+            request.provider, request.model, size_of(request), serialize.dumps(serialize.from_request(request)),
+            task.expected_images, _requests(task.alternatives), task.id,
+        ),
+    )  # fmt: skip
+
+
+def _requests(requests: Sequence[ImageRequest]) -> str:
+    return serialize.dumps([serialize.from_request(request) for request in requests])
 
 
 def size_of(request: ImageRequest) -> str:
@@ -1044,11 +1074,12 @@ def _record(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
+        expected_images=row["expected_images"],
+        alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
     )  # fmt: skip
     times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
     return Record(
         task=task,
-        asked=row["asked"],
         process=living.get(row["owner"]),
         fence=row["fence"],
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
@@ -1062,7 +1093,7 @@ def _state(name: str, detail: str) -> State:
 
 
 def _process(row: sqlite3.Row) -> Process:
-    return Process(row["host"], row["pid"], row["born"], row["place"])
+    return Process(row["host"], row["pid"], row["started_at"], row["place"])
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
