@@ -37,8 +37,11 @@ async def remembered(path: Path, events: list[Event]) -> tuple[float, float]:
     """Seconds of CPU, in all and on the loop."""
     store = Store(path)
     request = ImageRequest(prompt="a", provider="studio")
-    blank = Planned(request=request, expected_images=1, folder="/", identity="a", name_of=lambda task, _: str(task))
-    store.start_run("batch", "", [blank] * TASKS)
+    run, ids = store.reserve(TASKS)
+    planned = [
+        Planned(id=id_, name=str(id_), request=request, expected_images=1, folder="/", identity="a") for id_ in ids
+    ]
+    store.start_run(run, "batch", "", planned)
     all_, loop = time.process_time(), time.thread_time()
     for start in range(0, len(events), TURN):
         for event in events[start : start + TURN]:

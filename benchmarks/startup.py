@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.measure import FLOOR, IMAGEGEN, Figure, configured, cost, median, milliseconds, surroundings_of
-from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest, TaskId
 from imagegen_cli.storage.store import Planned, Store
 
 ROUNDS = 9
@@ -41,18 +41,13 @@ def remember(folder: Path, tasks: int) -> None:
     """A history as it would be after so many tasks."""
     store = Store(folder / "history.db")
     request = ImageRequest(prompt="two cats on a beach", provider="studio", model="3.0")
-    store.start_run("batch", "", [_planned(request, number) for number in range(tasks)])
+    run, ids = store.reserve(tasks)
+    store.start_run(run, "batch", "", [_planned(request, id_) for id_ in ids])
     store.close()
 
 
-def _planned(request: ImageRequest, number: int) -> Planned:
-    return Planned(
-        request=request,
-        expected_images=4,
-        folder="/",
-        identity=str(number),
-        name_of=lambda task, _: f"{task}-{{index}}",
-    )
+def _planned(request: ImageRequest, id_: TaskId) -> Planned:
+    return Planned(id=id_, name=f"{id_}-{{index}}", request=request, expected_images=4, folder="/", identity=str(id_))
 
 
 def first_byte() -> float:

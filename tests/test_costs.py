@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagegen_cli.core.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
-from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, TaskId
+from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, Task, TaskId
 from imagegen_cli.engine.scheduling import Known, PollSchedule
 from imagegen_cli.storage.store import Planned, Store
 from tests.clock import run
@@ -91,11 +91,14 @@ class Counted(Store):
         self.commits += statement == "COMMIT"
 
 
-def planned(number: int) -> Planned:
-    request = ImageRequest(prompt=f"prompt {number}", provider="scripted")
-    return Planned(
-        request=request, expected_images=1, folder="/", identity=str(number), name_of=lambda task, _: str(task)
-    )
+def begun(store: Store, count: int) -> tuple[Task, ...]:
+    numbers = store.reserve(count)
+    return store.start_run(numbers.run, "batch", "", [planned(id_) for id_ in numbers.tasks])
+
+
+def planned(id_: TaskId) -> Planned:
+    request = ImageRequest(prompt=f"prompt {id_}", provider="scripted")
+    return Planned(id=id_, name=str(id_), request=request, expected_images=1, folder="/", identity=str(id_))
 
 
 @pytest.fixture
@@ -105,15 +108,16 @@ def store(tmp_path: Path) -> Any:
     made.close()
 
 
-def test_ten_thousand_tasks_begin_in_one_transaction(store: Counted) -> None:
+def test_ten_thousand_tasks_begin_in_two_transactions(store: Counted) -> None:
+    """One reserves their numbers, the other enters them."""
     before = store.commits
-    store.start_run("batch", "", [planned(number) for number in range(10_000)])
-    assert store.commits == before + 1
+    begun(store, 10_000)
+    assert store.commits == before + 2
 
 
 def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) -> None:
     """A thousand receipts: the first may be on its way alone, all others go together."""
-    _, tasks = store.start_run("batch", "", [planned(number) for number in range(1000)])
+    tasks = begun(store, 1000)
     before = store.commits
     with sqlite3.connect(store.path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -126,7 +130,7 @@ def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) 
 
 
 def test_progress_is_remembered_twice_a_second_and_not_more(store: Counted) -> None:
-    _, tasks = store.start_run("batch", "", [planned(1)])
+    tasks = begun(store, 1)
     for number in range(1000):
         store.record(TaskProgressed(number * 0.01, tasks[0].id, Working(number / 1000)))
     settle(store)
@@ -134,7 +138,7 @@ def test_progress_is_remembered_twice_a_second_and_not_more(store: Counted) -> N
 
 
 def test_that_it_still_works_is_remembered_once_and_after_trouble(store: Counted) -> None:
-    _, tasks = store.start_run("batch", "", [planned(1)])
+    tasks = begun(store, 1)
     for number in range(100):
         if number == 50:
             store.record(TaskDelayed(number * 1.0, tasks[0].id, 1, 1.0, "HTTP 503"))
@@ -150,7 +154,7 @@ def settle(store: Store) -> None:
 
 def test_a_history_that_is_only_read_starts_no_thread(store: Counted) -> None:
     before = threading.active_count()
-    store.start_run("batch", "", [planned(1)])
+    begun(store, 1)
     store.runs()
     assert threading.active_count() == before
 

@@ -20,6 +20,7 @@ from imagegen_cli.inputs.plan import MAX_COUNT, SHOWN, Item, Place, place, plain
 from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from imagegen_cli.settings.config import Config, Configured, General
 from imagegen_cli.settings.paths import PROJECT_FILE
+from imagegen_cli.storage.store import Numbers
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -510,16 +511,20 @@ def test_a_folder_without_the_right_to_write_is_refused(nobodys: Path) -> None:
             place(folder, DEFAULT)
 
 
+def numbers(count: int, first: int = 1) -> Numbers:
+    return Numbers(RunId(1), tuple(TaskId(first + number) for number in range(count)))
+
+
 def names(where: Place, *found: Item, first: int = 1) -> list[str]:
-    return [plan.name_of(TaskId(first + n), RunId(1)) for n, plan in enumerate(planned(found, where))]
+    return [plan.name for plan in planned(found, where, numbers(len(found), first))]
 
 
 def test_a_plan_holds_what_the_history_needs(tmp_path: Path) -> None:
     (item,) = items(spec(count=3))
-    (plan,) = planned([item], Place(folder=tmp_path, template=DEFAULT))
+    (plan,) = planned([item], Place(folder=tmp_path, template=DEFAULT), numbers(1, 12))
     assert (plan.request, plan.expected_images) == (item.request, 3)
     assert (plan.folder, plan.identity) == (str(tmp_path), item.identity)
-    assert plan.name_of(TaskId(12), RunId(1)) == "12-a-cat-{index}"
+    assert (plan.id, plan.name) == (12, "12-a-cat-{index}")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from imagegen_cli.core.errors import DiskError, HistoryError, Reason, UsageError
+from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import (
     Event,
     RunFinished,
@@ -64,6 +64,7 @@ from imagegen_cli.storage.store import (
     RESERVE_BYTES,
     UNFINISHED,
     Filter,
+    Numbers,
     PlanChangedError,
     Planned,
     Record,
@@ -95,13 +96,30 @@ def planned(prompt: str = "a cat", *, identity: str = "", expected_images: int =
         expected_images=expected_images,
         folder="/images",
         identity=identity or prompt,
-        name_of=lambda task, run: f"{task}-{run}-{{index}}",
+        id=TaskId(0),
+        name="",
     )
+
+
+def enter(store: Store, *items: Planned, command: str = "batch", source: str = "") -> tuple[RunId, tuple[Task, ...]]:
+    """Start a run of these, numbered and named."""
+    numbers = store.reserve(len([item for item in items if item.adopts is None]))
+    return numbers.run, store.start_run(numbers.run, command, source, numbered(items, numbers))
+
+
+def numbered(items: Sequence[Planned], numbers: Numbers) -> list[Planned]:
+    new = iter(numbers.tasks)
+    ids = [next(new) if item.adopts is None else item.adopts.task.id for item in items]
+    return [replace(item, id=id_, name=f"{id_}-{numbers.run}-{{index}}") for item, id_ in zip(items, ids, strict=True)]
+
+
+def joined(store: Store, run: RunId, *items: Planned) -> tuple[Task, ...]:
+    return store.add(run, numbered(items, store.reserve(len(items), run)))
 
 
 def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
     items = [replace(planned(prompt), source=source) for prompt in prompts or ("a cat",)]
-    return store.start_run("batch", source, items)[1]
+    return enter(store, *items, source=source)[1]
 
 
 def say(store: Store, *events: Event) -> None:
@@ -141,11 +159,11 @@ def sql(path: Path, statement: str, *values: Any) -> list[Any]:
 
 
 def test_a_run_gives_ids_and_names(store: Store) -> None:
-    run, (one_, two) = store.start_run("run", "", [planned("a"), planned("b")])
+    run, (one_, two) = enter(store, planned("a"), planned("b"))
     assert (one_.id, two.id, run) == (1, 2, 1)
     assert (one_.name, two.name) == ("1-1-{index}", "2-1-{index}")
     assert one_.state == Queued()
-    assert store.start_run("run", "", [planned("c")])[1][0].id == 3
+    assert enter(store, planned("c"))[1][0].id == 3
     assert store.runs() == [2, 1]
 
 
@@ -156,20 +174,19 @@ def test_ids_are_never_given_twice(store: Store, path: Path) -> None:
 
 
 def test_a_task_that_joins_a_run_belongs_to_it(store: Store) -> None:
-    run, _ = store.start_run("run", "", [planned("a")])
-    (task,) = store.add(run, [planned("b")])
+    run, _ = enter(store, planned("a"))
+    (task,) = joined(store, run, planned("b"))
     assert (task.id, task.run) == (2, run)
     assert one(store, task).process == this_process()
 
 
 def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> None:
-    def no_name(task: TaskId, run: RunId) -> str:
-        raise UsageError("no name is left")
-
-    with pytest.raises(UsageError, match="no name is left"):
-        store.start_run("run", "", [planned("a"), replace(planned("b"), name_of=no_name)])
-    assert store.find(Filter()) == []
-    assert store.runs() == []
+    (first,) = started(store)
+    enter(store, replace(planned("c"), repeats=first.id))
+    with pytest.raises(PlanChangedError):
+        enter(store, planned("a"), replace(planned("b"), repeats=first.id))
+    assert len(store.find(Filter())) == 2
+    assert store.runs() == [2, 1]
     (task,) = started(store)
     assert one(store, task).process == this_process(), "the lease was taken anew"
     assert sql(path, "SELECT count(*) FROM process") == [(1,)]
@@ -179,7 +196,7 @@ def test_a_record_is_what_was_planned(store: Store) -> None:
     item = planned(
         "猫 \U0001f431", expected_images=4, seed=7, references=("/a.png",), extra={"steps": "5"}, ratio="16:9"
     )
-    _, (task,) = store.start_run("run", "", [item])
+    _, (task,) = enter(store, item)
     record = one(store, task)
     assert record.task == task
     assert record.task.request == item.request
@@ -271,7 +288,7 @@ def test_what_the_service_told_is_kept(store: Store) -> None:
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
     other = ImageRequest(prompt="a cat", provider="other", model="5.0")
-    _, (task,) = store.start_run("run", "", [replace(planned(), alternatives=(other,))])
+    _, (task,) = enter(store, replace(planned(), alternatives=(other,)))
     assert one(store, task).task == task
     assert task.alternatives == (other,)
     sent = become(store, task.as_sent(other, 4), Submitting())
@@ -382,8 +399,8 @@ def test_every_task_has_a_key_that_no_other_history_gives(tmp_path: Path) -> Non
     keys: list[set[str]] = []
     for name in ("one", "two"):
         with closing(Store(tmp_path / name)) as store:
-            run, tasks = store.start_run("run", "", [planned("a"), planned("b")])
-            tasks += store.add(run, [planned("c")])
+            run, tasks = enter(store, planned("a"), planned("b"))
+            tasks += joined(store, run, planned("c"))
             keys.append({task.key for task in tasks})
             assert {record.task.key for record in store.find(Filter())} == keys[-1]
             assert {record.task.key for record in store.take([task.id for task in tasks])[0]} == keys[-1]
@@ -396,7 +413,7 @@ def test_every_task_has_a_key_that_no_other_history_gives(tmp_path: Path) -> Non
 
 def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     def lasted(seconds: float, **more: Any) -> None:
-        _, (task,) = store.start_run("run", "", [planned("a", **more)])
+        _, (task,) = enter(store, planned("a", **more))
         running = become(store, task, Submitting(), Running(JOB))
         say(store, TaskChanged(100.0, running.to(Saving((), JOB)), Span(seconds - 0.5, seconds)))
 
@@ -649,23 +666,23 @@ def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: P
         return replace(planned("a"), source=source, earlier=())
 
     with closing(Store(path)) as other:
-        other.start_run("batch", "/list.txt", [item()])
+        enter(other, item(), source="/list.txt")
         with pytest.raises(PlanChangedError):
-            store.start_run("batch", "/list.txt", [item()])
+            enter(store, item(), source="/list.txt")
         assert len(store.find(Filter())) == 1
-        store.start_run("batch", "/other.txt", [item("/other.txt")])
+        enter(store, item("/other.txt"), source="/other.txt")
 
 
 def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     def item(**more: Any) -> Planned:
         return replace(planned("a"), source="/list.txt", **more)
 
-    run, (task,) = store.start_run("batch", "/list.txt", [item(earlier=())])
+    run, (task,) = enter(store, item(earlier=()), source="/list.txt")
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
     other = ImageRequest(prompt="a", provider="other")
     changed = item(earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,))
-    again, (adopted,) = store.start_run("batch", "/list.txt", [changed])
+    again, (adopted,) = enter(store, changed, source="/list.txt")
     assert (adopted.id, adopted.run) == (task.id, again)
     record = one(store, task)
     assert record.task == adopted
@@ -774,7 +791,7 @@ def test_a_task_is_added_or_refused_soon_while_another_program_holds_the_history
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
         with pytest.raises(HistoryError, match="locked"):
-            store.add(run, [planned("b")])
+            joined(store, run, planned("b"))
         assert time.monotonic() - began < 5
 
 
@@ -1085,11 +1102,9 @@ path, what, *words = sys.argv[1:]
 def say(word):
     print(word, flush=True)
 
-def planned(prompt):
+def planned(id, prompt):
     request = ImageRequest(prompt=prompt, provider="studio")
-    return Planned(
-        request=request, expected_images=1, folder="/", identity=prompt, name_of=lambda id, run: f"{id}-{{index}}"
-    )
+    return Planned(id=id, name=f"{id}-{{index}}", request=request, expected_images=1, folder="/", identity=prompt)
 
 async def carry(store, tasks):
     for step in (Submitting(), Running(Job("j")), Saving((SavedImage("/a"),), Job("j")), Done(("/a",))):
@@ -1107,7 +1122,8 @@ say("ready")
 sys.stdin.readline()
 store = Store(Path(path))
 if what == "work":
-    run, tasks = store.start_run("batch", "", [planned(f"{words[0]} {number}") for number in range(200)])
+    run, ids = store.reserve(200)
+    tasks = store.start_run(run, "batch", "", [planned(id, f"{words[0]} {number}") for number, id in enumerate(ids)])
     asyncio.run(carry(store, list(tasks)))
     store.close()
     say("done")
@@ -1297,7 +1313,7 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(target=tasks, prompts=st.lists(st.sampled_from(["a cat", "两只猫", "100%", "a_b"]), min_size=1, max_size=3))
     def start(self, prompts: list[str]) -> Any:
-        _, tasks = self.store.start_run("run", "list", [planned(prompt) for prompt in prompts])
+        _, tasks = enter(self.store, *map(planned, prompts), source="list")
         self.known |= {task.id: task for task in tasks}
         self.owned |= {task.id for task in tasks}
         return multiple(*tasks)

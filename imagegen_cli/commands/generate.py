@@ -142,7 +142,7 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
 
         def add(to: RunId, typed: Typed) -> Sequence[Task]:
             more = prepared(_specs_of(typed, options.common)[0])
-            return store.add(to, plan.planned(more, where))
+            return store.add(to, plan.planned(more, where, store.reserve(len(more), to)))
 
         return Session(store, config, options.manner, add, would).carry(run_id, tasks)
 
@@ -169,11 +169,12 @@ def _planned(
         fresh = _compared(store, items, options)
         if not fresh:
             return None
+        numbers = store.reserve(sum(item.adopts is None for item in fresh))
         try:
-            run, tasks = store.start_run(command, sources, plan.planned(fresh, where))
+            tasks = store.start_run(numbers.run, command, sources, plan.planned(fresh, where, numbers))
         except PlanChangedError:
             continue
-        return run, tasks, fresh
+        return numbers.run, tasks, fresh
     raise UsageError("other processes are planning the same list all the time; nothing was sent")
 
 

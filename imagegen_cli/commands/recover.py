@@ -44,7 +44,7 @@ from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
 from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.store import UNFINISHED, Filter, PlanChangedError, Record, Store
+from imagegen_cli.storage.store import UNFINISHED, Filter, Numbers, PlanChangedError, Record, Store
 
 CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits for what the other process makes of it."""
@@ -265,18 +265,19 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
     _say_owned([*owned, *changed])
     ids = {task.id for task in taken}
     records = [record for record in paid if record.task.id in ids]
+    if not records:
+        return []
+    numbers = store.reserve(len(records))
     planned = []
-    for record in records:
+    for record, id_ in zip(records, numbers.tasks, strict=True):
         where = plan.place(Path(record.task.folder), config.general.name)
         task = record.task  # no alternatives: only the provider that may have been paid can say what it was paid for
         item = plan.Item(
             request=task.request, expected_images=task.expected_images, line=1, identity="", repeats=task.id
         )
-        planned += plan.planned([item], where)
-    if not planned:
-        return []
+        planned += plan.planned([item], where, Numbers(numbers.run, (id_,)))
     try:
-        _, tasks = store.start_run("retry", "", planned)
+        tasks = store.start_run(numbers.run, "retry", "", planned)
     except PlanChangedError as error:
         say(f"left alone: {error}; imagegen again ID makes one more")
         return []

@@ -15,11 +15,11 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
-from imagegen_cli.core.task import ImageRequest, RunId, TaskId
+from imagegen_cli.core.task import ImageRequest, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.store import Planned, Record
+from imagegen_cli.storage.store import Numbers, Planned, Record
 
 STDIN = "-"
 """Stands for a list that comes by a pipe, and lies in the working directory as it were."""
@@ -117,20 +117,19 @@ def place(folder: Path, template: str) -> Place:
     return Place(folder=folder, template=template)
 
 
-def planned(items: Iterable[Item], where: Place) -> list[Planned]:
-    """What the history needs: each with its folder, and its file name as soon as its id is known."""
+def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Planned]:
+    """What the history needs: each with its number, its folder, and its file name, which may hold the number."""
     taken = {path.name.rpartition(".")[0].lower() for path in os.scandir(where.folder)}
-    now = time.time()
-
-    def name_of(item: Item) -> Any:
-        def name(task: TaskId, run: RunId) -> str:
-            wanted = naming.name_for(where.template, task, run, item.request, line=item.line, now=now)
-            return naming.free_name(wanted, item.expected_images, taken)
-
-        return name
-
+    now, new = time.time(), iter(numbers.tasks)
+    ids = [next(new) if item.adopts is None else item.adopts.task.id for item in items]
+    names = [
+        naming.name_for(where.template, id_, numbers.run, item.request, line=item.line, now=now)
+        for id_, item in zip(ids, items, strict=True)
+    ]
     return [
         Planned(
+            id=id_,
+            name=naming.free_name(name, item.expected_images, taken),
             request=item.request,
             expected_images=item.expected_images,
             alternatives=item.alternatives,
@@ -141,9 +140,8 @@ def planned(items: Iterable[Item], where: Place) -> list[Planned]:
             adopts=item.adopts,
             others=item.others,
             repeats=item.repeats,
-            name_of=name_of(item),
         )
-        for item in items
+        for id_, name, item in zip(ids, names, items, strict=True)
     ]
 
 

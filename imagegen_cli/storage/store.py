@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import Event, RunFinished, Span, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 MAX_LOCK_WAIT_S = 10.0
-ADD_WAIT = 0.5
+ADD_WAIT_S = 0.5
 RESERVE_BYTES = 512 * 1024
 """Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
 HEARTBEAT_S = 5.0
@@ -183,8 +183,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A task before it has an id. `name_of` is told the id and gives the file name that is reserved for it."""
+    """A task that is to be entered: its number comes from `Store.reserve`, or is that of the row that it `adopts`."""
 
+    id: TaskId
+    name: str
     request: ImageRequest
     expected_images: int
     folder: str
@@ -200,7 +202,13 @@ class Planned:
     """The task that may be paid, and that this one is sent for once more."""
     adopts: Record | None = None
     """The row of a task that was never sent, and that becomes this one."""
-    name_of: Callable[[TaskId, RunId], str] = field(compare=False)
+
+
+class Numbers(NamedTuple):
+    """Numbers that no other run and no other task gets, also where they stay unused."""
+
+    run: RunId
+    tasks: tuple[TaskId, ...]
 
 
 class Store:
@@ -260,23 +268,41 @@ class Store:
 
     # What a command asks
 
-    def start_run(self, command: str, source: str, planned: Sequence[Planned]) -> tuple[RunId, tuple[Task, ...]]:
-        """Give ids and names to what was planned; from here on it is this process'.
+    def reserve(self, tasks: int, run: RunId | None = None) -> Numbers:
+        """Numbers for so many tasks of a new run, or of `run`: names are made of them before anything is entered.
 
-        Raises PlanChangedError, with nothing planned, where another process has planned or sent the same meanwhile.
+        For a run that goes on, a lock is waited for at most ADD_WAIT_S seconds: its event loop stands meanwhile.
+        """
+        wait_s = self._wait if run is None else min(self._wait, ADD_WAIT_S)
+        with self._said(), self._waiting(wait_s), self._transaction():
+            if run is None:
+                run = RunId(self._numbers("run", 1)[0])
+            return Numbers(run, tuple(map(TaskId, self._numbers("task", tasks))))
+
+    def _numbers(self, table: str, count: int) -> range:
+        """Advance what SQLite gives numbers by."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
+        last = row["seq"] if row is not None else 0
+        self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
+        return range(last + 1, last + count + 1)
+
+    def start_run(self, run: RunId, command: str, source: str, planned: Sequence[Planned]) -> tuple[Task, ...]:
+        """Enter what was planned; from here on it is this process'.
+
+        Raises PlanChangedError, with nothing entered, where another process has planned or sent the same meanwhile.
         """
         with self._transaction():
             self._own()
             self._check_plan(planned)
-            cursor = self._db.execute(
-                "INSERT INTO run (command, source, started) VALUES (?, ?, ?)", (command, source, time.time())
-            )
-            run = RunId(cursor.lastrowid or 0)
-            return run, tuple(self._plan(run, item) for item in planned)
+            started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)"
+            self._db.execute(started, (run, command, source, time.time()))
+            return tuple(self._plan(run, item) for item in planned)
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
         """Let further tasks join a run, which goes on meanwhile: a lock is not waited for as long as elsewhere."""
-        with self._said(), self._waiting(min(self._wait, ADD_WAIT)), self._transaction():
+        with self._said(), self._waiting(min(self._wait, ADD_WAIT_S)), self._transaction():
             return tuple(self._plan(run, item) for item in planned)
 
     def find(self, wanted: Filter) -> list[Record]:
@@ -657,42 +683,34 @@ class Store:
 
     def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
         """Let a task that was never sent join this run, as if it had been planned now."""
-        id_ = before.task.id
-        name = item.name_of(id_, run)
         task = replace(
-            before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=name,
+            before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             expected_images=item.expected_images, alternatives=item.alternatives,
         )  # fmt: skip
         self._take_over(task, before.fence + 1, self._own(), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, task.name, id_)
+            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, item.name, before.task.id)
         )
         _write_request(self._db, task)
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
         request = item.request
-        cursor = self._db.execute(
-            "INSERT INTO task (run, owner, fence, provider, model, size, prompt, request, identity, source, folder,"
-            " name, expected_images, alternatives, state, detail, created)"
-            " VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 'queued', '{}', ?)",
+        facts = {} if item.repeats is None else {"repeats": item.repeats}
+        self._db.execute(
+            "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
+            " folder, name, expected_images, alternatives, facts, state, detail, created)"
+            " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
             (
-                run, self._own(), request.provider, request.model, size_of(request), request.prompt,
-                serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder,
-                item.expected_images, _requests(item.alternatives), time.time(),
+                item.id, run, self._own(), request.provider, request.model, size_of(request), request.prompt,
+                serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
+                item.expected_images, _requests(item.alternatives), serialize.dumps(facts), time.time(),
             ),
         )  # fmt: skip
-        id_ = TaskId(cursor.lastrowid or 0)
-        self.fences[id_] = 1
-        if item.repeats is not None:
-            facts = serialize.dumps({"repeats": item.repeats})
-            self._db.execute("UPDATE task SET facts = ? WHERE id = ?", (facts, id_))
-        name = item.name_of(id_, run)
-        self._db.execute("UPDATE task SET name = ? WHERE id = ?", (name, id_))
-        key = f"{self._token}-{id_}"
+        self.fences[item.id] = 1
         return Task(
-            id=id_, run=run, request=request, state=Queued(), folder=item.folder, name=name, key=key,
-            expected_images=item.expected_images, alternatives=item.alternatives,
+            id=item.id, run=run, request=request, state=Queued(), folder=item.folder, name=item.name,
+            key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
         )  # fmt: skip
 
     def _living(self) -> dict[int, Process]:
