@@ -7,7 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.errors import (
+    BadImage,
+    BadRequest,
+    DiskError,
+    GenerationFailed,
+    ProviderBug,
+    Reason,
+    TaskError,
+    TimedOut,
+    Uncertain,
+    error_class,
+)
 from imagegen_cli.core.task import (
     ENDED,
     FOLLOWS,
@@ -417,3 +428,57 @@ class ActiveTask(RuleBasedStateMachine):
 
 TestCarried = ActiveTask.TestCase
 TestCarried.settings = settings(STEADY, max_examples=200, stateful_step_count=40)
+
+
+# What a reason says
+
+
+def kinds(kind: type[TaskError] = TaskError) -> list[type[TaskError]]:
+    return [kind, *(below for one in kind.__subclasses__() for below in kinds(one))]
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.CANCELLED])
+def test_all_errors_of_a_reason_say_the_same_of_it(reason: Reason) -> None:
+    def facts(kind: type[TaskError]) -> tuple[bool, bool, bool]:
+        return kind.may_be_paid, kind.is_refused_again, kind.shuts_lane
+
+    assert error_class(reason).reason is reason
+    alike = kinds(error_class(reason)) + [kind for kind in kinds() if vars(kind).get("reason") is reason]
+    assert {facts(kind) for kind in alike if kind is not TaskError} == {facts(error_class(reason))}
+
+
+def test_no_reason_that_may_hide_a_payment_is_forgotten() -> None:
+    hiding = {reason for reason in Reason if error_class(reason).may_be_paid}
+    assert hiding == {Reason.UNCERTAIN, Reason.BAD_IMAGE, Reason.DISK, Reason.BUG}
+    assert {reason for reason in Reason if error_class(reason).is_refused_again} == {
+        Reason.BAD_REQUEST,
+        Reason.MODERATED,
+    }
+
+
+SUBMITTED = Submitting(Job("j"))
+RUNS = Running(Job("j"), (SavedImage("/a"),))
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "paid"),
+    [
+        (Queued(), DiskError("full"), False),
+        (Queued(), ProviderBug("broke"), False),
+        (SUBMITTED, BadRequest("no"), False),
+        (SUBMITTED, Uncertain("lost"), True),
+        (SUBMITTED, BadImage("a page"), True),
+        (SUBMITTED, DiskError("full"), True),
+        (SUBMITTED, ProviderBug("broke"), True),
+        (SUBMITTED, GenerationFailed("nothing").as_charged(), True),
+        (RUNS, TimedOut("late"), True),
+        (RUNS, GenerationFailed("no").as_final(), False),
+        (RUNS, Uncertain("lost").as_final(), True),
+        (Saving(()), DiskError("full"), True),
+    ],
+)  # fmt: skip
+def test_a_failure_is_made_from_the_state_and_the_error(state: State, error: TaskError, paid: bool) -> None:
+    failed = Failed.after(state, error, Job("j"))
+    assert (failed.reason, failed.message, failed.final) == (error.reason, error.message, error.final)
+    assert (failed.may_be_paid, failed.job) == (paid, Job("j"))
+    assert failed.images == getattr(state, "images", ())

@@ -9,10 +9,9 @@ from errno import EBADF
 from pathlib import Path
 
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
-from imagegen_cli.commands.recover import may_be_paid
 from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task, may_be_paid
 from imagegen_cli.display.keys import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.display.words import amount

@@ -21,7 +21,7 @@ from imagegen_cli.commands.console import (
     unusable,
 )
 from imagegen_cli.commands.session import RunOptions, Session
-from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError
+from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -34,6 +34,7 @@ from imagegen_cli.core.task import (
     State,
     Task,
     TaskId,
+    may_be_paid,
     recovered,
     word,
 )
@@ -50,8 +51,6 @@ CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits for what the other process makes of it."""
 WATCH_WAIT_S = 65.0
 """Seconds that `resume` watches the heartbeat of a process elsewhere that may be dead."""
-ONLY_BY_REASON = (Reason.MODERATED, Reason.BAD_REQUEST)
-"""What the service will refuse again as it stands: sent again only where the person names the reason or the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +299,7 @@ def _selected(store: Store, selection: Selection) -> list[Record]:
     failed = selection.failed or bool(selection.reasons) or not selection.cancelled
     states = tuple(["failed"] * failed + ["cancelled"] * selection.cancelled)
     found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=selection.run))
-    left_out = [record for record in found if not selection.reasons and _reason_of(record) in ONLY_BY_REASON]
+    left_out = [record for record in found if not selection.reasons and _is_refused_again(record)]
     found = [record for record in found if record not in left_out]
     if not selection.all_runs and selection.run is None and found:
         last = max(record.task.run for record in found)
@@ -313,6 +312,12 @@ def _selected(store: Store, selection: Selection) -> list[Record]:
     if refused:
         say(f"left alone, the service refused them as they stand: {ids_of(refused)}; --reason CODE sends them again")
     return found
+
+
+def _is_refused_again(record: Record) -> bool:
+    """Whether it is sent again only where the person names the reason or the task."""
+    reason = _reason_of(record)
+    return reason is not None and error_class(reason).is_refused_again
 
 
 def _reason_of(record: Record) -> Reason | None:
@@ -347,15 +352,6 @@ def _to_repeat(
         first = f"; imagegen resume {ids_of(fetch)} fetches without paying again" if fetch else ""
         say(f"left alone, may be made and billed already: {ids_of(risky)}{first}; --may-repeat sends them anew")
     return chosen
-
-
-def may_be_paid(state: State) -> bool:
-    """Whether sending it again may pay a second time for what the service has made or is making."""
-    if isinstance(state, Failed):
-        return state.resumable or state.may_be_paid
-    if isinstance(state, Cancelled):
-        return state.stop not in (CancelOutcome.NOT_SENT, CancelOutcome.STOPPED)
-    return not isinstance(state, Queued)
 
 
 def _agree(chosen: Sequence[Record], *, yes: bool) -> None:

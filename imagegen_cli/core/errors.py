@@ -27,6 +27,7 @@ ImagegenError
     └── ProviderBug             bug              a provider raised something that is not in this tree
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar, Self
 
@@ -127,13 +128,20 @@ class NothingToDo(ImagegenError):
 class TaskError(ImagegenError):
     """`hint` is empty where the reason's general hint fits.
 
-    `final`: the service itself said, in an answer of its own form, that this very job is over and brings no picture.
-    `unspent`: the service refused the request before any work, so that another account or service may take it.
-    `charged`: the service says that it is done, but what it sent cannot be used; it may be paid for all the same.
+    What a class says of all its errors, and by them of its reason: `may_be_paid`, raised for a request that has left,
+    it leaves open whether the service charges for it. `is_refused_again`: the service refuses the same request again as
+    it stands. `shuts_lane`: the account is refused, so that the provider takes no other task either.
+
+    What one error says: `final`, the service itself said, in an answer of its own form, that this very job is over and
+    brings no picture. `unspent`: the service refused the request before any work, so that another account or service
+    may take it. `charged`: sending the same request again may pay a second time, whatever else the error says.
     """
 
     exit_code = 1
     reason: ClassVar[Reason] = Reason.BUG
+    may_be_paid: ClassVar[bool] = False
+    is_refused_again: ClassVar[bool] = False
+    shuts_lane: ClassVar[bool] = False
     final = False
     unspent = False
     charged = False
@@ -167,18 +175,22 @@ class Refused(TaskError):
 
 class BadRequest(Refused):
     reason = Reason.BAD_REQUEST
+    is_refused_again = True
 
 
 class Unauthorized(Refused):
     reason = Reason.UNAUTHORIZED
+    shuts_lane = True
 
 
 class OutOfCredits(Refused):
     reason = Reason.OUT_OF_CREDITS
+    shuts_lane = True
 
 
 class Moderated(Refused):
     reason = Reason.MODERATED
+    is_refused_again = True
 
 
 class GenerationFailed(Refused):
@@ -211,6 +223,8 @@ class ServerTrouble(Unavailable):
 
 class Uncertain(TaskError):
     reason = Reason.UNCERTAIN
+    may_be_paid = True
+    charged = True
 
 
 class TimedOut(TaskError):
@@ -223,6 +237,7 @@ class Expired(TaskError):
 
 class BadImage(TaskError):
     reason = Reason.BAD_IMAGE
+    may_be_paid = True
 
 
 class UnusableImage(BadImage):
@@ -231,7 +246,23 @@ class UnusableImage(BadImage):
 
 class DiskError(TaskError):
     reason = Reason.DISK
+    may_be_paid = True
 
 
 class ProviderBug(TaskError):
     reason = Reason.BUG
+    may_be_paid = True
+
+
+def _below(kind: type[TaskError]) -> Iterator[type[TaskError]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+_BY_REASON = {kind.reason: kind for kind in _below(TaskError) if "reason" in vars(kind)}
+
+
+def error_class(reason: Reason) -> type[TaskError]:
+    """The class whose facts hold for a reason, as the history knows it; a cancel is no error and has the plain ones."""
+    return _BY_REASON.get(reason, TaskError)

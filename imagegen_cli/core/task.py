@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NewType
 
-from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.errors import Reason, TaskError
 
 TaskId = NewType("TaskId", int)
 RunId = NewType("RunId", int)
@@ -159,6 +159,13 @@ class Failed:
     final: bool = False
     may_be_paid: bool = False
 
+    @classmethod
+    def after(cls, state: "State", error: TaskError, job: Job | None) -> "Failed":
+        """What a task in `state` comes to by an error; `job` is its receipt, where asking again may still help."""
+        images = state.images if isinstance(state, Running | Saving) else ()
+        paid = _leaves_a_charge(state, error)
+        return cls(error.reason, error.message, job, images, error.hint, error.final, paid)
+
     @property
     def resumable(self) -> bool:
         """Whether `imagegen resume` may bring pictures that are not on the disk yet."""
@@ -186,6 +193,22 @@ FOLLOWS: dict[type[State], tuple[type[State], ...]] = {
     Failed: (Queued, Running, Saving),
     Cancelled: (Queued, Running),
 }
+
+
+def may_be_paid(state: State) -> bool:
+    """Whether sending the task again may pay a second time for what the service has made or is making."""
+    if isinstance(state, Failed):
+        return state.resumable or state.may_be_paid
+    if isinstance(state, Cancelled):
+        return state.stop not in (CancelOutcome.NOT_SENT, CancelOutcome.STOPPED)
+    return not isinstance(state, Queued)
+
+
+def _leaves_a_charge(state: State, error: TaskError) -> bool:
+    """Whether the service may charge for what an error ended: it has the task, or the request's fate is not known."""
+    if isinstance(state, Submitting):
+        return error.charged or error.may_be_paid
+    return error.charged or (isinstance(state, Running | Saving) and not error.final)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

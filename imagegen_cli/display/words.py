@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TextIO
 
-from imagegen_cli.core.errors import HINTS, Reason
+from imagegen_cli.core.errors import HINTS, Reason, error_class
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -208,8 +208,8 @@ def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
 
 def general_hint(state: Failed) -> str:
     """What to do where the provider does not say; never an advice that pays a second time unasked."""
-    told = (Reason.BAD_IMAGE, Reason.DISK, Reason.BUG)
-    return HINTS[Reason.UNCERTAIN if state.may_be_paid and state.reason not in told else state.reason]
+    speaks_of_it = error_class(state.reason).may_be_paid
+    return HINTS[Reason.UNCERTAIN if state.may_be_paid and not speaks_of_it else state.reason]
 
 
 def listed(ids: Iterable[int]) -> str:

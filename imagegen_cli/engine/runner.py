@@ -730,17 +730,14 @@ class Runner:
     async def _fail(self, active: ActiveTask, error: TaskError) -> None:
         """End one task. The receipt is kept wherever asking again may still help."""
         state = active.task.state
-        if isinstance(error, Unauthorized | OutOfCredits) and not isinstance(state, Saving):
+        if error.shuts_lane and not isinstance(state, Saving):
             active.lane.shut = active.lane.shut or error
         job = active.task.job
         if isinstance(state, Submitting) and not isinstance(error, Uncertain | ProviderBug):
             job = None  # an id of ours, and the service has said that it does not take the task
         if isinstance(error, RepeatedReceiptError):
             job = None  # an id of ours that the service did not take
-        job = _receipt(active, job)
-        images = state.images if isinstance(state, Running | Saving) else ()
-        paid = _may_be_paid(state, error)
-        self._transition(active, Failed(error.reason, error.message, job, images, error.hint, error.final, paid))
+        self._transition(active, Failed.after(state, error, _receipt(active, job)))
         self._free(active)
         self._tidy(active)
         await self._flush_if_possible(active)
@@ -879,15 +876,6 @@ def _saving(active: ActiveTask) -> Saving:
 def _receipt(active: ActiveTask, job: Job | None) -> Job | None:
     """The job, where a resume could fetch its pictures: nothing else may be promised."""
     return job if job is not None and active.lane.provider.fetchable(job) else None
-
-
-def _may_be_paid(state: State, error: TaskError) -> bool:
-    """Whether the service may charge for what failed: it has the task, or what became of the request is not known."""
-    if isinstance(error, Uncertain) or error.charged:
-        return True
-    if isinstance(state, Submitting):
-        return isinstance(error, ProviderBug | DiskError | BadImage)
-    return isinstance(state, Running | Saving) and not error.final
 
 
 def _of_questions(error: TaskError) -> type[TaskError]:

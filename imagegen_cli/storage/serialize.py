@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
-from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.errors import Reason, error_class
 from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.task import (
@@ -119,10 +119,6 @@ def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
     return TaskChanged(at, task)
 
 
-MAY_BE_PAID = (Reason.UNCERTAIN, Reason.BUG, Reason.DISK, Reason.BAD_IMAGE)
-"""Reasons that may hide a charge, for rows that were written before the history said it itself."""
-
-
 def _from_failed(state: Failed) -> Json:
     said = {"reason": state.reason.value, "message": state.message, "may_be_paid": state.may_be_paid}
     more = {"hint": state.hint, "final": state.final, "images": [_from_image(image) for image in state.images]}
@@ -131,7 +127,7 @@ def _from_failed(state: Failed) -> Json:
 
 def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed:
     reason = Reason(data["reason"])
-    paid = data.get("may_be_paid", reason in MAY_BE_PAID)
+    paid = data.get("may_be_paid", error_class(reason).may_be_paid)  # an early history does not say it
     return Failed(reason, data["message"], job, images, data.get("hint", ""), data.get("final", False), paid)
 
 
