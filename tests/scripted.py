@@ -52,7 +52,7 @@ class Scripted(Provider):
         polls: Iterable[Step] = (),
         cancels: Iterable[Step] = (),
         *,
-        draft: Job | None = None,
+        client_job: Job | None = None,
         expected: int = 1,
         dropped: bool = False,
     ) -> None:
@@ -60,10 +60,10 @@ class Scripted(Provider):
         self.counts = Counter[str]()
         self.at: list[tuple[str, float]] = []
         self.stops_when_dropped = dropped  # type: ignore[misc]
-        self._draft = draft
+        self._client_job = client_job
         self._expected = expected
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         return await self._next("submit", Accepted(Job(f"job-{self.counts['submit'] + 1}")))  # type: ignore[no-any-return]
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:
@@ -72,10 +72,10 @@ class Scripted(Provider):
     async def cancel(self, job: Job) -> CancelOutcome:
         return await self._next("cancel", CancelOutcome.GOES_ON)  # type: ignore[no-any-return]
 
-    def draft(self, request: ImageRequest) -> Job | None:
-        return self._draft
+    def client_job(self, request: ImageRequest) -> Job | None:
+        return self._client_job
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return self._expected
 
     async def _next(self, name: str, default: Any) -> Any:

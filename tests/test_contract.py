@@ -176,12 +176,12 @@ class Trial:
     told: list[Working] = field(default_factory=list)
 
     async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
-        draft = self.provider.draft(self.request)
+        client_job = self.provider.client_job(self.request)
         reply: Accepted | Ready | TaskError = await self._kept(
-            self.provider.submit(self.request, draft, self.told.append), limit
+            self.provider.submit(self.request, client_job, self.told.append), limit
         )
-        if isinstance(reply, Accepted) and draft is not None:
-            assert reply.job.id == draft.id
+        if isinstance(reply, Accepted) and client_job is not None:
+            assert reply.job.id == client_job.id
         return reply
 
     async def poll(self, job: Job | None = None, limit: float = PATIENCE) -> Working | Ready | TaskError:
@@ -248,7 +248,7 @@ async def receipt(kind: str, provider: Provider, request: ImageRequest, service:
     for document in documents(kind) if polls(kind) else ():
         service.reply = typed(json.dumps(document).replace(NEVER, f"{service.url}/").encode())
         with suppress(TaskError):
-            reply = await provider.submit(request, provider.draft(request), lambda _: None)
+            reply = await provider.submit(request, provider.client_job(request), lambda _: None)
             if isinstance(reply, Accepted):
                 break
     else:
@@ -276,9 +276,9 @@ async def test_checking_and_counting_need_no_network(kind: str, tmp_path: Path) 
     settings, request = usable(kind, NEVER, str(picture))
     nothing: Any = None
     provider = load(kind)(settings, Clients(nothing, nothing))
-    most = provider.most(request)
+    most = provider.max_images(request)
     assert most is None or most >= 1
-    assert provider.expected(request) >= 1
+    assert provider.expected_images(request) >= 1
 
 
 @every_kind
@@ -419,7 +419,7 @@ async def test_a_key_that_no_header_can_carry_is_not_told(kind: str, key: str, t
         async with open_clients() as clients:
             provider = load(kind)(settings, clients)
             with pytest.raises(Refused) as raised:
-                await provider.submit(request, provider.draft(request), lambda _: None)
+                await provider.submit(request, provider.client_job(request), lambda _: None)
     assert key not in raised.value.message
     assert repr(key)[1:-1] not in raised.value.message
 
@@ -729,7 +729,7 @@ async def test_a_reference_that_is_no_picture_is_refused_before_anything_is_sent
                 with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
                     provider.check(bad)
                 with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
-                    await provider.submit(bad, provider.draft(bad), lambda _: None)
+                    await provider.submit(bad, provider.client_job(bad), lambda _: None)
         assert service.counts["connections"] == 0
 
 

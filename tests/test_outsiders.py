@@ -28,7 +28,7 @@ class Studio(Provider):
     def __init__(self, settings, clients):
         self.settings = settings
 
-    async def submit(self, request, draft, report):
+    async def submit(self, request, client_job, report):
         return Ready((InlineImage(b"GIF89a" + bytes(7) + b"!\xff\x40" + bytes([self.settings.grain]) * 64 + b"\0;"),))
 """
 

@@ -146,7 +146,7 @@ class Provider(Protocol):
 
     def __init__(self, settings: Any, clients: Clients) -> None: ...
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         """Send one paid request.
 
         Raises a TaskError: Unavailable and SlowDown only where certainly nothing was accepted, Uncertain wherever it
@@ -155,7 +155,7 @@ class Provider(Protocol):
         """
         ...
 
-    def draft(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
+    def client_job(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
         """An id of our own choice that the service will know the job by, so that a lost answer can be looked up."""
         return None
 
@@ -188,7 +188,7 @@ class Provider(Protocol):
         """
         return
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
         """What would go to the service, for --dry-run; empty where the request itself says all of it."""
         return {}
 
@@ -196,18 +196,18 @@ class Provider(Protocol):
         """Whether `poll` may ever bring the pictures of this job. Where not, the job is no receipt for a resume."""
         return True
 
-    def named(self, version: str) -> str | None:  # noqa: ARG002
+    def model_for_version(self, version: str) -> str | None:  # noqa: ARG002
         """The service's own name for a Jimeng/Seedream model that people call by its version; None: not offered.
 
         `check` and `submit` take the version itself as well: this tells who offers it.
         """
         return None
 
-    def most(self, request: ImageRequest) -> int | None:  # noqa: ARG002
+    def max_images(self, request: ImageRequest) -> int | None:  # noqa: ARG002
         """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
         return None
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """Pictures that this request should bring."""
         return request.count or 1
 

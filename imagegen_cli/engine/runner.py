@@ -297,7 +297,7 @@ class Runner:
         """From here on it can be cancelled, also before its coroutine begins."""
         lane = self._lanes[task.request.provider]
         try:
-            expected = lane.provider.expected(task.request)
+            expected = lane.provider.expected_images(task.request)
         except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
             expected = task.request.count or 1
         unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
@@ -378,7 +378,7 @@ class Runner:
             if self._open_elsewhere(active):
                 return
             raise _like(closed)
-        draft = lane.provider.draft(active.task.request)
+        draft = lane.provider.client_job(active.task.request)
         self._transition(active, Submitting(draft))
         try:
             await self._on_disk(active)
@@ -436,7 +436,7 @@ class Runner:
         active.slot, request = taken.result(), entries[taken]
         active.task = replace(active.task, request=request)
         active.lane = self._lanes[request.provider]
-        active.asked = active.lane.provider.expected(request)
+        active.asked = active.lane.provider.expected_images(request)
 
     def _open_elsewhere(self, active: ActiveTask) -> bool:
         choices = self._elsewhere.get(active.task.id, ())

@@ -209,7 +209,7 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
 def _offering(model: str, config: Config) -> str:
     """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
     default = config.default
-    offers = [one.name for one in config.own if _unconnected(one).named(model) is not None]
+    offers = [one.name for one in config.own if _unconnected(one).model_for_version(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
         return default
     if len(offers) > 1:
@@ -265,13 +265,13 @@ def _checked(
     content = serialize.identity(requests[0])
     here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
-    limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
+    limits = [most for request in requests if (most := providers[request.provider].max_images(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
     for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
         for one in (piece, *others):
             providers[one.provider].check(one)
         identity = f"{content}:{seen[here]}:{part}"
-        asked = providers[piece.provider].expected(piece)
+        asked = providers[piece.provider].expected_images(piece)
         yield Item(
             request=piece, asked=asked, line=spec.line, identity=identity, elsewhere=tuple(others), source=spec.source
         )
@@ -306,7 +306,7 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     request = serialize.from_request(item.request)
     configured = config.provider(item.request.provider)
     name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
-    sent = _unconnected(configured).sent(item.request)
+    sent = _unconnected(configured).payload(item.request)
     return {
         "line": item.line,
         **request,

@@ -112,20 +112,20 @@ class A1111(Provider):
         _options(request.extra)
         examined(request.references, formats=ANY_FORMAT)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return BATCHES * max(1, self._settings.max_batch)
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return request.count or max(1, len(request.references))
 
-    def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
+    def client_job(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         return Job(f"task(imagegen-{uuid4()})")
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
         """The id only tells of the progress: pictures come in the answer to the submit and nowhere else."""
         return False
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:
         """The body, with the names of files in place of pictures."""
         return self._asked(request) | ({"init_images": [*request.references]} if request.references else {})
 
@@ -136,9 +136,9 @@ class A1111(Provider):
         titles = [item.get("title") for item in items if isinstance(item, dict)]
         return tuple(title for title in titles if isinstance(title, str))
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:
         self.check(request)
-        job, expected = draft or self.draft(request), self.expected(request)
+        job, expected = client_job or self.client_job(request), self.expected_images(request)
         asked = self._asked(request) | {"force_task_id": job.id}
         got = _received(await self._posted(asked, job.id, report), expected)
         self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
@@ -253,7 +253,7 @@ class A1111(Provider):
         return await call(self._clients, method, f"{self._base}{path}", paid=paid, raw=True, **options)
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
-        size, batch, most = self.expected(request), len(request.references), max(1, self._settings.max_batch)
+        size, batch, most = self.expected_images(request), len(request.references), max(1, self._settings.max_batch)
         if batch < 2:  # noqa: PLR2004 - several pictures to start from make a batch by themselves
             whole = max(number for number in range(1, most + 1) if size % number == 0)
             batch = min(size, most) if self._one_batch else whole

@@ -118,13 +118,13 @@ class BlackForestLabs(Provider):
                 raise BadRequest(rule)
         self._body(request, examined(request.references))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         pictures = [one if is_remote(one) else read(one).base64 for one in request.references]
         asked = self._body(request, pictures)

@@ -229,17 +229,17 @@ class ComfyUI(Provider):
         if len(request.references) > (most := len(places.get("image", ()))):
             raise BadRequest(f"the workflow takes {most} reference pictures, not {len(request.references)}")
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
         return max(1, self._settings.max_batch) if "count" in self._places() else 1
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """One for each picture of each SaveImage node; a workflow without one is believed to make what it is asked."""
         graph = self._filled(request, None, request.references)
         named = {node: graph[node]["inputs"][name] for node, name in self._places().get("count", ())}
         sizes = {node: size for node, size in named.items() if type(size) is int and size > 0}
         return pictures(graph, sizes) or request.count or next(iter(sizes.values()), 1)
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:
         """The workflow with everything in its place, but for what is known only when it is sent."""
         graph = self._filled(request, request.seed, request.references)
         drawn = self._places().get("seed", ()) if request.seed is None else ()
@@ -250,7 +250,7 @@ class ComfyUI(Provider):
             graph[node]["inputs"][name] = graph[node]["inputs"][name] or "(the server's first)"
         return {"prompt": graph}
 
-    def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
+    def client_job(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         """`prompt_id`, which must be a UUID in lower case with hyphens."""
         return Job(str(uuid4()))
 
@@ -260,10 +260,10 @@ class ComfyUI(Provider):
 
     # The job
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
         graph = await self._complete(request)
-        job = draft or self.draft(request)
+        job = client_job or self.client_job(request)
         heard = self._heard[job.id] = Heard(graph, self._facts(graph), report)
         self._listen()
         asked = {"prompt": graph, "client_id": self._client_id, "prompt_id": job.id}

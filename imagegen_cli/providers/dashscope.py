@@ -188,13 +188,13 @@ class DashScope(Provider):
                 raise BadRequest(f"DashScope knows no option {key!r}", hint=nearest(key, EXTRAS))
         examined(request.references, formats=REFERENCES)
 
-    def most(self, request: ImageRequest) -> int:
+    def max_images(self, request: ImageRequest) -> int:
         return form_of(self._model(request)).most
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         form = form_of(self._model(request))
         headers = {} if form.waits else {"X-DashScope-Async": "enable"}
@@ -268,7 +268,7 @@ class DashScope(Provider):
         So does a seed: the service draws one without telling it.
         """
         parameters: dict[str, Any] = {
-            "n": self.expected(request),
+            "n": self.expected_images(request),
             "watermark": request.extra.get("watermark") == "true",
         }
         if form.shape != "images":

@@ -79,23 +79,23 @@ class Dreamina(Provider):
                 raise BadRequest(rule)
         examined(request.references, formats=ANY_FORMAT)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return PICTURES
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return (request.count if request.references else None) or PICTURES
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return version if version in MODELS else None
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         asked = self._asked(request)
         if request.references:
-            form = {"params": json.dumps(asked | _counts(self.expected(request)), ensure_ascii=False)}
+            form = {"params": json.dumps(asked | _counts(self.expected_images(request)), ensure_ascii=False)}
             answer = await self._send("i2i", data=form, files=_files(request.references))
         else:
             answer = await self._send("t2i", json=asked)

@@ -77,10 +77,10 @@ class Fal(Provider):
                 raise BadRequest(rule)
         self._input(request, examined(request.references))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return MOST
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         asked = self._input(request, [referred(reference) for reference in request.references])
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)

@@ -91,10 +91,10 @@ class Gemini(Provider):
                 raise BadRequest(f"Gemini knows no option {key!r}", hint=nearest(key, EXTRAS))
         examined(request.references, formats=REFERENCES)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:  # noqa: ARG002
         self.check(request)
         path = f"models/{quote(self._model(request), safe='')}:generateContent"
         answer = await self._call("POST", path, paid=True, json=_body(request))

@@ -162,13 +162,13 @@ class Jimeng(Provider):
                 hint = nearest(key, EXTRAS[self._settings.dialect])
                 raise BadRequest(f"this gateway knows no option {key!r}", hint=hint)
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return _name(version) if version in VERSIONS.get(self._settings.dialect, ()) else None
 
-    def most(self, request: ImageRequest) -> int | None:
-        return None if request.references else self.expected(request)
+    def max_images(self, request: ImageRequest) -> int | None:
+        return None if request.references else self.expected_images(request)
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """Four, but for 4.x prompts that name a number; from references the gateways promise no more than one."""
         if request.references:
             return 1
@@ -269,8 +269,8 @@ class Jimeng(Provider):
 
     # Sending
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
-        del draft  # it takes no ids of ours
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
+        del client_job  # it takes no ids of ours
         self.check(request)
         listed = await self._once_listed() if self._wanted(request) or request.references else ()
         asked = self._asked(request, self._model(request, listed))
@@ -396,7 +396,7 @@ class Jimeng(Provider):
         """Whether each rule is broken, and the rule."""
         yield not request.prompt.strip(), "the prompt is empty"
         yield request.seed not in (None, -1), "these gateways take no seed: leave it out"
-        made, number = self.expected(request), request.count
+        made, number = self.expected_images(request), request.count
         always = f"these gateways take no count and make {made} pictures for this prompt: leave --count away"
         yield not request.references and number not in (None, made), always
         decides = "from references the gateway decides how many pictures it makes: leave --count away"

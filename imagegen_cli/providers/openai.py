@@ -177,7 +177,7 @@ class OpenAI(Provider):
             if broken:
                 raise BadRequest(rule)
         examined(request.references)
-        most, count = self.most(request), 1 if request.count is None else request.count
+        most, count = self.max_images(request), 1 if request.count is None else request.count
         if count not in range(1, most + 1):
             raise BadRequest(f"one request makes 1 to {most} pictures here, not {count}")
         try:
@@ -185,31 +185,31 @@ class OpenAI(Provider):
         except ValueError as error:
             raise BadRequest(f"the request cannot be written as JSON: {error}") from error
 
-    def most(self, request: ImageRequest) -> int:
+    def max_images(self, request: ImageRequest) -> int:
         family = self._speaks.family(self._model(request))
         if self._streams(request) or not family.groups or request.extra.get("output_format") == "svg":
             return 1
         return max(1, self._speaks.most - (len(request.references) if self._speaks.count == "" else 0))
 
-    def draft(self, request: ImageRequest) -> Job | None:
+    def client_job(self, request: ImageRequest) -> Job | None:
         """Xinference knows a request by an id of ours; its address is kept, because the model is part of it."""
-        if not self._speaks.drafts:
+        if not self._speaks.client_jobs:
             return None
         number = str(uuid4())
         return Job(number, f"{self._base}/models/{quote(self._model(request), safe='')}/requests/{number}/abort")
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
         """An id of ours serves to abort a request; its pictures come in the answer to the submit alone."""
-        return not self._speaks.drafts
+        return not self._speaks.client_jobs
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         number, pro = version.removesuffix("p").replace(".", "-"), "pro-" if version.endswith("p") else "(t2i-)?"
         wanted = rf"seedream-{re.escape(number)}-{pro}\d+"
         return next((model for model in self._speaks.known_models if re.search(wanted, model)), None)
 
     def _model(self, request: ImageRequest) -> str:
         model = request.model or self._settings.model
-        return self.named(model) or model
+        return self.model_for_version(model) or model
 
     def _streams(self, request: ImageRequest) -> bool:
         if not self._speaks.streams or self._settings.stream == "off":
@@ -230,12 +230,12 @@ class OpenAI(Provider):
 
     # Sending
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
         request = self._seeded(request)
         body = self._body(request)
-        if draft is not None and self._speaks.drafts:
-            put(body, "kwargs.request_id", draft.id)
+        if client_job is not None and self._speaks.client_jobs:
+            put(body, "kwargs.request_id", client_job.id)
         if "kwargs" in body:
             body["kwargs"] = json.dumps(body["kwargs"])
         path, asked = content(self._speaks, body, request)
@@ -285,7 +285,7 @@ class OpenAI(Provider):
         """Raise what an answer that brings no picture means."""
         if 300 <= answer.status < 400:  # noqa: PLR2004 - a redirect
             raise BadRequest(f"HTTP {answer.status}: the service is at another address", hint=PATH_HINT)
-        if answer.status == 409 and self._speaks.drafts:  # noqa: PLR2004 - Xinference's word for an abort
+        if answer.status == 409 and self._speaks.client_jobs:  # noqa: PLR2004 - Xinference's word for an abort
             raise GenerationFailed(f"stopped at the server: {words_in(answer)}")
         fault = _fault(answer)
         if fault is not None:
@@ -396,7 +396,7 @@ class OpenAI(Provider):
     # Jobs: sd-server's queue, Xinference's abort
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
-        if self._speaks.drafts:
+        if self._speaks.client_jobs:
             raise Uncertain("the answer was lost, and this server keeps no picture to ask for")
         if not self._speaks.jobs:
             raise Expired("this service has no jobs that could be asked for")
@@ -415,7 +415,7 @@ class OpenAI(Provider):
         return _working(body)
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        if self._speaks.drafts and job.url:
+        if self._speaks.client_jobs and job.url:
             return await self._abort(job)
         if not self._speaks.jobs:
             return CancelOutcome.GOES_ON

@@ -81,7 +81,7 @@ class Replicate(Provider):
                 raise BadRequest(rule)
         self._input(request, examined(request.references, most_bytes=LARGEST_REFERENCE))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
         return MOST if self._settings.count_field else 1
 
     async def models(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Replicate(Provider):
         names = {_runnable(common.table(item)) for item in common.items(listed.get("models"))}
         return tuple(sorted(names - {""}))
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         pictures = [referred(reference) for reference in request.references]
         model, asked, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
@@ -159,7 +159,7 @@ class Replicate(Provider):
 
     def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
         """Whether each rule is broken, and the rule."""
-        model, most = self._model(request), self.most(request)
+        model, most = self._model(request), self.max_images(request)
         yield not request.prompt.strip(), "the prompt is empty"
         known = "owner/name, owner/name:version or a version of 64 digits"
         yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write {known}"

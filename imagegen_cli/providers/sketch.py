@@ -68,7 +68,7 @@ class Sketch(Provider):
         if request.seed not in (None, -1) and request.seed not in SEEDS:
             raise BadRequest(f"a seed is 0 to {SEEDS[-1]}, or -1 for any; not {request.seed}")
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:  # noqa: ARG002
         self.check(request)
         orders = tuple(self._orders(request))
         drawings = await self._all(orders, report)
@@ -85,7 +85,7 @@ class Sketch(Provider):
     def _orders(self, request: ImageRequest) -> Iterator[Order]:
         width, height = size(request)
         chance = random.SystemRandom()
-        for index in range(self.expected(request)):
+        for index in range(self.expected_images(request)):
             unset = request.seed in (None, -1)
             seed = chance.choice(SEEDS) if unset else ((request.seed or 0) + index) % len(SEEDS)
             yield Order(

@@ -185,17 +185,17 @@ class Volcengine(Provider):
         examined(request.references, formats=ANY_FORMAT)
         _size(request, model)
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return MODELS[version].req_key if version in MODELS else None
 
-    def most(self, request: ImageRequest) -> int | None:
+    def max_images(self, request: ImageRequest) -> int | None:
         return 1 if _single(request) else None
 
     async def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
-        del draft, report  # it takes no ids of ours, and says nothing before its answer
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
+        del client_job, report  # it takes no ids of ours, and says nothing before its answer
         self.check(request)
         model = self._model(request)
         body = self._body(request, model)
