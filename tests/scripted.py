@@ -40,7 +40,7 @@ Step = Any
 """A reply, an error to raise, an Asleep, or a function of the provider that returns one of them."""
 
 
-class Scripted(Provider):
+class Scripted(Provider[Any]):
     """`submits`, `polls` and `cancels` are answered in order; the last of each goes on for ever."""
 
     kind: ClassVar[str] = "scripted"
@@ -105,7 +105,7 @@ class Stage:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: Provider[Any],
         folder: Path,
         *,
         limit: int | None = None,

@@ -165,7 +165,7 @@ class Trial:
     kind: str
     service: OneAnswer
     elsewhere: OneAnswer
-    provider: Provider
+    provider: Provider[Any]
     request: ImageRequest
     secrets: list[str]
     sent: list[httpx.Request]
@@ -243,7 +243,7 @@ async def trial(kind: str, tmp_path: Path) -> AsyncIterator[Trial]:
             yield Trial(kind, service, elsewhere, provider, request, secrets_of(settings), sent, job, clients, settings)
 
 
-async def receipt(kind: str, provider: Provider, request: ImageRequest, service: OneAnswer) -> Job:
+async def receipt(kind: str, provider: Provider[Any], request: ImageRequest, service: OneAnswer) -> Job:
     """What a good answer to a submit brings; a made-up one where the corpus has no such answer."""
     for document in documents(kind) if polls(kind) else ():
         service.reply = typed(json.dumps(document).replace(NEVER, f"{service.url}/").encode())
@@ -645,7 +645,7 @@ async def test_a_key_that_is_repeated_is_told_to_nobody(trial: Trial, form: str)
                 assert_untold(secret, text, said)
 
 
-async def asked_of(provider: Provider) -> list[object]:
+async def asked_of(provider: Provider[Any]) -> list[object]:
     found: list[object] = []
     for question in (provider.models, provider.balance):
         try:

@@ -26,7 +26,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
 
-class Strict(Provider):
+class Strict(Provider[Any]):
     """Makes four pictures at a time of prompts without the word "bad". Whoever sends anything here is caught."""
 
     kind: ClassVar[str] = "strict"

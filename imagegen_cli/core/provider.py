@@ -6,7 +6,7 @@ A provider is one file in this folder. Its last line binds `PROVIDER`; that alon
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.core.errors import Expired
@@ -128,12 +128,19 @@ def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
     return f"{address.scheme.lower()}://{host.lower()}", headers
 
 
-class Provider(Protocol):
-    """The only thing the runner knows of a service. What has a body here is a default that fits most."""
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
+
+
+class Provider(Protocol[S_co]):
+    """The only thing that the engine knows of a service, generic over the settings of its kind.
+
+    A method with a body here is a default that fits most services.
+    """
 
     kind: ClassVar[str]
     title: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
+    """The class of the settings: the one in `Provider[…]` among the bases, unless the class names another itself."""
     is_synchronous: ClassVar[bool] = False
     """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
 
@@ -144,7 +151,15 @@ class Provider(Protocol):
     notice: ClassVar[str] = ""
     """One line that people should read once a run, on stderr."""
 
-    def __init__(self, settings: Any, clients: Clients) -> None: ...
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        bases = cls.__dict__.get("__orig_bases__", ())
+        arguments = [get_args(base)[0] for base in bases if Provider in getattr(get_origin(base), "__mro__", ())]
+        found = [one for one in arguments if isinstance(one, type) and issubclass(one, Settings)]
+        if found and "Settings" not in cls.__dict__:
+            cls.Settings = found[0]
+
+    def __init__(self, settings: S_co, clients: Clients) -> None: ...
 
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         """Send one paid request.

@@ -112,7 +112,7 @@ class Saver(Protocol):
 class Lane:
     """One configured provider, its gate, and why it is closed, if it is. Times in seconds."""
 
-    provider: Provider
+    provider: Provider[Any]
     gate: Gate
     poll: float
     timeout: float

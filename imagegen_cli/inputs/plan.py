@@ -64,7 +64,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
-    providers: dict[str, Provider] = {}
+    providers: dict[str, Provider[Any]] = {}
     for spec in specs:
         try:
             for requests in _requests(spec, config):
@@ -259,7 +259,10 @@ def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> 
 
 
 def _checked(
-    requests: list[ImageRequest], spec: PromptSpec, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
+    requests: list[ImageRequest],
+    spec: PromptSpec,
+    providers: Mapping[str, Provider[Any]],
+    seen: dict[tuple[str, str], int],
 ) -> Iterable[Item]:
     """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
     content = serialize.identity(requests[0])
@@ -295,7 +298,7 @@ def check_settings(configured: Configured) -> None:
         raise ConfigError(error.message, hint=error.hint) from error
 
 
-def _unconnected(configured: Configured) -> Provider:
+def _unconnected(configured: Configured) -> Provider[Any]:
     """A provider that can check and count, but has no way to the network."""
     none: Any = None
     return configured.type(configured.settings, Clients(paid=none, free=none))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -80,14 +80,13 @@ class Got:
         return 0 < number < expected and number == (len(seeds) or asked["batch_size"])
 
 
-class A1111(Provider):
+class A1111(Provider[Settings]):
     kind = "a1111"
     title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
         if self._settings.username:  # the server repeats both in the form in which they are sent
@@ -446,4 +445,4 @@ def _words(value: Any) -> str:
     return clean(value) if isinstance(value, str) else ""
 
 
-PROVIDER: type[Provider] = A1111
+PROVIDER: type[Provider[Any]] = A1111

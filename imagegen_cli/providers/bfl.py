@@ -99,13 +99,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "BFL_API_KEY"}
 
 
-class BlackForestLabs(Provider):
+class BlackForestLabs(Provider[Settings]):
     kind = "bfl"
     title = "Black Forest Labs: FLUX"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._key = common.Key(self._settings.api_key, self._base, header="x-key", domains=DOMAINS)
@@ -290,4 +289,4 @@ def _fraction(progress: Any) -> float | None:
     return float(progress) if known else None
 
 
-PROVIDER: type[Provider] = BlackForestLabs
+PROVIDER: type[Provider[Any]] = BlackForestLabs

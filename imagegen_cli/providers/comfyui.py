@@ -17,7 +17,7 @@ from contextlib import aclosing, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
@@ -164,13 +164,12 @@ class Heard:
             self.report(self.working)
 
 
-class ComfyUI(Provider):
+class ComfyUI(Provider[Settings]):
     kind = "comfyui"
     title = "ComfyUI (your own server)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._most_lost = MOST_LOST
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
@@ -719,4 +718,4 @@ def _words(value: Any) -> str:
     return str(value) if type(value) is int and abs(value) < 2**64 else ""
 
 
-PROVIDER: type[Provider] = ComfyUI
+PROVIDER: type[Provider[Any]] = ComfyUI

@@ -165,13 +165,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "DASHSCOPE_API_KEY"}
 
 
-class DashScope(Provider):
+class DashScope(Provider[Settings]):
     kind = "dashscope"
     title = "Alibaba DashScope (Model Studio): Wan, Qwen-Image"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         home = self._settings.base_url.rstrip("/").removesuffix("/compatible-mode/v1")  # of the same service for OpenAI
         self._base = home.removesuffix("/api/v1") + "/api/v1"
@@ -455,4 +454,4 @@ def _fraction(metrics: Any) -> float | None:
     return ended / total
 
 
-PROVIDER: type[Provider] = DashScope
+PROVIDER: type[Provider[Any]] = DashScope

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from imagegen_cli.core import provider as base
@@ -59,13 +59,12 @@ class Settings(base.Settings):
     grace: int = setting(5, f"answers “{NOT_FOUND}” that are taken as “not known yet”; 0 believes the first")
 
 
-class Dreamina(Provider):
+class Dreamina(Provider[Settings]):
     kind = "dreamina"
     title = "Dreamina / 即梦 server (Flask, self-hosted)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/api")
         self._not_found: Counter[str] = Counter()
@@ -305,4 +304,4 @@ def _words(value: Any) -> str:
     return " ".join(str(value).encode("utf-8", "replace").decode().split())[:QUOTED]
 
 
-PROVIDER: type[Provider] = Dreamina
+PROVIDER: type[Provider[Any]] = Dreamina

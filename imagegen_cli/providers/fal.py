@@ -60,13 +60,12 @@ class Settings(base.Settings):
     }
 
 
-class Fal(Provider):
+class Fal(Provider[Settings]):
     kind = "fal"
     title = "fal: any model of its queue, by owner/app"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
         self._key = common.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
@@ -223,4 +222,4 @@ def _ready(result: dict[str, Any]) -> Ready:
     return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
 
 
-PROVIDER: type[Provider] = Fal
+PROVIDER: type[Provider[Any]] = Fal

@@ -68,14 +68,13 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "GEMINI_API_KEY"}
 
 
-class Gemini(Provider):
+class Gemini(Provider[Settings]):
     kind = "gemini"
     title = "Google Gemini: pictures by generateContent (Nano Banana)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         base_url = self._settings.base_url.rstrip("/")
         self._version = "v1" if base_url.endswith("/v1") else "v1beta"
@@ -302,4 +301,4 @@ def _said(what: str, words: str) -> str:
     return f"{what}: {words[:QUOTED]}" if words else what
 
 
-PROVIDER: type[Provider] = Gemini
+PROVIDER: type[Provider[Any]] = Gemini

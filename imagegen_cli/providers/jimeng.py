@@ -123,7 +123,7 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "JIMENG_SESSION_ID"}
 
 
-class Jimeng(Provider):
+class Jimeng(Provider[Settings]):
     """The pictures are in the one long answer to the submit and nowhere else: a disconnect loses them.
 
     The gateway goes on all the same and the credits are spent, so a cancel stops nothing.
@@ -131,14 +131,13 @@ class Jimeng(Provider):
 
     kind = "jimeng"
     title = "即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
     notice = (
         "jimeng: where the gateway gives no task id, a lost connection or a cancel loses the pictures, not the cost"
     )
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1")
         self._ids = tuple(part.strip() for part in self._settings.api_key.reveal().split(",") if part.strip())
@@ -697,4 +696,4 @@ def _text(value: Any) -> str:
     return clean(str(value)[: 8 * QUOTED])
 
 
-PROVIDER: type[Provider] = Jimeng
+PROVIDER: type[Provider[Any]] = Jimeng

@@ -153,14 +153,13 @@ def _host_of(address: str) -> str:
         return ""
 
 
-class OpenAI(Provider):
+class OpenAI(Provider[Settings]):
     kind = "openai"
     title = "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers that speak alike"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._speaks: Dialect = self._settings.speaks
         self._base: str = self._settings.base_url
@@ -629,4 +628,4 @@ def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-PROVIDER: type[Provider] = OpenAI
+PROVIDER: type[Provider[Any]] = OpenAI

@@ -63,13 +63,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "REPLICATE_API_TOKEN"}
 
 
-class Replicate(Provider):
+class Replicate(Provider[Settings]):
     kind = "replicate"
     title = "Replicate: any model, by owner/name or by version"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._key = common.Key(self._settings.api_key, self._base, prefix="Bearer ")
@@ -269,4 +268,4 @@ def _runnable(model: dict[str, Any]) -> str:
     return whole if MODEL.fullmatch(whole) else ""
 
 
-PROVIDER: type[Provider] = Replicate
+PROVIDER: type[Provider[Any]] = Replicate

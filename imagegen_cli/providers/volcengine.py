@@ -157,15 +157,14 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "VOLC_ACCESSKEY", "secret_key": "VOLC_SECRETKEY"}
 
 
-class Volcengine(Provider):
+class Volcengine(Provider[Settings]):
     """`force_single` is always said: without it the model decides how many pictures it makes, and bills each."""
 
     kind = "volcengine"
     title = "Volcengine Visual: the official 即梦AI (access key and secret key)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
 
@@ -490,4 +489,4 @@ def _text(value: Any) -> str:
     return clean(str(value)[: 8 * QUOTED])
 
 
-PROVIDER: type[Provider] = Volcengine
+PROVIDER: type[Provider[Any]] = Volcengine
