@@ -26,7 +26,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, clean, decoded, refuse
 
 SEEDS = range(2**32)
 SMALLEST = 64
@@ -352,7 +352,7 @@ def _refuse(answer: Answer) -> None:
         raise BadRequest("HTTP 404: the server has no such route", hint="start it with --api; is base_url right?")
     if answer.status == 500 and (said or answer.raw == b"Internal Server Error"):  # noqa: PLR2004
         raise GenerationFailed(said or "the server broke down over it, and says no more")
-    refuse(answer, paid=True, said=said)
+    refuse(answer, paid=True, message=said)
 
 
 def _said(body: dict[str, Any]) -> str:
@@ -362,7 +362,7 @@ def _said(body: dict[str, Any]) -> str:
         items = [item for item in detail if isinstance(item, dict) and isinstance(item.get("loc", []), list)]
         return clean("; ".join(f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg')}" for item in items))
     said = [_words(body.get(key)) for key in ("error", "detail", "errors", "message")]
-    return ": ".join(dict.fromkeys(words for words in said if words))[:QUOTED]
+    return ": ".join(dict.fromkeys(words for words in said if words))[:MAX_QUOTED_CHARS]
 
 
 def _received(body: Mapping[str, Any], expected: int) -> Got:

@@ -54,7 +54,7 @@ from imagegen_cli.providers._comfyui_graph import (
     saving,
     spread,
 )
-from imagegen_cli.providers._http import NO_JOB, QUOTED, Answer, call, clean, decoded, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, NO_JOB_HINT, Answer, call, clean, decoded, message_in, refuse
 
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
@@ -293,7 +293,7 @@ class ComfyUI(Provider[Settings]):
         status = path_in(entry, "status")
         if entry is None:
             unknown = "the server does not know this job: it was restarted, or the job was removed"
-            raise Expired(unknown, hint=NO_JOB)  # never final: base_url may name another ComfyUI by now
+            raise Expired(unknown, hint=NO_JOB_HINT)  # never final: base_url may name another ComfyUI by now
         if status == "completed":
             return await self._made(id_, entry, heard)
         if status in ("failed", "cancelled"):
@@ -581,7 +581,7 @@ def _file(reference: str) -> tuple[str, bytes]:
 
 def _good(answer: Answer) -> dict[str, Any]:
     if answer.status in (404, 405, 410):
-        raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint="is base_url right?")
+        raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint="is base_url right?")
     refuse(answer, paid=False)
     if not isinstance(answer.body, dict):
         raise ServerTrouble("the server answered with JSON of an unknown form")
@@ -595,7 +595,7 @@ def _refuse(answer: Answer, graph: Graph) -> None:
         raise BadRequest(f"the server has no node {lacking}", hint=NO_NODE)
     if path_in(body, "error", "type") == "prompt_no_outputs":
         raise BadRequest(NOWHERE, hint=NO_SAVER)
-    refuse(answer, paid=True, said=_node_errors(answer.body))
+    refuse(answer, paid=True, message=_node_errors(answer.body))
 
 
 def _missing(error: Any, graph: Graph) -> str:
@@ -635,7 +635,7 @@ def _silent(graph: Graph, outputs: Any) -> str:
     """Which nodes should have saved something and did not: the server leaves out what it finds wrong."""
     told = outputs if isinstance(outputs, dict) else {}
     nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in told]
-    return f"nothing came of {', '.join(nodes)}"[:QUOTED] if nodes else ""
+    return f"nothing came of {', '.join(nodes)}"[:MAX_QUOTED_CHARS] if nodes else ""
 
 
 def _version(text: Any) -> tuple[int, ...]:
@@ -683,7 +683,7 @@ def _node_errors(body: Any) -> str:
         errors = path_in(node, "errors") if isinstance(path_in(node, "errors"), list) else ()
         words = [f"{_words(path_in(error, 'message'))}: {_words(path_in(error, 'details'))}" for error in errors]
         told.append(f"node {_words(id_)} {_words(path_in(node, 'class_type'))}: {', '.join(words)}")
-    return "; ".join(told)[:QUOTED]
+    return "; ".join(told)[:MAX_QUOTED_CHARS]
 
 
 def _ids(items: Any) -> list[str]:

@@ -30,7 +30,7 @@ from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, message_in, refuse, retry_after
 
 SEEDS = range(2**31)
 LONGEST_NEGATIVE = 500
@@ -392,8 +392,8 @@ def _refuse(answer: Answer) -> None:
     code = common.text(common.table(answer.body).get("code"))
     if answer.status < 400 or not code:  # noqa: PLR2004 - no error status
         return
-    said = f"{code}: {words_in(answer)}"
-    kind = _meaning(code) or (_by_words(words_in(answer)) if answer.status < 500 else None)  # noqa: PLR2004
+    said = f"{code}: {message_in(answer)}"
+    kind = _meaning(code) or (_by_words(message_in(answer)) if answer.status < 500 else None)  # noqa: PLR2004
     if kind is RateLimited:
         raise RateLimited(said, after=retry_after(answer))
     if kind is Unauthorized and UNFIT_CALL.search(said):
@@ -436,7 +436,7 @@ def _ready(output: dict[str, Any]) -> Ready:
     words = " ".join(text for content in contents if (text := common.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()
-    raise GenerationFailed(f"no picture came: {words[:QUOTED] or 'the service gave no reason'}")
+    raise GenerationFailed(f"no picture came: {words[:MAX_QUOTED_CHARS] or 'the service gave no reason'}")
 
 
 def _contents(choice: Any) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, message_in, refuse
 
 MODELS = ("4.0", "3.1", "3.0", "2.1", "2.0p", "1.4", "NanoBanana", "NanoBananaPro")
 RESOLUTIONS = ("1k", "2k", "4k")
@@ -149,12 +149,12 @@ class Dreamina(Provider[Settings]):
         headers = dict(self._settings.headers)
         answer = await call(self._clients, "GET", f"{self._base}/api/{path}", raw=True, headers=headers)
         if answer.status in (404, 410):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+            raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
         refuse(answer, paid=False)
         if not isinstance(answer.body, dict):
             raise ServerTrouble("the server answered with JSON of an unknown form")
         if answer.body.get("success") is False:
-            raise ServerTrouble(words_in(answer) or "the server could not answer")
+            raise ServerTrouble(message_in(answer) or "the server could not answer")
         return answer
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def _accepted_body(answer: Answer) -> dict[str, Any]:
         often = "often: no credits, an expired session or a forbidden prompt"
         raise GenerationFailed(f"the server refused without a reason: {NO_REASON} ({often})", hint=LOOK_AT_SERVER)
     if answer.status == 404:  # noqa: PLR2004
-        raise BadRequest(f"HTTP 404: {words_in(answer)}", hint=IS_IT_RIGHT)
+        raise BadRequest(f"HTTP 404: {message_in(answer)}", hint=IS_IT_RIGHT)
     refuse(answer, paid=True)
     if not isinstance(body, dict):
         raise Uncertain("the server answered with JSON of an unknown form; the request may have been accepted")
@@ -301,7 +301,7 @@ def _words(value: Any) -> str:
     """A text or a number from JSON, in one line of bearable length that can be written anywhere; else nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return " ".join(str(value).encode("utf-8", "replace").decode().split())[:QUOTED]
+    return " ".join(str(value).encode("utf-8", "replace").decode().split())[:MAX_QUOTED_CHARS]
 
 
 PROVIDER: type[Provider[Any]] = Dreamina

@@ -27,7 +27,7 @@ from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, refuse, retry_after
 from imagegen_cli.providers._models import other_model
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
@@ -298,7 +298,7 @@ def _drawing_model(item: Any) -> str:
 
 
 def _said(what: str, words: str) -> str:
-    return f"{what}: {words[:QUOTED]}" if words else what
+    return f"{what}: {words[:MAX_QUOTED_CHARS]}" if words else what
 
 
 PROVIDER: type[Provider[Any]] = Gemini

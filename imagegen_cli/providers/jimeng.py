@@ -35,7 +35,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import Secret, nearest, setting
 from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, clean, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, clean, message_in, refuse
 
 MODELS = {"ratio": "jimeng-4.5", "pixels": "jimeng-3.0"}
 """Dialect -> the gateway's own default model, which it draws with where no model is named."""
@@ -323,7 +323,7 @@ class Jimeng(Provider[Settings]):
         """The answer to a question. A path that is not there says nothing about a task."""
         answer = await self._reach(method, path, session)
         if answer.status in (*NO_ROUTES, 410) or self._lacks_route(answer):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+            raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
         self._refuse(answer, paid=False)
         return answer
 
@@ -456,7 +456,7 @@ class Jimeng(Provider[Settings]):
             if _error(answer.body).get("code") == "task_not_found":
                 raise Expired("the gateway does not know this task, or not under this key")
             if answer.status in NO_ROUTES:
-                raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+                raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
             self._refuse(answer, paid=False)
         body = answer.body if isinstance(answer.body, dict) else {}
         return None if _text(body.get("error")) == UNKNOWN_TASK else body
@@ -494,11 +494,11 @@ class Jimeng(Provider[Settings]):
         code = _code(answer)
         if code is None:
             return answer.status in NO_ROUTES
-        return code == NO_ROUTE or NO_ROUTE_WORDS in words_in(answer)
+        return code == NO_ROUTE or NO_ROUTE_WORDS in message_in(answer)
 
     def _refuse(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer without pictures means, be it said at HTTP 200 or by a status."""
-        said, code = words_in(answer), _code(answer)
+        said, code = message_in(answer), _code(answer)
         refused = NO_ROUTE_WORDS in said and (answer.status >= ERROR or code is not None)
         if paid and (refused or answer.status in NO_ROUTES):
             raise BadRequest(f"{said or 'no such route'} (HTTP {answer.status})", hint=IS_IT_RIGHT)
@@ -506,7 +506,7 @@ class Jimeng(Provider[Settings]):
             raise _by_code(code, said, paid=paid)
         if answer.status >= ERROR:
             self._refuse_by_status(answer, said)
-        refuse(answer, paid=paid, said=said)
+        refuse(answer, paid=paid, message=said)
 
     def _refuse_by_status(self, answer: Answer, said: str) -> None:
         """Where the words, or a word for the kind of error, say more than the status does."""
@@ -693,7 +693,7 @@ def _text(value: Any) -> str:
     """A text or a number from JSON, in one line of bearable length that can be written anywhere; else nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return clean(str(value)[: 8 * QUOTED])
+    return clean(str(value)[: 8 * MAX_QUOTED_CHARS])
 
 
 PROVIDER: type[Provider[Any]] = Jimeng
