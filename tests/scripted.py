@@ -40,7 +40,7 @@ Step = Any
 """A reply, an error to raise, an Asleep, or a function of the provider that returns one of them."""
 
 
-class Scripted(Provider):
+class Scripted(Provider[Any]):
     """`submits`, `polls` and `cancels` are answered in order; the last of each goes on for ever."""
 
     kind: ClassVar[str] = "scripted"
@@ -52,7 +52,7 @@ class Scripted(Provider):
         polls: Iterable[Step] = (),
         cancels: Iterable[Step] = (),
         *,
-        draft: Job | None = None,
+        client_job: Job | None = None,
         expected: int = 1,
         dropped: bool = False,
     ) -> None:
@@ -60,10 +60,10 @@ class Scripted(Provider):
         self.counts = Counter[str]()
         self.at: list[tuple[str, float]] = []
         self.stops_when_dropped = dropped  # type: ignore[misc]
-        self._draft = draft
+        self._client_job = client_job
         self._expected = expected
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         return await self._next("submit", Accepted(Job(f"job-{self.counts['submit'] + 1}")))  # type: ignore[no-any-return]
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:
@@ -72,10 +72,10 @@ class Scripted(Provider):
     async def cancel(self, job: Job) -> CancelOutcome:
         return await self._next("cancel", CancelOutcome.GOES_ON)  # type: ignore[no-any-return]
 
-    def draft(self, request: ImageRequest) -> Job | None:
-        return self._draft
+    def client_job(self, request: ImageRequest) -> Job | None:
+        return self._client_job
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return self._expected
 
     async def _next(self, name: str, default: Any) -> Any:
@@ -105,7 +105,7 @@ class Stage:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: Provider[Any],
         folder: Path,
         *,
         limit: int | None = None,
@@ -142,7 +142,7 @@ class Stage:
             state=state or Queued(),
             folder=str(self.folder),
             name=f"{id_}-{{index}}",
-            expected_images=self.provider.expected(request),
+            expected_images=self.provider.expected_images(request),
         )
 
     async def carry(self, *tasks: Task) -> list[Task]:

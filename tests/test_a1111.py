@@ -129,18 +129,18 @@ async def test_it_is_found_by_its_kind() -> None:
 async def test_a_submit_says_what_was_asked(server: WebUIServer, provider: A1111) -> None:
     extra = {"cfg": "5", "steps": "30", "sampler": "Euler a", "enable_hr": "True", "denoise": "0.4"}
     request = asked("猫 🐈", negative="blurry", model="other", width=512, height=768, seed=7, count=6, extra=extra)
-    draft = provider.draft(request)
-    await provider.submit(request, draft, ignored)
+    client_job = provider.client_job(request)
+    await provider.submit(request, client_job, ignored)
     body = sent(server)
     assert server.asked("submit")[0].path == "/sdapi/v1/txt2img"
     assert body.pop("override_settings") == {"sd_model_checkpoint": "other"}
     assert body == {
         "prompt": "猫 🐈", "negative_prompt": "blurry", "seed": 7, "width": 512, "height": 768,
-        "batch_size": 3, "n_iter": 2, "send_images": True, "save_images": False, "force_task_id": draft.id,
+        "batch_size": 3, "n_iter": 2, "send_images": True, "save_images": False, "force_task_id": client_job.id,
         "override_settings_restore_afterwards": True,
         "cfg_scale": 5.0, "steps": 30, "sampler_name": "Euler a", "enable_hr": True, "denoising_strength": 0.4,
     }  # fmt: skip
-    assert draft.id.startswith("task(imagegen-")
+    assert client_job.id.startswith("task(imagegen-")
 
 
 async def test_what_is_not_said_is_left_to_the_server(server: WebUIServer, provider: A1111) -> None:
@@ -291,14 +291,18 @@ def test_settings_that_cannot_work_are_refused_by_themselves() -> None:
 
 
 async def test_what_would_be_sent_is_shown_without_pictures(provider: A1111, picture: str) -> None:
-    shown = provider.sent(asked(references=(picture,), extra={"steps": "9"}))
+    shown = provider.payload(asked(references=(picture,), extra={"steps": "9"}))
     assert (shown["steps"], shown["init_images"]) == (9, [picture])
 
 
 async def test_it_knows_its_numbers(clients: Clients) -> None:
     provider = A1111(Settings(max_batch=0), clients)
-    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
-    assert (provider.expected(asked(references=("a", "b"))), provider.is_synchronous) == (2, True)
+    assert (
+        provider.expected_images(asked()),
+        provider.expected_images(asked(count=3)),
+        provider.max_images(asked()),
+    ) == (1, 3, 4)
+    assert (provider.expected_images(asked(references=("a", "b"))), provider.is_synchronous) == (2, True)
 
 
 async def test_a_reference_that_cannot_be_read_is_a_bad_request(provider: A1111, tmp_path: Path) -> None:
@@ -392,11 +396,11 @@ async def test_a_lost_answer_is_uncertain_and_the_pictures_are_gone_with_it(
     server: WebUIServer, provider: A1111, fault: Fault
 ) -> None:
     server.fail("submit", fault)
-    draft = provider.draft(asked())
+    client_job = provider.client_job(asked())
     with pytest.raises(Uncertain):
-        await provider.submit(asked(), draft, ignored)
+        await provider.submit(asked(), client_job, ignored)
     with pytest.raises(Expired, match="only to the request that waits") as raised:
-        await provider.poll(draft, ignored)
+        await provider.poll(client_job, ignored)
     assert "save_images" in raised.value.hint
 
 
@@ -444,8 +448,8 @@ async def test_what_came_is_kept_where_the_rest_fails(server: WebUIServer, provi
 
 
 async def test_a_stop_by_somebody_else_is_no_reason_to_ask_again(server: WebUIServer, provider: A1111) -> None:
-    draft = provider.draft(asked())
-    work = asyncio.ensure_future(provider.submit(asked("#never", count=8), draft, told := Told()))
+    client_job = provider.client_job(asked())
+    work = asyncio.ensure_future(provider.submit(asked("#never", count=8), client_job, told := Told()))
     await told.first()
     await anyio.to_thread.run_sync(httpx.post, f"{server.url}/sdapi/v1/interrupt")
     reply = await work
@@ -507,7 +511,7 @@ async def test_a_server_that_tells_nothing_is_said_to(server: WebUIServer, provi
 
 
 async def test_no_job_of_it_is_a_receipt(provider: A1111) -> None:
-    assert not provider.fetchable(provider.draft(asked()))
+    assert not provider.fetchable(provider.client_job(asked()))
 
 
 # Progress while the answer is waited for
@@ -516,12 +520,12 @@ async def test_no_job_of_it_is_a_receipt(provider: A1111) -> None:
 async def test_progress_is_asked_for_by_our_id_and_never_falls(server: WebUIServer, provider: A1111) -> None:
     server.variant, server.polls = "forge", 4
     told = Told()
-    draft = provider.draft(asked())
-    await provider.submit(asked(), draft, told)
+    client_job = provider.client_job(asked())
+    await provider.submit(asked(), client_job, told)
     fractions = [working.fraction or 0 for working in told.all]
     assert fractions[:3] == [0.3, 0.3, pytest.approx(0.9)]
     assert max(fractions) <= 1
-    assert {request.json()["id_task"] for request in server.asked("query")} == {draft.id}
+    assert {request.json()["id_task"] for request in server.asked("query")} == {client_job.id}
     assert not any(request.json()["live_preview"] for request in server.asked("query"))
 
 
@@ -590,10 +594,10 @@ async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
     server: WebUIServer, provider: A1111, variant: str
 ) -> None:
     server.variant = variant
-    draft = provider.draft(asked())
-    work = asyncio.ensure_future(provider.submit(asked("#never #two", count=8), draft, told := Told()))
+    client_job = provider.client_job(asked())
+    work = asyncio.ensure_future(provider.submit(asked("#never #two", count=8), client_job, told := Told()))
     await told.first()
-    assert await provider.cancel(draft) is CancelOutcome.STOPPED
+    assert await provider.cancel(client_job) is CancelOutcome.STOPPED
     reply = await work
     assert (owners(reply), reply.note) == (["1", "2", "3", "4"], "4 of 8 pictures did not come")
 
@@ -623,11 +627,11 @@ async def test_only_what_is_ours_is_interrupted(
 
 async def test_an_interrupt_that_is_refused_stops_nothing(server: WebUIServer, provider: A1111) -> None:
     server.polls = 3
-    draft = provider.draft(asked())
-    work = asyncio.ensure_future(provider.submit(asked(count=2), draft, told := Told()))
+    client_job = provider.client_job(asked())
+    work = asyncio.ensure_future(provider.submit(asked(count=2), client_job, told := Told()))
     await told.first()
     server.fail("cancel", Reply.json({"detail": "no"}, 500))
-    assert await provider.cancel(draft) is CancelOutcome.GOES_ON
+    assert await provider.cancel(client_job) is CancelOutcome.GOES_ON
     assert owners(await work) == ["1", "2"]
 
 

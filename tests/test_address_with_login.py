@@ -41,7 +41,7 @@ async def test_name_and_password_open_the_way(kind: str, tmp_path: Path) -> None
         async with open_clients() as clients:
             provider = load(kind)(settings, clients)
             with suppress(TaskError):
-                await provider.submit(request, provider.draft(request), lambda _: None)
+                await provider.submit(request, provider.client_job(request), lambda _: None)
             await provider.close()
         assert service.requests
         assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}

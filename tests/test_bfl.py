@@ -118,7 +118,7 @@ def schema_of(model: str) -> str:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: BlackForestLabs) -> None:
     assert load("bfl") is BlackForestLabs
-    assert (provider.most(asked()), provider.expected(asked())) == (1, 1)
+    assert (provider.max_images(asked()), provider.expected_images(asked())) == (1, 1)
     assert (await provider.models(), Settings().concurrency <= 24) == (MODELS, True)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 

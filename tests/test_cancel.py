@@ -28,7 +28,7 @@ class Kind(Scripted):
     def age(self) -> float:
         return asyncio.get_running_loop().time() - (self.begun or 0.0)
 
-    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted:
+    async def submit(self, request: Any, client_job: Any, report: Any) -> Accepted:
         self.counts["submit"] += 1
         await asyncio.sleep(2.0)
         self.begun = asyncio.get_running_loop().time()

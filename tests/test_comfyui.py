@@ -96,7 +96,7 @@ def ignored(_: Working) -> None:
 
 async def accepted(provider: ComfyUI, prompt: str = "a cat", **more: Any) -> Job:
     request = asked(prompt, **more)
-    reply = await provider.submit(request, provider.draft(request), ignored)
+    reply = await provider.submit(request, provider.client_job(request), ignored)
     assert isinstance(reply, Accepted)
     return reply.job
 
@@ -170,13 +170,13 @@ async def test_the_built_in_graph_takes_everything_in_its_place(server: ComfySer
     request = asked(
         "猫 🐈", negative="blurry", model="other.safetensors", width=512, height=768, seed=2**64 - 1, count=3
     )
-    draft = provider.draft(request)
-    await provider.submit(request, draft, ignored)
+    client_job = provider.client_job(request)
+    await provider.submit(request, client_job, ignored)
     went = inputs(server)
     assert (went["6.text"], went["7.text"], went["4.ckpt_name"]) == ("猫 🐈", "blurry", "other.safetensors")
     assert (went["5.width"], went["5.height"], went["5.batch_size"]) == (512, 768, 3)
     assert went["3.seed"] == 2**64 - 1
-    assert sent(server)["prompt_id"] == draft.id == str(UUID(draft.id))
+    assert sent(server)["prompt_id"] == client_job.id == str(UUID(client_job.id))
     assert DEFAULT["6"]["inputs"]["text"] == ""
 
 
@@ -286,7 +286,7 @@ async def test_places_can_be_named(server: ComfyServer, clients: Clients, tmp_pa
     assert (went["4.text"], went["3.text_g"], went["5.text"]) == ("a dog", "", "ugly")
     assert (went["1.ckpt_name"], went["2.ckpt_name"]) == ("mine.safetensors", "refiner.safetensors")
     assert (went["3.width"], went["3.height"], went["6.strength"]) == (1368, 768, 0.5)
-    assert (provider.most(asked()), provider.expected(asked())) == (1, 1)
+    assert (provider.max_images(asked()), provider.expected_images(asked())) == (1, 1)
     await provider.close()
 
 
@@ -375,7 +375,11 @@ async def test_a_workflow_that_does_not_fit_is_refused_before(
 
 
 async def test_it_knows_its_numbers(provider: ComfyUI) -> None:
-    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.most(asked())) == (1, 3, 4)
+    assert (
+        provider.expected_images(asked()),
+        provider.expected_images(asked(count=3)),
+        provider.max_images(asked()),
+    ) == (1, 3, 4)
 
 
 @pytest.mark.parametrize("renames", [False, True])
@@ -478,7 +482,7 @@ async def test_several_samplers_make_different_pictures(server: ComfyServer, own
     assert first < 2**32
     assert [(went[f"1{number}.seed"] - first) % 2**32 for number in range(4)] == [0, 10, 20, 30]
     assert reply.facts == {"seed": first, "model": "dream.safetensors"}
-    assert (provider.expected(request), provider.expected(asked(count=3))) == (4, 12)
+    assert (provider.expected_images(request), provider.expected_images(asked(count=3))) == (4, 12)
 
 
 async def test_the_seed_and_the_model_are_told_with_the_pictures(
@@ -500,19 +504,19 @@ async def test_what_is_named_by_its_node_wins(server: ComfyServer, provider: Com
     assert {name: went[name] for name in extra} == {**extra, "3.seed": 7, "5.width": 64, "5.batch_size": 3}
     assert isinstance(reply, Accepted)
     assert reply.facts == {"seed": 7, "model": "other.safetensors"}
-    assert provider.expected(request) == 3
+    assert provider.expected_images(request) == 3
     await accepted(own({**ZEROED, "9": node("LoadImage", image="a")}), references=(picture,), extra={"9.image": "b"})
     assert inputs(server)["9.image"] == "b"
 
 
 async def test_what_would_be_sent_is_shown(provider: ComfyUI, own: Any, picture: str) -> None:
-    graph = provider.sent(asked("a cat", extra={"3.steps": "9"}))["prompt"]
+    graph = provider.payload(asked("a cat", extra={"3.steps": "9"}))["prompt"]
     assert (graph["6"]["inputs"]["text"], graph["3"]["inputs"]["steps"]) == ("a cat", 9)
     assert (graph["3"]["inputs"]["seed"], graph["4"]["inputs"]["ckpt_name"]) == (
         "(drawn when it is sent)",
         "(the server's first)",
     )
-    shown = own(saved(**{"9": node("LoadImage", image="a")})).sent(asked(seed=1, references=(picture,)))["prompt"]
+    shown = own(saved(**{"9": node("LoadImage", image="a")})).payload(asked(seed=1, references=(picture,)))["prompt"]
     assert [shown[f"1{number}"]["inputs"]["seed"] for number in range(4)] == [1, 11, 21, 31]
     assert shown["9"]["inputs"]["image"] == picture
 
@@ -660,10 +664,10 @@ async def test_a_lost_answer_can_be_looked_up(
     server: ComfyServer, provider: ComfyUI, clients: Clients, fault: Fault
 ) -> None:
     server.fail("submit", fault)
-    draft = provider.draft(asked())
+    client_job = provider.client_job(asked())
     with pytest.raises(Uncertain):
-        await provider.submit(asked(), draft, ignored)
-    assert await owners(clients, await ready(provider, draft)) == [f"{draft.id}/1"]
+        await provider.submit(asked(), client_job, ignored)
+    assert await owners(clients, await ready(provider, client_job)) == [f"{client_job.id}/1"]
 
 
 async def test_a_server_that_is_not_there_accepted_nothing(server: ComfyServer, provider: ComfyUI) -> None:

@@ -165,7 +165,7 @@ class Trial:
     kind: str
     service: OneAnswer
     elsewhere: OneAnswer
-    provider: Provider
+    provider: Provider[Any]
     request: ImageRequest
     secrets: list[str]
     sent: list[httpx.Request]
@@ -176,12 +176,12 @@ class Trial:
     told: list[Working] = field(default_factory=list)
 
     async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
-        draft = self.provider.draft(self.request)
+        client_job = self.provider.client_job(self.request)
         reply: Accepted | Ready | TaskError = await self._kept(
-            self.provider.submit(self.request, draft, self.told.append), limit
+            self.provider.submit(self.request, client_job, self.told.append), limit
         )
-        if isinstance(reply, Accepted) and draft is not None:
-            assert reply.job.id == draft.id
+        if isinstance(reply, Accepted) and client_job is not None:
+            assert reply.job.id == client_job.id
         return reply
 
     async def poll(self, job: Job | None = None, limit: float = PATIENCE) -> Working | Ready | TaskError:
@@ -243,12 +243,12 @@ async def trial(kind: str, tmp_path: Path) -> AsyncIterator[Trial]:
             yield Trial(kind, service, elsewhere, provider, request, secrets_of(settings), sent, job, clients, settings)
 
 
-async def receipt(kind: str, provider: Provider, request: ImageRequest, service: OneAnswer) -> Job:
+async def receipt(kind: str, provider: Provider[Any], request: ImageRequest, service: OneAnswer) -> Job:
     """What a good answer to a submit brings; a made-up one where the corpus has no such answer."""
     for document in documents(kind) if polls(kind) else ():
         service.reply = typed(json.dumps(document).replace(NEVER, f"{service.url}/").encode())
         with suppress(TaskError):
-            reply = await provider.submit(request, provider.draft(request), lambda _: None)
+            reply = await provider.submit(request, provider.client_job(request), lambda _: None)
             if isinstance(reply, Accepted):
                 break
     else:
@@ -276,9 +276,9 @@ async def test_checking_and_counting_need_no_network(kind: str, tmp_path: Path) 
     settings, request = usable(kind, NEVER, str(picture))
     nothing: Any = None
     provider = load(kind)(settings, Clients(nothing, nothing))
-    most = provider.most(request)
+    most = provider.max_images(request)
     assert most is None or most >= 1
-    assert provider.expected(request) >= 1
+    assert provider.expected_images(request) >= 1
 
 
 @every_kind
@@ -419,7 +419,7 @@ async def test_a_key_that_no_header_can_carry_is_not_told(kind: str, key: str, t
         async with open_clients() as clients:
             provider = load(kind)(settings, clients)
             with pytest.raises(Refused) as raised:
-                await provider.submit(request, provider.draft(request), lambda _: None)
+                await provider.submit(request, provider.client_job(request), lambda _: None)
     assert key not in raised.value.message
     assert repr(key)[1:-1] not in raised.value.message
 
@@ -645,7 +645,7 @@ async def test_a_key_that_is_repeated_is_told_to_nobody(trial: Trial, form: str)
                 assert_untold(secret, text, said)
 
 
-async def asked_of(provider: Provider) -> list[object]:
+async def asked_of(provider: Provider[Any]) -> list[object]:
     found: list[object] = []
     for question in (provider.models, provider.balance):
         try:
@@ -729,7 +729,7 @@ async def test_a_reference_that_is_no_picture_is_refused_before_anything_is_sent
                 with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
                     provider.check(bad)
                 with pytest.raises(BadRequest, match=r"reference picture|is no .* picture"):
-                    await provider.submit(bad, provider.draft(bad), lambda _: None)
+                    await provider.submit(bad, provider.client_job(bad), lambda _: None)
         assert service.counts["connections"] == 0
 
 

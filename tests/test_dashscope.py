@@ -112,8 +112,12 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: DashScope) -> None:
     assert load("dashscope") is DashScope
-    assert (provider.expected(asked()), provider.expected(asked(count=3)), provider.is_synchronous) == (1, 3, False)
-    assert [provider.most(asked(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
+    assert (provider.expected_images(asked()), provider.expected_images(asked(count=3)), provider.is_synchronous) == (
+        1,
+        3,
+        False,
+    )
+    assert [provider.max_images(asked(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
     assert (await provider.models(), Settings().poll) == (MODELS, 1.0)
 
 

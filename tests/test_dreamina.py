@@ -150,7 +150,7 @@ async def test_references_go_as_a_form_and_the_answer_has_the_pictures(
     params = json.loads(sent.form()["params"])
     assert sent.path == "/api/generate/i2i"
     assert (params["prompt"], params["seed"]) == ("a cat", 5)
-    assert (params["numImages"], params["num_images"], provider.expected(request)) == (made, made, made)
+    assert (params["numImages"], params["num_images"], provider.expected_images(request)) == (made, made, made)
     files = [part for part in sent.parts() if part.filename]
     assert [part.name for part in files] == [f"image_{index}" for index in range(6)]
     assert {whose(part.data) for part in files} == {"reference/1"}
@@ -232,7 +232,7 @@ async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) 
 
 
 async def test_it_knows_its_numbers(provider: Dreamina) -> None:
-    assert (provider.expected(asked()), provider.most(asked()), await provider.models()) == (4, 4, MODELS)
+    assert (provider.expected_images(asked()), provider.max_images(asked()), await provider.models()) == (4, 4, MODELS)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 
 

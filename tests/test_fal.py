@@ -119,7 +119,7 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Fal) -> None:
     assert load("fal") is Fal
-    assert (provider.most(asked()), provider.expected(asked(count=3))) == (4, 3)
+    assert (provider.max_images(asked()), provider.expected_images(asked(count=3))) == (4, 3)
 
 
 async def test_the_shortest_request(server: FalQueue, provider: Fal) -> None:

@@ -97,7 +97,7 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Gemini) -> None:
     assert load("gemini") is Gemini
-    assert (provider.most(asked()), provider.expected(asked()), provider.is_synchronous) == (1, 1, True)
+    assert (provider.max_images(asked()), provider.expected_images(asked()), provider.is_synchronous) == (1, 1, True)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("1"), ignored)

@@ -204,8 +204,16 @@ async def test_the_table_of_2k_holds_each_size_once() -> None:
 
 
 async def test_a_version_finds_its_model(server: JimengGateway, provider: Jimeng, pixels: Jimeng) -> None:
-    assert (provider.named("4.6"), provider.named("2.0p"), provider.named("7.0")) == ("jimeng-4.6", None, None)
-    assert (pixels.named("3.0"), pixels.named("2.0p"), pixels.named("4.0")) == ("jimeng-3.0", "jimeng-2.0-pro", None)
+    assert (
+        provider.model_for_version("4.6"),
+        provider.model_for_version("2.0p"),
+        provider.model_for_version("7.0"),
+    ) == ("jimeng-4.6", None, None)
+    assert (pixels.model_for_version("3.0"), pixels.model_for_version("2.0p"), pixels.model_for_version("4.0")) == (
+        "jimeng-3.0",
+        "jimeng-2.0-pro",
+        None,
+    )
     await submitted(pixels, asked(model="2.1"))
     assert server.asked("submit")[0].json()["model"] == "jimeng-2.1"
 
@@ -255,8 +263,8 @@ async def test_a_reference_that_vanished_is_a_bad_request(provider: Jimeng, pict
     ],
 )
 async def test_how_many_pictures_a_prompt_brings(provider: Jimeng, request_: ImageRequest, made: int) -> None:
-    assert provider.expected(request_) == made
-    assert provider.most(request_) == (None if request_.references else made)
+    assert provider.expected_images(request_) == made
+    assert provider.max_images(request_) == (None if request_.references else made)
 
 
 @pytest.mark.parametrize(

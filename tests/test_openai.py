@@ -96,7 +96,7 @@ def ignored(_: Working) -> None:
 
 async def submitted(provider: OpenAI, request: ImageRequest | None = None) -> Accepted | Ready:
     request = request or asked()
-    return await provider.submit(request, provider.draft(request), ignored)
+    return await provider.submit(request, provider.client_job(request), ignored)
 
 
 async def refused(provider: OpenAI, request: ImageRequest | None = None) -> TaskError:
@@ -141,7 +141,7 @@ async def test_a_prompt_becomes_a_picture(provider: OpenAI, server: ImageServer)
 
 @every_dialect
 async def test_several_pictures_are_split_or_asked_for_at_once(provider: OpenAI, server: ImageServer) -> None:
-    most = provider.most(asked())
+    most = provider.max_images(asked())
     count = min(2, most)
     images = await pictures_of(provider, await submitted(provider, asked(count=count)))
     assert len(images) == count
@@ -426,23 +426,23 @@ def test_ratios_suit_everybody_and_every_size_is_near_and_legal(dialect: str, ra
 
 
 def test_how_many_pictures_one_request_makes() -> None:
-    assert unconnected("openai").most(asked()) == 1
-    assert unconnected("openai", stream="off").most(asked()) == 10
-    assert unconnected("openai").most(asked(extra={"output_format": "gif"})) == 10
-    assert unconnected("openai").most(asked(extra={"output_format": "svg"})) == 1
-    assert unconnected("ark").most(asked()) == 15
-    assert unconnected("ark").most(asked(references=("https://a/b.png",) * 3)) == 12
-    assert unconnected("ark", stream="on").most(asked()) == 1
-    assert unconnected("ark").most(asked(model="doubao-seedream-5-0-pro-260628")) == 1
-    assert unconnected("litellm").most(asked()) == 10
-    assert unconnected("openai").expected(asked()) == 1
+    assert unconnected("openai").max_images(asked()) == 1
+    assert unconnected("openai", stream="off").max_images(asked()) == 10
+    assert unconnected("openai").max_images(asked(extra={"output_format": "gif"})) == 10
+    assert unconnected("openai").max_images(asked(extra={"output_format": "svg"})) == 1
+    assert unconnected("ark").max_images(asked()) == 15
+    assert unconnected("ark").max_images(asked(references=("https://a/b.png",) * 3)) == 12
+    assert unconnected("ark", stream="on").max_images(asked()) == 1
+    assert unconnected("ark").max_images(asked(model="doubao-seedream-5-0-pro-260628")) == 1
+    assert unconnected("litellm").max_images(asked()) == 10
+    assert unconnected("openai").expected_images(asked()) == 1
 
 
 def test_versions_have_names() -> None:
-    assert unconnected("ark").named("4.0") == "doubao-seedream-4-0-250828"
-    assert unconnected("byteplus").named("5.0") == "seedream-5-0-260128"
-    assert unconnected("ark").named("9.9") is None
-    assert unconnected("openai").named("4.0") is None
+    assert unconnected("ark").model_for_version("4.0") == "doubao-seedream-4-0-250828"
+    assert unconnected("byteplus").model_for_version("5.0") == "seedream-5-0-260128"
+    assert unconnected("ark").model_for_version("9.9") is None
+    assert unconnected("openai").model_for_version("4.0") is None
 
 
 # Settings
@@ -1044,7 +1044,7 @@ async def test_wrong_types_of_jobs(provider: OpenAI, server: ImageServer) -> Non
 
 @only("openai", "generic")
 async def test_what_has_no_jobs_says_so(provider: OpenAI) -> None:
-    assert provider.draft(asked()) is None
+    assert provider.client_job(asked()) is None
     assert await provider.cancel(Job("a")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("a"), ignored)
@@ -1057,18 +1057,18 @@ async def test_what_has_no_jobs_says_so(provider: OpenAI) -> None:
 async def test_an_abort_ends_the_request(provider: OpenAI, server: ImageServer) -> None:
     server.seconds = 30.0
     request = asked(seed=3)
-    draft = provider.draft(request)
-    assert draft is not None
-    waiting = asyncio.ensure_future(provider.submit(request, draft, ignored))
-    while draft.id not in server.jobs:  # noqa: ASYNC110 - the service lives in another thread
+    client_job = provider.client_job(request)
+    assert client_job is not None
+    waiting = asyncio.ensure_future(provider.submit(request, client_job, ignored))
+    while client_job.id not in server.jobs:  # noqa: ASYNC110 - the service lives in another thread
         await asyncio.sleep(0)
-    assert json.loads(sent(server)["kwargs"]) == {"request_id": draft.id, "seed": 3}
-    assert await provider.cancel(draft) is CancelOutcome.STOPPED
+    assert json.loads(sent(server)["kwargs"]) == {"request_id": client_job.id, "seed": 3}
+    assert await provider.cancel(client_job) is CancelOutcome.STOPPED
     with pytest.raises(GenerationFailed, match="stopped at the server"):
         await waiting
-    assert await provider.cancel(draft) is CancelOutcome.GOES_ON
+    assert await provider.cancel(client_job) is CancelOutcome.GOES_ON
     with pytest.raises(Uncertain):
-        await provider.poll(draft, ignored)
+        await provider.poll(client_job, ignored)
 
 
 # The vendors' own descriptions

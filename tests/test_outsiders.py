@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
 from tests.program import Program
@@ -21,32 +23,37 @@ class StudioSettings(Settings):
 
 class Studio(Provider):
     kind: ClassVar[str] = "studio"
-    title: ClassVar[str] = "A studio of somebody else's"
+    title: ClassVar[str] = "A studio of another package"
     local: ClassVar[bool] = True
     Settings = StudioSettings
 
     def __init__(self, settings, clients):
         self.settings = settings
 
-    async def submit(self, request, draft, report):
+    async def submit(self, request, client_job, report):
         return Ready((InlineImage(b"GIF89a" + bytes(7) + b"!\xff\x40" + bytes([self.settings.grain]) * 64 + b"\0;"),))
 """
 
 
-def installed(folder: Path) -> str:
+TYPED = OUTSIDER.replace("(Provider):", "(Provider[StudioSettings]):").replace("    Settings = StudioSettings\n", "")
+"""The same provider as its author writes it who checks types."""
+
+
+def installed(folder: Path, module: str = OUTSIDER) -> str:
     """A package beside us, as pip would leave it."""
     site = folder / "site"
     facts = site / "studio_of_others-1.0.dist-info"
     facts.mkdir(parents=True)
-    (site / "studio_of_others.py").write_text(OUTSIDER)
+    (site / "studio_of_others.py").write_text(module)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-of-others\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[imagegen.providers]\nstudio = studio_of_others:Studio\n")
     return str(site)
 
 
-def test_a_provider_of_another_package_is_used_like_our_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [OUTSIDER, TYPED], ids=["plain", "typed"])
+def test_a_provider_of_another_package_is_used_like_our_own(tmp_path: Path, module: str) -> None:
     program = Program(tmp_path, '[providers.mine]\nkind = "studio"\ngrain = 7\n')
-    site = installed(tmp_path)
+    site = installed(tmp_path, module)
     ended = program.run("run", "a cat", "-p", "mine", PYTHONPATH=site)
     assert ended.code == 0, ended.err
     assert Path(ended.lines[0]).read_bytes() == b"GIF89a" + bytes(7) + b"!\xff\x40" + bytes([7]) * 64 + b"\0;"

@@ -27,7 +27,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
 
-class Strict(Provider):
+class Strict(Provider[Any]):
     """Makes four pictures at a time of prompts without the word "bad". Whoever sends anything here is caught."""
 
     kind: ClassVar[str] = "strict"
@@ -40,7 +40,7 @@ class Strict(Provider):
         assert clients.paid is None
         assert clients.free is None
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         raise AssertionError("nothing is sent while planning")
 
     def check(self, request: ImageRequest) -> None:
@@ -49,13 +49,13 @@ class Strict(Provider):
         if request.seed is not None and request.seed > 100:
             raise BadRequest("the seed is too large")
 
-    def most(self, request: ImageRequest) -> int | None:
+    def max_images(self, request: ImageRequest) -> int | None:
         return self.at_once
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return (request.count or 1) * self.made
 
-    def named(self, model: str) -> str | None:
+    def model_for_version(self, model: str) -> str | None:
         """Versions are offered by those whose settings name them."""
         return model if model in self.versions else None
 

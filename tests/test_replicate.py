@@ -120,8 +120,8 @@ def plain(schema: Any) -> Any:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(server: ReplicateService, clients: Clients) -> None:
     assert load("replicate") is Replicate
-    assert (made(server, clients).most(asked()), made(server, clients).expected(asked(count=3))) == (4, 3)
-    assert made(server, clients, count_field="").most(asked()) == 1
+    assert (made(server, clients).max_images(asked()), made(server, clients).expected_images(asked(count=3))) == (4, 3)
+    assert made(server, clients, count_field="").max_images(asked()) == 1
 
 
 async def test_the_shortest_request(server: ReplicateService, provider: Replicate) -> None:

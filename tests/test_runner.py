@@ -190,14 +190,14 @@ def test_a_lost_answer_is_never_sent_again(tmp_path: Path) -> None:
 
 
 def test_a_lost_answer_with_an_id_of_ours_is_looked_up(tmp_path: Path) -> None:
-    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown"), Working(), ready()], draft=Job("ours"))
+    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown"), Working(), ready()], client_job=Job("ours"))
     stage = carried(provider, tmp_path)
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts["submit"] == 1
 
 
 def test_a_lost_answer_that_nobody_knows_of_stays_uncertain(tmp_path: Path) -> None:
-    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown")], draft=Job("ours"))
+    provider = Scripted([Uncertain("lost")], polls=[Expired("unknown")], client_job=Job("ours"))
     stage = carried(provider, tmp_path)
     assert failure(stage).reason is Reason.UNCERTAIN
     assert provider.counts == {"submit": 1, "poll": 3}
@@ -328,8 +328,8 @@ class Lasts(Scripted):
         super().__init__()
         self.seconds, self.end = seconds, end
 
-    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted | Ready:
-        reply = await super().submit(request, draft, report)
+    async def submit(self, request: Any, client_job: Any, report: Any) -> Accepted | Ready:
+        reply = await super().submit(request, client_job, report)
         self.begun = asyncio.get_running_loop().time()
         return reply
 
@@ -464,7 +464,7 @@ class ThreeAtOnce(Scripted):
         self.inside: set[str] = set()
         self.refused = 0
 
-    async def submit(self, request: Any, draft: Any, report: Any) -> Accepted:
+    async def submit(self, request: Any, client_job: Any, report: Any) -> Accepted:
         self.counts["submit"] += 1
         job = Job(f"job-{self.counts['submit']}")
         await asyncio.sleep(0.05)
@@ -1119,12 +1119,12 @@ def test_a_receipt_that_the_service_does_not_know_is_kept(tmp_path: Path) -> Non
     assert (failure(stage).job, failure(stage).resumable, provider.counts["poll"]) == (JOB, True, 3)
 
 
-@pytest.mark.parametrize("draft", [None, Job("ours")])
+@pytest.mark.parametrize("client_job", [None, Job("ours")])
 @pytest.mark.parametrize("first", [Queued(), Running(JOB)])
 def test_the_same_receipt_for_two_tasks_is_uncertain_for_the_second(
-    tmp_path: Path, first: State, draft: Job | None
+    tmp_path: Path, first: State, client_job: Job | None
 ) -> None:
-    provider = Scripted([Accepted(JOB)], polls=[Working(), ready()], draft=draft)
+    provider = Scripted([Accepted(JOB)], polls=[Working(), ready()], client_job=client_job)
     stage = Stage(provider, tmp_path)
     run(stage.carry(stage.task(1, first), stage.task(2)))
     assert isinstance(stage.last[1].state, Done)

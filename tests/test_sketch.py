@@ -13,9 +13,9 @@ import pytest
 
 from imagegen_cli.core.errors import BadRequest
 from imagegen_cli.core.events import Working
-from imagegen_cli.core.provider import Clients, Ready, Settings
+from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.task import ImageRequest, InlineImage
-from imagegen_cli.providers.sketch import SEEDS, Sketch, draw as drawn_apart, size
+from imagegen_cli.providers.sketch import SEEDS, Settings, Sketch, draw as drawn_apart, size
 from imagegen_cli.sketch.art import load
 from imagegen_cli.sketch.lexicon import known
 from imagegen_cli.sketch.order import Order
@@ -39,8 +39,7 @@ def request(prompt: str = "a cat", **changes: Any) -> ImageRequest:
 def provider(**changes: Any) -> Sketch:
     nowhere: Any = None
     clients: Clients = nowhere
-    settings: Settings = Sketch.Settings(**changes)
-    return Sketch(settings, clients)
+    return Sketch(Settings(**changes), clients)
 
 
 def submit(asked: ImageRequest) -> Ready:

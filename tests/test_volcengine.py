@@ -225,9 +225,13 @@ async def test_every_download_is_asked_without_a_signature(
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Volcengine) -> None:
     assert load("volcengine") is Volcengine
-    assert (provider.expected(asked()), provider.most(asked()), provider.most(asked(extra=NO_SINGLE))) == (1, 1, None)
+    assert (
+        provider.expected_images(asked()),
+        provider.max_images(asked()),
+        provider.max_images(asked(extra=NO_SINGLE)),
+    ) == (1, 1, None)
     assert await provider.models() == ("4.6", "4.0", "3.1", "3.0", "2.1", "i2i-3.0")
-    assert (provider.named("4.0"), provider.named("4.5")) == ("jimeng_t2i_v40", None)
+    assert (provider.model_for_version("4.0"), provider.model_for_version("4.5")) == ("jimeng_t2i_v40", None)
     assert (Settings().concurrency, Settings().poll, Settings().model) == (1, 1.0, "4.0")
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
     assert await provider.balance() is None

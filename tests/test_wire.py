@@ -24,7 +24,7 @@ from imagegen_cli.core.errors import (
 )
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.net.client import open_clients
-from imagegen_cli.providers._http import Answer, call, decoded, retry_after, words_in
+from imagegen_cli.providers._http import Answer, call, decoded, message_in, retry_after
 from tests.doubles.hostile import OneAnswer, redirects, typed
 from tests.doubles.http import ANY, CONNECT, Fault, Reply
 
@@ -284,16 +284,16 @@ async def test_a_date_to_wait_for() -> None:
     ],
 )
 async def test_the_services_words(body: object, words: str) -> None:
-    assert words_in(answered(body)) == words
+    assert message_in(answered(body)) == words
 
 
 async def test_words_are_short_and_can_be_written() -> None:
-    assert len(words_in(answered({"message": "x" * 10_000}))) <= 300
-    assert words_in(answered({"message": "half a \ud800 character"})).encode()
+    assert len(message_in(answered({"message": "x" * 10_000}))) <= 300
+    assert message_in(answered({"message": "half a \ud800 character"})).encode()
     nested: Any = "no"
     for _ in range(500):
         nested = {"error": nested}
-    assert words_in(answered(nested)) == ""
+    assert message_in(answered(nested)) == ""
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def examined(chosen: Sequence[Configured], busy: Mapping[str, str]) -> Iterator[
             yield from findings
 
 
-def ask_all(chosen: Sequence[Configured], question: Callable[[Provider], Awaitable[T]]) -> list[Told[T]]:
+def ask_all(chosen: Sequence[Configured], question: Callable[[Provider[Any]], Awaitable[T]]) -> list[Told[T]]:
     """The same question to several services at the same time."""
     return _together(_ask(one, question) for one in chosen)
 
@@ -182,7 +182,7 @@ def balance_said(balance: Balance | None) -> str:
     return f"{int(balance.amount) if whole else round(balance.amount, 4)} {balance.unit}"
 
 
-def at_home(kind: type[Provider], settings: Settings) -> bool:
+def at_home(kind: type[Provider[Any]], settings: Settings) -> bool:
     """Whether it speaks to nobody: there is no address to reach, no account and no key."""
     return kind.local or not settings.base_url
 
@@ -194,7 +194,7 @@ def keys_lacking(one: Configured) -> list[str]:
     return [name for name, variable in usual.items() if variable and not (getattr(settings, name) or _set(variable))]
 
 
-def keys_of(kind: type[Provider]) -> list[str]:
+def keys_of(kind: type[Provider[Any]]) -> list[str]:
     """The fields that a person fills with a key, of those that this kind has."""
     known = {item.name for item in fields(kind.Settings)}
     return [name for name in KEYS if name in known]
@@ -272,7 +272,7 @@ async def _questioned(one: Configured, busy: str) -> list[Finding]:
     return [address, _key(one, asked[:2]), _credits(balance, busy), *_clock(one, asked)]
 
 
-async def _ask(one: Configured, question: Callable[[Provider], Awaitable[T]]) -> Told[T]:
+async def _ask(one: Configured, question: Callable[[Provider[Any]], Awaitable[T]]) -> Told[T]:
     try:
         settings = await asyncio.to_thread(key_of, one)
     except ConfigError as error:

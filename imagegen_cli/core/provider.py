@@ -6,7 +6,7 @@ A provider is one file in this folder. Its last line binds `PROVIDER`; that alon
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.core.errors import Expired
@@ -128,12 +128,19 @@ def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
     return f"{address.scheme.lower()}://{host.lower()}", headers
 
 
-class Provider(Protocol):
-    """The only thing the runner knows of a service. What has a body here is a default that fits most."""
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
+
+
+class Provider(Protocol[S_co]):
+    """The only thing that the engine knows of a service, generic over the settings of its kind.
+
+    A method with a body here is a default that fits most services.
+    """
 
     kind: ClassVar[str]
     title: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
+    """The class of the settings: the one in `Provider[…]` among the bases, unless the class names another itself."""
     is_synchronous: ClassVar[bool] = False
     """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
 
@@ -144,9 +151,17 @@ class Provider(Protocol):
     notice: ClassVar[str] = ""
     """One line that people should read once a run, on stderr."""
 
-    def __init__(self, settings: Any, clients: Clients) -> None: ...
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        bases = cls.__dict__.get("__orig_bases__", ())
+        arguments = [get_args(base)[0] for base in bases if Provider in getattr(get_origin(base), "__mro__", ())]
+        found = [one for one in arguments if isinstance(one, type) and issubclass(one, Settings)]
+        if found and "Settings" not in cls.__dict__:
+            cls.Settings = found[0]
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    def __init__(self, settings: S_co, clients: Clients) -> None: ...
+
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         """Send one paid request.
 
         Raises a TaskError: Unavailable and SlowDown only where certainly nothing was accepted, Uncertain wherever it
@@ -155,7 +170,7 @@ class Provider(Protocol):
         """
         ...
 
-    def draft(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
+    def client_job(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
         """An id of our own choice that the service will know the job by, so that a lost answer can be looked up."""
         return None
 
@@ -188,7 +203,7 @@ class Provider(Protocol):
         """
         return
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
         """What would go to the service, for --dry-run; empty where the request itself says all of it."""
         return {}
 
@@ -196,18 +211,18 @@ class Provider(Protocol):
         """Whether `poll` may ever bring the pictures of this job. Where not, the job is no receipt for a resume."""
         return True
 
-    def named(self, version: str) -> str | None:  # noqa: ARG002
+    def model_for_version(self, version: str) -> str | None:  # noqa: ARG002
         """The service's own name for a Jimeng/Seedream model that people call by its version; None: not offered.
 
         `check` and `submit` take the version itself as well: this tells who offers it.
         """
         return None
 
-    def most(self, request: ImageRequest) -> int | None:  # noqa: ARG002
+    def max_images(self, request: ImageRequest) -> int | None:  # noqa: ARG002
         """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
         return None
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """Pictures that this request should bring."""
         return request.count or 1
 

@@ -112,7 +112,7 @@ class Saver(Protocol):
 class Lane:
     """One configured provider, its gate, and why it is closed, if it is. Times in seconds."""
 
-    provider: Provider
+    provider: Provider[Any]
     gate: Gate
     poll: float
     timeout: float
@@ -371,7 +371,7 @@ class Runner:
             if self._has_open_alternative(active):
                 return
             raise _like(closed)
-        draft = lane.provider.draft(active.task.request)
+        draft = lane.provider.client_job(active.task.request)
         self._transition(active, Submitting(draft))
         try:
             await self._on_disk(active)
@@ -849,7 +849,7 @@ class Runner:
 
 def _expected_images(provider: Provider, request: ImageRequest) -> int:
     try:
-        return provider.expected(request)
+        return provider.expected_images(request)
     except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
         return request.count or 1
 

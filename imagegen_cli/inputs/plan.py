@@ -64,7 +64,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
-    providers: dict[str, Provider] = {}
+    providers: dict[str, Provider[Any]] = {}
     for spec in specs:
         try:
             for requests in _requests(spec, config):
@@ -208,7 +208,7 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
 def _offering(model: str, config: Config) -> str:
     """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
     default = config.default
-    offers = [one.name for one in config.own if _unconnected(one).named(model) is not None]
+    offers = [one.name for one in config.own if _unconnected(one).model_for_version(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
         return default
     if len(offers) > 1:
@@ -258,13 +258,16 @@ def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> 
 
 
 def _checked(
-    requests: list[ImageRequest], spec: PromptSpec, providers: Mapping[str, Provider], seen: dict[tuple[str, str], int]
+    requests: list[ImageRequest],
+    spec: PromptSpec,
+    providers: Mapping[str, Provider[Any]],
+    seen: dict[tuple[str, str], int],
 ) -> Iterable[Item]:
     """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
     content = serialize.identity(requests[0])
     here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
-    limits = [most for request in requests if (most := providers[request.provider].most(request)) is not None]
+    limits = [most for request in requests if (most := providers[request.provider].max_images(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
     for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
         for one in (piece, *others):
@@ -272,7 +275,7 @@ def _checked(
         identity = f"{content}:{seen[here]}:{part}"
         yield Item(
             request=piece,
-            expected_images=providers[piece.provider].expected(piece),
+            expected_images=providers[piece.provider].expected_images(piece),
             line=spec.line,
             identity=identity,
             alternatives=tuple(others),
@@ -298,7 +301,7 @@ def check_settings(configured: Configured) -> None:
         raise ConfigError(error.message, hint=error.hint) from error
 
 
-def _unconnected(configured: Configured) -> Provider:
+def _unconnected(configured: Configured) -> Provider[Any]:
     """A provider that can check and count, but has no way to the network."""
     none: Any = None
     return configured.type(configured.settings, Clients(paid=none, free=none))
@@ -309,7 +312,7 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     request = serialize.from_request(item.request)
     configured = config.provider(item.request.provider)
     name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
-    sent = _unconnected(configured).sent(item.request)
+    sent = _unconnected(configured).payload(item.request)
     return {
         "line": item.line,
         **request,

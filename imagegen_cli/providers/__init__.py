@@ -6,7 +6,7 @@ A kind is its module's name, so that using one service imports no other.
 import pkgutil
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.provider import Provider
@@ -42,7 +42,7 @@ def _outside() -> "dict[str, EntryPoint]":
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def load(kind: str) -> type[Provider]:
+def load(kind: str) -> type[Provider[Any]]:
     """The class behind a kind. Raises ConfigError where there is none, or where an outsider's cannot be imported."""
     if not known(kind):
         raise ConfigError(f"there is no provider of kind {kind!r}", hint=nearest(kind, kinds()))
@@ -50,5 +50,5 @@ def load(kind: str) -> type[Provider]:
         found = import_module(f"{__name__}.{kind}").PROVIDER if kind in _built_in() else _outside()[kind].load()
     except Exception as error:
         raise ConfigError(f"the provider {kind!r} cannot be loaded: {error}") from error
-    provider: type[Provider] = found
+    provider: type[Provider[Any]] = found
     return provider

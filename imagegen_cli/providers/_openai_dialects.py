@@ -96,7 +96,8 @@ class Dialect:
     `references`  "files" (multipart), "strings" (a list), "string-or-list", "objects" (at /edits), "" for none
     `addresses`   whether references may be addresses; `files`: whether they may be files
     `previews`    its stream brings them; `marks`: it would write a mark into the picture
-    `jobs`        the server has a queue of its own; `drafts`: it takes an id of ours, by which it can be told to stop
+    `jobs`        the server has a queue of its own
+    `client_jobs` the server takes an id of ours, by which it can be told to stop
     """
 
     title: str
@@ -126,7 +127,7 @@ class Dialect:
     previews: bool = False
     marks: bool = False
     jobs: bool = False
-    drafts: bool = False
+    client_jobs: bool = False
     stops_when_dropped: bool = False
     joins_addresses: bool = True
     pictures_named: str = ""
@@ -356,7 +357,7 @@ DIALECTS: Mapping[str, Dialect] = {
             "guidance_scale": Option(float, "kwargs.guidance_scale"),
         },
         references="files",
-        drafts=True,
+        client_jobs=True,
         joins_addresses=False,
     ),
     "together": Dialect(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -26,7 +26,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, clean, decoded, refuse
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, clean, decoded, refuse
 
 SEEDS = range(2**32)
 SMALLEST = 64
@@ -80,14 +80,13 @@ class Got:
         return 0 < number < expected and number == (len(seeds) or asked["batch_size"])
 
 
-class A1111(Provider):
+class A1111(Provider[Settings]):
     kind = "a1111"
     title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
         if self._settings.username:  # the server repeats both in the form in which they are sent
@@ -112,20 +111,20 @@ class A1111(Provider):
         _options(request.extra)
         examined(request.references, formats=ANY_FORMAT)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return BATCHES * max(1, self._settings.max_batch)
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return request.count or max(1, len(request.references))
 
-    def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
+    def client_job(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         return Job(f"task(imagegen-{uuid4()})")
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
         """The id only tells of the progress: pictures come in the answer to the submit and nowhere else."""
         return False
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:
         """The body, with the names of files in place of pictures."""
         return self._asked(request) | ({"init_images": [*request.references]} if request.references else {})
 
@@ -136,9 +135,9 @@ class A1111(Provider):
         titles = [item.get("title") for item in items if isinstance(item, dict)]
         return tuple(title for title in titles if isinstance(title, str))
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:
         self.check(request)
-        job, expected = draft or self.draft(request), self.expected(request)
+        job, expected = client_job or self.client_job(request), self.expected_images(request)
         asked = self._asked(request) | {"force_task_id": job.id}
         got = _received(await self._posted(asked, job.id, report), expected)
         self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
@@ -253,7 +252,7 @@ class A1111(Provider):
         return await call(self._clients, method, f"{self._base}{path}", paid=paid, raw=True, **options)
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
-        size, batch, most = self.expected(request), len(request.references), max(1, self._settings.max_batch)
+        size, batch, most = self.expected_images(request), len(request.references), max(1, self._settings.max_batch)
         if batch < 2:  # noqa: PLR2004 - several pictures to start from make a batch by themselves
             whole = max(number for number in range(1, most + 1) if size % number == 0)
             batch = min(size, most) if self._one_batch else whole
@@ -353,7 +352,7 @@ def _refuse(answer: Answer) -> None:
         raise BadRequest("HTTP 404: the server has no such route", hint="start it with --api; is base_url right?")
     if answer.status == 500 and (said or answer.raw == b"Internal Server Error"):  # noqa: PLR2004
         raise GenerationFailed(said or "the server broke down over it, and says no more")
-    refuse(answer, paid=True, said=said)
+    refuse(answer, paid=True, message=said)
 
 
 def _said(body: dict[str, Any]) -> str:
@@ -363,7 +362,7 @@ def _said(body: dict[str, Any]) -> str:
         items = [item for item in detail if isinstance(item, dict) and isinstance(item.get("loc", []), list)]
         return clean("; ".join(f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg')}" for item in items))
     said = [_words(body.get(key)) for key in ("error", "detail", "errors", "message")]
-    return ": ".join(dict.fromkeys(words for words in said if words))[:QUOTED]
+    return ": ".join(dict.fromkeys(words for words in said if words))[:MAX_QUOTED_CHARS]
 
 
 def _received(body: Mapping[str, Any], expected: int) -> Got:
@@ -446,4 +445,4 @@ def _words(value: Any) -> str:
     return clean(value) if isinstance(value, str) else ""
 
 
-PROVIDER: type[Provider] = A1111
+PROVIDER: type[Provider[Any]] = A1111

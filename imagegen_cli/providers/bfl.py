@@ -99,13 +99,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "BFL_API_KEY"}
 
 
-class BlackForestLabs(Provider):
+class BlackForestLabs(Provider[Settings]):
     kind = "bfl"
     title = "Black Forest Labs: FLUX"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._key = common.Key(self._settings.api_key, self._base, header="x-key", domains=DOMAINS)
@@ -118,13 +117,13 @@ class BlackForestLabs(Provider):
                 raise BadRequest(rule)
         self._body(request, examined(request.references))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         pictures = [one if is_remote(one) else read(one).base64 for one in request.references]
         asked = self._body(request, pictures)
@@ -290,4 +289,4 @@ def _fraction(progress: Any) -> float | None:
     return float(progress) if known else None
 
 
-PROVIDER: type[Provider] = BlackForestLabs
+PROVIDER: type[Provider[Any]] = BlackForestLabs

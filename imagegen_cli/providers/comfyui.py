@@ -17,7 +17,7 @@ from contextlib import aclosing, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
@@ -54,7 +54,7 @@ from imagegen_cli.providers._comfyui_graph import (
     saving,
     spread,
 )
-from imagegen_cli.providers._http import NO_JOB, QUOTED, Answer, call, clean, decoded, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, NO_JOB_HINT, Answer, call, clean, decoded, message_in, refuse
 
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
@@ -164,13 +164,12 @@ class Heard:
             self.report(self.working)
 
 
-class ComfyUI(Provider):
+class ComfyUI(Provider[Settings]):
     kind = "comfyui"
     title = "ComfyUI (your own server)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._most_lost = MOST_LOST
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
@@ -229,17 +228,17 @@ class ComfyUI(Provider):
         if len(request.references) > (most := len(places.get("image", ()))):
             raise BadRequest(f"the workflow takes {most} reference pictures, not {len(request.references)}")
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
         return max(1, self._settings.max_batch) if "count" in self._places() else 1
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """One for each picture of each SaveImage node; a workflow without one is believed to make what it is asked."""
         graph = self._filled(request, None, request.references)
         named = {node: graph[node]["inputs"][name] for node, name in self._places().get("count", ())}
         sizes = {node: size for node, size in named.items() if type(size) is int and size > 0}
         return pictures(graph, sizes) or request.count or next(iter(sizes.values()), 1)
 
-    def sent(self, request: ImageRequest) -> Mapping[str, Any]:
+    def payload(self, request: ImageRequest) -> Mapping[str, Any]:
         """The workflow with everything in its place, but for what is known only when it is sent."""
         graph = self._filled(request, request.seed, request.references)
         drawn = self._places().get("seed", ()) if request.seed is None else ()
@@ -250,7 +249,7 @@ class ComfyUI(Provider):
             graph[node]["inputs"][name] = graph[node]["inputs"][name] or "(the server's first)"
         return {"prompt": graph}
 
-    def draft(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
+    def client_job(self, request: ImageRequest) -> Job:  # noqa: ARG002 - any id will do
         """`prompt_id`, which must be a UUID in lower case with hyphens."""
         return Job(str(uuid4()))
 
@@ -260,10 +259,10 @@ class ComfyUI(Provider):
 
     # The job
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
         graph = await self._complete(request)
-        job = draft or self.draft(request)
+        job = client_job or self.client_job(request)
         heard = self._heard[job.id] = Heard(graph, self._facts(graph), report)
         self._listen()
         asked = {"prompt": graph, "client_id": self._client_id, "prompt_id": job.id}
@@ -294,7 +293,7 @@ class ComfyUI(Provider):
         status = path_in(entry, "status")
         if entry is None:
             unknown = "the server does not know this job: it was restarted, or the job was removed"
-            raise Expired(unknown, hint=NO_JOB)  # never final: base_url may name another ComfyUI by now
+            raise Expired(unknown, hint=NO_JOB_HINT)  # never final: base_url may name another ComfyUI by now
         if status == "completed":
             return await self._made(id_, entry, heard)
         if status in ("failed", "cancelled"):
@@ -582,7 +581,7 @@ def _file(reference: str) -> tuple[str, bytes]:
 
 def _good(answer: Answer) -> dict[str, Any]:
     if answer.status in (404, 405, 410):
-        raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint="is base_url right?")
+        raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint="is base_url right?")
     refuse(answer, paid=False)
     if not isinstance(answer.body, dict):
         raise ServerTrouble("the server answered with JSON of an unknown form")
@@ -596,7 +595,7 @@ def _refuse(answer: Answer, graph: Graph) -> None:
         raise BadRequest(f"the server has no node {lacking}", hint=NO_NODE)
     if path_in(body, "error", "type") == "prompt_no_outputs":
         raise BadRequest(NOWHERE, hint=NO_SAVER)
-    refuse(answer, paid=True, said=_node_errors(answer.body))
+    refuse(answer, paid=True, message=_node_errors(answer.body))
 
 
 def _missing(error: Any, graph: Graph) -> str:
@@ -636,7 +635,7 @@ def _silent(graph: Graph, outputs: Any) -> str:
     """Which nodes should have saved something and did not: the server leaves out what it finds wrong."""
     told = outputs if isinstance(outputs, dict) else {}
     nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in told]
-    return f"nothing came of {', '.join(nodes)}"[:QUOTED] if nodes else ""
+    return f"nothing came of {', '.join(nodes)}"[:MAX_QUOTED_CHARS] if nodes else ""
 
 
 def _version(text: Any) -> tuple[int, ...]:
@@ -684,7 +683,7 @@ def _node_errors(body: Any) -> str:
         errors = path_in(node, "errors") if isinstance(path_in(node, "errors"), list) else ()
         words = [f"{_words(path_in(error, 'message'))}: {_words(path_in(error, 'details'))}" for error in errors]
         told.append(f"node {_words(id_)} {_words(path_in(node, 'class_type'))}: {', '.join(words)}")
-    return "; ".join(told)[:QUOTED]
+    return "; ".join(told)[:MAX_QUOTED_CHARS]
 
 
 def _ids(items: Any) -> list[str]:
@@ -719,4 +718,4 @@ def _words(value: Any) -> str:
     return str(value) if type(value) is int and abs(value) < 2**64 else ""
 
 
-PROVIDER: type[Provider] = ComfyUI
+PROVIDER: type[Provider[Any]] = ComfyUI

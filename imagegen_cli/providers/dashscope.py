@@ -30,7 +30,7 @@ from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, message_in, refuse, retry_after
 
 SEEDS = range(2**31)
 LONGEST_NEGATIVE = 500
@@ -165,13 +165,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "DASHSCOPE_API_KEY"}
 
 
-class DashScope(Provider):
+class DashScope(Provider[Settings]):
     kind = "dashscope"
     title = "Alibaba DashScope (Model Studio): Wan, Qwen-Image"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         home = self._settings.base_url.rstrip("/").removesuffix("/compatible-mode/v1")  # of the same service for OpenAI
         self._base = home.removesuffix("/api/v1") + "/api/v1"
@@ -188,13 +187,13 @@ class DashScope(Provider):
                 raise BadRequest(f"DashScope knows no option {key!r}", hint=nearest(key, EXTRAS))
         examined(request.references, formats=REFERENCES)
 
-    def most(self, request: ImageRequest) -> int:
+    def max_images(self, request: ImageRequest) -> int:
         return form_of(self._model(request)).most
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         form = form_of(self._model(request))
         headers = {} if form.waits else {"X-DashScope-Async": "enable"}
@@ -268,7 +267,7 @@ class DashScope(Provider):
         So does a seed: the service draws one without telling it.
         """
         parameters: dict[str, Any] = {
-            "n": self.expected(request),
+            "n": self.expected_images(request),
             "watermark": request.extra.get("watermark") == "true",
         }
         if form.shape != "images":
@@ -393,8 +392,8 @@ def _refuse(answer: Answer) -> None:
     code = common.text(common.table(answer.body).get("code"))
     if answer.status < 400 or not code:  # noqa: PLR2004 - no error status
         return
-    said = f"{code}: {words_in(answer)}"
-    kind = _meaning(code) or (_by_words(words_in(answer)) if answer.status < 500 else None)  # noqa: PLR2004
+    said = f"{code}: {message_in(answer)}"
+    kind = _meaning(code) or (_by_words(message_in(answer)) if answer.status < 500 else None)  # noqa: PLR2004
     if kind is RateLimited:
         raise RateLimited(said, after=retry_after(answer))
     if kind is Unauthorized and UNFIT_CALL.search(said):
@@ -437,7 +436,7 @@ def _ready(output: dict[str, Any]) -> Ready:
     words = " ".join(text for content in contents if (text := common.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()
-    raise GenerationFailed(f"no picture came: {words[:QUOTED] or 'the service gave no reason'}")
+    raise GenerationFailed(f"no picture came: {words[:MAX_QUOTED_CHARS] or 'the service gave no reason'}")
 
 
 def _contents(choice: Any) -> list[dict[str, Any]]:
@@ -455,4 +454,4 @@ def _fraction(metrics: Any) -> float | None:
     return ended / total
 
 
-PROVIDER: type[Provider] = DashScope
+PROVIDER: type[Provider[Any]] = DashScope

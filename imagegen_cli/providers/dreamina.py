@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from imagegen_cli.core import provider as base
@@ -20,7 +20,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, message_in, refuse
 
 MODELS = ("4.0", "3.1", "3.0", "2.1", "2.0p", "1.4", "NanoBanana", "NanoBananaPro")
 RESOLUTIONS = ("1k", "2k", "4k")
@@ -59,13 +59,12 @@ class Settings(base.Settings):
     grace: int = setting(5, f"answers “{NOT_FOUND}” that are taken as “not known yet”; 0 believes the first")
 
 
-class Dreamina(Provider):
+class Dreamina(Provider[Settings]):
     kind = "dreamina"
     title = "Dreamina / 即梦 server (Flask, self-hosted)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/api")
         self._not_found: Counter[str] = Counter()
@@ -79,23 +78,23 @@ class Dreamina(Provider):
                 raise BadRequest(rule)
         examined(request.references, formats=ANY_FORMAT)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return PICTURES
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         return (request.count if request.references else None) or PICTURES
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return version if version in MODELS else None
 
     async def models(self) -> tuple[str, ...]:
         return MODELS
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         asked = self._asked(request)
         if request.references:
-            form = {"params": json.dumps(asked | _counts(self.expected(request)), ensure_ascii=False)}
+            form = {"params": json.dumps(asked | _counts(self.expected_images(request)), ensure_ascii=False)}
             answer = await self._send("i2i", data=form, files=_files(request.references))
         else:
             answer = await self._send("t2i", json=asked)
@@ -150,12 +149,12 @@ class Dreamina(Provider):
         headers = dict(self._settings.headers)
         answer = await call(self._clients, "GET", f"{self._base}/api/{path}", raw=True, headers=headers)
         if answer.status in (404, 410):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+            raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
         refuse(answer, paid=False)
         if not isinstance(answer.body, dict):
             raise ServerTrouble("the server answered with JSON of an unknown form")
         if answer.body.get("success") is False:
-            raise ServerTrouble(words_in(answer) or "the server could not answer")
+            raise ServerTrouble(message_in(answer) or "the server could not answer")
         return answer
 
     def _asked(self, request: ImageRequest) -> dict[str, Any]:
@@ -266,7 +265,7 @@ def _accepted_body(answer: Answer) -> dict[str, Any]:
         often = "often: no credits, an expired session or a forbidden prompt"
         raise GenerationFailed(f"the server refused without a reason: {NO_REASON} ({often})", hint=LOOK_AT_SERVER)
     if answer.status == 404:  # noqa: PLR2004
-        raise BadRequest(f"HTTP 404: {words_in(answer)}", hint=IS_IT_RIGHT)
+        raise BadRequest(f"HTTP 404: {message_in(answer)}", hint=IS_IT_RIGHT)
     refuse(answer, paid=True)
     if not isinstance(body, dict):
         raise Uncertain("the server answered with JSON of an unknown form; the request may have been accepted")
@@ -302,7 +301,7 @@ def _words(value: Any) -> str:
     """A text or a number from JSON, in one line of bearable length that can be written anywhere; else nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return " ".join(str(value).encode("utf-8", "replace").decode().split())[:QUOTED]
+    return " ".join(str(value).encode("utf-8", "replace").decode().split())[:MAX_QUOTED_CHARS]
 
 
-PROVIDER: type[Provider] = Dreamina
+PROVIDER: type[Provider[Any]] = Dreamina

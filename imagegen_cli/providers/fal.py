@@ -18,7 +18,7 @@ from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import Secret, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
 from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import Answer, call, words_in
+from imagegen_cli.providers._http import Answer, call, message_in
 
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 MOST = 4
@@ -60,13 +60,12 @@ class Settings(base.Settings):
     }
 
 
-class Fal(Provider):
+class Fal(Provider[Settings]):
     kind = "fal"
     title = "fal: any model of its queue, by owner/app"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
         self._key = common.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
@@ -77,16 +76,16 @@ class Fal(Provider):
                 raise BadRequest(rule)
         self._input(request, examined(request.references))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return MOST
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         asked = self._input(request, [referred(reference) for reference in request.references])
         answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
         _refuse_content(answer)
-        if answer.status == 403 and "balance" in words_in(answer).lower():  # noqa: PLR2004 - Forbidden
-            raise OutOfCredits(words_in(answer)).as_unspent()
+        if answer.status == 403 and "balance" in message_in(answer).lower():  # noqa: PLR2004 - Forbidden
+            raise OutOfCredits(message_in(answer)).as_unspent()
         receipt = common.body_of(answer, paid=True)
         number = common.text(receipt.get("request_id"))
         addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
@@ -120,7 +119,7 @@ class Fal(Provider):
         answer = await self._call("GET", address)
         _refuse_content(answer)
         if answer.status >= 500 and _is_of_the_model(answer, error):  # noqa: PLR2004 - HTTP's server errors
-            said = words_in(answer) or error or f"the model answered with HTTP {answer.status}"
+            said = message_in(answer) or error or f"the model answered with HTTP {answer.status}"
             raise GenerationFailed(said).as_final()
         if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
             raise GenerationFailed(error).as_final()
@@ -223,4 +222,4 @@ def _ready(result: dict[str, Any]) -> Ready:
     return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
 
 
-PROVIDER: type[Provider] = Fal
+PROVIDER: type[Provider[Any]] = Fal

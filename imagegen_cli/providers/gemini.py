@@ -27,7 +27,7 @@ from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, refuse, retry_after
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, refuse, retry_after
 from imagegen_cli.providers._models import other_model
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
@@ -68,14 +68,13 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "GEMINI_API_KEY"}
 
 
-class Gemini(Provider):
+class Gemini(Provider[Settings]):
     kind = "gemini"
     title = "Google Gemini: pictures by generateContent (Nano Banana)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         base_url = self._settings.base_url.rstrip("/")
         self._version = "v1" if base_url.endswith("/v1") else "v1beta"
@@ -91,10 +90,10 @@ class Gemini(Provider):
                 raise BadRequest(f"Gemini knows no option {key!r}", hint=nearest(key, EXTRAS))
         examined(request.references, formats=REFERENCES)
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return 1
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:  # noqa: ARG002
         self.check(request)
         path = f"models/{quote(self._model(request), safe='')}:generateContent"
         answer = await self._call("POST", path, paid=True, json=_body(request))
@@ -299,7 +298,7 @@ def _drawing_model(item: Any) -> str:
 
 
 def _said(what: str, words: str) -> str:
-    return f"{what}: {words[:QUOTED]}" if words else what
+    return f"{what}: {words[:MAX_QUOTED_CHARS]}" if words else what
 
 
-PROVIDER: type[Provider] = Gemini
+PROVIDER: type[Provider[Any]] = Gemini

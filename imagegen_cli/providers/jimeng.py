@@ -35,7 +35,7 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import Secret, nearest, setting
 from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import QUOTED, Answer, call, clean, refuse, words_in
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, clean, message_in, refuse
 
 MODELS = {"ratio": "jimeng-4.5", "pixels": "jimeng-3.0"}
 """Dialect -> the gateway's own default model, which it draws with where no model is named."""
@@ -123,7 +123,7 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "JIMENG_SESSION_ID"}
 
 
-class Jimeng(Provider):
+class Jimeng(Provider[Settings]):
     """The pictures are in the one long answer to the submit and nowhere else: a disconnect loses them.
 
     The gateway goes on all the same and the credits are spent, so a cancel stops nothing.
@@ -131,14 +131,13 @@ class Jimeng(Provider):
 
     kind = "jimeng"
     title = "即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
     notice = (
         "jimeng: where the gateway gives no task id, a lost connection or a cancel loses the pictures, not the cost"
     )
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1")
         self._ids = tuple(part.strip() for part in self._settings.api_key.reveal().split(",") if part.strip())
@@ -162,13 +161,13 @@ class Jimeng(Provider):
                 hint = nearest(key, EXTRAS[self._settings.dialect])
                 raise BadRequest(f"this gateway knows no option {key!r}", hint=hint)
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return _name(version) if version in VERSIONS.get(self._settings.dialect, ()) else None
 
-    def most(self, request: ImageRequest) -> int | None:
-        return None if request.references else self.expected(request)
+    def max_images(self, request: ImageRequest) -> int | None:
+        return None if request.references else self.expected_images(request)
 
-    def expected(self, request: ImageRequest) -> int:
+    def expected_images(self, request: ImageRequest) -> int:
         """Four, but for 4.x prompts that name a number; from references the gateways promise no more than one."""
         if request.references:
             return 1
@@ -269,8 +268,8 @@ class Jimeng(Provider):
 
     # Sending
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
-        del draft  # it takes no ids of ours
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
+        del client_job  # it takes no ids of ours
         self.check(request)
         listed = await self._once_listed() if self._wanted(request) or request.references else ()
         asked = self._asked(request, self._model(request, listed))
@@ -324,7 +323,7 @@ class Jimeng(Provider):
         """The answer to a question. A path that is not there says nothing about a task."""
         answer = await self._reach(method, path, session)
         if answer.status in (*NO_ROUTES, 410) or self._lacks_route(answer):
-            raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+            raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
         self._refuse(answer, paid=False)
         return answer
 
@@ -396,7 +395,7 @@ class Jimeng(Provider):
         """Whether each rule is broken, and the rule."""
         yield not request.prompt.strip(), "the prompt is empty"
         yield request.seed not in (None, -1), "these gateways take no seed: leave it out"
-        made, number = self.expected(request), request.count
+        made, number = self.expected_images(request), request.count
         always = f"these gateways take no count and make {made} pictures for this prompt: leave --count away"
         yield not request.references and number not in (None, made), always
         decides = "from references the gateway decides how many pictures it makes: leave --count away"
@@ -457,7 +456,7 @@ class Jimeng(Provider):
             if _error(answer.body).get("code") == "task_not_found":
                 raise Expired("the gateway does not know this task, or not under this key")
             if answer.status in NO_ROUTES:
-                raise ServerTrouble(f"HTTP {answer.status}: {words_in(answer)}", hint=IS_IT_RIGHT)
+                raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=IS_IT_RIGHT)
             self._refuse(answer, paid=False)
         body = answer.body if isinstance(answer.body, dict) else {}
         return None if _text(body.get("error")) == UNKNOWN_TASK else body
@@ -495,11 +494,11 @@ class Jimeng(Provider):
         code = _code(answer)
         if code is None:
             return answer.status in NO_ROUTES
-        return code == NO_ROUTE or NO_ROUTE_WORDS in words_in(answer)
+        return code == NO_ROUTE or NO_ROUTE_WORDS in message_in(answer)
 
     def _refuse(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer without pictures means, be it said at HTTP 200 or by a status."""
-        said, code = words_in(answer), _code(answer)
+        said, code = message_in(answer), _code(answer)
         refused = NO_ROUTE_WORDS in said and (answer.status >= ERROR or code is not None)
         if paid and (refused or answer.status in NO_ROUTES):
             raise BadRequest(f"{said or 'no such route'} (HTTP {answer.status})", hint=IS_IT_RIGHT)
@@ -507,7 +506,7 @@ class Jimeng(Provider):
             raise _by_code(code, said, paid=paid)
         if answer.status >= ERROR:
             self._refuse_by_status(answer, said)
-        refuse(answer, paid=paid, said=said)
+        refuse(answer, paid=paid, message=said)
 
     def _refuse_by_status(self, answer: Answer, said: str) -> None:
         """Where the words, or a word for the kind of error, say more than the status does."""
@@ -694,7 +693,7 @@ def _text(value: Any) -> str:
     """A text or a number from JSON, in one line of bearable length that can be written anywhere; else nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return clean(str(value)[: 8 * QUOTED])
+    return clean(str(value)[: 8 * MAX_QUOTED_CHARS])
 
 
-PROVIDER: type[Provider] = Jimeng
+PROVIDER: type[Provider[Any]] = Jimeng

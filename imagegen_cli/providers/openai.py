@@ -7,8 +7,9 @@ stable-diffusion.cpp and Xinference, as they stood in November 2026.
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 from uuid import uuid4
@@ -28,7 +29,6 @@ from imagegen_cli.core.errors import (
     SlowDown,
     TaskError,
     Unauthorized,
-    Unavailable,
     Uncertain,
 )
 from imagegen_cli.core.events import Working
@@ -36,7 +36,6 @@ from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready
 from imagegen_cli.core.references import examined
 from imagegen_cli.core.schema import nearest, setting
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, Job, RemoteImage
-from imagegen_cli.net.proxies import through
 from imagegen_cli.providers._common import (
     ELSEWHERE,
     PLACE,
@@ -53,7 +52,18 @@ from imagegen_cli.providers._common import (
     table,
     unbased,
 )
-from imagegen_cli.providers._http import MOST_BYTES, Answer, call, clean, decoded, refuse, retry_after, words_in
+from imagegen_cli.providers._http import (
+    MAX_BYTES,
+    Answer,
+    call,
+    clean,
+    decoded,
+    message_in,
+    opened,
+    refuse,
+    retry_after,
+    whole,
+)
 from imagegen_cli.providers._models import other_model
 from imagegen_cli.providers._openai_dialects import (
     DIALECTS,
@@ -153,14 +163,13 @@ def _host_of(address: str) -> str:
         return ""
 
 
-class OpenAI(Provider):
+class OpenAI(Provider[Settings]):
     kind = "openai"
     title = "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers that speak alike"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._speaks: Dialect = self._settings.speaks
         self._base: str = self._settings.base_url
@@ -177,7 +186,7 @@ class OpenAI(Provider):
             if broken:
                 raise BadRequest(rule)
         examined(request.references)
-        most, count = self.most(request), 1 if request.count is None else request.count
+        most, count = self.max_images(request), 1 if request.count is None else request.count
         if count not in range(1, most + 1):
             raise BadRequest(f"one request makes 1 to {most} pictures here, not {count}")
         try:
@@ -185,31 +194,31 @@ class OpenAI(Provider):
         except ValueError as error:
             raise BadRequest(f"the request cannot be written as JSON: {error}") from error
 
-    def most(self, request: ImageRequest) -> int:
+    def max_images(self, request: ImageRequest) -> int:
         family = self._speaks.family(self._model(request))
         if self._streams(request) or not family.groups or request.extra.get("output_format") == "svg":
             return 1
         return max(1, self._speaks.most - (len(request.references) if self._speaks.count == "" else 0))
 
-    def draft(self, request: ImageRequest) -> Job | None:
+    def client_job(self, request: ImageRequest) -> Job | None:
         """Xinference knows a request by an id of ours; its address is kept, because the model is part of it."""
-        if not self._speaks.drafts:
+        if not self._speaks.client_jobs:
             return None
         number = str(uuid4())
         return Job(number, f"{self._base}/models/{quote(self._model(request), safe='')}/requests/{number}/abort")
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
         """An id of ours serves to abort a request; its pictures come in the answer to the submit alone."""
-        return not self._speaks.drafts
+        return not self._speaks.client_jobs
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         number, pro = version.removesuffix("p").replace(".", "-"), "pro-" if version.endswith("p") else "(t2i-)?"
         wanted = rf"seedream-{re.escape(number)}-{pro}\d+"
         return next((model for model in self._speaks.known_models if re.search(wanted, model)), None)
 
     def _model(self, request: ImageRequest) -> str:
         model = request.model or self._settings.model
-        return self.named(model) or model
+        return self.model_for_version(model) or model
 
     def _streams(self, request: ImageRequest) -> bool:
         if not self._speaks.streams or self._settings.stream == "off":
@@ -230,12 +239,12 @@ class OpenAI(Provider):
 
     # Sending
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         self.check(request)
         request = self._seeded(request)
         body = self._body(request)
-        if draft is not None and self._speaks.drafts:
-            put(body, "kwargs.request_id", draft.id)
+        if client_job is not None and self._speaks.client_jobs:
+            put(body, "kwargs.request_id", client_job.id)
         if "kwargs" in body:
             body["kwargs"] = json.dumps(body["kwargs"])
         path, asked = content(self._speaks, body, request)
@@ -285,14 +294,14 @@ class OpenAI(Provider):
         """Raise what an answer that brings no picture means."""
         if 300 <= answer.status < 400:  # noqa: PLR2004 - a redirect
             raise BadRequest(f"HTTP {answer.status}: the service is at another address", hint=PATH_HINT)
-        if answer.status == 409 and self._speaks.drafts:  # noqa: PLR2004 - Xinference's word for an abort
-            raise GenerationFailed(f"stopped at the server: {words_in(answer)}")
+        if answer.status == 409 and self._speaks.client_jobs:  # noqa: PLR2004 - Xinference's word for an abort
+            raise GenerationFailed(f"stopped at the server: {message_in(answer)}")
         fault = _fault(answer)
         if fault is not None:
             raise fault
         if answer.status == 404 and paid:  # noqa: PLR2004
-            about_model = "model" in f"{_codes(answer.body)} {words_in(answer)}".lower()
-            raise BadRequest(f"HTTP 404: {words_in(answer)}", hint=MODELS_HINT if about_model else PATH_HINT)
+            about_model = "model" in f"{_codes(answer.body)} {message_in(answer)}".lower()
+            raise BadRequest(f"HTTP 404: {message_in(answer)}", hint=MODELS_HINT if about_model else PATH_HINT)
         refuse(answer, paid=paid)
 
     def _ready(self, answer: Answer) -> Ready:
@@ -323,10 +332,13 @@ class OpenAI(Provider):
     async def _stream(self, url: str, asked: Mapping[str, Any], report: Report) -> Ready:
         got = Received()
         try:
-            async with self._opened(url, asked) as response:
+            options = {"headers": self._headers, "auth": self._key.bound_for(url), **asked}
+            async with opened(self._clients, "POST", url, paid=True, **options) as response:
                 kind = response.headers.get("content-type", "")
-                if response.status_code != 200 or "text/event-stream" not in kind:  # noqa: PLR2004 - any other is no stream
-                    return self._ready(await self._whole(response))
+                if response.status_code != HTTPStatus.OK or "text/event-stream" not in kind:
+                    answer = await whole(response, paid=True)  # a refusal, or a gateway that does not stream
+                    self._judge(answer, paid=True)
+                    return self._ready(answer)
                 got.note({}, response.headers)
                 async with aclosing(events(response.aiter_bytes())) as found:
                     async for data in found:
@@ -338,41 +350,6 @@ class OpenAI(Provider):
                 raise
             return Ready(tuple(got.images), error.message, got.facts)
         return got.ready()
-
-    @asynccontextmanager
-    async def _opened(self, url: str, asked: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-        """The answer while it comes. Fails as `wire.call` does for a paid request."""
-        host = urlsplit(url).netloc.rpartition("@")[2] + through(url)
-        headers = {"Accept-Encoding": "identity"} | self._headers
-        options = {"headers": headers, "auth": self._key.bound_for(url), **asked}
-        try:
-            async with self._clients.paid.stream("POST", url, **options) as response:
-                if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand
-                    raise Uncertain(f"{host} sent an answer that is packed more than once")
-                yield response
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(f"cannot reach {host}: {str(error) or type(error).__name__}") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise BadRequest(f"{url!r} is no usable address: {error}") from error
-        except (UnicodeError, httpx.LocalProtocolError):
-            # From None: the transport quotes the header that it cannot send, and that may be the key.
-            raise BadRequest("the request holds a character that cannot be sent: look at key and headers") from None
-        except httpx.HTTPError as error:
-            said = str(error) or type(error).__name__
-            raise Uncertain(f"lost the connection to {host}: {said}; it may have been accepted and charged") from error
-
-    async def _whole(self, response: httpx.Response) -> Answer:
-        """One answer in place of a stream: a refusal, or a gateway that does not stream."""
-        parts, size = [], 0
-        async for part in response.aiter_bytes():
-            size += len(part)
-            if size > MOST_BYTES:
-                raise Uncertain(f"the service sent more than {MOST_BYTES >> 20} MB where an answer was due")
-            parts.append(part)
-        data = b"".join(parts)
-        answer = Answer(response.status_code, response.headers, decoded(data), data)
-        self._judge(answer, paid=True)
-        return answer
 
     def _take(self, data: bytes, got: "Received", report: Report) -> None:
         """One event: a preview, a picture, a refusal, the end. Whatever else it is, it is passed over."""
@@ -396,13 +373,13 @@ class OpenAI(Provider):
     # Jobs: sd-server's queue, Xinference's abort
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
-        if self._speaks.drafts:
+        if self._speaks.client_jobs:
             raise Uncertain("the answer was lost, and this server keeps no picture to ask for")
         if not self._speaks.jobs:
             raise Expired("this service has no jobs that could be asked for")
         answer = await self._ask("GET", self._job_url(job))
         if answer.status in (404, 410):
-            raise Expired(f"HTTP {answer.status}: {words_in(answer)}")
+            raise Expired(f"HTTP {answer.status}: {message_in(answer)}")
         body = body_of(answer, paid=False)
         about(job.id, body.get("id"))
         status = state_in(body)
@@ -415,7 +392,7 @@ class OpenAI(Provider):
         return _working(body)
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        if self._speaks.drafts and job.url:
+        if self._speaks.client_jobs and job.url:
             return await self._abort(job)
         if not self._speaks.jobs:
             return CancelOutcome.GOES_ON
@@ -531,8 +508,8 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         first, *more = re.split(rb"\r\n|\n|\r", text)
         held.append(first)
         size += len(first)
-        if size > MOST_BYTES:
-            raise Uncertain(f"the service sent an event of more than {MOST_BYTES >> 20} MB")
+        if size > MAX_BYTES:
+            raise Uncertain(f"the service sent an event of more than {MAX_BYTES >> 20} MB")
         for piece in more:
             yield b"".join(held).removeprefix(b"\xef\xbb\xbf")
             held, size = [piece], len(piece)
@@ -545,7 +522,7 @@ def _fault(answer: Answer) -> TaskError | None:
     good = 200 <= answer.status < 300  # noqa: PLR2004 - the meaning of HTTP's classes
     if good or error is None:
         return None
-    text = f"HTTP {answer.status}: {_said(answer.body) or words_in(answer)}"
+    text = f"HTTP {answer.status}: {_said(answer.body) or message_in(answer)}"
     if answer.status == 503 and error is Unauthorized:  # noqa: PLR2004 - what keeps the keys is down
         return None
     if error not in (RateLimited, Busy):
@@ -584,7 +561,7 @@ def _codes(body: Any) -> str:
 
 def _said(body: Any) -> str:
     """The service's words for a failure; with them at which stage it was held back, and why, where that is told."""
-    text = words_in(Answer(0, httpx.Headers(), body, b"")) or _codes(body).strip()
+    text = message_in(Answer(0, httpx.Headers(), body, b"")) or _codes(body).strip()
     details = table(table(table(body).get("error")).get("moderation_details"))
     stage = _text(details.get("moderation_stage"))
     categories = ", ".join(filter(None, map(_text, items(details.get("categories")))))
@@ -629,4 +606,4 @@ def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-PROVIDER: type[Provider] = OpenAI
+PROVIDER: type[Provider[Any]] = OpenAI

@@ -63,13 +63,12 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "REPLICATE_API_TOKEN"}
 
 
-class Replicate(Provider):
+class Replicate(Provider[Settings]):
     kind = "replicate"
     title = "Replicate: any model, by owner/name or by version"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._key = common.Key(self._settings.api_key, self._base, prefix="Bearer ")
@@ -81,7 +80,7 @@ class Replicate(Provider):
                 raise BadRequest(rule)
         self._input(request, examined(request.references, most_bytes=LARGEST_REFERENCE))
 
-    def most(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
+    def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
         return MOST if self._settings.count_field else 1
 
     async def models(self) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ class Replicate(Provider):
         names = {_runnable(common.table(item)) for item in common.items(listed.get("models"))}
         return tuple(sorted(names - {""}))
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         pictures = [referred(reference) for reference in request.references]
         model, asked, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
@@ -159,7 +158,7 @@ class Replicate(Provider):
 
     def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
         """Whether each rule is broken, and the rule."""
-        model, most = self._model(request), self.most(request)
+        model, most = self._model(request), self.max_images(request)
         yield not request.prompt.strip(), "the prompt is empty"
         known = "owner/name, owner/name:version or a version of 64 digits"
         yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write {known}"
@@ -269,4 +268,4 @@ def _runnable(model: dict[str, Any]) -> str:
     return whole if MODEL.fullmatch(whole) else ""
 
 
-PROVIDER: type[Provider] = Replicate
+PROVIDER: type[Provider[Any]] = Replicate

@@ -44,16 +44,15 @@ class Settings(base.Settings):
     timeout: float = setting(300.0, "time limit of a task in seconds")
 
 
-class Sketch(Provider):
+class Sketch(Provider[Settings]):
     kind = "sketch"
     title = "sketch: drawn here from word lists, without a model, a key or a network"
-    Settings: ClassVar[type[base.Settings]] = Settings
     is_synchronous = True
     stops_when_dropped: ClassVar[bool] = True
     local: ClassVar[bool] = True
     notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"
 
-    def __init__(self, settings: Any, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike
+    def __init__(self, settings: Settings, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike
         self._model: str = settings.model
         self._desks = asyncio.Semaphore(cores())
 
@@ -68,7 +67,7 @@ class Sketch(Provider):
         if request.seed not in (None, -1) and request.seed not in SEEDS:
             raise BadRequest(f"a seed is 0 to {SEEDS[-1]}, or -1 for any; not {request.seed}")
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Ready:  # noqa: ARG002
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:  # noqa: ARG002
         self.check(request)
         orders = tuple(self._orders(request))
         drawings = await self._all(orders, report)
@@ -85,7 +84,7 @@ class Sketch(Provider):
     def _orders(self, request: ImageRequest) -> Iterator[Order]:
         width, height = size(request)
         chance = random.SystemRandom()
-        for index in range(self.expected(request)):
+        for index in range(self.expected_images(request)):
             unset = request.seed in (None, -1)
             seed = chance.choice(SEEDS) if unset else ((request.seed or 0) + index) % len(SEEDS)
             yield Order(
@@ -183,4 +182,4 @@ def said(left_out: list[str]) -> str:
     return f"not drawn: {', '.join(left_out[:WORDS_TOLD])}" + (f" and {more} more" if more > 0 else "")
 
 
-PROVIDER: type[Provider] = Sketch
+PROVIDER: type[Provider[Any]] = Sketch

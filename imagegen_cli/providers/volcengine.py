@@ -39,7 +39,16 @@ from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import Secret, nearest, setting
 from imagegen_cli.core.task import Image, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import _chinese_words, _common as common
-from imagegen_cli.providers._http import NO_JOB, QUOTED, Answer, call, clean, refuse, retry_after, words_in
+from imagegen_cli.providers._http import (
+    MAX_QUOTED_CHARS,
+    NO_JOB_HINT,
+    Answer,
+    call,
+    clean,
+    message_in,
+    refuse,
+    retry_after,
+)
 
 REGION, SERVICE, VERSION = "cn-north-1", "cv", "2022-08-31"
 SUBMIT, QUERY = "CVSync2AsyncSubmitTask", "CVSync2AsyncGetResult"
@@ -157,15 +166,14 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "VOLC_ACCESSKEY", "secret_key": "VOLC_SECRETKEY"}
 
 
-class Volcengine(Provider):
+class Volcengine(Provider[Settings]):
     """`force_single` is always said: without it the model decides how many pictures it makes, and bills each."""
 
     kind = "volcengine"
     title = "Volcengine Visual: the official 即梦AI (access key and secret key)"
-    Settings: ClassVar[type[base.Settings]] = Settings
 
-    def __init__(self, settings: Any, clients: Clients) -> None:
-        self._settings: Settings = settings
+    def __init__(self, settings: Settings, clients: Clients) -> None:
+        self._settings = settings
         self._clients = clients
         self._base = self._settings.base_url.rstrip("/")
 
@@ -185,17 +193,17 @@ class Volcengine(Provider):
         examined(request.references, formats=ANY_FORMAT)
         _size(request, model)
 
-    def named(self, version: str) -> str | None:
+    def model_for_version(self, version: str) -> str | None:
         return MODELS[version].req_key if version in MODELS else None
 
-    def most(self, request: ImageRequest) -> int | None:
+    def max_images(self, request: ImageRequest) -> int | None:
         return 1 if _single(request) else None
 
     async def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
 
-    async def submit(self, request: ImageRequest, draft: Job | None, report: Report) -> Accepted | Ready:
-        del draft, report  # it takes no ids of ours, and says nothing before its answer
+    async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
+        del client_job, report  # it takes no ids of ours, and says nothing before its answer
         self.check(request)
         model = self._model(request)
         body = self._body(request, model)
@@ -412,10 +420,10 @@ def _refuse(answer: Answer, body: dict[str, Any], data: dict[str, Any], *, paid:
     if error := _table(_table(body.get("ResponseMetadata")).get("Error")):
         _refuse_platform(error, answer, paid=paid)
     code = _code(body.get("code"))
-    said = words_in(answer) if code is None else f"{words_in(answer) or 'the service gave no reason'} (code {code})"
+    said = message_in(answer) if code is None else f"{message_in(answer) or 'the service gave no reason'} (code {code})"
     if code in CODES:
         _raise(CODES[code], said, answer)
-    told = _chinese_words.meaning("", words_in(answer)) if code not in (None, *TROUBLE) else None
+    told = _chinese_words.meaning("", message_in(answer)) if code not in (None, *TROUBLE) else None
     if told is not None and told.kind in BELIEVED and answer.status < TROUBLED:
         _raise(told.kind, said, answer)
     refused_at_200 = paid and code is not None and code not in TROUBLE and answer.status < ERROR
@@ -438,9 +446,9 @@ def _refuse_platform(error: dict[str, Any], answer: Answer, *, paid: bool) -> No
 def _refuse_by_status(answer: Answer, said: str, *, paid: bool, trouble: bool = False) -> NoReturn:
     """Of a query only what concerns the account is believed: the task is paid for, and a wrong 404 would lose it."""
     if not trouble and (paid or answer.status in ACCOUNT):
-        refuse(answer, paid=paid, said=said)
+        refuse(answer, paid=paid, message=said)
     said = f"HTTP {answer.status}: {said or 'an answer of an unknown form'}"
-    hint = NO_JOB if answer.status in (404, 405, 410) else ""
+    hint = NO_JOB_HINT if answer.status in (404, 405, 410) else ""
     uncertain = Uncertain(f"{said}; the request may have been accepted and charged")
     raise uncertain if paid else ServerTrouble(said, hint=hint)
 
@@ -487,7 +495,7 @@ def _text(value: Any) -> str:
     """A text or a number from JSON, in one line of bearable length that can be written anywhere; else nothing."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return clean(str(value)[: 8 * QUOTED])
+    return clean(str(value)[: 8 * MAX_QUOTED_CHARS])
 
 
-PROVIDER: type[Provider] = Volcengine
+PROVIDER: type[Provider[Any]] = Volcengine

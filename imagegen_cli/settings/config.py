@@ -59,7 +59,7 @@ class Configured:
 
     name: str
     kind: str
-    type: type[Provider]
+    type: type[Provider[Any]]
     settings: Settings
     place: str
 
@@ -421,7 +421,7 @@ def _configured(name: str, kind: str, table: dict[str, Any], place: str, line_of
     return Configured(name=name, kind=kind, type=provider, settings=settings, place=place)
 
 
-def _address(name: str, text: str, provider: type[Provider], line_of: Callable[[str], str]) -> str:
+def _address(name: str, text: str, provider: type[Provider[Any]], line_of: Callable[[str], str]) -> str:
     """The address as it will be used. Raises ConfigError that shows the mended form where it cannot be right."""
     own = default_of(next(item for item in fields(provider.Settings) if item.name == "base_url"))
     found, trouble = addresses.cleaned(text)
