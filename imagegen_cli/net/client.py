@@ -20,7 +20,7 @@ from imagegen_cli import __version__
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.net.proxies import Ways, usable, variable_of, ways
-from imagegen_cli.net.transport import Transport, tls_trouble
+from imagegen_cli.net.transport import Transport, tls_advice
 
 CONNECTIONS = 56
 """Requests in flight at once for what may be repeated: a runner's queries (24) and uploads (32) together,
@@ -136,7 +136,7 @@ class _Passage:
             if self._sent:
                 raise
             await self._close()
-            why = tls_trouble(error) or _refusal(str(error) or type(error).__name__, self._name)
+            why = tls_advice(error) or _refusal(str(error) or type(error).__name__, self._name)
             raise httpx.ConnectError(why) from error
 
     async def _trace(self, event: str, told: dict[str, Any]) -> None:
