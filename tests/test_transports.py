@@ -4,6 +4,7 @@
 here, so that every fault reaches the client as it is.
 """
 
+import ast
 import asyncio
 import os
 import shutil
@@ -24,7 +25,7 @@ from imagegen_cli.core.task import RemoteImage
 from imagegen_cli.net import client
 from imagegen_cli.net.client import CONNECTIONS, DOWNLOADS, open_clients
 from imagegen_cli.net.download import Downloader
-from imagegen_cli.net.transport import Transport
+from imagegen_cli.net.transport import Body, Transport
 from imagegen_cli.providers._http import call
 from tests import clock
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
@@ -92,6 +93,33 @@ def test_each_way_is_the_one_that_is_meant(way: str) -> None:
         return {type(one._transport) for one in (clients.paid, clients.free)}
 
     assert with_clients(transports) == {Transport if way == "own" else client.Routed}
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("direct")
+async def test_what_a_provider_is_given_in_tests_is_what_is_shipped(service: Echo, clients: Clients) -> None:
+    assert {type(one._transport) for one in (clients.paid, clients.free)} == {Transport}
+    assert clients.fetch is not None
+    response = await clients.fetch(httpx.Request("GET", service.url))
+    assert type(response.stream) is Body
+    await response.aclose()
+
+
+CLIENTS_OF_HTTPX = {"AsyncClient", "AsyncHTTPTransport", "MockTransport"}
+OTHER_WAYS = {"test_download.py", "test_transports.py"}
+"""They compare our transport with httpx's own."""
+
+
+def test_every_suite_runs_on_the_shipped_transport() -> None:
+    """With a client of its own a suite would show how a provider behaves on a transport that the program never uses."""
+    wrong = []
+    for suite in sorted(Path(__file__).parent.glob("**/*.py")):
+        nodes = list(ast.walk(ast.parse(suite.read_bytes())))
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        used |= {node.name for node in nodes if isinstance(node, ast.alias)}
+        if used & CLIENTS_OF_HTTPX and suite.name not in OTHER_WAYS:
+            wrong.append(suite.name)
+    assert not wrong, f"use the fixture `clients`: {wrong}"
 
 
 # Section 6's table: a row a fault
