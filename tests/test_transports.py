@@ -23,7 +23,7 @@ from imagegen_cli.core.errors import Busy, Expired, ServerTrouble, TaskError, Un
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.core.task import RemoteImage
 from imagegen_cli.net import client
-from imagegen_cli.net.client import CONNECTIONS, DOWNLOADS, open_clients
+from imagegen_cli.net.client import MAX_DOWNLOADS, MAX_REPEATABLE_REQUESTS, open_clients
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.net.transport import Body, Transport
 from imagegen_cli.providers._http import call
@@ -510,8 +510,8 @@ def test_so_many_questions_at_once_and_no_more() -> None:
 
     with Slow() as service:
         with_clients(lambda clients: asyncio.gather(*(call(clients, "GET", service.url) for _ in range(100))))
-        assert service.peak["query"] == CONNECTIONS
-        assert service.counts["connections"] == CONNECTIONS
+        assert service.peak["query"] == MAX_REPEATABLE_REQUESTS
+        assert service.counts["connections"] == MAX_REPEATABLE_REQUESTS
 
 
 def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> None:
@@ -521,9 +521,9 @@ def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> 
         assert clients.fetch is not None
         stalled = [
             asyncio.ensure_future(clients.fetch(httpx.Request("GET", f"{service.url}/files/1")))
-            for _ in range(CONNECTIONS + DOWNLOADS)
+            for _ in range(MAX_REPEATABLE_REQUESTS + MAX_DOWNLOADS)
         ]
-        while service.counts["download"] < DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
+        while service.counts["download"] < MAX_DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)
         try:
             async with asyncio.timeout(5):
@@ -538,11 +538,11 @@ def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> 
 
 @pytest.mark.usefixtures("direct")
 def test_a_question_that_is_given_up_makes_room_for_the_next(service: Echo) -> None:
-    service.fail("query", Fault.STALL, times=CONNECTIONS)
+    service.fail("query", Fault.STALL, times=MAX_REPEATABLE_REQUESTS)
 
     async def ask(clients: Clients) -> int:
-        stalled = [asyncio.ensure_future(clients.free.get(service.url)) for _ in range(CONNECTIONS)]
-        while service.counts["query"] < CONNECTIONS:  # noqa: ASYNC110 - it counts in another thread
+        stalled = [asyncio.ensure_future(clients.free.get(service.url)) for _ in range(MAX_REPEATABLE_REQUESTS)]
+        while service.counts["query"] < MAX_REPEATABLE_REQUESTS:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)
         for question in stalled:
             question.cancel()
