@@ -21,7 +21,7 @@ from benchmarks.measure import Figure, cost, median
 from benchmarks.server import served
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.core.task import Job
-from imagegen_cli.net.client import CONNECTIONS, open_clients
+from imagegen_cli.net.client import MAX_REPEATABLE_REQUESTS, open_clients
 from imagegen_cli.providers.dreamina import Dreamina, Settings
 
 ROUNDS = 5
@@ -58,7 +58,7 @@ async def bare(url: str) -> AsyncIterator[Ask]:
     place = urlsplit(url)
     request = f"GET /api/generate/status/x HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
     free: asyncio.LifoQueue[Bare] = asyncio.LifoQueue()
-    for _ in range(CONNECTIONS):
+    for _ in range(MAX_REPEATABLE_REQUESTS):
         _, connection = await asyncio.get_running_loop().create_connection(Bare, place.hostname or "", place.port or 80)
         free.put_nowait(connection)
 

@@ -1,14 +1,23 @@
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from imagegen_cli.core import masking
+from imagegen_cli.core.provider import Clients
+from imagegen_cli.net.client import open_clients
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    """What a provider is given in the program: every suite of a provider runs on the transport that is shipped."""
+    async with open_clients() as clients:
+        yield clients
 
 
 @pytest.fixture(autouse=True)

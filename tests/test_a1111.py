@@ -2,9 +2,8 @@ import asyncio
 import base64
 import json
 import math
-import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +52,12 @@ WRONG: tuple[Any, ...] = (
     {"x": {}},
 )
 """What JSON can hold where something else is due."""
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture
 def server() -> Iterator[WebUIServer]:
     with WebUIServer() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 import base64
 import json
 import math
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,6 @@ from tests.program import Program, finished
 pytestmark = pytest.mark.anyio
 
 SPEC = Path(__file__).parents[2] / "shared" / "specs" / "bfl-openapi.json"
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
 
 
 @pytest.fixture
@@ -53,13 +50,6 @@ def evil() -> Iterator[BflService]:
     """Another host, which should hear nothing."""
     with BflService() as evil:
         yield evil
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

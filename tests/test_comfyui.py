@@ -1,7 +1,6 @@
 import asyncio
 import json
 import math
-import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import product
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
-import httpx
 import pytest
 
 from imagegen_cli.core.errors import (
@@ -55,7 +53,6 @@ WRONG: tuple[Any, ...] = (
     {"x": {}},
 )
 """What JSON can hold where something else is due."""
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PICTURE = Pictures().make("preview", 1)
 
 
@@ -63,13 +60,6 @@ PICTURE = Pictures().make("preview", 1)
 def server() -> Iterator[ComfyServer]:
     with ComfyServer() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture
@@ -785,7 +775,7 @@ async def test_name_and_password_in_the_address(server: ComfyServer, clients: Cl
 async def test_pictures_that_take_long_are_fetched_in_several_looks(server: ComfyServer, clients: Clients) -> None:
     provider = ComfyUI(Settings(base_url=server.url, headers={"X-Gate": "open"}), clients)
     job = await accepted(provider, count=3)
-    server.fail("download", Fault.RESET_AFTER, after=2)
+    server.fail("download", Fault.TRUNCATE, after=2)
     with pytest.raises(TaskError):
         await provider.poll(job, ignored)
     assert len((await ready(provider, job)).images) == 3

@@ -37,7 +37,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.forms import suffix_of
 from imagegen_cli.core.provider import Fetch
 from imagegen_cli.core.task import InlineImage, RemoteImage, SavedImage, StagedImage
-from imagegen_cli.net.client import DOWNLOADS
+from imagegen_cli.net.client import MAX_DOWNLOADS
 from imagegen_cli.net.download import AT_ONCE, SMALL, Downloader, WorkBatcher
 from imagegen_cli.net.image_files import _sync_folder, sync
 from imagegen_cli.net.transport import Transport
@@ -196,7 +196,7 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
         stems = [tmp_path / f"{number}-1" for number in range(AT_ONCE)]
         return await asyncio.gather(*(save(downloader, RemoteImage("http://127.0.0.1/1.png"), one) for one in stems))
 
-    line = asyncio.Semaphore(DOWNLOADS)
+    line = asyncio.Semaphore(MAX_DOWNLOADS)
     assert len(run(all_of_them())) == AT_ONCE
 
 

@@ -1,12 +1,10 @@
 import json
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 
 from imagegen_cli.core.errors import (
@@ -36,21 +34,11 @@ pytestmark = pytest.mark.anyio
 WRONG: tuple[Any, ...] = (None, True, False, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"url": {}})
 """What JSON can hold where something else is due."""
 
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
-
 
 @pytest.fixture
 def server() -> Iterator[DreaminaServer]:
     with DreaminaServer() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 import json
 import os
-import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from imagegen_cli.core.errors import (
@@ -37,21 +35,12 @@ from tests.doubles.pictures import whose
 pytestmark = pytest.mark.anyio
 
 SPEC = Path(__file__).parents[2] / "shared" / "specs" / "google-gemini-openapi.json"
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
 
 
 @pytest.fixture
 def server() -> Iterator[GeminiService]:
     with GeminiService() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

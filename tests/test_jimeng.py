@@ -1,14 +1,12 @@
 import json
 import os
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 
 from imagegen_cli.core.errors import (
@@ -38,8 +36,6 @@ from tests.program import Program, finished
 
 pytestmark = pytest.mark.anyio
 
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
 WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://[", [], [None, 7, [], {}], {}, {"url": {}})
 """What JSON can hold where something else is due."""
 LINK = "https://a.example/1"
@@ -49,13 +45,6 @@ LINK = "https://a.example/1"
 def server() -> Iterator[JimengGateway]:
     with JimengGateway() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

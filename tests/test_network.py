@@ -18,7 +18,7 @@ from imagegen_cli.core.task import RemoteImage
 from imagegen_cli.net import client, proxies
 from imagegen_cli.net.client import open_clients
 from imagegen_cli.net.download import Downloader
-from imagegen_cli.net.proxies import Ways, check_network, excepts, usable
+from imagegen_cli.net.proxies import ProxySettings, check_network, checked_proxy, excepts
 from imagegen_cli.providers._http import call
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request, Service
@@ -95,7 +95,7 @@ BY = [
 def test_what_goes_past_a_proxy(monkeypatch: pytest.MonkeyPatch, listed: str, url: str, proxied: bool) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy:1")
     monkeypatch.setenv("no_proxy", listed)
-    assert proxies.ways().proxy_for(url) == ("http://proxy:1" if proxied else "")
+    assert proxies.proxy_settings().proxy_for(url) == ("http://proxy:1" if proxied else "")
 
 
 def test_a_range_names_no_host() -> None:
@@ -114,7 +114,7 @@ USABLE = [
 
 @pytest.mark.parametrize(("written", "taken"), USABLE)
 def test_a_proxy_as_people_write_it(written: str, taken: str) -> None:
-    assert usable(written) == taken
+    assert checked_proxy(written) == taken
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_folder_of_certificates_that_is_none(tmp_path: Path, monkeypatch: pyte
 
 
 def test_settings_of_a_desktop_have_their_own_exceptions() -> None:
-    assert Ways({"http": "http://p:1"}, (), system=False).proxy_for("http://a.example") == "http://p:1"
+    assert ProxySettings({"http": "http://p:1"}, (), is_system=False).proxy_for("http://a.example") == "http://p:1"
 
 
 # The whole program

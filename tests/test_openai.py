@@ -31,7 +31,6 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
-from imagegen_cli.net.client import open_clients
 from imagegen_cli.providers._openai_dialects import DIALECTS
 from imagegen_cli.providers.openai import OpenAI, Settings, events
 from tests.doubles.hostile import ANSWERS, BOMBS, OneAnswer
@@ -49,12 +48,6 @@ WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "x", "\ud800", [], [N
 LOCAL = ("localai", "sd-server", "sglang", "vllm-omni", "xinference")
 NOBODY: Any = None
 PICTURE = Pictures().make("reference", 1)
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    async with open_clients() as clients:
-        yield clients
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "textual_image": ("display",),
     "PIL": ("display",),
     "sqlite3": ("storage.store",),
-    "httpx": ("net.client", "net.download", "net.transport", "providers", "core.provider"),
+    "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
     "websockets": ("providers",),
     "tomllib": ("settings.config",),

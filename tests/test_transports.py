@@ -4,6 +4,7 @@
 here, so that every fault reaches the client as it is.
 """
 
+import ast
 import asyncio
 import os
 import shutil
@@ -22,9 +23,9 @@ from imagegen_cli.core.errors import Busy, Expired, ServerTrouble, TaskError, Un
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.core.task import RemoteImage
 from imagegen_cli.net import client
-from imagegen_cli.net.client import CONNECTIONS, DOWNLOADS, open_clients
+from imagegen_cli.net.client import MAX_DOWNLOADS, MAX_REPEATABLE_REQUESTS, open_clients
 from imagegen_cli.net.download import Downloader
-from imagegen_cli.net.transport import Transport
+from imagegen_cli.net.transport import Body, Transport
 from imagegen_cli.providers._http import call
 from tests import clock
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
@@ -92,6 +93,33 @@ def test_each_way_is_the_one_that_is_meant(way: str) -> None:
         return {type(one._transport) for one in (clients.paid, clients.free)}
 
     assert with_clients(transports) == {Transport if way == "own" else client.Routed}
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("direct")
+async def test_what_a_provider_is_given_in_tests_is_what_is_shipped(service: Echo, clients: Clients) -> None:
+    assert {type(one._transport) for one in (clients.paid, clients.free)} == {Transport}
+    assert clients.fetch is not None
+    response = await clients.fetch(httpx.Request("GET", service.url))
+    assert type(response.stream) is Body
+    await response.aclose()
+
+
+CLIENTS_OF_HTTPX = {"AsyncClient", "AsyncHTTPTransport", "MockTransport"}
+OTHER_WAYS = {"test_download.py", "test_transports.py"}
+"""They compare our transport with httpx's own."""
+
+
+def test_every_suite_runs_on_the_shipped_transport() -> None:
+    """With a client of its own a suite would show how a provider behaves on a transport that the program never uses."""
+    wrong = []
+    for suite in sorted(Path(__file__).parent.glob("**/*.py")):
+        nodes = list(ast.walk(ast.parse(suite.read_bytes())))
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        used |= {node.name for node in nodes if isinstance(node, ast.alias)}
+        if used & CLIENTS_OF_HTTPX and suite.name not in OTHER_WAYS:
+            wrong.append(suite.name)
+    assert not wrong, f"use the fixture `clients`: {wrong}"
 
 
 # Section 6's table: a row a fault
@@ -482,8 +510,8 @@ def test_so_many_questions_at_once_and_no_more() -> None:
 
     with Slow() as service:
         with_clients(lambda clients: asyncio.gather(*(call(clients, "GET", service.url) for _ in range(100))))
-        assert service.peak["query"] == CONNECTIONS
-        assert service.counts["connections"] == CONNECTIONS
+        assert service.peak["query"] == MAX_REPEATABLE_REQUESTS
+        assert service.counts["connections"] == MAX_REPEATABLE_REQUESTS
 
 
 def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> None:
@@ -493,9 +521,9 @@ def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> 
         assert clients.fetch is not None
         stalled = [
             asyncio.ensure_future(clients.fetch(httpx.Request("GET", f"{service.url}/files/1")))
-            for _ in range(CONNECTIONS + DOWNLOADS)
+            for _ in range(MAX_REPEATABLE_REQUESTS + MAX_DOWNLOADS)
         ]
-        while service.counts["download"] < DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
+        while service.counts["download"] < MAX_DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)
         try:
             async with asyncio.timeout(5):
@@ -510,11 +538,11 @@ def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> 
 
 @pytest.mark.usefixtures("direct")
 def test_a_question_that_is_given_up_makes_room_for_the_next(service: Echo) -> None:
-    service.fail("query", Fault.STALL, times=CONNECTIONS)
+    service.fail("query", Fault.STALL, times=MAX_REPEATABLE_REQUESTS)
 
     async def ask(clients: Clients) -> int:
-        stalled = [asyncio.ensure_future(clients.free.get(service.url)) for _ in range(CONNECTIONS)]
-        while service.counts["query"] < CONNECTIONS:  # noqa: ASYNC110 - it counts in another thread
+        stalled = [asyncio.ensure_future(clients.free.get(service.url)) for _ in range(MAX_REPEATABLE_REQUESTS)]
+        while service.counts["query"] < MAX_REPEATABLE_REQUESTS:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)
         for question in stalled:
             question.cancel()

@@ -1,7 +1,6 @@
 import base64
 import json
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -40,8 +39,6 @@ from tests.program import Program, finished
 
 pytestmark = pytest.mark.anyio
 
-TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
 WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://[", [], [None, 7, [], {}], {}, {"url": {}})
 """What JSON can hold where something else is due."""
 LINK = "https://a.example/1.png"
@@ -52,13 +49,6 @@ NO_SINGLE = {"force_single": "false"}
 def server() -> Iterator[VisualService]:
     with VisualService() as server:
         yield server
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    fresh = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(limits=fresh, verify=TRUST) as paid, httpx.AsyncClient(verify=TRUST) as free:
-        yield Clients(paid, free)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What becomes of every way in which HTTP can fail, and that the transport tells "never sent" from "lost"."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -23,7 +23,6 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.provider import Clients
-from imagegen_cli.net.client import open_clients
 from imagegen_cli.providers._http import Answer, call, decoded, message_in, retry_after
 from tests.doubles.hostile import OneAnswer, redirects, typed
 from tests.doubles.http import ANY, CONNECT, Fault, Reply
@@ -38,12 +37,6 @@ PATIENCE = 0.2
 def service() -> Iterator[OneAnswer]:
     with OneAnswer(Reply.json({"ok": "x" * 100})) as service:
         yield service
-
-
-@pytest.fixture
-async def clients() -> AsyncIterator[Clients]:
-    async with open_clients() as clients:
-        yield clients
 
 
 async def asked(clients: Clients, url: str, *, paid: bool, **options: Any) -> Answer | TaskError:

@@ -37,7 +37,7 @@ from imagegen_cli.display.words import amount, literal, seconds
 from imagegen_cli.inputs.plan import LEAST_FREE, check_settings
 from imagegen_cli.net.client import open_clients, trust
 from imagegen_cli.net.image_files import left_behind, whole
-from imagegen_cli.net.proxies import check_certificates, way_to, ways
+from imagegen_cli.net.proxies import check_certificates, proxy_for, proxy_settings
 from imagegen_cli.providers._http import call
 from imagegen_cli.settings.config import Config, Configured, General, key_of, load_config
 from imagegen_cli.settings.paths import expanded, history_file, is_there, kept_folder, working_folder
@@ -446,22 +446,22 @@ def _trust() -> Finding:
 
 def _proxies(chosen: Sequence[Configured]) -> Finding:
     """What the environment names, and whether these services can be reached by it."""
-    found = ways()
+    found = proxy_settings()
     if "*" in found.exceptions:
         return Finding(Level.OK, "proxy", "none is used: NO_PROXY is *")
     for one in chosen:
         try:
-            _ = at_home(one.type, one.settings) or way_to(one.settings.base_url)
+            _ = at_home(one.type, one.settings) or proxy_for(one.settings.base_url)
         except ConfigError as error:
             return Finding(Level.NO, "proxy", error.message, error.hint)
-    told = ", ".join(f"{scheme} by {without_user(url)}" for scheme, url in sorted(found.proxies.items()))
+    told = ", ".join(f"{scheme} by {without_user(url)}" for scheme, url in sorted(found.by_scheme.items()))
     return Finding(Level.OK, "proxy", told or "none is set")
 
 
 def _way(url: str) -> str:
     """Which proxy a request to this address takes."""
-    found = ways()
-    if not (found.proxies.get(urlsplit(url).scheme) or found.proxies.get("all")):
+    found = proxy_settings()
+    if not (found.by_scheme.get(urlsplit(url).scheme) or found.by_scheme.get("all")):
         return "directly"
     proxy = found.proxy_for(url)
     return f"by the proxy {without_user(proxy)}" if proxy else "directly, as NO_PROXY says"

@@ -1,8 +1,9 @@
-"""The HTTP clients: one for paid submits, one for everything that may be repeated, and a way for pictures.
+"""The HTTP clients: one for paid submits, one for requests that may be repeated, and a transport for images.
 
-Both tell "never connected" (send again) from "sent, then lost" (never again). Submits have a fresh connection each: an
-idle one that the server has just closed would look like a lost answer. httpx's own transport can tell as well, but
-looks at every open connection for every request and costs a third of the start; it is used through a proxy only.
+Both clients tell "never connected" (send again) from "sent, then lost" (never send again). Each submit has a connection
+of its own: on an idle connection that the server has just closed, the response would seem to be lost. httpx's own
+transport tells the two apart as well, but it looks at every open connection for every request, and importing it takes a
+third of the program's start; it is used for proxies only.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
+from http import HTTPStatus
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -19,28 +21,29 @@ import httpx
 from imagegen_cli import __version__
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.provider import Clients
-from imagegen_cli.net.proxies import Ways, usable, variable_of, ways
-from imagegen_cli.net.transport import Transport, tls_trouble
+from imagegen_cli.net.proxies import ProxySettings, checked_proxy, proxy_settings, variable_of
+from imagegen_cli.net.transport import Transport, tls_advice
 
-CONNECTIONS = 56
-"""Requests in flight at once for what may be repeated: a runner's queries (24) and uploads (32) together,
-so that no query waits behind an upload after its time has begun."""
-DOWNLOADS = 16
-"""Pictures in flight at once. They have their own connections: a slow picture delays no query."""
-CONNECT = 15.0
-ANSWER = 30.0
-"""Seconds without a single byte after which a question counts as unanswered. Submits wait for their task's limit."""
-PROXY_ASKS = 407
-REFUSAL = 200
-"""Characters of a proxy's own words that fit into a message."""
+MAX_REPEATABLE_REQUESTS = 56
+"""Requests in flight at once that may be repeated: a runner's status queries (24) and uploads (32) together, so that no
+query waits behind an upload after its time has begun."""
+MAX_DOWNLOADS = 16
+"""Images in flight at once. They have connections of their own: a slow image delays no status query."""
+CONNECT_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 30.0
+"""Time without a single byte after which a repeatable request has failed. A submit has its task's limit."""
+MAX_REFUSAL_CHARACTERS = 200
+"""Length of a proxy's own message within ours."""
+AUTHENTICATION_REQUIRED = str(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED.value)
+"""How httpcore's message begins where a proxy refuses a CONNECT for want of a password."""
 USER_AGENT = f"imagegen/{__version__}"
 
 
 class NoCookies(httpx.Cookies):
-    """Tasks have nothing to do with each other, and looking for cookies is a tenth of what a question costs."""
+    """No task needs another task's cookies, and looking for cookies is a tenth of what a status query costs."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Keep none."""
+        """Keep no cookie."""
 
 
 class Client(httpx.AsyncClient):
@@ -51,113 +54,114 @@ class Client(httpx.AsyncClient):
 
 @asynccontextmanager
 async def open_clients() -> AsyncIterator[Clients]:
-    """All ways to the network, honouring proxies and SSL_CERT_FILE from the environment. None follows a redirect."""
+    """The clients for a session. They use the environment's proxies and SSL_CERT_FILE, and follow no redirect."""
     headers = {"User-Agent": USER_AGENT}
-    patience = httpx.Timeout(ANSWER, connect=CONNECT, pool=None)
+    timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None)
+    submit_timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     async with AsyncExitStack() as stack:
-        found = ways()
-        kept, fresh = _transport(found, CONNECTIONS), _transport(found, 0)
-        pictures = await stack.enter_async_context(_transport(found, DOWNLOADS))
-        timeout = httpx.Timeout(None, connect=CONNECT)
-        paid = Client(transport=fresh, timeout=timeout, headers=headers, trust_env=False)
-        free = Client(transport=kept, timeout=patience, headers=headers, trust_env=False)
+        proxies = proxy_settings()
+        images = await stack.enter_async_context(_transport(proxies, MAX_DOWNLOADS))
+        kept, single_use = _transport(proxies, MAX_REPEATABLE_REQUESTS), _transport(proxies, 0)
+        paid = Client(transport=single_use, timeout=submit_timeout, headers=headers, trust_env=False)
+        free = Client(transport=kept, timeout=timeout, headers=headers, trust_env=False)
         await stack.enter_async_context(paid)
         await stack.enter_async_context(free)
-        yield Clients(paid, free, pictures.handle_async_request)
+        yield Clients(paid, free, images.handle_async_request)
 
 
-def _transport(found: Ways, most: int) -> httpx.AsyncBaseTransport:
-    """How requests travel. `most` 0: no limit, and no connection is used twice."""
-    own = Transport(trust, most)
-    return Routed(found, own, most) if found.proxies else own
+def _transport(proxies: ProxySettings, max_requests: int) -> httpx.AsyncBaseTransport:
+    """How requests travel. `max_requests` 0: no limit, and no connection is used twice."""
+    direct = Transport(trust, max_requests)
+    return Routed(proxies, direct, max_requests) if proxies.by_scheme else direct
 
 
 class Routed(httpx.AsyncBaseTransport):
-    """Each request goes directly or through a proxy, as the environment says of its address.
+    """Sends each request directly or through a proxy, as the environment says for its address.
 
     ConnectError and ConnectTimeout are raised only while nothing has been sent to the service itself.
     """
 
-    def __init__(self, found: Ways, own: Transport, most: int) -> None:
-        self._ways = found
-        self._own = own
-        self._limits = httpx.Limits(max_connections=most or None, max_keepalive_connections=most)
-        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
+    def __init__(self, proxies: ProxySettings, direct: Transport, max_requests: int) -> None:
+        self._proxies = proxies
+        self._direct = direct
+        self._limits = httpx.Limits(max_connections=max_requests or None, max_keepalive_connections=max_requests)
+        self._by_proxy: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = self._ways.proxy_for(str(request.url))
+        proxy = self._proxies.proxy_for(str(request.url))
         if not proxy:
-            return await self._own.handle_async_request(request)
+            return await self._direct.handle_async_request(request)
         try:
-            transport = self._by(usable(proxy))
-        except ConfigError as error:  # a picture's host may take another way than the service, which was looked at
+            transport = self._transport_through(checked_proxy(proxy))
+        except ConfigError as error:  # the proxy of an image's host may differ from the service's, which was checked
             raise httpx.ConnectError(f"{error.message}: {error.hint}") from error
-        name = variable_of(proxy, request.url.scheme)
-        response = await _Passage(transport, request, name).sent()
-        if response.status_code == PROXY_ASKS and request.url.scheme == "http":
+        variable = variable_of(proxy, request.url.scheme)
+        response = await _ProxiedRequest(transport, request, variable).send()
+        if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and request.url.scheme == "http":
             await response.aclose()
-            raise httpx.ConnectError(_refusal(str(PROXY_ASKS), name))
+            raise httpx.ConnectError(_refusal(AUTHENTICATION_REQUIRED, variable))
         return response
 
-    def _by(self, proxy: str) -> httpx.AsyncHTTPTransport:
-        if proxy not in self._proxied:
-            way = httpx.Proxy(proxy, ssl_context=_trusted() if proxy.startswith("https:") else None)
-            self._proxied[proxy] = httpx.AsyncHTTPTransport(verify=_trusted(), proxy=way, limits=self._limits)
-        return self._proxied[proxy]
+    def _transport_through(self, proxy: str) -> httpx.AsyncHTTPTransport:
+        if proxy not in self._by_proxy:
+            context = _trusted() if proxy.startswith("https:") else None
+            address = httpx.Proxy(proxy, ssl_context=context)
+            self._by_proxy[proxy] = httpx.AsyncHTTPTransport(verify=_trusted(), proxy=address, limits=self._limits)
+        return self._by_proxy[proxy]
 
     async def aclose(self) -> None:
-        await self._own.aclose()
-        for transport in self._proxied.values():
+        await self._direct.aclose()
+        for transport in self._by_proxy.values():
             await transport.aclose()
 
 
-class _Passage:
-    """One request through a proxy: whatever fails before its first byte leaves for the service was never sent."""
+class _ProxiedRequest:
+    """One request through a proxy. A failure before its first byte leaves for the service means: never sent."""
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request, name: str) -> None:
+    def __init__(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request, variable: str) -> None:
         self._transport = transport
-        self._name = name
+        self._variable = variable
         self._request = request
-        self._sent = False
+        self._is_sent = False
         self._socket: Any = None
-        self._patience = asyncio.timeout(request.extensions.get("timeout", {}).get("connect"))
+        self._connect_timeout = asyncio.timeout(request.extensions.get("timeout", {}).get("connect"))
 
-    async def sent(self) -> httpx.Response:
+    async def send(self) -> httpx.Response:
         self._request.extensions = {**self._request.extensions, "trace": self._trace}
         try:
-            async with self._patience:
+            async with self._connect_timeout:
                 return await self._transport.handle_async_request(self._request)
         except TimeoutError as error:
             await self._close()
             raise httpx.ConnectTimeout("the proxy made no connection in time") from error
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError):
-            raise  # their words may quote a header, and with it the key
+            raise  # in no message of ours: their text may quote a header, and with it the key
         except Exception as error:
-            if self._sent:
+            if self._is_sent:
                 raise
             await self._close()
-            why = tls_trouble(error) or _refusal(str(error) or type(error).__name__, self._name)
+            why = tls_advice(error) or _refusal(str(error) or type(error).__name__, self._variable)
             raise httpx.ConnectError(why) from error
 
-    async def _trace(self, event: str, told: dict[str, Any]) -> None:
-        """What httpcore does; a CONNECT is a request to the proxy itself."""
-        if event.endswith("send_request_headers.started") and told["request"].method != b"CONNECT":
-            self._sent = True
-            self._patience.reschedule(None)
+    async def _trace(self, event: str, info: dict[str, Any]) -> None:
+        """Called by httpcore for each of its steps. A CONNECT is a request to the proxy itself."""
+        if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+            self._is_sent = True
+            self._connect_timeout.reschedule(None)
         elif event.endswith("connect_tcp.complete"):
-            self._socket = told["return_value"]
+            self._socket = info["return_value"]
 
     async def _close(self) -> None:
-        """Httpcore leaves it open where the proxy refuses."""
+        """Close the connection, which httpcore leaves open where the proxy refuses."""
         if self._socket is not None:
             await self._socket.aclose()
 
 
-def _refusal(words: str, name: str) -> str:
-    if words.startswith(str(PROXY_ASKS)):
-        asks = "the proxy asks for a name and a password (HTTP 407)"
-        return f"{asks}: write both before its host in {name}, a colon between them and an @ behind"
-    return f"the proxy made no connection: {words[:REFUSAL]}"
+def _refusal(message: str, variable: str) -> str:
+    if message.startswith(AUTHENTICATION_REQUIRED):
+        why = f"the proxy requires a name and a password (HTTP {AUTHENTICATION_REQUIRED})"
+        return f"{why}: write both before its host in {variable}, with a colon between them and an @ after them"
+    return f"the proxy made no connection: {message[:MAX_REFUSAL_CHARACTERS]}"
 
 
 def _trusted() -> ssl.SSLContext:
@@ -169,9 +173,9 @@ def _trusted() -> ssl.SSLContext:
 
 @cache
 def trust() -> ssl.SSLContext:
-    """The certificates to believe: SSL_CERT_FILE or SSL_CERT_DIR, else the system's own folder, else certifi's.
+    """The certificates to trust: SSL_CERT_FILE or SSL_CERT_DIR, else the system's own folder, else certifi's.
 
-    A hashed folder is read on demand; parsing a bundle costs five bare interpreter starts.
+    OpenSSL reads a hashed folder on demand; parsing a bundle takes as long as five starts of the interpreter.
     """
     if environ.get("SSL_CERT_FILE") or environ.get("SSL_CERT_DIR"):
         return ssl.create_default_context(

@@ -1,6 +1,6 @@
-"""What the environment says of the network: proxies, the hosts that need none, and the certificates to trust.
+"""What the environment says about the network: proxies, the hosts that need none, and the certificates to trust.
 
-`way_to` answers for one address, so a proxy that no configured service would use does no harm: shells often set
+`proxy_for` answers for one address, so a proxy that no configured service would use does no harm: shells often set
 `ALL_PROXY` for SOCKS beside `HTTP_PROXY` and `HTTPS_PROXY`.
 """
 
@@ -16,105 +16,106 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import hide_user, without_user
 
-SPOKEN = {"http": "http", "https": "https", "socks": "socks5h", "socks5": "socks5", "socks5h": "socks5h"}
-"""Schemes of a proxy's address, and what stands for them. Desktops write `socks://` and mean version 5."""
+SCHEMES = {"http": "http", "https": "https", "socks": "socks5h", "socks5": "socks5", "socks5h": "socks5h"}
+"""Schemes of a proxy's address, each with httpx's name for it. Desktops write `socks://` and mean version 5."""
 SOCKS_EXTRA = 'pip install "imagegen-cli[socks]"'
-PORTS = {"http": 80, "https": 443}
-CERTIFICATE = b"-----BEGIN"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+PEM_MARK = b"-----BEGIN"
 WILDCARD = re.compile(r"(?:\d{1,3}\.)*\*")
 """Addresses as Windows and some desktops write them: 192.168.*"""
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """Proxies by the scheme of a request ("http", "https", "all"), and what goes directly."""
+class ProxySettings:
+    """Proxies by the scheme of a request ("http", "https", "all"), and the hosts that are reached directly."""
 
-    proxies: Mapping[str, str]
+    by_scheme: Mapping[str, str]
     exceptions: tuple[str, ...] = ()
-    system: bool = False
-    """True where the proxies are the desktop's settings: it then knows its own exceptions."""
+    """Entries of NO_PROXY."""
+    is_system: bool = False
+    """True where the proxies are the desktop's settings, which have exceptions of their own."""
 
     def proxy_for(self, url: str) -> str:
-        """The proxy as it is written; empty where a request goes directly, and for what is no address."""
+        """The proxy as it is written; empty where a request goes directly, or `url` is not an address."""
         scheme, host, port = _parts(url)
-        proxy = self.proxies.get(scheme) or self.proxies.get("all", "")
+        proxy = self.by_scheme.get(scheme) or self.by_scheme.get("all", "")
         if not proxy or any(excepts(entry, host, port) for entry in self.exceptions):
             return ""
-        return "" if self.system and proxy_bypass(host) else proxy
+        return "" if self.is_system and proxy_bypass(host) else proxy
 
 
-def ways() -> Ways:
-    """As the environment, or else the desktop, says now."""
+def proxy_settings() -> ProxySettings:
+    """What the environment, or else the desktop, says now."""
     found = {scheme: url.strip() for scheme, url in getproxies().items()}
     for url in found.values():
         hide_user(url)
     exceptions = tuple(entry for entry in re.split(r"[,\s]+", found.pop("no", "")) if entry)
     proxies = {scheme: url for scheme, url in found.items() if scheme in ("http", "https", "all") and url}
-    return Ways(proxies, exceptions, system=not getproxies_environment())
+    return ProxySettings(proxies, exceptions, is_system=not getproxies_environment())
 
 
-def way_to(url: str) -> str:
-    """The proxy for an address, in the form that httpx takes; empty: directly. Raises ConfigError where none works."""
-    return usable(ways().proxy_for(url))
+def proxy_for(url: str) -> str:
+    """The proxy for an address, in the form that httpx takes; empty: directly. Raises ConfigError."""
+    return checked_proxy(proxy_settings().proxy_for(url))
 
 
 def through(url: str) -> str:
-    """Words for an error: which proxy stands in the way, without its password; empty where there is none."""
-    proxy = ways().proxy_for(url)
+    """The part of an error's message that names the proxy, without its password; empty where there is none."""
+    proxy = proxy_settings().proxy_for(url)
     return f" through the proxy {without_user(proxy)}" if proxy else ""
 
 
-def usable(proxy: str) -> str:
-    """A proxy's address with a scheme that httpx knows. Raises ConfigError that says what to do."""
+def checked_proxy(proxy: str) -> str:
+    """A proxy's address with a scheme that httpx knows. Raises ConfigError with a hint what to do."""
     if not proxy:
         return ""
     scheme, separator, rest = proxy.partition("://")
     if not separator:
         scheme, rest = "http", proxy
-    spoken, shown, name = SPOKEN.get(scheme.lower(), ""), without_user(proxy), variable_of(proxy)
-    hint = f"write it as http://HOST:PORT, or unset {name}"
-    if not spoken:
-        raise ConfigError(f"{name} is {shown}: a proxy can be {', '.join(SPOKEN)} only", hint=hint)
-    if not _has_host(f"{spoken}://{rest}"):
-        raise ConfigError(f"{name} is {shown}, which is no address of a proxy", hint=hint)
-    if spoken.startswith("socks") and not _speaks_socks():
+    known, shown, variable = SCHEMES.get(scheme.lower(), ""), without_user(proxy), variable_of(proxy)
+    hint = f"write it as http://HOST:PORT, or unset {variable}"
+    if not known:
+        message = f"{variable} is {shown}: the scheme of a proxy can only be one of {', '.join(SCHEMES)}"
+        raise ConfigError(message, hint=hint)
+    if not _has_host(f"{known}://{rest}"):
+        raise ConfigError(f"{variable} is {shown}, which is not the address of a proxy", hint=hint)
+    if known.startswith("socks") and not _is_socks_installed():
         hint = f"{SOCKS_EXTRA}, or set HTTPS_PROXY and HTTP_PROXY to the http:// port of the same proxy"
-        raise ConfigError(f"{name} is {shown}, and SOCKS needs one more package", hint=hint)
-    return f"{spoken}://{rest}"
+        raise ConfigError(f"{variable} is {shown}, and SOCKS needs one more package", hint=hint)
+    return f"{known}://{rest}"
 
 
 def variable_of(proxy: str, scheme: str = "https") -> str:
-    """The environment variable that holds this proxy; of several that of `scheme`."""
-    named = (
-        name for scheme in (scheme, "https", "http", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())
-    )
-    return next((name for name in named if os.environ.get(name, "").strip() == proxy), "the system's proxy")
+    """The environment variable that names this proxy; where several do, the one for `scheme`."""
+    schemes = (scheme, "https", "http", "all")
+    variables = (variable for one in schemes for variable in (f"{one}_proxy", f"{one}_proxy".upper()))
+    return next((name for name in variables if os.environ.get(name, "").strip() == proxy), "the system's proxy")
 
 
 def check_network(base_url: str) -> None:
-    """Look before anything is sent or written whether the way to a service can work. Raises ConfigError."""
-    way_to(base_url)
+    """Check, before anything is sent or stored, the proxy and certificates for a service. Raises ConfigError."""
+    proxy_for(base_url)
     if base_url.lower().startswith("https:"):
         check_certificates()
 
 
 def check_certificates() -> None:
-    """Whether SSL_CERT_FILE and SSL_CERT_DIR name what can be read. Raises ConfigError."""
+    """Check that SSL_CERT_FILE and SSL_CERT_DIR name certificates that can be read. Raises ConfigError."""
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if file and (why := _unfit(Path(file))):
+    if file and (why := _certificate_trouble(Path(file))):
         hint = "name a file of certificates in PEM form, or unset SSL_CERT_FILE"
         raise ConfigError(f"SSL_CERT_FILE={file} cannot be used: {why}", hint=hint)
     if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
         hint = "name a folder of certificates, or unset SSL_CERT_DIR"
-        raise ConfigError(f"SSL_CERT_DIR={folder} cannot be used: it is no folder", hint=hint)
+        raise ConfigError(f"SSL_CERT_DIR={folder} cannot be used: it is not a folder", hint=hint)
 
 
-def _unfit(file: Path) -> str:
-    """Why a file of certificates cannot be used."""
+def _certificate_trouble(file: Path) -> str:
+    """Why a file of certificates cannot be used; empty where it can."""
     import ssl  # noqa: PLC0415 - only where the variable is set
 
     try:
-        if CERTIFICATE not in file.read_bytes():
+        if PEM_MARK not in file.read_bytes():
             return "there is no certificate in it"
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except (OSError, ValueError) as error:
@@ -123,7 +124,7 @@ def _unfit(file: Path) -> str:
 
 
 def excepts(entry: str, host: str, port: int | None) -> bool:
-    """Whether an entry of NO_PROXY names this host.
+    """Whether an entry of NO_PROXY matches this host.
 
     An entry is `*`, a domain with or without a leading dot, an address, a range as 10.0.0.0/8 or fd00::/8, each with
     or without brackets and a port, 192.168.*, or `<local>` for names without a dot.
@@ -131,21 +132,21 @@ def excepts(entry: str, host: str, port: int | None) -> bool:
     entry = entry.lower().rpartition("://")[2]
     if entry == "*" or (entry == "<local>" and "." not in host and ":" not in host):
         return True
-    if (own := _range(entry)) is not None:
-        return _inside(host, own)
+    if (network := _network(entry)) is not None:
+        return _is_inside(host, network)
     name, own_port = _split(entry)
     if own_port is not None and own_port != port:
         return False
-    if (own := _range(name)) is not None:
-        return _inside(host, own)
+    if (network := _network(name)) is not None:
+        return _is_inside(host, network)
     if WILDCARD.fullmatch(name):
         return host.startswith(name[:-1]) and host.replace(".", "").isdecimal()
     name = name.removeprefix("*").strip(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _range(text: str) -> object:
-    """An address or a range of them; None for a name."""
+def _network(text: str) -> object:
+    """A network, also of a single address; None for a name."""
     import ipaddress  # noqa: PLC0415 - only where NO_PROXY is set
 
     bare = re.sub(r"^\[([^\]]*)\]", r"\1", text) if text.endswith("]") or "]/" in text else text
@@ -155,8 +156,8 @@ def _range(text: str) -> object:
         return None
 
 
-def _inside(host: str, network: object) -> bool:
-    import ipaddress  # noqa: PLC0415 - see _range
+def _is_inside(host: str, network: object) -> bool:
+    import ipaddress  # noqa: PLC0415 - see _network
 
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -167,7 +168,7 @@ def _inside(host: str, network: object) -> bool:
 
 
 def _split(entry: str) -> tuple[str, int | None]:
-    """A name or a bracketed address, and the port behind it."""
+    """A name or a bracketed address, and the port after it."""
     found = re.fullmatch(r"(\[[^\]]*\](?:/\d+)?|[^:]*):(\d+)", entry)
     return (found[1], int(found[2])) if found else (entry, None)
 
@@ -180,8 +181,8 @@ def _parts(url: str) -> tuple[str, str, int | None]:
     except ValueError:
         return "", "", None
     with suppress(ValueError):
-        return address.scheme.lower(), host, address.port or PORTS.get(address.scheme.lower())
-    return address.scheme.lower(), host, PORTS.get(address.scheme.lower())
+        return address.scheme.lower(), host, address.port or DEFAULT_PORTS.get(address.scheme.lower())
+    return address.scheme.lower(), host, DEFAULT_PORTS.get(address.scheme.lower())
 
 
 def _has_host(url: str) -> bool:
@@ -192,7 +193,7 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def _speaks_socks() -> bool:
+def _is_socks_installed() -> bool:
     from importlib.util import find_spec  # noqa: PLC0415 - only where there is such a proxy
 
     return find_spec("socksio") is not None
