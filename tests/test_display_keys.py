@@ -5,7 +5,6 @@ from hypothesis import given, strategies as st
 
 from imagegen_cli.core.events import RunStopping, TaskChanged
 from imagegen_cli.core.task import Done, RunId, TaskId
-from imagegen_cli.display.bursts import Bursts
 from imagegen_cli.display.controls import (
     BLIND_S,
     CHOOSE_FIRST,
@@ -25,6 +24,7 @@ from imagegen_cli.display.controls import (
     lines_of,
 )
 from imagegen_cli.display.keys import Decoder, Key, Offer, Outcome, Paste, Typed
+from imagegen_cli.display.paste_detector import PasteDetector
 from tests.test_display_board import PATIENT, board_with, running, started, task, texts
 
 
@@ -295,11 +295,11 @@ def test_a_paste_right_after_the_focus_is_not_used() -> None:
 
 
 def test_a_phrase_of_an_input_method_needs_no_pause_before_the_enter_key() -> None:
-    desk, bursts, decoder = Desk(), Bursts(), Decoder()
+    desk, bursts, decoder = Desk(), PasteDetector(), Decoder()
     desk.press("a")
     desk.pace = 0.3
     for data in ("一只狐狸", "在雪山", "\r"):
-        desk.press(*bursts.joined(decoder.feed(data.encode()), desk.now))
+        desk.press(*bursts.merged(decoder.feed(data.encode()), desk.now))
     assert desk.heard.told == [("add", "一只狐狸在雪山")]
 
 
@@ -595,8 +595,8 @@ def test_what_would_be_refused_stays_to_be_mended() -> None:
 
 def looks(*reads: tuple[float, bytes]) -> list[Key]:
     """What comes of bytes that are found at these moments."""
-    bursts, decoder = Bursts(), Decoder()
-    return [key for at, data in reads for key in bursts.joined(decoder.feed(data), at)]
+    bursts, decoder = PasteDetector(), Decoder()
+    return [key for at, data in reads for key in bursts.merged(decoder.feed(data), at)]
 
 
 @pytest.mark.parametrize(
@@ -626,11 +626,11 @@ def test_what_comes_faster_than_a_person_types_is_a_paste(reads: list[tuple[floa
     st.integers(3, 50),
 )
 def test_no_burst_acts_however_it_is_cut(letters: list[str], size: int) -> None:
-    desk, bursts, decoder = Desk(), Bursts(), Decoder()
+    desk, bursts, decoder = Desk(), PasteDetector(), Decoder()
     desk.pace = 0.0
     data = "".join(letters).encode()
     for at in range(0, len(data), size):
-        for key in bursts.joined(decoder.feed(data[at : at + size]), desk.now):
+        for key in bursts.merged(decoder.feed(data[at : at + size]), desk.now):
             desk.press(key)
         desk.now += 0.05
     assert desk.heard.told == []

@@ -17,13 +17,13 @@ from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import Event, RunFinished, RunStopping, TaskChanged, TaskProgressed, Working
 from imagegen_cli.core.task import Done, Failed, RunId, TaskId
 from imagegen_cli.display import choose
-from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.bottom import LEAVES
 from imagegen_cli.display.controls import CHOOSE_FIRST, QUIET_S, Mode
+from imagegen_cli.display.footer import LEAVES
 from imagegen_cli.display.keys import Offer
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.terminal import BEGIN, reflows
 from tests import clock
 from tests.screen import Paper, Program
 from tests.test_display_board import running, started, task

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.events import Event, RunStarted, TaskChanged
 from imagegen_cli.core.task import ENDED, Failed, Queued, Submitting, word
+from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import Board, task_object
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.facts import moment
-from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
-from imagegen_cli.display.words import described
+from imagegen_cli.display.messages import described
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import UNFINISHED, Attempt, Filter, Record, Store
 

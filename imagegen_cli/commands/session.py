@@ -16,11 +16,10 @@ from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Rea
 from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.keys import Offer, Outcome, Typed
-from imagegen_cli.display.lines import Printer
-from imagegen_cli.display.words import literal
 from imagegen_cli.engine.runner import Lane, Runner
 from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
 from imagegen_cli.net.download import Downloader

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.task import Task
+from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.board import Board, Row, unknown
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
-from imagegen_cli.display.words import obeys
 
 if TYPE_CHECKING:
     from imagegen_cli.display.keys import Actions  # `list` and `show` read no keys
@@ -101,7 +101,7 @@ def choose(
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" if not can_move(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
-        case "live" if not obeys(stderr, environ):
+        case "live" if not is_capable_terminal(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" | "live":
             from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
@@ -122,6 +122,6 @@ def choose(
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
     """Decided by what stderr is: variables that ask for colour do not make a pipe a terminal."""
-    return obeys(stderr, environ) and not any(
+    return is_capable_terminal(stderr, environ) and not any(
         environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES
     )

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from imagegen_cli.core.task import TaskId
+from imagegen_cli.core.text import joins_previous
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste, Typed, narrow
-from imagegen_cli.display.words import clings
 
 Press = Callable[[], None]
 CHOOSE_FIRST = "choose a task with up/down first"
@@ -405,13 +405,13 @@ def _erase(ui: Ui, start: int, end: int) -> None:
 
 def left_of(text: str, cursor: int) -> int:
     at = max(0, cursor - 1)
-    while at and clings(text, at):
+    while at and joins_previous(text, at):
         at -= 1
     return at
 
 
 def right_of(text: str, cursor: int) -> int:
     at = min(len(text), cursor + 1)
-    while at < len(text) and clings(text, at):
+    while at < len(text) and joins_previous(text, at):
         at += 1
     return at

@@ -4,40 +4,39 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from imagegen_cli.core.task import word
-from imagegen_cli.display import words
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.facts import LABEL, brief, facts, images_of, model_of, moment, service
-from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.fields import LABEL, brief, facts, images_of, model_of, moment, service
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
     """A line a task. A row needs a task and the moments that are known."""
     if not rows:
         return
-    if not words.obeys(stdout, environ):
+    if not is_capable_terminal(stdout, environ):
         _write((plain_line(row) for row in rows), stdout)
         return
-    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
     from imagegen_cli.display.details import list_line, widths  # noqa: PLC0415 - see above
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
 
-    area = Area(stdout, environ)
-    sizes = widths(rows, now, area.size.columns - 1)
-    area.print(list_line(row, now, sizes, area.look) for row in rows)
+    terminal = Terminal(stdout, environ)
+    sizes = widths(rows, now, terminal.size.columns - 1)
+    terminal.print(list_line(row, now, sizes, terminal.theme) for row in rows)
 
 
 def print_task(
     row: Row, *, stdout: TextIO, environ: Mapping[str, str], now: float, more: Mapping[str, str] | None = None
 ) -> None:
     """Everything about one task; `more` adds what only the caller knows."""
-    if not words.obeys(stdout, environ):
+    if not is_capable_terminal(stdout, environ):
         _write(plain_lines(row, now, more or {}), stdout)
         return
-    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
     from imagegen_cli.display.details import file_lines, task_lines  # noqa: PLC0415 - see above
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
 
-    area = Area(stdout, environ)
-    area.print(task_lines(row, now, area.size.columns - 1, area.look, more))
-    area.print(file_lines(row.task, area.look))
+    terminal = Terminal(stdout, environ)
+    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more))
+    terminal.print(file_lines(row.task, terminal.theme))
 
 
 def plain_line(row: Row) -> str:
@@ -57,4 +56,4 @@ def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
 def _write(lines: Iterable[str], stdout: TextIO) -> None:
     printer = Printer(stdout)
     for line in lines:
-        printer.line(words.literal(line, printer.encoding))
+        printer.line(literal(line, printer.encoding))

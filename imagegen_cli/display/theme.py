@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from imagegen_cli.core.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Submitting, word
-from imagegen_cli.display.cells import fitted, width as cells_of
+from imagegen_cli.display.text_width import cell_width, fitted
 
 Line = list[Segment]
 
@@ -96,11 +96,11 @@ def theme_for(encoding: str) -> Theme:
     return rich
 
 
-def sign(state: State, look: Theme) -> tuple[str, Style]:
+def sign(state: State, theme: Theme) -> tuple[str, Style]:
     """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
     if isinstance(state, Done) and state.missing:
-        return look.done, ALERT
-    return getattr(look, word(state)), COLOURS[type(state)]
+        return theme.done, ALERT
+    return getattr(theme, word(state)), COLOURS[type(state)]
 
 
 @lru_cache(maxsize=512)
@@ -118,7 +118,7 @@ class LineBuilder:
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Text that fits into `cells`, then on to where the next column begins."""
-        blank = " " * (cells - cells_of(text))
+        blank = " " * (cells - cell_width(text))
         self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
         self._at += cells
         if not text.isascii():

@@ -8,9 +8,9 @@ from rich.segment import ControlType, Segment
 from rich.style import Style
 
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.cells import width as cells_of
 from imagegen_cli.display.controls import Ui
-from imagegen_cli.display.look import PLAIN, Line, LineBuilder, Theme
+from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme
 
 WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
 WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
@@ -31,18 +31,18 @@ class DrawContext:
 
     board: Board
     now: float
-    room: int
-    most: int
-    look: Theme
+    width: int
+    height: int
+    theme: Theme
     ui: Ui
     paint: Paint
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
-        shown = self.look.fit(text, self.room)
-        return LineBuilder().put(shown, cells_of(shown), style).line
+        shown = self.theme.fit(text, self.width)
+        return LineBuilder().put(shown, cell_width(shown), style).line
 
     def above(self, lines: Sequence[Line]) -> "DrawContext":
-        return replace(self, most=self.most - len(lines))
+        return replace(self, height=self.height - len(lines))
 
 
 @dataclass(frozen=True, slots=True)
