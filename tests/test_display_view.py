@@ -26,12 +26,15 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.core.text import literal
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.cell import CellContext
+from imagegen_cli.display.columns import LIST
 from imagegen_cli.display.context import Frame
 from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
-from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
+from imagegen_cli.display.details import ended_lines, task_lines
 from imagegen_cli.display.keys import Outcome
 from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, cut, fitted, tail, wrapped
 from imagegen_cli.display.theme import Line, theme_for
 from imagegen_cli.display.view import draw
@@ -261,16 +264,16 @@ def test_every_frame_fits_and_obeys_nothing(
 def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encoding: str) -> None:
     board, theme = board_with(*events), theme_for(encoding)
     rows = list(board.rows.values())
-    sizes = widths(rows, 10.0, width)
+    number = max(len(str(row.task.id)) for row in rows)
+    for line in draw_rows(LIST, rows, width, number, CellContext(10.0, theme)):
+        check(line, encoding)
+        if width > 12:
+            assert cell_width(text_of(line)) <= width
     for row in rows:
         brief = ended_lines(row.task, 3.0, width, theme, brief=True)
         assert len(brief) == 1
         for line in [*brief, *ended_lines(row.task, 3.0, width, theme), *task_lines(row, 10.0, width, theme)]:
             check(line, encoding)
-        line = list_line(row, 10.0, sizes, theme)
-        check(line, encoding)
-        if width > 12:
-            assert cell_width(text_of(line)) <= width
 
 
 def filled(_picture: bytes, cells: int, lines: int) -> list[Line]:

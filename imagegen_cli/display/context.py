@@ -8,6 +8,7 @@ from rich.segment import ControlType, Segment
 from rich.style import Style
 
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.cell import CellContext
 from imagegen_cli.display.controls import Ui
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme
@@ -18,8 +19,6 @@ WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
 FEW_ROWS = 8
 LOW = 4
 NARROW = 30
-PULSE = 3
-"""Cells of the piece that wanders through a bar; a bar shorter than that says nothing."""
 
 Paint = Callable[[bytes, int, int], Sequence[Line]]
 """An encoded picture as lines: at most so many cells wide, at most so many lines; none where it cannot be."""
@@ -36,6 +35,12 @@ class DrawContext:
     theme: Theme
     ui: Ui
     paint: Paint
+
+    @property
+    def cells(self) -> CellContext:
+        """What the cells of a table depend on."""
+        ui = self.ui
+        return CellContext(self.now, self.theme, ui.chosen, paused=ui.held, stopping=bool(self.board.stopping))
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
         shown = self.theme.fit(text, self.width)

@@ -1,19 +1,18 @@
 """One task on many lines, many tasks on one line each: what ends, what `show` and what `list` print."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.segment import Segment
 from rich.style import Style
 
 from imagegen_cli.core.task import Cancelled, Done, Failed, Task
-from imagegen_cli.core.text import age, amount, literal, seconds
+from imagegen_cli.core.text import amount, literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row, can_be_fetched
-from imagegen_cli.display.fields import LABEL, advice, brief, facts, images_of, model_of, service
+from imagegen_cli.display.fields import LABEL, advice, facts, service
 from imagegen_cli.display.text_width import cell_width, wrapped
-from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, Line, LineBuilder, Theme, sign
+from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme
 
 MOST_LINES = 1000
 
@@ -24,7 +23,8 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     Paths are whole, so that they can be copied.
     """
     state = task.state
-    mark, colour = sign(state, theme)
+    mark, style = theme.sign(state)
+    colour = STYLES[style]
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
     told = "".join(f" {theme.dot} {fact}" for fact in facts)
@@ -97,47 +97,10 @@ def file_lines(task: Task, theme: Theme) -> list[Line]:
     return [[Segment(f"  {literal(path, theme.encoding)}")] for path in task.files]
 
 
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """Cells of the columns of a list; 0 leaves one out."""
-
-    id: int
-    state: int
-    age: int
-    images: int
-    model: int
-    prompt: int
-
-
-def widths(rows: Sequence[Row], now: float, width: int) -> Widths:
-    number = max(len(str(row.task.id)) for row in rows)
-    state = max(len(brief(row)) for row in rows) if width >= 36 else 0  # noqa: PLR2004
-    ages = max(len(age(row.created, now)) for row in rows) if width >= 50 else 0  # noqa: PLR2004
-    images = max(len(images_of(row)) for row in rows) if width >= 44 else 0  # noqa: PLR2004
-    model = min(20, max(cell_width(model_of(row)) for row in rows)) if width >= 72 else 0  # noqa: PLR2004
-    taken = 2 + sum(cells + 2 for cells in (number, state, ages, images, model) if cells)
-    return Widths(number, state, ages, images, model, max(0, width - taken))
-
-
-def list_line(row: Row, now: float, sizes: Widths, theme: Theme) -> Line:
-    """A task among others, in the columns of the live table as far as they make sense afterwards."""
-    mark, colour = sign(row.task.state, theme)
-    builder = LineBuilder().put(mark, 1, colour).gap(1).put(str(row.task.id), sizes.id, DIM, right=True)
-    if sizes.state:
-        builder.gap(2).put(brief(row), sizes.state, colour)
-    if sizes.age:
-        builder.gap(2).put(age(row.created, now), sizes.age, DIM, right=True)
-    if sizes.images:
-        builder.gap(2).put(images_of(row), sizes.images, right=True)
-    if sizes.model:
-        builder.gap(2).put(theme.fit(model_of(row), sizes.model), sizes.model, DIM)
-    return builder.gap(2).put(theme.fit(row.task.request.prompt, sizes.prompt), sizes.prompt).line
-
-
 def task_lines(row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None) -> list[Line]:
     """A detailed card of everything but the files: long text goes over as many lines as it needs."""
-    mark, colour = sign(row.task.state, theme)
-    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(colour, BOLD))
+    mark, style = theme.sign(row.task.state)
+    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD))
     head = f" {theme.dot} ".join([f"task {row.task.id}", *service(row.task.request)])
     lines += labelled("", head, width, theme, styles=(DIM, DIM))
     for name, value in [*facts(row, now), *(more or {}).items()]:

@@ -46,6 +46,11 @@ def brief(row: Row) -> str:
     return str(state.reason) if isinstance(state, Failed) else word(state)
 
 
+def state_and_reason(row: Row) -> str:
+    state = word(row.task.state)
+    return state if brief(row) == state else f"{state}: {brief(row)}"
+
+
 def images_of(row: Row) -> str:
     return f"{len(row.task.files)}/{row.task.expected_images}"
 

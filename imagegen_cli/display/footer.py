@@ -7,8 +7,9 @@ from rich.style import Style
 from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.context import FEW_ROWS, LOW, NARROW, PULSE, DrawContext
+from imagegen_cli.display.context import FEW_ROWS, LOW, NARROW, DrawContext
 from imagegen_cli.display.controls import Mode, right_of
+from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
 from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder

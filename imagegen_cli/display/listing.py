@@ -1,12 +1,16 @@
 """What `list` and `show` print: in the look of the live table on a terminal; elsewhere whole text and no colour."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
-from imagegen_cli.core.task import word
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.fields import LABEL, brief, facts, images_of, model_of, moment, service
+from imagegen_cli.display.cell import CellContext, Measure
+from imagegen_cli.display.columns import LIST, PLAIN
+from imagegen_cli.display.fields import LABEL, facts, service
+
+UNLIMITED = Measure(line=sys.maxsize, number=0, widest=lambda _: 0)
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
@@ -14,14 +18,14 @@ def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str
     if not rows:
         return
     if not is_capable_terminal(stdout, environ):
-        _write((plain_line(row) for row in rows), stdout)
+        _write((plain_line(row, now) for row in rows), stdout)
         return
-    from imagegen_cli.display.details import list_line, widths  # noqa: PLC0415 - see above
-    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.table import draw_rows  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
     terminal = Terminal(stdout, environ)
-    sizes = widths(rows, now, terminal.size.columns - 1)
-    terminal.print(list_line(row, now, sizes, terminal.theme) for row in rows)
+    number = max(len(str(row.task.id)) for row in rows)
+    terminal.print(draw_rows(LIST, rows, terminal.size.columns - 1, number, CellContext(now, terminal.theme)))
 
 
 def print_task(
@@ -39,11 +43,13 @@ def print_task(
     terminal.print(file_lines(row.task, terminal.theme))
 
 
-def plain_line(row: Row) -> str:
-    state = word(row.task.state)
-    why = f": {brief(row)}" if brief(row) != state else ""
-    columns = (f"{row.task.id:>5}", f"{state + why:<22}", moment(row.created), f"{images_of(row):>5}")
-    return "  ".join([*columns, f"{model_of(row):<12}", row.task.request.prompt])
+def plain_line(row: Row, now: float) -> str:
+    """The columns of a row, each at least as wide as it says: nothing is cut off."""
+    line = ""
+    for place in PLAIN:
+        text, cells = place.column.text(row, now), place.width(UNLIMITED)
+        line += " " * place.gap + (text.rjust(cells) if place.column.right else text.ljust(cells))
+    return line
 
 
 def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
