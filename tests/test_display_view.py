@@ -31,7 +31,7 @@ from imagegen_cli.display.columns import LIST
 from imagegen_cli.display.context import Frame
 from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
 from imagegen_cli.display.details import ended_lines, task_lines
-from imagegen_cli.display.keys import Outcome
+from imagegen_cli.display.key_commands import Outcome
 from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
 from imagegen_cli.display.table import draw_rows
@@ -128,7 +128,7 @@ PASTED = Ui(
     outcome=Outcome(12, ("studio 4.0", "12 tasks", "48 pictures")),
 )
 STOP = Ui(**FOCUS, mode=Mode.ASK, question=Question.STOP)
-HELD = Ui(**FOCUS, held=True)
+HELD = Ui(**FOCUS, paused=True)
 
 SCREENS = {
     "many-20x10": (many, 20, 10, THEME, Ui()),
@@ -229,7 +229,7 @@ modes = st.builds(
     draining=st.booleans(),
     outcome=st.builds(Outcome, st.integers(0, 3), st.tuples(texts, texts), st.booleans()),
     chosen=st.one_of(st.none(), st.integers(1, 6).map(TaskId)),
-    held=st.booleans(),
+    paused=st.booleans(),
     remark=st.sampled_from(["", CHOOSE_FIRST, TAB_FIRST]),
     text=texts,
     cursor=st.integers(0, 20),

@@ -14,7 +14,7 @@ from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task
 from imagegen_cli.core.text import amount
-from imagegen_cli.display.keys import Outcome, Typed
+from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of

@@ -18,7 +18,7 @@ from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 
 if TYPE_CHECKING:
-    from imagegen_cli.display.keys import Actions  # `list` and `show` read no keys
+    from imagegen_cli.display.key_commands import Keys  # `list` and `show` read no keys
 
 __all__ = [
     "Board",
@@ -54,9 +54,6 @@ class Display(Protocol):
 
     def tell(self, event: Event) -> None: ...
 
-    def attach(self, actions: "Actions") -> None:
-        """What keys act on; without it there are no keys."""
-
     async def run(self) -> None:
         """Keeps the screen up to date until it is cancelled; returns at once where nothing moves."""
 
@@ -82,13 +79,14 @@ def choose(
     on_wake: Callable[[float], None] | None = None,
     summary: bool = True,
     preview: str = "off",
+    keys: "Keys | None" = None,
 ) -> Display:
     """One of `PROGRESS`. `on_wake` hears how many seconds the program was stopped by Ctrl-Z.
 
     Without `summary` the people's displays leave the last words to somebody else, as `watch` does. `preview` is about
     those that services send while they work; a display that draws none must not hold them.
     """
-    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Actions
+    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
 
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
     board = Board(estimate=estimate, previews=PREVIEWS if drawn else 0)
@@ -115,6 +113,7 @@ def choose(
                 summary=summary,
                 clock=clock,
                 on_wake=on_wake,
+                keys=keys,
             )
         case _:
             raise UsageError(f"no such progress: {progress}", hint=f"one of {', '.join(PROGRESS)}")

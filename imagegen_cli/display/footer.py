@@ -80,7 +80,7 @@ def prefix(context: DrawContext) -> str:
         return f"stopping: {context.board.stopping}; "
     if ui.draining:
         return "what is sent may finish, nothing new is sent; "
-    if ui.held:
+    if ui.paused:
         return "held back, space goes on; " if ui.focus else "held back, tab and space go on; "
     return ""
 
@@ -89,7 +89,7 @@ def brief(context: DrawContext) -> str:
     """The same in a word."""
     if context.board.stopping:
         return "stopping "
-    return "ending " if context.ui.draining else "held " if context.ui.held else ""
+    return "ending " if context.ui.draining else "held " if context.ui.paused else ""
 
 
 def overall(context: DrawContext) -> Line:

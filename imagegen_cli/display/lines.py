@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import Any, Self, TextIO
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
@@ -41,9 +41,6 @@ from imagegen_cli.core.text import Printer, amount, encoded, finite, literal, se
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.fields import advice
-
-if TYPE_CHECKING:
-    from imagegen_cli.display.keys import Actions
 
 PROMPT = 80
 HEARTBEAT = 30.0
@@ -71,9 +68,6 @@ class Still:
 
     def tell(self, event: Event) -> None:
         self.board.tell(event)
-
-    def attach(self, actions: "Actions") -> None:
-        """No keys, so there is nothing to act on."""
 
     async def run(self) -> None:
         """Nothing moves."""

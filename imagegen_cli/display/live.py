@@ -20,7 +20,8 @@ from imagegen_cli.core.task import ENDED, Task
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import TYPING, Controls, Ui, lines_of
-from imagegen_cli.display.keys import Actions, in_foreground, keyboard
+from imagegen_cli.display.key_commands import Keys
+from imagegen_cli.display.keys import in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks
 
@@ -59,6 +60,7 @@ class Live:
         clock: Callable[[], float] = time.time,
         patience: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.board = board
         self.prints_paths = prints_paths
@@ -66,7 +68,8 @@ class Live:
         self._stderr = stderr
         self._environ = environ
         self._keyboard = keyboard(stdin, stderr)
-        self._controls: Controls | None = None
+        self._controls = Controls(board, keys, self.ui) if keys is not None and self._keyboard is not None else None
+        self.ui.keys = self._controls is not None
         self._paste_detector = PasteDetector()
         self._summary = summary
         self._clock = clock
@@ -101,11 +104,6 @@ class Live:
     def say(self, message: str) -> None:
         self._lasting.append(message)
         self._changed = True
-
-    def attach(self, actions: Actions) -> None:
-        if self._keyboard is not None:
-            self._controls = Controls(self.board, actions, self.ui)
-            self.ui.keys = True
 
     async def run(self) -> None:
         with self._signals():
