@@ -30,8 +30,8 @@ from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from imagegen_cli.display.area import END
 from imagegen_cli.display.preview import HALF
+from imagegen_cli.display.terminal import END
 from imagegen_cli.sketch.order import Order
 from imagegen_cli.sketch.picture import draw
 from tests.doubles import comfyui, dreamina

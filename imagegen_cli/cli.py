@@ -520,7 +520,7 @@ def main() -> None:
 
 def _leave(code: int, *, carried: bool = False) -> None:
     """End with `code`. What stdout should have told and could not makes a 0 a 2, but not where tasks were carried."""
-    from imagegen_cli.display.lines import Printer  # noqa: PLC0415 - every command has it by now
+    from imagegen_cli.core.text import Printer  # noqa: PLC0415 - every command has it by now
 
     if Printer.trouble:
         _say_unwritten(Printer.trouble)
@@ -557,7 +557,7 @@ def _echo(text: str) -> None:
 
 
 def _tell(error: ImagegenError) -> None:
-    from imagegen_cli.display.words import literal  # noqa: PLC0415
+    from imagegen_cli.core.text import literal  # noqa: PLC0415
 
     encoding = sys.stderr.encoding or "utf-8"
     for line in error.message.splitlines():

@@ -203,7 +203,7 @@ def test_an_estimate_is_used_until_it_was_wrong_and_only_where_nothing_was_told(
     assert row_of(board).progress(5.0) == (Known.GUESSED, 0.4)
     assert row_of(board).progress(15.5)[0] is Known.NOTHING
     board.tell(TaskProgressed(2.5, TaskId(1), Working(0.25)))
-    assert row_of(board).progress(3.0) == (Known.TOLD, 0.25)
+    assert row_of(board).progress(3.0) == (Known.REPORTED, 0.25)
 
 
 def test_a_guess_goes_on_from_where_it_was_after_a_queue_that_was_told_late() -> None:
@@ -220,7 +220,7 @@ def test_a_bar_waits_as_a_guess_for_a_service_that_tells_less() -> None:
     board.tell(TaskProgressed(5.0, TaskId(1), Working(0.1)))
     assert row_of(board).progress(9.0) == (Known.GUESSED, 0.4)
     board.tell(TaskProgressed(10.0, TaskId(1), Working(0.5)))
-    assert row_of(board).progress(11.0) == (Known.TOLD, 0.5)
+    assert row_of(board).progress(11.0) == (Known.REPORTED, 0.5)
 
 
 working = st.builds(Working, fractions, st.one_of(st.none(), st.integers(0, 3)))
@@ -259,9 +259,9 @@ def test_an_estimate_counts_from_the_end_of_the_queue() -> None:
 
 def test_a_bar_is_nearly_full_while_pictures_are_brought_home_even_when_they_must_be_asked_for_again() -> None:
     board = board_with(started(task(1)), *running(1), TaskChanged(3.0, task(1, Saving((REMOTE,), JOB))))
-    assert row_of(board).progress(4.0) == (Known.TOLD, NEARLY)
+    assert row_of(board).progress(4.0) == (Known.REPORTED, NEARLY)
     board.tell(TaskChanged(5.0, task(1, Running(JOB))))
-    assert row_of(board).progress(6.0) == (Known.TOLD, NEARLY)
+    assert row_of(board).progress(6.0) == (Known.REPORTED, NEARLY)
 
 
 def test_what_needs_attention_comes_first_and_goes_back_to_its_place() -> None:

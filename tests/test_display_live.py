@@ -17,17 +17,17 @@ from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import Event, RunFinished, RunStopping, TaskChanged, TaskProgressed, Working
 from imagegen_cli.core.task import Done, Failed, RunId, TaskId
 from imagegen_cli.display import choose
-from imagegen_cli.display.area import BEGIN, reflows
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.bottom import LEAVES
 from imagegen_cli.display.controls import CHOOSE_FIRST, QUIET_S, Mode
-from imagegen_cli.display.keys import Offer
+from imagegen_cli.display.footer import LEAVES
+from imagegen_cli.display.key_commands import CancelWaiting, Command, Drain, Keys, Offer, OpenFolder, Pause, Stop
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.terminal import BEGIN, reflows
 from tests import clock
 from tests.screen import Paper, Program
 from tests.test_display_board import running, started, task
-from tests.test_display_keys import Heard
+from tests.test_display_keys import add, cancel, foreseen
 from tests.test_display_preview import saved
 
 TERMINAL = {"TERM": "xterm-256color"}
@@ -37,8 +37,16 @@ ROOT = Path(__file__).parent.parent
 class Stage:
     """A live display on a terminal of paper, under a clock that moves when told to."""
 
-    def __init__(self, paper: Paper, environ: Mapping[str, str] = TERMINAL, previews: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        paper: Paper,
+        environ: Mapping[str, str] = TERMINAL,
+        previews: int = 0,
+        offer: Offer | None = None,
+        **options: Any,
+    ) -> None:
         self.paper = paper
+        self.sent: list[Command] = []
         self.now = 100.0
         self.live = Live(
             Board(previews=previews),
@@ -47,6 +55,7 @@ class Stage:
             environ=environ,
             clock=lambda: self.now,
             patience=lambda: self.now,
+            keys=None if offer is None else Keys(self.sent.append, offer, foreseen),
             **options,
         )
 
@@ -137,8 +146,7 @@ def test_a_thousand_endings_at_once_are_one_frame_and_a_line_each() -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_the_terminal_is_given_back_whatever_happens(error: type[BaseException]) -> None:
     def fail() -> None:
-        with stage() as play:
-            play.live.attach(Heard())
+        with stage(offer=Offer()) as play:
             play.tell(started(task(1), at=100.0), *running(1, at=100.0))
             play.tick()
             assert not play.paper.modes_restored
@@ -179,32 +187,27 @@ def test_long_paths_and_reasons_are_whole() -> None:
 
 
 def test_keys_reach_the_actions_and_are_not_echoed() -> None:
-    heard = Heard()
-    with stage() as play:
-        play.live.attach(heard)
+    with stage(offer=Offer()) as play:
         play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
         assert "tab keys · ctrl-c stop" in play.tick()
         play.press("\x1b[B\x1b[Bc")
-        assert heard.told == []
+        assert play.sent == []
         play.press("y")
-        assert heard.told == [("cancel", 2)]
+        assert play.sent == [cancel(2)]
         text = play.press("a", "一只猫")
         assert "enter → studio 4.0 · 4 pictures  esc close\nadd: 一只猫" in text
         assert "一只猫" not in play.press("\r")
-        assert heard.told[1:] == [("add", "一只猫")]
+        assert play.sent[1:] == [add("一只猫")]
         assert "any key closes it" in play.press("?")
         assert play.live.ui.mode is Mode.HELP
 
 
-def three(play: Stage, offer: Offer = Offer(), *, focus: bool = True) -> Heard:  # noqa: B008 - a value that never changes
+def three(play: Stage, *, focus: bool = True) -> None:
     """Three tasks, of which the first runs and is chosen, and somebody at the keys."""
-    heard = Heard(offer)
-    play.live.attach(heard)
     play.tell(started(task(1), task(2, prompt="two boats"), task(3), at=100.0), *running(1, at=100.0))
     play.tick()
     if focus:
         play.press("\t")
-    return heard
 
 
 def chosen(play: Stage) -> list[str]:
@@ -214,7 +217,7 @@ def chosen(play: Stage) -> list[str]:
 
 
 def test_a_task_is_chosen_with_the_arrows_and_seen_to_be() -> None:
-    with stage() as play:
+    with stage(offer=Offer()) as play:
         three(play, focus=False)
         seen = []
         for keys in ("\x1b[B", "\x1bOB", "\x1b[A", "\x1b[A", "\x1b[A"):
@@ -237,19 +240,19 @@ SIZES = [(40, 10), (80, 24), (120, 40)]
 )
 @pytest.mark.parametrize("fast", [True, False])
 def test_what_is_typed_ahead_or_pasted_changes_nothing(columns: int, lines: int, typed: str, fast: bool) -> None:
-    with stage(columns, lines) as play:
-        heard = three(play, focus=False)
+    with stage(columns, lines, offer=Offer()) as play:
+        three(play, focus=False)
         assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
         play.press(*([typed] if fast or "\x1b" in typed else typed))
         assert "1 running, 2 waiting" in play.tick(10.0)
         assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
-        assert heard.told == []
+        assert play.sent == []
         assert chosen(play) == []
 
 
 @pytest.mark.parametrize(("columns", "lines"), SIZES)
 def test_the_focus_is_seen_and_goes_by_itself(columns: int, lines: int) -> None:
-    with stage(columns, lines) as play:
+    with stage(columns, lines, offer=Offer()) as play:
         three(play, focus=False)
         assert chosen(play) == []
         text = play.press("\t")
@@ -264,19 +267,19 @@ def test_the_focus_is_seen_and_goes_by_itself(columns: int, lines: int) -> None:
 @pytest.mark.parametrize(("columns", "lines"), SIZES)
 @pytest.mark.parametrize(("key", "words"), [("q", ["stop?", "y cancel", "w let", "finish", "n"]), ("x", ["2", "y/n"])])
 def test_what_ends_more_than_one_task_is_asked_about(columns: int, lines: int, key: str, words: list[str]) -> None:
-    with stage(columns, lines) as play:
-        heard = three(play)
+    with stage(columns, lines, offer=Offer()) as play:
+        three(play)
         asked = play.press(key).splitlines()[-1]
         assert [word for word in words if word not in asked] == []
-        assert heard.told == []
+        assert play.sent == []
         play.press("y")
-        assert heard.told == [{"q": "stop", "x": "cancel waiting"}[key]]
+        assert play.sent == [{"q": Stop(), "x": CancelWaiting()}[key]]
 
 
 @pytest.mark.parametrize(("columns", "lines"), SIZES)
 def test_a_run_that_is_held_back_or_drains_says_so_in_a_colour(columns: int, lines: int) -> None:
-    with stage(columns, lines) as play:
-        heard = three(play)
+    with stage(columns, lines, offer=Offer()) as play:
+        three(play)
         assert "waits" in play.paper.text
         text = play.press(" ")
         totals = next(y for y, line in enumerate(play.paper.emulator.display) if line.startswith("held"))
@@ -285,13 +288,13 @@ def test_a_run_that_is_held_back_or_drains_says_so_in_a_colour(columns: int, lin
         text = play.press("q", "w")
         assert "held" not in text
         assert re.search("^(what is sent may finish|ending)", text, re.MULTILINE)
-        assert heard.told == [("hold", True), "drain"]
+        assert play.sent == [Pause(True), Drain()]
 
 
 @pytest.mark.parametrize(("columns", "lines"), SIZES)
 def test_several_pasted_lines_are_shown_before_they_are_added(columns: int, lines: int) -> None:
-    with stage(columns, lines) as play:
-        heard = three(play)
+    with stage(columns, lines, offer=Offer()) as play:
+        three(play)
         prompts = [f"第{number}只猫在海边" for number in range(1, 31)]
         text = play.press("\x1b[200~" + "\r".join(prompts) + "\x1b[201~")
         assert "30 lines: enter" in text.splitlines()[-1]
@@ -299,30 +302,30 @@ def test_several_pasted_lines_are_shown_before_they_are_added(columns: int, line
         assert "→ studio 4.0 · 120 pictures" in text
         assert "第1只猫在海边" in text
         assert ("more" in text) is (lines < 34)
-        assert heard.told == []
+        assert play.sent == []
         play.press("\r")
-        assert heard.told == [("add", *prompts)]
+        assert play.sent == [add(*prompts)]
 
 
 def test_what_was_typed_and_not_added_is_told_at_the_end() -> None:
-    with stage() as play:
-        heard = three(play)
+    with stage(offer=Offer()) as play:
+        three(play)
         play.press("a", *"a fox")
         play.tell(RunStopping(101.0, RunId(1), "Ctrl-C"))
         play.tick()
     assert "not added: a fox" in play.paper.scrollback
-    assert heard.told == []
+    assert play.sent == []
 
 
 def test_o_acts_at_once() -> None:
-    with stage() as play:
-        heard = three(play)
+    with stage(offer=Offer()) as play:
+        three(play)
         play.press("o")
-        assert heard.told == ["open"]
+        assert play.sent == [OpenFolder()]
 
 
 def test_details_and_help_lie_over_the_table_until_any_key() -> None:
-    with stage() as play:
+    with stage(offer=Offer()) as play:
         three(play)
         for keys, said in [("\x1b[B\r", "task 2"), ("?", "any key closes it")]:
             play.paper.send(keys)
@@ -336,7 +339,7 @@ def test_details_and_help_lie_over_the_table_until_any_key() -> None:
 
 
 def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> None:
-    with stage() as play:
+    with stage(offer=Offer()) as play:
         three(play)
         play.tell(done(1))
         play.paper.send("c")
@@ -347,7 +350,7 @@ def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> No
 
 @pytest.mark.parametrize("columns", [20, 40, 80])
 def test_a_question_always_says_what_to_press(columns: int) -> None:
-    with stage(columns) as play:
+    with stage(columns, offer=Offer()) as play:
         three(play)
         play.paper.send("c")
         asked = play.tick().splitlines()[-1]
@@ -357,8 +360,8 @@ def test_a_question_always_says_what_to_press(columns: int) -> None:
 
 
 def test_a_paste_begins_a_prompt_and_sends_nothing() -> None:
-    with stage() as play:
-        heard = three(play)
+    with stage(offer=Offer()) as play:
+        three(play)
         play.paper.send("\x1b[200~xqc\n")
         assert "add:" not in play.tick()
         play.paper.send("只猫\x1b[20")
@@ -366,16 +369,16 @@ def test_a_paste_begins_a_prompt_and_sends_nothing() -> None:
         play.paper.send("1~!")
         assert "add:" not in play.tick()
         assert play.paper.text.splitlines()[-1].startswith("2 lines: enter adds 2 tasks · tab makes one prompt")
-        assert heard.told == []
+        assert play.sent == []
         play.press("\t", "!")
         assert play.paper.text.splitlines()[-1] == "add: xqc 只猫!"
         play.press("\r")
-        assert heard.told == [("add", "xqc 只猫!")]
+        assert play.sent == [add("xqc 只猫!")]
 
 
 def test_where_nothing_can_be_added_it_is_not_offered() -> None:
-    with stage() as play:
-        three(play, Offer(without=frozenset({"a"})))
+    with stage(offer=Offer(without=frozenset({"a"}))) as play:
+        three(play)
         assert "a add" not in play.tick()
         play.paper.send("a")
         assert "add:" not in play.tick()
@@ -384,14 +387,14 @@ def test_where_nothing_can_be_added_it_is_not_offered() -> None:
 
 
 def test_a_run_that_stops_says_how_to_leave_and_closes_the_editor() -> None:
-    with stage() as play:
-        heard = three(play)
+    with stage(offer=Offer()) as play:
+        three(play)
         assert "add: xyz" in play.press("a", "x", "y", "z")
         play.tell(RunStopping(101.0, RunId(1), "Ctrl-C"))
         assert play.tick().splitlines()[-1] == LEAVES
         play.paper.send("a ")
         assert play.tick().splitlines()[-1] == LEAVES
-        assert heard.told == []
+        assert play.sent == []
         play.paper.send("?")
         text = play.tick()
         assert "cancel the chosen task" in text
@@ -417,7 +420,7 @@ def test_it_is_known_whether_somebody_is_typing(end: str | RunStopping) -> None:
         await asyncio.sleep(1.0)
         assert typed.done()
 
-    with stage() as play:
+    with stage(offer=Offer()) as play:
         three(play)
         clock.run(play.live.typed())
         for number in (1, 2, 3):
@@ -600,26 +603,17 @@ def test_only_terminals_known_to_break_lines_anew_are_cleaned_of_them() -> None:
     assert not reflows({"TERM": "xterm-256color"})
 
 
-class Stopper(Heard):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopped = asyncio.Event()
-
-    def stop(self) -> None:
-        self.stopped.set()
-
-
 async def act() -> None:
     """A short run on a real terminal, for the tests below."""
-    display = choose("live", stdout=sys.stdout, stderr=sys.stderr, stdin=sys.stdin, environ=os.environ)
-    heard = Stopper()
+    commands: asyncio.Queue[Command] = asyncio.Queue()
+    streams: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr, "stdin": sys.stdin}
+    display = choose("live", environ=os.environ, keys=Keys(commands.put_nowait), **streams)
     with display:
-        display.attach(heard)
         ticker = asyncio.create_task(display.run())
         display.tell(started(task(1, prompt="日落"), task(2), at=time.time()))
         for event in running(1, at=time.time()):
             display.tell(event)
-        await heard.stopped.wait()
+        assert await commands.get() == Stop()
         display.tell(done(1, at=time.time()))
         display.tell(RunFinished(time.time(), RunId(1)))
         ticker.cancel()

@@ -24,23 +24,26 @@ from imagegen_cli.core.task import (
     Task,
     TaskId,
 )
+from imagegen_cli.core.text import literal
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.cells import cut, fitted, tail, width as cells_of, wrapped
+from imagegen_cli.display.cell import CellContext
+from imagegen_cli.display.columns import LIST
+from imagegen_cli.display.context import Frame
 from imagegen_cli.display.controls import CHOOSE_FIRST, TAB_FIRST, Mode, Question, Ui
-from imagegen_cli.display.details import ended_lines, list_line, task_lines, widths
-from imagegen_cli.display.keys import Outcome
-from imagegen_cli.display.look import Line, theme_for
+from imagegen_cli.display.details import ended_lines, task_lines
+from imagegen_cli.display.key_commands import Outcome
 from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
-from imagegen_cli.display.scene import Frame
+from imagegen_cli.display.table import draw_rows
+from imagegen_cli.display.text_width import cell_width, cut, fitted, tail, wrapped
+from imagegen_cli.display.theme import Line, theme_for
 from imagegen_cli.display.view import draw
-from imagegen_cli.display.words import literal
 from tests.test_display_board import PATIENT, PICTURE, board_with, histories, running, started, task, texts
 
 MANY_FRAMES = settings(deadline=None, max_examples=int(os.environ.get("FRAMES", "150")))
 GOLDEN = Path(__file__).parent / "golden"
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-LOOK = theme_for("utf-8")
+THEME = theme_for("utf-8")
 ASCII = theme_for("ascii")
 PROMPTS = (
     "a lighthouse in a storm, oil on canvas, dramatic light",
@@ -125,42 +128,44 @@ PASTED = Ui(
     outcome=Outcome(12, ("studio 4.0", "12 tasks", "48 pictures")),
 )
 STOP = Ui(**FOCUS, mode=Mode.ASK, question=Question.STOP)
-HELD = Ui(**FOCUS, held=True)
+HELD = Ui(**FOCUS, paused=True)
 
 SCREENS = {
-    "many-20x10": (many, 20, 10, LOOK, Ui()),
-    "many-40x24": (many, 40, 24, LOOK, Ui(keys=True)),
-    "many-80x24": (many, 80, 24, LOOK, Ui(keys=True)),
-    "many-200x50": (many, 200, 50, LOOK, Ui(keys=True)),
-    "many-80x3": (many, 80, 3, LOOK, Ui()),
+    "many-20x10": (many, 20, 10, THEME, Ui()),
+    "many-40x24": (many, 40, 24, THEME, Ui(keys=True)),
+    "many-80x24": (many, 80, 24, THEME, Ui(keys=True)),
+    "many-200x50": (many, 200, 50, THEME, Ui(keys=True)),
+    "many-80x3": (many, 80, 3, THEME, Ui()),
     "many-80x24-ascii": (many, 80, 24, ASCII, Ui()),
-    "stopping-80x24": (failures, 80, 24, LOOK, Ui()),
-    "chosen-80x24": (many, 80, 24, LOOK, Ui(**FOCUS, chosen=TaskId(18))),
-    "asked-60x12": (many, 60, 12, LOOK, Ui(**FOCUS, mode=Mode.ASK, chosen=TaskId(9))),
-    "adding-60x12": (many, 60, 12, LOOK, Ui(**FOCUS, mode=Mode.EDIT, text="一只猫 and a dog", cursor=4, outcome=WOULD)),
+    "stopping-80x24": (failures, 80, 24, THEME, Ui()),
+    "chosen-80x24": (many, 80, 24, THEME, Ui(**FOCUS, chosen=TaskId(18))),
+    "asked-60x12": (many, 60, 12, THEME, Ui(**FOCUS, mode=Mode.ASK, chosen=TaskId(9))),
+    "adding-60x12": (
+        many, 60, 12, THEME, Ui(**FOCUS, mode=Mode.EDIT, text="一只猫 and a dog", cursor=4, outcome=WOULD)
+    ),
     "adding-80x24-ascii": (many, 80, 24, ASCII, Ui(**FOCUS, mode=Mode.EDIT, text="a dog", cursor=5, outcome=WOULD)),
-    "pasted-40x10": (many, 40, 10, LOOK, PASTED),
-    "pasted-80x24": (many, 80, 24, LOOK, PASTED),
-    "stop-asked-40x10": (many, 40, 10, LOOK, STOP),
-    "stop-asked-120x40": (many, 120, 40, LOOK, STOP),
-    "held-40x10": (many, 40, 10, LOOK, HELD),
-    "held-120x40": (many, 120, 40, LOOK, HELD),
-    "help-40x10": (many, 40, 10, LOOK, Ui(**FOCUS, mode=Mode.HELP)),
-    "help-60x16": (many, 60, 16, LOOK, Ui(keys=True, mode=Mode.HELP)),
-    "details-60x16": (many, 60, 16, LOOK, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),
+    "pasted-40x10": (many, 40, 10, THEME, PASTED),
+    "pasted-80x24": (many, 80, 24, THEME, PASTED),
+    "stop-asked-40x10": (many, 40, 10, THEME, STOP),
+    "stop-asked-120x40": (many, 120, 40, THEME, STOP),
+    "held-40x10": (many, 40, 10, THEME, HELD),
+    "held-120x40": (many, 120, 40, THEME, HELD),
+    "help-40x10": (many, 40, 10, THEME, Ui(**FOCUS, mode=Mode.HELP)),
+    "help-60x16": (many, 60, 16, THEME, Ui(keys=True, mode=Mode.HELP)),
+    "details-60x16": (many, 60, 16, THEME, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),
     "one-80x24": (
-        lambda: single(TaskProgressed(9.0, TaskId(2), Working(0.3, note="细节"))), 80, 24, LOOK, Ui(keys=True)
+        lambda: single(TaskProgressed(9.0, TaskId(2), Working(0.3, note="细节"))), 80, 24, THEME, Ui(keys=True)
     ),
     "one-preview-80x24": (
-        lambda: pictured(TaskProgressed(10.0, TaskId(1), Working(0.5, note="KSampler"))), 80, 24, LOOK, Ui(keys=True)
+        lambda: pictured(TaskProgressed(10.0, TaskId(1), Working(0.5, note="KSampler"))), 80, 24, THEME, Ui(keys=True)
     ),
-    "one-preview-30x40": (pictured, 30, 40, LOOK, Ui()),
+    "one-preview-30x40": (pictured, 30, 40, THEME, Ui()),
     "details-preview-80x24": (
-        pictured, 80, 24, LOOK, Ui(keys=True, mode=Mode.DETAILS, chosen=TaskId(1))
+        pictured, 80, 24, THEME, Ui(keys=True, mode=Mode.DETAILS, chosen=TaskId(1))
     ),
-    "one-20x10": (single, 20, 10, LOOK, Ui()),
+    "one-20x10": (single, 20, 10, THEME, Ui()),
     "one-queued-40x24": (
-        lambda: single(TaskProgressed(9.0, TaskId(2), Working(queue_position=4))), 40, 24, LOOK, Ui()
+        lambda: single(TaskProgressed(9.0, TaskId(2), Working(queue_position=4))), 40, 24, THEME, Ui()
     ),
 }  # fmt: skip
 
@@ -168,8 +173,8 @@ SCREENS = {
 @pytest.mark.parametrize("name", SCREENS)
 def test_golden_screens(name: str) -> None:
     """WRITE_GOLDEN=1 draws them anew; then look at them."""
-    build, width, height, look, ui = SCREENS[name]
-    frame = draw(build(), 30.0, width=width, height=height, look=look, ui=ui, paint=half_blocks)
+    build, width, height, theme, ui = SCREENS[name]
+    frame = draw(build(), 30.0, width=width, height=height, theme=theme, ui=ui, paint=half_blocks)
     drawn = "\n".join(shown(frame)) + "\n"
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("WRITE_GOLDEN"):
@@ -200,17 +205,17 @@ ROWS = [
 
 @pytest.mark.parametrize("room", [29, 39, 59, 79])
 def test_the_table_of_a_dry_run_tells_the_pictures_on_a_narrow_terminal(room: int) -> None:
-    head, *lines = shown(Frame(plan_lines(ROWS, room, LOOK)))
+    head, *lines = shown(Frame(plan_lines(ROWS, room, THEME)))
     assert "pictures" in head
     assert ["  4" in lines[0], "128" in lines[1], "a cat" in lines[0]] == [True] * 3
-    assert max(map(cells_of, (head, *lines))) <= room
+    assert max(map(cell_width, (head, *lines))) <= room
 
 
 @pytest.mark.parametrize("key", ["tab", "up/down", "enter", "c", "x", "space", "a", "o", "q", "?"])
 @pytest.mark.parametrize(("width", "height"), [(40, 10), (40, 8), (60, 12), (80, 10)])
 def test_every_key_is_helped_with_on_a_low_screen(key: str, width: int, height: int) -> None:
     ui = Ui(**FOCUS, mode=Mode.HELP)
-    frame = draw(many(), 30.0, width=width, height=height, look=LOOK, ui=ui, paint=half_blocks)
+    frame = draw(many(), 30.0, width=width, height=height, theme=THEME, ui=ui, paint=half_blocks)
     words = [word for line in shown(frame) for word in line.split("  ")]
     assert any(word == key or word.startswith(f"{key} ") for word in words)
 
@@ -224,7 +229,7 @@ modes = st.builds(
     draining=st.booleans(),
     outcome=st.builds(Outcome, st.integers(0, 3), st.tuples(texts, texts), st.booleans()),
     chosen=st.one_of(st.none(), st.integers(1, 6).map(TaskId)),
-    held=st.booleans(),
+    paused=st.booleans(),
     remark=st.sampled_from(["", CHOOSE_FIRST, TAB_FIRST]),
     text=texts,
     cursor=st.integers(0, 20),
@@ -244,11 +249,11 @@ def test_every_frame_fits_and_obeys_nothing(
     events: list[Event], now: float, width: int, height: int, encoding: str, ui: Ui
 ) -> None:
     board = board_with(*events, estimate=lambda each: 5.0 if each.id % 2 else None, previews=2)
-    frame = draw(board, now, width=width, height=height, look=theme_for(encoding), ui=ui, paint=half_blocks)
+    frame = draw(board, now, width=width, height=height, theme=theme_for(encoding), ui=ui, paint=half_blocks)
     assert len(frame.lines) < max(2, height)
     for line in frame.lines:
         check(line, encoding)
-        assert cells_of(text_of(line)) < width
+        assert cell_width(text_of(line)) < width
         assert wcswidth(text_of(line)) < width
     sizes = [segment.cell_length for line in frame.lines for segment in line if segment.control]
     assert not any(sizes)
@@ -257,18 +262,18 @@ def test_every_frame_fits_and_obeys_nothing(
 @PATIENT
 @given(histories(), st.integers(1, 130), st.sampled_from(["utf-8", "ascii", "gbk"]))
 def test_what_lasts_obeys_nothing_either(events: list[Event], width: int, encoding: str) -> None:
-    board, look = board_with(*events), theme_for(encoding)
+    board, theme = board_with(*events), theme_for(encoding)
     rows = list(board.rows.values())
-    sizes = widths(rows, 10.0, width)
-    for row in rows:
-        brief = ended_lines(row.task, 3.0, width, look, brief=True)
-        assert len(brief) == 1
-        for line in [*brief, *ended_lines(row.task, 3.0, width, look), *task_lines(row, 10.0, width, look)]:
-            check(line, encoding)
-        line = list_line(row, 10.0, sizes, look)
+    number = max(len(str(row.task.id)) for row in rows)
+    for line in draw_rows(LIST, rows, width, number, CellContext(10.0, theme)):
         check(line, encoding)
         if width > 12:
-            assert cells_of(text_of(line)) <= width
+            assert cell_width(text_of(line)) <= width
+    for row in rows:
+        brief = ended_lines(row.task, 3.0, width, theme, brief=True)
+        assert len(brief) == 1
+        for line in [*brief, *ended_lines(row.task, 3.0, width, theme), *task_lines(row, 10.0, width, theme)]:
+            check(line, encoding)
 
 
 def filled(_picture: bytes, cells: int, lines: int) -> list[Line]:
@@ -289,11 +294,11 @@ def test_a_preview_pushes_nothing_away_and_keeps_its_size_when_a_note_comes(mode
     ui = Ui(keys=True, mode=mode, chosen=TaskId(1), text="a dog")
     seen = set()
     for width, height in product((1, 5, 10, 12, 20, 43, 44, 80, 400), range(1, 60)):
-        size: dict[str, Any] = {"width": width, "height": height, "look": LOOK, "ui": ui}
+        size: dict[str, Any] = {"width": width, "height": height, "theme": THEME, "ui": ui}
         frame = draw(board, 30.0, **size, paint=filled)
         words, picture = apart(frame)
         assert len(frame.lines) < max(2, height)
-        assert all(cells_of(text_of(line)) < width for line in frame.lines)
+        assert all(cell_width(text_of(line)) < width for line in frame.lines)
         assert words == apart(draw(board, 30.0, **size))[0]
         if width > 40:
             assert picture == apart(draw(noted, 30.0, **size, paint=filled))[1]
@@ -302,13 +307,13 @@ def test_a_preview_pushes_nothing_away_and_keeps_its_size_when_a_note_comes(mode
 
 
 def test_an_ascii_screen_gets_no_half_blocks() -> None:
-    assert apart(draw(pictured(), 30.0, width=80, height=40, look=LOOK, paint=filled))[1]
-    assert not apart(draw(pictured(), 30.0, width=80, height=40, look=ASCII, paint=filled))[1]
+    assert apart(draw(pictured(), 30.0, width=80, height=40, theme=THEME, paint=filled))[1]
+    assert not apart(draw(pictured(), 30.0, width=80, height=40, theme=ASCII, paint=filled))[1]
 
 
 def test_a_picture_that_cannot_be_painted_leaves_no_gap() -> None:
     broken = pictured(TaskProgressed(10.0, TaskId(1), Working(preview=b"broken")))
-    size: dict[str, Any] = {"width": 80, "height": 40, "look": LOOK}
+    size: dict[str, Any] = {"width": 80, "height": 40, "theme": THEME}
     bare = board_with(started(prompted(1)), *running(1), TaskProgressed(9.0, TaskId(1), Working()))
     assert shown(draw(broken, 30.0, **size, paint=half_blocks)) == shown(draw(bare, 30.0, **size))
 
@@ -328,18 +333,18 @@ def check(line: list[Segment], encoding: str) -> None:
 def test_text_is_cut_to_its_cells(text: str, cells: int) -> None:
     shown = literal(text)
     assert "\x1b" not in shown
-    assert cells_of(cut(shown, cells)) <= cells
-    assert cells_of(tail(shown, cells)) <= cells
-    assert cells_of(fitted(text, cells, "utf-8", "…")) <= cells
-    assert all(cells_of(part) <= cells for part in wrapped(text, cells, 3, "utf-8", "…"))
+    assert cell_width(cut(shown, cells)) <= cells
+    assert cell_width(tail(shown, cells)) <= cells
+    assert cell_width(fitted(text, cells, "utf-8", "…")) <= cells
+    assert all(cell_width(part) <= cells for part in wrapped(text, cells, 3, "utf-8", "…"))
 
 
 @PATIENT
 @given(texts)
 def test_no_terminal_finds_text_wider_than_we_do(text: str) -> None:
     shown = literal(text)
-    assert wcswidth(shown) <= cells_of(shown)
-    assert sum(max(0, wcwidth(sign)) for sign in shown) <= cells_of(shown)
+    assert wcswidth(shown) <= cell_width(shown)
+    assert sum(max(0, wcwidth(sign)) for sign in shown) <= cell_width(shown)
 
 
 def test_signs_are_not_torn_apart() -> None:
@@ -355,14 +360,14 @@ def test_a_megabyte_of_prompt_costs_a_line_no_more_than_a_line() -> None:
 
 
 def test_states_differ_without_colour() -> None:
-    for look in (LOOK, ASCII):
-        signs = [look.queued, look.submitting, look.running, look.saving, look.done, look.failed, look.cancelled]
+    for theme in (THEME, ASCII):
+        signs = [theme.queued, theme.submitting, theme.running, theme.saving, theme.done, theme.failed, theme.cancelled]
         assert len(set(signs)) == len(signs)
-        assert all(cells_of(sign) == 1 for sign in signs)
+        assert all(cell_width(sign) == 1 for sign in signs)
 
 
 def test_a_guess_is_marked_and_drawn_differently() -> None:
-    [line] = [text for text in shown(draw(many(), 30.0, width=100, height=24, look=LOOK)) if text.startswith("●  8")]
+    [line] = [text for text in shown(draw(many(), 30.0, width=100, height=24, theme=THEME)) if text.startswith("●  8")]
     assert re.search("╍+─+ +~2\\d%", line)
 
 
@@ -371,7 +376,7 @@ def test_ten_thousand_tasks_are_not_looked_at_for_a_frame() -> None:
     for number in range(1, 1001):
         for event in running(number):
             board.tell(event)
-    assert len(draw(board, 5.0, width=80, height=24, look=LOOK).lines) == 23
+    assert len(draw(board, 5.0, width=80, height=24, theme=THEME).lines) == 23
 
     class Counted(dict[TaskId, object]):
         def values(self) -> object:  # type: ignore[override]
@@ -380,4 +385,4 @@ def test_ten_thousand_tasks_are_not_looked_at_for_a_frame() -> None:
         __iter__ = values  # type: ignore[assignment]
 
     board.rows = Counted(board.rows)  # type: ignore[assignment]
-    assert len(draw(board, 5.0, width=80, height=24, look=LOOK).lines) == 23
+    assert len(draw(board, 5.0, width=80, height=24, theme=THEME).lines) == 23

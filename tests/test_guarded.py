@@ -4,7 +4,7 @@ import asyncio
 import io
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
@@ -26,7 +26,7 @@ from imagegen_cli.display.board import Board
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.lines import JsonLines, PlainLines
 
-WAYS = ("__enter__", "__exit__", "tell", "say", "attach", "run", "typed")
+WAYS = ("__enter__", "__exit__", "tell", "say", "run", "typed")
 
 
 def task(number: int) -> Task:
@@ -79,9 +79,6 @@ class Broken(PlainLines):
         self.fail("say")
         super().say(message)
 
-    def attach(self, actions: Any) -> None:
-        self.fail("attach")
-
     async def run(self) -> None:
         await asyncio.sleep(0)
         self.fail("run")
@@ -95,7 +92,6 @@ class Broken(PlainLines):
 
 async def shown(display: Guarded) -> None:
     with display:
-        display.attach(None)  # type: ignore[arg-type] # nothing is pressed
         ticking = asyncio.ensure_future(display.run())
         typed = asyncio.ensure_future(display.typed())
         await asyncio.sleep(0.01)

@@ -14,9 +14,8 @@ from imagegen_cli.core.errors import ConfigError, ImagegenError, NothingToDo, Un
 from imagegen_cli.core.masking import masked, without_user
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.schema import Secret, default_of, nearest
+from imagegen_cli.core.text import Printer, encoded, finite, literal, printer
 from imagegen_cli.display.keys import drop_typed_ahead
-from imagegen_cli.display.lines import Printer, encoded, finite, printer
-from imagegen_cli.display.words import literal
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import config as settings, paths
 from imagegen_cli.settings.config import Config, Configured

@@ -9,9 +9,8 @@ from typing import Any
 
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.task import Job, Task
+from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.display.keys import drop_typed_ahead
-from imagegen_cli.display.lines import Printer, encoded
-from imagegen_cli.display.words import literal
 from imagegen_cli.settings.config import Config, Configured, key_of, load_config
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.processes import more_files

@@ -32,8 +32,7 @@ from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Balance, Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
-from imagegen_cli.display.lines import encoded, printer
-from imagegen_cli.display.words import amount, literal, seconds
+from imagegen_cli.core.text import amount, encoded, literal, printer, seconds
 from imagegen_cli.inputs.plan import LEAST_FREE, check_settings
 from imagegen_cli.net.client import open_clients, trust
 from imagegen_cli.net.image_files import left_behind, whole

@@ -12,9 +12,9 @@ from imagegen_cli.commands.console import all_there, answers, check_keys, histor
 from imagegen_cli.commands.session import RunOptions, Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task, may_be_paid
-from imagegen_cli.display.keys import Outcome, Typed
+from imagegen_cli.core.text import amount
+from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
-from imagegen_cli.display.words import amount
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
 from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed

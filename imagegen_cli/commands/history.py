@@ -4,20 +4,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.events import Event, RunStarted, TaskChanged
-from imagegen_cli.core.task import ENDED, Failed, Queued, Submitting, word
-from imagegen_cli.display import Board, task_object
+from imagegen_cli.core.task import ENDED, Failed, Queued, word
+from imagegen_cli.core.text import Printer, encoded
+from imagegen_cli.display import task_object
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.facts import moment
-from imagegen_cli.display.lines import Printer, encoded
+from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
-from imagegen_cli.display.words import described
+from imagegen_cli.display.messages import described
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import UNFINISHED, Attempt, Filter, Record, Store
 
@@ -68,19 +66,9 @@ def show_task(task: int, *, as_json: bool) -> int:
 
 
 def _row(record: Record) -> Row:
-    """A row of the board, as if the board had heard of the task all along."""
-    board = Board()
-    unsent = replace(record.task, state=Queued())
-    board.tell(RunStarted(record.created, record.task.run, (unsent,)))
-    for event in _lived(record):
-        board.tell(event)
-    return board.rows[record.task.id]
-
-
-def _lived(record: Record) -> Iterator[Event]:
-    if record.started is not None:
-        yield TaskChanged(record.started, replace(record.task, state=Submitting()))
-    yield TaskChanged(record.ended or record.started or record.created, record.task)
+    """What the display shows of a record. A queued task has not started, whatever an earlier attempt did."""
+    started = None if isinstance(record.task.state, Queued) else record.started
+    return Row(record.task, record.created, started=started, ended=record.ended)
 
 
 def _carrier(record: Record) -> str:

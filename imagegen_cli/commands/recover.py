@@ -38,8 +38,7 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
-from imagegen_cli.display.lines import Printer
-from imagegen_cli.display.words import amount
+from imagegen_cli.core.text import Printer, amount
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config

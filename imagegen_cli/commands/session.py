@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -16,11 +17,23 @@ from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Rea
 from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, RunId, Running, Saving, Task, TaskId
+from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.keys import Offer, Outcome, Typed
-from imagegen_cli.display.lines import Printer
-from imagegen_cli.display.words import literal
+from imagegen_cli.display.key_commands import (
+    Add,
+    Cancel,
+    CancelWaiting,
+    Command,
+    Drain,
+    Keys,
+    Offer,
+    OpenFolder,
+    Outcome,
+    Pause,
+    Stop,
+    Typed,
+)
 from imagegen_cli.engine.runner import Lane, Runner
 from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
 from imagegen_cli.net.download import Downloader
@@ -47,7 +60,7 @@ class RunOptions:
 class Session:
     """One process' work on one history.
 
-    `add` makes tasks of what is typed while others run; `would` tells what it would do, and does nothing.
+    `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
     """
 
     def __init__(
@@ -56,13 +69,15 @@ class Session:
         config: Config,
         manner: RunOptions,
         add: Callable[[RunId, Typed], Sequence[Task]] | None = None,
-        would: Callable[[Typed], Outcome] | None = None,
+        outcome_of: Callable[[Typed], Outcome] | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._manner = manner
         self._add = add
-        self._would = would
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
+        self._keys = Keys(self._commands.put_nowait, offer, _refusals_told(outcome_of or _nothing))
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
@@ -94,6 +109,7 @@ class Session:
             environ=os.environ,
             estimate=self._estimates.seconds,
             preview=self._manner.preview,
+            keys=self._keys,
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -131,7 +147,7 @@ class Session:
                 known=self._estimates.known,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
-                complete=display.typed,
+                complete=lambda: self._all_added(display),
             )
             self._runner = runner
             stack.enter_context(display)
@@ -139,12 +155,15 @@ class Session:
                 stack.push_async_callback(lane.provider.close)
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
-            display.attach(_Keys(self, runner, display))
-            for helper in (display.run(), self._listen(runner, display)):
-                stack.push_async_callback(_end, asyncio.ensure_future(helper))
+            stack.callback(self._say_not_added, display)
+            do = partial(self._do, runner=runner, display=display)
+            obeying = asyncio.ensure_future(obey(self._commands, do, display))
+            for helper in (obeying, display.run(), self._listen(runner, display)):
+                stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
             await runner.run(self._run, self._tasks.values())
+            await end(obeying)
             with suppress(DiskError):  # whoever asks the history now is told how it ended
                 await self._store.flush()
 
@@ -194,9 +213,37 @@ class Session:
         else:
             loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
 
-    def interrupted(self) -> None:
-        """As by Ctrl-C, also where that signal is ignored."""
-        self._signalled(SIGNALS["SIGINT"])
+    def _do(self, command: Command, runner: Runner, display: Display) -> None:
+        """Do what a key asks for. Raises ImagegenError where a typed prompt cannot be added."""
+        match command:
+            case Cancel(ids):
+                runner.cancel(ids)
+            case CancelWaiting():
+                runner.cancel(runner.waiting())
+            case Pause(paused):
+                runner.hold(paused)
+            case Drain():
+                runner.drain()
+            case OpenFolder():
+                open_folder(next(iter(self._tasks.values())).folder, display)
+            case Add(typed):
+                for task in self._add(self._run, typed) if self._add is not None else ():
+                    runner.add(task)
+            case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
+                self._signalled(SIGNALS["SIGINT"])
+
+    async def _all_added(self, display: Display) -> None:
+        """Wait until a prompt that is being typed has been added or given up."""
+        await display.typed()
+        await self._commands.join()
+
+    def _say_not_added(self, display: Display) -> None:
+        """What was typed so late that no run could take it."""
+        while not self._commands.empty():
+            command = self._commands.get_nowait()
+            if isinstance(command, Add):
+                for prompt in filter(None, command.typed.text.splitlines()):
+                    display.say(f"not added: {prompt}")
 
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Other terminals ask through the history; and what another process has claimed is left to it."""
@@ -228,62 +275,36 @@ class Session:
         why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
         Printer(sys.stderr).line(literal(why))
 
-    @property
-    def adds(self) -> bool:
-        return self._add is not None
 
-    def added(self, typed: Typed) -> Sequence[Task]:
-        """Make tasks of what was typed just now. Raises ImagegenError."""
-        return self._add(self._run, typed) if self._add is not None else ()
-
-    def would(self, typed: Typed) -> Outcome:
-        """What `added` would do. Raises ImagegenError where it would."""
-        return self._would(typed) if self._would is not None else Outcome()
-
-    def folder(self) -> str:
-        return next(iter(self._tasks.values())).folder
-
-
-class _Keys:
-    """What keys set in motion: the display's Actions."""
-
-    def __init__(self, session: Session, runner: Runner, display: Display) -> None:
-        self.offer = Offer() if session.adds else Offer(without=frozenset({"a"}))
-        self._session = session
-        self._runner = runner
-        self._display = display
-
-    def cancel(self, ids: Sequence[TaskId]) -> None:
-        self._runner.cancel(ids)
-
-    def cancel_waiting(self) -> None:
-        self._runner.cancel(self._runner.waiting())
-
-    def hold(self, on: bool) -> None:
-        self._runner.hold(on)
-
-    def would(self, typed: Typed) -> Outcome:
+async def obey(commands: "asyncio.Queue[Command]", do: Callable[[Command], None], display: Display) -> None:
+    """Do what keys ask for, one command after the other. What goes wrong is said and ends nothing."""
+    while True:
+        command = await commands.get()
         try:
-            return self._session.would(typed)
+            do(command)
+        except ImagegenError as error:
+            display.say(f"{'not added' if isinstance(command, Add) else 'not done'}: {_on_one_line(error.message)}")
+        except Exception as error:  # noqa: BLE001 - a bug behind a key must not end paid work
+            why = f"{type(error).__name__}: {error}"
+            display.say(f"the command of a key failed ({why}); the tasks go on. Please report it")
+        finally:
+            commands.task_done()
+
+
+def _refusals_told(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Typed], Outcome]:
+    """The same function, with an outcome that tells why where it raises ImagegenError."""
+
+    def told(typed: Typed) -> Outcome:
+        try:
+            return outcome_of(typed)
         except ImagegenError as error:
             return Outcome(words=(f"cannot be added: {_on_one_line(error.message)}",), good=False)
 
-    def add(self, typed: Typed) -> None:
-        try:
-            for task in self._session.added(typed):
-                self._runner.add(task)
-        except ImagegenError as error:
-            self._display.say(f"not added: {_on_one_line(error.message)}")
+    return told
 
-    def open_folder(self) -> None:
-        open_folder(self._session.folder(), self._display)
 
-    def drain(self) -> None:
-        self._runner.drain()
-
-    def stop(self) -> None:
-        """As Ctrl-C does, also where that signal is ignored, and on Windows, where `os.kill` would end the process."""
-        self._session.interrupted()
+def _nothing(_typed: Typed) -> Outcome:
+    return Outcome()
 
 
 def _on_one_line(message: str) -> str:
@@ -313,7 +334,7 @@ def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType
 
 
 def open_folder(folder: str, display: Display) -> None:
-    """In the desktop's own window; where there is none, say where it is."""
+    """Open it in the desktop's own window; where there is none, say where it is."""
     import subprocess  # noqa: PLC0415 - few press this key
 
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
@@ -343,7 +364,8 @@ def _previewed(mode: str) -> bool:
     return preview.wanted(mode, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
 
 
-async def _end(helper: "asyncio.Future[None]") -> None:
+async def end(helper: "asyncio.Future[None]") -> None:
+    """Cancel a helper and wait until it has ended."""
     helper.cancel()
     with suppress(asyncio.CancelledError):
         await helper

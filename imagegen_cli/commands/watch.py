@@ -6,19 +6,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
-from imagegen_cli.commands.session import RunOptions, open_folder, signals
+from imagegen_cli.commands.session import RunOptions, end, obey, open_folder, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.keys import Actions, Offer, Outcome, Typed
+from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, Stop
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, UNFINISHED, Filter, Record, Store
 
@@ -35,20 +35,25 @@ def watch(ids: Sequence[int], manner: RunOptions, *, run: int | None, replay: bo
     with closing(Store(history_file())) as store:
         if replay:
             return _replay(store, run, manner, speed)
-        show = Show(manner, Estimates(store).seconds)
+        show = Show(manner, Estimates(store).seconds, WATCHING)
         watched = Watched(store, show, ids, run)
-        return show.play(watched.follow, _Watching(store, show))
+        return show.play(watched.follow, _Remote(store, show).do)
 
 
 class Show:
     """A display with keys, and two ways to leave before the end: `q`, or a signal."""
 
     def __init__(
-        self, manner: RunOptions, estimate: Callable[[Task], float | None], clock: Callable[[], float] = time.time
+        self,
+        manner: RunOptions,
+        estimate: Callable[[Task], float | None],
+        offer: Offer,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
         chosen = choose(
             manner.progress,
             stdin=sys.stdin,
@@ -57,26 +62,30 @@ class Show:
             environ=os.environ,
             estimate=estimate,
             clock=clock,
+            keys=Keys(self._commands.put_nowait, offer),
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
-    def play(self, story: Story, keys: Actions) -> int:
-        """Show it until it ends or somebody has seen enough; the exit code."""
+    def play(self, story: Story, do: Callable[[Command], None]) -> int:
+        """Show it until it ends, a signal comes or `q` is pressed; the exit code. `do` takes the other commands."""
         with signals(self.leave), suppress(asyncio.CancelledError):
-            asyncio.run(self._played(story, keys))
+            asyncio.run(self._played(story, do))
         return self._exit
 
-    async def _played(self, story: Story, keys: Actions) -> None:
+    async def _played(self, story: Story, do: Callable[[Command], None]) -> None:
         self._main = asyncio.current_task()
-        with self.display:
-            self.display.attach(keys)
-            ticker = asyncio.ensure_future(self.display.run())
-            try:
-                await story()
-            finally:
-                ticker.cancel()
-                with suppress(asyncio.CancelledError):
-                    await ticker
+
+        def obeyed(command: Command) -> None:
+            if isinstance(command, Stop):
+                self.leave(0)
+            else:
+                do(command)
+
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.display)
+            for helper in (self.display.run(), obey(self._commands, obeyed, self.display)):
+                stack.push_async_callback(end, asyncio.ensure_future(helper))
+            await story()
 
     def leave(self, code: int) -> None:
         self._exit = code
@@ -167,52 +176,34 @@ class Watched:
         return found
 
 
-class _Looking:
-    """Keys of a person who can only look: to choose, to read, to leave.
+LOOKING = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
+"""Keys of a person who sees a run once more: to choose, to read, to leave.
 
-    They act from the start: the command does nothing but show the table, and nothing that is typed can make a task.
-    """
-
-    offer = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
-
-    def __init__(self, show: Show) -> None:
-        self._show = show
-
-    def cancel(self, ids: Sequence[TaskId]) -> None:
-        """Nothing runs."""
-
-    def cancel_waiting(self) -> None:
-        """Nothing waits."""
-
-    def hold(self, on: bool) -> None:
-        """The process that carries the tasks holds them back."""
-
-    def add(self, typed: Typed) -> None:
-        """The process that carries the tasks adds to them."""
-
-    def would(self, typed: Typed) -> Outcome:  # noqa: ARG002 - nothing is added here
-        return Outcome()
-
-    def drain(self) -> None:
-        """The process that carries the tasks ends them."""
-
-    def open_folder(self) -> None:
-        """Nothing is new there."""
-
-    def stop(self) -> None:
-        self._show.leave(0)
+They act from the start: the command does nothing but show the table, and no key can make a task.
+"""
+WATCHING = replace(LOOKING, without=frozenset("a "))
+"""Tasks can be cancelled from here too. They are added and paused where they run."""
 
 
-class _Watching(_Looking):
-    """The process that carries a task hears a cancel through the history."""
-
-    offer = Offer(without=frozenset("a "), stop="stop watching", keeps=True, leaves=True)
+class _Remote:
+    """Does what keys ask for, through the history: other processes run the tasks."""
 
     def __init__(self, store: Store, show: Show) -> None:
-        super().__init__(show)
         self._store = store
+        self._show = show
 
-    def cancel(self, ids: Sequence[TaskId]) -> None:
+    def do(self, command: Command) -> None:
+        match command:
+            case Cancel(ids):
+                self._cancel(ids)
+            case CancelWaiting():
+                self._cancel([task.id for task in self._show.tasks.values() if isinstance(task.state, Queued)])
+            case OpenFolder():
+                open_folder(next(iter(self._show.tasks.values())).folder, self._show.display)
+            case _:
+                pass
+
+    def _cancel(self, ids: Sequence[TaskId]) -> None:
         try:
             if ids and self._store.carried(ids):
                 self._store.ask_cancel(ids)
@@ -221,11 +212,9 @@ class _Watching(_Looking):
         except HistoryError as error:
             self._show.display.say(f"not cancelled: {error.message}")
 
-    def cancel_waiting(self) -> None:
-        self.cancel([task.id for task in self._show.tasks.values() if isinstance(task.state, Queued)])
 
-    def open_folder(self) -> None:
-        open_folder(next(iter(self._show.tasks.values())).folder, self._show.display)
+def _nothing(_command: Command) -> None:
+    """A run that is over cannot be changed."""
 
 
 class _Clock:
@@ -252,7 +241,7 @@ def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> 
         raise NothingToDo(f"there is no record of run {number}")
     begin = events[0].at
     clock = _Clock(begin, speed)
-    show = Show(manner, Estimates(store, before=begin).seconds, clock.now)
+    show = Show(manner, Estimates(store, before=begin).seconds, LOOKING, clock.now)
     first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
     later = [record for record in records[::-1] if record.created > begin]
     added = [TaskAdded(record.created, *show.meet([record])) for record in later]
@@ -263,7 +252,7 @@ def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> 
             await clock.until(event.at)
             show.tell(event)
 
-    return show.play(story, _Looking(show))
+    return show.play(story, _nothing)
 
 
 def _all_events(store: Store, run: RunId) -> Iterator[Event]:

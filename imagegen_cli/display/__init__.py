@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.task import Task
+from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.board import Board, Row, unknown
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
-from imagegen_cli.display.words import obeys
 
 if TYPE_CHECKING:
-    from imagegen_cli.display.keys import Actions  # `list` and `show` read no keys
+    from imagegen_cli.display.key_commands import Keys  # `list` and `show` read no keys
 
 __all__ = [
     "Board",
@@ -54,9 +54,6 @@ class Display(Protocol):
 
     def tell(self, event: Event) -> None: ...
 
-    def attach(self, actions: "Actions") -> None:
-        """What keys act on; without it there are no keys."""
-
     async def run(self) -> None:
         """Keeps the screen up to date until it is cancelled; returns at once where nothing moves."""
 
@@ -82,13 +79,14 @@ def choose(
     on_wake: Callable[[float], None] | None = None,
     summary: bool = True,
     preview: str = "off",
+    keys: "Keys | None" = None,
 ) -> Display:
     """One of `PROGRESS`. `on_wake` hears how many seconds the program was stopped by Ctrl-Z.
 
     Without `summary` the people's displays leave the last words to somebody else, as `watch` does. `preview` is about
     those that services send while they work; a display that draws none must not hold them.
     """
-    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Actions
+    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
 
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
     board = Board(estimate=estimate, previews=PREVIEWS if drawn else 0)
@@ -101,7 +99,7 @@ def choose(
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" if not can_move(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
-        case "live" if not obeys(stderr, environ):
+        case "live" if not is_capable_terminal(stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
         case "auto" | "live":
             from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
@@ -115,6 +113,7 @@ def choose(
                 summary=summary,
                 clock=clock,
                 on_wake=on_wake,
+                keys=keys,
             )
         case _:
             raise UsageError(f"no such progress: {progress}", hint=f"one of {', '.join(PROGRESS)}")
@@ -122,6 +121,6 @@ def choose(
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
     """Decided by what stderr is: variables that ask for colour do not make a pipe a terminal."""
-    return obeys(stderr, environ) and not any(
+    return is_capable_terminal(stderr, environ) and not any(
         environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES
     )

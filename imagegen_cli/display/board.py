@@ -53,7 +53,7 @@ class Known(Enum):
     """Where a bar's length comes from."""
 
     NOTHING = "nothing"
-    TOLD = "told"
+    REPORTED = "reported"
     GUESSED = "guessed"
 
 
@@ -100,7 +100,7 @@ class Row:
 
     def progress(self, now: float) -> tuple[Known, float]:
         if self.fraction is not None:
-            return (Known.TOLD, self.fraction) if self.fraction >= self.floor else (Known.GUESSED, self.floor)
+            return (Known.REPORTED, self.fraction) if self.fraction >= self.floor else (Known.GUESSED, self.floor)
         passed = self.passed(now)
         if passed is None or passed > WRONG:
             return Known.NOTHING, 0.0

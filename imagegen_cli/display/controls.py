@@ -12,9 +12,22 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from imagegen_cli.core.task import TaskId
+from imagegen_cli.core.text import joins_previous
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.keys import Actions, Key, Offer, Outcome, Paste, Typed, narrow
-from imagegen_cli.display.words import clings
+from imagegen_cli.display.key_commands import (
+    Add,
+    Cancel,
+    CancelWaiting,
+    Drain,
+    Keys,
+    Offer,
+    OpenFolder,
+    Outcome,
+    Pause,
+    Stop,
+    Typed,
+)
+from imagegen_cli.display.keys import Key, Paste, narrow
 
 Press = Callable[[], None]
 CHOOSE_FIRST = "choose a task with up/down first"
@@ -77,7 +90,7 @@ class Ui:
     mode: Mode = Mode.TABLE
     question: Question = Question.TASK
     chosen: TaskId | None = None
-    held: bool = False
+    paused: bool = False
     draining: bool = False
     remark: str = ""
     text: str = ""
@@ -90,13 +103,14 @@ class Ui:
 class Controls:
     """Moments are seconds of any clock that only goes forward."""
 
-    def __init__(self, board: Board, actions: Actions, ui: Ui) -> None:
+    def __init__(self, board: Board, keys: Keys, ui: Ui) -> None:
         self._board = board
-        self._actions = actions
+        self._send = keys.send
+        self._outcome_of = keys.outcome_of
         self._ui = ui
         self._pressed_at = self._blind_until = float("-inf")
         self._quiet, self._unread = True, False
-        ui.offer = actions.offer
+        ui.offer = keys.offer
         ui.focus = ui.offer.keeps
         self._table: dict[str, Press] = {
             "tab": lambda: self._choose(0),
@@ -105,8 +119,8 @@ class Controls:
             "escape": self.leave,
             "c": self._cancel,
             "x": self._cancel_waiting,
-            " ": self._hold,
-            "o": actions.open_folder,
+            " ": self._pause,
+            "o": lambda: self._send(OpenFolder()),
             "a": lambda: self._open(Mode.EDIT),
             "enter": self._details,
             "q": self._quit,
@@ -224,9 +238,9 @@ class Controls:
             self._ui.remark = CHOOSE_FIRST
         return None if self._ui.chosen is None else self._board.rows[self._ui.chosen]
 
-    def _hold(self) -> None:
-        self._ui.held = not self._ui.held
-        self._actions.hold(self._ui.held)
+    def _pause(self) -> None:
+        self._ui.paused = not self._ui.paused
+        self._send(Pause(self._ui.paused))
 
     def _details(self) -> None:
         if self._meant() is not None:
@@ -244,7 +258,7 @@ class Controls:
 
     def _quit(self) -> None:
         if self._ui.offer.leaves or not (self._board.running or self._board.waiting):
-            self._actions.stop()
+            self._send(Stop())
         else:
             self._ask(Question.STOP)
 
@@ -260,11 +274,11 @@ class Controls:
             return
         match key, ui.question:
             case (("y" | "Y"), Question.TASK) if ui.chosen is not None:
-                self._actions.cancel([ui.chosen])
+                self._send(Cancel((ui.chosen,)))
             case (("y" | "Y"), Question.WAITING):
-                self._actions.cancel_waiting()
+                self._send(CancelWaiting())
             case (("y" | "Y"), Question.STOP):
-                self._actions.stop()
+                self._send(Stop())
             case "w", Question.STOP if not ui.draining and self._board.running:
                 self._drain()
             case _ if len(key) == 1 and key not in ANSWERS and key not in self._table:
@@ -273,9 +287,9 @@ class Controls:
                 pass
 
     def _drain(self) -> None:
-        self._ui.draining, self._ui.held = True, False
+        self._ui.draining, self._ui.paused = True, False
         self._add_no_more()
-        self._actions.drain()
+        self._send(Drain())
 
     def _moot(self) -> bool:
         """Whether what is asked or read about is over."""
@@ -319,7 +333,7 @@ class Controls:
         elif not typed.text or ui.outcome.good:
             self._close_editor()
             if typed.text:
-                self._actions.add(typed)
+                self._send(Add(typed))
 
     def _paste(self, paste: Paste) -> None:
         """Where no prompt is being typed, a paste begins one; nothing is sent before an enter key that comes later."""
@@ -355,7 +369,7 @@ class Controls:
         ui = self._ui
         ui.mode = Mode.LINES if ui.listed else Mode.EDIT
         typed = Typed(ui.text.strip(), listed=ui.listed)
-        ui.outcome = self._actions.would(typed) if typed.text else Outcome()
+        ui.outcome = self._outcome_of(typed) if typed.text else Outcome()
 
     def _add_no_more(self) -> None:
         ui = self._ui
@@ -405,13 +419,13 @@ def _erase(ui: Ui, start: int, end: int) -> None:
 
 def left_of(text: str, cursor: int) -> int:
     at = max(0, cursor - 1)
-    while at and clings(text, at):
+    while at and joins_previous(text, at):
         at -= 1
     return at
 
 
 def right_of(text: str, cursor: int) -> int:
     at = min(len(text), cursor + 1)
-    while at < len(text) and clings(text, at):
+    while at < len(text) and joins_previous(text, at):
         at += 1
     return at

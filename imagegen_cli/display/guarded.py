@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from imagegen_cli.core.task import TaskId
     from imagegen_cli.display import Display
-    from imagegen_cli.display.keys import Actions
 
 
 class Mute(Still):
@@ -63,9 +62,6 @@ class Guarded:
             display.tell(event)
         except Exception as error:  # noqa: BLE001 - a bug in a table must not end paid work
             self._switch(display, error)
-
-    def attach(self, actions: "Actions") -> None:
-        self._pass(lambda display: display.attach(actions))
 
     def say(self, message: str) -> None:
         self._pass(lambda display: display.say(message))

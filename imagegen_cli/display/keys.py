@@ -1,4 +1,4 @@
-"""Keys from a terminal, one by one and decoded, and what they can set in motion.
+"""Keys from a terminal, one by one and decoded.
 
 A key is a character, or a name of several letters: up, down, left, right, home, end, delete, backspace, word, line,
 enter, tab, escape. What is pasted is one key, whatever is in it. The terminal's own keys (Ctrl-C, Ctrl-Z) stay signals.
@@ -10,11 +10,9 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
-
-from imagegen_cli.core.task import TaskId
 
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
@@ -67,67 +65,6 @@ class Paste:
 
 
 Key = str | Paste
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """Keys that do nothing here, and what `q` does, in words.
-
-    `keeps`: the table has the keys from the start and for good, because its command does nothing but show it. `leaves`:
-    `q` only ends the showing, so that there is nothing to ask.
-    """
-
-    without: frozenset[str] = frozenset()
-    stop: str = "stop"
-    keeps: bool = False
-    leaves: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """What may be added: one prompt as it stands, or a list that was pasted, to be read as `batch` reads one."""
-
-    text: str
-    listed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What would come of it if it were added now, in words. Not `good`: it would be refused, and why.
-
-    `prompts` are those that were read from a list.
-    """
-
-    tasks: int = 0
-    words: tuple[str, ...] = ()
-    good: bool = True
-    prompts: tuple[str, ...] = ()
-
-
-class Actions(Protocol):
-    """What keys can set in motion. Each returns at once; what comes of it is seen in events."""
-
-    @property
-    def offer(self) -> Offer: ...
-
-    def cancel(self, ids: Sequence[TaskId]) -> None: ...
-
-    def cancel_waiting(self) -> None: ...
-
-    def hold(self, on: bool) -> None: ...
-
-    def add(self, typed: Typed) -> None: ...
-
-    def would(self, typed: Typed) -> Outcome:
-        """What `add` would do with it; nothing is done."""
-        ...
-
-    def open_folder(self) -> None: ...
-
-    def drain(self) -> None:
-        """Let what was sent come to its end, and send nothing more."""
-
-    def stop(self) -> None: ...
 
 
 class Decoder:

@@ -18,15 +18,11 @@ ended, asked (pictures), files (paths). Moments are ISO 8601 in UTC with millise
 addresses and settings are never part of it: they may be signed.
 """
 
-import io
-import json
-import math
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TextIO
+from typing import Any, Self, TextIO
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
@@ -41,50 +37,15 @@ from imagegen_cli.core.events import (
     TaskProgressed,
 )
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
-from imagegen_cli.display import words
+from imagegen_cli.core.text import Printer, amount, encoded, finite, literal, seconds, sign
+from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.facts import advice
-
-if TYPE_CHECKING:
-    from imagegen_cli.display.keys import Actions
+from imagegen_cli.display.fields import advice
 
 PROMPT = 80
 HEARTBEAT = 30.0
 """Seconds after which a log is told that a run goes on."""
 VERSION = 1
-
-
-class Printer:
-    """Writes whole lines. A reader that went away must not end paid work: then it falls silent.
-
-    `encoding` makes the stream speak it: JSON is UTF-8 in every locale.
-    """
-
-    trouble: ClassVar[str] = ""
-    """Why stdout could not be written, where its reader did not just leave: a full disk must be said in the end."""
-
-    def __init__(self, stream: TextIO, encoding: str = "") -> None:
-        if encoding and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=encoding)
-        self._stream = stream
-        self._gone = False
-        self.encoding = getattr(stream, "encoding", None) or "utf-8"
-
-    def line(self, text: str) -> None:
-        if self._gone:
-            return
-        try:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-        except OSError as error:
-            self._gone = True
-            if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
-                Printer.trouble = error.strerror or type(error).__name__
-
-
-def printer(stream: TextIO, *, as_json: bool) -> Printer:
-    """For the data of a command, as lines for people or as JSON."""
-    return Printer(stream, "utf-8" if as_json else "")
 
 
 class Still:
@@ -108,9 +69,6 @@ class Still:
     def tell(self, event: Event) -> None:
         self.board.tell(event)
 
-    def attach(self, actions: "Actions") -> None:
-        """No keys, so there is nothing to act on."""
-
     async def run(self) -> None:
         """Nothing moves."""
 
@@ -124,7 +82,7 @@ class Still:
         """Nothing was taken."""
 
     def _literal(self, text: str) -> str:
-        return words.literal(text, self._notes.encoding)
+        return literal(text, self._notes.encoding)
 
     def _finish(self) -> None:
         """Nothing to sum up."""
@@ -148,20 +106,20 @@ class PlainLines(Still):
 
         while True:
             await asyncio.sleep(HEARTBEAT)
-            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {words.tallies(self.board)}")
+            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {messages.tallies(self.board)}")
 
     def tell(self, event: Event) -> None:
         super().tell(event)
         match event:
             case RunStarted():
-                self.say(words.amount(len(event.tasks), "task"))
+                self.say(amount(len(event.tasks), "task"))
             case TaskAdded():
                 self.say(f"{event.task.id} added: {shortened(event.task.request.prompt)}")
             case TaskChanged() if isinstance(event.task.state, ENDED):
                 self.say(f"[{self.board.ended}/{len(self.board.rows)}] {self._ending(event.task)}")
             case TaskDelayed() if event.because not in self._reasons:
                 self._reasons.add(event.because)
-                self.say(f"{event.id} again in {words.seconds(event.seconds)}: {event.because}")
+                self.say(f"{event.id} again in {seconds(event.seconds)}: {event.because}")
             case RunStopping():
                 self.say(f"stopping: {event.why}")
             case _:
@@ -169,15 +127,15 @@ class PlainLines(Still):
 
     def _ending(self, task: Task) -> str:
         elapsed = self.board.rows[task.id].elapsed(self._clock())
-        lasted = "" if elapsed is None else f", {words.seconds(elapsed)}"
+        lasted = "" if elapsed is None else f", {seconds(elapsed)}"
         return f"{task.id} {ending(task)}{lasted}: {shortened(task.request.prompt)}"
 
     def _finish(self) -> None:
         if not self._summary:
             return
-        times = words.sign("×", "x", self._notes.encoding)
-        for tone, text in words.summary(self.board, self._clock(), times):
-            self.say(f"  {text}" if tone is words.Tone.ADVICE else text)
+        times = sign("×", "x", self._notes.encoding)
+        for tone, text in messages.summary(self.board, self._clock(), times):
+            self.say(f"  {text}" if tone is messages.Tone.ADVICE else text)
 
 
 class Quiet(Still):
@@ -242,13 +200,13 @@ class JsonLines(Still):
 def ending(task: Task) -> str:
     match task.state:
         case Done(missing=0, note=note):
-            return f"done, {words.amount(len(task.files), 'picture')}" + (f"; {note}" if note else "")
+            return f"done, {amount(len(task.files), 'picture')}" + (f"; {note}" if note else "")
         case Done():
-            return words.described(task.state)
+            return messages.described(task.state)
         case Failed():
-            return f"failed, {words.described(task.state)}"
+            return f"failed, {messages.described(task.state)}"
         case _:
-            return words.described(task.state)
+            return messages.described(task.state)
 
 
 def shortened(prompt: str) -> str:
@@ -283,7 +241,7 @@ def _why(task: Task) -> tuple[str | None, str]:
         case Failed(reason=reason, message=message):
             return str(reason), message
         case Cancelled():
-            return str(Reason.CANCELLED), words.described(task.state)
+            return str(Reason.CANCELLED), messages.described(task.state)
         case Done(note=note):
             return None, note
         case _:
@@ -307,24 +265,7 @@ def summary_object(board: Board, now: float) -> dict[str, Any]:
     }
 
 
-def finite(number: float | None) -> float | None:
-    """JSON has no word for what is not a number or without end."""
-    return number if number is not None and math.isfinite(number) else None
-
-
 def moment(at: float | None) -> str | None:
     if at is None:
         return None
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def encoded(value: dict[str, Any], encoding: str = "utf-8") -> str:
-    """One line of JSON that `encoding` can carry; what is no visible character becomes one of JSON's own escapes."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    if text.isprintable():
-        return text
-    return "".join(sign if words.visible(sign) else json.dumps(sign)[1:-1] for sign in text)

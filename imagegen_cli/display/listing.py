@@ -1,50 +1,55 @@
 """What `list` and `show` print: in the look of the live table on a terminal; elsewhere whole text and no colour."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
-from imagegen_cli.core.task import word
-from imagegen_cli.display import words
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.facts import LABEL, brief, facts, images_of, model_of, moment, service
-from imagegen_cli.display.lines import Printer
+from imagegen_cli.display.cell import CellContext, Measure
+from imagegen_cli.display.columns import LIST, PLAIN
+from imagegen_cli.display.fields import LABEL, facts, service
+
+UNLIMITED = Measure(line=sys.maxsize, number=0, widest=lambda _: 0)
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
     """A line a task. A row needs a task and the moments that are known."""
     if not rows:
         return
-    if not words.obeys(stdout, environ):
-        _write((plain_line(row) for row in rows), stdout)
+    if not is_capable_terminal(stdout, environ):
+        _write((plain_line(row, now) for row in rows), stdout)
         return
-    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
-    from imagegen_cli.display.details import list_line, widths  # noqa: PLC0415 - see above
+    from imagegen_cli.display.table import draw_rows  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
-    area = Area(stdout, environ)
-    sizes = widths(rows, now, area.size.columns - 1)
-    area.print(list_line(row, now, sizes, area.look) for row in rows)
+    terminal = Terminal(stdout, environ)
+    number = max(len(str(row.task.id)) for row in rows)
+    terminal.print(draw_rows(LIST, rows, terminal.size.columns - 1, number, CellContext(now, terminal.theme)))
 
 
 def print_task(
     row: Row, *, stdout: TextIO, environ: Mapping[str, str], now: float, more: Mapping[str, str] | None = None
 ) -> None:
     """Everything about one task; `more` adds what only the caller knows."""
-    if not words.obeys(stdout, environ):
+    if not is_capable_terminal(stdout, environ):
         _write(plain_lines(row, now, more or {}), stdout)
         return
-    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich only where it draws
     from imagegen_cli.display.details import file_lines, task_lines  # noqa: PLC0415 - see above
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
 
-    area = Area(stdout, environ)
-    area.print(task_lines(row, now, area.size.columns - 1, area.look, more))
-    area.print(file_lines(row.task, area.look))
+    terminal = Terminal(stdout, environ)
+    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more))
+    terminal.print(file_lines(row.task, terminal.theme))
 
 
-def plain_line(row: Row) -> str:
-    state = word(row.task.state)
-    why = f": {brief(row)}" if brief(row) != state else ""
-    columns = (f"{row.task.id:>5}", f"{state + why:<22}", moment(row.created), f"{images_of(row):>5}")
-    return "  ".join([*columns, f"{model_of(row):<12}", row.task.request.prompt])
+def plain_line(row: Row, now: float) -> str:
+    """The columns of a row, each at least as wide as it says: nothing is cut off."""
+    line = ""
+    for place in PLAIN:
+        text, cells = place.column.text(row, now), place.width(UNLIMITED)
+        line += " " * place.gap + (text.rjust(cells) if place.column.right else text.ljust(cells))
+    return line
 
 
 def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
@@ -57,4 +62,4 @@ def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
 def _write(lines: Iterable[str], stdout: TextIO) -> None:
     printer = Printer(stdout)
     for line in lines:
-        printer.line(words.literal(line, printer.encoding))
+        printer.line(literal(line, printer.encoding))

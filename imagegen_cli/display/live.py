@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.core.events import Event, TaskChanged
 from imagegen_cli.core.task import ENDED, Task
-from imagegen_cli.display import words
+from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.bursts import Bursts
 from imagegen_cli.display.controls import TYPING, Controls, Ui, lines_of
-from imagegen_cli.display.keys import Actions, in_foreground, keyboard
+from imagegen_cli.display.key_commands import Keys
+from imagegen_cli.display.keys import in_foreground, keyboard
+from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks
 
 if TYPE_CHECKING:
-    from imagegen_cli.display.area import Area
-    from imagegen_cli.display.look import Line
+    from imagegen_cli.display.terminal import Terminal
+    from imagegen_cli.display.theme import Line
 
 TICK = 0.05
 FRAME = 0.12
@@ -59,6 +60,7 @@ class Live:
         clock: Callable[[], float] = time.time,
         patience: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.board = board
         self.prints_paths = prints_paths
@@ -66,13 +68,14 @@ class Live:
         self._stderr = stderr
         self._environ = environ
         self._keyboard = keyboard(stdin, stderr)
-        self._controls: Controls | None = None
-        self._bursts = Bursts()
+        self._controls = Controls(board, keys, self.ui) if keys is not None and self._keyboard is not None else None
+        self.ui.keys = self._controls is not None
+        self._paste_detector = PasteDetector()
         self._summary = summary
         self._clock = clock
         self._patience = patience
         self._on_wake = on_wake
-        self._made: Area | None = None
+        self._opened_terminal: Terminal | None = None
         self._lasting: list[Ending | str] = []
         self._changed = False
         self._moving = False
@@ -89,7 +92,7 @@ class Live:
             self._leave()
             self._tell_unsent()
             if self._lasting or self.board.rows:
-                self._area.print([*self._lasting_lines(), *self._last_lines()])
+                self._terminal.print([*self._lasting_lines(), *self._last_lines()])
 
     def tell(self, event: Event) -> None:
         self.board.tell(event)
@@ -101,11 +104,6 @@ class Live:
     def say(self, message: str) -> None:
         self._lasting.append(message)
         self._changed = True
-
-    def attach(self, actions: Actions) -> None:
-        if self._keyboard is not None:
-            self._controls = Controls(self.board, actions, self.ui)
-            self.ui.keys = True
 
     async def run(self) -> None:
         with self._signals():
@@ -133,44 +131,44 @@ class Live:
             unpainted,
         )
 
-        area = self._area
-        self._size = area.size
+        terminal = self._terminal
+        self._size = terminal.size
         self._changed = False
         width, height = self._size
-        paint = half_blocks if area.colours else unpainted
-        frame = draw(self.board, now, width=width, height=height, look=area.look, ui=self.ui, paint=paint)
-        area.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
+        paint = half_blocks if terminal.colours else unpainted
+        frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
+        terminal.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
         self._lasting.clear()
         self._moving = frame.moving
         self._drawn = now
 
     @property
-    def _area(self) -> "Area":
-        if self._made is None:
-            from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich is imported when something is drawn
+    def _terminal(self) -> "Terminal":
+        if self._opened_terminal is None:
+            from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich is imported when something is drawn
 
-            self._made = Area(self._stderr, self._environ)
-        return self._made
+            self._opened_terminal = Terminal(self._stderr, self._environ)
+        return self._opened_terminal
 
     def _due(self, now: float) -> bool:
         since = abs(now - self._drawn)
-        if self._made is None:
+        if self._opened_terminal is None:
             return self._changed
-        if self._changed or self._area.size != self._size:
+        if self._changed or self._terminal.size != self._size:
             return since >= FRAME
         return self._moving and since >= STEP
 
     def _lasting_lines(self) -> "list[Line]":
         from imagegen_cli.display.details import ended_lines, notice_line  # noqa: PLC0415 - see draw
 
-        look, width = self._area.look, self._area.size.columns
+        theme, width = self._terminal.theme, self._terminal.size.columns
         brief = len(self.board.rows) > FEW
         lines: list[Line] = []
         for entry in self._lasting:
             if isinstance(entry, str):
-                lines.append(notice_line(entry, look))
+                lines.append(notice_line(entry, theme))
             else:
-                lines += ended_lines(entry.task, entry.elapsed, width, look, brief=brief)
+                lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief)
         return lines
 
     def _last_lines(self) -> "list[Line]":
@@ -178,12 +176,12 @@ class Live:
 
         if not self._summary:
             return []
-        look, board, width = self._area.look, self.board, self._area.size.columns
-        said = words.summary(board, self._clock(), look.times)
+        theme, board, width = self._terminal.theme, self.board, self._terminal.size.columns
+        said = messages.summary(board, self._clock(), theme.times)
         if len(board.rows) == board.ended == 1:  # it has said for itself that it can be fetched
-            said = [one for one in said if one[0] is not words.Tone.OFFER]
-        folders = folder_lines(board, look) if len(board.rows) > FEW else []
-        return [*last_lines(said, width, look), *folders]
+            said = [one for one in said if one[0] is not messages.Tone.OFFER]
+        folders = folder_lines(board, theme) if len(board.rows) > FEW else []
+        return [*last_lines(said, width, theme), *folders]
 
     def _in_front(self) -> bool:
         try:
@@ -196,7 +194,7 @@ class Live:
             return
         self._keyboard.enter()
         now = self._patience()
-        for key in self._bursts.joined(self._keyboard.read(), now):
+        for key in self._paste_detector.merged(self._keyboard.read(), now):
             self._controls.press(key, now)
             self._changed = True
         self._changed |= self._controls.settle(now)
@@ -215,8 +213,8 @@ class Live:
             if self._keyboard is not None:
                 self._keyboard.leave()
         finally:
-            if self._made is not None:
-                self._made.close()
+            if self._opened_terminal is not None:
+                self._opened_terminal.close()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

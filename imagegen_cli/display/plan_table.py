@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagegen_cli.display.cells import width as cells_of
-from imagegen_cli.display.look import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
+from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
 WIDEST = {"what": 28, "size": 16}
@@ -14,16 +14,19 @@ GIVE_WAY = ("size", "what", "line", "asked")
 """The columns that a narrow terminal leaves out, one after the other: what it costs stays longest."""
 
 
-def lines(rows: Sequence[Mapping[str, Any]], room: int, look: Theme) -> list[Line]:
+def lines(rows: Sequence[Mapping[str, Any]], width: int, theme: Theme) -> list[Line]:
     """A head and a line a row, cut to `room` cells."""
     texts = [_texts(row) for row in rows]
-    sizes = {name: _size(name, texts, look) for name in HEADS if name != "prompt"}
+    sizes = {name: _size(name, texts, theme) for name in HEADS if name != "prompt"}
     for name in GIVE_WAY:
-        if room - sum(sizes.values()) - 2 * len(sizes) < LEAST:
+        if width - sum(sizes.values()) - 2 * len(sizes) < LEAST:
             del sizes[name]
-    sizes["prompt"] = max(0, room - sum(sizes.values()) - 2 * len(sizes))
-    head = _line(HEADS, sizes, look, dim=False, bold=True)
-    return [head, *(_line(text, sizes, look, dim=bool(row.get("skip"))) for text, row in zip(texts, rows, strict=True))]
+    sizes["prompt"] = max(0, width - sum(sizes.values()) - 2 * len(sizes))
+    head = _line(HEADS, sizes, theme, dim=False, bold=True)
+    return [
+        head,
+        *(_line(text, sizes, theme, dim=bool(row.get("skip"))) for text, row in zip(texts, rows, strict=True)),
+    ]
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
@@ -39,17 +42,17 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _size(name: str, texts: Sequence[Mapping[str, str]], look: Theme) -> int:
+def _size(name: str, texts: Sequence[Mapping[str, str]], theme: Theme) -> int:
     most = WIDEST.get(name, 10)
-    widest = max((cells_of(look.fit(text[name], most)) for text in texts), default=0)
+    widest = max((cell_width(theme.fit(text[name], most)) for text in texts), default=0)
     return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
 
 
-def _line(texts: Mapping[str, str], sizes: Mapping[str, int], look: Theme, *, dim: bool, bold: bool = False) -> Line:
+def _line(texts: Mapping[str, str], sizes: Mapping[str, int], theme: Theme, *, dim: bool, bold: bool = False) -> Line:
     style = BOLD if bold else DIM if dim else PLAIN
-    pen = LineBuilder()
+    builder = LineBuilder()
     for number, (name, cells) in enumerate(sizes.items()):
         if number:
-            pen.gap(2)
-        pen.put(look.fit(texts[name], cells), cells, style, right=name in ("line", "asked"))
-    return pen.line
+            builder.gap(2)
+        builder.put(theme.fit(texts[name], cells), cells, style, right=name in ("line", "asked"))
+    return builder.line

@@ -9,14 +9,14 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from imagegen_cli.display.words import obeys
+from imagegen_cli.core.text import is_capable_terminal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from rich.console import Console
 
-    from imagegen_cli.display.area import Area
-    from imagegen_cli.display.look import Line
+    from imagegen_cli.display.terminal import Terminal
+    from imagegen_cli.display.theme import Line
 
 PREVIEWS = ("auto", "on", "off")
 MOST = 4
@@ -56,7 +56,7 @@ class TooLarge(Exception):
 
 def wanted(mode: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> bool:
     """Never into a pipe; `auto` only where the terminal says that it is one of those that can."""
-    if mode == "off" or not (obeys(stdout, environ) and obeys(stderr, environ)):
+    if mode == "off" or not (is_capable_terminal(stdout, environ) and is_capable_terminal(stderr, environ)):
         return False
     if mode == "on":
         return True
@@ -68,11 +68,11 @@ def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[st
     """Draw the first few; the reason where that cannot be. `auto` draws no half blocks."""
     if not paths:
         return ""
-    from imagegen_cli.display.area import Area  # noqa: PLC0415 - Rich is imported when something is drawn
+    from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich is imported when something is drawn
 
-    area = Area(stdout, environ)
+    terminal = Terminal(stdout, environ)
     asked = mode == "on"
-    if lacking := _lacking(area):
+    if lacking := _lacking(terminal):
         return f"no preview: {lacking}" if asked else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would be printed among the pictures
@@ -80,13 +80,13 @@ def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[st
         if image is not None:
             return _told(_draw(paths[:MOST], image, stdout))
         stdout.write(WIPE)
-        return _told(_draw_blocks(paths[:MOST], area)) if asked else ""
+        return _told(_draw_blocks(paths[:MOST], terminal)) if asked else ""
 
 
-def _lacking(area: "Area") -> str:
-    if not area.colours:
+def _lacking(terminal: "Terminal") -> str:
+    if not terminal.colours:
         return "it needs colours"
-    return "" if area.look.pictures else f"it needs signs that {area.look.encoding} lacks"
+    return "" if terminal.theme.pictures else f"it needs signs that {terminal.theme.encoding} lacks"
 
 
 def _pixels() -> Any:
@@ -132,9 +132,9 @@ def _sized(path: str, image: Any, console: "Console") -> Any:
     return image(path, height=8)
 
 
-def _draw_blocks(paths: Sequence[str], area: "Area") -> Iterator[Exception]:
+def _draw_blocks(paths: Sequence[str], terminal: "Terminal") -> Iterator[Exception]:
     """As many side by side as the width allows."""
-    width, height = area.size
+    width, height = terminal.size
     across = max(1, min(len(paths), (width - 1 + GAP) // (LEAST + GAP)))
     cells = max(1, min(CELLS, (width - 1 - GAP * (across - 1)) // across))
     for first in range(0, len(paths), across):
@@ -144,7 +144,7 @@ def _draw_blocks(paths: Sequence[str], area: "Area") -> Iterator[Exception]:
                 drawn.append(_painted(_read(path), cells, min(LINES, max(1, height - 2)), FINISHED))
             except Exception as error:  # noqa: BLE001 - see above
                 yield error
-        area.print([[], *_beside(drawn)] if drawn else [])
+        terminal.print([[], *_beside(drawn)] if drawn else [])
 
 
 def _read(path: str) -> bytes:
@@ -218,7 +218,7 @@ def _in_blocks(picture: "Image") -> "list[Line]":
 
 def notify(text: str, *, stderr: TextIO, environ: Mapping[str, str]) -> None:
     """Ring, and tell terminals that pass it on (OSC 9) to show a notification. Nothing off a terminal."""
-    if obeys(stderr, environ):
+    if is_capable_terminal(stderr, environ):
         plain = "".join(sign for sign in text if sign.isprintable())
         stderr.write(f"\x1b]9;{plain}\x1b\\\a")
         stderr.flush()

@@ -12,8 +12,8 @@ from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
 
-from imagegen_cli.display.look import Line, theme_for
-from imagegen_cli.display.scene import Frame, Lasting
+from imagegen_cli.display.context import Frame, Lasting
+from imagegen_cli.display.theme import Line, theme_for
 
 FALLBACK = os.terminal_size((80, 24))
 SIZES = ("COLUMNS", "LINES")
@@ -51,14 +51,14 @@ class Current:
         return self.frame.__rich_console__(console, options)
 
 
-class Area:
+class Terminal:
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         told = {name: value for name, value in environ.items() if name not in SIZES}
         self._stream = stream
         self._console = Console(
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=told
         )
-        self.look = theme_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
+        self.theme = theme_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
         self._live: Live | None = None
         self._current = Current()
         self._width = 0

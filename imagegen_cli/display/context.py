@@ -8,9 +8,10 @@ from rich.segment import ControlType, Segment
 from rich.style import Style
 
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.cells import width as cells_of
+from imagegen_cli.display.cell import CellContext
 from imagegen_cli.display.controls import Ui
-from imagegen_cli.display.look import PLAIN, Line, LineBuilder, Theme
+from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme
 
 WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
 WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
@@ -18,8 +19,6 @@ WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
 FEW_ROWS = 8
 LOW = 4
 NARROW = 30
-PULSE = 3
-"""Cells of the piece that wanders through a bar; a bar shorter than that says nothing."""
 
 Paint = Callable[[bytes, int, int], Sequence[Line]]
 """An encoded picture as lines: at most so many cells wide, at most so many lines; none where it cannot be."""
@@ -31,18 +30,24 @@ class DrawContext:
 
     board: Board
     now: float
-    room: int
-    most: int
-    look: Theme
+    width: int
+    height: int
+    theme: Theme
     ui: Ui
     paint: Paint
 
+    @property
+    def cells(self) -> CellContext:
+        """What the cells of a table depend on."""
+        ui = self.ui
+        return CellContext(self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping))
+
     def text(self, text: str, style: Style = PLAIN) -> Line:
-        shown = self.look.fit(text, self.room)
-        return LineBuilder().put(shown, cells_of(shown), style).line
+        shown = self.theme.fit(text, self.width)
+        return LineBuilder().put(shown, cell_width(shown), style).line
 
     def above(self, lines: Sequence[Line]) -> "DrawContext":
-        return replace(self, most=self.most - len(lines))
+        return replace(self, height=self.height - len(lines))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,27 @@
 """What a person is asked before it is done, each in several lengths: what to press is in all of them."""
 
 from imagegen_cli.core.task import Queued
-from imagegen_cli.display import words
+from imagegen_cli.core.text import amount
+from imagegen_cli.display.context import DrawContext
 from imagegen_cli.display.controls import Question, lines_of
-from imagegen_cli.display.scene import DrawContext
 
 Forms = tuple[str, ...]
 """The same question, the longest form first."""
 
 
-def questions(scene: DrawContext) -> Forms:
-    match scene.ui.question:
+def questions(context: DrawContext) -> Forms:
+    match context.ui.question:
         case Question.TASK:
-            return about_one(scene)
+            return about_one(context)
         case Question.WAITING:
-            return about_waiting(scene.board.waiting)
+            return about_waiting(context.board.waiting)
         case Question.STOP:
-            return about_all(scene)
+            return about_all(context)
 
 
-def about_one(scene: DrawContext) -> Forms:
-    asked = f"cancel {scene.ui.chosen}?"
-    row = scene.board.rows.get(scene.ui.chosen) if scene.ui.chosen is not None else None
+def about_one(context: DrawContext) -> Forms:
+    asked = f"cancel {context.ui.chosen}?"
+    row = context.board.rows.get(context.ui.chosen) if context.ui.chosen is not None else None
     if row is not None and isinstance(row.task.state, Queued):
         return f"{asked} it was not sent, nothing is spent; y/n", f"{asked} y/n", "y/n?"
     return f"{asked} credits may be used already; y/n", f"{asked} may cost credits; y/n", f"{asked} y/n", "y/n?"
@@ -32,9 +32,9 @@ def about_waiting(waiting: int) -> Forms:
     return f"{asked} not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
 
 
-def about_all(scene: DrawContext) -> Forms:
+def about_all(context: DrawContext) -> Forms:
     """Where something was sent, there is a third way: to let it finish."""
-    sent, waiting, dot = scene.board.running, scene.board.waiting, scene.look.dot
+    sent, waiting, dot = context.board.running, context.board.waiting, context.theme.dot
     if not sent:
         return (
             f"stop? {waiting} not sent, nothing is spent; y/n",
@@ -42,7 +42,7 @@ def about_all(scene: DrawContext) -> Forms:
             "stop? y/n",
             "y/n?",
         )
-    if scene.ui.draining:
+    if context.ui.draining:
         return f"stop now? {sent} sent, credits may be used; y/n", f"stop now? {sent} sent; y/n", "stop? y/n", "y/n?"
     return (
         f"stop? {sent} sent, may be charged: y cancels {dot} w lets them finish, sends no more {dot} n goes on",
@@ -53,11 +53,11 @@ def about_all(scene: DrawContext) -> Forms:
     )
 
 
-def lines_offered(scene: DrawContext) -> Forms:
+def lines_offered(context: DrawContext) -> Forms:
     """A list was pasted: what the keys make of it."""
-    outcome, dot = scene.ui.outcome, scene.look.dot
-    lines, tasks = words.amount(len(lines_of(scene.ui.text)), "line"), words.amount(outcome.tasks, "task")
-    if not scene.ui.focus:
+    outcome, dot = context.ui.outcome, context.theme.dot
+    lines, tasks = amount(len(lines_of(context.ui.text)), "line"), amount(outcome.tasks, "task")
+    if not context.ui.focus:
         return f"{lines}, not added {dot} tab goes on", "tab goes on", "tab"
     if not outcome.good:
         one = f"tab makes one prompt {dot} esc none"

@@ -1,18 +1,20 @@
-"""Signs, colours, and the pen that draws a line of them.
+"""Signs, styles, and the builder of a line of them.
 
 A line never counts on how wide a terminal finds what came before: after anything but ASCII the next column is placed
 absolutely. Colours only repeat what signs and words already say.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
 
 from imagegen_cli.core.task import Cancelled, Done, Failed, Queued, Running, Saving, State, Submitting, word
-from imagegen_cli.display.cells import fitted, width as cells_of
+from imagegen_cli.display.text_width import cell_width, fitted
 
 Line = list[Segment]
 
@@ -26,14 +28,26 @@ BUSY = Style(color="cyan")
 CHOSEN = Style(reverse=True)
 
 
-COLOURS: dict[type[State], Style] = {
-    Queued: DIM,
-    Submitting: BUSY,
-    Running: BUSY,
-    Saving: BUSY,
-    Done: GOOD,
-    Failed: BAD,
-    Cancelled: ALERT,
+StyleName = Literal["plain", "dim", "bold", "good", "bad", "alert", "busy"]
+STYLES: dict[StyleName, Style] = {
+    "plain": PLAIN,
+    "dim": DIM,
+    "bold": BOLD,
+    "good": GOOD,
+    "bad": BAD,
+    "alert": ALERT,
+    "busy": BUSY,
+}
+"""Columns name their styles, because they are also used where Rich is not imported."""
+
+STATE_STYLES: dict[type[State], StyleName] = {
+    Queued: "dim",
+    Submitting: "busy",
+    Running: "busy",
+    Saving: "busy",
+    Done: "good",
+    Failed: "bad",
+    Cancelled: "alert",
 }
 
 
@@ -66,6 +80,12 @@ class Theme:
     def fit(self, text: str, cells: int) -> str:
         return fitted(text, cells, self.encoding, self.more)
 
+    def sign(self, state: State) -> tuple[str, StyleName]:
+        """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
+        if isinstance(state, Done) and state.missing:
+            return self.done, "alert"
+        return getattr(self, word(state)), STATE_STYLES[type(state)]
+
 
 def theme_for(encoding: str) -> Theme:
     """Our own signs where the encoding has all of them, else ASCII."""
@@ -96,13 +116,6 @@ def theme_for(encoding: str) -> Theme:
     return rich
 
 
-def sign(state: State, look: Theme) -> tuple[str, Style]:
-    """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
-    if isinstance(state, Done) and state.missing:
-        return look.done, ALERT
-    return getattr(look, word(state)), COLOURS[type(state)]
-
-
 @lru_cache(maxsize=512)
 def to_column(at: int) -> Segment:
     return Control.move_to_column(at).segment
@@ -118,12 +131,22 @@ class LineBuilder:
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Text that fits into `cells`, then on to where the next column begins."""
-        blank = " " * (cells - cells_of(text))
+        blank = " " * (cells - cell_width(text))
         self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
         self._at += cells
         if not text.isascii():
             self.line.append(to_column(self._at))
         return self
+
+    def put_spans(self, spans: Sequence[tuple[str, StyleName]], cells: int) -> "LineBuilder":
+        """Pieces of one cell, one after the other; the last is padded up to the width of the cell."""
+        *before, (last, style) = spans
+        for text, name in before:
+            if text:
+                taken = cell_width(text)
+                self.put(text, taken, STYLES[name])
+                cells -= taken
+        return self.put(last, cells, STYLES[style])
 
     def gap(self, cells: int) -> "LineBuilder":
         """Blanks are blanks in any of our styles: they go with what stands before them."""

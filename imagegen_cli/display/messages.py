@@ -1,11 +1,8 @@
-"""Words that people read, the same on every display, and text made harmless."""
+"""Messages that people read, the same on every display."""
 
-import sys
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import TextIO
 
 from imagegen_cli.core.errors import HINTS, Reason, error_class
 from imagegen_cli.core.task import (
@@ -20,6 +17,7 @@ from imagegen_cli.core.task import (
     Submitting,
     recovered,
 )
+from imagegen_cli.core.text import amount, seconds
 from imagegen_cli.display.board import Board, Row
 
 STOPS: dict[CancelOutcome, str] = {
@@ -36,72 +34,7 @@ STATES: dict[type[State], str] = {
     Saving: "saving",
     Done: "done",
 }
-UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
-JOINERS = "\u200c\u200d"
-MARKS = frozenset("\u200d\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 MANY_IDS = 12
-
-
-def obeys(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether control codes may be written: a terminal, and one that does not call itself dumb or nothing at all."""
-    named = environ.get("TERM", "")
-    return stream.isatty() and named != "dumb" and (bool(named) or sys.platform == "win32")
-
-
-def literal(text: str, encoding: str = "utf-8") -> str:
-    r"""Text that a terminal shows and never obeys: what is no visible character becomes an escape like `\x1b`.
-
-    So do bidirectional overrides, lone surrogates, and whatever `encoding` has no sign for.
-    """
-    if not text.isprintable():
-        text = "".join(character if visible(character) else escaped(character) for character in text)
-    if text.isascii():
-        return text
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def clings(text: str, index: int) -> bool:
-    """Whether the character at `index` belongs to the sign before it: marks, joined emoji, skin tones."""
-    character = text[index]
-    if character in MARKS or unicodedata.category(character) in {"Mn", "Me"}:
-        return True
-    return index > 0 and text[index - 1] == JOINERS[1]
-
-
-def visible(character: str) -> bool:
-    """Also spaces of any width, emoji newer than our tables, and private signs: none of them is a command."""
-    return character.isprintable() or character in JOINERS or unicodedata.category(character) in {"Zs", "Cn", "Co"}
-
-
-def escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def seconds(value: float) -> str:
-    """5s, 1m05s, 2h07m, 3d04h: two units at most."""
-    whole = max(0, int(value))
-    for size, unit, below, name in UNITS:
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // below:02}{name}"
-    return f"{whole}s"
-
-
-def sign(preferred: str, plain: str, encoding: str) -> str:
-    """A sign, or its plain form where the encoding cannot carry it."""
-    return preferred if literal(preferred, encoding) == preferred else plain
-
-
-def age(at: float, now: float) -> str:
-    """now, 5m ago, 3h ago, 12d ago."""
-    passed = max(0.0, now - at)
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if passed >= length:
-            return f"{int(passed // length)}{unit} ago"
-    return "now"
-
-
-def amount(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def described(state: State) -> str:

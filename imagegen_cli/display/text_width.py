@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from rich.cells import get_character_cell_size
 
-from imagegen_cli.display.words import clings, literal
+from imagegen_cli.core.text import joins_previous, literal
 
 FLAGS = range(0x1F1E6, 0x1F200)
 SKINS = range(0x1F3FB, 0x1F400)
@@ -21,7 +21,7 @@ LEFT_TO_RIGHT = "\u200e"
 RIGHT_TO_LEFT = frozenset({"R", "AL"})
 
 
-def width(text: str) -> int:
+def cell_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(map(sign_width, text))
@@ -40,7 +40,7 @@ def fitted(text: str, cells: int, encoding: str, more: str) -> str:
     """Text on one line of at most `cells`, harmless, ending in `more` where something was cut off."""
     start = text[: cells * MOST_MARKS + MOST_MARKS]
     shown = literal(start, encoding)
-    if len(start) < len(text) or width(shown) > cells:
+    if len(start) < len(text) or cell_width(shown) > cells:
         shown = cut(shown, cells - len(more)) + more if cells >= len(more) else ""
     return isolated(shown, encoding)
 
@@ -56,7 +56,7 @@ def cut(text: str, cells: int) -> str:
 
 
 def _boundary(text: str, index: int) -> int:
-    while index and clings(text, index):
+    while index and joins_previous(text, index):
         index -= 1
     return index
 
@@ -68,7 +68,7 @@ def tail(text: str, cells: int) -> str:
         left -= sign_width(text[index])
         if left < 0:
             break
-        if not clings(text, index):
+        if not joins_previous(text, index):
             start = index
     return text[start:]
 
@@ -85,7 +85,7 @@ def wrapped(text: str, cells: int, lines: int, encoding: str, more: str) -> list
     """Text over at most `lines` lines, broken at spaces where there are any."""
     found: list[str] = []
     rest = literal(text[: cells * lines * MOST_MARKS], encoding).strip()
-    while rest and len(found) < lines - 1 and width(rest) > cells:
+    while rest and len(found) < lines - 1 and cell_width(rest) > cells:
         start = cut(rest, cells)
         if not start:
             break

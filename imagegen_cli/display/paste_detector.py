@@ -15,14 +15,14 @@ whole phrases at once, and the enter key after one is meant."""
 TYPED = {"enter": "\n", "tab": " "}
 
 
-class Bursts:
+class PasteDetector:
     """`joined` is given what one look at the keyboard has found, and the moment in seconds."""
 
     def __init__(self) -> None:
         self._until = float("-inf")
         self._ends = ""
 
-    def joined(self, keys: Sequence[Key], now: float) -> list[Key]:
+    def merged(self, keys: Sequence[Key], now: float) -> list[Key]:
         """The same keys, those of a burst as pastes. Its last line ends are kept until more of it comes."""
         texts = [key for key in keys if is_text(key)]
         if now >= self._until:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from imagegen_cli.core.task import Failed, ImageRequest, Task, word
-from imagegen_cli.display import words
+from imagegen_cli.core.text import seconds
+from imagegen_cli.display import messages
 from imagegen_cli.display.board import Row, can_be_fetched
 
 LABEL = 12
@@ -25,10 +26,10 @@ def service(request: ImageRequest) -> Iterator[str]:
 def facts(row: Row, now: float) -> Iterator[tuple[str, str]]:
     """Everything about a task that a person may ask for, but its prompt."""
     request = row.task.request
-    yield "state", words.described(row.task.state)
+    yield "state", messages.described(row.task.state)
     yield "what to do", advice(row.task)
     elapsed = row.elapsed(now)
-    yield "began", moment(row.started) + (f", {words.seconds(elapsed)}" if elapsed is not None else "")
+    yield "began", moment(row.started) + (f", {seconds(elapsed)}" if elapsed is not None else "")
     yield "pictures", f"{len(row.task.files)}/{row.task.expected_images}"
     yield "note", row.note
     yield "negative", request.negative
@@ -43,6 +44,11 @@ def facts(row: Row, now: float) -> Iterator[tuple[str, str]]:
 def brief(row: Row) -> str:
     state = row.task.state
     return str(state.reason) if isinstance(state, Failed) else word(state)
+
+
+def state_and_reason(row: Row) -> str:
+    state = word(row.task.state)
+    return state if brief(row) == state else f"{state}: {brief(row)}"
 
 
 def images_of(row: Row) -> str:
@@ -61,7 +67,7 @@ def advice(task: Task) -> str:
         return f"{hint}; {fetch}" if hint else fetch
     if not isinstance(task.state, Failed):
         return ""
-    return (task.state.hint or words.general_hint(task.state)).replace("{ids}", str(task.id))
+    return (task.state.hint or messages.general_hint(task.state)).replace("{ids}", str(task.id))
 
 
 def moment(at: float | None) -> str:

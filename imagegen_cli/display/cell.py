@@ -1,0 +1,84 @@
+"""What a column of a table is made of. Nothing here imports Rich: off a terminal nothing is drawn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagegen_cli.core.task import TaskId
+from imagegen_cli.display.board import Row
+
+if TYPE_CHECKING:
+    from imagegen_cli.display.theme import StyleName, Theme
+
+    Span = tuple[str, StyleName]
+    """A piece of a cell: its text, and the name of its style."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellContext:
+    """What a cell depends on besides its task. `now` is in seconds since the epoch."""
+
+    now: float
+    theme: "Theme"
+    chosen: TaskId | None = None
+    paused: bool = False
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One fact about a task.
+
+    `text` gives it as text, from the row and the moment. `style` names how it looks; a function tells it for each row.
+    `spans` draws a cell that is more than a text in one style; it is given the width of the cell.
+    """
+
+    text: Callable[[Row, float], str]
+    style: "StyleName | Callable[[Row, CellContext], StyleName]" = "plain"
+    right: bool = False
+    spans: "Callable[[Row, CellContext, int], Sequence[Span]] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the width of a column depends on, all in terminal cells.
+
+    `line`: the whole line. `number`: the longest task number. `widest`: the widest text of the column, up to a limit.
+    """
+
+    line: int
+    number: int
+    widest: Callable[[int], int]
+
+
+Width = Callable[[Measure], int]
+"""Cells of a column; 0 leaves it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column in one table: its width, and the blank cells before it.
+
+    `share`: percent of the cells that all columns without a share leave over. The column takes that in place of its
+    width, unless its width is 0. The column with 100 takes what is left after the other shares.
+    """
+
+    column: Column
+    width: Width
+    gap: int = 1
+    share: int = 0
+
+
+def fixed(cells: int, *, min_line: int = 0) -> Width:
+    """Always so many cells; none on a line of fewer than `min_line`."""
+    return lambda measure: cells if measure.line >= min_line else 0
+
+
+def as_needed(max_cells: int, *, min_line: int = 0) -> Width:
+    """As many cells as the widest text needs; none on a line of fewer than `min_line`."""
+    return lambda measure: measure.widest(max_cells) if measure.line >= min_line else 0
+
+
+def stepped(*steps: tuple[int, int]) -> Width:
+    """Cells by the least width of the line, the widest line first."""
+    return lambda measure: next((cells for min_line, cells in steps if measure.line >= min_line), 0)

@@ -1,0 +1,113 @@
+"""The columns of every table of tasks: the live table, `list` on a terminal, and `list` off one.
+
+A new column is defined here and named in the tables that show it; no other file changes.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imagegen_cli.core.task import Queued
+from imagegen_cli.core.text import age, seconds
+from imagegen_cli.display.board import Row
+from imagegen_cli.display.cell import CellContext, Column, Measure, Place, as_needed, fixed, stepped
+from imagegen_cli.display.fields import brief, images_of, model_of, moment, state_and_reason
+from imagegen_cli.display.progress import note, percent, progress_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagegen_cli.display.cell import Span
+    from imagegen_cli.display.theme import StyleName
+
+
+def elapsed(row: Row, now: float) -> str:
+    passed = row.elapsed(now)
+    return "" if passed is None else seconds(passed)
+
+
+def is_queued(row: Row) -> bool:
+    return isinstance(row.task.state, Queued)
+
+
+def mark(row: Row, context: CellContext) -> "Span":
+    """The sign of a state. A task that waits in the service's own queue has one of its own."""
+    return (context.theme.queued, "busy") if row.queued_there else context.theme.sign(row.task.state)
+
+
+def mark_spans(row: Row, context: CellContext, _cells: int) -> "Sequence[Span]":
+    return [mark(row, context)]
+
+
+def state_style(row: Row, context: CellContext) -> "StyleName":
+    return context.theme.sign(row.task.state)[1]
+
+
+def prompt_style(row: Row, context: CellContext) -> "StyleName":
+    """Dim while the task waits, unless it is chosen: dim text in reverse video is hard to read."""
+    return "dim" if is_queued(row) and row.task.id != context.chosen else "plain"
+
+
+def note_style(row: Row, _context: CellContext) -> "StyleName":
+    return "alert" if row.delay else "dim"
+
+
+MARK = Column(lambda row, _: brief(row), spans=mark_spans)
+NUMBER = Column(lambda row, _: str(row.task.id), "dim", right=True)
+STATE = Column(lambda row, _: brief(row), state_style)
+STATE_AND_REASON = Column(lambda row, _: state_and_reason(row))
+AGE = Column(lambda row, now: age(row.created, now), "dim", right=True)
+CREATED = Column(lambda row, _: moment(row.created))
+ELAPSED = Column(elapsed, right=True)
+IMAGES = Column(lambda row, _: images_of(row), right=True)
+IMAGES_ONCE_SENT = replace(IMAGES, text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
+MODEL = Column(lambda row, _: model_of(row), "dim")
+PROGRESS = Column(percent, spans=progress_spans)
+NOTE = Column(lambda row, _: note(row), note_style)
+PROMPT = Column(lambda row, _: row.task.request.prompt)
+PROMPT_DIM_IN_QUEUE = replace(PROMPT, style=prompt_style)
+
+
+def number_in_live_table(measure: Measure) -> int:
+    return measure.number if measure.line >= measure.number + 10 else 0
+
+
+def elapsed_in_live_table(measure: Measure) -> int:
+    return 6 if measure.line >= measure.number + 16 else 0
+
+
+def model_in_live_table(measure: Measure) -> int:
+    return min(measure.widest(24), measure.line // 6) if measure.line >= 68 else 0  # noqa: PLR2004 - as in `fixed`
+
+
+LIVE = (
+    Place(MARK, fixed(1), gap=0),
+    Place(NUMBER, number_in_live_table),
+    Place(PROMPT_DIM_IN_QUEUE, fixed(1), share=100),
+    Place(MODEL, model_in_live_table, gap=2),
+    Place(PROGRESS, stepped((199, 41), (139, 29), (99, 23), (75, 17), (59, 15), (39, 13), (30, 4))),
+    Place(ELAPSED, elapsed_in_live_table),
+    Place(IMAGES_ONCE_SENT, fixed(5, min_line=54)),
+    Place(NOTE, as_needed(1, min_line=99), gap=2, share=40),
+)
+"""The table of a run that goes on."""
+
+LIST = (
+    Place(MARK, fixed(1), gap=0),
+    Place(NUMBER, lambda measure: measure.number),
+    Place(STATE, as_needed(20, min_line=36), gap=2),
+    Place(AGE, as_needed(20, min_line=50), gap=2),
+    Place(IMAGES, as_needed(20, min_line=44), gap=2),
+    Place(MODEL, as_needed(20, min_line=72), gap=2),
+    Place(PROMPT, fixed(1), gap=2, share=100),
+)
+"""`list` on a terminal."""
+
+PLAIN = (
+    Place(NUMBER, fixed(5), gap=0),
+    Place(STATE_AND_REASON, fixed(22), gap=2),
+    Place(CREATED, fixed(19), gap=2),
+    Place(IMAGES, fixed(5), gap=2),
+    Place(MODEL, fixed(12), gap=2),
+    Place(PROMPT, fixed(0), gap=2),
+)
+"""`list` off a terminal: nothing is cut off, so the widths are only the least ones."""

@@ -1,0 +1,256 @@
+"""Below the table: totals, how fast it goes, and where a person types or is asked."""
+
+from collections.abc import Iterable
+
+from rich.style import Style
+
+from imagegen_cli.core.text import literal, seconds
+from imagegen_cli.display import messages
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.context import FEW_ROWS, LOW, NARROW, DrawContext
+from imagegen_cli.display.controls import Mode, right_of
+from imagegen_cli.display.progress import PULSE
+from imagegen_cli.display.questions import lines_offered, questions
+from imagegen_cli.display.text_width import cell_width, cut, tail
+from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
+
+LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
+MANY = 3
+WIDEST = 60
+KEY = 9
+
+TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
+ASKS = "stop; asks first, and can let the sent ones finish"
+HELP = (
+    ("up/down", "choose a task", "choose"),
+    ("enter", "its details", "details"),
+    ("c", "cancel the chosen task; asks first", "cancel"),
+    ("x", "cancel all that wait; asks first", "cancel waiting"),
+    (" ", "hold back what is not sent yet; again: go on", "hold back"),
+    ("a", "add another prompt; a paste begins one too", "add"),
+    ("o", "open the folder with the pictures", "folder"),
+    ("q", "{stop}", "stop"),
+    ("?", "this help; any key closes it", "help"),
+)
+"""Keys, what each does, and the same in few words for a low screen."""
+
+
+def footer(context: DrawContext) -> list[Line]:
+    """Totals, an overall bar, keys: as many of them as the height allows, the most telling last to go."""
+    lines = totals(context)
+    if len(context.board.rows) >= MANY and context.height >= LOW and context.width >= NARROW:
+        lines.append(overall(context))
+    return [*lines, *prompt_line(context)]
+
+
+def totals(context: DrawContext) -> list[Line]:
+    """How many of what, and why some failed: on the same line, or on one of its own where the height allows."""
+    if not context.board.rows:
+        return []
+    told = prefix(context) + messages.tallies(context.board)
+    if cell_width(told) > context.width:
+        told = brief(context) + signs(context)
+    style = ALERT if prefix(context) else PLAIN
+    why = messages.reasons(context.board.reasons, context.theme.times)
+    if not why:
+        return [context.text(told, style)]
+    if cell_width(f"{told}: {why}") <= context.width:
+        return [context.text(f"{told}: {why}", style)]
+    below = context.height >= FEW_ROWS and context.width >= NARROW
+    return [context.text(told, style), *([context.text(f"failed: {why}", BAD)] if below else [])]
+
+
+def signs(context: DrawContext) -> str:
+    """The same counts where words do not fit."""
+    board, theme = context.board, context.theme
+    counts = (
+        (theme.running, board.running),
+        (theme.queued, board.waiting),
+        (theme.done, board.done),
+        (theme.cancelled, board.cancelled),
+        (theme.failed, board.failed),
+    )
+    return " ".join(f"{mark}{count}" for mark, count in counts if count)
+
+
+def prefix(context: DrawContext) -> str:
+    """Why nothing new is sent, where that is so."""
+    ui = context.ui
+    if context.board.stopping:
+        return f"stopping: {context.board.stopping}; "
+    if ui.draining:
+        return "what is sent may finish, nothing new is sent; "
+    if ui.paused:
+        return "held back, space goes on; " if ui.focus else "held back, tab and space go on; "
+    return ""
+
+
+def brief(context: DrawContext) -> str:
+    """The same in a word."""
+    if context.board.stopping:
+        return "stopping "
+    return "ending " if context.ui.draining else "held " if context.ui.paused else ""
+
+
+def overall(context: DrawContext) -> Line:
+    """How much of everything is over, how fast it goes, how long it may still take."""
+    board, theme = context.board, context.theme
+    total = len(board.rows)
+    text = theme.fit(pace(board, context.now), context.width)
+    cells = min(WIDEST, context.width - cell_width(text) - 2)
+    builder = LineBuilder()
+    if cells >= PULSE:
+        good = board.done * cells // total
+        bad = min(cells - good, -(-(board.ended - board.done) * cells // total))
+        builder.put(theme.full * good, good, GOOD).put(theme.full * bad, bad, BAD)
+        builder.put(theme.rest * (cells - good - bad), cells - good - bad, DIM).gap(2)
+    return builder.put(text, cell_width(text)).line
+
+
+def pace(board: Board, now: float) -> str:
+    total = len(board.rows)
+    parts = [f"{board.ended}/{total}"]
+    rate, left = board.rate(now), board.left(now)
+    if rate is not None and left is not None and board.ended < total:
+        parts += [speed(rate), f"~{roughly(left)} left"]
+    elif board.started is not None:
+        parts.append(seconds(board.lasted(now)))
+    return "  ".join(parts)
+
+
+def speed(rate: float) -> str:
+    """Endings in the unit that gives a number a person can hold."""
+    for unit, length in (("s", 1), ("min", 60)):
+        if rate * length >= 1:
+            return f"{rate * length:.0f}/{unit}"
+    return f"{rate * 3600:.0f}/h"
+
+
+def roughly(left: float) -> str:
+    """A time that does not flicker: five seconds, then whole minutes."""
+    if left < 60:  # noqa: PLR2004 - seconds of a minute
+        return f"{max(5, -(-int(left) // 5) * 5)}s"
+    minutes = round(left / 60)
+    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"  # noqa: PLR2004 - of an hour
+
+
+def prompt_line(context: DrawContext) -> list[Line]:
+    """Where the person is asked or helped. What was asked must be seen, however low the screen is."""
+    ui = context.ui
+    if ui.mode is Mode.ASK:
+        return [first_that_fits(context, questions(context), ALERT)]
+    high = ui.keys and context.height >= FEW_ROWS
+    if ui.remark:
+        return [context.text(ui.remark, ALERT), *([editor(context)] if high and ui.mode is Mode.EDIT else [])]
+    if ui.mode is Mode.LINES:
+        above = promise(context) if ui.focus else blind(context)
+        return [*([above] if high else []), first_that_fits(context, lines_offered(context), ALERT)]
+    below = [editor(context)] if ui.mode is Mode.EDIT else []
+    return [hints(context), *below] if high else below
+
+
+def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) -> Line:
+    """The longest of these that there is room for, or as much of the last as there is."""
+    forms = tuple(forms)
+    return context.text(next((form for form in forms if cell_width(form) <= context.width), forms[-1]), style)
+
+
+def hints(context: DrawContext) -> Line:
+    """Which keys act now."""
+    ui, builder, left = context.ui, LineBuilder(), context.width + 2
+    if context.board.stopping:
+        return context.text(LEAVES, DIM)
+    if not ui.focus:
+        return blind(context)
+    if ui.mode is Mode.EDIT and ui.text.strip():
+        return promise(context)
+    for key, meaning in offered(context):
+        if key in ui.offer.without:
+            continue
+        left -= len(key) + len(meaning) + 3
+        if left < 0:
+            break
+        builder.gap(2 if builder.line else 0).put(key, len(key)).put(f" {meaning}", len(meaning) + 1, DIM)
+    return builder.line
+
+
+def blind(context: DrawContext) -> Line:
+    """Keys do nothing but these."""
+    long = f"tab keys {context.theme.dot} ctrl-c stop"
+    return first_that_fits(context, (long, "tab keys"), DIM)
+
+
+def promise(context: DrawContext) -> Line:
+    """What the enter key will do with what is typed."""
+    outcome, theme = context.ui.outcome, context.theme
+    told = f" {theme.dot} ".join(literal(word, theme.encoding) for word in outcome.words)
+    if not outcome.good:
+        return context.text(told, ALERT)
+    head = f"enter {theme.leads} "
+    end = f"  esc {closing(context)}" if context.ui.mode is Mode.EDIT else ""
+    if cell_width(head + told + end) > context.width:
+        return context.text(f"{theme.leads} {told}", BUSY)
+    builder = LineBuilder().put(head, cell_width(head)).put(told, cell_width(told), BUSY)
+    return builder.put(end, cell_width(end), DIM).line
+
+
+def offered(context: DrawContext) -> list[tuple[str, str]]:
+    ui, board = context.ui, context.board
+    if ui.mode is Mode.EDIT:
+        return [("enter", "add"), ("esc", closing(context))]
+    always = [("a", "add"), ("q", ui.offer.stop), ("?", "help"), *([] if ui.offer.keeps else [("esc", "no keys")])]
+    if ui.chosen is None and board.running + board.waiting > 1:
+        return [(context.theme.arrows, "choose"), *always]
+    return [("c", "cancel"), ("enter", "details"), *always]
+
+
+def closing(context: DrawContext) -> str:
+    return "close" if context.board.ended < len(context.board.rows) else "close and end"
+
+
+def editor(context: DrawContext) -> Line:
+    """The last line of the screen: there the terminal's cursor is, and with it what an input method offers."""
+    ui, encoding = context.ui, context.theme.encoding
+    after = right_of(ui.text, ui.cursor)
+    label = context.theme.fit("add: ", context.width)
+    left = context.width - len(label) - 2
+    before = tail(literal(ui.text[: ui.cursor], encoding), max(0, left))
+    under = literal(ui.text[ui.cursor : after], encoding)
+    under = under if under and cell_width(under) <= 2 else " "  # noqa: PLR2004 - cells of one sign
+    cursor = CHOSEN if ui.focus else PLAIN
+    rest = cut(literal(ui.text[after:], encoding), max(0, left - cell_width(before)))
+    builder = LineBuilder().put(label, len(label), BOLD)
+    if left >= 0:
+        builder.put(before, cell_width(before)).put(under, cell_width(under), cursor).put(rest, cell_width(rest))
+    return builder.line
+
+
+def help_lines(context: DrawContext) -> list[Line]:
+    """A line a key; where the screen is too low for that, all of them one after the other."""
+    theme, offer = context.theme, context.ui.offer
+    keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if entry[0] not in offer.without]
+    if len(keys) > context.height:
+        return brief_help(context, [("space" if key == " " else key, few) for key, _, few in keys])
+    names = min(KEY, context.width)
+    lines = []
+    for key, meaning, _ in keys:
+        builder = LineBuilder().put(theme.fit("space" if key == " " else key, names), names, BUSY)
+        told = meaning.format(stop=offer.stop if offer.leaves else ASKS)
+        lines.append(builder.put(theme.fit(told, context.width - names), context.width - names).line)
+    return lines
+
+
+def brief_help(context: DrawContext, keys: Iterable[tuple[str, str]]) -> list[Line]:
+    """As many keys a line as there is room for."""
+    builders, left = [LineBuilder()], context.width
+    for key, few in keys:
+        cells = len(key) + 1 + len(few)
+        if builders[-1].line and cells + 2 > left:
+            builders.append(LineBuilder())
+            left = context.width
+        left -= cells + (2 if builders[-1].line else 0)
+        name = context.theme.fit(key, context.width)
+        builders[-1].gap(2 if builders[-1].line else 0).put(name, cell_width(name), BUSY)
+        told = context.theme.fit(f" {few}", max(0, context.width - len(key)))
+        builders[-1].put(told, cell_width(told))
+    return [builder.line for builder in builders]

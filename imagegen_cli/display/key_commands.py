@@ -1,0 +1,101 @@
+"""What keys set in motion: commands, which are values, and what the table must know to offer keys.
+
+They travel one way. A display hands each command to `Keys.send` and knows neither session nor runner; what comes of a
+command is seen in events.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from imagegen_cli.core.task import TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """`without`: keys that do nothing here. `stop`: what `q` does, in words.
+
+    `keeps`: the table has the focus from the start and never loses it, because its command does nothing but show it.
+    `leaves`: `q` only ends the showing, so no question is asked.
+    """
+
+    without: frozenset[str] = frozenset()
+    stop: str = "stop"
+    keeps: bool = False
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What may be added: one prompt as it stands, or a list that was pasted, to be read as `batch` reads one."""
+
+    text: str
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What adding a typed text would do, in words. Not `good`: it would be refused, and the words say why.
+
+    `tasks`: how many it would make. `prompts`: those that were read from a list.
+    """
+
+    tasks: int = 0
+    words: tuple[str, ...] = ()
+    good: bool = True
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    ids: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWaiting:
+    """Cancel every task that has not been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Keep back what has not been sent, or let it go on."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    typed: Typed
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFolder:
+    """Show the folder with the pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let what was sent come to its end, and send nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the run as Ctrl-C does."""
+
+
+Command = Cancel | CancelWaiting | Pause | Add | OpenFolder | Drain | Stop
+
+
+def _nothing(_typed: Typed) -> Outcome:
+    return Outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Given to a display when it is made; without it no keys are read.
+
+    `send` takes a command and returns at once. `outcome_of` is pure: it tells what an `Add` would do, and does nothing.
+    """
+
+    send: Callable[[Command], None]
+    offer: Offer = field(default_factory=Offer)
+    outcome_of: Callable[[Typed], Outcome] = _nothing

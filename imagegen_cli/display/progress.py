@@ -1,0 +1,97 @@
+"""How far a task is, as a bar with a percentage, or in a few words why it does not go on."""
+
+from typing import TYPE_CHECKING
+
+from imagegen_cli.core.task import Queued, Saving
+from imagegen_cli.core.text import seconds
+from imagegen_cli.display.board import Known, Row
+from imagegen_cli.display.cell import CellContext
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagegen_cli.display.cell import Span
+    from imagegen_cli.display.theme import StyleName
+
+PERCENT = 4
+"""Cells of a percentage such as ~45%."""
+BRIEF = 11
+"""Cells in which only a word has room."""
+PULSE = 3
+"""Cells of the piece that moves through a bar of unknown length; a shorter bar says nothing."""
+STEPS_A_SECOND = 4
+
+
+def percent(row: Row, now: float) -> str:
+    """Empty while nothing is known. A tilde marks a guess."""
+    known, fraction = row.progress(now)
+    if known is Known.NOTHING:
+        return ""
+    return f"{'~' if known is Known.GUESSED else ''}{int(fraction * 100)}%"
+
+
+def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
+    """A bar with its percentage; in place of them, what the task waits for."""
+    why = trouble(row, context.now, brief=cells < BRIEF)
+    if why or row.started is None:
+        if context.paused or not why:
+            why = why_unsent(row, context, cells) or why
+        alert = row.delay is not None or context.paused
+        return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
+    known, _ = row.progress(context.now)
+    told = percent(row, context.now).rjust(PERCENT)
+    style: StyleName = "dim" if known is Known.GUESSED else "plain"
+    if cells <= PERCENT:
+        return [(told, style)]
+    return [*bar_spans(row, context, cells - PERCENT - 1), (f" {told}", style)]
+
+
+def bar_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
+    """Reported by the service: solid. Guessed: dashed. Nothing known: a short piece that moves to and fro."""
+    theme = context.theme
+    known, fraction = row.progress(context.now)
+    if known is Known.NOTHING:
+        return pulse_spans(context, cells)
+    whole, part = divmod(int(fraction * cells * 2), 2)
+    filled = theme.full * whole + theme.half * part if known is Known.REPORTED else theme.guess * whole
+    return [(filled, "busy"), (theme.rest * (cells - len(filled)), "dim")]
+
+
+def pulse_spans(context: CellContext, cells: int) -> "Sequence[Span]":
+    theme, size = context.theme, min(PULSE, cells)
+    way = cells - size
+    step = int(context.now * STEPS_A_SECOND) % (2 * way) if way else 0
+    before = step if step <= way else 2 * way - step
+    return [(theme.rest * before, "dim"), (theme.full * size, "busy"), (theme.rest * (way - before), "dim")]
+
+
+def trouble(row: Row, now: float, *, brief: bool = False) -> str:
+    """Why a task does not go on right now; empty where it does."""
+    if row.delay is not None:
+        return "wait" if brief else again_in(row, row.delay.until - now)
+    if not row.queued_there:
+        return ""
+    return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
+
+
+def again_in(row: Row, left: float) -> str:
+    if left > 0:
+        return f"again in {seconds(left)}"
+    return "waiting" if isinstance(row.task.state, Queued) else "trying again"
+
+
+def why_unsent(row: Row, context: CellContext, cells: int) -> str:
+    """Why a task is still waiting to be sent, in at most so many cells where that is possible."""
+    if not isinstance(row.task.state, Queued) or context.stopping:
+        return ""
+    long, short = ("held back", "held") if context.paused else ("waits its turn", "waits")
+    return long if len(long) <= cells else short
+
+
+def note(row: Row) -> str:
+    """The text that explains what the bar or `trouble` shows."""
+    if row.delay is not None:
+        attempt = f"attempt {row.delay.attempt}: " if row.delay.attempt else ""
+        return attempt + row.delay.because
+    state = row.task.state
+    return state.note if isinstance(state, Saving) and state.note else row.note

@@ -1,0 +1,62 @@
+"""Lays out the columns of a table and draws its rows; `columns` says what is in them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from imagegen_cli.display.board import Row
+from imagegen_cli.display.cell import CellContext, Measure, Place
+from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.theme import CHOSEN, PLAIN, STYLES, Line, LineBuilder
+
+ALL = 100
+"""Percent."""
+
+Layout = Sequence[tuple[Place, int]]
+"""The columns that a line has room for, each with its cells."""
+
+
+def lay_out(table: Sequence[Place], rows: Sequence[Row], width: int, number: int, context: CellContext) -> Layout:
+    """The layout of lines of `width` cells. `number` is the length of the longest task number."""
+    cells = [place.width(Measure(width, number, _widest(place, rows, context))) for place in table]
+    kept = [(place, taken) for place, taken in zip(table, cells, strict=True) if taken]
+    left = width - sum(place.gap + (0 if place.share else taken) for place, taken in kept if place.share in (0, ALL))
+    shares: dict[int, int] = {}
+    for place in sorted((place for place, _ in kept if place.share), key=lambda place: place.share):
+        taken = shares[place.share] = max(0, left * place.share // ALL)
+        left -= taken + place.gap if taken else 0
+    sized = ((place, shares[place.share] if place.share else taken) for place, taken in kept)
+    return [(place, taken) for place, taken in sized if taken]
+
+
+def _widest(place: Place, rows: Sequence[Row], context: CellContext) -> Callable[[int], int]:
+    def widest(limit: int) -> int:
+        return max((_needed(place.column.text(row, context.now), limit, context) for row in rows), default=0)
+
+    return widest
+
+
+def _needed(text: str, limit: int, context: CellContext) -> int:
+    if text.isascii() and text.isprintable():
+        return min(len(text), limit)
+    return cell_width(context.theme.fit(text, limit))
+
+
+def draw_row(row: Row, layout: Layout, context: CellContext) -> Line:
+    theme = context.theme
+    builder = LineBuilder(CHOSEN if row.task.id == context.chosen else PLAIN)
+    for place, cells in layout:
+        column = place.column
+        if place.gap:
+            builder.gap(place.gap)
+        if column.spans is not None:
+            builder.put_spans(column.spans(row, context, cells), cells)
+            continue
+        style = column.style if isinstance(column.style, str) else column.style(row, context)
+        builder.put(theme.fit(column.text(row, context.now), cells), cells, STYLES[style], right=column.right)
+    return builder.line
+
+
+def draw_rows(
+    table: Sequence[Place], rows: Sequence[Row], width: int, number: int, context: CellContext
+) -> Iterator[Line]:
+    layout = lay_out(table, rows, width, number, context)
+    return (draw_row(row, layout, context) for row in rows)
