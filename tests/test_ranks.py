@@ -47,7 +47,7 @@ ALONE: dict[str, tuple[str, ...]] = {
 """Modules of one room that do not know each other, but for these: a service is one file."""
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "typer": ("cli",),
+    "typer": ("cli", "commands.options"),
     "rich": ("display",),
     "textual_image": ("display",),
     "PIL": ("display",),

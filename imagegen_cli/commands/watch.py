@@ -12,7 +12,8 @@ from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
-from imagegen_cli.commands.session import RunOptions, open_folder, signals
+from imagegen_cli.commands.options import RunOptions
+from imagegen_cli.commands.session import open_folder, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
@@ -50,7 +51,7 @@ class Show:
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         chosen = choose(
-            manner.progress,
+            manner.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
