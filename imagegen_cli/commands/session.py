@@ -25,7 +25,8 @@ from imagegen_cli.display.words import literal
 from imagegen_cli.engine.runner import Lane, Runner
 from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
 from imagegen_cli.net.download import Downloader
-from imagegen_cli.settings.config import Config, key_of
+from imagegen_cli.settings.config import Config
+from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.store import Store
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.settings.as_toml import dumps
+from imagegen_cli.settings.files import BYTE_ORDER_MARK
 
-BYTE_ORDER_MARK = "\ufeff"
 TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}|"(?:\\.|[^"\\])*"'
     r"|'{3}.*?'{3,5}|'[^']*'"
@@ -74,12 +75,6 @@ def _parsed(text: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - only `init` edits
 
     return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _dumped(tables: Mapping[str, Any]) -> str:
-    import tomli_w  # noqa: PLC0415 - only `init` edits
-
-    return tomli_w.dumps(tables)
 
 
 # The text as statements
@@ -150,7 +145,7 @@ def _with_table(
         return _updated(statements, path, providers[name], line_end)
     kept = [one for one in statements if one.path[:2] != path]
     blank = [Statement(line_end)] if kept and kept[-1].text.strip() else []
-    section = _dumped({"providers": {name: providers[name]}}).replace("\n", line_end)
+    section = dumps({"providers": {name: providers[name]}}).replace("\n", line_end)
     return _inserted(kept, len(kept), [*blank, Statement(section, path, is_head=True)], line_end)
 
 
@@ -170,7 +165,7 @@ def _updated(
             end = len(found)
     if not missing:
         return found
-    lines = _dumped({"providers": {path[1]: missing}}).partition("\n")[2].replace("\n", line_end)
+    lines = dumps({"providers": {path[1]: missing}}).partition("\n")[2].replace("\n", line_end)
     return _inserted(found, end, [Statement(lines, path)], line_end)
 
 
@@ -198,6 +193,6 @@ def _with_value(statement: Statement, value: Any) -> Statement:
 def _inline(value: Any) -> str:
     """A value as it stands behind a key; a table on one line."""
     if not isinstance(value, Mapping):
-        return _dumped({"key": value}).partition(" = ")[2].strip()
-    parts = [f"{_dumped({key: 0}).partition(' = ')[0]} = {_inline(inner)}" for key, inner in value.items()]
+        return dumps({"key": value}).partition(" = ")[2].strip()
+    parts = [f"{dumps({key: 0}).partition(' = ')[0]} = {_inline(inner)}" for key, inner in value.items()]
     return f"{{ {', '.join(parts)} }}"
