@@ -3,14 +3,13 @@
 import errno
 import os
 import sys
-from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from imagegen_cli import __version__
+from imagegen_cli.commands.options import DryRun, GenerateOptions, Json, RunOptions, Yes, declared, option
 from imagegen_cli.core.errors import ImagegenError, UsageError
 from imagegen_cli.core.masking import masked
 
@@ -35,92 +34,15 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What a write to stdout or stderr fails with where the disk behind it is full or broken."""
 
 
-LONGEST_S = 1e8
-"""A time limit of three years: beyond it timers of some systems overflow."""
-
-
-class Preview(StrEnum):
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
-class Progress(StrEnum):
-    AUTO = "auto"
-    LIVE = "live"
-    PLAIN = "plain"
-    JSON = "json"
-    QUIET = "quiet"
-
-
-def _option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
-    """An option that IMAGEGEN_<OPTION> can set as well."""
-    long = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "IMAGEGEN_" + long.removeprefix("--").replace("-", "_").upper()
-    return typer.Option(*names, help=help_, envvar=variable if env else None, show_envvar=False, **more)
-
-
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Tasks, by the numbers that `list` shows.")]
-Provider = Annotated[str, _option("--provider", "-p", help_="Configured provider, or a kind by its own name.")]
-Model = Annotated[list[str] | None, _option("--model", "-m", help_="Model; give it again to compare models.")]
-Count = Annotated[int | None, _option("--count", "-n", help_="Pictures for each prompt.", min=1)]
-Ratio = Annotated[str, _option("--ratio", help_="Aspect ratio, as 16:9.")]
-Resolution = Annotated[str, _option("--resolution", help_="Size class, as 1k, 2k or 4k.")]
-Size = Annotated[str, _option("--size", help_="Size in pixels, as 1024x768.")]
-Seed = Annotated[int | None, _option("--seed", help_="Same seed, same picture, where the service can. -1: random.")]
-Negative = Annotated[str, _option("--negative", help_="What should not be in the picture.")]
-Images = Annotated[
-    list[str] | None, _option("--image", help_="Picture to start from, file or address; may be repeated.")
-]
-Extra = Annotated[
-    list[str] | None,
-    _option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
-]
-ListFormat = Annotated[
-    str,
-    _option(
-        "--format",
-        help_="How to read a list; without it as its content tells. lines: each line as it stands.",
-        metavar="lines|csv|tsv|json|jsonl",
-    ),
-]
-ListEncoding = Annotated[
-    str, _option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
-]
-ListColumns = Annotated[
-    str,
-    _option(
-        "--columns",
-        help_="The columns of a table to read, and no others: prompt=Caption,seed.",
-        metavar="FIELD=COLUMN,...",
-    ),
-]
-Output = Annotated[Path | None, _option("--output", "-o", help_="Folder for the pictures.")]
-Name = Annotated[str, _option("--name", help_="File name, as {id}-{slug}-{index}.")]
-Concurrency = Annotated[
-    str,
-    _option("--concurrency", "-j", help_="Tasks at the service at once: a number or unlimited.", metavar="N|unlimited"),
-]
-Timeout = Annotated[float | None, _option("--timeout", help_="Time limit of a task, in seconds.", min=0.1)]
-ProgressOption = Annotated[Progress, _option("--progress", help_="How to show what happens.")]
-Json = Annotated[bool, _option("--json", help_="JSON on stdout, one object a line.")]
-Quiet = Annotated[bool, _option("--quiet", "-q", help_="Nothing on stderr but failures.")]
-PreviewOption = Annotated[
-    Preview, _option("--preview", help_="Show pictures in the terminal, in the making and finished, where it can.")
-]
-Notify = Annotated[bool, _option("--notify", help_="Ring and notify at the end.")]
-DryRun = Annotated[
-    bool, _option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
-]
-Yes = Annotated[bool, _option("--yes", "-y", help_="Ask nothing and go on.")]
-YesSkip = Annotated[
-    bool, _option("--yes", "-y", help_="Ask nothing: leave out what another list has sent before, as --skip-sent.")
+SkipOrGoOn = Annotated[
+    bool, option("--yes", "-y", help_="Ask nothing: leave out what another list has sent before, as --skip-sent.")
 ]
 OneProvider = Annotated[
     str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
 ]
 SameProvider = Annotated[
-    str, _option("--provider", "-p", help_="The same as the argument, as `run` has it.", env=False, metavar="PROVIDER")
+    str, option("--provider", "-p", help_="The same as the argument, as `run` has it.", env=False, metavar="PROVIDER")
 ]
 RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
 
@@ -142,122 +64,56 @@ def _top(
 
 
 @app.command()
+@declared(without=["sent_before"])
 def run(
     prompts: Annotated[
         list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin.")
     ],
     *,
-    provider: Provider = "",
-    model: Model = None,
-    count: Count = None,
-    ratio: Ratio = "",
-    resolution: Resolution = "",
-    size: Size = "",
-    seed: Seed = None,
-    negative: Negative = "",
-    image: Images = None,
-    extra: Extra = None,
-    list_format: ListFormat = "",
-    encoding: ListEncoding = "",
-    columns: ListColumns = "",
-    output: Output = None,
-    name: Name = "",
-    concurrency: Concurrency = "",
-    timeout: Timeout = None,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
-    preview: PreviewOption = Preview.AUTO,
-    notify: Notify = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
+    options: GenerateOptions,
     each: Annotated[
-        bool, _option("--each", help_="Take every argument as a prompt as it stands, also single words.", env=False)
+        bool, option("--each", help_="Take every argument as a prompt as it stands, also single words.", env=False)
     ] = False,
 ) -> None:
     """Carry prompts to pictures: one task a prompt and model, all at the same time."""
-    from imagegen_cli.commands import generate as commands  # noqa: PLC0415 - --help needs none of it
+    from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(commands.run(prompts, _options(locals())), carried=not dry_run)
+    _leave(generate.run(prompts, options, each=each), carried=not options.dry_run)
 
 
 @app.command()
+@declared(yes=SkipOrGoOn)
 def batch(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
     *,
-    provider: Provider = "",
-    model: Model = None,
-    count: Count = None,
-    ratio: Ratio = "",
-    resolution: Resolution = "",
-    size: Size = "",
-    seed: Seed = None,
-    negative: Negative = "",
-    image: Images = None,
-    extra: Extra = None,
-    list_format: ListFormat = "",
-    encoding: ListEncoding = "",
-    columns: ListColumns = "",
-    output: Output = None,
-    name: Name = "",
-    concurrency: Concurrency = "",
-    timeout: Timeout = None,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
-    preview: PreviewOption = Preview.AUTO,
-    notify: Notify = False,
-    dry_run: DryRun = False,
-    yes: YesSkip = False,
-    again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False,
-    skip_sent: Annotated[
-        bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
-    ] = False,
+    options: GenerateOptions,
     allow_outside: Annotated[
         bool,
         typer.Option("--allow-outside", help="Let the list name reference pictures outside of its own folder."),
     ] = False,
 ) -> None:
     """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
-    from imagegen_cli.commands import generate as commands  # noqa: PLC0415
+    from imagegen_cli.commands import generate  # noqa: PLC0415
 
-    _leave(commands.batch(files, _options(locals())), carried=not dry_run)
+    _leave(generate.batch(files, options, allow_outside=allow_outside), carried=not options.dry_run)
 
 
 @app.command("again")
+@declared(without=["lists", "sent_before"])
 def again_(
     task: Annotated[int, typer.Argument(metavar="ID", help="The task to make once more.")],
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
-    provider: Provider = "",
-    model: Model = None,
-    count: Count = None,
-    ratio: Ratio = "",
-    resolution: Resolution = "",
-    size: Size = "",
-    seed: Seed = None,
-    negative: Negative = "",
-    image: Images = None,
-    extra: Extra = None,
-    output: Output = None,
-    name: Name = "",
-    concurrency: Concurrency = "",
-    timeout: Timeout = None,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
-    preview: PreviewOption = Preview.AUTO,
-    notify: Notify = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
+    options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, but for what you change."""
-    from imagegen_cli.commands import generate as commands  # noqa: PLC0415
+    from imagegen_cli.commands import generate  # noqa: PLC0415
 
-    _leave(commands.again(task, _options(locals())), carried=not dry_run)
+    _leave(generate.again(task, prompt, options), carried=not options.dry_run)
 
 
 @app.command()
+@declared()
 def resume(
     ids: Ids = None,
     *,
@@ -266,21 +122,16 @@ def resume(
         Path | None,
         typer.Option("--receipts", metavar="FILE", help="Give back receipts that were printed; - reads stdin."),
     ] = None,
-    concurrency: Concurrency = "",
-    timeout: Timeout = None,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
-    preview: PreviewOption = Preview.AUTO,
-    notify: Notify = False,
+    options: RunOptions,
 ) -> None:
     """Go on with what was accepted but not delivered. Never a second submit."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), _manner(locals()), run_id=run_number, receipts=receipts), carried=True)
+    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), carried=True)
 
 
 @app.command()
+@declared()
 def retry(
     ids: Ids = None,
     *,
@@ -294,13 +145,7 @@ def retry(
     may_repeat: Annotated[
         bool, typer.Option("--may-repeat", help="Also what may be made and billed already: this can pay twice.")
     ] = False,
-    concurrency: Concurrency = "",
-    timeout: Timeout = None,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
-    preview: PreviewOption = Preview.AUTO,
-    notify: Notify = False,
+    options: RunOptions,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -315,8 +160,7 @@ def retry(
         run=run_number,
         all_runs=all_runs,
     )
-    code = recover.retry(selection, _manner(locals()), may_repeat=may_repeat, dry_run=dry_run, yes=yes)
-    _leave(code, carried=not dry_run)
+    _leave(recover.retry(selection, options, may_repeat=may_repeat, dry_run=dry_run, yes=yes), carried=not dry_run)
 
 
 @app.command()
@@ -363,20 +207,19 @@ def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = Fal
 
 
 @app.command()
+@declared(without=["concurrency", "timeout", "preview", "notify"])
 def watch(
     ids: Ids = None,
     *,
     run_number: RunNumber = None,
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run once more, from its record.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster to replay.")] = 1.0,
-    progress: ProgressOption = Progress.AUTO,
-    json: Json = False,
-    quiet: Quiet = False,
+    options: RunOptions,
 ) -> None:
     """The live table of what other terminals are running."""
     from imagegen_cli.commands import watch as commands  # noqa: PLC0415
 
-    _leave(commands.watch(ids or (), _manner(locals()), run=run_number, replay=replay, speed=speed))
+    _leave(commands.watch(ids or (), options, run=run_number, replay=replay, speed=speed))
 
 
 @app.command()
@@ -578,86 +421,7 @@ def _report(error: Exception) -> NoReturn:
     _exit(70)
 
 
-def _options(given: dict[str, Any]) -> Any:
-    from imagegen_cli.commands.generate import Options  # noqa: PLC0415
-    from imagegen_cli.inputs.prompts import PromptSpec  # noqa: PLC0415
-
-    common = PromptSpec(
-        prompt=given.get("prompt", ""),
-        provider=given["provider"],
-        models=tuple(given["model"] or ()),
-        ratio=given["ratio"],
-        resolution=given["resolution"],
-        size=given["size"],
-        count=given["count"],
-        seed=given["seed"],
-        negative=given["negative"],
-        references=tuple(given["image"] or ()),
-        extra=_pairs(given["extra"] or ()),
-    )
-    return Options(
-        common=common,
-        output=given["output"],
-        template=given["name"],
-        manner=_manner(given),
-        dry_run=given["dry_run"],
-        again=given.get("again", False),
-        skip_sent=given.get("skip_sent", False),
-        yes=given["yes"],
-        allow_outside=given.get("allow_outside", False),
-        each=given.get("each", False),
-        reading=_reading(given),
-    )
-
-
-def _reading(given: dict[str, Any]) -> Any:
-    from imagegen_cli.inputs.lists.basics import Reading, columns_in, form_in  # noqa: PLC0415
-
-    if encoding := given.get("encoding", ""):
-        from imagegen_cli.inputs.lists.decoding import check_encoding  # noqa: PLC0415
-
-        check_encoding(encoding)
-    form = form_in(given.get("list_format", ""))
-    return Reading(form=form, encoding=encoding, columns=columns_in(given.get("columns", "")))
-
-
 def _one_name(argument: str, option: str) -> str:
     if argument and option and argument != option:
         raise UsageError(f"two providers are named, {argument} and {option}: name one, or none for all")
     return argument or option
-
-
-def _pairs(words: Iterable[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    if bad := [name for name, sign, _ in pairs if not (name and sign)]:
-        raise UsageError(f"--extra takes KEY=VALUE, not {bad[0]!r}")
-    return {name: value for name, _, value in pairs}
-
-
-def _manner(given: dict[str, Any]) -> Any:
-    from imagegen_cli.commands.session import RunOptions  # noqa: PLC0415
-
-    progress = "json" if given["json"] else "quiet" if given["quiet"] else given["progress"].value
-    return RunOptions(
-        progress=progress,
-        concurrency=_at_once(given.get("concurrency", "")),
-        timeout=_seconds(given.get("timeout")),
-        preview=given["preview"].value if "preview" in given else "off",
-        notify=given.get("notify", False),
-    )
-
-
-def _seconds(limit: float | None) -> float | None:
-    if limit is not None and not limit < LONGEST_S:  # nan is not less than anything
-        raise UsageError(f"--timeout takes seconds, less than {LONGEST_S:.0f}, not {limit}")
-    return limit
-
-
-def _at_once(text: str) -> int | None:
-    if not text:
-        return None
-    if text == "unlimited":
-        return 0
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--concurrency takes a number from 1 or unlimited, not {text!r}")
-    return int(text)

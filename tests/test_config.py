@@ -13,8 +13,11 @@ from imagegen_cli.core.masking import masked
 from imagegen_cli.core.naming import DEFAULT
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.providers import kinds, load
-from imagegen_cli.settings import config
-from imagegen_cli.settings.config import Config, Configured, General, key_of, load_config, save, shown
+from imagegen_cli.settings import as_toml
+from imagegen_cli.settings.as_toml import shown
+from imagegen_cli.settings.config import Config, Configured, General, load_config
+from imagegen_cli.settings.files import write as write_file
+from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import history_file, user_file
 from tests.program import Program
 
@@ -578,7 +581,7 @@ def test_a_key_that_others_can_read_is_remarked(user: Path, line: str, mode: int
 def test_settings_are_shown_without_secrets(user: Path, line: str, hidden: str, seen: str) -> None:
     write(user, f"{STUDIO}{line}\n")
     found = load_config()
-    text = config.dumps(shown(found))
+    text = as_toml.dumps(shown(found))
     assert hidden not in text
     assert seen in text
     assert KEY not in repr(found) or "api_key" not in line
@@ -607,17 +610,22 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def save(path: Path, tables: dict[str, Any], *, mode: int = 0o600) -> None:
+    write_file(path, as_toml.dumps(tables), mode=mode)
+
+
 TABLES: dict[str, Any] = {"output": "图", "providers": {"studio": {"kind": "dashscope", "api_key": KEY}}}
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400])
 @pytest.mark.parametrize("before", [None, 0o644, 0o600, 0o400])
-def test_what_is_written_belongs_to_its_owner_alone(tmp_path: Path, before: int | None) -> None:
+def test_what_is_written_has_the_permissions_it_is_given(tmp_path: Path, before: int | None, mode: int) -> None:
     path = tmp_path / "new" / "folder" / "config.toml"
     if before is not None:
         path.parent.mkdir(parents=True)
         write(path, "old", before)
-    save(path, TABLES)
-    assert mode_of(path) == 0o600
+    save(path, TABLES, mode=mode)
+    assert mode_of(path) == mode
     assert tomllib.loads(path.read_text(encoding="utf-8")) == TABLES
     assert [other.name for other in path.parent.iterdir()] == ["config.toml"]
     if before is None:
@@ -668,12 +676,12 @@ def uncommented(text: str) -> dict[str, Any]:
 
 
 def test_the_example_says_nothing_as_it_stands(user: Path) -> None:
-    write(user, config.example())
+    write(user, as_toml.example())
     assert load_config() == Config(general=General(), providers={}, files=(user,))
 
 
 def test_the_example_has_every_setting_of_every_kind(user: Path) -> None:
-    found = uncommented(config.example())
+    found = uncommented(as_toml.example())
     assert {item.name for item in fields(General)} | {"providers"} == found.keys()
     assert found["providers"].keys() == set(kinds())
     for kind in kinds():
@@ -682,7 +690,7 @@ def test_the_example_has_every_setting_of_every_kind(user: Path) -> None:
 
 
 def test_the_example_without_its_marks_is_what_is_built_in(user: Path) -> None:
-    tables = uncommented(config.example())
+    tables = uncommented(as_toml.example())
     tables["models"] = {}
     for kind in kinds():
         for item in fields(load(kind).Settings):
@@ -708,6 +716,6 @@ def test_every_setting_has_a_meaning_of_one_line() -> None:
 
 
 def test_every_variable_of_a_vendor_is_told_in_the_example() -> None:
-    text = config.example()
+    text = as_toml.example()
     for kind in kinds():
         assert all(f"${variable}" in text for variable in load(kind).Settings.environment.values())

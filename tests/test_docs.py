@@ -10,7 +10,7 @@ from imagegen_cli.core import errors
 from imagegen_cli.core.errors import HINTS, Reason
 from imagegen_cli.core.task import FOLLOWS
 from imagegen_cli.providers import kinds
-from imagegen_cli.settings.config import example
+from imagegen_cli.settings.as_toml import example
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,9 @@ def test_the_table_of_states_is_drawn_from_the_code() -> None:
 
 def test_the_example_of_the_settings_is_written_from_their_declarations() -> None:
     path = ROOT / "config.example.toml"
-    assert path.read_text(encoding="utf-8") == example(), "python -m imagegen_cli.settings.config > config.example.toml"
+    assert path.read_text(encoding="utf-8") == example(), (
+        "python -m imagegen_cli.settings.as_toml > config.example.toml"
+    )
 
 
 def test_the_example_is_toml_with_every_kind_when_its_comments_are_taken_away() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.settings.config import dumps
+from imagegen_cli.settings.as_toml import dumps
 from tests.doubles.hostile import ECHOES, OneAnswer, echoing
 from tests.doubles.http import Reply
 from tests.doubles.pictures import Pictures

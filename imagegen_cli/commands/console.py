@@ -11,7 +11,8 @@ from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenErro
 from imagegen_cli.core.task import Job, Task
 from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.display.keys import drop_typed_ahead
-from imagegen_cli.settings.config import Config, Configured, key_of, load_config
+from imagegen_cli.settings.config import Config, Configured, load_config
+from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.processes import more_files
 from imagegen_cli.storage.store import Filter, Record, Store

@@ -38,7 +38,8 @@ from imagegen_cli.net.client import open_clients, trust
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.net.proxies import check_certificates, proxy_for, proxy_settings
 from imagegen_cli.providers._http import call
-from imagegen_cli.settings.config import Config, Configured, General, key_of, load_config
+from imagegen_cli.settings.config import Config, Configured, General, load_config
+from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import expanded, history_file, is_there, kept_folder, working_folder
 from imagegen_cli.storage.store import Filter, Record, Store
 

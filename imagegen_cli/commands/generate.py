@@ -3,13 +3,14 @@
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
 
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
-from imagegen_cli.commands.session import RunOptions, Session
+from imagegen_cli.commands.options import GenerateOptions, ListOptions
+from imagegen_cli.commands.session import Session
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task, may_be_paid
 from imagegen_cli.core.text import amount
@@ -17,7 +18,7 @@ from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
-from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed
+from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed, columns_in, form_in
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
@@ -32,62 +33,50 @@ PLANNINGS = 10
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What `run` and `batch` share. `common` goes for every prompt; None and "" leave it to the settings."""
-
-    common: PromptSpec = field(default_factory=lambda: PromptSpec(prompt=""))
-    output: Path | None = None
-    template: str = ""
-    manner: RunOptions = field(default_factory=RunOptions)
-    dry_run: bool = False
-    again: bool = False
-    skip_sent: bool = False
-    yes: bool = False
-    allow_outside: bool = False
-    each: bool = False
-    reading: Reading = field(default_factory=Reading)
-
-
-def run(prompts: Sequence[str], options: Options) -> int:
+def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
     """Carry prompts from the command line; `-` stands for those on stdin, one a line."""
-    if not options.each:
+    common, reading = _common(options), _reading(options.lists)
+    if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
     for prompt in prompts:
         if prompt == "-":
-            specs += _listed("-", options)
+            specs += _listed("-", common, reading)
         else:
-            specs += from_arguments([prompt], options.common)
+            specs += from_arguments([prompt], common)
     if example := next(filter(None, map(foreign_option, prompts)), ""):
         say(f"options and wildcards of other programs, as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
-    return _run_specs(specs, options, command="run")
+    return _run_specs(specs, common, options, command="run")
 
 
-def batch(files: Sequence[str], options: Options) -> int:
+def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool = False) -> int:
     """Carry prompt lists. Run again, it sends only what is new or was never sent."""
-    if options.again and options.skip_sent:
+    if options.sent_before.again and options.sent_before.skip_sent:
         raise UsageError(
             "--again sends what was sent before, and --skip-sent leaves it out",
             hint="nothing was sent; give one of them",
         )
+    common, reading = _common(options), _reading(options.lists)
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
-    specs = [replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, options)]
-    if options.allow_outside:
+    specs = [
+        replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, common, reading)
+    ]
+    if allow_outside:
         specs = [replace(spec, listed=spec.listed - {"references"}) for spec in specs]
-    return _run_specs(specs, options, command="batch")
+    return _run_specs(specs, common, options, command="batch")
 
 
-def again(task_id: int, options: Options) -> int:
+def again(task_id: int, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the same parameters, but for those that options change."""
+    asked = _common(options)
     with history() as store:
         record = all_there(store, [task_id])[0]
-    request, asked = record.task.request, options.common
+    request = record.task.request
     size = f"{request.width}x{request.height}" if request.width else ""
     other = asked.provider and asked.provider != request.provider
     spec = PromptSpec(
-        prompt=asked.prompt or request.prompt,
+        prompt=prompt or request.prompt,
         provider=asked.provider or request.provider,
         models=asked.models or (() if other else (request.model,)),
         ratio=asked.ratio or ("" if asked.size else request.ratio),
@@ -101,21 +90,58 @@ def again(task_id: int, options: Options) -> int:
         extra=request.extra,
     )
     common = replace(spec, prompt="", name="")
-    options = replace(options, common=common, output=options.output or Path(record.task.folder))
-    return _run_specs([spec], options, command="again")
+    options = options._replace(output=options.output or Path(record.task.folder))
+    return _run_specs([spec], common, options, command="again")
+
+
+# Options as the rest of the program takes them
+
+
+def _common(options: GenerateOptions) -> PromptSpec:
+    """What the options say about every prompt. Raises UsageError."""
+    return PromptSpec(
+        prompt="",
+        provider=options.provider,
+        models=tuple(options.model or ()),
+        ratio=options.ratio,
+        resolution=options.resolution,
+        size=options.size,
+        count=options.pictures,
+        seed=options.seed,
+        negative=options.negative,
+        references=tuple(options.image or ()),
+        extra=_pairs(options.extra or ()),
+    )
+
+
+def _pairs(words: Iterable[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    if bad := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise UsageError(f"--extra takes KEY=VALUE, not {bad[0]!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def _reading(options: ListOptions) -> Reading:
+    """How lists are to be read. Raises UsageError."""
+    if options.encoding:
+        from imagegen_cli.inputs.lists.decoding import check_encoding  # noqa: PLC0415 - few lists need it
+
+        check_encoding(options.encoding)
+    form = form_in(options.format)
+    return Reading(form=form, encoding=options.encoding, columns=columns_in(options.columns))
 
 
 # How commands carry tasks
 
 
-def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> int:
+def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
     config = settings()
     if not specs:
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
     items = plan.prepare(specs, config)
-    folder, template = options.output or Path(config.general.output), options.template or config.general.name
+    folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options)
@@ -134,16 +160,16 @@ def _run_specs(specs: list[PromptSpec], options: Options, *, command: str) -> in
             return more
 
         def would(typed: Typed) -> Outcome:
-            found, remarks = _specs_of(typed, options.common)
+            found, remarks = _specs_of(typed, common)
             more = prepared(found)
             read = tuple(spec.prompt for spec in found) if typed.listed else ()
             return Outcome(len(more), (*plan.promised(more), *remarks), prompts=read)
 
         def add(to: RunId, typed: Typed) -> Sequence[Task]:
-            more = prepared(_specs_of(typed, options.common)[0])
+            more = prepared(_specs_of(typed, common)[0])
             return store.add(to, plan.planned(more, where, store.reserve(len(more), to)))
 
-        return Session(store, config, options.manner, add, would).carry(run_id, tasks)
+        return Session(store, config, options.run, add, would).carry(run_id, tasks)
 
 
 def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
@@ -157,7 +183,7 @@ def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[
 
 
 def _planned(
-    store: Store, items: list[plan.Item], where: plan.Place, options: Options, command: str
+    store: Store, items: list[plan.Item], where: plan.Place, options: GenerateOptions, command: str
 ) -> tuple[RunId, tuple[Task, ...], list[plan.Item]] | None:
     """Enter what is to be sent into the history; None where the list brings nothing new.
 
@@ -177,10 +203,10 @@ def _planned(
     raise UsageError("other processes are planning the same list all the time; nothing was sent")
 
 
-def _compared(store: Store, items: list[plan.Item], options: Options) -> list[plan.Item]:
+def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) -> list[plan.Item]:
     """What is to be sent: without what its list has sent before, and after asking about what other lists have sent."""
     listed = [item for item in items if item.source]
-    if not listed or options.again:
+    if not listed or options.sent_before.again:
         return items
     known = store.known(item.identity for item in listed)
     fresh = _without_sent(items, known)
@@ -215,12 +241,12 @@ def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
     return [record for record in found if may_be_paid(record.task.state) or record.carried]
 
 
-def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: Options) -> bool:
+def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: GenerateOptions) -> bool:
     """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
     tasks = [records[-1].task for records in doubles.values()]
     share = f"{len(doubles)} of {amount(len(fresh), 'prompt')}"
     before = f"sent before, from another list (tasks {ids_of(tasks)})"
-    if options.skip_sent or options.yes:
+    if options.sent_before.skip_sent or options.yes:
         say(f"skipped {share}: {before}")
         return True
     what = f"{share} {'was' if len(doubles) == 1 else 'were'} {before}"
@@ -231,9 +257,9 @@ def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item
     return choice == "skip"
 
 
-def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, options: Options) -> int:
+def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, options: GenerateOptions) -> int:
     known: Known = {}
-    if any(item.source for item in items) and not options.again and history_file().exists():
+    if any(item.source for item in items) and not options.sent_before.again and history_file().exists():
         with history() as store:
             known = store.known(item.identity for item in items)
     skips = [_skip(item, known, options) for item in items]
@@ -241,7 +267,7 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
         {**plan.plainly(item, config, where), **({"skip": skip} if skip else {})}
         for item, skip in zip(items, skips, strict=True)
     ]
-    print_plan(rows, as_json=options.manner.progress == "json", stdout=sys.stdout, environ=os.environ)
+    print_plan(rows, as_json=options.run.display == "json", stdout=sys.stdout, environ=os.environ)
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
     pictures = sum(item.expected_images for item in sent)
     left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
@@ -256,20 +282,20 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     return 0
 
 
-def _undecided(items: Sequence[plan.Item], known: Known, options: Options) -> int:
+def _undecided(items: Sequence[plan.Item], known: Known, options: GenerateOptions) -> int:
     """How many were sent from another list, and no option says what to do with them."""
-    if options.skip_sent or options.yes:
+    if options.sent_before.skip_sent or options.yes:
         return 0
     return sum(bool(_sent_elsewhere(item, known)) for item in items if not _skipped(item, known))
 
 
-def _skip(item: plan.Item, known: Known, options: Options) -> str:
+def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
     """Why a run would leave it out; empty where it would be sent."""
     if skipped := _skipped(item, known):
         return skipped
     if elsewhere := _sent_elsewhere(item, known):
         return f"sent before as {elsewhere[-1].task.id}" + (
-            "" if options.skip_sent or options.yes else ", would be asked"
+            "" if options.sent_before.skip_sent or options.yes else ", would be asked"
         )
     return ""
 
@@ -321,13 +347,13 @@ def _source(name: str) -> str:
         return STDIN
 
 
-def _listed(name: str, options: Options) -> list[PromptSpec]:
+def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]:
     try:
         data = _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
         said = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
         raise UsageError(said, hint=f"nothing was sent; {instead_of(name)}") from error
-    specs, remarks = from_list("stdin" if name == STDIN else name, data, options.common, options.reading)
+    specs, remarks = from_list("stdin" if name == STDIN else name, data, common, reading)
     for remark in remarks:
         say(remark)
     return specs

@@ -20,7 +20,8 @@ from imagegen_cli.commands.console import (
     settings,
     unusable,
 )
-from imagegen_cli.commands.session import RunOptions, Session
+from imagegen_cli.commands.options import Progress, RunOptions
+from imagegen_cli.commands.session import Session
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
@@ -426,7 +427,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
-        _carry(store, config, going, RunOptions(progress="quiet"), stop=True)
+        _carry(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)
 
 
 def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:

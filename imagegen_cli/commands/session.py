@@ -6,13 +6,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import unusable
 from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -37,24 +38,14 @@ from imagegen_cli.display.key_commands import (
 from imagegen_cli.engine.runner import Lane, Runner
 from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
 from imagegen_cli.net.download import Downloader
-from imagegen_cli.settings.config import Config, key_of
+from imagegen_cli.settings.config import Config
+from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.store import Store
 
 CANCEL_POLL_S = 0.2
 """Seconds between two looks for a cancel from another terminal."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How tasks are carried and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` in seconds."""
-
-    progress: str = "auto"
-    concurrency: int | None = None
-    timeout: float | None = None
-    preview: str = "off"
-    notify: bool = False
 
 
 class Session:
@@ -102,7 +93,7 @@ class Session:
         self._one_look = one_look
         self._tasks = {task.id: task for task in tasks}
         chosen = choose(
-            self._manner.progress,
+            self._manner.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
@@ -126,7 +117,7 @@ class Session:
         if manner.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
             preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
-        live = manner.progress in ("auto", "live")
+        live = manner.display in ("auto", "live")
         if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, manner.preview, stdout=sys.stdout, environ=os.environ)

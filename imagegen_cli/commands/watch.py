@@ -12,7 +12,8 @@ from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
-from imagegen_cli.commands.session import RunOptions, end, obey, open_folder, signals
+from imagegen_cli.commands.options import RunOptions
+from imagegen_cli.commands.session import end, obey, open_folder, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
@@ -55,7 +56,7 @@ class Show:
         self._exit = 0
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
         chosen = choose(
-            manner.progress,
+            manner.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,

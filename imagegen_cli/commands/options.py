@@ -1,0 +1,210 @@
+"""Options that several commands share. Each is declared once, as a field of the value that a command receives.
+
+`--help` imports this module, so it imports little: a NamedTuple is made in a fifth of the time of a dataclass.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Container, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from imagegen_cli.core.errors import UsageError
+
+MAX_TIMEOUT_S = 1e8
+"""Three years: beyond it the timers of some systems overflow."""
+
+
+class Preview(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Progress(StrEnum):
+    AUTO = "auto"
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
+    """An option that the environment variable IMAGEGEN_<OPTION> can set as well, unless `env` is false."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "IMAGEGEN_" + long.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*names, help=help_, envvar=variable if env else None, show_envvar=False, **more)
+
+
+def _concurrency(text: str) -> int | None:
+    """Read the value of --concurrency: 0 lifts the limit, None leaves it to the settings. Raises UsageError."""
+    if not text:
+        return None
+    if text == "unlimited":
+        return 0
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--concurrency takes a number from 1 or unlimited, not {text!r}")
+    return int(text)
+
+
+def _timeout(limit_s: float | None) -> float | None:
+    """Check the value of --timeout. Raises UsageError."""
+    if limit_s is not None and not limit_s < MAX_TIMEOUT_S:  # nan is not less than anything
+        raise UsageError(f"--timeout takes seconds, less than {MAX_TIMEOUT_S:.0f}, not {limit_s}")
+    return limit_s
+
+
+Json = Annotated[bool, option("--json", help_="JSON on stdout, one object a line.")]
+DryRun = Annotated[
+    bool, option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
+]
+Yes = Annotated[bool, option("--yes", "-y", help_="Ask nothing and go on.")]
+
+
+class RunOptions(NamedTuple):
+    """How tasks are run and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` is in seconds."""
+
+    concurrency: Annotated[
+        int | None,
+        option(
+            "--concurrency",
+            "-j",
+            help_="Tasks at the service at once: a number or unlimited.",
+            metavar="N|unlimited",
+            parser=_concurrency,
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None, option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout)
+    ] = None
+    progress: Annotated[Progress, option("--progress", help_="How to show what happens.")] = Progress.AUTO
+    json: Json = False
+    quiet: Annotated[bool, option("--quiet", "-q", help_="Nothing on stderr but failures.")] = False
+    preview: Annotated[
+        Preview, option("--preview", help_="Show pictures in the terminal, in the making and finished, where it can.")
+    ] = Preview.AUTO
+    notify: Annotated[bool, option("--notify", help_="Ring and notify at the end.")] = False
+
+    @property
+    def display(self) -> str:
+        """The one of `Progress` that applies: --json goes before --quiet, and --quiet before --progress."""
+        return Progress.JSON if self.json else Progress.QUIET if self.quiet else self.progress
+
+
+class ListOptions(NamedTuple):
+    """How prompt lists are read; what is empty is told by the list itself."""
+
+    format: Annotated[
+        str,
+        option(
+            "--format",
+            help_="How to read a list; without it as its content tells. lines: each line as it stands.",
+            metavar="lines|csv|tsv|json|jsonl",
+        ),
+    ] = ""
+    encoding: Annotated[
+        str, option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
+    ] = ""
+    columns: Annotated[
+        str,
+        option(
+            "--columns",
+            help_="The columns of a table to read, and no others: prompt=Caption,seed.",
+            metavar="FIELD=COLUMN,...",
+        ),
+    ] = ""
+
+
+class SentBefore(NamedTuple):
+    """What `batch` does about prompts that were sent before."""
+
+    again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False
+    skip_sent: Annotated[
+        bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
+    ] = False
+
+
+class GenerateOptions(NamedTuple):
+    """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
+
+    provider: Annotated[str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.")] = ""
+    model: Annotated[list[str] | None, option("--model", "-m", help_="Model; give it again to compare models.")] = None
+    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1)] = None
+    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, as 16:9.")] = ""
+    resolution: Annotated[str, option("--resolution", help_="Size class, as 1k, 2k or 4k.")] = ""
+    size: Annotated[str, option("--size", help_="Size in pixels, as 1024x768.")] = ""
+    seed: Annotated[
+        int | None, option("--seed", help_="Same seed, same picture, where the service can. -1: random.")
+    ] = None
+    negative: Annotated[str, option("--negative", help_="What should not be in the picture.")] = ""
+    image: Annotated[
+        list[str] | None, option("--image", help_="Picture to start from, file or address; may be repeated.")
+    ] = None
+    extra: Annotated[
+        list[str] | None,
+        option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
+    ] = None
+    lists: ListOptions = ListOptions()
+    output: Annotated[Path | None, option("--output", "-o", help_="Folder for the pictures.")] = None
+    name: Annotated[str, option("--name", help_="File name, as {id}-{slug}-{index}.")] = ""
+    run: RunOptions = RunOptions()
+    dry_run: DryRun = False
+    yes: Yes = False
+    sent_before: SentBefore = SentBefore()
+
+
+def declared(without: Container[str] = (), **other: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make options of a command's parameters; a parameter whose type is a class of options brings all of its fields.
+
+    The fields and classes named in `without` are no options of this command and keep their defaults. `other` has the
+    declarations that differ in this command.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command).parameters
+
+        @functools.wraps(command)
+        def called(**given: Any) -> None:
+            command(**{name: _value(name, one.annotation, given) for name, one in own.items()})
+
+        options = _flat({name: (one.annotation, one.default) for name, one in own.items()}, without)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter(name, keyword, default=default, annotation=other.get(name, kind))
+            for name, kind, default in options
+        ]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it
+        called.__annotations__ = {}  # Typer would resolve them once more, which takes longer than all that is done here
+        return called
+
+    return decorate
+
+
+def _flat(declarations: Mapping[str, tuple[Any, Any]], without: Container[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of each option, with the fields of a class of options in its place."""
+    for name, (kind, default) in declarations.items():
+        if name in without:
+            continue
+        if _is_class_of_options(kind):
+            yield from _flat(_fields(kind), without)
+        else:
+            yield name, kind, default
+
+
+def _value(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
+    """What a parameter receives: its option's value, or its class of options with all values that were given."""
+    if not _is_class_of_options(kind):
+        return given[name]
+    known = {name: inner for name, (inner, _) in _fields(kind).items() if name in given or _is_class_of_options(inner)}
+    return kind(**{name: _value(name, inner, given) for name, inner in known.items()})
+
+
+def _fields(kind: Any) -> dict[str, tuple[Any, Any]]:
+    return {name: (kind.__annotations__[name], kind._field_defaults[name]) for name in kind._fields}
+
+
+def _is_class_of_options(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple)

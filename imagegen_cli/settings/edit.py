@@ -1,0 +1,198 @@
+"""A provider into the text of a settings file; every comment, blank line and key that is not changed stays as it is.
+
+The text is split into statements, and tomllib says which key or table each of them names: no key is parsed here.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.settings.as_toml import dumps
+from imagegen_cli.settings.files import BYTE_ORDER_MARK
+
+TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|"(?:\\.|[^"\\])*"'
+    r"|'{3}.*?'{3,5}|'[^']*'"
+    r"""|\#[^\r\n]*|\r\n|[^"'\#\[\]{}=\r\n]+|.""",
+    re.DOTALL,
+)
+"""Strings of all four kinds, comments, line ends, and what stands between them; the text is valid TOML."""
+OPENING, CLOSING = ("[", "{"), ("]", "}")
+LINE_ENDS = ("\n", "\r\n", "\r")
+DEFAULT = ("default_provider",)
+KeyPath = tuple[str, ...]
+"""The names from the root of the file to a key or a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A key with its value, the head of a table, or a line without either; with its line end.
+
+    `path` is empty for a comment and for a blank line.
+    """
+
+    text: str
+    path: KeyPath = ()
+    is_head: bool = False
+
+
+def with_provider(text: str, name: str, table: Mapping[str, Any], *, default: bool) -> str:
+    """The text with the provider `name`, in the place of one with the same name; `default` makes it the default.
+
+    The text is valid TOML. Raises ConfigError where the result would not be, or would say anything else.
+    """
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    text = text.removeprefix(mark)
+    before = _parsed(text)
+    wanted = before | {"providers": {**before.get("providers", {}), name: table}}
+    statements = list(_statements(text))
+    line_end = next((token for token in TOKEN.findall(text) if token in LINE_ENDS), "\n")
+    if default:
+        wanted["default_provider"] = name
+        statements = _with_default(statements, name, line_end)
+    statements = _with_table(statements, name, wanted["providers"], line_end)
+    changed = "".join(statement.text for statement in statements)
+    if not _says(changed, wanted):
+        why = f"{name} cannot be written into the settings without changing other lines; nothing was written"
+        raise ConfigError(why, hint=f"write [providers.{name}] by hand: config.example.toml shows the form")
+    return mark + changed
+
+
+def _says(text: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether a text is TOML and says what is wanted. They are compared as JSON, because nan does not equal itself."""
+    try:
+        found = _parsed(text)
+    except ValueError:
+        return False
+    return json.dumps(found, sort_keys=True, default=str) == json.dumps(wanted, sort_keys=True, default=str)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - only `init` edits
+
+    return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+# The text as statements
+
+
+def _statements(text: str) -> Iterator[Statement]:
+    table: KeyPath = ()
+    for part in _parts(text):
+        path = _path_of(part)
+        is_head = part.lstrip().startswith("[")
+        if is_head:
+            table = path
+        yield Statement(part, path if is_head else (*table, *path) if path else (), is_head)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Lines, but a value that takes several lines is one part."""
+    part, depth = "", 0
+    for token in TOKEN.findall(text):
+        part += token
+        depth += (token in OPENING) - (token in CLOSING)
+        if token in LINE_ENDS and depth == 0:
+            yield part
+            part = ""
+    if part:
+        yield part
+
+
+def _path_of(part: str) -> KeyPath:
+    """The names that a key or a head is made of, as tomllib reads them."""
+    inner: Any = _parsed(part)
+    names = itertools.takewhile(lambda piece: piece != "=" and not piece.startswith("#"), TOKEN.findall(part))
+    depth = 1 + sum(name.count(".") for name in names if name[0] not in "\"'")
+    path: list[str] = []
+    while isinstance(inner, dict) and inner and len(path) < depth:
+        [(name, inner)] = inner.items()
+        path.append(name)
+    return tuple(path)
+
+
+# Statements that change
+
+
+def _with_default(statements: Sequence[Statement], name: str, line_end: str) -> list[Statement]:
+    """With `default_provider` changed where it stands, or behind the last key above all tables."""
+    if any(statement.path == DEFAULT and not statement.is_head for statement in statements):
+        return [_with_value(one, name) if one.path == DEFAULT else one for one in statements]
+    first_head = next((at for at, one in enumerate(statements) if one.is_head), len(statements))
+    keys = [at for at, one in enumerate(statements[:first_head]) if one.path]
+    new = Statement(f'default_provider = "{name}"{line_end}', DEFAULT)
+    if keys or first_head == len(statements):
+        return _inserted(statements, keys[-1] + 1 if keys else first_head, [new], line_end)
+    at = first_head
+    while at and statements[at - 1].text.strip():  # a comment directly above a table is about that table
+        at -= 1
+    return _inserted(statements, at, [new, Statement(line_end)], line_end)
+
+
+def _with_table(
+    statements: Sequence[Statement], name: str, providers: Mapping[str, Any], line_end: str
+) -> list[Statement]:
+    """With the table of a provider: where it stands, or at the end."""
+    path = ("providers", name)
+    inline = {("providers",): providers, path: providers[name]}
+    if any(one.path in inline and not one.is_head for one in statements):
+        return [_with_value(one, inline[one.path]) if one.path in inline else one for one in statements]
+    if any(one.path == path and one.is_head for one in statements):
+        return _updated(statements, path, providers[name], line_end)
+    kept = [one for one in statements if one.path[:2] != path]
+    blank = [Statement(line_end)] if kept and kept[-1].text.strip() else []
+    section = dumps({"providers": {name: providers[name]}}).replace("\n", line_end)
+    return _inserted(kept, len(kept), [*blank, Statement(section, path, is_head=True)], line_end)
+
+
+def _updated(
+    statements: Sequence[Statement], path: KeyPath, table: Mapping[str, Any], line_end: str
+) -> list[Statement]:
+    """With other values under a head that is there; keys that are not wanted go, comments stay."""
+    missing = dict(table)
+    found: list[Statement] = []
+    end = 0
+    for one in statements:
+        if one.path[:2] != path or (one.is_head and one.path == path):
+            found.append(one)
+        elif not one.is_head and len(one.path) == len(path) + 1 and one.path[-1] in missing:
+            found.append(_with_value(one, missing.pop(one.path[-1])))
+        if found and found[-1].path[:2] == path:
+            end = len(found)
+    if not missing:
+        return found
+    lines = dumps({"providers": {path[1]: missing}}).partition("\n")[2].replace("\n", line_end)
+    return _inserted(found, end, [Statement(lines, path)], line_end)
+
+
+def _inserted(statements: Sequence[Statement], at: int, new: Sequence[Statement], line_end: str) -> list[Statement]:
+    """With new statements, after giving a line end to a last line that has none."""
+    before = list(statements[:at])
+    if before and not before[-1].text.endswith(LINE_ENDS):
+        before[-1] = replace(before[-1], text=before[-1].text + line_end)
+    return [*before, *new, *statements[at:]]
+
+
+def _with_value(statement: Statement, value: Any) -> Statement:
+    """With another value; the blanks around it and the comment behind it stay."""
+    if statement.is_head:
+        return statement
+    tokens = TOKEN.findall(statement.text)
+    start = tokens.index("=") + 1
+    start += not tokens[start].strip()
+    end = len(tokens)
+    while tokens[end - 1].startswith("#") or not tokens[end - 1].strip():
+        end -= 1
+    return replace(statement, text="".join((*tokens[:start], _inline(value), *tokens[end:])))
+
+
+def _inline(value: Any) -> str:
+    """A value as it stands behind a key; a table on one line."""
+    if not isinstance(value, Mapping):
+        return dumps({"key": value}).partition(" = ")[2].strip()
+    parts = [f"{dumps({key: 0}).partition(' = ')[0]} = {_inline(inner)}" for key, inner in value.items()]
+    return f"{{ {', '.join(parts)} }}"

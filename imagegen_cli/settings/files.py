@@ -1,0 +1,130 @@
+"""A file of settings: read with the lines of its keys, and written whole or not at all."""
+
+import errno
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.schema import REFERENCES
+
+BYTE_ORDER_MARK = "\ufeff"
+OTHERS = 0o077
+"""The permissions of everyone but the owner."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Of a file of settings; a person writes some KB."""
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """`raw` is the text as it is in the file; `text` has plain line ends and no byte order mark."""
+
+    path: Path
+    raw: str
+    text: str
+    data: dict[str, Any]
+    trusted: bool
+
+    @classmethod
+    def read(cls, path: Path | None, *, trusted: bool) -> "SettingsFile | None":
+        """The file, or None where there is none. Raises ConfigError where it cannot be read."""
+        try:
+            raw = _bytes_of(path, trusted=trusted).decode() if path else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
+        except OSError as error:
+            hint = "make it a file that you can read, or let IMAGEGEN_CONFIG name another"
+            raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+        if path is None or raw is None:
+            return None
+        import tomllib  # noqa: PLC0415 - only where there is a file
+
+        text = raw.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
+        try:
+            return cls(path, raw, text, tomllib.loads(text), trusted)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(f"{path}: {error}", hint="see config.example.toml for the form") from error
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent.resolve()
+
+    def general(self) -> dict[str, Any]:
+        """The keys outside of the providers' tables."""
+        return {key: value for key, value in self.data.items() if key != "providers"}
+
+    def table(self, name: str) -> dict[str, Any]:
+        """The table of this name, empty where there is none. Raises ConfigError where it is no table."""
+        value = self.data.get(name, {})
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.line_of('')(name)}: {name} must be a table")
+        return value
+
+    def line_of(self, table: str) -> Callable[[str], str]:
+        """A function that tells where a key of `table` is, as "file:line": tomllib does not tell."""
+
+        def line_of(key: str) -> str:
+            here, wanted = "", re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""")
+            for number, line in enumerate(self.text.splitlines(), 1):
+                if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+                    here = re.sub(r"""["'\s]""", "", header[1])
+                    if here == f"{table}.{key}".lstrip("."):
+                        return f"{self.path}:{number}"
+                elif here == table and wanted.match(line):
+                    return f"{self.path}:{number}"
+            return str(self.path)
+
+        return line_of
+
+    def open_to_others(self) -> str:
+        """A remark where a key is in a file that others can read; empty where there is nothing to say."""
+        if os.name == "nt" or not holds_key(self.table("providers")) or not self.path.stat().st_mode & OTHERS:
+            return ""
+        return f"{self.path} holds a key and others can read it: chmod 600 {shlex.quote(str(self.path))}"
+
+
+def holds_key(providers: Mapping[str, Any]) -> bool:
+    """Whether one of these tables has a key as its text, and not only the name of a variable or a command."""
+    tables = [table for table in providers.values() if isinstance(table, dict)]
+    tables += [headers for table in tables if isinstance(headers := table.get("headers"), dict)]
+    return any(
+        isinstance(value, str)
+        and re.search("key|secret|token|password|authorization|cookie", key.lower())
+        and not value.startswith(REFERENCES)
+        for table in tables
+        for key, value in table.items()
+    )
+
+
+def write(path: Path, text: str, *, mode: int) -> None:
+    """Write a file of settings whole or not at all. Raises ConfigError."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(mode)
+        beside.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _bytes_of(path: Path, *, trusted: bool) -> bytes:
+    """All of a file. The person's own may be a pipe, as a shell makes one of a command. Raises OSError."""
+    if not trusted:
+        return bytes_of(path, MAX_BYTES)
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20} MB")
+    return data
