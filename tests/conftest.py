@@ -1,11 +1,51 @@
+import os
 import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from imagegen_cli.core import masking
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.net.client import open_clients
+from tests import marking
+
+SEED = 20261123
+
+# Bytecode is kept although containers often forbid it: the tests start the program about a thousand times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=SEED, help=f"what every test seeds `random` with (default: {SEED})")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marking.mark(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers a core where tests wait for programs and keys; one a core for tests that only compute."""
+    if config.option.dist == "no":
+        config.option.dist = "worksteal"
+    cores = os.cpu_count() or 1
+    return cores if "not program" in config.option.markexpr else 2 * cores
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        report.sections.append(("random", f"seeded with {item.config.option.seed}; --seed N takes another number"))
+    return report
 
 
 @pytest.fixture
@@ -21,9 +61,16 @@ async def clients() -> AsyncIterator[Clients]:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def seeded(request: pytest.FixtureRequest) -> None:
     """Jitter is drawn from `random`: a test that measures moments sees the same ones each time."""
-    random.seed(20261123)
+    random.seed(request.config.option.seed)
+
+
+@pytest.fixture(autouse=True)
+def no_program_without_the_marker(request: pytest.FixtureRequest) -> Iterator[None]:
+    marking.forbid_program(forbidden="program" not in request.keywords)
+    yield
+    marking.forbid_program(forbidden=False)
 
 
 @pytest.fixture(autouse=True)

@@ -604,6 +604,7 @@ def test_a_list_that_is_too_large_is_refused() -> None:
         decoded("a.txt", bytes(MOST_BYTES + 1))
 
 
+@pytest.mark.program  # it takes seconds
 def test_long_lists_are_read_in_a_moment() -> None:
     """A hundred thousand lines take about a second; what grows with the square of the lines takes minutes."""
     lists = {

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -11,13 +11,6 @@ from imagegen_cli.engine.scheduling import Known, PollSchedule, Stopwatch
 from tests.clock import run
 
 TRIP = 0.05
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    random.seed(11)
-    yield
-    random.seed()
 
 
 def exactly(*seconds: float) -> Known:

@@ -180,6 +180,7 @@ class TestDrawing:
     def test_the_same_order_gives_the_same_bytes(self) -> None:
         assert draw(order()) == draw(order())
 
+    @pytest.mark.program
     def test_and_in_another_process(self) -> None:
         asked = order("a red house, two trees and a frobnicator in the rain", width=160)
         assert asyncio.run(drawn_apart(asked)) == draw(asked)
@@ -294,6 +295,7 @@ class TestSizes:
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.program  # the provider draws in a process of its own
 class TestProvider:
     def test_as_many_as_asked_each_with_its_seed(self) -> None:
         pictures = bytes_of(submit(request(count=3, seed=SEEDS[-1])))
