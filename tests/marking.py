@@ -1,8 +1,8 @@
 """Which tests start a process. They get the marker `program`, so that `-m "not program"` runs all others in a minute.
 
-The marker is found: a test has it when its code, a fixture that it uses, or a helper of the tests that one of these names,
-starts a process. The test says `@pytest.mark.program` itself where the process is started by the product, or where the test
-takes seconds for another reason. A test without the marker that starts the program fails at that moment.
+The marker is found: a test has it when its code, a fixture that it uses, or a helper of the tests that one of these
+names, starts a process. The test says `@pytest.mark.program` itself where the process is started by the product, or
+where the test takes seconds for another reason. A test without the marker that starts the program fails at that moment.
 """
 
 import inspect

@@ -847,7 +847,7 @@ class Runner:
                 self._saver.discard(active.task.part(number))
 
 
-def _expected_images(provider: Provider, request: ImageRequest) -> int:
+def _expected_images(provider: Provider[Any], request: ImageRequest) -> int:
     try:
         return provider.expected_images(request)
     except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
