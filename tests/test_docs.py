@@ -53,8 +53,8 @@ def test_the_first_two_code_blocks_are_one_line_each() -> None:
     assert "pytest" in blocks[1]
 
 
-def test_architecture_fits_two_screens() -> None:
-    assert len(ARCHITECTURE.splitlines()) <= 100
+def test_architecture_fits_three_screens() -> None:
+    assert len(ARCHITECTURE.splitlines()) <= 140
 
 
 def test_the_tree_of_errors_is_the_tree_of_classes() -> None:
