@@ -66,11 +66,11 @@ class Wait:
         self._rhythm, self._progress = rhythm, progress
 
     def wait(self, passed: float) -> float:
-        return self._rhythm.wait(passed) if self._rhythm is not None else 5.0
+        return self._rhythm.next_delay(passed) if self._rhythm is not None else 5.0
 
     def told(self, passed: float, fraction: float) -> None:
         if self._progress and self._rhythm is not None:
-            self._rhythm.told(passed, round(fraction, 2))
+            self._rhythm.observe(passed, round(fraction, 2))
 
 
 History = Sequence[Span]
@@ -136,12 +136,12 @@ def simulated(draw: Draw, wait: Callable[[], Wait], tasks: int = TASKS) -> Outco
 def one(length: float, wait: Wait) -> Seen:
     queries, passed, unready = 0, 0.0, 0.0
     while True:
-        asked = passed + wait.wait(passed)
+        asked = passed + wait.next_delay(passed)
         passed = asked + TRIP
         queries += 1
         if passed - TRIP / 2 >= length:
             return Seen(length, queries, unready, passed)
-        wait.told(passed, (passed - TRIP / 2) / length)
+        wait.observe(passed, (passed - TRIP / 2) / length)
         unready = asked
 
 

@@ -3,17 +3,19 @@
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar
 
-from imagegen_cli.core.events import Event, TaskChanged, Working
+from imagegen_cli.core.events import Event, Sink, TaskChanged, Working, tee
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
-from imagegen_cli.engine.runner import Lane, Runner, Saver
+from imagegen_cli.engine.lane import Lane
+from imagegen_cli.engine.runner import Runner
 from imagegen_cli.engine.scheduling import NOTHING, Gate, Known
+from imagegen_cli.engine.task_flow import Saver
 from imagegen_cli.net.download import Downloader
 
 
@@ -116,6 +118,10 @@ class Stage:
         saver: Saver | None = None,
         complete: Callable[[], Any] | None = None,
         known: Known = NOTHING,
+        owns: Callable[[TaskId], bool] = lambda _: True,
+        one_look: Container[TaskId] = (),
+        others: Mapping[str, Lane] = {},
+        also: Sink = lambda _: None,
     ) -> None:
         self.provider: Any = provider
         self.folder = folder
@@ -125,11 +131,13 @@ class Stage:
         self.gate = Gate(limit)
         self.lane = Lane(provider, self.gate, poll, timeout)
         self.runner = Runner(
-            {"scripted": self.lane},
+            {"scripted": self.lane, **others},
             saver or Downloader(fetch),
-            self.hear,
+            tee(self.hear, also),
             flush or _at_once,
             known=lambda _: known,
+            owns=owns,
+            one_look=one_look,
             complete=complete or _at_once,
         )
 

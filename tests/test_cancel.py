@@ -100,22 +100,18 @@ def reached(moment: str, event: Event) -> bool:
 
 
 def cancelled_at(moment: str, provider: Kind, folder: Path) -> Stage:
-    stage = Stage(provider, folder)
-    hear, task = stage.hear, stage.task()
+    def cancel_when_reached(event: Event) -> None:
+        if reached(moment, event):
+            delay = 0.1 if moment == "submitting" else 0.0
+            asyncio.get_running_loop().call_later(delay, stage.runner.cancel, [TaskId(1)])
+
+    stage = Stage(provider, folder, also=cancel_when_reached)
 
     async def go() -> None:
-        loop = asyncio.get_running_loop()
-
-        def hear_and_cancel(event: Event) -> None:
-            hear(event)
-            if reached(moment, event):
-                loop.call_later(0.1 if moment == "submitting" else 0.0, stage.runner.cancel, [TaskId(1)])
-
-        stage.runner._emit = hear_and_cancel
         if moment == "before":
             stage.gate.close_for(5.0)
-            loop.call_later(1.0, stage.runner.cancel, [TaskId(1)])
-        await stage.carry(task)
+            asyncio.get_running_loop().call_later(1.0, stage.runner.cancel, [TaskId(1)])
+        await stage.carry(stage.task())
 
     run(go())
     return stage

@@ -48,10 +48,10 @@ def test_queries_of_a_task_of_forty_seconds(
     rhythm = PollSchedule(0.5, Known(Span(seconds, seconds) for seconds in known))
     elapsed, asked, length = 0.0, 0, 40.0
     while elapsed < length:
-        elapsed += rhythm.wait(elapsed)
+        elapsed += rhythm.next_delay(elapsed)
         asked += 1
         if linear and elapsed < length:
-            rhythm.told(elapsed, elapsed / length)
+            rhythm.observe(elapsed, elapsed / length)
     assert asked <= queries
     assert (elapsed - length) / length <= late
 

@@ -107,7 +107,7 @@ async def nobody(held: StagedImage) -> None:
 
 
 async def save(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> Path:
-    held = await downloader.hold(image, stem, part_of(stem))
+    held = await downloader.stage(image, stem, part_of(stem))
     return Path((await downloader.publish(held, stem, nobody)).path)
 
 
@@ -119,7 +119,7 @@ async def refused(downloader: Downloader, image: InlineImage | RemoteImage, stem
     """The error; and nothing may be left behind."""
     before = there(stem)
     with pytest.raises(TaskError) as caught:
-        await downloader.hold(image, stem, part_of(stem))
+        await downloader.stage(image, stem, part_of(stem))
     assert there(stem) == before
     return caught.value
 
@@ -372,7 +372,7 @@ async def test_a_cut_answer_without_a_length_is_never_taken_for_a_picture(
     suffix, data = samples()[form]
     image = files.lay(Reply(200, data[: len(data) * 2 // 3], unmeasured=True))
     if suffix in UNMARKED and not form.startswith("boxed"):
-        held = await downloader.hold(image, stem, part_of(stem))
+        held = await downloader.stage(image, stem, part_of(stem))
         assert "whether a picture came whole cannot be known" in held.doubt
     else:
         assert type(await refused(downloader, image, stem)) is BadImage
@@ -384,7 +384,7 @@ async def test_only_what_nothing_vouches_for_is_doubted(
     files: Files, downloader: Downloader, stem: Path, form: str, unmeasured: bool
 ) -> None:
     suffix, data = samples()[form]
-    held = await downloader.hold(files.lay(Reply(200, data, unmeasured=unmeasured)), stem, part_of(stem))
+    held = await downloader.stage(files.lay(Reply(200, data, unmeasured=unmeasured)), stem, part_of(stem))
     known = suffix not in UNMARKED or form.startswith("boxed") or not unmeasured
     assert (held.doubt == "") == known
     assert held.sha256 == sha256(data).hexdigest()
@@ -422,7 +422,7 @@ async def test_a_download_that_is_cancelled_leaves_nothing(
     """Small pictures wait in memory for the disk, large ones are on it as they come."""
     files.pictures = Pictures("jpeg", (64, 64), 2 * SMALL if large else 10_000)
     files.fail("download", Fault.STALL_BODY)
-    loading = asyncio.ensure_future(downloader.hold(RemoteImage(files.file_url("job", 1)), stem, part_of(stem)))
+    loading = asyncio.ensure_future(downloader.stage(RemoteImage(files.file_url("job", 1)), stem, part_of(stem)))
     while not (part_of(stem).exists() if large else files.counts["download"]):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     loading.cancel()
@@ -593,7 +593,7 @@ async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Pat
             Path(held.final).write_text("precious", encoding="ascii")
 
     downloader = Downloader(None)
-    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     saved = await downloader.publish(held, stem, too_late)
     assert [Path(one.final).name for one in said] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
     assert saved == SavedImage(said[-1].final, sha256(png()).hexdigest())
@@ -605,7 +605,7 @@ async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem:
     downloader = Downloader(None)
     stems = [stem, stem.with_name("other")]
     held = [
-        StagedImage((await downloader.hold(InlineImage(png(str(number))), one, part_of(one))).path)
+        StagedImage((await downloader.stage(InlineImage(png(str(number))), one, part_of(one))).path)
         for number, one in enumerate(stems)
     ]
     both = asyncio.Barrier(2)
@@ -638,7 +638,7 @@ async def test_the_same_bytes_under_the_same_name_are_still_two_pictures(stem: P
     """Two tasks with one seed draw the same; each has a file of its own."""
     downloader = Downloader(None)
     parts = [stem.with_name(f".imagegen-ab12-{number}-1.part") for number in (1, 2)]
-    held = [await downloader.hold(InlineImage(png()), stem, part) for part in parts]
+    held = [await downloader.stage(InlineImage(png()), stem, part) for part in parts]
     saved = [await downloader.publish(one, stem, nobody) for one in held]
     assert [Path(one.path).name for one in saved] == ["12-猫-1.png", "12-猫-1~2.png"]
 
@@ -672,7 +672,7 @@ async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:
 
     downloader = Downloader(None)
     with pytest.raises(KilledError):
-        await downloader.publish(await downloader.hold(InlineImage(data), stem, part_of(stem)), stem, kill)
+        await downloader.publish(await downloader.stage(InlineImage(data), stem, part_of(stem)), stem, kill)
     return said[0]
 
 
@@ -685,7 +685,7 @@ async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
 
 
 async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
-    held = await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
+    held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
     assert held == StagedImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
     assert there(stem) == [part_of(stem).name]
     saved = await Downloader(None).publish(held, stem, nobody)
@@ -733,7 +733,7 @@ async def test_killed_after_linking_another_picture_of_the_same_name_destroys_no
 
 
 async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> None:
-    held = await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
+    held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
     Path(held.path).unlink()
     for lost in (held, StagedImage(held.path, str(stem.with_name("12-猫-1.png")))):
         with pytest.raises(Expired, match="is gone"):
@@ -742,7 +742,7 @@ async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> Non
 
 async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
     downloader = Downloader(None)
-    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     shutil.rmtree(stem.parent)
     with pytest.raises(Expired):
         await downloader.publish(held, stem, nobody)
@@ -752,7 +752,7 @@ async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
 async def test_half_a_picture_can_be_thrown_away(stem: Path) -> None:
     downloader = Downloader(None)
     downloader.discard(part_of(stem))
-    await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    await downloader.stage(InlineImage(png()), stem, part_of(stem))
     downloader.discard(part_of(stem))
     assert there(stem) == []
 
@@ -763,13 +763,13 @@ async def test_half_a_picture_can_be_thrown_away(stem: Path) -> None:
 async def test_a_file_in_the_folders_place_is_said(stem: Path) -> None:
     stem.parent.write_text("no folder", encoding="ascii")
     with pytest.raises(DiskError, match=r"cannot write .*: Not a directory"):
-        await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
+        await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
 
 
 async def test_a_folder_in_the_part_files_place_is_said(stem: Path) -> None:
     part_of(stem).mkdir(parents=True)
     with pytest.raises(DiskError, match="cannot write "):
-        await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
+        await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
 
 
 async def test_a_name_that_is_too_long_for_the_folder_is_cut(stem: Path) -> None:
@@ -826,7 +826,7 @@ def give_up_rights() -> None:
 async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_path: Path) -> None:
     downloader = Downloader(None, second=tmp_path / "second")
     stem.parent.write_text("no folder", encoding="ascii")
-    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     assert held == StagedImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
     with pytest.raises(DiskError, match=r"cannot write .*; the picture is kept in .*second"):
         await downloader.publish(held, stem, nobody)
@@ -840,7 +840,7 @@ async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_p
 async def test_killed_while_it_is_brought_from_the_second_place_nothing_is_lost(stem: Path, tmp_path: Path) -> None:
     downloader = Downloader(None, second=tmp_path / "second")
     stem.parent.write_text("no folder", encoding="ascii")
-    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     stem.parent.unlink()
 
     async def kill(_held: StagedImage) -> None:
@@ -858,7 +858,7 @@ async def test_without_a_second_place_either_the_first_trouble_is_said(stem: Pat
     stem.parent.write_text("no folder", encoding="ascii")
     (tmp_path / "second").write_text("no folder", encoding="ascii")
     with pytest.raises(DiskError, match=r"cannot write .*images"):
-        await Downloader(None, second=tmp_path / "second").hold(InlineImage(png()), stem, part_of(stem))
+        await Downloader(None, second=tmp_path / "second").stage(InlineImage(png()), stem, part_of(stem))
 
 
 async def test_a_picture_with_an_address_is_not_kept_elsewhere(
@@ -867,12 +867,12 @@ async def test_a_picture_with_an_address_is_not_kept_elsewhere(
     stem.parent.write_text("no folder", encoding="ascii")
     downloader = Downloader(fetch, second=tmp_path / "second")
     with pytest.raises(DiskError):
-        await downloader.hold(RemoteImage(files.file_url("job", 1)), stem, part_of(stem))
+        await downloader.stage(RemoteImage(files.file_url("job", 1)), stem, part_of(stem))
     assert not (tmp_path / "second").exists()
 
 
 async def test_an_interrupted_hold_does_not_throw_away_what_was_paid(stem: Path) -> None:
-    holding = asyncio.ensure_future(Downloader(None).hold(InlineImage(png()), stem, part_of(stem)))
+    holding = asyncio.ensure_future(Downloader(None).stage(InlineImage(png()), stem, part_of(stem)))
     while not part_of(stem).exists():  # noqa: ASYNC110 - the disk tells nobody
         await asyncio.sleep(0)
     holding.cancel()
@@ -901,13 +901,13 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
     import resource  # noqa: PLC0415 - Windows has none
 
     downloader = Downloader(None, second=stem.parent / "second")
-    held = await downloader.hold(InlineImage(png()), stem, part_of(stem))
+    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     handle = os.open(os.devnull, os.O_RDONLY)
     resource.setrlimit(resource.RLIMIT_NOFILE, (handle, before[1]))
     try:
         with pytest.raises(Busy, match="too many files are open"):
-            await downloader.hold(InlineImage(png()), stem, part_of(stem.with_name("other")))
+            await downloader.stage(InlineImage(png()), stem, part_of(stem.with_name("other")))
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.publish(StagedImage(held.path), stem, nobody)
     finally:
@@ -919,14 +919,14 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
 @POSIX
 async def test_a_folder_without_the_right_to_write_is_said() -> None:
     with as_nobody() as folder:
-        held = await Downloader(None).hold(InlineImage(png()), folder / "1-1", part_of(folder / "1-1"))
+        held = await Downloader(None).stage(InlineImage(png()), folder / "1-1", part_of(folder / "1-1"))
         Path(held.path).chmod(0o644)
         folder.chmod(0o555)
         give_up_rights()
         with pytest.raises(DiskError, match="Permission denied"):
             await Downloader(None).publish(held, folder / "1-1", nobody)
         with pytest.raises(DiskError, match="Permission denied"):
-            await Downloader(None).hold(InlineImage(png()), folder / "2-1", part_of(folder / "2-1"))
+            await Downloader(None).stage(InlineImage(png()), folder / "2-1", part_of(folder / "2-1"))
 
 
 def links_are_protected() -> bool:
@@ -944,7 +944,7 @@ def links_are_protected() -> bool:
 async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) -> None:
     with as_nobody() as folder:
         stem = folder / "1-1"
-        held = await Downloader(None).hold(InlineImage(png()), stem, part_of(stem))
+        held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
         Path(held.path).chmod(0o644)
         folder.chmod(0o777)
         give_up_rights()

@@ -21,13 +21,13 @@ def looked(rhythm: PollSchedule, length: float, told: Callable[[float], float] |
     """How often a job of that length was asked for, and between which looks it ended."""
     queries, now, unready = 0, 0.0, 0.0
     while True:
-        asked = now + rhythm.wait(now)
+        asked = now + rhythm.next_delay(now)
         now, queries = asked + TRIP, queries + 1
         if now >= length:
             return queries, Span(unready, now)
         unready = asked
         if told is not None:
-            rhythm.told(now, told(now))
+            rhythm.observe(now, told(now))
 
 
 TWELVE = [9.0, 9.5, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 13.0, 13.5, 14.0, 16.0]
@@ -59,9 +59,9 @@ def test_what_history_expects_is_seen_closely_with_few_queries(known: list[float
 
 def test_few_earlier_tasks_say_nothing() -> None:
     random.seed(1)
-    without = [PollSchedule(0.5).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)]
+    without = [PollSchedule(0.5).next_delay(elapsed) for elapsed in (0.0, 5.0, 50.0)]
     random.seed(1)
-    assert [PollSchedule(0.5, exactly(*[8.0] * 7)).wait(elapsed) for elapsed in (0.0, 5.0, 50.0)] == without
+    assert [PollSchedule(0.5, exactly(*[8.0] * 7)).next_delay(elapsed) for elapsed in (0.0, 5.0, 50.0)] == without
 
 
 def test_what_is_learned_from_late_looks_does_not_confirm_itself() -> None:
@@ -90,7 +90,7 @@ def test_a_failure_while_progress_points_far_ahead_is_seen_before_its_time_has_d
 @pytest.mark.parametrize("known", [(), TWELVE])
 def test_in_the_queue_of_the_service_it_is_asked_ever_less_often(known: list[float]) -> None:
     rhythm = PollSchedule(0.5, exactly(*known))
-    waits = [rhythm.wait(0.1, queued=queued) for queued in (0.1, 10.0, 40.0, 600.0)]
+    waits = [rhythm.next_delay(0.1, queued=queued) for queued in (0.1, 10.0, 40.0, 600.0)]
     assert waits == sorted(waits)
     assert 0.5 <= waits[0] < 0.6
     assert 10.0 <= waits[-1] < 10.4

@@ -50,8 +50,10 @@ from imagegen_cli.core.task import (
     TaskId,
     recovered,
 )
-from imagegen_cli.engine.runner import MAX_DOWNLOAD_S, MAX_QUERIES_AT_ONCE, Chosen, Lane, Runner
+from imagegen_cli.engine.lane import Lane
+from imagegen_cli.engine.runner import Runner
 from imagegen_cli.engine.scheduling import Gate, Known
+from imagegen_cli.engine.task_flow import MAX_DOWNLOAD_S, MAX_QUERIES_AT_ONCE, NameChosen
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.net.image_files import whole
 from tests.clock import run
@@ -539,7 +541,7 @@ class Downloads(Downloader):
         self.laid = laid
         self.tries = Counter[str]()
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         if isinstance(image, RemoteImage):
             self.tries[image.url] += 1
             answers = self.laid[image.url]
@@ -547,7 +549,7 @@ class Downloads(Downloader):
             if isinstance(answer, Exception):
                 raise answer
             image = InlineImage(answer)
-        return await super().hold(image, stem, part)
+        return await super().stage(image, stem, part)
 
 
 def named(*urls: str, note: str = "") -> Ready:
@@ -618,7 +620,7 @@ def test_one_expired_address_among_other_troubles_is_asked_for_anew(tmp_path: Pa
 
 def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_path: Path) -> None:
     class Doubtful(Downloads):
-        async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage:
+        async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
             return replace(await super().publish(held, stem, chosen), doubt="it may be cut")
 
     stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
@@ -632,11 +634,11 @@ class Full(Downloader):
         super().__init__(None, **how)
         self.times = times
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         self.times -= 1
         if self.times >= 0:
             raise DiskError("cannot write: No space left on device")
-        return await super().hold(image, stem, part)
+        return await super().stage(image, stem, part)
 
 
 def test_what_only_this_process_has_waits_for_the_disk(tmp_path: Path) -> None:
@@ -845,7 +847,7 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
     stage = Stage(provider, tmp_path)
 
     async def go() -> None:
-        stage.runner.hold(True)
+        stage.runner.pause(True)
         asyncio.get_running_loop().call_later(0.5, stage.runner.drain)
         await stage.carry(stage.task(1), stage.task(2))
 
@@ -857,7 +859,7 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
 class Stuck(Downloader):
     """Never gets a picture onto the disk."""
 
-    async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage:
+    async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
         await asyncio.sleep(1e6)
         return await super().publish(held, stem, chosen)
 
@@ -905,8 +907,8 @@ def test_held_back_tasks_wait_and_go_on(tmp_path: Path) -> None:
     async def go() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        stage.runner.hold(True)
-        loop.call_later(30.0, stage.runner.hold, False)
+        stage.runner.pause(True)
+        loop.call_later(30.0, stage.runner.pause, False)
         await stage.carry(stage.task(1), stage.task(2))
         assert provider.at[0][1] - began >= 30.0
 
@@ -1048,8 +1050,7 @@ def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> 
 
 def test_a_request_does_not_leave_where_the_history_refused_it(tmp_path: Path) -> None:
     provider = Scripted()
-    stage = Stage(provider, tmp_path)
-    stage.runner._owns = lambda task: task != 1
+    stage = Stage(provider, tmp_path, owns=lambda task: task != 1)
     run(stage.carry(stage.task(1), stage.task(2)))
     assert provider.counts["submit"] == 1
     assert isinstance(stage.last[1].state, Submitting), "what becomes of it is the other process' to say"
@@ -1074,11 +1075,12 @@ def test_a_task_that_another_process_claims_is_let_go_and_its_siblings_go_on(tmp
 
 def test_a_request_on_its_way_is_waited_for_by_a_process_that_lost_the_task(tmp_path: Path) -> None:
     """Its answer may be a receipt, and a late receipt heals what is uncertain."""
-    stage = Stage(Scripted([Asleep(10.0, Accepted(JOB))]), tmp_path)
+    lost: set[TaskId] = set()
+    stage = Stage(Scripted([Asleep(10.0, Accepted(JOB))]), tmp_path, owns=lambda task: task not in lost)
 
     async def go() -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(5.0, lambda: setattr(stage.runner, "_owns", lambda _: False))
+        loop.call_later(5.0, lost.add, TaskId(1))
         loop.call_later(6.0, stage.runner.let_go, [TaskId(1)])
         await stage.carry(stage.task(1))
 
@@ -1088,8 +1090,7 @@ def test_a_request_on_its_way_is_waited_for_by_a_process_that_lost_the_task(tmp_
 
 def test_one_look_asks_once(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working()])
-    stage = Stage(provider, tmp_path)
-    stage.runner._one_look = {TaskId(1)}
+    stage = Stage(provider, tmp_path, one_look={TaskId(1)})
     run(stage.carry(stage.task(1, Running(JOB))))
     assert failure(stage).reason is Reason.TIMEOUT
     assert failure(stage).resumable
@@ -1141,8 +1142,8 @@ def test_a_receipt_of_a_task_that_has_ended_is_held_too(tmp_path: Path) -> None:
 
 
 def test_the_same_number_at_two_services_is_two_receipts(tmp_path: Path) -> None:
-    stage = Stage(Scripted([Accepted(JOB)]), tmp_path)
-    stage.runner._lanes = {"scripted": stage.lane, "other": Lane(Scripted([Accepted(JOB)]), Gate(1), 0.5, 300.0)}
+    other = Lane(Scripted([Accepted(JOB)]), Gate(1), 0.5, 300.0)
+    stage = Stage(Scripted([Accepted(JOB)]), tmp_path, others={"other": other})
     second = stage.task(2)
     run(stage.carry(stage.task(1), replace(second, request=replace(second.request, provider="other"))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())

@@ -35,7 +35,8 @@ from imagegen_cli.display.key_commands import (
     Stop,
     Typed,
 )
-from imagegen_cli.engine.runner import Lane, Runner
+from imagegen_cli.engine.lane import Lane
+from imagegen_cli.engine.runner import Runner
 from imagegen_cli.engine.scheduling import FIRST_WINDOW, Gate
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.settings.config import Config
@@ -212,7 +213,7 @@ class Session:
             case CancelWaiting():
                 runner.cancel(runner.waiting())
             case Pause(paused):
-                runner.hold(paused)
+                runner.pause(paused)
             case Drain():
                 runner.drain()
             case OpenFolder():

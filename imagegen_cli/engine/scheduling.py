@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imagegen_cli.core.events import Span
 
-HEAD_START = 1.0
+MAX_RETRY_DELAY_S = 30.0
+HEAD_START_S = 1.0
 """Seconds that the first submit goes alone: a bad key is refused once, not five hundred times."""
 FIRST_WINDOW = 8
 """Submits that may then be unanswered; each good answer lets one more out, as in TCP's slow start."""
-WIDEST_WINDOW = 32
-MOST_PATIENCE = 8
-LONGEST_PAUSE = 3600.0
+MAX_WINDOW = 32
+MAX_PATIENCE = 8
+MAX_PAUSE_S = 3600.0
 """Whatever a service says, it is asked again after an hour."""
 MIN_ASKED_WAIT_S = 1.0
 """A shorter wait that a service asks for, such as none, or a moment that has passed, is no answer to a refusal."""
-LONGEST_WAIT = 60.0
+MAX_UNASKED_WAIT_S = 60.0
 """A service that does not say how long to wait is asked again at the latest after this."""
 
 
@@ -60,7 +61,7 @@ class Gate:
 
     def __init__(self, limit: int | None, *, window: int | None = FIRST_WINDOW) -> None:
         self.limit = limit
-        self.held = False
+        self.paused = False
         self._allowed: float = limit or float("inf")
         self._holds = window is None
         self._first_window: float = window or float("inf")
@@ -99,12 +100,12 @@ class Gate:
         self._refusals = 0
         self._refusing_since = None
         self._widen()
-        if self._window < WIDEST_WINDOW:
+        if self._window < MAX_WINDOW:
             self._window += 1
         self._climb()
         self._admit()
 
-    def refused(self, slot: Slot, after: float | None, most: float = LONGEST_PAUSE) -> float:
+    def refused(self, slot: Slot, after: float | None, most: float = MAX_PAUSE_S) -> float:
         """The service would not take one more: shut the gate, for `most` seconds at most, and say for how many.
 
         Afterwards one goes alone again, as at the beginning.
@@ -114,11 +115,11 @@ class Gate:
             self._refusing_since = now
         if self._opens_at <= now:
             self._refusals += 1
-            self._patience = min(self._patience * 2, MOST_PATIENCE)
+            self._patience = min(self._patience * 2, MAX_PATIENCE)
         if after is not None and after >= MIN_ASKED_WAIT_S:
             seconds = after
         else:
-            seconds = min(2.0 ** min(self._refusals - 1, 16), LONGEST_WAIT) * random.uniform(1, 1.3)
+            seconds = min(2.0 ** min(self._refusals - 1, 16), MAX_UNASKED_WAIT_S) * random.uniform(1, 1.3)
         self.close_for(min(seconds, most))
         slot.leave()
         self._good = 0
@@ -149,7 +150,7 @@ class Gate:
     def close_for(self, seconds: float) -> None:
         """Nobody enters for that long; a longer wait that is already set stays."""
         loop = asyncio.get_running_loop()
-        self._opens_at = max(self._opens_at, loop.time() + min(seconds, LONGEST_PAUSE))
+        self._opens_at = max(self._opens_at, loop.time() + min(seconds, MAX_PAUSE_S))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(self._opens_at, self._admit)
@@ -158,9 +159,9 @@ class Gate:
         """Seconds until the gate opens; 0 where it is open."""
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())
 
-    def hold(self, held: bool) -> None:
+    def pause(self, paused: bool) -> None:
         """Keep back what has not been sent, or let it go on."""
-        self.held = held
+        self.paused = paused
         self._admit()
 
     def left(self, *, asking: bool, unused: bool) -> None:
@@ -188,7 +189,7 @@ class Gate:
         self._admit()
 
     def _admit(self) -> None:
-        if self.held or asyncio.get_running_loop().time() < self._opens_at:
+        if self.paused or asyncio.get_running_loop().time() < self._opens_at:
             return
         while self._waiting and self._inside < self._allowed and self._asking < self._window:
             turn = self._waiting.popleft()
@@ -197,7 +198,7 @@ class Gate:
                 self._asking += 1
                 turn.set_result(None)
                 if self._head_start is None:
-                    self._head_start = asyncio.get_running_loop().call_later(HEAD_START, self._open_wide)
+                    self._head_start = asyncio.get_running_loop().call_later(HEAD_START_S, self._open_wide)
 
 
 class Known:
@@ -264,12 +265,12 @@ class PollSchedule:
         self._price = self.PRICE * known.median if self._known else 0.0
         self._seen: list[tuple[float, float]] = []
 
-    def told(self, elapsed: float, fraction: float | None) -> None:
+    def observe(self, elapsed: float, fraction: float | None) -> None:
         """Remember what the service said of its progress."""
         if fraction is not None and 0 < fraction <= 1 and (not self._seen or fraction > self._seen[-1][1]):
             self._seen.append((elapsed, fraction))
 
-    def wait(self, elapsed: float, *, queued: float = 0.0) -> float:
+    def next_delay(self, elapsed: float, *, queued: float = 0.0) -> float:
         """Seconds until the next query, jittered so that many tasks do not ask together.
 
         `elapsed`: for so long the service has worked on it; `queued`: for so long it has been in the service's queue.
@@ -383,6 +384,6 @@ class Stopwatch:
         return Span(max(0.0, unready - self._began_before), now - self._began_after)
 
 
-def pause(attempt: int, *, first: float = 1.0, longest: float = 30.0) -> float:
+def retry_delay(attempt: int) -> float:
     """Seconds before attempt `attempt` + 1 of a step that certainly did nothing: doubling, jittered."""
-    return min(first * 2.0 ** min(attempt - 1, 16), longest) * random.uniform(0.8, 1.2)
+    return min(2.0 ** min(attempt - 1, 16), MAX_RETRY_DELAY_S) * random.uniform(0.8, 1.2)

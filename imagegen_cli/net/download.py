@@ -138,11 +138,11 @@ class Downloader:
         self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
         self._door = asyncio.Semaphore(at_once)
         self._network = asyncio.Semaphore(CONNECTIONS)
-        self._holding = WorkBatcher(image_files.hold, threads=WORKERS, most=BATCH_SIZE)
+        self._holding = WorkBatcher(image_files.stage, threads=WORKERS, most=BATCH_SIZE)
         self._choosing = WorkBatcher(image_files.choose)
         self._publishing = WorkBatcher(image_files.publish)
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
         """Bring the bytes into the part file, whole, checked and synced; choose, but not take, a final name.
 
         What came inside an answer, and finds no place in the folder of `part`, is held in the second folder.

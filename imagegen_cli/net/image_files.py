@@ -60,7 +60,7 @@ class TakenError(Exception):
     """Another process or task made a file of the chosen name meanwhile: choose again."""
 
 
-def hold(parts: Sequence[Part]) -> list[StagedImage | Exception]:
+def stage(parts: Sequence[Part]) -> list[StagedImage | Exception]:
     """Check and sync parts, and choose the name that each can have: BadImage, DiskError.
 
     All are checked, and begin their way to the disk, before any is waited for.
