@@ -12,8 +12,9 @@ from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
-from imagegen_cli.commands.session import end, obey, open_folder, signals
+from imagegen_cli.commands.session import end, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
@@ -57,7 +58,7 @@ class Show:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
-        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._key_queue = KeyQueue()
         chosen = choose(
             options.display,
             stdin=sys.stdin,
@@ -66,7 +67,7 @@ class Show:
             environ=os.environ,
             estimate=estimate,
             clock=clock,
-            keys=Keys(self._commands.put_nowait, offer),
+            keys=Keys(self._key_queue.send, offer),
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -87,7 +88,7 @@ class Show:
 
         async with AsyncExitStack() as stack:
             stack.enter_context(self.display)
-            for helper in (self.display.run(), obey(self._commands, obeyed, self.display)):
+            for helper in (self.display.run(), self._key_queue.obey(obeyed, self.display)):
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             await story()
 
