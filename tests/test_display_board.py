@@ -38,7 +38,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.display.board import NEARLY, Board, Known, Row, guessed
+from imagegen_cli.display.board import MAX_FRACTION, Board, Known, Row, guessed
 from tests.doubles.pictures import Pictures
 
 PATIENT = settings(deadline=None)
@@ -259,9 +259,9 @@ def test_an_estimate_counts_from_the_end_of_the_queue() -> None:
 
 def test_a_bar_is_nearly_full_while_pictures_are_brought_home_even_when_they_must_be_asked_for_again() -> None:
     board = board_with(started(task(1)), *running(1), TaskChanged(3.0, task(1, Saving((REMOTE,), JOB))))
-    assert row_of(board).progress(4.0) == (Known.REPORTED, NEARLY)
+    assert row_of(board).progress(4.0) == (Known.REPORTED, MAX_FRACTION)
     board.tell(TaskChanged(5.0, task(1, Running(JOB))))
-    assert row_of(board).progress(6.0) == (Known.REPORTED, NEARLY)
+    assert row_of(board).progress(6.0) == (Known.REPORTED, MAX_FRACTION)
 
 
 def test_what_needs_attention_comes_first_and_goes_back_to_its_place() -> None:

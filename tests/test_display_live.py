@@ -54,7 +54,7 @@ class Stage:
             stderr=paper.stream,
             environ=environ,
             clock=lambda: self.now,
-            patience=lambda: self.now,
+            key_clock=lambda: self.now,
             keys=None if offer is None else Keys(self.sent.append, offer, foreseen),
             **options,
         )

@@ -235,7 +235,7 @@ def test_of_very_many_tasks_the_newest_are_watched(tmp_path: Path, capsys: pytes
     with closing(Store(tmp_path / "history.db")) as store:
         tasks = started(store, "a", "b", "c", "d")
         show = Show(RunOptions(json=True), lambda _: None, WATCHING)
-        watched = Watched(store, show, (), tasks[0].run, most=3)
+        watched = Watched(store, show, (), tasks[0].run, limit=3)
         assert [record.task.id for record in watched._records] == [4, 3, 2]
     assert capsys.readouterr().err == "only the newest 3 tasks are shown; imagegen list shows the others\n"
 

@@ -1,4 +1,4 @@
-"""What every command says and asks, the history that it opens and the settings that it reads."""
+"""What commands share: messages, questions, the history and the settings."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from imagegen_cli.storage.store import Filter, Record, Store
 MANY_IDS = 20
 """Task numbers that fit into a line."""
 READING_S = 1.0
-"""A person needs longer to read a question; the last letter of a command that is being typed comes sooner."""
+"""Seconds that a person needs at least to read a question. The end of a command that is being typed comes sooner."""
 HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 
@@ -31,10 +31,10 @@ def say(text: str) -> None:
 
 
 def answers(question: str, choices: Sequence[str]) -> str:
-    """Ask on the terminal: the choice that was typed, as the whole word or its first letter alone.
+    """Ask on the terminal. Returns the choice that was typed, as a whole word or its first letter; else an empty text.
 
-    Empty for anything else, and off a terminal. What was typed before the question is no answer to it, nor is the end
-    of a line that was being typed when it came.
+    Off a terminal the answer is empty. Keys from before the question do not answer it, nor does the end of a line that
+    was being typed when the question came.
     """
     while is_asked():
         drop_typed_ahead(sys.stdin)
@@ -49,7 +49,7 @@ def answers(question: str, choices: Sequence[str]) -> str:
 
 
 def _typed_line() -> str:
-    """A whole line from the terminal, in small letters; empty where there is none."""
+    """One whole line from the terminal, in lower case; empty if there is none."""
     try:
         line = sys.stdin.readline()
     except (OSError, UnicodeError):
@@ -58,13 +58,13 @@ def _typed_line() -> str:
 
 
 def is_asked() -> bool:
-    """Whether a person is there to answer."""
+    """Whether stdin and stderr are terminals, so that a person can answer."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def history() -> Iterator[Store]:
-    """The history of this person. Raises HistoryUnwritten where what happened last could not be written to it."""
+    """Open the history of this user. Raises HistoryUnwritten at the end if the last changes could not be written."""
     store = Store(history_file())
     try:
         yield store
@@ -77,17 +77,17 @@ def history() -> Iterator[Store]:
 
 
 def _unwritten(tasks: Sequence[Task]) -> HistoryUnwritten:
-    """What could not be written, with the receipts as lines that `imagegen resume --receipts` reads."""
-    said = f"the history could not be written; the last state of {len(tasks)} tasks is not in it: {ids_of(tasks)}"
+    """The error about tasks that could not be written, with the receipts as `imagegen resume --receipts` reads them."""
+    message = f"the history could not be written; the last state of {len(tasks)} tasks is not in it: {ids_of(tasks)}"
     receipts = [
         json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url}) for task in tasks if task.job is not None
     ]
     keep = "keep the lines above in a file: imagegen resume --receipts FILE gives them back"
-    return HistoryUnwritten("\n".join([said, *receipts]), hint=keep if receipts else "imagegen resume goes on")
+    return HistoryUnwritten("\n".join([message, *receipts]), hint=keep if receipts else "imagegen resume goes on")
 
 
 def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
-    """The receipts among these lines, as they were printed. Raises UsageError where there is none."""
+    """The receipts in these lines, as HistoryUnwritten prints them. Raises UsageError if there is none."""
     found = []
     for line in lines:
         start = line.find("{")
@@ -98,12 +98,12 @@ def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
             continue
     if not found:
         hint = 'a receipt is a line such as {"task": 12, "job": "…", "url": ""}'
-        raise UsageError("there is no receipt in it", hint=hint)
+        raise UsageError("the input has no receipt", hint=hint)
     return found
 
 
 def settings() -> Config:
-    """What is in force; remarks about the files are said."""
+    """Load the settings and print the remarks about their files. Raises ConfigError."""
     config = load_config()
     for remark in config.remarks:
         say(remark)
@@ -111,14 +111,14 @@ def settings() -> Config:
 
 
 def check_keys(config: Config, providers: Iterable[str]) -> None:
-    """Find every key, and the way to every service, before anything is sent or written. Raises ConfigError."""
+    """Check the keys of these providers and the way to them, before anything is sent. Raises ConfigError."""
     more_files()
     for name in sorted(set(providers)):
         _check(config.provider(name))
 
 
 def unusable(config: Config, providers: Iterable[str]) -> Mapping[str, ImagegenError]:
-    """Those of these providers that are gone from the settings, or have no key or no way, and what is wrong."""
+    """The providers among these that cannot be used, with the error: missing from the settings, no key, or no way."""
     more_files()
     found: dict[str, ImagegenError] = {}
     for name in set(providers):
@@ -138,7 +138,7 @@ def _check(one: Configured) -> None:
 
 
 def all_there(store: Store, ids: Sequence[int]) -> list[Record]:
-    """The records of tasks that a person named. Raises NothingToDo where one does not exist."""
+    """The records of these tasks. Raises NothingToDo if one does not exist."""
     if missing := store.missing(ids):
         raise NothingToDo(f"there is no task {numbers(missing)}", hint="imagegen list shows the tasks")
     return store.find(Filter(ids=tuple(ids)))
@@ -149,7 +149,7 @@ def ids_of(tasks: Iterable[Task]) -> str:
 
 
 def numbers(ids: Iterable[int]) -> str:
-    """Task numbers for a line, in order; the end of a long row is counted."""
+    """Task numbers for one line, in order; of many, the first ones and how many follow."""
     known = sorted(ids)
     shown = " ".join(str(id_) for id_ in known[:MANY_IDS])
     return f"{shown} and {len(known) - MANY_IDS} more" if len(known) > MANY_IDS else shown

@@ -1,4 +1,4 @@
-"""Commands that look back: list, show."""
+"""Commands that print what the history knows: list, show."""
 
 import os
 import re
@@ -24,7 +24,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
-    """Print tasks, newest first: one line each, or one JSON object each. 4 where none fits."""
+    """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
     for state in states:
         if state not in STATES:
             raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
@@ -32,7 +32,7 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
         wanted = Filter(states=tuple(states), run=run, since=_moment(since), search=search, limit=limit)
         records = store.find(wanted)
     if not records:
-        raise NothingToDo("no task fits")
+        raise NothingToDo("no matching tasks")
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         for record in records:
@@ -41,13 +41,13 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
         print_list([_row(record) for record in records], stdout=sys.stdout, environ=os.environ, now=time.time())
         left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.carried]
         if left:
-            plain = f"{len(left)} of these are unfinished and their process is gone: imagegen resume goes on with them"
-            Printer(sys.stderr).line(plain)
+            count = f"{len(left)} of these are unfinished and their process has ended"
+            Printer(sys.stderr).line(f"{count}: imagegen resume continues them")
     return 0
 
 
 def show_task(task: int, *, as_json: bool) -> int:
-    """Print everything about one task."""
+    """Print everything about one task. Raises NothingToDo if it does not exist."""
     with closing(Store(history_file())) as store:
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
@@ -58,9 +58,9 @@ def show_task(task: int, *, as_json: bool) -> int:
         plain = _object(found[0]) | {"attempts": [_attempt(one) for one in attempts]}
         data.line(encoded(plain, data.encoding))
     else:
-        more = {"carried by": _carrier(found[0]), "folder": found[0].task.folder}
+        more = {"process": _process(found[0]), "folder": found[0].task.folder}
         more |= {name.replace("_", " "): str(value) for name, value in found[0].facts.items()}
-        more |= {f"attempt {one.number}": _told(one) for one in attempts}
+        more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
         print_task(_row(found[0]), stdout=sys.stdout, environ=os.environ, now=time.time(), more=more)
     return 0
 
@@ -71,17 +71,17 @@ def _row(record: Record) -> Row:
     return Row(record.task, record.created, started=started, ended=record.ended)
 
 
-def _carrier(record: Record) -> str:
-    """Who carries it; for unfinished work without a living process, what to do."""
+def _process(record: Record) -> str:
+    """The process that runs the task; if an unfinished task has none, what to do."""
     if isinstance(record.task.state, ENDED):
         return ""
     if record.process is not None:
-        return f"process {record.process.pid} on {record.process.host}"
-    return "nobody: its process is gone; imagegen resume goes on with it"
+        return f"{record.process.pid} on {record.process.host}"
+    return "none: it has ended; imagegen resume continues the task"
 
 
-def _told(attempt: Attempt) -> str:
-    """What became of an earlier attempt, in a line."""
+def _attempt_line(attempt: Attempt) -> str:
+    """The end of an earlier attempt, in one line."""
     state = attempt.state
     why = f"failed, {state.reason}: {state.message}" if isinstance(state, Failed) else described(state)
     return f"{moment(attempt.ended)} {why}".strip()

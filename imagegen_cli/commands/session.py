@@ -13,8 +13,9 @@ from typing import Any
 
 from imagegen_cli.commands.console import unusable
 from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions
-from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
+from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, RunId, Running, Saving, Task, TaskId
@@ -67,9 +68,9 @@ class Session:
         self._config = config
         self._manner = manner
         self._add = add
-        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._commands.put_nowait, offer, _refusals_told(outcome_of or _nothing))
+        self._keys = Keys(self._key_queue.send, offer, refusals_told(outcome_of or _nothing))
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
@@ -149,7 +150,7 @@ class Session:
                     display.say(lane.provider.notice)
             stack.callback(self._say_not_added, display)
             do = partial(self._do, runner=runner, display=display)
-            obeying = asyncio.ensure_future(obey(self._commands, do, display))
+            obeying = asyncio.ensure_future(self._key_queue.obey(do, display))
             for helper in (obeying, display.run(), self._listen(runner, display)):
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
@@ -227,15 +228,11 @@ class Session:
     async def _all_added(self, display: Display) -> None:
         """Wait until a prompt that is being typed has been added or given up."""
         await display.typed()
-        await self._commands.join()
+        await self._key_queue.all_done()
 
     def _say_not_added(self, display: Display) -> None:
-        """What was typed so late that no run could take it."""
-        while not self._commands.empty():
-            command = self._commands.get_nowait()
-            if isinstance(command, Add):
-                for prompt in filter(None, command.typed.text.splitlines()):
-                    display.say(f"not added: {prompt}")
+        for prompt in self._key_queue.not_added():
+            display.say(f"not added: {prompt}")
 
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Other terminals ask through the history; and what another process has claimed is left to it."""
@@ -268,39 +265,8 @@ class Session:
         Printer(sys.stderr).line(literal(why))
 
 
-async def obey(commands: "asyncio.Queue[Command]", do: Callable[[Command], None], display: Display) -> None:
-    """Do what keys ask for, one command after the other. What goes wrong is said and ends nothing."""
-    while True:
-        command = await commands.get()
-        try:
-            do(command)
-        except ImagegenError as error:
-            display.say(f"{'not added' if isinstance(command, Add) else 'not done'}: {_on_one_line(error.message)}")
-        except Exception as error:  # noqa: BLE001 - a bug behind a key must not end paid work
-            why = f"{type(error).__name__}: {error}"
-            display.say(f"the command of a key failed ({why}); the tasks go on. Please report it")
-        finally:
-            commands.task_done()
-
-
-def _refusals_told(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Typed], Outcome]:
-    """The same function, with an outcome that tells why where it raises ImagegenError."""
-
-    def told(typed: Typed) -> Outcome:
-        try:
-            return outcome_of(typed)
-        except ImagegenError as error:
-            return Outcome(words=(f"cannot be added: {_on_one_line(error.message)}",), good=False)
-
-    return told
-
-
 def _nothing(_typed: Typed) -> Outcome:
     return Outcome()
-
-
-def _on_one_line(message: str) -> str:
-    return "; ".join(message.splitlines())
 
 
 @contextmanager
@@ -323,18 +289,6 @@ def signals(told: Callable[[int], None]) -> Iterator[None]:
 
 def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
     return lambda _number, _frame: told(code)
-
-
-def open_folder(folder: str, display: Display) -> None:
-    """Open it in the desktop's own window; where there is none, say where it is."""
-    import subprocess  # noqa: PLC0415 - few press this key
-
-    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
-    try:
-        quiet = subprocess.DEVNULL
-        subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
-    except OSError:
-        display.say(f"the pictures are in {folder}")
 
 
 def exit_code(tasks: Iterable[Task]) -> int:

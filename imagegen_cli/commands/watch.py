@@ -1,4 +1,4 @@
-"""Look on while other processes carry tasks, or see a run once more: the table of a run, without its reins."""
+"""Show the table of a run that other processes work on, or replay a run that is over."""
 
 import asyncio
 import os
@@ -12,8 +12,9 @@ from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.estimates import Estimates
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
-from imagegen_cli.commands.session import end, obey, open_folder, signals
+from imagegen_cli.commands.session import end, signals
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
@@ -24,29 +25,32 @@ from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, UNFINISHED, Filter, Record, Store
 
 MAX_WATCHED_TASKS = 20_000
-"""What the table holds stays below 100 MB."""
-LOOK = 0.25
-"""Seconds between two looks at what other processes have written."""
+"""So many tasks in the table take less than 100 MB of memory."""
+POLL_S = 0.25
+"""Seconds between two reads of what other processes have written."""
 
 Story = Callable[[], Coroutine[Any, Any, None]]
 
 
-def watch(ids: Sequence[int], manner: RunOptions, *, run: int | None, replay: bool, speed: float) -> int:
-    """Show what other processes do until all of it has ended; or show a run that is over once more."""
+def watch(ids: Sequence[int], options: RunOptions, *, run: int | None, replay: bool, speed: float) -> int:
+    """Show tasks of other processes until all have ended; with `replay`, a run that is over, `speed` times as fast.
+
+    Raises NothingToDo if there is nothing to show.
+    """
     with closing(Store(history_file())) as store:
         if replay:
-            return _replay(store, run, manner, speed)
-        show = Show(manner, Estimates(store).seconds, WATCHING)
+            return _replay(store, run, options, speed)
+        show = Show(options, Estimates(store).seconds, WATCHING)
         watched = Watched(store, show, ids, run)
         return show.play(watched.follow, _Remote(store, show).do)
 
 
 class Show:
-    """A display with keys, and two ways to leave before the end: `q`, or a signal."""
+    """A display with keys. `q` or a signal closes it before the end."""
 
     def __init__(
         self,
-        manner: RunOptions,
+        options: RunOptions,
         estimate: Callable[[Task], float | None],
         offer: Offer,
         clock: Callable[[], float] = time.time,
@@ -54,16 +58,16 @@ class Show:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
-        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._key_queue = KeyQueue()
         chosen = choose(
-            manner.display,
+            options.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
             estimate=estimate,
             clock=clock,
-            keys=Keys(self._commands.put_nowait, offer),
+            keys=Keys(self._key_queue.send, offer),
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -84,7 +88,7 @@ class Show:
 
         async with AsyncExitStack() as stack:
             stack.enter_context(self.display)
-            for helper in (self.display.run(), obey(self._commands, obeyed, self.display)):
+            for helper in (self.display.run(), self._key_queue.obey(obeyed, self.display)):
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             await story()
 
@@ -95,7 +99,7 @@ class Show:
         self._main.get_loop().call_soon_threadsafe(self._main.cancel)
 
     def meet(self, records: Iterable[Record]) -> tuple[Task, ...]:
-        """The tasks as they were before anything happened to them, oldest first."""
+        """Add the tasks of these records; returns them as they were before any event, oldest first."""
         records = sorted(records, key=lambda record: record.task.id)
         tasks = tuple(replace(record.task, state=Queued()) for record in records)
         self.tasks.update({task.id: task for task in tasks})
@@ -108,86 +112,83 @@ class Show:
 
 
 @dataclass(slots=True)
-class _Told:
-    """How far a run has been told: the numbers of its last event and of the newest task."""
+class _Shown:
+    """How much of a run has been shown: the number of its last event and of its newest task."""
 
     event: int
     task: int
 
 
 class Watched:
-    """Tasks that others carry. Where none was named, those that join their runs later belong to them."""
+    """Tasks of other processes. Without `ids`, tasks that are added to their runs later are included."""
 
     def __init__(
-        self, store: Store, show: Show, ids: Sequence[int], run: int | None, *, most: int = MAX_WATCHED_TASKS
+        self, store: Store, show: Show, ids: Sequence[int], run: int | None, *, limit: int = MAX_WATCHED_TASKS
     ) -> None:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
         everything = not ids and run is None
         states = UNFINISHED if everything else ()
-        found = Filter(ids=tuple(ids), run=run, states=states, carried=everything, limit=most + 1)
+        found = Filter(ids=tuple(ids), run=run, states=states, carried=everything, limit=limit + 1)
         records = store.find(found)
-        if len(records) > most:
-            records = records[:most]
-            say(f"only the newest {most} tasks are shown; imagegen list shows the others")
+        if len(records) > limit:
+            records = records[:limit]
+            say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
         if not records:
-            raise NothingToDo("no process is carrying a task", hint="imagegen list shows what became of every task")
+            raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
         self._store = store
         self._show = show
         self._open = not ids
         self._records = records
-        self._runs = {record.task.run: _Told(0, newest) for record in reversed(records)}
+        self._runs = {record.task.run: _Shown(0, newest) for record in reversed(records)}
 
     async def follow(self) -> None:
         for run in self._runs:
             records = [record for record in self._records if record.task.run == run]
             began = min(record.created for record in records)
             self._show.tell(RunStarted(began, run, self._show.meet(records)))
-        self._records = []  # else each is held for as long as the table is open
+        self._records = []  # else all stay in memory as long as the table is open
         more = False
         while True:
-            carried = more or self._carried()
+            owned = more or self._is_owned()
             more = self._look()
-            if not (carried or more):
+            if not (owned or more):
                 return
-            await asyncio.sleep(0 if more else LOOK)
+            await asyncio.sleep(0 if more else POLL_S)
 
-    def _carried(self) -> bool:
+    def _is_owned(self) -> bool:
         left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]
         return bool(left) and self._store.carried(left)
 
     def _look(self) -> bool:
-        """Tell what has been written since the last look, a slice at a time; whether there may be more."""
-        events = [(told, self._store.events(run, told.event, MAX_ROWS_AT_ONCE)) for run, told in self._runs.items()]
+        """Show what has been written since the last look, a batch at a time. Returns whether there may be more."""
+        batches = [(shown, self._store.events(run, shown.event, MAX_ROWS_AT_ONCE)) for run, shown in self._runs.items()]
         joined = self._joined() if self._open else []
         for record in joined:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
-        for told, said in events:
-            for told.event, event in said:
+        for shown, events in batches:
+            for shown.event, event in events:
                 if _about(event) in self._show.tasks:
                     self._show.tell(event)
-        return bool(joined) or any(len(said) == MAX_ROWS_AT_ONCE for _, said in events)
+        return bool(joined) or any(len(events) == MAX_ROWS_AT_ONCE for _, events in batches)
 
     def _joined(self) -> list[Record]:
-        """Looked for after the events, so that every event finds its task."""
+        """New tasks of these runs. They are read after the events, so that every event finds its task."""
         found: list[Record] = []
-        for run, told in self._runs.items():
-            records = self._store.find(Filter(run=run, after=told.task))[::-1]
-            told.task = records[-1].task.id if records else told.task
+        for run, shown in self._runs.items():
+            records = self._store.find(Filter(run=run, after=shown.task))[::-1]
+            shown.task = records[-1].task.id if records else shown.task
             found += [record for record in records if record.task.id not in self._show.tasks]
         return found
 
 
 LOOKING = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
-"""Keys of a person who sees a run once more: to choose, to read, to leave.
-
-They act from the start: the command does nothing but show the table, and no key can make a task.
-"""
+"""Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
 WATCHING = replace(LOOKING, without=frozenset("a "))
-"""Tasks can be cancelled from here too. They are added and paused where they run."""
+"""Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
 
 
 class _Remote:
-    """Does what keys ask for, through the history: other processes run the tasks."""
+    """Passes commands on to the processes that run the tasks, through the history."""
 
     def __init__(self, store: Store, show: Show) -> None:
         self._store = store
@@ -209,17 +210,17 @@ class _Remote:
             if ids and self._store.carried(ids):
                 self._store.ask_cancel(ids)
             elif ids:
-                self._show.display.say(f"no process carries {ids[0]} any more: imagegen cancel {ids[0]}")
+                self._show.display.say(f"the process of {ids[0]} has ended: imagegen cancel {ids[0]}")
         except HistoryError as error:
             self._show.display.say(f"not cancelled: {error.message}")
 
 
 def _nothing(_command: Command) -> None:
-    """A run that is over cannot be changed."""
+    """Do nothing: a run that is over cannot be changed."""
 
 
 class _Clock:
-    """The time of a run that is told again, `speed` times as fast."""
+    """The time of a run that is replayed, `speed` times as fast."""
 
     def __init__(self, begin: float, speed: float) -> None:
         self._begin = begin
@@ -233,7 +234,7 @@ class _Clock:
         await asyncio.sleep(max(0.0, (at - self.now()) / self._speed))
 
 
-def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> int:
+def _replay(store: Store, run: int | None, options: RunOptions, speed: float) -> int:
     runs = store.runs()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
@@ -242,7 +243,7 @@ def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> 
         raise NothingToDo(f"there is no record of run {number}")
     begin = events[0].at
     clock = _Clock(begin, speed)
-    show = Show(manner, Estimates(store, before=begin).seconds, LOOKING, clock.now)
+    show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)
     first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
     later = [record for record in records[::-1] if record.created > begin]
     added = [TaskAdded(record.created, *show.meet([record])) for record in later]
@@ -258,13 +259,13 @@ def _replay(store: Store, run: int | None, manner: RunOptions, speed: float) -> 
 
 def _all_events(store: Store, run: RunId) -> Iterator[Event]:
     last = 0
-    while said := store.events(run, last, MAX_ROWS_AT_ONCE):
-        last = said[-1][0]
-        yield from (event for _, event in said)
+    while batch := store.events(run, last, MAX_ROWS_AT_ONCE):
+        last = batch[-1][0]
+        yield from (event for _, event in batch)
 
 
 def _in_turn(added: Iterable[TaskAdded], events: Iterable[Event]) -> Iterator[Event]:
-    """Tasks that joined a run, each before the first event that is younger."""
+    """Events in order of time, with each added task before the first event after it."""
     left = deque(added)
     for event in events:
         while left and left[0].at <= event.at:

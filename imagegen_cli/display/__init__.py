@@ -1,7 +1,7 @@
-"""What a person or a program sees of a run. Displays hear events; they know no runner and no store.
+"""What a person or a program sees of a run. Displays are told events; they know no runner and no store.
 
-`choose` decides once how loud and how lively; whoever builds the run only meets `Display`.
-Nothing here imports Rich before something is really drawn.
+`choose` decides once how much is shown and whether it moves; the session only knows `Display`.
+Nothing here imports Rich before something is drawn.
 """
 
 import time
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 PROGRESS = ("auto", "live", "plain", "json", "quiet")
-MACHINES = ("CI", "GITHUB_ACTIONS")
-PREVIEWS = 16
-"""Tasks that may hold a preview while they run: one is drawn, and a person may choose another."""
+CI_VARIABLES = ("CI", "GITHUB_ACTIONS")
+MAX_PREVIEWS = 16
+"""Running tasks whose latest preview is kept in memory: one is drawn, and a person may choose another."""
 
 
 class Display(Protocol):
-    """`prints_paths`: it shows finished paths where stdout would show them too, so stdout is left alone."""
+    """`prints_paths`: the display itself shows finished paths on stdout or on the same terminal."""
 
     @property
     def prints_paths(self) -> bool: ...
@@ -50,21 +50,21 @@ class Display(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives the terminal back, then says what the run came to."""
+        """Give the terminal back, then print the summary."""
 
     def tell(self, event: Event) -> None: ...
 
     async def run(self) -> None:
-        """Keeps the screen up to date until it is cancelled; returns at once where nothing moves."""
+        """Keep the screen up to date until this is cancelled; return at once where nothing moves."""
 
     async def typed(self) -> None:
-        """Returns once nobody is typing a prompt."""
+        """Return once no prompt is being typed."""
 
     def say(self, message: str) -> None:
         """A notice for people, on stderr, above whatever moves."""
 
     def give_back(self) -> None:
-        """Gives the terminal back without a word."""
+        """Give the terminal back and print nothing."""
 
 
 def choose(
@@ -81,15 +81,16 @@ def choose(
     preview: str = "off",
     keys: "Keys | None" = None,
 ) -> Display:
-    """One of `PROGRESS`. `on_wake` hears how many seconds the program was stopped by Ctrl-Z.
+    """The display for `progress`, one of `PROGRESS`. Raises UsageError for any other.
 
-    Without `summary` the people's displays leave the last words to somebody else, as `watch` does. `preview` is about
-    those that services send while they work; a display that draws none must not hold them.
+    `on_wake` is told how many seconds Ctrl-Z stopped the program. Without `summary` no summary is printed for people.
+    `preview` decides about the pictures that services send while they work: a display that draws none keeps none.
+    `keys` lets keys act, where there is a keyboard.
     """
     from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
 
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
-    board = Board(estimate=estimate, previews=PREVIEWS if drawn else 0)
+    board = Board(estimate=estimate, previews=MAX_PREVIEWS if drawn else 0)
     match progress:
         case "json":
             return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)
@@ -120,7 +121,7 @@ def choose(
 
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
-    """Decided by what stderr is: variables that ask for colour do not make a pipe a terminal."""
+    """Whether stderr is a terminal and no CI variable is set. Variables that ask for colour do not make a pipe one."""
     return is_capable_terminal(stderr, environ) and not any(
-        environ.get(name, "").lower() not in {"", "0", "false"} for name in MACHINES
+        environ.get(name, "").lower() not in {"", "0", "false"} for name in CI_VARIABLES
     )

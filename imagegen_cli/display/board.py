@@ -1,6 +1,6 @@
-"""Events folded into rows and counts. No terminal, no clock: moments come with the events and the questions.
+"""Events folded into rows and counts. No terminal, no clock: the caller gives each moment.
 
-Everything that a frame needs is kept up to date as events come, so that ten thousand tasks cost a frame nothing.
+Everything that a frame needs is updated with each event, so the cost of a frame does not grow with the tasks.
 """
 
 import math
@@ -37,16 +37,16 @@ from imagegen_cli.core.task import (
     word,
 )
 
-ON_TIME = 0.8
-NEVER_MORE = 0.95
-WRONG = 1.5
-"""An estimate that has been passed this many times was wrong."""
-NEARLY = 0.99
-"""Where a bar stands while pictures are brought home, and whatever a service says: the end is when they are here."""
+GUESS_ON_TIME = 0.8
+MAX_GUESS = 0.95
+MAX_OVERRUN = 1.5
+"""A task that takes more than this many times its estimate has no estimate: the bar shows that nothing is known."""
+MAX_FRACTION = 0.99
+"""The most that a bar shows before the end: a task ends when its pictures are on the disk, whatever a service says."""
 
-LOST = frozenset({CancelOutcome.NOT_SENT, CancelOutcome.STOPPED})
-RECENT = 50
-FEW = 3
+NOTHING_TO_FETCH = frozenset({CancelOutcome.NOT_SENT, CancelOutcome.STOPPED})
+MAX_ENDINGS = 50
+MIN_ENDINGS = 3
 
 
 class Known(Enum):
@@ -68,11 +68,11 @@ class Delay:
 
 @dataclass(slots=True)
 class Row:
-    """One task as it is shown.
+    """One task as it is shown. Moments are seconds since the epoch.
 
-    `clock` is when the work itself began: after the service's own queue, where it tells. `queue_position` is None until
-    the service has said anything, and 0 for good once the work has begun. `floor` is how far a guess had come when the
-    service spoke: a bar never runs backwards.
+    `clock` is when the work itself began: after the service's own queue, if the service reports one. `queue_position`
+    is None until the service reports something, and stays 0 once the work has begun. `floor` is how far a guess had
+    come when the service first reported progress: a bar never runs backwards.
     """
 
     task: Task
@@ -95,30 +95,30 @@ class Row:
 
     @property
     def queued_there(self) -> bool:
-        """Whether the service has it, but has not begun."""
+        """Whether the service has accepted the task but has not begun to work on it."""
         return bool(self.queue_position) and self.fraction is None
 
     def progress(self, now: float) -> tuple[Known, float]:
         if self.fraction is not None:
             return (Known.REPORTED, self.fraction) if self.fraction >= self.floor else (Known.GUESSED, self.floor)
         passed = self.passed(now)
-        if passed is None or passed > WRONG:
+        if passed is None or passed > MAX_OVERRUN:
             return Known.NOTHING, 0.0
         return Known.GUESSED, max(self.floor, guessed(passed))
 
     def passed(self, now: float) -> float | None:
-        """How much of the estimated time is over; None without an estimate, and before the work has begun."""
+        """The part of the estimated time that is over; None without an estimate, and before the work has begun."""
         if self.estimate is None or self.clock is None or self.queue_position:
             return None
         return (now - self.clock) / self.estimate
 
 
 def guessed(passed: float) -> float:
-    """How far a bar stands when `passed` of the estimated time is over: steady at first, then ever slower."""
+    """The fraction that a bar shows when `passed` of the estimated time is over: steady at first, then ever slower."""
     if passed <= 1:
-        return ON_TIME * max(0.0, passed)
-    rest = NEVER_MORE - ON_TIME
-    return ON_TIME + rest * (1 - math.exp((1 - passed) * ON_TIME / rest))
+        return GUESS_ON_TIME * max(0.0, passed)
+    rest = MAX_GUESS - GUESS_ON_TIME
+    return GUESS_ON_TIME + rest * (1 - math.exp((1 - passed) * GUESS_ON_TIME / rest))
 
 
 def unknown(_task: Task) -> float | None:
@@ -128,7 +128,7 @@ def unknown(_task: Task) -> float | None:
 class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
-    `previews`: how many of those that run may hold one, the latest told: each is a picture in memory.
+    `previews`: how many running tasks keep their latest preview; each is a picture in memory.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Board:
         self.started: float | None = None
         self.finished: float | None = None
         self.stopping = ""
-        self._endings: deque[float] = deque(maxlen=RECENT)
+        self._endings: deque[float] = deque(maxlen=MAX_ENDINGS)
         self._first: float | None = None
         self._estimate = estimate
         self._previews = previews
@@ -182,11 +182,11 @@ class Board:
 
     @property
     def busy(self) -> int:
-        """Those that run, and those that were sent back."""
+        """How many tasks run or have a delay."""
         return len(self.rows) - self.ended - len(self.queued)
 
     def unfinished(self) -> Iterator[Row]:
-        """Those in trouble, those that run, those that wait: lazily, so that a frame takes what it shows."""
+        """Delayed tasks first, then running, then waiting ones. Lazy: a frame takes only what it shows."""
         untroubled = (row for row in self.active.values() if row.delay is None)
         return chain(self.delayed.values(), untroubled, self.queued.values())
 
@@ -196,14 +196,14 @@ class Board:
         return max(0.0, (now if self.finished is None else self.finished) - self.started)
 
     def rate(self, now: float) -> float | None:
-        """Endings a second of late, None while too few have ended to say."""
-        if len(self._endings) < FEW or self._first is None:
+        """Tasks that ended per second, lately; None while too few have ended."""
+        if len(self._endings) < MIN_ENDINGS or self._first is None:
             return None
-        since = self._endings[0] if len(self._endings) == RECENT else self._first
+        since = self._endings[0] if len(self._endings) == MAX_ENDINGS else self._first
         return len(self._endings) / max(now - since, 0.1)
 
     def left(self, now: float) -> float | None:
-        """Seconds until everything has ended, None where nobody can say."""
+        """Estimated seconds until all tasks have ended; None while there is no rate, and during a stop."""
         rate = self.rate(now)
         return None if rate is None or self.stopping else (len(self.rows) - self.ended) / rate
 
@@ -260,7 +260,7 @@ class Board:
                 self.resumable.pop(task.id, None)
 
     def _clock(self, row: Row, at: float) -> None:
-        """A task that was sent back starts anew: nothing of it was accepted."""
+        """A task that is queued again starts anew: the service accepted nothing of it."""
         state = row.task.state
         if isinstance(state, Queued):
             row.started = row.ended = row.clock = row.fraction = row.queue_position = None
@@ -275,7 +275,7 @@ class Board:
             if row.started is None or row.ended is not None:
                 self._start(row, at)
             if isinstance(state, Saving):
-                row.fraction = NEARLY
+                row.fraction = MAX_FRACTION
 
     def _start(self, row: Row, at: float) -> None:
         row.started = row.clock = at
@@ -308,7 +308,7 @@ class Board:
         if row.queue_position != 0:
             row.queue_position = working.queue_position or 0
         if working.fraction is not None and not math.isnan(working.fraction):
-            row.fraction = max(row.fraction or 0.0, min(NEARLY, max(0.0, working.fraction)))
+            row.fraction = max(row.fraction or 0.0, min(MAX_FRACTION, max(0.0, working.fraction)))
         if working.preview:
             self._keep_preview(row, working.preview)
 
@@ -338,11 +338,11 @@ class Board:
 
 
 def can_be_fetched(state: State) -> bool:
-    """Its receipt may still bring pictures that are paid for."""
+    """Whether the receipt of the task may still bring pictures that are paid for."""
     match state:
         case Failed():
             return state.resumable
         case Cancelled(stop=stop, job=job):
-            return job is not None and stop not in LOST
+            return job is not None and stop not in NOTHING_TO_FETCH
         case _:
             return False

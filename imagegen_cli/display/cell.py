@@ -29,8 +29,8 @@ class CellContext:
 class Column:
     """One fact about a task.
 
-    `text` gives it as text, from the row and the moment. `style` names how it looks; a function tells it for each row.
-    `spans` draws a cell that is more than a text in one style; it is given the width of the cell.
+    `text` makes its text from the row and the moment. `style` is the name of a style, or a function that chooses one.
+    `spans` replaces both where a cell has several styles; its last parameter is the width of the cell.
     """
 
     text: Callable[[Row, float], str]
@@ -80,5 +80,5 @@ def as_needed(max_cells: int, *, min_line: int = 0) -> Width:
 
 
 def stepped(*steps: tuple[int, int]) -> Width:
-    """Cells by the least width of the line, the widest line first."""
+    """Pairs of a minimal line width and the cells of the column, the widest line first."""
     return lambda measure: next((cells for min_line, cells in steps if measure.line >= min_line), 0)

@@ -30,7 +30,7 @@ def is_queued(row: Row) -> bool:
 
 
 def mark(row: Row, context: CellContext) -> "Span":
-    """The sign of a state. A task that waits in the service's own queue has one of its own."""
+    """The sign of the state. A task in the service's own queue shows the sign of a queued task."""
     return (context.theme.queued, "busy") if row.queued_there else context.theme.sign(row.task.state)
 
 
@@ -89,7 +89,7 @@ LIVE = (
     Place(IMAGES_ONCE_SENT, fixed(5, min_line=54)),
     Place(NOTE, as_needed(1, min_line=99), gap=2, share=40),
 )
-"""The table of a run that goes on."""
+"""The live table of a run."""
 
 LIST = (
     Place(MARK, fixed(1), gap=0),
@@ -110,4 +110,4 @@ PLAIN = (
     Place(MODEL, fixed(12), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
-"""`list` off a terminal: nothing is cut off, so the widths are only the least ones."""
+"""`list` off a terminal. Nothing is cut off: the widths are minimal widths."""

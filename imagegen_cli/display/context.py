@@ -1,4 +1,4 @@
-"""What one drawing is made from, and what comes out of it."""
+"""What a frame is drawn from, and the frame itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +16,19 @@ from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme
 WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
 WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
 
-FEW_ROWS = 8
-LOW = 4
-NARROW = 30
+TALL = 8
+MEDIUM = 4
+"""Lines from which a screen has room for more than the most important."""
+WIDE = 30
+"""Cells from which it has room for a bar with text."""
 
 Paint = Callable[[bytes, int, int], Sequence[Line]]
-"""An encoded picture as lines: at most so many cells wide, at most so many lines; none where it cannot be."""
+"""Turns an encoded picture into lines, of at most so many cells and at most so many; none if it cannot be drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawContext:
-    """What is drawn, when, and into how many cells and lines."""
+    """What is drawn, when, and into how many cells (`width`) and lines (`height`)."""
 
     board: Board
     now: float
@@ -52,7 +54,7 @@ class DrawContext:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Lines for a screen. `moving`: the next frame would look different though nothing happened."""
+    """Lines for a screen. `moving`: the next frame looks different even if no event comes."""
 
     lines: Sequence[Line]
     moving: bool = False
@@ -67,8 +69,8 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
-    """Lines that are printed once and may be wider than the screen."""
+class PrintedLines:
+    """Lines that are printed once, stay, and may be wider than the screen."""
 
     lines: Sequence[Line]
 

@@ -1,10 +1,10 @@
-"""What keys do: whom they are for, which task is chosen, which question is open, what is being typed. No terminal.
+"""What keys do: the focus, the chosen task, the open question, the typed text. No terminal.
 
-Letters act only while the table has the focus. Without it they were typed ahead for the shell. They are swallowed: a
-terminal's input cannot be looked at without taking it, and today's kernels refuse to take it back.
+Letters act only while the table has the focus. Without it they were typed ahead for the shell, and they are dropped: a
+terminal's input cannot be read without removing it, and today's kernels refuse to put it back.
 
-A shell is used with tab and arrows too. So what a letter, a paste or an answer may cost, hold or cancel needs a quiet
-moment before it: the words of a command line leave none, and a person who reads the table does.
+People use tab and arrow keys in a shell too. So a letter, a paste or an answer that may spend, pause or cancel needs a
+moment without keys before it: a command line that is being typed has none, a person who reads the table makes one.
 """
 
 from collections.abc import Callable
@@ -36,15 +36,15 @@ TURNS = frozenset({"tab", "up", "down", "left", "right"})
 ANSWERS = frozenset("yYwnN")
 YESES = frozenset("yYw")
 SENDING = frozenset({"a", " "})
-"""Keys that make no sense once nothing more is sent."""
+"""Keys without a meaning once nothing more is sent."""
 IDLE_S = 10.0
 TYPING_S = 60.0
-"""Without a key for this long the focus is away; longer while a prompt is typed, because an input method sends nothing
-while it composes a phrase."""
+"""The table loses the focus after so long without a key. The time is longer while a prompt is typed, because an input
+method sends nothing while it composes a phrase."""
 BLIND_S = 2.0
-"""A tab or an arrow that follows a letter so soon belongs to it: both were typed for the shell."""
+"""A tab or an arrow that follows a letter within this time was typed for the shell, like the letter."""
 QUIET_S = 1.2
-"""Without a key for this long before it, a key is meant: command lines are typed faster than that, key by key."""
+"""A key is meant for the table if no key came for this long before it: people type command lines faster."""
 TAB_FIRST = f"not used: wait {BLIND_S:.0f} s, press tab, wait again, then paste"
 TAB_LATER = f"tab came too soon after other keys: press it again in {BLIND_S:.0f} s"
 TOO_SOON = "{key} came too soon after another key: press it again in a moment"
@@ -52,7 +52,7 @@ PASTE_SOON = "not used, it came too soon after another key: paste again in a mom
 SOON_ANSWERED = "nothing done, the answer came too soon: ask again, then read before you answer"
 ENTER_SOON = "nothing added yet: read it, then press enter"
 LISTS = ("[", "{", "#", "＃")
-"""How a pasted line begins that may be JSON or a remark: the reader of lists tells."""
+"""First characters of a pasted line that may be JSON or a comment, so the text is read as a list."""
 
 
 class Mode(Enum):
@@ -69,7 +69,7 @@ CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP})
 
 
 class Question(Enum):
-    """What is asked before it is done: cancel the chosen task, cancel all that wait, stop the run."""
+    """Asked before something is cancelled: the chosen task, all waiting tasks, the whole run."""
 
     TASK = "task"
     WAITING = "waiting"
@@ -78,10 +78,10 @@ class Question(Enum):
 
 @dataclass(slots=True)
 class Ui:
-    """`keys`: a person can press one. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
+    """`keys`: there is a keyboard. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
 
-    `listed`: it was pasted as a list, and is read as one. `outcome` is what the enter key would do with it. `unsent` is
-    text whose line was not closed by a key. `remark` is about the last key, until the next.
+    `listed`: the text was pasted as a list and is read as one. `outcome`: what the enter key would do with the text.
+    `unsent`: text that was still open when the run began to stop. `remark`: about the last key, until the next one.
     """
 
     keys: bool = False
@@ -101,7 +101,7 @@ class Ui:
 
 
 class Controls:
-    """Moments are seconds of any clock that only goes forward."""
+    """Turns keys into changes of `ui` and into commands. Moments are seconds of a clock that never goes back."""
 
     def __init__(self, board: Board, keys: Keys, ui: Ui) -> None:
         self._board = board
@@ -148,9 +148,9 @@ class Controls:
             ui.mode = Mode.TABLE
 
     def settle(self, now: float) -> bool:
-        """Let go of what is over; whether that can be seen.
+        """Close what is over and take the focus away in time. Returns whether the screen changes.
 
-        A chosen task that has ended is chosen no longer: the next key must not hit its neighbour.
+        A chosen task that has ended is no longer chosen, so that the next key does not act on its neighbour.
         """
         ui = self._ui
         before = (ui.focus, ui.mode, ui.chosen, ui.remark)
@@ -167,7 +167,7 @@ class Controls:
         return before != (ui.focus, ui.mode, ui.chosen, ui.remark)
 
     def leave(self) -> None:
-        """The keys are for the shell again. What is typed and what is read stays, a question is answered with no."""
+        """Take the focus away. Typed text and open details stay; an open question counts as answered with no."""
         ui = self._ui
         ui.focus = ui.offer.keeps
         if ui.mode is not Mode.DETAILS:
@@ -178,7 +178,7 @@ class Controls:
     # Without the focus
 
     def _blindly(self, key: Key) -> None:
-        """Only what can do no harm acts on a key that was perhaps typed for the shell."""
+        """Handle a key that may have been typed for the shell: nothing is spent, paused or cancelled."""
         ui, now = self._ui, self._pressed_at
         if ui.mode in CLOSED_BY_ANY:
             ui.mode, ui.chosen = Mode.TABLE, None
@@ -201,7 +201,7 @@ class Controls:
     # The table
 
     def _act(self, key: str) -> None:
-        """A letter that means nothing here was meant for the shell, and so is what follows it."""
+        """A letter without a meaning here was typed for the shell, and so are the keys that follow it."""
         if key in self._ui.offer.without:
             return
         if key in SENDING and not self._quiet:
@@ -230,7 +230,7 @@ class Controls:
         self._ui.chosen = ids[min(max(at, 0), len(ids) - 1)]
 
     def _meant(self) -> Row | None:
-        """The chosen task, or the only one there is."""
+        """The row of the chosen task, or of the only unfinished one."""
         unfinished = self._board.running + self._board.waiting
         if self._ui.chosen is None and unfinished == 1:
             self._ui.chosen = next(self._board.unfinished()).task.id
@@ -246,7 +246,7 @@ class Controls:
         if self._meant() is not None:
             self._ui.mode = Mode.DETAILS
 
-    # What is asked first
+    # With a question first
 
     def _cancel(self) -> None:
         if self._meant() is not None:
@@ -266,7 +266,7 @@ class Controls:
         self._ui.mode, self._ui.question = Mode.ASK, question
 
     def _answer(self, key: str) -> None:
-        """A yes that follows the question too fast to have been read answers nothing, and closes it."""
+        """A yes that comes too fast after the question only closes it: no person can have read the question."""
         ui = self._ui
         ui.mode = Mode.TABLE
         if key in YESES and not self._quiet:
@@ -292,7 +292,7 @@ class Controls:
         self._send(Drain())
 
     def _moot(self) -> bool:
-        """Whether what is asked or read about is over."""
+        """Whether the open question or the open details are about something that is over."""
         ui, board = self._ui, self._board
         if ui.mode is Mode.DETAILS:
             return ui.chosen is None
@@ -317,7 +317,7 @@ class Controls:
             case "tab" if ui.mode is Mode.LINES:
                 self._put(" ".join(lines_of(ui.text)), listed=False)
             case _ if ui.mode is Mode.LINES:
-                pass  # several lines are added or made one, nothing else
+                pass  # several lines can only be added, or joined to one
             case _ if len(key) == 1:
                 self._insert(key)
             case _:
@@ -325,7 +325,7 @@ class Controls:
                 self._foresee()
 
     def _enter(self) -> None:
-        """What would be refused stays, so that it can be mended; and what was pasted a moment ago, to be seen."""
+        """Text that would be refused stays, to be corrected; text that was pasted a moment ago stays, to be read."""
         ui = self._ui
         typed = Typed(ui.text.strip(), listed=ui.listed)
         if typed.text and self._unread:
@@ -336,7 +336,7 @@ class Controls:
                 self._send(Add(typed))
 
     def _paste(self, paste: Paste) -> None:
-        """Where no prompt is being typed, a paste begins one; nothing is sent before an enter key that comes later."""
+        """A paste begins a prompt if none is being typed. Nothing is sent before a later enter key."""
         ui = self._ui
         begins = ui.mode is Mode.TABLE
         if begins and paste.text.strip() and not ui.offer.without & {"a"}:
@@ -390,7 +390,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def edit(ui: Ui, key: str) -> None:
-    """Move or delete by what a person sees as one sign."""
+    """Move or delete by whole signs, as a person sees them."""
     before, after = left_of(ui.text, ui.cursor), right_of(ui.text, ui.cursor)
     match key:
         case "left":

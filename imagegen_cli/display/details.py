@@ -1,4 +1,4 @@
-"""One task on many lines, many tasks on one line each: what ends, what `show` and what `list` print."""
+"""One task on several lines: how an ended task stays on the screen, and what `show` prints."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,27 +10,27 @@ from imagegen_cli.core.task import Cancelled, Done, Failed, Task
 from imagegen_cli.core.text import amount, literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row, can_be_fetched
-from imagegen_cli.display.fields import LABEL, advice, facts, service
+from imagegen_cli.display.fields import LABEL, advice, fields_of, service
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme
 
-MOST_LINES = 1000
+MAX_LINES = 1000
 
 
 def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, brief: bool = False) -> list[Line]:
-    """What stays on the screen of a task that is over; `brief`: on one line and without paths, because there are many.
+    """What stays on the screen of an ended task; `brief`: on one line and without paths, for runs of many tasks.
 
-    Paths are whole, so that they can be copied.
+    Paths are not shortened, so that they can be copied.
     """
     state = task.state
     mark, style = theme.sign(state)
     colour = STYLES[style]
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
-    told = "".join(f" {theme.dot} {fact}" for fact in facts)
+    tail = "".join(f" {theme.dot} {fact}" for fact in facts)
     head = f" {task.id} "
-    prompt = theme.fit(task.request.prompt, max(8, width - 2 - cell_width(head) - cell_width(told)))
-    lines = [[Segment(mark, colour), Segment(head, DIM), Segment(prompt), Segment(told, DIM)]]
+    prompt = theme.fit(task.request.prompt, max(8, width - 2 - cell_width(head) - cell_width(tail)))
+    lines = [[Segment(mark, colour), Segment(head, DIM), Segment(prompt), Segment(tail, DIM)]]
     if brief:
         return lines
     if not isinstance(state, Done) or state.missing:
@@ -41,7 +41,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
 
 
 def outcome(task: Task, *, brief: bool) -> Iterator[str]:
-    """In a word or two what came of it, where nothing else says so."""
+    """The result in a word or two, where no other line says it."""
     match task.state:
         case Done(files=files, missing=missing):
             yield f"{len(files)} of {len(files) + missing} pictures" if missing else amount(len(files), "picture")
@@ -54,22 +54,22 @@ def outcome(task: Task, *, brief: bool) -> Iterator[str]:
 
 
 def indented(text: str, width: int, theme: Theme, style: Style) -> list[Line]:
-    """Broken at words, so that the terminal need not break it inside of one."""
-    parts = wrapped(text, max(1, width - 3), MOST_LINES, theme.encoding, theme.more)
+    """Lines broken between words, so that the terminal does not break them inside a word."""
+    parts = wrapped(text, max(1, width - 3), MAX_LINES, theme.encoding, theme.more)
     return [[Segment(f"  {part}", style)] for part in parts]
 
 
 def shown_path(path: str, theme: Theme) -> str:
-    """As short as it can be and still be opened from here."""
+    """The path relative to the working directory if it lies below it, else absolute."""
     try:
         near = os.path.relpath(path)
-    except (ValueError, OSError):  # another drive, or a working directory that is gone
+    except (ValueError, OSError):  # another drive, or a working directory that was deleted
         near = path
     return literal(path if near.startswith("..") else near, theme.encoding)
 
 
 def folder_lines(board: Board, theme: Theme) -> list[Line]:
-    """Where the pictures are, when no task has said it."""
+    """The folders of the pictures, for runs whose tasks did not print their paths."""
     folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
     return [[Segment("  pictures in ", DIM), Segment(shown_path(folder, theme))] for folder in folders]
 
@@ -78,8 +78,8 @@ def notice_line(text: str, theme: Theme) -> Line:
     return [Segment(literal(text, theme.encoding))]
 
 
-def last_lines(summary: Iterable[messages.Said], width: int, theme: Theme) -> Iterator[Line]:
-    """The summary, with air before it and each line in the colour of what it says, broken at words."""
+def last_lines(summary: Iterable[messages.SummaryLine], width: int, theme: Theme) -> Iterator[Line]:
+    """The summary after an empty line, each line in the colour of its tone and broken between words."""
     signs = {messages.Tone.FAILURE: (theme.failed, BAD), messages.Tone.OFFER: (theme.saving, ALERT)}
     for tone, text in summary:
         if tone is messages.Tone.TOTAL:
@@ -87,23 +87,23 @@ def last_lines(summary: Iterable[messages.Said], width: int, theme: Theme) -> It
         mark, colour = signs.get(tone, ("", PLAIN))
         style = {messages.Tone.TOTAL: BOLD, messages.Tone.ADVICE: DIM}.get(tone, PLAIN)
         indent = 0 if tone is messages.Tone.TOTAL else 2
-        for part in wrapped(text, max(1, width - indent - 1), MOST_LINES, theme.encoding, theme.more):
+        for part in wrapped(text, max(1, width - indent - 1), MAX_LINES, theme.encoding, theme.more):
             yield [Segment(f"{mark:<{indent}}", colour), Segment(part, style)]
             mark = ""
 
 
 def file_lines(task: Task, theme: Theme) -> list[Line]:
-    """Paths, whole, so that they can be copied."""
+    """Paths are not shortened, so that they can be copied."""
     return [[Segment(f"  {literal(path, theme.encoding)}")] for path in task.files]
 
 
 def task_lines(row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None) -> list[Line]:
-    """A detailed card of everything but the files: long text goes over as many lines as it needs."""
+    """Everything about a task except its files. Long text takes as many lines as it needs."""
     mark, style = theme.sign(row.task.state)
     lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD))
     head = f" {theme.dot} ".join([f"task {row.task.id}", *service(row.task.request)])
     lines += labelled("", head, width, theme, styles=(DIM, DIM))
-    for name, value in [*facts(row, now), *(more or {}).items()]:
+    for name, value in [*fields_of(row, now), *(more or {}).items()]:
         if value:
             alert = BAD if name == "state" and isinstance(row.task.state, Failed) else PLAIN
             lines += labelled(name, value, width, theme, styles=(DIM, alert))
@@ -111,10 +111,10 @@ def task_lines(row: Row, now: float, width: int, theme: Theme, more: Mapping[str
 
 
 def labelled(label: str, text: str, width: int, theme: Theme, *, styles: tuple[Style, Style]) -> list[Line]:
-    """A name and its value, which goes on below itself."""
+    """A label and its text, which continues below itself."""
     indent = min(LABEL if len(label) > 1 else 2, width // 2)
     lines: list[Line] = []
-    for index, part in enumerate(wrapped(text, max(1, width - indent), MOST_LINES, theme.encoding, theme.more)):
+    for index, part in enumerate(wrapped(text, max(1, width - indent), MAX_LINES, theme.encoding, theme.more)):
         builder = LineBuilder().put(theme.fit("" if index else label, indent), indent, styles[0])
         lines.append(builder.put(part, cell_width(part), styles[1]).line)
     return lines

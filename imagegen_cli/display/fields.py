@@ -1,4 +1,4 @@
-"""What there is to say about one task, in words, for every place that says it."""
+"""The fields of one task as text, for every display that shows them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ LABEL = 12
 
 
 def service(request: ImageRequest) -> Iterator[str]:
-    """Where it is made and how, as far as a person chose."""
+    """The provider and the options of a request that are set."""
     yield request.provider
     if request.model:
         yield request.model
@@ -23,8 +23,8 @@ def service(request: ImageRequest) -> Iterator[str]:
         yield f"seed {request.seed}"
 
 
-def facts(row: Row, now: float) -> Iterator[tuple[str, str]]:
-    """Everything about a task that a person may ask for, but its prompt."""
+def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
+    """Label and value of everything about a task except its prompt; a value may be empty."""
     request = row.task.request
     yield "state", messages.described(row.task.state)
     yield "what to do", advice(row.task)
@@ -60,7 +60,7 @@ def model_of(row: Row) -> str:
 
 
 def advice(task: Task) -> str:
-    """The next step, the one that costs nothing where there is one."""
+    """The next step for a person; one that costs nothing comes first."""
     if can_be_fetched(task.state):
         fetch = f"imagegen resume {task.id} can still fetch it without paying again"
         hint = task.state.hint if isinstance(task.state, Failed) else ""
@@ -71,7 +71,7 @@ def advice(task: Task) -> str:
 
 
 def moment(at: float | None) -> str:
-    """A moment where the person is; nothing for what has not happened."""
+    """Seconds since the epoch as local time; empty for None."""
     if at is None:
         return ""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

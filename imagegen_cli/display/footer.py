@@ -1,4 +1,4 @@
-"""Below the table: totals, how fast it goes, and where a person types or is asked."""
+"""Below the table: totals, the rate, and the lines for questions, typed prompts and keys."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from rich.style import Style
 from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.context import FEW_ROWS, LOW, NARROW, DrawContext
+from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
 from imagegen_cli.display.controls import Mode, right_of
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
@@ -15,9 +15,9 @@ from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
 LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
-MANY = 3
-WIDEST = 60
-KEY = 9
+MIN_TASKS_FOR_BAR = 3
+MAX_BAR_WIDTH = 60
+KEY_WIDTH = 9
 
 TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
 ASKS = "stop; asks first, and can let the sent ones finish"
@@ -32,36 +32,36 @@ HELP = (
     ("q", "{stop}", "stop"),
     ("?", "this help; any key closes it", "help"),
 )
-"""Keys, what each does, and the same in few words for a low screen."""
+"""Key, what it does, and the same in few words for a low screen."""
 
 
 def footer(context: DrawContext) -> list[Line]:
-    """Totals, an overall bar, keys: as many of them as the height allows, the most telling last to go."""
+    """Totals, an overall bar, keys: as many lines as the height allows; totals stay longest."""
     lines = totals(context)
-    if len(context.board.rows) >= MANY and context.height >= LOW and context.width >= NARROW:
+    if len(context.board.rows) >= MIN_TASKS_FOR_BAR and context.height >= MEDIUM and context.width >= WIDE:
         lines.append(overall(context))
     return [*lines, *prompt_line(context)]
 
 
 def totals(context: DrawContext) -> list[Line]:
-    """How many of what, and why some failed: on the same line, or on one of its own where the height allows."""
+    """Counts by state, and why tasks failed: on the same line, or on a second one where the height allows."""
     if not context.board.rows:
         return []
-    told = prefix(context) + messages.tallies(context.board)
-    if cell_width(told) > context.width:
-        told = brief(context) + signs(context)
+    counts = prefix(context) + messages.tallies(context.board)
+    if cell_width(counts) > context.width:
+        counts = brief(context) + signs(context)
     style = ALERT if prefix(context) else PLAIN
     why = messages.reasons(context.board.reasons, context.theme.times)
     if not why:
-        return [context.text(told, style)]
-    if cell_width(f"{told}: {why}") <= context.width:
-        return [context.text(f"{told}: {why}", style)]
-    below = context.height >= FEW_ROWS and context.width >= NARROW
-    return [context.text(told, style), *([context.text(f"failed: {why}", BAD)] if below else [])]
+        return [context.text(counts, style)]
+    if cell_width(f"{counts}: {why}") <= context.width:
+        return [context.text(f"{counts}: {why}", style)]
+    below = context.height >= TALL and context.width >= WIDE
+    return [context.text(counts, style), *([context.text(f"failed: {why}", BAD)] if below else [])]
 
 
 def signs(context: DrawContext) -> str:
-    """The same counts where words do not fit."""
+    """The same counts as signs, where the words are too wide."""
     board, theme = context.board, context.theme
     counts = (
         (theme.running, board.running),
@@ -74,7 +74,7 @@ def signs(context: DrawContext) -> str:
 
 
 def prefix(context: DrawContext) -> str:
-    """Why nothing new is sent, where that is so."""
+    """Why nothing new is sent; empty if something is."""
     ui = context.ui
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "
@@ -86,18 +86,18 @@ def prefix(context: DrawContext) -> str:
 
 
 def brief(context: DrawContext) -> str:
-    """The same in a word."""
+    """The same in one word."""
     if context.board.stopping:
         return "stopping "
     return "ending " if context.ui.draining else "held " if context.ui.paused else ""
 
 
 def overall(context: DrawContext) -> Line:
-    """How much of everything is over, how fast it goes, how long it may still take."""
+    """A bar of all tasks, the rate and the estimated time left."""
     board, theme = context.board, context.theme
     total = len(board.rows)
     text = theme.fit(pace(board, context.now), context.width)
-    cells = min(WIDEST, context.width - cell_width(text) - 2)
+    cells = min(MAX_BAR_WIDTH, context.width - cell_width(text) - 2)
     builder = LineBuilder()
     if cells >= PULSE:
         good = board.done * cells // total
@@ -119,7 +119,7 @@ def pace(board: Board, now: float) -> str:
 
 
 def speed(rate: float) -> str:
-    """Endings in the unit that gives a number a person can hold."""
+    """A rate per second as text, in a unit that makes it at least 1 where possible."""
     for unit, length in (("s", 1), ("min", 60)):
         if rate * length >= 1:
             return f"{rate * length:.0f}/{unit}"
@@ -127,7 +127,7 @@ def speed(rate: float) -> str:
 
 
 def roughly(left: float) -> str:
-    """A time that does not flicker: five seconds, then whole minutes."""
+    """Seconds as rounded text that changes seldom: steps of five seconds, then whole minutes."""
     if left < 60:  # noqa: PLR2004 - seconds of a minute
         return f"{max(5, -(-int(left) // 5) * 5)}s"
     minutes = round(left / 60)
@@ -135,11 +135,11 @@ def roughly(left: float) -> str:
 
 
 def prompt_line(context: DrawContext) -> list[Line]:
-    """Where the person is asked or helped. What was asked must be seen, however low the screen is."""
+    """The lines for a question, a remark, the typed prompt or the keys. Even the lowest screen shows a question."""
     ui = context.ui
     if ui.mode is Mode.ASK:
         return [first_that_fits(context, questions(context), ALERT)]
-    high = ui.keys and context.height >= FEW_ROWS
+    high = ui.keys and context.height >= TALL
     if ui.remark:
         return [context.text(ui.remark, ALERT), *([editor(context)] if high and ui.mode is Mode.EDIT else [])]
     if ui.mode is Mode.LINES:
@@ -150,13 +150,13 @@ def prompt_line(context: DrawContext) -> list[Line]:
 
 
 def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) -> Line:
-    """The longest of these that there is room for, or as much of the last as there is."""
+    """The first of these that is not too wide, or the start of the last one."""
     forms = tuple(forms)
     return context.text(next((form for form in forms if cell_width(form) <= context.width), forms[-1]), style)
 
 
 def hints(context: DrawContext) -> Line:
-    """Which keys act now."""
+    """The keys that act now."""
     ui, builder, left = context.ui, LineBuilder(), context.width + 2
     if context.board.stopping:
         return context.text(LEAVES, DIM)
@@ -175,22 +175,22 @@ def hints(context: DrawContext) -> Line:
 
 
 def blind(context: DrawContext) -> Line:
-    """Keys do nothing but these."""
+    """The keys that act without the focus."""
     long = f"tab keys {context.theme.dot} ctrl-c stop"
     return first_that_fits(context, (long, "tab keys"), DIM)
 
 
 def promise(context: DrawContext) -> Line:
-    """What the enter key will do with what is typed."""
+    """What the enter key will do with the typed text."""
     outcome, theme = context.ui.outcome, context.theme
-    told = f" {theme.dot} ".join(literal(word, theme.encoding) for word in outcome.words)
+    outcome_text = f" {theme.dot} ".join(literal(word, theme.encoding) for word in outcome.words)
     if not outcome.good:
-        return context.text(told, ALERT)
+        return context.text(outcome_text, ALERT)
     head = f"enter {theme.leads} "
     end = f"  esc {closing(context)}" if context.ui.mode is Mode.EDIT else ""
-    if cell_width(head + told + end) > context.width:
-        return context.text(f"{theme.leads} {told}", BUSY)
-    builder = LineBuilder().put(head, cell_width(head)).put(told, cell_width(told), BUSY)
+    if cell_width(head + outcome_text + end) > context.width:
+        return context.text(f"{theme.leads} {outcome_text}", BUSY)
+    builder = LineBuilder().put(head, cell_width(head)).put(outcome_text, cell_width(outcome_text), BUSY)
     return builder.put(end, cell_width(end), DIM).line
 
 
@@ -209,7 +209,7 @@ def closing(context: DrawContext) -> str:
 
 
 def editor(context: DrawContext) -> Line:
-    """The last line of the screen: there the terminal's cursor is, and with it what an input method offers."""
+    """The typed prompt, on the last line: there is the terminal's cursor, where input methods show their choices."""
     ui, encoding = context.ui, context.theme.encoding
     after = right_of(ui.text, ui.cursor)
     label = context.theme.fit("add: ", context.width)
@@ -226,22 +226,22 @@ def editor(context: DrawContext) -> Line:
 
 
 def help_lines(context: DrawContext) -> list[Line]:
-    """A line a key; where the screen is too low for that, all of them one after the other."""
+    """One line per key; on a low screen several keys per line."""
     theme, offer = context.theme, context.ui.offer
     keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if entry[0] not in offer.without]
     if len(keys) > context.height:
         return brief_help(context, [("space" if key == " " else key, few) for key, _, few in keys])
-    names = min(KEY, context.width)
+    names = min(KEY_WIDTH, context.width)
     lines = []
     for key, meaning, _ in keys:
         builder = LineBuilder().put(theme.fit("space" if key == " " else key, names), names, BUSY)
-        told = meaning.format(stop=offer.stop if offer.leaves else ASKS)
-        lines.append(builder.put(theme.fit(told, context.width - names), context.width - names).line)
+        text = meaning.format(stop=offer.stop if offer.leaves else ASKS)
+        lines.append(builder.put(theme.fit(text, context.width - names), context.width - names).line)
     return lines
 
 
 def brief_help(context: DrawContext, keys: Iterable[tuple[str, str]]) -> list[Line]:
-    """As many keys a line as there is room for."""
+    """As many keys per line as its width allows."""
     builders, left = [LineBuilder()], context.width
     for key, few in keys:
         cells = len(key) + 1 + len(few)
@@ -251,6 +251,6 @@ def brief_help(context: DrawContext, keys: Iterable[tuple[str, str]]) -> list[Li
         left -= cells + (2 if builders[-1].line else 0)
         name = context.theme.fit(key, context.width)
         builders[-1].gap(2 if builders[-1].line else 0).put(name, cell_width(name), BUSY)
-        told = context.theme.fit(f" {few}", max(0, context.width - len(key)))
-        builders[-1].put(told, cell_width(told))
+        text = context.theme.fit(f" {few}", max(0, context.width - len(key)))
+        builders[-1].put(text, cell_width(text))
     return [builder.line for builder in builders]

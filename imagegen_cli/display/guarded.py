@@ -1,4 +1,4 @@
-"""A display that may break and must not take paid work with it."""
+"""Keeps a run going when its display breaks."""
 
 import asyncio
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imagegen_cli.core.events import Event, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, Still
+from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, StaticDisplay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from imagegen_cli.display import Display
 
 
-class Mute(Still):
-    """Shows nothing: what is left where plain lines break as well."""
+class SilentDisplay(StaticDisplay):
+    """Shows nothing: the last resort when plain lines break too."""
 
     def say(self, message: str) -> None:
-        """Nothing can be said any more."""
+        """Show nothing."""
 
 
 class Guarded:
-    """Passes everything on to a display. When that raises, it is switched off, said once, and plain lines go on.
+    """Passes everything on to a display. If that raises, it is switched off with one message and plain lines go on.
 
-    The plain lines have a board of their own, because the old one may be what broke.
+    The plain lines have a board of their own, because the error may come from the old one.
     """
 
     def __init__(self, display: "Display", *, stderr: TextIO) -> None:
@@ -40,7 +40,7 @@ class Guarded:
 
     @property
     def prints_paths(self) -> bool:
-        """What was JSON on stdout stays free of anything else."""
+        """Also true for JSON that was switched off: nothing else may follow it on stdout."""
         return self._json or self._display.prints_paths
 
     def __enter__(self) -> Self:
@@ -85,7 +85,7 @@ class Guarded:
                 work(self._display)
 
     async def _kept(self, work: "Callable[[Display], Coroutine[Any, Any, None]]") -> None:
-        """Do it, and once more with the display that took the place of the first."""
+        """Do the work, and do it again with the display that replaced the first one."""
         while True:
             display = self._display
             inside = asyncio.ensure_future(work(display))
@@ -107,7 +107,7 @@ class Guarded:
             return
         with suppress(Exception):
             broken.give_back()
-        self._display = Mute(Board(), stderr=self._stderr)
+        self._display = SilentDisplay(Board(), stderr=self._stderr)
         with suppress(Exception):
             self._display = self._plain(error)
         for inside in self._inside:

@@ -1,7 +1,7 @@
-"""What keys set in motion: commands, which are values, and what the table must know to offer keys.
+"""The commands that keys send, as values, and what a display must know to offer keys.
 
-They travel one way. A display hands each command to `Keys.send` and knows neither session nor runner; what comes of a
-command is seen in events.
+Commands travel one way: a display hands them to `Keys.send` and knows neither session nor runner. Their effects come
+back as events.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from imagegen_cli.core.task import TaskId
 class Offer:
     """`without`: keys that do nothing here. `stop`: what `q` does, in words.
 
-    `keeps`: the table has the focus from the start and never loses it, because its command does nothing but show it.
-    `leaves`: `q` only ends the showing, so no question is asked.
+    `keeps`: the table has the focus from the start and never loses it, because its command only shows it. `leaves`: `q`
+    only closes the table, so it asks no question.
     """
 
     without: frozenset[str] = frozenset()
@@ -26,7 +26,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What may be added: one prompt as it stands, or a list that was pasted, to be read as `batch` reads one."""
+    """Text that a person may add: one prompt, or if `listed`, a pasted list that is read as `batch` reads one."""
 
     text: str
     listed: bool = False
@@ -34,9 +34,9 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What adding a typed text would do, in words. Not `good`: it would be refused, and the words say why.
+    """What adding a typed text would do: `tasks` is how many tasks it would make, `prompts` are those read from a list.
 
-    `tasks`: how many it would make. `prompts`: those that were read from a list.
+    Not `good`: the text would be refused, and `words` say why.
     """
 
     tasks: int = 0
@@ -93,7 +93,7 @@ def _nothing(_typed: Typed) -> Outcome:
 class Keys:
     """Given to a display when it is made; without it no keys are read.
 
-    `send` takes a command and returns at once. `outcome_of` is pure: it tells what an `Add` would do, and does nothing.
+    `send` takes a command and returns at once. `outcome_of` computes what an `Add` would do, and changes nothing.
     """
 
     send: Callable[[Command], None]

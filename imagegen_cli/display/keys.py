@@ -46,15 +46,15 @@ CONTROLS = {
 WINDOWS = {"H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete"}
 PASTE, PASTED = "200~", "\x1b[201~"
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
-"""A paste comes marked, so that nothing in it is taken for a key."""
-CHUNK = 4096
-CHUNKS = 64
-"""Reads in a row at most: a paste of many megabytes must not keep a run waiting."""
+"""Make the terminal mark pasted text, so that nothing in it is taken for a key."""
+CHUNK_BYTES = 4096
+MAX_CHUNKS = 64
+"""Maximal reads in a row: a paste of many megabytes must not block the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """Lines, without anything that is no text. `phrase`: an input method gave it whole, and a person typed it."""
+    """Pasted text without control characters other than newlines. `phrase`: it comes from an input method, typed."""
 
     text: str
     phrase: bool = field(default=False, compare=False)
@@ -68,7 +68,7 @@ Key = str | Paste
 
 
 class Decoder:
-    """Bytes as they come, cut anywhere, into keys."""
+    """Turns bytes into keys. A key may be split between two pieces."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -80,7 +80,7 @@ class Decoder:
         return list(self._keys())
 
     def idle(self) -> list[Key]:
-        """Nothing followed: an escape that stands alone is the key of that name."""
+        """To be called when no bytes follow: an escape that stands alone is the escape key."""
         if self._pasting:
             return []
         alone, self._rest = self._rest, ""
@@ -118,14 +118,14 @@ class Decoder:
 
 
 def narrow(key: str) -> str:
-    """A full-width sign, as an input method may give one, as the key that it stands for."""
+    """The ASCII key for a full-width sign, as input methods give them; other keys unchanged."""
     if len(key) == 1 and "\uff01" <= key <= "\uff5e":
         return chr(ord(key) - 0xFEE0)
     return " " if key == "\u3000" else key
 
 
 def plain(text: str) -> str:
-    """Lines that end with a newline, and blanks: no other control character is left."""
+    """The text with newlines as the only control characters: other line ends become newlines, tabs become blanks."""
     text = NEWLINE.sub("\n", SEQUENCE.sub("", text)).replace("\t", " ")
     return "".join(character for character in text if character == "\n" or (character >= " " and character != "\x7f"))
 
@@ -136,14 +136,14 @@ class Keyboard(Protocol):
     def leave(self) -> None: ...
 
     def read(self) -> list[Key]:
-        """Keys since the last time, without waiting."""
+        """The keys since the last call. Never waits."""
         ...
 
 
 class PosixKeyboard:
-    """`leave` gives the terminal its old modes back; whoever enters must leave on every way out.
+    """`enter` changes the terminal's modes and `leave` restores them; the caller must leave on every way out.
 
-    In the background neither does anything: the modes are then the shell's, and touching them would stop us.
+    In the background neither does anything: the modes are then the shell's, and changing them would stop this process.
     """
 
     def __init__(self, stdin: TextIO, stderr: TextIO) -> None:
@@ -153,7 +153,7 @@ class PosixKeyboard:
         self._old: list[Any] | None = None
 
     def enter(self) -> None:
-        """Take the keys. What was typed before was typed for another program, and is dropped."""
+        """Start to read keys one by one. Input from before was meant for another program and is dropped."""
         import termios  # noqa: PLC0415 - not on Windows
 
         if self._old is not None or not in_foreground(self._fd):
@@ -185,8 +185,8 @@ class PosixKeyboard:
         if not self._ready():
             return self._decoder.idle()
         keys: list[Key] = []
-        for _ in range(CHUNKS):
-            data = os.read(self._fd, CHUNK)
+        for _ in range(MAX_CHUNKS):
+            data = os.read(self._fd, CHUNK_BYTES)
             keys += self._decoder.feed(data)
             if not (data and self._ready()):
                 break
@@ -201,13 +201,13 @@ class PosixKeyboard:
 
 
 class WindowsKeyboard:
-    """The console needs no modes; a special key comes as a mark and a letter."""
+    """The Windows console needs no modes. It sends a special key as a mark and a letter."""
 
     def __init__(self) -> None:
         self._entered = False
 
     def enter(self) -> None:
-        """As the other keyboard does: what was typed before is dropped, once."""
+        """Drop what was typed before, once, as the other keyboard does."""
         if not self._entered:
             self.read()
         self._entered = True
@@ -232,13 +232,13 @@ class WindowsKeyboard:
 
 
 def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
-    """None where nobody can press a key, or where keys cannot be read one by one."""
+    """The keyboard; None where stdin is no terminal, or where keys cannot be read one by one."""
     try:
         if stdin is None or not stdin.isatty():
             return None
         if sys.platform == "win32":
             return WindowsKeyboard()
-        import termios  # noqa: F401, PLC0415 - is it there at all?
+        import termios  # noqa: F401, PLC0415 - fails where there is none
 
         return PosixKeyboard(stdin, stderr)
     except (OSError, ValueError, ImportError):
@@ -246,7 +246,7 @@ def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
 
 
 def drop_typed_ahead(stdin: TextIO) -> None:
-    """Throw away what was typed at a terminal before a question is asked: it is the answer to nothing."""
+    """Drop what was typed at a terminal before a question is asked: it does not answer the question."""
     try:
         if sys.platform == "win32":
             WindowsKeyboard().read()
@@ -259,7 +259,7 @@ def drop_typed_ahead(stdin: TextIO) -> None:
 
 
 def in_foreground(fd: int) -> bool:
-    """False while the shell runs us in the background: the terminal is then not ours to read or to draw on."""
+    """False while the shell runs this process in the background: it may then neither read nor draw on the terminal."""
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
     except (OSError, AttributeError):

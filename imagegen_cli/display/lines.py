@@ -1,4 +1,4 @@
-"""Displays without motion: lines for pipes, CI and screen readers; JSON for programs; next to nothing for --quiet.
+"""Displays without motion: lines for pipes, CI and screen readers; JSON for programs; failures only for --quiet.
 
 JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for the last, `"at"`:
 
@@ -42,14 +42,14 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.fields import advice
 
-PROMPT = 80
-HEARTBEAT = 30.0
-"""Seconds after which a log is told that a run goes on."""
+MAX_PROMPT = 80
+HEARTBEAT_S = 30.0
+"""Seconds between two lines that show that the run goes on."""
 VERSION = 1
 
 
-class Still:
-    """What displays without motion share: nothing to draw between events, no keys."""
+class StaticDisplay:
+    """A display that draws nothing between events and reads no keys."""
 
     prints_paths = False
 
@@ -70,28 +70,28 @@ class Still:
         self.board.tell(event)
 
     async def run(self) -> None:
-        """Nothing moves."""
+        """Return at once: nothing moves."""
 
     async def typed(self) -> None:
-        """No keys, no prompt."""
+        """Return at once: no prompt is typed without keys."""
 
     def say(self, message: str) -> None:
         self._notes.line(self._literal(message))
 
     def give_back(self) -> None:
-        """Nothing was taken."""
+        """Do nothing: the terminal was not changed."""
 
     def _literal(self, text: str) -> str:
         return literal(text, self._notes.encoding)
 
     def _finish(self) -> None:
-        """Nothing to sum up."""
+        """Print no summary."""
 
 
-class PlainLines(Still):
-    """One line a beginning, one an ending, a summary. No control codes, no colour: what a person hears read aloud.
+class PlainLines(StaticDisplay):
+    """One line for the start, one for each task that ends, a summary; no control codes, fit for a screen reader.
 
-    Between them, what stands in the way, once for each reason, and now and then how far it is.
+    Each reason for a delay is printed once, and the counts every HEARTBEAT_S seconds.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class PlainLines(Still):
         self._reasons: set[str] = set()
 
     async def run(self) -> None:
-        import asyncio  # noqa: PLC0415 - looking at the history needs no loop
+        import asyncio  # noqa: PLC0415 - `list` and `show` need no loop
 
         while True:
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT_S)
             self.say(f"[{self.board.ended}/{len(self.board.rows)}] {messages.tallies(self.board)}")
 
     def tell(self, event: Event) -> None:
@@ -138,8 +138,8 @@ class PlainLines(Still):
             self.say(f"  {text}" if tone is messages.Tone.ADVICE else text)
 
 
-class Quiet(Still):
-    """Failures and what the program has to say about itself; nothing else."""
+class Quiet(StaticDisplay):
+    """Prints failures and notices only."""
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -147,7 +147,7 @@ class Quiet(Still):
             self._notes.line(self._literal(f"{event.task.id} {ending(event.task)}"))
 
 
-class JsonLines(Still):
+class JsonLines(StaticDisplay):
     prints_paths = True
 
     def __init__(self, board: Board, *, stdout: TextIO, stderr: TextIO, clock: Callable[[], float] = time.time) -> None:
@@ -168,8 +168,8 @@ class JsonLines(Still):
             case TaskProgressed():
                 self._progressed(event)
             case TaskDelayed():
-                told = {"attempt": event.attempt, "seconds": finite(event.seconds), "because": event.because}
-                self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **told)
+                delay = {"attempt": event.attempt, "seconds": finite(event.seconds), "because": event.because}
+                self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **delay)
             case TaskLearned():
                 self._send("task-learned", event.at, id=event.id, run=self._run(event.id), facts=dict(event.facts))
             case RunStopping():
@@ -179,8 +179,12 @@ class JsonLines(Still):
 
     def _progressed(self, event: TaskProgressed) -> None:
         working = event.working
-        said = {"fraction": finite(working.fraction), "queue_position": working.queue_position, "note": working.note}
-        self._send("task-progressed", event.at, id=event.id, run=self._run(event.id), **said)
+        progress = {
+            "fraction": finite(working.fraction),
+            "queue_position": working.queue_position,
+            "note": working.note,
+        }
+        self._send("task-progressed", event.at, id=event.id, run=self._run(event.id), **progress)
 
     def _run(self, task: TaskId) -> int | None:
         row = self.board.rows.get(task)
@@ -210,12 +214,12 @@ def ending(task: Task) -> str:
 
 
 def shortened(prompt: str) -> str:
-    """A prompt on one line among others; whole where it is short."""
-    return prompt if len(prompt) <= PROMPT else prompt[: PROMPT - 3] + "..."
+    """The start of a prompt, for one line; whole if it is short."""
+    return prompt if len(prompt) <= MAX_PROMPT else prompt[: MAX_PROMPT - 3] + "..."
 
 
 def task_object(task: Task, *, created: float | None, started: float | None, ended: float | None) -> dict[str, Any]:
-    """A task for programs. Moments are seconds since the epoch here and ISO 8601 in what comes out."""
+    """A task for programs. The parameters are seconds since the epoch; the object has ISO 8601."""
     reason, message = _why(task)
     return {
         "v": VERSION,

@@ -1,4 +1,4 @@
-"""What `list` and `show` print: in the look of the live table on a terminal; elsewhere whole text and no colour."""
+"""What `list` and `show` print: on a terminal like the live table; elsewhere without colour and never cut off."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,13 +8,14 @@ from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Measure
 from imagegen_cli.display.columns import LIST, PLAIN
-from imagegen_cli.display.fields import LABEL, facts, service
+from imagegen_cli.display.fields import LABEL, fields_of, service
 
 UNLIMITED = Measure(line=sys.maxsize, number=0, widest=lambda _: 0)
+"""Of a line that is not cut off."""
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
-    """A line a task. A row needs a task and the moments that are known."""
+    """Print one line per task. A row needs its task and the moments that are known."""
     if not rows:
         return
     if not is_capable_terminal(stdout, environ):
@@ -31,7 +32,7 @@ def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str
 def print_task(
     row: Row, *, stdout: TextIO, environ: Mapping[str, str], now: float, more: Mapping[str, str] | None = None
 ) -> None:
-    """Everything about one task; `more` adds what only the caller knows."""
+    """Print everything about one task; `more` are further labels and values."""
     if not is_capable_terminal(stdout, environ):
         _write(plain_lines(row, now, more or {}), stdout)
         return
@@ -44,7 +45,7 @@ def print_task(
 
 
 def plain_line(row: Row, now: float) -> str:
-    """The columns of a row, each at least as wide as it says: nothing is cut off."""
+    """The columns of a row, each padded to its minimal width and never cut off."""
     line = ""
     for place in PLAIN:
         text, cells = place.column.text(row, now), place.width(UNLIMITED)
@@ -55,7 +56,7 @@ def plain_line(row: Row, now: float) -> str:
 def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
     yield row.task.request.prompt
     yield ", ".join([f"task {row.task.id}", *service(row.task.request)])
-    yield from (f"{name:<{LABEL}}{value}" for name, value in [*facts(row, now), *more.items()] if value)
+    yield from (f"{name:<{LABEL}}{value}" for name, value in [*fields_of(row, now), *more.items()] if value)
     yield from row.task.files
 
 

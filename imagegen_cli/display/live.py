@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from imagegen_cli.display.terminal import Terminal
     from imagegen_cli.display.theme import Line
 
-TICK = 0.05
-FRAME = 0.12
-STEP = 0.25
-FEW = 10
-"""Of more tasks than these each is told on one line when it ends."""
+TICK_S = 0.05
+MIN_FRAME_GAP_S = 0.12
+MOTION_S = 0.25
+MAX_WHOLE_ENDINGS = 10
+"""In a run of more tasks, each ended task takes only one line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Ended:
     task: Task
     elapsed: float | None
 
 
 class Live:
-    """`summary` False leaves the summary to the caller. `on_wake` hears for how long Ctrl-Z stopped us.
+    """Without `summary` none is printed. `on_wake` is told how many seconds Ctrl-Z stopped the program.
 
-    `clock` tells the moments of what is shown, which may be long ago; `patience` those of the keys.
+    `clock` gives the moments of what is shown, which may be long ago; `key_clock` those of the keys.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Live:
         prints_paths: bool = False,
         summary: bool = True,
         clock: Callable[[], float] = time.time,
-        patience: Callable[[], float] = time.monotonic,
+        key_clock: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
         keys: Keys | None = None,
     ) -> None:
@@ -73,10 +73,10 @@ class Live:
         self._paste_detector = PasteDetector()
         self._summary = summary
         self._clock = clock
-        self._patience = patience
+        self._key_clock = key_clock
         self._on_wake = on_wake
         self._opened_terminal: Terminal | None = None
-        self._lasting: list[Ending | str] = []
+        self._lasting: list[Ended | str] = []
         self._changed = False
         self._moving = False
         self._drawn = -1.0
@@ -99,7 +99,7 @@ class Live:
         self._changed = True
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
-            self._lasting.append(Ending(event.task, elapsed))
+            self._lasting.append(Ended(event.task, elapsed))
 
     def say(self, message: str) -> None:
         self._lasting.append(message)
@@ -109,14 +109,14 @@ class Live:
         with self._signals():
             while True:
                 self.tick()
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(TICK_S)
 
     async def typed(self) -> None:
         while self.ui.focus and self.ui.mode in TYPING and not self.board.stopping:  # noqa: ASYNC110 - as often as keys
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(TICK_S)
 
     def tick(self) -> None:
-        """Read keys, then draw if it is time to. A terminal that went away must not end paid work."""
+        """Read keys, then draw if a frame is due. A terminal that was closed must not end paid work."""
         with contextlib.suppress(OSError):
             if not self._in_front():
                 return
@@ -155,14 +155,14 @@ class Live:
         if self._opened_terminal is None:
             return self._changed
         if self._changed or self._terminal.size != self._size:
-            return since >= FRAME
-        return self._moving and since >= STEP
+            return since >= MIN_FRAME_GAP_S
+        return self._moving and since >= MOTION_S
 
     def _lasting_lines(self) -> "list[Line]":
         from imagegen_cli.display.details import ended_lines, notice_line  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
-        brief = len(self.board.rows) > FEW
+        brief = len(self.board.rows) > MAX_WHOLE_ENDINGS
         lines: list[Line] = []
         for entry in self._lasting:
             if isinstance(entry, str):
@@ -177,11 +177,11 @@ class Live:
         if not self._summary:
             return []
         theme, board, width = self._terminal.theme, self.board, self._terminal.size.columns
-        said = messages.summary(board, self._clock(), theme.times)
-        if len(board.rows) == board.ended == 1:  # it has said for itself that it can be fetched
-            said = [one for one in said if one[0] is not messages.Tone.OFFER]
-        folders = folder_lines(board, theme) if len(board.rows) > FEW else []
-        return [*last_lines(said, width, theme), *folders]
+        summary_lines = messages.summary(board, self._clock(), theme.times)
+        if len(board.rows) == board.ended == 1:  # its own lines say already that it can be fetched
+            summary_lines = [one for one in summary_lines if one[0] is not messages.Tone.OFFER]
+        folders = folder_lines(board, theme) if len(board.rows) > MAX_WHOLE_ENDINGS else []
+        return [*last_lines(summary_lines, width, theme), *folders]
 
     def _in_front(self) -> bool:
         try:
@@ -193,14 +193,14 @@ class Live:
         if self._keyboard is None or self._controls is None:
             return
         self._keyboard.enter()
-        now = self._patience()
+        now = self._key_clock()
         for key in self._paste_detector.merged(self._keyboard.read(), now):
             self._controls.press(key, now)
             self._changed = True
         self._changed |= self._controls.settle(now)
 
     def _tell_unsent(self) -> None:
-        """A prompt that was typed and not added is not lost."""
+        """Print the prompts that were typed and not added, so that they are not lost."""
         for prompt in lines_of(self.ui.unsent or self.ui.text):
             self.say(f"not added: {prompt}")
 
@@ -218,7 +218,7 @@ class Live:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-Z and SIGQUIT give the terminal back before they take effect. Only POSIX has them."""
+        """Give the terminal back before Ctrl-Z and SIGQUIT take effect. Only POSIX has them."""
         loop = asyncio.get_running_loop()
         taken: list[signal.Signals] = []
         with contextlib.suppress(NotImplementedError, AttributeError, RuntimeError, ValueError):
@@ -234,7 +234,7 @@ class Live:
                 loop.remove_signal_handler(number)
 
     def _give_way(self, number: signal.Signals) -> None:
-        """Let the signal do what it does without us: the kernel knows when stopping would be for ever."""
+        """Raise the signal again with its default action: the kernel knows where stopping would be for ever."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             self._leave()
@@ -247,7 +247,7 @@ class Live:
         self._changed = True
 
     def _come_back(self) -> None:
-        """Another program may have changed the terminal while we were stopped."""
+        """Set the terminal up again: another program may have changed it while this one was stopped."""
         with contextlib.suppress(OSError):
             self._leave()
         if self._controls is not None:

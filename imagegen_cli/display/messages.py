@@ -34,11 +34,11 @@ STATES: dict[type[State], str] = {
     Saving: "saving",
     Done: "done",
 }
-MANY_IDS = 12
+MAX_IDS = 12
 
 
 def described(state: State) -> str:
-    """A state for people, with what is special about it."""
+    """A state for people, with its details."""
     match state:
         case Done(files=files, missing=missing, note=note) if missing:
             words = f"only {len(files)} of {len(files) + missing} pictures"
@@ -52,12 +52,12 @@ def described(state: State) -> str:
 
 
 def reasons(counts: Counter[Reason], times: str) -> str:
-    """out-of-credits ×2, moderated ×1: the most frequent first."""
+    """Counted reasons, the most frequent first: `out-of-credits ×2, moderated ×1`."""
     return ", ".join(f"{reason} {times}{count}" for reason, count in counts.most_common() if count)
 
 
 def tallies(board: Board) -> str:
-    """How many of what: `5 running, 37 waiting, 112 done, 3 failed`. Why they failed can follow."""
+    """Counts by state: `5 running, 37 waiting, 112 done, 3 failed`. The reasons of failures can follow."""
     short = f" ({board.short} short)" if board.short else ""
     parts = (
         (board.running, f"{board.running} running"),
@@ -70,7 +70,7 @@ def tallies(board: Board) -> str:
 
 
 class Tone(Enum):
-    """What kind of last word a line is; a display may colour it."""
+    """What a line of the summary is about; a display may colour it."""
 
     TOTAL = "total"
     FAILURE = "failure"
@@ -78,27 +78,27 @@ class Tone(Enum):
     OFFER = "offer"
 
 
-Said = tuple[Tone, str]
+SummaryLine = tuple[Tone, str]
 
 
-def summary(board: Board, now: float, times: str) -> list[Said]:
-    """What a run came to, why tasks failed, and what to do about it.
+def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
+    """The result of a run, why tasks failed, and what to do about it. `times` is the sign before a count.
 
-    One task has said all of that when it ended, but for the advice.
+    A run of one task gets only the advice: the rest was printed when the task ended.
     """
     failed = [row for row in board.rows.values() if isinstance(row.task.state, Failed)]
     if len(board.rows) > 1:
-        said = [(Tone.TOTAL, total(board, now)), *failures(failed, times)]
+        lines = [(Tone.TOTAL, total(board, now)), *failures(failed, times)]
     else:
-        said = [line for line in failures(failed, times) if line[0] is Tone.ADVICE]
+        lines = [line for line in failures(failed, times) if line[0] is Tone.ADVICE]
     if board.resumable:
         fetch = f"imagegen resume {listed(board.resumable)}"
-        said.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
-    return [*said, *left_behind(board)] if board.stopping else said
+        lines.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
+    return [*lines, *left_behind(board)] if board.stopping else lines
 
 
-def left_behind(board: Board) -> Iterator[Said]:
-    """What a stop did not wait for."""
+def left_behind(board: Board) -> Iterator[SummaryLine]:
+    """The tasks that a stop left unfinished."""
     ahead = [recovered(row.task) for row in board.active.values()]
     if going := [task.id for task in ahead if isinstance(task.state, Running | Saving)]:
         yield Tone.OFFER, f"{len(going)} left before the end; to go on: imagegen resume {listed(going)}"
@@ -115,14 +115,14 @@ def total(board: Board, now: float) -> str:
         (board.cancelled, f"{board.cancelled} cancelled"),
         (left, f"{left} not finished"),
     )
-    told = ", ".join(words for count, words in parts if count)
-    return f"{amount(len(board.rows), 'task')}: {told} in {seconds(board.lasted(now))}"
+    counts = ", ".join(words for count, words in parts if count)
+    return f"{amount(len(board.rows), 'task')}: {counts} in {seconds(board.lasted(now))}"
 
 
-def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
-    """Why tasks failed, merged where the service said the same, then what to do about those that are lost.
+def failures(rows: Iterable[Row], times: str) -> Iterator[SummaryLine]:
+    """Why tasks failed, equal messages merged, and what to do about tasks that cannot be fetched.
 
-    What can still be fetched must not be advised away: a retry would pay for it a second time.
+    There is no general advice for tasks that can be fetched: a retry would pay for them a second time.
     """
     merged: dict[Reason, dict[str, list[int]]] = {}
     hints: dict[Reason, dict[str, list[int]]] = {}
@@ -140,12 +140,12 @@ def failures(rows: Iterable[Row], times: str) -> Iterator[Said]:
 
 
 def general_hint(state: Failed) -> str:
-    """What to do where the provider does not say; never an advice that pays a second time unasked."""
-    speaks_of_it = error_class(state.reason).may_be_paid
-    return HINTS[Reason.UNCERTAIN if state.may_be_paid and not speaks_of_it else state.reason]
+    """What to do where the provider gives no hint. It never advises to pay a second time without a warning."""
+    is_explained = error_class(state.reason).may_be_paid
+    return HINTS[Reason.UNCERTAIN if state.may_be_paid and not is_explained else state.reason]
 
 
 def listed(ids: Iterable[int]) -> str:
     known = sorted(ids)
-    shown = " ".join(str(number) for number in known[:MANY_IDS])
-    return f"{shown} and {len(known) - MANY_IDS} more" if len(known) > MANY_IDS else shown
+    shown = " ".join(str(number) for number in known[:MAX_IDS])
+    return f"{shown} and {len(known) - MAX_IDS} more" if len(known) > MAX_IDS else shown

@@ -1,37 +1,37 @@
-"""What comes faster than a person types is a paste, also where a terminal marks none."""
+"""Finds pastes in terminals that do not mark them: keys that come faster than a person types."""
 
 from collections.abc import Sequence
 from itertools import groupby
 
 from imagegen_cli.display.keys import Key, Paste, plain
 
-MANY = 3
-"""Text keys between two looks, 50 ms apart: more than anybody types."""
-SHORTEST_TAIL_S = 0.1
-TAIL_S = 0.05
-LONGEST_TAIL_S = 1.0
-"""What follows belongs to the burst as well: for TAIL_S a key of it. Only ASCII counts, because an input method gives
-whole phrases at once, and the enter key after one is meant."""
+MIN_BURST = 3
+"""Text keys between two reads, 50 ms apart, that are too many to be typed."""
+MIN_TAIL_S = 0.1
+KEY_TAIL_S = 0.05
+MAX_TAIL_S = 1.0
+"""What follows within this time belongs to the paste too: KEY_TAIL_S for each of its keys. Only ASCII counts, because
+an input method sends a whole phrase at once, and the enter key after a phrase is meant."""
 TYPED = {"enter": "\n", "tab": " "}
 
 
 class PasteDetector:
-    """`joined` is given what one look at the keyboard has found, and the moment in seconds."""
+    """`merged` is given the keys of one read and the moment in seconds of a clock that never goes back."""
 
     def __init__(self) -> None:
         self._until = float("-inf")
         self._ends = ""
 
     def merged(self, keys: Sequence[Key], now: float) -> list[Key]:
-        """The same keys, those of a burst as pastes. Its last line ends are kept until more of it comes."""
+        """The same keys, with pastes in place of bursts. The last line ends of a paste wait until more of it comes."""
         texts = [key for key in keys if is_text(key)]
         if now >= self._until:
             self._ends = ""
-            if len(texts) < MANY:
+            if len(texts) < MIN_BURST:
                 return list(keys)
         if texts:
-            tail = TAIL_S * sum(isinstance(key, str) and key.isascii() for key in texts)
-            self._until = max(self._until, now + min(LONGEST_TAIL_S, max(SHORTEST_TAIL_S, tail)))
+            tail = KEY_TAIL_S * sum(isinstance(key, str) and key.isascii() for key in texts)
+            self._until = max(self._until, now + min(MAX_TAIL_S, max(MIN_TAIL_S, tail)))
         found: list[Key] = []
         for text, run in groupby(keys, key=is_text):
             together = list(run)

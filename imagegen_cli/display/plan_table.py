@@ -7,19 +7,19 @@ from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
-WIDEST = {"what": 28, "size": 16}
-LEAST = 16
-"""Cells that a prompt needs."""
-GIVE_WAY = ("size", "what", "line", "asked")
-"""The columns that a narrow terminal leaves out, one after the other: what it costs stays longest."""
+MAX_WIDTHS = {"what": 28, "size": 16}
+MIN_PROMPT_WIDTH = 16
+"""Cells that a prompt needs at least."""
+DROP_ORDER = ("size", "what", "line", "asked")
+"""The columns that a narrow terminal leaves out, one after the other. The number of pictures, a cost, goes last."""
 
 
 def lines(rows: Sequence[Mapping[str, Any]], width: int, theme: Theme) -> list[Line]:
-    """A head and a line a row, cut to `room` cells."""
+    """A head and one line per row, cut to `width` cells."""
     texts = [_texts(row) for row in rows]
     sizes = {name: _size(name, texts, theme) for name in HEADS if name != "prompt"}
-    for name in GIVE_WAY:
-        if width - sum(sizes.values()) - 2 * len(sizes) < LEAST:
+    for name in DROP_ORDER:
+        if width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
             del sizes[name]
     sizes["prompt"] = max(0, width - sum(sizes.values()) - 2 * len(sizes))
     head = _line(HEADS, sizes, theme, dim=False, bold=True)
@@ -43,8 +43,8 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _size(name: str, texts: Sequence[Mapping[str, str]], theme: Theme) -> int:
-    most = WIDEST.get(name, 10)
-    widest = max((cell_width(theme.fit(text[name], most)) for text in texts), default=0)
+    limit = MAX_WIDTHS.get(name, 10)
+    widest = max((cell_width(theme.fit(text[name], limit)) for text in texts), default=0)
     return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
 
 

@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: a line a task on a terminal, in columns; elsewhere one JSON object a line."""
+"""What `--dry-run` prints: a table on a terminal; elsewhere one JSON object per line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -7,7 +7,7 @@ from imagegen_cli.core.text import Printer, encoded, is_capable_terminal
 
 
 def print_plan(rows: Sequence[Mapping[str, Any]], *, as_json: bool, stdout: TextIO, environ: Mapping[str, str]) -> None:
-    """Tasks that would be sent, and those that would be left out, with the reason in `skip`."""
+    """Print the tasks that a run would send, and those that it would leave out, with the reason in `skip`."""
     if as_json or not is_capable_terminal(stdout, environ):
         data = Printer(stdout, "utf-8")
         for row in rows:

@@ -1,4 +1,4 @@
-"""Pictures on the terminal itself, where it can show any; and word to a person who looked elsewhere."""
+"""Pictures in the terminal, where it can show them; and a notification at the end of a run."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from imagegen_cli.display.theme import Line
 
 PREVIEWS = ("auto", "on", "off")
-MOST = 4
-CELLS = 40
-LINES = 20
-LEAST = 18
-"""Cells of a picture among others on a line; narrower ones go below."""
+MAX_PICTURES = 4
+MAX_WIDTH = 40
+MAX_HEIGHT = 20
+MIN_WIDTH = 18
+"""Least cells of a picture beside others; if there is less room, pictures go below each other."""
 GAP = 2
 WIPE = "\r\x1b[K"
-"""For terminals that show the questions which they do not understand."""
+"""Clears the line in terminals that print queries which they do not understand."""
 CAPABLE = ("KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "WEZTERM_PANE", "KONSOLE_VERSION", "ITERM_SESSION_ID")
 PROGRAMS = ("iTerm.app", "WezTerm", "ghostty", "mintty", "rio", "contour")
 TERMS = ("kitty", "foot", "ghostty", "mlterm", "contour")
 
 HALF = "▀"
-MOST_SCANS = 32
-"""Of a progressive JPEG, which may repeat the whole picture every 16 bytes."""
+MAX_SCANS = 32
+"""Scans of a progressive JPEG: a scan of 16 bytes may repeat the whole picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may be and still be drawn."""
+    """The largest picture that is drawn."""
 
     bytes: int
     pixels: int
     formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")
 
 
-IN_THE_MAKING = Limits(4 * 1024 * 1024, 1536 * 1024)
-"""While it is drawn nothing else goes on."""
-FINISHED = Limits(64 * 1024 * 1024, 40_000_000, ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF"))
+PREVIEW_LIMITS = Limits(4 * 1024 * 1024, 1536 * 1024)
+"""For previews: drawing one blocks the event loop."""
+PICTURE_LIMITS = Limits(64 * 1024 * 1024, 40_000_000, ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF"))
 
 
 class TooLarge(Exception):
-    """There are too many bytes, pixels or scans in it."""
+    """A picture has too many bytes, pixels or scans to be drawn."""
 
 
 def wanted(mode: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> bool:
-    """Never into a pipe; `auto` only where the terminal says that it is one of those that can."""
+    """Whether pictures are drawn: never into a pipe, and with `auto` only in a terminal known to show pictures."""
     if mode == "off" or not (is_capable_terminal(stdout, environ) and is_capable_terminal(stderr, environ)):
         return False
     if mode == "on":
@@ -65,22 +65,22 @@ def wanted(mode: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, s
 
 
 def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[str, str]) -> str:
-    """Draw the first few; the reason where that cannot be. `auto` draws no half blocks."""
+    """Draw the first MAX_PICTURES and return why one could not be drawn. `auto` draws no half blocks."""
     if not paths:
         return ""
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich is imported when something is drawn
 
     terminal = Terminal(stdout, environ)
-    asked = mode == "on"
+    required = mode == "on"
     if lacking := _lacking(terminal):
-        return f"no preview: {lacking}" if asked else ""
+        return f"no preview: {lacking}" if required else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would be printed among the pictures
         image = _pixels()
         if image is not None:
-            return _told(_draw(paths[:MOST], image, stdout))
+            return _first_trouble(_draw(paths[:MAX_PICTURES], image, stdout))
         stdout.write(WIPE)
-        return _told(_draw_blocks(paths[:MOST], terminal)) if asked else ""
+        return _first_trouble(_draw_blocks(paths[:MAX_PICTURES], terminal)) if required else ""
 
 
 def _lacking(terminal: "Terminal") -> str:
@@ -90,9 +90,9 @@ def _lacking(terminal: "Terminal") -> str:
 
 
 def _pixels() -> Any:
-    """What draws where the terminal shows pixels; None where it has signs only, or does not say.
+    """The class that draws where the terminal shows pixels; None for other terminals.
 
-    Importing asks the terminal, so it must not happen before it is wanted.
+    The import queries the terminal, so it happens only when a picture is drawn.
     """
     _silence("textual_image")
     try:
@@ -104,14 +104,14 @@ def _pixels() -> Any:
 
 @cache
 def _silence(library: str) -> None:
-    """What it logs would be printed on the screen."""
+    """Keep the log messages of a library off the screen."""
     import logging  # noqa: PLC0415 - only where it draws
 
     logging.getLogger(library).addHandler(logging.NullHandler())
 
 
-def _told(troubles: Iterator[Exception]) -> str:
-    """The first of them; a picture that cannot be decoded is on disk all the same."""
+def _first_trouble(troubles: Iterator[Exception]) -> str:
+    """A message about the first error. The picture is on the disk all the same."""
     return next((f"no preview: {type(error).__name__}: {error}" for error in [*troubles]), "")
 
 
@@ -127,30 +127,30 @@ def _draw(paths: Sequence[str], image: Any, stdout: TextIO) -> Iterator[Exceptio
 
 
 def _sized(path: str, image: Any, console: "Console") -> Any:
-    if console.height > LINES:
-        return image(path, width=min(CELLS, console.width - 2), height="auto")
+    if console.height > MAX_HEIGHT:
+        return image(path, width=min(MAX_WIDTH, console.width - 2), height="auto")
     return image(path, height=8)
 
 
 def _draw_blocks(paths: Sequence[str], terminal: "Terminal") -> Iterator[Exception]:
-    """As many side by side as the width allows."""
+    """Draw as many pictures side by side as the width allows."""
     width, height = terminal.size
-    across = max(1, min(len(paths), (width - 1 + GAP) // (LEAST + GAP)))
-    cells = max(1, min(CELLS, (width - 1 - GAP * (across - 1)) // across))
+    across = max(1, min(len(paths), (width - 1 + GAP) // (MIN_WIDTH + GAP)))
+    cells = max(1, min(MAX_WIDTH, (width - 1 - GAP * (across - 1)) // across))
     for first in range(0, len(paths), across):
         drawn: list[Sequence[Line]] = []
         for path in paths[first : first + across]:
             try:
-                drawn.append(_painted(_read(path), cells, min(LINES, max(1, height - 2)), FINISHED))
+                drawn.append(_painted(_read(path), cells, min(MAX_HEIGHT, max(1, height - 2)), PICTURE_LIMITS))
             except Exception as error:  # noqa: BLE001 - see above
                 yield error
         terminal.print([[], *_beside(drawn)] if drawn else [])
 
 
 def _read(path: str) -> bytes:
-    """Not much more than may be drawn."""
+    """The bytes of a picture, but hardly more than the limit."""
     with Path(path).open("rb") as file:
-        return file.read(FINISHED.bytes + 1)
+        return file.read(PICTURE_LIMITS.bytes + 1)
 
 
 def _beside(drawn: "Sequence[Sequence[Line]]") -> "Iterator[Line]":
@@ -166,14 +166,14 @@ def _beside(drawn: "Sequence[Sequence[Line]]") -> "Iterator[Line]":
 
 @lru_cache(maxsize=1)
 def half_blocks(data: bytes, cells: int, lines: int) -> "Sequence[Line]":
-    """A picture in signs whose upper half has one colour and whose lower half another; nothing where it is none.
+    """A picture as half blocks, signs with one colour above and one below; no lines if it cannot be decoded.
 
-    Pillow and not textual-image: the latter asks the terminal questions, and the keyboard would read the answers.
+    It is drawn with Pillow: textual-image queries the terminal, and the keyboard would read the answers.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they would be printed into the table
-            return _painted(data, cells, lines, IN_THE_MAKING)
+            return _painted(data, cells, lines, PREVIEW_LIMITS)
     except Exception:  # noqa: BLE001 - a decoder can raise anything, and a preview is worth no trouble
         return ()
 
@@ -181,13 +181,13 @@ def half_blocks(data: bytes, cells: int, lines: int) -> "Sequence[Line]":
 def _painted(data: bytes, cells: int, lines: int, limits: Limits) -> "Sequence[Line]":
     if len(data) > limits.bytes:
         raise TooLarge(f"more than {limits.bytes // 1024**2} MiB")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MOST_SCANS:
-        raise TooLarge(f"more than {MOST_SCANS} scans")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise TooLarge(f"more than {MAX_SCANS} scans")
     return _in_blocks(_shrunk(data, cells, 2 * lines, limits))
 
 
 def _shrunk(data: bytes, width: int, height: int, limits: Limits) -> "Image":
-    """As large as it can be within so many pixels, an even number of them high, on black where it was transparent."""
+    """The picture scaled to fit into so many pixels, with an even height, transparent parts on black."""
     from PIL import Image  # noqa: PLC0415 - only where it draws
 
     _silence("PIL")
@@ -217,7 +217,7 @@ def _in_blocks(picture: "Image") -> "list[Line]":
 
 
 def notify(text: str, *, stderr: TextIO, environ: Mapping[str, str]) -> None:
-    """Ring, and tell terminals that pass it on (OSC 9) to show a notification. Nothing off a terminal."""
+    """Ring the bell and send a notification (OSC 9), which some terminals show. Does nothing off a terminal."""
     if is_capable_terminal(stderr, environ):
         plain = "".join(sign for sign in text if sign.isprintable())
         stderr.write(f"\x1b]9;{plain}\x1b\\\a")

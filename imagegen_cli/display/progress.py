@@ -39,11 +39,11 @@ def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span
         alert = row.delay is not None or context.paused
         return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
     known, _ = row.progress(context.now)
-    told = percent(row, context.now).rjust(PERCENT)
+    share = percent(row, context.now).rjust(PERCENT)
     style: StyleName = "dim" if known is Known.GUESSED else "plain"
     if cells <= PERCENT:
-        return [(told, style)]
-    return [*bar_spans(row, context, cells - PERCENT - 1), (f" {told}", style)]
+        return [(share, style)]
+    return [*bar_spans(row, context, cells - PERCENT - 1), (f" {share}", style)]
 
 
 def bar_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":

@@ -1,4 +1,4 @@
-"""What a person is asked before it is done, each in several lengths: what to press is in all of them."""
+"""The questions before something is cancelled, in several lengths. Each length names the keys that answer."""
 
 from imagegen_cli.core.task import Queued
 from imagegen_cli.core.text import amount
@@ -20,20 +20,25 @@ def questions(context: DrawContext) -> Forms:
 
 
 def about_one(context: DrawContext) -> Forms:
-    asked = f"cancel {context.ui.chosen}?"
+    question = f"cancel {context.ui.chosen}?"
     row = context.board.rows.get(context.ui.chosen) if context.ui.chosen is not None else None
     if row is not None and isinstance(row.task.state, Queued):
-        return f"{asked} it was not sent, nothing is spent; y/n", f"{asked} y/n", "y/n?"
-    return f"{asked} credits may be used already; y/n", f"{asked} may cost credits; y/n", f"{asked} y/n", "y/n?"
+        return f"{question} it was not sent, nothing is spent; y/n", f"{question} y/n", "y/n?"
+    return (
+        f"{question} credits may be used already; y/n",
+        f"{question} may cost credits; y/n",
+        f"{question} y/n",
+        "y/n?",
+    )
 
 
 def about_waiting(waiting: int) -> Forms:
-    asked = f"cancel all {waiting} that wait?" if waiting > 1 else "cancel the one that waits?"
-    return f"{asked} not sent, nothing is spent; y/n", f"{asked} y/n", f"cancel {waiting}? y/n", "y/n?"
+    question = f"cancel all {waiting} that wait?" if waiting > 1 else "cancel the one that waits?"
+    return f"{question} not sent, nothing is spent; y/n", f"{question} y/n", f"cancel {waiting}? y/n", "y/n?"
 
 
 def about_all(context: DrawContext) -> Forms:
-    """Where something was sent, there is a third way: to let it finish."""
+    """If tasks were sent, a third answer lets them finish."""
     sent, waiting, dot = context.board.running, context.board.waiting, context.theme.dot
     if not sent:
         return (
@@ -54,7 +59,7 @@ def about_all(context: DrawContext) -> Forms:
 
 
 def lines_offered(context: DrawContext) -> Forms:
-    """A list was pasted: what the keys make of it."""
+    """What the keys do with a pasted list."""
     outcome, dot = context.ui.outcome, context.theme.dot
     lines, tasks = amount(len(lines_of(context.ui.text)), "line"), amount(outcome.tasks, "task")
     if not context.ui.focus:

@@ -1,4 +1,4 @@
-"""Lays out the columns of a table and draws its rows; `columns` says what is in them."""
+"""Lays out the columns of a table and draws its rows. The columns themselves are in `columns`."""
 
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,6 +1,6 @@
-"""The part of a terminal that is redrawn, on top of Rich's Live: sized anew at each frame, cleaned up after a resize.
+"""The part of a terminal that is redrawn, with Rich's Live: measured for each frame, cleaned up after a resize.
 
-Whatever was changed is given back by `close`: cursor, line wrapping, title.
+`close` restores everything that was changed: cursor, line wrapping, title.
 """
 
 import os
@@ -12,20 +12,20 @@ from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
 
-from imagegen_cli.display.context import Frame, Lasting
+from imagegen_cli.display.context import Frame, PrintedLines
 from imagegen_cli.display.theme import Line, theme_for
 
 FALLBACK = os.terminal_size((80, 24))
 SIZES = ("COLUMNS", "LINES")
-"""Left out of what Rich reads: a size from a variable is stale after the first resize."""
+"""Variables that Rich must not read: their values are stale after the first resize."""
 
 BEGIN = "\x1b[?2026h"
 END = "\x1b[?2026l"
-"""Between them a frame is shown whole or not at all, by terminals that know them; others ignore them."""
+"""Marks of a frame. Terminals that know them show it whole or not at all; others ignore them."""
 
 KEEP_TITLE = "\x1b[22;0t"
 OLD_TITLE = "\x1b]0;\x07\x1b[23;0t"
-"""Empty first: a terminal that cannot keep a title at least does not go on showing ours."""
+"""It sets an empty title first, for terminals that cannot restore the old one."""
 
 REFLOWING = (
     "ALACRITTY_WINDOW_ID",
@@ -41,8 +41,8 @@ REFLOWING = (
 REFLOWING_TERMS = ("foot", "tmux")
 
 
-class Current:
-    """What Rich's Live draws below everything that is printed: always the frame of now, so that one pass is enough."""
+class CurrentFrame:
+    """What Rich's Live draws below the printed lines: always the newest frame, so that one pass is enough."""
 
     def __init__(self) -> None:
         self.frame = Frame([])
@@ -53,14 +53,14 @@ class Current:
 
 class Terminal:
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
-        told = {name: value for name, value in environ.items() if name not in SIZES}
+        variables = {name: value for name, value in environ.items() if name not in SIZES}
         self._stream = stream
         self._console = Console(
-            file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=told
+            file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=variables
         )
-        self.theme = theme_for(spoken(getattr(stream, "encoding", None) or "utf-8", environ))
+        self.theme = theme_for(terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ))
         self._live: Live | None = None
-        self._current = Current()
+        self._current = CurrentFrame()
         self._width = 0
         self._titled = not self._console.legacy_windows and environ.get("TERM") != "linux"
         self._title = ""
@@ -79,7 +79,7 @@ class Terminal:
         return size if size.columns and size.lines else FALLBACK
 
     def show(self, frame: Frame, lasting: Iterable[Line], title: str) -> None:
-        """Print what lasts, and draw the frame below it, as one change of the screen."""
+        """Print the lasting lines and draw the frame below them, as one change of the screen."""
         size = self.size
         self._raw(BEGIN)
         try:
@@ -89,7 +89,7 @@ class Terminal:
                 self._clean(size.columns)
                 self._current.frame = frame
                 if lines := list(lasting):
-                    self._console.print(Lasting(lines), soft_wrap=True, end="")
+                    self._console.print(PrintedLines(lines), soft_wrap=True, end="")
                 else:
                     live.refresh()
                 self._name(title)
@@ -99,9 +99,9 @@ class Terminal:
         self._width = size.columns
 
     def print(self, lines: Iterable[Line]) -> None:
-        """Lines that last, where nothing is drawn below them."""
+        """Print lines with no frame below them."""
         if found := list(lines):
-            self._console.print(Lasting(found), soft_wrap=True, end="")
+            self._console.print(PrintedLines(found), soft_wrap=True, end="")
 
     def close(self) -> None:
         if self._live is None:
@@ -127,7 +127,7 @@ class Terminal:
         return self._live
 
     def _clean(self, width: int) -> None:
-        """A terminal that became narrower has broken our lines into more: clear those that Rich does not know of."""
+        """Clear the additional lines that a terminal made when it became narrower and broke our lines anew."""
         if not self._reflows or width >= self._width:
             return
         lengths = (sum(segment.cell_length for segment in line) for line in self._current.frame.lines)
@@ -146,11 +146,11 @@ class Terminal:
 
 
 def reflows(environ: Mapping[str, str]) -> bool:
-    """Whether the terminal is known to break long lines anew when it becomes narrower; others cut them off."""
+    """Whether the terminal is known to break long lines anew when it becomes narrower. Other terminals cut them off."""
     return any(name in environ for name in REFLOWING) or environ.get("TERM", "").startswith(REFLOWING_TERMS)
 
 
-def spoken(encoding: str, environ: Mapping[str, str]) -> str:
-    """ASCII where LC_ALL asks for no more: Python then writes UTF-8 all the same, unless it was told what to write."""
+def terminal_encoding(encoding: str, environ: Mapping[str, str]) -> str:
+    """ASCII if LC_ALL is C or POSIX, where Python writes UTF-8 all the same, unless a variable sets its encoding."""
     bare = environ.get("LC_ALL") in ("C", "POSIX")
     return "ascii" if bare and not (environ.get("PYTHONUTF8") or environ.get("PYTHONIOENCODING")) else encoding

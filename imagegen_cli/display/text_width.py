@@ -1,7 +1,7 @@
-"""How wide text is on a terminal, counted so that no terminal finds it wider.
+"""The width of text on a terminal, counted so that no terminal makes it wider.
 
 Terminals disagree on joined emoji, flags, skin tones and variation selectors: some draw one sign of two cells, some
-draw every part. Here each part counts. Columns after such text are therefore placed absolutely, never by counting on.
+draw every part. Here each part counts. The column after such text is therefore placed absolutely.
 """
 
 import unicodedata
@@ -14,8 +14,8 @@ from imagegen_cli.core.text import joins_previous, literal
 FLAGS = range(0x1F1E6, 0x1F200)
 SKINS = range(0x1F3FB, 0x1F400)
 EMOJI_STYLE = "\ufe0f"
-MOST_MARKS = 4
-"""Code points looked at for each cell: a megabyte of prompt costs a line no more than a line."""
+MAX_MARKS = 4
+"""Code points that are read for each cell, so that a prompt of a megabyte costs no more than a line."""
 
 LEFT_TO_RIGHT = "\u200e"
 RIGHT_TO_LEFT = frozenset({"R", "AL"})
@@ -37,8 +37,8 @@ def sign_width(character: str) -> int:
 
 @lru_cache(maxsize=2048)
 def fitted(text: str, cells: int, encoding: str, more: str) -> str:
-    """Text on one line of at most `cells`, harmless, ending in `more` where something was cut off."""
-    start = text[: cells * MOST_MARKS + MOST_MARKS]
+    """Text as `literal` makes it, on one line of at most `cells`, with `more` at its end if it was cut off."""
+    start = text[: cells * MAX_MARKS + MAX_MARKS]
     shown = literal(start, encoding)
     if len(start) < len(text) or cell_width(shown) > cells:
         shown = cut(shown, cells - len(more)) + more if cells >= len(more) else ""
@@ -46,7 +46,7 @@ def fitted(text: str, cells: int, encoding: str, more: str) -> str:
 
 
 def cut(text: str, cells: int) -> str:
-    """The longest start that fits, without tearing a sign from its marks."""
+    """The longest start of at most `cells`, without separating a sign from its marks."""
     left = cells
     for index, character in enumerate(text):
         left -= sign_width(character)
@@ -62,7 +62,7 @@ def _boundary(text: str, index: int) -> int:
 
 
 def tail(text: str, cells: int) -> str:
-    """The longest end that fits, without tearing a sign from its marks."""
+    """The longest end of at most `cells`, without separating a sign from its marks."""
     left, start = cells, len(text)
     for index in range(len(text) - 1, -1, -1):
         left -= sign_width(text[index])
@@ -74,7 +74,7 @@ def tail(text: str, cells: int) -> str:
 
 
 def isolated(text: str, encoding: str) -> str:
-    """Letters from right to left get a mark behind them, so that the columns that follow stay where they are."""
+    """Text with letters from right to left gets a mark at its end, so that the columns after it stay in place."""
     if text.isascii() or not encoding.lower().startswith("utf"):
         return text
     turned = any(unicodedata.bidirectional(character) in RIGHT_TO_LEFT for character in text)
@@ -82,9 +82,9 @@ def isolated(text: str, encoding: str) -> str:
 
 
 def wrapped(text: str, cells: int, lines: int, encoding: str, more: str) -> list[str]:
-    """Text over at most `lines` lines, broken at spaces where there are any."""
+    """Text as `literal` makes it, on at most `lines` lines of at most `cells`, broken at spaces if there are any."""
     found: list[str] = []
-    rest = literal(text[: cells * lines * MOST_MARKS], encoding).strip()
+    rest = literal(text[: cells * lines * MAX_MARKS], encoding).strip()
     while rest and len(found) < lines - 1 and cell_width(rest) > cells:
         start = cut(rest, cells)
         if not start:

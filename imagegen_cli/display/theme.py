@@ -1,7 +1,7 @@
 """Signs, styles, and the builder of a line of them.
 
-A line never counts on how wide a terminal finds what came before: after anything but ASCII the next column is placed
-absolutely. Colours only repeat what signs and words already say.
+After text that is not ASCII the next column is placed absolutely, because terminals disagree about the width of such
+text. Colours only repeat what signs and words say.
 """
 
 from collections.abc import Sequence
@@ -53,9 +53,9 @@ STATE_STYLES: dict[type[State], StyleName] = {
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Signs that an encoding can carry, one a state under its word, and the encoding that all text is made to fit.
+    """The signs that an encoding can carry. The sign of a state is in the attribute with the state's name.
 
-    `pictures`: the half blocks that a preview is made of are among them.
+    `pictures`: the encoding has the half blocks that previews are made of.
     """
 
     encoding: str
@@ -81,14 +81,14 @@ class Theme:
         return fitted(text, cells, self.encoding, self.more)
 
     def sign(self, state: State) -> tuple[str, StyleName]:
-        """The mark of a state; signs differ, so that no colour is needed to tell them apart."""
+        """The sign and the style of a state. Each state has its own sign, so that colour is not needed."""
         if isinstance(state, Done) and state.missing:
             return self.done, "alert"
         return getattr(self, word(state)), STATE_STYLES[type(state)]
 
 
 def theme_for(encoding: str) -> Theme:
-    """Our own signs where the encoding has all of them, else ASCII."""
+    """Unicode signs if the encoding has all of them, else ASCII."""
     rich = Theme(encoding)
     try:
         "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
@@ -122,7 +122,7 @@ def to_column(at: int) -> Segment:
 
 
 class LineBuilder:
-    """Draws one line from left to right, in as few segments as it can: what Rich does costs by the segment."""
+    """Builds one line from left to right, with few segments: the cost of Rich grows with their number."""
 
     def __init__(self, style: Style = PLAIN) -> None:
         self.line: Line = []
@@ -130,7 +130,7 @@ class LineBuilder:
         self._style = style
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
-        """Text that fits into `cells`, then on to where the next column begins."""
+        """Add text of at most `cells` and pad it to that width."""
         blank = " " * (cells - cell_width(text))
         self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
         self._at += cells
@@ -139,7 +139,7 @@ class LineBuilder:
         return self
 
     def put_spans(self, spans: Sequence[tuple[str, StyleName]], cells: int) -> "LineBuilder":
-        """Pieces of one cell, one after the other; the last is padded up to the width of the cell."""
+        """Add the pieces of one cell, one after the other, and pad the last to the width of the cell."""
         *before, (last, style) = spans
         for text, name in before:
             if text:
@@ -149,7 +149,7 @@ class LineBuilder:
         return self.put(last, cells, STYLES[style])
 
     def gap(self, cells: int) -> "LineBuilder":
-        """Blanks are blanks in any of our styles: they go with what stands before them."""
+        """Add blanks. They take the style before them, which saves a segment: all styles show blanks alike."""
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
         self._add(" " * cells, style or PLAIN)

@@ -1,6 +1,6 @@
-"""A board and a moment into lines of segments. Pure: no clock, no terminal, nothing kept.
+"""Draws a board at a moment as lines of segments. Pure: no clock, no terminal, no state.
 
-Only the view knows how much room is left for a preview, so `paint` makes its lines when asked; it must be as pure.
+Only the view knows the space that is left for a preview, so it calls `paint` to draw one; `paint` must be pure too.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from imagegen_cli.core.text import amount, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.columns import LIVE, mark
-from imagegen_cli.display.context import FEW_ROWS, LOW, DrawContext, Frame, Paint
+from imagegen_cli.display.context import MEDIUM, TALL, DrawContext, Frame, Paint
 from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.fields import service
@@ -20,13 +20,13 @@ from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, Line, LineBuilder, Theme
 
-CARD = 40
+MAX_CARD_BAR = 40
 """Cells of the bar of a single task."""
-PICTURE = (40, 16)
-SMALLEST = (8, 4)
-"""Cells and lines of a preview; in less than the smallest there is nothing to see."""
-AIR = 3
-"""Lines that stay empty around a preview."""
+MAX_PREVIEW = (40, 16)
+MIN_PREVIEW = (8, 4)
+"""Cells and lines of a preview. In a smaller one there is nothing to see."""
+PREVIEW_MARGIN = 3
+"""Empty lines around a preview."""
 
 
 def unpainted(_picture: bytes, _cells: int, _lines: int) -> list[Line]:
@@ -43,7 +43,7 @@ def draw(
     ui: Ui | None = None,
     paint: Paint = unpainted,
 ) -> Frame:
-    """At most `height` - 1 lines of fewer than `width` cells."""
+    """A frame of at most `height` - 1 lines of fewer than `width` cells, for a screen of that size."""
     context = DrawContext(board, now, width - 1, height - 1, theme, ui or Ui(), paint)
     if context.width < 1 or context.height < 1:
         return Frame([])
@@ -58,15 +58,15 @@ def draw(
 
 
 def spaced(body: list[Line], bottom: list[Line], height: int) -> list[Line]:
-    """Air between the parts and above them, where the screen has it to spare."""
-    spare = height - len(body) - len(bottom) if height >= FEW_ROWS else 0
+    """Empty lines between the parts and above them, if the screen is high enough."""
+    spare = height - len(body) - len(bottom) if height >= TALL else 0
     between: list[Line] = [[]] if body and bottom and spare > 0 else []
     above: list[Line] = [[]] if body and spare > 1 else []
     return [*above, *body, *between, *bottom][-height:]
 
 
 def overlay(context: DrawContext) -> list[Line]:
-    """What lies over the table for a moment."""
+    """Help, details or a pasted list, in place of the table; empty if none is open."""
     if context.height < 1:
         return []
     row = context.board.rows.get(context.ui.chosen) if context.ui.chosen is not None else None
@@ -80,7 +80,7 @@ def overlay(context: DrawContext) -> list[Line]:
 
 
 def pasted_lines(context: DrawContext) -> list[Line]:
-    """What would be added, a prompt a line, as many as there is room for."""
+    """The prompts that would be added, one per line, as many as the height allows."""
     prompts = list(context.ui.outcome.prompts) or lines_of(context.ui.text)
     shown = prompts if len(prompts) <= context.height else prompts[: context.height - 1]
     more = (
@@ -96,41 +96,41 @@ def table(context: DrawContext) -> list[Line]:
 
 
 def visible(board: Board, height: int, ui: Ui) -> list[Row]:
-    """What needs attention first, then what runs; of those that merely wait only a few."""
+    """Delayed tasks first, then running ones; of waiting tasks only a few, unless one is chosen."""
     if height < 1:
         return []
     if ui.chosen is None:
-        return list(islice(board.unfinished(), min(height, max(board.busy, FEW_ROWS))))
+        return list(islice(board.unfinished(), min(height, max(board.busy, TALL))))
     at = next((index for index, row in enumerate(board.unfinished()) if row.task.id == ui.chosen), 0)
     first = max(0, at - height // 2) if at >= height else 0
     return list(islice(board.unfinished(), first, first + height))
 
 
 def card(row: Row, context: DrawContext) -> list[Line]:
-    """One task without a table around it."""
+    """The only task of a run, without a table."""
     theme, lines = context.theme, []
-    high = context.height >= FEW_ROWS - 1
+    high = context.height >= TALL - 1
     if context.height > 1:
         prompt = wrapped(row.task.request.prompt, context.width, 2 if high else 1, theme.encoding, theme.more)
         lines += [context.text(text, BOLD) for text in prompt]
-    if context.height >= LOW:
+    if context.height >= MEDIUM:
         lines.append(context.text(f" {theme.dot} ".join(service(row.task.request)), DIM))
     if high:
         lines.append([])
     lines.append(card_progress(row, context))
     state = prefix(context).removesuffix("; ")
-    said = ", ".join(filter(None, (state, trouble(row, context.now), note(row))))
-    if said and context.height > len(lines):
-        lines.append(context.text(f"  {said}", ALERT if row.delay or state else DIM))
+    why = ", ".join(filter(None, (state, trouble(row, context.now), note(row))))
+    if why and context.height > len(lines):
+        lines.append(context.text(f"  {why}", ALERT if row.delay or state else DIM))
     shown = lines[: max(0, context.height)]
-    return shown + preview_lines(row, context, len(shown) if said else len(shown) + 1)
+    return shown + preview_lines(row, context, len(shown) if why else len(shown) + 1)
 
 
 def preview_lines(row: Row, context: DrawContext, taken: int) -> list[Line]:
-    """The latest preview below what is `taken`, where room is left over. A note that is still to come has its line."""
-    cells = min(PICTURE[0], context.width - 2)
-    lines = min(PICTURE[1], context.height - taken - AIR)
-    if row.preview is None or not context.theme.pictures or cells < SMALLEST[0] or lines < SMALLEST[1]:
+    """The latest preview below the `taken` lines, if there is space. One line is kept for a note that may come."""
+    cells = min(MAX_PREVIEW[0], context.width - 2)
+    lines = min(MAX_PREVIEW[1], context.height - taken - PREVIEW_MARGIN)
+    if row.preview is None or not context.theme.pictures or cells < MIN_PREVIEW[0] or lines < MIN_PREVIEW[1]:
         return []
     painted = context.paint(row.preview, cells, lines)
     return [[], *([*LineBuilder().gap(2).line, *line] for line in painted)] if painted else []
@@ -145,7 +145,7 @@ def card_progress(row: Row, context: DrawContext) -> Line:
     if context.width <= PULSE:
         return builder.line
     builder.gap(1)
-    cells = min(CARD, context.width - 2 - cell_width(text) - 2)
+    cells = min(MAX_CARD_BAR, context.width - 2 - cell_width(text) - 2)
     if cells > PULSE and row.started is not None and not row.queued_there:
         builder.put_spans(bar_spans(row, context.cells, cells), cells).gap(2)
     return builder.put(text, cell_width(text)).line
@@ -156,6 +156,6 @@ def card_facts(row: Row, now: float) -> Iterator[str]:
     yield percent(row, now) or messages.described(row.task.state)
     if elapsed is None:
         return
-    usual = f" of ~{seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""
-    yield seconds(elapsed) + usual
+    expected = f" of ~{seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""
+    yield seconds(elapsed) + expected
     yield f"{len(row.task.files)}/{amount(row.task.expected_images, 'picture')}"

@@ -1,0 +1,75 @@
+"""Commands of keys on their way from the display to what does them, one after the other."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+
+from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.display import Display
+from imagegen_cli.display.key_commands import Add, Command, Outcome, Typed
+
+Do = Callable[[Command], None]
+"""Does a command and returns at once. Raises ImagegenError if it cannot be done."""
+
+
+class KeyQueue:
+    """The display puts commands in; `obey` takes them out in a task of its own, so neither holds the other."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Command] = asyncio.Queue()
+
+    def send(self, command: Command) -> None:
+        self._queue.put_nowait(command)
+
+    async def obey(self, do: Do, display: Display) -> None:
+        """Do commands until this is cancelled. An error is printed and ends nothing."""
+        while True:
+            command = await self._queue.get()
+            try:
+                do(command)
+            except ImagegenError as error:
+                display.say(f"{'not added' if isinstance(command, Add) else 'not done'}: {on_one_line(error.message)}")
+            except Exception as error:  # noqa: BLE001 - a bug behind a key must not end paid work
+                why = f"{type(error).__name__}: {error}"
+                display.say(f"the command of a key failed ({why}); the tasks go on. Please report it")
+            finally:
+                self._queue.task_done()
+
+    async def all_done(self) -> None:
+        """Wait until `obey` has done every command that was sent."""
+        await self._queue.join()
+
+    def not_added(self) -> Iterator[str]:
+        """Take out what `obey` has left: the prompts that came too late for any run."""
+        while not self._queue.empty():
+            command = self._queue.get_nowait()
+            if isinstance(command, Add):
+                yield from filter(None, command.typed.text.splitlines())
+
+
+def refusals_told(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Typed], Outcome]:
+    """The same function, with an outcome that says why where it would raise ImagegenError."""
+
+    def told(typed: Typed) -> Outcome:
+        try:
+            return outcome_of(typed)
+        except ImagegenError as error:
+            return Outcome(words=(f"cannot be added: {on_one_line(error.message)}",), good=False)
+
+    return told
+
+
+def on_one_line(message: str) -> str:
+    return "; ".join(message.splitlines())
+
+
+def open_folder(folder: str, display: Display) -> None:
+    """Open a folder in the desktop's file manager; if there is none, say where the folder is."""
+    import subprocess  # noqa: PLC0415 - few press this key
+
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    try:
+        quiet = subprocess.DEVNULL
+        subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
+    except OSError:
+        display.say(f"the pictures are in {folder}")
