@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from imagegen_cli import __version__
-from imagegen_cli.commands.options import DryRun, GenerateOptions, Json, RunOptions, Yes, declared, option
+from imagegen_cli.commands.options import DryRun, GenerateOptions, InitOptions, Json, RunOptions, Yes, declared, option
 from imagegen_cli.core.errors import ImagegenError, UsageError
 from imagegen_cli.core.masking import masked
 
@@ -240,9 +240,9 @@ def models(
     json: Json = False,
 ) -> None:
     """What can be named with --model: what each configured service offers, asked now."""
-    from imagegen_cli.commands import configure  # noqa: PLC0415
+    from imagegen_cli.commands import services  # noqa: PLC0415
 
-    _leave(configure.models(_one_name(provider, chosen), as_json=json))
+    _leave(services.models(_one_name(provider, chosen), as_json=json))
 
 
 @app.command("credits")
@@ -253,51 +253,18 @@ def credits_(
     json: Json = False,
 ) -> None:
     """What is left on each account, where its service tells."""
-    from imagegen_cli.commands import configure  # noqa: PLC0415
+    from imagegen_cli.commands import services  # noqa: PLC0415
 
-    _leave(configure.credits_(_one_name(provider, chosen), as_json=json))
+    _leave(services.credits_(_one_name(provider, chosen), as_json=json))
 
 
 @app.command()
-def init(
-    *,
-    kind: Annotated[str, typer.Option("--kind", help="Kind of service: imagegen providers lists them.")] = "",
-    name: Annotated[str, typer.Option("--name", help="What to call it here; the kind's own name if not given.")] = "",
-    base_url: Annotated[str, typer.Option("--base-url", help="Its address.")] = "",
-    key_env: Annotated[
-        str, typer.Option("--key-env", metavar="NAME", help="Take its key from this environment variable.")
-    ] = "",
-    key_command: Annotated[
-        str, typer.Option("--key-command", metavar="CMD", help="Take its key from what this command prints.")
-    ] = "",
-    key_stdin: Annotated[
-        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key in a second.")
-    ] = False,
-    model: Annotated[str, typer.Option("--model", help="Its model when --model is not given.")] = "",
-    values: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="A setting of its kind; may be repeated."),
-    ] = None,
-    default: Annotated[
-        bool | None, typer.Option("--default/--no-default", help="Use it when --provider is not given.")
-    ] = None,
-    yes: Yes = False,
-) -> None:
+@declared()
+def init(*, options: InitOptions) -> None:
     """Connect a service: ask what is needed, test it without spending, write it down."""
-    from imagegen_cli.commands import configure  # noqa: PLC0415
+    from imagegen_cli.commands import init as commands  # noqa: PLC0415
 
-    wanted = configure.Wanted(
-        kind=kind,
-        name=name,
-        base_url=base_url,
-        keys=configure.key_reference(key_env, key_command),
-        key_stdin=key_stdin,
-        model=model,
-        values=values or (),
-        default=default,
-        yes=yes,
-    )
-    _leave(configure.init(wanted))
+    _leave(commands.init(options))
 
 
 @app.command()
@@ -309,9 +276,9 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check every configured service without spending, and this machine; say what to do."""
-    from imagegen_cli.commands import doctor as check  # noqa: PLC0415
+    from imagegen_cli.commands import doctor as commands  # noqa: PLC0415
 
-    _leave(check.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
+    _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
 @config_app.command("path")

@@ -1264,7 +1264,7 @@ def test_a_server_without_a_checkpoint_and_one_that_does_not_tell(tmp_path: Path
         server.fail("info", Fault.ERROR_500, times=None)
         ended = program.run("doctor", "comfyui")
     assert ended.code == 0
-    assert "warn comfyui: settings: cannot be tried now" in ended.out
+    assert "warn comfyui: settings: cannot be checked now" in ended.out
 
 
 @pytest.mark.parametrize("words", [["config", "check"], ["run", "a cat", "-p", "comfyui", "--dry-run"], ["doctor"]])

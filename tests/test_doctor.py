@@ -125,10 +125,10 @@ def test_a_service_in_trouble_is_no_wrong_key(studio: Program, server: DreaminaS
 
 
 KEYS = [
-    ("accepted", "gemini", KEY, "ok", "a question that carried it was answered", 0),
+    ("accepted", "gemini", KEY, "ok", "answered a question that carried it", 0),
     ("refused", "gemini", "another-key", "no", "API key not valid", 3),
     ("not set", "gemini", "env:NOBODY_SET_THIS", "no", "NOBODY_SET_THIS", 3),
-    ("not to be tried", "dashscope", "sk-some-key", "ok", "cannot be known without spending", 0),
+    ("not to be tried", "dashscope", "sk-some-key", "ok", "only a paid request can show", 0),
     ("none at all", "dashscope", "", "warn", "api_key not set", 0),
 ]
 
@@ -160,7 +160,7 @@ def test_a_page_of_the_wrong_server_is_no_traceback(studio: Program, server: Dre
     server.fail(ANY, Fault.HTML, times=None)
     ended = studio.run("doctor")
     assert ended.code == 0
-    assert "warn studio: key: cannot be tried now" in ended.out
+    assert "warn studio: key: cannot be checked now" in ended.out
 
 
 CLOCKS = [("right", 0, "gemini", "ok"), ("slow", 3600, "gemini", "warn"), ("fast", -3600, "gemini", "warn")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.commands import doctor
+from imagegen_cli.commands.checks import asking
 from imagegen_cli.core.errors import Unavailable
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.providers import load
@@ -136,7 +136,7 @@ def test_what_a_service_says_is_shown_literally_and_without_the_key(program: Pro
 
 
 def test_nobody_is_waited_for_without_end(cloud: GeminiService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PATIENCE", 1.0)
+    monkeypatch.setattr(asking, "MAX_ANSWER_S", 1.0)
     cloud.fail("models", Fault.STALL, times=None)
     one = Configured(
         name="cloud",
@@ -146,8 +146,8 @@ def test_nobody_is_waited_for_without_end(cloud: GeminiService, monkeypatch: pyt
         place="here",
     )
     begin = time.monotonic()
-    answers = doctor.ask_all([one] * 3, lambda provider: provider.models())
-    assert [type(told.trouble) for told in answers] == [Unavailable] * 3
+    answers = asking.ask_all([one] * 3, lambda provider: provider.models())
+    assert [type(answer.trouble) for answer in answers] == [Unavailable] * 3
     assert time.monotonic() - begin < 2.5, "one after the other"
     assert cloud.counts["models"] == 3
 
@@ -247,7 +247,7 @@ def test_a_key_in_two_parts_comes_in_two_lines(fresh: Program, cloud: GeminiServ
     words = ["init", "--kind", "volcengine", "--base-url", cloud.url, "--key-stdin"]
     ended = fresh.run(*words, stdin="AK-first-part\nSK-second-part\n")
     assert ended.code == 0, ended.err
-    assert "cannot be known without spending" in ended.err
+    assert "only a paid request can show" in ended.err
     assert not any(part in ended.err for part in ("AK-first-part", "SK-second-part"))
     text = settings_file(fresh).read_text()
     assert 'api_key = "AK-first-part"\nsecret_key = "SK-second-part"\n' in text
@@ -263,7 +263,7 @@ BAD = [
     ("no such setting", ["--kind", "dreamina", "--set", "gracee=1"], "did you mean grace?"),
     ("wrong type", ["--kind", "dreamina", "--set", 'grace="x"'], "must be a whole number"),
     ("impossible", ["--kind", "dreamina", "--set", "timeout=-1"], "cannot be -1"),
-    ("a key in a flag", ["--kind", "dreamina", "--set", "api_key=sk-secret"], "never goes through a flag"),
+    ("a key in a flag", ["--kind", "dreamina", "--set", "api_key=sk-secret"], "never goes through an option"),
     ("a key for a name", ["--kind", "dreamina", "--key-env", "sk-secret"], "the name of an environment variable"),
     ("two ways", ["--kind", "dreamina", "--key-env", "A", "--key-command", "b"], "exclude each other"),
     ("three ways", ["--kind", "dreamina", "--key-env", "A", "--key-stdin"], "exclude each other"),
@@ -414,7 +414,7 @@ def test_a_typed_key_is_never_on_the_screen(fresh: Program, cloud: GeminiService
         answer(terminal, "Use it when", "no")
         assert terminal.finish() == 0
         assert KEY.encode() not in terminal.raw
-        assert "ok   gemini: key: a question that carried it was answered" in terminal.text
+        assert "ok   gemini: key: the service answered a question that carried it" in terminal.text
     assert f'api_key = "{KEY}"' in settings_file(fresh).read_text()
     assert mode(settings_file(fresh)) == 0o600
 

@@ -156,6 +156,31 @@ class GenerateOptions(NamedTuple):
     sent_before: SentBefore = SentBefore()
 
 
+class InitOptions(NamedTuple):
+    """What `init` is told. "" and None mean that nothing was said."""
+
+    kind: Annotated[str, typer.Option("--kind", help="Kind of service: imagegen providers lists them.")] = ""
+    name: Annotated[str, typer.Option("--name", help="What to call it here; the kind's own name if not given.")] = ""
+    base_url: Annotated[str, typer.Option("--base-url", help="Its address.")] = ""
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="NAME", help="Take its key from this environment variable.")
+    ] = ""
+    key_command: Annotated[
+        str, typer.Option("--key-command", metavar="CMD", help="Take its key from what this command prints.")
+    ] = ""
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key in a second.")
+    ] = False
+    model: Annotated[str, typer.Option("--model", help="Its model when --model is not given.")] = ""
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A setting of its kind; may be repeated.")
+    ] = None
+    default: Annotated[
+        bool | None, typer.Option("--default/--no-default", help="Use it when --provider is not given.")
+    ] = None
+    yes: Yes = False
+
+
 def declared(without: Container[str] = (), **other: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make options of a command's parameters; a parameter whose type is a class of options brings all of its fields.
 

@@ -23,7 +23,7 @@ from imagegen_cli.storage.store import Numbers, Planned, Record
 
 STDIN = "-"
 """Stands for a list that comes by a pipe, and lies in the working directory as it were."""
-LEAST_FREE = 8 * 1024 * 1024
+MIN_FREE_BYTES = 8 * 1024 * 1024
 """Bytes without which no folder takes a picture and the history its receipt."""
 MAX_COUNT = 1000
 """Pictures of one prompt. Services make fewer at a time; what is more than this is a mistake, and a costly one."""
@@ -112,7 +112,7 @@ def place(folder: Path, template: str) -> Place:
     except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
         raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
-    if free < LEAST_FREE:
+    if free < MIN_FREE_BYTES:
         raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
     return Place(folder=folder, template=template)
 

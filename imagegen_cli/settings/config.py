@@ -53,6 +53,10 @@ class Configured:
     settings: Settings
     place: str
 
+    @property
+    def is_local(self) -> bool:
+        return is_local(self.type, self.settings)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -97,6 +101,11 @@ class Config:
         if known(name):
             return configured(name, name, {}, "built in", lambda key: key)
         raise UsageError(f"there is no provider {name!r}", hint=nearest(name, {*self.providers, *kinds()}))
+
+
+def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
+    """Whether a provider sends nothing over the network: there is no address, no account and no key."""
+    return kind.local or not settings.base_url
 
 
 def load_config() -> Config:

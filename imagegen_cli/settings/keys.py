@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import hide_header
-from imagegen_cli.core.provider import Settings
+from imagegen_cli.core.provider import Provider, Settings
 from imagegen_cli.core.schema import REFERENCES, Secret
 from imagegen_cli.settings.config import Configured
 from imagegen_cli.settings.paths import PROJECT_FILE
@@ -20,6 +20,31 @@ MAX_KEY_BYTES = 64 * 1024
 """Of what such a command prints, without the blanks around it."""
 MARGIN_BYTES = 1024
 """For those blanks."""
+
+
+KEY_FIELDS = ("api_key", "secret_key")
+
+
+def keys_of(kind: type[Provider[Any]]) -> list[str]:
+    """The settings of this kind that hold a key."""
+    known = {item.name for item in fields(kind.Settings)}
+    return [name for name in KEY_FIELDS if name in known]
+
+
+def keys_lacking(one: Configured) -> list[str]:
+    """The keys that this service usually needs, and that neither its settings nor the environment have."""
+    return [
+        name
+        for name in keys_of(one.type)
+        if (variable := variable_of(one, name))
+        and not getattr(one.settings, name)
+        and not os.environ.get(variable, "").strip()
+    ]
+
+
+def variable_of(one: Configured, field: str) -> str:
+    """The environment variable that is read for a key without being named; empty where the service needs no key."""
+    return one.settings.variable_for(field)
 
 
 def key_of(configured: Configured) -> Settings:

@@ -1,0 +1,1 @@
+"""The checks of `doctor`, each without spending. `init`, `models` and `credits` use some of them as well."""

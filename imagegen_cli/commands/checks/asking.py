@@ -1,0 +1,160 @@
+"""Questions to services that cost nothing, each service at the same time, and what their answers tell beside."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from imagegen_cli.commands.checks.machine import check_network
+from imagegen_cli.core.errors import ConfigError, ImagegenError, ProviderBug, Unavailable, question_hint
+from imagegen_cli.core.provider import Balance, Clients, Provider, Settings
+from imagegen_cli.core.schema import Secret
+from imagegen_cli.net.client import open_clients
+from imagegen_cli.providers._http import call
+from imagegen_cli.settings.config import Config, Configured
+from imagegen_cli.settings.keys import key_of
+from imagegen_cli.settings.paths import history_file, is_there
+from imagegen_cli.storage.store import Store
+
+T = TypeVar("T")
+
+MAX_ANSWER_S = 10.0
+"""For one question to a service."""
+MIN_SECRET_CHARACTERS = 4
+"""A shorter text is found in every other word and hides nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response: whether its request carried a key, and how many seconds the service's clock is ahead."""
+
+    with_key: bool
+    clock_ahead_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What came of a question. With `trouble` there is no value; without `responses` nothing went over the network."""
+
+    value: T | None
+    trouble: ImagegenError | None = None
+    responses: tuple[Response, ...] = ()
+
+
+def ask_all(chosen: Sequence[Configured], question: Callable[[Provider[Any]], Awaitable[T]]) -> list[Answer[T]]:
+    """Ask several services the same question, at the same time."""
+    return together(ask(one, question) for one in chosen)
+
+
+def together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Wait for all of it, in a loop of its own."""
+
+    async def gathered() -> list[T]:
+        return list(await asyncio.gather(*work))
+
+    return asyncio.run(gathered())
+
+
+async def ask(one: Configured, question: Callable[[Provider[Any]], Awaitable[T]]) -> Answer[T]:
+    """Ask one service. Every error becomes the answer's `trouble`."""
+    try:
+        settings = await asyncio.to_thread(key_of, one)
+    except ConfigError as error:
+        return Answer(None, error)
+
+    async def put(clients: Clients) -> T:
+        provider = one.type(settings, clients)
+        try:
+            return await question(provider)
+        finally:
+            await provider.close()
+
+    return await _observed(one, settings, put)
+
+
+async def knock(one: Configured) -> Answer[Any]:
+    """Ask for any response at all, of a service that no question was sent to."""
+    return await _observed(one, one.settings, lambda clients: call(clients, "GET", one.settings.base_url, raw=True))
+
+
+def busy_with(config: Config) -> dict[str, str]:
+    """Providers at which a living process has tasks, and which process that is; so are others of the same address.
+
+    A question for credits may switch the account that those tasks were sent from.
+    """
+    if not is_there(history_file()):
+        return {}
+    with closing(Store(history_file())) as store:
+        at_work = store.busy()
+    busy = {name: f"process {process.pid} on {process.host} has tasks there" for name, process in at_work.items()}
+    known = config.providers
+    addresses = {known[name].settings.base_url.rstrip("/"): why for name, why in busy.items() if name in known}
+    same = {name: addresses.get(one.settings.base_url.rstrip("/"), "") for name, one in known.items()}
+    return {name: why for name, why in same.items() if why} | busy
+
+
+def balance_text(balance: Balance | None) -> str:
+    """An amount with its unit, or unknown: never a made-up number."""
+    if balance is None or balance.amount is None or not math.isfinite(balance.amount):
+        return "unknown"
+    whole = balance.amount.is_integer()
+    return f"{int(balance.amount) if whole else round(balance.amount, 4)} {balance.unit}"
+
+
+async def _observed(one: Configured, settings: Settings, work: Callable[[Clients], Awaitable[T]]) -> Answer[T]:
+    """Do the work within MAX_ANSWER_S seconds, and note what its responses tell."""
+    responses: list[Response] = []
+
+    async def note(response: Any) -> None:
+        headers = response.request.headers
+        with_key = "authorization" in headers or any(secret in headers.values() for secret in _secrets(settings))
+        responses.append(Response(with_key, _clock_ahead(response.headers.get("date", ""))))
+
+    try:
+        async with asyncio.timeout(MAX_ANSWER_S), _clients(one) as clients:
+            if clients.free is not None:
+                clients.free.event_hooks = {"response": [note]}
+            return Answer(await work(clients), None, tuple(responses))
+    except TimeoutError:
+        trouble: ImagegenError = Unavailable(f"no answer within {MAX_ANSWER_S:.0f} s")
+    except ImagegenError as error:
+        trouble = error
+    except Exception as error:  # noqa: BLE001 - one broken provider must not hide the others
+        trouble = ProviderBug(f"the provider itself failed: {type(error).__name__}")
+    trouble.hint = question_hint(trouble)
+    return Answer(None, trouble, tuple(responses))
+
+
+@asynccontextmanager
+async def _clients(one: Configured) -> AsyncIterator[Clients]:
+    """Clients as a run has them. Raises ConfigError where the environment's proxy or certificates cannot be used."""
+    none: Any = None
+    if one.is_local:
+        yield Clients(none, none)
+        return
+    check_network([one])
+    async with open_clients() as clients:
+        yield clients
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """Every text that must not be shown; a key may be several with commas between."""
+    values = [getattr(settings, item.name) for item in fields(settings)]
+    keys = [part.strip() for value in values if isinstance(value, Secret) for part in value.reveal().split(",")]
+    password = urlsplit(settings.base_url).password or ""
+    return [text for text in (*keys, *settings.headers.values(), password) if len(text) >= MIN_SECRET_CHARACTERS]
+
+
+def _clock_ahead(date: str) -> float | None:
+    """Seconds that a service's clock is ahead of ours, by its Date header."""
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime.now(UTC)).total_seconds()

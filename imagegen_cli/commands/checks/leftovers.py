@@ -1,0 +1,130 @@
+"""What ended processes left behind: unfinished tasks, and part files. Only what is certainly useless is removed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagegen_cli.commands.checks.finding import Finding, Level
+from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
+from imagegen_cli.core.text import amount
+from imagegen_cli.net.image_files import left_behind, whole
+from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.storage.store import Filter, Record, Store
+
+MAX_IDS = 20
+"""Task numbers in one message."""
+
+
+def check_leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
+    """Find them; with `fix`, remove the part files that are certainly useless."""
+    count, first = store.orphans(MAX_IDS)
+    if fix:
+        store.take([])  # this releases the leases of processes that are gone
+    if count:
+        message = f"{amount(count, 'task')} unfinished, and no process runs them: {_ids(first, count)}"
+        yield Finding(Level.WARN, "leases", message, "imagegen resume fetches what was sent, and sends nothing")
+    else:
+        yield Finding(Level.OK, "leases", "a living process runs every unfinished task")
+    yield from _parts(store, fix=fix)
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """A part file, and the task that it belongs to; None where this history knows no such task."""
+
+    path: Path
+    record: Record | None
+
+    def is_useless(self) -> bool:
+        """Whether its task is over and it is no whole picture, or a second name of one that the task has."""
+        return self._is_over() and (not whole({1: [self.path]}) or self._has_another_name())
+
+    def _is_over(self) -> bool:
+        """Whether its task needs it no more, and no process goes on with it."""
+        state = None if self.record is None else self.record.task.state
+        return isinstance(state, Done | Cancelled | Failed) and not self._is_staged(state)
+
+    def _is_staged(self, state: object) -> bool:
+        images = getattr(state, "images", ())
+        return any(isinstance(image, StagedImage) and Path(image.path) == self.path for image in images)
+
+    def _has_another_name(self) -> bool:
+        if self.record is None:
+            return False
+        with suppress(OSError):
+            return any(self.path.samefile(path) for path in self.record.task.files if Path(path).exists())
+        return False
+
+
+def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
+    ours, others = _part_files(store)
+    useless = [one for one in ours if one.is_useless()]
+    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.carried)]
+    complete = [one for one in kept if whole({1: [one.path]})]
+    yield _useless_parts(store, useless, others, fix=fix)
+    if complete:
+        ids = _ids_of([one.record for one in complete if one.record is not None])
+        where = f" (tasks {ids})" if ids else f": {complete[0].path}"
+        message = f"{amount(len(complete), 'whole picture')} without a name{where}"
+        yield Finding(Level.WARN, "whole pictures", message, f"imagegen resume {ids}".rstrip())
+
+
+def _useless_parts(store: Store, useless: Sequence[PartFile], others: int, *, fix: bool) -> Finding:
+    more = f"; {amount(others, 'part file')} of another history left alone" if others else ""
+    if not useless:
+        return Finding(Level.OK, "part files", f"no task that is over has left one behind{more}")
+    records = [one.record for one in useless if one.record is not None]
+    half = f"{amount(len(useless), 'half picture')} (tasks {_ids_of(records)}) left behind"
+    if not fix:
+        return Finding(Level.WARN, "part files", f"{half}{more}", "imagegen doctor --fix removes them")
+    removed, stuck = _removed(store, useless)
+    message = f"{half}, {len(removed)} removed{more}"
+    if stuck:
+        return Finding(Level.WARN, "part files", f"{message}; {stuck[0]} cannot be removed", "remove it by hand")
+    return Finding(Level.OK, "part files", message)
+
+
+def _part_files(store: Store) -> tuple[list[PartFile], int]:
+    """The part files of this history, and how many there are of others."""
+    found = left_behind([*(Path(folder) for folder in store.folders()), kept_folder()])
+    ids = {int(key.partition("-")[2]) for key in found if key.partition("-")[0] == store.token}
+    records = {record.task.key: record for record in store.find(Filter(ids=tuple(ids)))} if ids else {}
+    ours, others = [], 0
+    for key, parts in found.items():
+        paths = [path for copies in parts.values() for path in copies]
+        if key.partition("-")[0] == store.token:
+            ours += [PartFile(path, records.get(key)) for path in paths]
+        else:
+            others += len(paths)
+    return ours, others
+
+
+def _removed(store: Store, useless: Sequence[PartFile]) -> tuple[list[Path], list[Path]]:
+    """Remove part files: those that are gone now, and those that cannot be removed.
+
+    The tasks are taken first, so that no other process goes on with them.
+    """
+    taken, _ = store.take(sorted({one.record.task.id for one in useless if one.record is not None}))
+    ours = {record.task.key: record for record in taken}
+    removed, stuck = [], []
+    for one in useless:
+        record = ours.get(one.record.task.key) if one.record is not None else None
+        if record is None or not PartFile(one.path, record).is_useless():
+            continue
+        try:
+            one.path.unlink(missing_ok=True)
+            removed.append(one.path)
+        except OSError:
+            stuck.append(one.path)
+    return removed, stuck
+
+
+def _ids(first: Sequence[int], count: int) -> str:
+    more = f" and {count - len(first)} more" if count > len(first) else ""
+    return " ".join(map(str, first)) + more
+
+
+def _ids_of(records: Sequence[Record]) -> str:
+    ids = sorted({record.task.id for record in records})
+    return _ids(ids[:MAX_IDS], len(ids))
