@@ -30,7 +30,7 @@ async def save_all(url: str, number: int, folder: Path) -> None:
         async def save(index: int) -> None:
             stem = folder / str(index)
             part = folder / f".{index}.part"
-            held = await saver.hold(RemoteImage(f"{url}/files/job/{index}.jpg"), stem, part)
+            held = await saver.stage(RemoteImage(f"{url}/files/job/{index}.jpg"), stem, part)
             await saver.publish(held, stem, chosen)
 
         await asyncio.gather(*(save(index) for index in range(number)))

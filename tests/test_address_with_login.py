@@ -80,12 +80,12 @@ async def test_pictures_of_ones_own_server_are_fetched_with_name_password_and_he
         async with open_clients() as clients:
             saver = Downloader(clients.fetch, own_headers={origin: headers})
             for number, home in enumerate((service.url, service.url.replace("//", "//me:secret@"))):
-                await saver.hold(
+                await saver.stage(
                     RemoteImage(f"{home}/{number}.png"), tmp_path / f"{number}", tmp_path / f".{number}.part"
                 )
             service.reply = redirects(302, f"{other.url}/stolen")
             other.reply = Reply(200, Pictures().make("b", 1), {"content-type": "image/png"})
-            await saver.hold(RemoteImage(f"{service.url}/3.png"), tmp_path / "3", tmp_path / ".3.part")
+            await saver.stage(RemoteImage(f"{service.url}/3.png"), tmp_path / "3", tmp_path / ".3.part")
     assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}
     assert {asked.headers.get("x-door") for asked in service.requests} == {"open"}
     assert [asked.headers.get("authorization", asked.headers.get("x-door")) for asked in other.requests] == [None]

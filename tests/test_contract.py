@@ -752,7 +752,7 @@ async def held(downloader: Downloader, url: str, folder: Path) -> StagedImage | 
     reply: StagedImage | TaskError
     try:
         async with asyncio.timeout(PATIENCE):
-            reply = await downloader.hold(RemoteImage(url), folder / "a", folder / ".a.part")
+            reply = await downloader.stage(RemoteImage(url), folder / "a", folder / ".a.part")
     except TaskError as error:
         reply = error
     message = reply.message if isinstance(reply, TaskError) else ""
@@ -806,7 +806,7 @@ async def test_a_drip_of_a_picture_can_be_given_up(shop: OneAnswer, downloader: 
     shop.fail(ANY, Fault.SLOW_DRIP, seconds=60.0)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(SOON):
-            await downloader.hold(RemoteImage(f"{shop.url}/a.png"), tmp_path / "a", tmp_path / ".a.part")
+            await downloader.stage(RemoteImage(f"{shop.url}/a.png"), tmp_path / "a", tmp_path / ".a.part")
 
 
 # What the tests above rest on

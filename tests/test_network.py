@@ -158,7 +158,7 @@ def test_a_picture_comes_through_a_proxy(
 ) -> None:
     async def fetch(url: str) -> Any:
         async with open_clients() as clients:
-            return await Downloader(clients.fetch).hold(RemoteImage(url), tmp_path / "1", tmp_path / ".part")
+            return await Downloader(clients.fetch).stage(RemoteImage(url), tmp_path / "1", tmp_path / ".part")
 
     service.pictures = Pictures("png", (16, 16))
     with Proxy(socks=socks) as proxy:

@@ -207,7 +207,7 @@ def test_a_download_that_breaks(way: str, service: Echo, tmp_path: Path, fault: 
     service.fail("download", fault, times=None)
     with pytest.raises(error):
         with_clients(
-            lambda clients: Downloader(clients.fetch).hold(
+            lambda clients: Downloader(clients.fetch).stage(
                 RemoteImage(service.file_url("job", 1)), tmp_path / "1", tmp_path / ".1.part"
             )
         )

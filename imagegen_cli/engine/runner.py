@@ -103,7 +103,7 @@ Chosen = Callable[[StagedImage], Awaitable[None]]
 class Saver(Protocol):
     """Brings pictures onto the disk; see download.py."""
 
-    async def hold(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage: ...
+    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage: ...
     async def publish(self, held: StagedImage, stem: Path, chosen: Chosen) -> SavedImage: ...
     def discard(self, part: Path) -> None: ...
 
@@ -638,7 +638,7 @@ class Runner:
         if not isinstance(image, InlineImage):
             return image
         with suppress(TaskError):  # said when it is saved: until then the bytes stay in memory
-            return await self._saver.hold(image, active.task.stem(number), active.task.part(number))
+            return await self._saver.stage(image, active.task.stem(number), active.task.part(number))
         return image
 
     async def _save(self, active: ActiveTask) -> None:
@@ -695,7 +695,7 @@ class Runner:
     async def _save_once(self, active: ActiveTask, number: int) -> None:
         task, image = active.task, _saving(active).images[number - 1]
         if isinstance(image, InlineImage | RemoteImage):
-            image = await self._saver.hold(image, task.stem(number), task.part(number))
+            image = await self._saver.stage(image, task.stem(number), task.part(number))
         if isinstance(image, StagedImage):
 
             async def chosen(held: StagedImage) -> None:
