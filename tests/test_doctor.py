@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.net.download import SMALL
+from imagegen_cli.net.download import MAX_BYTES_IN_MEMORY
 from tests.crash import KILLER
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
@@ -37,7 +37,7 @@ api_key = "{key}"
 """
 
 
-LARGE = Pictures("jpeg", (16, 16), SMALL + 1)
+LARGE = Pictures("jpeg", (16, 16), MAX_BYTES_IN_MEMORY + 1)
 """On the disk from its first byte, where a small one waits in memory until it is whole."""
 
 

@@ -38,7 +38,7 @@ from imagegen_cli.core.forms import suffix_of
 from imagegen_cli.core.provider import Fetch
 from imagegen_cli.core.task import InlineImage, RemoteImage, SavedImage, StagedImage
 from imagegen_cli.net.client import MAX_DOWNLOADS
-from imagegen_cli.net.download import AT_ONCE, SMALL, Downloader, WorkBatcher
+from imagegen_cli.net.download import MAX_BYTES_IN_MEMORY, MAX_IMAGES_AT_ONCE, Downloader, WorkBatcher
 from imagegen_cli.net.image_files import _sync_folder, sync
 from imagegen_cli.net.transport import Transport
 from tests.clock import run
@@ -102,13 +102,13 @@ def part_of(stem: Path) -> Path:
     return stem.with_name(f".imagegen-ab12-{zlib.crc32(stem.name.encode())}-1.part")
 
 
-async def nobody(held: StagedImage) -> None:
+async def nobody(staged: StagedImage) -> None:
     """Remembers nothing."""
 
 
 async def save(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> Path:
-    held = await downloader.stage(image, stem, part_of(stem))
-    return Path((await downloader.publish(held, stem, nobody)).path)
+    staged = await downloader.stage(image, stem, part_of(stem))
+    return Path((await downloader.publish(staged, stem, nobody)).path)
 
 
 def there(stem: Path) -> list[str]:
@@ -176,7 +176,7 @@ async def test_a_length_that_nobody_promised_is_not_missed(files: Files, downloa
 
 
 async def test_very_many_pictures_come_a_few_at_a_time(files: Files, fetch: Fetch, stem: Path) -> None:
-    downloader = Downloader(fetch, at_once=3)
+    downloader = Downloader(fetch, max_images=3)
     stems = [stem.with_name(f"{number}-1") for number in range(40)]
     await asyncio.gather(*(save(downloader, RemoteImage(files.file_url("job", 1)), one) for one in stems))
     assert len(there(stem)) == 40
@@ -193,11 +193,11 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
 
     async def all_of_them() -> list[Path]:
         downloader = Downloader(slowly)
-        stems = [tmp_path / f"{number}-1" for number in range(AT_ONCE)]
+        stems = [tmp_path / f"{number}-1" for number in range(MAX_IMAGES_AT_ONCE)]
         return await asyncio.gather(*(save(downloader, RemoteImage("http://127.0.0.1/1.png"), one) for one in stems))
 
     line = asyncio.Semaphore(MAX_DOWNLOADS)
-    assert len(run(all_of_them())) == AT_ONCE
+    assert len(run(all_of_them())) == MAX_IMAGES_AT_ONCE
 
 
 # Not whole, or no picture
@@ -244,11 +244,11 @@ async def test_a_picture_that_stops_in_the_middle_is_given_up(
     files: Files, fetch: Fetch, stem: Path, fault: Fault
 ) -> None:
     files.fail("download", fault)
-    caught = await refused(Downloader(fetch, patience=0.05), RemoteImage(files.file_url("job", 1)), stem)
+    caught = await refused(Downloader(fetch, read_timeout=0.05), RemoteImage(files.file_url("job", 1)), stem)
     assert type(caught) is Unavailable
 
 
-@pytest.mark.parametrize("size", [10_000, 3 * SMALL])
+@pytest.mark.parametrize("size", [10_000, 3 * MAX_BYTES_IN_MEMORY])
 async def test_pictures_of_any_size_come_over_one_connection(
     files: Files, downloader: Downloader, stem: Path, size: int
 ) -> None:
@@ -306,9 +306,9 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("file:///etc/passwd", "not on the web (file:)"),
-        ("", "leads to none that can be read"),
-        (" ", "leads to none that can be read"),
+        ("file:///etc/passwd", "redirects to one that is not http (file:)"),
+        ("", "redirects to one that cannot be read"),
+        (" ", "redirects to one that cannot be read"),
     ],
 )
 async def test_where_a_redirect_leads_is_said_as_it_is(
@@ -372,8 +372,8 @@ async def test_a_cut_answer_without_a_length_is_never_taken_for_a_picture(
     suffix, data = samples()[form]
     image = files.lay(Reply(200, data[: len(data) * 2 // 3], unmeasured=True))
     if suffix in UNMARKED and not form.startswith("boxed"):
-        held = await downloader.stage(image, stem, part_of(stem))
-        assert "whether a picture came whole cannot be known" in held.doubt
+        staged = await downloader.stage(image, stem, part_of(stem))
+        assert "whether a picture came whole is not known" in staged.doubt
     else:
         assert type(await refused(downloader, image, stem)) is BadImage
 
@@ -384,10 +384,10 @@ async def test_only_what_nothing_vouches_for_is_doubted(
     files: Files, downloader: Downloader, stem: Path, form: str, unmeasured: bool
 ) -> None:
     suffix, data = samples()[form]
-    held = await downloader.stage(files.lay(Reply(200, data, unmeasured=unmeasured)), stem, part_of(stem))
+    staged = await downloader.stage(files.lay(Reply(200, data, unmeasured=unmeasured)), stem, part_of(stem))
     known = suffix not in UNMARKED or form.startswith("boxed") or not unmeasured
-    assert (held.doubt == "") == known
-    assert held.sha256 == sha256(data).hexdigest()
+    assert (staged.doubt == "") == known
+    assert staged.sha256 == sha256(data).hexdigest()
 
 
 async def test_a_packed_answer_that_was_cut_is_noticed(files: Files, downloader: Downloader, stem: Path) -> None:
@@ -420,7 +420,7 @@ async def test_a_download_that_is_cancelled_leaves_nothing(
     files: Files, downloader: Downloader, stem: Path, large: bool
 ) -> None:
     """Small pictures wait in memory for the disk, large ones are on it as they come."""
-    files.pictures = Pictures("jpeg", (64, 64), 2 * SMALL if large else 10_000)
+    files.pictures = Pictures("jpeg", (64, 64), 2 * MAX_BYTES_IN_MEMORY if large else 10_000)
     files.fail("download", Fault.STALL_BODY)
     loading = asyncio.ensure_future(downloader.stage(RemoteImage(files.file_url("job", 1)), stem, part_of(stem)))
     while not (part_of(stem).exists() if large else files.counts["download"]):  # noqa: ASYNC110 - nobody tells
@@ -587,14 +587,14 @@ async def test_a_link_to_nowhere_is_a_taken_name(stem: Path) -> None:
 async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Path) -> None:
     said: list[StagedImage] = []
 
-    async def too_late(held: StagedImage) -> None:
-        said.append(held)
+    async def too_late(staged: StagedImage) -> None:
+        said.append(staged)
         if len(said) < 3:
-            Path(held.final).write_text("precious", encoding="ascii")
+            Path(staged.final).write_text("precious", encoding="ascii")
 
     downloader = Downloader(None)
-    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
-    saved = await downloader.publish(held, stem, too_late)
+    staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
+    saved = await downloader.publish(staged, stem, too_late)
     assert [Path(one.final).name for one in said] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
     assert saved == SavedImage(said[-1].final, sha256(png()).hexdigest())
     assert Path(said[0].final).read_text(encoding="ascii") == "precious"
@@ -604,7 +604,7 @@ async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Pat
 async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem: Path) -> None:
     downloader = Downloader(None)
     stems = [stem, stem.with_name("other")]
-    held = [
+    staged = [
         StagedImage((await downloader.stage(InlineImage(png(str(number))), one, part_of(one))).path)
         for number, one in enumerate(stems)
     ]
@@ -612,14 +612,14 @@ async def test_two_who_save_under_one_name_at_once_both_keep_their_picture(stem:
     rounds = {0: 0, 1: 0}
 
     def meeting(who: int) -> Callable[[StagedImage], Any]:
-        async def chosen(held: StagedImage) -> None:
+        async def chosen(staged: StagedImage) -> None:
             rounds[who] += 1
             if rounds[who] == 1:
                 await both.wait()
 
         return chosen
 
-    saved = await asyncio.gather(*(downloader.publish(one, stem, meeting(who)) for who, one in enumerate(held)))
+    saved = await asyncio.gather(*(downloader.publish(one, stem, meeting(who)) for who, one in enumerate(staged)))
     assert sorted(Path(one.path).name for one in saved) == ["12-猫-1.png", "12-猫-1~2.png"]
     assert [Path(one.path).read_bytes() for one in saved] == [png("0"), png("1")]
 
@@ -638,21 +638,21 @@ async def test_the_same_bytes_under_the_same_name_are_still_two_pictures(stem: P
     """Two tasks with one seed draw the same; each has a file of its own."""
     downloader = Downloader(None)
     parts = [stem.with_name(f".imagegen-ab12-{number}-1.part") for number in (1, 2)]
-    held = [await downloader.stage(InlineImage(png()), stem, part) for part in parts]
-    saved = [await downloader.publish(one, stem, nobody) for one in held]
+    staged = [await downloader.stage(InlineImage(png()), stem, part) for part in parts]
+    saved = [await downloader.publish(one, stem, nobody) for one in staged]
     assert [Path(one.path).name for one in saved] == ["12-猫-1.png", "12-猫-1~2.png"]
 
 
 async def test_a_file_of_the_chosen_name_is_ours_only_by_its_bytes(stem: Path) -> None:
     """Killed before the link; then another process with the same `--name` took the name, and the part file was lost."""
-    held = await killed_before_linking(stem, png("mine"))
-    Path(held.path).unlink()
-    Path(held.final).write_bytes(png("not mine"))
+    staged = await killed_before_linking(stem, png("mine"))
+    Path(staged.path).unlink()
+    Path(staged.final).write_bytes(png("not mine"))
     with pytest.raises(Expired, match="is gone"):
-        await Downloader(None).publish(held, stem, nobody)
-    assert Path(held.final).read_bytes() == png("not mine")
-    Path(held.final).write_bytes(png("mine"))
-    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final, held.sha256)
+        await Downloader(None).publish(staged, stem, nobody)
+    assert Path(staged.final).read_bytes() == png("not mine")
+    Path(staged.final).write_bytes(png("mine"))
+    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
 
 
 # Killed at every step: what the next process finds
@@ -666,8 +666,8 @@ async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:
     """The final name is remembered, and nothing has happened yet."""
     said: list[StagedImage] = []
 
-    async def kill(held: StagedImage) -> None:
-        said.append(held)
+    async def kill(staged: StagedImage) -> None:
+        said.append(staged)
         raise KilledError
 
     downloader = Downloader(None)
@@ -685,67 +685,67 @@ async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
 
 
 async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
-    held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
-    assert held == StagedImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
+    staged = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
+    assert staged == StagedImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
     assert there(stem) == [part_of(stem).name]
-    saved = await Downloader(None).publish(held, stem, nobody)
+    saved = await Downloader(None).publish(staged, stem, nobody)
     assert Path(saved.path).read_bytes() == png()
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_choosing_the_next_uses_the_name(stem: Path) -> None:
-    held = await killed_before_linking(stem, png())
+    staged = await killed_before_linking(stem, png())
     assert there(stem) == [part_of(stem).name]
-    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final, held.sha256)
+    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_linking_the_next_only_tidies_up(stem: Path) -> None:
-    held = await killed_before_linking(stem, png())
-    os.link(held.path, held.final)
-    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final, held.sha256)
+    staged = await killed_before_linking(stem, png())
+    os.link(staged.path, staged.final)
+    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_tidying_up_the_next_finds_it_done(stem: Path) -> None:
-    held = await killed_before_linking(stem, png())
-    Path(held.path).rename(held.final)
-    assert await Downloader(None).publish(held, stem, nobody) == SavedImage(held.final, held.sha256)
+    staged = await killed_before_linking(stem, png())
+    Path(staged.path).rename(staged.final)
+    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_choosing_a_name_that_is_then_taken_the_next_chooses_again(stem: Path) -> None:
-    held = await killed_before_linking(stem, png())
-    Path(held.final).write_text("precious", encoding="ascii")
-    saved = await Downloader(None).publish(held, stem, nobody)
+    staged = await killed_before_linking(stem, png())
+    Path(staged.final).write_text("precious", encoding="ascii")
+    saved = await Downloader(None).publish(staged, stem, nobody)
     assert Path(saved.path).name == "12-猫-1~2.png"
-    assert Path(held.final).read_text(encoding="ascii") == "precious"
+    assert Path(staged.final).read_text(encoding="ascii") == "precious"
 
 
 async def test_killed_after_linking_another_picture_of_the_same_name_destroys_nothing(stem: Path) -> None:
     """A retry after the kill fetches anew into the part file, which is still the finished picture's second name."""
-    held = await killed_before_linking(stem, png("first"))
-    os.link(held.path, held.final)
+    staged = await killed_before_linking(stem, png("first"))
+    os.link(staged.path, staged.final)
     path = await save(Downloader(None), InlineImage(png("second")), stem)
-    assert Path(held.final).read_bytes() == png("first")
+    assert Path(staged.final).read_bytes() == png("first")
     assert path.read_bytes() == png("second")
     assert there(stem) == ["12-猫-1.png", "12-猫-1~2.png"]
 
 
 async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> None:
-    held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
-    Path(held.path).unlink()
-    for lost in (held, StagedImage(held.path, str(stem.with_name("12-猫-1.png")))):
+    staged = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
+    Path(staged.path).unlink()
+    for lost in (staged, StagedImage(staged.path, str(stem.with_name("12-猫-1.png")))):
         with pytest.raises(Expired, match="is gone"):
             await Downloader(None).publish(lost, stem, nobody)
 
 
 async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
     downloader = Downloader(None)
-    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
+    staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     shutil.rmtree(stem.parent)
     with pytest.raises(Expired):
-        await downloader.publish(held, stem, nobody)
+        await downloader.publish(staged, stem, nobody)
     assert (await save(downloader, InlineImage(png()), stem)).exists()
 
 
@@ -824,33 +824,33 @@ def give_up_rights() -> None:
 
 
 async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_path: Path) -> None:
-    downloader = Downloader(None, second=tmp_path / "second")
+    downloader = Downloader(None, fallback_folder=tmp_path / "second")
     stem.parent.write_text("no folder", encoding="ascii")
-    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
-    assert held == StagedImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
+    staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
+    assert staged == StagedImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
     with pytest.raises(DiskError, match=r"cannot write .*; the picture is kept in .*second"):
-        await downloader.publish(held, stem, nobody)
+        await downloader.publish(staged, stem, nobody)
     stem.parent.unlink()
-    saved = await downloader.publish(held, stem, nobody)
+    saved = await downloader.publish(staged, stem, nobody)
     assert Path(saved.path).read_bytes() == png()
     assert there(stem) == ["12-猫-1.png"]
-    assert there(Path(held.path)) == []
+    assert there(Path(staged.path)) == []
 
 
 async def test_killed_while_it_is_brought_from_the_second_place_nothing_is_lost(stem: Path, tmp_path: Path) -> None:
-    downloader = Downloader(None, second=tmp_path / "second")
+    downloader = Downloader(None, fallback_folder=tmp_path / "second")
     stem.parent.write_text("no folder", encoding="ascii")
-    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
+    staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     stem.parent.unlink()
 
     async def kill(_held: StagedImage) -> None:
         raise KilledError
 
     with pytest.raises(KilledError):
-        await downloader.publish(held, stem, kill)
-    assert Path(held.path).exists(), "the history still says that it lies there"
-    assert Path((await downloader.publish(held, stem, nobody)).path).read_bytes() == png()
-    assert there(Path(held.path)) == []
+        await downloader.publish(staged, stem, kill)
+    assert Path(staged.path).exists(), "the history still says that it lies there"
+    assert Path((await downloader.publish(staged, stem, nobody)).path).read_bytes() == png()
+    assert there(Path(staged.path)) == []
     assert there(stem) == ["12-猫-1.png"]
 
 
@@ -858,14 +858,14 @@ async def test_without_a_second_place_either_the_first_trouble_is_said(stem: Pat
     stem.parent.write_text("no folder", encoding="ascii")
     (tmp_path / "second").write_text("no folder", encoding="ascii")
     with pytest.raises(DiskError, match=r"cannot write .*images"):
-        await Downloader(None, second=tmp_path / "second").stage(InlineImage(png()), stem, part_of(stem))
+        await Downloader(None, fallback_folder=tmp_path / "second").stage(InlineImage(png()), stem, part_of(stem))
 
 
 async def test_a_picture_with_an_address_is_not_kept_elsewhere(
     files: Files, stem: Path, tmp_path: Path, fetch: Fetch
 ) -> None:
     stem.parent.write_text("no folder", encoding="ascii")
-    downloader = Downloader(fetch, second=tmp_path / "second")
+    downloader = Downloader(fetch, fallback_folder=tmp_path / "second")
     with pytest.raises(DiskError):
         await downloader.stage(RemoteImage(files.file_url("job", 1)), stem, part_of(stem))
     assert not (tmp_path / "second").exists()
@@ -900,8 +900,8 @@ def test_what_cannot_be_synced_is_in_place_all_the_same() -> None:
 async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: Path) -> None:
     import resource  # noqa: PLC0415 - Windows has none
 
-    downloader = Downloader(None, second=stem.parent / "second")
-    held = await downloader.stage(InlineImage(png()), stem, part_of(stem))
+    downloader = Downloader(None, fallback_folder=stem.parent / "second")
+    staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     handle = os.open(os.devnull, os.O_RDONLY)
     resource.setrlimit(resource.RLIMIT_NOFILE, (handle, before[1]))
@@ -909,22 +909,22 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.stage(InlineImage(png()), stem, part_of(stem.with_name("other")))
         with pytest.raises(Busy, match="too many files are open"):
-            await downloader.publish(StagedImage(held.path), stem, nobody)
+            await downloader.publish(StagedImage(staged.path), stem, nobody)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         os.close(handle)
-    assert (await downloader.publish(held, stem, nobody)).sha256 == held.sha256
+    assert (await downloader.publish(staged, stem, nobody)).sha256 == staged.sha256
 
 
 @POSIX
 async def test_a_folder_without_the_right_to_write_is_said() -> None:
     with as_nobody() as folder:
-        held = await Downloader(None).stage(InlineImage(png()), folder / "1-1", part_of(folder / "1-1"))
-        Path(held.path).chmod(0o644)
+        staged = await Downloader(None).stage(InlineImage(png()), folder / "1-1", part_of(folder / "1-1"))
+        Path(staged.path).chmod(0o644)
         folder.chmod(0o555)
         give_up_rights()
         with pytest.raises(DiskError, match="Permission denied"):
-            await Downloader(None).publish(held, folder / "1-1", nobody)
+            await Downloader(None).publish(staged, folder / "1-1", nobody)
         with pytest.raises(DiskError, match="Permission denied"):
             await Downloader(None).stage(InlineImage(png()), folder / "2-1", part_of(folder / "2-1"))
 
@@ -944,18 +944,18 @@ def links_are_protected() -> bool:
 async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) -> None:
     with as_nobody() as folder:
         stem = folder / "1-1"
-        held = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
-        Path(held.path).chmod(0o644)
+        staged = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
+        Path(staged.path).chmod(0o644)
         folder.chmod(0o777)
         give_up_rights()
         with pytest.raises(PermissionError):
-            os.link(held.path, folder / "probe")
+            os.link(staged.path, folder / "probe")
 
-        async def meanwhile(held: StagedImage) -> None:
+        async def meanwhile(staged: StagedImage) -> None:
             if taken and not stem.with_name("1-1.png").exists():
-                Path(held.final).write_text("precious", encoding="ascii")
+                Path(staged.final).write_text("precious", encoding="ascii")
 
-        saved = await Downloader(None).publish(held, stem, meanwhile)
+        saved = await Downloader(None).publish(staged, stem, meanwhile)
         assert Path(saved.path).read_bytes() == png()
         if taken:
             assert stem.with_name("1-1.png").read_text(encoding="ascii") == "precious"

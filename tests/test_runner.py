@@ -658,12 +658,12 @@ def test_what_a_full_disk_lost_without_a_receipt_may_be_paid(tmp_path: Path) -> 
 def test_a_picture_held_in_the_second_place_is_brought_by_a_later_resume(tmp_path: Path) -> None:
     folder, second = tmp_path / "folder", tmp_path / "second"
     folder.write_text("a file where the folder should be", encoding="ascii")
-    stage = carried(Scripted([ready(2)], expected=2), folder, saver=Downloader(None, second=second))
+    stage = carried(Scripted([ready(2)], expected=2), folder, saver=Downloader(None, fallback_folder=second))
     state = failure(stage)
     assert (state.reason, state.resumable, exit_code(stage.last.values())) == (Reason.DISK, True, 5)
     assert f"the picture is kept in {second}" in state.message
     folder.unlink()
-    again = Stage(Scripted(), folder, saver=Downloader(None, second=second))
+    again = Stage(Scripted(), folder, saver=Downloader(None, fallback_folder=second))
     run(again.carry(recovered(stage.last[1])))
     assert isinstance(again.last[1].state, Done)
     assert again.files() == ["1-1.png", "1-2.png"]

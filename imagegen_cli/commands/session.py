@@ -134,7 +134,7 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             runner = Runner(
                 lanes,
-                Downloader(clients.fetch, second=kept_folder(), own_headers=self._own_headers(names)),
+                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.flush,
                 known=self._estimates.known,

@@ -1,8 +1,8 @@
-"""An image onto the disk: whole and named for what it is, or not there.
+"""Saves images: an image is whole and has the suffix of its format, or it is not there.
 
-The steps, each safe to be killed after: fetch into a part file beside the final place, check it, sync it, choose a free
-final name (`hold`); let the caller remember that name, then give it to the part (`publish`). Waiting for the disk is
-done in threads, and together: what comes while one round is at work goes into the next.
+The process may be killed after any step: fetch into a part file beside the final place, check it, sync it, choose a
+free final name (`stage`); let the caller store that name, then give it to the part file (`publish`). Threads wait for
+the disk, for many images together: images that come while one batch is at work go into the next batch.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -38,172 +39,186 @@ if TYPE_CHECKING:
     Fetch = Callable[[httpx.Request], Awaitable[httpx.Response]]
     Write = Callable[[image_files.Bytes], object]
 
-AT_ONCE = 48
-"""Pictures on their way, from the first byte to the synced part file."""
+MAX_IMAGES_AT_ONCE = 48
+"""Images in progress, from the first byte to the synced part file."""
 WORKERS = 2
 """Threads that check and sync: while one waits for the disk, the other writes."""
 BATCH_SIZE = 12
 """Files that each of them has open at once."""
-CONNECTIONS = 16
-"""Of these, so many come over the network at a time; `client.DOWNLOADS` is the same."""
-LONGEST = 900.0
-"""Seconds for one picture from asking for it, however slowly it drips."""
-PATIENCE = 30.0
-"""Seconds without a single byte."""
-MOST_BYTES = 512 * 1024 * 1024
-ASKED = {
+MAX_DOWNLOADS = 16
+"""So many of them come over the network at once; `client.MAX_DOWNLOADS` is the same."""
+MAX_DOWNLOAD_S = 900.0
+"""Time for one image from the request to its last byte."""
+READ_TIMEOUT_S = 30.0
+"""Time without a single byte."""
+MAX_IMAGE_BYTES = 512 * 1024 * 1024
+REQUEST_HEADERS = {
     "Accept": "image/*,*/*;q=0.5",
     "Accept-Encoding": "identity",
-    "User-Agent": f"imagegen/{__version__}",  # without one, some that keep pictures refuse
+    "User-Agent": f"imagegen/{__version__}",  # some image hosts refuse requests without one
 }
-PIECE = 1024 * 1024
-REDIRECTS = (301, 302, 303, 307, 308)
-MOST_REDIRECTS = 5
-SMALL = 2 * 1024 * 1024
-"""Bytes that may wait in memory for their turn at the disk."""
+UNPACK_BYTES = 1024 * 1024
+"""Compressed data is unpacked in pieces of at most this size."""
+REDIRECTS = (
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+)
+MAX_REDIRECTS = 5
+EXPIRED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+"""Statuses of an address that gives no image any more; the provider may give a new address."""
+MAX_BYTES_IN_MEMORY = 2 * 1024 * 1024
+"""Size up to which an image waits in memory for its batch."""
 
 Job = TypeVar("Job")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-class WorkBatcher(Generic[Job, Made]):
-    """Work of many coroutines, done together in threads: what comes while these are busy waits for the next round."""
+class WorkBatcher(Generic[Job, Result]):
+    """Does the jobs of many coroutines together, in threads: jobs that come meanwhile wait for the next batch."""
 
     def __init__(
-        self, work: Callable[[Sequence[Job]], Sequence[Made | Exception]], *, threads: int = 1, most: int = 1000
+        self, work: Callable[[Sequence[Job]], Sequence[Result | Exception]], *, threads: int = 1, max_batch: int = 1000
     ) -> None:
         self._work = work
-        self._most = most
-        self._next: list[tuple[Job, asyncio.Future[Made]]] = []
-        self._free = threads
-        self._going: set[asyncio.Task[None]] = set()
+        self._max_batch = max_batch
+        self._waiting: list[tuple[Job, asyncio.Future[Result]]] = []
+        self._free_threads = threads
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def do(self, job: Job) -> Made:
-        """What the work makes of this job, or the exception that it answers with."""
-        made: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
-        self._next.append((job, made))
-        if self._free:
-            self._free -= 1
-            going = asyncio.ensure_future(self._rounds())
-            self._going.add(going)
-            going.add_done_callback(self._going.discard)
-        return await made
+    async def do(self, job: Job) -> Result:
+        """The result of this job. Raises the exception that the work returned for it."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, result))
+        if self._free_threads:
+            self._free_threads -= 1
+            task = asyncio.ensure_future(self._work_through())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await result
 
-    async def _rounds(self) -> None:
+    async def _work_through(self) -> None:
+        """One batch after the other until no job waits."""
         try:
-            while self._next:
-                jobs, self._next = self._next[: self._most], self._next[self._most :]
-                answers = await self._done([job for job, _ in jobs])
-                for (_, made), answer in zip(jobs, answers, strict=True):
-                    _answer(made, answer)
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                outcomes = await self._run([job for job, _ in batch])
+                for (_, result), outcome in zip(batch, outcomes, strict=True):
+                    _resolve(result, outcome)
         finally:
-            self._free += 1
+            self._free_threads += 1
 
-    async def _done(self, jobs: Sequence[Job]) -> Sequence[Made | Exception]:
+    async def _run(self, jobs: Sequence[Job]) -> Sequence[Result | Exception]:
         try:
             return await asyncio.to_thread(self._work, jobs)
-        except Exception as error:  # noqa: BLE001 - the callers must be answered
+        except Exception as error:  # noqa: BLE001 - every caller of `do` must get an outcome
             return [error] * len(jobs)
 
 
-def _answer(made: "asyncio.Future[Made]", answer: Made | Exception) -> None:
-    if made.done():
-        return  # the caller has left
-    if isinstance(answer, Exception):
-        made.set_exception(answer)
+def _resolve(result: "asyncio.Future[Result]", outcome: Result | Exception) -> None:
+    if result.done():
+        return  # its caller was cancelled
+    if isinstance(outcome, Exception):
+        result.set_exception(outcome)
     else:
-        made.set_result(answer)
+        result.set_result(outcome)
 
 
 class Downloader:
-    """`fetch` may be None where no picture comes over the network. Every file error becomes a DiskError.
+    """Saves images. Every error of a file becomes a DiskError.
 
-    `second` is a folder for the bytes of a picture that its own folder cannot take, and that cannot be fetched again.
-    `own_headers` tells, by origin such as http://127.0.0.1:8188, what opens the way to a service of the person's own: a
+    `fetch` may be None where no image comes over the network.
+    `fallback_folder` takes the bytes of an image that its own folder cannot take, and that cannot be fetched again.
+    `own_headers` are, by origin such as http://127.0.0.1:8188, the headers that a service of the user's own requires: a
     name and a password in its base_url, further headers. They go to that origin alone, and no key is among them.
+    `read_timeout` is in seconds without a single byte.
     """
 
     def __init__(
         self,
         fetch: "Fetch | None",
         *,
-        second: Path | None = None,
+        fallback_folder: Path | None = None,
         own_headers: Mapping[str, Mapping[str, str]] | None = None,
-        at_once: int = AT_ONCE,
-        patience: float = PATIENCE,
+        max_images: int = MAX_IMAGES_AT_ONCE,
+        read_timeout: float = READ_TIMEOUT_S,
     ) -> None:
         self._fetch = fetch
-        self._second = second
+        self._fallback_folder = fallback_folder
         self._own_headers = own_headers or {}
-        self._limits = {"timeout": {"connect": patience, "read": patience, "write": patience, "pool": None}}
-        self._door = asyncio.Semaphore(at_once)
-        self._network = asyncio.Semaphore(CONNECTIONS)
-        self._holding = WorkBatcher(image_files.stage, threads=WORKERS, most=BATCH_SIZE)
-        self._choosing = WorkBatcher(image_files.choose)
-        self._publishing = WorkBatcher(image_files.publish)
+        timeouts = {"connect": read_timeout, "read": read_timeout, "write": read_timeout, "pool": None}
+        self._extensions = {"timeout": timeouts}
+        self._limit = asyncio.Semaphore(max_images)
+        self._download_limit = asyncio.Semaphore(MAX_DOWNLOADS)
+        self._stage_batcher = WorkBatcher(image_files.stage, threads=WORKERS, max_batch=BATCH_SIZE)
+        self._choose_batcher = WorkBatcher(image_files.choose)
+        self._publish_batcher = WorkBatcher(image_files.publish)
 
     async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
-        """Bring the bytes into the part file, whole, checked and synced; choose, but not take, a final name.
+        """Bring the bytes into the part file, whole, checked and synced, and choose a final name, without taking it.
 
-        What came inside an answer, and finds no place in the folder of `part`, is held in the second folder.
-        Raises BadImage, DiskError, Expired (the address has died: 401, 403, 404, 410), Unavailable, RateLimited,
+        An image that came inside a response, and that the folder of `part` cannot take, goes to the fallback folder.
+        Raises BadImage, DiskError, Expired (HTTP 401, 403, 404 or 410), Unavailable, RateLimited, ServerTrouble, and
         Busy (no file handle is left).
         """
         if isinstance(image, RemoteImage):
-            return await self._held_remote(image, stem, part)
+            return await self._stage_remote(image, stem, part)
         try:
-            return await self._held_inline(image, stem, part)
+            return await self._stage_inline(image, stem, part)
         except DiskError as error:
-            if self._second is None:
+            if self._fallback_folder is None:
                 raise
             try:
-                held = await self._held_inline(image, stem, self._second / part.name)
+                staged = await self._stage_inline(image, stem, self._fallback_folder / part.name)
             except TaskError:
                 raise error from None
-            return replace(held, final="")
+            return replace(staged, final="")
 
     async def publish(
-        self, held: StagedImage, stem: Path, chosen: Callable[[StagedImage], Awaitable[None]]
+        self, staged: StagedImage, stem: Path, chosen: Callable[[StagedImage], Awaitable[None]]
     ) -> SavedImage:
-        """Give the part file its final name, telling `chosen` first; or find that an earlier process did.
+        """Give the part file its final name, after awaiting `chosen` with it; or find that an earlier process did.
 
-        Raises Expired where the part file is gone, DiskError where the folder refuses, Busy as `hold` does.
+        Raises Expired where the part file is gone, DiskError where the folder refuses, Busy as `stage` does.
         """
         while True:
-            if not held.final:
-                held = await self._choosing.do(image_files.Choice(held, stem))
-            await chosen(held)
+            if not staged.final:
+                staged = await self._choose_batcher.do(image_files.Choice(staged, stem))
+            await chosen(staged)
             try:
-                await self._publishing.do(held)
+                await self._publish_batcher.do(staged)
             except image_files.TakenError:
-                held = replace(held, final="")
+                staged = replace(staged, final="")
             else:
-                self.discard(Path(held.path))
-                return SavedImage(held.final, held.sha256, held.doubt)
+                self.discard(Path(staged.path))
+                return SavedImage(staged.final, staged.sha256, staged.doubt)
 
     def discard(self, part: Path) -> None:
-        """Remove half a picture, or one that has its name."""
-        for path in (part, self._second / part.name) if self._second is not None else (part,):
-            image_files.remove(path)
+        """Remove the part file of an incomplete image, or of one that has its final name; in both folders."""
+        image_files.remove(part)
+        if self._fallback_folder is not None:
+            image_files.remove(self._fallback_folder / part.name)
 
-    async def _held_remote(self, image: RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def _stage_remote(self, image: RemoteImage, stem: Path, part: Path) -> StagedImage:
         try:
-            async with self._door:
-                return await self._holding.do(await self._fetched(image.url, Part(part, stem)))
+            async with self._limit:
+                return await self._stage_batcher.do(await self._download(image.url, Part(part, stem)))
         except BaseException:
             self.discard(part)
             raise
 
-    async def _held_inline(self, image: InlineImage, stem: Path, part: Path) -> StagedImage:
-        """Where it is only interrupted, the part file stays: its bytes may be whole, and are nowhere else."""
+    async def _stage_inline(self, image: InlineImage, stem: Path, part: Path) -> StagedImage:
+        """Where this is only interrupted, the part file stays: its bytes may be whole, and are nowhere else."""
         try:
-            async with self._door:
-                return await self._holding.do(Part(part, stem, image.data))
+            async with self._limit:
+                return await self._stage_batcher.do(Part(part, stem, image.data))
         except Exception:
             image_files.remove(part)
             raise
 
-    async def _fetched(self, url: str, part: Part) -> Part:
+    async def _download(self, url: str, part: Part) -> Part:
         import httpx  # noqa: PLC0415 - a local drawing needs no network
 
         from imagegen_cli.net.proxies import through  # noqa: PLC0415 - see above
@@ -212,15 +227,15 @@ class Downloader:
         if self._fetch is None or not url.startswith(("http://", "https://")):
             raise UnusableImage("the service named a picture by an address that is not http")
         try:
-            async with self._network, asyncio.timeout(LONGEST):
-                response = await self._answer(_address(url))
+            async with self._download_limit, asyncio.timeout(MAX_DOWNLOAD_S):
+                response = await self._follow_redirects(_parse_address(url))
                 try:
-                    _admit(response)
-                    return await _received(response, part)
+                    _check_status(response)
+                    return await _receive(response, part)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            raise Unavailable(f"a picture did not arrive within {LONGEST:.0f} s{through(url)}") from error
+            raise Unavailable(f"a picture did not arrive within {MAX_DOWNLOAD_S:.0f} s{through(url)}") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise UnusableImage("the service named a picture by an address that cannot be read") from error
         except NoHandleError as error:
@@ -229,73 +244,73 @@ class Downloader:
             why = str(error) or type(error).__name__
             raise Unavailable(f"a picture did not arrive whole{through(url)}: {why}") from error
 
-    async def _answer(self, address: "httpx.URL") -> "httpx.Response":
-        """The first answer that leads to no other address. No request carries a key, and so none can travel."""
+    async def _follow_redirects(self, address: "httpx.URL") -> "httpx.Response":
+        """The first response that is not a redirect. No request carries a key, so none can leak to another host."""
         import httpx  # noqa: PLC0415 - see above
 
         if self._fetch is None:
-            raise RuntimeError("there is no way to the network")
-        for _ in range(MOST_REDIRECTS + 1):
+            raise RuntimeError("a picture is to be fetched, but there is no transport")
+        for _ in range(MAX_REDIRECTS + 1):
             address = address.copy_with(userinfo=b"")
-            headers = {**ASKED, **self._own_headers.get(_origin(address), {})}
-            request = httpx.Request("GET", address, headers=headers, extensions=self._limits)
+            headers = {**REQUEST_HEADERS, **self._own_headers.get(_origin(address), {})}
+            request = httpx.Request("GET", address, headers=headers, extensions=self._extensions)
             response = await self._fetch(request)
             if response.status_code not in REDIRECTS:
                 return response
             await response.aclose()
-            address = await _next_address(address, response)
-        raise ServerTrouble(f"a picture's address leads on more than {MOST_REDIRECTS} times")
+            address = await _redirect_target(address, response)
+        raise ServerTrouble(f"a picture's address redirects more than {MAX_REDIRECTS} times")
 
 
 def _origin(address: "httpx.URL") -> str:
     return str(address.copy_with(raw_path=b"/", fragment=None)).rstrip("/")
 
 
-async def _next_address(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":
-    """Where a redirect leads, if it may: not down from https, not from the world into a private network."""
+async def _redirect_target(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":
+    """Raises ServerTrouble for a redirect from https to http, or from the public network into a private one."""
     status = f"(HTTP {response.status_code})"
     try:
-        target = _address(str(address.join(_named(response)))).copy_with(userinfo=b"")
+        target = _parse_address(str(address.join(_location(response)))).copy_with(userinfo=b"")
     except (KeyError, ValueError, BadImage) as error:
-        raise ServerTrouble(f"a picture's address leads to none that can be read {status}") from error
+        raise ServerTrouble(f"a picture's address redirects to one that cannot be read {status}") from error
     if target.scheme not in ("http", "https"):
-        raise ServerTrouble(f"a picture's address leads to one that is not on the web ({target.scheme}:) {status}")
+        raise ServerTrouble(f"a picture's address redirects to one that is not http ({target.scheme}:) {status}")
     if (address.scheme, target.scheme) == ("https", "http"):
-        raise ServerTrouble(f"a picture's address leads away from https {status}")
-    if await _inside(target) and not await _inside(address):
-        raise ServerTrouble(f"a picture's address leads into a private network {status}")
+        raise ServerTrouble(f"a picture's address redirects from https to http {status}")
+    if await _is_private(target) and not await _is_private(address):
+        raise ServerTrouble(f"a picture's address redirects into a private network {status}")
     return target
 
 
-def _named(response: "httpx.Response") -> str:
-    """Where a redirect leads. Raises KeyError where it does not say: an empty address would be the same one again."""
-    place = str(response.headers["location"]).strip()
-    if not place:
+def _location(response: "httpx.Response") -> str:
+    """Raises KeyError also for an empty location, which would mean the same address again."""
+    location = str(response.headers["location"]).strip()
+    if not location:
         raise KeyError("location")
-    return place
+    return location
 
 
-async def _inside(address: "httpx.URL") -> bool:
-    """Whether it is on this machine or in a private network. A name that only a proxy can look up is not."""
+async def _is_private(address: "httpx.URL") -> bool:
+    """Whether the host is this machine or in a private network; False for a name that only a proxy can look up."""
     with suppress(ValueError):
-        return not _public(address.host)
+        return not _is_public(address.host)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port or 443)
     except (OSError, UnicodeError):
         return address.host == "localhost" or address.host.endswith(".localhost")
-    return not all(_public(str(where[4][0]).partition("%")[0]) for where in found)
+    return not all(_is_public(str(where[4][0]).partition("%")[0]) for where in found)
 
 
-def _public(number: str) -> bool:
-    """Raises ValueError where it is no number but a name."""
+def _is_public(number: str) -> bool:
+    """Raises ValueError where the host is a name and not a number."""
     ip = ipaddress.ip_address(number)
     return (getattr(ip, "ipv4_mapped", None) or ip).is_global
 
 
-def _address(url: str) -> "httpx.URL":
+def _parse_address(url: str) -> "httpx.URL":
     """Raises UnusableImage.
 
-    A port that no system has would end in an OverflowError, half a character in a UnicodeError.
+    Later a port out of range would raise OverflowError, and half a surrogate pair UnicodeError.
     """
     import httpx  # noqa: PLC0415 - a local drawing needs no network
 
@@ -306,59 +321,60 @@ def _address(url: str) -> "httpx.URL":
     raise UnusableImage("the service named a picture by an address that cannot be read")
 
 
-def _admit(response: "httpx.Response") -> None:
+def _check_status(response: "httpx.Response") -> None:
     status = response.status_code
-    if status in (401, 403, 404, 410):
+    if status in EXPIRED:
         raise Expired(f"the picture's address has expired (HTTP {status})")
-    if status == 429:  # noqa: PLR2004 - Too Many Requests
-        raise RateLimited("too many downloads at once (HTTP 429)")
-    if status != 200:  # noqa: PLR2004
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise RateLimited(f"too many downloads at once (HTTP {status})")
+    if status != HTTPStatus.OK:
         raise ServerTrouble(f"a picture could not be fetched (HTTP {status})")
-    if "," in response.headers.get("content-encoding", ""):  # every layer multiplies by a thousand, unbounded
-        raise BadImage("the service sent a picture that is packed more than once")
+    if "," in response.headers.get("content-encoding", ""):  # each layer may multiply the size by a thousand
+        raise BadImage("the service sent a picture that is compressed more than once")
 
 
-def _length(response: "httpx.Response") -> int | None:
-    """The promised length, where the bytes come as they are."""
-    promised = response.headers.get("content-length", "")
-    return int(promised) if promised.isdecimal() and "content-encoding" not in response.headers else None
+def _promised_size(response: "httpx.Response") -> int | None:
+    """The content length in bytes, where it is known and the image is not compressed."""
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and "content-encoding" not in response.headers else None
 
 
 def _tells_its_end(response: "httpx.Response") -> bool:
-    """Whether a connection that breaks would be noticed: not where the answer ends by closing it."""
-    told = response.headers
-    packed = told.get("content-encoding", "identity") != "identity"
-    return packed or "content-length" in told or "transfer-encoding" in told
+    """Whether a broken connection would be noticed: not where the body ends only with the connection."""
+    headers = response.headers
+    is_compressed = headers.get("content-encoding", "identity") != "identity"
+    return is_compressed or "content-length" in headers or "transfer-encoding" in headers
 
 
-async def _received(response: "httpx.Response", part: Part) -> Part:
-    """Small pictures are written where they are synced, in a thread; the others as they come, so that memory is flat.
+async def _receive(response: "httpx.Response", part: Part) -> Part:
+    """Receive a small image into memory, for the thread that syncs it; write others as they come: memory stays flat.
 
-    What one read brings fits the page cache, so that the loop hardly waits for a write.
+    The data of one read fits into the page cache, so the event loop hardly waits for a write.
     """
-    expected = _length(response)
+    size = _promised_size(response)
     part = part._replace(ends=_tells_its_end(response))
-    if expected is not None and expected <= SMALL:
+    if size is not None and size <= MAX_BYTES_IN_MEMORY:
         data = bytearray()
         await _pour(response, data.extend)
-        part, size = part._replace(data=data), len(data)
+        part, received = part._replace(data=data), len(data)
     else:
-        size = await _streamed(response, part.path)
-    if expected is not None and size != expected:
-        raise Unavailable(f"a picture did not arrive whole: {size} of {expected} bytes")
+        received = await _write_as_received(response, part.path)
+    if size is not None and received != size:
+        raise Unavailable(f"a picture did not arrive whole: {received} of {size} bytes")
     return part
 
 
-async def _streamed(response: "httpx.Response", path: Path) -> int:
+async def _write_as_received(response: "httpx.Response", path: Path) -> int:
+    """The number of bytes that were written."""
     size = 0
-    with image_files.opened(path) as file:
+    with image_files.create(path) as file:
 
         def write(data: image_files.Bytes) -> None:
             nonlocal size
             size += len(data)
-            if size > MOST_BYTES:
-                raise UnusableImage(f"the service sent more than {MOST_BYTES >> 20} MB for one picture")
-            with image_files.disk(path):
+            if size > MAX_IMAGE_BYTES:
+                raise UnusableImage(f"the service sent more than {MAX_IMAGE_BYTES >> 20} MB for one picture")
+            with image_files.named_errors(path):
                 image_files.write(file, data)
 
         await _pour(response, write)
@@ -366,27 +382,27 @@ async def _streamed(response: "httpx.Response", path: Path) -> int:
 
 
 async def _pour(response: "httpx.Response", write: "Write") -> None:
-    """Give the picture's bytes to `write` as they come."""
-    unpack: Any = None
+    """Give the image's bytes to `write` as they come."""
+    decompressor: Any = None
     if response.headers.get("content-encoding", "identity") != "identity":
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        write = partial(_unpacked, unpack, write)
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        write = partial(_decompress, decompressor, write)
     stream: Any = response.stream
     if hasattr(stream, "into"):
         await stream.into(write)
     else:
         async for data in stream:
             write(data)
-    if unpack is not None and not unpack.eof:
-        raise Unavailable("a picture did not arrive whole: its packed form has no end")
+    if decompressor is not None and not decompressor.eof:
+        raise Unavailable("a picture did not arrive whole: its compressed data has no end")
 
 
-def _unpacked(unpack: Any, write: "Write", packed: "image_files.Bytes") -> None:
-    """What came packed although it was not asked for is unpacked a piece at a time: a bomb fills no memory."""
-    while packed:
+def _decompress(decompressor: Any, write: "Write", data: "image_files.Bytes") -> None:
+    """Unpack what came compressed, although it was not requested, in small pieces: a bomb must not fill the memory."""
+    while data:
         try:
-            piece = unpack.decompress(packed, PIECE)
+            piece = decompressor.decompress(data, UNPACK_BYTES)
         except zlib.error as error:
-            raise BadImage("the service sent a picture in a form that cannot be unpacked") from error
-        packed = unpack.unconsumed_tail
+            raise BadImage("the service sent a picture with a compression that cannot be unpacked") from error
+        data = decompressor.unconsumed_tail
         write(piece)

@@ -1,10 +1,11 @@
-"""Picture files: whole under their final names, or not there. Plain functions that wait for the disk.
+"""Image files: whole under their final names, or not there. Plain functions that wait for the disk.
 
-A picture waits in a part file that is named by its history and task (`Task.part`), so that no two ever share one, and
+An image waits in a part file that is named by its history and task (`Task.part`), so that no two ever share one, and
 that a later process finds what is paid for.
 
-Each takes many at once and answers for each with what came of it, an error included: what is synced together costs
-little more than one. Every step is safe to be killed after, and nothing that exists is ever overwritten.
+`stage`, `choose` and `publish` take many images at once and return an outcome for each, which may be an exception: many
+synced together cost little more than one. The process may be killed after every step, and no existing file is ever
+overwritten.
 """
 
 import errno
@@ -24,23 +25,22 @@ from imagegen_cli.core.task import StagedImage
 Bytes = bytes | bytearray | memoryview
 Value = TypeVar("Value")
 
-
-PART = re.compile(r"\.imagegen-(?P<key>[0-9a-f]+-\d{1,18})-(?P<index>\d{1,6})\.part")
-"""As `Task.part` names them."""
-PIECE = 1024 * 1024
+PART_NAME = re.compile(r"\.imagegen-(?P<key>[0-9a-f]+-\d{1,18})-(?P<index>\d{1,6})\.part")
+"""The names that `Task.part` gives."""
+READ_BYTES = 1024 * 1024
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What file systems answer that have no fsync, for files or for folders: what is written is in place all the same."""
+"""Errors of file systems without fsync, for files or for folders. What is written there is in place all the same."""
 NO_HANDLE = {errno.EMFILE, errno.ENFILE}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EACCES, 1, 50}
-"""What file systems without hard links answer (FAT, some network shares, Windows' code 1 and 50)."""
-LONGEST_NAME = 255
-"""Bytes, where the file system does not tell."""
+"""Errors of file systems without hard links (FAT, some network shares, Windows' codes 1 and 50)."""
+MAX_NAME_BYTES = 255
+"""Where the file system does not tell."""
 
 
 class Part(NamedTuple):
-    """Bytes that wait for the name `stem` and a suffix: in the part file `path`, or still in `data`.
+    """Bytes that will get the name `stem` and a suffix: in the part file `path`, or still in `data`.
 
-    `ends`: whether the way by which they came would have told if some were missing.
+    `ends`: whether the connection would have shown that some bytes were missing.
     """
 
     path: Path
@@ -50,9 +50,9 @@ class Part(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A held picture and the name, without its suffix, that it should get."""
+    """A staged image and the name, without its suffix, that it should get."""
 
-    held: StagedImage
+    staged: StagedImage
     stem: Path
 
 
@@ -61,48 +61,52 @@ class TakenError(Exception):
 
 
 def stage(parts: Sequence[Part]) -> list[StagedImage | Exception]:
-    """Check and sync parts, and choose the name that each can have: BadImage, DiskError.
+    """Check and sync part files, and choose a free name for each.
 
-    All are checked, and begin their way to the disk, before any is waited for.
+    Outcomes may be BadImage, DiskError, Unavailable (the part file is gone), Busy.
+    All are checked, and the writing of all begins, before any is waited for.
     """
-    begun = [_tried(_checked, part) for part in parts]
+    all_checked = [_attempt(_check, part) for part in parts]
     return [
-        checked if isinstance(checked, Exception) else _tried(_synced, part, *checked)
-        for part, checked in zip(parts, begun, strict=True)
+        checked if isinstance(checked, Exception) else _attempt(_sync_and_choose, part, *checked)
+        for part, checked in zip(parts, all_checked, strict=True)
     ]
 
 
 def choose(choices: Sequence[Choice]) -> list[StagedImage | Exception]:
-    """Choose anew for pictures that are held already, and bring them into that folder: Expired, DiskError."""
-    return [_tried(_chosen_again, *choice) for choice in choices]
+    """Choose a new name for staged images, and move each into that folder. Outcomes may be Expired, DiskError, Busy."""
+    return [_attempt(_choose_again, *choice) for choice in choices]
 
 
-def publish(held: Sequence[StagedImage]) -> list[Exception | None]:
-    """Give parts their final names, and sync each folder once: TakenError, Expired (the part is gone), DiskError."""
-    named = [_tried(_link, one) for one in held]
-    folders = {Path(one.final).parent for one, trouble in zip(held, named, strict=True) if trouble is None}
-    synced = {folder: _tried(_sync_folder, folder) for folder in folders}
+def publish(staged: Sequence[StagedImage]) -> list[Exception | None]:
+    """Give part files their final names, and sync each folder once.
+
+    Outcomes may be TakenError, Expired (the part file is gone), DiskError, Busy.
+    """
+    errors = [_attempt(_link, one) for one in staged]
+    folders = {Path(one.final).parent for one, error in zip(staged, errors, strict=True) if error is None}
+    synced = {folder: _attempt(_sync_folder, folder) for folder in folders}
     return [
-        trouble or synced[Path(one.final).parent] or _tried(_drop, Path(one.path))
-        for one, trouble in zip(held, named, strict=True)
+        error or synced[Path(one.final).parent] or _attempt(_remove_published, Path(one.path))
+        for one, error in zip(staged, errors, strict=True)
     ]
 
 
 def left_behind(folders: Iterable[Path]) -> dict[str, dict[int, list[Path]]]:
-    """The part files in these folders by `Task.key` and index; a picture may lie in several, in the order given."""
+    """The part files in these folders by `Task.key` and index; several of one image in the folders' order."""
     found: dict[str, dict[int, list[Path]]] = {}
     for folder in dict.fromkeys(folders):
-        with suppress(OSError), os.scandir(folder) as entries:  # a folder that is gone has taken its part files with it
+        with suppress(OSError), os.scandir(folder) as entries:  # in a folder that is gone there are no part files
             for entry in entries:
-                if (named := PART.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+                if (named := PART_NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
                     found.setdefault(named["key"], {}).setdefault(int(named["index"]), []).append(Path(entry.path))
     return found
 
 
 def whole(parts: Mapping[int, Iterable[Path]]) -> dict[int, StagedImage]:
-    """Those pictures of one task that lie whole in a part file, as far as their bytes can tell, by index."""
+    """The images of one task that a part file holds whole, as far as the bytes can tell, by index."""
     found = {index: _first_whole(paths) for index, paths in sorted(parts.items())}
-    return {index: held for index, held in found.items() if held is not None}
+    return {index: staged for index, staged in found.items() if staged is not None}
 
 
 def _first_whole(paths: Iterable[Path]) -> StagedImage | None:
@@ -114,22 +118,25 @@ def _first_whole(paths: Iterable[Path]) -> StagedImage | None:
 
 
 def sha256_of(data: Bytes | BinaryIO) -> str:
-    """In hex; of a file, of all of it."""
+    """The digest in hex; for a file, of all its bytes."""
     from hashlib import sha256  # noqa: PLC0415 - looking at the history needs no OpenSSL
 
     if isinstance(data, Bytes):
         return sha256(data).hexdigest()
     data.seek(0)
     total = sha256()
-    while piece := data.read(PIECE):
+    while piece := data.read(READ_BYTES):
         total.update(piece)
     return total.hexdigest()
 
 
-def opened(path: Path) -> BinaryIO:
-    """A new file: what is there already may be a finished picture under its first name. Raises DiskError."""
+def create(path: Path) -> BinaryIO:
+    """Create a file. An old one is unlinked, never emptied: it may be another link to a finished image.
+
+    Raises DiskError, Busy.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with disk(path):
+    with named_errors(path):
         try:
             handle = os.open(path, flags, 0o666)
         except FileExistsError:
@@ -142,23 +149,23 @@ def opened(path: Path) -> BinaryIO:
 
 
 def write(file: BinaryIO, data: Bytes) -> None:
-    """All of it: a disk that is nearly full takes a part, and says so only when it is asked to take the rest."""
-    taken = file.write(data)
-    if taken < len(data):
-        left = memoryview(data)[taken:]
-        while left:
-            left = left[file.write(left) :]
+    """Write all of `data`: a disk that is nearly full takes a part of it, and fails only with the rest."""
+    written = file.write(data)
+    if written < len(data):
+        rest = memoryview(data)[written:]
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def remove(part: Path) -> None:
-    """Remove a part file, as far as the folder lets us."""
+    """Remove a part file, where the folder allows it."""
     with suppress(OSError):
         part.unlink(missing_ok=True)
 
 
 @contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Say what the file system refused, and where. Too many open files are no matter of the disk: Busy."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a DiskError that names the path, or into Busy where too many files are open."""
     try:
         yield
     except OSError as error:
@@ -167,21 +174,21 @@ def disk(path: Path) -> Iterator[None]:
         raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _tried(work: Callable[..., Value], *words: object) -> Value | Exception:
-    """One of many: what goes wrong with it is its own."""
+def _attempt(work: Callable[..., Value], *arguments: object) -> Value | Exception:
+    """The result or the exception: one image of a batch that fails must not end the others."""
     try:
-        return work(*words)
-    except Exception as error:  # noqa: BLE001 - the caller is told
+        return work(*arguments)
+    except Exception as error:  # noqa: BLE001 - the caller gets it
         return error
 
 
-def _checked(part: Part) -> tuple[BinaryIO, Form, str]:
+def _check(part: Part) -> tuple[BinaryIO, Form, str]:
     file: BinaryIO
-    with ExitStack() as undo, disk(part.path):
+    with ExitStack() as undo, named_errors(part.path):
         if part.data is None:
-            file = undo.enter_context(_reopened(part.path))
+            file = undo.enter_context(_reopen(part.path))
         else:
-            file = undo.enter_context(opened(part.path))
+            file = undo.enter_context(create(part.path))
             write(file, part.data)
         form = check(file)
         digest = sha256_of(file if part.data is None else part.data)
@@ -189,29 +196,29 @@ def _checked(part: Part) -> tuple[BinaryIO, Form, str]:
     return file, form, digest
 
 
-def _reopened(path: Path) -> BinaryIO:
-    """What was written as it came. Another process that has claimed the task meanwhile may have taken it away."""
+def _reopen(path: Path) -> BinaryIO:
+    """A part file that was written as its bytes came. Another process that claimed the task may have removed it."""
     try:
         return path.open("r+b", buffering=0)
     except FileNotFoundError:
-        raise Unavailable(f"the part file {path} was taken away") from None
+        raise Unavailable(f"the part file {path} was removed by another process") from None
 
 
-def _synced(part: Part, file: BinaryIO, form: Form, digest: str) -> StagedImage:
-    with file, disk(part.path):
+def _sync_and_choose(part: Part, file: BinaryIO, form: Form, digest: str) -> StagedImage:
+    with file, named_errors(part.path):
         sync(file.fileno())
-        return StagedImage(str(part.path), _free(part.stem, form.suffix), digest, _doubt(form, ends=part.ends))
+        return StagedImage(str(part.path), _free_name(part.stem, form.suffix), digest, _doubt(form, ends=part.ends))
 
 
 def _doubt(form: Form, *, ends: bool) -> str:
-    """Why it cannot be known that a picture is whole; empty where it can."""
+    """Why it is not known whether an image is whole; empty where it is known."""
     if form.whole or ends:
         return ""
-    return f"whether a picture came whole cannot be known: nothing says where it ends ({form.suffix[1:]})"
+    return f"whether a picture came whole is not known: nothing marks its end ({form.suffix[1:]})"
 
 
 def sync(handle: int) -> None:
-    """Wait until it is on the disk, where the file system can tell."""
+    """Wait until a file or folder is on the disk, where the file system has such a call."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -219,22 +226,22 @@ def sync(handle: int) -> None:
             raise
 
 
-def _chosen_again(held: StagedImage, stem: Path) -> StagedImage:
-    path = Path(held.path)
+def _choose_again(staged: StagedImage, stem: Path) -> StagedImage:
+    path = Path(staged.path)
     if not path.exists():
         raise Expired(f"the part file {path} is gone")
     if path.parent != stem.parent:
-        path = _brought(path, stem.parent / path.name)
-    with disk(path), path.open("rb", buffering=0) as file:
-        final = _free(stem, suffix_of(file.read(HEAD_BYTES)))
-        return replace(held, path=str(path), final=final, sha256=held.sha256 or sha256_of(file))
+        path = _copy(path, stem.parent / path.name)
+    with named_errors(path), path.open("rb", buffering=0) as file:
+        final = _free_name(stem, suffix_of(file.read(HEAD_BYTES)))
+        return replace(staged, path=str(path), final=final, sha256=staged.sha256 or sha256_of(file))
 
 
-def _brought(source: Path, part: Path) -> Path:
-    """Copy a picture from the second place into a part file of its own folder. The source stays until it is named."""
+def _copy(source: Path, part: Path) -> Path:
+    """Copy an image from the fallback folder into a part file of its own folder. The source stays until `publish`."""
     try:
-        with disk(part), source.open("rb", buffering=0) as data, opened(part) as file:
-            while piece := data.read(PIECE):
+        with named_errors(part), source.open("rb", buffering=0) as data, create(part) as file:
+            while piece := data.read(READ_BYTES):
                 write(file, piece)
             sync(file.fileno())
     except DiskError as error:
@@ -243,32 +250,35 @@ def _brought(source: Path, part: Path) -> Path:
     return part
 
 
-def _free(stem: Path, suffix: str) -> str:
-    """The first name that is not taken, cut to what the file system can take."""
-    stem = _fitting(stem, len(suffix) + len("~9999"))
-    further = chain([""], (f"~{number}" for number in range(2, 10_000)))
-    return next(path for more in further if not os.path.lexists(path := f"{stem}{more}{suffix}"))
+def _free_name(stem: Path, suffix: str) -> str:
+    """The first path that does not exist, its name cut to what the file system allows."""
+    stem = _shortened(stem, len(suffix) + len("~9999"))
+    numbers = chain([""], (f"~{number}" for number in range(2, 10_000)))
+    return next(path for number in numbers if not os.path.lexists(path := f"{stem}{number}{suffix}"))
 
 
-def _fitting(stem: Path, room: int) -> Path:
-    longest = LONGEST_NAME
+def _shortened(stem: Path, added_bytes: int) -> Path:
+    """Cut the name so that `added_bytes` more can follow it."""
+    max_bytes = MAX_NAME_BYTES
     with suppress(OSError, ValueError, AttributeError):
-        longest = os.pathconf(stem.parent, "PC_NAME_MAX")
+        max_bytes = os.pathconf(stem.parent, "PC_NAME_MAX")
     name = os.fsencode(stem.name)
-    return stem if len(name) + room <= longest else stem.with_name(name[: longest - room].decode(errors="ignore"))
+    if len(name) + added_bytes <= max_bytes:
+        return stem
+    return stem.with_name(name[: max_bytes - added_bytes].decode(errors="ignore"))
 
 
-def _link(held: StagedImage) -> None:
-    part, final = Path(held.path), Path(held.final)
+def _link(staged: StagedImage) -> None:
+    part, final = Path(staged.path), Path(staged.final)
     if not part.exists():
-        if _is_it(final, held.sha256):
+        if _has_digest(final, staged.sha256):
             return
         raise Expired(f"the part file {part} is gone")
-    with disk(final):
+    with named_errors(final):
         try:
             os.link(part, final)
         except FileExistsError:
-            if not _same(part, final):
+            if not _is_same_file(part, final):
                 raise TakenError(str(final)) from None
         except OSError as error:
             if error.errno not in NO_LINKS:
@@ -276,26 +286,26 @@ def _link(held: StagedImage) -> None:
             _rename(part, final)
 
 
-def _is_it(final: Path, digest: str) -> bool:
-    """Whether the file of this name is the picture that was about to get it, and not another one's."""
+def _has_digest(final: Path, digest: str) -> bool:
+    """Whether the file with this name is the image that was about to get it, and not another file."""
     with suppress(OSError), final.open("rb", buffering=0) as file:
         return bool(digest) and sha256_of(file) == digest
     return False
 
 
-def _same(part: Path, final: Path) -> bool:
+def _is_same_file(part: Path, final: Path) -> bool:
     with suppress(OSError):
         return part.samefile(final)
     return False
 
 
 def _rename(part: Path, final: Path) -> None:
-    """Where no links can be made: an empty file, which only one can make, keeps the name until the picture has it."""
-    if os.name == "nt":  # a rename replaces nothing there
-        with _taken(final):
+    """Without links, an empty file reserves the name until the image has it: only one process can create that file."""
+    if os.name == "nt":  # a rename fails there where the name exists
+        with _taken_error(final):
             part.rename(final)
         return
-    with _taken(final):
+    with _taken_error(final):
         os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         part.replace(final)
@@ -305,7 +315,7 @@ def _rename(part: Path, final: Path) -> None:
 
 
 @contextmanager
-def _taken(final: Path) -> Iterator[None]:
+def _taken_error(final: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
@@ -313,10 +323,10 @@ def _taken(final: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make new names durable, where a folder can be opened at all: not on Windows, not without the right to read."""
+    """Make new names durable. A folder cannot be opened on Windows, and not without the right to read it."""
     if os.name == "nt":
         return
-    with disk(folder):
+    with named_errors(folder):
         try:
             handle = os.open(folder, os.O_RDONLY)
         except PermissionError:
@@ -327,6 +337,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _drop(part: Path) -> None:
-    with disk(part):
+def _remove_published(part: Path) -> None:
+    with named_errors(part):
         part.unlink(missing_ok=True)
