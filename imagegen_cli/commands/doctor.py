@@ -41,7 +41,8 @@ from imagegen_cli.providers._http import call
 from imagegen_cli.settings.config import Config, Configured, General, load_config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import expanded, history_file, is_there, kept_folder, working_folder
-from imagegen_cli.storage.store import Filter, Record, Store
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
 
 T = TypeVar("T")
 
@@ -166,7 +167,7 @@ def busy_with(config: Config) -> dict[str, str]:
     if not is_there(history_file()):
         return {}
     with closing(Store(history_file())) as store:
-        at_work = store.busy()
+        at_work = store.busy_providers()
     busy = {name: f"process {who.pid} on {who.host} has tasks there" for name, who in at_work.items()}
     known = config.providers
     addresses = {known[name].settings.base_url.rstrip("/"): who for name, who in busy.items() if name in known}
@@ -555,7 +556,7 @@ def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
     """What is certainly broken and belongs to a task that is over may go; everything else is only told."""
     ours, others = _part_files(store)
     useless = [one for one in ours if one.useless()]
-    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.carried)]
+    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.is_owned)]
     waiting = [one for one in kept if whole({1: [one.path]})]
     yield _broken(store, useless, others, fix=fix)
     if waiting:
