@@ -27,7 +27,7 @@ from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import load
-from imagegen_cli.providers.a1111 import A1111, TELLS_NOTHING, Settings, _differences
+from imagegen_cli.providers.a1111 import A1111, NO_PROGRESS, Settings, _differences
 from tests.doubles.a1111 import WebUIServer, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply, Request
 from tests.doubles.pictures import whose
@@ -332,9 +332,9 @@ async def test_a_good_answer_without_pictures_is_a_failure(provider: A1111, prom
     [
         ("a1111", "#fail", "RuntimeError: Expected all tensors"),
         ("sdnext", "#fail", "Expected all tensors"),
-        ("forge", "#fail", "says no more"),
+        ("forge", "#fail", "gave no reason"),
         ("a1111", "#oom", "OutOfMemoryError: CUDA out of memory"),
-        ("forge", "#oom", "says no more"),
+        ("forge", "#oom", "gave no reason"),
     ],
 )
 async def test_what_broke_there_is_final(
@@ -496,7 +496,7 @@ async def test_a_server_that_tells_nothing_is_said_to(server: WebUIServer, provi
     told = Told()
     for _ in range(2):
         await provider.submit(asked(), None, told)
-    assert {working.note for working in told.all} == {TELLS_NOTHING}
+    assert {working.note for working in told.all} == {NO_PROGRESS}
     assert len(told.all) == 2
     assert server.counts["query"] == 2
 

@@ -28,7 +28,7 @@ from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._common import Key
-from imagegen_cli.providers.bfl import DOMAINS, GRACE, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
+from imagegen_cli.providers.bfl import DOMAINS, MAX_UNKNOWN, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
@@ -212,16 +212,16 @@ async def test_the_seed_that_was_used_is_told(server: BflService, provider: Blac
         ({"negative": "dogs"}, "no negative prompt"),
         ({"model": "sdxl"}, "no model 'sdxl'"),
         ({"model": "flux-2-pro/../credits"}, "no model"),
-        ({"count": 2}, "one picture a request"),
+        ({"count": 2}, "makes one picture here"),
         ({"seed": -2}, "0 or more"),
         ({"width": 1000, "height": 1024}, "steps of 16"),
         ({"width": 48, "height": 64}, "64 to"),
         ({"width": 1024}, "1024x0"),
-        ({"width": 1024, "height": 1024, "ratio": "1:1"}, "leave those out"),
-        ({"width": 1024, "height": 1024, "resolution": "1k"}, "leave those out"),
+        ({"width": 1024, "height": 1024, "ratio": "1:1"}, "not both"),
+        ({"width": 1024, "height": 1024, "resolution": "1k"}, "not both"),
         ({"ratio": "22:9"}, "between 21:9 and 9:21"),
-        ({"ratio": "0:1"}, "between 21:9 and 9:21"),
-        ({"ratio": "wide"}, "between 21:9 and 9:21"),
+        ({"ratio": "0:1"}, "such as 16:9"),
+        ({"ratio": "wide"}, "such as 16:9"),
         ({"resolution": "4k"}, "has 1k, 2k"),
         ({"model": "flux-pro-1.1", "resolution": "2k"}, "has 1k"),
         ({"model": "flux-pro-1.1", "width": 1456, "height": 1024}, "256 to 1440"),
@@ -279,7 +279,7 @@ async def test_the_picture(clients: Clients, provider: BlackForestLabs, prompt: 
         ("#withheld", Moderated, r"withheld \(Content Moderated\): Safety Filter"),
         ("#error", GenerationFailed, r"\(Error\)"),
         ("#failed", GenerationFailed, r"\(Failed\)"),
-        ("#nosample", GenerationFailed, "names no picture"),
+        ("#nosample", GenerationFailed, "names none"),
     ],
 )
 async def test_ends_without_a_picture(
@@ -312,7 +312,7 @@ async def test_a_question_may_come_too_early(provider: BlackForestLabs, prompt: 
 
 async def test_after_the_grace_an_unknown_task_is_gone(server: BflService, provider: BlackForestLabs) -> None:
     job = await accepted(provider, "#unknown")
-    assert [await polled(provider, job) for _ in range(GRACE)] == [Working(note=UNKNOWN)] * GRACE
+    assert [await polled(provider, job) for _ in range(MAX_UNKNOWN)] == [Working(note=UNKNOWN)] * MAX_UNKNOWN
     with pytest.raises(Expired, match="does not know") as raised:
         await polled(provider, job)
     assert not raised.value.final, "another region's server says the same"
@@ -421,7 +421,7 @@ async def test_credits(server: BflService, provider: BlackForestLabs) -> None:
     cases: tuple[Any, ...] = (None, True, "5", [], 10**400, float("nan"))
     for wrong in cases:
         server.fail("credits", Reply.json({"credits": wrong}))
-        assert await provider.balance() == Balance(None, note="the service could not tell")
+        assert await provider.balance() == Balance(None, note="the service does not name the credits")
 
 
 # Any JSON

@@ -337,12 +337,12 @@ async def test_what_cannot_be_sent_is_refused_before(
     ("text", "settings", "request_", "rule"),
     [
         (None, {}, {}, "cannot be read"),
-        ("no JSON", {}, {}, "no workflow in API format"),
-        ('{"nodes": [], "links": []}', {}, {}, "no workflow in API format"),
-        ("[]", {}, {}, "no workflow in API format"),
-        ("{}", {}, {}, "no workflow in API format"),
-        ('{"1": {"class_type": "X", "inputs": {"cfg": NaN}}}', {}, {}, "no workflow in API format"),
-        ('{"1": {"class_type": "X", "inputs": {"text": "\\ud800"}}}', {}, {}, "no workflow in API format"),
+        ("no JSON", {}, {}, "not a workflow in API format"),
+        ('{"nodes": [], "links": []}', {}, {}, "not a workflow in API format"),
+        ("[]", {}, {}, "not a workflow in API format"),
+        ("{}", {}, {}, "not a workflow in API format"),
+        ('{"1": {"class_type": "X", "inputs": {"cfg": NaN}}}', {}, {}, "not a workflow in API format"),
+        ('{"1": {"class_type": "X", "inputs": {"text": "\\ud800"}}}', {}, {}, "not a workflow in API format"),
         ('{"1": {"class_type": 7, "inputs": {"seed": 1}}}', {}, {}, "no place for prompt"),
         (json.dumps(FLUX), {}, {"negative": "ugly"}, "no place for negative"),
         (json.dumps(TWO_STAGES), {}, {"model": "x"}, "no place for model"),
@@ -350,7 +350,7 @@ async def test_what_cannot_be_sent_is_refused_before(
         (json.dumps(TWO_STAGES), {}, {"count": 2}, "no place for count"),
         (json.dumps(FLUX), {"places": {"promt": "2.text"}}, {}, "no 'promt'"),
         (json.dumps(FLUX), {"places": {"prompt": "2.txt"}}, {}, "no input '2.txt'"),
-        (json.dumps(FLUX), {"api_key": Secret("k")}, {}, "knows no key"),
+        (json.dumps(FLUX), {"api_key": Secret("k")}, {}, "has no key"),
     ],
 )
 async def test_a_workflow_that_does_not_fit_is_refused_before(
@@ -539,7 +539,7 @@ async def test_settings_that_cannot_work_are_refused_by_themselves(own: Any) -> 
     with pytest.raises(BadRequest, match="no place for prompt") as refused:
         own({"1": node("PrimitiveString", value="a cat")}).check_settings()
     assert "1.value (PrimitiveString)" in refused.value.hint
-    with pytest.raises(BadRequest, match="no workflow in API format"):
+    with pytest.raises(BadRequest, match="not a workflow in API format"):
         own({"nodes": []}).check_settings()
     own(saved()).check_settings()
 
@@ -722,7 +722,7 @@ async def test_previews_count_only_where_there_is_nothing_else(
     [
         ("a cat #film", 2, ""),
         ("a cat #film #mesh", 2, "the server keeps thing.glb too"),
-        ("#film #only", 1, "nothing came of node 9 SaveImage"),
+        ("#film #only", 1, "nothing came from node 9 SaveImage"),
     ],
 )
 async def test_outputs_that_are_no_pictures(
@@ -756,7 +756,7 @@ async def test_what_was_left_out_is_known_after_a_crash_too(
     job = await accepted(provider, "#partial")
     assert (await ready(provider, job)).note.startswith("runs without node 19 SaveImage")
     note = (await ready(ComfyUI(Settings(base_url=server.url), clients), job)).note
-    assert note == "nothing came of node 31 SaveImage, node 32 SaveImage, node 33 SaveImage"
+    assert note == "nothing came from node 31 SaveImage, node 32 SaveImage, node 33 SaveImage"
 
 
 async def test_name_and_password_in_the_address(server: ComfyServer, clients: Clients, age: str) -> None:
@@ -925,12 +925,12 @@ async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider
 
 
 async def test_a_socket_that_breaks_too_often_is_given_up(server: ComfyServer, provider: ComfyUI) -> None:
-    provider._most_lost = 1
+    provider._max_lost_connections = 1
     job = await running(server, provider, Told())
     server.hang_up()
-    assert provider._ear is not None
+    assert provider._listener is not None
     with anyio.fail_after(10):
-        await provider._ear
+        await provider._listener
     assert isinstance(await provider.poll(job, ignored), Working)
     assert server.counts["socket"] == 1
 
@@ -1226,7 +1226,7 @@ NO_SAVER = {id_: node for id_, node in TWO.items() if node["class_type"] != "Sav
             "drem.safetens",
         ),
         (None, 'model = "nowhere.safetensors"\n', "the server has no ckpt_name 'nowhere.safetensors'"),
-        ({**NO_SAVER, "20": node("Other", images=["3", 0])}, "", "the workflow ends nowhere"),
+        ({**NO_SAVER, "20": node("Other", images=["3", 0])}, "", "the workflow has no node that saves a picture"),
     ],
 )
 def test_doctor_asks_the_server_for_what_the_workflow_needs(
@@ -1275,4 +1275,4 @@ def test_a_workflow_that_ends_nowhere_is_refused_without_a_server(tmp_path: Path
         ended = Program(tmp_path, f"[providers.comfyui]\n{settings}").run(*words)
         assert server.counts["submit"] == 0
     assert ended.code == (2 if "run" in words else 3)
-    assert "the workflow ends nowhere" in ended.out + ended.err
+    assert "the workflow has no node that saves a picture" in ended.out + ended.err

@@ -28,7 +28,7 @@ from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
 from imagegen_cli.providers import load
-from imagegen_cli.providers.dashscope import GRACE, MODELS, SEEDS, DashScope, Settings, form_of
+from imagegen_cli.providers.dashscope import MAX_UNKNOWN, MODELS, SEEDS, DashScope, Settings, form_of
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
@@ -245,7 +245,7 @@ async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[s
         ({"model": "flux-2"}, "no image model"),
         ({"count": 5}, "1 to 4"),
         ({"count": 0}, "1 to 4"),
-        ({"model": "qwen-image", "count": 2}, "1 to 1"),
+        ({"model": "qwen-image", "count": 2}, "makes one picture here"),
         ({"seed": 2**31}, "0 to 2147483647"),
         ({"width": 1024, "height": 1024}, "1280x1280 to 1440x1440"),
         ({"width": 1280}, "1280xNone"),
@@ -262,7 +262,7 @@ async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[s
         ({"extra": {"watermark": "no"}}, "true or false"),
         ({"references": (__file__,)}, "text alone"),
         ({"model": "wan2.6-image"}, "1 to 4 reference"),
-        ({"model": QWEN, "references": (__file__,) * 4}, "0 to 3 reference"),
+        ({"model": QWEN, "references": (__file__,) * 4}, "at most 3 reference"),
         ({"model": QWEN, "references": ("nowhere.png",)}, "nowhere.png"),
         ({"model": QWEN, "references": (__file__,)}, "no PNG"),
     ],
@@ -289,7 +289,7 @@ async def test_every_model_that_is_offered_has_its_form() -> None:
     for model in MODELS:
         form = form_of(model)
         if not form.sizes:
-            assert form.fits(form.square, form.square)
+            assert form.is_valid(form.square, form.square)
 
 
 # Answers to a submit
@@ -439,7 +439,7 @@ async def test_any_other_word_is_work(provider: DashScope, prompt: str, word: st
 
 async def test_a_task_is_given_up_only_when_it_is_unknown_again_and_again(provider: DashScope) -> None:
     job = await accepted(provider, "#unknown")
-    assert await polled(provider, job, GRACE) == [Working(note="UNKNOWN")] * GRACE
+    assert await polled(provider, job, MAX_UNKNOWN) == [Working(note="UNKNOWN")] * MAX_UNKNOWN
     with pytest.raises(Expired, match="24 hours"):
         await polled(provider, job)
 
@@ -447,7 +447,7 @@ async def test_a_task_is_given_up_only_when_it_is_unknown_again_and_again(provid
 async def test_an_answer_in_between_renews_the_grace(server: DashScopeService, provider: DashScope) -> None:
     job = await accepted(provider, "#unknown")
     for _ in range(3):
-        await polled(provider, job, GRACE)
+        await polled(provider, job, MAX_UNKNOWN)
         server.fail("query", Reply.json({"output": {"task_status": "RUNNING"}}))
         await polled(provider, job)
 

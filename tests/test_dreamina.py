@@ -154,7 +154,7 @@ async def test_references_go_as_a_form_and_the_answer_has_the_pictures(
         ({"negative": "blurry"}, "no negative prompt"),
         ({"model": "5.0"}, "4.0, 3.1, 3.0"),
         ({"model": "4.5"}, "NanoBananaPro"),
-        ({"ratio": "21:9"}, "1:1, 3:4, 4:3"),
+        ({"ratio": "21:9"}, "1:1, 4:3, 3:4"),
         ({"resolution": "8k"}, "1k, 2k, 4k"),
         ({"width": 1000, "height": 1000}, "2048x2048"),
         ({"width": 2048}, "2048xNone"),
@@ -570,7 +570,7 @@ async def test_credits_are_not_asked_where_that_would_switch_the_account(
 async def test_a_made_up_number_is_not_told(server: DreaminaServer, provider: Dreamina) -> None:
     del server.sessions["1"]
     server.credit_known = False
-    assert await provider.balance() == Balance(None, note="the server could not tell")
+    assert await provider.balance() == Balance(None, note="the server does not name the credits")
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -585,7 +585,7 @@ async def test_no_account_list_breaks_it(server: DreaminaServer, provider: Dream
 async def test_no_credit_breaks_it(server: DreaminaServer, provider: Dreamina, wrong: object) -> None:
     server.fail("credit", escaped({"success": True, "accounts": [{"id": "0"}]}))
     server.fail("credit", escaped({"success": True, "credit": wrong}))
-    assert await provider.balance() == Balance(None, note="the server could not tell")
+    assert await provider.balance() == Balance(None, note="the server does not name the credits")
 
 
 async def test_an_account_route_that_fails_says_so(server: DreaminaServer, provider: Dreamina) -> None:

@@ -856,7 +856,7 @@ async def test_its_refusals(server: JimengGateway, pool: Jimeng, clients: Client
 async def test_only_a_question_about_a_task_proves_its_key(
     server: JimengGateway, pool: Jimeng, clients: Clients
 ) -> None:
-    assert await pool.balance() == Balance(None, note="the gateway keeps its accounts to itself")
+    assert await pool.balance() == Balance(None, note="this gateway does not name the credits of its accounts")
     wrong = connected(server, clients, key="jm-wrong")
     assert "jimeng-5.0" in await wrong.models()
     with pytest.raises(Unauthorized):

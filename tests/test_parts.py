@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from imagegen_cli.core.task import InlineImage, RemoteImage
-from imagegen_cli.providers._common import better, drawn, facts, inline, picture, unbased
+from imagegen_cli.providers._common import better, facts, inline, picture, unbased
+from imagegen_cli.providers._rules import drawn
 from tests.doubles.http import Pictures
 
 PICTURE = Pictures().make("made", 1) + b"\xfb\xff\xbf"

@@ -40,9 +40,16 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """Rooms that know even less than their rank allows."""
 
 ALONE: dict[str, tuple[str, ...]] = {
-    "providers": ("providers._http", "providers._common", "providers._chinese_words", "providers._models"),
+    "providers": (
+        "providers._http",
+        "providers._common",
+        "providers._rules",
+        "providers._chinese_words",
+        "providers._models",
+    ),
     "providers.comfyui": ("providers._comfyui_graph",),
-    "providers.openai": ("providers._openai_dialects",),
+    "providers.openai": ("providers._openai_dialects", "providers._openai_requests"),
+    "providers._openai_requests": ("providers._openai_dialects",),
 }
 """Modules of one room that do not know each other, but for these: a service is one file."""
 

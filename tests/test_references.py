@@ -117,7 +117,7 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="at most 65536 KB here, not 1073741824"):
         read(str(path))
     with pytest.raises(BadRequest, match="at most 1 KB"):
-        media_type(str(path), most_bytes=1024)
+        media_type(str(path), max_bytes=1024)
     with pytest.raises(OSError, match="larger than 1 KB"):
         bytes_of(path, 1024)
 

@@ -26,7 +26,7 @@ from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
-from imagegen_cli.providers.replicate import LARGEST_REFERENCE, Replicate, Settings
+from imagegen_cli.providers.replicate import MAX_REFERENCE_BYTES, Replicate, Settings
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.replicate import KEY, VERSION, ReplicateService
@@ -184,9 +184,9 @@ async def test_fields_that_a_model_names_otherwise(server: ReplicateService, cli
         ({"count": 5}, "1 to 4"),
         ({"count": 0}, "1 to 4"),
         ({"resolution": "2k"}, "no common size classes"),
-        ({"extra": {"prompt": "a dog"}}, "prompt is said twice"),
-        ({"extra": {"image": "x"}, "references": ("https://example.com/a",)}, "image is said twice"),
-        ({"extra": {"a-b": "1"}}, "no name of an input field"),
+        ({"extra": {"prompt": "a dog"}}, "prompt is given twice"),
+        ({"extra": {"image": "x"}, "references": ("https://example.com/a",)}, "image is given twice"),
+        ({"extra": {"a-b": "1"}}, "not the name of an input field"),
         ({"extra": {"guidance": "1e999"}}, "no request can carry"),
         ({"extra": {"guidance": "NaN"}}, "no request can carry"),
         ({"extra": {"word": '"\\ud800"'}}, "no request can carry"),
@@ -208,7 +208,7 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
 
 async def test_a_large_reference_goes_by_address_only(provider: Replicate, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
-    path.write_bytes(Pictures(least_bytes=LARGEST_REFERENCE + 1).make("reference", 1))
+    path.write_bytes(Pictures(least_bytes=MAX_REFERENCE_BYTES + 1).make("reference", 1))
     with pytest.raises(BadRequest, match="at most 256 KB here, not 257"):
         provider.check(asked(references=(str(path),)))
 

@@ -278,7 +278,7 @@ class TestSizes:
             ({"height": None}, "64 to 4096"),
             ({"width": None, "height": None, "ratio": "5:1"}, "4:1"),
             ({"width": None, "height": None, "ratio": "0:1"}, "W:H"),
-            ({"width": None, "height": None, "ratio": "65:65"}, "up to 64"),
+            ({"width": None, "height": None, "ratio": "65:64"}, "up to 64"),
             ({"width": None, "height": None, "ratio": "wide"}, "W:H"),
             ({"width": None, "height": None, "resolution": "8k"}, "512, 1k, 2k, 4k"),
             ({"count": 0}, "1 to 100"),

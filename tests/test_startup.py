@@ -97,7 +97,7 @@ def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
 def test_drawing_needs_no_network(tmp_path: Path) -> None:
     modules = imported(tmp_path, "run", "a cat", "--size", "64x64", "--quiet")
     assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http", "urllib.request", "ssl.SSLContext"})
-    assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.sketch"}
+    assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.sketch", "providers._rules"}
 
 
 def test_sending_needs_one_provider_and_no_other_transport(tmp_path: Path) -> None:
@@ -105,6 +105,6 @@ def test_sending_needs_one_provider_and_no_other_transport(tmp_path: Path) -> No
     modules = imported(tmp_path, "run", "a cat", "-p", "studio", "--quiet", config=config)
     assert "httpx" in modules
     assert not modules & AFTER_THE_FIRST_BYTE
-    shared = {"providers._http", "providers._common", "providers._chinese_words"}
+    shared = {"providers._http", "providers._common", "providers._rules", "providers._chinese_words"}
     wanted = {*shared, "providers.dreamina"}
     assert {name for name in ours(modules) if name.startswith("providers.")} == wanted

@@ -31,7 +31,7 @@ from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
-from imagegen_cli.providers.volcengine import CLOCK, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
+from imagegen_cli.providers.volcengine import CLOCK_HINT, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.volcengine import ACCESS, SECRET, VisualService, platform, running, said
@@ -184,7 +184,7 @@ async def test_a_clock_that_is_wrong_is_named_as_the_cause(
     for work in (accepted(provider), provider.poll(job, ignored)):
         with pytest.raises(Unauthorized, match="InvalidTimestamp") as refused:
             await work
-        assert CLOCK in refused.value.message
+        assert CLOCK_HINT in refused.value.message
 
 
 async def test_nothing_signed_goes_to_another_host(server: VisualService, provider: Volcengine) -> None:
@@ -341,11 +341,11 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
     ("wrong", "rule"),
     [
         ({"prompt": " \n"}, "empty"),
-        ({"prompt": "字" * 801}, "at most 800 characters, not 801"),
+        ({"prompt": "字" * 801}, "at most 800 characters here, not 801"),
         ({"negative": "blurry"}, "no negative prompt"),
         ({"model": "4.5"}, "no image model '4.5'"),
         ({"model": ""}, None),
-        ({"count": 2}, "one picture a request"),
+        ({"count": 2}, "makes one picture here"),
         ({"count": 1, "extra": NO_SINGLE}, "chooses the count itself"),
         ({"seed": 7}, "jimeng_t2i_v40 takes no seed"),
         ({"seed": 7, "model": "2.1"}, "takes no seed"),
@@ -362,9 +362,9 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
         ({"width": 4096, "height": 1024}, "0.333:1 to 3:1"),
         ({"width": 1024, "height": 1024, "extra": {"min_ratio": "2"}}, "2:1 to 3:1"),
         ({"width": 2048, "height": 2048, "ratio": "1:1"}, "not both"),
-        ({"extra": {"steps": "20"}}, "knows no option 'steps'"),
-        ({"extra": {"use_pre_llm": "true"}}, "knows no option 'use_pre_llm'"),
-        ({"extra": {"scale": "0.5"}, "model": "2.1"}, "knows no option 'scale'"),
+        ({"extra": {"steps": "20"}}, "has no option 'steps'"),
+        ({"extra": {"use_pre_llm": "true"}}, "has no option 'use_pre_llm'"),
+        ({"extra": {"scale": "0.5"}, "model": "2.1"}, "has no option 'scale'"),
         ({"extra": {"force_single": "1"}}, "true or false"),
         ({"extra": {"scale": "1.5"}}, "0 to 1"),
         ({"extra": {"scale": "nan"}}, "0 to 1"),
@@ -372,10 +372,10 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
         ({"extra": {"scale": "0.5"}, "model": "4.6"}, "1 to 100"),
         ({"extra": {"scale": "50.5"}, "model": "4.6"}, "1 to 100"),
         ({"extra": {"max_ratio": "17"}}, "0.0625 to 16"),
-        ({"references": (LINK,) * 11}, "0 to 10 references"),
+        ({"references": (LINK,) * 11}, "at most 10 reference pictures"),
         ({"references": (LINK,), "model": "3.0"}, "from text alone"),
-        ({"model": "i2i-3.0"}, "1 to 1 references, not 0"),
-        ({"references": (__file__,)}, "by address only"),
+        ({"model": "i2i-3.0"}, "exactly 1 reference pictures, not 0"),
+        ({"references": (__file__,)}, "from addresses, not from files"),
         ({"references": ("nowhere.png",), "model": "i2i-3.0"}, "nowhere.png"),
     ],
 )
@@ -399,7 +399,7 @@ async def test_what_the_service_would_refuse_or_bend_is_refused_before_it_is_sen
     [
         ({"model": "jimeng_t2i_v41"}, "did you mean jimeng_t2i_v40?"),
         ({"extra": {"force_singel": "true"}}, "did you mean force_single?"),
-        ({"extra": {"x": "1"}, "model": "2.1"}, "it has none at all"),
+        ({"extra": {"x": "1"}, "model": "2.1"}, "it has no options"),
     ],
 )
 async def test_what_is_unknown_gets_a_hint(provider: Volcengine, wrong: dict[str, Any], hint: str) -> None:

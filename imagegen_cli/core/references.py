@@ -31,10 +31,10 @@ FIRST_BYTES: dict[str, bytes] = {
 }
 """Format -> how its files begin."""
 ANY_FORMAT = tuple(FIRST_BYTES)
-USUAL = ("PNG", "JPEG", "WebP", "GIF")
+DEFAULT_FORMATS = ("PNG", "JPEG", "WebP", "GIF")
 HEAD = 32
 """Bytes by which a format is told."""
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """Of one reference picture: no service takes a larger one."""
 
 
@@ -65,30 +65,38 @@ def is_remote(reference: str) -> bool:
     return reference.lower().startswith(("http://", "https://"))
 
 
-def read(reference: str, *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> Picture:
+def read(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES) -> Picture:
     """The whole file. Raises BadRequest where it is none of these formats, or too large, or no file at all."""
-    data = _begun(reference, formats, most_bytes, most_bytes + 1)
-    if len(data) > most_bytes:  # it grew after its size was looked at
-        raise BadRequest(_too_large(reference, len(data), most_bytes))
+    data = _begun(reference, formats, max_bytes, max_bytes + 1)
+    if len(data) > max_bytes:  # it grew after its size was looked at
+        raise BadRequest(_too_large(reference, len(data), max_bytes))
     return Picture(data, format_in(data))
 
 
-def media_type(reference: str, *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> str:
+def media_type(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES) -> str:
     """What `read` would find, by a look at the first bytes. Raises BadRequest as `read` does."""
-    return _media_type(format_in(_begun(reference, formats, most_bytes, HEAD)))
+    return _media_type(format_in(_begun(reference, formats, max_bytes, HEAD)))
 
 
-def examined(references: Iterable[str], *, formats: Sequence[str] = USUAL, most_bytes: int = MOST_BYTES) -> list[str]:
+def examined(
+    references: Iterable[str], *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES
+) -> list[str]:
     """What stands for each reference until it is sent: its address, or the media type of the file.
 
     Raises BadRequest where a file cannot be used.
     """
-    return [one if is_remote(one) else media_type(one, formats=formats, most_bytes=most_bytes) for one in references]
+    return [one if is_remote(one) else media_type(one, formats=formats, max_bytes=max_bytes) for one in references]
 
 
-def referred(reference: str) -> str:
+def referred(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS) -> str:
     """A reference as one text: its address, or a data: URI of the file. Raises BadRequest."""
-    return reference if is_remote(reference) else read(reference).data_uri
+    return reference if is_remote(reference) else read(reference, formats=formats).data_uri
+
+
+def form_file(name: str, reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS) -> tuple[str, bytes, str]:
+    """A file as a part of a form: `name` with the suffix of its format, the bytes, their type. Raises BadRequest."""
+    picture = read(reference, formats=formats)
+    return f"{name}{picture.suffix}", picture.data, picture.media_type
 
 
 def format_in(head: bytes) -> str:
@@ -109,12 +117,12 @@ def opened(path: str | Path, *, follow: bool = True) -> Iterator[BinaryIO]:
         yield file
 
 
-def bytes_of(path: Path, most_bytes: int) -> bytes:
+def bytes_of(path: Path, max_bytes: int) -> bytes:
     """All of a regular file. Raises OSError, with the reason in `strerror`, also where it is larger."""
     with opened(path) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 10} KB")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 10} KB")
     return data
 
 
@@ -134,15 +142,15 @@ def _must_be_regular(found: os.stat_result) -> None:
         raise OSError(errno.EINVAL, "it is a link, a device, a pipe or a socket and no file")
 
 
-def _begun(reference: str, formats: Sequence[str], most_bytes: int, length: int) -> bytes:
+def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) -> bytes:
     """The first `length` bytes of a picture of these formats. Raises BadRequest."""
     try:
         with opened(reference, follow=False) as file:
             head = file.read(HEAD)
             if format_in(head) not in formats:
                 raise BadRequest(_no_picture(reference, formats))
-            if (size := os.fstat(file.fileno()).st_size) > most_bytes:
-                raise BadRequest(_too_large(reference, size, most_bytes))
+            if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+                raise BadRequest(_too_large(reference, size, max_bytes))
             return head + file.read(length - HEAD)
     except FileNotFoundError as error:
         raise BadRequest(f"there is no reference picture {reference!r}") from error
@@ -160,8 +168,8 @@ def _no_picture(reference: str, formats: Sequence[str]) -> str:
     return f"{reference!r} is no {known} picture, and this service takes no other"
 
 
-def _too_large(reference: str, size: int, most_bytes: int) -> str:
-    limit = f"a reference picture from a file has at most {most_bytes >> 10} KB here, not {-(-size >> 10)}"
+def _too_large(reference: str, size: int, max_bytes: int) -> str:
+    limit = f"a reference picture from a file has at most {max_bytes >> 10} KB here, not {-(-size >> 10)}"
     return f"{limit}: make {reference!r} smaller, or give its address"
 
 

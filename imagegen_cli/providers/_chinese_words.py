@@ -1,8 +1,8 @@
-"""What the Chinese services mean by their codes and words: one table for all kinds that speak to them.
+"""The meaning of the Chinese services' codes and messages: one table for all kinds that speak to them.
 
 Codes are those of 即梦 / Dreamina (`ret` and `fail_code`), as the public sources of jimeng-api, jimeng-free-api, their
 kin and the Dreamina servers name them, and as their users report them. The words are for answers without a code, or
-with one that nobody knows.
+with an unknown one.
 """
 
 from dataclasses import dataclass
@@ -86,31 +86,31 @@ MEANINGS = (
     PARAMETERS,
     Meaning(Moderated, (), ("不符合", "规范")),
 )
-"""In the order in which words are looked for: what is said more exactly comes first."""
+"""In the order in which the words are looked for: the more exact words come first."""
 
 
 def meaning(code: str, text: str) -> Meaning | None:
-    """What a failure means by its code or, without one that we know, by its words; None where neither tells.
+    """What a failure means by its code or, where the code is unknown, by its message; None where both are unknown.
 
-    A wrong parameter is what 即梦 answers to a dead session as well: words about the login are believed beside it.
+    即梦 uses the code of a wrong parameter for an expired session too: there a message about the login counts.
     """
     lowered = text.lower()
     by_code = next((one for one in MEANINGS if code in one.codes), None)
-    if by_code is PARAMETERS and _says(LOGGED_OUT, lowered):
+    if by_code is PARAMETERS and _matches(LOGGED_OUT, lowered):
         return LOGGED_OUT
-    return by_code or next((one for one in MEANINGS if _says(one, lowered)), None)
+    return by_code or next((one for one in MEANINGS if _matches(one, lowered)), None)
 
 
-def failed(code: str, text: str, said: str = "") -> TaskError:
-    """The error for work that a service had taken on and that came to nothing. `said` is the message, else `text`.
+def failed(code: str, text: str, message: str = "") -> TaskError:
+    """The error for work that a service had accepted and that failed. Its message is `message`, or else `text`.
 
-    A limit on tasks at once can then only be told: the service will not begin anew by itself.
+    A limit on tasks at once then fails the task: the service does not begin the work again.
     """
     found = meaning(code, text)
     if found is None:
-        return GenerationFailed(said or text)
-    return GenerationFailed(said or text, hint=found.hint) if found.kind is Busy else found.error(said or text)
+        return GenerationFailed(message or text)
+    return GenerationFailed(message or text, hint=found.hint) if found.kind is Busy else found.error(message or text)
 
 
-def _says(one: Meaning, lowered: str) -> bool:
+def _matches(one: Meaning, lowered: str) -> bool:
     return any(word in lowered for word in one.words)

@@ -13,12 +13,8 @@ from imagegen_cli.providers._http import clean, decoded
 
 Graph = dict[str, dict[str, Any]]
 """Node id -> {"class_type", "inputs"}: the "API format". An input is a literal or a link [node id, output]."""
-
-
 Place = tuple[str, str]
 """Node id and input."""
-
-
 DEFAULT: Graph = {
     "3": {
         "class_type": "KSampler",
@@ -32,39 +28,23 @@ DEFAULT: Graph = {
     "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
     "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "imagegen", "images": ["8", 0]}},
 }
-
-
 ROLES = ("prompt", "negative", "seed", "width", "height", "count", "model", "image")
-
-
 INPUTS = {"seed": ("seed", "noise_seed"), "model": ("ckpt_name", "unet_name"), "count": ("batch_size",)}
-
-
 LINKS = {"prompt": "positive", "negative": "negative"}
-
-
 TEXTS = ("text", "text_g", "text_l", "clip_g", "clip_l", "t5xxl")
 """Inputs of the CLIPTextEncode family that hold a prompt."""
-
-
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 """Of a workflow; large ones have some hundred KB."""
 WRAPPERS = ("input", "workflow", "prompt")
 """Keys under which other programs put a workflow: {"prompt": …} is the body of a submit."""
-
-
-MOST_WRAPPERS = 4
-SHOWN = 5
+MAX_WRAPPERS = 4
+MAX_OFFERED = 5
 """Inputs that a message offers."""
-
-
 STEPS = 20
-"""What a sampler is taken to do that does not say."""
-MOST_STEPS = 10_000
-
-
+"""The steps of a sampler that names no number."""
+MAX_STEPS = 10_000
 SAVERS = ("SaveImage", "PreviewImage")
-"""Nodes that make one file a picture; previews are kept where nothing is saved."""
+"""Nodes that make one file per picture; previews are kept where nothing is saved."""
 ENDLESS = re.compile(
     r"""(?x) K?Sampler(Advanced|Select|Custom|CustomAdvanced)? | RandomNoise | DisableNoise
     | Basic(Guider|Scheduler) | CFGGuider
@@ -78,32 +58,32 @@ ENDLESS = re.compile(
     | Image(Scale|ScaleBy|ScaleToTotalPixels|Invert|Batch|Blend|Blur|PadForOutpaint|UpscaleWithModel)
     | Primitive(String|StringMultiline|Int|Float|Boolean)"""
 )
-"""Classes of ComfyUI itself (nodes.py and comfy_extras of 0.27) that are no output node.
+"""Classes of ComfyUI itself (nodes.py and comfy_extras of 0.27) that are not output nodes.
 
-Of other classes only the server knows whether a workflow may end in them.
+Only the server knows whether a workflow may end in another class.
 """
 FILES = re.compile(r"\w+_name\d?")
-"""Inputs that name a file of the server or a sampler; what their nodes offer is all that they take."""
-NOWHERE = "the workflow ends nowhere"
-NO_SAVER = "let the workflow end in a SaveImage node"
-NO_FILE = "put it into the server's folder of models, or name another in the workflow or in model"
-NO_NODE = "install the extension that brings it, or take the node out of the workflow"
+"""Inputs that name a file of the server or a sampler; they take only the values that the server offers for them."""
+NO_OUTPUT = "the workflow has no node that saves a picture"
+SAVER_HINT = "let the workflow end in a SaveImage node"
+FILE_HINT = "put it into the server's folder of models, or name another in the workflow or in model"
+NODE_HINT = "install the extension that brings it, or take the node out of the workflow"
 
 
 def read(path: Path) -> Graph:
     """A workflow in API format. Raises BadRequest."""
     try:
-        graph = _unwrapped(decoded(bytes_of(path, MOST_BYTES)))
+        graph = _unwrapped(decoded(bytes_of(path, MAX_BYTES)))
     except OSError as error:
         raise BadRequest(f"the workflow {path} cannot be read: {error.strerror}") from error
     found = graph_in(graph)
     if found is None:
-        raise BadRequest(f"{path} is no workflow in API format", hint="in ComfyUI: Workflow, Export (API)")
+        raise BadRequest(f"{path} is not a workflow in API format", hint="in ComfyUI: Workflow, Export (API)")
     return found
 
 
 def graph_in(value: Any) -> Graph | None:
-    """A graph from JSON; None where it is none."""
+    """A graph from JSON; None where the JSON is not a graph."""
     nodes = value.values() if isinstance(value, dict) and is_sendable(value) else ()
     if not nodes or not all(isinstance(path_in(node, "inputs"), dict) for node in nodes):
         return None
@@ -112,7 +92,7 @@ def graph_in(value: Any) -> Graph | None:
 
 def _unwrapped(value: Any) -> Any:
     """The graph inside {"input": {"workflow": …}}, {"prompt": …} and the like; anything else as it is."""
-    for _ in range(MOST_WRAPPERS):
+    for _ in range(MAX_WRAPPERS):
         inside = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)] if isinstance(value, dict) else []
         if not inside or all(isinstance(path_in(node, "inputs"), dict) for node in value.values()):
             break
@@ -121,7 +101,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def is_sendable(value: Any) -> bool:
-    """Whether JSON can carry it: not where there is half a character in it, or no number."""
+    """Whether JSON can carry a value: it cannot carry half a character, NaN or infinity."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
@@ -130,7 +110,7 @@ def is_sendable(value: Any) -> bool:
 
 
 def places_in(graph: Graph, named: Mapping[str, str]) -> dict[str, list[Place]]:
-    """Role -> where its value goes: as named, else by the classes of the nodes. Raises BadRequest."""
+    """Role -> the places of its value: those in `named`, else by the classes of the nodes. Raises BadRequest."""
     if unknown := sorted(named.keys() - set(ROLES)):
         raise BadRequest(f"places has no {unknown[0]!r}", hint=nearest(unknown[0], ROLES))
     found = {role: list(_literals(graph, named[role]) if role in named else _found(graph, role)) for role in ROLES}
@@ -166,7 +146,7 @@ def _found(graph: Graph, role: str) -> Iterator[Place]:
 
 
 def _texts(graph: Graph, inputs: Mapping[str, Any], key: str, seen: set[str]) -> Iterator[Place]:
-    """Texts of the encoders that conditioning comes from, however many nodes lie between."""
+    """Texts of the encoders that conditioning comes from, through any number of nodes."""
     names = [key] if key in inputs else [name for name in inputs if name.startswith("conditioning")]
     for name in names:
         link = inputs[name]
@@ -180,7 +160,10 @@ def _texts(graph: Graph, inputs: Mapping[str, Any], key: str, seen: set[str]) ->
 
 
 def override(graph: Graph, extra: Mapping[str, str]) -> Graph:
-    """Inputs named as "3.steps" take the values of `extra`, as the kind of value that the workflow has there."""
+    """Set the inputs that `extra` names, such as "3.steps", to values of the kind that the workflow has there.
+
+    Raises BadRequest.
+    """
     for word, text in extra.items():
         id_, name = _place(graph, word)
         kind = type(graph[id_]["inputs"][name])
@@ -194,80 +177,80 @@ def override(graph: Graph, extra: Mapping[str, str]) -> Graph:
 
 
 def offers(graph: Graph, role: str) -> str:
-    """Inputs that may be meant for a role, the likeliest first, as words for a message; empty where there is none."""
+    """The inputs that suit a role, the likeliest first, as a text for a message; empty where there are none."""
     kind = str if role in ("prompt", "negative", "model", "image") else int
     likely = {"prompt": "text|prompt|string|value", "negative": "text|prompt|string|value", "model": "name|model"}
-    fits = re.compile(likely.get(role, "|".join(INPUTS.get(role, (role,)))))
+    pattern = re.compile(likely.get(role, "|".join(INPUTS.get(role, (role,)))))
     found = [
-        (fits.search(name) is None, f"{id_}.{name} ({node['class_type']})")
+        (pattern.search(name) is None, f"{id_}.{name} ({node['class_type']})")
         for id_, node in graph.items()
         for name, value in node["inputs"].items()
         if type(value) is kind
     ]
-    return ", ".join(words for _, words in sorted(found, key=lambda one: one[0])[:SHOWN])
+    return ", ".join(words for _, words in sorted(found, key=lambda one: one[0])[:MAX_OFFERED])
 
 
 def spread(graph: Graph, places: Sequence[Place], seed: int) -> dict[Place, int]:
-    """The seed for each place, as far from the first one as in the workflow: samplers that differed must still differ.
+    """The seed for each place, as far from the first one as in the workflow: different seeds stay different.
 
     Small seeds stay below 2**32, because many nodes take no larger ones.
     """
     values = [graph[node]["inputs"][name] for node, name in places]
     known = [value if type(value) is int and value >= 0 else 0 for value in values]
-    room = 2**32 if max(seed, *known) < 2**32 else 2**64
-    return {place: (seed + value - known[0]) % room for place, value in zip(places, known, strict=True)}
+    end = 2**32 if max(seed, *known) < 2**32 else 2**64
+    return {place: (seed + value - known[0]) % end for place, value in zip(places, known, strict=True)}
 
 
 def pictures(graph: Graph, sizes: Mapping[str, int]) -> int:
-    """Pictures that all of its savers make; 0 where it has none that is known. `sizes`: node -> its batch size."""
+    """The number of pictures of all known savers of a graph; 0 without one. `sizes`: node -> its batch size."""
     return sum(_batch(graph, _above(graph, id_), sizes) for id_ in saving(graph))
 
 
 def saving(graph: Graph) -> list[str]:
-    """The nodes that save: those that only preview count where no other does."""
+    """The nodes that save pictures. Nodes that only preview count where there are no others."""
     found = [[id_ for id_, node in graph.items() if node["class_type"] == saver] for saver in SAVERS]
     return next(filter(None, found), [])
 
 
-def ends_nowhere(graph: Graph) -> bool:
-    """Whether it surely has no output node: every node is of a class that is known to be none."""
+def has_no_output(graph: Graph) -> bool:
+    """Whether a graph certainly has no output node: every node is of a class that is known not to be one."""
     return all(ENDLESS.fullmatch(node["class_type"]) for node in graph.values())
 
 
 def check_nodes(graph: Graph, known: Mapping[str, Any], filled: AbstractSet[Place]) -> None:
-    """Raise BadRequest where the server would refuse the graph. `known`: class -> what /object_info tells of it.
+    """Raise BadRequest where the server would refuse the graph. `known`: class -> its entry in /object_info.
 
-    Values of `filled` are those of the request. A fault above one of several outputs is none here: the server leaves
-    that output out and says so.
+    The values at `filled` come from the request. A fault above only one of several outputs passes: the server leaves
+    that output out and names it.
     """
     for id_, node in graph.items():
         if not isinstance(known.get(node["class_type"]), dict):
-            raise BadRequest(f"the server has no node {clean(node['class_type'])} (node {clean(id_)})", hint=NO_NODE)
-    told = {id_: path_in(known, node["class_type"], "output_node") for id_, node in graph.items()}
-    if all(is_output is False for is_output in told.values()):
-        raise BadRequest(NOWHERE, hint=NO_SAVER)
+            raise BadRequest(f"the server has no node {clean(node['class_type'])} (node {clean(id_)})", hint=NODE_HINT)
+    outputs = {id_: path_in(known, node["class_type"], "output_node") for id_, node in graph.items()}
+    if all(is_output is False for is_output in outputs.values()):
+        raise BadRequest(NO_OUTPUT, hint=SAVER_HINT)
     wrong = {id_: fault for id_ in graph if (fault := _lacking(graph, id_, known, filled))}
-    faults = [[wrong[one] for one in (id_, *_above(graph, id_)) if one in wrong] for id_ in told if told[id_]]
+    faults = [[wrong[one] for one in (id_, *_above(graph, id_)) if one in wrong] for id_ in outputs if outputs[id_]]
     if faults and all(faults):
-        raise BadRequest(faults[0][0], hint=NO_FILE)
+        raise BadRequest(faults[0][0], hint=FILE_HINT)
 
 
 def _lacking(graph: Graph, id_: str, known: Mapping[str, Any], filled: AbstractSet[Place]) -> str:
-    """What a node names and the server does not have; empty where it has all of it."""
+    """A message about a file that a node names and the server does not have; empty where it has all of them."""
     class_ = graph[id_]["class_type"]
     for name, value in graph[id_]["inputs"].items():
         offered = choices(known, class_, name) if FILES.fullmatch(name) and (id_, name) not in filled else None
         if offered is not None and isinstance(value, str) and value not in offered:
             near = nearest(value, offered)
-            said = f"node {clean(id_)} {clean(class_)}: the server has no {clean(name)} {clean(value)!r}"
-            return f"{said}; {clean(near)}" if near else said
+            message = f"node {clean(id_)} {clean(class_)}: the server has no {clean(name)} {clean(value)!r}"
+            return f"{message}; {clean(near)}" if near else message
     return ""
 
 
 def choices(known: Mapping[str, Any], class_: str, name: str) -> list[str] | None:
-    """What an input of a class takes, in both forms that servers tell it in; None where it is no choice."""
-    told = [path_in(known, class_, "input", part, name) for part in ("required", "optional")]
-    found = next((one for one in told if isinstance(one, list) and one), [None])
+    """The values that an input of a class takes, in both forms that servers have for it; None where it takes any."""
+    parts = [path_in(known, class_, "input", part, name) for part in ("required", "optional")]
+    found = next((one for one in parts if isinstance(one, list) and one), [None])
     names = found[0]
     if names == "COMBO":
         names = path_in(found[1], "options") if len(found) > 1 else None
@@ -287,14 +270,14 @@ def _above(graph: Graph, id_: str) -> set[str]:
 
 
 def _batch(graph: Graph, above: AbstractSet[str], sizes: Mapping[str, int]) -> int:
-    """At least one; what nodes that cut or repeat a batch make of it cannot be told from outside."""
+    """The size of a batch; 1 where other nodes may cut or repeat the batch in an unknown way."""
     batches = [sizes[node] for node in above if node in sizes]
     changed = any("Batch" in graph[node]["class_type"] for node in above if node not in sizes)
     return max(1, min(batches)) if batches and not changed else 1
 
 
 def loads(graph: Graph) -> dict[str, int]:
-    """Node -> how much work it is: a sampler as much as its steps, anything else one."""
+    """Node -> its amount of work: the steps of a sampler, one for any other node."""
     return {id_: _steps(graph, node["inputs"]) if samples(node) else 1 for id_, node in graph.items()}
 
 
@@ -304,16 +287,16 @@ def samples(node: Mapping[str, Any]) -> bool:
 
 
 def _steps(graph: Graph, inputs: Mapping[str, Any]) -> int:
-    """As the node itself says, or the scheduler that its sigmas come from."""
+    """The steps of the node itself, or of the scheduler that its sigmas come from."""
     steps = inputs.get("steps")
     sigmas = inputs.get("sigmas")
     if "steps" not in inputs and isinstance(sigmas, list) and sigmas and isinstance(sigmas[0], str):
         steps = path_in(graph, sigmas[0], "inputs", "steps")
-    return steps if type(steps) is int and 0 < steps <= MOST_STEPS else STEPS
+    return steps if type(steps) is int and 0 < steps <= MAX_STEPS else STEPS
 
 
 def path_in(value: Any, *keys: str) -> Any:
-    """What lies at the end of `keys`, or None."""
+    """The value at the end of `keys`, or None."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value

@@ -1,41 +1,95 @@
-"""What several services have in common: a key bound to its hosts, pictures by address or as data, progress in logs."""
+"""What several services have in common: the provider that speaks HTTP, its key, and what it reads from JSON."""
 
 import base64
 import json
-import random
 import re
+from collections import Counter
 from collections.abc import Generator, Mapping
-from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from typing import Any, TypeVar
+from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import httpx
 
-from imagegen_cli.core.errors import BadRequest, ServerTrouble, Unauthorized, Uncertain
+from imagegen_cli.core.errors import BadRequest, Expired, ServerTrouble, Unauthorized, Uncertain
+from imagegen_cli.core.events import Working
 from imagegen_cli.core.forms import begins_a_form
+from imagegen_cli.core.provider import Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import Image, InlineImage, RemoteImage
-from imagegen_cli.providers._http import Answer, clean, refuse
+from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.providers._http import MAX_PORT, Answer, call, clean, refuse
 
-TAIL = 4000
+LOG_TAIL_CHARS = 4000
 """Characters at the end of a log, which may be endless, in which the last progress bar is looked for."""
 PLACE = re.compile(
     r"user location is not supported|country, region,? or territory not supported|unsupported_country_region",
     re.IGNORECASE,
 )
-"""What a service says of where the question came from. It looks like a refusal of the prompt, and is none."""
-ELSEWHERE = (
+"""A service's message about the country of the caller. It looks like a refusal of the prompt, and is none."""
+ELSEWHERE_HINT = (
     "the service does not serve this place: send through a proxy elsewhere (HTTPS_PROXY), or choose another with -p"
 )
-LARGEST = 2**63
-"""A number beyond this, which no seed is, would not fit into the history. NaN is not below it either."""
-LONGEST_HEAD = 200
+MAX_NUMBER = 2**63
+"""A number beyond this, which no seed is, would not fit into the history."""
+MAX_DATA_HEAD_CHARS = 200
 """Characters at the beginning of a data: URI in which its comma stands."""
+UNKNOWN_FORM = "the service answered with JSON of an unknown form"
+CHARGED = "the request may have been accepted and charged"
+NO_ID = f"the service gave no id to ask with; {CHARGED}"
+"""The end of a paid request whose answer has no receipt."""
+
+S = TypeVar("S", bound=Settings)
 
 
-class Key(httpx.Auth):
+class HttpProvider(Provider[S]):
+    """A provider of one service that speaks HTTP at one address. What it sends never goes elsewhere with a key."""
+
+    def __init__(self, settings: S, clients: Clients) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._base = settings.base_url.rstrip("/")
+        self._auth: OriginAuth | None = None
+
+    def _model(self, request: ImageRequest) -> str:
+        return request.model or self._settings.model
+
+    async def _send(
+        self, method: str, url: str, *, paid: bool = False, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Answer:
+        """Any answer that arrived whole, as it is. Raises what `call` raises, and Unauthorized as `OriginAuth` does."""
+        if self._auth is not None:
+            options = {"auth": self._auth.bound_for(url), **options}
+        headers = {**self._settings.headers, **(headers or {})}
+        return await call(self._clients, method, url, paid=paid, raw=True, headers=headers, **options)
+
+
+# Keys
+
+
+class OriginAuth(httpx.Auth):
+    """Whatever proves who we are, for the origin of `base_url` and for no other host."""
+
+    def __init__(self, base_url: str, *secrets: Secret) -> None:
+        self._home = address(base_url)
+        self._secrets = secrets
+
+    def bound_for(self, url: str) -> "OriginAuth":  # noqa: ARG002 - a subclass may look at it
+        """Look before anything is sent. Raises Unauthorized, unspent, for a key that no header can carry.
+
+        The transport's own complaint about such a header would quote the key.
+        """
+        if not all(re.fullmatch(r"[!-~]*", secret.reveal()) for secret in self._secrets):
+            odd = "the key holds characters that no key has: a space, a line break or a letter with marks"
+            raise Unauthorized(odd).as_unspent()
+        return self
+
+    def is_home(self, url: httpx.URL) -> bool:
+        return self._home is not None and _origin(url) == _origin(self._home)
+
+
+class Key(OriginAuth):
     """A key for the origin of `base_url` and, over https, for the service's own `domains`; for no other host.
 
-    Where `base_url` is this machine the domains do not count: what speaks there is a tunnel or a test.
+    Where `base_url` is this machine the domains do not count: the server there is a tunnel or a test.
     """
 
     def __init__(
@@ -47,21 +101,18 @@ class Key(httpx.Auth):
         prefix: str = "",
         domains: tuple[str, ...] = (),
     ) -> None:
+        super().__init__(base_url, secret)
         self._secret = secret
-        self._home = address(base_url)
         self._header = header
         self._prefix = prefix
         self._domains = domains if self._home and not _is_this_machine(self._home.host) else ()
 
     def bound_for(self, url: str) -> "Key":
-        """Look before anything is sent: raises Unauthorized for an address that the key may not go to.
+        """As in `OriginAuth`; also raises Unauthorized for an address that the key may not go to.
 
-        The receipt is kept then, so that the pictures can still be fetched once `base_url` names that host. A key that
-        no header can carry is refused here too: the transport's complaint would quote it.
+        The receipt is kept then, so that the pictures can still be fetched once `base_url` names that host.
         """
-        if not re.fullmatch(r"[!-~]*", self._secret.reveal()):
-            odd = "the key holds characters that no key has: a space, a line break or a letter with marks"
-            raise Unauthorized(odd).as_unspent()
+        super().bound_for(url)
         there = address(url)
         if there is None or not self.may_go_to(there):
             where = clean(there.host) if there else "an address that cannot be read"
@@ -70,15 +121,14 @@ class Key(httpx.Auth):
         return self
 
     def may_go_to(self, url: httpx.URL) -> bool:
-        if self._home is not None and _origin(url) == _origin(self._home):
-            return True
         own = any(url.host == domain or url.host.endswith(f".{domain}") for domain in self._domains)
-        return own and url.scheme == "https" and url.port is None
+        return self.is_home(url) or (own and url.scheme == "https" and url.port is None)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if self._home is not None and self._home.username and _origin(request.url) == _origin(self._home):
+        if self._home is not None and self._home.username and self.is_home(request.url):
+            # httpx sends the login of an address by itself only where no other httpx.Auth is given.
             login = httpx.BasicAuth(self._home.username, self._home.password)
-            request = next(login.auth_flow(request))  # which an httpx.Auth of one's own replaces
+            request = next(login.auth_flow(request))
         if self._secret and self.may_go_to(request.url):
             request.headers[self._header] = self._prefix + self._secret.reveal()
         yield request
@@ -92,24 +142,29 @@ def _is_this_machine(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+# Addresses
+
+
 def address(value: Any) -> httpx.URL | None:
     """A web address that can be asked; None for anything else."""
     if not isinstance(value, str):
         return None
     try:
+        value.encode()
+        urlsplit(value)  # is stricter than httpx about brackets
         url = httpx.URL(value.strip())
-        usable = url.scheme in ("http", "https") and url.host and (url.port or 1) in range(1, 1 << 16)
-    except (httpx.InvalidURL, ValueError):  # no address at all, or half a character in it
+        usable = url.scheme in ("http", "https") and url.host and 0 < (url.port or 1) <= MAX_PORT
+    except (httpx.InvalidURL, ValueError):  # not an address at all, or half a character in it
         return None
     return url if usable else None
 
 
 def link(value: Any) -> str:
-    """A web address as it came, or nothing."""
+    """A web address as it came, or an empty text."""
     return value.strip() if address(value) is not None else ""
 
 
-# What comes back
+# Answers
 
 
 def body_of(answer: Answer, *, paid: bool) -> dict[str, Any]:
@@ -117,34 +172,78 @@ def body_of(answer: Answer, *, paid: bool) -> dict[str, Any]:
     refuse(answer, paid=paid)
     if isinstance(answer.body, dict):
         return answer.body
-    if paid:
-        raise Uncertain("the service answered with JSON of an unknown form; the request may have been accepted")
-    raise ServerTrouble("the service answered with JSON of an unknown form")
+    raise unknown_form(paid=paid)
+
+
+def unknown_form(*, paid: bool) -> Uncertain | ServerTrouble:
+    return Uncertain(f"{UNKNOWN_FORM}; {CHARGED}") if paid else ServerTrouble(UNKNOWN_FORM)
 
 
 def state_in(body: dict[str, Any]) -> str:
-    """The word for where a job stands; one that nobody knows is still an answer, none is not."""
+    """The word for the state of a job, also an unknown one. Raises ServerTrouble where there is no word."""
     word = text(body.get("status"))
     if not word:
-        raise ServerTrouble("the service answered without saying where the work stands")
+        raise ServerTrouble("the service answered without the state of the job")
     return word
 
 
-def about(job_id: str, told: Any) -> None:
-    """Raise ServerTrouble where `told`, the id in an answer about a job, is another's; an answer without one may pass.
+def job_id(value: Any) -> str:
+    """An id that can be part of an address; empty where it is none."""
+    return value if isinstance(value, str) and re.fullmatch(r"[\w-]{1,128}", value, re.ASCII) else ""
 
-    It is a strike and never the last word: a gateway or another service may have answered in its place.
+
+def about(job_id: str, answered: Any) -> None:
+    """Raise ServerTrouble where `answered`, the id in an answer about a job, is another job's.
+
+    An answer without an id passes. A wrong id is a strike and never final: a gateway or another service may have
+    answered in the service's place.
     """
-    known = isinstance(told, str | int) and not isinstance(told, bool) and told != ""
-    if known and clean(str(told)) != clean(job_id):
+    known = isinstance(answered, str | int) and not isinstance(answered, bool) and answered != ""
+    if known and clean(str(answered)) != clean(job_id):
         raise ServerTrouble("the service answered about another job")
 
 
-def picture(value: Any) -> Image | None:
-    """A picture from the text that stands for it: an address, or a data: URI that holds the bytes themselves."""
+class NotFound:
+    """Counts how often a service does not know a job. The job is paid for, so the first such answers are not believed.
+
+    `limit` is the number of answers that count as "not known yet".
+    """
+
+    def __init__(self, limit: int, message: str) -> None:
+        self._limit = limit
+        self._message = message
+        self._times: Counter[str] = Counter()
+
+    def found(self, job: Job) -> None:
+        self._times.pop(job.id, None)
+
+    def missed(self, job: Job, word: str) -> Working:
+        """Raises Expired beyond the limit."""
+        self._times[job.id] += 1
+        if self._times[job.id] > self._limit:
+            raise Expired(self._message)
+        return Working(note=word)
+
+
+# Pictures
+
+
+def remote(value: Any, home: str = "") -> RemoteImage | None:
+    """A picture at a web address; None for anything else. With `home` the address may be relative to that one."""
+    if not isinstance(value, str) or not value.strip():
+        return None
+    try:
+        whole = urljoin(f"{home}/", value.strip()) if home else value.strip()
+    except ValueError:
+        return None
+    return RemoteImage(whole) if address(whole) is not None else None
+
+
+def picture(value: Any, home: str = "") -> Image | None:
+    """A picture from the text that stands for it: an address as in `remote`, or a data: URI that holds the bytes."""
     if isinstance(value, str) and _is_data(value):
         return inline(value)
-    return RemoteImage(url) if (url := link(value)) else None
+    return remote(value, home)
 
 
 def inline(value: Any) -> InlineImage | None:
@@ -154,7 +253,7 @@ def inline(value: Any) -> InlineImage | None:
 
 
 def better(image: InlineImage | None, other: Image | None) -> Image | None:
-    """Of a picture that came inside an answer and one that the same item names, the one that looks like a picture.
+    """Of a picture inside an answer and another that the same item names, the one that looks like a picture.
 
     Some servers put a word, or half a picture, where the bytes should be, beside an address that works.
     """
@@ -163,16 +262,21 @@ def better(image: InlineImage | None, other: Image | None) -> Image | None:
     return image
 
 
+def lost_note(lost: int, total: int, fate: str = "came without a usable address") -> str:
+    """A note about pictures that did not come; empty where all came."""
+    return f"{lost} of {total} pictures {fate}" if lost > 0 else ""
+
+
 def unbased(value: Any) -> bytes:
     """The bytes that base64, or a data: URI, stands for; none where it is neither, or damaged.
 
-    Both alphabets are read, that of RFC 4648's section 4 and the URL-safe one of section 5, which Google's own client
-    writes; line breaks and lacking padding are no damage. A foreign character is: to skip it would spoil the picture.
+    Both alphabets are read: that of RFC 4648's section 4, and the URL-safe one of section 5, which Google's own client
+    writes. Line breaks and lacking padding are no damage. A foreign character is: to skip it would spoil the picture.
     """
     if not isinstance(value, str):
         return b""
-    head, comma, rest = value[:LONGEST_HEAD].partition(",")
-    rest += value[LONGEST_HEAD:]
+    head, comma, rest = value[:MAX_DATA_HEAD_CHARS].partition(",")
+    rest += value[MAX_DATA_HEAD_CHARS:]
     if comma and not head.strip().lower().endswith("base64"):
         return _percent_decoded(rest) if _is_data(value) else b""
     text = "".join((rest if comma else value).split())
@@ -183,7 +287,7 @@ def _decoded(text: str) -> bytes:
     digits = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except ValueError:  # no base64, or no ASCII
+    except ValueError:  # not base64, or not ASCII
         return b""
 
 
@@ -195,18 +299,32 @@ def _percent_decoded(text: str) -> bytes:
 
 
 def _is_data(value: str) -> bool:
-    return value[:LONGEST_HEAD].lstrip()[:5].lower() == "data:"
+    return value[:MAX_DATA_HEAD_CHARS].lstrip()[:5].lower() == "data:"
 
 
-def fraction_in(log: str) -> float | None:
-    """How far the last tqdm bar is, as in "42%|████▏     | 21/50"."""
-    bars = re.findall(r"(\d{1,3})%\|", log[-TAIL:], re.ASCII)
-    return min(int(bars[-1]) / 100, 1.0) if bars else None
+# JSON
 
 
 def text(value: Any) -> str:
-    """A text from JSON in one line of bearable length that can be written anywhere; else nothing."""
+    """A text from JSON on one line of bounded length that can be written anywhere; empty for anything else."""
     return clean(value) if isinstance(value, str) else ""
+
+
+def text_or_number(value: Any) -> str:
+    """As `text`, for services that write ids and codes as texts or as whole numbers."""
+    return clean(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def number(value: Any, limit: float = MAX_NUMBER) -> float | None:
+    """A number from JSON between -limit and limit; None for anything else, such as true, NaN and "7"."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < limit:
+        return None
+    return float(value)
+
+
+def natural(value: Any, limit: int = MAX_NUMBER) -> int | None:
+    """A whole number from 0 to below the limit; None for anything else."""
+    return value if type(value) is int and 0 <= value < limit else None
 
 
 def table(value: Any) -> dict[str, Any]:
@@ -217,44 +335,55 @@ def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def facts(**told: Any) -> dict[str, str | int | float]:
-    """What is worth remembering: texts and numbers of JSON as they are, without what says nothing."""
+def tables(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list."""
+    return [item for item in items(value) if isinstance(item, dict)]
+
+
+def fraction(value: Any, total: float = 1) -> float | None:
+    """A share of 0 to 1 from a number of 0 to `total`; None for anything else."""
+    part = number(value)
+    return part / total if part is not None and 0 <= part <= total else None
+
+
+def fraction_in(log: str) -> float | None:
+    """The fraction of the last tqdm bar in a log, as in "42%|████▏     | 21/50"."""
+    bars = re.findall(r"(\d{1,3})%\|", log[-LOG_TAIL_CHARS:], re.ASCII)
+    return min(int(bars[-1]) / 100, 1.0) if bars else None
+
+
+def facts(**values: Any) -> dict[str, str | int | float]:
+    """What is worth remembering: texts and numbers of JSON as they are, without empty and unusable ones."""
     found: dict[str, str | int | float] = {}
-    for name, value in told.items():
+    for name, value in values.items():
         if isinstance(value, str) and (words := clean(value)):
             found[name] = words
-        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
+        elif number(value) is not None:
             found[name] = value
     return found
 
 
-def drawn(seeds: range) -> int:
-    """A seed of our own choice, where the service would draw one and keep it to itself."""
-    return random.SystemRandom().choice(seeds)
-
-
-# What goes out
+# Requests
 
 
 def options(named: Mapping[str, Any], extra: Mapping[str, str]) -> dict[str, Any]:
-    """What was asked for, under the service's names, with the further options: JSON where they are JSON, else text.
+    """The fields of a request under the service's names, with the further options: JSON where they are JSON, else text.
 
-    Raises BadRequest for what is said twice and for what no JSON can carry.
+    Raises BadRequest for a field that is given twice and for a value that JSON cannot carry.
     """
-    asked = {name: value for name, value in named.items() if name and value not in (None, "")}
+    fields = {name: value for name, value in named.items() if name and value not in (None, "")}
     for name in extra:
         if not name.isidentifier():
-            raise BadRequest(
-                f"{clean(name)[:40]!r} is no name of an input field: those are made of letters, digits and _"
-            )
-        if name in asked:
-            raise BadRequest(f"{clean(name)} is said twice: by an option of its own and among the further ones")
-    asked |= {name: _value(words) for name, words in extra.items()}
+            rule = "is not the name of an input field: those are made of letters, digits and _"
+            raise BadRequest(f"{clean(name)[:40]!r} {rule}")
+        if name in fields:
+            raise BadRequest(f"{clean(name)} is given twice: by an option of its own and among the further ones")
+    fields |= {name: _value(words) for name, words in extra.items()}
     try:
-        json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadRequest("an option holds a number or a text that no request can carry") from error
-    return asked
+    return fields
 
 
 def _value(words: str) -> Any:

@@ -3,14 +3,14 @@
 import re
 
 
-def other_model(asked: str, drew: object) -> str:
-    """A note where another model drew; empty where it is the same, or where one of both is unknown.
+def other_model(requested: str, drew: object) -> str:
+    """A note where another model drew; empty where it is the same, or where one of the two is unknown.
 
-    Of one model there are names with an owner before it and with a date or a version behind it.
+    One model may have several names: with an owner before it, with a date or a version behind it.
     """
-    if not asked or not isinstance(drew, str) or not drew or _is_same(_bare(asked), _bare(drew)):
+    if not requested or not isinstance(drew, str) or not drew or _is_same(_bare(requested), _bare(drew)):
         return ""
-    return f"drawn by the model {drew}, not by {asked}"
+    return f"drawn by the model {drew}, not by {requested}"
 
 
 def _bare(name: str) -> str:

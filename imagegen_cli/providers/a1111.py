@@ -3,38 +3,39 @@
 Protocol facts are from modules/api/api.py, modules/progress.py and modules/call_queue.py of the three servers. An id of
 ours (`force_task_id`) lets /internal/progress tell our request from others, where the web page runs beside the API.
 The server of stable-diffusion.cpp has the same routes for pictures and no others (examples/server/routes_sdapi.cpp): it
-looks at no `n_iter` and no `override_settings`, takes the first of several pictures to start from, tells no progress.
+ignores `n_iter` and `override_settings`, starts from the first of several reference pictures, and reports no progress.
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
+from math import isfinite
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, TaskError, Uncertain
+from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, TaskError
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.masking import hide
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
-from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
-from imagegen_cli.core.schema import nearest, setting
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
-from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, clean, decoded, refuse
+from imagegen_cli.core.references import ANY_FORMAT, examined, read
+from imagegen_cli.core.schema import setting
+from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
+from imagegen_cli.providers import _common as common, _rules as rules
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, NO_ROUTES, Answer, clean, decoded, refuse
 
 SEEDS = range(2**32)
-SMALLEST = 64
+MIN_SIDE = 64
 STEP = 8
 SQUARES = {"": 512, "512": 512, "768": 768, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
-BATCHES = 4
-"""Batches that one open request makes; more pictures become tasks of their own."""
+MAX_BATCHES = 4
+"""Batches that one open request makes; more pictures become further tasks."""
 OPTIONS: Mapping[str, type] = {
     **dict.fromkeys(("sampler_name", "scheduler", "hr_upscaler"), str),
     **dict.fromkeys(("cfg_scale", "distilled_cfg_scale", "denoising_strength", "hr_scale"), float),
@@ -42,13 +43,18 @@ OPTIONS: Mapping[str, type] = {
     "steps": int,
 }
 SHORT = {"cfg": "cfg_scale", "sampler": "sampler_name", "denoise": "denoising_strength"}
-STOP_WAIT = 3.0
-"""Seconds in which an interrupted request should answer: it stops after the step it is in."""
+MAX_STOP_WAIT_S = 3.0
+"""Seconds in which an interrupted request should answer: the server stops after the current step."""
+MIN_PROGRESS_GAP_S = 0.05
+"""Seconds between two queries for progress, whatever `poll` is."""
+MAX_SEED = 2**64
+MAX_SIDE = 2**32
 SDCPP = "stable-diffusion.cpp"
-"""What that server says in `info` of its version."""
-TELLS_NOTHING = "this server tells nothing while it works: no progress, and it cannot be stopped"
-OUTPUTS = "a picture may lie in the server's own outputs folder; save_images = true keeps copies there"
-MADE = "it was made, but this server hands pictures only to the request that waits for them"
+"""The version of that server in `info`."""
+NO_PROGRESS = "this server reports no progress while it works, and it cannot be stopped"
+OUTPUTS_HINT = "a picture may lie in the server's own outputs folder; save_images = true keeps copies there"
+MADE = "the pictures were made, but this server sends them only to the request that waits for them"
+OUT_OF_MEMORY_HINT = "take fewer pixels, a lower --count or a smaller model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +62,8 @@ class Settings(base.Settings):
     base_url: str = setting("http://127.0.0.1:7860", "address of the server, which must run with --api")
     username: str = setting("", "name of --api-auth; its password is api_key")
     model: str = setting("", "checkpoint when --model is not given; empty: the one that is loaded")
-    concurrency: int = setting(1, "tasks at the server at once: it makes one and lets the rest wait")
-    poll: float = setting(1.0, "shortest time between two questions for progress, in seconds")
+    concurrency: int = setting(1, "tasks at the server at once: it works on one, and the others wait")
+    poll: float = setting(1.0, "shortest time between two queries for progress, in seconds")
     timeout: float = setting(600.0, "time limit of a task in seconds, the server's own queue included")
     max_batch: int = setting(4, "pictures made at the same time; more are made one batch after another")
     max_side: int = setting(2048, "longest side in pixels")
@@ -65,38 +71,36 @@ class Settings(base.Settings):
 
 
 @dataclass(slots=True)
-class Got:
+class Received:
     """What came for one request: pictures as they are in the answers, and `info` of the first answer."""
 
     items: list[Any]
     info: dict[str, Any]
 
-    def skips(self, asked: Mapping[str, Any], expected: int) -> bool:
-        """Whether the server never meant to make all of it, because it looks at one batch only.
+    def is_one_batch(self, payload: Mapping[str, Any], expected: int) -> bool:
+        """Whether the server was never going to make all pictures, because it makes one batch only.
 
-        The seeds of all pictures are in `info` from the start, also where somebody stops the work.
+        `info` has the seeds of all pictures from the start, also where the work is stopped.
         """
         number, seeds = len(self.items), common.items(self.info.get("all_seeds"))
-        return 0 < number < expected and number == (len(seeds) or asked["batch_size"])
+        return 0 < number < expected and number == (len(seeds) or payload["batch_size"])
 
 
-class A1111(Provider[Settings]):
+class A1111(common.HttpProvider[Settings]):
     kind = "a1111"
     title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
     is_synchronous = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._base = self._settings.base_url.rstrip("/")
-        if self._settings.username:  # the server repeats both in the form in which they are sent
-            hide(f"{self._settings.username}:{self._settings.api_key.reveal()}")
+        super().__init__(settings, clients)
+        if settings.username:  # the server repeats both in the form in which they are sent
+            hide(f"{settings.username}:{settings.api_key.reveal()}")
         self._posts: dict[str, asyncio.Task[Answer]] = {}
         self._interrupted: set[str] = set()
         self._knows_ids = True
-        self._tells = True
+        self._has_progress = True
         self._one_batch = False
-        """Whether this server makes one batch, however many are asked for."""
+        """Whether this server makes one batch, however many the request names."""
 
     def check_settings(self) -> None:
         if self._settings.api_key and not self._settings.username:
@@ -104,15 +108,13 @@ class A1111(Provider[Settings]):
 
     def check(self, request: ImageRequest) -> None:
         self.check_settings()
-        for broken, rule in _rules(request):
-            if broken:
-                raise BadRequest(rule)
+        rules.check(_rules(request))
         _pixels(request, self._settings.max_side)
-        _options(request.extra)
+        _options(request)
         examined(request.references, formats=ANY_FORMAT)
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
-        return BATCHES * max(1, self._settings.max_batch)
+        return MAX_BATCHES * max(1, self._settings.max_batch)
 
     def expected_images(self, request: ImageRequest) -> int:
         return request.count or max(1, len(request.references))
@@ -121,45 +123,46 @@ class A1111(Provider[Settings]):
         return Job(f"task(imagegen-{uuid4()})")
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002 - it is the same for every job
-        """The id only tells of the progress: pictures come in the answer to the submit and nowhere else."""
+        """Never: the id serves for progress only, and the pictures come in the answer to the submit alone."""
         return False
 
     def payload(self, request: ImageRequest) -> Mapping[str, Any]:
-        """The body, with the names of files in place of pictures."""
-        return self._asked(request) | ({"init_images": [*request.references]} if request.references else {})
+        """The body of the submit, with the names of files in place of pictures."""
+        return self._body(request) | ({"init_images": [*request.references]} if request.references else {})
 
     async def models(self) -> tuple[str, ...]:
         answer = await self._ask("GET", "/sdapi/v1/sd-models")
         refuse(answer, paid=False)
-        items = answer.body if isinstance(answer.body, list) else []
-        titles = [item.get("title") for item in items if isinstance(item, dict)]
+        titles = [item.get("title") for item in common.tables(answer.body)]
         return tuple(title for title in titles if isinstance(title, str))
 
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:
         self.check(request)
         job, expected = client_job or self.client_job(request), self.expected_images(request)
-        asked = self._asked(request) | {"force_task_id": job.id}
-        got = _received(await self._posted(asked, job.id, report), expected)
-        self._one_batch = self._one_batch or (job.id not in self._interrupted and got.skips(asked, expected))
-        differs = _differences(asked, got.info)
-        notes = [*differs]
-        while self._one_batch and job.id not in self._interrupted and 0 < len(got.items) < expected:
-            asked = _rest(asked, got, min(expected - len(got.items), max(1, self._settings.max_batch)))
+        body = self._body(request) | {"force_task_id": job.id}
+        received = _received(await self._posted(body, job.id, report), expected)
+        stopped = job.id in self._interrupted
+        self._one_batch = self._one_batch or (not stopped and received.is_one_batch(body, expected))
+        differences = _differences(body, received.info)
+        notes = [*differences]
+        while self._one_batch and job.id not in self._interrupted and 0 < len(received.items) < expected:
+            missing = expected - len(received.items)
+            body = _rest(body, received, min(missing, max(1, self._settings.max_batch)))
             try:
-                more = _received(await self._posted(asked, job.id, report), expected - len(got.items))
+                more = _received(await self._posted(body, job.id, report), missing)
             except TaskError as error:
                 notes.append(error.message)
                 break
             if not more.items:
                 break
-            got.items += more.items
-        ready = _ready(got, expected, asked["batch_size"] if job.id in self._interrupted else 0, notes)
-        return replace(ready, facts={**ready.facts, **common.facts(differs="; ".join(differs))})
+            received.items += more.items
+        ready = _ready(received, expected, body["batch_size"] if job.id in self._interrupted else 0, notes)
+        return replace(ready, facts={**ready.facts, **common.facts(differs="; ".join(differences))})
 
-    async def _posted(self, asked: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
-        """Send it and wait for its answer, telling of the progress meanwhile."""
-        route = "img2img" if "init_images" in asked else "txt2img"
-        post = asyncio.ensure_future(self._ask("POST", f"/sdapi/v1/{route}", paid=True, json=asked))
+    async def _posted(self, body: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
+        """Send the request and wait for its answer; report the progress meanwhile."""
+        route = "img2img" if "init_images" in body else "txt2img"
+        post = asyncio.ensure_future(self._ask("POST", f"/sdapi/v1/{route}", paid=True, json=body))
         self._posts[id_] = post
         watch = asyncio.ensure_future(self._watch(id_, post, report))
         try:
@@ -170,155 +173,151 @@ class A1111(Provider[Settings]):
             del self._posts[id_]
         _refuse(answer)
         if not isinstance(answer.body, dict) or "images" not in answer.body:
-            raise Uncertain("the server answered with JSON of an unknown form")
+            raise common.unknown_form(paid=True)
         return answer.body
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
-        """Asked only where the answer to the POST was lost: the pictures were in it."""
-        told = await self._progress(job.id)
-        if told.get("active") is True or told.get("queued") is True:
-            return _working(told)
-        if told.get("completed") is True:
+        """Used only where the answer to the POST was lost: the pictures were in it."""
+        progress = await self._progress(job.id)
+        if progress.get("active") is True or progress.get("queued") is True:
+            return _working(progress)
+        if progress.get("completed") is True:
             hint = "set save_images = true to keep copies there from now on"
             raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint).as_final()
-        raise Expired("the server does not know this request, or cannot tell", hint=OUTPUTS)
+        raise Expired("the server does not know this request, or has no such query", hint=OUTPUTS_HINT)
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        """/interrupt stops whatever runs, so it is sent only where our request was running a moment ago.
+        """/interrupt stops any request that runs, so it is sent only where our request was running a moment ago.
 
-        Should ours end within that moment and a neighbour's begin, the neighbour's is hit: the server offers no id.
+        If our request ends within that moment and another begins, the other one is stopped: /interrupt takes no id.
         """
-        told = await self._progress(job.id)
-        if told.get("active") is not True:
-            return CancelOutcome.TOO_LATE if told.get("completed") is True else CancelOutcome.GOES_ON
+        progress = await self._progress(job.id)
+        if progress.get("active") is not True:
+            return CancelOutcome.TOO_LATE if progress.get("completed") is True else CancelOutcome.GOES_ON
         self._interrupted.add(job.id)
         answer = await self._ask("POST", "/sdapi/v1/interrupt")
-        if answer.status >= 400:  # noqa: PLR2004 - HTTP's classes
+        if answer.is_error:
             self._interrupted.discard(job.id)
             return CancelOutcome.GOES_ON
         post = self._posts.get(job.id)
         if post is None:
             return CancelOutcome.REQUESTED
-        done, _ = await asyncio.wait({post}, timeout=STOP_WAIT)
+        done, _ = await asyncio.wait({post}, timeout=MAX_STOP_WAIT_S)
         return CancelOutcome.STOPPED if done else CancelOutcome.REQUESTED
 
     # While the POST is open
 
     async def _watch(self, id_: str, post: "asyncio.Task[Answer]", report: Report) -> None:
-        """Tell of the progress until the answer is there; a question that fails costs nothing."""
-        most = 0.0
+        """Report the progress until the answer is there; a query that fails costs nothing."""
+        highest = 0.0
         while not post.done():
-            await asyncio.wait({post}, timeout=max(self._settings.poll, 0.05))
+            await asyncio.wait({post}, timeout=max(self._settings.poll, MIN_PROGRESS_GAP_S))
             if post.done():
                 return
             with suppress(TaskError):
-                told = await self._progress(id_)
-                working = _working(told) if told.get("active") or told.get("queued") else await self._whole()
-                if not self._tells and not post.done():
+                own = await self._progress(id_)
+                working = _working(own) if own.get("active") or own.get("queued") else await self._whole()
+                if not self._has_progress and not post.done():
                     report(working)
                     return
-                most = max(most, working.fraction or 0.0)
+                highest = max(highest, working.fraction or 0.0)
                 if not post.done():
-                    report(Working(most or None, working.queue_position, working.note))
+                    report(Working(highest or None, working.queue_position, working.note))
 
     async def _progress(self, id_: str) -> dict[str, Any]:
-        """What the server says of our request; nothing where it has no such question (--nowebui)."""
+        """The state of our request; empty where the server has no such query (--nowebui)."""
         if not self._knows_ids:
             return {}
-        asked = {"id_task": id_, "id_live_preview": -1, "live_preview": False}
-        answer = await self._ask("POST", "/internal/progress", json=asked)
-        self._knows_ids = answer.status not in (404, 405)
+        query = {"id_task": id_, "id_live_preview": -1, "live_preview": False}
+        answer = await self._ask("POST", "/internal/progress", json=query)
+        self._knows_ids = answer.status not in NO_ROUTES
         if not self._knows_ids:
             return {}
         refuse(answer, paid=False)
-        return answer.body if isinstance(answer.body, dict) else {}
+        return common.table(answer.body)
 
     async def _whole(self) -> Working:
-        """The progress of whatever the server makes; a fraction only where just one request of ours is there."""
-        if not self._tells:
-            return Working(note=TELLS_NOTHING)
+        """The progress of the whole server; a fraction only where one request of ours is the only one from here."""
+        if not self._has_progress:
+            return Working(note=NO_PROGRESS)
         answer = await self._ask("GET", "/sdapi/v1/progress", params={"skip_current_image": "true"})
-        self._tells = answer.status not in (404, 405) or self._knows_ids
-        if not self._tells:
-            return Working(note=TELLS_NOTHING)
+        self._has_progress = answer.status not in NO_ROUTES or self._knows_ids
+        if not self._has_progress:
+            return Working(note=NO_PROGRESS)
         refuse(answer, paid=False)
-        fraction = _fraction(answer.body.get("progress")) if isinstance(answer.body, dict) else None
+        fraction = _fraction(common.table(answer.body).get("progress"))
         return Working(fraction if len(self._posts) == 1 else None, note="progress of the whole server")
 
     async def _ask(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
-        settings = self._settings
-        login = httpx.BasicAuth(settings.username, settings.api_key.reveal()) if settings.username else None
-        options |= {"auth": login, "headers": dict(settings.headers)}
-        return await call(self._clients, method, f"{self._base}{path}", paid=paid, raw=True, **options)
+        login = httpx.BasicAuth(self._settings.username, self._settings.api_key.reveal())
+        options["auth"] = login if self._settings.username else None
+        return await self._send(method, f"{self._base}{path}", paid=paid, **options)
 
-    def _asked(self, request: ImageRequest) -> dict[str, Any]:
-        size, batch, most = self.expected_images(request), len(request.references), max(1, self._settings.max_batch)
-        if batch < 2:  # noqa: PLR2004 - several pictures to start from make a batch by themselves
-            whole = max(number for number in range(1, most + 1) if size % number == 0)
-            batch = min(size, most) if self._one_batch else whole
-        asked = {"prompt": request.prompt, "negative_prompt": request.negative, "batch_size": batch}
-        asked |= {
-            "n_iter": 1 if self._one_batch else size // batch,
-            "seed": -1 if request.seed is None else request.seed,
-        }
-        asked |= {"send_images": True, "save_images": self._settings.save_images, **_options(request.extra)}
+    def _body(self, request: ImageRequest) -> dict[str, Any]:
+        number, batch = self.expected_images(request), self._batch(request)
+        body = {"prompt": request.prompt, "negative_prompt": request.negative, "batch_size": batch}
+        body |= {"n_iter": 1 if self._one_batch else number // batch}
+        body |= {"seed": -1 if request.seed is None else request.seed}
+        body |= {"send_images": True, "save_images": self._settings.save_images, **_options(request)}
         if pixels := _pixels(request, self._settings.max_side):
-            asked |= {"width": pixels[0], "height": pixels[1]}
-        if model := request.model or self._settings.model:
-            asked |= {"override_settings": {"sd_model_checkpoint": model}}
-            asked["override_settings_restore_afterwards"] = True
+            body |= {"width": pixels[0], "height": pixels[1]}
+        if model := self._model(request):
+            body |= {"override_settings": {"sd_model_checkpoint": model}}
+            body["override_settings_restore_afterwards"] = True
         if request.references:
             pictures = [read(reference, formats=ANY_FORMAT) for reference in request.references]
-            asked |= {"init_images": [picture.base64 for picture in pictures], "resize_mode": 1}
-        return asked
+            body |= {"init_images": [picture.base64 for picture in pictures], "resize_mode": 1}
+        return body
+
+    def _batch(self, request: ImageRequest) -> int:
+        """Pictures in one batch: the largest number that divides all of them; several references make one batch."""
+        if len(request.references) > 1:
+            return len(request.references)
+        number, limit = self.expected_images(request), max(1, self._settings.max_batch)
+        if self._one_batch:
+            return min(number, limit)
+        return max(size for size in range(1, limit + 1) if number % size == 0)
 
 
-def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
-    """Whether each rule is broken, and the rule."""
-    seed, count, references = request.seed, request.count, request.references
-    yield not request.prompt.strip(), "the prompt is empty"
+def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
+    count, references = request.count, request.references
+    yield from rules.prompt(request)
     words = "".join((request.prompt, request.negative, request.model, *request.extra, *request.extra.values()))
     yield bool(re.search("[\ud800-\udfff]", words)), "half a character is in the request"
-    yield seed not in (None, -1) and seed not in SEEDS, f"a seed is 0 to {SEEDS[-1]}, or -1 for any; not {seed}"
-    yield count is not None and count < 1, "at least one picture must be asked for"
+    yield rules.seed(request, SEEDS)
+    yield count is not None and count < 1, "the request must be for at least one picture"
     several = f"{len(references)} reference pictures make {len(references)} pictures: leave --count away"
     yield len(references) > 1 and count not in (None, len(references)), several
-    for reference in references:
-        by_address = "this server takes reference pictures from files, not from addresses: download them first"
-        yield is_remote(reference), by_address
+    yield from rules.files_only(references, "this server")
     pointless = "denoising_strength" in map(_long, request.extra) and "enable_hr" not in request.extra
-    yield pointless and not references, "denoising_strength says nothing without a reference picture or enable_hr"
+    yield pointless and not references, "denoising_strength has no effect without a reference picture or enable_hr"
 
 
-def _pixels(request: ImageRequest, longest: int) -> tuple[int, int] | None:
-    """Width and height; None where nothing was said of them. Raises BadRequest."""
-    if request.width is None and request.height is None and not request.ratio and not request.resolution:
-        return None
+def _pixels(request: ImageRequest, max_side: int) -> tuple[int, int] | None:
+    """Width and height; None where neither a size nor a ratio is asked for. Raises BadRequest."""
     width, height = request.width or 0, request.height or 0
-    if request.width is None and request.height is None:
-        found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", request.ratio or "1:1")
-        side = SQUARES.get(request.resolution.lower())
-        if found is None or side is None:
-            raise BadRequest(f"a ratio is W:H, a resolution one of {', '.join(word for word in SQUARES if word)}")
-        slant = math.sqrt(int(found[1]) / int(found[2]))
-        width, height = round(side * slant / STEP) * STEP, round(side / slant / STEP) * STEP
-    if any(side % STEP or not SMALLEST <= side <= longest for side in (width, height)):
-        raise BadRequest(f"a side has {SMALLEST} to {longest} pixels in steps of {STEP}; not {width}x{height}")
+    if not rules.is_sized(request):
+        if not request.ratio and not request.resolution:
+            return None
+        resolution = request.resolution.lower()
+        rules.check([rules.one_of("resolution", resolution, SQUARES, "this server")])
+        width, height = rules.sides_of(request.ratio, SQUARES[resolution], STEP)
+    if any(side % STEP or not MIN_SIDE <= side <= max_side for side in (width, height)):
+        raise BadRequest(f"a side has {MIN_SIDE} to {max_side} pixels in steps of {STEP}; not {width}x{height}")
     return width, height
 
 
-def _options(extra: Mapping[str, str]) -> dict[str, Any]:
-    """`extra` in the server's words and kinds of values. Raises BadRequest."""
+def _options(request: ImageRequest) -> dict[str, Any]:
+    """The further options under the server's names and as its kinds of values. Raises BadRequest."""
+    rules.options(request, [*OPTIONS, *SHORT], "this server")
     found: dict[str, Any] = {}
-    for word, text in extra.items():
+    for word, text in request.extra.items():
         name = _long(word)
-        if name not in OPTIONS:
-            raise BadRequest(f"this server has no option {word!r} here", hint=nearest(word, [*OPTIONS, *SHORT]))
         kind = OPTIONS[name]
         value = text if kind is str else decoded(text.lower().encode())
         value = float(value) if kind is float and type(value) is int else value
-        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-            raise BadRequest(f"{word} cannot be {text!r}")
+        if type(value) is not kind or (isinstance(value, float) and not isfinite(value)):
+            raise BadRequest(f"{word} cannot be {rules.shown(text)}")
         found[name] = value
     return found
 
@@ -327,122 +326,109 @@ def _long(word: str) -> str:
     return SHORT.get(word, word)
 
 
-def _working(told: dict[str, Any]) -> Working:
-    """Of a request that waits the server says "In queue: 2/3", the one that it makes not counted."""
-    note = _words(told.get("textinfo"))
-    place = re.search(r"(\d{1,6})/\d", note) if told.get("queued") is True else None
-    fraction = _fraction(told.get("progress")) if told.get("active") is True else None
+def _working(progress: dict[str, Any]) -> Working:
+    """The text of a request that waits is "In queue: 2/3", without the request that the server works on."""
+    note = common.text(progress.get("textinfo"))
+    place = re.search(r"(\d{1,6})/\d", note) if progress.get("queued") is True else None
+    fraction = _fraction(progress.get("progress")) if progress.get("active") is True else None
     return Working(fraction, int(place[1]) if place else None, note)
 
 
 def _fraction(value: Any) -> float | None:
-    """Forge counts from -1 at first."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return min(1.0, value) if value > 0 else 0.0
+    """A number from JSON, brought between 0 and 1: Forge begins at -1."""
+    number = common.number(value)
+    return None if number is None else min(1.0, max(0.0, number))
 
 
 def _refuse(answer: Answer) -> None:
-    """Raise what an answer without pictures stands for. A 500 with the server's own words ended the work."""
-    body = answer.body if isinstance(answer.body, dict) else {}
-    said = _said(body)
-    if "outofmemory" in said.lower().replace(" ", ""):
-        raise GenerationFailed(said, hint="take fewer pixels, a lower --count or a smaller model")
-    if answer.status == 404 and body.get("detail") == "Not Found":  # noqa: PLR2004 - FastAPI's words for "no such route"
+    """Raise what an answer without pictures stands for. A 500 with the server's own message ended the work."""
+    body = common.table(answer.body)
+    message = _message(body)
+    if "outofmemory" in message.lower().replace(" ", ""):
+        raise GenerationFailed(message, hint=OUT_OF_MEMORY_HINT)
+    if (
+        answer.status == HTTPStatus.NOT_FOUND and body.get("detail") == "Not Found"
+    ):  # FastAPI's text for "no such route"
         raise BadRequest("HTTP 404: the server has no such route", hint="start it with --api; is base_url right?")
-    if answer.status == 500 and (said or answer.raw == b"Internal Server Error"):  # noqa: PLR2004
-        raise GenerationFailed(said or "the server broke down over it, and says no more")
-    refuse(answer, paid=True, message=said)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and (message or answer.raw == b"Internal Server Error"):
+        raise GenerationFailed(message or "the server failed and gave no reason")
+    refuse(answer, paid=True, message=message)
 
 
-def _said(body: dict[str, Any]) -> str:
-    """The words of {error, detail, errors, message}, of {detail} and of a list of {loc, msg}, whichever came."""
+def _message(body: dict[str, Any]) -> str:
+    """The texts of {error, detail, errors, message}, of {detail} or of a list of {loc, msg}, whichever came."""
     detail = body.get("detail")
     if isinstance(detail, list):
-        items = [item for item in detail if isinstance(item, dict) and isinstance(item.get("loc", []), list)]
+        items = [item for item in common.tables(detail) if isinstance(item.get("loc", []), list)]
         return clean("; ".join(f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg')}" for item in items))
-    said = [_words(body.get(key)) for key in ("error", "detail", "errors", "message")]
-    return ": ".join(dict.fromkeys(words for words in said if words))[:MAX_QUOTED_CHARS]
+    texts = [common.text(body.get(key)) for key in ("error", "detail", "errors", "message")]
+    return ": ".join(dict.fromkeys(filter(None, texts)))[:MAX_QUOTED_CHARS]
 
 
-def _received(body: Mapping[str, Any], expected: int) -> Got:
+def _received(body: Mapping[str, Any], expected: int) -> Received:
     """The pictures without grids, which come before the first, and extras, which come after the last."""
     items = common.items(body.get("images"))
-    told = decoded(body["info"].encode("utf-8", "replace")) if isinstance(body.get("info"), str) else None
-    info = common.table(told)
-    first = info.get("index_of_first_image")
-    first = first if isinstance(first, int) and 0 <= first < len(items) else 0
-    return Got(items[first : first + expected], info)
+    text = body.get("info")
+    info = common.table(decoded(text.encode("utf-8", "replace")) if isinstance(text, str) else None)
+    first = common.natural(info.get("index_of_first_image"), len(items)) or 0
+    return Received(items[first : first + expected], info)
 
 
-def _rest(asked: Mapping[str, Any], got: Got, batch: int) -> dict[str, Any]:
-    """What to ask of a server that makes one batch: the next one, with the seeds that follow."""
-    number = len(got.items)
-    seed = next((seed for seed in (got.info.get("seed"), asked["seed"]) if type(seed) is int and seed in SEEDS), None)
-    following = -1 if seed is None else (seed + number) % len(SEEDS)
-    return {**asked, "batch_size": batch, "n_iter": 1, "seed": following}
+def _rest(body: Mapping[str, Any], received: Received, batch: int) -> dict[str, Any]:
+    """The request for the next batch at a server that makes one batch, with the seeds that follow."""
+    seeds = (common.natural(seed, len(SEEDS)) for seed in (received.info.get("seed"), body["seed"]))
+    seed = next((seed for seed in seeds if seed is not None), None)
+    following = -1 if seed is None else (seed + len(received.items)) % len(SEEDS)
+    return {**body, "batch_size": batch, "n_iter": 1, "seed": following}
 
 
-def _ready(got: Got, expected: int, unfinished: int, notes: list[str]) -> Ready:
-    whole = got.items[: max(0, len(got.items) - unfinished)]
-    found = tuple(InlineImage(data) for item in whole if (data := _bytes(item)))
+def _ready(received: Received, expected: int, unfinished: int, notes: list[str]) -> Ready:
+    """`unfinished` is the number of pictures at the end that were stopped half done."""
+    whole = received.items[: max(0, len(received.items) - unfinished)]
+    found = tuple(image for item in whole if (image := common.inline(item)) is not None)
     if not found:
-        raise GenerationFailed("it was stopped" if unfinished else "the server says it is done, but sent no picture")
-    lost = expected - len(found)
-    said = [f"{lost} of {expected} pictures did not come"] if lost else []
-    return Ready(found, note="; ".join([*said, *notes]), facts=_facts(got.info))
+        stopped = "the work was stopped at the server"
+        raise GenerationFailed(stopped if unfinished else "the server says that it is done, but sent no picture")
+    lost = common.lost_note(expected - len(found), expected, "did not come")
+    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info))
 
 
 def _facts(info: Mapping[str, Any]) -> base.Facts:
-    seed, model = info.get("seed"), _words(info.get("sd_model_name"))
-    found: dict[str, str | int] = {"seed": seed} if type(seed) is int and 0 <= seed < 2**64 else {}
-    return found | ({"model": model} if model else {})
+    return common.facts(seed=common.natural(info.get("seed")), model=info.get("sd_model_name"))
 
 
-def _differences(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
-    """Where the server took something else than what was asked for, and did not say so but in `info`."""
-    model, drew = (
-        common.table(asked.get("override_settings")).get("sd_model_checkpoint"),
-        _words(info.get("sd_model_name")),
-    )
-    said = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
-    if not asked.get("enable_hr"):
-        wanted, took = _size(asked), _size(info)
-        other = any(known not in ("?", side) for side, known in zip(wanted, took, strict=True) if side != "?")
-        said += [f"made in {'x'.join(took)}, not in {'x'.join(wanted)}"] if other else []
+def _differences(body: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """What the server silently changed: `info` differs from the request there."""
+    model = common.table(body.get("override_settings")).get("sd_model_checkpoint")
+    drew = common.text(info.get("sd_model_name"))
+    notes = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
+    if not body.get("enable_hr"):
+        wanted, taken = _size(body), _size(info)
+        other = any(known not in ("?", side) for side, known in zip(wanted, taken, strict=True) if side != "?")
+        notes += [f"made in {'x'.join(taken)}, not in {'x'.join(wanted)}"] if other else []
     for name in ("steps", "seed"):
-        pair = (asked.get(name), info.get(name))
-        other = all(type(number) is int and 0 <= number < 2**64 for number in pair) and pair[0] != pair[1]
-        said += [f"made with {name} {pair[1]}, not {pair[0]}"] if other else []
-    if len(common.items(asked.get("init_images"))) > 1 and info.get("version") == SDCPP:
-        said.append("every picture was made from the first reference")
-    return said
+        wanted_number, number = (common.natural(values.get(name), MAX_SEED) for values in (body, info))
+        other = None not in (wanted_number, number) and wanted_number != number
+        notes += [f"made with {name} {number}, not {wanted_number}"] if other else []
+    if len(common.items(body.get("init_images"))) > 1 and info.get("version") == SDCPP:
+        notes.append("every picture was made from the first reference")
+    return notes
 
 
-def _size(told: Mapping[str, Any]) -> list[str]:
-    """Width and height in words; "?" for a side that is not told."""
-    sides = [told.get(name) for name in ("width", "height")]
-    return [str(side) if type(side) is int and 0 < side < 2**32 else "?" for side in sides]
+def _size(values: Mapping[str, Any]) -> list[str]:
+    """Width and height as texts; "?" for a side that is missing."""
+    return [str(common.natural(values.get(name), MAX_SIDE) or "?") for name in ("width", "height")]
 
 
 def _same(model: str, info: Mapping[str, Any]) -> bool:
-    """Models are known by title ("folder/name.safetensors [hash]"), by file and by name."""
-    hash_ = _words(info.get("sd_model_hash"))
-    return _plain(model) == _plain(_words(info.get("sd_model_name"))) or bool(hash_ and hash_ in model)
+    """Whether a model drew: it is known by title ("folder/name.safetensors [hash]"), by file and by name."""
+    hash_ = common.text(info.get("sd_model_hash"))
+    return _plain(model) == _plain(common.text(info.get("sd_model_name"))) or bool(hash_ and hash_ in model)
 
 
 def _plain(model: str) -> str:
     name = re.split(r"[/\\]", re.sub(r"\s*\[\w*\]$", "", model.strip()))[-1]
     return re.sub(r"\.(safetensors|ckpt|gguf|pt|pth|bin)$", "", name.casefold())
-
-
-def _bytes(item: Any) -> bytes:
-    """A picture from base64, with or without "data:image/png;base64," before it; nothing where it is neither."""
-    return common.unbased(item)
-
-
-def _words(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
 
 
 PROVIDER: type[Provider[Any]] = A1111

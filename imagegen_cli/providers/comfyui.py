@@ -1,21 +1,20 @@
-"""ComfyUI on one's own machine: a graph of nodes goes out, its pictures come back by name.
+"""ComfyUI, self-hosted: the request is a graph of nodes, the answer the names of its pictures.
 
 Protocol facts are from server.py, execution.py, protocol.py and comfy_execution/{jobs,progress}.py of ComfyUI 0.27.
-Servers before 0.6 have no /api/jobs; those are asked by /queue, then /history, the way in which a job moves. Since
-0.3.57 (pull request 9607) /interrupt stops nothing but the job that it names.
-Comfy Cloud is another service: it wants a key, and redirects to its pictures.
+Servers before 0.6 have no /api/jobs: there a query goes to /queue, then to /history, as a job moves. Since 0.3.57
+(pull request 9607) /interrupt stops only the job that it names.
+Comfy Cloud is another service: it needs a key, and redirects to its pictures.
 """
 
 import asyncio
 import hashlib
 import json
-import math
-import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -25,23 +24,23 @@ from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Refused, ServerTrouble, TaskError, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
-from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read as read_picture
+from imagegen_cli.core.references import ANY_FORMAT, examined, read as read_picture
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
-from imagegen_cli.providers import _common as common
+from imagegen_cli.providers import _common as common, _rules as rules
 from imagegen_cli.providers._comfyui_graph import (
     DEFAULT,
-    MOST_STEPS,
-    NO_NODE,
-    NO_SAVER,
-    NOWHERE,
+    MAX_STEPS,
+    NO_OUTPUT,
+    NODE_HINT,
     ROLES,
+    SAVER_HINT,
     Graph,
     Place,
     check_nodes,
     choices,
-    ends_nowhere,
     graph_in,
+    has_no_output,
     is_sendable,
     loads,
     offers,
@@ -54,7 +53,17 @@ from imagegen_cli.providers._comfyui_graph import (
     saving,
     spread,
 )
-from imagegen_cli.providers._http import MAX_QUOTED_CHARS, NO_JOB_HINT, Answer, call, clean, decoded, message_in, refuse
+from imagegen_cli.providers._http import (
+    GONE,
+    MAX_QUOTED_CHARS,
+    NO_JOB_HINT,
+    NO_ROUTES,
+    Answer,
+    clean,
+    decoded,
+    message_in,
+    refuse,
+)
 
 SEEDS = range(2**64)
 SIDES = range(16, 16385, 8)
@@ -64,31 +73,36 @@ SAVABLE = (
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff", ".jxl", ".svg"),
     *(".mp4", ".webm", ".wav", ".flac"),
 )
-"""Ends of names of files that can be told by their first bytes, and are saved as they are; others are named."""
-NO_CHECKPOINT = "put one into its folder models/checkpoints"
-QUESTIONS = 4
-"""Classes of nodes that are asked for at once."""
+"""Suffixes of files that are recognised by their first bytes and saved as they are; the note names other files."""
+CHECKPOINT_HINT = "put one into its folder models/checkpoints"
+MAX_QUERIES_AT_ONCE = 4
+"""Queries about classes of nodes that run at the same time."""
 NO_SUCH_JOB = "Job not found"
 INTERRUPTS_BY_ID = (0, 3, 57)
-"""The first version whose /interrupt looks at the id that is sent with it."""
+"""The first version whose /interrupt heeds the id that is sent with it."""
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "allocation on device")
-MOST_BYTES = 64 * 1024 * 1024
+OUT_OF_MEMORY_HINT = "take fewer pixels, a lower --count or a smaller model"
+DRAWN_SEEDS = range(2**32)
+"""Seeds that all nodes take."""
+PREVIEW, PREVIEW_WITH_METADATA = 1, 4
+"""Types of binary messages on the web socket."""
+MAX_BYTES = 64 * 1024 * 1024
 """Of one message on the web socket: a preview is a picture."""
-FIRST_WORDS = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
-"""Must be the first message; without it a preview does not say whose it is."""
-MOST_LOST = 100
-"""Connections that may break before live progress is given up; polling goes on."""
-FETCHING = 2
-"""Jobs whose pictures are held in memory at once, where only this file may fetch them."""
-FETCHING_S = 20.0
-"""Seconds after which a status query leaves the rest of the pictures to the next one."""
+FIRST_MESSAGE = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+"""Must be the first message; without it a preview does not name its job."""
+MAX_LOST_CONNECTIONS = 100
+"""Connections that may break before live progress ends; status queries go on."""
+MAX_JOBS_FETCHED = 2
+"""Jobs whose pictures are held in memory at the same time, where only this file may fetch them."""
+MAX_FETCH_S = 20.0
+"""Seconds after which a status query leaves the remaining pictures to the next query."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
     base_url: str = setting("http://127.0.0.1:8188", "address of the server")
     model: str = setting("", "checkpoint when --model is not given; empty: the workflow's own, else the server's first")
-    concurrency: int = setting(4, "tasks at the server at once: it makes one and queues the rest")
+    concurrency: int = setting(4, "tasks at the server at once: it works on one and queues the others")
     timeout: float = setting(600.0, "time limit of a task in seconds, counted while the server works on it")
     workflow: str = setting("", "workflow in API format, a file; empty: text to image with one checkpoint", file=True)
     places: Mapping[str, str] = setting({}, f'where values go, as prompt = "6.text, 8.text"; for {", ".join(ROLES)}')
@@ -97,10 +111,10 @@ class Settings(base.Settings):
 
 
 @dataclass(slots=True)
-class Heard:
-    """What is known of one job beside the server's own record: what we sent, and what the web socket said.
+class LiveJob:
+    """What is known of one job beside the server's own record: what was sent, and the messages of the web socket.
 
-    `loads` says of each node how much of the work it is.
+    `loads` is each node's share of the work.
     """
 
     graph: Graph = field(default_factory=dict)
@@ -118,7 +132,8 @@ class Heard:
     def __post_init__(self) -> None:
         self.loads = loads(self.graph)
 
-    def hear(self, event: Any, data: Any) -> None:
+    def take(self, event: Any, data: Any) -> None:
+        """Take in one message of the web socket; unknown messages are passed over."""
         match event, data:
             case "executing", {"node": str(node)}:
                 self.ended.add(self.current)
@@ -129,16 +144,16 @@ class Heard:
             case "executed", {"node": str(node)}:
                 self.ended.add(node)
             case "progress", {"node": str(node)}:
-                self._went_on(node, data)
+                self._advance(node, data)
             case "progress_state", {"nodes": dict(nodes)}:
                 for node, state in nodes.items():
-                    self._went_on(node, state)
+                    self._advance(node, state)
             case _:
                 return
-        self.tell()
+        self.show()
 
-    def _went_on(self, node: str, state: Any) -> None:
-        """One node is so far. Only a sampler's steps are work; a node may count bytes or tiles as well."""
+    def _advance(self, node: str, state: Any) -> None:
+        """Note the progress of one node. Only a sampler's steps are work: other nodes count bytes or tiles."""
         self.parts[node] = _share(state)
         if path_in(state, "state") == "finished":
             self.ended.add(node)
@@ -149,10 +164,10 @@ class Heard:
             self.working = replace(self.working, note=f"{self._name(node)} {steps[0]}/{steps[1]}")
 
     def _name(self, node: str) -> str:
-        return _words(path_in(self.graph, node, "class_type") or node)
+        return _text_in(self.graph, node, "class_type") or clean(node)
 
-    def tell(self, preview: bytes | None = None) -> None:
-        """Say what is known by now; the fraction never falls. What lay ready in the server's cache is no work."""
+    def show(self, preview: bytes | None = None) -> None:
+        """Report the progress; the fraction never falls. Nodes that the server had in its cache are no work."""
         left = self.loads.keys() - self.cached
         ended = self.ended & left
         here = sum(part * self.loads[node] for node, part in self.parts.items() if node in left and node not in ended)
@@ -164,59 +179,54 @@ class Heard:
             self.report(self.working)
 
 
-class ComfyUI(Provider[Settings]):
+class ComfyUI(common.HttpProvider[Settings]):
     kind = "comfyui"
     title = "ComfyUI (your own server)"
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
-        self._settings = settings
-        self._most_lost = MOST_LOST
-        self._clients = clients
-        self._base = self._settings.base_url.rstrip("/")
-        self._headers = dict(self._settings.headers)
+        super().__init__(settings, clients)
+        self._max_lost_connections = MAX_LOST_CONNECTIONS
         self._client_id = uuid4().hex
         self._own: Graph | None = None
         self._has_jobs = True
-        self._heard: dict[str, Heard] = {}
-        self._fetching = asyncio.Semaphore(FETCHING)
+        self._live: dict[str, LiveJob] = {}
+        self._fetching = asyncio.Semaphore(MAX_JOBS_FETCHED)
         self._by_id: bool | None = None
         self._running = ""
         self._stopping: set[str] = set()
-        self._ear: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
 
     # Before anything is sent
 
     def check_settings(self) -> None:
         if self._settings.api_key:
-            raise BadRequest("ComfyUI knows no key: leave api_key out, or write what your proxy wants into headers")
+            raise BadRequest("ComfyUI has no key: leave api_key out, or write what your proxy needs into headers")
         graph = self._workflow()
         if "prompt" not in places_in(graph, self._settings.places):
             raise _placeless(graph, "prompt")
-        if ends_nowhere(graph):
-            raise BadRequest(NOWHERE, hint=NO_SAVER)
+        if has_no_output(graph):
+            raise BadRequest(NO_OUTPUT, hint=SAVER_HINT)
 
     async def check_service(self) -> None:
-        """Ask which nodes and files the server has, class by class: the whole list is megabytes."""
+        """Query the nodes and files of the server class by class: the whole list has megabytes."""
         graph = self._filled(ImageRequest(prompt="a cat", provider=""), None, ())
         classes = sorted({node["class_type"] for node in graph.values()})
-        room = asyncio.Semaphore(QUESTIONS)
+        limit = asyncio.Semaphore(MAX_QUERIES_AT_ONCE)
 
-        async def told(class_: str) -> dict[str, Any]:
-            async with room:
+        async def queried(class_: str) -> dict[str, Any]:
+            async with limit:
                 return await self._object(f"/object_info/{quote(class_, safe='')}")
 
-        answers = await asyncio.gather(*map(told, classes))
+        answers = await asyncio.gather(*map(queried, classes))
         known = {class_: path_in(answer, class_) for class_, answer in zip(classes, answers, strict=True)}
         empty = self._unnamed(graph)
         check_nodes(graph, known, set(empty) | set(self._places().get("image", ())))
         if empty and not choices(known, graph[empty[0][0]]["class_type"], "ckpt_name"):
-            raise BadRequest("the server has no checkpoint", hint=NO_CHECKPOINT)
+            raise BadRequest("the server has no checkpoint", hint=CHECKPOINT_HINT)
 
     def check(self, request: ImageRequest) -> None:
         self.check_settings()
-        for broken, rule in _rules(request):
-            if broken:
-                raise BadRequest(rule)
+        rules.check(_rules(request))
         examined(request.references, formats=ANY_FORMAT)
         pixels(request)
         graph = self._workflow()
@@ -225,21 +235,21 @@ class ComfyUI(Provider[Settings]):
             if role not in places and not (role == "count" and value == 1):
                 raise _placeless(graph, role)
         override(graph, request.extra)
-        if len(request.references) > (most := len(places.get("image", ()))):
-            raise BadRequest(f"the workflow takes {most} reference pictures, not {len(request.references)}")
+        if len(request.references) > (limit := len(places.get("image", ()))):
+            raise BadRequest(f"the workflow takes {limit} reference pictures, not {len(request.references)}")
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
         return max(1, self._settings.max_batch) if "count" in self._places() else 1
 
     def expected_images(self, request: ImageRequest) -> int:
-        """One for each picture of each SaveImage node; a workflow without one is believed to make what it is asked."""
+        """The pictures of all SaveImage nodes; for a workflow without such a node, the number in the request."""
         graph = self._filled(request, None, request.references)
         named = {node: graph[node]["inputs"][name] for node, name in self._places().get("count", ())}
         sizes = {node: size for node, size in named.items() if type(size) is int and size > 0}
         return pictures(graph, sizes) or request.count or next(iter(sizes.values()), 1)
 
     def payload(self, request: ImageRequest) -> Mapping[str, Any]:
-        """The workflow with everything in its place, but for what is known only when it is sent."""
+        """The workflow with its values, except for those that are known only when it is sent."""
         graph = self._filled(request, request.seed, request.references)
         drawn = self._places().get("seed", ()) if request.seed is None else ()
         for node, name in drawn:
@@ -263,67 +273,67 @@ class ComfyUI(Provider[Settings]):
         self.check(request)
         graph = await self._complete(request)
         job = client_job or self.client_job(request)
-        heard = self._heard[job.id] = Heard(graph, self._facts(graph), report)
+        live = self._live[job.id] = LiveJob(graph, self._facts(graph), report)
         self._listen()
-        asked = {"prompt": graph, "client_id": self._client_id, "prompt_id": job.id}
-        asked["extra_data"] = {"preview_method": self._settings.preview}
-        answer = await self._ask("POST", "/prompt", paid=True, json=asked)
+        body = {"prompt": graph, "client_id": self._client_id, "prompt_id": job.id}
+        body["extra_data"] = {"preview_method": self._settings.preview}
+        answer = await self._ask("POST", "/prompt", paid=True, json=body)
         _refuse(answer, graph)
         given = path_in(answer.body, "prompt_id")
         if not isinstance(given, str) or not given:
             raise Uncertain("the server gave no prompt_id; it may have accepted the workflow")
-        self._heard[given] = self._heard.pop(job.id, heard)
+        self._live[given] = self._live.pop(job.id, live)
         if left_out := _node_errors(answer.body):
-            heard.note = f"runs without {left_out}"
-            report(Working(note=heard.note))
-        return Accepted(Job(given), heard.facts)
+            live.note = f"runs without {left_out}"
+            report(Working(note=live.note))
+        return Accepted(Job(given), live.facts)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:
-        heard = self._heard.setdefault(job.id, Heard())
-        heard.report = report
+        live = self._live.setdefault(job.id, LiveJob())
+        live.report = report
         try:
-            return await self._looked_up(job.id, heard)
+            return await self._looked_up(job.id, live)
         except TaskError as error:
             if error.final:
-                self._heard.pop(job.id, None)
+                self._live.pop(job.id, None)
             raise
 
-    async def _looked_up(self, id_: str, heard: Heard) -> Working | Ready:
+    async def _looked_up(self, id_: str, live: LiveJob) -> Working | Ready:
         entry = await self._entry(id_)
         status = path_in(entry, "status")
         if entry is None:
             unknown = "the server does not know this job: it was restarted, or the job was removed"
-            raise Expired(unknown, hint=NO_JOB_HINT)  # never final: base_url may name another ComfyUI by now
+            raise Expired(unknown, hint=NO_JOB_HINT)  # never final: base_url may name another ComfyUI now
         if status == "completed":
-            return await self._made(id_, entry, heard)
+            return await self._made(id_, entry, live)
         if status in ("failed", "cancelled"):
-            raise _last_word(entry, _failure(entry))
+            raise _as_final(entry, _failure(entry))
         if status == "pending":
             running, waiting = await self._queue()
             place = len(running) + waiting.index(id_) if id_ in waiting else None
             return Working(queue_position=place, note="waiting in the server's queue")
-        return heard.working if status == "in_progress" else Working(note=_words(status))
+        return live.working if status == "in_progress" else Working(note=common.text_or_number(status))
 
-    async def _made(self, id_: str, entry: Mapping[str, Any], heard: Heard) -> Working | Ready:
-        """What we sent is known in this process only; after a restart the server's own record stands for it."""
+    async def _made(self, id_: str, entry: Mapping[str, Any], live: LiveJob) -> Working | Ready:
+        """The pictures. The graph is known in this process only; later the server's own record stands for it."""
         outputs = entry.get("outputs")
-        graph = heard.graph or graph_in(path_in(entry, "workflow", "prompt")) or {}
+        graph = live.graph or graph_in(path_in(entry, "workflow", "prompt")) or {}
         files, others = _files(outputs)
-        notes = [heard.note or _silent(graph, outputs), f"the server keeps {others} too" if others else ""]
+        notes = [live.note or _silent(graph, outputs), f"the server keeps {others} too" if others else ""]
         if not files:
-            raise _last_word(entry, _nothing(others))
-        images = await self._images([f"{self._base}/view?{_query(file)}" for file in files], heard)
+            raise _as_final(entry, _nothing(others))
+        images = await self._images([f"{self._base}/view?{_query(file)}" for file in files], live)
         if images is None:
-            note = f"fetching what was made: {len(heard.fetched)} of {len(files)}"
-            return replace(heard.working, note=note)
-        self._heard.pop(id_, None)
-        return Ready(images, "; ".join(filter(None, notes)), heard.facts or self._facts(graph))
+            note = f"fetching the pictures: {len(live.fetched)} of {len(files)}"
+            return replace(live.working, note=note)
+        self._live.pop(id_, None)
+        return Ready(images, "; ".join(filter(None, notes)), live.facts or self._facts(graph))
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        """Never stops a neighbour.
+        """Stop this job and never another one.
 
-        /interrupt ignores the id on servers before 0.3.57. There it is sent only while /queue shows our job running and
-        no other waiting behind it, so that the job that it could hit instead does not exist yet.
+        Servers before 0.3.57 ignore the id that is sent with /interrupt. It is sent to them only while /queue shows our
+        job running and no other job behind it, so that the job that it could stop instead does not exist yet.
         """
         self._stopping.add(job.id)
         answer = await self._ask("POST", f"/api/jobs/{quote(job.id, safe='')}/cancel")
@@ -346,31 +356,31 @@ class ComfyUI(Provider[Settings]):
         if id_ not in running or (neighbours and not await self._interrupts_by_id()):
             return CancelOutcome.GOES_ON
         answer = await self._ask("POST", "/interrupt", json={"prompt_id": id_})
-        return CancelOutcome.REQUESTED if answer.status < 400 else CancelOutcome.GOES_ON  # noqa: PLR2004 - HTTP's classes
+        return CancelOutcome.GOES_ON if answer.is_error else CancelOutcome.REQUESTED
 
     async def _interrupts_by_id(self) -> bool:
-        """Whether /interrupt leaves alone every job but the one that it names; asked once."""
+        """Whether /interrupt stops only the job that it names; queried once."""
         if self._by_id is None and not self._has_jobs:
             with suppress(TaskError):
-                told = path_in(await self._object("/system_stats"), "system", "comfyui_version")
-                self._by_id = _version(told) >= INTERRUPTS_BY_ID
+                version = path_in(await self._object("/system_stats"), "system", "comfyui_version")
+                self._by_id = _version(version) >= INTERRUPTS_BY_ID
         return self._has_jobs or bool(self._by_id)
 
     async def close(self) -> None:
         """End the web socket."""
-        if self._ear is not None:
-            self._ear.cancel()
-            await asyncio.wait({self._ear})
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait({self._listener})
 
-    # What the server knows of a job
+    # The server's record of a job
 
     async def _entry(self, id_: str) -> dict[str, Any] | None:
-        """The job as /api/jobs tells it, or the same made of /queue and /history; None where nobody knows it."""
+        """The job of /api/jobs, or the same made of /queue and /history; None where the server does not know it."""
         if self._has_jobs:
             answer = await self._ask("GET", f"/api/jobs/{quote(id_, safe='')}")
-            if answer.status == 404 and path_in(answer.body, "error") == NO_SUCH_JOB:  # noqa: PLR2004 - Not Found
+            if answer.status == HTTPStatus.NOT_FOUND and path_in(answer.body, "error") == NO_SUCH_JOB:
                 return None  # any other 404 is about the route, or comes from a server in between
-            if answer.status not in (404, 405):
+            if answer.status not in NO_ROUTES:
                 job = _good(answer)
                 common.about(id_, job.get("id"))
                 return job
@@ -386,31 +396,31 @@ class ComfyUI(Provider[Settings]):
         return _as_job(entry) | {"id": id_}
 
     async def _queue(self) -> tuple[list[str], list[str]]:
-        """Ids that run, and ids that wait, next one first."""
+        """The ids of the jobs that run, and of those that wait, the next one first."""
         body = await self._object("/queue")
         return _ids(body.get("queue_running")), _ids(body.get("queue_pending"))
 
-    async def _images(self, links: Sequence[str], heard: Heard) -> tuple[Image, ...] | None:
-        """Headers, or a name and a password in base_url, open the way for this file alone: it fetches by itself then.
+    async def _images(self, links: Sequence[str], live: LiveJob) -> tuple[Image, ...] | None:
+        """The pictures. With headers, or a login in base_url, only this provider can fetch them, and does it here.
 
-        None where that takes longer than one status query may; what has come is kept for the next.
+        None where that takes longer than one status query may; what has come is kept for the next query.
         """
-        if not self._headers and urlsplit(self._base).username is None:
+        if not self._settings.headers and urlsplit(self._base).username is None:
             return tuple(RemoteImage(link) for link in links)
         if self._fetching.locked():
             return None
         clock = asyncio.get_running_loop().time
         async with self._fetching:
-            end = clock() + FETCHING_S
+            end = clock() + MAX_FETCH_S
             for link in links:
-                if link not in heard.fetched and clock() > end:
+                if link not in live.fetched and clock() > end:
                     return None
-                heard.fetched[link] = heard.fetched.get(link) or await self._fetched(link)
-        return tuple(heard.fetched[link] for link in links)
+                live.fetched[link] = live.fetched.get(link) or await self._fetched(link)
+        return tuple(live.fetched[link] for link in links)
 
     async def _fetched(self, link: str) -> InlineImage:
         answer = await self._ask("GET", link.removeprefix(self._base))
-        if answer.status != 200:  # noqa: PLR2004 - a picture is no JSON
+        if answer.status != HTTPStatus.OK:  # `refuse` expects JSON, and a picture is none
             refuse(answer, paid=False)
         return InlineImage(answer.raw)
 
@@ -425,7 +435,7 @@ class ComfyUI(Provider[Settings]):
         return places_in(self._workflow(), self._settings.places)
 
     def _filled(self, request: ImageRequest, seed: int | None, images: Sequence[str]) -> Graph:
-        """The workflow with everything in its place. What a person names by its node wins over what stands for it."""
+        """The workflow with its values. An option that names a node counts before the option for a role."""
         graph, places = self._workflow(), self._places()
         for role, value in _wanted(request, self._settings.model).items():
             for node, name in places.get(role, ()) if role != "seed" else ():
@@ -438,108 +448,103 @@ class ComfyUI(Provider[Settings]):
         return override(graph, request.extra)
 
     async def _complete(self, request: ImageRequest) -> Graph:
-        """As it goes out. Without a seed it gets one that all nodes take: an equal graph would be cached."""
+        """The workflow as it is sent. Without a seed it gets a drawn one: the server would cache an equal graph."""
         images = [await self._uploaded(reference) for reference in request.references]
-        seed = request.seed if request.seed not in (None, -1) else random.getrandbits(32)
+        seed = rules.seed_or_drawn(request, DRAWN_SEEDS)
         graph = self._filled(request, seed, images)
         empty = self._unnamed(graph)
         first = next(iter(await self.models()), None) if empty else ""
         if first is None:
-            raise BadRequest("the server has no checkpoint", hint=NO_CHECKPOINT)
+            raise BadRequest("the server has no checkpoint", hint=CHECKPOINT_HINT)
         for node, name in empty:
             graph[node]["inputs"][name] = first
         return graph
 
     def _unnamed(self, graph: Graph) -> list[Place]:
-        """Where the server's first checkpoint goes, because neither the request nor the workflow names one."""
+        """The places of the server's first checkpoint: neither the request nor the workflow names one there."""
         named = [(node, name) for node, name in self._places().get("model", ()) if name == "ckpt_name"]
         return [(node, name) for node, name in named if graph[node]["inputs"][name] == ""]
 
     def _facts(self, graph: Graph) -> base.Facts:
-        """The seed of the first place and the model of the only one, as they stand in a graph that was sent."""
-        found: dict[str, str | int] = {}
-        with suppress(BadRequest):
+        """The first seed, and the model where there is only one, as they are in a graph that was sent."""
+        try:
             places = places_in(graph, self._settings.places)
-            values = {role: [graph[id_]["inputs"][name] for id_, name in places.get(role, ())] for role in places}
-            seeds, models = values.get("seed", []), {str(model) for model in values.get("model", ())}
-            if seeds and type(seeds[0]) is int and seeds[0] in SEEDS:
-                found["seed"] = seeds[0]
-            if len(models) == 1 and (model := clean(models.pop())):
-                found["model"] = model
-        return found
+        except BadRequest:
+            return {}
+        values = {role: [graph[id_]["inputs"][name] for id_, name in places.get(role, ())] for role in places}
+        seeds, models = values.get("seed", [None]), {str(model) for model in values.get("model", ())}
+        seed = common.natural(seeds[0], SEEDS.stop)
+        return common.facts(seed=seed, model=models.pop() if len(models) == 1 else None)
 
     async def _uploaded(self, reference: str) -> str:
-        """The name that the server gave a picture of ours."""
+        """The name that the server gave to a picture of ours."""
         answer = await self._ask("POST", "/upload/image", files={"image": _file(reference)}, data={"type": "input"})
         body = _good(answer)
-        name, folder = _words(body.get("name")), _words(body.get("subfolder"))
+        name, folder = common.text_or_number(body.get("name")), common.text_or_number(body.get("subfolder"))
         if not name:
-            raise ServerTrouble("the server took a reference picture, but did not say its name")
+            raise ServerTrouble("the server took a reference picture, but did not name it")
         return f"{folder}/{name}" if folder else name
 
-    # The wire
+    # HTTP and web socket
 
     async def _ask(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
-        """Without an Origin header: the server refuses a foreign one."""
-        url = f"{self._base}{path}"
-        return await call(self._clients, method, url, paid=paid, raw=True, headers=self._headers, **options)
+        """Any answer. No Origin header is sent: the server refuses a foreign one."""
+        return await self._send(method, f"{self._base}{path}", paid=paid, **options)
 
     async def _object(self, path: str) -> dict[str, Any]:
         return _good(await self._ask("GET", path))
 
     def _listen(self) -> None:
-        if self._ear is None:
-            self._ear = asyncio.create_task(self._hear())
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._take_messages())
 
-    async def _hear(self) -> None:
-        """Live progress, as long as there is a socket. It may fail in any way: polling is the truth."""
+    async def _take_messages(self) -> None:
+        """Live progress, as long as there is a socket. It may fail in any way, because status queries decide."""
         with suppress(Exception):
             from websockets.asyncio.client import connect  # noqa: PLC0415 - 75 ms that only a run is worth
             from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
 
-            options: dict[str, Any] = {"additional_headers": self._headers, "max_size": MOST_BYTES, "close_timeout": 1}
+            headers = dict(self._settings.headers)
+            options: dict[str, Any] = {"additional_headers": headers, "max_size": MAX_BYTES, "close_timeout": 1}
             address = f"ws{self._base.removeprefix('http')}/ws?clientId={self._client_id}"
             sockets: Any = aiter(connect(address, **options))
             async with aclosing(sockets):
-                for _ in range(self._most_lost):
+                for _ in range(self._max_lost_connections):
                     socket = await anext(sockets)
                     with suppress(ConnectionClosed):
-                        await socket.send(json.dumps(FIRST_WORDS))
+                        await socket.send(json.dumps(FIRST_MESSAGE))
                         async for message in socket:
-                            self._heard_one(message)
+                            self._take(message)
 
-    def _heard_one(self, message: str | bytes) -> None:
+    def _take(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
-            self._heard_picture(message)
+            self._take_preview(message)
             return
-        said = decoded(message.encode())
-        data = path_in(said, "data")
+        body = decoded(message.encode())
+        data = path_in(body, "data")
         id_ = path_in(data, "prompt_id")
-        if isinstance(id_, str) and id_ in self._heard:
+        if isinstance(id_, str) and id_ in self._live:
             self._running = id_
-            self._heard[id_].hear(path_in(said, "type"), data)
+            self._live[id_].take(path_in(body, "type"), data)
 
-    def _heard_picture(self, frame: bytes) -> None:
-        """Type 1: a number for the format, the picture. Type 4: a length, so much JSON, the picture."""
+    def _take_preview(self, frame: bytes) -> None:
+        """PREVIEW: a number for the format, the picture. PREVIEW_WITH_METADATA: a length, so much JSON, the picture."""
         kind, second = int.from_bytes(frame[:4], "big"), int.from_bytes(frame[4:8], "big")
         id_: Any = self._running
         picture = frame[8:]
-        if kind == 4:  # noqa: PLR2004 - see above
+        if kind == PREVIEW_WITH_METADATA:
             id_, picture = path_in(decoded(picture[:second]), "prompt_id"), picture[second:]
-        if kind in (1, 4) and picture and isinstance(id_, str) and id_ in self._heard:
-            self._heard[id_].tell(picture)
+        if kind in (PREVIEW, PREVIEW_WITH_METADATA) and picture and isinstance(id_, str) and id_ in self._live:
+            self._live[id_].show(picture)
 
 
-def _rules(request: ImageRequest) -> Iterator[tuple[bool, str]]:
-    """Whether each rule is broken, and the rule."""
-    yield not request.prompt.strip(), "the prompt is empty"
+def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
+    yield from rules.prompt(request)
     words = (request.prompt, request.negative, request.model, *request.extra, *request.extra.values())
     yield not is_sendable(words), "half a character is in the request"
-    yield request.seed not in (None, -1) and request.seed not in SEEDS, f"a seed is 0 to {SEEDS[-1]}, or -1 for any"
-    yield request.count is not None and request.count < 1, "at least one picture must be asked for"
-    for reference in request.references:
-        by_address = "ComfyUI takes reference pictures from files, not from addresses: download them first"
-        yield is_remote(reference), by_address
+    yield rules.seed(request, SEEDS)
+    yield request.count is not None and request.count < 1, "the request must be for at least one picture"
+    yield from rules.files_only(request.references, "ComfyUI")
 
 
 def _placeless(graph: Graph, role: str) -> BadRequest:
@@ -549,93 +554,89 @@ def _placeless(graph: Graph, role: str) -> BadRequest:
 
 
 def _wanted(request: ImageRequest, model: str) -> dict[str, Any]:
-    """Role -> value, for what was asked; the rest stays as the workflow has it."""
+    """Role -> value for what the request names; the rest stays as the workflow has it."""
     width, height = pixels(request) or (None, None)
-    seed = None if request.seed == -1 else request.seed
-    said = {"prompt": request.prompt, "negative": request.negative or None, "seed": seed, "width": width}
-    said |= {"height": height, "count": request.count, "model": request.model or model or None}
-    return {role: value for role, value in said.items() if value is not None}
+    seed = request.seed if rules.has_seed(request) else None
+    values = {"prompt": request.prompt, "negative": request.negative or None, "seed": seed, "width": width}
+    values |= {"height": height, "count": request.count, "model": request.model or model or None}
+    return {role: value for role, value in values.items() if value is not None}
 
 
 def pixels(request: ImageRequest) -> tuple[int, int] | None:
-    """Width and height; None where nothing was said of them."""
-    if request.width is not None or request.height is not None:
-        if request.width not in SIDES or request.height not in SIDES:
-            raise BadRequest(f"a side has {SIDES[0]} to {SIDES[-1]} pixels, in steps of 8")
-        return request.width or 0, request.height or 0
-    if not request.ratio and not request.resolution:
-        return None
-    found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", request.ratio or "1:1")
-    side = SQUARES.get(request.resolution.lower())
-    if found is None or side is None:
-        raise BadRequest(f"a ratio is W:H, a resolution one of {', '.join(word for word in SQUARES if word)}")
-    slant = math.sqrt(int(found[1]) / int(found[2]))
-    return round(side * slant / 8) * 8, round(side / slant / 8) * 8
+    """Width and height; None where neither a size nor a ratio is asked for. Raises BadRequest."""
+    width, height = request.width or 0, request.height or 0
+    if not rules.is_sized(request):
+        if not request.ratio and not request.resolution:
+            return None
+        resolution = request.resolution.lower()
+        rules.check([rules.one_of("resolution", resolution, SQUARES, "ComfyUI")])
+        width, height = rules.sides_of(request.ratio, SQUARES[resolution], SIDES.step)
+    if width not in SIDES or height not in SIDES:
+        raise BadRequest(f"a side has {SIDES[0]} to {SIDES[-1]} pixels, in steps of {SIDES.step}; not {width}x{height}")
+    return width, height
 
 
 def _file(reference: str) -> tuple[str, bytes]:
-    """A name that tells nothing but the content, and the bytes."""
+    """A file name made of the content, and the bytes."""
     picture = read_picture(reference, formats=ANY_FORMAT)
     return f"imagegen-{hashlib.sha256(picture.data).hexdigest()[:16]}{picture.suffix}", picture.data
 
 
 def _good(answer: Answer) -> dict[str, Any]:
-    if answer.status in (404, 405, 410):
+    """The object in a good answer. A path that does not exist says nothing about a job."""
+    if answer.status in (*NO_ROUTES, *GONE):
         raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint="is base_url right?")
-    refuse(answer, paid=False)
-    if not isinstance(answer.body, dict):
-        raise ServerTrouble("the server answered with JSON of an unknown form")
-    return answer.body
+    return common.body_of(answer, paid=False)
 
 
 def _refuse(answer: Answer, graph: Graph) -> None:
     """Raise what an answer to a submit means that accepts nothing."""
-    body = answer.body if answer.status == 400 else None  # noqa: PLR2004 - Bad Request
+    body = answer.body if answer.status == HTTPStatus.BAD_REQUEST else None
     if lacking := _missing(path_in(body, "error"), graph):
-        raise BadRequest(f"the server has no node {lacking}", hint=NO_NODE)
+        raise BadRequest(f"the server has no node {lacking}", hint=NODE_HINT)
     if path_in(body, "error", "type") == "prompt_no_outputs":
-        raise BadRequest(NOWHERE, hint=NO_SAVER)
+        raise BadRequest(NO_OUTPUT, hint=SAVER_HINT)
     refuse(answer, paid=True, message=_node_errors(answer.body))
 
 
 def _missing(error: Any, graph: Graph) -> str:
-    """Class and id of a node that the server does not know; empty where that is not what is wrong.
+    """Class and id of a node that the server does not know; empty where the error is another one.
 
     Newer servers write the title of the node into the message, and the class beside it; older ones only the class.
     """
-    said = _words(path_in(error, "message"))
-    old = path_in(error, "type") == "invalid_prompt" and "does not exist" in said
+    message = _text_in(error, "message")
+    old = path_in(error, "type") == "invalid_prompt" and "does not exist" in message
     if path_in(error, "type") != "missing_node_type" and not old:
         return ""
-    told = re.search(r"#([\w:.-]+)", _words(path_in(error, "details")))
-    id_ = told[1] if told else ""
-    class_ = _words(path_in(error, "extra_info", "class_type")) or _words(path_in(graph, id_, "class_type"))
-    return f"{class_ or said} (node {id_})" if id_ else class_ or said
+    named = re.search(r"#([\w:.-]+)", _text_in(error, "details"))
+    id_ = named[1] if named else ""
+    class_ = _text_in(error, "extra_info", "class_type") or _text_in(graph, id_, "class_type")
+    return f"{class_ or message} (node {id_})" if id_ else class_ or message
 
 
 def _files(outputs: Any) -> tuple[list[Mapping[str, Any]], str]:
-    """Files that can be saved, and the names of those that cannot. Previews count only where there is nothing else."""
+    """Files that can be saved, and the names of the others. Previews count only where there are no other files."""
     nodes = [node for node in outputs.values() if isinstance(node, dict)] if isinstance(outputs, dict) else []
     lists = [files for node in nodes for files in node.values() if isinstance(files, list)]
     found = [file for files in lists for file in files if isinstance(path_in(file, "filename"), str)]
-    told = list({_query(file): file for file in found if file["filename"]}.values())
-    kept = [file for file in told if file.get("type") == "output"] or told
+    distinct = list({_query(file): file for file in found if file["filename"]}.values())
+    kept = [file for file in distinct if file.get("type") == "output"] or distinct
     savable = [file for file in kept if file["filename"].lower().endswith(SAVABLE)]
     return savable, clean(", ".join(file["filename"] for file in kept if file not in savable))
 
 
 def _nothing(others: str) -> BadRequest:
     if others:
-        said = f"the workflow made no picture, but {others}"
-        return BadRequest(said, hint="it lies in the server's output folder; a SaveImage node makes a picture")
-    return BadRequest("the workflow ended without a picture", hint=NO_SAVER)
+        message = f"the workflow made no picture, but {others}"
+        return BadRequest(message, hint="it lies in the server's output folder; a SaveImage node makes a picture")
+    return BadRequest("the workflow ended without a picture", hint=SAVER_HINT)
 
 
 def _silent(graph: Graph, outputs: Any) -> str:
-    """Which nodes should have saved something and did not: the server leaves out what it finds wrong."""
-    told = outputs if isinstance(outputs, dict) else {}
-    nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in told]
-    return f"nothing came of {', '.join(nodes)}"[:MAX_QUOTED_CHARS] if nodes else ""
+    """A note about the nodes that should have saved pictures and did not: the server leaves out faulty nodes."""
+    came = common.table(outputs)
+    nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in came]
+    return f"nothing came from {', '.join(nodes)}"[:MAX_QUOTED_CHARS] if nodes else ""
 
 
 def _version(text: Any) -> tuple[int, ...]:
@@ -644,51 +645,47 @@ def _version(text: Any) -> tuple[int, ...]:
 
 
 def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of /history in the words of /api/jobs."""
-    messages = path_in(entry, "status", "messages")
-    messages = messages if isinstance(messages, list) else []
+    """An entry of /history in the form of /api/jobs."""
+    messages = common.items(path_in(entry, "status", "messages"))
     pairs = [pair for pair in messages if isinstance(pair, list) and len(pair) > 1]
     error = next((data for event, data, *_ in pairs if event == "execution_error"), None)
     stopped = any(event == "execution_interrupted" for event, *_ in pairs)
     failed = path_in(entry, "status", "status_str") == "error"
     status = "cancelled" if failed and stopped else "failed" if failed else "completed"
-    prompt = entry.get("prompt")
-    graph = prompt[2] if isinstance(prompt, list) and len(prompt) > 2 else None  # noqa: PLR2004 - number, id, graph
-    told = {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
-    return told | {"workflow": {"prompt": graph}}
+    _number, _id, graph, *_ = (*common.items(entry.get("prompt")), None, None, None)
+    job = {"status": status, "outputs": entry.get("outputs"), "execution_error": error}
+    return job | {"workflow": {"prompt": graph}}
 
 
-def _last_word(entry: Mapping[str, Any], error: Refused) -> TaskError:
-    """The error as final; a word without the job's id may be about anything."""
-    return error.as_final() if _words(entry.get("id")) else ServerTrouble(f"the server names no job: {error.message}")
+def _as_final(entry: Mapping[str, Any], error: Refused) -> TaskError:
+    """The error as final; without the job's id the answer may be about anything."""
+    return error.as_final() if _text_in(entry, "id") else ServerTrouble(f"the server names no job: {error.message}")
 
 
 def _failure(entry: dict[str, Any]) -> GenerationFailed:
     if entry["status"] == "cancelled":
         return GenerationFailed("it was stopped at the server")
     error = entry.get("execution_error")
-    node = clean(f"node {_words(path_in(error, 'node_id'))} {_words(path_in(error, 'node_type'))}")
-    said = _words(path_in(error, "exception_message")) or _words(path_in(error, "exception_type")) or "no reason given"
-    kind = str(path_in(error, "exception_type"))
-    small = any(words in f"{kind} {said}".lower() for words in OUT_OF_MEMORY)
-    hint = "take fewer pixels, a lower --count or a smaller model" if small else ""
-    return GenerationFailed(f"{node}: {said}", hint=hint)
+    node = clean(f"node {_text_in(error, 'node_id')} {_text_in(error, 'node_type')}")
+    kind = _text_in(error, "exception_type")
+    message = _text_in(error, "exception_message") or kind or "no reason given"
+    out_of_memory = any(words in f"{kind} {message}".lower() for words in OUT_OF_MEMORY)
+    return GenerationFailed(f"{node}: {message}", hint=OUT_OF_MEMORY_HINT if out_of_memory else "")
 
 
 def _node_errors(body: Any) -> str:
-    """What is wrong with which node; empty where nothing is."""
-    nodes = path_in(body, "node_errors")
-    told = []
-    for id_, node in nodes.items() if isinstance(nodes, dict) else ():
-        errors = path_in(node, "errors") if isinstance(path_in(node, "errors"), list) else ()
-        words = [f"{_words(path_in(error, 'message'))}: {_words(path_in(error, 'details'))}" for error in errors]
-        told.append(f"node {_words(id_)} {_words(path_in(node, 'class_type'))}: {', '.join(words)}")
-    return "; ".join(told)[:MAX_QUOTED_CHARS]
+    """The errors of each node; empty where there are none."""
+    found = []
+    for id_, node in common.table(path_in(body, "node_errors")).items():
+        errors = common.items(path_in(node, "errors"))
+        messages = [f"{_text_in(error, 'message')}: {_text_in(error, 'details')}" for error in errors]
+        found.append(f"node {clean(id_)} {_text_in(node, 'class_type')}: {', '.join(messages)}")
+    return "; ".join(found)[:MAX_QUOTED_CHARS]
 
 
 def _ids(items: Any) -> list[str]:
-    """Ids of queue entries [number, id, …], lowest number first: the server tells them as they lie in its heap."""
-    entries = [item for item in items if isinstance(item, list) and len(item) > 1] if isinstance(items, list) else []
+    """Ids of queue entries [number, id, …], lowest number first: the server lists them in the order of its heap."""
+    entries = [item for item in common.items(items) if isinstance(item, list) and len(item) > 1]
     ordered = sorted(entries, key=lambda item: item[0] if isinstance(item[0], int | float) else 0)
     return [item[1] for item in ordered if isinstance(item[1], str)]
 
@@ -698,24 +695,22 @@ def _query(file: Mapping[str, Any]) -> str:
 
 
 def _share(state: Any) -> float:
-    value, most = path_in(state, "value"), path_in(state, "max")
-    if not isinstance(value, int | float) or not isinstance(most, int | float) or not 0 < value < most:
-        return 1.0 if value == most and value is not None else 0.0
-    return float(value / most)
+    value, end = common.number(path_in(state, "value")), common.number(path_in(state, "max"))
+    if value is None or end is None or not 0 <= value <= end:
+        return 0.0
+    return value / end if end else 1.0
 
 
 def _steps_in(state: Any) -> tuple[int, int] | None:
     """How many steps of how many, where there are several."""
-    value, most = path_in(state, "value"), path_in(state, "max")
-    known = all(type(number) in (int, float) for number in (value, most)) and 0 <= value <= most <= MOST_STEPS
-    return (int(value), int(most)) if known and most > 1 else None
+    value, end = common.number(path_in(state, "value")), common.number(path_in(state, "max"))
+    known = value is not None and end is not None and 0 <= value <= end <= MAX_STEPS and end > 1
+    return (int(value), int(end)) if value is not None and end is not None and known else None
 
 
-def _words(value: Any) -> str:
-    """A text or a small number from JSON, in one line that can be written anywhere; else nothing."""
-    if isinstance(value, str):
-        return clean(value)
-    return str(value) if type(value) is int and abs(value) < 2**64 else ""
+def _text_in(value: Any, *keys: str) -> str:
+    """The text or the number at the end of `keys`; empty where there is none."""
+    return common.text_or_number(path_in(value, *keys))
 
 
 PROVIDER: type[Provider[Any]] = ComfyUI

@@ -1,27 +1,28 @@
 """fal: a queue before every model, with three addresses as the receipt.
 
 Protocol facts are from fal's pages on the queue and on errors and from its Python client. There is no failed state:
-what failed is completed, with the model's own HTTP error as its result.
+a request that failed is completed, with the model's own HTTP error as its result.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import BadRequest, GenerationFailed, Moderated, OutOfCredits, Uncertain
+from imagegen_cli.core.errors import GenerationFailed, Moderated, OutOfCredits, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import Secret, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
-from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import Answer, call, message_in
+from imagegen_cli.providers import _common as common, _rules as rules
+from imagegen_cli.providers._http import GONE, Answer, message_in
 
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
-MOST = 4
+MAX_IMAGES = 4
 DOMAINS = ("fal.run", "fal.ai")
 PRESETS = {
     "1:1": "square_hd",
@@ -37,8 +38,7 @@ STOPS = {
     "ALREADY_COMPLETED": CancelOutcome.TOO_LATE,
 }
 """A cancelled request that waits is removed, one that runs gets a signal; NOT_FOUND says nothing about either."""
-GONE = (404, 410)
-MOST_WAITING = 10**9
+MAX_QUEUE = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,50 +60,45 @@ class Settings(base.Settings):
     }
 
 
-class Fal(Provider[Settings]):
+class Fal(common.HttpProvider[Settings]):
     kind = "fal"
     title = "fal: any model of its queue, by owner/app"
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._base = self._settings.base_url.rstrip("/")
-        self._key = common.Key(_whole_key(self._settings), self._base, prefix="Key ", domains=DOMAINS)
+        super().__init__(settings, clients)
+        self._auth = common.Key(_whole_key(settings), self._base, prefix="Key ", domains=DOMAINS)
 
     def check(self, request: ImageRequest) -> None:
-        for broken, rule in self._rules(request):
-            if broken:
-                raise BadRequest(rule)
+        rules.check(self._rules(request))
         self._input(request, examined(request.references))
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
-        return MOST
+        return MAX_IMAGES
 
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
-        asked = self._input(request, [referred(reference) for reference in request.references])
-        answer = await self._call("POST", f"{self._base}/{self._model(request)}", paid=True, json=asked)
+        fields = self._input(request, [referred(reference) for reference in request.references])
+        answer = await self._send("POST", f"{self._base}/{self._model(request)}", paid=True, json=fields)
         _refuse_content(answer)
-        if answer.status == 403 and "balance" in message_in(answer).lower():  # noqa: PLR2004 - Forbidden
+        if answer.status == HTTPStatus.FORBIDDEN and "balance" in message_in(answer).lower():
             raise OutOfCredits(message_in(answer)).as_unspent()
         receipt = common.body_of(answer, paid=True)
-        number = common.text(receipt.get("request_id"))
+        job_id = common.text(receipt.get("request_id"))
         addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
-        if not number or not addresses["status"]:
-            raise Uncertain("the service gave no address to ask at; the request may have been accepted and charged")
-        return Accepted(Job(number, json.dumps(addresses)), common.facts(model=self._model(request), request_id=number))
+        if not job_id or not addresses["status"]:
+            raise Uncertain(f"the service gave no address to ask at; {common.CHARGED}")
+        return Accepted(Job(job_id, json.dumps(addresses)), common.facts(model=self._model(request), request_id=job_id))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         addresses = _addresses(job)
-        status = common.body_of(await self._call("GET", addresses["status"], params={"logs": "1"}), paid=False)
+        status = common.body_of(await self._send("GET", addresses["status"], params={"logs": "1"}), paid=False)
         common.about(job.id, status.get("request_id"))
         word = common.state_in(status)
         if word == "COMPLETED":
             error = common.text(status.get("error")) or common.text(status.get("error_type"))
             return await self._result(addresses["response"] or common.link(status.get("response_url")), error)
-        place = status.get("queue_position")
-        place = place if type(place) is int and 0 <= place < MOST_WAITING else None
-        log = "\n".join(str(common.table(line).get("message")) for line in common.items(status.get("logs")))
+        place = common.natural(status.get("queue_position"), MAX_QUEUE)
+        log = "\n".join(str(line.get("message")) for line in common.tables(status.get("logs")))
         known = word in ("IN_QUEUE", "IN_PROGRESS")
         return Working(fraction=common.fraction_in(log), queue_position=place, note="" if known else word)
 
@@ -111,44 +106,32 @@ class Fal(Provider[Settings]):
         address = _addresses(job)["cancel"]
         if not address:
             return CancelOutcome.GOES_ON
-        answer = await self._call("PUT", address)
+        answer = await self._send("PUT", address)
         return STOPS.get(common.text(common.table(answer.body).get("status")), CancelOutcome.GOES_ON)
 
     async def _result(self, address: str, error: str) -> Ready:
-        """Fetched at once: fal keeps a large one for six minutes."""
-        answer = await self._call("GET", address)
+        """The pictures, fetched at once: fal keeps a large result for six minutes."""
+        answer = await self._send("GET", address)
         _refuse_content(answer)
-        if answer.status >= 500 and _is_of_the_model(answer, error):  # noqa: PLR2004 - HTTP's server errors
-            said = message_in(answer) or error or f"the model answered with HTTP {answer.status}"
-            raise GenerationFailed(said).as_final()
-        if error and (answer.status in GONE or answer.status < 300):  # noqa: PLR2004 - HTTP's successes
+        if answer.is_server_error and _is_of_the_model(answer, error):
+            message = message_in(answer) or error or f"the model answered with HTTP {answer.status}"
+            raise GenerationFailed(message).as_final()
+        if error and (answer.status in GONE or answer.is_success):
             raise GenerationFailed(error).as_final()
         return _ready(common.body_of(answer, paid=False))
 
-    async def _call(self, method: str, url: str, *, paid: bool = False, **more: Any) -> Answer:
-        """Any answer, from an address that fal named, as it is."""
-        headers, auth = dict(self._settings.headers), self._key.bound_for(url)
-        return await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=auth, **more)
-
-    def _model(self, request: ImageRequest) -> str:
-        return request.model or self._settings.model
-
-    def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
-        """Whether each rule is broken, and the rule."""
-        model, count = self._model(request), request.count
-        yield not request.prompt.strip(), "the prompt is empty"
-        yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write owner/app, such as fal-ai/flux/dev"
-        yield (
-            count is not None and count not in range(1, MOST + 1),
-            f"fal makes 1 to {MOST} pictures a request, not {count}",
-        )
-        sized = request.width is not None or request.height is not None
-        whole = request.width is not None and request.height is not None
-        yield sized and not whole, "width and height come together"
+    def _rules(self, request: ImageRequest) -> Iterator[rules.Rule]:
+        model = self._model(request)
+        yield from rules.prompt(request)
+        known = "write owner/app, such as fal-ai/flux/dev"
+        yield not MODEL.fullmatch(model), f"{rules.shown(model)} is not the name of a model: {known}"
+        yield rules.count(request, MAX_IMAGES)
+        sized = rules.is_sized(request)
+        yield sized and None in (request.width, request.height), "width and height come together"
         presets = self._settings.ratio_field == "image_size"
         known = f"fal has sizes for {', '.join(PRESETS)}: give --size for others, or set ratio_field to aspect_ratio"
         yield presets and bool(request.ratio) and request.ratio not in PRESETS, known
-        yield presets and sized and bool(request.ratio), "a size has its ratio: leave one of them out"
+        yield presets and rules.size_or_ratio(request)[0], rules.size_or_ratio(request)[1]
         size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
         yield bool(request.resolution), size
 
@@ -157,7 +140,7 @@ class Fal(Provider[Settings]):
         named: dict[str, Any] = {
             "prompt": request.prompt,
             "num_images": request.count,
-            "seed": None if request.seed == -1 else request.seed,
+            "seed": request.seed if rules.has_seed(request) else None,
             "negative_prompt": request.negative,
             field: PRESETS[request.ratio] if request.ratio and field == "image_size" else request.ratio,
         }
@@ -187,24 +170,24 @@ def _addresses(job: Job) -> dict[str, str]:
 
 
 def _refuse_content(answer: Answer) -> None:
-    """A 422 is a bad request but for one type of it. The errors stand in `detail`, or alone."""
-    errors = common.items(common.table(answer.body).get("detail")) or common.items(answer.body)
-    found = next(
-        (error for error in map(common.table, errors) if error.get("type") == "content_policy_violation"), None
-    )
+    """Raise Moderated for the one type of a 422 that is not a bad request. The errors are in `detail`, or alone."""
+    errors = common.tables(common.table(answer.body).get("detail")) or common.tables(answer.body)
+    found = next((error for error in errors if error.get("type") == "content_policy_violation"), None)
     if found is not None:
         where = ", ".join(word for value in common.items(found.get("categories")) if (word := common.text(value)))
-        said = common.text(found.get("msg")) or "the content was refused"
-        raise Moderated(f"{said} ({where})" if where else said).as_final()
+        message = common.text(found.get("msg")) or "the content was refused"
+        raise Moderated(f"{message} ({where})" if where else message).as_final()
 
 
 def _is_of_the_model(answer: Answer, error: str) -> bool:
-    """Whether an error has fal's own form, or the status told it before: a gateway too may write a `detail`."""
+    """Whether an error has fal's own form, or the status named one before: a gateway too may write a `detail`."""
     body = common.table(answer.body)
     if common.text(body.get("error_type")):
         return True
-    told = [common.table(one) for one in common.items(body.get("detail"))]
-    return all(common.text(one.get(key)) for one in told for key in ("type", "msg")) if told else bool(error and body)
+    details = [common.table(one) for one in common.items(body.get("detail"))]
+    if not details:
+        return bool(error and body)
+    return all(common.text(one.get(key)) for one in details for key in ("type", "msg"))
 
 
 def _ready(result: dict[str, Any]) -> Ready:
@@ -216,9 +199,8 @@ def _ready(result: dict[str, Any]) -> Ready:
     marked = sum(mark is True for mark in common.items(result.get("has_nsfw_concepts")))
     if marked >= len(images):
         raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
-    lost = len(listed) - len(images)
-    notes = [f"{lost} of {len(listed)} pictures came without a usable address"] if lost else []
-    notes += [f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black"] if marked else []
+    unsafe = f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black" if marked else ""
+    notes = filter(None, (common.lost_note(len(listed) - len(images), len(listed)), unsafe))
     return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
 
 

@@ -1,4 +1,4 @@
-"""Google's generateContent: one long request, one picture in its answer, and refusals that come as success.
+"""Google's generateContent: one long request, one picture in its answer, and refusals that come as HTTP 200.
 
 Protocol facts are from Google's discovery document (v1beta) and from what its own Python client (google-genai 3.4.0)
 reads: a blocked prompt or picture is HTTP 200 with a reason in place of the picture, and errors may be wrapped in a
@@ -8,6 +8,7 @@ list of one.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -20,14 +21,13 @@ from imagegen_cli.core.errors import (
     OutOfCredits,
     RateLimited,
     Unauthorized,
-    Uncertain,
 )
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
-from imagegen_cli.core.references import examined, is_remote, read
-from imagegen_cli.core.schema import nearest, setting
+from imagegen_cli.core.references import examined, read
+from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
-from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import MAX_QUOTED_CHARS, Answer, call, refuse, retry_after
+from imagegen_cli.providers import _common as common, _rules as rules
+from imagegen_cli.providers._http import MAX_QUOTED_CHARS, MODELS_HINT, Answer, refuse, retry_after
 from imagegen_cli.providers._models import other_model
 
 RATIOS = ("1:1", "1:4", "4:1", "1:8", "8:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
@@ -35,7 +35,7 @@ TIERS = {"512": "512", "1k": "1K", "2k": "2K", "4k": "4K"}
 SQUARES = {512: "512", 1024: "1K", 2048: "2K", 4096: "4K"}
 """Side of the square that a tier draws: the only pixel sizes that can be promised."""
 SEEDS = range(2**31)
-HOTTEST = 2.0
+MAX_TEMPERATURE = 2.0
 SAFETY = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
 HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
 EXTRAS = ("temperature", "safety")
@@ -54,10 +54,9 @@ FORBIDDEN = {
     "ESCALATION",
 }
 """Finish reasons that mean "not this picture"; the others mean "no picture"."""
-TOMORROW = "the day's quota is used up: wait for tomorrow, or raise it at Google"
-MODELS_HINT = "imagegen models lists the names that --model may take"
+TOMORROW_HINT = "the day's quota is used up: wait for tomorrow, or raise it at Google"
 UNSPECIFIED = ("", "BLOCK_REASON_UNSPECIFIED")
-MOST_PAGES = 20
+MAX_PAGES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +67,21 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "GEMINI_API_KEY"}
 
 
-class Gemini(Provider[Settings]):
+class Gemini(common.HttpProvider[Settings]):
     kind = "gemini"
     title = "Google Gemini: pictures by generateContent (Nano Banana)"
     is_synchronous = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
-        self._settings = settings
-        self._clients = clients
-        base_url = self._settings.base_url.rstrip("/")
-        self._version = "v1" if base_url.endswith("/v1") else "v1beta"
-        self._base = base_url.removesuffix(f"/{self._version}")
+        super().__init__(settings, clients)
+        self._version = "v1" if self._base.endswith("/v1") else "v1beta"
+        self._base = self._base.removesuffix(f"/{self._version}")
+        self._auth = common.Key(settings.api_key, self._base, header="x-goog-api-key")
 
     def check(self, request: ImageRequest) -> None:
         _image_config(request)
-        for broken, rule in _rules(request, self._model(request)):
-            if broken:
-                raise BadRequest(rule)
-        for key in request.extra:
-            if key not in EXTRAS:
-                raise BadRequest(f"Gemini knows no option {key!r}", hint=nearest(key, EXTRAS))
+        rules.check(_rules(request, self._model(request)))
+        rules.options(request, EXTRAS, "Gemini")
         examined(request.references, formats=REFERENCES)
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
@@ -99,7 +93,7 @@ class Gemini(Provider[Settings]):
         answer = await self._call("POST", path, paid=True, json=_body(request))
         body = _joined(answer.body)
         if not body.keys() & {"candidates", "promptFeedback"}:
-            raise Uncertain("the service answered with JSON of an unknown form; the request may have been charged")
+            raise common.unknown_form(paid=True)
         ready = _ready(body)
         return replace(ready, note=other_model(self._model(request), ready.facts.get("model")))
 
@@ -107,13 +101,12 @@ class Gemini(Provider[Settings]):
         raise Expired("a Gemini picture comes in the answer to its request or not at all")
 
     async def models(self) -> tuple[str, ...]:
-        """The live list, but for models that make no pictures."""
+        """The live list, without models that make no pictures."""
         found: list[str] = []
         token = ""
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             params = {"pageSize": "1000"} | ({"pageToken": token} if token else {})
-            body = (await self._call("GET", "models", params=params)).body
-            page = body if isinstance(body, dict) else {}
+            page = common.table((await self._call("GET", "models", params=params)).body)
             found += [name for item in common.items(page.get("models")) if (name := _drawing_model(item))]
             token = common.text(page.get("nextPageToken"))
             if not token:
@@ -122,63 +115,45 @@ class Gemini(Provider[Settings]):
 
     async def _call(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
         """An answer with JSON in it. Raises what any other answer means."""
-        url = f"{self._base}/{self._version}/{path}"
-        key = common.Key(self._settings.api_key, self._base, header="x-goog-api-key").bound_for(url)
-        headers = dict(self._settings.headers)
-        answer = await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=key, **options)
+        answer = await self._send(method, f"{self._base}/{self._version}/{path}", paid=paid, **options)
         _refuse(answer)
         refuse(answer, paid=paid)
         return answer
 
     def _model(self, request: ImageRequest) -> str:
-        return (request.model or self._settings.model).removeprefix("models/")
+        return super()._model(request).removeprefix("models/")
 
 
 # What goes out
 
 
-def _rules(request: ImageRequest, model: str) -> Iterator[tuple[bool, str]]:
-    """Whether each rule is broken, and the rule."""
-    yield not request.prompt.strip(), "the prompt is empty"
-    yield not re.fullmatch(r"[A-Za-z0-9._-]+", model), f"{model[:40]!r} is no name of a model"
-    yield bool(request.negative), "Gemini has no negative prompt: say it in the prompt, leave --negative out"
-    yield request.count not in (None, 1), f"Gemini makes one picture a request, not {request.count}"
-    seed = request.seed
-    yield seed not in (None, -1) and seed not in SEEDS, f"a seed is 0 to {SEEDS[-1]}, or -1 for any; not {seed}"
-    warm, safety = request.extra.get("temperature", "0"), request.extra.get("safety", SAFETY[0])
-    yield not _is_temperature(warm), f"temperature is a number from 0 to {HOTTEST:g}, not {warm[:40]!r}"
-    yield safety not in SAFETY, f"safety is one of {', '.join(SAFETY)}, not {safety[:40]!r}"
-    for reference in request.references:
-        by_address = "Gemini takes reference pictures from files, not from addresses: download them first"
-        yield is_remote(reference), by_address
-
-
-def _is_temperature(text: str) -> bool:
-    return re.fullmatch(r"\d(\.\d{1,6})?", text, re.ASCII) is not None and float(text) <= HOTTEST
+def _rules(request: ImageRequest, model: str) -> Iterator[rules.Rule]:
+    yield from rules.prompt(request)
+    yield not re.fullmatch(r"[A-Za-z0-9._-]+", model), f"{rules.shown(model)} is not the name of a model"
+    yield rules.no_negative(request, "Gemini")
+    yield rules.count(request, 1)
+    yield rules.seed(request, SEEDS)
+    yield rules.number("temperature", request.extra.get("temperature", "0"), 0, MAX_TEMPERATURE)
+    yield rules.choice("safety", request.extra.get("safety", SAFETY[0]), SAFETY)
+    yield from rules.files_only(request.references, "Gemini")
 
 
 def _image_config(request: ImageRequest) -> dict[str, str]:
     """Raises BadRequest with the rule where Gemini has no such shape."""
-    if request.width is not None or request.height is not None:
+    if rules.is_sized(request):
         return _config_of_pixels(request)
-    config = {}
-    if request.ratio:
-        if request.ratio not in RATIOS:
-            raise BadRequest(f"Gemini has no ratio {request.ratio[:40]}; it has {', '.join(RATIOS)}")
-        config["aspectRatio"] = request.ratio
-    if request.resolution:
-        tier = TIERS.get(request.resolution.lower())
-        if tier is None:
-            raise BadRequest(f"Gemini has no resolution {request.resolution[:40]}; it has {', '.join(TIERS)}")
-        config["imageSize"] = tier
-    return config
+    ratio, resolution = request.ratio, request.resolution.lower()
+    rules.check([rules.one_of("ratio", ratio, RATIOS, "Gemini")])
+    rules.check([rules.one_of("resolution", resolution, TIERS, "Gemini")])
+    config = {"aspectRatio": ratio, "imageSize": TIERS.get(resolution, "")}
+    return {name: value for name, value in config.items() if value}
 
 
 def _config_of_pixels(request: ImageRequest) -> dict[str, str]:
     tier = SQUARES.get(request.width or 0) if request.width == request.height else None
     if tier is None:
-        squares = ", ".join(f"{side}x{side}" for side in SQUARES)
-        size = f"{request.width}x{request.height}"
+        squares = rules.sizes_in_words((side, side) for side in SQUARES)
+        size = rules.size_in_words(request.width, request.height)
         raise BadRequest(f"Gemini draws by ratio and resolution, and of sizes only {squares}; not {size}")
     if request.ratio not in ("", "1:1") or request.resolution.upper() not in ("", tier):
         raise BadRequest(f"{request.width}x{request.height} is 1:1 at {tier}: leave ratio and resolution out")
@@ -186,11 +161,11 @@ def _config_of_pixels(request: ImageRequest) -> dict[str, str]:
 
 
 def _body(request: ImageRequest) -> dict[str, Any]:
-    """Words are asked for beside the picture: a refusal then says why."""
+    """A text is asked for beside the picture, because a refusal gives its reason there."""
     config: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
     if image := _image_config(request):
         config["imageConfig"] = image
-    if request.seed not in (None, -1):
+    if rules.has_seed(request):
         config["seed"] = request.seed
     if "temperature" in request.extra:
         config["temperature"] = float(request.extra["temperature"])
@@ -211,7 +186,7 @@ def _reference(path: str) -> dict[str, str]:
 
 
 def _joined(body: Any) -> dict[str, Any]:
-    """One object: gateways wrap it in a list, or send the parts of a stream in one."""
+    """The answer as one object: gateways wrap it in a list, or send a list of the parts of a stream."""
     while isinstance(body, list) and len(body) == 1:
         body = body[0]
     if not isinstance(body, list):
@@ -223,7 +198,7 @@ def _joined(body: Any) -> dict[str, Any]:
 
 
 def _ready(body: dict[str, Any]) -> Ready:
-    candidates = [candidate for candidate in common.items(body.get("candidates")) if isinstance(candidate, dict)]
+    candidates = common.tables(body.get("candidates"))
     pieces = [piece for candidate in candidates for piece in _pieces(candidate)]
     images = tuple(image for piece in pieces if (image := _image(piece)) is not None)
     if images:
@@ -231,23 +206,24 @@ def _ready(body: dict[str, Any]) -> Ready:
     feedback = common.table(body.get("promptFeedback"))
     blocked = common.text(feedback.get("blockReason"))
     if blocked not in UNSPECIFIED:
-        raise Moderated(_said(f"the prompt was blocked ({blocked})", common.text(feedback.get("blockReasonMessage"))))
+        message = common.text(feedback.get("blockReasonMessage"))
+        raise Moderated(_explained(f"the prompt was blocked ({blocked})", message))
     reason = next((word for candidate in candidates if (word := common.text(candidate.get("finishReason")))), "")
-    said = (*(one.get("finishMessage") for one in candidates), *(piece.get("text") for piece in pieces))
-    words = " ".join(text for one in said if (text := common.text(one)))
+    texts = (*(one.get("finishMessage") for one in candidates), *(piece.get("text") for piece in pieces))
+    message = " ".join(filter(None, map(common.text, texts)))
     if reason in FORBIDDEN:
-        raise Moderated(_said(f"the picture was withheld ({reason})", words))
-    raise GenerationFailed(_said(f"no picture came ({reason or 'no reason given'})", words)).as_charged()
+        raise Moderated(_explained(f"the picture was withheld ({reason})", message))
+    raise GenerationFailed(_explained(f"no picture came ({reason or 'no reason given'})", message)).as_charged()
 
 
 def _pieces(candidate: dict[str, Any]) -> list[dict[str, Any]]:
-    """Without the model's thoughts: those may hold pictures that were only tried."""
-    content = common.items(common.table(candidate.get("content")).get("parts"))
-    return [piece for piece in content if isinstance(piece, dict) and piece.get("thought") is not True]
+    """The parts of an answer without the model's thoughts, which may hold pictures that were only tried."""
+    content = common.tables(common.table(candidate.get("content")).get("parts"))
+    return [piece for piece in content if piece.get("thought") is not True]
 
 
 def _image(piece: dict[str, Any]) -> InlineImage | None:
-    """JSON has inlineData; some gateways keep the name that it has in the protocol buffer."""
+    """A part's picture: `inlineData` in JSON; some gateways keep its name in the protocol buffer."""
     data = common.table(piece.get("inlineData") or piece.get("inline_data")).get("data")
     return common.inline(data)
 
@@ -255,18 +231,19 @@ def _image(piece: dict[str, Any]) -> InlineImage | None:
 def _refuse(answer: Answer) -> None:
     """Raise where Google's error says more than its status does."""
     error = _error(answer.body)
-    said = f"HTTP {answer.status}: {common.text(error.get('message'))}".rstrip(": ")
-    details = [detail for detail in common.items(error.get("details")) if isinstance(detail, dict)]
-    if answer.status == 429 and answer.body is not None:  # noqa: PLR2004 - Too Many Requests, from Google itself
-        if _by_the_day(details, said):
-            raise OutOfCredits(said, hint=TOMORROW).as_unspent()
-        raise RateLimited(said, after=_delay(details) or retry_after(answer))
-    if answer.status == 400 and any(detail.get("reason") == "API_KEY_INVALID" for detail in details):  # noqa: PLR2004
-        raise Unauthorized(said).as_unspent()
-    if answer.status == 400 and common.PLACE.search(said):  # noqa: PLR2004
-        raise Unauthorized(said, hint=common.ELSEWHERE).as_unspent()
-    if answer.status == 404 and "model" in said.lower():  # noqa: PLR2004
-        raise BadRequest(said, hint=MODELS_HINT)
+    message = f"HTTP {answer.status}: {common.text(error.get('message'))}".rstrip(": ")
+    details = common.tables(error.get("details"))
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS and answer.body is not None:  # JSON comes from Google itself
+        if _is_daily(details, message):
+            raise OutOfCredits(message, hint=TOMORROW_HINT).as_unspent()
+        raise RateLimited(message, after=_delay(details) or retry_after(answer))
+    if answer.status == HTTPStatus.BAD_REQUEST:
+        if any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
+            raise Unauthorized(message).as_unspent()
+        if common.PLACE.search(message):
+            raise Unauthorized(message, hint=common.ELSEWHERE_HINT).as_unspent()
+    if answer.status == HTTPStatus.NOT_FOUND and "model" in message.lower():
+        raise BadRequest(message, hint=MODELS_HINT)
 
 
 def _error(body: Any) -> dict[str, Any]:
@@ -275,11 +252,10 @@ def _error(body: Any) -> dict[str, Any]:
     return common.table(common.table(body).get("error"))
 
 
-def _by_the_day(details: list[dict[str, Any]], said: str) -> bool:
-    """A minute's quota has the same message; only the violated quota's name tells them apart."""
-    violations = [item for detail in details for item in common.items(detail.get("violations"))]
-    quotas = [common.text(item.get("quotaId")) for item in violations if isinstance(item, dict)]
-    return any("PerDay" in quota for quota in quotas) or "per day" in said
+def _is_daily(details: list[dict[str, Any]], message: str) -> bool:
+    """Whether a day's quota is used up. A minute's quota has the same message, but another name of the quota."""
+    violations = [item for detail in details for item in common.tables(detail.get("violations"))]
+    return any("PerDay" in common.text(item.get("quotaId")) for item in violations) or "per day" in message
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:
@@ -297,8 +273,8 @@ def _drawing_model(item: Any) -> str:
     return name if re.search("image|banana", name) else ""
 
 
-def _said(what: str, words: str) -> str:
-    return f"{what}: {words[:MAX_QUOTED_CHARS]}" if words else what
+def _explained(what: str, message: str) -> str:
+    return f"{what}: {message[:MAX_QUOTED_CHARS]}" if message else what
 
 
 PROVIDER: type[Provider[Any]] = Gemini

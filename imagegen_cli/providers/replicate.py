@@ -1,7 +1,8 @@
-"""Replicate: a prediction by id, whose input each model names for itself.
+"""Replicate: a prediction by id, whose input fields each model names for itself.
 
-Protocol facts are from Replicate's OpenAPI description (1.0.0-a1) and its Python client (2.0.0b4). There is no id
-of one's own and no idempotency key: where a receipt was lost, a prediction that may be its own is named, never taken.
+Protocol facts are from Replicate's OpenAPI description (1.0.0-a1) and its Python client (2.0.0b4). A client can choose
+neither an id nor an idempotency key. Where a receipt was lost, the error names a prediction that may belong to the
+request; that prediction is never taken automatically.
 """
 
 import re
@@ -14,7 +15,6 @@ import httpx
 
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import (
-    BadRequest,
     Expired,
     GenerationFailed,
     Moderated,
@@ -28,27 +28,27 @@ from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
-from imagegen_cli.providers import _common as common
-from imagegen_cli.providers._http import Answer, call
+from imagegen_cli.providers import _common as common, _rules as rules
 
 NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 MODEL = re.compile(rf"(?P<official>{NAME})|(?:(?P<name>{NAME}):)?(?P<version>[0-9a-f]{{64}})", re.ASCII)
-MOST = 4
-LARGEST_REFERENCE = 256 * 1024
-"""Bytes of a file that may stand in the request itself, says Replicate."""
-ANSWER = httpx.Timeout(60.0, connect=15.0)
-"""A receipt comes at once; one that does not is looked up rather than waited for."""
-EARLIER = timedelta(seconds=5)
-"""How much our clock may be ahead of the service's."""
+MAX_IMAGES = 4
+MAX_REFERENCE_BYTES = 256 * 1024
+"""Bytes of a file that may be part of the request, by Replicate's documentation."""
+RECEIPT_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
+"""Seconds. A receipt comes at once: a late one is looked up instead."""
+MAX_CLOCK_SKEW = timedelta(seconds=5)
+"""How far our clock may be ahead of the service's."""
 
 STOPPED = ("canceled", "aborted")
 FORBIDDEN = re.compile(
     r"nsfw|flagged|sensitive content|\bE005\b|moderat|content polic|safety (?:filter|checker|system)", re.IGNORECASE
 )
 SEED = re.compile(r"\bseed\W{1,3}(\d{1,20})\b", re.IGNORECASE | re.ASCII)
-MOST_LOG = 200_000
+MAX_LOG_CHARS = 200_000
 """Characters of a log in which the seed is looked for."""
-DEEPEST = 4
+MAX_DEPTH = 4
+"""Levels of an output in which pictures are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,107 +63,97 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": "REPLICATE_API_TOKEN"}
 
 
-class Replicate(Provider[Settings]):
+class Replicate(common.HttpProvider[Settings]):
     kind = "replicate"
     title = "Replicate: any model, by owner/name or by version"
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._base = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/v1"
-        self._key = common.Key(self._settings.api_key, self._base, prefix="Bearer ")
+        super().__init__(settings, clients)
+        self._base = self._base.removesuffix("/v1") + "/v1"
+        self._auth = common.Key(settings.api_key, self._base, prefix="Bearer ")
         self._ours: set[str] = set()
 
     def check(self, request: ImageRequest) -> None:
-        for broken, rule in self._rules(request):
-            if broken:
-                raise BadRequest(rule)
-        self._input(request, examined(request.references, most_bytes=LARGEST_REFERENCE))
+        rules.check(self._rules(request))
+        self._input(request, examined(request.references, max_bytes=MAX_REFERENCE_BYTES))
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - the settings say it for every request
-        return MOST if self._settings.count_field else 1
+        return MAX_IMAGES if self._settings.count_field else 1
 
     async def models(self) -> tuple[str, ...]:
-        """The collection of models that draw from text; those that are not official run by their version."""
-        listed = common.body_of(await self._call("GET", "collections/text-to-image"), paid=False)
+        """The collection of models that draw from text; models that are not official run by their version."""
+        listed = common.body_of(await self._send("GET", f"{self._base}/collections/text-to-image"), paid=False)
         names = {_runnable(common.table(item)) for item in common.items(listed.get("models"))}
         return tuple(sorted(names - {""}))
 
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:  # noqa: ARG002
         self.check(request)
         pictures = [referred(reference) for reference in request.references]
-        model, asked, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
+        model, fields, start = self._model(request), self._input(request, pictures), datetime.now(UTC)
         try:
-            prediction = await self._create(model, asked)
+            prediction = await self._create(model, fields)
         except Uncertain as lost:
-            raise await self._pointed(model, asked, start - EARLIER, lost) from None
+            raise await self._with_candidate(lost, model, fields, start - MAX_CLOCK_SKEW) from None
         self._ours.add(prediction)
         return Accepted(Job(prediction))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         self._ours.add(job.id)
-        prediction = common.body_of(await self._call("GET", f"predictions/{job.id}"), paid=False)
+        prediction = common.body_of(await self._send("GET", f"{self._base}/predictions/{job.id}"), paid=False)
         common.about(job.id, prediction.get("id"))
         word = common.state_in(prediction)
         if word == "succeeded":
             return replace(_ready(prediction), facts=_facts(prediction))
         if word == "failed":
-            raise _last_word(prediction, _failure(common.text(prediction.get("error"))))
+            raise _as_final(prediction, _failure(common.text(prediction.get("error"))))
         if word in STOPPED:
-            raise _last_word(prediction, GenerationFailed(f"{word} at the service"))
+            raise _as_final(prediction, GenerationFailed(f"{word} at the service"))
         log = prediction.get("logs")
         fraction = common.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
 
     async def cancel(self, job: Job) -> CancelOutcome:
-        prediction = common.body_of(await self._call("POST", f"predictions/{job.id}/cancel"), paid=False)
+        prediction = common.body_of(await self._send("POST", f"{self._base}/predictions/{job.id}/cancel"), paid=False)
         common.about(job.id, prediction.get("id"))
         word = common.state_in(prediction)
         if word in STOPPED:
             return CancelOutcome.STOPPED
         return CancelOutcome.TOO_LATE if word in ("succeeded", "failed") else CancelOutcome.REQUESTED
 
-    async def _create(self, model: str, asked: dict[str, Any]) -> str:
+    async def _create(self, model: str, fields: dict[str, Any]) -> str:
+        """The id of a new prediction."""
         name, version = _parted(model)
         route = "predictions" if version else f"models/{name}/predictions"
-        body = {"version": model, "input": asked} if version else {"input": asked}
-        created = common.body_of(await self._call("POST", route, paid=True, json=body, timeout=ANSWER), paid=True)
-        number = _id(created)
-        if not number or number in self._ours:
-            raise Uncertain("the service gave no id to ask with; the request may have been accepted and charged")
-        return number
+        body = {"version": model, "input": fields} if version else {"input": fields}
+        url = f"{self._base}/{route}"
+        answer = await self._send("POST", url, paid=True, json=body, timeout=RECEIPT_TIMEOUT)
+        prediction = common.job_id(common.body_of(answer, paid=True).get("id"))
+        if not prediction or prediction in self._ours:
+            raise Uncertain(common.NO_ID)
+        return prediction
 
-    async def _pointed(self, model: str, asked: dict[str, Any], since: datetime, lost: Uncertain) -> Uncertain:
+    async def _with_candidate(self, lost: Uncertain, model: str, fields: dict[str, Any], since: datetime) -> Uncertain:
         """The error, with the id of a new prediction of the same model and input, where the account has one.
 
-        It is not taken: another task, process or machine may have sent the same, and two would fetch one prediction.
+        The prediction is not taken: another task, process or machine may have sent the same request, and then two
+        tasks would fetch one prediction.
         """
+        params = {"created_after": since.isoformat().replace("+00:00", "Z")}
         try:
-            after = since.isoformat().replace("+00:00", "Z")
-            listed = common.body_of(await self._call("GET", "predictions", params={"created_after": after}), paid=False)
+            listed = common.body_of(await self._send("GET", f"{self._base}/predictions", params=params), paid=False)
         except TaskError:
             return lost
-        for item in map(common.table, common.items(listed.get("results"))):
-            if _id(item) not in self._ours and _answers(item, model, asked) and _created(item) >= since:
-                return _pointing(lost, _id(item))
+        for item in common.tables(listed.get("results")):
+            if _id(item) not in self._ours and _is_of(item, model, fields) and _created(item) >= since:
+                return _naming(lost, _id(item))
         return lost
 
-    async def _call(self, method: str, route: str, *, paid: bool = False, **more: Any) -> Answer:
-        url, headers = f"{self._base}/{route}", dict(self._settings.headers)
-        auth = self._key.bound_for(url)
-        return await call(self._clients, method, url, paid=paid, raw=True, headers=headers, auth=auth, **more)
-
-    def _model(self, request: ImageRequest) -> str:
-        return request.model or self._settings.model
-
-    def _rules(self, request: ImageRequest) -> Iterator[tuple[bool, str]]:
-        """Whether each rule is broken, and the rule."""
-        model, most = self._model(request), self.max_images(request)
-        yield not request.prompt.strip(), "the prompt is empty"
+    def _rules(self, request: ImageRequest) -> Iterator[rules.Rule]:
+        model = self._model(request)
+        yield from rules.prompt(request)
         known = "owner/name, owner/name:version or a version of 64 digits"
-        yield not MODEL.fullmatch(model), f"{model[:40]!r} is no model: write {known}"
-        few = f"1 to {most} pictures a request are made here, not {request.count}"
-        yield request.count is not None and request.count not in range(1, most + 1), few
+        yield not MODEL.fullmatch(model), f"{rules.shown(model)} is not the name of a model: write {known}"
+        yield rules.count(request, self.max_images(request))
         size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
         yield bool(request.resolution), size
         field = self._settings.image_field
@@ -178,7 +168,7 @@ class Replicate(Provider[Settings]):
             "aspect_ratio": request.ratio,
             "width": request.width,
             "height": request.height,
-            "seed": None if request.seed == -1 else request.seed,
+            "seed": request.seed if rules.has_seed(request) else None,
             "negative_prompt": request.negative,
             self._settings.count_field: request.count,
         }
@@ -194,23 +184,21 @@ def _parted(model: str) -> tuple[str, str]:
 
 
 def _id(prediction: dict[str, Any]) -> str:
-    number = prediction.get("id")
-    return number if isinstance(number, str) and re.fullmatch(r"[\w-]{1,128}", number, re.ASCII) else ""
+    return common.job_id(prediction.get("id"))
 
 
-def _pointing(lost: Uncertain, number: str) -> Uncertain:
-    line = f'{{"task": {{ids}}, "job": "{number}", "url": ""}}'
-    said = f"{lost.message}; prediction {number} is new and asks for the same, but may be another task's"
-    return Uncertain(
-        said, hint=f"if it is this task's, fetch it: imagegen resume --receipts FILE, with the line {line}"
-    )
+def _naming(lost: Uncertain, prediction: str) -> Uncertain:
+    line = f'{{"task": {{ids}}, "job": "{prediction}", "url": ""}}'
+    message = f"{lost.message}; prediction {prediction} is new and has the same input, but may be another task's"
+    hint = f"if it is this task's, fetch it: imagegen resume --receipts FILE, with the line {line}"
+    return Uncertain(message, hint=hint)
 
 
-def _answers(prediction: dict[str, Any], model: str, asked: dict[str, Any]) -> bool:
-    """Whether this is what was asked for. Large data in an input may come back as an address, and is not known then."""
+def _is_of(prediction: dict[str, Any], model: str, fields: dict[str, Any]) -> bool:
+    """Whether a prediction has this model and input. Large data may come back as an address: then it has not."""
     name, version = _parted(model)
     same = (not name or prediction.get("model") == name) and (not version or prediction.get("version") == version)
-    return bool(_id(prediction)) and same and prediction.get("input") == asked
+    return bool(_id(prediction)) and same and prediction.get("input") == fields
 
 
 def _created(prediction: dict[str, Any]) -> datetime:
@@ -221,35 +209,35 @@ def _created(prediction: dict[str, Any]) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _last_word(prediction: dict[str, Any], error: TaskError) -> TaskError:
-    """The error as final; a word without the prediction's id may be about anything, and asks to be asked again."""
+def _as_final(prediction: dict[str, Any], error: TaskError) -> TaskError:
+    """The error as final; without the prediction's id the answer may be about anything, and counts as trouble."""
     return error.as_final() if _id(prediction) else ServerTrouble(f"the service names no prediction: {error.message}")
 
 
 def _ready(prediction: dict[str, Any]) -> Ready:
     output = prediction.get("output")
     if output is None and prediction.get("data_removed") is True:
-        raise _last_word(prediction, Expired("the service has deleted the pictures: it keeps them for an hour"))
+        raise _as_final(prediction, Expired("the service has deleted the pictures: it keeps them for an hour"))
     images = tuple(image for value in _leaves(output) if (image := common.picture(value)) is not None)
     if not images:
         raise GenerationFailed("the model says that it is finished, but made no pictures")
     lost = len(output) - len(images) if isinstance(output, list) else 0
-    return Ready(images, note=f"{lost} of {len(images) + lost} outputs are no pictures" if lost > 0 else "")
+    return Ready(images, note=f"{lost} of {len(images) + lost} outputs are not pictures" if lost > 0 else "")
 
 
 def _facts(prediction: dict[str, Any]) -> Facts:
     """Models write the seed that they drew into their log."""
     log = prediction.get("logs")
-    seeds = SEED.findall(log[:MOST_LOG]) if isinstance(log, str) else []
-    told = common.table(prediction.get("output")).get("seed", common.table(prediction.get("input")).get("seed"))
+    seeds = SEED.findall(log[:MAX_LOG_CHARS]) if isinstance(log, str) else []
+    seed = common.table(prediction.get("output")).get("seed", common.table(prediction.get("input")).get("seed"))
     name, version = (common.text(prediction.get(key)) for key in ("model", "version"))
     model = name if version in ("", "hidden") or not name else f"{name}:{version}"
-    return common.facts(seed=int(seeds[-1]) if seeds else told, model=model)
+    return common.facts(seed=int(seeds[-1]) if seeds else seed, model=model)
 
 
 def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
-    """What stands in an output, whose form each model chooses: a text, a list, or an object of either."""
-    if isinstance(output, list | dict) and depth < DEEPEST:
+    """The values in an output, whose form each model chooses: a text, a list, or an object of either."""
+    if isinstance(output, list | dict) and depth < MAX_DEPTH:
         for value in output.values() if isinstance(output, dict) else output:
             yield from _leaves(value, depth + 1)
     else:

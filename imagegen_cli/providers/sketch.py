@@ -1,4 +1,4 @@
-"""The provider that needs nobody: it draws what the prompt names, from word lists, on this machine.
+"""The built-in provider without a service: it draws what the prompt names, from word lists, on this machine.
 
 Every picture is drawn by a process of its own: resvg holds the interpreter lock while it renders, so a thread would
 stop the live table. The process ends with its picture, when its task is dropped, and with this program.
@@ -6,12 +6,10 @@ stop the live table. The process ends with its picture, when its task is dropped
 
 import asyncio
 import os
-import random
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import gcd, sqrt
+from math import sqrt
 from typing import Any, ClassVar
 
 from imagegen_cli.core import provider as base
@@ -20,16 +18,17 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
+from imagegen_cli.providers import _rules as rules
 from imagegen_cli.sketch.order import Drawing, Order
 
 SIDES = range(64, 4097)
 SEEDS = range(2**31)
-COUNTS = range(1, 101)
-MOST_ASPECT = 4
+MAX_IMAGES = 100
+MAX_ASPECT = 4
 SQUARES = {"": 1024, "512": 512, "1k": 1024, "2k": 2048, "4k": 4096}
 """Resolution -> side of the square that has as many pixels."""
 
-WORDS_TOLD = 8
+MAX_NOTED_WORDS = 8
 
 
 def cores() -> int:
@@ -39,7 +38,7 @@ def cores() -> int:
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
     concurrency: int = setting(
-        os.cpu_count() or 1, "tasks drawn at once; more than the processor's cores gain nothing", shown="one a core"
+        os.cpu_count() or 1, "tasks drawn at once; more than the processor's cores gain nothing", shown="one per core"
     )
     timeout: float = setting(300.0, "time limit of a task in seconds")
 
@@ -53,19 +52,15 @@ class Sketch(Provider[Settings]):
     notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"
 
     def __init__(self, settings: Settings, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike
-        self._model: str = settings.model
-        self._desks = asyncio.Semaphore(cores())
+        self._model = settings.model
+        self._limit = asyncio.Semaphore(cores())
 
     def check(self, request: ImageRequest) -> None:
         size(request)
         if request.references:
             raise BadRequest("sketch cannot start from a picture: leave out the references")
-        if request.extra:
-            raise BadRequest(f"sketch knows no option {min(request.extra)!r}: leave it out")
-        if request.count is not None and request.count not in COUNTS:
-            raise BadRequest(f"sketch draws 1 to {COUNTS[-1]} pictures a task, not {request.count}")
-        if request.seed not in (None, -1) and request.seed not in SEEDS:
-            raise BadRequest(f"a seed is 0 to {SEEDS[-1]}, or -1 for any; not {request.seed}")
+        rules.options(request, (), "sketch")
+        rules.check([rules.count(request, MAX_IMAGES), rules.seed(request, SEEDS)])
 
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:  # noqa: ARG002
         self.check(request)
@@ -74,19 +69,16 @@ class Sketch(Provider[Settings]):
         left_out = list(dict.fromkeys(word for drawing in drawings for word in drawing.left_out))
         images = tuple(InlineImage(drawing.png) for drawing in drawings)
         seeds = [order.seed for order in orders]
-        return Ready(
-            images, note=said(left_out), facts={"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
-        )
+        facts = {"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
+        return Ready(images, note=note_of(left_out), facts=facts)
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a drawing lasts no longer than its submit")
 
     def _orders(self, request: ImageRequest) -> Iterator[Order]:
         width, height = size(request)
-        chance = random.SystemRandom()
         for index in range(self.expected_images(request)):
-            unset = request.seed in (None, -1)
-            seed = chance.choice(SEEDS) if unset else ((request.seed or 0) + index) % len(SEEDS)
+            seed = ((request.seed or 0) + index) % len(SEEDS) if rules.has_seed(request) else rules.drawn(SEEDS)
             yield Order(
                 prompt=request.prompt,
                 negative=request.negative,
@@ -101,7 +93,7 @@ class Sketch(Provider[Settings]):
 
         async def one(order: Order) -> Drawing:
             nonlocal ready
-            async with self._desks:
+            async with self._limit:
                 drawing = await draw(order)
             ready += 1
             report(Working(fraction=ready / len(orders), note=f"{ready} of {len(orders)} drawn"))
@@ -117,7 +109,7 @@ class Sketch(Provider[Settings]):
 
 
 async def draw(order: Order) -> Drawing:
-    """Have one picture drawn. Whoever drops this ends the process that draws."""
+    """Draw one picture in a process of its own. Cancelling the call ends the process."""
     process = await _start()
     try:
         if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -126,7 +118,7 @@ async def draw(order: Order) -> Drawing:
             process.stdin.write(order.line())
             await process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it ended early: what it said on stderr tells more
+            pass  # the process ended early: its stderr has the reason
         answer, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
         if await process.wait() != 0:
             last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
@@ -140,14 +132,14 @@ async def draw(order: Order) -> Drawing:
 
 async def _start() -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    # Its own process group: a Ctrl-C in the terminal is this program's to hear, the drawing one is told by it.
-    apart: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
-    # Without the site module the process starts in half the time; it finds everything where this program does.
+    # In a process group of its own it gets no Ctrl-C from the terminal: this program ends it.
+    group: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
+    # Without the site module the process starts in half the time; PYTHONPATH names the folders of this program.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
     words = (sys.executable, "-S", "-P", "-m", "imagegen_cli.sketch")
     try:
         return await asyncio.create_subprocess_exec(
-            *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **apart
+            *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **group
         )
     except OSError as error:
         raise Unavailable(f"the drawing process cannot be started: {error}") from error
@@ -155,31 +147,26 @@ async def _start() -> asyncio.subprocess.Process:
 
 def size(request: ImageRequest) -> tuple[int, int]:
     """Width and height in pixels. Raises BadRequest with the rule."""
-    if request.width is not None or request.height is not None:
+    if rules.is_sized(request):
         if request.width not in SIDES or request.height not in SIDES:
             raise BadRequest(f"sketch draws {SIDES[0]} to {SIDES[-1]} pixels a side")
         return request.width or 0, request.height or 0
-    if request.resolution.lower() not in SQUARES:
-        raise BadRequest(f"sketch draws at {', '.join(word for word in SQUARES if word)}; not {request.resolution!r}")
-    wide, high = _ratio(request.ratio or "1:1")
-    step = max(1, round(SQUARES[request.resolution.lower()] / sqrt(wide * high)))
+    resolution = request.resolution.lower()
+    rules.check([rules.one_of("resolution", resolution, SQUARES, "sketch")])
+    wide, high = rules.ratio_of(request.ratio or "1:1")
+    if max(wide, high) > min(SIDES[0], MAX_ASPECT * min(wide, high)):
+        rule = f"a ratio is W:H with numbers up to {SIDES[0]}, at most {MAX_ASPECT}:1"
+        raise BadRequest(f"{rule}; not {rules.shown(request.ratio)}")
+    step = max(1, round(SQUARES[resolution] / sqrt(wide * high)))
     return wide * step, high * step
 
 
-def _ratio(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", text)
-    wide, high = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not (0 < max(wide, high) <= SIDES[0] and max(wide, high) <= MOST_ASPECT * min(wide, high)):
-        raise BadRequest(f"a ratio is W:H with numbers up to {SIDES[0]}, at most 4:1; not {text[:40]!r}")
-    common = gcd(wide, high)
-    return wide // common, high // common
-
-
-def said(left_out: list[str]) -> str:
+def note_of(left_out: list[str]) -> str:
+    """A note about the words of the prompt that were not drawn."""
     if not left_out:
         return ""
-    more = len(left_out) - WORDS_TOLD
-    return f"not drawn: {', '.join(left_out[:WORDS_TOLD])}" + (f" and {more} more" if more > 0 else "")
+    more = len(left_out) - MAX_NOTED_WORDS
+    return f"not drawn: {', '.join(left_out[:MAX_NOTED_WORDS])}" + (f" and {more} more" if more > 0 else "")
 
 
 PROVIDER: type[Provider[Any]] = Sketch

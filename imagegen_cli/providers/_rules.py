@@ -1,0 +1,192 @@
+"""Rules that several services have for a request, each with the sentence that a person reads when a request breaks it.
+
+Nothing here speaks HTTP: a provider that only draws uses these rules too.
+"""
+
+import math
+import random
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.references import is_remote
+from imagegen_cli.core.schema import nearest
+from imagegen_cli.core.task import ImageRequest
+
+T = TypeVar("T")
+
+Rule = tuple[bool, str]
+"""Whether a request breaks the rule, and the sentence."""
+RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,5})?):(\d{1,5}(?:\.\d{1,5})?)", re.ASCII)
+RATIO_DIGITS = 10**5
+"""What makes a whole number of each side of a ratio."""
+MAX_SHOWN_CHARS = 40
+"""Characters of a wrong value that a message repeats."""
+SEEDREAM_SIZES = {
+    "1:1": ((1328, 1328), (2048, 2048)),
+    "4:3": ((1472, 1104), (2304, 1728)),
+    "3:4": ((1104, 1472), (1728, 2304)),
+    "3:2": ((1584, 1056), (2496, 1664)),
+    "2:3": ((1056, 1584), (1664, 2496)),
+    "16:9": ((1664, 936), (2560, 1440)),
+    "9:16": ((936, 1664), (1440, 2560)),
+    "21:9": ((2016, 864), (3024, 1296)),
+}
+"""Ratio -> pixels at 1k and 2k in 即梦, Dreamina and Volcengine: the same models behind three kinds of services."""
+
+
+def check(rules: Iterable[Rule]) -> None:
+    """Raise BadRequest with the first rule that is broken."""
+    for broken, rule in rules:
+        if broken:
+            raise BadRequest(rule)
+
+
+# Prompt, count, seed
+
+
+def prompt(request: ImageRequest, max_chars: int = 0, consequence: str = "") -> Iterator[Rule]:
+    """`max_chars` 0: no limit. `consequence` says what happens beyond the limit."""
+    text = request.prompt
+    yield not text.strip(), "the prompt is empty"
+    rule = f"a prompt has at most {max_chars} characters here, not {len(text)}"
+    yield 0 < max_chars < len(text), f"{rule}: {consequence}" if consequence else rule
+
+
+def no_negative(request: ImageRequest, who: str) -> Rule:
+    return bool(request.negative), f"{who} has no negative prompt: say it in the prompt, leave --negative out"
+
+
+def count(request: ImageRequest, max_images: int) -> Rule:
+    few = f"1 to {max_images} pictures" if max_images > 1 else "one picture"
+    wrong = request.count is not None and request.count not in range(1, max_images + 1)
+    return wrong, f"one request makes {few} here, not {request.count}"
+
+
+def has_seed(request: ImageRequest) -> bool:
+    """Whether a seed is asked for: -1 asks for any, as none does."""
+    return request.seed not in (None, -1)
+
+
+def seed(request: ImageRequest, seeds: range) -> Rule:
+    wrong = has_seed(request) and request.seed not in seeds
+    return wrong, f"a seed is {seeds[0]} to {seeds[-1]}, or -1 for any; not {request.seed}"
+
+
+def seed_or_drawn(request: ImageRequest, seeds: range) -> int:
+    """The seed that is asked for, else one drawn here: the service would draw one and not say which."""
+    return request.seed if request.seed is not None and has_seed(request) else drawn(seeds)
+
+
+def drawn(seeds: range) -> int:
+    return random.SystemRandom().choice(seeds)
+
+
+# Sizes
+
+
+def is_sized(request: ImageRequest) -> bool:
+    """Whether pixels are asked for."""
+    return request.width is not None or request.height is not None
+
+
+def size_or_ratio(request: ImageRequest) -> Rule:
+    both = is_sized(request) and bool(request.ratio or request.resolution)
+    return both, "say either a size, or a ratio and a resolution, not both: a size has its own"
+
+
+def ratio_of(text: str) -> tuple[int, int]:
+    """Width and height of a ratio such as 16:9 or 19.5:9, as the smallest whole numbers. Raises BadRequest."""
+    found = RATIO.fullmatch(text)
+    wide, high = (round(float(side) * RATIO_DIGITS) for side in found.groups()) if found else (0, 0)
+    if not wide or not high:
+        raise BadRequest(f"a ratio is two numbers W:H such as 16:9, not {shown(text)}")
+    divisor = math.gcd(wide, high)
+    return wide // divisor, high // divisor
+
+
+def sides_of(ratio: str, square: int, step: int) -> tuple[int, int]:
+    """Width and height in steps of `step` pixels, about as many in all as a square with sides of `square` has.
+
+    Raises BadRequest where that is not a ratio.
+    """
+    wide, high = ratio_of(ratio or "1:1")
+    slant = math.sqrt(wide / high)
+    return round(square * slant / step) * step, round(square / slant / step) * step
+
+
+def one_of(what: str, value: str, known: Collection[str], who: str) -> Rule:
+    """`what` is "ratio", "resolution" or the like; an empty value is none, and breaks nothing."""
+    names = ", ".join(name for name in known if name)
+    return bool(value) and value not in known, f"{who} has no {what} {shown(value)}; it has {names}"
+
+
+def size_in_words(width: int | None, height: int | None) -> str:
+    return f"{width}x{height}"
+
+
+def sizes_in_words(sizes: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(size_in_words(*size) for size in sizes)
+
+
+# Further options
+
+
+def options(request: ImageRequest, known: Collection[str], who: str) -> None:
+    """Raise BadRequest where an option is not known, with the nearest one as the hint."""
+    for name in request.extra:
+        if name not in known:
+            hint = nearest(name, known) if known else "it has no options"
+            raise BadRequest(f"{who} has no option {shown(name)}", hint=hint)
+
+
+def choice(name: str, value: str, known: Collection[str]) -> Rule:
+    return value not in known, f"{name} is one of {', '.join(known)}; not {shown(value)}"
+
+
+def switch(name: str, value: str) -> Rule:
+    return value not in ("true", "false"), f"{name} is true or false, not {shown(value)}"
+
+
+def number(name: str, value: str, least: float, most: float, *, whole: bool = False) -> Rule:
+    """The bounds are included."""
+    kind = "a whole number" if whole else "a number"
+    usable = least <= plain_number(value) <= most and not (whole and "." in value)
+    return not usable, f"{name} is {kind} from {least:g} to {most:g}, not {shown(value)}"
+
+
+def plain_number(text: str) -> float:
+    """A number of digits and one point; anything else is NaN, which lies in no range."""
+    return float(text) if re.fullmatch(r"[0-9]{0,6}(?:\.[0-9]{1,9})?", text, re.ASCII) and text else math.nan
+
+
+# References
+
+
+def files_only(references: Iterable[str], who: str) -> Iterator[Rule]:
+    for reference in references:
+        rule = f"{who} takes reference pictures from files, not from addresses: download them first"
+        yield is_remote(reference), rule
+
+
+def references(request: ImageRequest, most: int, who: str, least: int = 0) -> Iterator[Rule]:
+    """How many reference pictures: none, at most `most`, or `least` to `most`."""
+    amount = len(request.references)
+    yield not most and amount > 0, f"{who} makes pictures from text alone: leave out the references"
+    bounds = f"at most {most}" if not least else f"exactly {most}" if least == most else f"{least} to {most}"
+    yield not least <= amount <= most, f"{who} takes {bounds} reference pictures, not {amount}"
+
+
+# Tables
+
+
+def by_prefix(table: Mapping[str, T], name: str) -> T | None:
+    """The entry under the longest beginning of the name; None where no beginning fits."""
+    known = [beginning for beginning in table if name.startswith(beginning)]
+    return table[max(known, key=len)] if known else None
+
+
+def shown(value: str) -> str:
+    """A wrong value as a message repeats it."""
+    return repr(value[:MAX_SHOWN_CHARS])
