@@ -1,4 +1,4 @@
-"""The columns of every table of tasks: the live table, `list` on a terminal, and `list` off one.
+"""The columns of every table of tasks: the live table, `list` on a terminal and off one, and the plain lines of a run.
 
 A new column is defined here and named in the tables that show it; no other file changes.
 """
@@ -11,6 +11,7 @@ from imagegen_cli.core.text import age, seconds
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Column, Measure, Place, as_needed, fixed, stepped
 from imagegen_cli.display.fields import brief, images_of, model_of, moment, state_and_reason
+from imagegen_cli.display.messages import ending
 from imagegen_cli.display.progress import note, percent, progress_spans
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ STATE_AND_REASON = Column(lambda row, _: state_and_reason(row))
 AGE = Column(lambda row, now: age(row.created, now), "dim", right=True)
 CREATED = Column(lambda row, _: moment(row.created))
 ELAPSED = Column(elapsed, right=True)
+ENDING = Column(lambda row, _: ending(row.task))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = replace(IMAGES, text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
@@ -111,3 +113,6 @@ PLAIN = (
     Place(PROMPT, fixed(0), gap=2),
 )
 """`list` off a terminal. Nothing is cut off: the widths are minimal widths."""
+
+PLAIN_ENDING = (ENDING, ELAPSED)
+"""What a run off a terminal prints of an ended task, between its number and its prompt; empty texts are left out."""

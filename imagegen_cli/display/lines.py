@@ -40,6 +40,7 @@ from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Task, TaskId,
 from imagegen_cli.core.text import Printer, amount, encoded, finite, literal, seconds, sign
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.columns import PLAIN_ENDING
 from imagegen_cli.display.fields import advice
 
 MAX_PROMPT = 80
@@ -126,9 +127,9 @@ class PlainLines(StaticDisplay):
                 pass
 
     def _ending(self, task: Task) -> str:
-        elapsed = self.board.rows[task.id].elapsed(self._clock())
-        lasted = "" if elapsed is None else f", {seconds(elapsed)}"
-        return f"{task.id} {ending(task)}{lasted}: {shortened(task.request.prompt)}"
+        row, now = self.board.rows[task.id], self._clock()
+        facts = filter(None, (column.text(row, now) for column in PLAIN_ENDING))
+        return f"{task.id} {', '.join(facts)}: {shortened(task.request.prompt)}"
 
     def _finish(self) -> None:
         if not self._summary:
@@ -144,7 +145,7 @@ class Quiet(StaticDisplay):
     def tell(self, event: Event) -> None:
         super().tell(event)
         if isinstance(event, TaskChanged) and isinstance(event.task.state, Failed):
-            self._notes.line(self._literal(f"{event.task.id} {ending(event.task)}"))
+            self._notes.line(self._literal(f"{event.task.id} {messages.ending(event.task)}"))
 
 
 class JsonLines(StaticDisplay):
@@ -199,18 +200,6 @@ class JsonLines(StaticDisplay):
 
     def _finish(self) -> None:
         self._data.line(encoded(summary_object(self.board, self._clock()), self._data.encoding))
-
-
-def ending(task: Task) -> str:
-    match task.state:
-        case Done(missing=0, note=note):
-            return f"done, {amount(len(task.files), 'picture')}" + (f"; {note}" if note else "")
-        case Done():
-            return messages.described(task.state)
-        case Failed():
-            return f"failed, {messages.described(task.state)}"
-        case _:
-            return messages.described(task.state)
 
 
 def shortened(prompt: str) -> str:

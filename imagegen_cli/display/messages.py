@@ -15,6 +15,7 @@ from imagegen_cli.core.task import (
     Saving,
     State,
     Submitting,
+    Task,
     recovered,
 )
 from imagegen_cli.core.text import amount, seconds
@@ -49,6 +50,19 @@ def described(state: State) -> str:
             return f"cancelled: {STOPS[stop]}"
         case _:
             return STATES[type(state)]
+
+
+def ending(task: Task) -> str:
+    """How a task ended, on one line."""
+    match task.state:
+        case Done(missing=0, note=note):
+            return f"done, {amount(len(task.files), 'picture')}" + (f"; {note}" if note else "")
+        case Done():
+            return described(task.state)
+        case Failed():
+            return f"failed, {described(task.state)}"
+        case _:
+            return described(task.state)
 
 
 def reasons(counts: Counter[Reason], times: str) -> str:
