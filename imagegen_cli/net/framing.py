@@ -98,10 +98,11 @@ class ResponseReader:
         """The next bytes of the body, at most `max_bytes` of a large part; empty while no further part has come."""
         return self._read(self, max_bytes)
 
-    def skip(self, size: int) -> None:
-        """Count bytes of a body of known length that did not go through `buffer`."""
+    def skip(self, size: int) -> bool:
+        """Count bytes of a body of known length that were not read from `buffer`. Returns whether it is complete."""
         self.remaining -= size
         self.is_complete = not self.remaining
+        return self.is_complete
 
     def end(self) -> None:
         """The connection has ended. Raises httpx.RemoteProtocolError where the response had not."""
@@ -129,6 +130,8 @@ class ResponseReader:
 
     def _read_block(self, max_bytes: int, what: str) -> bytes | None:
         """The lines before the next blank line, which is taken as well; None while it has not come."""
+        if not self.buffer:
+            return None
         if self.buffer.startswith((b"\r\n", b"\n")):
             self._take(self.buffer.index(b"\n") + 1)
             return b""
@@ -139,12 +142,13 @@ class ResponseReader:
         return self._take(found.end())[: found.start()] if found else None
 
     def _read_length(self, max_bytes: int) -> bytes:
-        part = self._take(min(self.remaining, max_bytes, len(self.buffer)))
-        self.skip(len(part))
+        part = self._take(min(self.remaining, max_bytes))
+        self.remaining -= len(part)
+        self.is_complete = not self.remaining
         return part
 
     def _read_until_closed(self, max_bytes: int) -> bytes:
-        return self._take(min(max_bytes, len(self.buffer)))
+        return self._take(max_bytes)
 
     def _read_chunks(self, max_bytes: int) -> bytes:
         """Chunks that have come whole together, or a part of one that is still coming."""
@@ -155,7 +159,7 @@ class ResponseReader:
             if whole := self._read_whole_chunks():
                 return whole
             self._open_chunk()
-        part = self._take(min(self.remaining, max_bytes, len(self.buffer)))
+        part = self._take(min(self.remaining, max_bytes))
         self.remaining -= len(part)
         return part
 
@@ -203,18 +207,21 @@ class ResponseReader:
 
     def _read_trailers(self, _max_bytes: int) -> bytes:
         """Trailers are checked and dropped: nothing that imagegen reads may come in one."""
-        block = self._read_block(MAX_TRAILER_BYTES, "the part after the body")
+        block = self._read_block(MAX_TRAILER_BYTES, "the trailer section")
         if block is not None:
             framing_of(b"", HTTPStatus.OK, parse_headers(block), self._method)
             self.is_complete = True
         return b""
 
-    def _take(self, size: int) -> bytes:
-        if not size:
-            return b""
-        taken = bytes(memoryview(self.buffer)[:size])
-        del self.buffer[:size]
+    def _take(self, max_bytes: int) -> bytes:
+        buffer = self.buffer
         self._searched = 0
+        if len(buffer) <= max_bytes:
+            taken = bytes(buffer)
+            buffer.clear()
+        else:
+            taken = bytes(memoryview(buffer)[:max_bytes])
+            del buffer[:max_bytes]
         return taken
 
 

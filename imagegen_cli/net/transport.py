@@ -144,13 +144,14 @@ class Body(httpx.AsyncByteStream):
         self._is_closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        reader = self._connection.reader
+        connection, reader = self._connection, self._connection.reader
         while not reader.is_complete:
-            part = await self._connection.read_part(self._timeout)
-            if part:
+            if part := connection.read_received():
                 yield part
-            if reader.has_more:
-                await asyncio.sleep(0)
+                if reader.has_more:
+                    await asyncio.sleep(0)
+            elif not reader.is_complete:
+                await connection.wait_for_data(self._timeout)
 
     async def into(self, write: Callable[[memoryview], object]) -> None:
         """Give every byte to `write` as it comes. The memory that it is given is used again as soon as it returns."""
@@ -200,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
             await self._send(request, head)
             timeout = _timeout(request, "read")
             while (found := self.reader.read_head()) is None:
-                await self._wait_for_data(timeout)
+                await self.wait_for_data(timeout)
         except BaseException:
             self.close()
             raise
@@ -226,13 +227,8 @@ class Connection(asyncio.BufferedProtocol):
         if is_chunked:
             self._transport.write(b"0\r\n\r\n")
 
-    async def read_part(self, timeout: float | None) -> bytes:
-        """The next bytes of the body; empty at its end. A timeout is in seconds without a single byte."""
-        while not (part := self._read_received()) and not self.reader.is_complete:
-            await self._wait_for_data(timeout)
-        return part
-
-    def _read_received(self) -> bytes:
+    def read_received(self) -> bytes:
+        """The next bytes of the body; empty where further data must come first, and at the end."""
         part = self.reader.read_body(MAX_PART_BYTES)
         if self._is_paused and len(self.reader.buffer) < HIGH_WATER_BYTES:
             self._is_paused = False
@@ -241,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def pour(self, write: Callable[[memoryview], object], timeout: float | None) -> None:
         """Give a body of known length to `write`, which is called between turns of the loop and may raise."""
-        while first := self._read_received():
+        while first := self.read_received():
             write(memoryview(first))
         self._write = write
         try:
@@ -253,18 +249,19 @@ class Connection(asyncio.BufferedProtocol):
             raise self._write_error
 
     async def _wait_for_poured_data(self, timeout: float | None) -> None:
-        """Data that is poured wakes nobody before its end: the timeout counts anew where some has come."""
+        """Poured data ends the wait only when it is complete: where some has come, the timeout begins anew."""
         missing = self.reader.remaining
         try:
-            await self._wait_for_data(timeout)
+            await self.wait_for_data(timeout)
         except httpx.ReadTimeout:
             if self.reader.remaining == missing:
                 raise
 
-    async def _wait_for_data(self, timeout: float | None) -> None:
-        """Wait until the reader has more to read, or its response has ended with the connection.
+    async def wait_for_data(self, timeout: float | None) -> None:
+        """Wait until data has come, or the response has ended with the connection.
 
-        Raises ReadTimeout, ReadError, and RemoteProtocolError where the response is cut off.
+        `timeout` is in seconds without a single byte. Raises ReadTimeout, ReadError, and RemoteProtocolError where the
+        response is cut off.
         """
         if self._is_lost:
             if self._error is not None:
@@ -306,26 +303,25 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.has_received = True
-        poured = 0 if self._write is None else min(self.reader.remaining, nbytes)
-        if poured:
-            self._pour_received(self._buffer[:poured])
-        if poured == nbytes:
-            return
+        poured = 0
+        if self._write is not None:
+            poured = min(self.reader.remaining, nbytes)
+            self._pour_received(self._write, self._buffer[:poured])
+            if poured == nbytes:
+                return
         self.reader.buffer += self._buffer[poured:nbytes]
         if len(self.reader.buffer) >= HIGH_WATER_BYTES and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
         _wake(self._data_came)
 
-    def _pour_received(self, data: memoryview) -> None:
-        assert self._write is not None  # noqa: S101 - `buffer_updated` has looked
+    def _pour_received(self, write: Callable[[memoryview], object], data: memoryview) -> None:
         try:
-            self._write(data)
+            write(data)
         except Exception as error:  # noqa: BLE001 - `pour` raises it
             self._write_error = error
             self.close()
-        self.reader.skip(len(data))
-        if self.reader.is_complete or self._is_lost:
+        if self.reader.skip(len(data)) or self._is_lost:
             _wake(self._data_came)
 
     def eof_received(self) -> None:
