@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, columns_in
-from imagegen_cli.inputs.lists.decoding import check_encoding, decoded, fitting
+from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, Reading, columns_in
+from imagegen_cli.inputs.lists.decoding import check_encoding, decoded, plausible_encodings
 from imagegen_cli.inputs.prompts import PromptSpec, from_arguments, from_list
 from tests.program import Program
 
@@ -601,7 +601,7 @@ def test_signs_for_paragraphs_end_lines_where_nothing_else_does(end: str) -> Non
 
 def test_a_list_that_is_too_large_is_refused() -> None:
     with pytest.raises(UsageError, match="larger than 64 MB"):
-        decoded("a.txt", bytes(MOST_BYTES + 1))
+        decoded("a.txt", bytes(MAX_LIST_BYTES + 1))
 
 
 @pytest.mark.program  # it takes seconds
@@ -681,7 +681,7 @@ def test_any_bytes_are_read_or_refused_in_any_reading(
 @given(st.text(), st.sampled_from(["cp949", "euc_jp", "big5", "shift_jis", "cp1252", "cp1251", "gb18030"]))
 def test_what_fits_is_always_an_encoding_of_the_line(text: str, encoding: str) -> None:
     data = text.encode(encoding, "ignore")
-    for found in fitting([data]):
+    for found in plausible_encodings([data]):
         assert data.decode(found) is not None
 
 

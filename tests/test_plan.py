@@ -16,7 +16,7 @@ from imagegen_cli.core.errors import BadRequest, UsageError
 from imagegen_cli.core.naming import DEFAULT
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import ImageRequest, Job, RunId, TaskId
-from imagegen_cli.inputs.plan import MAX_COUNT, SHOWN, Item, Place, place, plainly, planned, prepare
+from imagegen_cli.inputs.plan import MAX_BAD_LINES, MAX_COUNT, Item, Place, dry_run_row, place, planned, prepare
 from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from imagegen_cli.settings.config import Config, Configured, General
 from imagegen_cli.settings.paths import PROJECT_FILE
@@ -174,9 +174,9 @@ def test_a_bare_version_finds_who_offers_it(default: str, model: str, provider: 
 
 
 def test_a_bare_version_that_several_offer_must_be_said_in_full() -> None:
-    said = refused(spec(models=("4.5",)))
-    assert said.message == "several providers offer the model 4.5"
-    assert said.hint == "say which: endless/4.5, pair/4.5"
+    error = refused(spec(models=("4.5",)))
+    assert error.message == "several providers offer the model 4.5"
+    assert error.hint == "say which: endless/4.5, pair/4.5"
 
 
 def test_models_that_are_compared_make_a_task_each() -> None:
@@ -225,26 +225,26 @@ def test_several_providers_split_by_the_smallest_and_check_all() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_refused(more: dict[str, Any], message: str, hint: str) -> None:
-    said = refused(replace(spec(), **more))
-    assert message in said.message
-    assert hint in said.hint
+    error = refused(replace(spec(), **more))
+    assert message in error.message
+    assert hint in error.hint
 
 
 def test_every_line_that_would_be_refused_is_named() -> None:
-    said = refused(spec(line=1), spec("bad", line=2), spec(line=5, count=0), spec(line=9, provider="x"))
-    assert said.message.split("\n")[:2] == [
+    error = refused(spec(line=1), spec("bad", line=2), spec(line=5, count=0), spec(line=9, provider="x"))
+    assert error.message.split("\n")[:2] == [
         "prompt 2: the prompt holds the word bad", "prompt 5: count is 0; at least one picture must be asked for",
     ]  # fmt: skip
-    assert "prompt 9: there is no provider 'x'" in said.message
-    assert said.hint == "nothing was sent; write a number from 1 to 1000 for -n"
+    assert "prompt 9: there is no provider 'x'" in error.message
+    assert error.hint == "nothing was sent; write a number from 1 to 1000 for -n"
 
 
 def test_a_list_is_named_with_the_line_of_what_would_be_refused() -> None:
     """Two lists may be read at once."""
     one = from_list("one.csv", b"prompt,ratio,count\na,1:1,1\nbad,1:1,1\nb,1:1,0\n", PromptSpec(prompt=""))[0]
     two = from_list("two.txt", b"bad\na\nbad\n", PromptSpec(prompt=""))[0]
-    said = refused(*one, *two)
-    assert said.message.split("\n") == [
+    error = refused(*one, *two)
+    assert error.message.split("\n") == [
         "one.csv:3: the prompt holds the word bad (also lines two.txt:1 two.txt:3)",
         "one.csv:4: count is 0; at least one picture must be asked for",
     ]
@@ -252,9 +252,9 @@ def test_a_list_is_named_with_the_line_of_what_would_be_refused() -> None:
 
 
 def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> None:
-    said = refused(*(spec("bad", line=number) for number in range(1, 60)), spec("a", size="1x", line=70))
-    first, second = said.message.split("\n")
-    shown = " ".join(map(str, range(2, SHOWN + 2)))
+    error = refused(*(spec("bad", line=number) for number in range(1, 60)), spec("a", size="1x", line=70))
+    first, second = error.message.split("\n")
+    shown = " ".join(map(str, range(2, MAX_BAD_LINES + 2)))
     assert first == f"prompt 1: the prompt holds the word bad (also prompts {shown} …)"
     assert second.startswith("prompt 70: ")
 
@@ -262,21 +262,21 @@ def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> 
 @pytest.mark.parametrize("count", [MAX_COUNT + 1, 10**8, 10**14])
 def test_a_count_without_bounds_is_refused_at_once(count: int) -> None:
     start = time.process_time()
-    said = refused(spec(count=count))
-    assert said.message == f"count is {count}; one prompt asks for at most 1000 pictures"
-    assert said.hint == "write a number from 1 to 1000 for -n"
+    error = refused(spec(count=count))
+    assert error.message == f"count is {count}; one prompt asks for at most 1000 pictures"
+    assert error.hint == "write a number from 1 to 1000 for -n"
     listed = from_list("a.csv", f"prompt,n\na,1\nb,{count}\n".encode(), PromptSpec(prompt=""))[0]
-    said = refused(*listed)
-    assert said.message == f"a.csv:3: count is {count}; one prompt asks for at most 1000 pictures"
-    assert said.hint == "nothing was sent; write a number from 1 to 1000 for the column count"
+    error = refused(*listed)
+    assert error.message == f"a.csv:3: count is {count}; one prompt asks for at most 1000 pictures"
+    assert error.hint == "nothing was sent; write a number from 1 to 1000 for the column count"
     assert time.process_time() - start < 5
     assert len(items(spec(count=MAX_COUNT))) == MAX_COUNT // 4
 
 
 def test_very_many_refusals_are_counted() -> None:
-    said = refused(*(spec("a", size=f"{number}x", line=number) for number in range(1, SHOWN + 31)))
-    assert said.message.split("\n")[-1] == "… and 30 more"
-    assert len(said.message.split("\n")) == SHOWN + 1
+    error = refused(*(spec("a", size=f"{number}x", line=number) for number in range(1, MAX_BAD_LINES + 31)))
+    assert error.message.split("\n")[-1] == "… and 30 more"
+    assert len(error.message.split("\n")) == MAX_BAD_LINES + 1
 
 
 def test_a_reference_gets_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,9 +322,9 @@ def listed_in(folder: Path, *references: str) -> list[PromptSpec]:
 )  # fmt: skip
 def test_a_list_names_no_picture_outside_of_its_folder(shared: Path, reference: str) -> None:
     reference = reference.format(home=shared.parent)
-    said = refused(*listed_in(shared, reference))
+    error = refused(*listed_in(shared, reference))
     outside = f"the reference {reference} is outside of the list's folder {shared}: --allow-outside permits it"
-    assert said.message == f"list.jsonl:1: {outside}"
+    assert error.message == f"list.jsonl:1: {outside}"
 
 
 @pytest.mark.parametrize(
@@ -378,9 +378,10 @@ def test_a_list_chooses_no_service_that_only_the_project_file_names() -> None:
 
     nothing, typed = PromptSpec(prompt=""), PromptSpec(prompt="", provider="pair")
     for row in ({"provider": "pair"}, {"provider": "studio,pair"}, {"model": "pair/1"}):
-        said = refused(*rows(nothing, **row), config=config)
+        error = refused(*rows(nothing, **row), config=config)
         assert (
-            said.message == "list.jsonl:1: the list chooses pair, which only the project file names: -p pair permits it"
+            error.message
+            == "list.jsonl:1: the list chooses pair, which only the project file names: -p pair permits it"
         )
         assert requests(*rows(nothing, **row))
     for row in ({}, {"provider": "pair"}, {"model": "pair/1"}, {"model": "1"}):
@@ -553,7 +554,7 @@ def test_names_of_one_plan_never_meet(tmp_path: Path) -> None:
 
 def test_what_would_be_sent_can_be_read_and_parsed(tmp_path: Path) -> None:
     (item,) = items(spec("猫", line=3, count=2, seed=7))
-    found = json.loads(json.dumps(plainly(item, CONFIG, Place(folder=tmp_path, template=DEFAULT))))
+    found = json.loads(json.dumps(dry_run_row(item, CONFIG, Place(folder=tmp_path, template=DEFAULT))))
     assert found["prompt"] == "猫"
     assert (found["provider"], found["model"], found["count"], found["seed"]) == ("studio", "studio-1", 2, 7)
     assert (found["line"], found["asked"], found["kind"]) == (3, 2, "studio")

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.basics import FIELDS
-from imagegen_cli.inputs.lists.misreadings import is_odd
-from imagegen_cli.inputs.prompts import MOST_CHARACTERS, SHOWN, PromptSpec, from_arguments, from_list, size_in
+from imagegen_cli.inputs.lists.common import FIELDS
+from imagegen_cli.inputs.lists.mojibake import MOJIBAKE, is_implausible
+from imagegen_cli.inputs.prompts import (
+    MAX_BAD_LINES,
+    MAX_PROMPT_CHARACTERS,
+    PromptSpec,
+    from_arguments,
+    from_list,
+    size_in,
+)
 from tests.scripted import png
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,7 +78,8 @@ def test_what_is_no_table_is_a_plain_list(name: str) -> None:
     "prompt",
     [
         "[bold]x[/]", "\x1b[2Jx", "../../etc/passwd", "100% %s", "{} {0} {id}", "🐱🏖️", "שלום", "\u202ecat", "-n 5",
-        '"quoted"', "a\tb", "a\u2028b", "a\x0bb\x0cb", "a\x85b", "x" * MOST_CHARACTERS, "猫" * MOST_CHARACTERS,
+        '"quoted"', "a\tb", "a\u2028b", "a\x0bb\x0cb", "a\x85b", "x" * MAX_PROMPT_CHARACTERS,
+        "猫" * MAX_PROMPT_CHARACTERS,
     ],
 )  # fmt: skip
 def test_a_prompt_is_taken_as_it_stands(prompt: str) -> None:
@@ -85,9 +93,10 @@ PROMPTS = (
         st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp"), exclude_characters=",;|#\ufffd"), max_size=20
     )
     .map(lambda text: f"a {text}".strip())
-    .filter(lambda text: not is_odd(text))
+    .filter(lambda text: not (is_implausible(text) or MOJIBAKE.search(text)))
 )
-"""Prompts that are nothing else as well: no remark, no table, no note of another program, no words of mixed scripts."""
+"""Prompts that are nothing else as well: no remark, no table, no note of another program, no words of mixed scripts,
+nothing that looks like UTF-8 misread by another program."""
 
 
 @STEADY
@@ -103,7 +112,7 @@ def test_every_plain_list_is_read_line_by_line(lines: list[str]) -> None:
     ("line", "trouble"),
     [
         ("x" * 1_000_000, "the prompt has 1,000,000 characters; no service takes more than 32,000"),
-        ("x" * (MOST_CHARACTERS + 1), "the prompt has 32,001 characters; no service takes more than 32,000"),
+        ("x" * (MAX_PROMPT_CHARACTERS + 1), "the prompt has 32,001 characters; no service takes more than 32,000"),
     ],
     ids=["1 MB", "one too many"],
 )
@@ -419,8 +428,8 @@ def test_all_bad_lines_are_listed() -> None:
 
 
 def test_very_many_bad_lines_are_counted() -> None:
-    said = refused("a.jsonl", '{"prompt": ""}\n' * (SHOWN + 30))
-    assert len(said) == SHOWN + 1
+    said = refused("a.jsonl", '{"prompt": ""}\n' * (MAX_BAD_LINES + 30))
+    assert len(said) == MAX_BAD_LINES + 1
     assert said[-1] == "… and 30 more"
 
 

@@ -91,7 +91,7 @@ def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tu
 
 def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
     modules = ours(imported(tmp_path, "run", "a cat", "--dry-run"))
-    assert {name for name in modules if name.startswith("inputs.lists")} == {"inputs.lists", "inputs.lists.basics"}
+    assert {name for name in modules if name.startswith("inputs.lists")} == {"inputs.lists", "inputs.lists.common"}
 
 
 def test_drawing_needs_no_network(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
-from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed, columns_in, form_in
+from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, Reading, as_typed, columns_in, form_in
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
@@ -29,7 +29,7 @@ STDIN = "-"
 """The source of a list that has no name: it is new each time."""
 PASTED = "paste"
 """What messages call a list that was pasted into the table."""
-PLANNINGS = 10
+MAX_ATTEMPTS = 10
 """Times a list is compared with the history anew because other processes plan the same at that moment."""
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
@@ -164,7 +164,7 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
             found, remarks = _specs_of(typed, common)
             more = prepared(found)
             read = tuple(spec.prompt for spec in found) if typed.listed else ()
-            return Outcome(len(more), (*plan.promised(more), *remarks), prompts=read)
+            return Outcome(len(more), (*plan.summary(more), *remarks), prompts=read)
 
         def add(to: RunId, typed: Typed) -> Sequence[Task]:
             more = prepared(_specs_of(typed, common)[0])
@@ -191,7 +191,7 @@ def _planned(
     Two processes that read the same list at once plan each line once: who comes second compares again.
     """
     sources = "\n".join(dict.fromkeys(item.source for item in items if item.source not in ("", STDIN)))
-    for _ in range(PLANNINGS):
+    for _ in range(MAX_ATTEMPTS):
         fresh = _compared(store, items, options)
         if not fresh:
             return None
@@ -211,7 +211,7 @@ def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) ->
         return items
     known = store.known(item.identity for item in listed)
     fresh = _without_sent(items, known)
-    doubles = {id(item): records for item in fresh if (records := _sent_elsewhere(item, known))}
+    doubles = {id(item): records for item in fresh if (records := _sent_from_other_lists(item, known))}
     if not doubles or not _left_out(doubles, fresh, options):
         return fresh
     return [item for item in fresh if id(item) not in doubles]
@@ -224,7 +224,7 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
     for item in items:
         earlier = tuple(known.get((item.source, item.identity), ())) if item.source not in ("", STDIN) else None
         if sent := [record for record in earlier or () if not _never_sent(record)]:
-            left.setdefault(_standing(sent[-1]), []).append(sent[-1].task)
+            left.setdefault(_what_became_of(sent[-1]), []).append(sent[-1].task)
         else:
             others = others_of(item.source, item.identity, known) if item.source else None
             fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None, others=others))
@@ -235,7 +235,7 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
     return fresh
 
 
-def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
+def _sent_from_other_lists(item: plan.Item, known: Known) -> list[Record]:
     """Tasks of another list, or of this one under another name, that were sent for the same, or are about to be."""
     others = others_of(item.source, item.identity, known) if item.source else frozenset()
     found = [record for records in known.values() for record in records if record.task.id in others]
@@ -265,7 +265,7 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
             known = store.known(item.identity for item in items)
     skips = [_skip(item, known, options) for item in items]
     rows = [
-        {**plan.plainly(item, config, where), **({"skip": skip} if skip else {})}
+        {**plan.dry_run_row(item, config, where), **({"skip": skip} if skip else {})}
         for item, skip in zip(items, skips, strict=True)
     ]
     print_plan(rows, as_json=options.run.display == "json", stdout=sys.stdout, environ=os.environ)
@@ -287,15 +287,15 @@ def _undecided(items: Sequence[plan.Item], known: Known, options: GenerateOption
     """How many were sent from another list, and no option says what to do with them."""
     if options.sent_before.skip_sent or options.yes:
         return 0
-    return sum(bool(_sent_elsewhere(item, known)) for item in items if not _skipped(item, known))
+    return sum(bool(_sent_from_other_lists(item, known)) for item in items if not _skipped(item, known))
 
 
 def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
     """Why a run would leave it out; empty where it would be sent."""
     if skipped := _skipped(item, known):
         return skipped
-    if elsewhere := _sent_elsewhere(item, known):
-        return f"sent before as {elsewhere[-1].task.id}" + (
+    if others := _sent_from_other_lists(item, known):
+        return f"sent before as {others[-1].task.id}" + (
             "" if options.sent_before.skip_sent or options.yes else ", would be asked"
         )
     return ""
@@ -305,7 +305,7 @@ def _skipped(item: plan.Item, known: Known) -> str:
     """What became of it, where this very list has sent it before."""
     earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
     sent = [record for record in earlier if not _never_sent(record)]
-    return f"{sent[-1].task.id} {_standing(sent[-1])}" if sent else ""
+    return f"{sent[-1].task.id} {_what_became_of(sent[-1])}" if sent else ""
 
 
 def _never_sent(record: Record) -> bool:
@@ -319,7 +319,7 @@ def _never_sent(record: Record) -> bool:
             return False
 
 
-def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
+def _what_became_of(record: Record) -> str:  # noqa: PLR0911 - one return a case
     match record.task.state:
         case Done(missing=0):
             return "are done"
@@ -352,8 +352,8 @@ def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]
     try:
         data = _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
-        said = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(said, hint=f"nothing was sent; {instead_of(name)}") from error
+        message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(message, hint=f"nothing was sent; {instead_of(name)}") from error
     specs, remarks = from_list("stdin" if name == STDIN else name, data, common, reading)
     for remark in remarks:
         say(remark)
@@ -364,7 +364,7 @@ def _bytes_of(name: str) -> bytes:
     """No more than what tells that it is too much: a device may never end."""
     if name != STDIN:
         with Path(name).expanduser().open("rb") as file:
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_LIST_BYTES + 1)
     if sys.stdin is None:
         raise OSError(EBADF, os.strerror(EBADF))
-    return sys.stdin.buffer.read(MOST_BYTES + 1)
+    return sys.stdin.buffer.read(MAX_LIST_BYTES + 1)

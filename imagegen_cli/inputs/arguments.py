@@ -11,7 +11,7 @@ from imagegen_cli.core.errors import UsageError
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 FILE_SUFFIXES = (*LIST_SUFFIXES, ".md", ".yaml", ".yml", ".xlsx", ".docx", ".pdf", ".png", ".jpg", ".jpeg", ".webp")
-MOST_FILES = 2000
+MAX_FILE_NAMES = 2000
 """Names of a folder among which a mistyped one is looked for."""
 EACH = "imagegen run --each"
 UNSPACED = re.compile(
@@ -28,10 +28,10 @@ def check_arguments(prompts: Sequence[str]) -> None:
     for prompt in prompts:
         _refuse_file(prompt)
     if len(prompts) > 1 and all(_is_word(prompt) for prompt in prompts):
-        said = f"{len(prompts)} words without quotes would be {len(prompts)} prompts, each paid for"
+        message = f"{len(prompts)} words without quotes would be {len(prompts)} prompts, each paid for"
         one = f"imagegen run {quote(' '.join(prompts))}"
         hint = f"nothing was sent; if it is one prompt: {one}; if each word is one, add --each"
-        raise UsageError(said, hint=hint)
+        raise UsageError(message, hint=hint)
 
 
 def instead_of(name: str) -> str:
@@ -74,10 +74,10 @@ def _safe(name: str) -> str:
     return f"./{name}" if name.startswith("-") else name
 
 
-def _exists(name: str, asked: object) -> bool:
+def _exists(name: str, test: object) -> bool:
     """Whether there is such a file; a text that no file can be called has none."""
     try:
-        return bool(name.strip()) and bool(asked(os.path.expanduser(name)))  # type: ignore[operator]  # noqa: PTH111
+        return bool(name.strip()) and bool(test(os.path.expanduser(name)))  # type: ignore[operator]  # noqa: PTH111
     except (OSError, ValueError):
         return False
 
@@ -90,6 +90,6 @@ def _near(name: str) -> str:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return [path.name for path, _ in zip(os.scandir(folder.expanduser()), range(MOST_FILES), strict=False)]
+        return [path.name for path, _ in zip(os.scandir(folder.expanduser()), range(MAX_FILE_NAMES), strict=False)]
     except (OSError, ValueError, RuntimeError):
         return []

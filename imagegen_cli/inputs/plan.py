@@ -27,8 +27,8 @@ MIN_FREE_BYTES = 8 * 1024 * 1024
 """Bytes without which no folder takes a picture and the history its receipt."""
 MAX_COUNT = 1000
 """Pictures of one prompt. Services make fewer at a time; what is more than this is a mistake, and a costly one."""
-SHOWN = 20
-MAKERS = 3
+MAX_BAD_LINES = 20
+MAX_MAKERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
             for requests in _requests(spec, config):
                 for request in requests:
                     if request.provider not in providers:
-                        providers[request.provider] = _unconnected(config.provider(request.provider))
+                        providers[request.provider] = _offline_provider(config.provider(request.provider))
                 found += _checked(requests, spec, providers, seen)
         except ConfigError:
             raise
@@ -79,19 +79,19 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
                 raise UsageError(error.message, hint=error.hint) from error
             bad.setdefault((error.message, error.hint), []).append(spec)
     if bad:
-        said = [_placed(wrong, message) for (message, _), wrong in bad.items()]
-        more = [f"… and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
+        messages = [_located(wrong, message) for (message, _), wrong in bad.items()]
+        more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
         hint = next((hint for _, hint in bad if hint), "")
         way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
-        raise UsageError("\n".join(said[:SHOWN] + more), hint=f"nothing was sent{way}")
+        raise UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
     return found
 
 
-def _placed(wrong: Sequence[PromptSpec], message: str) -> str:
+def _located(wrong: Sequence[PromptSpec], message: str) -> str:
     """What is wrong, behind the file and the line that say so, or the number of a prompt that was typed."""
     first, *others = wrong
     also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
-    shown = " ".join(also[:SHOWN]) + " …" * (len(also) > SHOWN)
+    shown = " ".join(also[:MAX_BAD_LINES]) + " …" * (len(also) > MAX_BAD_LINES)
     rest = f" (also {'line' if first.place else 'prompt'}{'s' * (len(also) > 1)} {shown})" if also else ""
     return f"{first.place or f'prompt {first.line}'}: {message}{rest}"
 
@@ -151,8 +151,8 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     if spec.count is not None and spec.count < 1:
         raise UsageError(f"count is {spec.count}; at least one picture must be asked for", hint=_count_hint(spec))
     if spec.count is not None and spec.count > MAX_COUNT:
-        said = f"count is {spec.count}; one prompt asks for at most {MAX_COUNT} pictures"
-        raise UsageError(said, hint=_count_hint(spec))
+        messages = f"count is {spec.count}; one prompt asks for at most {MAX_COUNT} pictures"
+        raise UsageError(messages, hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
             ImageRequest(
@@ -208,7 +208,7 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
 def _offering(model: str, config: Config) -> str:
     """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
     default = config.default
-    offers = [one.name for one in config.own if _unconnected(one).model_for_version(model) is not None]
+    offers = [one.name for one in config.own if _offline_provider(one).model_for_version(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
         return default
     if len(offers) > 1:
@@ -296,23 +296,23 @@ def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
 def check_settings(configured: Configured) -> None:
     """Look at settings as the first request would. Raises ConfigError."""
     try:
-        _unconnected(configured).check_settings()
+        _offline_provider(configured).check_settings()
     except BadRequest as error:
         raise ConfigError(error.message, hint=error.hint) from error
 
 
-def _unconnected(configured: Configured) -> Provider[Any]:
+def _offline_provider(configured: Configured) -> Provider[Any]:
     """A provider that can check and count, but has no way to the network."""
     none: Any = None
     return configured.type(configured.settings, Clients(paid=none, free=none))
 
 
-def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
+def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     """What would be sent, for --dry-run."""
     request = serialize.from_request(item.request)
     configured = config.provider(item.request.provider)
     name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
-    sent = _unconnected(configured).payload(item.request)
+    sent = _offline_provider(configured).payload(item.request)
     return {
         "line": item.line,
         **request,
@@ -324,10 +324,10 @@ def plainly(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     }
 
 
-def promised(items: Sequence[Item]) -> Iterator[str]:
+def summary(items: Sequence[Item]) -> Iterator[str]:
     """What will be asked for, in few words: of whom, how many tasks where it is not one, how many pictures."""
     makers = list(dict.fromkeys(f"{item.request.provider} {item.request.model}".strip() for item in items))
-    yield ", ".join(makers[:MAKERS]) + (f" and {len(makers) - MAKERS} more" if len(makers) > MAKERS else "")
+    yield ", ".join(makers[:MAX_MAKERS]) + (f" and {len(makers) - MAX_MAKERS} more" if len(makers) > MAX_MAKERS else "")
     if len(items) > 1:
         yield f"{len(items)} tasks"
     pictures = sum(item.expected_images for item in items)

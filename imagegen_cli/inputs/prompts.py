@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.basics import (
+from imagegen_cli.inputs.lists.common import (
     FIELDS,
     FILLERS,
     KEY_MATERIAL,
@@ -19,22 +19,22 @@ from imagegen_cli.inputs.lists.basics import (
     counted,
 )
 
-MOST_CHARACTERS = 32_000
+MAX_PROMPT_CHARACTERS = 32_000
 """No service takes a longer prompt."""
-LEAST_ROWS = 3
+MIN_NUMBERED_ROWS = 3
 """Rows whose counts 1, 2, 3 … are hardly chance."""
-SHOWN = 20
+MAX_BAD_LINES = 20
 """Bad lines that are named one by one; the rest is counted."""
 LEAVE_OUT = "correct the line, or take it out with # and a space before it"
-MOST_SHOWN = 60
+MAX_VALUE_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
-WORDS = re.compile(rf"[^\W_{FILLERS}]")
+LETTERS = re.compile(rf"[^\W_{FILLERS}]")
 """Letters and digits of any script."""
 EMOJI = re.compile(
     "[\U0001f000-\U0001faff⌚-⏳☔☕♈-♓♿⚓⚡⚪⚫⚽⚾⛄⛅⛎⛔⛪⛲⛳⛵⛺⛽✅✊✋✨❌❎⬛⬜⭐⭕\u2801-\u28ff]|\\S\ufe0f"
 )
 """Pictures, and letters of Braille, which Unicode does not count as letters."""
-NOTHINGS = frozenset(
+EMPTY_VALUES = frozenset(
     (
         "null",
         "none",
@@ -51,7 +51,7 @@ NOTHINGS = frozenset(
     )
 )
 """What programs write where there is no value."""
-FOREIGN = re.compile(
+FOREIGN_SYNTAX = re.compile(
     r"(?:^|\s)(--[a-z][\w-]*)|(\{[^{}]*\|[^{}]*\})|(\b__[\w/*-]+__\b)|(<(?:lora|lyco|hypernet):)", re.IGNORECASE
 )
 """Options and wildcards that other programs take out of a prompt."""
@@ -88,10 +88,10 @@ def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpe
     """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
     found, bad = [], []
     for number, prompt in enumerate(map(as_typed, prompts), 1):
-        if trouble := unusable(prompt):
-            bad.append(f"prompt {number}: {trouble}")
-        elif trouble := _unsound(common):
-            raise UsageError(trouble)
+        if problem := problem_of(prompt):
+            bad.append(f"prompt {number}: {problem}")
+        elif problem := _problem_in_texts(common):
+            raise UsageError(problem)
         found.append(replace(common, prompt=prompt.strip(), line=number))
     _complain(bad)
     return found
@@ -107,13 +107,13 @@ def from_list(
 
     What a line says goes before what `common` says. Raises UsageError that names every bad line.
     """
-    from imagegen_cli.inputs.lists.decoding import decoded, encoding_told  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.inputs.lists.decoding import decoded, detected_encoding  # noqa: PLC0415 - only lists need it
+    from imagegen_cli.inputs.lists.refusals import refuse_by_name_or_bytes  # noqa: PLC0415
     from imagegen_cli.inputs.lists.rows import rows_of  # noqa: PLC0415
-    from imagegen_cli.inputs.lists.strangers import refuse_by_name_or_bytes  # noqa: PLC0415
 
     refuse_by_name_or_bytes(name, data, reading)
     text, remark = decoded(name, data, reading.encoding)
-    listed = rows_of(name, text, replace(reading, encoding=reading.encoding or encoding_told(data, remark)))
+    listed = rows_of(name, text, replace(reading, encoding=reading.encoding or detected_encoding(data, remark)))
     numbers, places = _places(name, [number for number, _ in listed.rows])
     found: list[PromptSpec] = []
     bad: list[str] = []
@@ -121,7 +121,7 @@ def from_list(
     unknown: dict[str, list[int]] = {}
     for at, (_, row) in enumerate(listed.rows):
         try:
-            found.append(replace(_wish(row, numbers[at], common), place=places(at)))
+            found.append(replace(_spec_of(row, numbers[at], common), place=places(at)))
         except UnknownField as error:
             if error.name not in unknown:
                 bad.append(f"{places(at)}: {error}")
@@ -158,22 +158,22 @@ def _refuse_row_numbers(
     """Raise UsageError where a list seems to number its rows under a name that means the count of pictures."""
     counts = [spec.count for spec in found]
     named = "count" in reading.columns or common.count is not None
-    if len(found) < LEAST_ROWS or counts != [*range(1, len(found) + 1)] or named:
+    if len(found) < MIN_NUMBERED_ROWS or counts != [*range(1, len(found) + 1)] or named:
         return
     names = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
     fields_of = [known for known in dict.fromkeys(map(canonical, names)) if known in FIELDS]
     without = ",".join(known for known in fields_of if known != "count")
     pictures = sum(filter(None, counts))
-    said = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures"
+    message = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures"
     kept = f"if it is really the count: --columns {','.join(fields_of)}"
     raise UsageError(
-        f"{name}: {said}", hint=f"nothing was sent; if it numbers the rows: --columns {without}; or, {kept}"
+        f"{name}: {message}", hint=f"nothing was sent; if it numbers the rows: --columns {without}; or, {kept}"
     )
 
 
 def foreign_option(prompt: str) -> str:
     """What another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
-    found = FOREIGN.search(prompt)
+    found = FOREIGN_SYNTAX.search(prompt)
     return next(filter(None, found.groups()))[:40] if found else ""
 
 
@@ -185,29 +185,29 @@ def _remark(name: str, specs: Sequence[PromptSpec]) -> str:
     return f"{name}: options and wildcards of other programs, as {found[0][1]}, are sent as text: {where}"
 
 
-def unusable(prompt: str) -> str:
+def problem_of(prompt: str) -> str:
     """Why no service could take this as a prompt; empty where nothing is wrong."""
     if not prompt.strip():
         return "the prompt is empty"
     if "\0" in prompt:
         return "the prompt holds a NUL character"
-    if len(prompt) > MOST_CHARACTERS:
-        return f"the prompt has {len(prompt):,} characters; no service takes more than {MOST_CHARACTERS:,}"
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        return f"the prompt has {len(prompt):,} characters; no service takes more than {MAX_PROMPT_CHARACTERS:,}"
     try:
         prompt.encode()
     except UnicodeEncodeError:
         return "the prompt is not valid UTF-8"
-    return _unsendable(prompt)
+    return _problem_of_content(prompt)
 
 
-def _unsendable(prompt: str) -> str:
+def _problem_of_content(prompt: str) -> str:
     if KEY_MATERIAL.search(prompt):
         return "the prompt holds a key or a certificate; no key is ever sent to a service"
-    return "" if _says_something(prompt) else "the prompt has no letter and no digit"
+    return "" if _has_content(prompt) else "the prompt has no letter and no digit"
 
 
-def _says_something(prompt: str) -> bool:
-    return bool(WORDS.search(prompt) or EMOJI.search(prompt))
+def _has_content(prompt: str) -> bool:
+    return bool(LETTERS.search(prompt) or EMOJI.search(prompt))
 
 
 def size_in(text: str) -> tuple[int, int]:
@@ -221,15 +221,15 @@ def size_in(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _wish(row: Row, number: int, common: PromptSpec) -> PromptSpec:
+def _spec_of(row: Row, number: int, common: PromptSpec) -> PromptSpec:
     if isinstance(row, UsageError):
         raise row
     values: dict[str, Any] = {"prompt": row} if isinstance(row, str) else _named(row)
     prompt = values.pop("prompt", "")
     if not isinstance(prompt, str):
         raise UsageError(f"the prompt must be a text, not {_brief(prompt)}")
-    if trouble := unusable(prompt) or _lost(prompt):
-        raise UsageError(trouble, hint=LEAVE_OUT)
+    if problem := problem_of(prompt) or _problem_of_origin(prompt):
+        raise UsageError(problem, hint=LEAVE_OUT)
     width, height = values.pop("width", None), values.pop("height", None)
     if (width is None) != (height is None):
         raise UsageError("width and height come together", hint="fill in both, or write size as 1024x768")
@@ -241,21 +241,21 @@ def _wish(row: Row, number: int, common: PromptSpec) -> PromptSpec:
         values[key] = _AS.get(key, _as_text)(key, value)
     listed = frozenset(key for key, value in values.items() if value != getattr(common, key))
     spec = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
-    if trouble := _unsound(spec):
-        raise UsageError(trouble)
+    if problem := _problem_in_texts(spec):
+        raise UsageError(problem)
     return spec
 
 
-def _lost(prompt: str) -> str:
+def _problem_of_origin(prompt: str) -> str:
     """Why a program, and no person, must have written this prompt; empty where it may be meant."""
-    if prompt.strip().lower() in NOTHINGS:
+    if prompt.strip().lower() in EMPTY_VALUES:
         return f"{prompt.strip()} stands where a program had no prompt"
     if "\ufffd" in prompt:
         return "the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew"
     return ""
 
 
-def _unsound(spec: PromptSpec) -> str:
+def _problem_in_texts(spec: PromptSpec) -> str:
     """What no file, history or service could take in its texts; empty where nothing is wrong."""
     for item in fields(spec):
         name = "model" if item.name == "models" else item.name
@@ -301,8 +301,8 @@ def _as_text(key: str, value: Any) -> Any:
 def _as_number(key: str, value: Any) -> int:
     found = re.fullmatch(r"\s*(-?\d{1,18})(?:[.,]0+)?\s*", str(value))
     if isinstance(value, bool) or not found:
-        said = f"{key} must be a whole number, not {_brief(value)}"
-        raise UsageError(said, hint=_number_hint(key, str(value)))
+        message = f"{key} must be a whole number, not {_brief(value)}"
+        raise UsageError(message, hint=_number_hint(key, str(value)))
     return int(found[1])
 
 
@@ -333,7 +333,7 @@ def _as_table(key: str, value: Any) -> dict[str, str]:
 
 def _brief(value: Any) -> str:
     shown = repr(value)
-    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+    return shown if len(shown) <= MAX_VALUE_CHARACTERS else f"{shown[:MAX_VALUE_CHARACTERS]}…"
 
 
 _AS: dict[str, Callable[[str, Any], Any]] = {
@@ -346,6 +346,6 @@ _AS: dict[str, Callable[[str, Any], Any]] = {
 
 def _complain(bad: Sequence[str], hints: Sequence[str] = ()) -> None:
     if bad:
-        more = [f"… and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
+        more = [f"… and {len(bad) - MAX_BAD_LINES} more"] if len(bad) > MAX_BAD_LINES else []
         hint = next((f"; {hint}" for hint in hints if hint), "")
-        raise UsageError("\n".join([*bad[:SHOWN], *more]), hint=f"nothing was sent{hint}")
+        raise UsageError("\n".join([*bad[:MAX_BAD_LINES], *more]), hint=f"nothing was sent{hint}")

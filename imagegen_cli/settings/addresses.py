@@ -17,10 +17,10 @@ WIDE = str.maketrans({code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
 """What a Chinese or Japanese keyboard writes: the wide forms of every sign of ASCII."""
 AROUND = "\"'<>`“”‘’《》〈〉"
 """Signs that are copied along from the text around an address."""
-LONGEST_LABEL = 63
+MAX_LABEL_CHARACTERS = 63
 """Characters between two dots of a host (RFC 1035)."""
-HIGHEST_PORT = 65535
-HIGHEST_BYTE = 255
+MAX_PORT = 65535
+MAX_BYTE = 255
 
 
 def cleaned(text: str) -> tuple[str, str]:
@@ -35,9 +35,9 @@ def cleaned(text: str) -> tuple[str, str]:
     trouble = _trouble(text)
     if not trouble:
         return text, ""
-    form = _mended(text)
-    said = f"; write it as {without_user(form)}" if form and form != text and not _trouble(form) else ""
-    return text, trouble + said
+    form = _corrected(text)
+    suggestion = f"; write it as {without_user(form)}" if form and form != text and not _trouble(form) else ""
+    return text, trouble + suggestion
 
 
 def _trouble(text: str) -> str:
@@ -57,7 +57,7 @@ def _rules(text: str) -> Iterator[tuple[bool, str]]:
     yield host.count(":") > 1 and not host.startswith("["), "has an IPv6 address without brackets"
     port = _port_trouble(text)
     yield bool(port), port
-    yield not _can_be(host), "names no host that can be"
+    yield not _is_host(host), "names no host that can be"
     yield "?" in rest or "#" in rest, "ends in a query, and an address has none"
     yield bool(ENDPOINTS.search(urlsplit(text).path)), "is the address of one endpoint, not of the service"
 
@@ -75,17 +75,17 @@ def _port_trouble(text: str) -> str:
     return "names port 0, which is none" if port == 0 else ""
 
 
-def _can_be(host: str) -> bool:
+def _is_host(host: str) -> bool:
     """Whether a name or an IPv4 address can be one; a last dot is allowed, as in DNS."""
     if host.startswith("["):
         return True
     name = re.sub(r":\d*$", "", host)
     labels = name.removesuffix(".").split(".")
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name, re.ASCII):
-        return all(int(label) <= HIGHEST_BYTE and label == str(int(label)) for label in labels)
+        return all(int(label) <= MAX_BYTE and label == str(int(label)) for label in labels)
     if not name.isascii():
         return _has_ascii_form(name)
-    return all(0 < len(label) <= LONGEST_LABEL for label in labels)
+    return all(0 < len(label) <= MAX_LABEL_CHARACTERS for label in labels)
 
 
 def _has_ascii_form(name: str) -> bool:
@@ -96,7 +96,7 @@ def _has_ascii_form(name: str) -> bool:
     return True
 
 
-def _mended(text: str) -> str:
+def _corrected(text: str) -> str:
     """The address that was probably meant; empty where nothing can be guessed."""
     text = re.sub(r"\s", "", text.translate(WIDE)).replace("\\", "/").strip(AROUND)
     if re.match(r"(?i)https?:///+[^/.:]*(/|$)", text):  # what stands there is a path, and its host is lacking
@@ -125,7 +125,7 @@ def _with_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     if not colon or port.endswith("]"):
         return host
-    return host if port.isdecimal() and 0 < int(port) <= HIGHEST_PORT else name
+    return host if port.isdecimal() and 0 < int(port) <= MAX_PORT else name
 
 
 def _is_near(host: str) -> bool:

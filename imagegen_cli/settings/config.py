@@ -241,8 +241,8 @@ def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of:
     if isinstance(table.get("base_url"), str):
         table = table | {"base_url": _address(name, table["base_url"], provider, line_of)}
     settings = read_table(provider.Settings, table, where=f"[providers.{name}]", line_of=line_of)
-    fits = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
-    if key := next((key for key, right in fits.items() if not right), ""):  # nan is never right
+    is_valid = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
+    if key := next((key for key, right in is_valid.items() if not right), ""):  # nan is never right
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
     for address in _addresses(settings).values():
         hide_user(address)

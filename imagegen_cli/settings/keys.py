@@ -100,39 +100,39 @@ def _from_environment(variable: str, what: str) -> str:
 
 def _from_command(command: str, what: str) -> str:
     try:
-        said = _said_by(shlex.split(command)).decode().strip()
+        output = _output_of(shlex.split(command)).decode().strip()
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         why = f"exit {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else type(error).__name__
         raise ConfigError(f"{what} is to come from a command, which failed ({why})") from None
-    if len(said) > MAX_KEY_BYTES:
+    if len(output) > MAX_KEY_BYTES:
         raise ConfigError(f"{what} is to come from a command, which said more than {MAX_KEY_BYTES >> 10} KB")
-    if not said:
+    if not output:
         raise ConfigError(f"{what} is to come from a command, which said nothing")
-    return said
+    return output
 
 
-def _said_by(words: list[str]) -> bytes:
+def _output_of(words: list[str]) -> bytes:
     """What a command prints, at most a little more than a key may have. Raises what subprocess.run does.
 
     It is read by a thread, so that neither an endless answer nor a child of the command, which keeps the pipe open
     after its parent has ended, holds us for longer than COMMAND_WAIT_S.
     """
-    said: list[bytes] = []
+    output: list[bytes] = []
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - the person's own file names it
-    reader = Thread(target=_read, args=(process.stdout, said), daemon=True)
+    reader = Thread(target=_read, args=(process.stdout, output), daemon=True)
     reader.start()
     try:
         reader.join(COMMAND_WAIT_S)
-        if not said:
+        if not output:
             raise subprocess.TimeoutExpired(words, COMMAND_WAIT_S)
-        if len(said[0]) < MAX_KEY_BYTES + MARGIN_BYTES and (code := process.wait(COMMAND_WAIT_S)):
+        if len(output[0]) < MAX_KEY_BYTES + MARGIN_BYTES and (code := process.wait(COMMAND_WAIT_S)):
             raise subprocess.CalledProcessError(code, words)
     finally:
         process.kill()
         process.wait()
-    return said[0]
+    return output[0]
 
 
-def _read(pipe: IO[bytes], said: list[bytes]) -> None:
+def _read(pipe: IO[bytes], output: list[bytes]) -> None:
     with pipe:
-        said.append(pipe.read(MAX_KEY_BYTES + MARGIN_BYTES))
+        output.append(pipe.read(MAX_KEY_BYTES + MARGIN_BYTES))

@@ -4,9 +4,9 @@ import codecs
 import re
 from collections.abc import Callable, Sequence
 
-from imagegen_cli.inputs.lists.basics import FIELDS, Reading, canonical, is_remark, shell_word
+from imagegen_cli.inputs.lists.common import FIELDS, Reading, canonical, is_remark, shell_word
 
-MOST_TITLES = 20
+MAX_TITLE_LINES = 20
 """Lines above a table's head."""
 ROWS = "write one prompt a line into a new .txt file"
 BULLET = re.compile(
@@ -70,14 +70,14 @@ def _sed(*marks: str) -> re.Pattern[str]:
     return re.compile(pattern.replace("[[:space:]]", r"[ \t\r\f\v]"))
 
 
-def later_head(name: str, text: str, delimiter: str, reading: Reading, *, least: int = 1) -> str:
+def later_head(name: str, text: str, delimiter: str, reading: Reading, *, min_cells: int = 1) -> str:
     """How a table is read whose head stands below a title; empty where no line of `least` cells names the columns."""
     lines = text.split("\n")
-    for number, line in enumerate(lines[:MOST_TITLES], 1):
+    for number, line in enumerate(lines[:MAX_TITLE_LINES], 1):
         cells = [canonical(cell.strip('"')) for cell in line.split(delimiter)]
         if (
             number > 1
-            and len(cells) >= least
+            and len(cells) >= min_cells
             and "prompt" in cells
             and all(cell in FIELDS or not cell for cell in cells)
         ):

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.advice import ROWS, through
-from imagegen_cli.inputs.lists.basics import (
+from imagegen_cli.inputs.lists.common import (
     FIELDS,
     TAKE_LINES,
     Listed,
@@ -53,13 +53,13 @@ def read_json(name: str, text: str, reading: Reading, *, linewise: bool) -> List
             _refuse_request(name, number, rows, reading)
     remarks = _chosen(name, rows, reading.columns) if reading.columns else []
     skipped = [number for number, line in enumerate(text.split("\n"), 1) if linewise and is_remark(line)]
-    skipped += [number for number, row in rows if _says_remark(row)]
+    skipped += [number for number, row in rows if _is_remark_row(row)]
     if skipped:
         remarks.append(f"{name}: skipped {counted(sorted(skipped), 'remark')}")
-    return Listed(rows=[(number, row) for number, row in rows if not _says_remark(row)], remarks=remarks)
+    return Listed(rows=[(number, row) for number, row in rows if not _is_remark_row(row)], remarks=remarks)
 
 
-def _says_remark(row: Row) -> bool:
+def _is_remark_row(row: Row) -> bool:
     """Whether a text or the prompt of an object is taken out by `# `. A prompt of several lines may begin so."""
     if isinstance(row, dict):
         row = next((value for key, value in row.items() if canonical(key) == "prompt" and isinstance(value, str)), "")
@@ -74,9 +74,9 @@ def _refuse_request(name: str, number: int, rows: list[tuple[int, Row]], reading
     command = through(f"jq -c {shlex.quote(wanted)}", name, reading)
     left = [key for key in keys if key not in known]
     without = f", without {some(left)}" if left else ""
-    said = "a request for a batch interface is no prompt; the prompt is inside its body"
+    message = "a request for a batch interface is no prompt; the prompt is inside its body"
     hint = f"take the bodies{without}: {command}" if "prompt" in map(canonical, known) else ROWS
-    raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {hint}")
+    raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {hint}")
 
 
 def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[str]:
@@ -142,12 +142,12 @@ def broken(error: Exception, *, by_line: bool = False) -> UsageError:
     """What is wrong with JSON in a person's words, with the column where it is known, and what to do."""
     if not isinstance(error, json.JSONDecodeError):
         deep = isinstance(error, RecursionError)
-        said = "it is nested too deeply" if deep else "a number has thousands of digits"
-        return UsageError(f"broken JSON: {said}", hint="write a prompt as a text or as a plain object")
-    said, hint = _wrong(error)
+        message = "it is nested too deeply" if deep else "a number has thousands of digits"
+        return UsageError(f"broken JSON: {message}", hint="write a prompt as a text or as a plain object")
+    message, hint = _wrong(error)
     if by_line and error.doc.lstrip()[:1] not in ("{", "[", '"'):
-        said, hint = "the line is neither an object nor a text in quotation marks", TAKE_LINES
-    return UsageError(f"broken JSON: {said} (column {error.colno})", hint=hint)
+        message, hint = "the line is neither an object nor a text in quotation marks", TAKE_LINES
+    return UsageError(f"broken JSON: {message} (column {error.colno})", hint=hint)
 
 
 def _wrong(error: json.JSONDecodeError) -> tuple[str, str]:
@@ -178,9 +178,9 @@ _WRONG = (
 
 
 def _as_row(value: Any, what: str) -> Row:
-    fits = isinstance(value, dict | str)
-    said = f"{what} must be a JSON object or a JSON text"
-    return value if fits else UsageError(said, hint='write "a kite" or {"prompt": "a kite"}')
+    is_valid = isinstance(value, dict | str)
+    message = f"{what} must be a JSON object or a JSON text"
+    return value if is_valid else UsageError(message, hint='write "a kite" or {"prompt": "a kite"}')
 
 
 class _Stream:
@@ -264,9 +264,9 @@ class _Stream:
             if plain or self.reading.columns:
                 return value
         names = some([*value]) or "none"
-        return UsageError(f"this object is no prompt; its keys are {names}", hint=self._way_out(value))
+        return UsageError(f"this object is no prompt; its keys are {names}", hint=self._hint_for(value))
 
-    def _way_out(self, value: dict[str, Any]) -> str:
+    def _hint_for(self, value: dict[str, Any]) -> str:
         """How prompts are taken out of an object: with a command where it holds one list that can be read."""
         lists = {key: inner for key, inner in value.items() if isinstance(inner, list) and inner}
         texts = [key for key, inner in value.items() if isinstance(inner, str) and _CALLED.search(key)]

@@ -10,25 +10,25 @@ from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.advice import through
-from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading
-from imagegen_cli.inputs.lists.misreadings import hidden, is_bare, is_odd, repaired
+from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, Reading
+from imagegen_cli.inputs.lists.mojibake import hidden_encoding, is_implausible, is_unproven, repaired
 
-SHOWN = 10
+MAX_LINE_NUMBERS = 10
 """Line numbers that one message names; the rest is counted."""
-SAMPLE = 20_000
+SAMPLE_BYTES = 20_000
 """Bytes, or characters, by which an encoding is judged."""
-MOST_SHOWN = 40
+MAX_SHOWN_CHARACTERS = 40
 """Characters of a line that a message shows."""
-MOST_FITS = 4
-MOST_TALK = 0.3
+MAX_ENCODINGS = 4
+MAX_SCORE_GAP = 0.3
 """An encoding whose score is so much lower than the best one is not named."""
-LEAST_EVERYDAY = 0.8
+MIN_EVERYDAY_SCORE = 0.8
 """A score below which a reading is no everyday text, and casts no doubt on a line of UTF-8."""
-HALF_WIDTH = 0.15
+HALF_WIDTH_PENALTY = 0.15
 """What a reading is worth less where it is kana of half the width, which are seldom written."""
-LEAST_EVIDENCE = 9.0
+MIN_EVIDENCE = 9.0
 """The logarithm of the odds, about 8000 to 1, without which a list counts as doubtful."""
-LEAST_CHINESE = 8
+MIN_CHINESE_CHARACTERS = 8
 """Chinese characters without which no list is certainly GB18030."""
 
 UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -82,8 +82,8 @@ def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
     Without `encoding` this reads UTF-8, UTF-16 with its mark, and GB18030 where the whole list is certainly Chinese.
     Raises UsageError that names the lines which cannot be read for certain.
     """
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{name} is larger than {MOST_BYTES >> 20} MB: that is no prompt list")
+    if len(data) > MAX_LIST_BYTES:
+        raise UsageError(f"{name} is larger than {MAX_LIST_BYTES >> 20} MB: that is no prompt list")
     if encoding:
         return _unmarked(_forced(name, data, encoding)), ""
     if data.startswith(UTF32):
@@ -95,7 +95,7 @@ def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
     return _unmarked(text), remark
 
 
-def encoding_told(data: bytes, remark: str) -> str:
+def detected_encoding(data: bytes, remark: str) -> str:
     """The encoding that `decoded` has found by itself; empty for UTF-8."""
     return "utf-16" if data.startswith(UTF16) else "gb18030" if remark else ""
 
@@ -128,13 +128,14 @@ def _forced(name: str, data: bytes, encoding: str) -> str:
     if not _keeps_ascii(encoding):
         return _wide(name, data, encoding)
     lines = _split(data)
-    if bad := [number for number, line in enumerate(lines, 1) if _mistaken(line, encoding)]:
+    if bad := [number for number, line in enumerate(lines, 1) if _is_utf8_after_all(line, encoding)]:
         line = lines[bad[0] - 1]
-        said = f"the line is UTF-8; as {encoding} it would read {_shown(line.decode(encoding, 'replace'))}{_also(bad)}"
-        raise UsageError(f"{name}:{bad[0]}: {said}", hint=_way_out_of_force(lines, bad, encoding))
-    if bad := [number for number, line in enumerate(lines, 1) if _reading(line, encoding) is None]:
+        misread = _quoted(line.decode(encoding, "replace"))
+        message = f"the line is UTF-8; as {encoding} it would read {misread}{_other_lines(bad)}"
+        raise UsageError(f"{name}:{bad[0]}: {message}", hint=_hint_without_force(lines, bad, encoding))
+    if bad := [number for number, line in enumerate(lines, 1) if _decoded_as(line, encoding) is None]:
         hint = f"nothing was sent; without --encoding {encoding} a message names the encodings that fit"
-        raise UsageError(f"{name}:{bad[0]}: the line is not {encoding} text{_also(bad)}", hint=hint)
+        raise UsageError(f"{name}:{bad[0]}: the line is not {encoding} text{_other_lines(bad)}", hint=hint)
     return "\n".join(line.decode(encoding) for line in lines)
 
 
@@ -146,23 +147,23 @@ def _keeps_ascii(encoding: str) -> bool:
         return False
 
 
-def _mistaken(line: bytes, encoding: str) -> bool:
+def _is_utf8_after_all(line: bytes, encoding: str) -> bool:
     """Whether a line is UTF-8 although another encoding was named for it.
 
     One letter beyond ASCII proves it for encodings of single bytes; pairs of bytes may be valid UTF-8 by chance.
     """
     if line.isascii() or codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
         return False
-    text = _reading(line, "utf-8")
+    text = _decoded_as(line, "utf-8")
     if text is None:
         return False
-    if is_odd(text) and _score_of(line, encoding):
+    if is_implausible(text) and _everyday_score(line, encoding):
         return False
     single = len(b"\xc3\xa9".decode(encoding, "replace")) > 1
-    return single or sum(not sign.isascii() for sign in text) >= LEAST_CHINESE
+    return single or sum(not sign.isascii() for sign in text) >= MIN_CHINESE_CHARACTERS
 
 
-def _way_out_of_force(lines: Sequence[bytes], mistaken: Sequence[int], encoding: str) -> str:
+def _hint_without_force(lines: Sequence[bytes], mistaken: Sequence[int], encoding: str) -> str:
     foreign = sum(not line.isascii() for line in lines)
     if foreign == len(mistaken):
         return f"nothing was sent; leave --encoding {encoding} out: the list is UTF-8"
@@ -180,8 +181,8 @@ def _wide(name: str, data: bytes, encoding: str) -> str:
         raise UsageError(f"{name}:1: the list is not {encoding} text", hint=_SAVE) from error
     lines = re.split(r"\r\n|\r|\n", text)
     if bad := [number for number, line in enumerate(lines, 1) if _pairs_of_ascii(line) or "\ufffe" in line]:
-        said = f"the line is not {encoding} text like the lines before it{_also(bad)}; were two files joined?"
-        raise UsageError(f"{name}:{bad[0]}: {said}", hint=_SAVE)
+        message = f"the line is not {encoding} text like the lines before it{_other_lines(bad)}; were two files joined?"
+        raise UsageError(f"{name}:{bad[0]}: {message}", hint=_SAVE)
     return text
 
 
@@ -200,7 +201,7 @@ def _pairs_of_ascii(line: str) -> bool:
 
 
 def _by_line(name: str, data: bytes) -> tuple[str, str]:
-    text = _reading(data, "utf-8")
+    text = _decoded_as(data, "utf-8")
     if text is None or "\0" in text:
         _refuse_wide(name, data)
     lines = _split(data)
@@ -210,32 +211,32 @@ def _by_line(name: str, data: bytes) -> tuple[str, str]:
     if text is not None:
         _refuse_misread(name, lines)
         return text, ""
-    bad = [number for number, line in enumerate(lines, 1) if _reading(line, "utf-8") is None]
+    bad = [number for number, line in enumerate(lines, 1) if _decoded_as(line, "utf-8") is None]
     foreign = [number for number, line in enumerate(lines, 1) if not line.isascii()]
     open_ = {*bad, *(number for number in foreign if _maybe_chinese(lines[number - 1]))}
     if open_ == {*foreign} and _surely_chinese([lines[number - 1] for number in foreign]):
         return "\n".join(line.decode("gb18030") for line in lines), f"{name} is not UTF-8; it was read as GB18030"
-    fits = fitting([lines[number - 1] for number in bad]) or fitting([lines[bad[0] - 1]])
-    return _refuse_lines(name, lines, bad, fits, mixed=open_ != {*foreign})
+    plausible = plausible_encodings([lines[number - 1] for number in bad]) or plausible_encodings([lines[bad[0] - 1]])
+    return _refuse_lines(name, lines, bad, plausible, mixed=open_ != {*foreign})
 
 
 def _maybe_chinese(line: bytes) -> bool:
     """Whether a line that is valid UTF-8 may be so by chance, in a list of which other lines are not."""
-    text = _reading(line, "utf-8")
-    if text is None or text.isascii() or not (is_odd(text) or is_bare(text)):
+    text = _decoded_as(line, "utf-8")
+    if text is None or text.isascii() or not (is_implausible(text) or is_unproven(text)):
         return False
-    return bool(_others(line))
+    return bool(_other_readings(line))
 
 
-def _others(line: bytes) -> list[str]:
+def _other_readings(line: bytes) -> list[str]:
     """The encodings of byte pairs in which a line is everyday text."""
-    scores = {encoding: _score_of(line, encoding) for encoding in PAIRS}
-    likely = [encoding for encoding in scores if scores[encoding] > LEAST_EVERYDAY and encoding != "cp932"]
+    scores = {encoding: _everyday_score(line, encoding) for encoding in PAIRS}
+    likely = [encoding for encoding in scores if scores[encoding] > MIN_EVERYDAY_SCORE and encoding != "cp932"]
     return sorted(likely, key=lambda encoding: -scores[encoding])
 
 
-def _score_of(line: bytes, encoding: str) -> float:
-    text = _reading(line, encoding)
+def _everyday_score(line: bytes, encoding: str) -> float:
+    text = _decoded_as(line, encoding)
     known = encoding if encoding in PAIRS else codecs.lookup(encoding).name
     if text is None or text.isascii() or CONTROLS.search(text) or known not in PAIRS:
         return 0.0
@@ -247,48 +248,48 @@ def _refuse_misread(name: str, lines: Sequence[bytes]) -> None:
     doubtful: list[int] = []
     for number, line in enumerate(lines, 1):
         text = line.decode()
-        if encoding := text.isascii() and ("~{" in text or "+" in text) and hidden(text, _makes_sense):
-            said = f"as {encoding} the line reads {_shown(line.decode(encoding))}"
+        if encoding := text.isascii() and ("~{" in text or "+" in text) and hidden_encoding(text, _makes_sense):
+            message = f"as {encoding} the line reads {_quoted(line.decode(encoding))}"
             hint = f"nothing was sent; if that is right: --encoding {encoding}; if not: --encoding utf-8"
-            raise UsageError(f"{name}:{number}: {said}", hint=hint)
+            raise UsageError(f"{name}:{number}: {message}", hint=hint)
         if not text.isascii():
             _refuse_mojibake(name, number, text, lines)
-            if (is_odd(text) or _lone(text)) and _others(line):
+            if (is_implausible(text) or _is_one_letter(text)) and _other_readings(line):
                 doubtful.append(number)
     if doubtful:
         _refuse_doubtful(name, lines, doubtful)
 
 
-def _lone(text: str) -> bool:
+def _is_one_letter(text: str) -> bool:
     """Whether all that a line says is one letter of a Latin script, which is a Chinese character in GB18030."""
     words = text.strip()
-    return len(words) == 1 and is_bare(words) and words.encode().decode("gb18030", "replace") in COMMON_CHINESE
+    return len(words) == 1 and is_unproven(words) and words.encode().decode("gb18030", "replace") in COMMON_CHINESE
 
 
 def _refuse_doubtful(name: str, lines: Sequence[bytes], doubtful: Sequence[int]) -> NoReturn:
     line = lines[doubtful[0] - 1]
-    others = _others(line)[:MOST_FITS]
-    readings = "; or ".join(f"as {encoding} it reads {_shown(line.decode(encoding))}" for encoding in others)
-    said = f"as utf-8 the line reads {_shown(line.decode())}; {readings}{_also(doubtful)}"
+    others = _other_readings(line)[:MAX_ENCODINGS]
+    readings = "; or ".join(f"as {encoding} it reads {_quoted(line.decode(encoding))}" for encoding in others)
+    message = f"as utf-8 the line reads {_quoted(line.decode())}; {readings}{_other_lines(doubtful)}"
     if all(line.isascii() for number, line in enumerate(lines, 1) if number not in doubtful):
         choices = " or ".join(f"--encoding {encoding}" for encoding in (*others, "utf-8"))
         hint = f"nothing was sent; say which is right: {choices}"
     else:
         hint = "nothing was sent; other lines of the list are UTF-8: write this one anew; or --encoding utf-8 takes all"
-    raise UsageError(f"{name}:{doubtful[0]}: {said}", hint=hint)
+    raise UsageError(f"{name}:{doubtful[0]}: {message}", hint=hint)
 
 
 def _refuse_mojibake(name: str, number: int, text: str, lines: Sequence[bytes]) -> None:
     found, encoding = repaired(text, _makes_sense)
     if not found:
         return
-    said = f"the line reads {_shown(text)}: that is {_shown(found)} after a program has taken it for {encoding}"
+    message = f"the line reads {_quoted(text)}: that is {_quoted(found)} after a program has taken it for {encoding}"
     way = "write it anew"
     with contextlib.suppress(ValueError):
         b"\n".join(lines).decode().encode(encoding).decode()
         command = f"iconv -f UTF-8 -t {ICONV_NAMES[encoding]}"
         way = f"turn it back: {through(command, name, Reading())}"
-    raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {way}; if it is meant: --encoding utf-8")
+    raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {way}; if it is meant: --encoding utf-8")
 
 
 ICONV_NAMES = {"latin-1": "ISO-8859-1", "cp1252": "CP1252", "gb18030": "GB18030"}
@@ -298,8 +299,8 @@ def _makes_sense(text: str) -> bool:
     """Whether letters beyond ASCII are everyday Chinese, Japanese or Korean."""
     foreign = [sign for sign in text if not sign.isascii() and sign not in TYPOGRAPHY]
     chinese = [sign for sign in foreign if "\u3400" <= sign <= "\u9fff"]
-    others = [sign for sign in foreign if _kana(sign) or PAIRS["cp949"](sign)]
-    if not foreign or (chinese and _common(chinese) < 0.5 and 4 * sum(map(_kana, others)) < len(foreign)):  # noqa: PLR2004 - half
+    others = [sign for sign in foreign if _is_kana(sign) or PAIRS["cp949"](sign)]
+    if not foreign or (chinese and _common_share(chinese) < 0.5 and 4 * sum(map(_is_kana, others)) < len(foreign)):  # noqa: PLR2004 - half
         return False
     return len(chinese) + len(others) >= 0.9 * len(foreign)
 
@@ -308,15 +309,15 @@ def _refuse_wide(name: str, data: bytes) -> None:
     for encoding in UNMARKED:
         if _is_wide(data, encoding):
             hint = f"nothing was sent; --encoding {encoding} reads it, or save it as UTF-8"
-            said = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
-            raise UsageError(f"{name}:1: {said}", hint=hint)
+            message = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
+            raise UsageError(f"{name}:1: {message}", hint=hint)
     if bad := [number for number, line in enumerate(_split(data), 1) if b"\0" in line]:
-        raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_also(bad)}", hint=_SAVE)
+        raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_other_lines(bad)}", hint=_SAVE)
 
 
 def _is_wide(data: bytes, encoding: str) -> bool:
     """Whether the NUL bytes are just the upper halves of plain letters, or all letters are everyday ones of Asia."""
-    text = _reading(data, encoding)
+    text = _decoded_as(data, encoding)
     if not text or CONTROLS.search(text):
         return False
     if "16" in encoding and sum(not sign.isascii() for sign in text) > 1 and _makes_sense(text):
@@ -327,35 +328,36 @@ def _is_wide(data: bytes, encoding: str) -> bool:
 
 
 def _refuse_lines(
-    name: str, lines: Sequence[bytes], bad: Sequence[int], fits: Iterable[str], *, mixed: bool
+    name: str, lines: Sequence[bytes], bad: Sequence[int], plausible: Iterable[str], *, mixed: bool
 ) -> NoReturn:
     line = lines[bad[0] - 1]
-    readings = [(encoding, text) for encoding in fits if (text := _reading(line, encoding)) is not None]
-    said = "; or ".join(f"as {encoding} it reads {_shown(text)}" for encoding, text in readings)
+    readings = [(encoding, text) for encoding in plausible if (text := _decoded_as(line, encoding)) is not None]
+    message = "; or ".join(f"as {encoding} it reads {_quoted(text)}" for encoding, text in readings)
     if mixed:
         hint = "nothing was sent; other lines of the list are UTF-8: write this one anew and save all as UTF-8"
     elif readings:
         hint = f"nothing was sent; if that is right: --encoding {readings[0][0]}; or save the list as UTF-8"
     else:
         hint = "nothing was sent; save the list as UTF-8, or name its encoding with --encoding"
-    raise UsageError(f"{name}:{bad[0]}: the line is not UTF-8{'; ' * bool(said)}{said}{_also(bad)}", hint=hint)
+    message = f"the line is not UTF-8{'; ' * bool(readings)}{message}"
+    raise UsageError(f"{name}:{bad[0]}: {message}{_other_lines(bad)}", hint=hint)
 
 
-def _also(numbers: Sequence[int]) -> str:
+def _other_lines(numbers: Sequence[int]) -> str:
     """The numbers behind the first, for the end of a message."""
     more = numbers[1:]
     if not more:
         return ""
-    rest = f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
-    return f" (also line{'s' * (len(more) > 1)} {' '.join(map(str, more[:SHOWN]))}{rest})"
+    rest = f" and {len(more) - MAX_LINE_NUMBERS} more" if len(more) > MAX_LINE_NUMBERS else ""
+    return f" (also line{'s' * (len(more) > 1)} {' '.join(map(str, more[:MAX_LINE_NUMBERS]))}{rest})"
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     text = text.strip()
-    return repr(text[:MOST_SHOWN] + "…" * (len(text) > MOST_SHOWN))
+    return repr(text[:MAX_SHOWN_CHARACTERS] + "…" * (len(text) > MAX_SHOWN_CHARACTERS))
 
 
-def _reading(data: bytes, encoding: str) -> str | None:
+def _decoded_as(data: bytes, encoding: str) -> str | None:
     try:
         return data.decode(encoding)
     except ValueError:
@@ -365,36 +367,36 @@ def _reading(data: bytes, encoding: str) -> str | None:
 # Which encodings fit
 
 
-def fitting(lines: Sequence[bytes]) -> list[str]:
+def plausible_encodings(lines: Sequence[bytes]) -> list[str]:
     """The encodings in which the lines make sense, the likeliest first; of those that read the same, one."""
-    data = b"\n".join(line for line in lines if not line.isascii())[:SAMPLE]
+    data = b"\n".join(line for line in lines if not line.isascii())[:SAMPLE_BYTES]
     if not data:
         return []
-    data = data.rpartition(b"\n")[0] if len(data) == SAMPLE and b"\n" in data else data
+    data = data.rpartition(b"\n")[0] if len(data) == SAMPLE_BYTES and b"\n" in data else data
     scores: dict[str, float] = {}
     read: set[str] = set()
     for encoding in (*PAIRS, *LETTERS, *SCRIPTS):
-        text = _reading(data, encoding)
+        text = _decoded_as(data, encoding)
         if text is None or text in read or CONTROLS.search(text) or not (score := _score(encoding, text)):
             continue
         read.add(text)
         scores[encoding] = score
     best = max(scores.values(), default=0.0)
-    likely = [encoding for encoding in scores if scores[encoding] >= best - MOST_TALK]
-    return sorted(likely, key=lambda encoding: -scores[encoding])[:MOST_FITS]
+    likely = [encoding for encoding in scores if scores[encoding] >= best - MAX_SCORE_GAP]
+    return sorted(likely, key=lambda encoding: -scores[encoding])[:MAX_ENCODINGS]
 
 
 def _score(encoding: str, text: str) -> float:
     """How much sense a reading makes, from 0 to 1."""
     foreign = [sign for sign in text if not sign.isascii()]
     if encoding in PAIRS:
-        usual = sum(sign in TYPOGRAPHY or PAIRS[encoding](sign) for sign in foreign) / len(foreign)
-        usual -= HALF_WIDTH * sum("\uff66" <= sign <= "\uff9f" for sign in foreign) / len(foreign)
-        together = min(1.0, 2 * _common(foreign)) if encoding == "gb18030" else 1.0
+        everyday = sum(sign in TYPOGRAPHY or PAIRS[encoding](sign) for sign in foreign) / len(foreign)
+        everyday -= HALF_WIDTH_PENALTY * sum("\uff66" <= sign <= "\uff9f" for sign in foreign) / len(foreign)
+        together = min(1.0, 2 * _common_share(foreign)) if encoding == "gb18030" else 1.0
         alone = len(re.findall(r"[a-zA-Z][^\x00-\x7f](?![^\x00-\x7f])|(?<![^\x00-\x7f])[^\x00-\x7f][a-zA-Z]", text))
         if encoding != "gb18030" and 2 * alone > len(foreign):  # a character inside words is a letter of Europe
             return 0.0
-        return usual * (0.7 + 0.3 * together) if usual > 0.6 else 0.0  # noqa: PLR2004 - the rest is chance
+        return everyday * (0.7 + 0.3 * together) if everyday > 0.6 else 0.0  # noqa: PLR2004 - the rest is chance
     letters = [sign for sign in foreign if sign not in TYPOGRAPHY]
     if not all(_of_script(sign, encoding) for sign in letters) or _odd_words(text, latin=encoding in LETTERS):
         return 0.0
@@ -425,7 +427,7 @@ def _capital_inside(word: str) -> bool:
     return any(one.islower() and two.isupper() for one, two in itertools.pairwise(word))
 
 
-def _level(encoding: str, first: int, last: int) -> Callable[[str], bool]:
+def _everyday_rows(encoding: str, first: int, last: int) -> Callable[[str], bool]:
     """Whether a sign stands in a standard's rows of everyday characters, by its first byte."""
 
     def everyday(sign: str) -> bool:
@@ -435,28 +437,28 @@ def _level(encoding: str, first: int, last: int) -> Callable[[str], bool]:
     return everyday
 
 
-def _common(signs: Sequence[str]) -> float:
+def _common_share(signs: Sequence[str]) -> float:
     """The share of characters that Chinese prompts are full of."""
     return sum(sign in COMMON_CHINESE for sign in signs) / (len(signs) or 1)
 
 
-def _kana(sign: str) -> bool:
+def _is_kana(sign: str) -> bool:
     """Also those of half the width, which Shift-JIS writes in one byte."""
     return "\u3041" <= sign <= "\u30fe" or "\uff66" <= sign <= "\uff9f"
 
 
 def _japanese(encoding: str, first: int, last: int) -> Callable[[str], bool]:
-    level_one = _level(encoding, first, last)
-    return lambda sign: _kana(sign) or level_one(sign)
+    level_one = _everyday_rows(encoding, first, last)
+    return lambda sign: _is_kana(sign) or level_one(sign)
 
 
 PAIRS: dict[str, Callable[[str], bool]] = {
-    "gb18030": _level("gb2312", 0xB0, 0xD7),
+    "gb18030": _everyday_rows("gb2312", 0xB0, 0xD7),
     "shift_jis": _japanese("shift_jis", 0x88, 0x97),
     "cp932": _japanese("cp932", 0x88, 0x97),
-    "cp949": _level("euc_kr", 0xB0, 0xC8),
+    "cp949": _everyday_rows("euc_kr", 0xB0, 0xC8),
     "euc_jp": _japanese("euc_jp", 0xB0, 0xCF),
-    "big5": _level("big5", 0xA4, 0xC6),
+    "big5": _everyday_rows("big5", 0xA4, 0xC6),
 }
 """Encodings of byte pairs, each with what its everyday characters are."""
 
@@ -471,19 +473,19 @@ def _surely_chinese(lines: Sequence[bytes]) -> bool:
     """
     if any(UTF8_CHINESE.search(line) for line in lines):
         return False
-    texts = [_reading(line, "gb18030") for line in lines]
-    if any(text is None or CONTROLS.search(text) or not _passable(text) for text in texts):
+    texts = [_decoded_as(line, "gb18030") for line in lines]
+    if any(text is None or CONTROLS.search(text) or not _is_chinese_line(text) for text in texts):
         return False
-    signs = [sign for text in texts if text for sign in text if "\u4e00" <= sign <= "\u9fff"][:SAMPLE]
-    late = _level("gb2312", 0xD0, 0xF7)
+    signs = [sign for text in texts if text for sign in text if "\u4e00" <= sign <= "\u9fff"][:SAMPLE_BYTES]
+    late = _everyday_rows("gb2312", 0xD0, 0xF7)
     evidence = sum((1.1 if sign in COMMON_CHINESE else -0.7) + (2.1 if late(sign) else -0.3) for sign in signs)
-    return len(signs) >= LEAST_CHINESE and evidence >= LEAST_EVIDENCE
+    return len(signs) >= MIN_CHINESE_CHARACTERS and evidence >= MIN_EVIDENCE
 
 
-def _passable(text: str) -> bool:
+def _is_chinese_line(text: str) -> bool:
     """Whether one line of a Chinese list is Chinese itself."""
     foreign = [sign for sign in text if not sign.isascii()]
     chinese = [sign for sign in foreign if "\u4e00" <= sign <= "\u9fff"]
     marks = sum(sign.encode("gb2312", "ignore")[:1] in (b"\xa1", b"\xa2", b"\xa3") for sign in foreign)
-    together = len(chinese) < LEAST_CHINESE // 2 or _common(chinese) >= 0.3  # noqa: PLR2004 - a rare word is no proof
+    together = len(chinese) < MIN_CHINESE_CHARACTERS // 2 or _common_share(chinese) >= 0.3  # noqa: PLR2004 - a rare word is no proof
     return len(chinese) + marks >= 0.9 * len(foreign) and together

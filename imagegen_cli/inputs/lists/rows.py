@@ -5,8 +5,8 @@ from pathlib import Path
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.as_json import is_json, read_json, value_in
-from imagegen_cli.inputs.lists.basics import (
-    MOST_NAME,
+from imagegen_cli.inputs.lists.common import (
+    MAX_NAME_CHARACTERS,
     TAKE_LINES,
     Listed,
     Reading,
@@ -16,7 +16,7 @@ from imagegen_cli.inputs.lists.basics import (
     is_remark,
     joined,
 )
-from imagegen_cli.inputs.lists.strangers import refuse_bare_tables, refuse_documents, refuse_keys, refuse_notes
+from imagegen_cli.inputs.lists.refusals import refuse_bare_tables, refuse_documents, refuse_keys, refuse_notes
 from imagegen_cli.inputs.lists.table import delimiter_of, read_rows
 
 SUFFIXES = {
@@ -34,8 +34,8 @@ def rows_of(name: str, text: str, reading: Reading) -> Listed:
         return read_rows(name, _broken_up(text), reading, tab=form == "tsv")
     if reading.columns:
         number, head = head_of(text)
-        said = f"no column {reading.columns['prompt']!r} is in the first line {head[:MOST_NAME]!r}"
-        raise UsageError(f"{name}:{number}: {said}", hint="nothing was sent; for a plain list leave --columns out")
+        message = f"no column {reading.columns['prompt']!r} is in the first line {head[:MAX_NAME_CHARACTERS]!r}"
+        raise UsageError(f"{name}:{number}: {message}", hint="nothing was sent; for a plain list leave --columns out")
     return _lines(name, _broken_up(text), forced=bool(reading.form))
 
 
@@ -68,7 +68,7 @@ def _lines(name: str, text: str, *, forced: bool) -> Listed:
         if is_remark(line):
             skipped.append(number)
             continue
-        trouble = "" if forced else _no_prompt(line)
+        trouble = "" if forced else _why_no_prompt(line)
         rows.append((number, UsageError(trouble, hint=TAKE_LINES) if trouble else joined(line)))
         if re.match(r"\s*#(?![\da-f]{6}\b|[\da-f]{8}\b|\d)", line, re.IGNORECASE):
             doubtful.append(number)
@@ -80,13 +80,13 @@ def _lines(name: str, text: str, *, forced: bool) -> Listed:
     return Listed(rows=rows, remarks=remarks)
 
 
-STRANGE = re.compile(r"\s*(?://|/\*|<!--|;|\$?\s*imagegen\s+(?:run|batch)\b)(?:\s|$|\b)")
+REMARK_OR_COMMAND = re.compile(r"\s*(?://|/\*|<!--|;|\$?\s*imagegen\s+(?:run|batch)\b)(?:\s|$|\b)")
 OBJECT = re.compile(r"\s*(?:\{\s*[\"'][^\"']*[\"']\s*:|\[\s*\{\s*[\"'])")
 
 
-def _no_prompt(line: str) -> str:
+def _why_no_prompt(line: str) -> str:
     if OBJECT.match(line) or (line.lstrip()[:1] == "[" and isinstance(value_in(line), list)):
         return "JSON among plain lines is no prompt"
-    if STRANGE.match(line):
+    if REMARK_OR_COMMAND.match(line):
         return "this looks like a remark or a command, not like a prompt; remarks begin with # and a space"
     return ""

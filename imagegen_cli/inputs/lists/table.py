@@ -10,10 +10,10 @@ from typing import NoReturn
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.inputs.lists.advice import later_head
-from imagegen_cli.inputs.lists.basics import (
+from imagegen_cli.inputs.lists.common import (
     FIELDS,
-    MOST_HEAD,
-    MOST_NAME,
+    MAX_HEAD_CHARACTERS,
+    MAX_NAME_CHARACTERS,
     TAKE_LINES,
     Listed,
     Reading,
@@ -39,7 +39,7 @@ def delimiter_of(text: str, reading: Reading) -> str:
     _, head = head_of(text)
     if found := re.fullmatch(r"sep=([,;|:\t])[\s,;]*", head):
         return found[1]
-    if len(head) > MOST_HEAD:
+    if len(head) > MAX_HEAD_CHARACTERS:
         return ""
     for delimiter in "\t,;|":
         cells = _cells(head, delimiter)
@@ -60,26 +60,26 @@ def _is_head(cells: Sequence[str], reading: Reading) -> bool:
         return place_of(cells, "prompt", wanted) is not None
     names = [canonical(cell) for cell in cells]
     plain = [cell.strip().lower() for cell in cells]
-    certain = any(name in PROMPT_HEADS for name in plain) and all(len(cell) <= MOST_NAME for cell in cells)
+    certain = any(name in PROMPT_HEADS for name in plain) and all(len(cell) <= MAX_NAME_CHARACTERS for cell in cells)
     return certain or (len(cells) > 1 and "prompt" in names and all(name in FIELDS for name in names))
 
 
 def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
     delimiter = "\t" if tab else delimiter_of(text, reading) or max(",;\t", key=head_of(text)[1].count)
     records = list(_records(text, delimiter, quoted=not tab))
-    while records and isinstance(records[0][1], list) and _says_nothing(records[0][1]):
+    while records and isinstance(records[0][1], list) and _is_remark_or_separator(records[0][1]):
         del records[0]
     if not records:
         return Listed(rows=[])
     number, head = records.pop(0)
     if isinstance(head, UsageError):
         return Listed(rows=[(number, head)])
-    rows, skipped = _sorted_out(records, head)
+    rows, skipped = _without_remarks(records, head)
     cells_only = [cells for _, cells in rows if isinstance(cells, list)]
     if not reading.columns and "prompt" not in map(canonical, head):
         hint = later_head(name, text, delimiter, reading) or column_hint(head, cells_only, delimiter)
-        said = f"no column is named prompt (columns: {some(head)})"
-        raise UsageError(f"{name}:{number}: {said}", hint=f"nothing was sent; {hint}; or, {TAKE_LINES}")
+        message = f"no column is named prompt (columns: {some(head)})"
+        raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {hint}; or, {TAKE_LINES}")
     columns, remarks = _columns(f"{name}:{number}", head, cells_only, reading)
     at = columns.index("prompt")
     skipped += [line for line, cells in rows if isinstance(cells, list) and _is_remark(cells, at)]
@@ -95,11 +95,11 @@ Cells = list[str] | UsageError
 
 def _broken(error: csv.Error) -> UsageError:
     if "end of data" in str(error):
-        said = "a cell opens a quotation mark, and no later line closes it"
-        return UsageError(said, hint='close it there; a mark inside a quoted cell is written twice, as ""')
+        message = "a cell opens a quotation mark, and no later line closes it"
+        return UsageError(message, hint='close it there; a mark inside a quoted cell is written twice, as ""')
     if "expected after" in str(error):
-        said = "text follows the quotation mark that ends a cell"
-        return UsageError(said, hint='put the whole cell in marks; a mark inside of it is written twice, as ""')
+        message = "text follows the quotation mark that ends a cell"
+        return UsageError(message, hint='put the whole cell in marks; a mark inside of it is written twice, as ""')
     if "field larger" in str(error):
         return UsageError("a cell has more than 131,072 characters", hint="shorten it, or close its quotation mark")
     return UsageError(f"the line is no CSV: {error}", hint="save the table anew as CSV in UTF-8")
@@ -127,19 +127,21 @@ def _is_remark(cells: Sequence[str], prompt: int) -> bool:
     return any(is_remark(text) and "\n" not in text for text in texts)
 
 
-def _says_nothing(cells: Sequence[str]) -> bool:
+def _is_remark_or_separator(cells: Sequence[str]) -> bool:
     """A remark, or Excel's own `sep=;`, which may be followed by empty cells."""
     if any(cell.strip() for cell in cells[1:]):
         return False
     return (is_remark(cells[0]) and "\n" not in cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
 
 
-def _sorted_out(records: Iterable[tuple[int, Cells]], head: list[str]) -> tuple[list[tuple[int, Cells]], list[int]]:
+def _without_remarks(
+    records: Iterable[tuple[int, Cells]], head: list[str]
+) -> tuple[list[tuple[int, Cells]], list[int]]:
     """Rows, and the numbers of lines that are none: remarks, and the head once more where tables were joined."""
     names = [cell.strip() for cell in head]
     rows, skipped = [], []
     for number, cells in records:
-        none = isinstance(cells, list) and (_says_nothing(cells) or [cell.strip() for cell in cells] == names)
+        none = isinstance(cells, list) and (_is_remark_or_separator(cells) or [cell.strip() for cell in cells] == names)
         if none:
             skipped.append(number)
         else:
@@ -151,8 +153,8 @@ def _row(cells: Cells, columns: Sequence[str], *, tab: bool) -> Row:
     if isinstance(cells, UsageError):
         return cells
     if any(cell.strip() for cell in cells[len(columns) :]):
-        said = f"the row has more cells than the table has columns ({len(columns)})"
-        return UsageError(said, hint='put a prompt with commas in quotation marks: "a cat, asleep"')
+        message = f"the row has more cells than the table has columns ({len(columns)})"
+        return UsageError(message, hint='put a prompt with commas in quotation marks: "a cat, asleep"')
     if any("\ufeff" in cell for cell in cells):
         return joined("\ufeff")
     if tab and any(cell.lstrip().startswith('"') and cell.replace('""', "").count('"') == 1 for cell in cells):
@@ -212,12 +214,12 @@ def _wanted(place: str, head: Sequence[str], columns: Mapping[str, str]) -> tupl
     for name, column in columns.items():
         at = place_of(head, name, column)
         if at is None:
-            said = some([known for known in head if known.strip()])
+            message = some([known for known in head if known.strip()])
             near = nearest(column, [known for known in head if known.strip()])
             hint = (
                 f"nothing was sent; {near if near.startswith('did') else 'name one of these'}: --columns FIELD=COLUMN"
             )
-            raise UsageError(f"{place}: there is no column {column!r} (columns: {said})", hint=hint)
+            raise UsageError(f"{place}: there is no column {column!r} (columns: {message})", hint=hint)
         if found[at]:
             hint = "nothing was sent; name each column once: --columns FIELD=COLUMN,FIELD=COLUMN"
             raise UsageError(f"{place}: --columns reads {column!r} twice", hint=hint)

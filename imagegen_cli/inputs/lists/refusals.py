@@ -9,12 +9,12 @@ from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.advice import BULLET, ROWS, later_head, through, without_marks
-from imagegen_cli.inputs.lists.basics import (
+from imagegen_cli.inputs.lists.common import (
     FIELDS,
     KEY_MATERIAL,
-    MOST_HEAD,
-    MOST_NAME,
-    SAMPLE,
+    MAX_HEAD_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    SAMPLE_LINES,
     TAKE_LINES,
     Reading,
     canonical,
@@ -88,7 +88,7 @@ TEXTUAL = (
     "what a program wrote", "mail or an address book",
 )  # fmt: skip
 """Documents whose lines a person may want as they stand: --format takes them."""
-MAGIC: dict[tuple[bytes, ...], tuple[str, str]] = {
+SIGNATURES: dict[tuple[bytes, ...], tuple[str, str]] = {
     (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh91AY", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!\x1a",
      b"\x28\xb5\x2f\xfd"): ("an archive", "unpack"),
     (b"\xd0\xcf\x11\xe0",): ("an old office document", "plain"),
@@ -120,9 +120,9 @@ def refuse_by_name_or_bytes(name: str, data: bytes, reading: Reading) -> None:
     suffix = Path(name).suffix.lower()
     if suffix in KEY_FILES:
         raise UsageError(f"{name} is a file of keys by its name, not a list of prompts", hint=NO_KEYS)
-    for starts, (what, how) in MAGIC.items():
+    for starts, (what, how) in SIGNATURES.items():
         if data.startswith(starts):
-            kind, way = _inside(data, what, how)
+            kind, way = _office_document(data, what, how)
             _refuse(name, f"is {kind}, not a list of prompts", HOW[way])
     what, how = DOCUMENTS.get(suffix, ("", ""))
     if what and not (reading.form and what in TEXTUAL):
@@ -155,17 +155,17 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def _inside(data: bytes, what: str, how: str) -> tuple[str, str]:
+def _office_document(data: bytes, what: str, how: str) -> tuple[str, str]:
     if data.startswith(b"PK"):
         ends = data[:65536] + data[-65536:]
         return next((found for sign, found in OFFICE.items() if sign in ends), (what, how))
     return what, how
 
 
-def _refuse(name: str, said: str, hint: str, *, forced: bool = False, line: int = 0) -> NoReturn:
+def _refuse(name: str, message: str, hint: str, *, forced: bool = False, line: int = 0) -> NoReturn:
     place = f"{name}:{line}:" if line else name
     way = f"; or, {TAKE_LINES}" if forced else ""
-    raise UsageError(f"{place} {said}", hint=f"nothing was sent; {hint}{way}")
+    raise UsageError(f"{place} {message}", hint=f"nothing was sent; {hint}{way}")
 
 
 TAGS = re.compile(
@@ -212,7 +212,7 @@ SETTING = re.compile(
 )
 
 
-KINDS_OF_LINES = (
+LINE_FORMS = (
     ("what a program wrote", LOGGED, 0.5),
     ("a list of settings", SETTING, 0.7),
     ("a program", CODE, 0.5),
@@ -223,7 +223,7 @@ KINDS_OF_LINES = (
 def refuse_documents(name: str, text: str, reading: Reading) -> None:
     """By how the text begins. `name` without a suffix, or stdin, may hold anything."""
     number, head = head_of(text)
-    head = head[:MOST_HEAD]
+    head = head[:MAX_HEAD_CHARACTERS]
     if head.lstrip().startswith("{\\rtf"):
         _refuse(name, "is an RTF document, not a list of prompts", HOW["plain"])
     if TAGS.match(head):
@@ -231,7 +231,9 @@ def refuse_documents(name: str, text: str, reading: Reading) -> None:
     if text.startswith("#!"):
         _refuse(name, "is a script, not a list of prompts", ROWS, forced=True)
     if ERROR_PAGE.fullmatch(text.strip()[:100]):
-        _refuse(name, f"is what a server says instead of a list: {text.strip()[:MOST_NAME]!r}", ROWS, forced=True)
+        _refuse(
+            name, f"is what a server says instead of a list: {text.strip()[:MAX_NAME_CHARACTERS]!r}", ROWS, forced=True
+        )
     rest = text.split("\n")[number : number + 1]
     second = rest[0] if rest else ""
     for what, beginning in BEGINNINGS.items():
@@ -249,10 +251,10 @@ LABEL = re.compile(
     re.IGNORECASE,
 )
 KEY = re.compile(r"[^\W\d][\w -]{0,40}:\s*(?:[|>][+-]?)?\s*")
-INFOTEXT = re.compile(r"\s*(?:Negative prompt:|Steps: \d+, )")
+GENERATION_PARAMETERS = re.compile(r"\s*(?:Negative prompt:|Steps: \d+, )")
 
 
-CHATTER = re.compile(
+ASSISTANT_TALK = re.compile(
     r"\W*(?:(?:sure|certainly|of course|absolutely|got it)\b\s*[!,.:]|"
     r"(?:here (?:are|is)|here[’']s|below (?:are|is))\b[^:]*:\W*$|"
     r"(?:let me know if|feel free to|would you like me to|hope (?:this|these) help|i hope (?:this|these))\b|"
@@ -276,25 +278,25 @@ def refuse_notes(name: str, text: str, reading: Reading) -> None:
     bullets = sum(bool(BULLET.match(line)) for _, line in lines)
     dashes = sum(bool(re.match(r"\s*- ", line)) for _, line in lines)
     if bullets * 2 >= len(lines) and (bullets > 1 or dashes):
-        example = next(line.strip()[:MOST_NAME] for _, line in lines if BULLET.match(line))
-        said = f"is a list with marks: {bullets} of {len(lines)} lines begin with one, as {example!r}"
-        _refuse(name, said, _marks(name, text, reading), forced=True)
+        example = next(line.strip()[:MAX_NAME_CHARACTERS] for _, line in lines if BULLET.match(line))
+        message = f"is a list with marks: {bullets} of {len(lines)} lines begin with one, as {example!r}"
+        _refuse(name, message, _marks(name, text, reading), forced=True)
 
 
 def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) -> None:
     """One such line tells that the others are no prompts either."""
     for number, line in lines:
-        if INFOTEXT.match(line):
-            said = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
-            _refuse(name, said, HOW["table"], forced=True, line=number)
+        if GENERATION_PARAMETERS.match(line):
+            message = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
+            _refuse(name, message, HOW["table"], forced=True, line=number)
         if found := LABEL.match(line):
-            said = f"{found[1]!r} names a value: the lines of this text belong together, each is no prompt"
-            _refuse(name, said, HOW["table"], forced=True, line=number)
+            message = f"{found[1]!r} names a value: the lines of this text belong together, each is no prompt"
+            _refuse(name, message, HOW["table"], forced=True, line=number)
         if line.startswith("```"):
             _refuse(name, "is Markdown, not a list of prompts", _marks(name, text, reading), forced=True, line=number)
-        if CHATTER.match(line):
-            said = f"is said about the prompts and is none: {line.strip()[:MOST_NAME]!r}"
-            _refuse(name, said, "delete the line, or begin it with # and a space", forced=True, line=number)
+        if ASSISTANT_TALK.match(line):
+            message = f"is said about the prompts and is none: {line.strip()[:MAX_NAME_CHARACTERS]!r}"
+            _refuse(name, message, "delete the line, or begin it with # and a space", forced=True, line=number)
         if CUE.match(line):
             _refuse(name, "is a time of subtitles, not a prompt", ROWS, forced=True, line=number)
 
@@ -304,7 +306,7 @@ def _refuse_kinds_of_lines(name: str, lines: Lines) -> None:
     plain = [line for _, line in lines]
     if len(list(itertools.takewhile(HEADER.match, plain))) > 1:
         _refuse(name, "is mail or the answer of a server, not a list of prompts", ROWS, forced=True)
-    for what, form, share in KINDS_OF_LINES:
+    for what, form, share in LINE_FORMS:
         if (alike := sum(bool(form.match(line.strip())) for line in plain)) > 1 and alike >= share * len(plain):
             _refuse(name, f"is {what}, not a list of prompts", ROWS, forced=True)
 
@@ -314,8 +316,8 @@ def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> 
     odd = [(number, line) for number, line in lines if line.count('"') % 2]
     for (number, line), (end, last) in itertools.pairwise(odd):
         if line.lstrip().startswith('"') and last.rstrip().endswith('"'):
-            said = f"opens a quotation mark that line {end} closes, as a cell of a spreadsheet with line breaks"
-            _refuse(name, said, _as_table(name, text, reading), forced=True, line=number)
+            message = f"opens a quotation mark that line {end} closes, as a cell of a spreadsheet with line breaks"
+            _refuse(name, message, _as_table(name, text, reading), forced=True, line=number)
 
 
 def _as_table(name: str, text: str, reading: Reading) -> str:
@@ -332,11 +334,13 @@ def _as_table(name: str, text: str, reading: Reading) -> str:
 
 def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
     """Tables without a column named prompt: cells would be paid for as words of a prompt."""
-    lines = [line for line in text.split("\n")[: SAMPLE * 2] if line.strip() and not is_remark(line)][:SAMPLE]
-    if len(lines) < 2 or max(map(len, lines)) > MOST_HEAD:  # noqa: PLR2004 - a head and a row
+    lines = [line for line in text.split("\n")[: SAMPLE_LINES * 2] if line.strip() and not is_remark(line)][
+        :SAMPLE_LINES
+    ]
+    if len(lines) < 2 or max(map(len, lines)) > MAX_HEAD_CHARACTERS:  # noqa: PLR2004 - a head and a row
         return
     for delimiter in "\t,;|":
-        if hint := later_head(name, text, delimiter, reading, least=2):
+        if hint := later_head(name, text, delimiter, reading, min_cells=2):
             _refuse(name, "looks like a table below a title", hint, forced=True)
         if delimiter not in lines[0] or delimiter not in lines[1]:
             continue

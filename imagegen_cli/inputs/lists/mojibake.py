@@ -20,12 +20,12 @@ JOINED_TO = frozenset("µªº²³¹ΩΔπμ")
 """Signs of measures that stand beside letters of another script."""
 
 
-def is_odd(text: str) -> bool:
+def is_implausible(text: str) -> bool:
     """Whether no person can have meant these words: scripts mixed in one, letters of none, marks without a letter."""
-    return any(_odd(word) for word in _words(text))
+    return any(_is_odd_word(word) for word in _words(text))
 
 
-def is_bare(text: str) -> bool:
+def is_unproven(text: str) -> bool:
     """Whether a line holds nothing that proves it: no plain letter, and nothing behind the letters of two bytes."""
     return not text.isascii() and not any(sign >= FAR or (sign.isascii() and sign.isalpha()) for sign in text)
 
@@ -37,7 +37,7 @@ def _words(text: str) -> Iterable[str]:
             yield word
 
 
-def _odd(word: str) -> bool:
+def _is_odd_word(word: str) -> bool:
     near = [sign for sign in word if sign < FAR and sign not in JOINED_TO]
     letters = [sign for sign in near if not unicodedata.category(sign).startswith("M")]
     if any("\u0080" <= sign < "\u00a0" for sign in near):
@@ -82,14 +82,14 @@ def _undone(text: str, encoding: str) -> str:
         found = data.decode()
     except ValueError:
         return ""
-    return "" if found == text or is_odd(found) else found
+    return "" if found == text or is_implausible(found) else found
 
 
 def _byte(sign: str) -> bytes:
     return bytes((ord(sign),)) if ord(sign) in CP1252_HOLES else sign.encode("cp1252")
 
 
-def hidden(text: str, makes_sense: Callable[[str], bool]) -> str:
+def hidden_encoding(text: str, makes_sense: Callable[[str], bool]) -> str:
     """The encoding of plain letters, hz or utf-7, in which a line says something else; empty where there is none."""
     if HZ.search(text) and _decoded(text, "hz"):
         return "hz"

@@ -20,14 +20,14 @@ ALIASES = {
     "模型": "model", "比例": "ratio", "分辨率": "resolution", "尺寸": "size", "宽度": "width", "高度": "height",
     "数量": "count", "种子": "seed", "反向提示词": "negative", "负面提示词": "negative", "参考图": "references",
 }  # fmt: skip
-MOST_BYTES = 64 * 1024 * 1024
+MAX_LIST_BYTES = 64 * 1024 * 1024
 """What is larger is no list."""
-MOST_SHOWN = 8
+MAX_SHOWN = 8
 """Names, or line numbers, that one message lists."""
-MOST_HEAD = 4000
+MAX_HEAD_CHARACTERS = 4000
 """Characters of a first line that may be the head of a table."""
-MOST_NAME = 40
-SAMPLE = 200
+MAX_NAME_CHARACTERS = 40
+SAMPLE_LINES = 200
 """Lines by which a table without a head is recognised."""
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Letters by their category, but without a look."""
@@ -139,7 +139,7 @@ def head_of(text: str) -> tuple[int, str]:
 
 def counted(numbers: Sequence[int], what: str) -> str:
     """As "2 remarks (lines 3 4)"."""
-    shown = " ".join(map(str, numbers[:MOST_SHOWN])) + " …" * (len(numbers) > MOST_SHOWN)
+    shown = " ".join(map(str, numbers[:MAX_SHOWN])) + " …" * (len(numbers) > MAX_SHOWN)
     return f"{len(numbers)} {what}{'s' * (len(numbers) > 1)} (line{'s' * (len(numbers) > 1)} {shown})"
 
 
@@ -151,8 +151,8 @@ def cells_of(lines: Iterable[str], delimiter: str, *, quoted: bool = True) -> An
 
 
 def some(columns: Sequence[str]) -> str:
-    shown = ", ".join(repr(column.strip()[:MOST_NAME]) for column in columns[:MOST_SHOWN])
-    return shown + " …" * (len(columns) > MOST_SHOWN)
+    shown = ", ".join(repr(column.strip()[:MAX_NAME_CHARACTERS]) for column in columns[:MAX_SHOWN])
+    return shown + " …" * (len(columns) > MAX_SHOWN)
 
 
 def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
@@ -165,7 +165,7 @@ def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: s
         shown = "prompt, seed" if delimiter == "\t" else names
         return f"write a line above the first that names the columns, as {shown}"
     called = [column for column in head if re.search("prompt|caption", column.lower())]
-    lengths = [sum(len(row[at]) for row in rows[:SAMPLE] if len(row) > at) for at in range(len(head))]
+    lengths = [sum(len(row[at]) for row in rows[:SAMPLE_LINES] if len(row) > at) for at in range(len(head))]
     best = called[0] if called else head[max(range(len(head)), key=lengths.__getitem__)]
     return f"say which column holds the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
 
@@ -174,12 +174,14 @@ def _names_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a first line names the columns: short, different, no numbers, and not of the kind of what is below."""
     names = [cell.strip() for cell in head]
     named = [name for name in names if name]
-    if not named or len(set(named)) < len(named) or any(len(name) > MOST_NAME or _NUMBER.match(name) for name in named):
+    if not named or len(set(named)) < len(named):
+        return False
+    if any(len(name) > MAX_NAME_CHARACTERS or _NUMBER.match(name) for name in named):
         return False
     called = any(canonical(name) in FIELDS or _CALLED.search(name) for name in named)
-    columns = range(len(head))
-    numbers = rows and any(all(len(row) > at and _NUMBER.match(row[at]) for row in rows[:SAMPLE]) for at in columns)
-    return called or bool(numbers)
+    sample = rows[:SAMPLE_LINES]
+    numbers = any(all(len(row) > at and _NUMBER.match(row[at]) for row in sample) for at in range(len(head)))
+    return called or (bool(rows) and numbers)
 
 
 _NUMBER = re.compile(r"\s*-?\d+(?:[.,]\d+)?\s*$")
