@@ -29,6 +29,14 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def _worked(self, _future: Any) -> None:
         self._working -= 1
 
+    async def shutdown_default_executor(self, *limits: Any) -> None:
+        """Stand while the threads end: the thread that joins them is not one of the executor's."""
+        self._working += 1
+        try:
+            await super().shutdown_default_executor(*limits)
+        finally:
+            self._working -= 1
+
     def _run_once(self) -> None:
         loop: Any = self
         while loop._scheduled and loop._scheduled[0]._cancelled:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,7 @@ def rounds(kills: int, folder: Path, seed: int) -> Ledgers:
 
 def intact(path: Path) -> str:
     """What SQLite itself says of the history."""
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         return str(database.execute("PRAGMA integrity_check").fetchone()[0])
 
 

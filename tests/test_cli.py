@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -387,7 +388,7 @@ def test_a_damaged_history_is_said(studio: Program, server: DreaminaServer) -> N
 
 def test_a_newer_history_is_refused(studio: Program, server: DreaminaServer) -> None:
     studio.run("run", "a cat")
-    with sqlite3.connect(studio.home / "history.db") as database:
+    with closing(sqlite3.connect(studio.home / "history.db", isolation_level=None)) as database:
         database.execute("PRAGMA user_version = 999")
     ended = studio.run("run", "a cat")
     assert ended.code == 3

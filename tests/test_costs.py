@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) 
     """A thousand receipts: the first may be on its way alone, all others go together."""
     tasks = begun(store, 1000)
     before = store.commits
-    with sqlite3.connect(store.path, isolation_level=None) as other:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for one in tasks:
             store.record(TaskChanged(1.0, one.to(Submitting())))

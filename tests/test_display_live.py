@@ -637,8 +637,7 @@ def acting() -> Iterator[Program]:
 
 def test_a_real_program_stops_by_a_key_and_gives_the_terminal_back() -> None:
     with acting() as program:
-        assert program.cursor_hidden
-        assert program.title == "imagegen 0/2"
+        assert (program.cursor_hidden, program.title) == (True, "imagegen 0/2")
         stop(program)
         assert program.finish() == 0
         assert not program.cursor_hidden

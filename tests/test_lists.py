@@ -94,12 +94,16 @@ def test_lines_that_are_all_json_texts_are_unquoted_where_no_suffix_says_text(na
     assert prompts(name, quoted) == (quoted.split("\n")[:2] if name == "list.txt" else ["a kite", '猫 "big"'])
 
 
+LINE_OF_A_COMMA = 3 if sys.version_info >= (3, 13) else 4
+"""Python tells the place of a comma too many from 3.13 on, and the place of what follows it before."""
+
+
 @NAMES
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('["a kite", "teapot",]', ":1: "),
-        ('[\n {\n  "prompt": "a kite",\n },\n]', ":4: "),
+        ('[\n {\n  "prompt": "a kite",\n },\n]', f":{LINE_OF_A_COMMA}: "),
         ('{"prompt": "a kite", "seed": 7,}\n', ":1: broken JSON"),
         ('{"prompt": "a ki', ":1: broken JSON"),
         ("{'prompt': 'a kite'}\n{'prompt': 'teapot'}\n", ":1: broken JSON"),
@@ -967,7 +971,7 @@ def test_german_of_an_old_mac_is_no_japanese() -> None:
         ("a.json", "['a']", "JSON does not know the quotation mark '", 'write " instead'),
         ("a.json", '["a\\d"]', "a backslash stands before a letter", "write it twice"),
         ("a.jsonl", '"x"\na cat\n', "the line is neither an object nor a text in quotation marks", LINES),
-        ("a.json", "[" * 5000 + ",", "nested too deeply", "as a text"),
+        ("a.json", "[" * 200_000 + ",", "nested too deeply", "as a text"),
         ("a.json", '[{"prompt":"a","seed":%s}]' % ("9" * 5000), "thousands of digits", "as a text"),
         ("a.csv", "prompt,seed\na,1.2E+12\n", "not '1.2E+12'", "a spreadsheet has shortened it"),
         ("a.csv", "prompt,seed\na,7.5\n", "not '7.5'", "in digits"),

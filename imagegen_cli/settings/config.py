@@ -7,6 +7,7 @@ outside of the project, and it chooses no service that the person has not set up
 count at all.
 """
 
+import errno
 import os
 import re
 import shlex
@@ -192,6 +193,8 @@ def _inside(file: SettingsFile, text: str, what: str) -> Path:
     """A path of a project file, wherever links lead. Raises ConfigError where that is outside of the project."""
     try:
         path = Path(text).expanduser().resolve()
+        if any(place.is_symlink() for place in (path, *path.parents)):  # from Python 3.13 on, `resolve` takes a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # noqa: TRY301 - as earlier versions raise it
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{what} {text!r} cannot be read: {error}") from error
     if not path.is_relative_to(file.folder):

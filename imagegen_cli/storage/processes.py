@@ -18,6 +18,8 @@ from imagegen_cli.core.errors import ConfigError
 FILES = 4096
 """Open files that a run may want at most."""
 LEAST_FILES = 20
+HAS_PS: bool = sys.platform not in {"linux", "win32"}
+"""Whether the start time of a process comes from `ps`. Linux tells it in /proc, and Windows has no `ps`."""
 SILENT_S = 60.0
 """Seconds for which a heartbeat must be watched without a change before a process elsewhere counts as dead."""
 
@@ -105,7 +107,7 @@ def _started_at(pid: int) -> str | None:
         after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
         fields = after_name.split()
         return None if fields[0] == "Z" else f"{_boot()}:{fields[19]}"
-    if sys.platform in ("linux", "win32"):
+    if not HAS_PS:
         return None
     import subprocess  # noqa: PLC0415 - only systems without /proc need it
 
