@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagegen_cli.core.masking import masked
+from imagegen_cli.core.money import Money, Source
 from imagegen_cli.core.task import RunId, Task, TaskId
 
 
@@ -82,6 +83,16 @@ class TaskLearned:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskCharged:
+    """What the last submit of a task costs, and who says so: the service, or a price of what the service counted."""
+
+    at: float
+    id: TaskId
+    amount: Money
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDelayed:
     """A step will be repeated: attempt `attempt` in `seconds`."""
 
@@ -102,6 +113,24 @@ class RunStopping:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetReached:
+    """The next task does not fit the budget: what is sent finishes, nothing more is sent. `because` says the sums."""
+
+    at: float
+    run: RunId
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPaused:
+    """An account is out of credits: what was not sent waits until a person lets it go on. `because` has its words."""
+
+    at: float
+    provider: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """Every task of the run has ended, or was let go of."""
 
@@ -109,7 +138,19 @@ class RunFinished:
     run: RunId
 
 
-Event = RunStarted | TaskAdded | TaskChanged | TaskProgressed | TaskLearned | TaskDelayed | RunStopping | RunFinished
+Event = (
+    RunStarted
+    | TaskAdded
+    | TaskChanged
+    | TaskProgressed
+    | TaskLearned
+    | TaskCharged
+    | TaskDelayed
+    | RunStopping
+    | BudgetReached
+    | ProviderPaused
+    | RunFinished
+)
 Sink = Callable[[Event], None]
 
 

@@ -4,7 +4,7 @@ A provider is one file in this folder. Its last line binds `PROVIDER`; that alon
 """
 
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 from urllib.parse import unquote, urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from imagegen_cli.core.errors import Expired
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.masking import masked
+from imagegen_cli.core.money import Money
 from imagegen_cli.core.schema import Secret, setting
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, Job
 
@@ -30,10 +31,11 @@ def _without_secrets(facts: Facts) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Not ready; ask again with this receipt."""
+    """Not ready; ask again with this receipt. `cost` is what the service told; None where it did not."""
 
     job: Job
     facts: Facts = field(default_factory=dict)
+    cost: Money | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", _without_secrets(self.facts))
@@ -43,12 +45,15 @@ class Accepted:
 class Ready:
     """`note` has the service's words about pictures that it left out, or that differ from what was asked for.
 
-    Neither the note nor a fact ever holds a secret.
+    `cost` is what the service told, for the whole job; where it counts tokens instead, `tokens` has them by text_in,
+    image_in, text_out and image_out. Neither the note nor a fact ever holds a secret.
     """
 
     images: tuple[Image, ...]
     note: str = ""
     facts: Facts = field(default_factory=dict)
+    cost: Money | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "note", masked(self.note))
@@ -148,6 +153,8 @@ class Provider(Protocol[S_co]):
     """True where dropping the connection of a `submit` really stops the work, at no cost."""
     local: ClassVar[bool] = False
     """True where nothing goes over the network."""
+    is_free: ClassVar[bool] = False
+    """True where pictures cost nothing but the person's own electricity."""
     notice: ClassVar[str] = ""
     """One line that people should read once a run, on stderr."""
 
@@ -229,6 +236,10 @@ class Provider(Protocol[S_co]):
     async def close(self) -> None:
         """Let go of what was opened beside the clients. Called once, at the end."""
         return
+
+    async def prices(self, models: Collection[str]) -> Mapping[str, Money]:  # noqa: ARG002
+        """What one picture of each of these models costs, where the service has an endpoint that tells it."""
+        return {}
 
     async def models(self) -> tuple[str, ...]:
         """Names that `--model` may take, asked live where the service tells."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NewType
 
 from imagegen_cli.core.errors import Reason, TaskError
+from imagegen_cli.core.money import Quote
 
 TaskId = NewType("TaskId", int)
 RunId = NewType("RunId", int)
@@ -104,9 +105,13 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Submitting:
-    """The request is leaving. `job` is an id that we chose ourselves, where the service lets us."""
+    """The request is leaving. `job` is an id that we chose ourselves, where the service lets us.
+
+    `quote` is what it is expected to cost; None where prices do not matter. The history keeps it as a charge.
+    """
 
     job: Job | None = None
+    quote: Quote | None = None
 
 
 @dataclass(frozen=True, slots=True)

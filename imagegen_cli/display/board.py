@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 
+from imagegen_cli.core.charges import Charge, after, as_told, reserved
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    ProviderPaused,
     RunFinished,
     RunStarted,
     RunStopping,
     TaskAdded,
     TaskChanged,
+    TaskCharged,
     TaskDelayed,
     TaskLearned,
     TaskProgressed,
@@ -32,10 +36,12 @@ from imagegen_cli.core.task import (
     Queued,
     Saving,
     State,
+    Submitting,
     Task,
     TaskId,
     word,
 )
+from imagegen_cli.display.costs import Costs
 
 GUESS_ON_TIME = 0.8
 MAX_GUESS = 0.95
@@ -87,6 +93,7 @@ class Row:
     preview: bytes | None = None
     delay: Delay | None = None
     estimate: float | None = None
+    charge: Charge | None = None
 
     def elapsed(self, now: float) -> float | None:
         if self.started is None:
@@ -150,6 +157,11 @@ class Board:
         self.started: float | None = None
         self.finished: float | None = None
         self.stopping = ""
+        self.budget = ""
+        """Why the budget lets nothing more be sent."""
+        self.paused_providers: dict[str, str] = {}
+        """Providers whose account is out of credits, with their words."""
+        self.costs = Costs()
         self._endings: deque[float] = deque(maxlen=MAX_ENDINGS)
         self._first: float | None = None
         self._estimate = estimate
@@ -209,20 +221,31 @@ class Board:
 
     def tell(self, event: Event) -> None:
         match event:
-            case RunStarted():
-                self._begin(event)
             case TaskAdded() | TaskChanged():
                 self._put(event.task, event.at)
             case TaskProgressed():
                 self._progress(event.id, event.working, event.at)
             case TaskDelayed():
                 self._delay(event)
-            case RunStopping():
-                self.stopping = event.why or "stopping"
-            case RunFinished():
-                self.finished = event.at
+            case TaskCharged():
+                self._charge(event)
             case TaskLearned():
                 pass
+            case _:
+                self._tell_of_run(event)
+
+    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+        match event:
+            case RunStarted():
+                self._begin(event)
+            case RunStopping():
+                self.stopping = event.why or "stopping"
+            case BudgetReached():
+                self.budget = event.because
+            case ProviderPaused():
+                self.paused_providers[event.provider] = event.because
+            case RunFinished():
+                self.finished = event.at
 
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
@@ -241,8 +264,29 @@ class Board:
         row.task = task
         row.delay = None
         self._count(task, 1)
+        self._follow(row)
         self._clock(row, at)
         self._place(row)
+
+    def _follow(self, row: Row) -> None:
+        """Let the charge of a task follow its state; a submit begins a new one."""
+        state, before = row.task.state, row.charge
+        if isinstance(state, Submitting) and state.quote is not None:
+            row.charge = reserved(state.quote)
+        elif before is not None:
+            row.charge = after(before, state)
+        if row.charge is not before:
+            self._recount(before, row.charge)
+
+    def _charge(self, event: TaskCharged) -> None:
+        row = self.rows.get(event.id)
+        if row is not None and row.charge is not None:
+            before, row.charge = row.charge, as_told(row.charge, event.amount, event.source)
+            self._recount(before, row.charge)
+
+    def _recount(self, before: Charge | None, now: Charge | None) -> None:
+        self.costs.count(before, -1)
+        self.costs.count(now, 1)
 
     def _count(self, task: Task, step: int) -> None:
         state = task.state

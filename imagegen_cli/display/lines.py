@@ -26,12 +26,15 @@ from typing import Any, Self, TextIO
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    ProviderPaused,
     RunFinished,
     RunStarted,
     RunStopping,
     TaskAdded,
     TaskChanged,
+    TaskCharged,
     TaskDelayed,
     TaskLearned,
     TaskProgressed,
@@ -41,6 +44,7 @@ from imagegen_cli.core.text import Printer, amount, encoded, finite, literal, se
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.columns import PLAIN_ENDING
+from imagegen_cli.display.costs import plainly as costs_plainly, text as costs_text
 from imagegen_cli.display.fields import advice
 
 MAX_PROMPT = 80
@@ -107,7 +111,8 @@ class PlainLines(StaticDisplay):
 
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {messages.tallies(self.board)}")
+            spent = f"; {costs}" if (costs := costs_text(self.board.costs)) else ""
+            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {messages.tallies(self.board)}{spent}")
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -123,6 +128,10 @@ class PlainLines(StaticDisplay):
                 self.say(f"{event.id} again in {seconds(event.seconds)}: {event.because}")
             case RunStopping():
                 self.say(f"stopping: {event.why}")
+            case BudgetReached():
+                self.say(f"budget: {event.because}; what is sent finishes, the rest stays unsent")
+            case ProviderPaused():
+                self.say(f"{event.provider} is out of credits: {event.because}")
             case _:
                 pass
 
@@ -158,10 +167,6 @@ class JsonLines(StaticDisplay):
     def tell(self, event: Event) -> None:
         super().tell(event)
         match event:
-            case RunStarted():
-                self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
-                for task in event.tasks:
-                    self._send("task-added", event.at, **self._task(task))
             case TaskAdded():
                 self._send("task-added", event.at, **self._task(event.task))
             case TaskChanged():
@@ -173,8 +178,24 @@ class JsonLines(StaticDisplay):
                 self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **delay)
             case TaskLearned():
                 self._send("task-learned", event.at, id=event.id, run=self._run(event.id), facts=dict(event.facts))
+            case TaskCharged():
+                charge = self._charge(event.id)
+                self._send("task-charged", event.at, id=event.id, run=self._run(event.id), **charge)
+            case _:
+                self._tell_of_run(event)
+
+    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+        match event:
+            case RunStarted():
+                self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
+                for task in event.tasks:
+                    self._send("task-added", event.at, **self._task(task))
             case RunStopping():
                 self._send("run-stopping", event.at, run=event.run, why=event.why)
+            case BudgetReached():
+                self._send("budget-reached", event.at, run=event.run, because=event.because)
+            case ProviderPaused():
+                self._send("provider-paused", event.at, provider=event.provider, because=event.because)
             case RunFinished():
                 self._send("run-finished", event.at, run=event.run)
 
@@ -187,13 +208,18 @@ class JsonLines(StaticDisplay):
         }
         self._send("task-progressed", event.at, id=event.id, run=self._run(event.id), **progress)
 
+    def _charge(self, task: TaskId) -> dict[str, Any]:
+        row = self.board.rows.get(task)
+        return {} if row is None or row.charge is None else {"cost": row.charge.plainly()}
+
     def _run(self, task: TaskId) -> int | None:
         row = self.board.rows.get(task)
         return None if row is None else row.task.run
 
     def _task(self, task: Task) -> dict[str, Any]:
         row = self.board.rows[task.id]
-        return task_object(task, created=row.created, started=row.started, ended=row.ended)
+        plain = task_object(task, created=row.created, started=row.started, ended=row.ended)
+        return plain | self._charge(task.id)
 
     def _send(self, event: str, at: float, **fields: Any) -> None:
         self._data.line(encoded({"v": VERSION, "event": event, "at": moment(at), **fields}, self._data.encoding))
@@ -255,6 +281,7 @@ def summary_object(board: Board, now: float) -> dict[str, Any]:
         "seconds": round(board.lasted(now), 3),
         "reasons": {str(reason): count for reason, count in board.reasons.most_common() if count},
         "resumable": sorted(board.resumable),
+        "costs": costs_plainly(board.costs),
     }
 
 

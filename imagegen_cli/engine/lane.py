@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from imagegen_cli.core.charges import Pricing
 from imagegen_cli.core.errors import TaskError
 from imagegen_cli.core.provider import Provider
 from imagegen_cli.engine.scheduling import Gate
@@ -26,6 +27,8 @@ class Lane:
     timeout: float
     shut: TaskError | None = None
     busy_timeout: float = MAX_REFUSED_S
+    pricing: Pricing | None = None
+    """What its pictures cost; None where prices do not matter."""
     given_up: TaskError | None = None
     given_up_at: float = 0.0
     """By the loop's clock: tasks that were there before it fail; those that come later are tried."""

@@ -8,7 +8,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 
-from imagegen_cli.core.events import RunFinished, RunStarted, RunStopping, Sink, TaskAdded
+from imagegen_cli.core.events import (
+    BudgetReached,
+    ProviderPaused,
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    Sink,
+    TaskAdded,
+)
 from imagegen_cli.core.task import Queued, RunId, Submitting, Task, TaskId
 from imagegen_cli.engine.lane import Lane
 from imagegen_cli.engine.scheduling import NOTHING, Known
@@ -27,7 +35,8 @@ class Runner:
 
     `owns` tells, after a flush, whether a task still belongs to this process. Of the tasks in `one_look` the service is
     asked once: they have waited for their time limit before. `known` tells how long earlier tasks of the kind took.
-    `complete` waits until a prompt that is being typed is added.
+    `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
+    not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
     """
 
     def __init__(
@@ -41,9 +50,20 @@ class Runner:
         owns: Callable[[TaskId], bool] = lambda _: True,
         one_look: Container[TaskId] = (),
         complete: Callable[[], Awaitable[None]] = _at_once,
+        over_budget: Callable[[TaskId], str] = lambda _: "",
+        waits_for_credit: bool = False,
     ) -> None:
         self._context = RunContext(
-            lanes=lanes, saver=saver, emit=emit, flush=flush, known=known, owns=owns, one_look=one_look
+            lanes=lanes,
+            saver=saver,
+            emit=emit,
+            flush=flush,
+            known=known,
+            owns=owns,
+            one_look=one_look,
+            over_budget=over_budget,
+            reached_budget=self._reached_budget,
+            pause_for_credit=self._pause_for_credit if waits_for_credit else None,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
@@ -103,6 +123,17 @@ class Runner:
         """Let what was sent come to its end; what waits, or comes back to be sent again, is cancelled as not sent."""
         self._context.draining = True
         self.cancel(self.waiting())
+
+    def _reached_budget(self, because: str) -> None:
+        if not self._context.draining:
+            self._context.emit(BudgetReached(time.time(), self._run, because))
+            self.drain()
+
+    def _pause_for_credit(self, provider: str, because: str) -> None:
+        gate = self._context.lanes[provider].gate
+        if not gate.paused:
+            gate.pause(paused=True)
+            self._context.emit(ProviderPaused(time.time(), provider, because))
 
     def pause(self, paused: bool) -> None:
         """Keep back the tasks that have not been sent, or let them go on."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from imagegen_cli.core.errors import (
@@ -31,7 +32,17 @@ from imagegen_cli.core.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.core.events import Sink, Span, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed, Working
+from imagegen_cli.core.events import (
+    Sink,
+    Span,
+    TaskChanged,
+    TaskCharged,
+    TaskDelayed,
+    TaskLearned,
+    TaskProgressed,
+    Working,
+)
+from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
     ENDED,
@@ -102,6 +113,10 @@ class RunContext:
     known: Callable[[Task], Known]
     owns: Callable[[TaskId], bool]
     one_look: Container[TaskId]
+    over_budget: Callable[[TaskId], str]
+    reached_budget: Callable[[str], None]
+    pause_for_credit: Callable[[str, str], None] | None
+    """Called with the provider and its words; None where no person is there to let it go on."""
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
     """Provider and id of a job -> the task that has it, also after its end."""
@@ -240,13 +255,13 @@ class TaskFlow:
             return
         await self._enter_gate()
         if (closed := self._lane.closed_to(self._since)) is not None:
-            if self._has_open_alternative():
-                return
-            raise _not_sent(closed)
+            self._turned_away(closed)
+            return
         client_job = self._provider.client_job(self.task.request)
-        self._transition(Submitting(client_job))
+        self._transition(Submitting(client_job, self._quote()))
         try:
-            await self._flush_before_sending()
+            if not await self._is_entered():
+                return
             reply = await self._reply(client_job)
         except SlowDown as error:
             self._submit_refused(error)
@@ -259,13 +274,34 @@ class TaskFlow:
         else:
             await self._answered(reply)
 
-    async def _flush_before_sending(self) -> None:
-        """Wait until the history says that the request is leaving; where it cannot, nothing leaves."""
+    def _quote(self) -> Quote | None:
+        pricing = self._lane.pricing
+        return pricing.quote(self.task.request, self.task.expected_images) if pricing is not None else None
+
+    def _is_over_budget(self) -> bool:
+        """Whether the history reserved nothing for this submit, because it does not fit; then nothing more is sent."""
+        because = self._context.over_budget(self.task.id)
+        if because:
+            self._transition(Cancelled(CancelOutcome.NOT_SENT))
+            self._context.reached_budget(because)
+        return bool(because)
+
+    def _turned_away(self, closed: TaskError) -> None:
+        """Stay queued where another provider may take the task. An account that is out of credits leaves it unsent."""
+        if self._has_open_alternative():
+            return
+        if not isinstance(closed, OutOfCredits):
+            raise _not_sent(closed)
+        self._transition(Cancelled(CancelOutcome.NOT_SENT))
+
+    async def _is_entered(self) -> bool:
+        """Wait until the history says that the request is leaving, and whether it may. Where it cannot say it, nothing does."""
         try:
             await self._flush()
         except DiskError:
             self._transition(Queued())
             raise
+        return not self._is_over_budget()
 
     async def _enter_gate(self) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
@@ -313,6 +349,7 @@ class TaskFlow:
         self._learn(reply.facts)
         self._watch = Stopwatch()
         self._transition(Running(reply.job))
+        self._charged(reply.cost)
         await self._flush_if_possible()
 
     def _register_receipt(self, job: Job) -> None:
@@ -360,11 +397,22 @@ class TaskFlow:
         """Go back to the queue where the account was refused and another provider may take the task; else raise."""
         if not error.shuts_lane:
             raise error
+        if isinstance(error, OutOfCredits) and error.unspent and self._waits_for_credit(error):
+            return
         self._lane.shut = self._lane.shut or error
         may_have_begun = self._provider.is_synchronous and not error.unspent  # such a submit lasts as long as the work
         if may_have_begun or not self._has_open_alternative():
             raise error
         self._transition(Queued())
+
+    def _waits_for_credit(self, error: OutOfCredits) -> bool:
+        """Go back to the queue, and let all wait that was not sent, where a person is there who can top up."""
+        if self._context.pause_for_credit is None or self._has_open_alternative():
+            return False
+        self._transition(Queued())
+        self._free_slot()
+        self._context.pause_for_credit(self.task.request.provider, error.message)
+        return True
 
     # Running → Saving
 
@@ -485,6 +533,7 @@ class TaskFlow:
         images = await asyncio.gather(*(self._stage_inline(number, image) for number, image in enumerate(merged, 1)))
         self._learn(ready.facts)
         self._transition(Saving(tuple(images), self.task.job, ready.note), lasted)
+        self._charged(ready.cost, ready.tokens)
         self._free_slot()
         await self._flush_if_possible()
 
@@ -678,6 +727,15 @@ class TaskFlow:
     def _learn(self, facts: Facts) -> None:
         if facts:
             self._context.emit(TaskLearned(time.time(), self.task.id, facts))
+
+    def _charged(self, told: Money | None, tokens: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Emit what the service told of the cost, or the price of the tokens that it counted."""
+        if told is not None:
+            self._context.emit(TaskCharged(time.time(), self.task.id, told, Source.TOLD))
+        elif tokens and self._lane.pricing is not None:
+            amount = self._lane.pricing.of_tokens(self.task.request, tokens)
+            if amount is not None:
+                self._context.emit(TaskCharged(time.time(), self.task.id, amount, Source.ESTIMATED))
 
     def _transition(self, state: State, lasted: Span | None = None) -> None:
         self.task = self.task.to(state)

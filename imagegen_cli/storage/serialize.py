@@ -5,8 +5,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from imagegen_cli.core.errors import Reason, error_class
-from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskCharged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.masking import without_own_user
+from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -62,8 +63,8 @@ def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
     match state:
         case Queued():
             return {}
-        case Submitting(job):
-            return _with_job(job)
+        case Submitting(job, quote):
+            return _with_job(job) | ({"quote": _from_quote(quote)} if quote else {})
         case Running(job, images, unconfirmed):
             plain = {"images": [_from_image(image) for image in images]}
             return _with_job(job) | plain | ({"unconfirmed": True} if unconfirmed else {})
@@ -83,7 +84,7 @@ def to_state(name: str, data: Json) -> State:
     images = tuple(_to_image(image) for image in data.get("images", ()))
     made: dict[str, Any] = {
         "queued": Queued,
-        "submitting": lambda: Submitting(job),
+        "submitting": lambda: Submitting(job, _to_quote(data.get("quote"))),
         "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
         "saving": lambda: Saving(images, job, data.get("note", "")),
         "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", ""), job),
@@ -106,6 +107,8 @@ def from_event(event: Event) -> tuple[int | None, Json]:
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
             return None, {"why": why}
+        case TaskCharged(id=id_, amount=amount, source=source):
+            return id_, {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
         case _:
             return None, {}
 
@@ -116,6 +119,8 @@ def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
         return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), data.get("note", "")))
     if kind == "TaskDelayed":
         return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
+    if kind == "TaskCharged":
+        return TaskCharged(at, task.id, Money(data["micros"], data["unit"]), Source(data["source"]))
     return TaskChanged(at, task)
 
 
@@ -129,6 +134,18 @@ def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed
     reason = Reason(data["reason"])
     paid = data.get("may_be_paid", error_class(reason).may_be_paid)  # an early history does not say it
     return Failed(reason, data["message"], job, images, data.get("hint", ""), data.get("final", False), paid)
+
+
+def _from_quote(quote: Quote) -> Json:
+    each = {"micros": quote.each.micros, "unit": quote.each.unit} if quote.each else {}
+    return {"images": quote.images, "source": str(quote.source)} | each
+
+
+def _to_quote(data: Json | None) -> Quote | None:
+    if not data:
+        return None
+    each = Money(data["micros"], data["unit"]) if "unit" in data else None
+    return Quote(data["images"], each, Source(data["source"]))
 
 
 def _with_job(job: Job | None) -> Json:

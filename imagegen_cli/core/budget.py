@@ -1,0 +1,59 @@
+"""Limits on what may be spent, each in one unit: by one command, in a day, in a month."""
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.money import Money, parse_money
+
+
+class Period(StrEnum):
+    """What is added up for a limit. A day and a month are those of the calendar, in this machine's own time."""
+
+    COMMAND = "command"
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `amount` in `period`. A day's and a month's limit count every process of the history."""
+
+    amount: Money
+    period: Period = Period.COMMAND
+
+    def begins(self, now: float) -> float:
+        """When the period began, in seconds since the epoch; 0 for a command, whose charges are known by its number."""
+        if self.period is Period.COMMAND:
+            return 0.0
+        today = time.localtime(now)
+        day = today.tm_mday if self.period is Period.DAY else 1
+        return time.mktime((today.tm_year, today.tm_mon, day, 0, 0, 0, 0, 0, -1))
+
+    def __str__(self) -> str:
+        return str(self.amount) if self.period is Period.COMMAND else f"{self.amount} a {self.period}"
+
+
+def parse_limits(text: str) -> tuple[Limit, ...]:
+    """`5usd`, `5usd/day`, `5usd,100credits/month`. Raises UsageError."""
+    limits = tuple(_limit(part) for part in text.split(",") if part.strip())
+    if text.strip() and not limits:
+        raise UsageError(f"{text!r} is no budget", hint="write it as 5usd, 5usd/day or 5usd/month")
+    return limits
+
+
+def _limit(text: str) -> Limit:
+    amount, slash, period = text.partition("/")
+    word = period.strip().lower()
+    if slash and not re.fullmatch("day|month", word):
+        raise UsageError(f"{period.strip()!r} is no period of a budget", hint="write 5usd/day or 5usd/month")
+    return Limit(parse_money(amount), Period(word) if slash else Period.COMMAND)
+
+
+def in_units(limits: Iterable[Limit], units: Iterable[str]) -> list[str]:
+    """The units among `units` that no limit counts: what costs them would be spent without bound."""
+    counted = {limit.amount.unit for limit in limits}
+    return [unit for unit in dict.fromkeys(units) if unit not in counted]

@@ -1,0 +1,116 @@
+"""Amounts of money, and who says what something costs.
+
+An amount is a whole number of millionths of one unit, so that sums are exact. Amounts of different units are never
+added.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from imagegen_cli.core.errors import UsageError
+
+UNITS = ("usd", "cny", "eur", "credits")
+SYMBOLS = {"$": "usd", "€": "eur", "元": "cny", "rmb": "cny", "credit": "credits", "积分": "credits"}
+"""What people also write for a unit. ¥ is two currencies, so it is none here."""
+MICROS = 1_000_000
+MAX_MICROS = 10**15
+"""A thousand million units: the sum of many such amounts still fits the database's integers."""
+FORM = re.compile(r"\s*([$€]?)\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z元积分]*)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """`micros` are millionths of `unit`, which is one of UNITS."""
+
+    micros: int
+    unit: str
+
+    def times(self, number: int) -> "Money":
+        return Money(self.micros * number, self.unit)
+
+    def __str__(self) -> str:
+        amount = Decimal(self.micros) / MICROS
+        text = f"{amount:.6f}".rstrip("0")
+        whole, _, part = text.partition(".")
+        if self.unit != "credits":
+            part = part.ljust(2, "0")
+        return f"{whole}.{part} {self.unit}" if part else f"{whole} {self.unit}"
+
+    def plainly(self) -> dict[str, float | str]:
+        """The same for JSON."""
+        return {"amount": self.micros / MICROS, "unit": self.unit}
+
+
+def parse_money(text: str) -> Money:
+    """`0.04usd`, `5 cny`, `$5`, `12 credits`. Raises UsageError."""
+    found = FORM.fullmatch(text)
+    symbol, number, word = found.groups() if found else ("", "", "")
+    unit = SYMBOLS.get(symbol, "") or SYMBOLS.get(word.lower(), word.lower())
+    if not found or unit not in UNITS or (symbol and word):
+        raise UsageError(
+            f"{text!r} is no amount of money", hint=f"write a number and one of {', '.join(UNITS)}, as 0.04usd"
+        )
+    return money(number, unit)
+
+
+def money(amount: str | float | Decimal, unit: str) -> Money:
+    """An amount, rounded to a millionth. Raises UsageError where it is negative, too large or no number."""
+    micros = Decimal(str(amount)) * MICROS
+    if not micros.is_finite() or not 0 <= micros <= MAX_MICROS:
+        raise UsageError(f"{amount} {unit} is no amount that can be spent")
+    return Money(int(micros.to_integral_value()), unit)
+
+
+def told(amount: object, unit: str) -> Money | None:
+    """An amount that a service tells in its answer; None where it is no number that can be meant."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal) or unit not in UNITS:
+        return None
+    try:
+        return money(amount, unit)
+    except (UsageError, ArithmeticError, ValueError):
+        return None
+
+
+def totals(amounts: Iterable[Money | None]) -> dict[str, Money]:
+    """Sums, by unit, in the order of UNITS; amounts that are not known are left out."""
+    sums: dict[str, int] = {}
+    for amount in amounts:
+        if amount is not None:
+            sums[amount.unit] = sums.get(amount.unit, 0) + amount.micros
+    return {unit: Money(sums[unit], unit) for unit in UNITS if unit in sums}
+
+
+def listed(sums: Mapping[str, Money]) -> str:
+    """Sums as text, one after the other: they have different units, so they are never added."""
+    return " + ".join(str(amount) for amount in sums.values())
+
+
+class Source(StrEnum):
+    """Who says what something costs."""
+
+    TOLD = "told"
+    PRICED = "priced"
+    SET = "set"
+    ESTIMATED = "estimated"
+    FREE = "free"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a request is expected to cost before it is sent. `each` is the price of one picture; None: not known."""
+
+    images: int
+    each: Money | None
+    source: Source
+
+    @property
+    def total(self) -> Money | None:
+        return None if self.each is None else self.each.times(self.images)
+
+
+NO_COST = Quote(1, None, Source.FREE)
+NOT_KNOWN = Quote(1, None, Source.UNKNOWN)
