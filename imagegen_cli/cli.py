@@ -9,7 +9,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from imagegen_cli import __version__
-from imagegen_cli.commands.options import DryRun, GenerateOptions, InitOptions, Json, RunOptions, Yes, declared, option
+from imagegen_cli.commands.options import (
+    DryRun,
+    GenerateOptions,
+    InitOptions,
+    Json,
+    RunOptions,
+    SpendOptions,
+    Yes,
+    declared,
+    option,
+)
 from imagegen_cli.core.errors import ImagegenError, UsageError
 from imagegen_cli.core.masking import masked
 
@@ -146,6 +156,7 @@ def retry(
         bool, typer.Option("--may-repeat", help="Also what may be made and billed already: this can pay twice.")
     ] = False,
     options: RunOptions,
+    spend: SpendOptions,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -160,7 +171,8 @@ def retry(
         run=run_number,
         all_runs=all_runs,
     )
-    _leave(recover.retry(selection, options, may_repeat=may_repeat, dry_run=dry_run, yes=yes), carried=not dry_run)
+    code = recover.retry(selection, options, spend, may_repeat=may_repeat, dry_run=dry_run, yes=yes)
+    _leave(code, carried=not dry_run)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from imagegen_cli.core.errors import Reason, UsageError
 from imagegen_cli.core.money import Money, Quote, Source, parse_money
 from imagegen_cli.core.task import Failed, ImageRequest, Job, Queued, RemoteImage, RunId, Saving, Task, TaskId
 from imagegen_cli.storage import charges
+from imagegen_cli.storage.migrations import MIGRATIONS
 
 NOW = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))
 FOUR_CENTS = Quote(1, Money(40_000, "usd"), Source.SET)
@@ -28,7 +29,8 @@ def task(number: int, *, provider: str = "studio", model: str = "4.0", run: int 
 def db() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
-    connection.executescript("CREATE TABLE task (id INTEGER PRIMARY KEY, owner INTEGER);" + charges.SCHEMA)
+    schema = next(step for step in MIGRATIONS if "CREATE TABLE charge" in step)
+    connection.executescript("CREATE TABLE task (id INTEGER PRIMARY KEY, owner INTEGER);" + schema)
     connection.executemany("INSERT INTO task VALUES (?, 1)", [(number,) for number in range(1, 20)])
     yield connection
     connection.close()

@@ -996,8 +996,18 @@ def test_a_provider_that_is_shut_hands_its_unsent_tasks_to_the_others(tmp_path: 
 
 
 def test_when_all_are_shut_every_task_says_why(tmp_path: Path) -> None:
-    stage = spread(tmp_path, Scripted([Unauthorized("401")]), Scripted([OutOfCredits("402")]))
-    assert {failure(stage, number).reason for number in range(1, 21)} <= {Reason.UNAUTHORIZED, Reason.OUT_OF_CREDITS}
+    stage = spread(tmp_path, Scripted([Unauthorized("401")]), Scripted([Unauthorized("403")]))
+    assert {failure(stage, number).reason for number in range(1, 21)} == {Reason.UNAUTHORIZED}
+
+
+def test_when_the_account_is_out_of_credits_the_rest_stays_unsent(tmp_path: Path) -> None:
+    stage = spread(tmp_path, Scripted([OutOfCredits("402")]), Scripted([OutOfCredits("402")]))
+    states = [stage.last[number].state for number in range(1, 21)]
+    failed = [state for state in states if isinstance(state, Failed)]
+    assert 1 <= len(failed) <= 2
+    assert {state.reason for state in failed} == {Reason.OUT_OF_CREDITS}
+    unsent = [state for state in states if state == Cancelled(CancelOutcome.NOT_SENT)]
+    assert len(failed) + len(unsent) == 20
 
 
 # One task's trouble

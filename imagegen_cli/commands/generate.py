@@ -8,13 +8,14 @@ from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
 
+from imagegen_cli.commands.additions import Additions, costs_of
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
+from imagegen_cli.commands.spending import Spending, cost_lines
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task, may_be_paid
 from imagegen_cli.core.text import amount
-from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
@@ -27,8 +28,7 @@ from imagegen_cli.storage.store import Store
 
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
-PASTED = "paste"
-"""What messages call a list that was pasted into the table."""
+QUIET = ("json", "quiet")
 MAX_ATTEMPTS = 10
 """Times a list is compared with the history anew because other processes plan the same at that moment."""
 Known = Mapping[tuple[str, str], Sequence[Record]]
@@ -148,53 +148,42 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
         return _dry_run(items, config, where, options)
     where = plan.place(folder, template)
     check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
+    spending = Spending(
+        config, options.spend, (one.provider for item in items for one in (item.request, *item.alternatives))
+    )
     with history() as store:
-        planned = _planned(store, items, where, options, command)
+        planned = _planned(store, items, where, options, command=command, spending=spending)
         if planned is None:
             return 0
         run_id, tasks, items = planned
 
-        def prepared(specs: Sequence[PromptSpec]) -> list[plan.Item]:
-            more = plan.prepare(specs, config)
-            if strangers := {item.request.provider for item in more} - {item.request.provider for item in items}:
-                raise UsageError(f"this run does not use {', '.join(strangers)}")
-            return more
-
-        def would(typed: Typed) -> Outcome:
-            found, remarks = _specs_of(typed, common)
-            more = prepared(found)
-            read = tuple(spec.prompt for spec in found) if typed.listed else ()
-            return Outcome(len(more), (*plan.summary(more), *remarks), prompts=read)
-
-        def add(to: RunId, typed: Typed) -> Sequence[Task]:
-            more = prepared(_specs_of(typed, common)[0])
-            return store.add(to, plan.planned(more, where, store.reserve(len(more), to)))
-
-        return Session(store, config, options.run, add, would).carry(run_id, tasks)
-
-
-def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
-    """What was typed or pasted, and remarks about how it was read: a list as `batch` reads it. Raises UsageError."""
-    if not typed.listed:
-        return from_arguments([typed.text], common), []
-    specs, remarks = from_list(PASTED, typed.text.encode(errors="replace"), common)
-    if not specs:
-        raise UsageError("there is no prompt in it, only remarks")
-    return specs, remarks
+        additions = Additions(store, config, where, common, spending)
+        session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
+        return session.carry(run_id, tasks)
 
 
 def _planned(
-    store: Store, items: list[plan.Item], where: plan.Place, options: GenerateOptions, command: str
+    store: Store,
+    items: list[plan.Item],
+    where: plan.Place,
+    options: GenerateOptions,
+    *,
+    command: str,
+    spending: Spending,
 ) -> tuple[RunId, tuple[Task, ...], list[plan.Item]] | None:
     """Enter what is to be sent into the history; None where the list brings nothing new.
 
     Two processes that read the same list at once plan each line once: who comes second compares again.
     """
     sources = "\n".join(dict.fromkeys(item.source for item in items if item.source not in ("", STDIN)))
+    allowed = 0
     for _ in range(MAX_ATTEMPTS):
         fresh = _compared(store, items, options)
         if not fresh:
             return None
+        if len(fresh) > allowed:
+            spending.allow(costs_of(fresh, spending), yes=options.yes, quiet=options.run.display in QUIET)
+            allowed = len(fresh)
         numbers = store.reserve(sum(item.adopts is None for item in fresh))
         try:
             tasks = store.start_run(numbers.run, command, sources, plan.planned(fresh, where, numbers))
@@ -274,6 +263,9 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+    providers = {one.provider for item in items for one in (item.request, *item.alternatives)}
+    for line in cost_lines(costs_of(sent, Spending(config, options.spend, providers))):
+        say(line)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent leaves them out, --again sends them once more"
         asks = (

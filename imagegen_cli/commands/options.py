@@ -127,6 +127,25 @@ class SentBefore(NamedTuple):
     ] = False
 
 
+class SpendOptions(NamedTuple):
+    """What may be spent. "": no limit but those of the settings."""
+
+    budget: Annotated[
+        str,
+        option(
+            "--budget",
+            help_="Send nothing beyond this sum: 5usd for this command, 5usd/day or 5usd/month for all.",
+            metavar="AMOUNT",
+        ),
+    ] = ""
+    assume_price: Annotated[
+        str,
+        option(
+            "--assume-price", help_="Price of a picture whose price is not known, such as 0.05usd.", metavar="AMOUNT"
+        ),
+    ] = ""
+
+
 class GenerateOptions(NamedTuple):
     """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
 
@@ -151,6 +170,7 @@ class GenerateOptions(NamedTuple):
     output: Annotated[Path | None, option("--output", "-o", help_="Folder for the pictures.")] = None
     name: Annotated[str, option("--name", help_="File name, as {id}-{slug}-{index}.")] = ""
     run: RunOptions = RunOptions()
+    spend: SpendOptions = SpendOptions()
     dry_run: DryRun = False
     yes: Yes = False
     sent_before: SentBefore = SentBefore()

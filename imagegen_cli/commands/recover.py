@@ -20,8 +20,9 @@ from imagegen_cli.commands.console import (
     settings,
     unusable,
 )
-from imagegen_cli.commands.options import Progress, RunOptions
+from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
+from imagegen_cli.commands.spending import Planned, Spending, check_budget, cost, cost_lines
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
@@ -228,7 +229,13 @@ def _revived(task: Task, parts: Parts) -> Task:
 
 
 def retry(
-    selection: Selection, manner: RunOptions, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
+    selection: Selection,
+    manner: RunOptions,
+    spend: SpendOptions = SpendOptions(),  # noqa: B008 - it is a tuple
+    *,
+    may_repeat: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
 ) -> int:
     """Submit again, as new paid work. What may be running and billed already needs `may_repeat`."""
     known = {reason.value for reason in Reason}
@@ -241,9 +248,12 @@ def retry(
         chosen = _to_repeat(found, may_repeat=may_repeat, named=bool(selection.ids), doubtful=doubtful)
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
+        spending = Spending(config, spend, _providers_of(chosen))
+        plan_ = spending.plan((record.task.request, record.task.expected_images) for record in chosen)
         if dry_run:
-            return _shown(chosen, yes=yes)
-        _agree(chosen, yes=yes)
+            return _shown(chosen, plan_, yes=yes)
+        check_budget(plan_, spending.limits)
+        _agree(chosen, plan_, yes=yes)
         check_keys(config, [record.task.request.provider for record in chosen])
         paid = [record for record in chosen if may_be_paid(record.task.state)]
         plain = [record for record in chosen if not may_be_paid(record.task.state)]
@@ -253,7 +263,12 @@ def retry(
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
         say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
-        return _carry(store, config, tasks, manner)
+        return _carry(store, config, tasks, manner, spending=spending)
+
+
+def _providers_of(records: Iterable[Record]) -> set[str]:
+    """Providers that these tasks may be sent to."""
+    return {one.provider for record in records for one in (record.task.request, *record.task.alternatives)}
 
 
 def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
@@ -355,25 +370,29 @@ def _to_repeat(
     return chosen
 
 
-def _agree(chosen: Sequence[Record], *, yes: bool) -> None:
+def _agree(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> None:
     """Above a handful a person must have said so. Raises UsageError; nothing was sent."""
     if yes or len(chosen) <= HANDFUL:
         return
     pictures = sum(record.task.expected_images for record in chosen)
-    what = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}) would be sent again, as new paid work"
+    price = f", {cost(plan_)}" if plan_.totals else ""
+    sum_ = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}{price})"
+    what = f"{sum_} would be sent again, as new paid work"
     if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
         return
     hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
     raise UsageError(what, hint=hint)
 
 
-def _shown(chosen: Sequence[Record], *, yes: bool) -> int:
+def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
     for record in sorted(chosen, key=lambda record: record.task.id):
         task = record.task
         told = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
         printed(told | serialize.from_request(task.request) | {"asked": task.expected_images})
     pictures = sum(record.task.expected_images for record in chosen)
     say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
+    for line in cost_lines(plan_):
+        say(line)
     if len(chosen) > HANDFUL and not yes:
         asks = "the real one asks first" if is_asked() else "the real one stops with exit code 2, sends nothing"
         say(f"more than {HANDFUL} tasks: {asks}; --yes sends them without asking")
@@ -487,7 +506,8 @@ def _carry(
     *,
     one_look: Iterable[TaskId] = (),
     stop: bool = False,
+    spending: Spending | None = None,
 ) -> int:
-    session = Session(store, config, manner)
+    session = Session(store, config, manner, spending=spending)
     run = max(task.run for task in tasks)
     return session.carry(run, tasks, one_look=frozenset(one_look), stop=stop)

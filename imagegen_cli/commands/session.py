@@ -11,15 +11,28 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from imagegen_cli.commands.console import unusable
+from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
-from imagegen_cli.commands.options import RunOptions
+from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.spending import Spending, go_on
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
-from imagegen_cli.core.events import Event, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.events import BudgetReached, Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
-from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Queued, RunId, Running, Saving, Task, TaskId
-from imagegen_cli.core.text import Printer, literal
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    CancelOutcome,
+    Done,
+    Failed,
+    Queued,
+    RunId,
+    Running,
+    Saving,
+    Task,
+    TaskId,
+)
+from imagegen_cli.core.text import Printer, amount, literal
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import (
@@ -63,8 +76,13 @@ class Session:
         manner: RunOptions,
         add: Callable[[RunId, Typed], Sequence[Task]] | None = None,
         outcome_of: Callable[[Typed], Outcome] | None = None,
+        *,
+        spending: Spending | None = None,
     ) -> None:
         self._store = store
+        self._spending = spending
+        self._budget_reached = ""
+        """Why the budget let nothing more be sent; empty where it did not come to that."""
         self._config = config
         self._manner = manner
         self._add = add
@@ -94,6 +112,8 @@ class Session:
         self._run = run
         self._one_look = one_look
         self._tasks = {task.id: task for task in tasks}
+        self._spending = self._spending or Spending(self._config, SpendOptions(), self._providers())
+        self._store.budget.limits = self._spending.limits
         chosen = choose(
             self._manner.display,
             stdin=sys.stdin,
@@ -111,7 +131,21 @@ class Session:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
             Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
-        return self._exit if self._exit is not None else exit_code(self._tasks.values())
+        self._say_how_to_go_on()
+        return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
+
+    def _say_how_to_go_on(self) -> None:
+        """The last line: what was left unsent for want of money, and the command that sends it."""
+        unsent = [task for task in self._tasks.values() if _is_unsent(task)]
+        limits = self._spending.limits if self._spending is not None else ()
+        if unsent and (because := self._budget_reached or self._out_of_credits):
+            advice = go_on(unsent, limits) if self._budget_reached else f"top up, then {go_on(unsent, ())}"
+            say(f"{amount(len(unsent), 'task')} not sent: {because}; {advice}")
+
+    @property
+    def _out_of_credits(self) -> str:
+        failed = (task.state for task in self._tasks.values() if isinstance(task.state, Failed))
+        return next((state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS), "")
 
     def _afterwards(self) -> None:
         """What is asked for once the display has given the terminal back."""
@@ -141,6 +175,8 @@ class Session:
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
+                over_budget=lambda task: self._store.budget.refused.get(task, ""),
+                waits_for_credit=display.takes_keys,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -190,7 +226,10 @@ class Session:
         window = None if configured.type.is_synchronous else FIRST_WINDOW
         gate = Gate(limit or None, window=window)
         provider = configured.type(settings, clients)
-        return Lane(provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout)
+        pricing = self._spending.by_provider.get(name) if self._spending is not None else None
+        return Lane(
+            provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
+        )
 
     # Who else has a word
 
@@ -248,6 +287,8 @@ class Session:
     def _remember(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
             self._tasks[event.task.id] = event.task
+        elif isinstance(event, BudgetReached):
+            self._budget_reached = event.because
 
     def _paths_to(self, display: Display) -> Sink:
         """Finished paths go to stdout, unless the display shows them there."""
@@ -263,6 +304,10 @@ class Session:
     def _no_paths(self, error: Exception) -> None:
         why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
         Printer(sys.stderr).line(literal(why))
+
+
+def _is_unsent(task: Task) -> bool:
+    return isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
 
 
 def _nothing(_typed: Typed) -> Outcome:
@@ -291,13 +336,18 @@ def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType
     return lambda _number, _frame: told(code)
 
 
-def exit_code(tasks: Iterable[Task]) -> int:
-    """What a run came to, as the contract counts it: the first of 3, 5, 1 that applies, else 0."""
+def exit_code(tasks: Iterable[Task], *, budget: str = "") -> int:
+    """What a run came to, as the contract counts it: the first of 3, 6, 5, 1 that applies, else 0.
+
+    `budget`: why a budget stopped it, if one did.
+    """
     tasks = list(tasks)
     spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
     failed = [task.state for task in tasks if isinstance(task.state, Failed)]
     if not spent and any(state.reason is Reason.UNAUTHORIZED for state in failed):
         return 3
+    if budget:
+        return 6
     unfinished = any(isinstance(task.state, Running | Saving) for task in tasks)
     goes_on = any(isinstance(task.state, Cancelled) and task.state.job is not None for task in tasks)
     if unfinished or goes_on or any(state.resumable for state in failed):

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagegen_cli.commands.console import answers, is_asked, say
+from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.core.budget import Limit, Period, in_units, parse_limits
 from imagegen_cli.core.errors import ConfigError, UsageError
 from imagegen_cli.core.money import Money, Quote, Source, listed, parse_money, totals
 from imagegen_cli.core.provider import Provider
-from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest, Task
 from imagegen_cli.core.text import amount
-from imagegen_cli.inputs.plan import unconnected
+from imagegen_cli.inputs.plan import offline_provider
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.prices import PriceList, Service, as_of, host_of, used
 
+MAX_NAMED_TASKS = 12
+"""Tasks that a command names one by one."""
+FREE = "free"
 MAX_UNASKED_TASKS = 20
 """Paid tasks that are sent from a terminal without asking, where the settings do not say how many."""
 
@@ -37,33 +41,55 @@ class ProviderPricing:
 
     def models(self, request: ImageRequest) -> list[str]:
         """The names of the model: as the person wrote it, and as the service calls it."""
-        model = request.model or self.default_model
+        model = request.model or self.default_model or self._chosen_by_kind(request)
         own = self.provider.model_for_version(model)
         return list(dict.fromkeys(filter(None, (model, own))))
 
-
-@dataclass(frozen=True, slots=True)
-class Pricings:
-    """The prices of all providers that a command uses."""
-
-    by_provider: Mapping[str, ProviderPricing]
-
-    def quote(self, request: ImageRequest, images: int) -> Quote:
-        return self.by_provider[request.provider].quote(request, images)
+    def _chosen_by_kind(self, request: ImageRequest) -> str:
+        """The model that a kind puts into a request that names none; empty where it puts none or cannot say."""
+        try:
+            return str(self.provider.payload(request).get("model", ""))
+        except Exception:  # noqa: BLE001 - a price is not worth an end
+            return ""
 
 
-def pricings(
-    config: Config, providers: Iterable[str], assumed: str = "", endpoint: Mapping[tuple[str, str], Money] | None = None
-) -> Pricings:
-    """The prices of these providers. Raises ConfigError where the settings name a price that is none."""
-    prices = PriceList(set_prices(config), endpoint or {}, {"": parse_money(assumed)} if assumed else {})
-    found: dict[str, ProviderPricing] = {}
-    for name in set(providers):
+class Spending:
+    """What a command may spend, and what it costs: prices, budgets, and what is said and asked before sending."""
+
+    def __init__(self, config: Config, options: SpendOptions, providers: Iterable[str]) -> None:
+        """Raises UsageError and ConfigError where a budget or a price cannot be read."""
+        assumed = parse_money(options.assume_price) if options.assume_price else None
+        prices = PriceList(set_prices(config), {}, assumed)
+        self.limits = limits(config, options.budget)
+        found = ((name, _pricing(config, name, prices)) for name in set(providers))
+        self.by_provider = {name: pricing for name, pricing in found if pricing is not None}
+        self._config = config
+
+    def plan(self, tasks: Iterable[tuple[ImageRequest, int]]) -> "Planned":
+        """What these requests should cost; each comes with the number of its pictures."""
+        pairs = list(tasks)
+        quotes = [self._quote(request, images) for request, images in pairs]
+        return Planned([request for request, _ in pairs], [images for _, images in pairs], quotes)
+
+    def _quote(self, request: ImageRequest, images: int) -> Quote:
+        pricing = self.by_provider.get(request.provider)
+        return Quote(images, None, Source.UNKNOWN) if pricing is None else pricing.quote(request, images)
+
+    def allow(self, plan: "Planned", *, yes: bool, quiet: bool) -> None:
+        """Say what is to be sent, and ask where the settings want it. Raises UsageError; nothing was sent."""
+        check_budget(plan, self.limits)
+        if not agree(plan, self._config, yes=yes) and not quiet:
+            announce(plan)
+
+
+def _pricing(config: Config, name: str, prices: PriceList) -> ProviderPricing | None:
+    """None where the provider is gone from the settings: it is sent nothing."""
+    try:
         one = config.provider(name)
-        host = host_of(one.settings.address)
-        service = Service(name=name, kind=one.kind, host=host, is_free=one.type.is_free)
-        found[name] = ProviderPricing(service, one.settings.model, prices, unconnected(one))
-    return Pricings(found)
+    except UsageError:
+        return None
+    service = Service(name=name, kind=one.kind, host=host_of(one.settings.base_url), is_free=one.type.is_free)
+    return ProviderPricing(service, one.settings.model, prices, offline_provider(one))
 
 
 def set_prices(config: Config) -> dict[str, Money]:
@@ -84,9 +110,8 @@ def limits(config: Config, budget: str) -> tuple[Limit, ...]:
     """The budget of this command, and those of the settings. Raises UsageError and ConfigError."""
     found = list(parse_limits(budget))
     for period in (Period.DAY, Period.MONTH):
-        for text in config.general.budget.get(period, "").split(","):
-            if text.strip():
-                found.append(Limit(_configured_amount(f"[budget] {period}", text), period))
+        amounts = filter(str.strip, config.general.budget.get(period, "").split(","))
+        found += [Limit(_configured_amount(f"[budget] {period}", text), period) for text in amounts]
     if unknown := set(config.general.budget) - {Period.DAY, Period.MONTH}:
         raise ConfigError(f"[budget] has no {min(unknown)!r}", hint='it has day = "10usd" and month = "100usd"')
     return tuple(found)
@@ -123,12 +148,6 @@ class Planned:
         return totals(quote.total for quote in self.quotes)
 
 
-def planned(pricings: Pricings, tasks: Iterable[tuple[ImageRequest, int]]) -> Planned:
-    pairs = list(tasks)
-    quotes = [pricings.quote(request, images) for request, images in pairs]
-    return Planned([request for request, _ in pairs], [images for _, images in pairs], quotes)
-
-
 def groups(plan: Planned) -> list[Planned]:
     """The same, apart by provider, model and price of a picture."""
     found: dict[tuple[Any, ...], list[tuple[ImageRequest, int, Quote]]] = {}
@@ -145,10 +164,19 @@ def described(plan: Planned) -> str:
     return " · ".join(filter(None, parts))
 
 
+def cost_lines(plan: Planned) -> list[str]:
+    """A line for each provider, model and price, and the sum of several; none where all of it is free."""
+    apart = groups(plan)
+    if plan.is_free or not apart:
+        return []
+    total = f"in all {cost(plan)}"
+    return [f"  {described(group)}" for group in apart] + ([f"  {total}"] if len(apart) > 1 else [])
+
+
 def cost(plan: Planned) -> str:
     """What it should cost, and who says so; what has no known price is named as such."""
     if plan.is_free:
-        return "free"
+        return FREE
     sources = dict.fromkeys(_source(quote.source) for quote in plan.quotes if quote.total is not None)
     known = f"about {listed(plan.totals)} ({', '.join(sources)})" if plan.totals else ""
     unknown = sum(quote.source is Source.UNKNOWN for quote in plan.quotes)
@@ -182,19 +210,19 @@ def check_budget(plan: Planned, limits: Sequence[Limit]) -> None:
         )
 
 
-def announce(plan: Planned, *, quiet: bool) -> None:
+def announce(plan: Planned) -> None:
     """Say what is about to be sent, where it may cost something and is more than one task or has a price."""
-    if not quiet and not plan.is_free and (plan.totals or len(plan.requests) > 1):
+    if not plan.is_free and (plan.totals or len(plan.requests) > 1):
         say(described(plan))
 
 
-def agree(plan: Planned, config: Config, *, yes: bool) -> None:
-    """Ask above the limits of the settings. Raises UsageError where no person has agreed; nothing was sent."""
+def agree(plan: Planned, config: Config, *, yes: bool) -> bool:
+    """Ask above the limits of the settings; whether that was needed. Raises UsageError where no person has agreed."""
     why = _above(plan, config)
     if yes or not why:
-        return
+        return False
     if answers(f"{described(plan)}: {why}. Send them? [y/N]", ["yes"]):
-        return
+        return True
     hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
     raise UsageError(f"{described(plan)}: {why}", hint=hint)
 
@@ -214,3 +242,15 @@ def _above(plan: Planned, config: Config) -> str:
         if (total := plan.totals.get(most.unit)) is not None and total.micros > most.micros:
             return f"more than {most} (confirm_cost)"
     return ""
+
+
+def go_on(unsent: Sequence[Task], limits: Sequence[Limit]) -> str:
+    """The command that sends what was left unsent; where a day's or a month's limit stopped it, what to do first."""
+    ids = " ".join(str(task.id) for task in unsent)
+    runs = {task.run for task in unsent}
+    which = ids if len(unsent) <= MAX_NAMED_TASKS or len(runs) > 1 else f"--cancelled --run {min(runs)}"
+    own = [limit for limit in limits if limit.period is Period.COMMAND]
+    budget = f" --budget {','.join(limit.as_option for limit in own)}" if own else ""
+    lasting = any(limit.period is not Period.COMMAND for limit in limits)
+    first = "raise the budget, or wait until the period is over, then " if lasting else ""
+    return f"{first}imagegen retry {which}{budget}"

@@ -33,6 +33,11 @@ class Limit:
         day = today.tm_mday if self.period is Period.DAY else 1
         return time.mktime((today.tm_year, today.tm_mon, day, 0, 0, 0, 0, 0, -1))
 
+    @property
+    def as_option(self) -> str:
+        """The same as `--budget` takes it."""
+        return str(self.amount).replace(" ", "") + ("" if self.period is Period.COMMAND else f"/{self.period}")
+
     def __str__(self) -> str:
         return str(self.amount) if self.period is Period.COMMAND else f"{self.amount} a {self.period}"
 

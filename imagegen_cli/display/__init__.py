@@ -45,6 +45,11 @@ class Display(Protocol):
     @property
     def prints_paths(self) -> bool: ...
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether a person can act by keys."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

@@ -43,6 +43,10 @@ class Guarded:
         """Also true for JSON that was switched off: nothing else may follow it on stdout."""
         return self._json or self._display.prints_paths
 
+    @property
+    def takes_keys(self) -> bool:
+        return self._display.takes_keys
+
     def __enter__(self) -> Self:
         self._pass(lambda display: display.__enter__())
         return self

@@ -57,6 +57,7 @@ class StaticDisplay:
     """A display that draws nothing between events and reads no keys."""
 
     prints_paths = False
+    takes_keys = False
 
     def __init__(self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time) -> None:
         self.board = board

@@ -82,6 +82,10 @@ class Live:
         self._drawn = -1.0
         self._size = os.terminal_size((0, 0))
 
+    @property
+    def takes_keys(self) -> bool:
+        return self._controls is not None
+
     def __enter__(self) -> Self:
         return self
 

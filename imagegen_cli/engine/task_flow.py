@@ -295,7 +295,7 @@ class TaskFlow:
         self._transition(Cancelled(CancelOutcome.NOT_SENT))
 
     async def _is_entered(self) -> bool:
-        """Wait until the history says that the request is leaving, and whether it may. Where it cannot say it, nothing does."""
+        """Wait until the history says that the request is leaving, and whether it may; else nothing leaves."""
         try:
             await self._flush()
         except DiskError:

@@ -70,7 +70,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
             for requests in _requests(spec, config):
                 for request in requests:
                     if request.provider not in providers:
-                        providers[request.provider] = _offline_provider(config.provider(request.provider))
+                        providers[request.provider] = offline_provider(config.provider(request.provider))
                 found += _checked(requests, spec, providers, seen)
         except ConfigError:
             raise
@@ -208,7 +208,7 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
 def _offering(model: str, config: Config) -> str:
     """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
     default = config.default
-    offers = [one.name for one in config.own if _offline_provider(one).model_for_version(model) is not None]
+    offers = [one.name for one in config.own if offline_provider(one).model_for_version(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
         return default
     if len(offers) > 1:
@@ -296,12 +296,12 @@ def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
 def check_settings(configured: Configured) -> None:
     """Look at settings as the first request would. Raises ConfigError."""
     try:
-        _offline_provider(configured).check_settings()
+        offline_provider(configured).check_settings()
     except BadRequest as error:
         raise ConfigError(error.message, hint=error.hint) from error
 
 
-def _offline_provider(configured: Configured) -> Provider[Any]:
+def offline_provider(configured: Configured) -> Provider[Any]:
     """A provider that can check and count, but has no way to the network."""
     none: Any = None
     return configured.type(configured.settings, Clients(paid=none, free=none))
@@ -312,7 +312,7 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     request = serialize.from_request(item.request)
     configured = config.provider(item.request.provider)
     name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
-    sent = _offline_provider(configured).payload(item.request)
+    sent = offline_provider(configured).payload(item.request)
     return {
         "line": item.line,
         **request,

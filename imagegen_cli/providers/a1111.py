@@ -89,6 +89,7 @@ class Received:
 class A1111(common.HttpProvider[Settings]):
     kind = "a1111"
     title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
+    is_free = True
     is_synchronous = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:

@@ -49,6 +49,7 @@ class Sketch(Provider[Settings]):
     is_synchronous = True
     stops_when_dropped: ClassVar[bool] = True
     local: ClassVar[bool] = True
+    is_free: ClassVar[bool] = True
     notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"
 
     def __init__(self, settings: Settings, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike

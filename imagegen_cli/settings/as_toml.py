@@ -13,6 +13,19 @@ from imagegen_cli.core.schema import Secret, default_of
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings.config import Config, General
 
+TABLES = {
+    "models": ("Short names for models. -m hero means this model on this provider.", ['hero = "studio/4.0"']),
+    "prices": (
+        "What a picture costs, by provider or kind and model, where you know it better; units: usd, cny, eur, credits.",
+        ['"studio/4.0" = "0.04usd"', '"studio/*" = "0.05usd"'],
+    ),
+    "budget": (
+        "Limits that hold over all processes, in calendar days and months.",
+        ['day = "10usd"', 'month = "100usd"'],
+    ),
+}
+"""The tables of General, each with its meaning and an example."""
+
 
 def dumps(tables: Mapping[str, Any], *, indent: int = 4) -> str:
     """Tables as the text of a configuration."""
@@ -35,10 +48,10 @@ def example() -> str:
         "# Every line is optional and shows the default. Written by python -m imagegen_cli.settings.as_toml.",
         "",
     ]
-    plain = [item for item in fields(General) if item.name != "models"]
+    plain = [item for item in fields(General) if item.name not in TABLES]
     lines += [_declared(item.name, default_of(item), item.metadata["doc"]) for item in plain]
-    lines += ["", "# Short names for models. -m hero means this model on this provider.", "[models]"]
-    lines += ['# hero = "studio/4.0"']
+    for name, (meaning, entries) in TABLES.items():
+        lines += ["", f"# {meaning}", f"[{name}]", *(f"# {entry}" for entry in entries)]
     for kind in kinds():
         provider = load(kind)
         lines += ["", f"# {provider.title}", f"# [providers.{kind}]", f'# kind = "{kind}"']

@@ -42,6 +42,12 @@ class General:
     output: str = setting("images", "folder for the pictures, from the working directory")
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
     models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
+    confirm_above: int = setting(
+        0, "ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)"
+    )
+    confirm_cost: str = setting("", "ask before more than this is spent at once, as 2usd or 2usd,50credits")
+    prices: Mapping[str, str] = setting({}, 'prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
+    budget: Mapping[str, str] = setting({}, 'limits that hold over all processes: day = "10usd", month = "100usd"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +115,26 @@ def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
     return kind.local or not settings.base_url
 
 
+MONEY = ("prices", "confirm_above", "confirm_cost")
+"""What another person's folder must not decide: it could make anything look cheap."""
+
+
+def _check_untrusted(file: SettingsFile, general: General) -> None:
+    """Raise ConfigError where a project file names a folder outside of the project, or says what things cost."""
+    if "output" in file.data:
+        _inside(file, general.output, f"{file.line_of('')('output')}: output")
+    for key in MONEY:
+        if key in file.data:
+            hint = f"write it into your own file: {user_file()}"
+            raise ConfigError(f"{file.line_of('')(key)}: a project file cannot set {key}", hint=hint)
+
+
+def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    """Budgets of two files hold both."""
+    names = dict.fromkeys((*first, *second))
+    return {name: ",".join(filter(None, (first.get(name, ""), second.get(name, "")))) for name in names}
+
+
 def load_config() -> Config:
     """Read what there is. Raises ConfigError that names file, line and the nearest known key."""
     user = SettingsFile.read(user_file(), trusted=True)
@@ -122,9 +148,10 @@ def load_config() -> Config:
     for file in found:
         models = {**values.get("models", {}), **file.table("models")}
         general = read_table(General, file.general(), where="the settings", line_of=file.line_of(""))
-        if not file.trusted and "output" in file.data:
-            _inside(file, general.output, f"{file.line_of('')('output')}: output")
-        values |= {key: getattr(general, key) for key in file.general()} | {"models": models}
+        if not file.trusted:
+            _check_untrusted(file, general)
+        budget = _both(values.get("budget", {}), file.table("budget"))
+        values |= {key: getattr(general, key) for key in file.general()} | {"models": models, "budget": budget}
         for name, table in file.table("providers").items():
             if not isinstance(table, dict):
                 raise ConfigError(f"{file.line_of('providers')(name)}: [providers.{name}] must be a table")

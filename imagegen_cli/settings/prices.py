@@ -40,8 +40,8 @@ class PriceList:
 
     set_prices: Mapping[str, Money] = field(default_factory=dict)
     endpoint_prices: Mapping[tuple[str, str], Money] = field(default_factory=dict)
-    assumed: Mapping[str, Money] = field(default_factory=dict)
-    """By unit: what --assume-price says of pictures whose price is not known otherwise."""
+    assumed: Money | None = None
+    """What --assume-price says of pictures whose price is not known otherwise."""
 
     def quote(self, service: Service, models: Sequence[str], request: ImageRequest, images: int) -> Quote:
         """`models` are the names of the request's model, the person's own first."""
@@ -54,8 +54,8 @@ class PriceList:
             return Quote(images, None, Source.FREE)
         if (each := estimated(service, models, request)) is not None:
             return Quote(images, each, Source.ESTIMATED)
-        for each in self.assumed.values():
-            return Quote(images, each, Source.SET)
+        if self.assumed is not None:
+            return Quote(images, self.assumed, Source.SET)
         return Quote(images, None, Source.UNKNOWN)
 
     def _set(self, service: Service, models: Sequence[str]) -> Money | None:

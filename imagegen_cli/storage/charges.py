@@ -6,24 +6,20 @@ can write: a check before it would let two of them spend the same rest.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imagegen_cli.core.budget import Limit, Period
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_told, reserved
 from imagegen_cli.core.money import Money, Quote, Source
-from imagegen_cli.core.task import Done, Saving, State, Task
+from imagegen_cli.core.task import Done, Saving, State, Task, TaskId
 
-SCHEMA = """
-    CREATE TABLE charge (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL, run INTEGER NOT NULL, command INTEGER NOT NULL,
-        provider TEXT NOT NULL, model TEXT NOT NULL, images INTEGER NOT NULL, each INTEGER, each_unit TEXT NOT NULL,
-        amount INTEGER, unit TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL, at REAL NOT NULL,
-        pictures INTEGER NOT NULL DEFAULT 0
-    );
-    CREATE INDEX charge_by_task ON charge(task);
-    CREATE INDEX charge_by_time ON charge(unit, at, amount) WHERE status != 'returned';
-    CREATE INDEX charge_by_command ON charge(command, unit, amount) WHERE status != 'returned'
-"""
+
+@dataclass(slots=True)
+class Budget:
+    """The limits that this process keeps, and why some of its submits were not reserved."""
+
+    limits: tuple[Limit, ...] = ()
+    refused: dict[TaskId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +96,13 @@ def follow(db: sqlite3.Connection, task: int, state: State) -> None:
             )
 
 
-def tell(db: sqlite3.Connection, task: int, amount: Money) -> None:
+def tell(db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD) -> None:
     """Take in what the service told of the cost of a task's last submit."""
     if (found := _last(db, task)) is not None:
         id_, charge = found
         db.execute(
             "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?",
-            (*_columns(as_told(charge, amount)), id_),
+            (*_columns(as_told(charge, amount, source)), id_),
         )
 
 

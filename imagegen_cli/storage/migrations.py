@@ -73,6 +73,18 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE process RENAME COLUMN beat TO heartbeat;
     ALTER TABLE sighting RENAME COLUMN beat TO heartbeat
     """,
+    # One row a submit: what was reserved for it, and what it cost.
+    """
+    CREATE TABLE charge (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL, run INTEGER NOT NULL, command INTEGER NOT NULL,
+        provider TEXT NOT NULL, model TEXT NOT NULL, images INTEGER NOT NULL, each INTEGER, each_unit TEXT NOT NULL,
+        amount INTEGER, unit TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL, at REAL NOT NULL,
+        pictures INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX charge_by_task ON charge(task);
+    CREATE INDEX charge_by_time ON charge(unit, at, amount) WHERE status != 'returned';
+    CREATE INDEX charge_by_command ON charge(command, unit, amount) WHERE status != 'returned'
+    """,
 )
 
 

@@ -15,10 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imagegen_cli.core.budget import Limit
+from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event, Span
+from imagegen_cli.core.money import Money
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import serialize, updates
+from imagegen_cli.storage import charges, serialize, updates
+from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.processes import Process, this_process
@@ -56,7 +60,9 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
         """Told by `cancel_requests`, while the writer has not yet struck out the request."""
-        self._writer = Writer(path, self.connect, self._leases)
+        self.budget = Budget()
+        """What this process may spend; the limits are set before a run begins."""
+        self._writer = Writer(path, self.connect, self._leases, self.budget)
 
     @property
     def token(self) -> str:
@@ -221,6 +227,7 @@ class Store(Database):
                 "reason": updates.reason_of(task), "ended": ended, "id": task.id,
             },
         )  # fmt: skip
+        charges.follow(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)
         self._leases.fences[task.id] = fence
@@ -369,6 +376,27 @@ class Store(Database):
         """Every folder that a task has its pictures in."""
         with self._errors():
             return [row["folder"] for row in self._db.execute("SELECT DISTINCT folder FROM task")]
+
+    def charges(self, tasks: Iterable[int]) -> dict[int, Charge]:
+        """What the last submits of these tasks cost, as far as it is known."""
+        with self._errors():
+            return charges.last_of(self._db, tasks)
+
+    def costs(self, by: str, since: float | None = None) -> list[Sum]:
+        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
+        living = ", ".join(map(str, self._living())) or "-1"
+        with self._errors():
+            return list(charges.sums(self._db, by, since, f"(owner IS NULL OR owner NOT IN ({living}))"))
+
+    def spent(self, limit: Limit) -> Money:
+        """What counts against a limit now."""
+        with self._errors():
+            return charges.spent(self._db, limit, self._leases.owner or 0, time.time())
+
+    def settle(self, tasks: Iterable[int], amount: Money | None) -> list[int]:
+        """Take a person's word for what uncertain submits cost; None: as reserved. Returns those that had a charge."""
+        with self._transaction():
+            return [task for task in tasks if charges.settle(self._db, task, amount)]
 
     def last_event(self) -> int:
         """The number of the newest event; 0 where there is none."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from imagegen_cli.core.errors import Reason
-from imagegen_cli.core.events import Event, RunFinished, TaskChanged, TaskLearned, TaskProgressed
+from imagegen_cli.core.events import Event, RunFinished, TaskChanged, TaskCharged, TaskLearned, TaskProgressed
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -22,7 +22,8 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import serialize
+from imagegen_cli.storage import charges, serialize
+from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.records import Planned, size_of
@@ -33,17 +34,33 @@ MOMENTS = "started, accepted, began, ready, ended"
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 
 
-def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases) -> None:
+def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budget: Budget) -> None:
     lost: set[TaskId] = set()
+    refused: dict[TaskId, str] = {}
     db.execute("BEGIN IMMEDIATE")
     try:
         for event in events:
-            lost |= _write_one(db, event, leases)
+            if because := _over_budget(db, event, leases, budget):
+                refused |= because
+            else:
+                lost |= _write_one(db, event, leases)
         db.execute("COMMIT")
     except BaseException:
         roll_back(db)
         raise
     leases.lost |= lost
+    budget.refused |= refused
+
+
+def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
+    """The task whose submit does not fit the budget, and why. Its submit is not written: it stays queued."""
+    if not budget.limits or not isinstance(event, TaskChanged):
+        return {}
+    state = event.task.state
+    if not isinstance(state, Submitting) or state.quote is None:
+        return {}
+    because = charges.over(db, budget.limits, state.quote, leases.owner or 0, event.at)
+    return {event.task.id: because} if because else {}
 
 
 def _write_one(db: sqlite3.Connection, event: Event, leases: Leases) -> set[TaskId]:
@@ -58,6 +75,8 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases) -> set[Task
     if isinstance(event, TaskLearned):
         _learn(db, event)
         return set()
+    if isinstance(event, TaskCharged):
+        charges.tell(db, event.id, event.amount, event.source)
     about, body = serialize.from_event(event)
     if isinstance(event, TaskProgressed) and event.working.queue_position:
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
@@ -97,9 +116,20 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases) -> 
             "owner": leases.owner, "fence": leases.fences.get(task.id), "least": least, "most": most,
         },
     )  # fmt: skip
+    if written.rowcount:
+        _write_charge(db, event, leases)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
+
+
+def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases) -> None:
+    """Reserve what a submit is expected to cost, in the transaction that says that it leaves; else follow the task."""
+    state = event.task.state
+    if isinstance(state, Submitting) and state.quote is not None:
+        charges.reserve(db, event.task, state.quote, leases.owner or 0, event.at)
+    else:
+        charges.follow(db, event.task.id, state)
 
 
 def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
@@ -115,7 +145,9 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
         " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ?))",
         (word(state), detail, id_, sending),
     )
-    if not written.rowcount:
+    if written.rowcount:
+        charges.follow(db, id_, state)
+    else:
         db.execute(
             "UPDATE attempt SET state = ?, detail = ? WHERE task = ? AND reason = 'uncertain'",
             (word(state), detail, id_),

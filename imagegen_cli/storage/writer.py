@@ -12,6 +12,7 @@ from imagegen_cli.core.errors import DiskError
 from imagegen_cli.core.events import Event, TaskChanged, TaskDelayed, TaskProgressed
 from imagegen_cli.core.task import Task
 from imagegen_cli.storage import updates
+from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import remedy_for, trouble_of
 from imagegen_cli.storage.leases import Leases
 
@@ -30,10 +31,11 @@ Said = tuple[float | None, int | None, str]
 class Writer:
     """The thread that writes events: whatever has come since the last transaction goes into the next."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], leases: Leases) -> None:
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], leases: Leases, budget: Budget) -> None:
         self._path = path
         self._connect = connect
         self._leases = leases
+        self._budget = budget
         self._unwritten: list[Event] = []
         self._db: sqlite3.Connection | None = None
         self._events: list[Event] = []
@@ -142,11 +144,11 @@ class Writer:
             if self._db is None:
                 self._db = self._connect()
             try:
-                updates.write(self._db, events, self._leases)
+                updates.write(self._db, events, self._leases, self._budget)
             except sqlite3.Error:
                 if not reserve.give_up():
                     raise
-                updates.write(self._db, events, self._leases)
+                updates.write(self._db, events, self._leases, self._budget)
         except sqlite3.Error as error:
             return DiskError(f"the history {self._path} {trouble_of(error)}", hint=remedy_for(error))
         except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
