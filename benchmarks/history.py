@@ -10,7 +10,8 @@ from benchmarks.measure import IMAGEGEN, Figure, configured, cost, listed
 from benchmarks.server import served
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.task import ImageRequest
-from imagegen_cli.storage.store import Planned, Store
+from imagegen_cli.storage.records import Planned
+from imagegen_cli.storage.store import Store
 
 TASKS = 1000
 SECONDS = 10.0

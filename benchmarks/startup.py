@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.measure import FLOOR, IMAGEGEN, Figure, configured, cost, median, milliseconds, surroundings_of
 from imagegen_cli.core.task import ImageRequest, TaskId
-from imagegen_cli.storage.store import Planned, Store
+from imagegen_cli.storage.records import Planned
+from imagegen_cli.storage.store import Store
 
 ROUNDS = 9
 TASKS = 100_000

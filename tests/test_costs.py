@@ -13,7 +13,8 @@ import pytest
 from imagegen_cli.core.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, Task, TaskId
 from imagegen_cli.engine.scheduling import Known, PollSchedule
-from imagegen_cli.storage.store import Planned, Store
+from imagegen_cli.storage.records import Planned
+from imagegen_cli.storage.store import Store
 from tests.clock import run
 from tests.doubles.dreamina import PICTURES, DreaminaServer
 from tests.program import Program
@@ -82,8 +83,8 @@ class Counted(Store):
 
     commits = 0
 
-    def _connect(self) -> sqlite3.Connection:
-        db = super()._connect()
+    def connect(self) -> sqlite3.Connection:
+        db = super().connect()
         db.set_trace_callback(self._traced)
         return db
 

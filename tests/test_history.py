@@ -18,7 +18,7 @@ from imagegen_cli.core.task import (
     Task,
     TaskId,
 )
-from imagegen_cli.storage.store import Record
+from imagegen_cli.storage.records import Record
 
 REQUEST = ImageRequest(prompt="a cat", provider="studio")
 

@@ -20,7 +20,7 @@ from imagegen_cli.inputs.plan import MAX_COUNT, SHOWN, Item, Place, place, plain
 from imagegen_cli.inputs.prompts import PromptSpec, from_list
 from imagegen_cli.settings.config import Config, Configured, General
 from imagegen_cli.settings.paths import PROJECT_FILE
-from imagegen_cli.storage.store import Numbers
+from imagegen_cli.storage.records import Numbers
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -51,7 +51,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": ("display",),
     "textual_image": ("display",),
     "PIL": ("display",),
-    "sqlite3": ("storage.store",),
+    "sqlite3": ("storage",),
     "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
     "websockets": ("providers",),

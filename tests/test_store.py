@@ -57,20 +57,12 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
+from imagegen_cli.storage.migrations import MIGRATIONS
 from imagegen_cli.storage.processes import SILENT_S, Process, this_process
-from imagegen_cli.storage.store import (
-    MAX_KEPT_RUNS,
-    MIGRATIONS,
-    RESERVE_BYTES,
-    UNFINISHED,
-    Filter,
-    Numbers,
-    PlanChangedError,
-    Planned,
-    Record,
-    Store,
-    size_of,
-)
+from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Planned, Record, size_of
+from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.updates import MAX_KEPT_RUNS
+from imagegen_cli.storage.writer import RESERVE_BYTES
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
@@ -215,7 +207,7 @@ def test_every_change_of_state_is_kept_with_its_time(store: Store) -> None:
     record = one(store, task)
     assert record.task == task
     assert (record.started, record.accepted, record.ready, record.ended) == (100, 101, 102, 104)
-    assert not record.carried
+    assert not record.is_owned
 
 
 def test_the_first_time_of_each_step_counts_and_an_end_can_be_undone(store: Store) -> None:
@@ -224,7 +216,7 @@ def test_the_first_time_of_each_step_counts_and_an_end_can_be_undone(store: Stor
     become(store, task, Running(JOB), at=200.0)
     record = one(store, task)
     assert (record.accepted, record.ended) == (101, None)
-    assert record.carried
+    assert record.is_owned
 
 
 def test_a_retry_begins_its_times_anew(store: Store) -> None:
@@ -521,11 +513,11 @@ def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, pat
     (task,) = started(store)
     with closing(Store(path)) as other:
         assert one(other, task).process == this_process()
-        assert one(other, task).carried
-        assert other.carried([task.id, 99])
+        assert one(other, task).is_owned
+        assert other.is_any_owned([task.id, 99])
         become(store, task, Submitting(), Failed(Reason.SERVER, "no"))
-        assert not one(other, task).carried
-        assert not other.carried([task.id, 99])
+        assert not one(other, task).is_owned
+        assert not other.is_any_owned([task.id, 99])
 
 
 def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> None:
@@ -534,7 +526,7 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
     with closing(Store(path)) as store:
         assert one(store, task).process is None
         assert store.orphans(9) == (1, [task.id])
-        assert not store.carried([task.id])
+        assert not store.is_any_owned([task.id])
         assert sql(path, "SELECT count(*) FROM process") == [(0,)]
 
 
@@ -553,7 +545,7 @@ def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, ch
     (task,) = started(store)
     sql(path, f"UPDATE process SET {changes}")  # noqa: S608 - the table above
     with closing(Store(path)) as other:
-        assert one(other, task).carried is carried
+        assert one(other, task).is_owned is carried
         taken, refused = other.take([task.id])
     if ("host" in changes or "place" in changes) and carried:
         assert (ids(taken), ids(refused)) == ([], [task.id])
@@ -581,13 +573,13 @@ def test_a_process_elsewhere_is_dead_when_its_heartbeat_was_watched_without_a_ch
         (task,) = started(other)
         assert store.take([task.id])[0] == [], "it is seen for the first time"
         clock(SILENT_S + 1)
-        other._change(*other._heartbeat())
+        other._change(*other._leases.heartbeat())
         assert store.take([task.id])[0] == [], "its heart has beaten since"
         clock(SILENT_S - 1)
         assert store.take([task.id])[0] == [], "not watched for long enough"
-        assert store.silent()
+        assert store.may_be_silent()
         clock(2)
-        assert not store.silent()
+        assert not store.may_be_silent()
         assert store.orphans(9) == (1, [task.id])
         assert ids(store.take([task.id])[0]) == [task.id]
 
@@ -601,7 +593,7 @@ def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
         store.take([])
         clock(SILENT_S + 1)
         assert ids(store.take([claimed.id])[0]) == [claimed.id]
-        other._change(*other._heartbeat())
+        other._change(*other._leases.heartbeat())
         assert store.orphans(9) == (0, []), "what was not claimed is carried again"
         assert store.take([left.id])[0] == []
 
@@ -699,9 +691,9 @@ def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store:
     become(store, lost, Submitting(), recovered(lost.to(Submitting())).state)
     become(store, running, Submitting(), Running(JOB))
     become(store, done, Submitting(), *HISTORY[1:])
-    store.owner = None
+    store._leases.owner = None
     given = [(task.id, Job("given")) for task in (lost, running, done)] + [(99, JOB)]
-    assert store.give_back(given) == [lost.id]
+    assert store.restore_receipts(given) == [lost.id]
     assert one(store, lost).task.state == Running(Job("given"))
     assert one(store, running).task.state == Running(JOB)
 
@@ -716,9 +708,9 @@ def test_dead_leases_are_swept_by_the_next_to_come(store: Store, path: Path) -> 
 
 def test_taking_forgets_an_earlier_wish_to_cancel(store: Store) -> None:
     (task,) = started(store)
-    store.ask_cancel([task.id])
+    store.request_cancel([task.id])
     store.take([task.id])
-    assert store.asked() == []
+    assert store.cancel_requests() == []
 
 
 def test_nothing_is_taken_where_nothing_is_asked_for(store: Store) -> None:
@@ -738,45 +730,45 @@ def test_very_many_tasks_are_taken_in_one_go(store: Store) -> None:
 
 def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Path) -> None:
     one_, two = started(store, "a", "b")
-    assert store.asked() == []
+    assert store.cancel_requests() == []
     with closing(Store(path)) as other:
-        other.ask_cancel([two.id])
-        assert other.asked() == [], "it carries nothing"
-    assert store.asked() == [two.id]
-    assert store.asked() == []
+        other.request_cancel([two.id])
+        assert other.cancel_requests() == [], "it carries nothing"
+    assert store.cancel_requests() == [two.id]
+    assert store.cancel_requests() == []
     asyncio.run(store.flush())
-    store.ask_cancel([one_.id, two.id, 99])
-    assert sorted(store.asked()) == [one_.id, two.id]
+    store.request_cancel([one_.id, two.id, 99])
+    assert sorted(store.cancel_requests()) == [one_.id, two.id]
 
 
 def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path: Path) -> None:
     one_, two = started(store, "a", "b")
-    store.ask_cancel([one_.id])
+    store.request_cancel([one_.id])
     with closing(Store(path)) as other:
         late, seen = iter([two.id]), list[str]()
 
         def meanwhile(statement: str) -> None:
             if seen and seen[-1].startswith("SELECT id FROM task"):
-                other.ask_cancel(list(late))
+                other.request_cancel(list(late))
             seen.append(statement)
 
         store._db.set_trace_callback(meanwhile)
-        assert store.asked() == [one_.id]
+        assert store.cancel_requests() == [one_.id]
         store._db.set_trace_callback(None)
     asyncio.run(store.flush())
-    assert store.asked() == [two.id]
+    assert store.cancel_requests() == [two.id]
 
 
 def test_a_look_for_wishes_never_waits_for_a_lock(store: Store, path: Path) -> None:
     """The event loop asks: the heartbeat and the striking out are the writer's, which tries until it can."""
     one_ = started(store, "a")[0]
-    store.ask_cancel([one_.id])
+    store.request_cancel([one_.id])
     beats = "SELECT heartbeat FROM process"
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("UPDATE process SET heartbeat = 0")
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        assert [store.asked() for _ in range(5)] == [[one_.id], [], [], [], []]
+        assert [store.cancel_requests() for _ in range(5)] == [[one_.id], [], [], [], []]
         assert time.monotonic() - began < 0.5
         assert holder.execute(beats).fetchone() == (0,)
         holder.execute("COMMIT")
@@ -970,7 +962,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_a_lock_that_is_not_given_is_said(path: Path) -> None:
-    with closing(Store(path, wait=SOON)) as store:
+    with closing(Store(path, wait_s=SOON)) as store:
         (task,) = started(store)
         with locked(path):
             assert ids(store.find(Filter())) == [task.id], "reading goes on"
@@ -989,11 +981,11 @@ def test_a_new_history_that_is_locked_is_said(path: Path) -> None:
         db.execute("CREATE TABLE other (id)")
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(HistoryError, match="is locked by another program"):
-            Store(path, wait=SOON)
+            Store(path, wait_s=SOON)
 
 
 def test_leaving_while_it_is_locked_says_what_is_not_written(path: Path) -> None:
-    store = Store(path, wait=SOON)
+    store = Store(path, wait_s=SOON)
     (task,) = started(store)
     with locked(path):
         for state in (Submitting(), Running(JOB)):
@@ -1009,8 +1001,8 @@ class Small(Store):
 
     pages = 2**30
 
-    def _connect(self) -> sqlite3.Connection:
-        db = super()._connect()
+    def connect(self) -> sqlite3.Connection:
+        db = super().connect()
         db.execute(f"PRAGMA max_page_count = {self.pages}")
         self.connections = [*getattr(self, "connections", []), db]
         return db
@@ -1061,10 +1053,10 @@ class Moody(Store):
 
     shut = False
 
-    def _connect(self) -> sqlite3.Connection:
+    def connect(self) -> sqlite3.Connection:
         if self.shut:
             raise sqlite3.OperationalError("unable to open database file")
-        return super()._connect()
+        return super().connect()
 
 
 def test_whoever_waits_hears_that_the_writer_cannot_begin(path: Path) -> None:
@@ -1094,7 +1086,8 @@ import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
 from imagegen_cli.core.events import RunFinished, TaskChanged
-from imagegen_cli.storage.store import Filter, Planned, Store
+from imagegen_cli.storage.records import Filter, Planned
+from imagegen_cli.storage.store import Store
 from imagegen_cli.core.task import Done, ImageRequest, Job, Running, SavedImage, Saving, Submitting
 
 path, what, *words = sys.argv[1:]
@@ -1113,7 +1106,7 @@ async def carry(store, tasks):
             store.record(TaskChanged(float(number), tasks[number]))
             if number % 20 == 0:
                 await store.flush()
-                store.asked()
+                store.cancel_requests()
         await store.flush()
     store.record(RunFinished(1.0, tasks[0].run))
     await store.flush()
@@ -1333,13 +1326,13 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(task=tasks)
     def cancel_from_elsewhere(self, task: Task) -> None:
-        self.other.ask_cancel([task.id])
+        self.other.request_cancel([task.id])
         if task.id in self.owned:
             self.asked.add(task.id)
 
     @rule()
     def listen(self) -> None:
-        assert set(self.store.asked()) == self.asked
+        assert set(self.store.cancel_requests()) == self.asked
         self.asked.clear()
 
     @rule()
@@ -1347,7 +1340,7 @@ class Remembering(RuleBasedStateMachine):
         """The process is gone as it stands; the next one takes over what it may believe."""
         asyncio.run(self.store.flush())
         sql(self.path, "UPDATE process SET pid = 999999999")
-        self.store.owner = None
+        self.store._leases.owner = None
         self.store.close()
         self.store = Store(self.path)
         assert set(self.other.orphans(99)[1]) == {

@@ -15,7 +15,8 @@ from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.processes import more_files
-from imagegen_cli.storage.store import Filter, Record, Store
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
 
 MANY_IDS = 20
 """Task numbers that fit into a line."""

@@ -6,7 +6,8 @@ from contextlib import suppress
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.task import Task
 from imagegen_cli.engine.scheduling import NOTHING, Known
-from imagegen_cli.storage.store import Store, size_of
+from imagegen_cli.storage.records import size_of
+from imagegen_cli.storage.store import Store
 
 FEW = 3
 """Fewer earlier tasks of a kind make no estimate."""

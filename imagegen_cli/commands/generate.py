@@ -22,7 +22,8 @@ from imagegen_cli.inputs.lists.basics import MOST_BYTES, Reading, as_typed, colu
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded, history_file
-from imagegen_cli.storage.store import PlanChangedError, Record, Store, others_of
+from imagegen_cli.storage.records import PlanChangedError, Record, others_of
+from imagegen_cli.storage.store import Store
 
 STDIN = "-"
 """The source of a list that has no name: it is new each time."""
@@ -238,7 +239,7 @@ def _sent_elsewhere(item: plan.Item, known: Known) -> list[Record]:
     """Tasks of another list, or of this one under another name, that were sent for the same, or are about to be."""
     others = others_of(item.source, item.identity, known) if item.source else frozenset()
     found = [record for records in known.values() for record in records if record.task.id in others]
-    return [record for record in found if may_be_paid(record.task.state) or record.carried]
+    return [record for record in found if may_be_paid(record.task.state) or record.is_owned]
 
 
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: GenerateOptions) -> bool:
@@ -311,7 +312,7 @@ def _never_sent(record: Record) -> bool:
     """Certainly nothing left this machine for it, and no process is about to send it."""
     match record.task.state:
         case Queued():
-            return not record.carried and not record.repeated
+            return not record.is_owned and not record.repeated
         case Cancelled(stop=CancelOutcome.NOT_SENT):
             return True
         case _:
@@ -330,7 +331,7 @@ def _standing(record: Record) -> str:  # noqa: PLR0911 - one return a case
             return f"failed ({reason}): imagegen retry"
         case Cancelled():
             return "were cancelled after they had been sent: imagegen resume, imagegen retry"
-        case _ if record.carried:
+        case _ if record.is_owned:
             return "another process is carrying"
         case Queued():
             return "wait to be sent again: imagegen retry"

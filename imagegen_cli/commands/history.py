@@ -17,7 +17,8 @@ from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.store import UNFINISHED, Attempt, Filter, Record, Store
+from imagegen_cli.storage.records import UNFINISHED, Attempt, Filter, Record
+from imagegen_cli.storage.store import Store
 
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -39,7 +40,7 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
             data.line(encoded(_object(record), data.encoding))
     else:
         print_list([_row(record) for record in records], stdout=sys.stdout, environ=os.environ, now=time.time())
-        left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.carried]
+        left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
         if left:
             count = f"{len(left)} of these are unfinished and their process has ended"
             Printer(sys.stderr).line(f"{count}: imagegen resume continues them")

@@ -45,7 +45,8 @@ from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
 from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.store import UNFINISHED, Filter, Numbers, PlanChangedError, Record, Store
+from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
+from imagegen_cli.storage.store import Store
 
 CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits for what the other process makes of it."""
@@ -116,18 +117,18 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
         records = all_there(store, ids) if ids else store.find(unended)
         parts = _part_files(records)
         return [
-            record for record in records if ids or _fetchable(record) or record.carried or _lies_here(record, parts)
+            record for record in records if ids or _fetchable(record) or record.is_owned or _lies_here(record, parts)
         ]
 
     records = found()
     deadline = time.monotonic() + WATCH_WAIT_S
-    if any(record.carried for record in records) and store.silent():
+    if any(record.is_owned for record in records) and store.may_be_silent():
         say("a process on another host, or in another container, may still carry some; watching it for a minute")
-        while time.monotonic() < deadline and store.silent():
+        while time.monotonic() < deadline and store.may_be_silent():
             time.sleep(1.0)
         records = found()
     parts = _part_files(records)
-    idle = [record for record in records if ids or not record.carried]
+    idle = [record for record in records if ids or not record.is_owned]
     return [record for record in idle if _lies_here(record, parts) or _resumable(record)]
 
 
@@ -165,7 +166,7 @@ def _given_back(store: Store, path: Path) -> list[int]:
         text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
-    healed = store.give_back(receipts_in(text.splitlines()))
+    healed = store.restore_receipts(receipts_in(text.splitlines()))
     if not healed:
         raise NothingToDo(
             "the history needs none of these receipts", hint="imagegen list shows what became of every task"
@@ -184,7 +185,7 @@ def _fetchable(record: Record) -> bool:
         return state.resumable
     if isinstance(state, Cancelled):
         return state.job is not None
-    return not isinstance(state, ENDED) and not record.carried
+    return not isinstance(state, ENDED) and not record.is_owned
 
 
 def _resumable(record: Record) -> bool:
@@ -212,7 +213,7 @@ def _part_files(records: Iterable[Record]) -> Parts:
 
 def _lies_here(record: Record, parts: Parts) -> bool:
     """Whether a picture of a task that has not got it lies whole on this disk."""
-    if record.carried or isinstance(record.task.state, Done) or record.task.key not in parts:
+    if record.is_owned or isinstance(record.task.state, Done) or record.task.key not in parts:
         return False
     return bool(whole(parts[record.task.key]))
 
@@ -395,9 +396,9 @@ def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None =
         if not records:
             raise NothingToDo("nothing is unfinished")
         open_ = [record for record in records if _may_go_on(record.task)]
-        carried = [record.task.id for record in open_ if record.carried]
-        orphans = [record for record in open_ if not record.carried]
-        store.ask_cancel(carried)
+        carried = [record.task.id for record in open_ if record.is_owned]
+        orphans = [record for record in open_ if not record.is_owned]
+        store.request_cancel(carried)
         if orphans:
             _cancel_here(store, orphans)
         ended = _awaited(store, carried)

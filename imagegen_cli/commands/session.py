@@ -239,7 +239,7 @@ class Session:
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
             with suppress(HistoryError):
-                runner.cancel(self._store.asked())
+                runner.cancel(self._store.cancel_requests())
             if left := runner.let_go(self._store.lost):
                 display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
 

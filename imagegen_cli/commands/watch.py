@@ -22,7 +22,8 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, Stop
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, UNFINISHED, Filter, Record, Store
+from imagegen_cli.storage.records import UNFINISHED, Filter, Record
+from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, Store
 
 MAX_WATCHED_TASKS = 20_000
 """So many tasks in the table take less than 100 MB of memory."""
@@ -128,7 +129,7 @@ class Watched:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
         everything = not ids and run is None
         states = UNFINISHED if everything else ()
-        found = Filter(ids=tuple(ids), run=run, states=states, carried=everything, limit=limit + 1)
+        found = Filter(ids=tuple(ids), run=run, states=states, owned=everything, limit=limit + 1)
         records = store.find(found)
         if len(records) > limit:
             records = records[:limit]
@@ -157,7 +158,7 @@ class Watched:
 
     def _is_owned(self) -> bool:
         left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]
-        return bool(left) and self._store.carried(left)
+        return bool(left) and self._store.is_any_owned(left)
 
     def _look(self) -> bool:
         """Show what has been written since the last look, a batch at a time. Returns whether there may be more."""
@@ -207,8 +208,8 @@ class _Remote:
 
     def _cancel(self, ids: Sequence[TaskId]) -> None:
         try:
-            if ids and self._store.carried(ids):
-                self._store.ask_cancel(ids)
+            if ids and self._store.is_any_owned(ids):
+                self._store.request_cancel(ids)
             elif ids:
                 self._show.display.say(f"the process of {ids[0]} has ended: imagegen cancel {ids[0]}")
         except HistoryError as error:

@@ -19,7 +19,7 @@ from imagegen_cli.core.task import ImageRequest, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.store import Numbers, Planned, Record
+from imagegen_cli.storage.records import Numbers, Planned, Record
 
 STDIN = "-"
 """Stands for a list that comes by a pipe, and lies in the working directory as it were."""

@@ -90,7 +90,7 @@ def busy_with(config: Config) -> dict[str, str]:
     if not is_there(history_file()):
         return {}
     with closing(Store(history_file())) as store:
-        at_work = store.busy()
+        at_work = store.busy_providers()
     busy = {name: f"process {process.pid} on {process.host} has tasks there" for name, process in at_work.items()}
     known = config.providers
     addresses = {known[name].settings.base_url.rstrip("/"): why for name, why in busy.items() if name in known}

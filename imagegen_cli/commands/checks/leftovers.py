@@ -10,7 +10,8 @@ from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
 from imagegen_cli.core.text import amount
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.paths import kept_folder
-from imagegen_cli.storage.store import Filter, Record, Store
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
 
 MAX_IDS = 20
 """Task numbers in one message."""
@@ -60,7 +61,7 @@ class PartFile:
 def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
     ours, others = _part_files(store)
     useless = [one for one in ours if one.is_useless()]
-    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.carried)]
+    kept = [one for one in ours if one not in useless and not (one.record is not None and one.record.is_owned)]
     complete = [one for one in kept if whole({1: [one.path]})]
     yield _useless_parts(store, useless, others, fix=fix)
     if complete:

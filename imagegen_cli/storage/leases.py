@@ -1,0 +1,85 @@
+"""Which process has which tasks: a row for each process, a heartbeat that others watch, a fence for each claim."""
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near, uptime
+from imagegen_cli.storage.rows import process_of
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.task import TaskId
+
+
+class Leases:
+    """The lease of this process on its tasks, and what it knows of the leases of others.
+
+    `owner`: the number of this process in the history, once it has claimed something. `fences`: for each of its tasks
+    the number of the claim. `lost`: its tasks that another process has claimed meanwhile.
+    """
+
+    def __init__(self, me: Process) -> None:
+        self.me = me
+        self.owner: int | None = None
+        self.fences: dict[TaskId, int] = {}
+        self.lost: set[TaskId] = set()
+
+    def own(self, db: sqlite3.Connection) -> int:
+        """The number of this process; on the first call it enters itself, and strikes out the dead."""
+        self.watch(db)
+        if self.owner is None:
+            for row in db.execute("SELECT * FROM process").fetchall():
+                if not self.is_alive(db, row):
+                    db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
+                    db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
+            me = self.me
+            cursor = db.execute(
+                "INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, 0)",
+                (me.host, me.place, me.pid, me.started_at),
+            )
+            self.owner = cursor.lastrowid or 0
+        return self.owner
+
+    def heartbeat(self) -> tuple[Any, ...]:
+        """A statement and its values. Where another process has struck this one out, it enters itself again."""
+        me = self.me
+        enter = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
+        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = heartbeat + 1"
+        return enter + again, self.owner, me.host, me.place, me.pid, me.started_at
+
+    def watch(self, db: sqlite3.Connection) -> None:
+        """Remember since when each process elsewhere has shown the same heartbeat."""
+        for row in db.execute("SELECT * FROM process").fetchall():
+            if not is_near(process_of(row), self.me):
+                db.execute(
+                    "INSERT INTO sighting (process, observer, heartbeat, at) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (process, observer) DO UPDATE SET heartbeat = excluded.heartbeat, at = excluded.at"
+                    " WHERE heartbeat != excluded.heartbeat OR at > excluded.at",
+                    (row["id"], self._observer, row["heartbeat"], uptime()),
+                )
+
+    def is_alive(self, db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+        """Whether the process of this row runs; one elsewhere does until its heartbeat stood still for SILENT_S."""
+        process = process_of(row)
+        if process == self.me:
+            return True
+        if is_near(process, self.me):
+            return is_alive(process)
+        seen = db.execute(
+            "SELECT at FROM sighting WHERE process = ? AND observer = ? AND heartbeat = ?",
+            (row["id"], self._observer, row["heartbeat"]),
+        ).fetchone()
+        return seen is None or uptime() - seen["at"] < SILENT_S
+
+    def living(self, db: sqlite3.Connection) -> dict[int, Process]:
+        """The processes that run, by their numbers."""
+        rows = db.execute("SELECT * FROM process").fetchall()
+        return {row["id"]: process_of(row) for row in rows if self.is_alive(db, row)}
+
+    def may_be_silent(self, db: sqlite3.Connection) -> bool:
+        """Whether a process elsewhere counts as alive only because it has not been watched for long enough."""
+        rows = db.execute("SELECT * FROM process").fetchall()
+        return any(not is_near(process_of(row), self.me) and self.is_alive(db, row) for row in rows)
+
+    @property
+    def _observer(self) -> str:
+        return f"{self.me.host} {self.me.place}"

@@ -1,0 +1,90 @@
+"""The schema of the history, as the steps that made it: a database of any earlier version is brought up to date.
+
+A change of the schema is one more entry at the end of MIGRATIONS; an entry that was released is never changed.
+"""
+
+import sqlite3
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, command TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
+        started REAL NOT NULL, ended REAL
+    );
+    CREATE TABLE process (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL,
+        beat REAL NOT NULL
+    );
+    CREATE TABLE task (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run, owner INTEGER,
+        provider TEXT NOT NULL, model TEXT NOT NULL, size TEXT NOT NULL, prompt TEXT NOT NULL, request TEXT NOT NULL,
+        identity TEXT NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
+        state TEXT NOT NULL, detail TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL, started REAL, accepted REAL, ready REAL, ended REAL,
+        cancel_asked INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX task_by_run ON task(run);
+    CREATE INDEX task_by_state ON task(state);
+    CREATE INDEX task_by_identity ON task(identity);
+    CREATE INDEX task_by_kind ON task(provider, model, size, id) WHERE ready IS NOT NULL;
+    CREATE INDEX task_to_cancel ON task(owner) WHERE cancel_asked = 1;
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, task INTEGER, at REAL NOT NULL,
+        kind TEXT NOT NULL, body TEXT NOT NULL
+    );
+    CREATE INDEX event_by_run ON event(run);
+    """,
+    "ALTER TABLE task ADD COLUMN began REAL",  # when it left the service's own queue, where that tells
+    """
+    ALTER TABLE task ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN source TEXT NOT NULL DEFAULT '';
+    ALTER TABLE task ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
+    UPDATE task SET source = (SELECT source FROM run WHERE run.id = task.run);
+    ALTER TABLE process ADD COLUMN place TEXT NOT NULL DEFAULT '';
+    UPDATE process SET beat = 0;
+    CREATE TABLE attempt (
+        task INTEGER NOT NULL, number INTEGER NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,
+        reason TEXT NOT NULL, started REAL, accepted REAL, began REAL, ready REAL, ended REAL,
+        PRIMARY KEY (task, number)
+    );
+    CREATE TABLE sighting (
+        process INTEGER NOT NULL, observer TEXT NOT NULL, beat INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (process, observer)
+    );
+    """,
+    # Between how many seconds the service worked on it, measured by one process with a monotonic clock.
+    """
+    ALTER TABLE task ADD COLUMN lasted_least REAL;
+    ALTER TABLE task ADD COLUMN lasted_most REAL;
+    DROP INDEX task_by_kind;
+    CREATE INDEX task_by_kind ON task(provider, model, size, id) WHERE lasted_most IS NOT NULL
+    """,
+    """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    INSERT INTO meta (name, value) VALUES ('token', lower(hex(randomblob(6))))
+    """,
+    """
+    ALTER TABLE task RENAME COLUMN asked TO expected_images;
+    ALTER TABLE task RENAME COLUMN cancel_asked TO cancel_requested;
+    ALTER TABLE task RENAME COLUMN lasted_least TO min_duration_s;
+    ALTER TABLE task RENAME COLUMN lasted_most TO max_duration_s;
+    ALTER TABLE task ADD COLUMN alternatives TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE process RENAME COLUMN born TO started_at;
+    ALTER TABLE process RENAME COLUMN beat TO heartbeat;
+    ALTER TABLE sighting RENAME COLUMN beat TO heartbeat
+    """,
+)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """How many of the steps this database has taken."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Take the steps that are missing, inside a transaction of the caller's."""
+    for number, script in enumerate(MIGRATIONS[version_of(db) :], version_of(db) + 1):
+        for statement in script.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,115 @@
+"""What the history holds, and what is asked of it, as values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from imagegen_cli.core.task import ENDED, ImageRequest, RunId, State, Task, TaskId, word
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.processes import Process
+
+UNFINISHED = ("queued", "submitting", "running", "saving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A task as the history knows it. Times are seconds since the epoch; `process` carries it, if one does."""
+
+    task: Task
+    created: float
+    started: float | None = None
+    accepted: float | None = None
+    ready: float | None = None
+    ended: float | None = None
+    process: Process | None = None
+    fence: int = 0
+    repeated: bool = False
+    """Whether it was sent before, in an earlier attempt. Told by `known` alone."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether a living process is at work on it."""
+        return self.process is not None and not isinstance(self.task.state, ENDED)
+
+    @property
+    def version(self) -> tuple[int, int, str]:
+        """What a claim compares: who reads the same version later has seen the same claims and the same state."""
+        state = self.task.state
+        return self.task.id, self.fence, serialize.dumps({"state": word(state)} | serialize.from_state(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of a task before it was sent again. Times are seconds since the epoch."""
+
+    number: int
+    state: State
+    started: float | None
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What to look for; what is left out does not matter. `after`: only tasks that are newer than this one."""
+
+    ids: tuple[int, ...] = ()
+    states: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    run: int | None = None
+    after: int | None = None
+    since: float | None = None
+    search: str = ""
+    limit: int | None = None
+    owned: bool = False
+    """Only what a living process is at work on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A task that is to be entered: its number comes from `Store.reserve`, or is that of the row that it `adopts`."""
+
+    id: TaskId
+    name: str
+    request: ImageRequest
+    expected_images: int
+    folder: str
+    identity: str
+    alternatives: tuple[ImageRequest, ...] = ()
+    source: str = ""
+    """The list that it comes from: the resolved path, or empty."""
+    earlier: tuple[Record, ...] | None = None
+    """What the history had of this source and identity when it was planned; None where that does not matter."""
+    others: frozenset[int] | None = None
+    """Tasks of other lists for the same, as the history had them then; None where that does not matter."""
+    repeats: TaskId | None = None
+    """The task that may be paid, and that this one is sent for once more."""
+    adopts: Record | None = None
+    """The row of a task that was never sent, and that becomes this one."""
+
+
+class Numbers(NamedTuple):
+    """Numbers that no other run and no other task gets, also where they stay unused."""
+
+    run: RunId
+    tasks: tuple[TaskId, ...]
+
+
+class PlanChangedError(Exception):
+    """Another process has planned or sent tasks of the same list since the history was read."""
+
+
+def others_of(source: str, identity: str, known: Mapping[tuple[str, str], Sequence[Record]]) -> frozenset[int]:
+    """Tasks for the same from other lists; lists that come by a pipe have no name, and are all others."""
+    return frozenset(
+        record.task.id
+        for (other, same), records in known.items()
+        if same == identity and (other != source or other == "-")
+        for record in records
+    )
+
+
+def size_of(request: ImageRequest) -> str:
+    """What decides how long a picture takes, beside the model."""
+    pixels = f"{request.width}x{request.height}" if request.width else ""
+    return f"{request.resolution} {request.ratio} {pixels} {request.count or ''}".strip()

@@ -1,0 +1,77 @@
+"""Rows of the database as records, and a filter as the condition of a query."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from imagegen_cli.core.task import RunId, State, Task, TaskId
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.processes import Process
+from imagegen_cli.storage.records import Filter, Record
+
+
+def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
+    state = state_of(row["state"], row["detail"])
+    task = Task(
+        id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
+        state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
+        expected_images=row["expected_images"],
+        alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
+    )  # fmt: skip
+    times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
+    return Record(
+        task=task,
+        process=living.get(row["owner"]),
+        fence=row["fence"],
+        repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
+        facts=json.loads(row["facts"]),
+        **times,
+    )
+
+
+def state_of(name: str, detail: str) -> State:
+    return serialize.to_state(name, json.loads(detail))
+
+
+def process_of(row: sqlite3.Row) -> Process:
+    return Process(row["host"], row["pid"], row["started_at"], row["place"])
+
+
+def condition(wanted: Filter) -> tuple[str, list[Any]]:
+    parts: list[str] = []
+    values: list[Any] = []
+    if wanted.ids:
+        parts.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(wanted.ids))
+    for column, many in (("state", wanted.states), ("reason", wanted.reasons)):
+        if many:
+            parts.append(f"{column} IN ({','.join('?' * len(many))})")
+            values.extend(many)
+    if wanted.run is not None:
+        parts.append("run = ?")
+        values.append(whole(wanted.run))
+    if wanted.after is not None:
+        parts.append("id > ?")
+        values.append(whole(wanted.after))
+    if wanted.since is not None:
+        parts.append("created >= ?")
+        values.append(wanted.since)
+    if wanted.search:
+        parts.append("prompt LIKE ? ESCAPE '!'")
+        text = wanted.search.encode("utf-8", "replace").decode()
+        for sign in "!%_":
+            text = text.replace(sign, f"!{sign}")
+        values.append(f"%{text}%")
+    return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def whole(number: int) -> int:
+    """The nearest number that SQLite can hold."""
+    return max(-(2**63), min(number, 2**63 - 1))
+
+
+def parts(values: Sequence[Any], most: int = 500) -> Iterator[tuple[Any, ...]]:
+    """SQLite takes so many question marks at a time, and no more."""
+    for start in range(0, len(values), most):
+        yield tuple(values[start : start + most])

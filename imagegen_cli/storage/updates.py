@@ -1,0 +1,213 @@
+"""What an event changes in the database. Every function works inside a transaction of the caller's, but `write`."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.events import Event, RunFinished, TaskChanged, TaskLearned, TaskProgressed
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    CancelOutcome,
+    Failed,
+    ImageRequest,
+    RunId,
+    Running,
+    Saving,
+    State,
+    Submitting,
+    Task,
+    TaskId,
+    word,
+)
+from imagegen_cli.storage import serialize
+from imagegen_cli.storage.database import roll_back
+from imagegen_cli.storage.leases import Leases
+from imagegen_cli.storage.records import Planned, size_of
+
+MAX_KEPT_RUNS = 200
+"""Runs whose events are kept for replay; their tasks stay for ever."""
+MOMENTS = "started, accepted, began, ready, ended"
+TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
+
+
+def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases) -> None:
+    lost: set[TaskId] = set()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for event in events:
+            lost |= _write_one(db, event, leases)
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+    leases.lost |= lost
+
+
+def _write_one(db: sqlite3.Connection, event: Event, leases: Leases) -> set[TaskId]:
+    """Write one event; the task that it is about, where another process has claimed it."""
+    if isinstance(event, TaskChanged):
+        change, ours = _write_state(db, event, leases)
+        if not ours:
+            heal(db, event.task.id, event.task.state)
+            return {event.task.id}
+        _write_event(db, event, event.task.id, change)
+        return set()
+    if isinstance(event, TaskLearned):
+        _learn(db, event)
+        return set()
+    about, body = serialize.from_event(event)
+    if isinstance(event, TaskProgressed) and event.working.queue_position:
+        db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
+    if isinstance(event, RunFinished):
+        db.execute("UPDATE run SET ended = ? WHERE id = ?", (event.at, event.run))
+        db.execute("DELETE FROM event WHERE run <= ?", (event.run - MAX_KEPT_RUNS,))
+    if about is not None:
+        _write_event(db, event, about, serialize.dumps(body))
+    return set()
+
+
+def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> None:
+    db.execute(
+        "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
+        (event.at, type(event).__name__, body, task),
+    )
+
+
+def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases) -> tuple[str, bool]:
+    """Write the last state of a task: what to remember of its change, and whether the task is still this process'."""
+    task, state = event.task, event.task.state
+    column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
+    moment = f", {column} = coalesce({column}, :at)" if column else ""
+    more = "" if isinstance(state, ENDED) else ", ended = NULL"
+    if isinstance(state, Submitting):
+        more += ", began = NULL"
+        _write_taker(db, task)
+    if event.lasted is not None:
+        more += ", min_duration_s = :least, max_duration_s = :most"
+    least, most = event.lasted or (None, None)
+    detail = detail_of(task)
+    written = db.execute(
+        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more}"  # noqa: S608 - only our own words
+        " WHERE id = :id AND owner = :owner AND fence = :fence",
+        {
+            "state": word(state), "detail": detail, "reason": reason_of(task), "at": event.at, "id": task.id,
+            "owner": leases.owner, "fence": leases.fences.get(task.id), "least": least, "most": most,
+        },
+    )  # fmt: skip
+    if written.rowcount and isinstance(state, Failed | Cancelled):
+        fall_back(db, task)
+    return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
+
+
+def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
+    """Keep a receipt that comes late: what was taken for lost can be asked for, and is left to `resume`.
+
+    `sending`: also where the history still says that the request is leaving; no living process may carry the task.
+    """
+    if not isinstance(state, Running | Saving):
+        return False
+    detail = serialize.dumps(serialize.from_state(state))
+    written = db.execute(
+        "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"
+        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ?))",
+        (word(state), detail, id_, sending),
+    )
+    if not written.rowcount:
+        db.execute(
+            "UPDATE attempt SET state = ?, detail = ? WHERE task = ? AND reason = 'uncertain'",
+            (word(state), detail, id_),
+        )
+    return bool(written.rowcount)
+
+
+def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
+    """Put what became of a task aside, before it is sent again."""
+    db.execute(
+        f"INSERT INTO attempt (task, number, state, detail, reason, {MOMENTS})"  # noqa: S608 - only our own words
+        " SELECT id, (SELECT count(*) + 1 FROM attempt WHERE attempt.task = ?),"
+        f" state, detail, reason, {MOMENTS} FROM task WHERE id = ?",
+        (id_, id_),
+    )
+    fresh = ", ".join(f"{moment} = NULL" for moment in (*MOMENTS.split(", "), "min_duration_s", "max_duration_s"))
+    db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
+
+
+def fall_back(db: sqlite3.Connection, task: Task) -> None:
+    """A new attempt that was never sent leaves no trace: what became of the one before stands again."""
+    unsent = isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
+    if not unsent and not isinstance(task.state, Failed):
+        return
+    row = db.execute("SELECT * FROM attempt WHERE task = ? ORDER BY number DESC LIMIT 1", (task.id,)).fetchone()
+    started = db.execute("SELECT started FROM task WHERE id = ?", (task.id,)).fetchone()
+    if row is None or not (unsent or started["started"] is None):
+        return
+    columns = ("state", "detail", "reason", *MOMENTS.split(", "))
+    db.execute(
+        f"UPDATE task SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?",  # noqa: S608 - only our own words
+        (*(row[column] for column in columns), task.id),
+    )
+    db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
+
+
+def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
+    row = db.execute("SELECT facts FROM task WHERE id = ?", (event.id,)).fetchone()
+    if row is not None:
+        facts = json.loads(row["facts"]) | dict(event.facts)
+        db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
+
+
+def _write_taker(db: sqlite3.Connection, task: Task) -> None:
+    """Only now is it certain who gets it, where a person named several."""
+    row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
+    if row is not None and row["provider"] != task.request.provider:
+        write_request(db, task)
+
+
+def write_request(db: sqlite3.Connection, task: Task) -> None:
+    """What a task is sent as, and as what else it could have been sent."""
+    request = task.request
+    db.execute(
+        "UPDATE task SET provider = ?, model = ?, size = ?, request = ?, expected_images = ?, alternatives = ?"
+        " WHERE id = ?",
+        (
+            request.provider, request.model, size_of(request), serialize.dumps(serialize.from_request(request)),
+            task.expected_images, _requests(task.alternatives), task.id,
+        ),
+    )  # fmt: skip
+
+
+def _requests(requests: Sequence[ImageRequest]) -> str:
+    return serialize.dumps([serialize.from_request(request) for request in requests])
+
+
+def detail_of(task: Task) -> str:
+    return serialize.dumps(serialize.from_state(task.state))
+
+
+def reason_of(task: Task) -> str:
+    match task.state:
+        case Failed(reason=reason):
+            return reason.value
+        case Cancelled():
+            return Reason.CANCELLED.value
+        case _:
+            return ""
+
+
+def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> None:
+    """Enter a task that is to be sent; its claim is the first."""
+    request = item.request
+    facts = {} if item.repeats is None else {"repeats": item.repeats}
+    db.execute(
+        "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
+        " folder, name, expected_images, alternatives, facts, state, detail, created)"
+        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        (
+            item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
+            serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
+            item.expected_images, _requests(item.alternatives), serialize.dumps(facts), time.time(),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""The thread that writes what a run says: events in groups, each group one durable transaction."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagegen_cli.core.errors import DiskError
+from imagegen_cli.core.events import Event, TaskChanged, TaskDelayed, TaskProgressed
+from imagegen_cli.core.task import Task
+from imagegen_cli.storage import updates
+from imagegen_cli.storage.database import remedy_for, trouble_of
+from imagegen_cli.storage.leases import Leases
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+RESERVE_BYTES = 512 * 1024
+"""Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
+MIN_PROGRESS_GAP_S = 0.5
+"""Seconds between two remembered progress reports of a task: what a watcher can see."""
+
+Change = tuple[str, tuple[Any, ...], Callable[[], None] | None]
+Said = tuple[float | None, int | None, str]
+
+
+class Writer:
+    """The thread that writes events: whatever has come since the last transaction goes into the next."""
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], leases: Leases) -> None:
+        self._path = path
+        self._connect = connect
+        self._leases = leases
+        self._unwritten: list[Event] = []
+        self._db: sqlite3.Connection | None = None
+        self._events: list[Event] = []
+        self._waiting: list[Future[None]] = []
+        self._changes: list[Change] = []
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._said: dict[int, tuple[float, Said]] = {}
+
+    def put(self, event: Event) -> None:
+        if isinstance(event, TaskDelayed):
+            self._said.pop(event.id, None)
+        if isinstance(event, TaskProgressed) and not self._worth(event):
+            return
+        with self._wake:
+            self._events.append(event)
+            self._started()
+
+    def change(self, statement: str, *values: Any, done: Callable[[], None] | None = None) -> None:
+        """Run a small statement in this thread, soon; `done` is called there once it is on disk."""
+        with self._wake:
+            self._changes.append((statement, values, done))
+            self._started()
+
+    def _worth(self, event: TaskProgressed) -> bool:
+        """What says nothing new is not remembered: many services say nothing but that they still work."""
+        working, (at, before) = event.working, self._said.get(event.id, (0.0, None))
+        said = working.fraction, working.queue_position, working.note
+        if event.at - at < MIN_PROGRESS_GAP_S or (said == before and not working.queue_position):
+            return False
+        self._said[event.id] = event.at, said
+        return True
+
+    def flush(self) -> "Future[None]":
+        from concurrent.futures import Future  # noqa: PLC0415 - see Store.settled
+
+        promise: Future[None] = Future()
+        with self._wake:
+            self._waiting.append(promise)
+            self._started()
+        return promise
+
+    def close(self) -> list[Task]:
+        """End the thread; the last states of tasks that it could not write."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
+        return list(last.values())
+
+    def _started(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="history", daemon=True)
+            self._thread.start()
+        self._wake.notify()
+
+    def _work(self) -> None:
+        reserve = Reserve(self._path)
+        while True:
+            with self._wake:
+                while not (self._events or self._waiting or self._changes or self._closing):
+                    self._wake.wait()
+                events, self._events = self._events, []
+                waiting, self._waiting = self._waiting, []
+                changes, self._changes = self._changes, []
+                closing = self._closing
+            trouble = self._written(events, reserve)
+            if trouble is not None:
+                with self._wake:
+                    self._events = events + self._events
+            left = self._changed(changes) if trouble is None else changes
+            for promise in waiting:
+                _answer(promise, trouble)
+            if closing:
+                self._unwritten = self._events
+                if self._db is not None:
+                    self._db.close()
+                return
+            if trouble is not None or left:
+                with self._wake:
+                    self._changes = left + self._changes
+                    if not (self._waiting or self._closing):
+                        self._wake.wait(1.0)
+
+    def _changed(self, changes: "list[Change]") -> "list[Change]":
+        """Run them; those that could not be are left for the next time."""
+        for index, (statement, values, done) in enumerate(changes):
+            try:
+                if self._db is None:
+                    self._db = self._connect()
+                self._db.execute(statement, values)
+            except sqlite3.Error:
+                return changes[index:]
+            if done is not None:
+                done()
+        return []
+
+    def _written(self, events: list[Event], reserve: "Reserve") -> DiskError | None:
+        """Write all or nothing; a full disk is met by giving up the reserve, once."""
+        if not events:
+            return None
+        try:
+            if self._db is None:
+                self._db = self._connect()
+            try:
+                updates.write(self._db, events, self._leases)
+            except sqlite3.Error:
+                if not reserve.give_up():
+                    raise
+                updates.write(self._db, events, self._leases)
+        except sqlite3.Error as error:
+            return DiskError(f"the history {self._path} {trouble_of(error)}", hint=remedy_for(error))
+        except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
+            return DiskError(f"the history {self._path} cannot be written: {type(error).__name__}: {error}")
+        reserve.keep()
+        return None
+
+
+class Reserve:
+    """Reserved disk space: deleted when the disk is full, so that receipts can still be written."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".reserve")
+        self._kept = False
+
+    def keep(self) -> None:
+        if not self._kept and not self._path.exists():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
+        self._kept = True
+
+    def give_up(self) -> bool:
+        self._kept = False
+        with suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+
+def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
+    if promise.set_running_or_notify_cancel():  # or whoever asked has left
+        if trouble is None:
+            promise.set_result(None)
+        else:
+            promise.set_exception(trouble)
