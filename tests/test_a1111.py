@@ -393,7 +393,7 @@ async def test_what_came_is_kept_where_the_rest_fails(server: WebUIServer, provi
     assert (len(reply.images), reply.note) == (4, "4 of 8 pictures did not come; server_error: out of VRAM")
 
 
-async def test_a_stop_by_somebody_else_is_no_reason_to_ask_again(server: WebUIServer, provider: A1111) -> None:
+async def test_after_a_stop_by_another_client_nothing_is_sent_again(server: WebUIServer, provider: A1111) -> None:
     client_job = provider.client_job(asked())
     work = asyncio.ensure_future(provider.submit(asked("#never", count=8), client_job, told := Told()))
     await told.first()
@@ -498,7 +498,7 @@ async def test_without_a_web_page_the_progress_is_the_whole_servers(server: WebU
     assert server.counts["POST /internal/progress"] == 1
 
 
-async def test_with_several_of_ours_the_whole_servers_progress_is_nobodys(server: WebUIServer, provider: A1111) -> None:
+async def test_with_several_requests_the_servers_progress_is_no_fraction(server: WebUIServer, provider: A1111) -> None:
     server.internal, server.polls = False, 3
     told = Told()
     both = (provider.submit(asked(), None, told), provider.submit(asked(), None, told))

@@ -191,7 +191,7 @@ async def test_the_seed_that_was_used_is_told(server: BflService, provider: Blac
         ({"extra": {"webhook_url": "https://a.example/"}}, "no option 'webhook_url'"),
         ({"model": "flux-pro-1.1", "references": (__file__,)}, "text alone"),
         ({"model": "flux-2-klein-9b", "references": (__file__,) * 5}, "at most 4"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
     ],
 )

@@ -249,7 +249,7 @@ async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None
         ({"width": 512}, "steps of 8"),
         ({"ratio": "wide"}, "W:H"),
         ({"resolution": "8k"}, "512, 768, 1k, 2k"),
-        ({"references": (__file__,)}, "is no PNG"),
+        ({"references": (__file__,)}, "is not a PNG"),
         ({"count": 5, "extra": {"5.batch": "4"}}, "no input"),
         ({"references": ("https://example.com/a.png",)}, "not from addresses"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
@@ -725,7 +725,7 @@ async def test_pictures_that_take_long_are_fetched_in_several_looks(server: Comf
     await provider.close()
 
 
-async def test_a_404_of_somebody_else_is_no_word_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
+async def test_a_404_of_another_server_says_nothing_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
     job = await accepted(provider)
     server.fail("query", Reply.json({"detail": "Not Found"}, 404))
     assert len((await ready(provider, job)).images) == 1
@@ -752,7 +752,7 @@ async def test_a_history_of_another_job_is_no_word_about_ours(server: ComfyServe
     assert not raised.value.final
 
 
-async def test_a_job_stopped_by_somebody_else(server: ComfyServer, provider: ComfyUI, age: str) -> None:
+async def test_a_job_stopped_by_another_client(server: ComfyServer, provider: ComfyUI, age: str) -> None:
     job = await accepted(provider, "#never")
     server._interrupt(None)
     with pytest.raises(GenerationFailed, match="stopped at the server"):

@@ -101,7 +101,7 @@ async def test_defaults_that_differ_by_model_are_said(server: DashScopeService, 
 @pytest.mark.parametrize(("message", "meaning"), [
     ("图片审核不通过", Moderated), ("账户欠费", OutOfCredits), ("odd", BadRequest),
 ])  # fmt: skip
-async def test_words_beside_a_code_that_nobody_knows_are_believed(
+async def test_words_beside_an_unknown_code_are_believed(
     server: DashScopeService, provider: DashScope, message: str, meaning: type[TaskError]
 ) -> None:
     server.fail("submit", Reply.json({"code": "New.Code", "message": message}, 400))
@@ -212,7 +212,7 @@ async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[s
         ({"model": "wan2.6-image"}, "1 to 4 reference"),
         ({"model": QWEN, "references": (__file__,) * 4}, "at most 3 reference"),
         ({"model": QWEN, "references": ("nowhere.png",)}, "nowhere.png"),
-        ({"model": QWEN, "references": (__file__,)}, "no PNG"),
+        ({"model": QWEN, "references": (__file__,)}, "not a PNG"),
     ],
 )
 async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(

@@ -130,7 +130,7 @@ async def test_fields(
         ({"extra": {"image_url": "x"}, "references": ("https://example.com/a",)}, "image_url is given twice"),
         ({"extra": {"guidance": "-1e999"}}, "no request can carry"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
     ],
 )
 async def test_what_would_be_refused_is_refused_before_it_is_sent(

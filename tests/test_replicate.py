@@ -145,7 +145,7 @@ async def test_fields_that_a_model_names_otherwise(server: ReplicateService, cli
         ({"extra": {"guidance": "NaN"}}, "no request can carry"),
         ({"extra": {"word": '"\\ud800"'}}, "no request can carry"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
         ({"references": ("https://example.com/a",) * 2}, "takes one reference"),
     ],
 )

@@ -240,7 +240,7 @@ async def test_the_seed_that_is_used_is_told(
 @pytest.mark.parametrize(("message", "meaning"), [
     ("图片审核不通过", Moderated), ("账户余额不足", OutOfCredits), ("odd", GenerationFailed),
 ])  # fmt: skip
-async def test_words_beside_a_code_that_nobody_knows_are_believed(
+async def test_words_beside_an_unknown_code_are_believed(
     server: VisualService, provider: Volcengine, message: str, meaning: type[TaskError]
 ) -> None:
     server.fail("submit", Reply.json({"code": 59999, "message": message, "data": None}))
