@@ -220,7 +220,7 @@ def test_keys_from_before_the_table_are_dropped(studio: Program, server: Dreamin
         program.wait_for("1 running, 1 waiting")
         program.settle()
         program.wait_for("tab keys")
-        assert "held" not in program.text
+        assert "paused" not in program.text
         program.send("\x03")
         assert program.finish() == 130
     assert server.counts["submit"] == 1

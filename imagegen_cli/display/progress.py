@@ -84,8 +84,8 @@ def why_unsent(row: Row, context: CellContext, cells: int) -> str:
     """Why a task is still waiting to be sent, in at most so many cells where that is possible."""
     if not isinstance(row.task.state, Queued) or context.stopping:
         return ""
-    long, short = ("held back", "held") if context.paused else ("waits its turn", "waits")
-    return long if len(long) <= cells else short
+    long = "waits its turn"
+    return "paused" if context.paused else long if len(long) <= cells else "waits"
 
 
 def note(row: Row) -> str:
