@@ -87,7 +87,7 @@ class RunOptions(NamedTuple):
         Preview,
         option(
             "--preview",
-            help_="Show pictures in the terminal while they are made and when they are finished, if it can.",
+            help_="Show pictures in the terminal while they are made and when they are finished.",
         ),
     ] = Preview.AUTO
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
@@ -112,7 +112,7 @@ class ListOptions(NamedTuple):
     encoding: Annotated[
         str,
         option(
-            "--encoding", help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or what is certain."
+            "--encoding", help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain."
         ),
     ] = ""
     columns: Annotated[
