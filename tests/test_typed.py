@@ -137,9 +137,7 @@ def test_the_last_line_of_a_dry_run_says_what_the_real_run_does(studio: Program,
     assert studio.run("batch", "list.txt").code == 0
     write(studio, "other.txt", "a cat", "a dog")
     last = studio.run("batch", "other.txt", "--dry-run", *words).err.splitlines()[-1]
-    told = (
-        "the real run stops with exit code 2, sends nothing; --skip-sent leaves them out, --again sends them once more"
-    )
+    told = "the real run stops with exit code 2 and sends nothing; --skip-sent skips them, --again sends them again"
     assert last == f"1 prompt sent before, from another list: {told}" if not words else "nothing was sent" in last
     assert studio.run("batch", "other.txt", *words).code == (0 if words else 2)
 
