@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -1071,6 +1072,7 @@ async def test_an_abort_ends_the_request(provider: OpenAI, server: ImageServer) 
 # The vendors' own descriptions
 
 
+@cache
 def described(file: str) -> dict[str, Any]:
     path = SPECS / file
     if not path.exists():
