@@ -479,7 +479,6 @@ def test_a_run_can_be_told_again(store: Store) -> None:
     numbers = [number for number, _ in told]
     assert numbers == sorted(set(numbers))
     assert [event for _, event in store.events(one_.run, numbers[3])] == events[4:]
-    assert store.last_event() == numbers[-1]
     assert store.events(99) == store.events(10**30) == []
 
 
@@ -501,8 +500,7 @@ def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, p
     assert store.find(Filter(ids=(task.id,)))
 
 
-def test_an_empty_history_has_no_last_event(store: Store) -> None:
-    assert store.last_event() == 0
+def test_an_empty_history_has_no_runs(store: Store) -> None:
     assert store.runs() == []
 
 

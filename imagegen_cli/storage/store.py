@@ -371,10 +371,6 @@ class Store(Database):
         with self._errors():
             return [row["folder"] for row in self._db.execute("SELECT DISTINCT folder FROM task")]
 
-    def last_event(self) -> int:
-        """The number of the newest event; 0 where there is none."""
-        return self._only("SELECT coalesce(max(id), 0) FROM event")  # type: ignore[no-any-return]
-
     def _token_of_history(self) -> str:
         try:
             return str(self._only("SELECT value FROM meta WHERE name = 'token'"))
