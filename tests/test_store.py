@@ -21,13 +21,13 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
     RunStopping,
-    Span,
     TaskChanged,
     TaskDelayed,
     TaskLearned,
@@ -416,7 +416,7 @@ def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     lasted(7.0, provider="other")
     request = planned("another prompt").request
     assert store.durations(request) == [(2.5, 3.0), (0.5, 1.0), (4.5, 5.0)]
-    assert store.durations(request, most=2) == [(2.5, 3.0), (0.5, 1.0)]
+    assert store.durations(request, limit=2) == [(2.5, 3.0), (0.5, 1.0)]
     assert store.durations(replace(request, model="6.0")) == []
 
 

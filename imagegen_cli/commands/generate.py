@@ -170,7 +170,7 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
             more = prepared(_specs_of(typed, common)[0])
             return store.add(to, plan.planned(more, where, store.reserve(len(more), to)))
 
-        return Session(store, config, options.run, add, would).carry(run_id, tasks)
+        return Session(store, config, options.run, add, would).run_tasks(run_id, tasks)
 
 
 def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:

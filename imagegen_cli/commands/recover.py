@@ -69,7 +69,7 @@ class Selection:
 # Resume
 
 
-def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+def resume(ids: Sequence[int], options: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
     """Go on with what was accepted but not delivered. Never submits."""
     config = settings()
     with history() as store:
@@ -94,7 +94,7 @@ def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None,
                 return 5 if left else 1
             raise NothingToDo("there is nothing to resume", hint="imagegen list shows what became of every task")
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
-        code = _carry(store, config, going, manner, one_look=late)
+        code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)
 
 
@@ -228,7 +228,7 @@ def _revived(task: Task, parts: Parts) -> Task:
 
 
 def retry(
-    selection: Selection, manner: RunOptions, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
+    selection: Selection, options: RunOptions, *, may_repeat: bool = False, dry_run: bool = False, yes: bool = False
 ) -> int:
     """Submit again, as new paid work. What may be running and billed already needs `may_repeat`."""
     known = {reason.value for reason in Reason}
@@ -253,7 +253,7 @@ def retry(
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
         say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
-        return _carry(store, config, tasks, manner)
+        return _run(store, config, tasks, options)
 
 
 def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
@@ -428,7 +428,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
-        _carry(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)
+        _run(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)
 
 
 def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
@@ -479,15 +479,15 @@ def _outcome(task: Task, *, ended_before: bool, answered: bool) -> str:
             return "asked to stop; no answer yet" if not answered else "still unfinished"
 
 
-def _carry(
+def _run(
     store: Store,
     config: Config,
     tasks: Sequence[Task],
-    manner: RunOptions,
+    options: RunOptions,
     *,
     one_look: Iterable[TaskId] = (),
     stop: bool = False,
 ) -> int:
-    session = Session(store, config, manner)
+    session = Session(store, config, options)
     run = max(task.run for task in tasks)
-    return session.carry(run, tasks, one_look=frozenset(one_look), stop=stop)
+    return session.run_tasks(run, tasks, one_look=frozenset(one_look), stop=stop)

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import unusable
-from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
@@ -43,6 +42,7 @@ from imagegen_cli.net.download import Downloader
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.store import Store
 
 CANCEL_POLL_S = 0.2
@@ -60,13 +60,13 @@ class Session:
         self,
         store: Store,
         config: Config,
-        manner: RunOptions,
+        options: RunOptions,
         add: Callable[[RunId, Typed], Sequence[Task]] | None = None,
         outcome_of: Callable[[Typed], Outcome] | None = None,
     ) -> None:
         self._store = store
         self._config = config
-        self._manner = manner
+        self._options = options
         self._add = add
         self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
@@ -79,7 +79,7 @@ class Session:
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
 
-    def carry(
+    def run_tasks(
         self,
         run: RunId,
         tasks: Sequence[Task],
@@ -95,18 +95,18 @@ class Session:
         self._one_look = one_look
         self._tasks = {task.id: task for task in tasks}
         chosen = choose(
-            self._manner.display,
+            self._options.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
             estimate=self._estimates.seconds,
-            preview=self._manner.preview,
+            preview=self._options.preview,
             keys=self._keys,
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
-            asyncio.run(self._carried(display, stop=stop))
+            asyncio.run(self._run_all(display, stop=stop))
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
@@ -115,18 +115,18 @@ class Session:
 
     def _afterwards(self) -> None:
         """What is asked for once the display has given the terminal back."""
-        tasks, manner = list(self._tasks.values()), self._manner
-        if manner.notify:
+        tasks, options = list(self._tasks.values()), self._options
+        if options.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
             preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
-        live = manner.display in ("auto", "live")
-        if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
+        live = options.display in ("auto", "live")
+        if live and (len(tasks) == 1 or options.preview == "on") and _previewed(options.preview):
             paths = [path for task in tasks for path in task.files]
-            trouble = preview.show(paths, manner.preview, stdout=sys.stdout, environ=os.environ)
+            trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
                 Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
 
-    async def _carried(self, display: Display, *, stop: bool) -> None:
+    async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
             names = self._providers()
@@ -137,7 +137,7 @@ class Session:
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.flush,
-                known=self._estimates.known,
+                durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
@@ -184,9 +184,9 @@ class Session:
     def _lane(self, name: str, clients: Clients) -> Lane:
         configured = self._config.provider(name)
         settings = key_of(configured)
-        if self._manner.timeout is not None:
-            settings = replace(settings, timeout=self._manner.timeout)
-        limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
+        if self._options.timeout is not None:
+            settings = replace(settings, timeout=self._options.timeout)
+        limit = settings.concurrency if self._options.concurrency is None else self._options.concurrency
         window = None if configured.type.is_synchronous else FIRST_WINDOW
         gate = Gate(limit or None, window=window)
         provider = configured.type(settings, clients)

@@ -5,8 +5,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.task import RunId, Task, TaskId
 
@@ -28,13 +28,6 @@ class Working:
     def __post_init__(self) -> None:
         if self.note:
             object.__setattr__(self, "note", masked(self.note))
-
-
-class Span(NamedTuple):
-    """Seconds that a job took at the service: it was not ready at `least`, and it was ready at `most`."""
-
-    least: float
-    most: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import random
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from imagegen_cli.core.events import Span
+from imagegen_cli.core.durations import UNKNOWN, Durations, Span
 
 MAX_RETRY_DELAY_S = 30.0
 HEAD_START_S = 1.0
@@ -201,33 +201,6 @@ class Gate:
                     self._head_start = asyncio.get_running_loop().call_later(HEAD_START_S, self._open_wide)
 
 
-class Known:
-    """How long earlier tasks of the same kind took, as far as the looks at them tell.
-
-    Each counts as `PARTS` moments, spread over the seconds in which it may have become ready: what was ready at the
-    first look says little about when.
-    """
-
-    PARTS = 4
-
-    def __init__(self, spans: Iterable[Span] = ()) -> None:
-        spans = tuple(spans)
-        self.tasks = len(spans)
-        self.moments = sorted(
-            span.least + (span.most - span.least) * (part + 0.5) / self.PARTS
-            for span in spans
-            for part in range(self.PARTS)
-        )
-
-    @property
-    def median(self) -> float:
-        """Seconds. Raises IndexError where nothing is known."""
-        return self.moments[len(self.moments) // 2]
-
-
-NOTHING = Known()
-
-
 class PollSchedule:
     """When to ask a task's status next.
 
@@ -259,10 +232,10 @@ class PollSchedule:
     IN_QUEUE = 10.0
     """Seconds after which a job in the service's own queue is asked for at the latest."""
 
-    def __init__(self, shortest: float, known: Known = NOTHING) -> None:
+    def __init__(self, shortest: float, known: Durations = UNKNOWN) -> None:
         self._shortest = shortest
         self._known: Sequence[float] = known.moments if known.tasks >= self.FEW else ()
-        self._price = self.PRICE * known.median if self._known else 0.0
+        self._price = self.PRICE * known.median_s if self._known else 0.0
         self._seen: list[tuple[float, float]] = []
 
     def observe(self, elapsed: float, fraction: float | None) -> None:

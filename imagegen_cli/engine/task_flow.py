@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from imagegen_cli.core.durations import Durations, Span
 from imagegen_cli.core.errors import (
     BadImage,
     Busy,
@@ -31,7 +32,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.core.events import Sink, Span, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed, Working
+from imagegen_cli.core.events import Sink, TaskChanged, TaskDelayed, TaskLearned, TaskProgressed, Working
 from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
     ENDED,
@@ -55,7 +56,7 @@ from imagegen_cli.core.task import (
     TaskId,
 )
 from imagegen_cli.engine.lane import Lane
-from imagegen_cli.engine.scheduling import Known, PollSchedule, Slot, Stopwatch, retry_delay
+from imagegen_cli.engine.scheduling import PollSchedule, Slot, Stopwatch, retry_delay
 
 MAX_POLL_FAILURES = 3
 """Status queries in a row that fail."""
@@ -99,7 +100,7 @@ class RunContext:
     saver: Saver
     emit: Sink
     flush: Callable[[], Awaitable[None]]
-    known: Callable[[Task], Known]
+    durations: Callable[[Task], Durations]
     owns: Callable[[TaskId], bool]
     one_look: Container[TaskId]
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
@@ -401,7 +402,7 @@ class TaskFlow:
         if self._watch is None:
             self._watch, self._schedule = Stopwatch(whole=False), PollSchedule(self._lane.poll)
         else:
-            self._schedule = PollSchedule(self._lane.poll, self._context.known(self.task))
+            self._schedule = PollSchedule(self._lane.poll, self._context.durations(self.task))
         return self._watch, self._schedule
 
     def _next_delay(self, watch: Stopwatch, schedule: PollSchedule) -> float:

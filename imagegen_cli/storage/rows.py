@@ -71,7 +71,7 @@ def whole(number: int) -> int:
     return max(-(2**63), min(number, 2**63 - 1))
 
 
-def parts(values: Sequence[Any], most: int = 500) -> Iterator[tuple[Any, ...]]:
+def parts(values: Sequence[Any], size: int = 500) -> Iterator[tuple[Any, ...]]:
     """SQLite takes so many question marks at a time, and no more."""
-    for start in range(0, len(values), most):
-        yield tuple(values[start : start + most])
+    for start in range(0, len(values), size):
+        yield tuple(values[start : start + size])

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import HistoryError
-from imagegen_cli.core.events import Event, Span
+from imagegen_cli.core.events import Event
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
 from imagegen_cli.storage import serialize, updates
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
@@ -316,14 +317,14 @@ class Store(Database):
                 for row in rows
             ]
 
-    def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[Span]:
+    def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
         """What the last tasks of the same provider, model and size took at the service, its queue left out."""
         with self._errors(), self._waiting(0):  # a display asks it on the event loop
             rows = self._db.execute(
                 "SELECT min_duration_s, max_duration_s FROM task"
                 " WHERE provider = ? AND model = ? AND size = ? AND max_duration_s IS NOT NULL AND ready < ?"
                 " ORDER BY id DESC LIMIT ?",
-                (request.provider, request.model, size_of(request), before, most),
+                (request.provider, request.model, size_of(request), before, limit),
             ).fetchall()
         return [Span(*row) for row in rows]
 
@@ -346,12 +347,12 @@ class Store(Database):
         with self._errors():
             return [RunId(row["id"]) for row in self._db.execute("SELECT id FROM run ORDER BY id DESC")]
 
-    def events(self, run: int, after: int = 0, most: int = -1) -> list[tuple[int, Event]]:
-        """What a run said after event `after`, in order, with each event's number; `most` -1: all."""
+    def events(self, run: int, after: int = 0, limit: int = -1) -> list[tuple[int, Event]]:
+        """What a run said after event `after`, in order, with each event's number; `limit` -1: all."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id LIMIT ?",
-                (whole(run), after, most),
+                (whole(run), after, limit),
             ).fetchall()
         about = tuple({row["task"] for row in rows})
         tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
@@ -385,14 +386,14 @@ class Store(Database):
         with self._errors():
             return self._db.execute(query).fetchone()[0]
 
-    def orphans(self, most: int) -> tuple[int, list[int]]:
+    def orphans(self, limit: int) -> tuple[int, list[int]]:
         """How many unfinished tasks no living process carries, and the first ids of them."""
         where, values = condition(Filter(states=UNFINISHED))
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
         values.append(json.dumps(list(self._living())))
         with self._errors():
             count = self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]  # noqa: S608 - only our own words
-            rows = self._db.execute(f"SELECT id FROM task{where} ORDER BY id LIMIT {most}", values)  # noqa: S608
+            rows = self._db.execute(f"SELECT id FROM task{where} ORDER BY id LIMIT {limit}", values)  # noqa: S608
             return count, [row["id"] for row in rows]
 
     def busy_providers(self) -> dict[str, Process]:
