@@ -1,4 +1,4 @@
-"""Carry tasks in this process: build lanes, clients, display and runner, listen to signals and other terminals."""
+"""Run tasks in this process: build lanes, clients, display and runner, obey signals, keys and other terminals."""
 
 import asyncio
 import os
@@ -46,12 +46,12 @@ from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.store import Store
 
 CANCEL_POLL_S = 0.2
-"""Seconds between two looks for a cancel from another terminal."""
+"""Seconds between two queries of the history for a cancel from another terminal."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 class Session:
-    """One process' work on one history.
+    """The tasks that one process runs.
 
     `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
     """
@@ -87,9 +87,9 @@ class Session:
         one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
     ) -> int:
-        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes.
+        """Bring tasks to an end and return the exit code. With `stop` they are only cancelled, as far as possible.
 
-        Of the tasks in `one_look` the service is asked once.
+        About the tasks in `one_look` the service is asked once.
         """
         self._run = run
         self._one_look = one_look
@@ -114,7 +114,7 @@ class Session:
         return self._exit if self._exit is not None else exit_code(self._tasks.values())
 
     def _afterwards(self) -> None:
-        """What is asked for once the display has given the terminal back."""
+        """Notify and show pictures, where options ask for it; the display has given the terminal back."""
         tasks, options = list(self._tasks.values()), self._options
         if options.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
@@ -157,11 +157,11 @@ class Session:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
             await runner.run(self._run, self._tasks.values())
             await end(obeying)
-            with suppress(DiskError):  # whoever asks the history now is told how it ended
+            with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
 
     def _providers(self) -> set[str]:
-        """Those of the tasks, and those of alternatives that can still be used: a retried task may name others."""
+        """The providers of the tasks, and those of their alternatives that can be used with the settings of today."""
         tasks = self._tasks.values()
         names = {task.request.provider for task in tasks}
         unsent = [task for task in tasks if isinstance(task.state, Queued)]
@@ -177,7 +177,7 @@ class Session:
         return await stack.enter_async_context(open_clients())
 
     def _own_headers(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """What opens the way to pictures at the services' own addresses, by origin."""
+        """Headers that requests for pictures at the services' own addresses need, by origin."""
         found = (way_to(key_of(self._config.provider(name))) for name in names)
         return {origin: headers for origin, headers in found if origin and headers}
 
@@ -192,10 +192,10 @@ class Session:
         provider = configured.type(settings, clients)
         return Lane(provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout)
 
-    # Who else has a word
+    # Signals, keys and other terminals
 
     def _signalled(self, code: int) -> None:
-        """First: end in good order. Again, or with the terminal gone: leave at once, the history knows the rest."""
+        """End in good order at the first signal. At the second, or without a terminal, leave at once."""
         again = self._exit is not None
         self._exit = self._exit or code
         if self._main is None:
@@ -235,7 +235,7 @@ class Session:
             display.say(f"not added: {prompt}")
 
     async def _listen(self, runner: Runner, display: Display) -> None:
-        """Other terminals ask through the history; and what another process has claimed is left to it."""
+        """Cancel what other terminals ask for through the history, and leave what another process has claimed to it."""
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
             with suppress(HistoryError):
@@ -243,14 +243,14 @@ class Session:
             if left := runner.let_go(self._store.lost):
                 display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
 
-    # What listens to the run
+    # Sinks of events
 
     def _remember(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
             self._tasks[event.task.id] = event.task
 
     def _paths_to(self, display: Display) -> Sink:
-        """Finished paths go to stdout, unless the display shows them there."""
+        """A sink that prints finished paths on stdout, unless the display shows them there."""
         data = Printer(sys.stdout)
 
         def tell(event: Event) -> None:
@@ -270,16 +270,16 @@ def _nothing(_typed: Typed) -> Outcome:
 
 
 @contextmanager
-def signals(told: Callable[[int], None]) -> Iterator[None]:
-    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows.
+def signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the exit code of a signal. These are plain handlers: an event loop has none on Windows.
 
-    What was ignored when we started stays ignored: `nohup` and `&` in a script mean it.
+    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it.
     """
     before = {}
     for name, code in SIGNALS.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _handler(told, code))
+            before[number] = signal.signal(number, _handler(handle, code))
     try:
         yield
     finally:
@@ -287,12 +287,12 @@ def signals(told: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
-    return lambda _number, _frame: told(code)
+def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: handle(code)
 
 
 def exit_code(tasks: Iterable[Task]) -> int:
-    """What a run came to, as the contract counts it: the first of 3, 5, 1 that applies, else 0."""
+    """The exit code of a run: the first of 3, 5 and 1 that applies, else 0."""
     tasks = list(tasks)
     spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
     failed = [task.state for task in tasks if isinstance(task.state, Failed)]

@@ -1,6 +1,6 @@
 """The steps of one task, from the state that it is in to an end.
 
-The state says which step is next, and a retry repeats a step. To resume a task is to begin with its stored state. Every
+The state decides the next step, and a retry repeats a step. To resume a task is to begin with its stored state. Every
 change of state is an event; what must not be lost is durable before the next step is taken.
 """
 
@@ -81,7 +81,7 @@ CANCEL_GRACE_S = 5.0
 
 
 NameChosen = Callable[[StagedImage], Awaitable[None]]
-"""Called with the final name before a picture gets it, so that the name can be remembered."""
+"""Called with the final name before a picture gets it, so that the history has the name first."""
 
 
 class Saver(Protocol):

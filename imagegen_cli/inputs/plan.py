@@ -107,10 +107,8 @@ def place(folder: Path, template: str) -> Place:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
-        with suppress(
-            FileNotFoundError
-        ):  # otherwise a path that is too long would fail only after the picture was paid for
-            os.lstat(folder.joinpath(*["x" * 49] * (naming.LONGEST_BYTES // 50)))
+        with suppress(FileNotFoundError):  # a path that is too long would be found out after the picture was paid for
+            os.lstat(folder.joinpath(*["x" * 49] * (naming.MAX_PART_BYTES // 50)))
     except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
         raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
