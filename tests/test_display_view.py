@@ -137,6 +137,7 @@ SCREENS = {
     "many-200x50": (many, 200, 50, THEME, Ui(keys=True)),
     "many-80x3": (many, 80, 3, THEME, Ui()),
     "many-80x24-ascii": (many, 80, 24, ASCII, Ui()),
+    "many-120x24-ascii": (many, 120, 24, ASCII, Ui()),
     "stopping-80x24": (failures, 80, 24, THEME, Ui()),
     "chosen-80x24": (many, 80, 24, THEME, Ui(**FOCUS, chosen=TaskId(18))),
     "asked-60x12": (many, 60, 12, THEME, Ui(**FOCUS, mode=Mode.ASK, chosen=TaskId(9))),
