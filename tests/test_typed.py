@@ -178,7 +178,7 @@ def test_a_paste_into_the_table_is_read_as_batch_reads_a_list(
 
 @pytest.mark.parametrize(
     ("pasted", "said"),
-    [("# a remark", "there is no prompt in it, only remarks"), ("a kite\n\x01--\n??\n!!", "; paste:")],
+    [("# a remark", "the list has no prompt, only remarks"), ("a kite\n\x01--\n??\n!!", "; paste:")],
 )
 def test_what_is_no_list_is_refused_on_one_line(
     studio: Program, server: DreaminaServer, pasted: str, said: str
