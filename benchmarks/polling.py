@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.measure import Figure
-from imagegen_cli.core.events import Span
-from imagegen_cli.engine.scheduling import Known, PollSchedule
+from imagegen_cli.core.durations import Durations, Span
+from imagegen_cli.engine.scheduling import PollSchedule
 
 TASKS = 1000
 HISTORIES = 5
@@ -82,7 +82,7 @@ class Quantiles(PollSchedule):
 
     def __init__(self, history: History) -> None:
         super().__init__(SHORTEST)
-        self._durations = sorted(span.most for span in history)
+        self._durations = sorted(span.max_s for span in history)
 
     def _by_history(self, elapsed: float) -> float | None:
         passed = bisect_right(self._durations, elapsed)
@@ -94,7 +94,7 @@ class Quantiles(PollSchedule):
 
 
 def learned(history: History) -> Wait:
-    return Wait(PollSchedule(SHORTEST, Known(history)), progress=False)
+    return Wait(PollSchedule(SHORTEST, Durations(history)), progress=False)
 
 
 def rival(history: History) -> Wait:
@@ -158,7 +158,7 @@ def scaled(factor: float) -> Callable[[Kind], Draw]:
 
 
 def with_outlier(kind: Kind, _: Way) -> list[list[Span]]:
-    return [[exactly(known[0].most * 100), *known[1:]] for known in histories(kind)]
+    return [[exactly(known[0].max_s * 100), *known[1:]] for known in histories(kind)]
 
 
 def grown(kind: Kind, way: Way) -> list[list[Span]]:

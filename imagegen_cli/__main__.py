@@ -1,13 +1,13 @@
-"""The front door: what needs no imports is answered before there are any."""
+"""The entry point: it answers what needs no import before it imports anything."""
 
 import gc
 import os
 import sys
 
-SELDOM = (20_000, 10, 1000)
-"""Objects made between two searches for garbage: modules and tasks are none, and there are thousands of them.
+GC_THRESHOLDS = (20_000, 10, 1000)
+"""Allocations between two garbage collections: nearly all objects here live until the end.
 
-A search through all there is holds the loop for a tenth of a second with ten thousand tasks: as good as never.
+With ten thousand tasks a full collection would block the loop for a tenth of a second, so it runs almost never.
 """
 
 
@@ -15,38 +15,36 @@ def main() -> None:
     """Entry point of the `imagegen` command."""
     try:
         _start()
-    except KeyboardInterrupt:  # modules are still being imported: there is nothing to clean up
+    except KeyboardInterrupt:  # Python is still importing modules: there is nothing to clean up
         os._exit(_flushed(130))
 
 
 def _start() -> None:
     _open_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):
-        from imagegen_cli import __version__  # noqa: PLC0415 - see above
+        from imagegen_cli import __version__  # noqa: PLC0415 - only where it is needed
 
         _write(f"imagegen {__version__}\n")
         return
-    gc.set_threshold(*SELDOM)
-    from imagegen_cli.cli import main as run  # noqa: PLC0415 - see above
+    gc.set_threshold(*GC_THRESHOLDS)
+    from imagegen_cli.cli import main as run  # noqa: PLC0415 - only where it is needed
 
     run()
 
 
 def _open_streams() -> None:
-    """Leave with 2 where stdout or stderr is closed: the next file that is opened, the history, would take its place.
+    """Exit with 2 if stdout or stderr is closed: the history, the next file to be opened, would take its descriptor.
 
-    A closed stdin is a stdin at its end.
+    A closed stdin becomes an empty one.
     """
     if sys.stdin is None:
-        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we live
+        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open until the end
     closed = [name for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)) if stream is None]
     if closed:
-        said = (
-            f"imagegen: {' and '.join(closed)} is closed; redirect it to {os.devnull} to throw away what it is told\n"
-        )
+        message = f"imagegen: {' and '.join(closed)} is closed; redirect it to {os.devnull} to discard its output\n"
         for stream in (sys.stderr, sys.stdout):
             if stream is not None:
-                stream.write(said)
+                stream.write(message)
                 break
         os._exit(_flushed(2))
 
@@ -62,7 +60,7 @@ def _flushed(code: int) -> int:
 
 
 def _write(text: str) -> None:
-    """To stdout. A reader that went away is nothing; a full disk is said, and 2 is the exit code."""
+    """Write to stdout. A reader that has gone away is no error; for a full disk the exit code is 2."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

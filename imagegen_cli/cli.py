@@ -1,4 +1,4 @@
-"""Typer: words in, one call into `app`, an exit code out."""
+"""The command line: arguments and options of each command, one call into `commands`, and the exit code."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ app = typer.Typer(
     epilog="No key, no set-up: imagegen run 'two cats on a beach' draws with the built-in sketch provider.",
 )
 config_app = typer.Typer(
-    help="Where the settings are, what is in force, and whether it can work.",
+    help="Show where the settings are and what is in force, and check them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -41,18 +41,25 @@ app.add_typer(config_app, name="config")
 
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a write to stdout or stderr fails with where the disk behind it is full or broken."""
+"""Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Tasks, by the numbers that `list` shows.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them.")]
 SkipOrGoOn = Annotated[
-    bool, option("--yes", "-y", help_="Ask nothing: leave out what another list has sent before, as --skip-sent.")
+    bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
 OneProvider = Annotated[
     str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
 ]
 SameProvider = Annotated[
-    str, option("--provider", "-p", help_="The same as the argument, as `run` has it.", env=False, metavar="PROVIDER")
+    str,
+    option(
+        "--provider",
+        "-p",
+        help_="The same as the argument, for those who know it from `run`.",
+        env=False,
+        metavar="PROVIDER",
+    ),
 ]
 RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
 
@@ -60,9 +67,7 @@ RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this
 @app.callback()
 def _top(
     *,
-    version: Annotated[
-        bool, typer.Option("--version", "-V", help="Show the version and leave.", is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         typer.echo(f"imagegen {__version__}")
@@ -77,18 +82,18 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin.")
+        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
     ],
     *,
     options: GenerateOptions,
     each: Annotated[
-        bool, option("--each", help_="Take every argument as a prompt as it stands, also single words.", env=False)
+        bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
 ) -> None:
-    """Carry prompts to pictures: one task a prompt and model, all at the same time."""
+    """Generate images: one task per prompt and model, all concurrently."""
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), carried=not options.dry_run)
+    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
 
 
 @app.command()
@@ -99,27 +104,27 @@ def batch(
     options: GenerateOptions,
     allow_outside: Annotated[
         bool,
-        typer.Option("--allow-outside", help="Let the list name reference pictures outside of its own folder."),
+        typer.Option("--allow-outside", help="Allow the list to name reference pictures outside of its own folder."),
     ] = False,
 ) -> None:
-    """Carry a list of prompts. Run again, it sends only what is new or was never sent."""
+    """Generate images from prompt lists. A second run sends only what is new or was never sent."""
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
-    _leave(generate.batch(files, options, allow_outside=allow_outside), carried=not options.dry_run)
+    _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
 
 
 @app.command("again")
 @declared(without=["lists", "sent_before"])
 def again_(
-    task: Annotated[int, typer.Argument(metavar="ID", help="The task to make once more.")],
+    task: Annotated[int, typer.Argument(metavar="ID", help="Number of the old task.")],
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
 ) -> None:
-    """Make a new task with the parameters of an old one, but for what you change."""
+    """Make a new task with the parameters of an old one, except for those that you change."""
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
-    _leave(generate.again(task, prompt, options), carried=not options.dry_run)
+    _leave(generate.again(task, prompt, options), ran=not options.dry_run)
 
 
 @app.command()
@@ -130,14 +135,14 @@ def resume(
     run_number: RunNumber = None,
     receipts: Annotated[
         Path | None,
-        typer.Option("--receipts", metavar="FILE", help="Give back receipts that were printed; - reads stdin."),
+        typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
     ] = None,
     options: RunOptions,
 ) -> None:
-    """Go on with what was accepted but not delivered. Never a second submit."""
+    """Continue what a service accepted and did not deliver. Nothing is submitted a second time."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), carried=True)
+    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), ran=True)
 
 
 @app.command()
@@ -145,15 +150,23 @@ def resume(
 def retry(
     ids: Ids = None,
     *,
-    failed: Annotated[bool, typer.Option("--failed", help="What failed; of the last run with such tasks.")] = False,
-    cancelled: Annotated[bool, typer.Option("--cancelled", help="What was cancelled; as --failed.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Tasks that failed, of the last run that has such tasks.")
+    ] = False,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="Tasks that were cancelled, of the last run that has such tasks.")
+    ] = False,
     reason: Annotated[
-        list[str] | None, typer.Option("--reason", metavar="CODE", help="What failed for it; may be repeated.")
+        list[str] | None,
+        typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
     ] = None,
     run_number: RunNumber = None,
-    all_runs: Annotated[bool, typer.Option("--all-runs", help="Of all runs, not only of the last.")] = False,
+    all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
-        bool, typer.Option("--may-repeat", help="Also what may be made and billed already: this can pay twice.")
+        bool,
+        typer.Option(
+            "--may-repeat", help="Include tasks that may be generated and billed already: this can pay twice."
+        ),
     ] = False,
     options: RunOptions,
     spend: SpendOptions,
@@ -172,18 +185,18 @@ def retry(
         all_runs=all_runs,
     )
     code = recover.retry(selection, options, spend, may_repeat=may_repeat, dry_run=dry_run, yes=yes)
-    _leave(code, carried=not dry_run)
+    _leave(code, ran=not dry_run)
 
 
 @app.command()
 def cancel(
     ids: Ids = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that is unfinished.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
     run_number: RunNumber = None,
-    queued: Annotated[bool, typer.Option("--queued", help="All that was not sent yet.")] = False,
+    queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
 ) -> None:
-    """Stop unfinished tasks, from any terminal, and say what came of it."""
+    """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
     _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
@@ -196,12 +209,12 @@ def list_(
         list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
     ] = None,
     run_number: RunNumber = None,
-    since: Annotated[str, typer.Option("--since", help="Only newer ones: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that hold this.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
-    """Tasks of all runs, newest first."""
+    """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
@@ -212,7 +225,7 @@ app.command("ps", hidden=True, help="The same as list.")(list_)
 
 @app.command()
 def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
-    """Everything about one task: parameters, times, files, and what to do where it failed."""
+    """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.show_task(task, as_json=json))
@@ -224,11 +237,11 @@ def watch(
     ids: Ids = None,
     *,
     run_number: RunNumber = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Show a finished run once more, from its record.")] = False,
-    speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster to replay.")] = 1.0,
+    replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
+    speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
     options: RunOptions,
 ) -> None:
-    """The live table of what other terminals are running."""
+    """Show the live table of what other terminals are running."""
     from imagegen_cli.commands import watch as commands  # noqa: PLC0415
 
     _leave(commands.watch(ids or (), options, run=run_number, replay=replay, speed=speed))
@@ -238,7 +251,7 @@ def watch(
 def providers(
     kind: Annotated[str, typer.Argument(help="Show the settings of this kind.")] = "", *, json: Json = False
 ) -> None:
-    """What is configured, and which kinds of service there are."""
+    """List the configured providers and the kinds of service."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
 
     _leave(configure.show_providers(kind, as_json=json))
@@ -251,7 +264,7 @@ def models(
     chosen: SameProvider = "",
     json: Json = False,
 ) -> None:
-    """What can be named with --model: what each configured service offers, asked now."""
+    """List what --model can name: the models that each configured service offers now."""
     from imagegen_cli.commands import services  # noqa: PLC0415
 
     _leave(services.models(_one_name(provider, chosen), as_json=json))
@@ -264,7 +277,7 @@ def credits_(
     chosen: SameProvider = "",
     json: Json = False,
 ) -> None:
-    """What is left on each account, where its service tells."""
+    """Show what is left on each account, where its service tells."""
     from imagegen_cli.commands import services  # noqa: PLC0415
 
     _leave(services.credits_(_one_name(provider, chosen), as_json=json))
@@ -273,7 +286,7 @@ def credits_(
 @app.command()
 @declared()
 def init(*, options: InitOptions) -> None:
-    """Connect a service: ask what is needed, test it without spending, write it down."""
+    """Connect a service: ask what is needed, test it without spending, write it into your settings."""
     from imagegen_cli.commands import init as commands  # noqa: PLC0415
 
     _leave(commands.init(options))
@@ -284,10 +297,10 @@ def doctor(
     provider: OneProvider = "",
     *,
     chosen: SameProvider = "",
-    fix: Annotated[bool, typer.Option("--fix", help="Clear away what killed processes left behind.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove what ended processes left behind.")] = False,
     json: Json = False,
 ) -> None:
-    """Check every configured service without spending, and this machine; say what to do."""
+    """Check every configured service and this machine without spending, and say what to do."""
     from imagegen_cli.commands import doctor as commands  # noqa: PLC0415
 
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
@@ -295,7 +308,7 @@ def doctor(
 
 @config_app.command("path")
 def config_path() -> None:
-    """Where the settings and the history are."""
+    """Show where the settings and the history are."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
 
     _leave(configure.config_path())
@@ -303,7 +316,7 @@ def config_path() -> None:
 
 @config_app.command("show")
 def config_show() -> None:
-    """All settings in force, with secrets hidden."""
+    """Show all settings in force, with secrets hidden."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
 
     _leave(configure.config_show())
@@ -327,43 +340,43 @@ def main() -> None:
     except SystemExit as leaving:
         _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
     except ImagegenError as error:
-        _tell(error)
+        _print_error(error)
         _exit(error.exit_code)
     except BrokenPipeError:
         _exit(0)
     except KeyboardInterrupt:
         _exit(130)
-    except Exception as error:  # noqa: BLE001 - the last one to ask
+    except Exception as error:  # noqa: BLE001 - every other error is a bug
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
-            _say_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
+            _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
 
 
-def _leave(code: int, *, carried: bool = False) -> None:
-    """End with `code`. What stdout should have told and could not makes a 0 a 2, but not where tasks were carried."""
+def _leave(code: int, *, ran: bool = False) -> None:
+    """Exit with `code`. If stdout could not be written, 0 becomes 2, unless tasks have run: their files are there."""
     from imagegen_cli.core.text import Printer  # noqa: PLC0415 - every command has it by now
 
     if Printer.trouble:
-        _say_unwritten(Printer.trouble)
-        code = code or (0 if carried else 2)
+        _report_unwritten(Printer.trouble)
+        code = code or (0 if ran else 2)
     if code:
         _exit(code)
 
 
 def _exit(code: int) -> NoReturn:
-    """Leave with `code`; a reader that went away changes nothing."""
+    """Exit with `code`, also when the reader of stdout has gone away."""
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code)
 
 
-def _say_unwritten(why: str) -> None:
-    _echo(f"imagegen: not all could be written to stdout: {why}\n  redirect it to another place")
+def _report_unwritten(why: str) -> None:
+    _echo(f"imagegen: stdout could not be written completely: {why}\n  redirect it to another place")
 
 
 def _flush(stream: Any) -> None:
-    """Afterwards a stream that cannot be written leads nowhere, so that Python can end in peace."""
+    """Flush a stream; one that cannot be written is redirected to nowhere, so that Python does not fail at exit."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -371,14 +384,14 @@ def _flush(stream: Any) -> None:
 
 
 def _echo(text: str) -> None:
-    """To stderr, which may be gone or full."""
+    """Write a line to stderr, which may be closed or full."""
     try:
         typer.echo(text, err=True)
     except OSError:
         _flush(sys.stderr)
 
 
-def _tell(error: ImagegenError) -> None:
+def _print_error(error: ImagegenError) -> None:
     from imagegen_cli.core.text import literal  # noqa: PLC0415
 
     encoding = sys.stderr.encoding or "utf-8"
@@ -394,7 +407,7 @@ def _report(error: Exception) -> NoReturn:
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     _echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}")
-    _echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows all of it")
+    _echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows the traceback")
     if os.environ.get("IMAGEGEN_TRACEBACK"):
         typer.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
     _exit(70)

@@ -12,6 +12,8 @@ from imagegen_cli.net.client import open_clients
 from tests import marking
 
 SEED = 20261123
+MAX_WORKERS = 16
+"""More of them gain nothing: each collects all tests, which takes seconds."""
 
 # Bytecode is kept although containers often forbid it: the tests start the program about a thousand times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -36,8 +38,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers a core where tests wait for programs and keys; one a core for tests that only compute."""
     if config.option.dist == "no":
         config.option.dist = "worksteal"
-    cores = os.cpu_count() or 1
-    return cores if "not program" in config.option.markexpr else 2 * cores
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(cores if "not program" in config.option.markexpr else 2 * cores, MAX_WORKERS)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,7 +29,6 @@ from tests.program import Program, finished
 LEASE_S = 2.0
 """What counts as silent here; the program's own lease is a minute."""
 CLOCK_S = 120.0
-PROCESSES = (2, 3)
 TASKS = 2
 """For each service in each round."""
 PREAMBLE = f"""

@@ -9,12 +9,13 @@ from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar
 
+from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.events import Event, Sink, TaskChanged, Working, tee
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
 from imagegen_cli.engine.lane import Lane
 from imagegen_cli.engine.runner import Runner
-from imagegen_cli.engine.scheduling import NOTHING, Gate, Known
+from imagegen_cli.engine.scheduling import Gate
 from imagegen_cli.engine.task_flow import Saver
 from imagegen_cli.net.download import Downloader
 
@@ -117,7 +118,7 @@ class Stage:
         fetch: Any = None,
         saver: Saver | None = None,
         complete: Callable[[], Any] | None = None,
-        known: Known = NOTHING,
+        known: Durations = UNKNOWN,
         owns: Callable[[TaskId], bool] = lambda _: True,
         one_look: Container[TaskId] = (),
         others: Mapping[str, Lane] = {},
@@ -135,7 +136,7 @@ class Stage:
             saver or Downloader(fetch),
             tee(self.hear, also),
             flush or _at_once,
-            known=lambda _: known,
+            durations=lambda _: known,
             owns=owns,
             one_look=one_look,
             complete=complete or _at_once,

@@ -1,7 +1,6 @@
 import asyncio
 import base64
 import json
-import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,59 +24,19 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
+from imagegen_cli.core.task import CancelOutcome, InlineImage, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.a1111 import A1111, NO_PROGRESS, Settings, _differences
 from tests.doubles.a1111 import WebUIServer, tags_in
-from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply, Request
+from tests.doubles.http import CONNECT, Fault, Job as Made, Reply, Request
 from tests.doubles.pictures import whose
 from tests.program import Program
+from tests.suite import WRONG, Suite, asked, description, escaped, ignored, valid
 
 pytestmark = pytest.mark.anyio
 
-SPECS = Path(__file__).parents[2] / "shared" / "specs"
-WRONG: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    0,
-    -1.5,
-    10**400,
-    math.nan,
-    "",
-    "\ud800",
-    [],
-    [None, 7, [], {}],
-    {},
-    {"x": {}},
-)
-"""What JSON can hold where something else is due."""
-
-
-@pytest.fixture
-def server() -> Iterator[WebUIServer]:
-    with WebUIServer() as server:
-        yield server
-
-
-@pytest.fixture
-def provider(server: WebUIServer, clients: Clients) -> A1111:
-    return A1111(Settings(base_url=f"{server.url}/", poll=0.05), clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.png"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="home", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
+SUITE = Suite(A1111, WebUIServer, poll=0.05)
+server, provider, picture = SUITE.fixtures()
 
 
 async def made(provider: A1111, prompt: str = "a cat", **more: Any) -> Ready:
@@ -171,14 +130,10 @@ async def test_references_are_sent_as_base64(server: WebUIServer, provider: A111
 
 
 async def test_what_is_sent_is_what_the_specification_takes(server: WebUIServer, provider: A1111, picture: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-    path = SPECS / "automatic1111-openapi.json"
-    if not path.is_file():
-        pytest.skip("the specification is not here")
-    schemas = json.loads(path.read_text())["components"]
+    schemas = description("automatic1111-openapi.json")["components"]
 
     def conforms(name: str, value: dict[str, Any]) -> None:
-        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": schemas})
+        valid(value, name, schemas)
         assert value.keys() <= schemas["schemas"][name]["properties"].keys()
 
     extra = {"cfg": "5", "steps": "30", "sampler": "Euler a", "scheduler": "karras", "distilled_cfg_scale": "3"}
@@ -438,7 +393,7 @@ async def test_what_came_is_kept_where_the_rest_fails(server: WebUIServer, provi
     assert (len(reply.images), reply.note) == (4, "4 of 8 pictures did not come; server_error: out of VRAM")
 
 
-async def test_a_stop_by_somebody_else_is_no_reason_to_ask_again(server: WebUIServer, provider: A1111) -> None:
+async def test_after_a_stop_by_another_client_nothing_is_sent_again(server: WebUIServer, provider: A1111) -> None:
     client_job = provider.client_job(asked())
     work = asyncio.ensure_future(provider.submit(asked("#never", count=8), client_job, told := Told()))
     await told.first()
@@ -543,7 +498,7 @@ async def test_without_a_web_page_the_progress_is_the_whole_servers(server: WebU
     assert server.counts["POST /internal/progress"] == 1
 
 
-async def test_with_several_of_ours_the_whole_servers_progress_is_nobodys(server: WebUIServer, provider: A1111) -> None:
+async def test_with_several_requests_the_servers_progress_is_no_fraction(server: WebUIServer, provider: A1111) -> None:
     server.internal, server.polls = False, 3
     told = Told()
     both = (provider.submit(asked(), None, told), provider.submit(asked(), None, told))
@@ -643,11 +598,6 @@ async def test_a_lost_answer_that_is_still_made(
 
 
 # Hostile JSON
-
-
-def escaped(value: object) -> Reply:
-    """JSON with its escapes left as they are, for half characters."""
-    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
 
 
 BODIES: tuple[Any, ...] = (

@@ -80,7 +80,7 @@ def test_what_nothing_can_be_guessed_from_is_refused(written: str) -> None:
 
 @pytest.mark.parametrize("written", NO_HOSTS)
 def test_a_host_that_cannot_be_is_refused(written: str) -> None:
-    assert "names no host" in cleaned(written)[1]
+    assert "names an impossible host" in cleaned(written)[1]
 
 
 @pytest.mark.parametrize("written", ["http:///v1", "https:////api/v1"])
@@ -129,6 +129,6 @@ def test_an_empty_address_is_refused_where_one_is_needed(tmp_path: Path) -> None
     program = Program(tmp_path, '[providers.studio]\nkind = "comfyui"\nbase_url = " "\n')
     ended = program.run("config", "check")
     assert ended.code == 3
-    assert "leave the line out for http://127.0.0.1:8188" in ended.err
+    assert "remove the line to use http://127.0.0.1:8188" in ended.err
     program.configure('[providers.studio]\nkind = "openai"\nbase_url = ""\napi_key = "k"\n')
     assert program.run("config", "check").code == 0

@@ -1,7 +1,6 @@
 import base64
 import json
 import math
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,80 +24,35 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._common import Key
 from imagegen_cli.providers.bfl import DOMAINS, MAX_UNKNOWN, MODELS, SEEDS, UNKNOWN, BlackForestLabs, Settings, form_of
+from tests import suite
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.program import Program, finished
+from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, polled
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).parents[2] / "shared" / "specs" / "bfl-openapi.json"
+SUITE = Suite(BlackForestLabs, BflService, "jpeg", api_key=Secret(KEY))
+server, provider, picture = SUITE.fixtures()
+evil = SUITE.another()
 
-
-@pytest.fixture
-def server() -> Iterator[BflService]:
-    with BflService() as server:
-        yield server
-
-
-@pytest.fixture
-def evil() -> Iterator[BflService]:
-    """Another host, which should hear nothing."""
-    with BflService() as evil:
-        yield evil
-
-
-@pytest.fixture
-def provider(server: BflService, clients: Clients) -> BlackForestLabs:
-    return BlackForestLabs(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.bin"
-    path.write_bytes(Pictures("jpeg").make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="bfl", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def accepted(provider: BlackForestLabs, prompt: str = "a cat", **more: Any) -> Job:
-    reply = await provider.submit(asked(prompt, **more), None, ignored)
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: BlackForestLabs, job: Job) -> Working | Ready:
-    return await provider.poll(job, ignored)
-
-
-def description() -> Any:
-    if not SPEC.exists():
-        pytest.skip("the vendors' descriptions are not here")
-    return json.loads(SPEC.read_text(encoding="utf-8"))
+SPEC = "bfl-openapi.json"
 
 
 def valid(body: object, schema: str) -> None:
     """Check against BFL's own description, in which a field that it does not have is a mistake."""
-    validators = pytest.importorskip("jsonschema")
-    components = description()["components"]
+    components = suite.description(SPEC)["components"]
     for one in components["schemas"].values():
         one["additionalProperties"] = one.get("additionalProperties", False)
-    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": components})
+    suite.valid(body, schema, components)
 
 
 def schema_of(model: str) -> str:
-    operation = description()["paths"][f"/v1/{model}"]["post"]
+    operation = suite.description(SPEC)["paths"][f"/v1/{model}"]["post"]
     reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     return reference.rpartition("/")[2]
 
@@ -237,7 +191,7 @@ async def test_the_seed_that_was_used_is_told(server: BflService, provider: Blac
         ({"extra": {"webhook_url": "https://a.example/"}}, "no option 'webhook_url'"),
         ({"model": "flux-pro-1.1", "references": (__file__,)}, "text alone"),
         ({"model": "flux-2-klein-9b", "references": (__file__,) * 5}, "at most 4"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
     ],
 )
@@ -438,8 +392,6 @@ async def test_the_double_answers_as_bfl_describes(server: BflService, clients: 
     valid(refused.json(), "HTTPValidationError")
 
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"sample": {}})
-"""What JSON can hold where something else is due."""
 BODIES: tuple[dict[str, Any], ...] = (
     state("1", "Ready", result={"sample": "https://a.example/1"}),
     state("1", "Content Moderated", details={"Moderation Reasons": ["x"]}),
@@ -469,22 +421,6 @@ LIST = ("a cat", "a storm #error", "a fight #withheld", "a dog #limit", "a bird 
 
 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: BflService) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    program = Program(tmp_path, f'[providers.flux]\nkind = "bfl"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n')
-    batch = program.start("batch", "list.txt", "-p", "flux", "--progress", "plain")
-    assert server.stuck.wait(30)
-    cancel = program.run("cancel", "5")
-    ended = finished(batch)
-    tasks = program.tasks()
-    assert [(task["state"], task["reason"], len(task["files"])) for task in tasks] == [
-        ("done", None, 1),
-        ("failed", "server", 0),
-        ("failed", "moderated", 0),
-        ("done", None, 1),
-        ("cancelled", "cancelled", 0),
-    ]
-    pictures = {whose(Path(file).read_bytes()) for task in tasks for file in task["files"]}
-    assert pictures < {f"{job}/1" for job in server.jobs}
-    assert (ended.code, cancel.code, server.counts["submit"]) == (5, 0, 6)
-    assert KEY not in ended.out + ended.err + cancel.out + cancel.err + json.dumps(tasks)
-    assert not [path for path in program.home.glob("history.db*") if KEY.encode() in path.read_bytes()]
+    five = five_tasks("bfl", tmp_path, server, LIST, secrets=(KEY,), api_key=KEY)
+    assert five.made < {f"{job}/1" for job in server.jobs}
+    assert (five.batch.code, server.counts["submit"]) == (5, 6)

@@ -426,6 +426,14 @@ def test_an_old_task_is_made_again_with_a_change(studio: Program, server: Dreami
     assert (sent["prompt"], sent["model"], sent["ratio"], sent["seed"]) == ("a cat", "4.0", "16:9", 7)
 
 
+def test_an_old_task_is_made_again_with_further_parameters(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    more = ["-m", "gpt-image-1", "--dry-run", "--json"]
+    assert program.run("run", "a cat", "-p", "sketch", "--size", "64x64").code == 0
+    [planned] = program.run("again", "1", "-p", "openai", "--size", "1024x1024", "-x", "quality=low", *more).objects
+    assert planned["extra"] == {"quality": "low"}
+
+
 def test_watch_follows_another_process(studio: Program) -> None:
     process = studio.start("run", "#slow cat", "--json")
     next_line(process, '"running"')

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import product
@@ -25,7 +24,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.forms import suffix_of
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._comfyui_graph import DEFAULT, Graph, loads, offers, pictures, places_in, read, spread
 from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
@@ -33,73 +32,20 @@ from tests.doubles.comfyui import ComfyServer, preview, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.program import Program
+from tests.suite import WRONG, Suite, accepted, asked, description, escaped, ignored, owners, valid
 
 pytestmark = pytest.mark.anyio
 
-SPECS = Path(__file__).parents[2] / "shared" / "specs"
-WRONG: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    0,
-    -1.5,
-    10**400,
-    math.nan,
-    "",
-    "\ud800",
-    [],
-    [None, 7, [], {}],
-    {},
-    {"x": {}},
-)
-"""What JSON can hold where something else is due."""
+SUITE = Suite(ComfyUI, ComfyServer)
+server, provider, picture = SUITE.fixtures()
+
 PICTURE = Pictures().make("preview", 1)
-
-
-@pytest.fixture
-def server() -> Iterator[ComfyServer]:
-    with ComfyServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def provider(server: ComfyServer, clients: Clients) -> AsyncIterator[ComfyUI]:
-    provider = ComfyUI(Settings(base_url=f"{server.url}/"), clients)
-    yield provider
-    await provider.close()
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.png"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="home", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def accepted(provider: ComfyUI, prompt: str = "a cat", **more: Any) -> Job:
-    request = asked(prompt, **more)
-    reply = await provider.submit(request, provider.client_job(request), ignored)
-    assert isinstance(reply, Accepted)
-    return reply.job
 
 
 async def ready(provider: ComfyUI, job: Job) -> Ready:
     reply = await provider.poll(job, ignored)
     assert isinstance(reply, Ready)
     return reply
-
-
-async def owners(clients: Clients, reply: Ready) -> list[str]:
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return [whose((await clients.free.get(link)).content) for link in links]
 
 
 def sent(server: ComfyServer) -> Any:
@@ -200,18 +146,14 @@ async def test_without_a_seed_no_two_graphs_are_equal(server: ComfyServer, provi
 
 
 async def test_what_is_sent_is_what_the_specification_takes(server: ComfyServer, provider: ComfyUI) -> None:
-    jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
-    path = SPECS / "comfyui-openapi-0.27.0.yaml"
-    if not path.is_file():
-        pytest.skip("the specification is not here")
-    spec = yaml.safe_load(path.read_text())
+    components = description("comfyui-openapi-0.27.0.yaml")["components"]
     job = await accepted(provider, "#never")
     other = await accepted(provider)
     server.has_cancel = False
     await provider.cancel(other)
 
     def conforms(name: str, value: object) -> None:
-        jsonschema.validate(value, {"$ref": f"#/components/schemas/{name}", "components": spec["components"]})
+        valid(value, name, components)
 
     conforms("PromptRequest", sent(server))
     (deletion,) = [request for request in server.asked("cancel") if request.path == "/queue"]
@@ -307,7 +249,7 @@ async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None
         ({"width": 512}, "steps of 8"),
         ({"ratio": "wide"}, "W:H"),
         ({"resolution": "8k"}, "512, 768, 1k, 2k"),
-        ({"references": (__file__,)}, "is no PNG"),
+        ({"references": (__file__,)}, "is not a PNG"),
         ({"count": 5, "extra": {"5.batch": "4"}}, "no input"),
         ({"references": ("https://example.com/a.png",)}, "not from addresses"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
@@ -783,7 +725,7 @@ async def test_pictures_that_take_long_are_fetched_in_several_looks(server: Comf
     await provider.close()
 
 
-async def test_a_404_of_somebody_else_is_no_word_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
+async def test_a_404_of_another_server_says_nothing_about_the_job(server: ComfyServer, provider: ComfyUI) -> None:
     job = await accepted(provider)
     server.fail("query", Reply.json({"detail": "Not Found"}, 404))
     assert len((await ready(provider, job)).images) == 1
@@ -810,7 +752,7 @@ async def test_a_history_of_another_job_is_no_word_about_ours(server: ComfyServe
     assert not raised.value.final
 
 
-async def test_a_job_stopped_by_somebody_else(server: ComfyServer, provider: ComfyUI, age: str) -> None:
+async def test_a_job_stopped_by_another_client(server: ComfyServer, provider: ComfyUI, age: str) -> None:
     job = await accepted(provider, "#never")
     server._interrupt(None)
     with pytest.raises(GenerationFailed, match="stopped at the server"):
@@ -1052,11 +994,6 @@ async def test_after_a_request_to_stop_the_next_look_says_so(server: ComfyServer
 
 
 # Hostile JSON
-
-
-def escaped(value: object) -> Reply:
-    """JSON with its escapes left as they are, for half characters."""
-    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
 
 
 BODIES: tuple[dict[str, Any], ...] = (

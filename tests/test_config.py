@@ -96,7 +96,7 @@ def test_a_project_file_changes_no_provider_of_the_persons_own(user: Path, proje
     write(user, f'{STUDIO}api_key = "{KEY}"\n')
     write(project, f"[providers.studio]\n{line}\n")
     said = refused()
-    assert said.message == f"{project}:1: a project file cannot change studio, a provider of your own file"
+    assert said.message == f"{project}:1: a project file cannot change studio, which is a provider of your own file"
     assert said.hint == "give it another name"
 
 
@@ -247,12 +247,12 @@ def test_a_key_is_found(user: Path, monkeypatch: pytest.MonkeyPatch, line: str, 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('api_key = "env:MY_KEY"', "api_key of studio is to come from $MY_KEY, which is not set"),
-        ('api_key = "cmd:/no/such/program"', "is to come from a command, which failed (FileNotFoundError)"),
-        ('api_key = "cmd:"', "is to come from a command, which failed (IndexError)"),
-        ("""api_key = "cmd:echo 'half" """, "is to come from a command, which failed (ValueError)"),
-        (f"""api_key = "cmd:'{sys.executable}' -c 'exit(3)'" """, "is to come from a command, which failed (exit 3)"),
-        (f"""api_key = "cmd:'{sys.executable}' -c ''" """, "is to come from a command, which said nothing"),
+        ('api_key = "env:MY_KEY"', "api_key of studio comes from $MY_KEY, which is not set"),
+        ('api_key = "cmd:/no/such/program"', "comes from a command, which failed (FileNotFoundError)"),
+        ('api_key = "cmd:"', "comes from a command, which failed (IndexError)"),
+        ("""api_key = "cmd:echo 'half" """, "comes from a command, which failed (ValueError)"),
+        (f"""api_key = "cmd:'{sys.executable}' -c 'exit(3)'" """, "comes from a command, which failed (exit 3)"),
+        (f"""api_key = "cmd:'{sys.executable}' -c ''" """, "comes from a command, which printed nothing"),
     ],
 )
 def test_a_key_that_is_not_there_is_said(user: Path, line: str, said: str) -> None:
@@ -301,8 +301,8 @@ def test_a_header_is_found_as_a_key_is(user: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("env:MY_KEY", "the header X-One of studio is to come from $MY_KEY, which is not set"),
-        ("cmd:/no/such/program", "is to come from a command, which failed (FileNotFoundError)"),
+        ("env:MY_KEY", "the header X-One of studio comes from $MY_KEY, which is not set"),
+        ("cmd:/no/such/program", "comes from a command, which failed (FileNotFoundError)"),
         (f"cmd:'{sys.executable}' -c 'print(1); print(2)'", "is more than one line, or not plain ASCII text"),
     ],
 )
@@ -313,9 +313,9 @@ def test_a_header_that_is_not_there_is_said(user: Path, value: str, said: str) -
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("cat /dev/zero", "is to come from a command, which said more than 64 KB"),
-        ("yes", "is to come from a command, which said more than 64 KB"),
-        (f"'{sys.executable}' -c 'print(5 * 65000 * chr(97))'", "which said more than 64 KB"),
+        ("cat /dev/zero", "comes from a command, which printed more than 64 KB"),
+        ("yes", "comes from a command, which printed more than 64 KB"),
+        (f"'{sys.executable}' -c 'print(5 * 65000 * chr(97))'", "which printed more than 64 KB"),
         (f"'{sys.executable}' -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "failed (UnicodeDecodeError)"),
     ],
 )
@@ -359,7 +359,7 @@ def test_a_project_file_gets_no_key_that_is_written_elsewhere(project: Path, mon
 def test_a_project_file_leads_the_name_of_a_kind_nowhere_else(project: Path, text: str) -> None:
     """The person who says `-p openai` means OpenAI."""
     write(project, text)
-    assert "the name of a kind stands for that service and its address" in refused().message
+    assert "the name of a kind means that service and its own address" in refused().message
 
 
 def test_a_project_file_may_say_how_a_kind_is_used(project: Path) -> None:
@@ -500,7 +500,7 @@ def test_a_project_file_that_everybody_can_write_is_ignored(project: Path, what:
     found = load_config()
     assert (found.general.output == "ours", found.provider("sketch").name) == (counts, "sketch")
     assert found.files == ((project,) if counts else ())
-    remark = f"{project} is ignored, because everybody can write to {place}: chmod o-w {place}"
+    remark = f"{project} is ignored, because every user can write to {place}: chmod o-w {place}"
     assert found.remarks == (() if counts else (remark,))
 
 
@@ -563,7 +563,7 @@ def test_a_project_file_may_hold_a_key_of_its_own(project: Path) -> None:
 def test_a_key_that_others_can_read_is_remarked(user: Path, line: str, mode: int, remark: bool) -> None:
     write(user, f"{STUDIO}{line}\n", mode)
     said = load_config().remarks
-    assert said == ((f"{user} holds a key and others can read it: chmod 600 {user}",) if remark else ())
+    assert said == ((f"{user} contains a key and other users can read it: chmod 600 {user}",) if remark else ())
 
 
 @pytest.mark.parametrize(

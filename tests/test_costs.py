@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.core.events import Span, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.durations import Durations, Span
+from imagegen_cli.core.events import TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, Task, TaskId
-from imagegen_cli.engine.scheduling import Known, PollSchedule
+from imagegen_cli.engine.scheduling import PollSchedule
 from imagegen_cli.storage.records import Planned
 from imagegen_cli.storage.store import Store
 from tests.clock import run
@@ -47,7 +48,7 @@ def test_queries_of_a_task_of_forty_seconds(
     known: Sequence[float], linear: bool, queries: int, late: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
-    rhythm = PollSchedule(0.5, Known(Span(seconds, seconds) for seconds in known))
+    rhythm = PollSchedule(0.5, Durations(Span(seconds, seconds) for seconds in known))
     elapsed, asked, length = 0.0, 0, 40.0
     while elapsed < length:
         elapsed += rhythm.next_delay(elapsed)

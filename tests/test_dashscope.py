@@ -1,9 +1,4 @@
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,74 +21,27 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.dashscope import MAX_UNKNOWN, MODELS, SEEDS, DashScope, Settings, form_of
+from tests import suite
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
-from tests.doubles.pictures import whose
+from tests.doubles.http import CONNECT, Fault, Reply
+from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).parents[2] / "shared" / "specs" / "comfy-api-proxy-openapi.json"
+SUITE = Suite(DashScope, DashScopeService, api_key=Secret(KEY))
+server, provider, picture = SUITE.fixtures()
+
+SPEC = "comfy-api-proxy-openapi.json"
 WAN25 = "wan2.5-t2i-preview"
 QWEN = "qwen-image-3.0"
 
 
-@pytest.fixture
-def server() -> Iterator[DashScopeService]:
-    with DashScopeService() as server:
-        yield server
-
-
-@pytest.fixture
-def provider(server: DashScopeService, clients: Clients) -> DashScope:
-    return DashScope(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.bin"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="wan", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def submitted(provider: DashScope, request: ImageRequest | None = None) -> Accepted | Ready:
-    return await provider.submit(request or asked(), None, ignored)
-
-
-async def accepted(provider: DashScope, prompt: str = "a cat", **more: Any) -> Job:
-    reply = await submitted(provider, asked(prompt, **more))
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: DashScope, job: Job, times: int = 1) -> list[Working | Ready]:
-    return [await provider.poll(job, ignored) for _ in range(times)]
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures the links of a reply lead to, as job/index."""
-    assert isinstance(reply, Ready)
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return [whose((await clients.free.get(link)).content) for link in links]
-
-
 def valid(body: object, schema: str) -> None:
-    """Check against the proxy's schemas, which are the only machine-readable ones."""
-    validators = pytest.importorskip("jsonschema")
-    if not SPEC.exists():
-        pytest.skip("the vendors' descriptions are not here")
-    description = json.loads(SPEC.read_text(encoding="utf-8"))
-    validators.validate(body, description["components"]["schemas"][schema])
+    """Check against the proxy's schemas: Alibaba publishes no description."""
+    suite.valid(body, schema, suite.description(SPEC)["components"])
 
 
 # What goes out
@@ -153,7 +101,7 @@ async def test_defaults_that_differ_by_model_are_said(server: DashScopeService, 
 @pytest.mark.parametrize(("message", "meaning"), [
     ("图片审核不通过", Moderated), ("账户欠费", OutOfCredits), ("odd", BadRequest),
 ])  # fmt: skip
-async def test_words_beside_a_code_that_nobody_knows_are_believed(
+async def test_words_beside_an_unknown_code_are_believed(
     server: DashScopeService, provider: DashScope, message: str, meaning: type[TaskError]
 ) -> None:
     server.fail("submit", Reply.json({"code": "New.Code", "message": message}, 400))
@@ -174,7 +122,7 @@ async def test_a_prompt_that_was_rewritten_is_told(server: DashScopeService, pro
     job = await accepted(provider)
     results = [{"url": "https://example.com/1.png", "orig_prompt": "a cat", "actual_prompt": "a tabby cat"}]
     server.fail("query", Reply.json({"output": {"task_status": "SUCCEEDED", "results": results}}))
-    (reply,) = await polled(provider, job)
+    (reply,) = await polled_times(provider, job)
     assert isinstance(reply, Ready)
     assert reply.facts == {"revised_prompt": "a tabby cat"}
 
@@ -264,7 +212,7 @@ async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[s
         ({"model": "wan2.6-image"}, "1 to 4 reference"),
         ({"model": QWEN, "references": (__file__,) * 4}, "at most 3 reference"),
         ({"model": QWEN, "references": ("nowhere.png",)}, "nowhere.png"),
-        ({"model": QWEN, "references": (__file__,)}, "no PNG"),
+        ({"model": QWEN, "references": (__file__,)}, "not a PNG"),
     ],
 )
 async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
@@ -389,7 +337,7 @@ async def test_waiting_running_done(
 ) -> None:
     server.polls = 2
     job = await accepted(provider, model=model, count=4)
-    *before, reply = await polled(provider, job, 3)
+    *before, reply = await polled_times(provider, job, 3)
     assert before == [Working(note="PENDING"), Working(fraction=0.25)]
     assert await owners(clients, reply) == [f"{job.id}/{index}" for index in (1, 2, 3, 4)]
 
@@ -411,7 +359,7 @@ async def test_the_double_answers_as_the_schemas_say(server: DashScopeService, c
 
 
 async def test_what_came_counts_and_the_rest_is_told(provider: DashScope, clients: Clients) -> None:
-    (reply,) = await polled(provider, await accepted(provider, "#partial", model=WAN25, count=3))
+    (reply,) = await polled_times(provider, await accepted(provider, "#partial", model=WAN25, count=3))
     assert isinstance(reply, Ready)
     assert len(await owners(clients, reply)) == 2
     assert reply.note.startswith("1 of 3 pictures failed: DataInspectionFailed: Output data")
@@ -429,27 +377,27 @@ async def test_what_came_counts_and_the_rest_is_told(provider: DashScope, client
 async def test_failures(provider: DashScope, prompt: str, meaning: type[TaskError], words: str) -> None:
     job = await accepted(provider, prompt, model=WAN25, count=2)
     with pytest.raises(meaning, match=words):
-        await polled(provider, job)
+        await polled_times(provider, job)
 
 
 @pytest.mark.parametrize(("prompt", "word"), [("#suspended", "SUSPENDED"), ("#odd", "DAYDREAMING")])
 async def test_any_other_word_is_work(provider: DashScope, prompt: str, word: str) -> None:
-    assert await polled(provider, await accepted(provider, prompt), 5) == [Working(note=word)] * 5
+    assert await polled_times(provider, await accepted(provider, prompt), 5) == [Working(note=word)] * 5
 
 
 async def test_a_task_is_given_up_only_when_it_is_unknown_again_and_again(provider: DashScope) -> None:
     job = await accepted(provider, "#unknown")
-    assert await polled(provider, job, MAX_UNKNOWN) == [Working(note="UNKNOWN")] * MAX_UNKNOWN
+    assert await polled_times(provider, job, MAX_UNKNOWN) == [Working(note="UNKNOWN")] * MAX_UNKNOWN
     with pytest.raises(Expired, match="24 hours"):
-        await polled(provider, job)
+        await polled_times(provider, job)
 
 
 async def test_an_answer_in_between_renews_the_grace(server: DashScopeService, provider: DashScope) -> None:
     job = await accepted(provider, "#unknown")
     for _ in range(3):
-        await polled(provider, job, MAX_UNKNOWN)
+        await polled_times(provider, job, MAX_UNKNOWN)
         server.fail("query", Reply.json({"output": {"task_status": "RUNNING"}}))
-        await polled(provider, job)
+        await polled_times(provider, job)
 
 
 @pytest.mark.parametrize(
@@ -473,12 +421,8 @@ async def test_other_answers_to_a_query(
     job = await accepted(provider)
     server.fail("query", answer)
     with pytest.raises(meaning) as raised:
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert type(raised.value) is meaning
-
-
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://", [], [None, 7, [], {}], {})
-"""What JSON can hold where something else is due."""
 
 
 @pytest.mark.parametrize(
@@ -517,7 +461,7 @@ async def test_only_what_has_not_begun_can_be_cancelled(
     server: DashScopeService, provider: DashScope, prompt: str, polls: int, outcome: CancelOutcome
 ) -> None:
     job = await accepted(provider, prompt)
-    await polled(provider, job, polls)
+    await polled_times(provider, job, polls)
     assert await provider.cancel(job) is outcome
     assert server.counts["cancel"] == 1
 
@@ -528,39 +472,11 @@ async def test_only_what_has_not_begun_can_be_cancelled(
 LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird #pending")
 
 
-def program(home: Path, *words: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "IMAGEGEN_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1])}
-    pipe, command = subprocess.PIPE, [sys.executable, "-m", "imagegen_cli", *words]
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", cwd=home, env=environment)
-
-
-def told(process: "subprocess.Popen[str]") -> str:
-    return "".join(process.communicate(timeout=60))
-
-
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: DashScopeService) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    settings = f'[providers.wan]\nkind = "dashscope"\nbase_url = "{server.url}"\napi_key = "{KEY}"\npoll = 0.1\n'
-    (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
-    batch = program(tmp_path, "batch", "list.txt", "-p", "wan", "--progress", "plain")
-    assert server.stuck.wait(30)
-    said = told(cancel := program(tmp_path, "cancel", "5")) + told(batch)
-    listed = told(program(tmp_path, "list", "--json"))
-    tasks = sorted((json.loads(line) for line in listed.splitlines() if line[:1] == "{"), key=itemgetter("id"))
-    assert [(task["state"], task["reason"]) for task in tasks] == [
-        ("done", None),
-        ("failed", "server"),
-        ("failed", "moderated"),
-        ("done", None),
-        ("cancelled", "cancelled"),
-    ]
-    assert [len(task["files"]) for task in tasks] == [1, 0, 0, 1, 0]
-    pictures = [whose(Path(file).read_bytes()) for task in tasks for file in task["files"]]
-    assert set(pictures) < {f"{job}/1" for job in server.jobs}
-    assert (batch.returncode, cancel.returncode, server.counts["submit"]) == (1, 0, 6)
-    assert "5 stopped at the service" in said
-    assert KEY not in said + listed
-    assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]
+    five = five_tasks("dashscope", tmp_path, server, LIST, secrets=(KEY,), api_key=KEY, poll=0.1)
+    assert five.made < {f"{job}/1" for job in server.jobs}
+    assert (five.batch.code, server.counts["submit"]) == (1, 6)
+    assert "5 stopped at the service" in five.text
 
 
 async def test_the_address_for_openai_is_taken_as_meant(server: DashScopeService, clients: Clients) -> None:

@@ -176,7 +176,7 @@ def test_a_tab_or_an_arrow_inside_of_what_is_typed_ahead_turns_to_nothing(line: 
 
 
 def harmless(desk: Desk) -> bool:
-    """Nothing was added, held or cancelled; to open the folder costs nothing."""
+    """Nothing was added, paused or cancelled; to open the folder costs nothing."""
     return [told for told in desk.sent if told != OpenFolder()] == [] and not desk.ui.paused
 
 

@@ -186,7 +186,7 @@ def test_long_paths_and_reasons_are_whole() -> None:
     assert f"server: {reason.strip()}" in shown, "broken at words only"
 
 
-def test_keys_reach_the_actions_and_are_not_echoed() -> None:
+def test_keys_send_commands_and_are_not_echoed() -> None:
     with stage(offer=Offer()) as play:
         play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
         assert "tab keys · ctrl-c stop" in play.tick()
@@ -277,16 +277,16 @@ def test_what_ends_more_than_one_task_is_asked_about(columns: int, lines: int, k
 
 
 @pytest.mark.parametrize(("columns", "lines"), SIZES)
-def test_a_run_that_is_held_back_or_drains_says_so_in_a_colour(columns: int, lines: int) -> None:
+def test_a_run_that_is_paused_or_drains_says_so_in_a_colour(columns: int, lines: int) -> None:
     with stage(columns, lines, offer=Offer()) as play:
         three(play)
         assert "waits" in play.paper.text
         text = play.press(" ")
-        totals = next(y for y, line in enumerate(play.paper.emulator.display) if line.startswith("held"))
+        totals = next(y for y, line in enumerate(play.paper.emulator.display) if line.startswith("paused"))
         assert play.paper.emulator.buffer[totals][0].fg == "brown"
-        assert len(re.findall("◌ .* held", text)) == 2
+        assert len(re.findall("◌ .* paused", text)) == 2
         text = play.press("q", "w")
-        assert "held" not in text
+        assert "paused" not in text
         assert re.search("^(what is sent may finish|ending)", text, re.MULTILINE)
         assert play.sent == [Pause(True), Drain()]
 

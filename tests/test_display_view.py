@@ -128,7 +128,7 @@ PASTED = Ui(
     outcome=Outcome(12, ("studio 4.0", "12 tasks", "48 pictures")),
 )
 STOP = Ui(**FOCUS, mode=Mode.ASK, question=Question.STOP)
-HELD = Ui(**FOCUS, paused=True)
+PAUSED = Ui(**FOCUS, paused=True)
 
 SCREENS = {
     "many-20x10": (many, 20, 10, THEME, Ui()),
@@ -137,6 +137,7 @@ SCREENS = {
     "many-200x50": (many, 200, 50, THEME, Ui(keys=True)),
     "many-80x3": (many, 80, 3, THEME, Ui()),
     "many-80x24-ascii": (many, 80, 24, ASCII, Ui()),
+    "many-120x24-ascii": (many, 120, 24, ASCII, Ui()),
     "stopping-80x24": (failures, 80, 24, THEME, Ui()),
     "chosen-80x24": (many, 80, 24, THEME, Ui(**FOCUS, chosen=TaskId(18))),
     "asked-60x12": (many, 60, 12, THEME, Ui(**FOCUS, mode=Mode.ASK, chosen=TaskId(9))),
@@ -148,8 +149,8 @@ SCREENS = {
     "pasted-80x24": (many, 80, 24, THEME, PASTED),
     "stop-asked-40x10": (many, 40, 10, THEME, STOP),
     "stop-asked-120x40": (many, 120, 40, THEME, STOP),
-    "held-40x10": (many, 40, 10, THEME, HELD),
-    "held-120x40": (many, 120, 40, THEME, HELD),
+    "paused-40x10": (many, 40, 10, THEME, PAUSED),
+    "paused-120x40": (many, 120, 40, THEME, PAUSED),
     "help-40x10": (many, 40, 10, THEME, Ui(**FOCUS, mode=Mode.HELP)),
     "help-60x16": (many, 60, 16, THEME, Ui(keys=True, mode=Mode.HELP)),
     "details-60x16": (many, 60, 16, THEME, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),

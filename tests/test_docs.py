@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.core import errors
-from imagegen_cli.core.errors import HINTS, Reason
+from imagegen_cli.core.errors import HINTS, QUESTION_HINTS, Reason
 from imagegen_cli.core.task import FOLLOWS
 from imagegen_cli.providers import kinds
 from imagegen_cli.settings.as_toml import example
@@ -44,6 +44,7 @@ def test_the_example_is_toml_with_every_kind_when_its_comments_are_taken_away() 
 def test_every_reason_is_in_the_readme_and_says_what_to_do(reason: Reason) -> None:
     assert f"`{reason}`" in README
     assert HINTS[reason]
+    assert QUESTION_HINTS[reason]
 
 
 def test_the_first_two_code_blocks_are_one_line_each() -> None:

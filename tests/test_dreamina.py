@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,67 +21,23 @@ from imagegen_cli.core.errors import (
 )
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, SEEDS, Dreamina, Settings, _files
 from tests.doubles.dreamina import NOT_FOUND, DreaminaServer
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
+from tests.suite import WRONG, Suite, accepted, asked, ignored, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
-WRONG: tuple[Any, ...] = (None, True, False, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"url": {}})
-"""What JSON can hold where something else is due."""
-
-
-@pytest.fixture
-def server() -> Iterator[DreaminaServer]:
-    with DreaminaServer() as server:
-        yield server
-
-
-@pytest.fixture
-def provider(server: DreaminaServer, clients: Clients) -> Dreamina:
-    return Dreamina(Settings(base_url=f"{server.url}/"), clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.png"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="studio", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def submitted(provider: Dreamina, request: ImageRequest | None = None) -> Accepted | Ready:
-    return await provider.submit(request or asked(), None, ignored)
-
-
-async def accepted(provider: Dreamina, prompt: str = "a cat") -> Job:
-    reply = await submitted(provider, asked(prompt))
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: Dreamina, job: Job, times: int = 1) -> list[Working | Ready]:
-    return [await provider.poll(job, ignored) for _ in range(times)]
+SUITE = Suite(Dreamina, DreaminaServer)
+server, provider, picture = SUITE.fixtures()
 
 
 def links(reply: object) -> list[str]:
     assert isinstance(reply, Ready)
     return [image.url for image in reply.images if isinstance(image, RemoteImage)]
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures the links of a reply lead to, as job/index."""
-    return [whose((await clients.free.get(link)).content) for link in links(reply)]
 
 
 # What goes out
@@ -115,7 +70,7 @@ async def test_an_asked_for_seed_is_the_one_that_is_used(server: DreaminaServer,
 
 async def test_no_key_is_sent_but_headers_of_ones_own_are(server: DreaminaServer, clients: Clients) -> None:
     provider = Dreamina(Settings(base_url=server.url, headers={"X-Gate": "open"}), clients)
-    await polled(provider, await accepted(provider))
+    await polled_times(provider, await accepted(provider))
     assert [request.headers["x-gate"] for request in server.requests] == ["open", "open"]
     assert not any("authorization" in request.headers or "cookie" in request.headers for request in server.requests)
 
@@ -243,7 +198,7 @@ async def test_queued_says_so_in_the_servers_words(server: DreaminaServer, provi
     reply = await provider.submit(asked("a cat #queued"), None, told.append)
     assert isinstance(reply, Accepted)
     assert "第7位" in told[0].note
-    assert await polled(provider, reply.job, 9) == [Working()] * 9
+    assert await polled_times(provider, reply.job, 9) == [Working()] * 9
     server.queued_resolves = True
     assert len(links(await provider.poll(reply.job, ignored))) == 4
 
@@ -329,7 +284,7 @@ async def test_image_to_image_loses_every_reason(provider: Dreamina, picture: st
 async def test_running_then_done(server: DreaminaServer, provider: Dreamina, clients: Clients) -> None:
     server.polls = 2
     job = await accepted(provider)
-    *before, last = await polled(provider, job, 3)
+    *before, last = await polled_times(provider, job, 3)
     assert before == [Working(), Working()]
     assert await owners(clients, last) == [f"{job.id}/{index}" for index in range(1, 5)]
 
@@ -352,7 +307,7 @@ async def test_a_failure_is_final_at_once_and_in_the_servers_words(
 ) -> None:
     server.polls = 1
     job = await accepted(provider, f"a cat #{tag}")
-    assert await polled(provider, job) == [Working()]
+    assert await polled_times(provider, job) == [Working()]
     with pytest.raises(meaning, match=words):
         await provider.poll(job, ignored)
 
@@ -390,7 +345,7 @@ async def test_codes_go_before_words(
 ) -> None:
     server.fail("query", Reply.json({"completed": False, "failed": True, "fail_code": code, "error": text}))
     with pytest.raises(TaskError) as raised:
-        await polled(provider, Job("1"))
+        await polled_times(provider, Job("1"))
     assert type(raised.value) is meaning
     assert text in raised.value.message
     assert raised.value.message
@@ -399,7 +354,7 @@ async def test_codes_go_before_words(
 async def test_the_code_is_told_with_the_words(server: DreaminaServer, provider: Dreamina) -> None:
     server.fail("query", Reply.json({"failed": True, "fail_code": 1017, "error": " two\n lines "}))
     with pytest.raises(GenerationFailed) as raised:
-        await polled(provider, Job("1"))
+        await polled_times(provider, Job("1"))
     assert raised.value.message == "two lines (fail_code 1017)"
 
 
@@ -422,7 +377,7 @@ async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
     job = await accepted(provider)
     server.fail("query", answer)
     with pytest.raises(ServerTrouble):
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert len(links(await provider.poll(job, ignored))) == 4
 
 
@@ -433,26 +388,26 @@ async def test_a_lost_answer_to_a_query_may_be_asked_for_again(
     job = await accepted(provider)
     server.fail("query", fault)
     with pytest.raises(Unavailable):
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert len(links(await provider.poll(job, ignored))) == 4
 
 
 async def test_every_second_query_may_fail(server: DreaminaServer, provider: Dreamina) -> None:
     server.polls = 2
     job = await accepted(provider, "a cat #flaky")
-    assert await polled(provider, job) == [Working()]
+    assert await polled_times(provider, job) == [Working()]
     with pytest.raises(ServerTrouble):
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert len(links(await provider.poll(job, ignored))) == 4
 
 
 async def test_an_unknown_word_is_told_as_it_is(server: DreaminaServer, provider: Dreamina) -> None:
     job = await accepted(provider, "a cat #word #never")
-    assert await polled(provider, job) == [Working(note="status 47: 美化中")]
+    assert await polled_times(provider, job) == [Working(note="status 47: 美化中")]
 
 
 async def test_an_unknown_id_runs_for_ever(provider: Dreamina) -> None:
-    assert await polled(provider, Job("nobody/../knows #1?"), 9) == [Working()] * 9
+    assert await polled_times(provider, Job("nobody/../knows #1?"), 9) == [Working()] * 9
 
 
 async def test_fewer_pictures_than_promised(provider: Dreamina) -> None:
@@ -475,7 +430,7 @@ async def test_only_web_addresses_become_pictures(
     server: DreaminaServer, provider: Dreamina, images: object, usable: int, note: str
 ) -> None:
     server.fail("query", escaped({"success": True, "completed": True, "images": images}))
-    (reply,) = await polled(provider, Job("1"))
+    (reply,) = await polled_times(provider, Job("1"))
     assert isinstance(reply, Ready)
     assert len(links(reply)) == usable
     assert all(link.startswith(("http://", "https://")) for link in links(reply))
@@ -488,7 +443,7 @@ async def test_only_web_addresses_become_pictures(
 async def test_an_old_server_calls_a_running_task_failed(server: DreaminaServer, provider: Dreamina) -> None:
     server.old, server.polls = True, 40
     job = await accepted(provider)
-    *before, last = await polled(provider, job, 41)
+    *before, last = await polled_times(provider, job, 41)
     assert before == [Working(note=f"not known yet: {NOT_FOUND}")] * 40
     assert len(links(last)) == 4
 
@@ -496,7 +451,7 @@ async def test_an_old_server_calls_a_running_task_failed(server: DreaminaServer,
 async def test_the_first_queries_may_come_too_early(server: DreaminaServer, provider: Dreamina) -> None:
     server.unknown_polls, server.polls = 2, 3
     job = await accepted(provider)
-    early, again, running, last = await polled(provider, job, 4)
+    early, again, running, last = await polled_times(provider, job, 4)
     assert early == again == Working(note=f"not known yet: {NOT_FOUND}")
     assert running == Working()
     assert len(links(last)) == 4
@@ -506,18 +461,18 @@ async def test_after_the_grace_a_server_that_knows_better_is_believed(
     server: DreaminaServer, provider: Dreamina
 ) -> None:
     job = await accepted(provider, "a cat #never")
-    await polled(provider, job)
+    await polled_times(provider, job)
     server.old = True
-    assert len(await polled(provider, job, 5)) == 5
+    assert len(await polled_times(provider, job, 5)) == 5
     with pytest.raises(GenerationFailed, match=NOT_FOUND):
-        await polled(provider, job)
+        await polled_times(provider, job)
 
 
 async def test_without_grace_the_first_answer_is_believed(server: DreaminaServer, clients: Clients) -> None:
     server.old = True
     provider = Dreamina(Settings(base_url=server.url, grace=0), clients)
     with pytest.raises(GenerationFailed, match=NOT_FOUND):
-        await polled(provider, await accepted(provider, "a cat #never"))
+        await polled_times(provider, await accepted(provider, "a cat #never"))
 
 
 # Hostile JSON

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.commands.estimates import Estimates
-from imagegen_cli.core.events import Span, TaskChanged
+from imagegen_cli.core.durations import Span
+from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Done, Running, SavedImage, Saving, Submitting, Task
+from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.store import Store
 from tests.test_store import JOB, become, say, started
 
@@ -35,10 +36,10 @@ def test_what_became_known_later_can_be_left_out(tmp_path: Path) -> None:
         for at in (100.0, 200.0, 300.0):
             taken(store, 5, at)
         task = taken(store, 50, 400.0)
-        assert set(Estimates(store, before=305.5).known(task).moments) == {5}
+        assert set(Estimates(store, before=305.5).durations(task).moments) == {5}
         assert Estimates(store, before=305.0).seconds(task) is None
-        assert set(Estimates(store).known(task).moments) == {5, 50}
-        assert Estimates(store).known(task).tasks == 4
+        assert set(Estimates(store).durations(task).moments) == {5, 50}
+        assert Estimates(store).durations(task).tasks == 4
 
 
 def test_a_history_that_cannot_be_read_gives_none(tmp_path: Path) -> None:

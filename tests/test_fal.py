@@ -1,6 +1,5 @@
 import base64
 import json
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,83 +24,28 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers._common import Key, fraction_in, picture
 from imagegen_cli.providers.fal import DOMAINS, PRESETS, Fal, Settings
+from tests import suite
 from tests.doubles.fal import KEY, FalQueue
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.program import Program, finished
+from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, owners, polled
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).parents[2] / "shared" / "specs" / "comfy-api-proxy-openapi.json"
+SUITE = Suite(Fal, FalQueue, "webp", api_key=Secret(KEY))
+server, provider, reference = SUITE.fixtures()
+evil = SUITE.another()
 
-
-@pytest.fixture
-def server() -> Iterator[FalQueue]:
-    with FalQueue() as server:
-        yield server
-
-
-@pytest.fixture
-def evil() -> Iterator[FalQueue]:
-    """Another host, which should hear nothing."""
-    with FalQueue() as evil:
-        yield evil
-
-
-@pytest.fixture
-def provider(server: FalQueue, clients: Clients) -> Fal:
-    return made(server, clients)
-
-
-@pytest.fixture
-def reference(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.bin"
-    path.write_bytes(Pictures("webp").make("reference", 1))
-    return str(path)
-
-
-def made(server: FalQueue, clients: Clients, **more: Any) -> Fal:
-    named: dict[str, Any] = {"base_url": f"{server.url}/", "api_key": Secret(KEY)}
-    return Fal(Settings(**(named | more)), clients)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="fal", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def accepted(provider: Fal, prompt: str = "a cat", **more: Any) -> Job:
-    reply = await provider.submit(asked(prompt, **more), None, ignored)
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: Fal, job: Job) -> Working | Ready:
-    return await provider.poll(job, ignored)
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures a reply holds or leads to, as job/index."""
-    assert isinstance(reply, Ready)
-    inline = [whose(image.data) for image in reply.images if isinstance(image, InlineImage)]
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return inline + [whose((await clients.free.get(link)).content) for link in links]
+SPEC = "comfy-api-proxy-openapi.json"
 
 
 def valid(body: object, schema: str) -> None:
-    """Check against Comfy's description of what fal answers: fal publishes none of its queue."""
-    validators = pytest.importorskip("jsonschema")
-    if not SPEC.exists():
-        pytest.skip("the vendors' descriptions are not here")
-    components = json.loads(SPEC.read_text(encoding="utf-8"))["components"]
-    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": components})
+    """Check against Comfy's description of fal's answers: fal publishes none of its queue."""
+    suite.valid(body, schema, suite.description(SPEC)["components"])
 
 
 # What goes out
@@ -164,7 +108,7 @@ async def test_a_full_request_is_valid(server: FalQueue, provider: Fal, referenc
 async def test_fields(
     server: FalQueue, clients: Clients, more: dict[str, Any], spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await accepted(made(server, clients, **more), **spec)
+    await accepted(SUITE.connect(server, clients, **more), **spec)
     assert server.asked("submit")[0].json() == {"prompt": "a cat"} | sent
 
 
@@ -186,7 +130,7 @@ async def test_fields(
         ({"extra": {"image_url": "x"}, "references": ("https://example.com/a",)}, "image_url is given twice"),
         ({"extra": {"guidance": "-1e999"}}, "no request can carry"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
     ],
 )
 async def test_what_would_be_refused_is_refused_before_it_is_sent(
@@ -422,16 +366,16 @@ async def test_a_cancelled_request_ends_so(provider: Fal) -> None:
 async def test_a_key_in_two_halves(server: FalQueue, clients: Clients) -> None:
     first, _, second = KEY.partition(":")
     halves = {"api_key": Secret(), "key_id": Secret(first), "key_secret": Secret(second)}
-    await accepted(made(server, clients, **halves))
+    await accepted(SUITE.connect(server, clients, **halves))
     with pytest.raises(Unauthorized, match="Authentication is required"):
-        await accepted(made(server, clients, **(halves | {"key_secret": Secret()})))
+        await accepted(SUITE.connect(server, clients, **(halves | {"key_secret": Secret()})))
     assert set(Settings.environment.values()) == {"FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"}
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a b", "x\r\nX-Other: y"])
 async def test_a_key_that_no_header_can_carry(server: FalQueue, clients: Clients, key: str) -> None:
     with pytest.raises(Unauthorized, match="characters that no key has") as raised:
-        await accepted(made(server, clients, api_key=Secret(key)))
+        await accepted(SUITE.connect(server, clients, api_key=Secret(key)))
     assert key not in raised.value.message
     assert server.counts["connections"] == 0
 
@@ -518,7 +462,7 @@ async def test_pictures_as_text(value: object, image: object) -> None:
 
 
 async def test_the_double_answers_as_described(server: FalQueue, clients: Clients) -> None:
-    provider, headers = made(server, clients), {"Authorization": f"Key {KEY}"}
+    provider, headers = SUITE.connect(server, clients), {"Authorization": f"Key {KEY}"}
     server.polls = 1
     for prompt in ("a cat", "#queue", "#log"):
         job = await accepted(provider, prompt)
@@ -529,8 +473,6 @@ async def test_the_double_answers_as_described(server: FalQueue, clients: Client
             valid((await clients.free.get(response, headers=headers)).json(), "FalPatinaMaterialResponse")
 
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"url": {}})
-"""What JSON can hold where something else is due."""
 KEYS = (
     *("request_id", "status_url", "response_url", "status", "queue_position", "logs", "error", "error_type"),
     *("images", "image", "has_nsfw_concepts", "detail"),
@@ -565,22 +507,6 @@ LIST = ("a cat", "a storm #fail", "a fight #policy", "a dog #limit", "a bird #ne
 
 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: FalQueue) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    program = Program(tmp_path, f'[providers.queue]\nkind = "fal"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n')
-    batch = program.start("batch", "list.txt", "-p", "queue", "--progress", "plain")
-    assert server.stuck.wait(30)
-    cancel = program.run("cancel", "5")
-    ended = finished(batch)
-    tasks = program.tasks()
-    assert [(task["state"], task["reason"], len(task["files"])) for task in tasks] == [
-        ("done", None, 1),
-        ("failed", "server", 0),
-        ("failed", "moderated", 0),
-        ("done", None, 1),
-        ("cancelled", "cancelled", 0),
-    ]
-    pictures = {whose(Path(file).read_bytes()) for task in tasks for file in task["files"]}
-    assert pictures < {f"{job}/1" for job in server.jobs}
-    assert (ended.code, cancel.code, server.counts["submit"], server.counts["cancel"]) == (1, 0, 6, 1)
-    assert KEY not in ended.out + ended.err + cancel.out + cancel.err + json.dumps(tasks)
-    assert not [path for path in program.home.glob("history.db*") if KEY.encode() in path.read_bytes()]
+    five = five_tasks("fal", tmp_path, server, LIST, secrets=(KEY,), api_key=KEY)
+    assert five.made < {f"{job}/1" for job in server.jobs}
+    assert (five.batch.code, server.counts["submit"], server.counts["cancel"]) == (1, 6, 1)

@@ -1,9 +1,4 @@
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +17,23 @@ from imagegen_cli.core.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.gemini import RATIOS, SQUARES, TIERS, Gemini, Settings
+from tests import suite
 from tests.doubles.gemini import KEY, GeminiService, delay, refusal
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
+from tests.suite import WRONG, Suite, asked, five_tasks, ignored
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).parents[2] / "shared" / "specs" / "google-gemini-openapi.json"
+SUITE = Suite(Gemini, GeminiService, "jpeg", api_key=Secret(KEY))
+server, provider, picture = SUITE.fixtures()
 
-
-@pytest.fixture
-def server() -> Iterator[GeminiService]:
-    with GeminiService() as server:
-        yield server
-
-
-@pytest.fixture
-def provider(server: GeminiService, clients: Clients) -> Gemini:
-    return Gemini(Settings(base_url=f"{server.url}/", api_key=Secret(KEY)), clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.bin"
-    path.write_bytes(Pictures("jpeg").make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="google", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
+SPEC = "google-gemini-openapi.json"
 
 
 async def submitted(provider: Gemini, request: ImageRequest | None = None) -> Ready:
@@ -74,11 +47,7 @@ def owners(reply: Ready) -> list[str]:
 
 def valid(body: object, schema: str) -> None:
     """Check against Google's own description."""
-    validators = pytest.importorskip("jsonschema")
-    if not SPEC.exists():
-        pytest.skip("the vendors' descriptions are not here")
-    description = json.loads(SPEC.read_text(encoding="utf-8"))
-    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": description["components"]})
+    suite.valid(body, schema, suite.description(SPEC)["components"])
 
 
 # What goes out
@@ -313,10 +282,6 @@ async def test_other_answers(server: GeminiService, provider: Gemini, answer: Re
     assert type(raised.value) is meaning
 
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"parts": {}})
-"""What JSON can hold where something else is due."""
-
-
 @pytest.mark.parametrize(
     "place", ["candidates", "content", "parts", "inlineData", "data", "finishReason", "blockReason"]
 )
@@ -373,38 +338,10 @@ async def test_no_model_list_breaks_it(server: GeminiService, provider: Gemini, 
 LIST = ("a cat", "a storm #noimage", "a fight #blocked", "a dog #limit", "a bird #never")
 
 
-def program(home: Path, *words: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "IMAGEGEN_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1])}
-    pipe, command = subprocess.PIPE, [sys.executable, "-m", "imagegen_cli", *words]
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", cwd=home, env=environment)
-
-
-def told(process: "subprocess.Popen[str]") -> str:
-    return "".join(process.communicate(timeout=60))
-
-
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: GeminiService) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    settings = f'[providers.google]\nkind = "gemini"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n'
-    (tmp_path / "config.toml").write_text(settings, encoding="utf-8")
-    batch = program(tmp_path, "batch", "list.txt", "-p", "google", "--progress", "plain")
-    assert server.stuck.wait(30)
-    said = told(cancel := program(tmp_path, "cancel", "5")) + told(batch)
-    listed = told(program(tmp_path, "list", "--json"))
-    tasks = sorted((json.loads(line) for line in listed.splitlines() if line[:1] == "{"), key=itemgetter("id"))
-    assert [(task["state"], task["reason"]) for task in tasks] == [
-        ("done", None),
-        ("failed", "server"),
-        ("failed", "moderated"),
-        ("done", None),
-        ("cancelled", "cancelled"),
-    ]
-    assert [len(task["files"]) for task in tasks] == [1, 0, 0, 1, 0]
-    pictures = [whose(Path(file).read_bytes()) for task in tasks for file in task["files"]]
-    assert set(pictures) < {f"{job}/1" for job in server.jobs}
-    assert (batch.returncode, cancel.returncode, server.counts["submit"]) == (1, 0, 6)
-    assert KEY not in said + listed
-    assert not [path for path in tmp_path.glob("history.db*") if KEY.encode() in path.read_bytes()]
+    five = five_tasks("gemini", tmp_path, server, LIST, secrets=(KEY,), api_key=KEY)
+    assert five.made < {f"{job}/1" for job in server.jobs}
+    assert (five.batch.code, server.counts["submit"]) == (1, 6)
 
 
 @pytest.mark.parametrize("wrapped", ["#wrapped", "#wrapped #two", "#parts"])

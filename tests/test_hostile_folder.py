@@ -138,7 +138,7 @@ def test_settings_that_everybody_can_write_do_not_count(person: Program, folder:
     folder.chmod(0o777)
     ended = inside(person, folder, "run", "a cat", "--dry-run")
     assert ended.code == 0, ended.err
-    assert "imagegen.toml is ignored, because everybody can write to" in ended.err
+    assert "imagegen.toml is ignored, because every user can write to" in ended.err
     assert ended.objects[0]["file"].startswith(f"{folder}/images/")
     assert service.counts["connections"] == 0
 

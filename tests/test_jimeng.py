@@ -1,8 +1,4 @@
-import json
-import os
-from collections.abc import Iterator
 from itertools import product
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,56 +25,28 @@ from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.jimeng import AT_2K, SIZES, Jimeng, Settings
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.jimeng import KEY, SESSIONS, JimengGateway
 from tests.doubles.pictures import whose
-from tests.program import Program, finished
+from tests.program import Program
+from tests.suite import WRONG, Suite, asked, escaped, five_tasks, ignored, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://[", [], [None, 7, [], {}], {}, {"url": {}})
-"""What JSON can hold where something else is due."""
+SUITE = Suite(Jimeng, JimengGateway, api_key=Secret(SESSIONS[0]))
+server, provider, picture = SUITE.fixtures()
+
 LINK = "https://a.example/1"
 
 
-@pytest.fixture
-def server() -> Iterator[JimengGateway]:
-    with JimengGateway() as server:
-        yield server
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.png"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
 def connected(server: JimengGateway, clients: Clients, *, key: str = SESSIONS[0], **more: Any) -> Jimeng:
-    return Jimeng(Settings(base_url=f"{server.url}/", api_key=Secret(key), **more), clients)
-
-
-@pytest.fixture
-def provider(server: JimengGateway, clients: Clients) -> Jimeng:
-    return connected(server, clients)
+    return SUITE.connect(server, clients, api_key=Secret(key), **more)
 
 
 @pytest.fixture
 def pixels(server: JimengGateway, clients: Clients) -> Jimeng:
     server.dialect = "pixels"
     return connected(server, clients, dialect="pixels")
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="gate", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def submitted(provider: Jimeng, request: ImageRequest | None = None) -> Accepted | Ready:
-    return await provider.submit(request or asked(), None, ignored)
 
 
 async def accepted(server: JimengGateway, provider: Jimeng, prompt: str = "a cat") -> Job:
@@ -88,24 +56,8 @@ async def accepted(server: JimengGateway, provider: Jimeng, prompt: str = "a cat
     return reply.job
 
 
-async def polled(provider: Jimeng, job: Job, times: int = 1) -> list[Working | Ready]:
-    return [await provider.poll(job, ignored) for _ in range(times)]
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures a reply leads to, as job/index."""
-    assert isinstance(reply, Ready)
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return [whose((await clients.free.get(link)).content) for link in links]
-
-
 def all_of(server: JimengGateway, number: int = 4) -> list[str]:
     return [f"{job}/{index}" for job in server.jobs for index in range(1, number + 1)]
-
-
-def escaped(value: object) -> Reply:
-    """JSON with its escapes left as they are, for half characters."""
-    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
 
 
 # What goes out
@@ -720,7 +672,7 @@ async def test_a_task_id_is_a_receipt(server: JimengGateway, provider: Jimeng, c
     server.polls = 2
     job = await accepted(server, provider)
     assert [job.id] == list(server.jobs)
-    pending, processing, last = await polled(provider, job, 3)
+    pending, processing, last = await polled_times(provider, job, 3)
     assert (pending, processing) == (Working(note="pending"), Working(fraction=0.5))
     assert await owners(clients, last) == all_of(server)
 
@@ -733,34 +685,37 @@ async def test_a_real_failure_is_final(
 ) -> None:
     job = await accepted(server, provider, prompt)
     with pytest.raises(TaskError) as raised:
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert type(raised.value) is meaning
 
 
 async def test_a_query_that_failed_is_no_failed_task(server: JimengGateway, provider: Jimeng) -> None:
     job = await accepted(server, provider, "#hiccup")
     with pytest.raises(ServerTrouble, match="fetch failed"):
-        await polled(provider, job)
-    assert isinstance((await polled(provider, job))[0], Ready)
+        await polled_times(provider, job)
+    assert isinstance((await polled_times(provider, job))[0], Ready)
 
 
 async def test_an_unknown_word_runs_on(server: JimengGateway, provider: Jimeng) -> None:
     job = await accepted(server, provider, "#odd")
-    assert await polled(provider, job, 2) == [Working(note="daydreaming"), Working(fraction=0.5, note="daydreaming")]
+    assert await polled_times(provider, job, 2) == [
+        Working(note="daydreaming"),
+        Working(fraction=0.5, note="daydreaming"),
+    ]
 
 
 async def test_after_a_restart_the_owner_is_found_among_the_ids(server: JimengGateway, clients: Clients) -> None:
     job = await accepted(server, connected(server, clients, key=SESSIONS[1]))
     server.polls = 1
     provider = connected(server, clients, key=",".join(SESSIONS))
-    await polled(provider, job, 2)
+    await polled_times(provider, job, 2)
     assert server.counts["query"] == 3
 
 
 async def test_an_unknown_task_keeps_its_receipt(server: JimengGateway, provider: Jimeng) -> None:
     server.dialect = "tasks"
     with pytest.raises(ServerTrouble, match="任务不存在"):
-        await polled(provider, Job("nobody knows #1?"))
+        await polled_times(provider, Job("nobody knows #1?"))
 
 
 @pytest.mark.parametrize("answer", [Reply.json({}), Reply.json([]), Reply.json({}, 404), Reply.text("<html>", 200)])
@@ -770,8 +725,8 @@ async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
     job = await accepted(server, provider)
     server.fail("query", answer)
     with pytest.raises(ServerTrouble):
-        await polled(provider, job)
-    assert isinstance((await polled(provider, job))[0], Ready)
+        await polled_times(provider, job)
+    assert isinstance((await polled_times(provider, job))[0], Ready)
 
 
 async def test_its_refusals_are_real_statuses(server: JimengGateway, provider: Jimeng, picture: str) -> None:
@@ -799,10 +754,10 @@ async def test_its_task_is_a_receipt(server: JimengGateway, pool: Jimeng, client
     assert isinstance(reply, Accepted)
     (number,) = server.jobs
     assert reply.job == Job(number, f"/v1/tasks/{number}")
-    queued, running, last = await polled(pool, reply.job, 3)
+    queued, running, last = await polled_times(pool, reply.job, 3)
     assert (queued, running) == (Working(note="queued"), Working())
     assert await owners(clients, last) == all_of(server)
-    assert isinstance((await polled(connected(server, clients, key=KEY), reply.job))[0], Ready)
+    assert isinstance((await polled_times(connected(server, clients, key=KEY), reply.job))[0], Ready)
 
 
 async def test_its_receipt_is_asked_for_at_base_url_only(server: JimengGateway, pool: Jimeng) -> None:
@@ -812,7 +767,7 @@ async def test_its_receipt_is_asked_for_at_base_url_only(server: JimengGateway, 
         reply = await submitted(pool)
         assert isinstance(reply, Accepted)
         with pytest.raises(Expired):
-            await polled(pool, reply.job)
+            await polled_times(pool, reply.job)
         assert elsewhere.counts["connections"] == 0
 
 
@@ -834,14 +789,14 @@ async def test_its_failures_are_final(pool: Jimeng, prompt: str, meaning: type[T
     reply = await submitted(pool, asked(prompt))
     assert isinstance(reply, Accepted)
     with pytest.raises(TaskError) as raised:
-        await polled(pool, reply.job)
+        await polled_times(pool, reply.job)
     assert type(raised.value) is meaning
     assert raised.value.final or prompt == "#none"
 
 
 async def test_a_task_that_it_does_not_know_keeps_its_receipt(pool: Jimeng) -> None:
     with pytest.raises(Expired) as raised:
-        await polled(pool, Job("1", "/v1/tasks/1"))
+        await polled_times(pool, Job("1", "/v1/tasks/1"))
     assert not raised.value.final
 
 
@@ -971,31 +926,12 @@ LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird 
 
 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: JimengGateway) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    key = ",".join(SESSIONS)
-    program = Program(tmp_path, f'[providers.gate]\nkind = "jimeng"\nbase_url = "{server.url}"\napi_key = "{key}"\n')
-    batch = program.start("batch", "list.txt", "-p", "gate", "--progress", "plain")
-    assert server.stuck.wait(30)
-    cancel = program.run("cancel", "5")
-    ended = finished(batch)
-    tasks = sorted(program.tasks(), key=itemgetter("id"))
-    assert [(task["state"], task["reason"]) for task in tasks] == [
-        ("done", None),
-        ("failed", "server"),
-        ("failed", "moderated"),
-        ("done", None),
-        ("cancelled", "cancelled"),
-    ]
-    assert [len(task["files"]) for task in tasks] == [4, 0, 0, 4, 0]
-    made = {whose(path.read_bytes()) for path in program.pictures()}
-    assert made == {f"{job.id}/{index}" for job in server.jobs.values() for index in range(1, 5)
-                    if not {"fail", "forbidden", "never"} & set(job.asked["prompt"].split("#"))}  # fmt: skip
-    assert (ended.code, cancel.code, server.counts["submit"]) == (1, 0, 6)
-    said = ended.out + ended.err + cancel.out + cancel.err + os.linesep.join(map(str, tasks))
-    assert "the service goes on, credits may be used" in said
-    assert Jimeng.notice in said
-    assert not [one for one in SESSIONS if one in said]
-    assert not [path for path in program.home.glob("history.db*") if SESSIONS[0].encode() in path.read_bytes()]
+    five = five_tasks("jimeng", tmp_path, server, LIST, secrets=SESSIONS, images=4, api_key=",".join(SESSIONS))
+    assert five.made == {f"{job.id}/{index}" for job in server.jobs.values() for index in range(1, 5)
+                         if not {"fail", "forbidden", "never"} & set(job.asked["prompt"].split("#"))}  # fmt: skip
+    assert (five.batch.code, server.counts["submit"]) == (1, 6)
+    assert "the service goes on, credits may be used" in five.text
+    assert Jimeng.notice in five.text
 
 
 @pytest.mark.parametrize("dialect", ["ratio", "pool"])

@@ -278,7 +278,7 @@ def test_a_plain_list_has_no_columns() -> None:
     ("text", "said"),
     [
         ("promt=Caption,prompt=b", "there is no field 'promt'; did you mean prompt?"),
-        ("seed=Seed", "--columns does not say which column holds the prompt"),
+        ("seed=Seed", "--columns does not say which column has the prompt"),
         ("prompt=a,prompt=b", "--columns names prompt twice"),
         ('"prompt=a', "--columns cannot be read"),
         ("prompt=\udcff", "--columns is not valid UTF-8"),
@@ -301,7 +301,7 @@ def test_columns_may_hold_commas_and_signs_of_any_script() -> None:
 def test_a_table_without_a_prompt_says_which_column_may_be_it() -> None:
     message, hint = refused("a.csv", "id,my caption\n1,a red kite\n")
     assert message == "a.csv:1: no column is named prompt (columns: 'id', 'my caption')"
-    assert hint == f"say which column holds the prompts: --columns 'prompt=my caption'; or, {LINES}"
+    assert hint == f"say which column has the prompts: --columns 'prompt=my caption'; or, {LINES}"
     assert prompts("a.csv", "id,my caption\n1,a red kite\n", columns="prompt=my caption") == ["a red kite"]
 
 
@@ -338,7 +338,7 @@ def test_joined_tables_do_not_pay_for_the_second_head() -> None:
     text = "prompt,seed\na kite,7\n\ufeffprompt,seed\nteapot,8\n# more,\n"
     found, remarks = read("a.csv", text)
     assert [spec.prompt for spec in found] == TWO
-    assert remarks == ["a.csv: skipped 2 lines (lines 3 5) that hold a remark or repeat the head"]
+    assert remarks == ["a.csv: skipped 2 lines (lines 3 5) that are remarks or repeat the header"]
     assert "byte order mark" in refused("a.csv", "prompt\nteapot\ufeffprompt\na kite\n")[0]
 
 
@@ -469,7 +469,7 @@ def test_joined_files_do_not_turn_a_remark_into_a_prompt(start: str) -> None:
     part = codecs.BOM_UTF8 + b"# mine\na kite\n"
     assert prompts("a.txt", part + start.encode() + part) == ["a kite", "a kite"]
     message, _ = refused("a.txt", part.strip() + part)
-    assert message.startswith("a.txt:2: a byte order mark stands inside the line")
+    assert message.startswith("a.txt:2: a byte order mark is inside the line")
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_options_of_other_programs_get_one_remark(line: str, example: str) -> No
     found, remarks = read("a.txt", f"a teapot\n{line}\n{line}\n")
     assert [spec.prompt for spec in found] == ["a teapot", line, line]
     assert remarks == [
-        f"a.txt: options and wildcards of other programs, as {example}, are sent as text: 2 prompts (lines 2 3)"
+        f"a.txt: options and wildcards of other programs, such as {example}, are sent as text: 2 prompts (lines 2 3)"
     ]
     assert read("a.csv", f"prompt,seed\n{json.dumps(line)[1:-1]},7\n".replace('\\"', "'"))[1]
 
@@ -708,7 +708,7 @@ KEYS = (
 @pytest.mark.parametrize("text", KEYS)
 def test_keys_are_never_prompts_whatever_is_forced(text: str, form: str) -> None:
     message, hint = refused("stdin", text, form=form)
-    assert message.endswith("the line holds a key or a certificate, not a prompt")
+    assert message.endswith("the line contains a key or a certificate, not a prompt")
     assert hint.endswith("no key is ever sent to a service")
     with pytest.raises(UsageError, match="no key is ever sent"):
         from_arguments([text], COMMON)
@@ -799,7 +799,7 @@ def test_remarks_are_skipped_in_every_form() -> None:
     found, remarks = read("a.csv", "prompt,seed\n# a remark,7\na kite,8\n")
     assert ([spec.prompt for spec in found], remarks) == (
         ["a kite"],
-        ["a.csv: skipped 1 line (line 2) that hold a remark or repeat the head"],
+        ["a.csv: skipped 1 line (line 2) that are remarks or repeat the header"],
     )
     assert prompts("a.csv", "seed,prompt\n7,# a remark\n8,a kite\n") == ["a kite"]
     for name, text in (
@@ -966,8 +966,8 @@ def test_german_of_an_old_mac_is_no_japanese() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said", "way"),
     [
-        ("a.json", '["a", "b",]', "a comma stands behind the last element", "delete that comma"),
-        ("a.jsonl", '{"prompt": "a",}\n', "a comma stands behind the last element", "delete that comma"),
+        ("a.json", '["a", "b",]', "a comma follows the last element", "delete that comma"),
+        ("a.jsonl", '{"prompt": "a",}\n', "a comma follows the last element", "delete that comma"),
         ("a.json", "['a']", "JSON does not know the quotation mark '", 'write " instead'),
         ("a.json", '["a\\d"]', "a backslash stands before a letter", "write it twice"),
         ("a.jsonl", '"x"\na cat\n', "the line is neither an object nor a text in quotation marks", LINES),
@@ -1127,11 +1127,11 @@ def test_the_command_line_reads_lists_as_it_is_told(tmp_path: Path) -> None:
         (("batch", "list.txt", "--again", "--skip-sent"), "give one of them"),
         (("run", "list.txt"), "imagegen batch list.txt"),
         (("run", "lst.txt"), "imagegen batch list.txt"),
-        (("run", "*.tsv"), "stands for names of files, and none fits"),
+        (("run", "*.tsv"), "is a pattern for file names, and no file matches it"),
         (("run", "@list.txt"), "imagegen batch list.txt"),
-        (("run", "@other.txt"), "is the name of a file, and there is none"),
+        (("run", "@other.txt"), "is a file name, and there is no such file"),
         (("run", "/etc/passwd"), "imagegen batch /etc/passwd"),
-        (("run", "/no/such/place"), "is the name of a file"),
+        (("run", "/no/such/place"), "is a file name"),
         (("run", "home"), "is a folder"),
         (("run", "https://example.org/a.png"), "--image https://example.org/a.png"),
         (("run", "two", "cats", "on", "a", "beach"), "imagegen run 'two cats on a beach'"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.core.naming import DEFAULT, FIELDS, SLUG_BYTES, check_template, free_name, name_for, slug
+from imagegen_cli.core.naming import DEFAULT, FIELDS, MAX_SLUG_BYTES, check_template, free_name, name_for, slug
 from imagegen_cli.core.task import ImageRequest, TaskId
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -157,7 +157,7 @@ def test_a_slug_keeps_letters_and_digits_of_every_script(text: str, wanted: str)
 @given(st.text(st.characters()))
 def test_a_slug_is_short_whole_and_never_empty(text: str) -> None:
     made = slug(text)
-    assert 0 < len(made.encode()) <= SLUG_BYTES
+    assert 0 < len(made.encode()) <= MAX_SLUG_BYTES
     assert not made.startswith("-")
     assert not made.endswith("-")
     assert unicodedata.category(made[0]) not in ("Mn", "Mc", "Me"), "a mark needs a letter before it"
@@ -165,7 +165,7 @@ def test_a_slug_is_short_whole_and_never_empty(text: str) -> None:
 
 
 def test_a_slug_is_cut_by_bytes_between_letters() -> None:
-    assert slug("猫" * 100) == "猫" * (SLUG_BYTES // 3)
+    assert slug("猫" * 100) == "猫" * (MAX_SLUG_BYTES // 3)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from imagegen_cli.core.events import Span
-from imagegen_cli.engine.scheduling import Known, PollSchedule, Stopwatch
+from imagegen_cli.core.durations import Durations, Span
+from imagegen_cli.engine.scheduling import PollSchedule, Stopwatch
 from tests.clock import run
 
 TRIP = 0.05
 
 
-def exactly(*seconds: float) -> Known:
-    return Known(Span(each, each) for each in seconds)
+def exactly(*seconds: float) -> Durations:
+    return Durations(Span(each, each) for each in seconds)
 
 
 def looked(rhythm: PollSchedule, length: float, told: Callable[[float], float] | None = None) -> tuple[int, Span]:
@@ -47,13 +47,13 @@ def test_an_end_that_history_does_not_expect_is_seen_soon(known: list[float], le
     """A failure at second 1 of 60, a service that is five times faster or slower, and an outlier in the history."""
     for _ in range(50):
         _, span = looked(PollSchedule(0.5, exactly(*known)), length)
-        assert span.most - length <= max(0.3 * length, 3.0)
+        assert span.max_s - length <= max(0.3 * length, 3.0)
 
 
 @pytest.mark.parametrize("known", [TWELVE, [*TWELVE, 30_000.0]], ids=["usual", "with an outlier"])
 def test_what_history_expects_is_seen_closely_with_few_queries(known: list[float]) -> None:
     found = [(length, *looked(PollSchedule(0.5, exactly(*known)), length)) for length in TWELVE for _ in range(50)]
-    assert sum(span.most - length for length, _, span in found) / sum(length for length, _, _ in found) <= 0.06
+    assert sum(span.max_s - length for length, _, span in found) / sum(length for length, _, _ in found) <= 0.06
     assert sum(queries for _, queries, _ in found) / len(found) <= 10
 
 
@@ -68,23 +68,23 @@ def test_what_is_learned_from_late_looks_does_not_confirm_itself() -> None:
     """The service took 8 s and takes 1 s now: the history finds out, although only its own looks tell it."""
     spans = [Span(8.0, 8.0)] * 20
     for _ in range(200):
-        spans.append(looked(PollSchedule(0.5, Known(spans[-200:])), 1.0)[1])
-    assert 0.5 <= Known(spans[-200:]).median <= 1.5
-    late = [looked(PollSchedule(0.5, Known(spans[-200:])), 1.0)[1].most - 1.0 for _ in range(50)]
+        spans.append(looked(PollSchedule(0.5, Durations(spans[-200:])), 1.0)[1])
+    assert 0.5 <= Durations(spans[-200:]).median_s <= 1.5
+    late = [looked(PollSchedule(0.5, Durations(spans[-200:])), 1.0)[1].max_s - 1.0 for _ in range(50)]
     assert sum(late) / len(late) <= 0.6
 
 
 def test_ready_at_the_first_look_is_an_upper_bound() -> None:
     """It may have been ready at any moment before: a look that came late counts as no late job."""
-    known = Known([Span(0.0, 8.0)] * 3 + [Span(0.9, 1.1)] * 3)
-    assert known.median < 2.0
-    assert Known([Span(0.0, 8.0)] * 3).median < 8.0
+    known = Durations([Span(0.0, 8.0)] * 3 + [Span(0.9, 1.1)] * 3)
+    assert known.median_s < 2.0
+    assert Durations([Span(0.0, 8.0)] * 3).median_s < 8.0
 
 
 def test_a_failure_while_progress_points_far_ahead_is_seen_before_its_time_has_doubled() -> None:
     for failed in (3.0, 10.0, 17.0):
         _, span = looked(PollSchedule(0.5), failed, told=lambda now: now / 100)
-        assert span.most <= max(2 * failed * 1.05, failed + 3.0)
+        assert span.max_s <= max(2 * failed * 1.05, failed + 3.0)
 
 
 @pytest.mark.parametrize("known", [(), TWELVE])

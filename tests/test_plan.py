@@ -203,9 +203,9 @@ def test_several_providers_split_by_the_smallest_and_check_all() -> None:
         ({"provider": "studoi"}, "there is no provider 'studoi'", "did you mean studio?"),
         ({"provider": "studio,studoi"}, "there is no provider 'studoi'", "did you mean studio?"),
         ({"provider": "pair", "models": ("studio/4.0",)}, "names the provider studio, --provider names pair", ""),
-        ({"count": 0}, "count is 0; at least one picture must be asked for", ""),
-        ({"count": -3}, "count is -3; at least one picture must be asked for", ""),
-        ({"size": "big"}, "'big' is no size; write it as 1024x768", ""),
+        ({"count": 0}, "count is 0; it must be at least 1", ""),
+        ({"count": -3}, "count is -3; it must be at least 1", ""),
+        ({"size": "big"}, "'big' is no size; write it like 1024x768", ""),
         ({"prompt": "a bad cat"}, "the prompt holds the word bad", ""),
         ({"references": ("/no/such.png",)}, "the reference /no/such.png cannot be read: No such file", ""),
         ({"references": ("/",)}, "the reference / cannot be read: Is a directory", ""),
@@ -233,7 +233,7 @@ def test_what_cannot_be_sent_is_refused(more: dict[str, Any], message: str, hint
 def test_every_line_that_would_be_refused_is_named() -> None:
     error = refused(spec(line=1), spec("bad", line=2), spec(line=5, count=0), spec(line=9, provider="x"))
     assert error.message.split("\n")[:2] == [
-        "prompt 2: the prompt holds the word bad", "prompt 5: count is 0; at least one picture must be asked for",
+        "prompt 2: the prompt holds the word bad", "prompt 5: count is 0; it must be at least 1",
     ]  # fmt: skip
     assert "prompt 9: there is no provider 'x'" in error.message
     assert error.hint == "nothing was sent; write a number from 1 to 1000 for -n"
@@ -246,7 +246,7 @@ def test_a_list_is_named_with_the_line_of_what_would_be_refused() -> None:
     error = refused(*one, *two)
     assert error.message.split("\n") == [
         "one.csv:3: the prompt holds the word bad (also lines two.txt:1 two.txt:3)",
-        "one.csv:4: count is 0; at least one picture must be asked for",
+        "one.csv:4: count is 0; it must be at least 1",
     ]
     assert refused(*two[:1]).message == "two.txt:1: the prompt holds the word bad"
 
@@ -263,11 +263,11 @@ def test_what_is_wrong_with_many_lines_is_said_once_with_all_their_numbers() -> 
 def test_a_count_without_bounds_is_refused_at_once(count: int) -> None:
     start = time.process_time()
     error = refused(spec(count=count))
-    assert error.message == f"count is {count}; one prompt asks for at most 1000 pictures"
+    assert error.message == f"count is {count}; one prompt may ask for at most 1000 pictures"
     assert error.hint == "write a number from 1 to 1000 for -n"
     listed = from_list("a.csv", f"prompt,n\na,1\nb,{count}\n".encode(), PromptSpec(prompt=""))[0]
     error = refused(*listed)
-    assert error.message == f"a.csv:3: count is {count}; one prompt asks for at most 1000 pictures"
+    assert error.message == f"a.csv:3: count is {count}; one prompt may ask for at most 1000 pictures"
     assert error.hint == "nothing was sent; write a number from 1 to 1000 for the column count"
     assert time.process_time() - start < 5
     assert len(items(spec(count=MAX_COUNT))) == MAX_COUNT // 4

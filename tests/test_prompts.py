@@ -226,9 +226,9 @@ def test_another_encoding_is_refused_by_line_with_what_fits(text: str, encoding:
     ("data", "said"),
     [
         (png("a cat"), "a.txt is a picture, not a list of prompts"),
-        (b"\0" * 100, "a.txt:1: the line holds NUL bytes, so it is no text"),
-        (b"a cat\n\0\n", "a.txt:2: the line holds NUL bytes, so it is no text"),
-        (b"\x7fELF\x02\x01\x01\0", "a.txt:1: the line holds NUL bytes, so it is no text"),
+        (b"\0" * 100, "a.txt:1: the line contains NUL bytes, so it is no text"),
+        (b"a cat\n\0\n", "a.txt:2: the line contains NUL bytes, so it is no text"),
+        (b"\x7fELF\x02\x01\x01\0", "a.txt:1: the line contains NUL bytes, so it is no text"),
     ],
     ids=["png", "zeros", "one NUL", "a program"],
 )

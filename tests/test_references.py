@@ -58,7 +58,9 @@ NO_PICTURES: dict[str, bytes] = {
 def test_what_is_no_picture_is_not_sent(tmp_path: Path, look: Callable[[str], object], content: bytes) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(content)
-    with pytest.raises(BadRequest, match=r"is no PNG, JPEG, WebP or GIF picture, and this service takes no other"):
+    with pytest.raises(
+        BadRequest, match=r"is not a PNG, JPEG, WebP or GIF picture, and this service takes no other formats"
+    ):
         look(str(path))
 
 
@@ -101,7 +103,7 @@ ODD: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
 def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     for look in (read, media_type):
-        with pytest.raises(BadRequest, match=r"cannot read|there is no|is no PNG"):
+        with pytest.raises(BadRequest, match=r"cannot read|there is no|is not a PNG"):
             look(str(make(tmp_path / "x")) if make is None else str(_made(make, tmp_path, look.__name__)))
 
 
@@ -131,7 +133,7 @@ def test_the_bytes_that_are_judged_are_those_that_are_sent(tmp_path: Path) -> No
         path.unlink()
         path.write_bytes(NO_PICTURES["a private key"])
         assert file.read() == PICTURE
-    with pytest.raises(BadRequest, match="is no PNG"):
+    with pytest.raises(BadRequest, match="is not a PNG"):
         read(str(path))
 
 

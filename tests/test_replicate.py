@@ -1,6 +1,5 @@
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -22,76 +21,28 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
-from imagegen_cli.core.provider import Accepted, Clients, Ready
+from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.replicate import MAX_REFERENCE_BYTES, Replicate, Settings
+from tests import suite
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.replicate import KEY, VERSION, ReplicateService
-from tests.program import Program, finished
+from tests.suite import WRONG, Suite, accepted, asked, five_tasks, owners, polled
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).parents[2] / "shared" / "specs" / "replicate-openapi.json"
+SUITE = Suite(Replicate, ReplicateService, "jpeg", api_key=Secret(KEY))
+server, provider, picture = SUITE.fixtures()
 
-
-@pytest.fixture
-def server() -> Iterator[ReplicateService]:
-    with ReplicateService() as server:
-        yield server
-
-
-@pytest.fixture
-def provider(server: ReplicateService, clients: Clients) -> Replicate:
-    return made(server, clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.bin"
-    path.write_bytes(Pictures("jpeg").make("reference", 1))
-    return str(path)
-
-
-def made(server: ReplicateService, clients: Clients, **more: Any) -> Replicate:
-    return Replicate(Settings(base_url=f"{server.url}/", api_key=Secret(KEY), **more), clients)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="replicate", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def accepted(provider: Replicate, prompt: str = "a cat", **more: Any) -> Job:
-    reply = await provider.submit(asked(prompt, **more), None, ignored)
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: Replicate, job: Job) -> Working | Ready:
-    return await provider.poll(job, ignored)
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures a reply holds or leads to, as job/index."""
-    assert isinstance(reply, Ready)
-    inline = [whose(image.data) for image in reply.images if isinstance(image, InlineImage)]
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return inline + [whose((await clients.free.get(link)).content) for link in links]
+SPEC = "replicate-openapi.json"
 
 
 def valid(body: object, schema: str) -> None:
     """Check against Replicate's own description."""
-    validators = pytest.importorskip("jsonschema")
-    if not SPEC.exists():
-        pytest.skip("the vendors' descriptions are not here")
-    components = plain(json.loads(SPEC.read_text(encoding="utf-8"))["components"])
-    validators.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": components})
+    suite.valid(body, schema, plain(suite.description(SPEC)["components"]))
 
 
 def plain(schema: Any) -> Any:
@@ -109,8 +60,11 @@ def plain(schema: Any) -> Any:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(server: ReplicateService, clients: Clients) -> None:
     assert load("replicate") is Replicate
-    assert (made(server, clients).max_images(asked()), made(server, clients).expected_images(asked(count=3))) == (4, 3)
-    assert made(server, clients, count_field="").max_images(asked()) == 1
+    assert (
+        SUITE.connect(server, clients).max_images(asked()),
+        SUITE.connect(server, clients).expected_images(asked(count=3)),
+    ) == (4, 3)
+    assert SUITE.connect(server, clients, count_field="").max_images(asked()) == 1
 
 
 async def test_the_shortest_request(server: ReplicateService, provider: Replicate) -> None:
@@ -165,7 +119,7 @@ async def test_a_full_request_is_valid(server: ReplicateService, provider: Repli
 
 
 async def test_fields_that_a_model_names_otherwise(server: ReplicateService, clients: Clients, picture: str) -> None:
-    provider = made(server, clients, count_field="number_of_images", image_field="image_input[]")
+    provider = SUITE.connect(server, clients, count_field="number_of_images", image_field="image_input[]")
     await accepted(provider, count=2, references=("https://example.com/a.png", picture), seed=-1)
     sent = server.asked("submit")[0].json()["input"]
     assert (sent["number_of_images"], sent["image_input"][0]) == (2, "https://example.com/a.png")
@@ -191,7 +145,7 @@ async def test_fields_that_a_model_names_otherwise(server: ReplicateService, cli
         ({"extra": {"guidance": "NaN"}}, "no request can carry"),
         ({"extra": {"word": '"\\ud800"'}}, "no request can carry"),
         ({"references": ("nowhere.png",)}, "nowhere.png"),
-        ({"references": (__file__,)}, "no PNG"),
+        ({"references": (__file__,)}, "not a PNG"),
         ({"references": ("https://example.com/a",) * 2}, "takes one reference"),
     ],
 )
@@ -363,7 +317,7 @@ async def test_two_processes_do_not_take_one_prediction(
 ) -> None:
     server.fail("submit", Fault.CLOSE_AFTER)
     server.fail("submit", Fault.CLOSE_BEFORE)
-    for process in (made(server, clients), provider):
+    for process in (SUITE.connect(server, clients), provider):
         with pytest.raises(Uncertain):
             await accepted(process)
     assert len(server.jobs) == 1
@@ -382,7 +336,7 @@ async def test_anothers_prediction_is_not_ours(
     server: ReplicateService, clients: Clients, provider: Replicate, other: dict[str, Any]
 ) -> None:
     spec: dict[str, Any] = {"prompt": "a cat", "seed": 7}
-    await accepted(made(server, clients), **(spec | other))
+    await accepted(SUITE.connect(server, clients), **(spec | other))
     server.fail("submit", Fault.CLOSE_BEFORE)
     with pytest.raises(Uncertain, match="charged") as raised:
         await accepted(provider, seed=7)
@@ -394,7 +348,7 @@ async def test_anothers_prediction_is_not_ours(
 async def test_an_older_prediction_is_not_ours(
     server: ReplicateService, clients: Clients, provider: Replicate, created: object
 ) -> None:
-    job = server.jobs[(await accepted(made(server, clients))).id]
+    job = server.jobs[(await accepted(SUITE.connect(server, clients))).id]
     listed: list[Any] = [{**server._prediction(job, "succeeded"), "created_at": created}, None, 7, {"id": []}]
     server.fail("submit", Fault.CLOSE_BEFORE)
     server.fail("list", Reply.json({"results": listed}))
@@ -454,7 +408,7 @@ async def test_models_that_draw(server: ReplicateService, provider: Replicate) -
 
 async def test_the_double_answers_as_replicate_describes(server: ReplicateService, clients: Clients) -> None:
     server.polls = 1
-    provider, answers, headers = made(server, clients), [], {"Authorization": f"Bearer {KEY}"}
+    provider, answers, headers = SUITE.connect(server, clients), [], {"Authorization": f"Bearer {KEY}"}
     for prompt in ("a cat", "#fail", "#log", "#removed", "#object", "#never"):
         job = await accepted(provider, prompt)
         places = [f"/v1/predictions/{job.id}"] * 3
@@ -466,8 +420,6 @@ async def test_the_double_answers_as_replicate_describes(server: ReplicateServic
     valid(listed, "schemas_paginated_prediction_response")
 
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", [], [None, 7, [], {}], {}, {"url": {}})
-"""What JSON can hold where something else is due."""
 BODIES: tuple[dict[str, Any], ...] = (
     {"id": "1", "status": "succeeded", "output": ["https://a.example/1"], "data_removed": True},
     {"id": "1", "status": "failed", "error": "x"},
@@ -498,23 +450,6 @@ LIST = ("a cat", "a storm #fail", "a fight #nsfw", "a dog #limit", "a bird #neve
 
 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: ReplicateService) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
-    program = Program(tmp_path, f'[providers.rep]\nkind = "replicate"\nbase_url = "{server.url}"\napi_key = "{KEY}"\n')
-    batch = program.start("batch", "list.txt", "-p", "rep", "--progress", "plain")
-    assert server.stuck.wait(30)
-    cancel = program.run("cancel", "5")
-    ended = finished(batch)
-    tasks = program.tasks()
-    assert [(task["state"], task["reason"], len(task["files"])) for task in tasks] == [
-        ("done", None, 1),
-        ("failed", "server", 0),
-        ("failed", "moderated", 0),
-        ("done", None, 1),
-        ("cancelled", "cancelled", 0),
-    ]
-    assert {whose(Path(file).read_bytes()) for task in tasks for file in task["files"]} < {
-        f"{job}/1" for job in server.jobs
-    }
-    assert (ended.code, cancel.code, server.counts["submit"], server.counts["cancel"]) == (1, 0, 6, 1)
-    assert KEY not in ended.out + ended.err + cancel.out + cancel.err + json.dumps(tasks)
-    assert not [path for path in program.home.glob("history.db*") if KEY.encode() in path.read_bytes()]
+    five = five_tasks("replicate", tmp_path, server, LIST, secrets=(KEY,), api_key=KEY)
+    assert five.made < {f"{job}/1" for job in server.jobs}
+    assert (five.batch.code, server.counts["submit"], server.counts["cancel"]) == (1, 6, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imagegen_cli.commands.session import exit_code
+from imagegen_cli.core.durations import Durations, Span
 from imagegen_cli.core.errors import (
     BadImage,
     BadRequest,
@@ -28,7 +29,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.core.events import RunFinished, RunStarted, Span, TaskChanged, TaskDelayed, TaskLearned, Working
+from imagegen_cli.core.events import RunFinished, RunStarted, TaskChanged, TaskDelayed, TaskLearned, Working
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
     Cancelled,
@@ -52,7 +53,7 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.engine.lane import Lane
 from imagegen_cli.engine.runner import Runner
-from imagegen_cli.engine.scheduling import Gate, Known
+from imagegen_cli.engine.scheduling import Gate
 from imagegen_cli.engine.task_flow import MAX_DOWNLOAD_S, MAX_QUERIES_AT_ONCE, NameChosen
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.net.image_files import whole
@@ -347,7 +348,7 @@ def test_a_failure_is_seen_soon_whatever_earlier_tasks_took(
     tmp_path: Path, seconds: float, known: tuple[float, ...]
 ) -> None:
     provider = Lasts(seconds, GenerationFailed("no").as_final())
-    stage = Stage(provider, tmp_path, known=Known(Span(each, each) for each in known))
+    stage = Stage(provider, tmp_path, known=Durations(Span(each, each) for each in known))
     run(stage.carry(stage.task()))
     assert failure(stage).final
     assert provider.at[-1][1] - provider.begun - seconds <= max(3.0, 0.3 * seconds)
@@ -375,7 +376,7 @@ def test_the_queue_of_the_service_is_no_part_of_the_duration(tmp_path: Path) -> 
 
 def test_a_resumed_task_is_asked_for_soon_and_not_measured(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working(), Working(), ready()])
-    stage = Stage(provider, tmp_path, known=Known([Span(60.0, 60.0)] * 50))
+    stage = Stage(provider, tmp_path, known=Durations([Span(60.0, 60.0)] * 50))
 
     async def go() -> float:
         began = asyncio.get_running_loop().time()
@@ -392,7 +393,7 @@ def test_pictures_that_are_asked_for_anew_are_not_measured_again(tmp_path: Path)
 
     first = Ready((RemoteImage("http://127.0.0.1/1.png"),))
     provider = Scripted(polls=[Working(), first, ready()])
-    stage = Stage(provider, tmp_path, fetch=gone, known=Known([Span(60.0, 60.0)] * 50))
+    stage = Stage(provider, tmp_path, fetch=gone, known=Durations([Span(60.0, 60.0)] * 50))
     run(stage.carry(stage.task()))
     measured = lasted(stage)
     assert measured[0] is not None

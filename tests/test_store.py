@@ -21,13 +21,13 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import (
     Event,
     RunFinished,
     RunStarted,
     RunStopping,
-    Span,
     TaskChanged,
     TaskDelayed,
     TaskLearned,
@@ -416,7 +416,7 @@ def test_durations_are_those_of_the_same_kind(store: Store) -> None:
     lasted(7.0, provider="other")
     request = planned("another prompt").request
     assert store.durations(request) == [(2.5, 3.0), (0.5, 1.0), (4.5, 5.0)]
-    assert store.durations(request, most=2) == [(2.5, 3.0), (0.5, 1.0)]
+    assert store.durations(request, limit=2) == [(2.5, 3.0), (0.5, 1.0)]
     assert store.durations(replace(request, model="6.0")) == []
 
 
@@ -479,7 +479,6 @@ def test_a_run_can_be_told_again(store: Store) -> None:
     numbers = [number for number, _ in told]
     assert numbers == sorted(set(numbers))
     assert [event for _, event in store.events(one_.run, numbers[3])] == events[4:]
-    assert store.last_event() == numbers[-1]
     assert store.events(99) == store.events(10**30) == []
 
 
@@ -501,8 +500,7 @@ def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, p
     assert store.find(Filter(ids=(task.id,)))
 
 
-def test_an_empty_history_has_no_last_event(store: Store) -> None:
-    assert store.last_event() == 0
+def test_an_empty_history_has_no_runs(store: Store) -> None:
     assert store.runs() == []
 
 

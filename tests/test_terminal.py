@@ -92,7 +92,7 @@ SHELL = ("ls images\r", "imagegen watch\r", "   ", "\x1b[200~a fox\na hen\x1b[20
 
 @pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24), (120, 40)])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_what_is_typed_during_a_run_makes_holds_and_cancels_nothing(
+def test_what_is_typed_during_a_run_makes_pauses_and_cancels_nothing(
     tmp_path: Path, server: DreaminaServer, columns: int, lines: int, at_once: bool
 ) -> None:
     prompts = ["一只猫 #never", "a dog #never", "鸟 #never"]
@@ -105,7 +105,7 @@ def test_what_is_typed_during_a_run_makes_holds_and_cancels_nothing(
                 program.settle()
         turn(program)
         assert "2 running, 1 waiting" in program.text
-        assert "held" not in program.text
+        assert "paused" not in program.text
         program.send("\x03")
         assert program.finish() == 130
         assert restored(program)
@@ -375,12 +375,12 @@ def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: D
         assert restored(program)
 
 
-def test_space_holds_back_what_is_not_sent(tmp_path: Path, server: DreaminaServer) -> None:
+def test_space_pauses_what_is_not_sent(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
         program.wait_for("waiting")
         turn(program)
         program.press(" ")
-        program.wait_for("held back, space goes on")
+        program.wait_for("paused, space continues")
         sent = server.counts["submit"]
         program.wait(lambda: "running" not in program.text.replace("0 running", ""), "the running one to end")
         assert server.counts["submit"] <= sent + 1

@@ -137,9 +137,7 @@ def test_the_last_line_of_a_dry_run_says_what_the_real_run_does(studio: Program,
     assert studio.run("batch", "list.txt").code == 0
     write(studio, "other.txt", "a cat", "a dog")
     last = studio.run("batch", "other.txt", "--dry-run", *words).err.splitlines()[-1]
-    told = (
-        "the real run stops with exit code 2, sends nothing; --skip-sent leaves them out, --again sends them once more"
-    )
+    told = "the real run stops with exit code 2 and sends nothing; --skip-sent skips them, --again sends them again"
     assert last == f"1 prompt sent before, from another list: {told}" if not words else "nothing was sent" in last
     assert studio.run("batch", "other.txt", *words).code == (0 if words else 2)
 
@@ -180,7 +178,7 @@ def test_a_paste_into_the_table_is_read_as_batch_reads_a_list(
 
 @pytest.mark.parametrize(
     ("pasted", "said"),
-    [("# a remark", "there is no prompt in it, only remarks"), ("a kite\n\x01--\n??\n!!", "; paste:")],
+    [("# a remark", "the list has no prompt, only remarks"), ("a kite\n\x01--\n??\n!!", "; paste:")],
 )
 def test_what_is_no_list_is_refused_on_one_line(
     studio: Program, server: DreaminaServer, pasted: str, said: str
@@ -220,7 +218,7 @@ def test_keys_from_before_the_table_are_dropped(studio: Program, server: Dreamin
         program.wait_for("1 running, 1 waiting")
         program.settle()
         program.wait_for("tab keys")
-        assert "held" not in program.text
+        assert "paused" not in program.text
         program.send("\x03")
         assert program.finish() == 130
     assert server.counts["submit"] == 1

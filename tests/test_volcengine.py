@@ -1,10 +1,8 @@
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,73 +27,27 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
-from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, RemoteImage
+from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
 from imagegen_cli.providers import load
 from imagegen_cli.providers.volcengine import CLOCK_HINT, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.volcengine import ACCESS, SECRET, VisualService, platform, running, said
-from tests.program import Program, finished
+from tests.suite import WRONG, Suite, accepted, asked, escaped, five_tasks, ignored, owners, polled_times
 
 pytestmark = pytest.mark.anyio
 
-WRONG: tuple[Any, ...] = (None, True, 0, -1.5, 10**30, "", "\ud800", "http://[", [], [None, 7, [], {}], {}, {"url": {}})
-"""What JSON can hold where something else is due."""
+SUITE = Suite(Volcengine, VisualService, api_key=Secret(ACCESS), secret_key=Secret(SECRET))
+server, provider, picture = SUITE.fixtures()
+
 LINK = "https://a.example/1.png"
 NO_SINGLE = {"force_single": "false"}
 
 
 @pytest.fixture
-def server() -> Iterator[VisualService]:
-    with VisualService() as server:
-        yield server
-
-
-@pytest.fixture
 def settings(server: VisualService) -> Settings:
-    return Settings(base_url=f"{server.url}/", api_key=Secret(ACCESS), secret_key=Secret(SECRET))
-
-
-@pytest.fixture
-def provider(settings: Settings, clients: Clients) -> Volcengine:
-    return Volcengine(settings, clients)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "参考 图.png"
-    path.write_bytes(Pictures().make("reference", 1))
-    return str(path)
-
-
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
-    return ImageRequest(prompt=prompt, provider="volc", **more)
-
-
-def ignored(_: Working) -> None:
-    pass
-
-
-async def accepted(provider: Volcengine, prompt: str = "a cat", **more: Any) -> Job:
-    reply = await provider.submit(asked(prompt, **more), None, ignored)
-    assert isinstance(reply, Accepted)
-    return reply.job
-
-
-async def polled(provider: Volcengine, job: Job, times: int = 1) -> list[Working | Ready]:
-    return [await provider.poll(job, ignored) for _ in range(times)]
-
-
-async def owners(clients: Clients, reply: object) -> list[str]:
-    """Whose pictures the links of a reply lead to, as job/index."""
-    assert isinstance(reply, Ready)
-    links = [image.url for image in reply.images if isinstance(image, RemoteImage)]
-    return [whose((await clients.free.get(link)).content) for link in links]
-
-
-def escaped(value: object) -> Reply:
-    """JSON with its escapes left as they are, for half characters."""
-    return Reply(200, json.dumps(value).encode(), {"content-type": "application/json"})
+    settings: Settings = SUITE.settings(server)
+    return settings
 
 
 # The signature
@@ -148,7 +100,7 @@ async def test_queries_are_sorted_and_escaped_as_the_platform_does_it() -> None:
 
 async def test_a_temporary_key_signs_its_token_too(server: VisualService, settings: Settings, clients: Clients) -> None:
     provider = Volcengine(replace(settings, session_token=Secret("STStoken==")), clients)
-    await polled(provider, await accepted(provider))
+    await polled_times(provider, await accepted(provider))
     for request in server.requests:
         assert request.headers["x-security-token"] == "STStoken=="
         assert "x-date;x-security-token" in request.headers["authorization"]
@@ -205,7 +157,7 @@ async def test_a_request_to_another_host_stays_unsigned(settings: Settings) -> N
 async def test_every_download_is_asked_without_a_signature(
     server: VisualService, provider: Volcengine, clients: Clients
 ) -> None:
-    (reply,) = await polled(provider, await accepted(provider))
+    (reply,) = await polled_times(provider, await accepted(provider))
     assert await owners(clients, reply) == [f"{job}/1" for job in server.jobs]
     assert not [name for name in server.asked("download")[0].headers if name.startswith(("authorization", "x-"))]
 
@@ -229,7 +181,7 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Volcengin
 
 
 async def test_one_picture_is_always_said(server: VisualService, provider: Volcengine) -> None:
-    await polled(provider, await accepted(provider))
+    await polled_times(provider, await accepted(provider))
     submit, query = server.requests
     assert submit.target == "/?Action=CVSync2AsyncSubmitTask&Version=2022-08-31"
     assert submit.json() == {"req_key": "jimeng_t2i_v40", "prompt": "a cat", "force_single": True}
@@ -288,7 +240,7 @@ async def test_the_seed_that_is_used_is_told(
 @pytest.mark.parametrize(("message", "meaning"), [
     ("图片审核不通过", Moderated), ("账户余额不足", OutOfCredits), ("odd", GenerationFailed),
 ])  # fmt: skip
-async def test_words_beside_a_code_that_nobody_knows_are_believed(
+async def test_words_beside_an_unknown_code_are_believed(
     server: VisualService, provider: Volcengine, message: str, meaning: type[TaskError]
 ) -> None:
     server.fail("submit", Reply.json({"code": 59999, "message": message, "data": None}))
@@ -305,7 +257,7 @@ async def test_a_picture_comes_from_the_answer_where_its_address_is_none(
     inside = ["", base64.b64encode(data).decode()]
     broken = {"status": "done", "image_urls": [LINK, "undefined"], "binary_data_base64": inside}
     server.fail("query", Reply.json({"code": 10000, "data": broken}))
-    (reply,) = await polled(provider, job)
+    (reply,) = await polled_times(provider, job)
     assert isinstance(reply, Ready)
     assert reply.images == (RemoteImage(LINK), InlineImage(data))
 
@@ -467,7 +419,7 @@ async def test_codes_of_a_query(
     job = await accepted(provider)
     server.fail("query", said(code, "some words", status))
     with pytest.raises(TaskError, match=rf"some words \(code {code}\)") as raised:
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert type(raised.value) is meaning
 
 
@@ -524,7 +476,7 @@ async def test_more_at_once_than_were_bought(server: VisualService, provider: Vo
     job = await accepted(provider)
     with pytest.raises(Busy, match="Concurrent Limit"):
         await accepted(provider)
-    await polled(provider, job)
+    await polled_times(provider, job)
     await accepted(provider)
 
 
@@ -539,8 +491,8 @@ async def test_a_lost_answer(server: VisualService, provider: Volcengine, fault:
         await accepted(provider)
     server.fail("query", fault)
     with pytest.raises(Unavailable):
-        await polled(provider, job)
-    assert isinstance((await polled(provider, job))[0], Ready)
+        await polled_times(provider, job)
+    assert isinstance((await polled_times(provider, job))[0], Ready)
 
 
 async def test_a_service_that_is_not_there_accepted_nothing(server: VisualService, provider: Volcengine) -> None:
@@ -556,7 +508,7 @@ async def test_waiting_then_working_then_done(server: VisualService, provider: V
     server.polls = 2
     job = await accepted(provider, model="3.0")
     assert job.id == f"jimeng_t2i_v30/{next(iter(server.jobs))}"
-    waiting, working, last = await polled(provider, job, 3)
+    waiting, working, last = await polled_times(provider, job, 3)
     assert (waiting, working) == (Working(note="in_queue"), Working())
     assert await owners(clients, last) == [f"{id_}/1" for id_ in server.jobs]
 
@@ -574,29 +526,31 @@ async def test_waiting_then_working_then_done(server: VisualService, provider: V
 async def test_bad_ends(provider: Volcengine, prompt: str, meaning: type[TaskError], words: str) -> None:
     job = await accepted(provider, prompt)
     with pytest.raises(TaskError, match=words) as raised:
-        await polled(provider, job)
+        await polled_times(provider, job)
     assert type(raised.value) is meaning
 
 
 async def test_an_unknown_word_runs_on(provider: Volcengine) -> None:
-    assert await polled(provider, await accepted(provider, "#never #word"), 3) == [Working(note="daydreaming")] * 3
+    assert (
+        await polled_times(provider, await accepted(provider, "#never #word"), 3) == [Working(note="daydreaming")] * 3
+    )
 
 
 async def test_a_query_that_failed_may_be_asked_again(provider: Volcengine) -> None:
     job = await accepted(provider, "#hiccup")
     with pytest.raises(ServerTrouble, match="50501"):
-        await polled(provider, job)
-    assert isinstance((await polled(provider, job))[0], Ready)
+        await polled_times(provider, job)
+    assert isinstance((await polled_times(provider, job))[0], Ready)
 
 
 async def test_a_group_of_pictures_where_one_asks_for_it(provider: Volcengine, clients: Clients) -> None:
-    (reply,) = await polled(provider, await accepted(provider, extra=NO_SINGLE))
+    (reply,) = await polled_times(provider, await accepted(provider, extra=NO_SINGLE))
     assert len(await owners(clients, reply)) == 3
 
 
 @pytest.mark.parametrize(("prompt", "note"), [("#data", ""), ("#spoiled", "1 of 2 pictures")])
 async def test_pictures_inside_the_answer(server: VisualService, provider: Volcengine, prompt: str, note: str) -> None:
-    (reply,) = await polled(provider, await accepted(provider, prompt))
+    (reply,) = await polled_times(provider, await accepted(provider, prompt))
     assert isinstance(reply, Ready)
     data = [image.data for image in reply.images if isinstance(image, InlineImage)]
     assert [whose(one) for one in data] == [f"{job}/1" for job in server.jobs]
@@ -606,7 +560,7 @@ async def test_pictures_inside_the_answer(server: VisualService, provider: Volce
 async def test_only_web_addresses_become_pictures(server: VisualService, provider: Volcengine) -> None:
     urls = [LINK, "file:///etc/passwd", "data:image/png;base64,AAAA", "http://[x", "https://a/\ud800", "https://", None]
     server.fail("query", escaped({"code": 10000, "data": {"status": "done", "image_urls": urls}}))
-    (reply,) = await polled(provider, Job("jimeng_t2i_v40/1"))
+    (reply,) = await polled_times(provider, Job("jimeng_t2i_v40/1"))
     assert reply == Ready((RemoteImage(LINK),), note="6 of 7 pictures cannot be read")
 
 
@@ -617,8 +571,8 @@ async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
     job = await accepted(provider)
     server.fail("query", answer)
     with pytest.raises(ServerTrouble):
-        await polled(provider, job)
-    assert isinstance((await polled(provider, job))[0], Ready)
+        await polled_times(provider, job)
+    assert isinstance((await polled_times(provider, job))[0], Ready)
 
 
 PLACES = ("code", "message", "data", "status", "task_id", "image_urls", "binary_data_base64", "Error", "Code")
@@ -650,28 +604,12 @@ LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird 
 
 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: VisualService) -> None:
-    (tmp_path / "list.txt").write_text("\n".join(LIST), encoding="utf-8")
     keys = {"VOLC_ACCESSKEY": ACCESS, "VOLC_SECRETKEY": SECRET}
-    program = Program(tmp_path, f'[providers.volc]\nkind = "volcengine"\nbase_url = "{server.url}"\npoll = 0.1\n')
     server.slots = 2
-    batch = program.start("batch", "list.txt", "-p", "volc", "-j", "2", "--progress", "plain", environment=keys)
-    assert server.stuck.wait(30)
-    cancel = program.run("cancel", "5", **keys)
-    ended = finished(batch)
-    tasks = sorted(program.tasks(), key=itemgetter("id"))
-    assert [(task["state"], task["reason"]) for task in tasks] == [
-        ("done", None),
-        ("failed", "server"),
-        ("failed", "moderated"),
-        ("done", None),
-        ("cancelled", "cancelled"),
-    ]
-    assert [len(task["files"]) for task in tasks] == [1, 0, 0, 1, 0]
-    made = {whose(path.read_bytes()).partition("/")[0] for path in program.pictures()}
+    five = five_tasks(
+        "volcengine", tmp_path, server, LIST, "-j", "2", secrets=(ACCESS, SECRET), environment=keys, poll=0.1
+    )
+    made = {owner.partition("/")[0] for owner in five.made}
     assert {server.jobs[id_].asked["prompt"] for id_ in made} == {"a cat", "a dog #limit"}
-    assert (ended.code, cancel.code, server.peak["jobs"] <= 2) == (5, 0, True)
-    told = ended.out + ended.err + cancel.out + cancel.err + str(tasks)
-    assert "the service goes on, credits may be used" in told
-    assert SECRET not in told
-    assert ACCESS not in told
-    assert not [path for path in program.home.glob("history.db*") if SECRET.encode() in path.read_bytes()]
+    assert (five.batch.code, server.peak["jobs"] <= 2) == (5, True)
+    assert "the service goes on, credits may be used" in five.text

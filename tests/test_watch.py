@@ -132,12 +132,12 @@ def test_keys_leave_no_trace_and_only_what_can_be_done_is_offered(house: House) 
     repeat(watch, "?", "any key closes it")
     assert "cancel the chosen task" in watch.text
     assert "add another prompt" not in watch.text
-    assert "hold back" not in watch.text
+    assert "pause" not in watch.text
     watch.send("z")
     watch.wait_for("a cat")
     watch.send("zq")
     assert watch.finish() == 0
-    assert not re.search("z|held|add:|lines", watch.scrollback)
+    assert not re.search("z|paused|add:|lines", watch.scrollback)
     assert house.server.counts["submit"] == 2
     assert watch.text.count("a cat") <= 1
     assert restored(watch)
@@ -268,7 +268,7 @@ def test_a_run_is_seen_again_through_the_same_table(played: House) -> None:
     again.wait_for("stop watching")
     again.send("z?")
     again.wait_for("any key closes it")
-    for offered in ("cancel", "add", "hold back", "folder"):
+    for offered in ("cancel", "add", "pause", "folder"):
         assert offered not in again.text
     again.send("z")
     assert again.finish() == 0

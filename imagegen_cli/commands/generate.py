@@ -1,4 +1,4 @@
-"""One function a command: where prompts, settings, history and sessions meet. Each returns an exit code."""
+"""`run`, `batch` and `again`: plan the tasks that prompts ask for, and run them. Each returns an exit code."""
 
 import os
 import stat
@@ -27,15 +27,16 @@ from imagegen_cli.storage.records import PlanChangedError, Record, others_of
 from imagegen_cli.storage.store import Store
 
 STDIN = "-"
-"""The source of a list that has no name: it is new each time."""
+"""The source of a list without a name: it is a new list each time."""
 QUIET = ("json", "quiet")
+"""Displays that say nothing about what is about to be sent."""
 MAX_ATTEMPTS = 10
-"""Times a list is compared with the history anew because other processes plan the same at that moment."""
+"""Times that a list is compared with the history again because other processes plan the same list at that moment."""
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
 def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
-    """Carry prompts from the command line; `-` stands for those on stdin, one a line."""
+    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line."""
     common, reading = _common(options), _reading(options.lists)
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
@@ -46,13 +47,13 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False)
         else:
             specs += from_arguments([prompt], common)
     if example := next(filter(None, map(foreign_option, prompts)), ""):
-        say(f"options and wildcards of other programs, as {example}, are sent as text")
+        say(f"options and wildcards of other programs, such as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
     return _run_specs(specs, common, options, command="run")
 
 
 def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool = False) -> int:
-    """Carry prompt lists. Run again, it sends only what is new or was never sent."""
+    """Generate images from prompt lists. A second run sends only what is new or was never sent."""
     if options.sent_before.again and options.sent_before.skip_sent:
         raise UsageError(
             "--again sends what was sent before, and --skip-sent leaves it out",
@@ -69,26 +70,26 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
 
 
 def again(task_id: int, prompt: str, options: GenerateOptions) -> int:
-    """Make a new task with the same parameters, but for those that options change."""
-    asked = _common(options)
+    """Make a new task with the parameters of an old one, except for those that the options change."""
+    changes = _common(options)
     with history() as store:
         record = all_there(store, [task_id])[0]
     request = record.task.request
     size = f"{request.width}x{request.height}" if request.width else ""
-    other = asked.provider and asked.provider != request.provider
+    is_elsewhere = changes.provider and changes.provider != request.provider
     spec = PromptSpec(
         prompt=prompt or request.prompt,
-        provider=asked.provider or request.provider,
-        models=asked.models or (() if other else (request.model,)),
-        ratio=asked.ratio or ("" if asked.size else request.ratio),
-        resolution=asked.resolution or ("" if asked.size else request.resolution),
-        size=asked.size or ("" if asked.ratio or asked.resolution else size),
-        count=request.count if asked.count is None else asked.count,
-        seed=request.seed if asked.seed is None else asked.seed,
-        negative=asked.negative or request.negative,
-        references=asked.references or request.references,
+        provider=changes.provider or request.provider,
+        models=changes.models or (() if is_elsewhere else (request.model,)),
+        ratio=changes.ratio or ("" if changes.size else request.ratio),
+        resolution=changes.resolution or ("" if changes.size else request.resolution),
+        size=changes.size or ("" if changes.ratio or changes.resolution else size),
+        count=request.count if changes.count is None else changes.count,
+        seed=request.seed if changes.seed is None else changes.seed,
+        negative=changes.negative or request.negative,
+        references=changes.references or request.references,
         name=request.name,
-        extra=request.extra,
+        extra={**request.extra, **changes.extra},
     )
     common = replace(spec, prompt="", name="")
     options = options._replace(output=options.output or Path(record.task.folder))
@@ -132,7 +133,7 @@ def _reading(options: ListOptions) -> Reading:
     return Reading(form=form, encoding=options.encoding, columns=columns_in(options.columns))
 
 
-# How commands carry tasks
+# What all three do with their prompts
 
 
 def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
@@ -159,7 +160,7 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
 
         additions = Additions(store, config, where, common, spending)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
-        return session.carry(run_id, tasks)
+        return session.run_tasks(run_id, tasks)
 
 
 def _planned(
@@ -171,9 +172,9 @@ def _planned(
     command: str,
     spending: Spending,
 ) -> tuple[RunId, tuple[Task, ...], list[plan.Item]] | None:
-    """Enter what is to be sent into the history; None where the list brings nothing new.
+    """Write what is to be sent into the history; None where the list brings nothing new. Raises UsageError.
 
-    Two processes that read the same list at once plan each line once: who comes second compares again.
+    Where two processes read the same list at the same time, each line is planned once: the second one compares again.
     """
     sources = "\n".join(dict.fromkeys(item.source for item in items if item.source not in ("", STDIN)))
     allowed = 0
@@ -190,11 +191,11 @@ def _planned(
         except PlanChangedError:
             continue
         return numbers.run, tasks, fresh
-    raise UsageError("other processes are planning the same list all the time; nothing was sent")
+    raise UsageError("other processes keep planning the same list; nothing was sent")
 
 
 def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) -> list[plan.Item]:
-    """What is to be sent: without what its list has sent before, and after asking about what other lists have sent."""
+    """The items to send: none that its own list has sent before, and those of other lists as the person decides."""
     listed = [item for item in items if item.source]
     if not listed or options.sent_before.again:
         return items
@@ -207,7 +208,7 @@ def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) ->
 
 
 def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
-    """What the lists bring anew, saying what is left out and why. Rows of tasks that were never sent are used again."""
+    """The new items, after saying which are skipped and why. Rows of tasks that were never sent are used again."""
     fresh: list[plan.Item] = []
     left: dict[str, list[Task]] = {}
     for item in items:
@@ -217,22 +218,22 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
         else:
             others = others_of(item.source, item.identity, known) if item.source else None
             fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None, others=others))
-    for standing, tasks in left.items():
-        say(f"skipped {len(tasks)} that {standing} (tasks {ids_of(tasks)})")
+    for state, tasks in left.items():
+        say(f"skipped {len(tasks)} that {state} (tasks {ids_of(tasks)})")
     if left and not fresh:
-        say("nothing new in the list; --again sends all of it once more")
+        say("the list has nothing new; --again sends all of it again")
     return fresh
 
 
 def _sent_from_other_lists(item: plan.Item, known: Known) -> list[Record]:
-    """Tasks of another list, or of this one under another name, that were sent for the same, or are about to be."""
+    """Tasks for the same prompt and parameters that another list, or this one by another name, has sent or plans."""
     others = others_of(item.source, item.identity, known) if item.source else frozenset()
     found = [record for records in known.values() for record in records if record.task.id in others]
     return [record for record in found if may_be_paid(record.task.state) or record.is_owned]
 
 
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: GenerateOptions) -> bool:
-    """Whether what was sent under another name is left out. Raises UsageError where no person has decided."""
+    """Whether to skip what another list has sent before. Raises UsageError where the person has not decided."""
     tasks = [records[-1].task for records in doubles.values()]
     share = f"{len(doubles)} of {amount(len(fresh), 'prompt')}"
     before = f"sent before, from another list (tasks {ids_of(tasks)})"
@@ -242,7 +243,7 @@ def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item
     what = f"{share} {'was' if len(doubles) == 1 else 'were'} {before}"
     choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
     if not choice:
-        hint = "" if is_asked() else "--skip-sent leaves them out, --again sends them once more; "
+        hint = "" if is_asked() else "--skip-sent skips them, --again sends them again; "
         raise UsageError(what, hint=f"{hint}nothing was sent")
     return choice == "skip"
 
@@ -260,30 +261,32 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     print_plan(rows, as_json=options.run.display == "json", stdout=sys.stdout, environ=os.environ)
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
     pictures = sum(item.expected_images for item in sent)
-    left = f", {len(items) - len(sent)} left out" if len(sent) < len(items) else ""
+    left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
     providers = {one.provider for item in items for one in (item.request, *item.alternatives)}
     for line in cost_lines(costs_of(sent, Spending(config, options.spend, providers))):
         say(line)
     if doubles := _undecided(items, known, options):
-        way = "--skip-sent leaves them out, --again sends them once more"
+        way = "--skip-sent skips them, --again sends them again"
         asks = (
-            "the real run asks about them first" if is_asked() else "the real run stops with exit code 2, sends nothing"
+            "the real run asks about them first"
+            if is_asked()
+            else "the real run stops with exit code 2 and sends nothing"
         )
         say(f"{amount(doubles, 'prompt')} sent before, from another list: {asks}; {way}")
     return 0
 
 
 def _undecided(items: Sequence[plan.Item], known: Known, options: GenerateOptions) -> int:
-    """How many were sent from another list, and no option says what to do with them."""
+    """How many were sent from another list, where no option says what to do with them."""
     if options.sent_before.skip_sent or options.yes:
         return 0
     return sum(bool(_sent_from_other_lists(item, known)) for item in items if not _skipped(item, known))
 
 
 def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
-    """Why a run would leave it out; empty where it would be sent."""
+    """Why a run would skip the item; empty where it would be sent."""
     if skipped := _skipped(item, known):
         return skipped
     if others := _sent_from_other_lists(item, known):
@@ -294,14 +297,14 @@ def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
 
 
 def _skipped(item: plan.Item, known: Known) -> str:
-    """What became of it, where this very list has sent it before."""
+    """What became of the item where its own list has sent it before; else empty."""
     earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
     sent = [record for record in earlier if not _never_sent(record)]
     return f"{sent[-1].task.id} {_what_became_of(sent[-1])}" if sent else ""
 
 
 def _never_sent(record: Record) -> bool:
-    """Certainly nothing left this machine for it, and no process is about to send it."""
+    """Whether the task was certainly never sent, and no process is about to send it."""
     match record.task.state:
         case Queued():
             return not record.is_owned and not record.repeated
@@ -316,7 +319,7 @@ def _what_became_of(record: Record) -> str:  # noqa: PLR0911 - one return a case
         case Done(missing=0):
             return "are done"
         case Done():
-            return "are done with fewer pictures than asked"
+            return "are done with fewer pictures than expected"
         case Failed(reason=reason) if record.task.state.resumable:
             return f"failed ({reason}) and can be fetched: imagegen resume"
         case Failed(reason=reason):
@@ -324,7 +327,7 @@ def _what_became_of(record: Record) -> str:  # noqa: PLR0911 - one return a case
         case Cancelled():
             return "were cancelled after they had been sent: imagegen resume, imagegen retry"
         case _ if record.is_owned:
-            return "another process is carrying"
+            return "another process is running"
         case Queued():
             return "wait to be sent again: imagegen retry"
         case _:
@@ -332,7 +335,7 @@ def _what_became_of(record: Record) -> str:  # noqa: PLR0911 - one return a case
 
 
 def _source(name: str) -> str:
-    """What a list is known by: its resolved path; one name for all that come by a pipe."""
+    """The name that identifies a list: its resolved path; `-` for all lists that come through a pipe."""
     try:
         path = Path(name).expanduser()
         return str(path.resolve()) if name != STDIN and stat.S_ISREG(path.stat().st_mode) else STDIN
@@ -343,7 +346,7 @@ def _source(name: str) -> str:
 def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]:
     try:
         data = _bytes_of(name)
-    except (OSError, RuntimeError, ValueError) as error:  # `~nobody` is a RuntimeError
+    except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
         raise UsageError(message, hint=f"nothing was sent; {instead_of(name)}") from error
     specs, remarks = from_list("stdin" if name == STDIN else name, data, common, reading)
@@ -353,7 +356,7 @@ def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]
 
 
 def _bytes_of(name: str) -> bytes:
-    """No more than what tells that it is too much: a device may never end."""
+    """The bytes of a list, at most one more than a list may have: a device may never end."""
     if name != STDIN:
         with Path(name).expanduser().open("rb") as file:
             return file.read(MAX_LIST_BYTES + 1)

@@ -1,6 +1,6 @@
 """Options that several commands share. Each is declared once, as a field of the value that a command receives.
 
-`--help` imports this module, so it imports little: a NamedTuple is made in a fifth of the time of a dataclass.
+`--help` imports this module, so it must start fast: Python creates a NamedTuple in a fifth of the time of a dataclass.
 """
 
 import functools
@@ -57,11 +57,11 @@ def _timeout(limit_s: float | None) -> float | None:
     return limit_s
 
 
-Json = Annotated[bool, option("--json", help_="JSON on stdout, one object a line.")]
+Json = Annotated[bool, option("--json", help_="JSON on stdout, one object per line.")]
 DryRun = Annotated[
-    bool, option("--dry-run", help_="Say what would be sent and where files would go; send nothing.", env=False)
+    bool, option("--dry-run", help_="Show what would be sent and where the files would go; send nothing.", env=False)
 ]
-Yes = Annotated[bool, option("--yes", "-y", help_="Ask nothing and go on.")]
+Yes = Annotated[bool, option("--yes", "-y", help_="Do not ask; go on.")]
 
 
 class RunOptions(NamedTuple):
@@ -72,7 +72,7 @@ class RunOptions(NamedTuple):
         option(
             "--concurrency",
             "-j",
-            help_="Tasks at the service at once: a number or unlimited.",
+            help_="Tasks at the service at the same time: a number or unlimited.",
             metavar="N|unlimited",
             parser=_concurrency,
         ),
@@ -80,13 +80,17 @@ class RunOptions(NamedTuple):
     timeout: Annotated[
         float | None, option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout)
     ] = None
-    progress: Annotated[Progress, option("--progress", help_="How to show what happens.")] = Progress.AUTO
+    progress: Annotated[Progress, option("--progress", help_="How to show progress.")] = Progress.AUTO
     json: Json = False
-    quiet: Annotated[bool, option("--quiet", "-q", help_="Nothing on stderr but failures.")] = False
+    quiet: Annotated[bool, option("--quiet", "-q", help_="Write only failures to stderr.")] = False
     preview: Annotated[
-        Preview, option("--preview", help_="Show pictures in the terminal, in the making and finished, where it can.")
+        Preview,
+        option(
+            "--preview",
+            help_="Show pictures in the terminal while they are made and when they are finished.",
+        ),
     ] = Preview.AUTO
-    notify: Annotated[bool, option("--notify", help_="Ring and notify at the end.")] = False
+    notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
 
     @property
     def display(self) -> str:
@@ -95,35 +99,38 @@ class RunOptions(NamedTuple):
 
 
 class ListOptions(NamedTuple):
-    """How prompt lists are read; what is empty is told by the list itself."""
+    """How prompt lists are read. Where a value is empty, the list itself decides."""
 
     format: Annotated[
         str,
         option(
             "--format",
-            help_="How to read a list; without it as its content tells. lines: each line as it stands.",
+            help_="Form of a list; without it the content decides. lines: every line is a prompt as it is.",
             metavar="lines|csv|tsv|json|jsonl",
         ),
     ] = ""
     encoding: Annotated[
-        str, option("--encoding", help_="Encoding of a list, as gb18030; without it UTF-8, UTF-16 and what is certain.")
+        str,
+        option(
+            "--encoding", help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain."
+        ),
     ] = ""
     columns: Annotated[
         str,
         option(
             "--columns",
-            help_="The columns of a table to read, and no others: prompt=Caption,seed.",
+            help_="The columns of a table that are read; all others are ignored: prompt=Caption,seed.",
             metavar="FIELD=COLUMN,...",
         ),
     ] = ""
 
 
 class SentBefore(NamedTuple):
-    """What `batch` does about prompts that were sent before."""
+    """What `batch` does with prompts that were sent before."""
 
-    again: Annotated[bool, typer.Option("--again", help="Send all of it, also what was sent before.")] = False
+    again: Annotated[bool, typer.Option("--again", help="Send everything, also what was sent before.")] = False
     skip_sent: Annotated[
-        bool, typer.Option("--skip-sent", help="Leave out what was sent before, from another list too.")
+        bool, typer.Option("--skip-sent", help="Skip what was sent before, also from another list.")
     ] = False
 
 
@@ -150,25 +157,31 @@ class GenerateOptions(NamedTuple):
     """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
 
     provider: Annotated[str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.")] = ""
-    model: Annotated[list[str] | None, option("--model", "-m", help_="Model; give it again to compare models.")] = None
+    model: Annotated[list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.")] = None
     pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1)] = None
-    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, as 16:9.")] = ""
-    resolution: Annotated[str, option("--resolution", help_="Size class, as 1k, 2k or 4k.")] = ""
-    size: Annotated[str, option("--size", help_="Size in pixels, as 1024x768.")] = ""
+    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, such as 16:9.")] = ""
+    resolution: Annotated[str, option("--resolution", help_="Size class, such as 1k, 2k or 4k.")] = ""
+    size: Annotated[str, option("--size", help_="Size in pixels, such as 1024x768.")] = ""
     seed: Annotated[
-        int | None, option("--seed", help_="Same seed, same picture, where the service can. -1: random.")
+        int | None,
+        option("--seed", help_="The same seed gives the same picture where the service can do that. -1 is random."),
     ] = None
     negative: Annotated[str, option("--negative", help_="What should not be in the picture.")] = ""
     image: Annotated[
-        list[str] | None, option("--image", help_="Picture to start from, file or address; may be repeated.")
+        list[str] | None, option("--image", help_="Picture to start from, a file or an address; may be repeated.")
     ] = None
     extra: Annotated[
         list[str] | None,
-        option("--extra", "-x", help_="What only this kind of service knows; may be repeated.", metavar="KEY=VALUE"),
+        option(
+            "--extra",
+            "-x",
+            help_="Parameter that only this kind of service knows; may be repeated.",
+            metavar="KEY=VALUE",
+        ),
     ] = None
     lists: ListOptions = ListOptions()
     output: Annotated[Path | None, option("--output", "-o", help_="Folder for the pictures.")] = None
-    name: Annotated[str, option("--name", help_="File name, as {id}-{slug}-{index}.")] = ""
+    name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
     dry_run: DryRun = False
@@ -177,26 +190,26 @@ class GenerateOptions(NamedTuple):
 
 
 class InitOptions(NamedTuple):
-    """What `init` is told. "" and None mean that nothing was said."""
+    """What `init` connects, and how it gets the key. "" and None: not given."""
 
-    kind: Annotated[str, typer.Option("--kind", help="Kind of service: imagegen providers lists them.")] = ""
-    name: Annotated[str, typer.Option("--name", help="What to call it here; the kind's own name if not given.")] = ""
-    base_url: Annotated[str, typer.Option("--base-url", help="Its address.")] = ""
+    kind: Annotated[str, typer.Option("--kind", help="Kind of service; imagegen providers lists them.")] = ""
+    name: Annotated[str, typer.Option("--name", help="Name of the provider; without it the name of its kind.")] = ""
+    base_url: Annotated[str, typer.Option("--base-url", help="Address of the service.")] = ""
     key_env: Annotated[
-        str, typer.Option("--key-env", metavar="NAME", help="Take its key from this environment variable.")
+        str, typer.Option("--key-env", metavar="NAME", help="Read the key from this environment variable.")
     ] = ""
     key_command: Annotated[
-        str, typer.Option("--key-command", metavar="CMD", help="Take its key from what this command prints.")
+        str, typer.Option("--key-command", metavar="CMD", help="Read the key from the output of this command.")
     ] = ""
     key_stdin: Annotated[
-        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key in a second.")
+        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key from a second line.")
     ] = False
-    model: Annotated[str, typer.Option("--model", help="Its model when --model is not given.")] = ""
+    model: Annotated[str, typer.Option("--model", help="Model when --model is not given.")] = ""
     values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A setting of its kind; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Setting of its kind; may be repeated.")
     ] = None
     default: Annotated[
-        bool | None, typer.Option("--default/--no-default", help="Use it when --provider is not given.")
+        bool | None, typer.Option("--default/--no-default", help="Use this provider when --provider is not given.")
     ] = None
     yes: Yes = False
 
@@ -240,7 +253,7 @@ def _flat(declarations: Mapping[str, tuple[Any, Any]], without: Container[str]) 
 
 
 def _value(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
-    """What a parameter receives: its option's value, or its class of options with all values that were given."""
+    """The value for a parameter: that of its option, or an object of its class of options with all values given."""
     if not _is_class_of_options(kind):
         return given[name]
     known = {name: inner for name, (inner, _) in _fields(kind).items() if name in given or _is_class_of_options(inner)}

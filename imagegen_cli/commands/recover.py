@@ -1,4 +1,4 @@
-"""Commands that go on with tasks of the history: resume, retry, cancel. Each returns an exit code."""
+"""Commands that continue, repeat or cancel tasks of the history: resume, retry, cancel. Each returns an exit code."""
 
 import sys
 import time
@@ -50,14 +50,14 @@ from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChange
 from imagegen_cli.storage.store import Store
 
 CANCEL_WAIT_S = 20.0
-"""Seconds that `cancel` waits for what the other process makes of it."""
+"""Seconds that `cancel` waits until the other process has cancelled its tasks."""
 WATCH_WAIT_S = 65.0
 """Seconds that `resume` watches the heartbeat of a process elsewhere that may be dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which tasks `retry` means. Without `ids`: of the last run that has such tasks, of `run`, or of all runs."""
+    """Which tasks `retry` sends. Without `ids`: those of the last run that has such tasks, of `run`, or of all runs."""
 
     ids: Sequence[int] = ()
     failed: bool = False
@@ -70,12 +70,12 @@ class Selection:
 # Resume
 
 
-def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
-    """Go on with what was accepted but not delivered. Never submits."""
+def resume(ids: Sequence[int], options: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+    """Fetch the pictures of tasks that were accepted and not delivered. It never submits."""
     config = settings()
     with history() as store:
         if receipts is not None:
-            ids = [*ids, *_given_back(store, receipts)]
+            ids = [*ids, *_restored(store, receipts)]
         wanted = _wanted(store, ids, run_id)
         tasks, left = _claimed_to_fetch(store, config, wanted, quiet=not ids)
         unsent = [task for task in tasks if isinstance(task.state, Cancelled)]
@@ -95,12 +95,12 @@ def resume(ids: Sequence[int], manner: RunOptions, *, run_id: int | None = None,
                 return 5 if left else 1
             raise NothingToDo("there is nothing to resume", hint="imagegen list shows what became of every task")
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
-        code = _carry(store, config, going, manner, one_look=late)
+        code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)
 
 
 def _as_before(store: Store, tasks: Sequence[Task]) -> list[Record]:
-    """Of tasks that were not sent: those of which an earlier attempt stands again."""
+    """Those of these tasks that were not sent again and are what an earlier attempt had come to."""
     ids = tuple(task.id for task in tasks)
     now = store.find(Filter(ids=ids)) if ids else []
     restored = [record for record in now if not isinstance(record.task.state, Cancelled)]
@@ -111,7 +111,7 @@ def _as_before(store: Store, tasks: Sequence[Task]) -> list[Record]:
 
 
 def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record]:
-    """The records to go on with; where a process elsewhere may be dead, its heartbeat is watched first."""
+    """The records to continue. Where a process elsewhere may be dead, its heartbeat is watched first."""
     unended = Filter(states=(*UNFINISHED, "failed", "cancelled"), run=run_id)
 
     def found() -> list[Record]:
@@ -124,7 +124,7 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
     records = found()
     deadline = time.monotonic() + WATCH_WAIT_S
     if any(record.is_owned for record in records) and store.may_be_silent():
-        say("a process on another host, or in another container, may still carry some; watching it for a minute")
+        say("a process on another host, or in another container, may still work on some; watching it for a minute")
         while time.monotonic() < deadline and store.may_be_silent():
             time.sleep(1.0)
         records = found()
@@ -136,7 +136,7 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
 def _claimed_to_fetch(
     store: Store, config: Config, wanted: Sequence[Record], *, quiet: bool
 ) -> tuple[list[Task], list[Task]]:
-    """The tasks that this process has now, as they go on; and those whose provider is unusable, which are left."""
+    """The tasks that this process has claimed, and those that are left because their provider cannot be used."""
     faults = unusable(config, [record.task.request.provider for record in wanted])
     _say_unusable(faults, [record.task for record in wanted], "left as they are")
     usable = [record for record in wanted if record.task.request.provider not in faults]
@@ -156,13 +156,13 @@ def _say_owned(records: Iterable[Record]) -> None:
     for record in records:
         if record.process is not None:
             process = record.process
-            say(f"{record.task.id} is carried by process {process.pid} on {process.host}; left alone")
+            say(f"{record.task.id} belongs to process {process.pid} on {process.host}; left alone")
         else:
             say(f"{record.task.id} has changed meanwhile and is {word(record.task.state)} now; left alone")
 
 
-def _given_back(store: Store, path: Path) -> list[int]:
-    """Write the receipts of a file into the history; the tasks that they belong to."""
+def _restored(store: Store, path: Path) -> list[int]:
+    """Write the receipts of a file into the history. Returns the tasks that they belong to."""
     try:
         text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
@@ -180,7 +180,7 @@ def _timed_out(state: State) -> bool:
 
 
 def _fetchable(record: Record) -> bool:
-    """What a plain `resume` takes: interrupted work, and what ended with a receipt that may still pay off."""
+    """Whether a plain `resume` continues a task: it was interrupted, or its receipt may still bring pictures."""
     state = record.task.state
     if isinstance(state, Failed):
         return state.resumable
@@ -190,7 +190,7 @@ def _fetchable(record: Record) -> bool:
 
 
 def _resumable(record: Record) -> bool:
-    """What a named task needs so that asking again may bring something; anything else is said."""
+    """Whether `resume ID` can bring something; if not, say why."""
     state, id_ = record.task.state, record.task.id
     if isinstance(state, Done):
         say(f"{id_} is done: {amount(len(state.files), 'picture')}")
@@ -208,19 +208,19 @@ Parts = Mapping[str, Mapping[int, Sequence[Path]]]
 
 
 def _part_files(records: Iterable[Record]) -> Parts:
-    """What earlier processes left of these tasks, in their own folders and in the second place."""
+    """What earlier processes left of these tasks, in their own folders and beside the history."""
     return left_behind([*(Path(record.task.folder) for record in records), kept_folder()])
 
 
 def _lies_here(record: Record, parts: Parts) -> bool:
-    """Whether a picture of a task that has not got it lies whole on this disk."""
+    """Whether a picture that a task lacks is complete on this disk."""
     if record.is_owned or isinstance(record.task.state, Done) or record.task.key not in parts:
         return False
     return bool(whole(parts[record.task.key]))
 
 
 def _revived(task: Task, parts: Parts) -> Task:
-    """As `recovered`, and what was never sent stays unsent: resuming never submits."""
+    """The task as `recovered` gives it; one that was never sent is cancelled, because `resume` never submits."""
     task = recovered(task, whole(parts.get(task.key, {})))
     return task.to(Cancelled(CancelOutcome.NOT_SENT)) if isinstance(task.state, Queued) else task
 
@@ -230,14 +230,14 @@ def _revived(task: Task, parts: Parts) -> Task:
 
 def retry(
     selection: Selection,
-    manner: RunOptions,
+    options: RunOptions,
     spend: SpendOptions = SpendOptions(),  # noqa: B008 - it is a tuple
     *,
     may_repeat: bool = False,
     dry_run: bool = False,
     yes: bool = False,
 ) -> int:
-    """Submit again, as new paid work. What may be running and billed already needs `may_repeat`."""
+    """Submit tasks again, as new paid work. Those that may run and be billed already need `may_repeat`."""
     known = {reason.value for reason in Reason}
     if unknown := [reason for reason in selection.reasons if reason not in known]:
         raise UsageError(f"there is no reason {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
@@ -263,7 +263,7 @@ def retry(
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
         say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
-        return _carry(store, config, tasks, manner, spending=spending)
+        return _run(store, config, tasks, options, spending=spending)
 
 
 def _providers_of(records: Iterable[Record]) -> set[str]:
@@ -272,9 +272,9 @@ def _providers_of(records: Iterable[Record]) -> set[str]:
 
 
 def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
-    """New tasks for what may be paid already: the old ones keep their receipts, and can still be fetched.
+    """New tasks for those that may be paid already, which keep their receipts and can still be fetched.
 
-    The old ones are claimed as they are first, so that of two commands at once one makes copies.
+    The old tasks are claimed as they are, so that only one of two commands at the same time makes copies.
     """
     taken, owned, changed = store.claim([(record, record.task.state) for record in paid])
     _say_owned([*owned, *changed])
@@ -301,7 +301,7 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
 
 
 def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
-    """Those of these tasks that were sent for once more, while the first may still be paid."""
+    """Those of these tasks that repeat another one which may have been paid."""
     firsts = {record.task.id: record.facts["repeats"] for record in found if "repeats" in record.facts}
     known = store.find(Filter(ids=tuple(firsts.values()))) if firsts else []
     paid = {record.task.id for record in known if may_be_paid(record.task.state)}
@@ -309,7 +309,7 @@ def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
 
 
 def _selected(store: Store, selection: Selection) -> list[Record]:
-    """The tasks that are meant; of the last run that has such tasks, where neither IDs nor runs are named."""
+    """The tasks that were selected; those of the last run that has any, where neither IDs nor runs are named."""
     if selection.ids:
         return all_there(store, selection.ids)
     failed = selection.failed or bool(selection.reasons) or not selection.cancelled
@@ -344,7 +344,7 @@ def _reason_of(record: Record) -> Reason | None:
 def _to_repeat(
     found: Iterable[Record], *, may_repeat: bool, named: bool, doubtful: frozenset[int] = frozenset()
 ) -> list[Record]:
-    """Failed and cancelled tasks whose repetition cannot pay twice, or whose person said that it may."""
+    """Failed and cancelled tasks that cannot be paid twice, and with `may_repeat` those that can."""
     chosen: list[Record] = []
     risky: list[Task] = []
     here: list[Task] = []
@@ -371,7 +371,7 @@ def _to_repeat(
 
 
 def _agree(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> None:
-    """Above a handful a person must have said so. Raises UsageError; nothing was sent."""
+    """Ask before more than HANDFUL tasks are sent. Raises UsageError where the person does not agree."""
     if yes or len(chosen) <= HANDFUL:
         return
     pictures = sum(record.task.expected_images for record in chosen)
@@ -387,8 +387,8 @@ def _agree(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> None:
 def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
     for record in sorted(chosen, key=lambda record: record.task.id):
         task = record.task
-        told = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
-        printed(told | serialize.from_request(task.request) | {"asked": task.expected_images})
+        fields = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
+        printed(fields | serialize.from_request(task.request) | {"asked": task.expected_images})
     pictures = sum(record.task.expected_images for record in chosen)
     say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
     for line in cost_lines(plan_):
@@ -403,7 +403,7 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
 
 
 def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None = None, queued: bool = False) -> int:
-    """Stop unfinished tasks, whichever process carries them, and say for each what came of it."""
+    """Cancel unfinished tasks of any process, and print for each what came of it."""
     if not (ids or everything or queued or run_id is not None):
         raise UsageError("say what to cancel: IDs, --all, --queued or --run N")
     with history() as store:
@@ -415,25 +415,25 @@ def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None =
         if not records:
             raise NothingToDo("nothing is unfinished")
         open_ = [record for record in records if _may_go_on(record.task)]
-        carried = [record.task.id for record in open_ if record.is_owned]
+        owned = [record.task.id for record in open_ if record.is_owned]
         orphans = [record for record in open_ if not record.is_owned]
-        store.request_cancel(carried)
+        store.request_cancel(owned)
         if orphans:
             _cancel_here(store, orphans)
-        ended = _awaited(store, carried)
+        ended = _awaited(store, owned)
         before = {record.task.id for record in records} - {record.task.id for record in open_}
-        return _told(store, [record.task.id for record in records], before, ended)
+        return _print_outcomes(store, [record.task.id for record in records], before, ended)
 
 
 def _may_go_on(task: Task) -> bool:
-    """Whether there may be something to stop: also where only we gave up, as at a time limit, and hold the receipt."""
+    """Whether the service may work on it: also where we gave up, as at a time limit, and keep the receipt."""
     if isinstance(task.state, Failed):
         return not task.state.final and isinstance(recovered(task).state, Running)
     return not isinstance(task.state, ENDED)
 
 
 def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
-    """No process carries them any more: what was never sent is struck out, the rest is cancelled from here."""
+    """Cancel tasks that belong to no process any more; those that were never sent need no service."""
     config = load_config()
     sent = [record.task for record in orphans if not isinstance(record.task.state, Queued)]
     faults = unusable(config, [task.request.provider for task in sent])
@@ -447,11 +447,11 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
-        _carry(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)
+        _run(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)
 
 
 def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
-    """Those that have ended, or are being saved, within CANCEL_WAIT_S seconds."""
+    """Those of these tasks that have ended, or are being saved, within CANCEL_WAIT_S."""
     deadline = time.monotonic() + CANCEL_WAIT_S
     while ids:
         records = store.find(Filter(ids=tuple(ids)))
@@ -462,7 +462,7 @@ def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
     return set()
 
 
-def _told(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[TaskId]) -> int:
+def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[TaskId]) -> int:
     data = Printer(sys.stdout)
     stopped = 0
     for record in sorted(all_there(store, ids), key=lambda record: record.task.id):
@@ -498,16 +498,16 @@ def _outcome(task: Task, *, ended_before: bool, answered: bool) -> str:
             return "asked to stop; no answer yet" if not answered else "still unfinished"
 
 
-def _carry(
+def _run(
     store: Store,
     config: Config,
     tasks: Sequence[Task],
-    manner: RunOptions,
+    options: RunOptions,
     *,
     one_look: Iterable[TaskId] = (),
     stop: bool = False,
     spending: Spending | None = None,
 ) -> int:
-    session = Session(store, config, manner, spending=spending)
+    session = Session(store, config, options, spending=spending)
     run = max(task.run for task in tasks)
-    return session.carry(run, tasks, one_look=frozenset(one_look), stop=stop)
+    return session.run_tasks(run, tasks, one_look=frozenset(one_look), stop=stop)

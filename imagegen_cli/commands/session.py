@@ -1,4 +1,4 @@
-"""Carry tasks in this process: build lanes, clients, display and runner, listen to signals and other terminals."""
+"""Run tasks in this process: build lanes, clients, display and runner, obey signals, keys and other terminals."""
 
 import asyncio
 import os
@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending, go_on
@@ -56,15 +55,16 @@ from imagegen_cli.net.download import Downloader
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.store import Store
 
 CANCEL_POLL_S = 0.2
-"""Seconds between two looks for a cancel from another terminal."""
+"""Seconds between two queries of the history for a cancel from another terminal."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 class Session:
-    """One process' work on one history.
+    """The tasks that one process runs.
 
     `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
     """
@@ -73,7 +73,7 @@ class Session:
         self,
         store: Store,
         config: Config,
-        manner: RunOptions,
+        options: RunOptions,
         add: Callable[[RunId, Typed], Sequence[Task]] | None = None,
         outcome_of: Callable[[Typed], Outcome] | None = None,
         *,
@@ -84,7 +84,7 @@ class Session:
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
         self._config = config
-        self._manner = manner
+        self._options = options
         self._add = add
         self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
@@ -97,7 +97,7 @@ class Session:
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
 
-    def carry(
+    def run_tasks(
         self,
         run: RunId,
         tasks: Sequence[Task],
@@ -105,9 +105,9 @@ class Session:
         one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
     ) -> int:
-        """Bring them to an end and return the exit code. With `stop` they are only cancelled, as far as that goes.
+        """Bring tasks to an end and return the exit code. With `stop` they are only cancelled, as far as possible.
 
-        Of the tasks in `one_look` the service is asked once.
+        About the tasks in `one_look` the service is asked once.
         """
         self._run = run
         self._one_look = one_look
@@ -115,18 +115,18 @@ class Session:
         self._spending = self._spending or Spending(self._config, SpendOptions(), self._providers())
         self._store.budget.limits = self._spending.limits
         chosen = choose(
-            self._manner.display,
+            self._options.display,
             stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             environ=os.environ,
             estimate=self._estimates.seconds,
-            preview=self._manner.preview,
+            preview=self._options.preview,
             keys=self._keys,
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
-            asyncio.run(self._carried(display, stop=stop))
+            asyncio.run(self._run_all(display, stop=stop))
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
@@ -148,19 +148,19 @@ class Session:
         return next((state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS), "")
 
     def _afterwards(self) -> None:
-        """What is asked for once the display has given the terminal back."""
-        tasks, manner = list(self._tasks.values()), self._manner
-        if manner.notify:
+        """Notify and show pictures, where options ask for it; the display has given the terminal back."""
+        tasks, options = list(self._tasks.values()), self._options
+        if options.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
             preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
-        live = manner.display in ("auto", "live")
-        if live and (len(tasks) == 1 or manner.preview == "on") and _previewed(manner.preview):
+        live = options.display in ("auto", "live")
+        if live and (len(tasks) == 1 or options.preview == "on") and _previewed(options.preview):
             paths = [path for task in tasks for path in task.files]
-            trouble = preview.show(paths, manner.preview, stdout=sys.stdout, environ=os.environ)
+            trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
                 Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
 
-    async def _carried(self, display: Display, *, stop: bool) -> None:
+    async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
             names = self._providers()
@@ -171,7 +171,7 @@ class Session:
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.flush,
-                known=self._estimates.known,
+                durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
@@ -193,11 +193,11 @@ class Session:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
             await runner.run(self._run, self._tasks.values())
             await end(obeying)
-            with suppress(DiskError):  # whoever asks the history now is told how it ended
+            with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
 
     def _providers(self) -> set[str]:
-        """Those of the tasks, and those of alternatives that can still be used: a retried task may name others."""
+        """The providers of the tasks, and those of their alternatives that can be used with the settings of today."""
         tasks = self._tasks.values()
         names = {task.request.provider for task in tasks}
         unsent = [task for task in tasks if isinstance(task.state, Queued)]
@@ -213,16 +213,16 @@ class Session:
         return await stack.enter_async_context(open_clients())
 
     def _own_headers(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """What opens the way to pictures at the services' own addresses, by origin."""
+        """Headers that requests for pictures at the services' own addresses need, by origin."""
         found = (way_to(key_of(self._config.provider(name))) for name in names)
         return {origin: headers for origin, headers in found if origin and headers}
 
     def _lane(self, name: str, clients: Clients) -> Lane:
         configured = self._config.provider(name)
         settings = key_of(configured)
-        if self._manner.timeout is not None:
-            settings = replace(settings, timeout=self._manner.timeout)
-        limit = settings.concurrency if self._manner.concurrency is None else self._manner.concurrency
+        if self._options.timeout is not None:
+            settings = replace(settings, timeout=self._options.timeout)
+        limit = settings.concurrency if self._options.concurrency is None else self._options.concurrency
         window = None if configured.type.is_synchronous else FIRST_WINDOW
         gate = Gate(limit or None, window=window)
         provider = configured.type(settings, clients)
@@ -231,10 +231,10 @@ class Session:
             provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
         )
 
-    # Who else has a word
+    # Signals, keys and other terminals
 
     def _signalled(self, code: int) -> None:
-        """First: end in good order. Again, or with the terminal gone: leave at once, the history knows the rest."""
+        """End in good order at the first signal. At the second, or without a terminal, leave at once."""
         again = self._exit is not None
         self._exit = self._exit or code
         if self._main is None:
@@ -274,7 +274,7 @@ class Session:
             display.say(f"not added: {prompt}")
 
     async def _listen(self, runner: Runner, display: Display) -> None:
-        """Other terminals ask through the history; and what another process has claimed is left to it."""
+        """Cancel what other terminals ask for through the history, and leave what another process has claimed to it."""
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
             with suppress(HistoryError):
@@ -282,7 +282,7 @@ class Session:
             if left := runner.let_go(self._store.lost):
                 display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
 
-    # What listens to the run
+    # Sinks of events
 
     def _remember(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
@@ -291,7 +291,7 @@ class Session:
             self._budget_reached = event.because
 
     def _paths_to(self, display: Display) -> Sink:
-        """Finished paths go to stdout, unless the display shows them there."""
+        """A sink that prints finished paths on stdout, unless the display shows them there."""
         data = Printer(sys.stdout)
 
         def tell(event: Event) -> None:
@@ -315,16 +315,16 @@ def _nothing(_typed: Typed) -> Outcome:
 
 
 @contextmanager
-def signals(told: Callable[[int], None]) -> Iterator[None]:
-    """Tell the exit code that a signal means. Plain handlers: a loop's own do not exist on Windows.
+def signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the exit code of a signal. These are plain handlers: an event loop has none on Windows.
 
-    What was ignored when we started stays ignored: `nohup` and `&` in a script mean it.
+    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it.
     """
     before = {}
     for name, code in SIGNALS.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _handler(told, code))
+            before[number] = signal.signal(number, _handler(handle, code))
     try:
         yield
     finally:
@@ -332,15 +332,12 @@ def signals(told: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _handler(told: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
-    return lambda _number, _frame: told(code)
+def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: handle(code)
 
 
 def exit_code(tasks: Iterable[Task], *, budget: str = "") -> int:
-    """What a run came to, as the contract counts it: the first of 3, 6, 5, 1 that applies, else 0.
-
-    `budget`: why a budget stopped it, if one did.
-    """
+    """The exit code of a run: the first of 3, 6, 5 and 1 that applies, else 0. `budget`: why one stopped it."""
     tasks = list(tasks)
     spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
     failed = [task.state for task in tasks if isinstance(task.state, Failed)]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.commands.console import say
-from imagegen_cli.commands.estimates import Estimates
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
@@ -22,6 +21,7 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, Stop
 from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import UNFINISHED, Filter, Record
 from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, Store
 

@@ -1,10 +1,10 @@
-"""What can go wrong, drawn as a tree; the number is the exit code.
+"""What can go wrong, as a tree. The number is the exit code.
 
 ImagegenError
-├── UsageError          2   words or values that cannot be used; nothing was sent
+├── UsageError          2   arguments or values that cannot be used; nothing was sent
 ├── ConfigError         3   settings or credentials
 ├── HistoryError        3   the history database cannot be used
-│   └── HistoryUnwritten    5   what happened last is not in it; receipts are in the message
+│   └── HistoryUnwritten    5   the last states of tasks are not in it; the message holds their receipts
 ├── NothingToDo         4   no such task, an empty list
 └── TaskError           1   ends (or delays) one task, never a run; carries a reason code
     ├── Refused             the service's last word: final at once
@@ -16,13 +16,13 @@ ImagegenError
     ├── SlowDown            certainly not accepted: the lane waits, nothing failed
     │   ├── RateLimited         rate-limited
     │   └── Busy                busy
-    ├── Unavailable             network          certainly not accepted, or a question that may be asked again
-    │   └── ServerTrouble       server           the same, but the service did answer: with a 5xx
-    ├── Uncertain               uncertain        left the house, answer lost: may be accepted and billed
+    ├── Unavailable             network          certainly not accepted, or a query that may be repeated
+    │   └── ServerTrouble       server           the same, but the service answered: with a 5xx
+    ├── Uncertain               uncertain        sent, and the answer was lost: it may be accepted and billed
     ├── TimedOut                timeout
     ├── Expired                 expired          a link or a job that the service has forgotten
     ├── BadImage                bad-image
-    │   └── UnusableImage       bad-image        the same, and asking again cannot bring another
+    │   └── UnusableImage       bad-image        the same, and fetching it again brings no other
     ├── DiskError               disk
     └── ProviderBug             bug              a provider raised something that is not in this tree
 """
@@ -35,7 +35,7 @@ from imagegen_cli.core.masking import masked
 
 
 class Reason(StrEnum):
-    """Why a task ended without its pictures. Stable words: scripts depend on them."""
+    """Why a task ended without its pictures. The codes are stable: scripts depend on them."""
 
     BAD_REQUEST = "bad-request"
     UNAUTHORIZED = "unauthorized"
@@ -91,11 +91,11 @@ QUESTION_HINTS: dict[Reason, str] = {
     Reason.CANCELLED: "ask again",
     Reason.BUG: "please report it",
 }
-"""What to do where a question failed, as `models`, `credits`, `doctor` and `init` ask it: there is no task to retry."""
+"""What to do where `models`, `credits`, `doctor` or `init` failed to ask a service: there is no task to retry."""
 
 
 class ImagegenError(Exception):
-    """Something a person can be told in one line, with what to do next in `hint`; neither ever holds a secret."""
+    """A fault in one line, and in `hint` what to do next. Neither ever holds a secret."""
 
     exit_code: ClassVar[int] = 70
 
@@ -128,11 +128,11 @@ class NothingToDo(ImagegenError):
 class TaskError(ImagegenError):
     """`hint` is empty where the reason's general hint fits.
 
-    What a class says of all its errors, and by them of its reason: `may_be_paid`, raised for a request that has left,
-    it leaves open whether the service charges for it. `is_refused_again`: the service refuses the same request again as
-    it stands. `shuts_lane`: the account is refused, so that the provider takes no other task either.
+    Facts of a class, and so of its reason code. `may_be_paid`: where the request had left, the service may charge for
+    it. `is_refused_again`: the service refuses the same request again. `shuts_lane`: the account is refused, so that
+    the provider takes no other task either.
 
-    What one error says: `final`, the service itself said, in an answer of its own form, that this very job is over and
+    Facts of one error. `final`: the service itself said, in an answer of its own form, that this very job is over and
     brings no picture. `unspent`: the service refused the request before any work, so that another account or service
     may take it. `charged`: sending the same request again may pay a second time, whatever else the error says.
     """
@@ -147,7 +147,7 @@ class TaskError(ImagegenError):
     charged = False
 
     def as_final(self) -> Self:
-        """Mark the error as the service's last word about a job. What a status code or a proxy says is never that."""
+        """Mark the error as the service's last word about a job. A status code or a proxy never gives that."""
         self.final = True
         return self
 
@@ -157,13 +157,13 @@ class TaskError(ImagegenError):
         return self
 
     def as_unspent(self) -> Self:
-        """Mark a refusal after which the same request may be sent elsewhere without paying twice."""
+        """Mark a refusal after which the same request may go to another provider without paying twice."""
         self.unspent = True
         return self
 
 
 def question_hint(error: ImagegenError) -> str:
-    """The hint where a question failed and no task. What the provider itself wrote stays."""
+    """The hint where a question failed that belongs to no task. A hint of the provider's own stays."""
     if isinstance(error, TaskError) and not error.hint:
         return QUESTION_HINTS[error.reason]
     return error.hint
@@ -198,7 +198,7 @@ class GenerationFailed(Refused):
 
 
 class SlowDown(TaskError):
-    """`after`: seconds the service asked us to wait, None where it did not say."""
+    """`after`: seconds that the service asked us to wait; None where it did not say."""
 
     def __init__(self, message: str, *, after: float | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -264,5 +264,5 @@ _BY_REASON = {kind.reason: kind for kind in _below(TaskError) if "reason" in var
 
 
 def error_class(reason: Reason) -> type[TaskError]:
-    """The class whose facts hold for a reason, as the history knows it; a cancel is no error and has the plain ones."""
+    """The class whose facts hold for a reason code. A cancel is no error, and gets the facts of TaskError."""
     return _BY_REASON.get(reason, TaskError)

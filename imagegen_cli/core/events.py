@@ -1,12 +1,12 @@
-"""What happened: a handful of values in the past tense, and who is told.
+"""What happened: a few values in the past tense, and the sinks that receive them.
 
-`at` is seconds since the epoch. A sink is called synchronously, so the order is kept and nothing is lost.
+`at` is seconds since the epoch. A sink is called synchronously, so that the order is kept and nothing is lost.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Source
 from imagegen_cli.core.task import RunId, Task, TaskId
@@ -16,9 +16,8 @@ from imagegen_cli.core.task import RunId, Task, TaskId
 class Working:
     """What a service says of a job that is not ready.
 
-    `fraction` is 0..1 and only what the service said; `queue_position` counts those before us;
-    `note` is the service's own word without any secret, hostile until it is shown literally; `preview` is an encoded
-    picture.
+    `fraction` is 0..1, and only what the service said. `queue_position` counts the jobs before this one. `note` is the
+    service's own text without any secret; it is hostile, so it is shown literally. `preview` is an encoded picture.
     """
 
     fraction: float | None = None
@@ -31,16 +30,9 @@ class Working:
             object.__setattr__(self, "note", masked(self.note))
 
 
-class Span(NamedTuple):
-    """Seconds that a job took at the service: it was not ready at `least`, and it was ready at `most`."""
-
-    least: float
-    most: float
-
-
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """`tasks` are all that the run begins with."""
+    """A run began with these tasks."""
 
     at: float
     run: RunId
@@ -49,7 +41,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class TaskAdded:
-    """A task that joined a run that was already going."""
+    """A task joined a run that had begun."""
 
     at: float
     task: Task
@@ -57,7 +49,7 @@ class TaskAdded:
 
 @dataclass(frozen=True, slots=True)
 class TaskChanged:
-    """`lasted`: how long the service worked, where this process watched all of it and nothing interrupted that."""
+    """A task has another state. `lasted`: how long the service worked, if this process watched all of it."""
 
     at: float
     task: Task
@@ -66,7 +58,7 @@ class TaskChanged:
 
 @dataclass(frozen=True, slots=True)
 class TaskProgressed:
-    """The service answered a question about a job that is not ready."""
+    """The service answered a status query about a job that is not ready."""
 
     at: float
     id: TaskId
@@ -75,7 +67,7 @@ class TaskProgressed:
 
 @dataclass(frozen=True, slots=True)
 class TaskLearned:
-    """What the service told of how pictures were made: `seed`, `model`, `revised_prompt` and so on."""
+    """The service told how pictures were made: `seed`, `model`, `revised_prompt` and so on."""
 
     at: float
     id: TaskId
@@ -94,7 +86,7 @@ class TaskCharged:
 
 @dataclass(frozen=True, slots=True)
 class TaskDelayed:
-    """A step will be repeated: attempt `attempt` in `seconds`."""
+    """A step will be repeated in `seconds`, as attempt `attempt`."""
 
     at: float
     id: TaskId
@@ -105,7 +97,7 @@ class TaskDelayed:
 
 @dataclass(frozen=True, slots=True)
 class RunStopping:
-    """A person asked the run to end early; `why` says how."""
+    """A person asked the run to end early; `why` is the way, such as Ctrl-C."""
 
     at: float
     run: RunId
@@ -132,7 +124,7 @@ class ProviderPaused:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """Every task of the run has ended, or was let go of."""
+    """Every task of the run has ended, or was left to another process."""
 
     at: float
     run: RunId
@@ -155,23 +147,23 @@ Sink = Callable[[Event], None]
 
 
 def tee(*sinks: Sink) -> Sink:
-    """One sink that tells all of them, in the order given: the one that remembers comes before those that show.
+    """One sink that calls all of these in order: the one that stores comes before those that show.
 
-    What a sink raises is raised: without a memory no step may follow. `spare` is for sinks that a run can do without.
+    What a sink raises is raised: no step may follow what is not stored. `spare` is for sinks that a run can do without.
     """
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         for sink in sinks:
             sink(event)
 
-    return tell
+    return emit
 
 
-def spare(sink: Sink, said: Callable[[Exception], None]) -> Sink:
-    """A sink that is switched off when it raises, which `said` is told once."""
+def spare(sink: Sink, failed: Callable[[Exception], None]) -> Sink:
+    """A sink that is switched off when it raises; `failed` is called with the error."""
     off = False
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         nonlocal off
         if off:
             return
@@ -179,6 +171,6 @@ def spare(sink: Sink, said: Callable[[Exception], None]) -> Sink:
             sink(event)
         except Exception as error:  # noqa: BLE001 - what only shows must not end paid work
             off = True
-            said(error)
+            failed(error)
 
-    return tell
+    return emit

@@ -1,7 +1,7 @@
-"""Secrets of this process, and texts without them: the one place where a key is struck out.
+"""The secrets of this process, and texts without them: the one place where a key is masked.
 
-A secret is remembered as soon as it is revealed, so before it can be sent and repeated by a service. Every error, note
-and balance passes `masked` when it is made, so that nothing that is stored, printed or raised holds one.
+A secret is remembered as soon as it is revealed, before it can be sent and repeated by a service. Every error, note and
+balance passes `masked` when it is made, so that a secret is never stored, printed or raised.
 """
 
 import re
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 MASK = "****"
 SHORTEST = 6
-"""Characters from which a secret is struck out wherever it stands, also inside a longer word and inside base64."""
+"""The least characters of a secret that is masked anywhere, also inside a longer word and inside base64."""
 SHORTEST_WORD = 3
-"""Characters from which a shorter one is struck out as a whole word. One or two characters hide nothing: they are in
-every sentence, and a mask in their place would only tell where they are."""
+"""The least characters of a secret that is masked as a whole word. Shorter ones are in every sentence, and a mask
+would only show where they are."""
 LONG = 16
-"""Characters from which half of a secret counts as the secret: services cut long texts wherever they like."""
+"""The least characters of a secret whose first half is masked too: services cut long texts anywhere."""
 
 CODED = ("%", "\\u", "&#")
 """How a character begins that is written by its code: percent-encoded, in JSON, in HTML."""
@@ -27,10 +27,10 @@ OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token",
 
 
 class _Form(NamedTuple):
-    """One way in which a secret can be written; `sign` is in every text that `pattern` fits, as `_flat` makes it.
+    """One way in which a secret can be written; `sign` is in every text that `pattern` matches, as `_flat` makes it.
 
-    `part`: only the beginning of the secret, which is looked for when every whole one is struck out. A pattern
-    is compiled when its sign is first met, because most runs meet none.
+    `part`: only the beginning of the secret, which is looked for after every whole secret is masked. A pattern is
+    compiled when its sign is first found, because most runs find none.
     """
 
     sign: str
@@ -43,9 +43,9 @@ _forms: tuple[_Form, ...] = ()
 
 
 def hide(secret: str) -> None:
-    """Strike this text out of everything from now on, in all its forms.
+    """Mask this text in every message from now on, in all its forms.
 
-    Of several keys with commas between and of both halves of `user:password`, each is a secret; the user is none.
+    Each of several keys with commas between them is a secret, and so is the password of `user:password`.
     """
     if secret and secret not in _known:
         _remember(secret)
@@ -54,7 +54,7 @@ def hide(secret: str) -> None:
 
 
 def hide_user(url: str) -> None:
-    """Strike out the password of an address, or the user where there is no password: that is a key then."""
+    """Mask the password of an address, or the user where there is no password, because the user is a key then."""
     if "@" not in url:
         return
     from urllib.parse import unquote  # noqa: PLC0415 - most have no secret in an address
@@ -67,7 +67,7 @@ def hide_user(url: str) -> None:
 
 
 def hide_header(name: str, value: str) -> None:
-    """Strike out what a header says, where its name tells that it is a secret; also without the scheme before it."""
+    """Mask the value of a header whose name stands for a secret, with and without the scheme before it."""
     if OF_A_HEADER.search(name):
         hide(value)
         hide(value.rpartition(" ")[2])
@@ -96,12 +96,12 @@ def without_user(url: str) -> str:
 
 
 def without_own_user(text: str) -> str:
-    """Addresses without the name and password of the settings; those that a service wrote stay as they are."""
+    """Addresses without the name and password of the settings; those that a service wrote are not changed."""
     return USER.sub(lambda found: "" if found[0][:-1] in _known else found[0], text) if "@" in text else text
 
 
 def forget() -> None:
-    """Begin anew, for tests that share a process."""
+    """Forget all secrets, for tests that share a process."""
     global _known, _forms
     _known, _forms = frozenset(), ()
 
@@ -152,7 +152,7 @@ def _percent_encoded(text: str) -> _Form:
 
 
 def _broken(text: str) -> str:
-    """A pattern of the text with line breaks anywhere, as those who write long lines put them."""
+    """A pattern of the text with line breaks at any place, as in long lines that were wrapped."""
     return r"\s*".join(map(re.escape, text))
 
 
@@ -173,10 +173,10 @@ def _ways(character: str) -> str:
 
 
 def _cores(data: bytes) -> Iterator[str]:
-    """What base64 makes of the secret wherever it stands in the encoded bytes, as in `user:password`.
+    """The base64 of the secret at any place in the encoded bytes, as in `user:password`.
 
-    Three bytes become four characters, so there are three ways. Those characters at both ends which hold bits of a
-    neighbour are left out here, and taken along when they are found.
+    Three bytes become four characters, so there are three ways. The characters at both ends that hold bits of a
+    neighbour are left out here, and masked together with the found ones.
     """
     from base64 import b64encode  # noqa: PLC0415 - see above
 

@@ -1,4 +1,4 @@
-"""A task and an index into a file name that cannot collide or leave its folder."""
+"""File names of tasks, which cannot collide and cannot leave their folder."""
 
 import re
 import string
@@ -12,19 +12,19 @@ from imagegen_cli.core.task import ImageRequest, TaskId
 
 DEFAULT = "{id}-{slug}-{index}"
 FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "time", "name", "line")
-SLUG_BYTES = 60
-NAME_BYTES = 180
-"""Leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
-LONGEST_BYTES = 200
-"""With the suffix and all that a part file adds."""
+MAX_SLUG_BYTES = 60
+MAX_NAME_BYTES = 180
+"""This leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
+MAX_PART_BYTES = 200
+"""A name with its suffix and all that a part file adds."""
 RESERVED = r"(?i:(con|prn|aux|nul|(com|lpt)(\d|[¹²³]|\{index\})) *(\..*)?)"
 """Device names that Windows keeps for itself, whatever the suffix."""
 SELECTORS = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-"""They choose between two looks of the sign before them, and are invisible themselves."""
+"""Variation selectors: invisible characters that choose between two forms of the character before them."""
 
 
 def check_template(template: str) -> None:
-    """Raises UsageError for a field nobody fills, a format that cannot be read, or a folder in the name."""
+    """Raise UsageError for an unknown field, a format that cannot be read, or a folder in the name."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -43,7 +43,7 @@ def check_template(template: str) -> None:
 def name_for(
     template: str, task_id: TaskId | str, run: int | str, request: ImageRequest, *, line: int, now: float
 ) -> str:
-    """The task's file name with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
+    """The file name of a task, with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
     moment = time.localtime(now)
     fields = {
         "id": str(task_id),
@@ -63,13 +63,13 @@ def name_for(
         name += "-{index}"
     before, after = name.split("{index}", 1)
     after = after.replace("{index}", "")
-    name = _cut(before, NAME_BYTES - len(after.encode())) + "{index}" + _cut(after, NAME_BYTES)
+    name = _cut(before, MAX_NAME_BYTES - len(after.encode())) + "{index}" + _cut(after, MAX_NAME_BYTES)
     name = name.strip(" .") or "{index}"
     return f"_{name}" if re.fullmatch(RESERVED, name) or name[0] == "-" else name
 
 
 def slug(text: str) -> str:
-    """Letters and digits of any script, joined by hyphens, at most SLUG_BYTES bytes. Never empty."""
+    """Letters and digits of any script, joined by hyphens, at most MAX_SLUG_BYTES bytes. Never empty."""
     text = unicodedata.normalize("NFC", re.sub(SELECTORS, "", text)).lower()
     system = sys.getfilesystemencoding()  # a bare C locale may leave ASCII alone to name files with
     text = text.encode(system, "ignore").decode(system)
@@ -77,11 +77,11 @@ def slug(text: str) -> str:
     for sign in text:
         belongs = sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and kept[-1] != " ")
         kept += sign if belongs else " "
-    return _cut("-".join(kept.split()), SLUG_BYTES).strip("-") or "image"
+    return _cut("-".join(kept.split()), MAX_SLUG_BYTES).strip("-") or "image"
 
 
 def free_name(name: str, count: int, taken: set[str]) -> str:
-    """`name`, numbered where its pictures 1 to `count` would meet one of `taken` (lower-case stems), and add them."""
+    """`name`, numbered where one of its pictures 1 to `count` is in `taken` (lower-case stems), which gets them too."""
     wanted = name
     for number in range(2, 100_000):
         stems = [wanted.replace("{index}", str(index)).lower() for index in range(1, count + 1)]
@@ -92,6 +92,6 @@ def free_name(name: str, count: int, taken: set[str]) -> str:
     raise UsageError(f"too many files are named {name!r}", hint="choose another folder with --output")
 
 
-def _cut(text: str, most: int) -> str:
-    """At most `most` bytes of UTF-8, never half a letter."""
-    return text.encode()[: max(0, most)].decode(errors="ignore")
+def _cut(text: str, max_bytes: int) -> str:
+    """At most `max_bytes` of UTF-8, never half a character."""
+    return text.encode()[: max(0, max_bytes)].decode(errors="ignore")

@@ -1,6 +1,7 @@
-"""What a provider is: one service, translated. It sends and reads; it never sleeps, retries, prints, stores or counts.
+"""The interface of a provider: the translation of one service.
 
-A provider is one file in this folder. Its last line binds `PROVIDER`; that alone registers it.
+A provider sends requests and reads answers. It never sleeps, retries, prints, stores or counts. It is one file in the
+folder providers/, and the line that binds `PROVIDER` registers it.
 """
 
 from base64 import b64encode
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 
 Facts = Mapping[str, str | int | float]
-"""What is worth remembering of how pictures were made, beside the request. Keys that several services have: `seed`
-(the one really used), `model` (the one that really drew), `revised_prompt`, `request_id`."""
+"""Facts about how pictures were made, beside the request. Keys that several services have: `seed` (the seed that was
+used), `model` (the model that drew), `revised_prompt`, `request_id`."""
 
 
 def _without_secrets(facts: Facts) -> Facts:
@@ -31,7 +32,10 @@ def _without_secrets(facts: Facts) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Not ready; ask again with this receipt. `cost` is what the service told; None where it did not."""
+    """The service took the request; queries with this receipt bring the pictures.
+
+    `cost` is what the service told; None where it did not.
+    """
 
     job: Job
     facts: Facts = field(default_factory=dict)
@@ -43,7 +47,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """`note` has the service's words about pictures that it left out, or that differ from what was asked for.
+    """The pictures. `note` is about pictures that are missing, or that differ from the request.
 
     `cost` is what the service told, for the whole job; where it counts tokens instead, `tokens` has them by text_in,
     image_in, text_out and image_out. Neither the note nor a fact ever holds a secret.
@@ -62,14 +66,14 @@ class Ready:
 
 Report = Callable[[Working], None]
 Fetch = Callable[["httpx.Request"], Awaitable["httpx.Response"]]
-"""Sends a request and returns with the head of its answer; the caller reads and closes the answer's stream."""
+"""Sends a request and returns with the head of its response; the caller reads and closes the response's stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """`amount` None: the service does not tell. A made-up number is worse than none.
+    """What is left on an account. `amount` None: the service does not name it, and a wrong number is worse than none.
 
-    `troubled`: a part of the account cannot be used, and `note` says which.
+    `troubled`: a part of the account cannot be used, and `note` names it.
     """
 
     amount: float | None
@@ -84,11 +88,11 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Ways to the network, and more than one, because a submit costs money.
+    """The HTTP clients of a provider: more than one, because a submit costs money.
 
-    `paid` carries what must not be sent twice: fresh connections, a transport that can tell "never connected" from
-    "sent, then lost". `free` carries everything that may be repeated; `fetch` goes the same way with a request as it
-    stands, on connections of its own, and brings pictures. None follows redirects or keeps cookies.
+    `paid` is for requests that must not be sent twice: it uses fresh connections, and its transport distinguishes
+    "never connected" from "sent, then lost". `free` is for requests that may be repeated. `fetch` sends a request as it
+    is, on connections of its own, and is for pictures. None of them follows redirects or keeps cookies.
     """
 
     paid: "httpx.AsyncClient"
@@ -98,7 +102,7 @@ class Clients:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every kind can be told; a provider subclasses it with its own defaults and fields."""
+    """The settings of every kind; a provider subclasses them with its own defaults and fields."""
 
     base_url: str = setting("", "address of the service")
     api_key: Secret = setting(Secret(), 'key: the text itself, "env:NAME" or "cmd:COMMAND"')
@@ -114,15 +118,15 @@ class Settings:
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
     remarks: ClassVar[tuple[str, ...]] = ()
-    """Sentences for people who set this kind up: what no setting of ours can mend."""
+    """Sentences for people who set this kind up, about problems that no setting of ours can solve."""
 
     def variable_for(self, name: str) -> str:
-        """The variable for a field of these very settings; empty where no vendor names one."""
+        """The environment variable of a field of these settings; empty where no vendor names one."""
         return self.environment.get(name, "")
 
 
 def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
-    """The origin of a service, and the headers that a request for a picture needs there: no key is among them."""
+    """The origin of a service, and the headers that a request for a picture needs there; they never hold a key."""
     address = urlsplit(settings.base_url.strip())
     if address.scheme.lower() not in ("http", "https") or not address.netloc:
         return "", {}
@@ -147,10 +151,10 @@ class Provider(Protocol[S_co]):
     Settings: ClassVar[type[Settings]] = Settings
     """The class of the settings: the one in `Provider[…]` among the bases, unless the class names another itself."""
     is_synchronous: ClassVar[bool] = False
-    """True where `submit` itself lasts as long as the generation: there is nothing to ask again with."""
+    """True where `submit` lasts as long as the generation, so that there is no job to query."""
 
     stops_when_dropped: ClassVar[bool] = False
-    """True where dropping the connection of a `submit` really stops the work, at no cost."""
+    """True where dropping the connection of a `submit` stops the work, at no cost."""
     local: ClassVar[bool] = False
     """True where nothing goes over the network."""
     is_free: ClassVar[bool] = False
@@ -171,70 +175,70 @@ class Provider(Protocol[S_co]):
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Accepted | Ready:
         """Send one paid request.
 
-        Raises a TaskError: Unavailable and SlowDown only where certainly nothing was accepted, Uncertain wherever it
-        may have been, Refused for the service's last word. Where the service refused before any work, Unauthorized and
-        OutOfCredits are marked `as_unspent()`: the same request may go to another provider then.
+        Raises a TaskError: Unavailable and SlowDown only where the request certainly was not accepted, Uncertain
+        wherever it may have been, Refused where the service refused it for good. Where the service refused before any
+        work, Unauthorized and OutOfCredits are marked `as_unspent()`: the same request may then go to another provider.
         """
         ...
 
     def client_job(self, request: ImageRequest) -> Job | None:  # noqa: ARG002 - the default needs nothing
-        """An id of our own choice that the service will know the job by, so that a lost answer can be looked up."""
+        """An id, chosen here, by which the service knows the job, so that a query can replace a lost answer."""
         return None
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002
-        """Ask once; an unknown word is Working(note=word).
+        """Query a job once; an unknown state is Working(note=state).
 
-        Every error counts as a failed query and keeps the job, but for one that is marked `as_final()`: the service's
-        own, well-formed word that this very job failed, was moderated or has expired. An HTTP status alone is never
-        that, because a proxy or a wrong address answers with it as well. A service that holds its answers in the submit
-        alone has nothing to ask for: Expired.
+        Every error counts as a failed query and keeps the job, except for an error that is marked `as_final()`. Only
+        the service's own, well-formed answer that this very job failed, was moderated or has expired is final. An HTTP
+        status alone is never final, because a proxy or a wrong address answers with the same status. A service whose
+        pictures come in the answer to the submit alone raises Expired.
         """
-        raise Expired("this service keeps nothing that could be asked for")
+        raise Expired("this service has no jobs that a query could be about")
 
     async def cancel(self, job: Job) -> CancelOutcome:  # noqa: ARG002
         """STOPPED, REQUESTED (may be ignored), TOO_LATE (it ended before) or GOES_ON (cannot be stopped)."""
         return CancelOutcome.GOES_ON
 
     def check(self, request: ImageRequest) -> None:
-        """Refuse what the service would refuse, before anything is sent: raises BadRequest with the rule in it."""
+        """Raises BadRequest, with the rule in its message, where the service would refuse the request."""
         del request  # the default refuses nothing
 
     def check_settings(self) -> None:
-        """Refuse settings with which no request could be sent, as `check` does as well: raises BadRequest."""
+        """Raises BadRequest for settings with which no request could be sent; `check` includes it."""
         return
 
     async def check_service(self) -> None:
-        """Ask whether the service has what the settings name, without spending: raises BadRequest where it has not.
+        """Query, at no cost, whether the service has everything that the settings name. Raises BadRequest if not.
 
-        Also raises what any question may raise. `doctor` asks; a run hears it from the service itself.
+        Also raises what any query may raise. Only `doctor` calls it: a run gets the same answer from the service.
         """
         return
 
     def payload(self, request: ImageRequest) -> Mapping[str, Any]:  # noqa: ARG002
-        """What would go to the service, for --dry-run; empty where the request itself says all of it."""
+        """The body that would be sent, for --dry-run; empty where it holds nothing beyond the request."""
         return {}
 
     def fetchable(self, job: Job) -> bool:  # noqa: ARG002
-        """Whether `poll` may ever bring the pictures of this job. Where not, the job is no receipt for a resume."""
+        """Whether `poll` can ever bring the pictures of this job. Where not, `resume` cannot use the job."""
         return True
 
     def model_for_version(self, version: str) -> str | None:  # noqa: ARG002
         """The service's own name for a Jimeng/Seedream model that people call by its version; None: not offered.
 
-        `check` and `submit` take the version itself as well: this tells who offers it.
+        `check` and `submit` take the version too: this method is for finding a provider that offers it.
         """
         return None
 
     def max_images(self, request: ImageRequest) -> int | None:  # noqa: ARG002
-        """Pictures that one submit can make; more are split into several tasks. None: no limit known."""
+        """The most pictures that one submit can make; more become several tasks. None: no limit is known."""
         return None
 
     def expected_images(self, request: ImageRequest) -> int:
-        """Pictures that this request should bring."""
+        """The number of pictures that this request should bring."""
         return request.count or 1
 
     async def close(self) -> None:
-        """Let go of what was opened beside the clients. Called once, at the end."""
+        """Close what the provider opened beside its clients. Called once, at the end."""
         return
 
     async def prices(self, models: Collection[str]) -> Mapping[str, Money]:  # noqa: ARG002
@@ -242,9 +246,9 @@ class Provider(Protocol[S_co]):
         return {}
 
     async def models(self) -> tuple[str, ...]:
-        """Names that `--model` may take, asked live where the service tells."""
+        """Names that `--model` may take; a live list where the service has one."""
         return ()
 
     async def balance(self) -> Balance | None:
-        """What is left on the account; None where the service does not tell."""
+        """What is left on the account; None where the service has no such query."""
         return None

@@ -1,8 +1,8 @@
 """Reference pictures on the disk: the one place where a file is opened to be sent to a service.
 
-A name in a list or on the command line may lead anywhere: to a private key, a pipe that never ends, a device. What is
-opened is a regular file of bounded size, and what is sent begins as a picture does. Both are judged by the descriptor
-that is read, so that a file which is exchanged in between gains nothing.
+A name in a list or on the command line may lead anywhere: to a private key, a pipe that never ends, a device. Only
+regular files of bounded size are opened, and only data that begins as a picture does is sent. Both are checked on the
+descriptor that is read, so that exchanging the file in between has no effect.
 """
 
 import errno
@@ -33,7 +33,7 @@ FIRST_BYTES: dict[str, bytes] = {
 ANY_FORMAT = tuple(FIRST_BYTES)
 DEFAULT_FORMATS = ("PNG", "JPEG", "WebP", "GIF")
 HEAD = 32
-"""Bytes by which a format is told."""
+"""Bytes by which a format is recognised."""
 MAX_BYTES = 64 * 1024 * 1024
 """Of one reference picture: no service takes a larger one."""
 
@@ -49,7 +49,7 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """The suffix of a file name that tells nothing but the format."""
+        """The suffix of a file name, by the format."""
         return f".{self.format.lower().replace('jpeg', 'jpg')}"
 
     @property
@@ -66,7 +66,7 @@ def is_remote(reference: str) -> bool:
 
 
 def read(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES) -> Picture:
-    """The whole file. Raises BadRequest where it is none of these formats, or too large, or no file at all."""
+    """The whole file. Raises BadRequest where the format is none of these, the file is too large or missing."""
     data = _begun(reference, formats, max_bytes, max_bytes + 1)
     if len(data) > max_bytes:  # it grew after its size was looked at
         raise BadRequest(_too_large(reference, len(data), max_bytes))
@@ -74,14 +74,14 @@ def read(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes:
 
 
 def media_type(reference: str, *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES) -> str:
-    """What `read` would find, by a look at the first bytes. Raises BadRequest as `read` does."""
+    """The media type of the file by its first bytes. Raises BadRequest as `read` does."""
     return _media_type(format_in(_begun(reference, formats, max_bytes, HEAD)))
 
 
 def examined(
     references: Iterable[str], *, formats: Sequence[str] = DEFAULT_FORMATS, max_bytes: int = MAX_BYTES
 ) -> list[str]:
-    """What stands for each reference until it is sent: its address, or the media type of the file.
+    """Check the references: of each the address, or the media type of the file, in place of its data.
 
     Raises BadRequest where a file cannot be used.
     """
@@ -100,16 +100,16 @@ def form_file(name: str, reference: str, *, formats: Sequence[str] = DEFAULT_FOR
 
 
 def format_in(head: bytes) -> str:
-    """The format of a picture by its first bytes; empty where it is none."""
+    """The format of a picture by its first bytes; empty where they are not a picture's."""
     found = (name for name, pattern in FIRST_BYTES.items() if re.match(pattern, head, re.DOTALL))
     return next(found, "")
 
 
 @contextmanager
 def opened(path: str | Path, *, follow: bool = True) -> Iterator[BinaryIO]:
-    """A regular file, and without `follow` no link to one. Raises OSError, with the reason in `strerror`, for others.
+    """A regular file, and without `follow` not a link to one. Raises OSError, with the reason in `strerror`.
 
-    A device is not even opened: that alone may set something going. A pipe without a writer does not hold us up.
+    A device is not opened at all, because opening alone may start something. Opening a pipe does not block.
     """
     _must_be_regular(Path(path).stat(follow_symlinks=follow))
     with open(path, "rb", opener=_without_waiting if follow else _without_following) as file:
@@ -118,7 +118,7 @@ def opened(path: str | Path, *, follow: bool = True) -> Iterator[BinaryIO]:
 
 
 def bytes_of(path: Path, max_bytes: int) -> bytes:
-    """All of a regular file. Raises OSError, with the reason in `strerror`, also where it is larger."""
+    """The whole of a regular file. Raises OSError, with the reason in `strerror`, also where it is larger."""
     with opened(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -131,7 +131,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _without_following(path: str, flags: int) -> int:
-    """A link may have taken the place of the file since the person, or the list, named it."""
+    """A link may have replaced the file after a person, or a list, named it."""
     return _without_waiting(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
@@ -139,7 +139,7 @@ def _must_be_regular(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is a link, a device, a pipe or a socket and no file")
+        raise OSError(errno.EINVAL, "it is a link, a device, a pipe or a socket, not a file")
 
 
 def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) -> bytes:
@@ -159,13 +159,13 @@ def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) 
 
 
 def why(error: Exception) -> str:
-    """A path with NUL in it is a ValueError, the home of an unknown person a RuntimeError."""
+    """The reason of an error: a path with NUL in it is a ValueError, the home of an unknown user a RuntimeError."""
     return str(getattr(error, "strerror", "") or error)
 
 
 def _no_picture(reference: str, formats: Sequence[str]) -> str:
     known = f"{', '.join(formats[:-1])} or {formats[-1]}"
-    return f"{reference!r} is no {known} picture, and this service takes no other"
+    return f"{reference!r} is not a {known} picture, and this service takes no other formats"
 
 
 def _too_large(reference: str, size: int, max_bytes: int) -> str:

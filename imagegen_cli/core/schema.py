@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 REFERENCES = ("env:", "cmd:")
-"""How a text begins that says where a secret is to be taken from, and is none itself."""
+"""How a text begins that is not a secret itself but names the place of one."""
 
 
 class Secret:
     """A text that cannot be shown by accident. `reveal()` is for the one line that sends it.
 
-    What was revealed once may come back in a service's words, so from then on it is struck out of everything.
+    A revealed secret may come back in a service's message, so it is masked everywhere from then on.
     """
 
     __slots__ = ("_text",)
@@ -77,7 +77,7 @@ def read_table(kind: type[T], table: Mapping[str, Any], *, where: str, line_of: 
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"{line_of(key)}: unknown key {key!r} in {where}", hint=nearest(key, known))
-        values[key] = _fitted(value, types_of[key], f"{line_of(key)}: {key} in {where}")
+        values[key] = _converted(value, types_of[key], f"{line_of(key)}: {key} in {where}")
     return kind(**values)
 
 
@@ -88,7 +88,7 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 
 
-def _fitted(value: Any, wanted: Any, place: str) -> Any:
+def _converted(value: Any, wanted: Any, place: str) -> Any:
     """`value` as `wanted`: str, int, float, bool, Secret, tuple[str, ...], Mapping[str, str]; each may be optional."""
     if isinstance(wanted, types.UnionType):
         wanted = next(part for part in typing.get_args(wanted) if part is not type(None))
@@ -104,10 +104,10 @@ def _fitted(value: Any, wanted: Any, place: str) -> Any:
             return value
     elif isinstance(wanted, type) and isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{place} must be {_said(wanted)}, not {_said(type(value))}")
+    raise ConfigError(f"{place} must be {_kind_name(wanted)}, not {_kind_name(type(value))}")
 
 
-def _said(wanted: Any) -> str:
+def _kind_name(wanted: Any) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Secret: "a text"}
     names |= {list: "a list", dict: "a table"}
     if wanted in names:

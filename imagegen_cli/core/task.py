@@ -1,6 +1,6 @@
-"""The nouns: what is asked for, what became of it, and which state may follow which.
+"""Requests, tasks and their states, and which state may follow which.
 
-Everything about states lives in this file; this file knows no provider, no store and no screen.
+All that concerns states is in this file; it knows no provider, no store and no display.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ RunId = NewType("RunId", int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
-    """One paid submit, in the person's words; the provider translates.
+    """One paid submit, in terms of the person; the provider translates it.
 
-    `provider` is the configured name, not the kind. `count` None means "as many as the service makes by itself";
-    `seed` None means that the service chooses; `ratio` is "W:H"; `width` and `height` are pixels and come together.
-    `references` are local paths or http(s) addresses of pictures to start from. `name` is the person's own word for
-    the file name. `extra` holds what only this kind of service understands, as given.
+    `provider` is the configured name, not the kind. `count` None: as many as the service makes by itself.
+    `seed` None: the service chooses; `ratio` is "W:H"; `width` and `height` are pixels and come together.
+    `references` are local paths or http(s) addresses of pictures to start from. `name` is what the
+    person calls the file. `extra` holds options of this kind of service alone, as given.
     """
 
     prompt: str
@@ -43,7 +43,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A service's receipt: enough to ask again after a crash, from another process."""
+    """A service's receipt for a request: enough to ask for the pictures later, from another process."""
 
     id: str
     url: str = ""
@@ -58,16 +58,16 @@ class InlineImage:
 
 @dataclass(frozen=True, slots=True)
 class RemoteImage:
-    """A picture at an address. Addresses may be signed: shown to nobody, and asked without a key."""
+    """A picture at an address. The address may be signed: it is never shown, and is requested without a key."""
 
     url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StagedImage:
-    """A picture whose bytes lie whole in a part file of ours; `final` is the name it is about to get, once chosen.
+    """A picture that is complete in a part file. `final` is the path that it is about to get, once it is chosen.
 
-    `sha256` of the bytes, in hex, tells its file from another one's. `doubt` says why it may have been cut, if so.
+    `sha256` of the bytes, in hex, distinguishes its file from others. `doubt` says why it may be cut off, if it may.
     """
 
     path: str
@@ -78,7 +78,7 @@ class StagedImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """A picture under its final name: whole, synced, never to be written again. Fields as in StagedImage."""
+    """A picture under its final name: complete, synced, never written again. Fields as in StagedImage."""
 
     path: str
     sha256: str = ""
@@ -100,12 +100,12 @@ class CancelOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Waiting for a slot, or sent back because it was certainly not accepted."""
+    """It waits for a slot; it was not sent, or certainly not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitting:
-    """The request is leaving. `job` is an id that we chose ourselves, where the service lets us.
+    """The request is leaving. `job` is an id that we chose, where the service permits that.
 
     `quote` is what it is expected to cost; None where prices do not matter. The history keeps it as a charge.
     """
@@ -116,9 +116,9 @@ class Submitting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The service has it. `images`: what was already fetched when a link expired or a resume began.
+    """The service has it. `images`: those that were fetched before a link expired or a resume began.
 
-    `unconfirmed`: the job is an id of our own whose submit was not answered; the service may never have heard of it.
+    `unconfirmed`: the job is an id of our own whose submit was not answered; the service may not know it.
     """
 
     job: Job
@@ -128,7 +128,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """The pictures exist at the service. `images` says for each where it is now; `note` what was left out."""
+    """The pictures exist. `images` says for each where it is now, `note` what the service left out."""
 
     images: tuple[Image, ...]
     job: Job | None = None
@@ -137,9 +137,9 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`missing` > 0: the service made fewer than asked; `note` has its words.
+    """`missing` > 0: the service made fewer pictures than requested, and `note` has its message.
 
-    The receipt is kept where it cannot be known whether a picture came whole; `note` says so.
+    The receipt is kept where a picture may be incomplete; `note` says so then.
     """
 
     files: tuple[str, ...]
@@ -150,10 +150,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """With a `job` or with `images`, asking again may still bring the pictures, without paying again.
+    """With a `job` or with `images`, the pictures may still be fetched without paying again.
 
     `hint` is what to do where the reason's general hint does not fit. `final`: the service itself said that this job is
-    over and brings no pictures. `may_be_paid`: the request left this machine, and nothing says that it was not charged.
+    over and brings no pictures. `may_be_paid`: the request has left, and it is not known that it was not charged.
     """
 
     reason: Reason
@@ -173,14 +173,14 @@ class Failed:
 
     @property
     def resumable(self) -> bool:
-        """Whether `imagegen resume` may bring pictures that are not on the disk yet."""
+        """Whether `imagegen resume` may fetch pictures that are not on the disk yet."""
         waiting = any(isinstance(image, RemoteImage | StagedImage) for image in self.images)
         return waiting or (self.job is not None and not self.final)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """With a `job`, the service may go on, and its pictures can still be fetched."""
+    """With a `job`, the service may go on, and its pictures can be fetched."""
 
     stop: CancelOutcome
     job: Job | None = None
@@ -241,17 +241,17 @@ class Task:
         return replace(self, request=request, expected_images=expected_images, alternatives=others)
 
     def to(self, state: State) -> "Task":
-        """Change state, the only way to. A step that FOLLOWS does not allow is a bug, said loudly."""
+        """The task in another state. Raises RuntimeError where FOLLOWS does not allow the step: that is a bug."""
         if type(state) not in FOLLOWS[type(self.state)]:
             raise RuntimeError(f"task {self.id}: {word(self.state)} cannot become {word(state)}")
         return replace(self, state=state)
 
     def stem(self, index: int) -> Path:
-        """Where picture `index` (from 1) goes, without the suffix that its first bytes will decide."""
+        """The path of picture `index` (from 1) without the suffix, which depends on its first bytes."""
         return Path(self.folder) / self.name.replace("{index}", str(index))
 
     def part(self, index: int) -> Path:
-        """Where the bytes of picture `index` (from 1) wait for their name: the same in every process, never shared."""
+        """The part file of picture `index` (from 1): the same path in every process, and of no other task."""
         return Path(self.folder) / f".imagegen-{self.key or self.id}-{index}.part"
 
     @property
@@ -271,16 +271,16 @@ class Task:
 
 
 def word(state: State) -> str:
-    """The state as scripts and the history know it: `queued`, `running` and so on."""
+    """The name of the state in scripts and in the history: `queued`, `running` and so on."""
     return type(state).__name__.lower()
 
 
 def recovered(task: Task, found: Mapping[int, StagedImage] | None = None) -> Task:
-    """What the next process may believe of a task whose process died; `found` are whole pictures of it on the disk.
+    """A task whose process ended, as the next process goes on with it; `found`: complete pictures of it on the disk.
 
-    A submit that was on its way may have arrived: with an id of ours it can be looked up, else it is uncertain
-    and never sent again by itself, unless its pictures had come. Those that were only in memory are gone; with a job
-    they are asked for again.
+    A submit that was on its way may have arrived. With an id of ours the service can be asked for it; else it is
+    uncertain and never sent again by itself, unless its pictures had come. Pictures that were only in memory are
+    gone; with a job the service is asked for them again.
     """
     return _again(_adopting(task, found)) if found else _again(task)
 
@@ -303,12 +303,12 @@ def _again(task: Task) -> Task:
 
 
 def _gone(images: tuple[Image, ...]) -> bool:
-    """Whether some were only in the memory of a process that is gone."""
+    """Whether some were only in the memory of a process that has ended."""
     return any(isinstance(image, InlineImage) for image in images)
 
 
 def _adopting(task: Task, found: Mapping[int, StagedImage]) -> Task:
-    """Take in pictures that came whole although the history does not say so."""
+    """Add pictures that came complete although the history does not say so."""
     match task.state:
         case Submitting(job=None) | Cancelled(job=None) | Failed(job=None, images=()):
             note = "the program stopped while the answer came; what had come whole was kept"
@@ -325,7 +325,7 @@ def _adopting(task: Task, found: Mapping[int, StagedImage]) -> Task:
 
 
 def _with_found(images: tuple[Image, ...], found: Mapping[int, StagedImage], job: Job | None) -> tuple[Image, ...]:
-    """Each at its own place. What is in doubt is taken only where it cannot be fetched once more."""
+    """Each picture at its own place. One that may be cut off is taken only where it cannot be fetched again."""
     places = range(1, max([len(images), *found]) + 1)
     before = dict(enumerate(images, 1))
     nothing = InlineImage(b"")

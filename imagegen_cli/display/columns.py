@@ -63,7 +63,7 @@ ENDING = Column(lambda row, _: ending(row.task))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = replace(IMAGES, text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
-PROGRESS = Column(percent, spans=progress_spans)
+PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_DIM_IN_QUEUE = replace(PROMPT, style=prompt_style)
@@ -81,6 +81,9 @@ def model_in_live_table(measure: Measure) -> int:
     return min(measure.widest(24), measure.line // 6) if measure.line >= 68 else 0  # noqa: PLR2004 - as in `fixed`
 
 
+NOTED = 3
+"""Cells in which every text leaves something, as the sign for what was cut off has at most three."""
+
 LIVE = (
     Place(MARK, fixed(1), gap=0),
     Place(NUMBER, number_in_live_table),
@@ -89,7 +92,7 @@ LIVE = (
     Place(PROGRESS, stepped((199, 41), (139, 29), (99, 23), (75, 17), (59, 15), (39, 13), (30, 4))),
     Place(ELAPSED, elapsed_in_live_table),
     Place(IMAGES_ONCE_SENT, fixed(5, min_line=54)),
-    Place(NOTE, as_needed(1, min_line=99), gap=2, share=40),
+    Place(NOTE, as_needed(NOTED, min_line=99), gap=2, share=40),
 )
 """The live table of a run."""
 

@@ -26,7 +26,7 @@ HELP = (
     ("enter", "its details", "details"),
     ("c", "cancel the chosen task; asks first", "cancel"),
     ("x", "cancel all that wait; asks first", "cancel waiting"),
-    (" ", "hold back what is not sent yet; again: go on", "hold back"),
+    (" ", "pause: send nothing more; again: continue", "pause"),
     ("a", "add another prompt; a paste begins one too", "add"),
     ("o", "open the folder with the pictures", "folder"),
     ("q", "{stop}", "stop"),
@@ -81,7 +81,7 @@ def prefix(context: DrawContext) -> str:
     if ui.draining:
         return "what is sent may finish, nothing new is sent; "
     if ui.paused:
-        return "held back, space goes on; " if ui.focus else "held back, tab and space go on; "
+        return "paused, space continues; " if ui.focus else "paused, tab and space continue; "
     return ""
 
 
@@ -89,7 +89,7 @@ def brief(context: DrawContext) -> str:
     """The same in one word."""
     if context.board.stopping:
         return "stopping "
-    return "ending " if context.ui.draining else "held " if context.ui.paused else ""
+    return "ending " if context.ui.draining else "paused " if context.ui.paused else ""
 
 
 def overall(context: DrawContext) -> Line:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from imagegen_cli.display.terminal import Terminal
     from imagegen_cli.display.theme import Line
 
-PREVIEWS = ("auto", "on", "off")
 MAX_PICTURES = 4
 MAX_WIDTH = 40
 MAX_HEIGHT = 20

@@ -22,9 +22,8 @@ PULSE = 3
 STEPS_A_SECOND = 4
 
 
-def percent(row: Row, now: float) -> str:
+def percent(known: Known, fraction: float) -> str:
     """Empty while nothing is known. A tilde marks a guess."""
-    known, fraction = row.progress(now)
     if known is Known.NOTHING:
         return ""
     return f"{'~' if known is Known.GUESSED else ''}{int(fraction * 100)}%"
@@ -38,18 +37,17 @@ def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span
             why = why_unsent(row, context, cells) or why
         alert = row.delay is not None or context.paused
         return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
-    known, _ = row.progress(context.now)
-    share = percent(row, context.now).rjust(PERCENT)
+    known, fraction = row.progress(context.now)
+    share = percent(known, fraction).rjust(PERCENT)
     style: StyleName = "dim" if known is Known.GUESSED else "plain"
     if cells <= PERCENT:
         return [(share, style)]
-    return [*bar_spans(row, context, cells - PERCENT - 1), (f" {share}", style)]
+    return [*bar_spans(known, fraction, context, cells - PERCENT - 1), (f" {share}", style)]
 
 
-def bar_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
+def bar_spans(known: Known, fraction: float, context: CellContext, cells: int) -> "Sequence[Span]":
     """Reported by the service: solid. Guessed: dashed. Nothing known: a short piece that moves to and fro."""
     theme = context.theme
-    known, fraction = row.progress(context.now)
     if known is Known.NOTHING:
         return pulse_spans(context, cells)
     whole, part = divmod(int(fraction * cells * 2), 2)
@@ -84,8 +82,8 @@ def why_unsent(row: Row, context: CellContext, cells: int) -> str:
     """Why a task is still waiting to be sent, in at most so many cells where that is possible."""
     if not isinstance(row.task.state, Queued) or context.stopping:
         return ""
-    long, short = ("held back", "held") if context.paused else ("waits its turn", "waits")
-    return long if len(long) <= cells else short
+    long = "waits its turn"
+    return "paused" if context.paused else long if len(long) <= cells else "waits"
 
 
 def note(row: Row) -> str:

@@ -29,19 +29,19 @@ def lay_out(table: Sequence[Place], rows: Sequence[Row], width: int, number: int
 
 def _widest(place: Place, rows: Sequence[Row], context: CellContext) -> Callable[[int], int]:
     def widest(limit: int) -> int:
-        return max((_needed(place.column.text(row, context.now), limit, context) for row in rows), default=0)
+        text, now, fit = place.column.text, context.now, context.theme.fit
+        found = 0
+        for row in rows:
+            found = max(found, cell_width(fit(text(row, now), limit)))
+            if found == limit:
+                break
+        return found
 
     return widest
 
 
-def _needed(text: str, limit: int, context: CellContext) -> int:
-    if text.isascii() and text.isprintable():
-        return min(len(text), limit)
-    return cell_width(context.theme.fit(text, limit))
-
-
 def draw_row(row: Row, layout: Layout, context: CellContext) -> Line:
-    theme = context.theme
+    now, fit = context.now, context.theme.fit
     builder = LineBuilder(CHOSEN if row.task.id == context.chosen else PLAIN)
     for place, cells in layout:
         column = place.column
@@ -50,8 +50,12 @@ def draw_row(row: Row, layout: Layout, context: CellContext) -> Line:
         if column.spans is not None:
             builder.put_spans(column.spans(row, context, cells), cells)
             continue
-        style = column.style if isinstance(column.style, str) else column.style(row, context)
-        builder.put(theme.fit(column.text(row, context.now), cells), cells, STYLES[style], right=column.right)
+        style = column.style
+        name = style if isinstance(style, str) else style(row, context)
+        text = column.text(row, now)
+        if not (len(text) <= cells and text.isascii() and text.isprintable()):
+            text = fit(text, cells)  # most texts are short ASCII, which needs no fitting
+        builder.put(text, cells, STYLES[name], right=column.right)
     return builder.line
 
 

@@ -131,22 +131,24 @@ class LineBuilder:
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Add text of at most `cells` and pad it to that width."""
-        blank = " " * (cells - cell_width(text))
+        is_ascii = text.isascii()
+        blank = " " * (cells - (len(text) if is_ascii else cell_width(text)))
         self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
         self._at += cells
-        if not text.isascii():
+        if not is_ascii:
             self.line.append(to_column(self._at))
         return self
 
     def put_spans(self, spans: Sequence[tuple[str, StyleName]], cells: int) -> "LineBuilder":
         """Add the pieces of one cell, one after the other, and pad the last to the width of the cell."""
-        *before, (last, style) = spans
-        for text, name in before:
-            if text:
-                taken = cell_width(text)
-                self.put(text, taken, STYLES[name])
+        text, style = spans[0]
+        for following in spans[1:]:
+            taken = cell_width(text)
+            if taken:
+                self.put(text, taken, STYLES[style])
                 cells -= taken
-        return self.put(last, cells, STYLES[style])
+            text, style = following
+        return self.put(text, cells, STYLES[style])
 
     def gap(self, cells: int) -> "LineBuilder":
         """Add blanks. They take the style before them, which saves a segment: all styles show blanks alike."""

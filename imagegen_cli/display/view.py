@@ -147,13 +147,13 @@ def card_progress(row: Row, context: DrawContext) -> Line:
     builder.gap(1)
     cells = min(MAX_CARD_BAR, context.width - 2 - cell_width(text) - 2)
     if cells > PULSE and row.started is not None and not row.queued_there:
-        builder.put_spans(bar_spans(row, context.cells, cells), cells).gap(2)
+        builder.put_spans(bar_spans(*row.progress(context.now), context.cells, cells), cells).gap(2)
     return builder.put(text, cell_width(text)).line
 
 
 def card_facts(row: Row, now: float) -> Iterator[str]:
     elapsed = row.elapsed(now)
-    yield percent(row, now) or messages.described(row.task.state)
+    yield percent(*row.progress(now)) or messages.described(row.task.state)
     if elapsed is None:
         return
     expected = f" of ~{seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 
+from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.events import (
     BudgetReached,
     ProviderPaused,
@@ -19,7 +20,6 @@ from imagegen_cli.core.events import (
 )
 from imagegen_cli.core.task import Queued, RunId, Submitting, Task, TaskId
 from imagegen_cli.engine.lane import Lane
-from imagegen_cli.engine.scheduling import NOTHING, Known
 from imagegen_cli.engine.task_flow import CANCEL_GRACE_S, RunContext, Saver, TaskFlow
 
 START_BATCH = 500
@@ -34,7 +34,7 @@ class Runner:
     """`emit` receives every event; `flush` waits until they are durable, and raises DiskError where they cannot be.
 
     `owns` tells, after a flush, whether a task still belongs to this process. Of the tasks in `one_look` the service is
-    asked once: they have waited for their time limit before. `known` tells how long earlier tasks of the kind took.
+    asked once: they have waited for their time limit before. `durations` tells how long earlier tasks of the kind took.
     `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
     """
@@ -46,7 +46,7 @@ class Runner:
         emit: Sink,
         flush: Callable[[], Awaitable[None]],
         *,
-        known: Callable[[Task], Known] = lambda _: NOTHING,
+        durations: Callable[[Task], Durations] = lambda _: UNKNOWN,
         owns: Callable[[TaskId], bool] = lambda _: True,
         one_look: Container[TaskId] = (),
         complete: Callable[[], Awaitable[None]] = _at_once,
@@ -58,7 +58,7 @@ class Runner:
             saver=saver,
             emit=emit,
             flush=flush,
-            known=known,
+            durations=durations,
             owns=owns,
             one_look=one_look,
             over_budget=over_budget,

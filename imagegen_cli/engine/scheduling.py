@@ -1,6 +1,6 @@
-"""When: how many at once, how often to ask, how long to wait before asking again.
+"""How many tasks at once, how often to ask for their status, how long to wait before a step is repeated.
 
-All times are seconds of the running loop's clock.
+All times are seconds by the clock of the running loop.
 """
 
 import asyncio
@@ -9,27 +9,30 @@ import random
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from imagegen_cli.core.events import Span
+from imagegen_cli.core.durations import UNKNOWN, Durations, Span
 
 MAX_RETRY_DELAY_S = 30.0
+"""Seconds before a step is repeated, at the most, but for jitter."""
 HEAD_START_S = 1.0
-"""Seconds that the first submit goes alone: a bad key is refused once, not five hundred times."""
+"""Seconds that the first submit is alone: a bad key is refused once, not five hundred times."""
 FIRST_WINDOW = 8
-"""Submits that may then be unanswered; each good answer lets one more out, as in TCP's slow start."""
+"""Submits that may then be unanswered at once; each good answer permits one more, as in TCP's slow start."""
 MAX_WINDOW = 32
+"""Submits that may be unanswered at once."""
 MAX_PATIENCE = 8
+"""How many times as many good answers as tasks inside it takes, at the most, before the number inside rises."""
 MAX_PAUSE_S = 3600.0
-"""Whatever a service says, it is asked again after an hour."""
+"""A service is tried again after an hour, whatever it says."""
 MIN_ASKED_WAIT_S = 1.0
-"""A shorter wait that a service asks for, such as none, or a moment that has passed, is no answer to a refusal."""
+"""A shorter wait that a service asks for, such as 0 or a time that has passed, is ignored."""
 MAX_UNASKED_WAIT_S = 60.0
-"""A service that does not say how long to wait is asked again at the latest after this."""
+"""A service that does not say how long to wait is tried again after this at the latest."""
 
 
 class Slot:
-    """One task's place in a gate. Every method may be called again without harm."""
+    """One task's place in a gate. Every method may be called twice without harm."""
 
     def __init__(self, gate: "Gate", *, asking: bool) -> None:
         self._gate = gate
@@ -51,12 +54,13 @@ class Slot:
 
 
 class Gate:
-    """One configured provider's door. `limit` None: as many tasks at once as anybody brings.
+    """Limits the tasks that are at one provider at a time. `limit` None: no limit.
 
-    `window` None: a submit lasts as long as the generation, so that unanswered ones are at the service already.
+    `window` None: a submit lasts as long as the generation, so that the service works on unanswered ones already.
 
-    A refusal shuts it for everyone and lowers the number inside to what the service held; it climbs again by one
-    after as many good answers as it holds, and twice as many after each climb that was refused.
+    A refusal closes the gate for all tasks and lowers their number to what the service had accepted. The number rises
+    again by one after as many good answers as there are tasks inside, and after twice as many each time that a rise was
+    refused.
     """
 
     def __init__(self, limit: int | None, *, window: int | None = FIRST_WINDOW) -> None:
@@ -78,7 +82,7 @@ class Gate:
         self._patience = 1
 
     async def enter(self) -> Slot:
-        """Wait for a place, and for the gate to be open; first come, first served."""
+        """Wait for a place, and until the gate is open; first come, first served."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._admit()
@@ -91,7 +95,7 @@ class Gate:
         return Slot(self, asking=True)
 
     def join(self) -> Slot:
-        """Take a place at once: the service has this task already."""
+        """Take a place without waiting: the service has this task already."""
         self._inside += 1
         return Slot(self, asking=False)
 
@@ -105,10 +109,10 @@ class Gate:
         self._climb()
         self._admit()
 
-    def refused(self, slot: Slot, after: float | None, most: float = MAX_PAUSE_S) -> float:
-        """The service would not take one more: shut the gate, for `most` seconds at most, and say for how many.
+    def refused(self, slot: Slot, after: float | None, max_s: float = MAX_PAUSE_S) -> float:
+        """The service took no more: close the gate for at most `max_s` seconds, and return for how many.
 
-        Afterwards one goes alone again, as at the beginning.
+        Afterwards one submit goes alone again, as at the beginning.
         """
         now = asyncio.get_running_loop().time()
         if self._refusing_since is None:
@@ -120,7 +124,7 @@ class Gate:
             seconds = after
         else:
             seconds = min(2.0 ** min(self._refusals - 1, 16), MAX_UNASKED_WAIT_S) * random.uniform(1, 1.3)
-        self.close_for(min(seconds, most))
+        self.close_for(min(seconds, max_s))
         slot.leave()
         self._good = 0
         if self._holds:
@@ -133,22 +137,22 @@ class Gate:
 
     @property
     def load(self) -> float:
-        """How full it is, those who wait included: 1 is a full house."""
+        """How full the gate is, with those that wait: at 1 all places are taken."""
         return (self._inside + len(self._waiting)) / min(self._allowed, 1000)
 
     def refusing_for(self) -> float:
-        """Seconds since the service began to refuse everybody."""
+        """Seconds since the service began to refuse all submits."""
         if self._refusing_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._refusing_since
 
     def give_up(self) -> None:
-        """Those who wait are told that it is in vain; what comes later is tried anew."""
+        """Forget the refusals: tasks that come later are tried anew."""
         self._refusing_since = None
         self._refusals = 0
 
     def close_for(self, seconds: float) -> None:
-        """Nobody enters for that long; a longer wait that is already set stays."""
+        """Let no task enter for so many seconds; a longer wait that is already set stays."""
         loop = asyncio.get_running_loop()
         self._opens_at = max(self._opens_at, loop.time() + min(seconds, MAX_PAUSE_S))
         if self._timer is not None:
@@ -160,7 +164,7 @@ class Gate:
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())
 
     def pause(self, paused: bool) -> None:
-        """Keep back what has not been sent, or let it go on."""
+        """Keep back the tasks that have not been sent, or let them go on."""
         self.paused = paused
         self._admit()
 
@@ -172,7 +176,7 @@ class Gate:
         self._admit()
 
     def _widen(self) -> None:
-        """The first submit was answered, or had its head start."""
+        """Admit more than one submit: the first was answered, or its head start is over."""
         if self._head_start is not None:
             self._head_start.cancel()
         self._window = max(self._window, self._first_window)
@@ -201,93 +205,66 @@ class Gate:
                     self._head_start = asyncio.get_running_loop().call_later(HEAD_START_S, self._open_wide)
 
 
-class Known:
-    """How long earlier tasks of the same kind took, as far as the looks at them tell.
-
-    Each counts as `PARTS` moments, spread over the seconds in which it may have become ready: what was ready at the
-    first look says little about when.
-    """
-
-    PARTS = 4
-
-    def __init__(self, spans: Iterable[Span] = ()) -> None:
-        spans = tuple(spans)
-        self.tasks = len(spans)
-        self.moments = sorted(
-            span.least + (span.most - span.least) * (part + 0.5) / self.PARTS
-            for span in spans
-            for part in range(self.PARTS)
-        )
-
-    @property
-    def median(self) -> float:
-        """Seconds. Raises IndexError where nothing is known."""
-        return self.moments[len(self.moments) // 2]
-
-
-NOTHING = Known()
-
-
 class PollSchedule:
-    """When to ask a task's status next.
+    """When to ask for a task's status next.
 
-    With the service's own progress: just before the end it points to. With `known`: often where earlier tasks of the
-    kind became ready, seldom where they did not. With neither: after a fifth of the time that has passed, so that the
-    end is seen about a tenth late.
+    With the service's own progress: just before the end that it points to. With `known` durations: often at the times
+    when earlier tasks of the kind became ready, seldom at others. With neither: after a fifth of the time that has
+    passed, so that the end is seen about a tenth late.
 
-    What is known and what is told only ever make it ask sooner than the longest pauses below. A service that has become
-    faster, and a failure at any moment, are seen by these.
+    Progress and durations only ever bring a query forward; the longest delays below hold always. So a service that has
+    become faster, and a failure at any moment, are seen in time.
     """
 
-    SHARE = 0.189
-    FIRST = 0.4
-    LONGEST = 30.0
-    FEW = 8
-    """Fewer earlier tasks than this say nothing."""
-    FIRST_LOOK = (2.1, 2.4)
-    """Seconds before the first query of a task whose kind is known: so that many do not go together."""
-    PAUSE = 2.65
-    """Seconds that two queries may always be apart."""
-    LATEST = 0.28
-    """Of the time that has passed: so far apart they may be later. With jitter and the way there it is below 30 %."""
-    PRICE = 0.0096
-    """Of the usual duration: a query is worth it where it lets the end be seen so much sooner."""
-    WINDOW = 1 / 3
-    """Of those still running: how soon they will have ended tells how many end now."""
-    UNUSUAL = 0.03
-    """When so few of the known ones took longer still, they say nothing of this one."""
-    IN_QUEUE = 10.0
-    """Seconds after which a job in the service's own queue is asked for at the latest."""
+    ELAPSED_SHARE = 0.189
+    MIN_DELAY_S = 0.4
+    MAX_DELAY_S = 30.0
+    MIN_TASKS = 8
+    """With fewer earlier tasks than this, their durations are not used."""
+    FIRST_QUERY_S = (2.1, 2.4)
+    """Seconds before the first query of a task whose durations are known; a range, so that many do not ask together."""
+    ALWAYS_ALLOWED_S = 2.65
+    """Seconds that may always be between two queries."""
+    MAX_ELAPSED_SHARE = 0.28
+    """The share of the time that has passed which may be between two later queries: with jitter it stays below 30 %."""
+    QUERY_COST_SHARE = 0.0096
+    """What a query costs, as a share of the usual duration: it is sent where the end is seen so much sooner by it."""
+    ENDING_SHARE = 1 / 3
+    """The share of the tasks still running whose ends tell how many end now."""
+    UNUSUAL_SHARE = 0.03
+    """When only this share of the earlier tasks took longer still, their durations are not used."""
+    MAX_QUEUED_DELAY_S = 10.0
+    """Seconds between two queries of a job in the service's own queue, at the most."""
 
-    def __init__(self, shortest: float, known: Known = NOTHING) -> None:
-        self._shortest = shortest
-        self._known: Sequence[float] = known.moments if known.tasks >= self.FEW else ()
-        self._price = self.PRICE * known.median if self._known else 0.0
+    def __init__(self, min_delay_s: float, known: Durations = UNKNOWN) -> None:
+        self._min_delay_s = min_delay_s
+        self._moments: Sequence[float] = known.moments if known.tasks >= self.MIN_TASKS else ()
+        self._price = self.QUERY_COST_SHARE * known.median_s if self._moments else 0.0
         self._seen: list[tuple[float, float]] = []
 
     def observe(self, elapsed: float, fraction: float | None) -> None:
-        """Remember what the service said of its progress."""
+        """Take in the progress that the service reports at `elapsed` seconds."""
         if fraction is not None and 0 < fraction <= 1 and (not self._seen or fraction > self._seen[-1][1]):
             self._seen.append((elapsed, fraction))
 
     def next_delay(self, elapsed: float, *, queued: float = 0.0) -> float:
         """Seconds until the next query, jittered so that many tasks do not ask together.
 
-        `elapsed`: for so long the service has worked on it; `queued`: for so long it has been in the service's queue.
+        `elapsed`: seconds that the service has worked on it; `queued`: seconds that it has been in the service's queue.
         """
         if queued:
-            seconds = min(self._by_time(queued), self.IN_QUEUE)
+            seconds = min(self._by_time(queued), self.MAX_QUEUED_DELAY_S)
         else:
             seconds = self._by_progress(elapsed) or self._by_history(elapsed) or self._by_time(elapsed)
-        return max(self._shortest, min(seconds, self.LONGEST)) * random.uniform(1, 1.03)
+        return max(self._min_delay_s, min(seconds, self.MAX_DELAY_S)) * random.uniform(1, 1.03)
 
     def _by_time(self, elapsed: float) -> float:
-        return max(self.FIRST, elapsed * self.SHARE)
+        return max(self.MIN_DELAY_S, elapsed * self.ELAPSED_SHARE)
 
     def _by_progress(self, elapsed: float) -> float | None:
-        """Two points that agree on the end make a line; points that disagree say nothing.
+        """By a line through the last two reports, if they agree on the end; else None.
 
-        At the latest it asks again when the time that has passed has doubled: a job may fail half-way.
+        It asks again at the latest when the time that has passed has doubled: a job may fail half-way.
         """
         if len(self._seen) < 2:  # noqa: PLR2004 - a line has two points
             return None
@@ -297,39 +274,41 @@ class PollSchedule:
         if abs(end - straight) > 0.25 * straight:
             return None
         left = straight - elapsed
-        if left <= 0:  # overdue: soon, and ever later while nothing is heard
-            return max(self._shortest, self.FIRST, min(-left, self._longest(elapsed)))
-        return min(left * (1 if more > 0.75 else 0.75), max(self.PAUSE, elapsed))  # noqa: PLR2004 - the closer, the surer
+        if left <= 0:  # overdue: soon, and later each time
+            return max(self._min_delay_s, self.MIN_DELAY_S, min(-left, self._max_delay(elapsed)))
+        return min(left * (1 if more > 0.75 else 0.75), max(self.ALWAYS_ALLOWED_S, elapsed))  # noqa: PLR2004 - a close end is more certain
 
     def _by_history(self, elapsed: float) -> float | None:
-        """The pause that costs least: half of it is waited in vain where it ends, and each query has its price."""
-        passed = bisect_right(self._known, elapsed)
-        left = len(self._known) - passed
-        if left <= len(self._known) * self.UNUSUAL:
+        """The delay that costs least: half of it is lost at the end of the job, and each query has its price."""
+        passed = bisect_right(self._moments, elapsed)
+        left = len(self._moments) - passed
+        if left <= len(self._moments) * self.UNUSUAL_SHARE:
             return None
-        ending = max(1, round(left * self.WINDOW))
-        each = (self._known[passed + ending - 1] - elapsed) / ending
-        return min(math.sqrt(2 * self._price * left * each), self._longest(elapsed))
+        ending = max(1, round(left * self.ENDING_SHARE))
+        each = (self._moments[passed + ending - 1] - elapsed) / ending
+        return min(math.sqrt(2 * self._price * left * each), self._max_delay(elapsed))
 
-    def _longest(self, elapsed: float) -> float:
-        return max(self.PAUSE, elapsed * self.LATEST) if elapsed > self.FIRST else random.uniform(*self.FIRST_LOOK)
+    def _max_delay(self, elapsed: float) -> float:
+        if elapsed <= self.MIN_DELAY_S:
+            return random.uniform(*self.FIRST_QUERY_S)
+        return max(self.ALWAYS_ALLOWED_S, elapsed * self.MAX_ELAPSED_SHARE)
 
 
 def _skew() -> float:
-    """Seconds. It changes when the clock is set, and when the machine sleeps."""
+    """Seconds between the two clocks. They change when the clock is set, and when the machine sleeps."""
     return time.time() - time.monotonic()
 
 
 class Stopwatch:
-    """Between which two moments one job became ready, seen from this process, by the running loop's clock.
+    """Measures between which two moments a job became ready, by the clock of the running loop.
 
-    `asked` is when the query left whose answer is at hand: what it says was true then or later. A span is kept only
-    where everything was watched: not what was begun by another process, nor what a sleeping machine, a stopped process,
-    a clock that was set or a service that refused to answer has interrupted.
+    An answer holds for the time at which its query left, or later. There is a span only where this process watched the
+    job from its beginning, and where no sleeping machine, stopped process, changed clock or refused query interrupted
+    it.
     """
 
-    LATE = 2.0
-    """Seconds by which a sleep may be late, and the two clocks differ."""
+    MAX_LATE_S = 2.0
+    """Seconds by which a sleep may be late, and by which the two clocks may differ."""
 
     def __init__(
         self, *, whole: bool = True, clock: Callable[[], float] | None = None, skew: Callable[[], float] = _skew
@@ -343,26 +322,26 @@ class Stopwatch:
         self._queued = False
 
     def elapsed(self) -> float:
-        """Seconds that the service has worked on it, at the most."""
+        """Seconds that the service may have worked on it, at the most."""
         return self._clock() - self._began_after
 
     def queued(self) -> float:
-        """Seconds since the beginning while it is in the service's own queue, else 0."""
+        """Seconds since the submit, while the job is in the service's own queue; else 0."""
         return self._clock() - self._since if self._queued else 0.0
 
-    async def sleep(self, seconds: float, shut: float = 0.0) -> None:
-        """Wait for the next query; `shut`: for so long the service wants none."""
+    async def sleep(self, seconds: float, closed: float = 0.0) -> None:
+        """Wait for the next query, `seconds` or, where the lane is closed, at least `closed` seconds."""
         due = self._clock() + seconds
-        await asyncio.sleep(max(seconds, shut))
+        await asyncio.sleep(max(seconds, closed))
         self._asked = self._clock()
-        self._whole = self._whole and self._asked <= due + self.LATE
+        self._whole = self._whole and self._asked <= due + self.MAX_LATE_S
 
     def planned(self, seconds: float) -> None:
-        """Say how many seconds may have passed since the beginning."""
-        self._whole = self._whole and self._clock() <= self._since + seconds + self.LATE
+        """Note that so many seconds should have passed since the submit: more means an interruption."""
+        self._whole = self._whole and self._clock() <= self._since + seconds + self.MAX_LATE_S
 
     def unready(self, *, queued: bool) -> None:
-        """The service says that it is not ready; `queued`: it has not even begun."""
+        """Note that the service says the job is not ready; `queued`: it has not begun."""
         now = self._clock()
         asked = now if self._asked is None else self._asked
         self._unready = asked
@@ -373,17 +352,21 @@ class Stopwatch:
         self._queued = queued
 
     def leave_out(self) -> None:
+        """Give no span for this job: something interrupted the watch."""
         self._whole = False
 
     def span(self) -> Span | None:
-        """It is ready now. A submit that lasts as long as the work is its own exact measure."""
+        """The span of a job that is ready now; None where something interrupted the watch.
+
+        A submit that lasts as long as the work measures it exactly.
+        """
         now = self._clock()
         unready = now if self._asked is None else self._unready
-        if not self._whole or abs(self._skew() - self._skewed) > self.LATE:
+        if not self._whole or abs(self._skew() - self._skewed) > self.MAX_LATE_S:
             return None
         return Span(max(0.0, unready - self._began_before), now - self._began_after)
 
 
 def retry_delay(attempt: int) -> float:
-    """Seconds before attempt `attempt` + 1 of a step that certainly did nothing: doubling, jittered."""
+    """Seconds before attempt `attempt` + 1 of a step that certainly had no effect: doubled each time, jittered."""
     return min(2.0 ** min(attempt - 1, 16), MAX_RETRY_DELAY_S) * random.uniform(0.8, 1.2)

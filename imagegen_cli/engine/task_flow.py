@@ -1,6 +1,6 @@
 """The steps of one task, from the state that it is in to an end.
 
-The state says which step is next, and a retry repeats a step. To resume a task is to begin with its stored state. Every
+The state decides the next step, and a retry repeats a step. To resume a task is to begin with its stored state. Every
 change of state is an event; what must not be lost is durable before the next step is taken.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from imagegen_cli.core.durations import Durations, Span
 from imagegen_cli.core.errors import (
     BadImage,
     Busy,
@@ -34,7 +35,6 @@ from imagegen_cli.core.errors import (
 )
 from imagegen_cli.core.events import (
     Sink,
-    Span,
     TaskChanged,
     TaskCharged,
     TaskDelayed,
@@ -66,7 +66,7 @@ from imagegen_cli.core.task import (
     TaskId,
 )
 from imagegen_cli.engine.lane import Lane
-from imagegen_cli.engine.scheduling import Known, PollSchedule, Slot, Stopwatch, retry_delay
+from imagegen_cli.engine.scheduling import PollSchedule, Slot, Stopwatch, retry_delay
 
 MAX_POLL_FAILURES = 3
 """Status queries in a row that fail."""
@@ -91,7 +91,7 @@ CANCEL_GRACE_S = 5.0
 
 
 NameChosen = Callable[[StagedImage], Awaitable[None]]
-"""Called with the final name before a picture gets it, so that the name can be remembered."""
+"""Called with the final name before a picture gets it, so that the history has the name first."""
 
 
 class Saver(Protocol):
@@ -110,7 +110,7 @@ class RunContext:
     saver: Saver
     emit: Sink
     flush: Callable[[], Awaitable[None]]
-    known: Callable[[Task], Known]
+    durations: Callable[[Task], Durations]
     owns: Callable[[TaskId], bool]
     one_look: Container[TaskId]
     over_budget: Callable[[TaskId], str]
@@ -449,7 +449,7 @@ class TaskFlow:
         if self._watch is None:
             self._watch, self._schedule = Stopwatch(whole=False), PollSchedule(self._lane.poll)
         else:
-            self._schedule = PollSchedule(self._lane.poll, self._context.known(self.task))
+            self._schedule = PollSchedule(self._lane.poll, self._context.durations(self.task))
         return self._watch, self._schedule
 
     def _next_delay(self, watch: Stopwatch, schedule: PollSchedule) -> float:

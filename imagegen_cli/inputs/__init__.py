@@ -1,1 +1,1 @@
-"""Prompts and lists into requests that are ready to be sent."""
+"""Turns prompts and prompt lists into requests that are ready to be sent."""

@@ -1,8 +1,8 @@
-"""What was typed behind `run`: words that are no prompts are refused, because each argument is paid for."""
+"""Checks the arguments of `run`: words that are hardly prompts are refused, because each argument is paid for."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
@@ -12,13 +12,13 @@ from imagegen_cli.core.errors import UsageError
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 FILE_SUFFIXES = (*LIST_SUFFIXES, ".md", ".yaml", ".yml", ".xlsx", ".docx", ".pdf", ".png", ".jpg", ".jpeg", ".webp")
 MAX_FILE_NAMES = 2000
-"""Names of a folder among which a mistyped one is looked for."""
+"""Names of a folder that are compared with a mistyped name."""
 EACH = "imagegen run --each"
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
-"""Scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese."""
+"""Scripts without blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, Chinese and Japanese."""
 PATH = re.compile(r"(?:/|\./|\.\./|~[\w.-]*/|[A-Za-z]:[\\/]|file:)\S*|\S*[\\/]\S*[*?]\S*")
 ADDRESS = re.compile(r"(?:https?|ftp)://\S+", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ def check_arguments(prompts: Sequence[str]) -> None:
 
 
 def instead_of(name: str) -> str:
-    """What to name instead of a list that cannot be read."""
+    """What the person may name instead of a list that cannot be read."""
     if _exists(name, os.path.isdir):
         lists = sorted(path for path in _names(Path(name)) if path.lower().endswith(LIST_SUFFIXES))
         found = quote(_safe(str(Path(name, lists[0])))) if lists else ""
@@ -60,24 +60,24 @@ def _refuse_file(prompt: str) -> None:
     if ADDRESS.fullmatch(prompt):
         _refuse(prompt, "is an address", f"as a picture to start from: --image {quote(prompt)}")
     if any(sign in prompt for sign in "*?[") and Path(path).suffix.lower() in FILE_SUFFIXES:
-        _refuse(prompt, "stands for names of files, and none fits", "name a list: imagegen batch FILE")
+        _refuse(prompt, "is a pattern for file names, and no file matches it", "name a list: imagegen batch FILE")
     if PATH.fullmatch(path) or Path(path).suffix.lower() in FILE_SUFFIXES:
-        _refuse(prompt, "is the name of a file, and there is none", instead_of(path))
+        _refuse(prompt, "is a file name, and there is no such file", instead_of(path))
 
 
 def _refuse(prompt: str, what: str, instead: str) -> None:
     hint = f"nothing was sent; {instead}; or, if it is the prompt itself: {EACH} {quote(prompt)}"
-    raise UsageError(f"{prompt} {what}; as a prompt its name would be paid for", hint=hint)
+    raise UsageError(f"{prompt} {what}; as a prompt its name would cost money", hint=hint)
 
 
 def _safe(name: str) -> str:
     return f"./{name}" if name.startswith("-") else name
 
 
-def _exists(name: str, test: object) -> bool:
-    """Whether there is such a file; a text that no file can be called has none."""
+def _exists(name: str, test: Callable[[str], bool]) -> bool:
+    """Whether a file of this name passes the test; False for a text that cannot be a file name."""
     try:
-        return bool(name.strip()) and bool(test(os.path.expanduser(name)))  # type: ignore[operator]  # noqa: PTH111
+        return bool(name.strip()) and test(os.path.expanduser(name))  # noqa: PTH111 - the test takes a text
     except (OSError, ValueError):
         return False
 

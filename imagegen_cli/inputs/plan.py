@@ -1,4 +1,4 @@
-"""Wishes into requests that are ready to be sent: provider and model chosen, every rule checked, nothing sent yet."""
+"""Turns prompt specifications into requests: provider and model are chosen, every rule is checked, nothing is sent."""
 
 import os
 import re
@@ -22,18 +22,18 @@ from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import Numbers, Planned, Record
 
 STDIN = "-"
-"""Stands for a list that comes by a pipe, and lies in the working directory as it were."""
+"""The source of a list that comes through a pipe; its references are looked up in the working directory."""
 MIN_FREE_BYTES = 8 * 1024 * 1024
-"""Bytes without which no folder takes a picture and the history its receipt."""
+"""Free space that a picture and the receipt in the history need."""
 MAX_COUNT = 1000
-"""Pictures of one prompt. Services make fewer at a time; what is more than this is a mistake, and a costly one."""
+"""Pictures per prompt. Services make fewer at a time; a larger number is a mistake, and a costly one."""
 MAX_BAD_LINES = 20
 MAX_MAKERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One paid submit to come. `identity` tells it from all others of its list, wherever its line moves.
+    """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
     `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
     `Planned`.
@@ -60,7 +60,7 @@ class Place:
 
 
 def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
-    """Check everything before the first is sent. Raises UsageError that names every line that would be refused."""
+    """Check everything before the first submit. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
@@ -88,7 +88,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
 
 
 def _located(wrong: Sequence[PromptSpec], message: str) -> str:
-    """What is wrong, behind the file and the line that say so, or the number of a prompt that was typed."""
+    """A message behind the file and the line that it is about, or behind the number of a typed prompt."""
     first, *others = wrong
     also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
     shown = " ".join(also[:MAX_BAD_LINES]) + " …" * (len(also) > MAX_BAD_LINES)
@@ -97,18 +97,18 @@ def _located(wrong: Sequence[PromptSpec], message: str) -> str:
 
 
 def place(folder: Path, template: str) -> Place:
-    """Make the folder and try it. Raises UsageError where no picture could be written or named."""
+    """Create the folder and write into it. Raises UsageError where no picture could be written or named."""
     naming.check_template(template)
     import tempfile  # noqa: PLC0415 - only where something is to be written
 
     try:
         folder = folder.expanduser().absolute()
-        str(folder).encode()  # the history keeps text
+        str(folder).encode()  # the history stores text, so this must be valid Unicode
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
         with suppress(FileNotFoundError):  # a path that is too long would be found out after the picture was paid for
-            os.lstat(folder.joinpath(*["x" * 49] * (naming.LONGEST_BYTES // 50)))
+            os.lstat(folder.joinpath(*["x" * 49] * (naming.MAX_PART_BYTES // 50)))
     except (OSError, ValueError, RuntimeError) as error:
         hint = "choose another folder with --output"
         raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
@@ -118,7 +118,7 @@ def place(folder: Path, template: str) -> Place:
 
 
 def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Planned]:
-    """What the history needs: each with its number, its folder, and its file name, which may hold the number."""
+    """The items as the history takes them: each with its number, folder and file name, which may contain the number."""
     taken = {path.name.rpartition(".")[0].lower() for path in os.scandir(where.folder)}
     now, new = time.time(), iter(numbers.tasks)
     ids = [next(new) if item.adopts is None else item.adopts.task.id for item in items]
@@ -146,12 +146,12 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
 
 
 def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
-    """For each model that is compared: the request, as each of the providers that may take it would get it."""
+    """For each model that is compared, the request as each provider that may take it would get it."""
     width, height = size_in(spec.size) if spec.size else (None, None)
     if spec.count is not None and spec.count < 1:
-        raise UsageError(f"count is {spec.count}; at least one picture must be asked for", hint=_count_hint(spec))
+        raise UsageError(f"count is {spec.count}; it must be at least 1", hint=_count_hint(spec))
     if spec.count is not None and spec.count > MAX_COUNT:
-        messages = f"count is {spec.count}; one prompt asks for at most {MAX_COUNT} pictures"
+        messages = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
         raise UsageError(messages, hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
@@ -180,9 +180,9 @@ def _count_hint(spec: PromptSpec) -> str:
 
 
 def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]:
-    """Providers and model: `provider/model` is exact, [models] has names of the person's own, a version finds its own.
+    """Providers and model: `provider/model` is exact, [models] has short names, and a version belongs to a provider.
 
-    Raises UsageError where a version is offered by several and the person named none of them.
+    Raises UsageError where several providers offer a version and the person named none of them.
     """
     model = config.model(model)
     named = [name.strip() for name in providers.split(",") if name.strip()]
@@ -197,7 +197,7 @@ def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]
 
 
 def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) -> list[tuple[str, str]]:
-    """Raise UsageError where only a list chose a service that only the project file names."""
+    """Raise UsageError where a list alone chose a provider that only the project file names."""
     for name, _ in chosen:
         by_list = "provider" in spec.listed or ("models" in spec.listed and spec.provider != name)
         if by_list and name in config.providers and not config.is_own(name):
@@ -206,7 +206,7 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
 
 
 def _offering(model: str, config: Config) -> str:
-    """Who is meant by a bare version such as 4.0: the default provider, or the only other one that offers it."""
+    """The provider for a bare version such as 4.0: the default provider, or the only other one that offers it."""
     default = config.default
     offers = [one.name for one in config.own if offline_provider(one).model_for_version(model) is not None]
     if not re.fullmatch(r"\d\.\d\w?", model) or not offers or default in offers or config.provider(default).type.local:
@@ -228,8 +228,8 @@ def _is_provider(name: str, config: Config) -> bool:
 def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     """A picture to start from: an address as it is, a file by its full path. Raises UsageError where there is none.
 
-    A relative path counts from the working directory, in a list as well. Links are followed now and never again: what
-    is looked at here is what is sent later.
+    A relative path starts at the working directory, in a list as well. Links are followed now and never again: the
+    file that is checked here is the file that is sent later.
     """
     if is_remote(text):
         return text
@@ -242,14 +242,14 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
     if not known:
-        raise UsageError(f"the reference {text} is no picture, by its first bytes, and nothing else is sent")
+        raise UsageError(f"the reference {text} is no picture, by its first bytes; only pictures are sent")
     return str(path.resolve())
 
 
 def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:
     """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
 
-    A list may come from another person, who could name any picture of this machine in it and have it uploaded.
+    A list may come from another person, who could name any picture of this machine and have it uploaded.
     """
     folder = Path(spec.source or STDIN).absolute().parent.resolve()
     root = config.project if config.project and folder.is_relative_to(config.project) else folder
@@ -263,7 +263,7 @@ def _checked(
     providers: Mapping[str, Provider[Any]],
     seen: dict[tuple[str, str], int],
 ) -> Iterable[Item]:
-    """The request, split where a service makes fewer at a time; equal ones are told apart by their occurrence."""
+    """The request, split where a service makes fewer pictures at a time; equal requests differ in their occurrence."""
     content = serialize.identity(requests[0])
     here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
@@ -284,7 +284,7 @@ def _checked(
 
 
 def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
-    """Seeds go on from part to part: the same seed twice would be the same picture twice."""
+    """Split a request. The seed increases from part to part: the same seed would give the same picture."""
     if most is None or request.count is None or request.count <= most:
         yield request
         return
@@ -294,7 +294,7 @@ def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
 
 
 def check_settings(configured: Configured) -> None:
-    """Look at settings as the first request would. Raises ConfigError."""
+    """Check settings as the first request would. Raises ConfigError."""
     try:
         offline_provider(configured).check_settings()
     except BadRequest as error:
@@ -302,7 +302,7 @@ def check_settings(configured: Configured) -> None:
 
 
 def offline_provider(configured: Configured) -> Provider[Any]:
-    """A provider that can check and count, but has no way to the network."""
+    """A provider that can check and count, but has no network clients."""
     none: Any = None
     return configured.type(configured.settings, Clients(paid=none, free=none))
 
@@ -325,7 +325,7 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
 
 
 def summary(items: Sequence[Item]) -> Iterator[str]:
-    """What will be asked for, in few words: of whom, how many tasks where it is not one, how many pictures."""
+    """What will be sent, in few words: the providers and models, the number of tasks if not one, and of pictures."""
     makers = list(dict.fromkeys(f"{item.request.provider} {item.request.model}".strip() for item in items))
     yield ", ".join(makers[:MAX_MAKERS]) + (f" and {len(makers) - MAX_MAKERS} more" if len(makers) > MAX_MAKERS else "")
     if len(items) > 1:

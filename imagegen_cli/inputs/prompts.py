@@ -1,4 +1,4 @@
-"""argv, stdin and prompt lists into wishes: what a person asked for, line by line, before any service is chosen."""
+"""Turns argv, stdin and prompt lists into prompt specifications, before any service is chosen."""
 
 import json
 import re
@@ -22,9 +22,9 @@ from imagegen_cli.inputs.lists.common import (
 MAX_PROMPT_CHARACTERS = 32_000
 """No service takes a longer prompt."""
 MIN_NUMBERED_ROWS = 3
-"""Rows whose counts 1, 2, 3 … are hardly chance."""
+"""A list of fewer rows may have the counts 1, 2, 3 … by chance."""
 MAX_BAD_LINES = 20
-"""Bad lines that are named one by one; the rest is counted."""
+"""Bad lines that one message names; the rest is counted."""
 LEAVE_OUT = "correct the line, or take it out with # and a space before it"
 MAX_VALUE_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
@@ -50,19 +50,20 @@ EMPTY_VALUES = frozenset(
         "[object object]",
     )
 )
-"""What programs write where there is no value."""
+"""What programs write in place of a missing value."""
 FOREIGN_SYNTAX = re.compile(
     r"(?:^|\s)(--[a-z][\w-]*)|(\{[^{}]*\|[^{}]*\})|(\b__[\w/*-]+__\b)|(<(?:lora|lyco|hypernet):)", re.IGNORECASE
 )
-"""Options and wildcards that other programs take out of a prompt."""
+"""Options and wildcards that other programs remove from a prompt before they send it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSpec:
-    """`line` counts from 1 in its source; `models` are compared: each makes a task of its own.
+    """A prompt with its parameters, before a provider and a model are resolved.
 
-    `place` is how messages name where a list says it, as "list.csv:3"; empty for what was typed.
-    `listed` has the names of the fields that a list said and the person did not type: a list may come from another
+    `line` counts from 1 in its source; `models` are compared: each becomes a task of its own.
+    `place` is the place in a list that messages name, such as "list.csv:3"; empty for a typed prompt.
+    `listed` has the names of the fields that a list sets and the person did not type: a list may come from another
     person, and is trusted less.
     """
 
@@ -85,7 +86,7 @@ class PromptSpec:
 
 
 def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpec]:
-    """One wish a prompt. Raises UsageError for one that cannot be a prompt."""
+    """One specification per prompt. Raises UsageError for a text that cannot be a prompt."""
     found, bad = [], []
     for number, prompt in enumerate(map(as_typed, prompts), 1):
         if problem := problem_of(prompt):
@@ -103,9 +104,9 @@ def from_list(
     common: PromptSpec,
     reading: Reading = Reading(),  # noqa: B008 - it is frozen
 ) -> tuple[list[PromptSpec], list[str]]:
-    """The specifications of a list, whose content tells its form, and remarks about how it was read.
+    """The specifications of a list, whose content decides its form, and remarks about how it was read.
 
-    What a line says goes before what `common` says. Raises UsageError that names every bad line.
+    A value of a line takes precedence over the one in `common`. Raises UsageError that names every bad line.
     """
     from imagegen_cli.inputs.lists.decoding import decoded, detected_encoding  # noqa: PLC0415 - only lists need it
     from imagegen_cli.inputs.lists.refusals import refuse_by_name_or_bytes  # noqa: PLC0415
@@ -137,14 +138,14 @@ def from_list(
 
 
 def _places(name: str, lines: Sequence[int]) -> tuple[Sequence[int], Callable[[int], str]]:
-    """The number of each row, and how a message names it: by its line, or by its count where rows share lines."""
+    """The number of each row, and a function that names it: by its line, or by its position where rows share lines."""
     if len(set(lines)) == len(lines):
         return lines, lambda at: f"{name}:{lines[at]}"
     return range(1, len(lines) + 1), lambda at: f"{name}:{lines[at]}: element {at + 1}"
 
 
 def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, Row]]) -> str:
-    """How to read a list in spite of the names that no field has."""
+    """An option that reads a list without its unknown names; empty where it has no prompts then."""
     if not unknown:
         return ""
     names = {canonical(key) for _, row in rows if isinstance(row, dict) for key in row}
@@ -155,7 +156,7 @@ def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, R
 def _refuse_row_numbers(
     name: str, found: Sequence[PromptSpec], rows: Sequence[tuple[int, Row]], common: PromptSpec, reading: Reading
 ) -> None:
-    """Raise UsageError where a list seems to number its rows under a name that means the count of pictures."""
+    """Raise UsageError where a list seems to number its rows in a column that means the count of pictures."""
     counts = [spec.count for spec in found]
     named = "count" in reading.columns or common.count is not None
     if len(found) < MIN_NUMBERED_ROWS or counts != [*range(1, len(found) + 1)] or named:
@@ -172,7 +173,7 @@ def _refuse_row_numbers(
 
 
 def foreign_option(prompt: str) -> str:
-    """What another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
+    """Text that another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
     found = FOREIGN_SYNTAX.search(prompt)
     return next(filter(None, found.groups()))[:40] if found else ""
 
@@ -182,7 +183,7 @@ def _remark(name: str, specs: Sequence[PromptSpec]) -> str:
     if not found:
         return ""
     where = counted([line for line, _ in found], "prompt")
-    return f"{name}: options and wildcards of other programs, as {found[0][1]}, are sent as text: {where}"
+    return f"{name}: options and wildcards of other programs, such as {found[0][1]}, are sent as text: {where}"
 
 
 def problem_of(prompt: str) -> str:
@@ -214,7 +215,7 @@ def size_in(text: str) -> tuple[int, int]:
     """Read "1024x768" (also × and *). Raises UsageError."""
     parts = text.lower().replace("×", "x").replace("*", "x").split("x")
     if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdecimal() for part in parts):  # noqa: PLR2004 - width and height
-        raise UsageError(f"{text!r} is no size; write it as 1024x768")
+        raise UsageError(f"{text!r} is no size; write it like 1024x768")
     width, height = int(parts[0]), int(parts[1])
     if not (0 < width <= 16384 and 0 < height <= 16384):  # noqa: PLR2004 - no service makes larger ones
         raise UsageError(f"{text!r} is no usable size: each side has 1 to 16384 pixels")
@@ -232,7 +233,7 @@ def _spec_of(row: Row, number: int, common: PromptSpec) -> PromptSpec:
         raise UsageError(problem, hint=LEAVE_OUT)
     width, height = values.pop("width", None), values.pop("height", None)
     if (width is None) != (height is None):
-        raise UsageError("width and height come together", hint="fill in both, or write size as 1024x768")
+        raise UsageError("width and height come together", hint="fill in both, or write size like 1024x768")
     if width is not None:
         values["size"] = f"{_as_number('width', width)}x{_as_number('height', height)}"
     if "model" in values:
@@ -247,16 +248,16 @@ def _spec_of(row: Row, number: int, common: PromptSpec) -> PromptSpec:
 
 
 def _problem_of_origin(prompt: str) -> str:
-    """Why a program, and no person, must have written this prompt; empty where it may be meant."""
+    """Why a program must have written this prompt by mistake; empty where a person may have meant it."""
     if prompt.strip().lower() in EMPTY_VALUES:
-        return f"{prompt.strip()} stands where a program had no prompt"
+        return f"{prompt.strip()} is what a program writes in place of a missing prompt"
     if "\ufffd" in prompt:
         return "the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew"
     return ""
 
 
 def _problem_in_texts(spec: PromptSpec) -> str:
-    """What no file, history or service could take in its texts; empty where nothing is wrong."""
+    """Why no file, history or service could take its texts; empty where nothing is wrong."""
     for item in fields(spec):
         name = "model" if item.name == "models" else item.name
         for text in _texts(getattr(spec, item.name)):
@@ -276,7 +277,7 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
-    """Known names, without what a line leaves empty."""
+    """The values of a row by the names of their fields, without empty ones. Raises UsageError for unknown names."""
     values: dict[str, Any] = {}
     for key, value in row.items():
         name = canonical(key)
@@ -309,7 +310,7 @@ def _as_number(key: str, value: Any) -> int:
 def _number_hint(key: str, text: str) -> str:
     if re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?[eE][-+]?\d+\s*", text):
         return f"a spreadsheet has shortened it: show {key} as a number without decimals and save the table anew"
-    return f"write {key} in digits, as 7, or leave it empty"
+    return f"write {key} in digits, such as 7, or leave it empty"
 
 
 def _as_list(key: str, value: Any) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def known(kind: str) -> bool:
-    """As `kind in kinds()`, but outsiders are looked for only where it is not built in."""
+    """Whether there is such a kind. Other packages are searched only for a kind that is not built in."""
     return kind in _built_in() or kind in _outside()
 
 
@@ -36,14 +36,14 @@ def _built_in() -> frozenset[str]:
 
 @cache
 def _outside() -> "dict[str, EntryPoint]":
-    """Reading what is installed costs as much as starting Python."""
+    """Kinds of other packages. The search takes as long as a start of Python, so its result is kept."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - see above
 
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def load(kind: str) -> type[Provider[Any]]:
-    """The class behind a kind. Raises ConfigError where there is none, or where an outsider's cannot be imported."""
+    """The class of a kind. Raises ConfigError where there is none, or where another package's cannot be imported."""
     if not known(kind):
         raise ConfigError(f"there is no provider of kind {kind!r}", hint=nearest(kind, kinds()))
     try:

@@ -1,4 +1,4 @@
-"""What several services have in common: the provider that speaks HTTP, its key, and what it reads from JSON."""
+"""The ground of the providers: a provider that speaks HTTP, its key, and the readers of JSON and of pictures."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ S = TypeVar("S", bound=Settings)
 
 
 class HttpProvider(Provider[S]):
-    """A provider of one service that speaks HTTP at one address. What it sends never goes elsewhere with a key."""
+    """A provider of one service that speaks HTTP at one address; its key goes to no other host."""
 
     def __init__(self, settings: S, clients: Clients) -> None:
         self._settings = settings
@@ -66,13 +66,13 @@ class HttpProvider(Provider[S]):
 
 
 class OriginAuth(httpx.Auth):
-    """Whatever proves who we are, for the origin of `base_url` and for no other host."""
+    """Credentials for the origin of `base_url` and for no other host."""
 
     def __init__(self, base_url: str, *secrets: Secret) -> None:
         self._home = address(base_url)
         self._secrets = secrets
 
-    def bound_for(self, url: str) -> "OriginAuth":  # noqa: ARG002 - a subclass may look at it
+    def bound_for(self, url: str) -> "OriginAuth":  # noqa: ARG002 - a subclass checks it
         """Look before anything is sent. Raises Unauthorized, unspent, for a key that no header can carry.
 
         The transport's own complaint about such a header would quote the key.
@@ -146,7 +146,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def address(value: Any) -> httpx.URL | None:
-    """A web address that can be asked; None for anything else."""
+    """A web address that a request can go to; None for anything else."""
     if not isinstance(value, str):
         return None
     try:
@@ -353,7 +353,7 @@ def fraction_in(log: str) -> float | None:
 
 
 def facts(**values: Any) -> dict[str, str | int | float]:
-    """What is worth remembering: texts and numbers of JSON as they are, without empty and unusable ones."""
+    """Facts from texts and numbers of JSON, without empty and unusable ones."""
     found: dict[str, str | int | float] = {}
     for name, value in values.items():
         if isinstance(value, str) and (words := clean(value)):

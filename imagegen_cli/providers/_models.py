@@ -1,4 +1,4 @@
-"""Whether a service drew with the model that was asked for."""
+"""Whether a service drew with the model of the request."""
 
 import re
 

@@ -67,7 +67,7 @@ class Dialect:
     `addresses`     whether references may be addresses; `files`: whether they may be files
     `previews`      whether its stream has previews; `has_watermark`: whether it has a field for a watermark
     `has_jobs`      the server has a queue of its own
-    `client_jobs`   the server takes an id of ours, by which it can be told to stop
+    `client_jobs`   the server takes an id of ours, with which a request can be stopped
     `picture_models`  a pattern of the names of listed models that make pictures
     """
 

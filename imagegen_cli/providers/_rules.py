@@ -20,7 +20,7 @@ Rule = tuple[bool, str]
 """Whether a request breaks the rule, and the sentence."""
 RATIO = re.compile(r"(\d{1,5}(?:\.\d{1,5})?):(\d{1,5}(?:\.\d{1,5})?)", re.ASCII)
 RATIO_DIGITS = 10**5
-"""What makes a whole number of each side of a ratio."""
+"""The factor that makes a whole number of each side of a ratio."""
 MAX_SHOWN_CHARS = 40
 """Characters of a wrong value that a message repeats."""
 SEEDREAM_SIZES = {
@@ -65,7 +65,7 @@ def count(request: ImageRequest, max_images: int) -> Rule:
 
 
 def has_seed(request: ImageRequest) -> bool:
-    """Whether a seed is asked for: -1 asks for any, as none does."""
+    """Whether the request names a seed: -1 stands for any seed, as no seed does."""
     return request.seed not in (None, -1)
 
 
@@ -75,7 +75,7 @@ def seed(request: ImageRequest, seeds: range) -> Rule:
 
 
 def seed_or_drawn(request: ImageRequest, seeds: range) -> int:
-    """The seed that is asked for, else one drawn here: the service would draw one and not say which."""
+    """The seed of the request, else one drawn here: the service would draw one and not name it."""
     return request.seed if request.seed is not None and has_seed(request) else drawn(seeds)
 
 
@@ -87,7 +87,7 @@ def drawn(seeds: range) -> int:
 
 
 def is_sized(request: ImageRequest) -> bool:
-    """Whether pixels are asked for."""
+    """Whether the request names a size in pixels."""
     return request.width is not None or request.height is not None
 
 
@@ -149,11 +149,11 @@ def switch(name: str, value: str) -> Rule:
     return value not in ("true", "false"), f"{name} is true or false, not {shown(value)}"
 
 
-def number(name: str, value: str, least: float, most: float, *, whole: bool = False) -> Rule:
+def number(name: str, value: str, low: float, high: float, *, whole: bool = False) -> Rule:
     """The bounds are included."""
     kind = "a whole number" if whole else "a number"
-    usable = least <= plain_number(value) <= most and not (whole and "." in value)
-    return not usable, f"{name} is {kind} from {least:g} to {most:g}, not {shown(value)}"
+    usable = low <= plain_number(value) <= high and not (whole and "." in value)
+    return not usable, f"{name} is {kind} from {low:g} to {high:g}, not {shown(value)}"
 
 
 def plain_number(text: str) -> float:
@@ -170,19 +170,21 @@ def files_only(references: Iterable[str], who: str) -> Iterator[Rule]:
         yield is_remote(reference), rule
 
 
-def references(request: ImageRequest, most: int, who: str, least: int = 0) -> Iterator[Rule]:
-    """How many reference pictures: none, at most `most`, or `least` to `most`."""
-    amount = len(request.references)
-    yield not most and amount > 0, f"{who} makes pictures from text alone: leave out the references"
-    bounds = f"at most {most}" if not least else f"exactly {most}" if least == most else f"{least} to {most}"
-    yield not least <= amount <= most, f"{who} takes {bounds} reference pictures, not {amount}"
+def references(request: ImageRequest, max_number: int, who: str, min_number: int = 0) -> Iterator[Rule]:
+    """How many reference pictures a request may have; `max_number` 0: none."""
+    number = len(request.references)
+    yield not max_number and number > 0, f"{who} makes pictures from text alone: leave out the references"
+    bounds = f"{min_number} to {max_number}" if min_number else f"at most {max_number}"
+    bounds = f"exactly {max_number}" if min_number == max_number else bounds
+    rule = f"{who} takes {bounds} reference pictures, not {number}"
+    yield not min_number <= number <= max_number, rule
 
 
 # Tables
 
 
 def by_prefix(table: Mapping[str, T], name: str) -> T | None:
-    """The entry under the longest beginning of the name; None where no beginning fits."""
+    """The entry under the longest beginning of the name; None where none matches."""
     known = [beginning for beginning in table if name.startswith(beginning)]
     return table[max(known, key=len)] if known else None
 

@@ -152,7 +152,7 @@ CODES: tuple[tuple[str, type[TaskError]], ...] = (
 )
 """Beginning of an error code -> meaning; the first that matches counts."""
 WRONG_ROUTE = re.compile("does not support (a?synchronous) calls")
-"""AccessDenied has this message for a model that was asked by the wrong route: the key is not the cause."""
+"""AccessDenied has this message where a request took the wrong route for its model: the key is not the cause."""
 
 KEY_HINT = "a key is good in its own region only: look at the key and at base_url (imagegen config show)"
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")

@@ -130,7 +130,9 @@ class Dreamina(common.HttpProvider[Settings]):
         if not isinstance(accounts, list) or not accounts:
             return Balance(None, note="the server has no account")
         if len(accounts) > 1:
-            return Balance(None, note=f"not asked: it would switch the account in use ({len(accounts)} on the server)")
+            return Balance(
+                None, note=f"not queried: a query would switch the account in use ({len(accounts)} on the server)"
+            )
         number = common.text_or_number(common.table(accounts[0]).get("id"))
         credit = (await self._get(f"accounts/{quote(number, safe='')}/credit")).body.get("credit")
         total = common.number(common.table(credit).get("total_credit"), MAX_CREDITS)

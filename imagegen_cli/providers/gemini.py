@@ -161,7 +161,7 @@ def _config_of_pixels(request: ImageRequest) -> dict[str, str]:
 
 
 def _body(request: ImageRequest) -> dict[str, Any]:
-    """A text is asked for beside the picture, because a refusal gives its reason there."""
+    """The request is for a text beside the picture, because a refusal gives its reason there."""
     config: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
     if image := _image_config(request):
         config["imageConfig"] = image

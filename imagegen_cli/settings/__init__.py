@@ -1,1 +1,1 @@
-"""Settings files, and where they are."""
+"""Reads, checks and writes the settings."""

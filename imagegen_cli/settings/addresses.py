@@ -1,4 +1,4 @@
-"""Addresses of services as people write them: taken as they are meant, or refused with the form that would work."""
+"""Checks addresses of services: one that cannot work is refused with the form that was probably meant."""
 
 import re
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ ENDPOINTS = re.compile(
       |sdapi(?:/v1(?:/.*)?)?|prompt|predictions|get_result
       |models/[^/]+:\w+|services/aigc/.*|api/generate/.*)/*$"""
 )
-"""The end of an address that names one thing a service does, not the service."""
+"""The end of an address that names one endpoint, not the service."""
 WIDE = str.maketrans({code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {ord("。"): "."})
-"""What a Chinese or Japanese keyboard writes: the wide forms of every sign of ASCII."""
+"""The full-width forms of ASCII that Chinese and Japanese keyboards write."""
 AROUND = "\"'<>`“”‘’《》〈〉"
-"""Signs that are copied along from the text around an address."""
+"""Characters that people copy together with an address."""
 MAX_LABEL_CHARACTERS = 63
 """Characters between two dots of a host (RFC 1035)."""
 MAX_PORT = 65535
@@ -24,9 +24,9 @@ MAX_BYTE = 255
 
 
 def cleaned(text: str) -> tuple[str, str]:
-    """An address as it will be used, and what is wrong with it; empty: nothing.
+    """An address as it will be used, and what is wrong with it; empty where nothing is wrong.
 
-    Blanks around it and capitals in its scheme are taken as they are meant.
+    Blanks around it and capitals in its scheme are corrected.
     """
     text = text.strip()
     scheme, separator, rest = text.partition("://")
@@ -41,24 +41,24 @@ def cleaned(text: str) -> tuple[str, str]:
 
 
 def _trouble(text: str) -> str:
-    """Why it cannot be the address of a service."""
+    """Why a text cannot be the address of a service; empty where it can."""
     return next((why for wrong, why in _rules(text) if wrong), "")
 
 
 def _rules(text: str) -> Iterator[tuple[bool, str]]:
-    """Whether each rule is broken, and what is wrong then; later rules rely on earlier ones."""
+    """For each rule whether it is broken, and what is wrong then; later rules rely on earlier ones."""
     scheme, _, rest = text.partition("://")
     host = _authority(rest).rpartition("@")[2]
     yield "://" not in text or scheme not in ("http", "https"), "must begin with http:// or https://"
     odd = not text.isprintable() or re.search(r"[\s\\\"<>`]", text) or text != text.strip(AROUND)
     wide = _authority(rest) != _authority(rest).translate(WIDE)
-    yield bool(odd) or wide, "holds a blank or a sign that no address has"
+    yield bool(odd) or wide, "contains a blank or a character that no address has"
     yield not re.sub(r":\d*$", "", host), "names no host"
     yield host.count(":") > 1 and not host.startswith("["), "has an IPv6 address without brackets"
     port = _port_trouble(text)
     yield bool(port), port
-    yield not _is_host(host), "names no host that can be"
-    yield "?" in rest or "#" in rest, "ends in a query, and an address has none"
+    yield not _is_host(host), "names an impossible host"
+    yield "?" in rest or "#" in rest, "ends in a query or a fragment, which an address of a service does not have"
     yield bool(ENDPOINTS.search(urlsplit(text).path)), "is the address of one endpoint, not of the service"
 
 
@@ -71,12 +71,12 @@ def _port_trouble(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        return "names a port that is none" if "ort" in str(error) else "names no host that can be"
-    return "names port 0, which is none" if port == 0 else ""
+        return "names an impossible port" if "ort" in str(error) else "names an impossible host"
+    return "names port 0, which is impossible" if port == 0 else ""
 
 
 def _is_host(host: str) -> bool:
-    """Whether a name or an IPv4 address can be one; a last dot is allowed, as in DNS."""
+    """Whether a text can be a host name or an IPv4 address; a final dot is allowed, as in DNS."""
     if host.startswith("["):
         return True
     name = re.sub(r":\d*$", "", host)
@@ -97,22 +97,22 @@ def _has_ascii_form(name: str) -> bool:
 
 
 def _corrected(text: str) -> str:
-    """The address that was probably meant; empty where nothing can be guessed."""
+    """The address that was probably meant; empty where there is no guess."""
     text = re.sub(r"\s", "", text.translate(WIDE)).replace("\\", "/").strip(AROUND)
-    if re.match(r"(?i)https?:///+[^/.:]*(/|$)", text):  # what stands there is a path, and its host is lacking
+    if re.match(r"(?i)https?:///+[^/.:]*(/|$)", text):  # there is a path without a host
         return ""
     found = re.match(r"(?i)(https?)(?::/*|/+)", text)
     scheme, rest = (found[1].lower(), text[found.end() :]) if found else ("", text.partition("://")[2] or text)
     user, at, host = _authority(rest).rpartition("@")
     tail = re.split(r"[?#]", rest[len(_authority(rest)) :], maxsplit=1)[0]
     host = _with_port(_with_brackets(host))
-    scheme = scheme or ("http" if _is_near(host) else "https")
+    scheme = scheme or ("http" if _is_in_local_network(host) else "https")
     path = ENDPOINTS.sub("", tail.rstrip("/"))
     return urlunsplit(SplitResult(scheme, f"{user}{at}{host}", path, "", "")) if host else ""
 
 
 def _with_brackets(host: str) -> str:
-    if host.startswith("[") or host.count(":") < 2:  # noqa: PLR2004 - as many as the shortest IPv6 address has
+    if host.startswith("[") or host.count(":") < 2:  # noqa: PLR2004 - the shortest IPv6 address has two
         return host
     address, _, port = host.rpartition(":")
     if _is_ipv6(address) and port.isdecimal() and len(port) > 1:
@@ -121,15 +121,15 @@ def _with_brackets(host: str) -> str:
 
 
 def _with_port(host: str) -> str:
-    """Without a port that cannot be."""
+    """The host without an impossible port."""
     name, colon, port = host.rpartition(":")
     if not colon or port.endswith("]"):
         return host
     return host if port.isdecimal() and 0 < int(port) <= MAX_PORT else name
 
 
-def _is_near(host: str) -> bool:
-    """Whether it speaks plain HTTP as a rule: this machine, or one of the same house."""
+def _is_in_local_network(host: str) -> bool:
+    """Whether a host usually speaks plain HTTP: this machine, or one in the same network."""
     name = host.partition(":")[0]
     near = r"(\[.*|localhost|[^.]+|.*\.(local|lan)|127\..*|10\..*|192\.168\..*|172\.(1[6-9]|2\d|3[01])\..*)"
     return bool(re.fullmatch(near, name))

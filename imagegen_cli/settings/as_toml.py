@@ -1,4 +1,4 @@
-"""Settings as TOML: everything in force, with secrets hidden; and config.example.toml, from the declarations.
+"""Writes settings as TOML: everything in force, with secrets hidden, and config.example.toml from the declarations.
 
 `python -m imagegen_cli.settings.as_toml > config.example.toml` writes that file.
 """
@@ -28,7 +28,7 @@ TABLES = {
 
 
 def dumps(tables: Mapping[str, Any], *, indent: int = 4) -> str:
-    """Tables as the text of a configuration."""
+    """Tables as TOML."""
     import tomli_w  # noqa: PLC0415 - few commands write
 
     return tomli_w.dumps(tables, indent=indent)
@@ -79,12 +79,12 @@ def _plain(settings: Settings) -> dict[str, Any]:
 
 
 def _hidden(text: str) -> str:
-    """A secret as it may be seen: only where it is taken from, and only if that is a variable."""
+    """A secret as it may be shown: the environment variable that it comes from, or nothing of it."""
     return text if text.startswith("env:") or not text else MASK
 
 
 def _setting_line(item: Field[Any]) -> str:
-    """With its default; where that differs from machine to machine, with the common one and the truth in words."""
+    """A setting with its default; where that depends on the machine, the common default and a description."""
     shown, doc = item.metadata["shown"], item.metadata["doc"]
     if shown:
         common = next(one for one in fields(Settings) if one.name == item.name)

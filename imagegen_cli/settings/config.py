@@ -1,10 +1,10 @@
-"""File, environment and flags into one frozen Config.
+"""Combines the settings files into one frozen Config.
 
-Flag before environment before project file before user file before what is built in. Flags and environment come as
-Typer's options; this room reads the files. A project file may come with another person's folder, so it is trusted
-less: it runs no command, an address in it never gets a key that is written elsewhere, it names no file and no folder
-outside of the project, and it chooses no service that the person has not set up. A file that others can write does not
-count at all.
+An option takes precedence over the environment, then the project file, the user's file and the built-in defaults.
+Options and environment come from the command line; this module reads the files. A project file may come with another
+person's folder, so it is trusted less: it runs no command, an address in it never gets a key from another file, it
+names no file and no folder outside of the project, and it chooses no service that the person has not set up. A file
+that other users can write is ignored.
 """
 
 import errno
@@ -27,11 +27,11 @@ from imagegen_cli.settings import addresses
 from imagegen_cli.settings.files import SettingsFile
 from imagegen_cli.settings.paths import PROJECT_FILE, project_file, user_file
 
-OWN = "a project file cannot change {}, a provider of your own file"
+OWN = "a project file cannot change {}, which is a provider of your own file"
 OTHER_NAME = "give it another name"
-NAME_OF_A_KIND = "a project file cannot lead {} elsewhere: the name of a kind stands for that service and its address"
+NAME_OF_A_KIND = "a project file cannot redirect {}: the name of a kind means that service and its own address"
 UNCHOSEN = "{} {} chooses the service {}, which you have not set up yourself"
-CHOOSE = "-p {0} chooses it for once; imagegen init sets it up for good"
+CHOOSE = "-p {0} chooses it for one command; imagegen init sets it up permanently"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class General:
 
 @dataclass(frozen=True, kw_only=True)
 class Configured:
-    """One provider as the person set it up."""
+    """A provider with its settings. `place` is the file that sets it up, PROJECT_FILE, or "built in"."""
 
     name: str
     kind: str
@@ -72,30 +72,30 @@ class Config:
     files: tuple[Path, ...]
     remarks: tuple[str, ...] = field(default=())
     unchosen: Mapping[str, str] = field(default_factory=dict)
-    """What the project's default provider ("") and short names for models may not stand for, each with the reason."""
+    """Short names for models, and "" for the default provider, that a project file may not choose, and why."""
     project: Path | None = None
     """The folder of the project file, resolved."""
 
     @property
     def default(self) -> str:
-        """The provider when none is named. Raises ConfigError where only a project file could mean it."""
+        """The provider where none is named. Raises ConfigError where a project file alone chose it."""
         if "" in self.unchosen:
             raise ConfigError(self.unchosen[""], hint=CHOOSE.format(self.general.default_provider))
         return self.general.default_provider
 
     def model(self, name: str) -> str:
-        """What a short name stands for; any other name as it is. Raises ConfigError as `default` does."""
+        """The model for a short name, or the name itself. Raises ConfigError where only a project file chose it."""
         if name and name in self.unchosen:
             raise ConfigError(self.unchosen[name], hint=f"write the model out: -m {self.general.models[name]}")
         return self.general.models.get(name, name)
 
     @property
     def own(self) -> list[Configured]:
-        """What may be asked without being named."""
+        """The providers that commands may ask without being told to."""
         return [one for name, one in self.providers.items() if self.is_own(name)]
 
     def is_own(self, provider: str) -> bool:
-        """Whether the person set it up, or it sends nothing anywhere."""
+        """Whether the person set the provider up, or it sends nothing over the network."""
         found = self.providers.get(provider)
         if found is None:
             return known(provider) and load(provider).local
@@ -136,7 +136,7 @@ def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]
 
 
 def load_config() -> Config:
-    """Read what there is. Raises ConfigError that names file, line and the nearest known key."""
+    """Read the settings files. Raises ConfigError that names file, line and the nearest known key."""
     user = SettingsFile.read(user_file(), trusted=True)
     found_project, ignored = _project(user)
     project = SettingsFile.read(found_project, trusted=False)
@@ -193,7 +193,7 @@ def _provider(name: str, table: dict[str, Any], file: SettingsFile) -> Configure
 
 
 def _of_a_project(one: Configured, file: SettingsFile, line_of: Callable[[str], str]) -> Configured:
-    """With whatever names a file as a full path. Raises ConfigError for what a project file may not say."""
+    """A project's provider with full paths. Raises ConfigError for settings that a project file may not have."""
     if known(one.name) and (one.kind != one.name or _addresses(one.settings) != _addresses(one.type.Settings())):
         raise ConfigError(f"{line_of('base_url')}: {NAME_OF_A_KIND.format(one.name)}", hint=OTHER_NAME)
     files = {item.name: getattr(one.settings, item.name) for item in fields(one.settings) if item.metadata.get("file")}
@@ -204,7 +204,7 @@ def _of_a_project(one: Configured, file: SettingsFile, line_of: Callable[[str], 
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """All texts of a value, however deep."""
+    """All texts inside of a value."""
     if isinstance(value, str):
         yield value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -217,7 +217,7 @@ def _addresses(settings: Settings) -> dict[str, str]:
 
 
 def _inside(file: SettingsFile, text: str, what: str) -> Path:
-    """A path of a project file, wherever links lead. Raises ConfigError where that is outside of the project."""
+    """A path of a project file, with links resolved. Raises ConfigError where it is outside of the project."""
     try:
         path = Path(text).expanduser().resolve()
         if any(place.is_symlink() for place in (path, *path.parents)):  # from Python 3.13 on, `resolve` takes a circle
@@ -231,16 +231,16 @@ def _inside(file: SettingsFile, text: str, what: str) -> Path:
 
 
 def _project(user: SettingsFile | None) -> tuple[Path | None, str]:
-    """The project file that counts, or a remark about one that does not."""
+    """The project file, or a remark about one that is ignored."""
     path = project_file()
     if path is None or (user is not None and path.samefile(user.path)):
         return None, ""
-    why = _writable_by_strangers(path)
+    why = _writable_by_others(path)
     return (None, f"{path} is ignored, because {why}") if why else (path, "")
 
 
-def _writable_by_strangers(path: Path) -> str:
-    """Why it may say what another user wants, with what to do; empty where only root and the person can write it."""
+def _writable_by_others(path: Path) -> str:
+    """Why another user could have written a file, and what to do; empty where only root and the person can write it."""
     if os.name == "nt":
         return ""
     for one in dict.fromkeys((path, path.resolve())):
@@ -249,12 +249,12 @@ def _writable_by_strangers(path: Path) -> str:
             if found.st_uid not in (0, os.geteuid()):
                 return f"{place} belongs to another user: copy it into a folder of your own if you want its settings"
             if not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWOTH:
-                return f"everybody can write to {place}: chmod o-w {shlex.quote(str(place))}"
+                return f"every user can write to {place}: chmod o-w {shlex.quote(str(place))}"
     return ""
 
 
 def _unchosen(config: Config, project: SettingsFile) -> Iterator[tuple[str, str]]:
-    """What of the project's choices would spend money or send prompts where the person never meant to."""
+    """The choices of a project that would spend money or send prompts without the person's decision."""
     default = config.general.default_provider
     meant = "default_provider" in project.data or default in config.providers
     if meant and not config.is_own(default) and (default in config.providers or known(default)):
@@ -272,7 +272,7 @@ def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of:
         table = table | {"base_url": _address(name, table["base_url"], provider, line_of)}
     settings = read_table(provider.Settings, table, where=f"[providers.{name}]", line_of=line_of)
     is_valid = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
-    if key := next((key for key, right in is_valid.items() if not right), ""):  # nan is never right
+    if key := next((key for key, valid in is_valid.items() if not valid), ""):  # nan is never valid
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
     for address in _addresses(settings).values():
         hide_user(address)
@@ -280,11 +280,11 @@ def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of:
 
 
 def _address(name: str, text: str, provider: type[Provider[Any]], line_of: Callable[[str], str]) -> str:
-    """The address as it will be used. Raises ConfigError that shows the mended form where it cannot be right."""
+    """The address as it will be used. Raises ConfigError that shows a corrected form where it cannot work."""
     own = default_of(next(item for item in fields(provider.Settings) if item.name == "base_url"))
     found, trouble = addresses.cleaned(text)
     if not found and own:
-        trouble = f"is empty; leave the line out for {own}, or write the service's address"
+        trouble = f"is empty; remove the line to use {own}, or write the address of the service"
     if trouble and (found or own):
         raise ConfigError(f"{line_of('base_url')}: base_url of {name} {trouble}")
     return found

@@ -1,6 +1,6 @@
-"""A provider into the text of a settings file; every comment, blank line and key that is not changed stays as it is.
+"""Writes a provider into the text of a settings file; all other comments, blank lines and keys stay as they are.
 
-The text is split into statements, and tomllib says which key or table each of them names: no key is parsed here.
+The text is split into statements, and tomllib tells which key or table each of them names.
 """
 
 import itertools
@@ -20,7 +20,7 @@ TOKEN = re.compile(
     r"""|\#[^\r\n]*|\r\n|[^"'\#\[\]{}=\r\n]+|.""",
     re.DOTALL,
 )
-"""Strings of all four kinds, comments, line ends, and what stands between them; the text is valid TOML."""
+"""Strings of all four kinds, comments, line ends, and the text between them; it is known to be valid TOML."""
 OPENING, CLOSING = ("[", "{"), ("]", "}")
 LINE_ENDS = ("\n", "\r\n", "\r")
 DEFAULT = ("default_provider",)
@@ -30,20 +30,20 @@ KeyPath = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A key with its value, the head of a table, or a line without either; with its line end.
+    """A key with its value, the header of a table, or a line without either; with its line end.
 
     `path` is empty for a comment and for a blank line.
     """
 
     text: str
     path: KeyPath = ()
-    is_head: bool = False
+    is_header: bool = False
 
 
 def with_provider(text: str, name: str, table: Mapping[str, Any], *, default: bool) -> str:
-    """The text with the provider `name`, in the place of one with the same name; `default` makes it the default.
+    """The text with the provider `name`, which replaces one with the same name; `default` makes it the default.
 
-    The text is valid TOML. Raises ConfigError where the result would not be, or would say anything else.
+    The text must be valid TOML. Raises ConfigError where the result would not be, or would change anything else.
     """
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     text = text.removeprefix(mark)
@@ -63,7 +63,7 @@ def with_provider(text: str, name: str, table: Mapping[str, Any], *, default: bo
 
 
 def _says(text: str, wanted: Mapping[str, Any]) -> bool:
-    """Whether a text is TOML and says what is wanted. They are compared as JSON, because nan does not equal itself."""
+    """Whether a text is TOML with these values. They are compared as JSON, because nan does not equal itself."""
     try:
         found = _parsed(text)
     except ValueError:
@@ -84,10 +84,10 @@ def _statements(text: str) -> Iterator[Statement]:
     table: KeyPath = ()
     for part in _parts(text):
         path = _path_of(part)
-        is_head = part.lstrip().startswith("[")
-        if is_head:
+        is_header = part.lstrip().startswith("[")
+        if is_header:
             table = path
-        yield Statement(part, path if is_head else (*table, *path) if path else (), is_head)
+        yield Statement(part, path if is_header else (*table, *path) if path else (), is_header)
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _path_of(part: str) -> KeyPath:
-    """The names that a key or a head is made of, as tomllib reads them."""
+    """The names in a key or a header, as tomllib reads them."""
     inner: Any = _parsed(part)
     names = itertools.takewhile(lambda piece: piece != "=" and not piece.startswith("#"), TOKEN.findall(part))
     depth = 1 + sum(name.count(".") for name in names if name[0] not in "\"'")
@@ -119,15 +119,15 @@ def _path_of(part: str) -> KeyPath:
 
 
 def _with_default(statements: Sequence[Statement], name: str, line_end: str) -> list[Statement]:
-    """With `default_provider` changed where it stands, or behind the last key above all tables."""
-    if any(statement.path == DEFAULT and not statement.is_head for statement in statements):
+    """The statements with `default_provider` changed in place, or inserted after the last key above all tables."""
+    if any(statement.path == DEFAULT and not statement.is_header for statement in statements):
         return [_with_value(one, name) if one.path == DEFAULT else one for one in statements]
-    first_head = next((at for at, one in enumerate(statements) if one.is_head), len(statements))
-    keys = [at for at, one in enumerate(statements[:first_head]) if one.path]
+    first_header = next((at for at, one in enumerate(statements) if one.is_header), len(statements))
+    keys = [at for at, one in enumerate(statements[:first_header]) if one.path]
     new = Statement(f'default_provider = "{name}"{line_end}', DEFAULT)
-    if keys or first_head == len(statements):
-        return _inserted(statements, keys[-1] + 1 if keys else first_head, [new], line_end)
-    at = first_head
+    if keys or first_header == len(statements):
+        return _inserted(statements, keys[-1] + 1 if keys else first_header, [new], line_end)
+    at = first_header
     while at and statements[at - 1].text.strip():  # a comment directly above a table is about that table
         at -= 1
     return _inserted(statements, at, [new, Statement(line_end)], line_end)
@@ -136,30 +136,30 @@ def _with_default(statements: Sequence[Statement], name: str, line_end: str) -> 
 def _with_table(
     statements: Sequence[Statement], name: str, providers: Mapping[str, Any], line_end: str
 ) -> list[Statement]:
-    """With the table of a provider: where it stands, or at the end."""
+    """The statements with the table of a provider, changed in place or appended."""
     path = ("providers", name)
     inline = {("providers",): providers, path: providers[name]}
-    if any(one.path in inline and not one.is_head for one in statements):
+    if any(one.path in inline and not one.is_header for one in statements):
         return [_with_value(one, inline[one.path]) if one.path in inline else one for one in statements]
-    if any(one.path == path and one.is_head for one in statements):
+    if any(one.path == path and one.is_header for one in statements):
         return _updated(statements, path, providers[name], line_end)
     kept = [one for one in statements if one.path[:2] != path]
     blank = [Statement(line_end)] if kept and kept[-1].text.strip() else []
     section = dumps({"providers": {name: providers[name]}}).replace("\n", line_end)
-    return _inserted(kept, len(kept), [*blank, Statement(section, path, is_head=True)], line_end)
+    return _inserted(kept, len(kept), [*blank, Statement(section, path, is_header=True)], line_end)
 
 
 def _updated(
     statements: Sequence[Statement], path: KeyPath, table: Mapping[str, Any], line_end: str
 ) -> list[Statement]:
-    """With other values under a head that is there; keys that are not wanted go, comments stay."""
+    """The statements with other values under an existing header; other keys are removed, comments stay."""
     missing = dict(table)
     found: list[Statement] = []
     end = 0
     for one in statements:
-        if one.path[:2] != path or (one.is_head and one.path == path):
+        if one.path[:2] != path or (one.is_header and one.path == path):
             found.append(one)
-        elif not one.is_head and len(one.path) == len(path) + 1 and one.path[-1] in missing:
+        elif not one.is_header and len(one.path) == len(path) + 1 and one.path[-1] in missing:
             found.append(_with_value(one, missing.pop(one.path[-1])))
         if found and found[-1].path[:2] == path:
             end = len(found)
@@ -170,7 +170,7 @@ def _updated(
 
 
 def _inserted(statements: Sequence[Statement], at: int, new: Sequence[Statement], line_end: str) -> list[Statement]:
-    """With new statements, after giving a line end to a last line that has none."""
+    """The statements with new ones inserted; a last line without a line end gets one."""
     before = list(statements[:at])
     if before and not before[-1].text.endswith(LINE_ENDS):
         before[-1] = replace(before[-1], text=before[-1].text + line_end)
@@ -178,8 +178,8 @@ def _inserted(statements: Sequence[Statement], at: int, new: Sequence[Statement]
 
 
 def _with_value(statement: Statement, value: Any) -> Statement:
-    """With another value; the blanks around it and the comment behind it stay."""
-    if statement.is_head:
+    """The statement with another value; the blanks around it and the comment after it stay."""
+    if statement.is_header:
         return statement
     tokens = TOKEN.findall(statement.text)
     start = tokens.index("=") + 1
@@ -191,7 +191,7 @@ def _with_value(statement: Statement, value: Any) -> Statement:
 
 
 def _inline(value: Any) -> str:
-    """A value as it stands behind a key; a table on one line."""
+    """A value as TOML writes it after a key; a table is inline."""
     if not isinstance(value, Mapping):
         return dumps({"key": value}).partition(" = ")[2].strip()
     parts = [f"{dumps({key: 0}).partition(' = ')[0]} = {_inline(inner)}" for key, inner in value.items()]

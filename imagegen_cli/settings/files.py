@@ -1,4 +1,4 @@
-"""A file of settings: read with the lines of its keys, and written whole or not at all."""
+"""Reads a settings file, finds the lines of its keys, and writes a file completely or not at all."""
 
 import errno
 import os
@@ -17,12 +17,12 @@ BYTE_ORDER_MARK = "\ufeff"
 OTHERS = 0o077
 """The permissions of everyone but the owner."""
 MAX_BYTES = 4 * 1024 * 1024
-"""Of a file of settings; a person writes some KB."""
+"""The largest settings file that is read; a person writes some KB."""
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """`raw` is the text as it is in the file; `text` has plain line ends and no byte order mark."""
+    """`raw` is the text as it is in the file; `text` has newlines as line ends and no byte order mark."""
 
     path: Path
     raw: str
@@ -44,7 +44,7 @@ class SettingsFile:
             raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
         if path is None or raw is None:
             return None
-        import tomllib  # noqa: PLC0415 - only where there is a file
+        import tomllib  # noqa: PLC0415 - only if there is a file
 
         text = raw.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
         try:
@@ -84,10 +84,10 @@ class SettingsFile:
         return line_of
 
     def open_to_others(self) -> str:
-        """A remark where a key is in a file that others can read; empty where there is nothing to say."""
+        """A remark if the file contains a key and other users can read it; else empty."""
         if os.name == "nt" or not holds_key(self.table("providers")) or not self.path.stat().st_mode & OTHERS:
             return ""
-        return f"{self.path} holds a key and others can read it: chmod 600 {shlex.quote(str(self.path))}"
+        return f"{self.path} contains a key and other users can read it: chmod 600 {shlex.quote(str(self.path))}"
 
 
 def holds_key(providers: Mapping[str, Any]) -> bool:
@@ -104,7 +104,7 @@ def holds_key(providers: Mapping[str, Any]) -> bool:
 
 
 def write(path: Path, text: str, *, mode: int) -> None:
-    """Write a file of settings whole or not at all. Raises ConfigError."""
+    """Write a settings file completely or not at all, with these permissions. Raises ConfigError."""
     beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,7 +120,7 @@ def write(path: Path, text: str, *, mode: int) -> None:
 
 
 def _bytes_of(path: Path, *, trusted: bool) -> bytes:
-    """All of a file. The person's own may be a pipe, as a shell makes one of a command. Raises OSError."""
+    """The content of a file. The user's own file may be a pipe, such as a process substitution. Raises OSError."""
     if not trusted:
         return bytes_of(path, MAX_BYTES)
     with path.open("rb") as file:

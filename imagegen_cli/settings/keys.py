@@ -1,4 +1,4 @@
-"""Keys and headers of a provider, from where its settings say: the text itself, the environment or a command."""
+"""Gets the keys and headers of a provider from its settings, from the environment or from a command."""
 
 import os
 import shlex
@@ -15,18 +15,18 @@ from imagegen_cli.settings.config import Configured
 from imagegen_cli.settings.paths import PROJECT_FILE
 
 COMMAND_WAIT_S = 60.0
-"""Seconds that a command has to print a key: it may ask the person for a password."""
+"""Time limit of a command that prints a key: it may ask the person for a password."""
 MAX_KEY_BYTES = 64 * 1024
-"""Of what such a command prints, without the blanks around it."""
+"""The longest key that a command may print, without the blanks around it."""
 MARGIN_BYTES = 1024
-"""For those blanks."""
+"""Room for those blanks."""
 
 
 KEY_FIELDS = ("api_key", "secret_key")
 
 
 def keys_of(kind: type[Provider[Any]]) -> list[str]:
-    """The settings of this kind that hold a key."""
+    """The names of the settings of this kind that contain a key."""
     known = {item.name for item in fields(kind.Settings)}
     return [name for name in KEY_FIELDS if name in known]
 
@@ -48,7 +48,7 @@ def variable_of(one: Configured, field: str) -> str:
 
 
 def key_of(configured: Configured) -> Settings:
-    """The settings with keys and headers in their places: from the text, the environment or a command.
+    """The settings with the real keys and headers, instead of the variables and commands that give them.
 
     Raises ConfigError.
     """
@@ -75,7 +75,7 @@ def _header(name: str, text: str, provider: str) -> str:
 
 
 def _fetched(text: str, what: str) -> Secret:
-    """A secret from where its text says; any other text is the secret itself. Raises ConfigError."""
+    """The secret from the variable or the command that a text names; else the text itself. Raises ConfigError."""
     if text.startswith("env:"):
         text = _from_environment(text[4:], what)
     elif text.startswith("cmd:"):
@@ -87,14 +87,14 @@ def _fetched(text: str, what: str) -> Secret:
 
 
 def _sendable(key: str) -> bool:
-    """Whether a header can carry it; what cannot be sent would be quoted in the error."""
+    """Whether a header can contain the key; otherwise the error of the HTTP library would quote it."""
     return key.isascii() and key.isprintable()
 
 
 def _from_environment(variable: str, what: str) -> str:
     value = os.environ.get(variable, "").strip()
     if not value:
-        raise ConfigError(f"{what} is to come from ${variable}, which is not set")
+        raise ConfigError(f"{what} comes from ${variable}, which is not set")
     return value
 
 
@@ -103,19 +103,19 @@ def _from_command(command: str, what: str) -> str:
         output = _output_of(shlex.split(command)).decode().strip()
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         why = f"exit {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else type(error).__name__
-        raise ConfigError(f"{what} is to come from a command, which failed ({why})") from None
+        raise ConfigError(f"{what} comes from a command, which failed ({why})") from None
     if len(output) > MAX_KEY_BYTES:
-        raise ConfigError(f"{what} is to come from a command, which said more than {MAX_KEY_BYTES >> 10} KB")
+        raise ConfigError(f"{what} comes from a command, which printed more than {MAX_KEY_BYTES >> 10} KB")
     if not output:
-        raise ConfigError(f"{what} is to come from a command, which said nothing")
+        raise ConfigError(f"{what} comes from a command, which printed nothing")
     return output
 
 
 def _output_of(words: list[str]) -> bytes:
-    """What a command prints, at most a little more than a key may have. Raises what subprocess.run does.
+    """The output of a command, up to a little more than a key may have. Raises the errors of subprocess.run.
 
-    It is read by a thread, so that neither an endless answer nor a child of the command, which keeps the pipe open
-    after its parent has ended, holds us for longer than COMMAND_WAIT_S.
+    A thread reads it, so that we wait at most COMMAND_WAIT_S, even if the output is endless or a child of the command
+    keeps the pipe open after its parent has ended.
     """
     output: list[bytes] = []
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - the person's own file names it

@@ -1,4 +1,4 @@
-"""Where the settings and the history are."""
+"""Finds the settings files and the history."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ PROJECT_FILE = "imagegen.toml"
 
 
 def home() -> Path | None:
-    """The folder that IMAGEGEN_HOME names, which holds everything then."""
+    """The folder that IMAGEGEN_HOME names; then it contains the settings and the history."""
     named = os.environ.get("IMAGEGEN_HOME")
     return expanded(named) if named else None
 
@@ -27,12 +27,12 @@ def history_file() -> Path:
 
 
 def kept_folder() -> Path:
-    """Where the bytes of a picture wait that its own folder could not take."""
+    """The folder for pictures that could not be written into their own folder."""
     return history_file().with_name("pictures")
 
 
 def expanded(path: str | Path) -> Path:
-    """With the home folder in the place of ~. Raises ConfigError where there is none."""
+    """The path with ~ replaced by the home folder. Raises ConfigError where there is none."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -40,7 +40,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def working_folder() -> Path:
-    """Raises UsageError where it was deleted, or where no file in it could be named."""
+    """The working directory. Raises UsageError where it was deleted, or its path is too long for files in it."""
     try:
         folder = Path.cwd()
         os.stat(folder)  # noqa: PTH116 - a path that is too long for the system fails here and not later
@@ -51,7 +51,7 @@ def working_folder() -> Path:
 
 
 def _of_the_system(what: str) -> Path:
-    """Where this system keeps a program's config or state. Raises ConfigError where there is no home folder."""
+    """The folder of this system for a program's config or state. Raises ConfigError where there is no home folder."""
     import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it
 
     find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[what]
@@ -78,7 +78,7 @@ def project_file(start: Path | None = None) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """False also in a folder that may not be looked into."""
+    """Whether the path exists; False also in a folder without permission."""
     try:
         return path.exists()
     except OSError:
@@ -86,7 +86,7 @@ def is_there(path: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """False also in a folder that may not be looked into."""
+    """Whether the path is a file; False also in a folder without permission."""
     try:
         return path.is_file()
     except OSError:

@@ -11,6 +11,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.storage import migrations
 
 MAX_LOCK_WAIT_S = 10.0
+"""Seconds that a command waits for a lock of another process."""
 
 
 class Database:
@@ -34,6 +35,7 @@ class Database:
                 raise
 
     def connect(self) -> sqlite3.Connection:
+        """Open one more connection. Raises sqlite3.Error."""
         db = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         try:
@@ -45,7 +47,7 @@ class Database:
         return db
 
     def _write_ahead(self, db: sqlite3.Connection) -> None:
-        """Where several begin a new history at once, SQLite does not wait for its turn by itself."""
+        """Switch to write-ahead logging. Where several processes do so at once, SQLite itself waits for no lock."""
         deadline = time.monotonic() + self._wait_s
         while True:
             try:
@@ -70,6 +72,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Change all or nothing. Raises HistoryError."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -81,7 +84,7 @@ class Database:
 
     @contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
-        """Wait at most so long for a lock: the event loop stands meanwhile."""
+        """Inside, wait for a lock for at most so many seconds."""
         self._db.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
         try:
             yield
@@ -90,7 +93,7 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise HistoryError for whatever goes wrong with the file, and with what stands in it."""
+        """Raise HistoryError for whatever goes wrong with the file, and with its contents."""
         try:
             yield
         except sqlite3.Error as error:
@@ -104,13 +107,13 @@ class Database:
 
 
 def roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction without its changes; a full disk has done so already."""
+    """End a transaction without its changes; on a full disk SQLite has done so already."""
     if db.in_transaction:
         db.execute("ROLLBACK")
 
 
 def trouble_of(error: sqlite3.Error) -> str:
-    """What is wrong with the history, behind its path."""
+    """What is wrong, as the predicate of a sentence about the history."""
     text = str(error)
     if "locked" in text or "busy" in text:
         return "is locked by another program"

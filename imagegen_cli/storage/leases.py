@@ -1,4 +1,4 @@
-"""Which process has which tasks: a row for each process, a heartbeat that others watch, a fence for each claim."""
+"""Which process owns which tasks: a row for each process, a heartbeat that others watch, a fence for each claim."""
 
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ class Leases:
         self.lost: set[TaskId] = set()
 
     def own(self, db: sqlite3.Connection) -> int:
-        """The number of this process; on the first call it enters itself, and strikes out the dead."""
+        """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""
         self.watch(db)
         if self.owner is None:
             for row in db.execute("SELECT * FROM process").fetchall():
@@ -40,14 +40,14 @@ class Leases:
         return self.owner
 
     def heartbeat(self) -> tuple[Any, ...]:
-        """A statement and its values. Where another process has struck this one out, it enters itself again."""
+        """A statement and its values. Where another process has deleted the row of this one, it is inserted again."""
         me = self.me
-        enter = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
+        insert = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
         again = " ON CONFLICT (id) DO UPDATE SET heartbeat = heartbeat + 1"
-        return enter + again, self.owner, me.host, me.place, me.pid, me.started_at
+        return insert + again, self.owner, me.host, me.place, me.pid, me.started_at
 
     def watch(self, db: sqlite3.Connection) -> None:
-        """Remember since when each process elsewhere has shown the same heartbeat."""
+        """Write since when each process elsewhere has had the same heartbeat."""
         for row in db.execute("SELECT * FROM process").fetchall():
             if not is_near(process_of(row), self.me):
                 db.execute(
@@ -58,7 +58,7 @@ class Leases:
                 )
 
     def is_alive(self, db: sqlite3.Connection, row: sqlite3.Row) -> bool:
-        """Whether the process of this row runs; one elsewhere does until its heartbeat stood still for SILENT_S."""
+        """Whether the process of this row runs. One elsewhere does until its heartbeat has not changed for SILENT_S."""
         process = process_of(row)
         if process == self.me:
             return True

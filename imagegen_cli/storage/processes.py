@@ -1,7 +1,7 @@
-"""Which process carries a task, and whether it still lives.
+"""What a process is known by, and whether it still runs.
 
-A pid alone is reused; a pid with its start time is not. A pid means something only in the place that gave it: one boot
-of one machine, one PID namespace. Of processes in other places only a heartbeat tells, and only by changing while this
+A pid alone is reused; a pid with its start time is not. A pid has a meaning only in one place: one boot of one machine,
+one PID namespace. Whether a process in another place runs is known by its heartbeat alone, which must change while this
 place watches it: clocks of two machines are never compared.
 """
 
@@ -15,20 +15,21 @@ from pathlib import Path
 
 from imagegen_cli.core.errors import ConfigError
 
-FILES = 4096
-"""Open files that a run may want at most."""
-LEAST_FILES = 20
+WANTED_FILES = 4096
+"""Open files that a run asks for."""
+MIN_FILES = 20
+"""Open files without which no run can work."""
 HAS_PS: bool = sys.platform not in {"linux", "win32"}
-"""Whether the start time of a process comes from `ps`. Linux tells it in /proc, and Windows has no `ps`."""
+"""Whether the start time of a process comes from `ps`. On Linux it is in /proc, and Windows has no `ps`."""
 SILENT_S = 60.0
 """Seconds for which a heartbeat must be watched without a change before a process elsewhere counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`host` is the machine's name, for people. `place` tells two boots, and two containers of one name, apart.
+    """`host` is the machine's name, for people. `place` differs between boots, and between containers of one name.
 
-    `started_at` is what the system says of the start time. Both are empty where the system says nothing.
+    `started_at` is the start time in the words of the system. Both are empty where the system has none.
     """
 
     host: str
@@ -39,11 +40,12 @@ class Process:
 
 @cache
 def this_process() -> Process:
+    """The process that runs this code."""
     return Process(_host(), os.getpid(), _started_at(os.getpid()) or "", _place())
 
 
 def more_files() -> None:
-    """Raise the soft limit of open files: each task holds a connection, and a shell's default may be 64.
+    """Raise the soft limit of open files: each task has a connection open, and a shell's default may be 64.
 
     Raises ConfigError where the hard limit is too low for any run.
     """
@@ -52,22 +54,22 @@ def more_files() -> None:
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
-        hint = f"raise the limit: ulimit -n {FILES}"
-        raise ConfigError(f"only {hard} files may be open at a time here, and a run needs {LEAST_FILES}", hint=hint)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if hard != resource.RLIM_INFINITY and hard < MIN_FILES:
+        hint = f"raise the limit: ulimit -n {WANTED_FILES}"
+        raise ConfigError(f"only {hard} files may be open at a time here, and a run needs {MIN_FILES}", hint=hint)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):  # some systems allow less than they say
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def is_near(process: Process, me: Process) -> bool:
-    """Whether its pid can be looked up here."""
+    """Whether its pid has a meaning here."""
     return (process.host, process.place) == (me.host, me.place) and sys.platform != "win32"
 
 
 def is_alive(process: Process) -> bool:
-    """Whether a process that is near still runs."""
+    """Whether a process of this place still runs."""
     try:
         os.kill(process.pid, 0)
     except ProcessLookupError:
@@ -102,7 +104,7 @@ def _boot() -> str:
 
 
 def _started_at(pid: int) -> str | None:
-    """Boot and clock ticks on Linux, the date from ps elsewhere; None where neither is to be had."""
+    """Boot and clock ticks on Linux, the date from ps on other systems; None where there is neither."""
     with suppress(OSError, IndexError):
         after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
         fields = after_name.split()

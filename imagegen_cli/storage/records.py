@@ -1,4 +1,4 @@
-"""What the history holds, and what is asked of it, as values."""
+"""What the history holds, and what it is searched for, as values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ UNFINISHED = ("queued", "submitting", "running", "saving")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A task as the history knows it. Times are seconds since the epoch; `process` carries it, if one does."""
+    """A task as the history knows it. Times are seconds since the epoch; `process` is the living one that owns it."""
 
     task: Task
     created: float
@@ -24,17 +24,17 @@ class Record:
     process: Process | None = None
     fence: int = 0
     repeated: bool = False
-    """Whether it was sent before, in an earlier attempt. Told by `known` alone."""
+    """Whether it was sent before, in an earlier attempt. Only `Store.known` sets it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_owned(self) -> bool:
-        """Whether a living process is at work on it."""
+        """Whether a living process works on it."""
         return self.process is not None and not isinstance(self.task.state, ENDED)
 
     @property
     def version(self) -> tuple[int, int, str]:
-        """What a claim compares: who reads the same version later has seen the same claims and the same state."""
+        """What a claim compares: an equal version means the same task with the same claims and in the same state."""
         state = self.task.state
         return self.task.id, self.fence, serialize.dumps({"state": word(state)} | serialize.from_state(state))
 
@@ -51,7 +51,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What to look for; what is left out does not matter. `after`: only tasks that are newer than this one."""
+    """Which tasks to find; an empty field admits all. `after`: only tasks with a higher number than this."""
 
     ids: tuple[int, ...] = ()
     states: tuple[str, ...] = ()
@@ -62,12 +62,12 @@ class Filter:
     search: str = ""
     limit: int | None = None
     owned: bool = False
-    """Only what a living process is at work on."""
+    """Only tasks that a living process works on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A task that is to be entered: its number comes from `Store.reserve`, or is that of the row that it `adopts`."""
+    """A task that is to be inserted. `id` comes from `Store.reserve`, or is that of the row that it `adopts`."""
 
     id: TaskId
     name: str
@@ -77,19 +77,19 @@ class Planned:
     identity: str
     alternatives: tuple[ImageRequest, ...] = ()
     source: str = ""
-    """The list that it comes from: the resolved path, or empty."""
+    """The resolved path of the list that it comes from; empty where it comes from none."""
     earlier: tuple[Record, ...] | None = None
-    """What the history had of this source and identity when it was planned; None where that does not matter."""
+    """The tasks of this source and identity when it was planned; None where they are not compared."""
     others: frozenset[int] | None = None
-    """Tasks of other lists for the same, as the history had them then; None where that does not matter."""
+    """Tasks of other lists with this identity when it was planned; None where they are not compared."""
     repeats: TaskId | None = None
-    """The task that may be paid, and that this one is sent for once more."""
+    """The task that may have been paid, and that this one repeats."""
     adopts: Record | None = None
-    """The row of a task that was never sent, and that becomes this one."""
+    """The record of a task that was never sent, whose row becomes this task."""
 
 
 class Numbers(NamedTuple):
-    """Numbers that no other run and no other task gets, also where they stay unused."""
+    """Reserved numbers: no other run and no other task gets them, also where they stay unused."""
 
     run: RunId
     tasks: tuple[TaskId, ...]
@@ -100,7 +100,7 @@ class PlanChangedError(Exception):
 
 
 def others_of(source: str, identity: str, known: Mapping[tuple[str, str], Sequence[Record]]) -> frozenset[int]:
-    """Tasks for the same from other lists; lists that come by a pipe have no name, and are all others."""
+    """Tasks of other lists with the same identity. A list from a pipe has no name and counts as another list."""
     return frozenset(
         record.task.id
         for (other, same), records in known.items()

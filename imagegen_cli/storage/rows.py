@@ -12,6 +12,7 @@ from imagegen_cli.storage.records import Filter, Record
 
 
 def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
+    """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
     state = state_of(row["state"], row["detail"])
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
@@ -31,14 +32,17 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
 
 
 def state_of(name: str, detail: str) -> State:
+    """A state from the columns `state` and `detail`."""
     return serialize.to_state(name, json.loads(detail))
 
 
 def process_of(row: sqlite3.Row) -> Process:
+    """A row of `process` as a value."""
     return Process(row["host"], row["pid"], row["started_at"], row["place"])
 
 
 def condition(wanted: Filter) -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter and its values, without `owned`, which needs the living processes."""
     parts: list[str] = []
     values: list[Any] = []
     if wanted.ids:
@@ -71,7 +75,7 @@ def whole(number: int) -> int:
     return max(-(2**63), min(number, 2**63 - 1))
 
 
-def parts(values: Sequence[Any], most: int = 500) -> Iterator[tuple[Any, ...]]:
-    """SQLite takes so many question marks at a time, and no more."""
-    for start in range(0, len(values), most):
-        yield tuple(values[start : start + most])
+def parts(values: Sequence[Any], size: int = 500) -> Iterator[tuple[Any, ...]]:
+    """Slices of at most `size` values."""
+    for start in range(0, len(values), size):
+        yield tuple(values[start : start + size])

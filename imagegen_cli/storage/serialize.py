@@ -1,4 +1,4 @@
-"""Tasks and events as JSON, for the history: everything needed to go on after a crash, and no secret."""
+"""Tasks and events as JSON, for the history: all that is needed to go on after a crash, and no secret."""
 
 import json
 from dataclasses import asdict, fields
@@ -36,12 +36,12 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 def dumps(value: Any) -> str:
-    """ASCII only: half a surrogate in a service's words must not keep a receipt from being written."""
+    """JSON in ASCII: half a surrogate in a service's message must not keep a receipt from being written."""
     return _ENCODER.encode(value)
 
 
 def from_request(request: ImageRequest) -> Json:
-    """What differs from the defaults: a field that is new tomorrow changes no identity of today."""
+    """The fields that differ from their defaults, so that a new field of a later version changes no identity."""
     plain = asdict(request)
     return {item.name: plain[item.name] for item in fields(request) if plain[item.name] or item.name == "seed"}
 
@@ -53,8 +53,8 @@ def to_request(data: Json) -> ImageRequest:
 
 
 def identity(request: ImageRequest) -> str:
-    """The content of a request as a hash: equal for equal prompts and parameters, wherever the line stands."""
-    from hashlib import sha256  # noqa: PLC0415 - looking at the history needs no OpenSSL
+    """A hash of a request: equal for equal prompts and parameters, wherever their line is in a list."""
+    from hashlib import sha256  # noqa: PLC0415 - reading the history needs no OpenSSL
 
     return sha256(dumps(from_request(request)).encode()).hexdigest()[:32]
 
@@ -82,7 +82,7 @@ def to_state(name: str, data: Json) -> State:
     """The reverse of `from_state`. Raises KeyError or ValueError where the history is damaged."""
     job = Job(**data["job"]) if data.get("job") else None
     images = tuple(_to_image(image) for image in data.get("images", ()))
-    made: dict[str, Any] = {
+    states: dict[str, Any] = {
         "queued": Queued,
         "submitting": lambda: Submitting(job, _to_quote(data.get("quote"))),
         "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
@@ -91,18 +91,18 @@ def to_state(name: str, data: Json) -> State:
         "failed": lambda: _to_failed(data, job, images),
         "cancelled": lambda: Cancelled(CancelOutcome(data["stop"]), job),
     }
-    state: State = made[name]()
+    state: State = states[name]()
     return state
 
 
 def from_event(event: Event) -> tuple[int | None, Json]:
-    """The task's id, where it is about one, and what to remember beside the time and the kind."""
+    """The id of the task that the event is about, if any, and what to write beside the time and the kind."""
     match event:
         case TaskChanged(task=task):
             return task.id, {"state": word(task.state)} | from_state(task.state)
         case TaskProgressed(id=id_, working=working):
-            said = {"fraction": working.fraction, "queue": working.queue_position, "note": working.note}
-            return id_, {key: value for key, value in said.items() if value not in (None, "")}
+            progress = {"fraction": working.fraction, "queue": working.queue_position, "note": working.note}
+            return id_, {key: value for key, value in progress.items() if value not in (None, "")}
         case TaskDelayed(id=id_, attempt=attempt, seconds=seconds, because=because):
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
@@ -114,7 +114,7 @@ def from_event(event: Event) -> tuple[int | None, Json]:
 
 
 def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
-    """What was remembered about `task`, as the event it was."""
+    """The reverse of `from_event`, for a task."""
     if kind == "TaskProgressed":
         return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), data.get("note", "")))
     if kind == "TaskDelayed":
@@ -125,9 +125,9 @@ def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
 
 
 def _from_failed(state: Failed) -> Json:
-    said = {"reason": state.reason.value, "message": state.message, "may_be_paid": state.may_be_paid}
+    always = {"reason": state.reason.value, "message": state.message, "may_be_paid": state.may_be_paid}
     more = {"hint": state.hint, "final": state.final, "images": [_from_image(image) for image in state.images]}
-    return said | {key: value for key, value in more.items() if value}
+    return always | {key: value for key, value in more.items() if value}
 
 
 def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed:
@@ -157,15 +157,15 @@ def _from_image(image: Image) -> Json:
         case RemoteImage(url):
             return {"url": without_own_user(url)}
         case StagedImage(path, final, sha256, doubt):
-            return {"part": path, "final": final} | _told(sha256=sha256, doubt=doubt)
+            return {"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt)
         case SavedImage(path, sha256, doubt):
-            return {"file": path} | _told(sha256=sha256, doubt=doubt)
+            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt)
         case InlineImage():
             return {}
 
 
-def _told(**known: str) -> Json:
-    return {name: value for name, value in known.items() if value}
+def _unless_empty(**values: str) -> Json:
+    return {name: value for name, value in values.items() if value}
 
 
 def _to_image(data: Json) -> Image:

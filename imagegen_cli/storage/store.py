@@ -1,8 +1,8 @@
 """The history in SQLite: one row a task, always in its last state, shared by every process of this person.
 
-Commands read and claim through this connection. What a run says is written by one thread (writer.py), grouped into one
-durable transaction for whatever has come meanwhile: a receipt costs microseconds instead of a disk flush, and the event
-loop never waits. `flush` is how the runner knows that what it said is on disk before it takes the next step.
+Commands read and claim tasks through one connection. One thread (writer.py) writes the events of a run: all that have
+come since the last transaction go into the next, so that a receipt costs microseconds instead of a disk flush, and the
+event loop never waits. The runner awaits `flush` where an event must be on disk before the next step.
 """
 
 import json
@@ -17,8 +17,9 @@ from typing import Any
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
+from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import HistoryError
-from imagegen_cli.core.events import Event, Span
+from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
 from imagegen_cli.storage import charges, serialize, updates
@@ -41,16 +42,18 @@ from imagegen_cli.storage.rows import condition, parts, process_of, record_of, s
 from imagegen_cli.storage.writer import Writer
 
 ADD_WAIT_S = 0.5
+"""Seconds that a task which joins a run waits for a lock: the event loop of the run stands meanwhile."""
 HEARTBEAT_S = 5.0
+"""Seconds between two heartbeats of a process that has tasks."""
 MAX_ROWS_AT_ONCE = 5000
-"""Rows that are held at a time where all are looked at."""
+"""Rows that are in memory at a time where all rows are read."""
 
 
 class Store(Database):
-    """What every command and every run of this person shares. Raises HistoryError where the database cannot be used.
+    """The history that all commands and runs of a person share. Raises HistoryError where the database cannot be used.
 
-    Every claim of a task raises its fence number, and every write names owner and fence: a process that was taken for
-    dead, and that goes on after others have claimed its tasks, changes nothing any more and hears of it (`lost`).
+    Every claim of a task raises its fence number, and every write names owner and fence. So a process that was taken
+    for dead, and that goes on after others have claimed its tasks, changes nothing any more, and `lost` tells it.
     """
 
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S, process: Process | None = None) -> None:
@@ -59,25 +62,25 @@ class Store(Database):
         self._token = self._token_of_history()
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
-        """Told by `cancel_requests`, while the writer has not yet struck out the request."""
+        """Returned by `cancel_requests`; the writer has not yet deleted the request."""
         self.budget = Budget()
         """What this process may spend; the limits are set before a run begins."""
         self._writer = Writer(path, self.connect, self._leases, self.budget)
 
     @property
     def token(self) -> str:
-        """What tells this history's part files from those of others."""
+        """A random word that is part of the names of this history's part files."""
         return self._token
 
     @property
     def lost(self) -> set[TaskId]:
-        """Tasks of this process that another one has claimed meanwhile."""
+        """Tasks of this process that another process has claimed meanwhile."""
         return self._leases.lost
 
     def close(self) -> list[Task]:
-        """Write what is still to be written, and let go of the tasks that this process carried.
+        """Write all events that are left, and end the lease of this process on its tasks.
 
-        Returns the tasks whose last state could not be written, though a lock was waited for as long as always.
+        Returns the tasks whose last state could not be written: the wait for a lock is as long as always.
         """
         unwritten = self._writer.close()
         with suppress(HistoryError):  # the lease dies with this process anyway
@@ -87,21 +90,21 @@ class Store(Database):
         return unwritten
 
     def record(self, event: Event) -> None:
-        """Remember an event: a Sink. Returns at once; see `flush`."""
+        """Write an event soon: this is a Sink. It returns at once; see `flush`."""
         self._writer.put(event)
 
     async def flush(self) -> None:
         """Wait until everything recorded so far is durable. Raises DiskError where it cannot be."""
-        from asyncio import wrap_future  # noqa: PLC0415 - whoever only reads has no loop
+        from asyncio import wrap_future  # noqa: PLC0415 - a command that only reads has no loop
 
         await wrap_future(self._writer.flush())
 
-    # What a command asks
+    # New tasks
 
     def reserve(self, tasks: int, run: RunId | None = None) -> Numbers:
-        """Numbers for so many tasks of a new run, or of `run`: names are made of them before anything is entered.
+        """Reserve numbers for tasks of a new run, or of `run`, so that file names can be made of them.
 
-        For a run that goes on, a lock is waited for at most ADD_WAIT_S seconds: its event loop stands meanwhile.
+        For a run that is going on, the wait for a lock is at most ADD_WAIT_S.
         """
         wait_s = self._wait_s if run is None else min(self._wait_s, ADD_WAIT_S)
         with self._errors(), self._waiting(wait_s), self._transaction():
@@ -110,7 +113,7 @@ class Store(Database):
             return Numbers(run, tuple(map(TaskId, self._numbers("task", tasks))))
 
     def _numbers(self, table: str, count: int) -> range:
-        """Advance what SQLite gives numbers by."""
+        """The next numbers of a table; SQLite gives none of them again."""
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         if row is None:
             self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
@@ -119,9 +122,9 @@ class Store(Database):
         return range(last + 1, last + count + 1)
 
     def start_run(self, run: RunId, command: str, source: str, planned: Sequence[Planned]) -> tuple[Task, ...]:
-        """Enter what was planned; from here on it is this process'.
+        """Insert a run and its tasks, which belong to this process from now on.
 
-        Raises PlanChangedError, with nothing entered, where another process has planned or sent the same meanwhile.
+        Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile.
         """
         with self._transaction():
             self._leases.own(self._db)
@@ -131,7 +134,7 @@ class Store(Database):
             return tuple(self._plan(run, item) for item in planned)
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
-        """Let further tasks join a run, which goes on meanwhile: a lock is not waited for as long as elsewhere."""
+        """Insert further tasks into a run that is going on; the wait for a lock is at most ADD_WAIT_S."""
         with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)), self._transaction():
             return tuple(self._plan(run, item) for item in planned)
 
@@ -148,7 +151,7 @@ class Store(Database):
                 raise PlanChangedError(item.source)
 
     def _repeated(self, ids: Iterable[int]) -> int | None:
-        """The first of these tasks that was sent once more by another task, which is at work or done."""
+        """The first of these tasks that another task repeats, if that one runs or is done."""
         row = self._db.execute(
             "SELECT json_extract(facts, '$.repeats') AS first FROM task WHERE state NOT IN ('failed', 'cancelled')"
             " AND facts LIKE '%\"repeats\"%' AND first IN (SELECT value FROM json_each(?)) LIMIT 1",
@@ -160,7 +163,7 @@ class Store(Database):
         return self._insert(run, item) if item.adopts is None else self._adopt(run, item, item.adopts)
 
     def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
-        """Let a task that was never sent join this run, as if it had been planned now."""
+        """Move a task that was never sent into this run, as if it had been planned now."""
         task = replace(
             before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             expected_images=item.expected_images, alternatives=item.alternatives,
@@ -185,11 +188,11 @@ class Store(Database):
     def claim(
         self, changes: Sequence[tuple[Record, State]], *, again: bool = False
     ) -> tuple[list[Task], list[Record], list[Record]]:
-        """Take tasks over, each from the state that the caller has read to a new one.
+        """Make tasks this process' own, each changed from the state that the caller has read to a new one.
 
-        Returns the tasks taken, the records that another living process carries, and those that have changed since they
-        were read. One transaction: of several processes that try together, one gets a task. With `again` the new state
-        begins another attempt: the one before is kept, and its times begin anew.
+        Returns the tasks claimed, the records that another living process owns, and the records that have changed since
+        they were read. It is one transaction: of several processes that try together, one gets a task. With `again` the
+        new state begins another attempt: the earlier one is kept, and the times of the task begin anew.
         """
         taken: list[Task] = []
         owned: list[Record] = []
@@ -234,21 +237,21 @@ class Store(Database):
         self._leases.lost.discard(task.id)
 
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
-        """Claim tasks as they are: those taken, and those that another living process carries."""
+        """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
         records = list(self._by_id(ids).values())
         taken, owned, changed = self.claim([(record, record.task.state) for record in records])
         names = {task.id for task in taken}
         return [record for record in records if record.task.id in names], [*owned, *changed]
 
     def request_cancel(self, ids: Sequence[int]) -> None:
-        """Ask the processes of these tasks to stop them."""
+        """Ask the processes that own these tasks to cancel them."""
         with self._transaction():
             self._db.executemany("UPDATE task SET cancel_requested = 1 WHERE id = ?", [(id_,) for id_ in ids])
 
     def cancel_requests(self) -> list[TaskId]:
-        """Tasks of this process that are to be stopped, each told once. Also shows that this process is alive.
+        """Tasks of this process that another one asks to cancel, each returned once. Also writes the heartbeat.
 
-        It is called on the event loop, so it reads without waiting for a lock, and leaves what it writes to the writer.
+        It is called on the event loop, so it waits for no lock, and leaves the writing to the writer.
         """
         if self._leases.owner is None:
             return []
@@ -261,15 +264,15 @@ class Store(Database):
         fresh = found - self._cancelling
         if fresh:  # and no others: one more request may have come since
             self._cancelling |= fresh
-            strike = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
+            forget = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
             ids = json.dumps(sorted(fresh))
-            self._writer.change(strike, ids, done=lambda: self._cancelling.difference_update(fresh))
+            self._writer.change(forget, ids, done=lambda: self._cancelling.difference_update(fresh))
         return sorted(fresh)
 
     def restore_receipts(self, receipts: Iterable[tuple[int, Job]]) -> list[TaskId]:
-        """Write receipts that an earlier process could not write; returns the tasks that they belong to.
+        """Write receipts that an earlier process could not write. Returns the tasks that they belong to.
 
-        Only what is not known to have gone on gets one: a task that was being sent, or that is uncertain.
+        Only a task that was being sent, or that is uncertain, gets one: all others are known to have gone on.
         """
         healed: list[TaskId] = []
         with self._transaction():
@@ -284,7 +287,7 @@ class Store(Database):
     # What a command reads
 
     def find(self, wanted: Filter) -> list[Record]:
-        """Newest first."""
+        """The tasks that match, newest first."""
         where, values = condition(wanted)
         if wanted.owned:
             where += (" AND" if where else " WHERE") + " owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - see below
@@ -295,12 +298,12 @@ class Store(Database):
             return self._records(rows)
 
     def missing(self, ids: Iterable[int]) -> list[int]:
-        """Those ids that no task has."""
+        """Those of these ids that no task has."""
         wanted = set(ids)
         return sorted(wanted - {record.task.id for record in self.find(Filter(ids=tuple(wanted)))}) if wanted else []
 
     def known(self, identities: Iterable[str]) -> dict[tuple[str, str], list[Record]]:
-        """What became of earlier tasks of lists, by source and identity, oldest first."""
+        """Earlier tasks of prompt lists, by source and identity, oldest first."""
         found: dict[tuple[str, str], list[Record]] = {}
         for part in parts(list(set(identities))):
             with self._errors():
@@ -315,7 +318,7 @@ class Store(Database):
         return found
 
     def attempts(self, task: int) -> list[Attempt]:
-        """What became of a task before it was sent again, first attempt first."""
+        """The earlier attempts of a task that was sent again, first attempt first."""
         with self._errors():
             rows = self._db.execute("SELECT * FROM attempt WHERE task = ? ORDER BY number", (whole(task),)).fetchall()
             return [
@@ -323,19 +326,19 @@ class Store(Database):
                 for row in rows
             ]
 
-    def durations(self, request: ImageRequest, most: int = 200, before: float = math.inf) -> list[Span]:
-        """What the last tasks of the same provider, model and size took at the service, its queue left out."""
-        with self._errors(), self._waiting(0):  # a display asks it on the event loop
+    def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
+        """How long the last tasks of the same provider, model and size took at the service, without its queue."""
+        with self._errors(), self._waiting(0):  # a display calls it on the event loop
             rows = self._db.execute(
                 "SELECT min_duration_s, max_duration_s FROM task"
                 " WHERE provider = ? AND model = ? AND size = ? AND max_duration_s IS NOT NULL AND ready < ?"
                 " ORDER BY id DESC LIMIT ?",
-                (request.provider, request.model, size_of(request), before, most),
+                (request.provider, request.model, size_of(request), before, limit),
             ).fetchall()
         return [Span(*row) for row in rows]
 
     def is_any_owned(self, ids: Iterable[int]) -> bool:
-        """Whether a living process is at work on one of these."""
+        """Whether a living process owns one of these tasks and works on it."""
         where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED))
         query = f"SELECT * FROM process WHERE id IN (SELECT owner FROM task{where})"  # noqa: S608 - only our own words
         with self._errors():
@@ -343,22 +346,22 @@ class Store(Database):
             return any(self._leases.is_alive(self._db, row) for row in rows)
 
     def may_be_silent(self) -> bool:
-        """Look at the heartbeats of processes elsewhere; whether some may be dead but are not watched long enough."""
+        """Note the heartbeats of processes elsewhere; whether one may be dead and was not watched for long enough."""
         with self._transaction():
             self._leases.watch(self._db)
             return self._leases.may_be_silent(self._db)
 
     def runs(self) -> list[RunId]:
-        """Newest first."""
+        """All runs, newest first."""
         with self._errors():
             return [RunId(row["id"]) for row in self._db.execute("SELECT id FROM run ORDER BY id DESC")]
 
-    def events(self, run: int, after: int = 0, most: int = -1) -> list[tuple[int, Event]]:
-        """What a run said after event `after`, in order, with each event's number; `most` -1: all."""
+    def events(self, run: int, after: int = 0, limit: int = -1) -> list[tuple[int, Event]]:
+        """The events of a run after event number `after`, in order, each with its number; `limit` -1: all."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id LIMIT ?",
-                (whole(run), after, most),
+                (whole(run), after, limit),
             ).fetchall()
         about = tuple({row["task"] for row in rows})
         tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
@@ -373,7 +376,7 @@ class Store(Database):
         return found
 
     def folders(self) -> list[str]:
-        """Every folder that a task has its pictures in."""
+        """Every folder that a task saves its pictures in."""
         with self._errors():
             return [row["folder"] for row in self._db.execute("SELECT DISTINCT folder FROM task")]
 
@@ -398,10 +401,6 @@ class Store(Database):
         with self._transaction():
             return [task for task in tasks if charges.settle(self._db, task, amount)]
 
-    def last_event(self) -> int:
-        """The number of the newest event; 0 where there is none."""
-        return self._only("SELECT coalesce(max(id), 0) FROM event")  # type: ignore[no-any-return]
-
     def _token_of_history(self) -> str:
         try:
             return str(self._only("SELECT value FROM meta WHERE name = 'token'"))
@@ -413,14 +412,14 @@ class Store(Database):
         with self._errors():
             return self._db.execute(query).fetchone()[0]
 
-    def orphans(self, most: int) -> tuple[int, list[int]]:
-        """How many unfinished tasks no living process carries, and the first ids of them."""
+    def orphans(self, limit: int) -> tuple[int, list[int]]:
+        """How many unfinished tasks belong to no living process, and the first ids of them."""
         where, values = condition(Filter(states=UNFINISHED))
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
         values.append(json.dumps(list(self._living())))
         with self._errors():
             count = self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]  # noqa: S608 - only our own words
-            rows = self._db.execute(f"SELECT id FROM task{where} ORDER BY id LIMIT {most}", values)  # noqa: S608
+            rows = self._db.execute(f"SELECT id FROM task{where} ORDER BY id LIMIT {limit}", values)  # noqa: S608
             return count, [row["id"] for row in rows]
 
     def busy_providers(self) -> dict[str, Process]:
@@ -432,14 +431,14 @@ class Store(Database):
             return {row["provider"]: living[row["owner"]] for row in rows if row["owner"] in living}
 
     def check(self) -> str:
-        """Whether the file is sound: "ok", or the first that SQLite finds wrong."""
+        """Whether the file is sound: "ok", or the first fault that SQLite finds."""
         return str(self._only("PRAGMA quick_check(1)"))
 
-    # How it is kept
+    # What all of these use
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, the lease of this process included."""
+        """Change all or nothing, the lease of this process included."""
         owner = self._leases.owner
         try:
             with super()._transaction():

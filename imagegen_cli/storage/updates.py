@@ -1,4 +1,4 @@
-"""What an event changes in the database. Every function works inside a transaction of the caller's, but `write`."""
+"""What an event changes in the database. All functions but `write` work inside a transaction that is open already."""
 
 import json
 import sqlite3
@@ -29,12 +29,18 @@ from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.records import Planned, size_of
 
 MAX_KEPT_RUNS = 200
-"""Runs whose events are kept for replay; their tasks stay for ever."""
+"""Runs whose events are kept for replay. Their tasks are kept for ever."""
 MOMENTS = "started, accepted, began, ready, ended"
+"""Columns with the times of an attempt."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
+"""The column that a task's coming into a state sets, the first time."""
 
 
 def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budget: Budget) -> None:
+    """Write these events in one transaction.
+
+    Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`.
+    """
     lost: set[TaskId] = set()
     refused: dict[TaskId, str] = {}
     db.execute("BEGIN IMMEDIATE")
@@ -64,7 +70,7 @@ def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: B
 
 
 def _write_one(db: sqlite3.Connection, event: Event, leases: Leases) -> set[TaskId]:
-    """Write one event; the task that it is about, where another process has claimed it."""
+    """Write one event. Returns its task where another process has claimed it."""
     if isinstance(event, TaskChanged):
         change, ours = _write_state(db, event, leases)
         if not ours:
@@ -96,7 +102,7 @@ def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> 
 
 
 def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases) -> tuple[str, bool]:
-    """Write the last state of a task: what to remember of its change, and whether the task is still this process'."""
+    """Write the state of a task. Returns the change as JSON, and whether the task still belongs to this process."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
@@ -133,9 +139,9 @@ def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases) ->
 
 
 def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
-    """Keep a receipt that comes late: what was taken for lost can be asked for, and is left to `resume`.
+    """Keep a receipt that comes late: `resume` can ask for what was taken for lost. Returns whether it was needed.
 
-    `sending`: also where the history still says that the request is leaving; no living process may carry the task.
+    `sending`: also where the history says that the request is leaving; then no living process may own the task.
     """
     if not isinstance(state, Running | Saving):
         return False
@@ -156,7 +162,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
 
 
 def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
-    """Put what became of a task aside, before it is sent again."""
+    """Keep the state and the times of a task as an earlier attempt, before it is sent again."""
     db.execute(
         f"INSERT INTO attempt (task, number, state, detail, reason, {MOMENTS})"  # noqa: S608 - only our own words
         " SELECT id, (SELECT count(*) + 1 FROM attempt WHERE attempt.task = ?),"
@@ -168,7 +174,7 @@ def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
 
 
 def fall_back(db: sqlite3.Connection, task: Task) -> None:
-    """A new attempt that was never sent leaves no trace: what became of the one before stands again."""
+    """Where a new attempt was never sent, make the task again what the attempt before had come to."""
     unsent = isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
     if not unsent and not isinstance(task.state, Failed):
         return
@@ -192,14 +198,14 @@ def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
 
 
 def _write_taker(db: sqlite3.Connection, task: Task) -> None:
-    """Only now is it certain who gets it, where a person named several."""
+    """Write as which of its alternatives a task is sent: that is decided only now."""
     row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
     if row is not None and row["provider"] != task.request.provider:
         write_request(db, task)
 
 
 def write_request(db: sqlite3.Connection, task: Task) -> None:
-    """What a task is sent as, and as what else it could have been sent."""
+    """Write the request of a task and its alternatives."""
     request = task.request
     db.execute(
         "UPDATE task SET provider = ?, model = ?, size = ?, request = ?, expected_images = ?, alternatives = ?"
@@ -216,10 +222,12 @@ def _requests(requests: Sequence[ImageRequest]) -> str:
 
 
 def detail_of(task: Task) -> str:
+    """What a state holds, as JSON."""
     return serialize.dumps(serialize.from_state(task.state))
 
 
 def reason_of(task: Task) -> str:
+    """The reason code of an end without pictures; else empty."""
     match task.state:
         case Failed(reason=reason):
             return reason.value
@@ -230,7 +238,7 @@ def reason_of(task: Task) -> str:
 
 
 def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> None:
-    """Enter a task that is to be sent; its claim is the first."""
+    """Insert a task that is to be sent. Its fence number is 1: this is the first claim."""
     request = item.request
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(

@@ -1,4 +1,4 @@
-"""The thread that writes what a run says: events in groups, each group one durable transaction."""
+"""The thread that writes the events of a run, in groups: each group is one durable transaction."""
 
 import os
 import sqlite3
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 RESERVE_BYTES = 512 * 1024
-"""Kept free beside the database, and given up when the disk is full, so that a receipt still finds its place."""
+"""Bytes of disk space that are reserved beside the database."""
 MIN_PROGRESS_GAP_S = 0.5
-"""Seconds between two remembered progress reports of a task: what a watcher can see."""
+"""Seconds between two progress reports of a task that are written; `watch` sees no more than that."""
 
 Change = tuple[str, tuple[Any, ...], Callable[[], None] | None]
-Said = tuple[float | None, int | None, str]
+"""A statement, its values, and what is called once it is on disk."""
+Progress = tuple[float | None, int | None, str]
+"""Fraction, position in the queue and note of a progress report."""
 
 
 class Writer:
-    """The thread that writes events: whatever has come since the last transaction goes into the next."""
+    """Writes events in a thread of its own: all that have come since the last transaction go into the next."""
 
     def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], leases: Leases, budget: Budget) -> None:
         self._path = path
@@ -39,48 +41,50 @@ class Writer:
         self._unwritten: list[Event] = []
         self._db: sqlite3.Connection | None = None
         self._events: list[Event] = []
-        self._waiting: list[Future[None]] = []
+        self._flushes: list[Future[None]] = []
         self._changes: list[Change] = []
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._said: dict[int, tuple[float, Said]] = {}
+        self._last_progress: dict[int, tuple[float, Progress]] = {}
 
     def put(self, event: Event) -> None:
+        """Write an event soon."""
         if isinstance(event, TaskDelayed):
-            self._said.pop(event.id, None)
-        if isinstance(event, TaskProgressed) and not self._worth(event):
+            self._last_progress.pop(event.id, None)
+        if isinstance(event, TaskProgressed) and not self._is_news(event):
             return
         with self._wake:
             self._events.append(event)
-            self._started()
+            self._wake_thread()
 
     def change(self, statement: str, *values: Any, done: Callable[[], None] | None = None) -> None:
         """Run a small statement in this thread, soon; `done` is called there once it is on disk."""
         with self._wake:
             self._changes.append((statement, values, done))
-            self._started()
+            self._wake_thread()
 
-    def _worth(self, event: TaskProgressed) -> bool:
-        """What says nothing new is not remembered: many services say nothing but that they still work."""
-        working, (at, before) = event.working, self._said.get(event.id, (0.0, None))
-        said = working.fraction, working.queue_position, working.note
-        if event.at - at < MIN_PROGRESS_GAP_S or (said == before and not working.queue_position):
+    def _is_news(self, event: TaskProgressed) -> bool:
+        """Whether a progress report is worth a row: many services say nothing but that they still work."""
+        working, (at, before) = event.working, self._last_progress.get(event.id, (0.0, None))
+        progress = working.fraction, working.queue_position, working.note
+        if event.at - at < MIN_PROGRESS_GAP_S or (progress == before and not working.queue_position):
             return False
-        self._said[event.id] = event.at, said
+        self._last_progress[event.id] = event.at, progress
         return True
 
     def flush(self) -> "Future[None]":
-        from concurrent.futures import Future  # noqa: PLC0415 - see Store.settled
+        """A future that is done once all events so far are on disk, or has a DiskError."""
+        from concurrent.futures import Future  # noqa: PLC0415 - see Store.flush
 
         promise: Future[None] = Future()
         with self._wake:
-            self._waiting.append(promise)
-            self._started()
+            self._flushes.append(promise)
+            self._wake_thread()
         return promise
 
     def close(self) -> list[Task]:
-        """End the thread; the last states of tasks that it could not write."""
+        """End the thread. Returns the tasks whose last state it could not write."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -89,7 +93,7 @@ class Writer:
         last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
         return list(last.values())
 
-    def _started(self) -> None:
+    def _wake_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="history", daemon=True)
             self._thread.start()
@@ -99,18 +103,18 @@ class Writer:
         reserve = Reserve(self._path)
         while True:
             with self._wake:
-                while not (self._events or self._waiting or self._changes or self._closing):
+                while not (self._events or self._flushes or self._changes or self._closing):
                     self._wake.wait()
                 events, self._events = self._events, []
-                waiting, self._waiting = self._waiting, []
+                flushes, self._flushes = self._flushes, []
                 changes, self._changes = self._changes, []
                 closing = self._closing
-            trouble = self._written(events, reserve)
+            trouble = self._write(events, reserve)
             if trouble is not None:
                 with self._wake:
                     self._events = events + self._events
-            left = self._changed(changes) if trouble is None else changes
-            for promise in waiting:
+            left = self._run_changes(changes) if trouble is None else changes
+            for promise in flushes:
                 _answer(promise, trouble)
             if closing:
                 self._unwritten = self._events
@@ -120,11 +124,11 @@ class Writer:
             if trouble is not None or left:
                 with self._wake:
                     self._changes = left + self._changes
-                    if not (self._waiting or self._closing):
+                    if not (self._flushes or self._closing):
                         self._wake.wait(1.0)
 
-    def _changed(self, changes: "list[Change]") -> "list[Change]":
-        """Run them; those that could not be are left for the next time."""
+    def _run_changes(self, changes: "list[Change]") -> "list[Change]":
+        """Run these statements. Returns those that failed, for the next time."""
         for index, (statement, values, done) in enumerate(changes):
             try:
                 if self._db is None:
@@ -136,8 +140,8 @@ class Writer:
                 done()
         return []
 
-    def _written(self, events: list[Event], reserve: "Reserve") -> DiskError | None:
-        """Write all or nothing; a full disk is met by giving up the reserve, once."""
+    def _write(self, events: list[Event], reserve: "Reserve") -> DiskError | None:
+        """Write all events or none. On a full disk the reserved space is given up, once, and they are written again."""
         if not events:
             return None
         try:
@@ -151,7 +155,7 @@ class Writer:
                 updates.write(self._db, events, self._leases, self._budget)
         except sqlite3.Error as error:
             return DiskError(f"the history {self._path} {trouble_of(error)}", hint=remedy_for(error))
-        except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear of it
+        except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
             return DiskError(f"the history {self._path} cannot be written: {type(error).__name__}: {error}")
         reserve.keep()
         return None
@@ -165,6 +169,7 @@ class Reserve:
         self._kept = False
 
     def keep(self) -> None:
+        """Reserve the space, unless it is reserved."""
         if not self._kept and not self._path.exists():
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
@@ -172,6 +177,7 @@ class Reserve:
         self._kept = True
 
     def give_up(self) -> bool:
+        """Free the space. Returns whether there was any."""
         self._kept = False
         with suppress(OSError):
             self._path.unlink()
@@ -180,7 +186,7 @@ class Reserve:
 
 
 def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
-    if promise.set_running_or_notify_cancel():  # or whoever asked has left
+    if promise.set_running_or_notify_cancel():  # else the flush was cancelled
         if trouble is None:
             promise.set_result(None)
         else:

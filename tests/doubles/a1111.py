@@ -16,7 +16,8 @@ Words in the prompt steer what becomes of it:
 `variant` is a1111, forge (errors are {detail}, progress counts from -1), sdnext (interrupt answers 204) or sdcpp, which
 makes one batch, with the model that it was started with, and has no progress and no interrupt. `takes_sizes` False is a
 server that makes its pictures in a size of its own.
-`internal` False is a server with --nowebui: nobody can ask for one request. `login` is name and password of --api-auth.
+`internal` False is a server with --nowebui: it has no query about one request. `login` is the name and
+the password of --api-auth.
 """
 
 import argparse
@@ -45,7 +46,7 @@ class WebUIServer(Service):
         self.takes_sizes = True
         self.login: tuple[str, str] | None = None
         self.interrupted: list[str] = []
-        """Ids that were running when somebody interrupted."""
+        """Ids that were running when an interrupt came."""
         self.waiting: list[str] = []
         self.current: Job | None = None
         self._finished: list[str] = []
@@ -132,7 +133,7 @@ class WebUIServer(Service):
         return reply
 
     def _info(self, job: Job, number: int) -> dict[str, Any]:
-        """All seeds stand there from the start, also where somebody stops the work; in sdcpp those of the pictures."""
+        """All seeds are there from the start, also where the work is stopped; in sdcpp those of the pictures."""
         asked, seed = job.asked, job.asked.get("seed", -1)
         seed = 7 if seed == -1 else seed
         size = (asked.get("width", 512), asked.get("height", 512)) if self.takes_sizes else (256, 256)
@@ -198,7 +199,7 @@ class WebUIServer(Service):
         return min(1.2, 0.3 * job.polls)
 
     def _interrupt(self) -> Reply:
-        """Stops whatever runs, whoever asks."""
+        """Stops any request that runs, whichever client sent it."""
         if self.current is not None:
             self.interrupted.append(self.current.id)
             assert self._nudge is not None

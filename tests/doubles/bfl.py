@@ -17,7 +17,7 @@ Words in a prompt steer what becomes of it:
     #elsewhere        the polling address lies at `elsewhere`; #nourl there is none
     #expired          links answer 403, as a signature that is over
 
-Any key but `key` is refused with 403. Links are refused to whoever sends a key.
+Any key but `key` is refused with 403. Links are refused to requests with a key.
 """
 
 import argparse

@@ -18,7 +18,7 @@ Words in the prompt steer what becomes of it:
 Attributes switch what holds for the whole server: `has_jobs` (GET /api/jobs), `has_cancel` (POST …/cancel),
 `interrupts_by_id` (else /interrupt stops whatever runs), `takes_ids` (else it gives prompt ids of its own), `renames`,
 `version`, `login` (name and password that a proxy in front wants), `lacks` (classes of nodes that are not there).
-A job's time goes on when somebody asks; every question about a running job tells its progress on the socket.
+A job's time goes on with each query; every query about a running job reports its progress on the socket.
 """
 
 import argparse

@@ -11,7 +11,7 @@ Words in a prompt steer what becomes of it:
     #spoiled          SUCCEEDED with an entry of a code for every picture
     #words            a finished answer that holds only text; #none one that holds nothing
     #suspended        says SUSPENDED while it runs; #odd an unknown word; #unknown UNKNOWN for ever
-    #cancelled        CANCELED by somebody else
+    #cancelled        CANCELED by another client
     #never            never finishes; #pending never begins, so that it can be cancelled
     #limit            the first try is answered 429 Throttling.RateQuota, the second goes well
     #quota #arrears   429 Throttling.AllocationQuota; 400 Arrearage
@@ -52,7 +52,7 @@ class DashScopeService(Service):
         super().__init__(**options)
         self.key = KEY
         self.stuck = threading.Event()
-        """Set as soon as somebody asks for a #pending."""
+        """Set as soon as a #pending is queried."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:

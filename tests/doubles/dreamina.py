@@ -60,7 +60,7 @@ class DreaminaServer(Service):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.old = False
-        """Before c7afcf5: a task that runs, that failed and that nobody knows are all told as NOT_FOUND."""
+        """Before c7afcf5: a running, a failed and an unknown task all get the answer NOT_FOUND."""
         self.unknown_polls = 0
         """The first so many status queries of a task are answered with NOT_FOUND."""
         self.queued_resolves = False
@@ -184,7 +184,7 @@ class DreaminaServer(Service):
         return next((job for job in self.jobs.values() if job.notes["history"] == job_id), None)
 
     def _nothing(self, word: str = RUNNING) -> Reply:
-        """What the look-up's None is told as: for a task that runs, and for one that nobody knows."""
+        """The answer for a running and for an unknown task."""
         running = {"success": True, "completed": False, "failed": False, "message": word}
         return Reply.json(not_found() if self.old else running)
 

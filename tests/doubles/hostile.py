@@ -94,7 +94,7 @@ def redirects(status: int, location: str) -> Reply:
 
 BIG = b'{"status":"succeeded","x":"' + b"x" * 10 * MB + b'"}'
 NEVER = "http://127.0.0.1:9/"
-"""A port of loopback where nobody listens."""
+"""A port of loopback without a listener."""
 
 ANSWERS: dict[str, Callable[[], Reply]] = {
     "html at 200": lambda: faulty(Fault.HTML),

@@ -250,7 +250,7 @@ class Service:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        await _turns()  # whoever was let in just now begins, so that it can be ended
+        await _turns()  # a connection that was just accepted begins, so that it can be ended
         tasks = [task for task in self._connections.values() if task is not None]
         for writer, task in self._connections.items():
             writer.transport.abort()

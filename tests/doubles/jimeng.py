@@ -88,7 +88,7 @@ class JimengGateway(Service):
         self.credits = dict.fromkeys(SESSIONS, 66)
         """Session id -> credits; one that is not in here is not logged in, one at 0 cannot pay."""
         self.stuck = threading.Event()
-        """Set as soon as somebody submits a #never."""
+        """Set as soon as a #never is submitted."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:

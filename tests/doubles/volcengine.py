@@ -56,7 +56,7 @@ class VisualService(Service):
         self.clock = 0.0
         """Seconds that the service's clock is ahead."""
         self.stuck = threading.Event()
-        """Set as soon as somebody asks for a #never."""
+        """Set as soon as a #never is queried."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:

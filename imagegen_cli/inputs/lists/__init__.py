@@ -1,1 +1,1 @@
-"""Prompt lists: bytes into text, text into rows. What is doubtful is refused, because rows are paid for."""
+"""Reads prompt lists: bytes into text, text into rows. Doubtful content is refused, because every row costs money."""

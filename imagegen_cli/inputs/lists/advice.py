@@ -1,4 +1,4 @@
-"""Commands that messages advise. Each works when it is pasted into a shell, and none writes into a file."""
+"""Commands that messages suggest. Each works when it is pasted into a shell, and none writes a file."""
 
 import codecs
 import re
@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from imagegen_cli.inputs.lists.common import FIELDS, Reading, canonical, is_remark, shell_word
 
 MAX_TITLE_LINES = 20
-"""Lines above a table's head."""
+"""Lines that may be above the header of a table."""
 ROWS = "write one prompt a line into a new .txt file"
 BULLET = re.compile(
     r"\s*(?:[-*+–—](?:\s+\[[ xX]\])?\s+|[•‣▪◦・●○■□◆☐☑✓✔➤]\s*|\d{1,4}(?:[.)]\s+|[.)](?=[^\W\d_])|[、．）]\s*)|"
     r"[(（]\d{1,4}[)）]\s*|[①-⑳]\s*|[一二三四五六七八九十]{1,3}、\s*)(?=\S)"
 )
-"""What stands before the lines of a list with marks: dashes, dots and numbers of any script."""
+"""The marks before the lines of a list: dashes, dots and numbers of any script."""
 MARKS = (
     r"[-*+][[:space:]]+\[[ xX]\]",
     "[-*+][[:space:]]",
@@ -26,14 +26,14 @@ MARKS = (
     "(①|②|③|④|⑤|⑥|⑦|⑧|⑨|⑩|⑪|⑫|⑬|⑭|⑮|⑯|⑰|⑱|⑲|⑳)",
     "(一|二|三|四|五|六|七|八|九|十){1,3}、",
 )
-"""The same marks as `sed -E` knows them. Signs beyond ASCII stand in no brackets: a locale may take them for bytes."""
+"""The same marks for `sed -E`. Characters beyond ASCII are not in brackets: some locales treat them as bytes."""
 ICONV = {"mac-roman": "MACINTOSH", "iso2022-jp": "ISO-2022-JP", "iso2022-kr": "ISO-2022-KR"}
 
 
 def through(command: str, name: str, reading: Reading) -> str:
-    """Read a list again through a filter of the shell: "sed … list.txt | imagegen batch -".
+    """The command that filters a list and reads the result: "sed … list.txt | imagegen batch -".
 
-    Of a list that came by a pipe the rest of the pipe is said.
+    For a list that came through a pipe, it is the part of the pipe to add.
     """
     encoding = reading.encoding
     if encoding and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
@@ -46,7 +46,7 @@ def through(command: str, name: str, reading: Reading) -> str:
 
 
 def without_marks(name: str, text: str, reading: Reading, is_list: Callable[[str], bool]) -> str:
-    """How marks are taken off: with a command where each line has one and its result `is_list`, else by hand."""
+    """How to remove marks: a command where every line has one and its result passes `is_list`, else by hand."""
     lines = text.split("\n")
     used = [mark for mark in MARKS if any(_sed(mark).match(line) and BULLET.match(line) for line in lines)]
     dropped = [line for line in lines if line.startswith(("```", "---"))]
@@ -70,8 +70,8 @@ def _sed(*marks: str) -> re.Pattern[str]:
     return re.compile(pattern.replace("[[:space:]]", r"[ \t\r\f\v]"))
 
 
-def later_head(name: str, text: str, delimiter: str, reading: Reading, *, min_cells: int = 1) -> str:
-    """How a table is read whose head stands below a title; empty where no line of `least` cells names the columns."""
+def later_header(name: str, text: str, delimiter: str, reading: Reading, *, min_cells: int = 1) -> str:
+    """How to read a table with a title above its header; empty where no line of `min_cells` cells names the columns."""
     lines = text.split("\n")
     for number, line in enumerate(lines[:MAX_TITLE_LINES], 1):
         cells = [canonical(cell.strip('"')) for cell in line.split(delimiter)]
@@ -82,6 +82,6 @@ def later_head(name: str, text: str, delimiter: str, reading: Reading, *, min_ce
             and all(cell in FIELDS or not cell for cell in cells)
         ):
             return (
-                f"leave out the lines above the head in line {number}: {through(f'tail -n +{number}', name, reading)}"
+                f"leave out the lines above the header in line {number}: {through(f'tail -n +{number}', name, reading)}"
             )
     return ""

@@ -1,4 +1,4 @@
-"""JSON into rows: an array, an object with a list, one value a line, or values that take several lines each."""
+"""Reads JSON into rows: an array, an object with a list, one value per line, or values of several lines."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from imagegen_cli.inputs.lists.common import (
 
 
 def is_json(text: str, *, all_texts: bool) -> bool:
-    """Whether a text is JSON, also where it is broken. `all_texts`: lines that are all quoted are JSON texts."""
+    """Whether a text is JSON, even if it is broken. With `all_texts`, lines that are all quoted are JSON strings."""
     head = head_of(text)[1].lstrip()
     if head[:1] in ("{", "["):
         return bool(_JSON_HEAD.match(head)) or isinstance(value_in(head), dict | list) or value_in(text) is not None
@@ -60,7 +60,7 @@ def read_json(name: str, text: str, reading: Reading, *, linewise: bool) -> List
 
 
 def _is_remark_row(row: Row) -> bool:
-    """Whether a text or the prompt of an object is taken out by `# `. A prompt of several lines may begin so."""
+    """Whether `# ` makes a remark of a string or of an object's prompt. A prompt of several lines may begin with it."""
     if isinstance(row, dict):
         row = next((value for key, value in row.items() if canonical(key) == "prompt" and isinstance(value, str)), "")
     return isinstance(row, str) and "\n" not in row and is_remark(row)
@@ -80,7 +80,7 @@ def _refuse_request(name: str, number: int, rows: list[tuple[int, Row]], reading
 
 
 def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[str]:
-    """Leave in objects only the wanted fields, and say which names are not read."""
+    """Reduce objects to the wanted fields, and return a remark about the names that are not read."""
     keys = list(dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row))
     read: set[str] = set()
     for at, (number, row) in enumerate(rows):
@@ -112,7 +112,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _one_a_line(text: str) -> bool:
-    """Whether each line is a value: unless all of it is one, or the first line is only the beginning of one."""
+    """Whether each line is a value; not where the whole text is one value, or where a value continues after line 1."""
     head = head_of(text)[1].strip()
     rest = text.strip()
     if head == rest:
@@ -139,7 +139,7 @@ def _by_line(text: str) -> Iterator[tuple[int, Row]]:
 
 
 def broken(error: Exception, *, by_line: bool = False) -> UsageError:
-    """What is wrong with JSON in a person's words, with the column where it is known, and what to do."""
+    """The fault of broken JSON in plain words, with its column where it is known, and what to do."""
     if not isinstance(error, json.JSONDecodeError):
         deep = isinstance(error, RecursionError)
         message = "it is nested too deeply" if deep else "a number has thousands of digits"
@@ -154,7 +154,7 @@ def _wrong(error: json.JSONDecodeError) -> tuple[str, str]:
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
     comma = before[-1:] == "," or after[:1] == ","
     if comma and (after.lstrip(", \t\r\n")[:1] in ("]", "}") or not after.strip(", \t\r\n")):
-        return "a comma stands behind the last element", "delete that comma"
+        return "a comma follows the last element", "delete that comma"
     if after[:1] in ("'", "‘", "’", "“", "”"):
         return f"JSON does not know the quotation mark {after[0]}", 'write " instead'
     return next((known for word, known in _WRONG if word in error.msg), ("it cannot be read", "check it with jq"))
@@ -162,19 +162,19 @@ def _wrong(error: json.JSONDecodeError) -> tuple[str, str]:
 
 _WRONG = (
     ("Unterminated", ("a text has no closing quotation mark", 'close it with "')),
-    ("control character", ("a text holds a line break or a tab", "write \\n or \\t instead")),
+    ("control character", ("a text contains a line break or a tab", "write \\n or \\t instead")),
     ("escape", ("a backslash stands before a letter", "write it twice: \\\\")),
-    ("surrogate", ("a text holds half of a letter", "write the letter itself")),
+    ("surrogate", ("a text contains half of a letter", "write the letter itself")),
     (
         "',' delimiter",
         ("a comma or a closing bracket is missing", "write a comma between elements, and close each bracket"),
     ),
-    ("':' delimiter", ("a name has no colon behind it", 'write "prompt": "a kite"')),
+    ("':' delimiter", ("a name has no colon after it", 'write "prompt": "a kite"')),
     ("property name", ("a name is not in quotation marks", 'write "prompt": "a kite"')),
-    ("Extra data", ("something follows behind the value", "write one value a line, or all in [ ]")),
+    ("Extra data", ("something follows after the value", "write one value a line, or all in [ ]")),
     ("Expecting value", ("a value is missing, or a text is not in quotation marks", 'write "a kite"')),
 )
-"""By words of Python's own message: what a person is told, and what to do."""
+"""For words of Python's message: what our message says, and what to do."""
 
 
 def _as_row(value: Any, what: str) -> Row:
@@ -184,14 +184,14 @@ def _as_row(value: Any, what: str) -> Row:
 
 
 class _Stream:
-    """Values that may take several lines each, as they come one after the other; an array gives its elements."""
+    """Values of several lines each, one after the other; an array gives its elements."""
 
     def __init__(self, name: str, text: str, reading: Reading) -> None:
         self.name, self.text, self.reading = name, text, reading
         self.at, self.line = 0, 1
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Ends with a UsageError where the JSON is broken: what follows cannot be told apart."""
+        """All rows. The last one is a UsageError where the JSON is broken, because the rest cannot be separated."""
         try:
             while self._next():
                 yield from self._value()
@@ -236,7 +236,7 @@ class _Stream:
             self._next()
 
     def _next(self, sign: str = "") -> bool:
-        """Go to the next sign that is no space. Whether there is one; with `sign`, step over it where it is that."""
+        """Skip blanks; whether the text goes on. With `sign`, whether it follows; then it is skipped as well."""
         found = _SPACE.match(self.text, self.at)
         self._move(found.end() if found else self.at)
         if not sign:
@@ -252,7 +252,7 @@ class _Stream:
 
     @staticmethod
     def _plain_list(value: dict[str, Any]) -> bool:
-        """Whether an object is nothing but a name and its list of prompts."""
+        """Whether an object has only one name, with a list of prompts."""
         if len(value) != 1:
             return False
         [(key, inner)] = value.items()
@@ -267,7 +267,7 @@ class _Stream:
         return UsageError(f"this object is no prompt; its keys are {names}", hint=self._hint_for(value))
 
     def _hint_for(self, value: dict[str, Any]) -> str:
-        """How prompts are taken out of an object: with a command where it holds one list that can be read."""
+        """How to take prompts out of an object: a command where it contains one list that can be read."""
         lists = {key: inner for key, inner in value.items() if isinstance(inner, list) and inner}
         texts = [key for key, inner in value.items() if isinstance(inner, str) and _CALLED.search(key)]
         if len(lists) == 1:
@@ -278,7 +278,7 @@ class _Stream:
                 wanted = shlex.quote(f".[{json.dumps(key, ensure_ascii=False)}][]")
                 return f"take the list{without}: {through(f'jq -c {wanted}', self.name, self.reading)}"
         if texts and not lists:
-            return f"say which name holds the prompt: --columns {column_words([f'prompt={texts[0]}'])}"
+            return f"say which name has the prompt: --columns {column_words([f'prompt={texts[0]}'])}"
         return 'write an object for each prompt: {"prompt": "a kite"}'
 
 

@@ -1,4 +1,4 @@
-"""What all readers of prompt lists share: rows, the names of fields, remarks, and how messages name columns."""
+"""Shared by all readers of prompt lists: rows, names of fields, remarks, and how messages name columns."""
 
 import csv
 import io
@@ -21,33 +21,33 @@ ALIASES = {
     "数量": "count", "种子": "seed", "反向提示词": "negative", "负面提示词": "negative", "参考图": "references",
 }  # fmt: skip
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""What is larger is no list."""
+"""A larger file is no list."""
 MAX_SHOWN = 8
 """Names, or line numbers, that one message lists."""
 MAX_HEAD_CHARACTERS = 4000
-"""Characters of a first line that may be the head of a table."""
+"""A longer first line is no header of a table."""
 MAX_NAME_CHARACTERS = 40
 SAMPLE_LINES = 200
-"""Lines by which a table without a head is recognised."""
+"""Lines that are examined to recognise a table without a header."""
 FILLERS = "\u115f\u1160\u3164\uffa0"
-"""Letters by their category, but without a look."""
+"""Letters by their Unicode category that are invisible."""
 INVISIBLE = (
     f"\u00ad\u061c\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff{FILLERS}"
 )
-"""All signs without a look, as a part of a regular expression."""
+"""All invisible characters, as a part of a regular expression."""
 KEY_MATERIAL = re.compile(
     r"-----BEGIN [A-Z0-9 ]*(?:PRIVATE KEY|CERTIFICATE|PGP|SSH2)|PuTTY-User-Key-File|AGE-SECRET-KEY-1|"
     r"\bssh-(?:rsa|ed25519|dss) AAAA|\becdsa-sha2-nistp\d+ AAAA|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30}|"
     r"\bgithub_pat_\w{20}|\bsk-[A-Za-z0-9_-]{32}|\bxox[abp]-[\w-]{10}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
 )
-"""Keys in the forms that services and programs write. No reading of a list sends one to a service."""
+"""Keys in the forms that services and programs use. A list never sends one to a service."""
 TAKE_LINES = "if each line is a prompt as it stands: --format lines"
 Row = str | UsageError | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a person wants a list to be read; what is empty is told by the list itself.
+    """How the person wants a list to be read. Where a value is empty, the list itself decides.
 
     `form` is lines, csv, tsv, json or jsonl.
     `columns` has the wanted fields, each with the name of its column; no other column is read then.
@@ -60,14 +60,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """Rows with the number of the line on which each begins, and remarks about what was left out."""
+    """Rows with the number of the line on which each begins, and remarks about what was skipped."""
 
     rows: Sequence[tuple[int, Row]]
     remarks: Sequence[str] = ()
 
 
 class UnknownField(UsageError):
-    """A name that no field has; the same one is said once for a whole list."""
+    """An unknown name of a field; a message names it once for the whole list."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown field {name!r}; {nearest(name, FIELDS)}")
@@ -75,7 +75,7 @@ class UnknownField(UsageError):
 
 
 def as_typed(argument: str) -> str:
-    """Under a locale that knows no more than ASCII Python leaves the bytes of other text in half surrogates."""
+    """The argument as typed: in an ASCII locale, Python turns the bytes of other text into surrogates."""
     try:
         return argument.encode("ascii", "surrogateescape").decode()
     except UnicodeError:
@@ -83,7 +83,7 @@ def as_typed(argument: str) -> str:
 
 
 def form_in(text: str) -> str:
-    """Read the value of --format; auto stands for nothing said. Raises UsageError."""
+    """Read the value of --format; auto means the same as no value. Raises UsageError."""
     if text not in ("", "auto", *FORMS):
         raise UsageError(f"--format takes {', '.join(FORMS)}, not {text!r}", hint=nearest(text, FORMS))
     return "" if text == "auto" else text
@@ -108,7 +108,7 @@ def columns_in(text: str) -> dict[str, str]:
             raise UsageError(f"--columns names {known} twice")
         found[known] = column or name
     if found and "prompt" not in found:
-        raise UsageError("--columns does not say which column holds the prompt", hint=_COLUMNS_HINT)
+        raise UsageError("--columns does not say which column has the prompt", hint=_COLUMNS_HINT)
     return found
 
 
@@ -130,7 +130,7 @@ _REMARK = re.compile(rf"[\s{INVISIBLE}]*[#＃](?:[\s{INVISIBLE}#＃!=*-]|$)")
 
 
 def head_of(text: str) -> tuple[int, str]:
-    """The first line that says something, and its number."""
+    """The first line that is neither blank nor a remark, and its number."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not is_remark(line):
             return number, line
@@ -138,7 +138,7 @@ def head_of(text: str) -> tuple[int, str]:
 
 
 def counted(numbers: Sequence[int], what: str) -> str:
-    """As "2 remarks (lines 3 4)"."""
+    """A count with its lines, such as "2 remarks (lines 3 4)"."""
     shown = " ".join(map(str, numbers[:MAX_SHOWN])) + " …" * (len(numbers) > MAX_SHOWN)
     return f"{len(numbers)} {what}{'s' * (len(numbers) > 1)} (line{'s' * (len(numbers) > 1)} {shown})"
 
@@ -156,22 +156,22 @@ def some(columns: Sequence[str]) -> str:
 
 
 def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
-    """How to name the column that holds the prompts: the one that is called so, else the one with most text.
+    """How to name the column of the prompts: the one with a fitting name, else the one with most text.
 
-    Where the first line is a row like the others, naming one of its cells would lose that row.
+    Where the first line is a row like the others, the advice is to add a header: otherwise that row would be lost.
     """
     if not _names_columns(head, rows):
         names = delimiter.join(["prompt", *("seed", "count")[: len(head) - 1]])
         shown = "prompt, seed" if delimiter == "\t" else names
-        return f"write a line above the first that names the columns, as {shown}"
+        return f"write a line above the first that names the columns, such as {shown}"
     called = [column for column in head if re.search("prompt|caption", column.lower())]
     lengths = [sum(len(row[at]) for row in rows[:SAMPLE_LINES] if len(row) > at) for at in range(len(head))]
     best = called[0] if called else head[max(range(len(head)), key=lengths.__getitem__)]
-    return f"say which column holds the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
+    return f"say which column has the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
 
 
 def _names_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a first line names the columns: short, different, no numbers, and not of the kind of what is below."""
+    """Whether a first line names the columns: short, all different, no numbers, and unlike the rows below."""
     names = [cell.strip() for cell in head]
     named = [name for name in names if name]
     if not named or len(set(named)) < len(named):
@@ -196,7 +196,7 @@ def column_words(words: Iterable[str]) -> str:
 
 
 def place_of(head: Sequence[Any], name: str, column: str) -> int | None:
-    """Where a column stands: by its very name, else by a name of its field where no other was given."""
+    """The position of a column: by its exact name, else by a name of its field where no other was given."""
     exact = [at for at, known in enumerate(head) if str(known).strip() == column.strip()]
     alike = [at for at, known in enumerate(head) if str(known).strip().lower() == column.strip().lower()]
     meant = [at for at, known in enumerate(head) if canonical(known) == name == canonical(column)]
@@ -204,7 +204,7 @@ def place_of(head: Sequence[Any], name: str, column: str) -> int | None:
 
 
 def shell_word(name: str) -> str:
-    """A list's name as the last word of a command; empty for a list that came by a pipe and cannot be read again."""
+    """The name of a list as the last word of a command; empty for a list from a pipe, which cannot be read again."""
     if name == "stdin" or name.startswith(("/dev/", "/proc/")):
         return ""
     return f" {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
@@ -212,5 +212,7 @@ def shell_word(name: str) -> str:
 
 def joined(line: str) -> Row:
     if "\ufeff" in line:
-        return UsageError("a byte order mark stands inside the line, as where files were joined: break the line there")
+        return UsageError(
+            "a byte order mark is inside the line, perhaps because files were joined: break the line there"
+        )
     return line

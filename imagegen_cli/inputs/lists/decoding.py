@@ -1,4 +1,4 @@
-"""The bytes of a prompt list into text. What is certain is read; anything else is refused by line, with what fits."""
+"""Decodes the bytes of a prompt list. A certain encoding is read; else lines are refused, with likely encodings."""
 
 import codecs
 import contextlib
@@ -16,36 +16,36 @@ from imagegen_cli.inputs.lists.mojibake import hidden_encoding, is_implausible, 
 MAX_LINE_NUMBERS = 10
 """Line numbers that one message names; the rest is counted."""
 SAMPLE_BYTES = 20_000
-"""Bytes, or characters, by which an encoding is judged."""
+"""Bytes, or characters, that are examined to find an encoding."""
 MAX_SHOWN_CHARACTERS = 40
 """Characters of a line that a message shows."""
 MAX_ENCODINGS = 4
 MAX_SCORE_GAP = 0.3
-"""An encoding whose score is so much lower than the best one is not named."""
+"""A message does not name encodings whose score is this much lower than the best."""
 MIN_EVERYDAY_SCORE = 0.8
-"""A score below which a reading is no everyday text, and casts no doubt on a line of UTF-8."""
+"""With a lower score, text is not everyday text, so it raises no doubt about a line of UTF-8."""
 HALF_WIDTH_PENALTY = 0.15
-"""What a reading is worth less where it is kana of half the width, which are seldom written."""
+"""Subtracted from the score for half-width kana, which are rare in prompts."""
 MIN_EVIDENCE = 9.0
-"""The logarithm of the odds, about 8000 to 1, without which a list counts as doubtful."""
+"""The logarithm of the odds, about 8000 to 1; with lower odds, a list is doubtful."""
 MIN_CHINESE_CHARACTERS = 8
-"""Chinese characters without which no list is certainly GB18030."""
+"""A list with fewer Chinese characters is never certainly GB18030."""
 
 UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NO_TEXT = ("unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined")
-"""Encodings of Python that are for names and program texts; no list is saved in them."""
+"""Python encodings for names and source code; no list is saved in them."""
 UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffe\uffff]")
 UTF8_CHINESE = re.compile(rb"(?:[\xe3-\xe9][\x80-\xbf]{2}){2}")
-"""Two Chinese characters of UTF-8: where they stand in a line of GB18030, two encodings were mixed."""
+"""Two Chinese characters in UTF-8: inside a line of GB18030 they mean that two encodings were mixed."""
 ISO_2022 = re.compile(rb"\x1b\$[@B(]|\x1b\$\)C")
 TYPOGRAPHY = frozenset("\xa0§©«®°·»¿¡×–—‘’‚“”„•…‹›€№、。，．：；！？（）「」『』【】《》〈〉〔〕・ー～〜〝〟　々〆")
-"""Signs that lists in any language hold."""
+"""Characters that occur in lists of any language."""
 ENDS = "".join(TYPOGRAPHY)
 WESTERN = "àáâãäåæçèéêëìíîïðñòóôõöøœùúûüýþÿßšž"
 ICELANDIC = "ðþýÐÞÝ"
-"""Seldom written, and what Turkish becomes where it is misread."""
+"""Rare letters, which misread Turkish consists of."""
 LETTERS: dict[str, str] = {
     "cp1252": WESTERN,
     "cp1254": WESTERN.replace("ð", "ğ").replace("þ", "ş") + "ıİ",
@@ -54,7 +54,7 @@ LETTERS: dict[str, str] = {
     "cp850": WESTERN,
     "mac_roman": WESTERN,
 }
-"""What each Latin encoding is used for; it could write more, but does so by mistake."""
+"""The letters that each Latin encoding is used for; its other letters are mistakes."""
 SCRIPTS: dict[str, str] = {
     "cp1251": "CYRILLIC", "koi8_r": "CYRILLIC", "cp866": "CYRILLIC", "cp1253": "GREEK", "cp1255": "HEBREW",
     "cp1256": "ARABIC", "cp874": "THAI",
@@ -72,7 +72,7 @@ COMMON_CHINESE = frozenset(
     "抱骑飘舞跳唱睡夏春秋冬季节日蓝绿紫粉橙灰黑白银铜玻璃木纸布丝绒皮革提示词比例模型种数量标志海报设计产品照片摄影室内外建筑静温馨浪漫神秘梦幻"
     "宏伟壮观可爱戴眼镜咖啡蛋糕水果苹果面包厨餐桌椅床灯铅笔国潮仙侠山河田园雕塑剪影抽象极简主义印象派浮世绘皮克乐趣玩具熊汽火车飞铁站港城市幕"
 )
-"""Characters that Chinese prompts are full of. Text of another encoding, misread as Chinese, seldom meets them."""
+"""Frequent characters of Chinese prompts. They are rare in text of other encodings that is misread as Chinese."""
 
 
 def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
@@ -134,13 +134,13 @@ def _forced(name: str, data: bytes, encoding: str) -> str:
         message = f"the line is UTF-8; as {encoding} it would read {misread}{_other_lines(bad)}"
         raise UsageError(f"{name}:{bad[0]}: {message}", hint=_hint_without_force(lines, bad, encoding))
     if bad := [number for number, line in enumerate(lines, 1) if _decoded_as(line, encoding) is None]:
-        hint = f"nothing was sent; without --encoding {encoding} a message names the encodings that fit"
+        hint = f"nothing was sent; without --encoding {encoding} a message names the likely encodings"
         raise UsageError(f"{name}:{bad[0]}: the line is not {encoding} text{_other_lines(bad)}", hint=hint)
     return "\n".join(line.decode(encoding) for line in lines)
 
 
 def _keeps_ascii(encoding: str) -> bool:
-    """Whether lines can be told apart before they are decoded, and decoded one by one."""
+    """Whether lines can be separated before they are decoded, and decoded one by one."""
     try:
         return all(bytes((code,)).decode(encoding) == chr(code) for code in (*range(0x20, 0x2B), *b"\n\razAZ09"))
     except ValueError:
@@ -171,7 +171,7 @@ def _hint_without_force(lines: Sequence[bytes], mistaken: Sequence[int], encodin
 
 
 def _wide(name: str, data: bytes, encoding: str) -> str:
-    """Decode what has no bytes that always end a line. Raises UsageError for the first line that is broken."""
+    """Decode text whose line ends have no fixed byte. Raises UsageError for the first line that is broken."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -190,14 +190,14 @@ _SAVE = "nothing was sent; save the list as UTF-8"
 
 
 def _pairs_of_ascii(line: str) -> bool:
-    """Whether signs that look Chinese are really two English letters each, taken for one."""
+    """Whether Chinese characters are really two English letters each, misread as one character."""
     signs = line.encode("utf-16-le", "replace")
     if line.isascii() or len(signs) < 8 or not signs.isascii():  # noqa: PLR2004 - four signs
         return False
     return sum(0x61 <= code <= 0x7A or code == 0x20 for code in signs) >= 0.75 * len(signs)  # noqa: PLR2004 - a to z
 
 
-# Encodings that the bytes tell
+# Encodings that the bytes prove
 
 
 def _by_line(name: str, data: bytes) -> tuple[str, str]:
@@ -221,7 +221,7 @@ def _by_line(name: str, data: bytes) -> tuple[str, str]:
 
 
 def _maybe_chinese(line: bytes) -> bool:
-    """Whether a line that is valid UTF-8 may be so by chance, in a list of which other lines are not."""
+    """Whether a line may be valid UTF-8 by chance, in a list with other lines that are not."""
     text = _decoded_as(line, "utf-8")
     if text is None or text.isascii() or not (is_implausible(text) or is_unproven(text)):
         return False
@@ -229,7 +229,7 @@ def _maybe_chinese(line: bytes) -> bool:
 
 
 def _other_readings(line: bytes) -> list[str]:
-    """The encodings of byte pairs in which a line is everyday text."""
+    """The double-byte encodings in which a line is everyday text."""
     scores = {encoding: _everyday_score(line, encoding) for encoding in PAIRS}
     likely = [encoding for encoding in scores if scores[encoding] > MIN_EVERYDAY_SCORE and encoding != "cp932"]
     return sorted(likely, key=lambda encoding: -scores[encoding])
@@ -244,7 +244,7 @@ def _everyday_score(line: bytes, encoding: str) -> float:
 
 
 def _refuse_misread(name: str, lines: Sequence[bytes]) -> None:
-    """Raise UsageError for lines of UTF-8 that say something else, or nothing that a person would say."""
+    """Raise UsageError for lines of UTF-8 that are text of another encoding, or that no person would write."""
     doubtful: list[int] = []
     for number, line in enumerate(lines, 1):
         text = line.decode()
@@ -261,7 +261,7 @@ def _refuse_misread(name: str, lines: Sequence[bytes]) -> None:
 
 
 def _is_one_letter(text: str) -> bool:
-    """Whether all that a line says is one letter of a Latin script, which is a Chinese character in GB18030."""
+    """Whether a line is only one Latin letter, which is a common Chinese character in GB18030."""
     words = text.strip()
     return len(words) == 1 and is_unproven(words) and words.encode().decode("gb18030", "replace") in COMMON_CHINESE
 
@@ -312,11 +312,13 @@ def _refuse_wide(name: str, data: bytes) -> None:
             message = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
             raise UsageError(f"{name}:1: {message}", hint=hint)
     if bad := [number for number, line in enumerate(_split(data), 1) if b"\0" in line]:
-        raise UsageError(f"{name}:{bad[0]}: the line holds NUL bytes, so it is no text{_other_lines(bad)}", hint=_SAVE)
+        raise UsageError(
+            f"{name}:{bad[0]}: the line contains NUL bytes, so it is no text{_other_lines(bad)}", hint=_SAVE
+        )
 
 
 def _is_wide(data: bytes, encoding: str) -> bool:
-    """Whether the NUL bytes are just the upper halves of plain letters, or all letters are everyday ones of Asia."""
+    """Whether all NUL bytes are the upper halves of plain letters, or all letters are everyday Asian ones."""
     text = _decoded_as(data, encoding)
     if not text or CONTROLS.search(text):
         return False
@@ -344,7 +346,7 @@ def _refuse_lines(
 
 
 def _other_lines(numbers: Sequence[int]) -> str:
-    """The numbers behind the first, for the end of a message."""
+    """The line numbers after the first, for the end of a message."""
     more = numbers[1:]
     if not more:
         return ""
@@ -364,11 +366,11 @@ def _decoded_as(data: bytes, encoding: str) -> str | None:
         return None
 
 
-# Which encodings fit
+# Which encodings are likely
 
 
 def plausible_encodings(lines: Sequence[bytes]) -> list[str]:
-    """The encodings in which the lines make sense, the likeliest first; of those that read the same, one."""
+    """The encodings in which the lines make sense, the likeliest first; only one of those that give the same text."""
     data = b"\n".join(line for line in lines if not line.isascii())[:SAMPLE_BYTES]
     if not data:
         return []
@@ -387,7 +389,7 @@ def plausible_encodings(lines: Sequence[bytes]) -> list[str]:
 
 
 def _score(encoding: str, text: str) -> float:
-    """How much sense a reading makes, from 0 to 1."""
+    """How much sense the decoded text makes, from 0 to 1."""
     foreign = [sign for sign in text if not sign.isascii()]
     if encoding in PAIRS:
         everyday = sum(sign in TYPOGRAPHY or PAIRS[encoding](sign) for sign in foreign) / len(foreign)
@@ -412,7 +414,7 @@ def _of_script(sign: str, encoding: str) -> bool:
 
 
 def _odd_words(text: str, *, latin: bool) -> bool:
-    """Whether words look misread: marks or capitals inside, two scripts in one, or hardly a plain letter."""
+    """Whether words look misread: marks or capitals inside, two scripts in one word, or too few plain letters."""
     words = [word.strip(ENDS) for word in re.split(r"[\x00-@\[-`{-\x7f]+", text) if not word.isascii()]
     if any(re.search(r"\w[^\w’–—…\xa0]\w", word) or _capital_inside(word) for word in words):
         return True
@@ -428,7 +430,7 @@ def _capital_inside(word: str) -> bool:
 
 
 def _everyday_rows(encoding: str, first: int, last: int) -> Callable[[str], bool]:
-    """Whether a sign stands in a standard's rows of everyday characters, by its first byte."""
+    """A test whether a character is in a standard's rows of everyday characters, by its first byte."""
 
     def everyday(sign: str) -> bool:
         code = sign.encode(encoding, "ignore")
@@ -438,12 +440,12 @@ def _everyday_rows(encoding: str, first: int, last: int) -> Callable[[str], bool
 
 
 def _common_share(signs: Sequence[str]) -> float:
-    """The share of characters that Chinese prompts are full of."""
+    """The share of characters that are frequent in Chinese prompts."""
     return sum(sign in COMMON_CHINESE for sign in signs) / (len(signs) or 1)
 
 
 def _is_kana(sign: str) -> bool:
-    """Also those of half the width, which Shift-JIS writes in one byte."""
+    """Whether a character is kana, also half-width kana, which Shift-JIS writes in one byte."""
     return "\u3041" <= sign <= "\u30fe" or "\uff66" <= sign <= "\uff9f"
 
 
@@ -460,15 +462,15 @@ PAIRS: dict[str, Callable[[str], bool]] = {
     "euc_jp": _japanese("euc_jp", 0xB0, 0xCF),
     "big5": _everyday_rows("big5", 0xA4, 0xC6),
 }
-"""Encodings of byte pairs, each with what its everyday characters are."""
+"""Double-byte encodings, each with a test for its everyday characters."""
 
 
 def _surely_chinese(lines: Sequence[bytes]) -> bool:
-    """Whether a list is GB18030 beyond doubt: only then its lines are read, and paid for, without a question.
+    """Whether a list is certainly GB18030: only then its lines are read, and paid for, without --encoding.
 
     Nearly every other encoding can be decoded as GB18030. Kanji of EUC-JP and the syllables of cp949 even become
     everyday Chinese characters, but few of the most common ones (20 % where Chinese prompts have 60 %), and hardly any
-    from the rows behind those of kanji and syllables (3 % where Chinese prompts have 25 %). The weights are the
+    from the rows after those of kanji and syllables (3 % where Chinese prompts have 25 %). The weights are the
     logarithms of these odds.
     """
     if any(UTF8_CHINESE.search(line) for line in lines):
@@ -483,7 +485,7 @@ def _surely_chinese(lines: Sequence[bytes]) -> bool:
 
 
 def _is_chinese_line(text: str) -> bool:
-    """Whether one line of a Chinese list is Chinese itself."""
+    """Whether a line of a Chinese list is Chinese."""
     foreign = [sign for sign in text if not sign.isascii()]
     chinese = [sign for sign in foreign if "\u4e00" <= sign <= "\u9fff"]
     marks = sum(sign.encode("gb2312", "ignore")[:1] in (b"\xa1", b"\xa2", b"\xa3") for sign in foreign)

@@ -1,7 +1,7 @@
-"""Lines that are valid UTF-8 but hardly text: another encoding by chance, or what an earlier program read wrongly.
+"""Recognises lines of valid UTF-8 that are hardly text: another encoding by chance, or text that a program misread.
 
 GB18030 and EUC put most letters into two bytes that are a valid pair of UTF-8 as well, where the second byte is below
-0xC0. What comes out mixes scripts that no word mixes.
+0xC0. The result mixes scripts that no word mixes.
 """
 
 import re
@@ -11,27 +11,27 @@ from collections.abc import Callable, Iterable
 EVERYDAY = re.compile("[a-zA-Zªµºß-öø-ÿÀ-ÖØ-ÞĀ-ſƏƠơƯưǍ-ǜȘ-țəΆ-ώЀ-џҐґҒғҖҗҚқҢңҮүҰұҲҳҺһӘәӢӣӨөӮӯԱ-Ֆա-ֆא-תء-يپچژکگی]")
 """Letters of living languages that UTF-8 writes in at most two bytes."""
 FAR = "\u0800"
-"""From here on UTF-8 takes three bytes; what stands there is judged by its script alone."""
+"""The first character with three bytes in UTF-8; from here on only the script is examined."""
 CP1252_HOLES = {code: code for code in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 MOJIBAKE = re.compile("[\u00c2-\u00f4][\u0080-\u00bfŒœŠšŸŽžƒˆ˜–—‘’‚“”„†‡•…‰‹›€™]")
 HZ = re.compile(r"~\{(?:[!-}][!-~])+~\}")
 UTF7 = re.compile(r"\+[A-Za-z0-9+/]{5,}-?")
 JOINED_TO = frozenset("µªº²³¹ΩΔπμ")
-"""Signs of measures that stand beside letters of another script."""
+"""Symbols of units that occur beside letters of another script."""
 
 
 def is_implausible(text: str) -> bool:
-    """Whether no person can have meant these words: scripts mixed in one, letters of none, marks without a letter."""
+    """Whether no person can mean these words: mixed scripts, letters of no script, or marks without a letter."""
     return any(_is_odd_word(word) for word in _words(text))
 
 
 def is_unproven(text: str) -> bool:
-    """Whether a line holds nothing that proves it: no plain letter, and nothing behind the letters of two bytes."""
+    """Whether nothing proves that a line is UTF-8: no plain letter, and no character of three bytes."""
     return not text.isascii() and not any(sign >= FAR or (sign.isascii() and sign.isalpha()) for sign in text)
 
 
 def _words(text: str) -> Iterable[str]:
-    """Runs of letters, marks and half signs; blanks, digits, plain punctuation and typography part them."""
+    """Words that are not ASCII; blanks, digits, punctuation and typography separate them."""
     for word in re.split(r"[\x00-@\[-`{-\x7f\u00a0-\u00bf×÷\u2000-\u206f\u3000-\u303f\uff00-\uff0f]+", text):
         if word and not word.isascii():
             yield word
@@ -59,11 +59,11 @@ def _script(sign: str) -> str:
     return unicodedata.name(sign, "?").partition(" ")[0]
 
 
-# What an earlier program read wrongly
+# Text that an earlier program misread
 
 
 def repaired(text: str, makes_sense: Callable[[str], bool]) -> tuple[str, str]:
-    """The text that was UTF-8 before a program read it as another encoding, and that encoding; empty where none was."""
+    """The text before a program misread its UTF-8, and the wrong encoding that it used; empty where none did."""
     if MOJIBAKE.search(text):
         for encoding in ("latin-1", "cp1252"):
             if (found := _undone(text, encoding)) and len(found) < len(text):
@@ -76,7 +76,7 @@ def repaired(text: str, makes_sense: Callable[[str], bool]) -> tuple[str, str]:
 
 
 def _undone(text: str, encoding: str) -> str:
-    """Written in the encoding and read as UTF-8; empty where that gives nothing better."""
+    """The text encoded again and decoded as UTF-8; empty where the result is no better."""
     try:
         data = text.encode(encoding) if encoding != "cp1252" else b"".join(map(_byte, text))
         found = data.decode()
@@ -90,7 +90,7 @@ def _byte(sign: str) -> bytes:
 
 
 def hidden_encoding(text: str, makes_sense: Callable[[str], bool]) -> str:
-    """The encoding of plain letters, hz or utf-7, in which a line says something else; empty where there is none."""
+    """The 7-bit encoding, hz or utf-7, in which a line is another text; empty where there is none."""
     if HZ.search(text) and _decoded(text, "hz"):
         return "hz"
     parts = UTF7.findall(text)

@@ -1,4 +1,4 @@
-"""What is no list of prompts though it may look like one: each is refused with what it is and what to do."""
+"""Refuses files that are no list of prompts; each message says what the file is and what to do."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.lists.advice import BULLET, ROWS, later_head, through, without_marks
+from imagegen_cli.inputs.lists.advice import BULLET, ROWS, later_header, through, without_marks
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     KEY_MATERIAL,
@@ -82,12 +82,12 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".zip", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".tar", ".tgz"), ("an archive", "unpack")),
     **dict.fromkeys((".parquet", ".arrow", ".sqlite", ".db", ".pkl"), ("a data file", "sheet")),
 }
-"""By suffix: what it is, and how a list is made of it."""
+"""By suffix: what the file is, and how to make a list of it (a key of HOW)."""
 TEXTUAL = (
     "YAML", "a formatted text", "a settings file", "a program", "a TeX text", "a file of subtitles",
     "what a program wrote", "mail or an address book",
 )  # fmt: skip
-"""Documents whose lines a person may want as they stand: --format takes them."""
+"""Documents whose lines a person may want as prompts: --format lines accepts them."""
 SIGNATURES: dict[tuple[bytes, ...], tuple[str, str]] = {
     (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh91AY", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!\x1a",
      b"\x28\xb5\x2f\xfd"): ("an archive", "unpack"),
@@ -97,14 +97,14 @@ SIGNATURES: dict[tuple[bytes, ...], tuple[str, str]] = {
     (b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"): ("a picture", "rows"),
     (b"SQLite format 3\0", b"PAR1\x15"): ("a data file", "sheet"),
 }  # fmt: skip
-"""By the first bytes."""
+"""By the first bytes: what the file is, and how to make a list of it."""
 OFFICE: dict[bytes, tuple[str, str]] = {
     b"xl/": ("a spreadsheet (.xlsx)", "sheet"),
     b"word/": ("a text document (.docx)", "plain"),
     b"spreadsheet": ("a spreadsheet (.ods)", "sheet"),
     b"content.xml": ("a text document (.odt)", "plain"),
 }
-"""What stands in a zip archive that is an office document."""
+"""By a name inside of a zip archive: which office document it is."""
 HOW = {
     "plain": "save it as plain text in UTF-8, one prompt a line",
     "sheet": "save the table as CSV in UTF-8, with a column named prompt",
@@ -116,7 +116,7 @@ KEY_FILES = (".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk
 
 
 def refuse_by_name_or_bytes(name: str, data: bytes, reading: Reading) -> None:
-    """Raise UsageError for what no reading makes a list of prompts, before its text is looked at."""
+    """Raise UsageError for a file that cannot be a list of prompts, before its text is examined."""
     suffix = Path(name).suffix.lower()
     if suffix in KEY_FILES:
         raise UsageError(f"{name} is a file of keys by its name, not a list of prompts", hint=NO_KEYS)
@@ -134,10 +134,10 @@ NO_KEYS = "nothing was sent; name a list of prompts: no key is ever sent to a se
 
 
 def refuse_keys(name: str, text: str) -> None:
-    """Raise UsageError for the first line that holds a key, however the list is to be read."""
+    """Raise UsageError for the first line with a key, whatever form the list has."""
     if found := KEY_MATERIAL.search(text):
         number = text.count("\n", 0, found.start()) + 1
-        raise UsageError(f"{name}:{number}: the line holds a key or a certificate, not a prompt", hint=NO_KEYS)
+        raise UsageError(f"{name}:{number}: the line contains a key or a certificate, not a prompt", hint=NO_KEYS)
 
 
 def _marks(name: str, text: str, reading: Reading) -> str:
@@ -192,7 +192,7 @@ BEGINNINGS: dict[str, re.Pattern[str]] = {
     "a TeX text": re.compile(r"\\(?:documentclass|begin|usepackage|section)\b"),
     "a program": re.compile(r"#include\s*[<\"]|<\?php|package \w+;|using \w+(?:\.\w+)*;|'use strict'|@charset "),
 }
-"""Texts that are known by their first line that says something: lists of other things."""
+"""Texts of other kinds, recognised by their first line that is neither blank nor a remark."""
 HEADER = re.compile(
     r"(?:from|to|cc|bcc|subject|date|reply-to|message-id|received|return-path|mime-version|content-[a-z-]+|host|server|"
     r"user-agent|accept(?:-[a-z]+)?|connection|cache-control|set-cookie|cookie|authorization|location|etag|x-[a-z-]+):\s",
@@ -217,11 +217,11 @@ LINE_FORMS = (
     ("a list of settings", SETTING, 0.7),
     ("a program", CODE, 0.5),
 )
-"""Each with the share of lines that tells it."""
+"""Kinds of text, with the form of their lines and the share of such lines that proves the kind."""
 
 
 def refuse_documents(name: str, text: str, reading: Reading) -> None:
-    """By how the text begins. `name` without a suffix, or stdin, may hold anything."""
+    """Raise UsageError for a document, recognised by its beginning: stdin may contain any, as no suffix tells."""
     number, head = head_of(text)
     head = head[:MAX_HEAD_CHARACTERS]
     if head.lstrip().startswith("{\\rtf"):
@@ -262,12 +262,12 @@ ASSISTANT_TALK = re.compile(
     r"(?:希望(?:这些|這些|对你|對你)|如果(?:你|您)(?:需要|想要|希望)))",
     re.IGNORECASE,
 )
-"""What an assistant says around the prompts that it wrote."""
+"""What a chat assistant writes around the prompts that it made."""
 Lines = list[tuple[int, str]]
 
 
 def refuse_notes(name: str, text: str, reading: Reading) -> None:
-    """Texts whose lines belong together: settings, notes with bullets, what other programs write beside pictures."""
+    """Raise UsageError for a text whose lines belong together: settings, notes with bullets, generation parameters."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip() and not is_remark(line)]
     _refuse_strange_lines(name, text, lines, reading)
     _refuse_kinds_of_lines(name, lines)
@@ -284,7 +284,7 @@ def refuse_notes(name: str, text: str, reading: Reading) -> None:
 
 
 def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) -> None:
-    """One such line tells that the others are no prompts either."""
+    """Raise UsageError for a line that shows that the other lines are no prompts either."""
     for number, line in lines:
         if GENERATION_PARAMETERS.match(line):
             message = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
@@ -302,7 +302,7 @@ def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) 
 
 
 def _refuse_kinds_of_lines(name: str, lines: Lines) -> None:
-    """Texts of which most lines have one form."""
+    """Raise UsageError for a text of which most lines have one of these forms."""
     plain = [line for _, line in lines]
     if len(list(itertools.takewhile(HEADER.match, plain))) > 1:
         _refuse(name, "is mail or the answer of a server, not a list of prompts", ROWS, forced=True)
@@ -312,7 +312,7 @@ def _refuse_kinds_of_lines(name: str, lines: Lines) -> None:
 
 
 def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> None:
-    """Cells of a spreadsheet that hold line breaks: each of their lines would be a prompt of its own."""
+    """Raise UsageError for spreadsheet cells with line breaks: each of their lines would be a prompt of its own."""
     odd = [(number, line) for number, line in lines if line.count('"') % 2]
     for (number, line), (end, last) in itertools.pairwise(odd):
         if line.lstrip().startswith('"') and last.rstrip().endswith('"'):
@@ -321,7 +321,7 @@ def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> 
 
 
 def _as_table(name: str, text: str, reading: Reading) -> str:
-    """How cells are read: with a command where they are a table of one column."""
+    """How to read cells: a command where they are a table of one column."""
     try:
         single = all(len(row) <= 1 for row in cells_of(io.StringIO(text, newline=""), ","))
     except csv.Error:
@@ -333,14 +333,14 @@ def _as_table(name: str, text: str, reading: Reading) -> str:
 
 
 def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
-    """Tables without a column named prompt: cells would be paid for as words of a prompt."""
+    """Raise UsageError for a table without a column named prompt: a whole row would be sent as a prompt."""
     lines = [line for line in text.split("\n")[: SAMPLE_LINES * 2] if line.strip() and not is_remark(line)][
         :SAMPLE_LINES
     ]
     if len(lines) < 2 or max(map(len, lines)) > MAX_HEAD_CHARACTERS:  # noqa: PLR2004 - a head and a row
         return
     for delimiter in "\t,;|":
-        if hint := later_head(name, text, delimiter, reading, min_cells=2):
+        if hint := later_header(name, text, delimiter, reading, min_cells=2):
             _refuse(name, "looks like a table below a title", hint, forced=True)
         if delimiter not in lines[0] or delimiter not in lines[1]:
             continue

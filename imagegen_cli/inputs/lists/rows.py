@@ -1,4 +1,4 @@
-"""The text of a prompt list into rows. Its content decides which form it has; what is doubtful is refused."""
+"""Splits the text of a prompt list into rows. Its content decides which form it has; doubtful lists are refused."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ SUFFIXES = {
 
 
 def rows_of(name: str, text: str, reading: Reading) -> Listed:
-    """Raises UsageError where the list is no list of prompts, or its form cannot be told for certain."""
+    """The rows of a list. Raises UsageError where it is no list of prompts, or where its form is not certain."""
     refuse_keys(name, text)
     form = reading.form or _form(name, text, reading)
     if form in ("json", "jsonl"):
@@ -55,7 +55,7 @@ def _form(name: str, text: str, reading: Reading) -> str:
 
 
 def _broken_up(text: str) -> str:
-    """Some programs end lines with signs for paragraphs only; inside lines these signs are left alone."""
+    """The text with newlines where a program has ended lines with paragraph separators only."""
     return text if "\n" in text.strip() else re.sub("[\u2028\u2029\x85]", "\n", text)
 
 

@@ -1,4 +1,4 @@
-"""CSV and tab-separated tables: where the head is, which column is which field, which rows are none."""
+"""Reads CSV and tab-separated tables: finds the header, the field of each column, and rows to skip."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.schema import nearest
-from imagegen_cli.inputs.lists.advice import later_head
+from imagegen_cli.inputs.lists.advice import later_header
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     MAX_HEAD_CHARACTERS,
@@ -31,11 +31,11 @@ from imagegen_cli.inputs.lists.common import (
 )
 
 PROMPT_HEADS = ("prompt", "prompts", "提示词")
-"""Names that make a first line the head of a table by themselves."""
+"""Names that alone make a first line the header of a table."""
 
 
 def delimiter_of(text: str, reading: Reading) -> str:
-    """What separates the cells of a text whose first line is a table's head; empty where it is none."""
+    """The delimiter of a text whose first line is the header of a table; empty where it is none."""
     _, head = head_of(text)
     if found := re.fullmatch(r"sep=([,;|:\t])[\s,;]*", head):
         return found[1]
@@ -77,7 +77,7 @@ def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
     rows, skipped = _without_remarks(records, head)
     cells_only = [cells for _, cells in rows if isinstance(cells, list)]
     if not reading.columns and "prompt" not in map(canonical, head):
-        hint = later_head(name, text, delimiter, reading) or column_hint(head, cells_only, delimiter)
+        hint = later_header(name, text, delimiter, reading) or column_hint(head, cells_only, delimiter)
         message = f"no column is named prompt (columns: {some(head)})"
         raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {hint}; or, {TAKE_LINES}")
     columns, remarks = _columns(f"{name}:{number}", head, cells_only, reading)
@@ -86,7 +86,7 @@ def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
     rows = [row for row in rows if row[0] not in set(skipped)]
     if skipped:
         skipped.sort()
-        remarks.append(f"{name}: skipped {counted(skipped, 'line')} that hold a remark or repeat the head")
+        remarks.append(f"{name}: skipped {counted(skipped, 'line')} that are remarks or repeat the header")
     return Listed(rows=[(at, _row(cells, columns, tab=tab)) for at, cells in rows], remarks=remarks)
 
 
@@ -106,7 +106,7 @@ def _broken(error: csv.Error) -> UsageError:
 
 
 def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, Cells]]:
-    """Each with the number of the line on which it begins."""
+    """The records, each with the number of the line on which it begins."""
     rows = cells_of(io.StringIO(text, newline=""), delimiter, quoted=quoted)
     while True:
         number = rows.line_num + 1
@@ -122,13 +122,13 @@ def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, 
 
 
 def _is_remark(cells: Sequence[str], prompt: int) -> bool:
-    """Whether a row is taken out by `# ` before it or before its prompt. A prompt of several lines may begin so."""
+    """Whether `# ` before a row or its prompt makes a remark of it. A prompt of several lines may begin with it."""
     texts = [cells[at] for at in (0, prompt) if at < len(cells)]
     return any(is_remark(text) and "\n" not in text for text in texts)
 
 
 def _is_remark_or_separator(cells: Sequence[str]) -> bool:
-    """A remark, or Excel's own `sep=;`, which may be followed by empty cells."""
+    """Whether a row is a remark, or Excel's `sep=;`, which empty cells may follow."""
     if any(cell.strip() for cell in cells[1:]):
         return False
     return (is_remark(cells[0]) and "\n" not in cells[0]) or bool(re.fullmatch(r"sep=.?", cells[0].strip()))
@@ -137,7 +137,7 @@ def _is_remark_or_separator(cells: Sequence[str]) -> bool:
 def _without_remarks(
     records: Iterable[tuple[int, Cells]], head: list[str]
 ) -> tuple[list[tuple[int, Cells]], list[int]]:
-    """Rows, and the numbers of lines that are none: remarks, and the head once more where tables were joined."""
+    """The rows, and the line numbers of remarks and of repeated headers, as in joined tables."""
     names = [cell.strip() for cell in head]
     rows, skipped = [], []
     for number, cells in records:
@@ -193,7 +193,7 @@ def _refuse_unknown(place: str, unknown: Sequence[str], offer: str) -> NoReturn:
 
 
 def _offer(head: Sequence[str], names: Sequence[str], doubled: str = "") -> str:
-    """What --columns would say to read the known columns; of doubled ones the first, under its own name."""
+    """The value of --columns that reads the known columns; of doubled ones the first, under its own name."""
     wanted: dict[str, str] = {}
     for column, name in zip(head, names, strict=True):
         if name in FIELDS:
@@ -202,7 +202,7 @@ def _offer(head: Sequence[str], names: Sequence[str], doubled: str = "") -> str:
 
 
 def _ignored(name: str, cells: Sequence[str]) -> bool:
-    """Columns without content, and the numbers that pandas puts before its rows."""
+    """Whether a column has no content, or only the row numbers that pandas writes."""
     if not any(cell.strip() for cell in cells):
         return True
     nameless = not name or re.fullmatch(r"unnamed:_?\d+", name)

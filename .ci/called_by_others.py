@@ -1,0 +1,46 @@
+"""Names that vulture would take for unused, and what uses them. It reads this file as if the names were used here."""
+
+# What asyncio calls on a protocol
+_.connection_made
+_.connection_lost
+_.get_buffer
+_.buffer_updated
+_.data_received
+_.eof_received
+_.pause_writing
+sizehint  # the protocol's parameter: our buffer has one size
+
+# What httpx reads or calls
+_.extract_cookies
+_._cookies
+_.event_hooks
+requires_request_body
+
+# What other libraries read
+_.row_factory  # sqlite3
+_.__signature__  # Typer
+_._timer_cancelled_count  # the loop of asyncio
+_.dont_write_bytecode  # the interpreter
+
+# What is named in a text
+_._filler  # sketch/reading.py calls the method of a word's sort
+_._not
+_._number
+_._colour
+_._riding
+_._clothes
+submitting  # display/theme.py reads the sign of a state by the state's name
+Fetch  # types in quotation marks
+Write
+
+# Values of a choice that Typer offers by all its members
+ON
+OFF
+
+# What only the tests call: a process keeps its secrets for good
+forget
+
+# Fields that stand for their kind, and parameters that a protocol wants
+strict  # tests/test_tables.py: a switch among the kinds of settings
+trace  # `__exit__`
+mean  # benchmarks/polling.py prints the row as a whole
