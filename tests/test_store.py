@@ -824,6 +824,23 @@ def test_every_earlier_schema_is_brought_up(tmp_path: Path, path: Path, version:
     assert sql(earlier, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
+def test_a_task_of_an_earlier_schema_keeps_what_is_known_of_it(path: Path) -> None:
+    path.parent.mkdir()
+    request = '{"prompt":"a cat","provider":"studio"}'
+    with closing(sqlite3.connect(path)) as db:
+        for script in MIGRATIONS[:5]:
+            db.executescript(script)
+        db.execute("INSERT INTO run (command, started) VALUES ('run', 1)")
+        columns = "run, provider, model, size, prompt, request, identity, folder, name, asked, state, detail, created"
+        values = (1, "studio", "", "", "a cat", request, "", "/images", "1-{index}", 4, "queued", "{}", 1.0)
+        db.execute(f"INSERT INTO task ({columns}) VALUES ({','.join('?' * 13)})", values)  # noqa: S608 - our own words
+        db.execute("PRAGMA user_version = 5")
+        db.commit()
+    with closing(Store(path)) as store:
+        (record,) = store.find(Filter())
+    assert (record.task.expected_images, record.task.alternatives, record.task.name) == (4, (), "1-{index}")
+
+
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     Store(path).close()
     sql(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
