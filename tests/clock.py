@@ -9,16 +9,19 @@ T = TypeVar("T")
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """The clock stands while a thread works; sockets get `patience` real seconds to speak before it jumps."""
+    """The clock stands while anything works, so that a busy machine changes nothing, and jumps when all wait for it.
+
+    Sockets get `patience` real seconds to speak before it jumps.
+    """
 
     def __init__(self, patience: float = 0.0) -> None:
-        self._jumped = 0.0
+        self._now = 0.0
         self._working = 0
         self._patience = patience
         super().__init__()
 
     def time(self) -> float:
-        return super().time() + self._jumped
+        return self._now
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> Any:  # type: ignore[override]
         future = super().run_in_executor(executor, func, *args)
@@ -47,7 +50,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
             events = loop._selector.select(self._patience)
             loop._process_events(events)
             if not events and not loop._ready:
-                self._jumped += max(0.0, loop._scheduled[0]._when - self.time())
+                self._now = max(self._now, loop._scheduled[0]._when)
         super()._run_once()  # type: ignore[misc]
 
 

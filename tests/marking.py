@@ -9,7 +9,8 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from functools import cache
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -20,10 +21,24 @@ _guard = {"forbids": False}
 
 def mark(items: list[pytest.Item]) -> None:
     """Give `program` to every test whose code starts a process."""
-    known: dict[object, bool] = {}
     for item in items:
-        if isinstance(item, pytest.Function) and any(_starts(each, known) for each in _functions(item)):
+        if isinstance(item, pytest.Function) and any(starts_process(each) for each in _functions(item)):
             item.add_marker("program")
+
+
+@cache
+def starts_process(named: Callable[..., Any]) -> bool:
+    """Whether this function or class of the tests starts a process, by itself or by helpers that it names."""
+    waiting, seen = [named], set()
+    while waiting:
+        thing = waiting.pop()
+        if thing not in seen:
+            seen.add(thing)
+            starts, helpers = _look(thing)
+            if starts:
+                return True
+            waiting += helpers
+    return False
 
 
 def forbid_program(*, forbidden: bool) -> None:
@@ -45,31 +60,33 @@ def _functions(item: pytest.Function) -> Iterator[Callable[..., Any]]:
         yield from (definition.func for definition in definitions)
 
 
-def _starts(named: Any, known: dict[object, bool]) -> bool:
-    """Whether this function or class of the tests starts a process, by itself or by a helper that it names."""
-    thing = inspect.unwrap(named) if callable(named) else named
-    if not str(getattr(thing, "__module__", "")).startswith("tests.") or not isinstance(thing, FunctionType | type):
-        return False
-    if thing not in known:
-        known[thing] = False  # a circle adds nothing
-        known[thing] = any(_starts_itself(function, known) for function in _bodies(thing))
-    return known[thing]
+@cache
+def _look(named: Callable[..., Any]) -> tuple[bool, list[Callable[..., Any]]]:
+    """Whether its own code starts a process, and the helpers of the tests that the code names."""
+    starts, helpers = False, []
+    for function in _bodies(inspect.unwrap(named)):
+        names = set(_names(function.__code__))
+        values = [function.__globals__[name] for name in names if name in function.__globals__]
+        starts = starts or (subprocess in values and bool(names & STARTS))
+        modules = [value for value in values if isinstance(value, ModuleType) and value.__name__.startswith("tests.")]
+        values += [vars(module)[name] for module in modules for name in names if name in vars(module)]
+        helpers += [
+            value for value in values if isinstance(inspect.unwrap(value), FunctionType | type) and _is_ours(value)
+        ]
+    return starts, helpers
 
 
-def _bodies(thing: FunctionType | type) -> list[FunctionType]:
-    if isinstance(thing, FunctionType):
-        return [thing]
-    return [value for kind in thing.__mro__ for value in vars(kind).values() if isinstance(value, FunctionType)]
+def _is_ours(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).startswith("tests.")
 
 
-def _starts_itself(function: FunctionType, known: dict[object, bool]) -> bool:
-    names = set(_names(function.__code__))
-    values = [function.__globals__[name] for name in names if name in function.__globals__]
-    if subprocess in values and names & STARTS:
-        return True
-    modules = [value for value in values if str(getattr(value, "__name__", "")).startswith("tests.")]
-    named = [vars(module)[name] for module in modules for name in names if name in vars(module)]
-    return any(_starts(value, known) for value in (*values, *named))
+def _bodies(thing: Any) -> list[FunctionType]:
+    kinds = thing.__mro__ if isinstance(thing, type) else ()
+    return [
+        each
+        for each in (thing, *(value for kind in kinds for value in vars(kind).values()))
+        if isinstance(each, FunctionType) and _is_ours(each)
+    ]
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -281,7 +281,7 @@ TASKS = 60_000
 MANY = """
 WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < :most)
 INSERT INTO task
-(id, run, provider, model, size, prompt, request, identity, folder, name, asked, state, detail, created)
+(id, run, provider, model, size, prompt, request, identity, folder, name, expected_images, state, detail, created)
 SELECT id, 1, 'studio', '4.0', '', 'a cat', :request, 'x', :folder, id || '-cat-{index}', 1, :state, :detail, 1.0 FROM n
 """
 MOST_MB = 70

@@ -413,7 +413,7 @@ def test_a_process_that_was_stopped_measures_nothing(tmp_path: Path, provider: S
 
     async def go() -> None:
         loop: Any = asyncio.get_running_loop()
-        loop.call_later(10.0, lambda: setattr(loop, "_jumped", loop._jumped + 3600.0))
+        loop.call_later(10.0, lambda: setattr(loop, "_now", loop._now + 3600.0))
         await stage.carry(stage.task())
 
     run(go())

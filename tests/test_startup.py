@@ -96,7 +96,7 @@ def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
 
 def test_drawing_needs_no_network(tmp_path: Path) -> None:
     modules = imported(tmp_path, "run", "a cat", "--size", "64x64", "--quiet")
-    assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http", "urllib.request", "ssl.SSLContext"})
+    assert not modules & (SCREEN | NEVER | SKETCHING | {"httpx", "http.client", "urllib.request", "ssl.SSLContext"})
     assert {name for name in ours(modules) if name.startswith("providers.")} == {"providers.sketch", "providers._rules"}
 
 

@@ -102,7 +102,7 @@ def enter(store: Store, *items: Planned, command: str = "batch", source: str = "
 def numbered(items: Sequence[Planned], numbers: Numbers) -> list[Planned]:
     new = iter(numbers.tasks)
     ids = [next(new) if item.adopts is None else item.adopts.task.id for item in items]
-    return [replace(item, id=id_, name=f"{id_}-{numbers.run}-{{index}}") for item, id_ in zip(items, ids, strict=True)]
+    return [item._replace(id=id_, name=f"{id_}-{numbers.run}-{{index}}") for item, id_ in zip(items, ids, strict=True)]
 
 
 def joined(store: Store, run: RunId, *items: Planned) -> tuple[Task, ...]:
@@ -110,7 +110,7 @@ def joined(store: Store, run: RunId, *items: Planned) -> tuple[Task, ...]:
 
 
 def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
-    items = [replace(planned(prompt), source=source) for prompt in prompts or ("a cat",)]
+    items = [planned(prompt)._replace(source=source) for prompt in prompts or ("a cat",)]
     return enter(store, *items, source=source)[1]
 
 
@@ -174,9 +174,9 @@ def test_a_task_that_joins_a_run_belongs_to_it(store: Store) -> None:
 
 def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> None:
     (first,) = started(store)
-    enter(store, replace(planned("c"), repeats=first.id))
+    enter(store, planned("c")._replace(repeats=first.id))
     with pytest.raises(PlanChangedError):
-        enter(store, planned("a"), replace(planned("b"), repeats=first.id))
+        enter(store, planned("a"), planned("b")._replace(repeats=first.id))
     assert len(store.find(Filter())) == 2
     assert store.runs() == [2, 1]
     (task,) = started(store)
@@ -280,7 +280,7 @@ def test_what_the_service_told_is_kept(store: Store) -> None:
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
     other = ImageRequest(prompt="a cat", provider="other", model="5.0")
-    _, (task,) = enter(store, replace(planned(), alternatives=(other,)))
+    _, (task,) = enter(store, planned()._replace(alternatives=(other,)))
     assert one(store, task).task == task
     assert task.alternatives == (other,)
     sent = become(store, task.as_sent(other, 4), Submitting())
@@ -653,7 +653,7 @@ def test_a_claim_is_refused_where_the_task_has_changed_since_it_was_read(store: 
 
 def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: Path) -> None:
     def item(source: str = "/list.txt") -> Planned:
-        return replace(planned("a"), source=source, earlier=())
+        return planned("a")._replace(source=source, earlier=())
 
     with closing(Store(path)) as other:
         enter(other, item(), source="/list.txt")
@@ -665,7 +665,7 @@ def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: P
 
 def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     def item(**more: Any) -> Planned:
-        return replace(planned("a"), source="/list.txt", **more)
+        return planned("a")._replace(source="/list.txt", **more)
 
     run, (task,) = enter(store, item(earlier=()), source="/list.txt")
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
@@ -822,6 +822,23 @@ def test_every_earlier_schema_is_brought_up(tmp_path: Path, path: Path, version:
     shape = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
     assert sql(earlier, shape) == sql(new, shape)
     assert sql(earlier, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_a_task_of_an_earlier_schema_keeps_what_is_known_of_it(path: Path) -> None:
+    path.parent.mkdir()
+    request = '{"prompt":"a cat","provider":"studio"}'
+    with closing(sqlite3.connect(path)) as db:
+        for script in MIGRATIONS[:5]:
+            db.executescript(script)
+        db.execute("INSERT INTO run (command, started) VALUES ('run', 1)")
+        columns = "run, provider, model, size, prompt, request, identity, folder, name, asked, state, detail, created"
+        values = (1, "studio", "", "", "a cat", request, "", "/images", "1-{index}", 4, "queued", "{}", 1.0)
+        db.execute(f"INSERT INTO task ({columns}) VALUES ({','.join('?' * 13)})", values)  # noqa: S608 - our own words
+        db.execute("PRAGMA user_version = 5")
+        db.commit()
+    with closing(Store(path)) as store:
+        (record,) = store.find(Filter())
+    assert (record.task.expected_images, record.task.alternatives, record.task.name) == (4, (), "1-{index}")
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:

@@ -1,10 +1,12 @@
 """What happened: a few values in the past tense, and the sinks that receive them.
 
-`at` is seconds since the epoch. A sink is called synchronously, so that the order is kept and nothing is lost.
+`at` is seconds since the epoch. A sink is called synchronously, so that the order is kept and nothing is lost. Events
+are named tuples: Python makes such a class in a fifth of the time of a dataclass, and every command imports all of them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.masking import masked
@@ -30,8 +32,7 @@ class Working:
             object.__setattr__(self, "note", masked(self.note))
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """A run began with these tasks."""
 
     at: float
@@ -39,16 +40,14 @@ class RunStarted:
     tasks: tuple[Task, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskAdded:
+class TaskAdded(NamedTuple):
     """A task joined a run that had begun."""
 
     at: float
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class TaskChanged:
+class TaskChanged(NamedTuple):
     """A task has another state. `lasted`: how long the service worked, if this process watched all of it."""
 
     at: float
@@ -56,8 +55,7 @@ class TaskChanged:
     lasted: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskProgressed:
+class TaskProgressed(NamedTuple):
     """The service answered a status query about a job that is not ready."""
 
     at: float
@@ -65,8 +63,7 @@ class TaskProgressed:
     working: Working
 
 
-@dataclass(frozen=True, slots=True)
-class TaskLearned:
+class TaskLearned(NamedTuple):
     """The service told how pictures were made: `seed`, `model`, `revised_prompt` and so on."""
 
     at: float
@@ -74,8 +71,7 @@ class TaskLearned:
     facts: Mapping[str, str | int | float]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskCharged:
+class TaskCharged(NamedTuple):
     """What the last submit of a task costs, and who says so: the service, or a price of what the service counted."""
 
     at: float
@@ -84,8 +80,7 @@ class TaskCharged:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDelayed:
+class TaskDelayed(NamedTuple):
     """A step will be repeated in `seconds`, as attempt `attempt`."""
 
     at: float
@@ -95,8 +90,7 @@ class TaskDelayed:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunStopping:
+class RunStopping(NamedTuple):
     """A person asked the run to end early; `why` is the way, such as Ctrl-C."""
 
     at: float
@@ -104,8 +98,7 @@ class RunStopping:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetReached:
+class BudgetReached(NamedTuple):
     """The next task does not fit the budget: what is sent finishes, nothing more is sent. `because` says the sums."""
 
     at: float
@@ -113,8 +106,7 @@ class BudgetReached:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderPaused:
+class ProviderPaused(NamedTuple):
     """An account is out of credits: what was not sent waits until a person lets it go on. `because` has its words."""
 
     at: float
@@ -122,8 +114,7 @@ class ProviderPaused:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(NamedTuple):
     """Every task of the run has ended, or was left to another process."""
 
     at: float

@@ -1,8 +1,7 @@
 """What a column of a table is made of. Nothing here imports Rich: off a terminal nothing is drawn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Row
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     """A piece of a cell: its text, and the name of its style."""
 
 
-@dataclass(frozen=True, slots=True)
-class CellContext:
+class CellContext(NamedTuple):
     """What a cell depends on besides its task. `now` is in seconds since the epoch."""
 
     now: float
@@ -25,8 +23,7 @@ class CellContext:
     stopping: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One fact about a task.
 
     `text` makes its text from the row and the moment. `style` is the name of a style, or a function that chooses one.
@@ -39,8 +36,7 @@ class Column:
     spans: "Callable[[Row, CellContext, int], Sequence[Span]] | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """What the width of a column depends on, all in terminal cells.
 
     `line`: the whole line. `number`: the longest task number. `widest`: the widest text of the column, up to a limit.
@@ -55,8 +51,7 @@ Width = Callable[[Measure], int]
 """Cells of a column; 0 leaves it out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A column in one table: its width, and the blank cells before it.
 
     `share`: percent of the cells that all columns without a share leave over. The column takes that in place of its

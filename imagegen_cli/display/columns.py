@@ -3,7 +3,6 @@
 A new column is defined here and named in the tables that show it; no other file changes.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imagegen_cli.core.task import Queued
@@ -61,12 +60,12 @@ CREATED = Column(lambda row, _: moment(row.created))
 ELAPSED = Column(elapsed, right=True)
 ENDING = Column(lambda row, _: ending(row.task))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
-IMAGES_ONCE_SENT = replace(IMAGES, text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
+IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
-PROMPT_DIM_IN_QUEUE = replace(PROMPT, style=prompt_style)
+PROMPT_DIM_IN_QUEUE = PROMPT._replace(style=prompt_style)
 
 
 def number_in_live_table(measure: Measure) -> int:

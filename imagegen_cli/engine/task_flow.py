@@ -75,7 +75,7 @@ MAX_ATTEMPTS = 4
 MAX_DOWNLOAD_S = 180.0
 """Seconds of planned waits between the tries to get one picture; then its task fails, and `resume` tries again."""
 MAX_URL_RENEWALS = 3
-"""Times that the service is asked for a new address because one has expired."""
+"""Times that a task asks for new addresses because one has expired."""
 MAX_QUERY_S = 60.0
 """Seconds from sending it after which a status query counts as failed, however slowly its answer drips."""
 MAX_QUERIES_AT_ONCE = 24
@@ -164,7 +164,7 @@ class TaskFlow:
         """Seconds that count against the time limit."""
         self._queued_there = False
         self._unconfirmed = isinstance(task.state, Running) and task.state.unconfirmed
-        """The job is an id of ours whose submit was not answered: the service may never have heard of it."""
+        """The job is an id of ours whose submit was not answered: the service may not know it."""
         if task.job is not None:
             context.holders.setdefault((task.request.provider, task.job.id), task.id)
 
@@ -478,7 +478,7 @@ class TaskFlow:
     def _query_failed(self, failures: int, seconds: float, error: TaskError) -> None:
         """One status query failed; the last of MAX_POLL_FAILURES in a row fails the task.
 
-        Only the service's own word about this job ends it at once; an id of ours it may not have heard of yet.
+        Only the service's own word about this job ends it at once, but for an id of ours that it may not know yet.
         """
         if error.final and not (self._unconfirmed and isinstance(error, Expired)):
             raise error
@@ -683,8 +683,8 @@ class TaskFlow:
         except Uncertain:
             self._transition(Cancelled(outcome, self._receipt(client_job)))
         except TaskError:
-            told = outcome in (CancelOutcome.STOPPED, CancelOutcome.REQUESTED)
-            self._transition(Cancelled(outcome if told else CancelOutcome.NOT_SENT))
+            answered = outcome in (CancelOutcome.STOPPED, CancelOutcome.REQUESTED)
+            self._transition(Cancelled(outcome if answered else CancelOutcome.NOT_SENT))
         else:
             await self._answered(reply)
             if isinstance(reply, Accepted):

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Generator, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
@@ -113,7 +114,7 @@ class Key(OriginAuth):
         The receipt is kept then, so that the pictures can still be fetched once `base_url` names that host.
         """
         super().bound_for(url)
-        there = address(url)
+        there = _request_address(url)
         if there is None or not self.may_go_to(there):
             where = clean(there.host) if there else "an address that cannot be read"
             unsent = f"the service says to ask at {where}, which is not its own: the key was not sent there"
@@ -157,6 +158,10 @@ def address(value: Any) -> httpx.URL | None:
     except (httpx.InvalidURL, ValueError):  # not an address at all, or half a character in it
         return None
     return url if usable else None
+
+
+_request_address = lru_cache(maxsize=4096)(address)
+"""`address` for requests, which go to the same few addresses again and again; texts from answers may be long."""
 
 
 def link(value: Any) -> str:

@@ -1,7 +1,7 @@
 """What the history holds, and what it is searched for, as values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from imagegen_cli.core.task import ENDED, ImageRequest, RunId, State, Task, TaskId, word
@@ -11,8 +11,7 @@ from imagegen_cli.storage.processes import Process
 UNFINISHED = ("queued", "submitting", "running", "saving")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """A task as the history knows it. Times are seconds since the epoch; `process` is the living one that owns it."""
 
     task: Task
@@ -25,7 +24,7 @@ class Record:
     fence: int = 0
     repeated: bool = False
     """Whether it was sent before, in an earlier attempt. Only `Store.known` sets it."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def is_owned(self) -> bool:
@@ -39,8 +38,7 @@ class Record:
         return self.task.id, self.fence, serialize.dumps({"state": word(state)} | serialize.from_state(state))
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What became of a task before it was sent again. Times are seconds since the epoch."""
 
     number: int
@@ -49,8 +47,7 @@ class Attempt:
     ended: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(NamedTuple):
     """Which tasks to find; an empty field admits all. `after`: only tasks with a higher number than this."""
 
     ids: tuple[int, ...] = ()
@@ -65,8 +62,7 @@ class Filter:
     """Only tasks that a living process works on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(NamedTuple):
     """A task that is to be inserted. `id` comes from `Store.reserve`, or is that of the row that it `adopts`."""
 
     id: TaskId
