@@ -100,7 +100,7 @@ def spent(db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Mon
     row = db.execute(
         "SELECT (SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
         f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where})"
-        " + (SELECT coalesce(sum(each * iif(status = 'settled', pictures, images)), 0) FROM charge"
+        " + (SELECT coalesce(sum(each * max(images, pictures)), 0) FROM charge"
         f" WHERE status != 'returned' AND unit != each_unit AND each_unit = ? AND {where})",
         (unit, value, unit, value),
     ).fetchone()
