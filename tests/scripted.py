@@ -10,6 +10,7 @@ from struct import pack
 from typing import Any, ClassVar
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
+from imagegen_cli.core.charges import Pricing
 from imagegen_cli.core.events import Event, Sink, TaskChanged, Working, tee
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
@@ -123,6 +124,9 @@ class Stage:
         one_look: Container[TaskId] = (),
         others: Mapping[str, Lane] = {},
         also: Sink = lambda _: None,
+        pricing: Pricing | None = None,
+        over_budget: Callable[[TaskId], str] = lambda _: "",
+        waits_for_credit: bool = False,
     ) -> None:
         self.provider: Any = provider
         self.folder = folder
@@ -130,7 +134,7 @@ class Stage:
         self.events: list[Event] = []
         self.last: dict[int, Task] = {}
         self.gate = Gate(limit)
-        self.lane = Lane(provider, self.gate, poll, timeout)
+        self.lane = Lane(provider, self.gate, poll, timeout, pricing=pricing)
         self.runner = Runner(
             {"scripted": self.lane, **others},
             saver or Downloader(fetch),
@@ -140,6 +144,8 @@ class Stage:
             owns=owns,
             one_look=one_look,
             complete=complete or _at_once,
+            over_budget=over_budget,
+            waits_for_credit=waits_for_credit,
         )
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:

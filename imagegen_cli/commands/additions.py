@@ -49,7 +49,7 @@ class Additions:
 
 def costs_of(items: Iterable[plan.Item], spending: Spending) -> Planned:
     """What these items should cost."""
-    return spending.plan((item.request, item.expected_images) for item in items)
+    return spending.plan((item.request, item.expected_images, item.alternatives) for item in items)
 
 
 def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:

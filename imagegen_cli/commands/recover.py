@@ -22,7 +22,7 @@ from imagegen_cli.commands.console import (
 )
 from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
-from imagegen_cli.commands.spending import Planned, Spending, check_budget, cost, cost_lines
+from imagegen_cli.commands.spending import Planned, Spending, agree, check_budget, cost, cost_lines
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
@@ -30,6 +30,7 @@ from imagegen_cli.core.task import (
     CancelOutcome,
     Done,
     Failed,
+    ImageRequest,
     Queued,
     Running,
     Saving,
@@ -249,11 +250,11 @@ def retry(
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
         spending = Spending(config, spend, _providers_of(chosen))
-        plan_ = spending.plan((record.task.request, record.task.expected_images) for record in chosen)
+        plan_ = spending.plan(_as_planned(record, is_copied=may_be_paid(record.task.state)) for record in chosen)
         if dry_run:
             return _shown(chosen, plan_, yes=yes)
         check_budget(plan_, spending.limits)
-        _agree(chosen, plan_, yes=yes)
+        _agree(chosen, plan_, config, yes=yes)
         check_keys(config, [record.task.request.provider for record in chosen])
         paid = [record for record in chosen if may_be_paid(record.task.state)]
         plain = [record for record in chosen if not may_be_paid(record.task.state)]
@@ -370,9 +371,16 @@ def _to_repeat(
     return chosen
 
 
-def _agree(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> None:
-    """Ask before more than HANDFUL tasks are sent. Raises UsageError where the person does not agree."""
+def _as_planned(record: Record, *, is_copied: bool) -> tuple[ImageRequest, int, Sequence[ImageRequest]]:
+    """The request of a task, its pictures, and its alternatives; a copy of what may be paid has none."""
+    task = record.task
+    return task.request, task.expected_images, () if is_copied else task.alternatives
+
+
+def _agree(chosen: Sequence[Record], plan_: Planned, config: Config, *, yes: bool) -> None:
+    """Ask before more than HANDFUL tasks are sent, or more than the settings say. Raises UsageError at a no."""
     if yes or len(chosen) <= HANDFUL:
+        agree(plan_, config, yes=yes)
         return
     pictures = sum(record.task.expected_images for record in chosen)
     price = f", {cost(plan_)}" if plan_.totals else ""

@@ -14,7 +14,7 @@ from typing import Any
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions, SpendOptions
-from imagegen_cli.commands.spending import Spending, go_on
+from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -56,10 +56,13 @@ from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.estimates import Estimates
+from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
+MAX_NAMED_TASKS = 12
+"""Tasks that a command names one by one."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
@@ -83,6 +86,8 @@ class Session:
         self._spending = spending
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
+        self._cancelled_before: set[TaskId] = set()
+        """What was left unsent before that, for another reason."""
         self._config = config
         self._options = options
         self._add = add
@@ -131,16 +136,39 @@ class Session:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
             Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+        self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
 
+    def _say_what_it_cost_more(self) -> None:
+        """Where a budget holds: by how much the reservations were too low."""
+        if self._spending is None or not self._spending.limits:
+            return
+        with suppress(HistoryError):
+            charges = self._store.charges(self._tasks).values()
+            for line in self._spending.overshoot(charges, self._store.spent):
+                say(line)
+
     def _say_how_to_go_on(self) -> None:
         """The last line: what was left unsent for want of money, and the command that sends it."""
-        unsent = [task for task in self._tasks.values() if _is_unsent(task)]
-        limits = self._spending.limits if self._spending is not None else ()
-        if unsent and (because := self._budget_reached or self._out_of_credits):
-            advice = go_on(unsent, limits) if self._budget_reached else f"top up, then {go_on(unsent, ())}"
-            say(f"{amount(len(unsent), 'task')} not sent: {because}; {advice}")
+        unsent = [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
+        because = self._budget_reached or self._out_of_credits
+        if not (unsent and because and self._spending is not None):
+            return
+        first = self._spending.first(self._budget_reached) if self._budget_reached else "top up, then "
+        with suppress(HistoryError):
+            records = self._store.find(Filter(ids=tuple(unsent)))
+            is_repeat = any("repeats" in record.facts for record in records)
+            command = self._spending.go_on(unsent, which=self._shorter(unsent), is_repeat=is_repeat)
+            say(f"{amount(len(unsent), 'task')} not sent: {because}; {first}{command}")
+
+    def _shorter(self, unsent: Sequence[TaskId]) -> str:
+        """Words for `retry` that mean just these tasks, where they are many and all that are cancelled of their run."""
+        if len(unsent) <= MAX_NAMED_TASKS:
+            return ""
+        cancelled = self._store.find(Filter(states=("cancelled",), run=self._run))
+        same = {record.task.id for record in cancelled} == set(unsent)
+        return f"--cancelled --run {self._run}" if same else ""
 
     @property
     def _out_of_credits(self) -> str:
@@ -289,6 +317,7 @@ class Session:
             self._tasks[event.task.id] = event.task
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
+            self._cancelled_before = {id_ for id_, task in self._tasks.items() if _is_unsent(task)}
 
     def _paths_to(self, display: Display) -> Sink:
         """A sink that prints finished paths on stdout, unless the display shows them there."""
@@ -339,7 +368,8 @@ def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameTy
 def exit_code(tasks: Iterable[Task], *, budget: str = "") -> int:
     """The exit code of a run: the first of 3, 6, 5 and 1 that applies, else 0. `budget`: why one stopped it."""
     tasks = list(tasks)
-    spent = any(not isinstance(task.state, Failed) or task.state.resumable for task in tasks)
+    sent = [task.state for task in tasks if not _is_unsent(task)]
+    spent = any(not isinstance(state, Failed) or state.resumable for state in sent)
     failed = [task.state for task in tasks if isinstance(task.state, Failed)]
     if not spent and any(state.reason is Reason.UNAUTHORIZED for state in failed):
         return 3

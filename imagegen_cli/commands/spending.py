@@ -1,23 +1,24 @@
 """What is to be spent: prices of the configured providers, what is said and asked before sending, and budgets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
-from imagegen_cli.commands.console import answers, is_asked, say
+from imagegen_cli.commands.console import HANDFUL, answers, is_asked, say
 from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.core.budget import Limit, Period, in_units, parse_limits
+from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, UsageError
 from imagegen_cli.core.money import Money, Quote, Source, listed, parse_money, totals
 from imagegen_cli.core.provider import Provider
-from imagegen_cli.core.task import ImageRequest, Task
+from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.core.text import amount
 from imagegen_cli.inputs.plan import offline_provider
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.prices import PriceList, Service, as_of, host_of, used
 
-MAX_NAMED_TASKS = 12
-"""Tasks that a command names one by one."""
 FREE = "free"
 MAX_UNASKED_TASKS = 20
 """Paid tasks that are sent from a terminal without asking, where the settings do not say how many."""
@@ -64,12 +65,17 @@ class Spending:
         found = ((name, _pricing(config, name, prices)) for name in set(providers))
         self.by_provider = {name: pricing for name, pricing in found if pricing is not None}
         self._config = config
+        self._options = options
 
-    def plan(self, tasks: Iterable[tuple[ImageRequest, int]]) -> "Planned":
-        """What these requests should cost; each comes with the number of its pictures."""
-        pairs = list(tasks)
-        quotes = [self._quote(request, images) for request, images in pairs]
-        return Planned([request for request, _ in pairs], [images for _, images in pairs], quotes)
+    def plan(self, tasks: Iterable[tuple[ImageRequest, int, Sequence[ImageRequest]]]) -> "Planned":
+        """What these requests should cost; each comes with the number of its pictures, and with its alternatives."""
+        found = list(tasks)
+        quotes = [self._quote(request, images) for request, images, _ in found]
+        others = [
+            [(other, self._quote(other, images)) for other in alternatives if other.provider in self.by_provider]
+            for _, images, alternatives in found
+        ]
+        return Planned([request for request, _, _ in found], [images for _, images, _ in found], quotes, others)
 
     def _quote(self, request: ImageRequest, images: int) -> Quote:
         pricing = self.by_provider.get(request.provider)
@@ -80,6 +86,48 @@ class Spending:
         check_budget(plan, self.limits)
         if not agree(plan, self._config, yes=yes) and not quiet:
             announce(plan)
+
+    def go_on(self, unsent: Sequence[int], *, which: str = "", is_repeat: bool = False) -> str:
+        """The command that sends these tasks. `which` names them shorter, if given.
+
+        `is_repeat`: what some of them repeat may be paid already.
+        """
+        words = ["imagegen retry", which or " ".join(map(str, unsent))]
+        words += ["--may-repeat"] if is_repeat else []
+        words += ["--yes"] if len(unsent) > HANDFUL and not is_asked() else []
+        words += [f"--budget {','.join(limit.as_option for limit in parse_limits(self._options.budget))}"] * bool(
+            self._options.budget.strip()
+        )
+        words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] * bool(self._options.assume_price)
+        return " ".join(words)
+
+    def first(self, reached: str) -> str:
+        """What a person has to do before that command can send anything; empty where it starts a sum of its own."""
+        lasting = [limit for limit in self.limits if limit.period is not Period.COMMAND and str(limit) in reached]
+        return f"raise the budget or wait until the {lasting[0].period} is over, then " if lasting else ""
+
+    def overshoot(self, charges: Iterable[Charge], spent: Callable[[Limit], Money]) -> list[str]:
+        """A line for each unit of a limit in which more was charged than reserved; `spent` counts against a limit."""
+        known = [charge for charge in charges if charge.status is ChargeStatus.SETTLED]
+        lines = []
+        for unit in dict.fromkeys(limit.amount.unit for limit in self.limits):
+            more = sum(map(partial(_beyond, unit), known))
+            if more <= 0:
+                continue
+            over = [limit for limit in self.limits if limit.amount.unit == unit]
+            passed = [
+                f"{count} of {limit} is spent" for limit in over if (count := spent(limit)).micros > limit.amount.micros
+            ]
+            lines.append("; ".join([f"{Money(more, unit)} more was charged than reserved", *passed]))
+        return lines
+
+
+def _beyond(unit: str, charge: Charge) -> int:
+    """By how many millionths of the unit a charge is higher than what was reserved for it."""
+    reserved, amount = charge.quote.total, charge.amount
+    if reserved is None or amount is None or not reserved.unit == amount.unit == unit:
+        return 0
+    return amount.micros - reserved.micros
 
 
 def _pricing(config: Config, name: str, prices: PriceList) -> ProviderPricing | None:
@@ -131,6 +179,8 @@ class Planned:
     requests: Sequence[ImageRequest]
     images: Sequence[int]
     quotes: Sequence[Quote]
+    others: Sequence[Sequence[tuple[ImageRequest, Quote]]] = ()
+    """The alternatives of each request: any of them may be sent instead of it."""
 
     @property
     def is_free(self) -> bool:
@@ -139,13 +189,32 @@ class Planned:
     @property
     def unpriced(self) -> list[str]:
         """What has no known price, as provider/model."""
-        pairs = zip(self.requests, self.quotes, strict=True)
-        names = (_name(request, "/") for request, quote in pairs if quote.source is Source.UNKNOWN)
+        names = (_name(request, "/") for request, quote in self._all() if quote.source is Source.UNKNOWN)
         return list(dict.fromkeys(names))
+
+    @property
+    def units(self) -> list[str]:
+        """In what it may cost something."""
+        return list(dict.fromkeys(quote.total.unit for _, quote in self._all() if quote.total is not None))
+
+    @property
+    def highest(self) -> dict[str, Money]:
+        """As `totals`, where the dearest alternative takes each request."""
+        others = self.others or [()] * len(self.quotes)
+        return totals(_dearest(quote, more) for quote, more in zip(self.quotes, others, strict=True))
+
+    def _all(self) -> Iterable[tuple[ImageRequest, Quote]]:
+        return chain(zip(self.requests, self.quotes, strict=True), *self.others)
 
     @property
     def totals(self) -> dict[str, Money]:
         return totals(quote.total for quote in self.quotes)
+
+
+def _dearest(quote: Quote, others: Sequence[tuple[ImageRequest, Quote]]) -> Money | None:
+    """Of the prices in the unit of the first that has one: amounts of different units cannot be compared."""
+    known = [total for one in (quote, *(other for _, other in others)) if (total := one.total) is not None]
+    return max((total for total in known if total.unit == known[0].unit), key=lambda total: total.micros, default=None)
 
 
 def groups(plan: Planned) -> list[Planned]:
@@ -203,7 +272,7 @@ def check_budget(plan: Planned, limits: Sequence[Limit]) -> None:
             f"the price of {name} is not known, so no budget can hold",
             hint=f'nothing was sent; --assume-price 0.05usd, or [prices] "{name}" = "0.05usd" in the settings',
         )
-    if foreign := in_units(limits, plan.totals):
+    if foreign := in_units(limits, plan.units):
         raise UsageError(
             f"this costs {foreign[0]}, and no budget counts {foreign[0]}",
             hint=f"nothing was sent; give a budget in it too: --budget {limits[0].amount},100{foreign[0]}",
@@ -239,18 +308,6 @@ def _above(plan: Planned, config: Config) -> str:
         return f"more than {limit} tasks (confirm_above)"
     for text in filter(None, config.general.confirm_cost.split(",")):
         most = _configured_amount("confirm_cost", text)
-        if (total := plan.totals.get(most.unit)) is not None and total.micros > most.micros:
+        if (total := plan.highest.get(most.unit)) is not None and total.micros > most.micros:
             return f"more than {most} (confirm_cost)"
     return ""
-
-
-def go_on(unsent: Sequence[Task], limits: Sequence[Limit]) -> str:
-    """The command that sends what was left unsent; where a day's or a month's limit stopped it, what to do first."""
-    ids = " ".join(str(task.id) for task in unsent)
-    runs = {task.run for task in unsent}
-    which = ids if len(unsent) <= MAX_NAMED_TASKS or len(runs) > 1 else f"--cancelled --run {min(runs)}"
-    own = [limit for limit in limits if limit.period is Period.COMMAND]
-    budget = f" --budget {','.join(limit.as_option for limit in own)}" if own else ""
-    lasting = any(limit.period is not Period.COMMAND for limit in limits)
-    first = "raise the budget, or wait until the period is over, then " if lasting else ""
-    return f"{first}imagegen retry {which}{budget}"

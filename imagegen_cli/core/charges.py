@@ -77,21 +77,29 @@ def as_told(charge: Charge, amount: Money, source: Source = Source.TOLD) -> Char
 
 
 def after(charge: Charge, state: State) -> Charge:
-    """What becomes of the charge where its task gets to `state`. What is settled stays settled."""
+    """What becomes of the charge where its task gets to `state`.
+
+    What is settled stays settled. What was returned stays returned, because a person may have said so, until the
+    service is at work on it after all.
+    """
     if charge.status is ChargeStatus.SETTLED:
         return charge
     match state:
         case Submitting():
             return charge
         case Running():
-            return replace(charge, status=ChargeStatus.RESERVED)
+            return _with_status(charge, ChargeStatus.RESERVED)
         case Saving(images=images):
             return _settled(charge, len(images))
         case Done(files=files):
             return _settled(charge, len(files))
         case Queued() | Failed() | Cancelled():
-            status = ChargeStatus.UNCERTAIN if may_be_paid(state) else ChargeStatus.RETURNED
-            return replace(charge, status=status)
+            is_open = may_be_paid(state) and charge.status is not ChargeStatus.RETURNED
+            return _with_status(charge, ChargeStatus.UNCERTAIN if is_open else ChargeStatus.RETURNED)
+
+
+def _with_status(charge: Charge, status: ChargeStatus) -> Charge:
+    return charge if charge.status is status else replace(charge, status=status)
 
 
 def _settled(charge: Charge, images: int) -> Charge:

@@ -282,8 +282,8 @@ class TaskFlow:
         """Whether the history reserved nothing for this submit, because it does not fit; then nothing more is sent."""
         because = self._context.over_budget(self.task.id)
         if because:
-            self._transition(Cancelled(CancelOutcome.NOT_SENT))
             self._context.reached_budget(because)
+            self._transition(Cancelled(CancelOutcome.NOT_SENT))
         return bool(because)
 
     def _turned_away(self, closed: TaskError) -> None:

@@ -7,19 +7,33 @@ can write: a check before it would let two of them spend the same rest.
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from imagegen_cli.core.budget import Limit, Period
+from imagegen_cli.core.budget import Limit, Period, in_units
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_told, reserved
 from imagegen_cli.core.money import Money, Quote, Source
-from imagegen_cli.core.task import Done, Saving, State, Task, TaskId
+from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
+
+
+class Entry(NamedTuple):
+    """A row of the table: its number, what it says of the charge, and how many pictures came."""
+
+    id: int
+    charge: Charge
+    pictures: int
+
+
+Known = dict[int, Entry]
+"""The last rows of tasks that this process owns, as it wrote them: they need not be read again."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The limits that this process keeps, and why some of its submits were not reserved."""
+    """The limits that this process keeps, why some of its submits were not reserved, and the charges that it wrote."""
 
     limits: tuple[Limit, ...] = ()
     refused: dict[TaskId, str] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,9 @@ class Sum:
     pictures: int
 
 
-def reserve(db: sqlite3.Connection, task: Task, quote: Quote, command: int, at: float) -> None:
+def reserve(
+    db: sqlite3.Connection, task: Task, quote: Quote, command: int, at: float, *, known: Known | None = None
+) -> None:
     """Reserve what a submit is expected to cost. A row whose amount was returned is used again: nothing came of it."""
     charge = reserved(quote)
     old = db.execute("SELECT id, status FROM charge WHERE task = ? ORDER BY id DESC LIMIT 1", (task.id,)).fetchone()
@@ -44,21 +60,25 @@ def reserve(db: sqlite3.Connection, task: Task, quote: Quote, command: int, at: 
         quote.each.micros if quote.each else None, quote.each.unit if quote.each else "", *_columns(charge), at,
     )  # fmt: skip
     again = old is not None and old["status"] == ChargeStatus.RETURNED
-    db.execute(
+    written = db.execute(
         "INSERT OR REPLACE INTO charge (id, task, run, command, provider, model, images, each, each_unit,"
         " amount, unit, source, status, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (old["id"] if again else None, *values),
     )
+    if known is not None:
+        known[task.id] = Entry(written.lastrowid or 0, charge, 0)
 
 
 def over(db: sqlite3.Connection, limits: Sequence[Limit], quote: Quote, command: int, now: float) -> str:
     """Why this may not be reserved, in words; empty where it fits every limit. Only inside of a writing transaction."""
+    if quote.source is Source.FREE or not limits:
+        return ""
+    wanted = quote.total
+    if wanted is None:
+        return "the price of the next task is not known"
+    if in_units(limits, [wanted.unit]):
+        return f"the next task costs {wanted}, and no budget counts {wanted.unit}"
     for limit in limits:
-        if quote.source is Source.FREE:
-            return ""
-        wanted = quote.total
-        if wanted is None:
-            return "its price is not known"
         if wanted.unit != limit.amount.unit:
             continue
         before = spent(db, limit, command, now)
@@ -68,66 +88,86 @@ def over(db: sqlite3.Connection, limits: Sequence[Limit], quote: Quote, command:
 
 
 def spent(db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Money:
-    """What counts against a limit: everything that was not certainly returned."""
+    """What counts against a limit: everything that was not certainly returned.
+
+    Where a service told an amount in another unit than the reservation's, the reservation counts as well, in its own.
+    """
     if limit.period is Period.COMMAND:
         where, value = "command = ?", float(command)
     else:
         where, value = "at >= ?", limit.begins(now)
+    unit = limit.amount.unit
     row = db.execute(
-        f"SELECT coalesce(sum(amount), 0) FROM charge WHERE unit = ? AND status != 'returned' AND {where}",  # noqa: S608 - only our own words
-        (limit.amount.unit, value),
+        "SELECT (SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
+        f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where})"
+        " + (SELECT coalesce(sum(each * max(images, pictures)), 0) FROM charge"
+        f" WHERE status != 'returned' AND unit != each_unit AND each_unit = ? AND {where})",
+        (unit, value, unit, value),
     ).fetchone()
-    return Money(int(row[0]), limit.amount.unit)
+    return Money(int(row[0]), unit)
 
 
-def follow(db: sqlite3.Connection, task: int, state: State) -> None:
-    """Let the charge of a task's last submit follow the task to its new state."""
-    if (found := _last(db, task)) is not None:
-        id_, charge = found
-        new = after(charge, state)
-        pictures = (
-            len(state.images) if isinstance(state, Saving) else len(state.files) if isinstance(state, Done) else 0
-        )
-        if new != charge or pictures:
-            db.execute(
-                "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ?, pictures = max(pictures, ?)"
-                " WHERE id = ?",
-                (*_columns(new), pictures, id_),
-            )
+def follow(db: sqlite3.Connection, task: int, state: State, known: Known | None = None) -> None:
+    """Let the charge of a task's last submit follow the task to its new state.
+
+    `known` is given by the process that owns the task. A person may settle meanwhile what a process left that seemed
+    dead: then the row is read anew.
+    """
+    kept = {} if known is None else known
+    own = kept.pop(task, None)
+    entry = own or _last(db, task)
+    if entry is None:
+        return
+    new = Entry(entry.id, after(entry.charge, state), max(entry.pictures, _pictures(state)))
+    if new != entry and not _changed(db, entry, new) and own is not None:
+        follow(db, task, state)
+    elif not isinstance(state, ENDED):
+        kept[task] = new
 
 
-def tell(db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD) -> None:
-    """Take in what the service told of the cost of a task's last submit."""
-    if (found := _last(db, task)) is not None:
-        id_, charge = found
-        db.execute(
-            "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?",
-            (*_columns(as_told(charge, amount, source)), id_),
-        )
+def _changed(db: sqlite3.Connection, before: Entry, now: Entry) -> bool:
+    """Write what is known of a charge now; whether its row was still as before."""
+    written = db.execute(
+        "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ?, pictures = ? WHERE id = ? AND status = ?",
+        (*_columns(now.charge), now.pictures, now.id, str(before.charge.status)),
+    )
+    return bool(written.rowcount)
+
+
+def tell(
+    db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD, *, known: Known | None = None
+) -> None:
+    """Take in what the service told of the cost of a task's last submit, whoever owns the task now."""
+    if (entry := _last(db, task)) is not None:
+        new = entry._replace(charge=as_told(entry.charge, amount, source))
+        _changed(db, entry, new)
+        if known is not None and task in known:
+            known[task] = new
 
 
 def settle(db: sqlite3.Connection, task: int, amount: Money | None) -> bool:
     """Take a person's word for what an uncertain submit cost; None: as it was reserved. Whether there was one."""
-    found = _last(db, task)
-    if found is None:
+    entry = _last(db, task)
+    if entry is None:
         return False
-    id_, charge = found
-    if amount is not None:
-        charge = replace(charge, amount=amount, source=Source.SET)
+    charge = entry.charge if amount is None else replace(entry.charge, amount=amount, source=Source.SET)
     status = ChargeStatus.RETURNED if amount is not None and not amount.micros else ChargeStatus.SETTLED
-    db.execute(
-        "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?",
-        (*_columns(replace(charge, status=status)), id_),
-    )
-    return True
+    return _changed(db, entry, entry._replace(charge=replace(charge, status=status)))
 
 
-def last_of(db: sqlite3.Connection, tasks: Iterable[int]) -> dict[int, Charge]:
-    """The charges of the tasks' last submits."""
+def last_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[int, Charge]:
+    """The charges of the tasks' last submits. `unowned` as in `sums`."""
     found: dict[int, Charge] = {}
     for task in tasks:
-        if (one := _last(db, task)) is not None:
-            found[task] = one[1]
+        if (entry := _last(db, task)) is not None:
+            is_left = (
+                entry.charge.status is ChargeStatus.RESERVED
+                and db.execute(
+                    f"SELECT 1 FROM task WHERE id = ? AND {unowned}",  # noqa: S608 - only our own words
+                    (task,),
+                ).fetchone()
+            )
+            found[task] = replace(entry.charge, status=ChargeStatus.UNCERTAIN) if is_left else entry.charge
     return found
 
 
@@ -171,11 +211,12 @@ def _columns(charge: Charge) -> tuple[int | None, str, str, str]:
     return amount.micros if amount else None, amount.unit if amount else "", str(charge.source), str(charge.status)
 
 
-def _last(db: sqlite3.Connection, task: int) -> tuple[int, Charge] | None:
+def _last(db: sqlite3.Connection, task: int) -> Entry | None:
     row = db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id DESC LIMIT 1", (task,)).fetchone()
     if row is None:
         return None
     each = None if row["each"] is None else Money(row["each"], row["each_unit"])
     amount = None if row["amount"] is None else Money(row["amount"], row["unit"])
     source = Source(row["source"])
-    return row["id"], Charge(Quote(row["images"], each, source), ChargeStatus(row["status"]), amount, source)
+    charge = Charge(Quote(row["images"], each, source), ChargeStatus(row["status"]), amount, source)
+    return Entry(row["id"], charge, row["pictures"])

@@ -230,6 +230,7 @@ class Store(Database):
                 "reason": updates.reason_of(task), "ended": ended, "id": task.id,
             },
         )  # fmt: skip
+        self.budget.known.pop(task.id, None)
         charges.follow(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)
@@ -382,14 +383,20 @@ class Store(Database):
 
     def charges(self, tasks: Iterable[int]) -> dict[int, Charge]:
         """What the last submits of these tasks cost, as far as it is known."""
+        unowned = self._unowned()
         with self._errors():
-            return charges.last_of(self._db, tasks)
+            return charges.last_of(self._db, tasks, unowned)
 
     def costs(self, by: str, since: float | None = None) -> list[Sum]:
         """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
-        living = ", ".join(map(str, self._living())) or "-1"
+        unowned = self._unowned()
         with self._errors():
-            return list(charges.sums(self._db, by, since, f"(owner IS NULL OR owner NOT IN ({living}))"))
+            return list(charges.sums(self._db, by, since, unowned))
+
+    def _unowned(self) -> str:
+        """A condition on a task: no living process carries it."""
+        living = ", ".join(map(str, self._living())) or "-1"
+        return f"(owner IS NULL OR owner NOT IN ({living}))"
 
     def spent(self, limit: Limit) -> Money:
         """What counts against a limit now."""
