@@ -76,12 +76,25 @@ class TaskLearned:
 
 @dataclass(frozen=True, slots=True)
 class TaskCharged:
-    """What the last submit of a task costs, and who says so: the service, or a price of what the service counted."""
+    """What the last submit of a task costs, and who says so: the service, or a price of what the service counted.
+
+    `settled`: that is certain, although the task brings no pictures.
+    """
 
     at: float
     id: TaskId
     amount: Money
     source: Source
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesCharged:
+    """How many pictures the service says it charges for the last submit of a task, each at the price of its quote."""
+
+    at: float
+    id: TaskId
+    images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,7 @@ Event = (
     | TaskProgressed
     | TaskLearned
     | TaskCharged
+    | PicturesCharged
     | TaskDelayed
     | RunStopping
     | BudgetReached

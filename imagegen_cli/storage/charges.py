@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imagegen_cli.core.budget import Limit, Period
-from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_told, reserved
+from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import Done, Saving, State, Task, TaskId
 
@@ -96,14 +96,25 @@ def follow(db: sqlite3.Connection, task: int, state: State) -> None:
             )
 
 
-def tell(db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD) -> None:
-    """Take in what the service told of the cost of a task's last submit."""
+def tell(
+    db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD, *, settled: bool = False
+) -> None:
+    """Take in what the service told of the cost of a task's last submit; `settled`: also that it does charge it."""
     if (found := _last(db, task)) is not None:
         id_, charge = found
-        db.execute(
-            "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?",
-            (*_columns(as_told(charge, amount, source)), id_),
-        )
+        told = as_told(charge, amount, source)
+        _write(db, id_, as_settled(told) if settled else told)
+
+
+def count(db: sqlite3.Connection, task: int, images: int) -> None:
+    """Take in how many pictures the service charges for a task's last submit."""
+    if (found := _last(db, task)) is not None:
+        id_, charge = found
+        _write(db, id_, as_counted(charge, images))
+
+
+def _write(db: sqlite3.Connection, id_: int, charge: Charge) -> None:
+    db.execute("UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?", (*_columns(charge), id_))
 
 
 def settle(db: sqlite3.Connection, task: int, amount: Money | None) -> bool:
