@@ -181,11 +181,8 @@ class Dreamina(common.HttpProvider[Settings]):
         links = [item.get("url") if isinstance(item, dict) else item for item in items]
         found = tuple(image for url in links if (image := common.remote(url, self._base)) is not None)
         if not found:
-            raise (
-                GenerationFailed("the server says that it is finished, but names no pictures")
-                .as_charged()
-                .as_billed(cost)
-            )
+            nothing = GenerationFailed("the server says that it is finished, but names no pictures")
+            raise nothing.as_charged().as_billed(cost)
         return Ready(found, note=common.lost_note(len(items) - len(found), len(items)), cost=cost)
 
 

@@ -499,11 +499,8 @@ class Jimeng(common.HttpProvider[Settings]):
         found = [self._image(item) for item in common.items(data)]
         images = tuple(image for image in found if image is not None)
         if not images:
-            raise (
-                GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent")
-                .as_charged()
-                .as_billed(cost)
-            )
+            nothing = GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent")
+            raise nothing.as_charged().as_billed(cost)
         return Ready(images, note=common.lost_note(len(found) - len(images), len(found)), cost=cost)
 
     def _image(self, item: Any) -> Image | None:

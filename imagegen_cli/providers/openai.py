@@ -478,7 +478,7 @@ class Received:
     charged_images: int | None = None
 
     def note(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        """Keep the facts and the cost that the service tells: the model, the prompt that was drawn, the request's id."""
+        """Keep what the service tells: the cost, the model, the prompt that was drawn, the id of the request."""
         rewritten = (common.table(item).get("revised_prompt") for item in (*common.items(body.get("data")), body))
         facts = common.facts(
             model=body.get("model"),
