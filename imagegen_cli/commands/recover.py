@@ -249,6 +249,7 @@ def retry(
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
         spending = Spending(config, spend, _providers_of(chosen))
+        spending.learn((record.task.request for record in chosen), store, ask=not dry_run)
         plan_ = spending.plan((record.task.request, record.task.expected_images) for record in chosen)
         if dry_run:
             return _shown(chosen, plan_, yes=yes)

@@ -48,7 +48,7 @@ class PriceList:
 
     def quote(self, service: Service, models: Sequence[str], request: ImageRequest, images: int) -> Quote:
         """`models` are the names of the request's model, the person's own first."""
-        if (each := self._set(service, models)) is not None:
+        if (each := self.set_price(service, models)) is not None:
             return Quote(images, each, Source.SET)
         if (each := self._priced(service, models, request)) is not None:
             return Quote(images, each, Source.PRICED)
@@ -70,7 +70,8 @@ class PriceList:
             return None
         return price.amount.times(math.ceil(request.width * request.height / BILLED_MEGAPIXEL))
 
-    def _set(self, service: Service, models: Sequence[str]) -> Money | None:
+    def set_price(self, service: Service, models: Sequence[str]) -> Money | None:
+        """What the person says that a picture costs."""
         owners = dict.fromkeys((service.name, service.kind))
         names = [f"{owner}/{model}" for model in models for owner in owners] + [f"{owner}/*" for owner in owners]
         return next((self.set_prices[name] for name in names if name in self.set_prices), None)

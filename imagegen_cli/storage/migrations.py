@@ -85,6 +85,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX charge_by_time ON charge(unit, at, amount) WHERE status != 'returned';
     CREATE INDEX charge_by_command ON charge(command, unit, amount) WHERE status != 'returned'
     """,
+    # What price endpoints told; amount NULL: the endpoint has no price for this model.
+    """
+    CREATE TABLE price (
+        service TEXT NOT NULL, model TEXT NOT NULL, amount INTEGER, unit TEXT NOT NULL, per_megapixel INTEGER NOT NULL,
+        at REAL NOT NULL, PRIMARY KEY (service, model)
+    )
+    """,
 )
 
 
