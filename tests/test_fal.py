@@ -67,6 +67,7 @@ async def test_the_shortest_request(server: FalQueue, provider: Fal) -> None:
         "status": f"{server.url}/fal-ai/flux/requests/{job.id}/status",
         "response": f"{server.url}/fal-ai/flux/requests/{job.id}",
         "cancel": f"{server.url}/fal-ai/flux/requests/{job.id}/cancel",
+        "model": "fal-ai/flux/dev",
     }
 
 

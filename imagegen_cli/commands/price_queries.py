@@ -27,14 +27,14 @@ def tells_prices(one: Configured) -> bool:
 
 
 def endpoint_prices(
-    wanted: Mapping[str, tuple[Configured, Collection[str]]], store: Store, *, ask: bool
+    wanted: Mapping[str, tuple[Configured, Collection[str]]], store: Store, *, ask: bool, wait_s: float = MAX_WAIT_S
 ) -> dict[tuple[str, str], Price]:
     """By provider and model, what the history knows of today, and with `ask` what the services answer now."""
     found = {name: _known(one, store) for name, (one, _) in wanted.items()}
     missing = {name: (one, set(models) - found[name].keys()) for name, (one, models) in wanted.items()}
     open_questions = {name: question for name, question in missing.items() if question[1]}
     if ask and open_questions:
-        for name, prices in _answers(open_questions).items():
+        for name, prices in _answers(open_questions, wait_s).items():
             found[name] |= prices
             with suppress(HistoryError):  # it is asked for again the next time
                 store.keep_prices(_service(open_questions[name][0]), prices)
@@ -52,7 +52,7 @@ def _service(one: Configured) -> str:
     return f"{one.name} {without_user(one.settings.base_url)}"
 
 
-def _answers(questions: Mapping[str, tuple[Configured, Collection[str]]]) -> dict[str, Prices]:
+def _answers(questions: Mapping[str, tuple[Configured, Collection[str]]], wait_s: float) -> dict[str, Prices]:
     """What the services answer in time.
 
     They are asked in a thread that is left behind where it takes longer: a name that is looked up cannot be cancelled.
@@ -68,7 +68,7 @@ def _answers(questions: Mapping[str, tuple[Configured, Collection[str]]]) -> dic
 
     thread = threading.Thread(target=ask, name="prices", daemon=True)
     thread.start()
-    thread.join(MAX_WAIT_S)
+    thread.join(wait_s)
     if thread.is_alive():
         return {}
     return {name: _believed(prices, questions[name][1]) for name, prices in answers.items()}
