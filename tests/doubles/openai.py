@@ -279,7 +279,9 @@ class ImageServer(Service):
             return
         usage = {"total_tokens": 30, "input_tokens": 10, "output_tokens": 20}
         details = {"text_tokens": 10, "image_tokens": 0}
-        last = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
+        last: dict[str, Any] = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
+        if self.dialect == "ark":
+            last["usage"] = {"generated_images": asked.count, "output_tokens": 20, "total_tokens": 20}
         yield sse(last if self.dialect == "ark" else self._picture_event(f"{name}.completed", job, 1) | last)
         self.end_job(job)
         yield b"data: [DONE]\n\n"
