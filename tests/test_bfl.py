@@ -22,6 +22,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import parse_money
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
@@ -32,7 +33,7 @@ from tests import suite
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, polled
+from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, polled, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -370,6 +371,35 @@ async def test_a_wrong_key(server: BflService, clients: Clients) -> None:
     assert "bfl_wrong" not in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("prompt", "cost", "charged"),
+    [("#blocked", "0credits", False), ("#withheld", "1.5credits", True), ("#error", "", False)],
+)
+async def test_a_failure_says_what_it_costs(provider: BlackForestLabs, prompt: str, cost: str, charged: bool) -> None:
+    job = await accepted(provider, prompt)
+    with pytest.raises(TaskError) as raised:
+        await polled(provider, job)
+    assert raised.value.cost == (parse_money(cost) if cost else None)
+    assert (raised.value.charged, raised.value.final) == (charged, True)
+
+
+async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackForestLabs) -> None:
+    reply = await submitted(provider, asked("#cheaper"))
+    assert isinstance(reply, Accepted)
+    result = await polled(provider, reply.job)
+    assert isinstance(result, Ready)
+    assert (reply.cost, result.cost) == (parse_money("3credits"), parse_money("2.25credits"))
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_cost_that_is_no_amount_is_not_known(server: BflService, provider: BlackForestLabs, wrong: Any) -> None:
+    body = {"id": "1", "polling_url": f"{server.url}/v1/get_result?id=1", "cost": wrong}
+    server.fail("submit", suite.escaped(body))
+    reply = await submitted(provider, asked())
+    assert isinstance(reply, Accepted)
+    assert reply.cost in (None, parse_money("0credits"))
+
+
 async def test_credits(server: BflService, provider: BlackForestLabs) -> None:
     assert await provider.balance() == Balance(CREDITS)
     cases: tuple[Any, ...] = (None, True, "5", [], 10**400, float("nan"))
@@ -387,6 +417,7 @@ async def test_the_double_answers_as_bfl_describes(server: BflService, clients: 
         answer = await clients.free.post(f"{server.url}/v1/flux-2-pro", json={"prompt": prompt}, headers=headers)
         valid(answer.json(), "AsyncResponse")
         result = (await clients.free.get(answer.json()["polling_url"], headers=headers)).json()
+        result.pop("cost", None)  # it is newer than the description
         valid(result, "ResultResponse")
     refused = await clients.free.post(f"{server.url}/v1/flux-2-pro", json={"prompt": "#invalid"}, headers=headers)
     valid(refused.json(), "HTTPValidationError")

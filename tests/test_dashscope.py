@@ -482,3 +482,29 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: DashScopeSer
 async def test_the_address_for_openai_is_taken_as_meant(server: DashScopeService, clients: Clients) -> None:
     provider = DashScope(Settings(base_url=f"{server.url}/compatible-mode/v1", api_key=Secret(KEY)), clients)
     assert isinstance(await submitted(provider), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt", "count", "charged"),
+    [(WAN25, "a cat", 3, 3), (WAN25, "#partial", 4, 3), (QWEN, "a cat", 2, 2), ("wan2.6-t2i", "a cat", 2, 2)],
+)
+async def test_the_number_of_charged_pictures_is_told(
+    provider: DashScope, model: str, prompt: str, count: int, charged: int
+) -> None:
+    reply = await submitted(provider, asked(prompt, model=model, count=count))
+    if isinstance(reply, Accepted):
+        *_, reply = await polled_times(provider, reply.job, 3)  # type: ignore[assignment]
+    assert isinstance(reply, Ready)
+    assert reply.charged_images == charged
+
+
+@pytest.mark.parametrize("wrong", [value for value in WRONG if value != 0])
+async def test_a_number_that_cannot_be_meant_is_not_told(
+    server: DashScopeService, provider: DashScope, wrong: object
+) -> None:
+    body = {"output": {"choices": [{"message": {"content": [{"image": f"{server.url}/files/1.png"}]}}]}}
+    for usage in ({"image_count": wrong}, {"output_image_count": wrong}, wrong):
+        server.fail("submit", suite.escaped(body | {"usage": usage}))
+        reply = await submitted(provider, asked(model=QWEN))
+        assert isinstance(reply, Ready)
+        assert reply.charged_images is None

@@ -1,5 +1,6 @@
 import base64
 import json
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import Price, parse_money
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, InlineImage, Job, RemoteImage
@@ -67,7 +69,120 @@ async def test_the_shortest_request(server: FalQueue, provider: Fal) -> None:
         "status": f"{server.url}/fal-ai/flux/requests/{job.id}/status",
         "response": f"{server.url}/fal-ai/flux/requests/{job.id}",
         "cancel": f"{server.url}/fal-ai/flux/requests/{job.id}/cancel",
+        "model": "fal-ai/flux/dev",
     }
+
+
+FLUX = "fal-ai/flux/dev"
+
+
+async def result_of(provider: Fal, prompt: str = "a cat", **more: Any) -> Ready:
+    reply = await polled(provider, await accepted(provider, prompt, **more))
+    assert isinstance(reply, Ready)
+    return reply
+
+
+def priced(server: FalQueue, clients: Clients, **more: Any) -> Fal:
+    return SUITE.connect(server, clients, platform_url=f"{server.url}/v1", **more)
+
+
+async def test_prices_of_pictures_and_megapixels_are_told_and_those_of_seconds_are_not(
+    server: FalQueue, clients: Clients
+) -> None:
+    server.prices = {
+        FLUX: (0.025, "megapixels", "USD"), "a/b": (4, "image", "eur"), "a/c": (0.00017, "compute seconds", "USD"),
+        "a/d": (1, "units", "USD"), "a/e": (1, "image", "GBP"), "a/f": (-1, "image", "USD"),
+    }  # fmt: skip
+    told = await priced(server, clients).prices([*server.prices, "a/unknown"])
+    assert told == {
+        FLUX: Price(parse_money("0.025usd"), per_megapixel=True), "a/b": Price(parse_money("4eur")),
+        **dict.fromkeys(("a/c", "a/d", "a/e", "a/f")),
+    }  # fmt: skip
+    assert server.asked("prices")[0].headers["authorization"] == f"Key {KEY}"
+
+
+async def test_units_of_a_result_cost_what_their_unit_costs(server: FalQueue, clients: Clients) -> None:
+    server.prices = {FLUX: (0.00000575, "compute seconds", "USD")}
+    provider = priced(server, clients)
+    server.fail(
+        "result", Reply.json({"images": [{"url": f"{server.url}/files/1.png"}]}, 200, x_fal_billable_units="8.5")
+    )
+    assert (await result_of(provider)).cost == parse_money("0.000049usd")
+    assert (await result_of(provider, model="fal-ai/other")).cost is None
+    for _ in range(3):
+        await result_of(provider)
+    assert server.counts["prices"] == 1
+
+
+@pytest.mark.parametrize("units", ["", "many", "-1", "1e9", "nan", "٣", "1" * 40])
+async def test_units_that_are_no_number_cost_nothing_known(server: FalQueue, clients: Clients, units: str) -> None:
+    server.prices = {FLUX: (0.025, "megapixels", "USD")}
+    body = json.dumps({"images": [{"url": f"{server.url}/files/1.png"}]}).encode()
+    server.fail("result", Reply(200, body, {"content-type": "application/json", "x-fal-billable-units": units}))
+    assert (await result_of(priced(server, clients))).cost is None
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_prices_of_any_json_break_nothing(server: FalQueue, clients: Clients, wrong: Any) -> None:
+    server.prices = {FLUX: (0.025, "megapixels", "USD")}
+    row = {"endpoint_id": FLUX, "unit_price": 1, "unit": "image", "currency": "USD"}
+    for body in (wrong, {"prices": wrong}, *({"prices": [row | {name: wrong}]} for name in row)):
+        server.fail("prices", suite.escaped(body))
+        assert (await result_of(priced(server, clients))).images
+        server.fail("prices", suite.escaped(body))
+        with suppress(TaskError):
+            assert set(await priced(server, clients).prices([FLUX])) <= {FLUX}
+
+
+@pytest.mark.parametrize("trouble", [Fault.RESET_AFTER, Reply.json({}, 500), Reply.json({}, 401)])
+async def test_pictures_never_fail_for_a_price(server: FalQueue, clients: Clients, trouble: Any) -> None:
+    server.prices = {FLUX: (0.025, "megapixels", "USD")}
+    server.fail("prices", trouble, times=None)
+    assert (await result_of(priced(server, clients))).cost is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cost", "charged"),
+    [("#policy", "0.0125usd", True), ("#all", "0.025usd", True), ("#bare", "", True), ("#fail", "", False)],
+)
+async def test_a_failure_is_charged_as_it_says(
+    server: FalQueue, clients: Clients, prompt: str, cost: str, charged: bool
+) -> None:
+    """A 5xx is free; a 422 without units may have been billed."""
+    server.prices = {FLUX: (0.025, "megapixels", "USD")}
+    provider = priced(server, clients)
+    with pytest.raises(TaskError) as raised:
+        await result_of(provider, prompt)
+    assert (raised.value.cost, raised.value.charged) == (parse_money(cost) if cost else None, charged)
+
+
+async def test_the_price_endpoint_of_another_host_is_not_asked(
+    server: FalQueue, evil: FalQueue, clients: Clients
+) -> None:
+    server.prices = evil.prices = {FLUX: (0.025, "megapixels", "USD")}
+    provider = SUITE.connect(server, clients, platform_url=f"{evil.url}/v1")
+    with pytest.raises(Unauthorized):
+        await provider.prices([FLUX])
+    assert (await result_of(provider)).cost is None
+    assert evil.counts["connections"] == 0
+
+
+@pytest.mark.parametrize(
+    ("base_url", "platform"),
+    [
+        ("https://queue.fal.run", "https://api.fal.ai/v1"),
+        ("https://queue.fal.run.evil.example", ""),
+        ("https://evilfal.run", ""),
+        ("https://gateway.example/fal", ""),
+        ("http://127.0.0.1:8320", ""),
+    ],
+)
+async def test_only_fals_own_queue_leads_to_fals_own_prices(base_url: str, platform: str) -> None:
+    none: Any = None
+    provider = Fal(Settings(base_url=base_url, api_key=Secret(KEY)), Clients(none, none))
+    assert provider._platform == platform
+    if not platform:
+        assert await provider.prices([FLUX]) == {}
 
 
 async def test_a_full_request_is_valid(server: FalQueue, provider: Fal, reference: str) -> None:

@@ -369,3 +369,57 @@ async def test_another_model_than_asked_for_is_said(server: GeminiService, provi
     server.fail("submit", Reply.json(body))
     reply = await submitted(provider)
     assert reply.note == "drawn by the model gemini-2.5-flash-image, not by gemini-3.1-flash-image"
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("prompt", ["a cat", "#wrapped", "#parts"])
+async def test_tokens_are_told_by_sort(provider: Gemini, prompt: str) -> None:
+    ready = await submitted(provider, asked(prompt))
+    assert ready.tokens == {"text_in": 6, "image_in": 0, "text_out": 104, "image_out": 1120}
+
+
+async def test_the_last_part_of_a_stream_counts_all_tokens(server: GeminiService, provider: Gemini) -> None:
+    picture = {"candidates": [{"content": {"parts": [{"inlineData": {"data": "aGk="}}]}}]}
+    asked_for = [{"modality": "TEXT", "tokenCount": 6}]
+    usages = [
+        {"promptTokenCount": 6, "promptTokensDetails": asked_for},
+        {
+            "promptTokenCount": 6, "promptTokensDetails": asked_for, "candidatesTokenCount": 7,
+            "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 7}],
+        },
+    ]  # fmt: skip
+    server.fail("submit", Reply.json([picture | {"usageMetadata": usage} for usage in usages]))
+    assert (await submitted(provider)).tokens["image_out"] == 7
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens", "charged"),
+    [("#blocked", {"text_in": 6, "image_in": 0, "text_out": 0, "image_out": 0}, False), ("#unsafe", None, False)],
+)
+async def test_a_refusal_keeps_the_tokens_that_it_took(
+    provider: Gemini, prompt: str, tokens: dict[str, int] | None, charged: bool
+) -> None:
+    with pytest.raises(Moderated) as raised:
+        await submitted(provider, asked(prompt))
+    assert raised.value.tokens == (tokens or {"text_in": 6, "image_in": 0, "text_out": 0, "image_out": 0})
+    assert raised.value.charged == charged
+
+
+@pytest.mark.parametrize(
+    "name", ["promptTokenCount", "candidatesTokenCount", "promptTokensDetails", "thoughtsTokenCount"]
+)
+@pytest.mark.parametrize("wrong", [*WRONG, [{"modality": "AUDIO", "tokenCount": 5}], [{"tokenCount": 10**30}]])
+async def test_tokens_of_any_json_break_nothing(
+    server: GeminiService, provider: Gemini, name: str, wrong: object
+) -> None:
+    usage = {
+        "promptTokenCount": 6, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}],
+        "candidatesTokenCount": 7, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 7}], name: wrong,
+    }  # fmt: skip
+    picture = {"candidates": [{"content": {"parts": [{"inlineData": {"data": "aGk="}}]}}]}
+    server.fail("submit", suite.escaped(picture | {"usageMetadata": usage}))
+    ready = await submitted(provider)
+    assert ready.images
+    assert not ready.tokens or all(type(number) is int and 0 <= number < 2**63 for number in ready.tokens.values())

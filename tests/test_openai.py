@@ -28,6 +28,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import parse_money
 from imagegen_cli.core.provider import Accepted, Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, InlineImage, Job, RemoteImage
@@ -1231,3 +1232,109 @@ async def test_another_model_than_asked_for_is_said(
     reply = await submitted(provider, asked(model="gpt-image-2"))
     assert isinstance(reply, Ready)
     assert reply.note == note
+
+
+# Costs
+
+
+@pytest.mark.parametrize("dialect", ["openai"])
+@pytest.mark.parametrize("stream", ["on", "off"])
+async def test_tokens_are_told_by_sort(server: ImageServer, dialect: str, clients: Clients, stream: str) -> None:
+    reply = await submitted(OpenAI(settings_for(dialect, server, stream=stream), clients))
+    assert isinstance(reply, Ready)
+    assert reply.tokens == {"text_in": 10, "image_in": 0, "text_out": 0, "image_out": 20}
+
+
+@pytest.mark.parametrize("dialect", ["openai"])
+async def test_tokens_without_their_sorts_are_not_told(server: ImageServer, provider: OpenAI, dialect: str) -> None:
+    item = {"b64_json": base64.b64encode(PICTURE).decode()}
+    whole = {"input_tokens": 10, "output_tokens": 20, "input_tokens_details": {"text_tokens": 4, "image_tokens": 6}}
+    details = {"output_tokens_details": {"text_tokens": 5, "image_tokens": 15}}
+    cases: list[tuple[Any, dict[str, int]]] = [
+        (whole | details, {"text_in": 4, "image_in": 6, "text_out": 5, "image_out": 15}),
+        (whole, {"text_in": 4, "image_in": 6, "text_out": 0, "image_out": 20}),
+        (whole | {"input_tokens_details": None}, {}),
+        (whole | {"output_tokens": "7"}, {}),
+        (whole | {"output_tokens": -1}, {}),
+        (whole | {"input_tokens_details": {"text_tokens": 4}}, {}),
+    ]
+    for usage, tokens in cases:
+        server.fail("submit", Reply.json({"data": [item], "usage": usage}))
+        reply = await submitted(OpenAI(replace(provider._settings, stream="off"), provider._clients))
+        assert isinstance(reply, Ready)
+        assert reply.tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("dialect", "cost"),
+    [
+        ("xai", "0.02usd"),
+        ("recraft", "40credits"),
+        ("litellm", "0.04usd"),
+        ("generic", ""),
+        ("openai", ""),
+        ("together", ""),
+    ],
+)
+async def test_a_dialect_that_tells_its_cost(provider: OpenAI, dialect: str, cost: str) -> None:
+    reply = await submitted(provider)
+    assert isinstance(reply, Ready)
+    assert reply.cost == (parse_money(cost) if cost else None)
+
+
+@pytest.mark.parametrize("dialect", ["generic"])
+async def test_the_unit_of_a_gateways_cost_is_the_persons_word(
+    server: ImageServer, dialect: str, clients: Clients
+) -> None:
+    reply = await submitted(OpenAI(settings_for(dialect, server, cost_unit="credits"), clients))
+    assert isinstance(reply, Ready)
+    assert reply.cost == parse_money("0.015credits")
+    with pytest.raises(ConfigError):
+        settings_for(dialect, server, cost_unit="gbp")
+
+
+@pytest.mark.parametrize("dialect", ["litellm"])
+@pytest.mark.parametrize("header", ["0.0", "0", "None", "", "nan", "-1", "1e99"])
+async def test_a_proxy_that_knows_no_price_tells_none(
+    server: ImageServer, provider: OpenAI, dialect: str, header: str
+) -> None:
+    body = {"data": [{"b64_json": base64.b64encode(PICTURE).decode()}]}
+    head = {"content-type": "application/json", "x-litellm-response-cost": header}
+    server.fail("submit", Reply(200, json.dumps(body).encode(), head))
+    reply = await submitted(provider)
+    assert isinstance(reply, Ready)
+    assert reply.cost is None
+
+
+@pytest.mark.parametrize("dialect", ["xai"])
+async def test_a_refusal_that_is_charged_says_so(server: ImageServer, provider: OpenAI, dialect: str) -> None:
+    usage = {"cost_in_usd_ticks": 200_000_000}
+    server.fail("submit", Reply.json({"data": [], "block_reason": "violence", "usage": usage}))
+    error = await refused(provider)
+    assert (type(error), error.cost, error.charged) == (Moderated, parse_money("0.02usd"), True)
+
+
+@pytest.mark.parametrize("dialect", ["ark"])
+@pytest.mark.parametrize("stream", ["on", "off"])
+async def test_ark_charges_what_it_drew(server: ImageServer, dialect: str, clients: Clients, stream: str) -> None:
+    provider = OpenAI(settings_for(dialect, server, stream=stream), clients)
+    reply = await submitted(
+        provider, asked("#partial" if stream == "off" else "a cat", count=3 if stream == "off" else 1)
+    )
+    assert isinstance(reply, Ready)
+    assert reply.charged_images == (2 if stream == "off" else 1)
+
+
+@pytest.mark.parametrize("dialect", ["xai", "recraft", "ark"])
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_cost_of_any_json_breaks_nothing(
+    server: ImageServer, provider: OpenAI, dialect: str, wrong: object
+) -> None:
+    item = {"b64_json": base64.b64encode(PICTURE).decode()}
+    usage = {"cost_in_usd_ticks": wrong, "generated_images": wrong, "input_tokens_details": wrong}
+    for told in ({"usage": usage, "credits": wrong}, {"usage": wrong}):
+        server.fail("submit", escaped({"data": [item], **told}))
+        reply = await submitted(provider)
+        assert isinstance(reply, Ready)
+        assert reply.cost is None or reply.cost.micros == 0
+        assert reply.charged_images is None

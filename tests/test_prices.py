@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from imagegen_cli.core.money import Money, Source, parse_money
+from imagegen_cli.core.money import Money, Price, Source, parse_money
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.settings.prices import PriceList, Service, as_of, estimated, host_of, used
 
@@ -29,7 +29,7 @@ def test_the_nearest_price_of_the_person_counts(prices: dict[str, str], each: st
 
 
 def test_the_order_is_set_priced_estimated_assumed_unknown() -> None:
-    endpoint = {("studio", "flux-2-pro"): Money(1, "credits")}
+    endpoint = {("studio", "flux-2-pro"): Price(Money(1, "credits"))}
     every = PriceList({"studio/*": Money(2, "usd")}, endpoint, Money(3, "usd"))
     assert every.quote(BFL, ["flux-2-pro"], REQUEST, 1).source is Source.SET
     assert replace(every, set_prices={}).quote(BFL, ["flux-2-pro"], REQUEST, 1).source is Source.PRICED

@@ -14,7 +14,17 @@ from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Queued, RunId, Task, may_be_paid
+from imagegen_cli.core.task import (
+    Cancelled,
+    CancelOutcome,
+    Done,
+    Failed,
+    ImageRequest,
+    Queued,
+    RunId,
+    Task,
+    may_be_paid,
+)
 from imagegen_cli.core.text import amount
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
@@ -163,6 +173,11 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
         return session.run_tasks(run_id, tasks)
 
 
+def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:
+    """The requests as each provider that a person named would take them."""
+    return [one for item in items for one in (item.request, *item.alternatives)]
+
+
 def _planned(
     store: Store,
     items: list[plan.Item],
@@ -183,6 +198,7 @@ def _planned(
         if not fresh:
             return None
         if len(fresh) > allowed:
+            spending.learn(_requests_of(fresh), store, ask=True)
             spending.allow(costs_of(fresh, spending), yes=options.yes, quiet=options.run.display in QUIET)
             allowed = len(fresh)
         numbers = store.reserve(sum(item.adopts is None for item in fresh))
@@ -264,8 +280,11 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
-    providers = {one.provider for item in items for one in (item.request, *item.alternatives)}
-    for line in cost_lines(costs_of(sent, Spending(config, options.spend, providers))):
+    spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
+    if history_file().exists():
+        with history() as store:
+            spending.learn(_requests_of(sent), store, ask=False)
+    for line in cost_lines(costs_of(sent, spending)):
         say(line)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"

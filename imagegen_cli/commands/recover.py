@@ -250,6 +250,7 @@ def retry(
         if not chosen:
             raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
         spending = Spending(config, spend, _providers_of(chosen))
+        spending.learn((record.task.request for record in chosen), store, ask=not dry_run)
         plan_ = spending.plan(_as_planned(record, is_copied=may_be_paid(record.task.state)) for record in chosen)
         if dry_run:
             return _shown(chosen, plan_, yes=yes)

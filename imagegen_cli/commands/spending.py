@@ -8,16 +8,18 @@ from typing import Any
 
 from imagegen_cli.commands.console import HANDFUL, answers, is_asked, say
 from imagegen_cli.commands.options import SpendOptions
+from imagegen_cli.commands.price_queries import endpoint_prices, tells_prices
 from imagegen_cli.core.budget import Limit, Period, in_units, parse_limits
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, UsageError
-from imagegen_cli.core.money import Money, Quote, Source, listed, parse_money, totals
+from imagegen_cli.core.money import Money, Price, Quote, Source, listed, parse_money, totals
 from imagegen_cli.core.provider import Provider
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.core.text import amount
 from imagegen_cli.inputs.plan import offline_provider
-from imagegen_cli.settings.config import Config
+from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.settings.prices import PriceList, Service, as_of, host_of, used
+from imagegen_cli.storage.store import Store
 
 FREE = "free"
 MAX_UNASKED_TASKS = 20
@@ -60,12 +62,26 @@ class Spending:
     def __init__(self, config: Config, options: SpendOptions, providers: Iterable[str]) -> None:
         """Raises UsageError and ConfigError where a budget or a price cannot be read."""
         assumed = parse_money(options.assume_price) if options.assume_price else None
-        prices = PriceList(set_prices(config), {}, assumed)
+        self._endpoint_prices: dict[tuple[str, str], Price] = {}
+        prices = PriceList(set_prices(config), self._endpoint_prices, assumed)
         self.limits = limits(config, options.budget)
         found = ((name, _pricing(config, name, prices)) for name in set(providers))
         self.by_provider = {name: pricing for name, pricing in found if pricing is not None}
         self._config = config
         self._options = options
+
+    def learn(self, requests: Iterable[ImageRequest], store: Store, *, ask: bool) -> None:
+        """Take in what the services' own price endpoints tell; without `ask` only what the history still knows."""
+        wanted: dict[str, tuple[Configured, set[str]]] = {}
+        for request in requests:
+            pricing = self.by_provider.get(request.provider)
+            if pricing is None or not tells_prices(one := self._config.provider(request.provider)):
+                continue
+            models = pricing.models(request)
+            if pricing.prices.set_price(pricing.service, models) is None:
+                wanted.setdefault(one.name, (one, set()))[1].update(models)
+        if wanted:
+            self._endpoint_prices |= endpoint_prices(wanted, store, ask=ask)
 
     def plan(self, tasks: Iterable[tuple[ImageRequest, int, Sequence[ImageRequest]]]) -> "Planned":
         """What these requests should cost; each comes with the number of its pictures, and with its alternatives."""

@@ -67,13 +67,25 @@ def reserved(quote: Quote) -> Charge:
 def as_told(charge: Charge, amount: Money, source: Source = Source.TOLD) -> Charge:
     """The charge with what the service told, or with the price of what it counted.
 
-    A price that the person set counts more than one of our table, and stays where the units differ: a budget counts in
-    it.
+    A price that the person set counts more than one of our table. What is told in another unit than the reservation's
+    changes nothing: a budget counts in the unit that was reserved.
     """
-    before = charge.amount if charge.source is Source.SET else None
-    if before is not None and (source is not Source.TOLD or before.unit != amount.unit):
+    before = charge.amount
+    weaker = charge.source is Source.SET and source is not Source.TOLD
+    if before is not None and (weaker or before.unit != amount.unit):
         return charge
     return replace(charge, amount=amount, source=source)
+
+
+def as_settled(charge: Charge) -> Charge:
+    """The charge where its service told for certain that it charges."""
+    return replace(charge, status=ChargeStatus.SETTLED)
+
+
+def as_counted(charge: Charge, images: int) -> Charge:
+    """The charge where its service charges for so many pictures, and told no amount."""
+    each = charge.quote.each
+    return charge if charge.source is Source.TOLD or each is None else replace(charge, amount=each.times(images))
 
 
 def after(charge: Charge, state: State) -> Charge:

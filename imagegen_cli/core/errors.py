@@ -27,11 +27,15 @@ ImagegenError
     └── ProviderBug             bug              a provider raised something that is not in this tree
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import ClassVar, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from imagegen_cli.core.masking import masked
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.amounts import Money
 
 
 class Reason(StrEnum):
@@ -134,7 +138,8 @@ class TaskError(ImagegenError):
 
     Facts of one error. `final`: the service itself said, in an answer of its own form, that this very job is over and
     brings no picture. `unspent`: the service refused the request before any work, so that another account or service
-    may take it. `charged`: sending the same request again may pay a second time, whatever else the error says.
+    may take it. `charged`: sending the same request again may pay a second time, whatever else the error says. `cost`
+    and `tokens`: what the service told that it charges although no picture came, as in `provider.Ready`.
     """
 
     exit_code = 1
@@ -145,6 +150,8 @@ class TaskError(ImagegenError):
     final = False
     unspent = False
     charged = False
+    cost: "Money | None" = None
+    tokens: Mapping[str, int] = MappingProxyType({})
 
     def as_final(self) -> Self:
         """Mark the error as the service's last word about a job. A status code or a proxy never gives that."""
@@ -154,6 +161,13 @@ class TaskError(ImagegenError):
     def as_charged(self) -> Self:
         """Mark a failure after which sending the same request again may pay a second time."""
         self.charged = True
+        return self
+
+    def as_billed(self, cost: "Money | None", tokens: Mapping[str, int] = MappingProxyType({})) -> Self:
+        """Keep what the service told of the cost. Where it charges for what it made, the error counts as charged."""
+        made = any(tokens.get(name) for name in ("text_out", "image_out"))
+        self.cost, self.tokens = cost, tokens
+        self.charged = self.charged or made or (cost is not None and cost.micros > 0)
         return self
 
     def as_unspent(self) -> Self:

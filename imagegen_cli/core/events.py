@@ -1,7 +1,8 @@
 """What happened: a few values in the past tense, and the sinks that receive them.
 
 `at` is seconds since the epoch. A sink is called synchronously, so that the order is kept and nothing is lost. Events
-are named tuples: Python makes such a class in a fifth of the time of a dataclass, and every command imports all of them.
+are named tuples: Python makes such a class in a fifth of the time of a dataclass, and every command imports all of
+them.
 """
 
 from collections.abc import Callable, Mapping
@@ -72,12 +73,24 @@ class TaskLearned(NamedTuple):
 
 
 class TaskCharged(NamedTuple):
-    """What the last submit of a task costs, and who says so: the service, or a price of what the service counted."""
+    """What the last submit of a task costs, and who says so: the service, or a price of what the service counted.
+
+    `settled`: that is certain, although the task brings no pictures.
+    """
 
     at: float
     id: TaskId
     amount: Money
     source: Source
+    settled: bool = False
+
+
+class PicturesCharged(NamedTuple):
+    """How many pictures the service says it charges for the last submit of a task, each at the price of its quote."""
+
+    at: float
+    id: TaskId
+    images: int
 
 
 class TaskDelayed(NamedTuple):
@@ -128,6 +141,7 @@ Event = (
     | TaskProgressed
     | TaskLearned
     | TaskCharged
+    | PicturesCharged
     | TaskDelayed
     | RunStopping
     | BudgetReached

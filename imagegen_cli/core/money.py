@@ -10,38 +10,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from imagegen_cli.core.amounts import MICROS, Money
 from imagegen_cli.core.errors import UsageError
+
+__all__ = ["Money", "Price", "Quote", "Source", "listed", "money", "parse_money", "told", "totals"]
 
 UNITS = ("usd", "cny", "eur", "credits")
 SYMBOLS = {"$": "usd", "€": "eur", "元": "cny", "rmb": "cny", "credit": "credits", "积分": "credits"}
 """What people also write for a unit. ¥ is two currencies, so it is none here."""
-MICROS = 1_000_000
 MAX_MICROS = 10**15
 """A thousand million units: the sum of many such amounts still fits the database's integers."""
 FORM = re.compile(r"\s*([$€]?)\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z元积分]*)\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """`micros` are millionths of `unit`, which is one of UNITS."""
-
-    micros: int
-    unit: str
-
-    def times(self, number: int) -> "Money":
-        return Money(self.micros * number, self.unit)
-
-    def __str__(self) -> str:
-        amount = Decimal(self.micros) / MICROS
-        text = f"{amount:.6f}".rstrip("0")
-        whole, _, part = text.partition(".")
-        if self.unit != "credits":
-            part = part.ljust(2, "0")
-        return f"{whole}.{part} {self.unit}" if part else f"{whole} {self.unit}"
-
-    def plainly(self) -> dict[str, float | str]:
-        """The same for JSON."""
-        return {"amount": self.micros / MICROS, "unit": self.unit}
 
 
 def parse_money(text: str) -> Money:
@@ -110,6 +89,14 @@ class Quote:
     @property
     def total(self) -> Money | None:
         return None if self.each is None else self.each.times(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a service's price endpoint asks for one picture or, with `per_megapixel`, for each million pixels of it."""
+
+    amount: Money
+    per_megapixel: bool = False
 
 
 NO_COST = Quote(1, None, Source.FREE)

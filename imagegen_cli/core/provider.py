@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from imagegen_cli.core.errors import Expired
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.masking import masked
-from imagegen_cli.core.money import Money
+from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.schema import Secret, setting
 from imagegen_cli.core.task import CancelOutcome, Image, ImageRequest, Job
 
@@ -50,7 +50,8 @@ class Ready:
     """The pictures. `note` is about pictures that are missing, or that differ from the request.
 
     `cost` is what the service told, for the whole job; where it counts tokens instead, `tokens` has them by text_in,
-    image_in, text_out and image_out. Neither the note nor a fact ever holds a secret.
+    image_in, text_out and image_out; `charged_images` is the number of pictures that it says it charges, where it tells
+    that. Neither the note nor a fact ever holds a secret.
     """
 
     images: tuple[Image, ...]
@@ -58,6 +59,7 @@ class Ready:
     facts: Facts = field(default_factory=dict)
     cost: Money | None = None
     tokens: Mapping[str, int] = field(default_factory=dict)
+    charged_images: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "note", masked(self.note))
@@ -241,8 +243,12 @@ class Provider(Protocol[S_co]):
         """Close what the provider opened beside its clients. Called once, at the end."""
         return
 
-    async def prices(self, models: Collection[str]) -> Mapping[str, Money]:  # noqa: ARG002
-        """What one picture of each of these models costs, where the service has an endpoint that tells it."""
+    async def prices(self, models: Collection[str]) -> Mapping[str, Price | None]:  # noqa: ARG002
+        """What these models cost, where the service has an endpoint that tells it; only who overrides this is asked.
+
+        None: the endpoint has answered, and has no price that holds for every picture of this model. A model that is
+        left out was not answered for, and is asked for again the next time. Raises what any question may raise.
+        """
         return {}
 
     async def models(self) -> tuple[str, ...]:

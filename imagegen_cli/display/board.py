@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 
-from imagegen_cli.core.charges import Charge, after, as_told, reserved
+from imagegen_cli.core.charges import Charge, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
     Event,
+    PicturesCharged,
     ProviderPaused,
     RunFinished,
     RunStarted,
@@ -227,7 +228,7 @@ class Board:
                 self._progress(event.id, event.working, event.at)
             case TaskDelayed():
                 self._delay(event)
-            case TaskCharged():
+            case TaskCharged() | PicturesCharged():
                 self._charge(event)
             case TaskLearned():
                 pass
@@ -278,10 +279,10 @@ class Board:
         if row.charge is not before:
             self._recount(before, row.charge)
 
-    def _charge(self, event: TaskCharged) -> None:
+    def _charge(self, event: TaskCharged | PicturesCharged) -> None:
         row = self.rows.get(event.id)
         if row is not None and row.charge is not None:
-            before, row.charge = row.charge, as_told(row.charge, event.amount, event.source)
+            before, row.charge = row.charge, _told(row.charge, event)
             self._recount(before, row.charge)
 
     def _recount(self, before: Charge | None, now: Charge | None) -> None:
@@ -379,6 +380,13 @@ class Board:
     def _untroubled(self, row: Row) -> None:
         row.delay = None
         self.delayed.pop(row.task.id, None)
+
+
+def _told(charge: Charge, event: TaskCharged | PicturesCharged) -> Charge:
+    if isinstance(event, PicturesCharged):
+        return as_counted(charge, event.images)
+    told = as_told(charge, event.amount, event.source)
+    return as_settled(told) if event.settled else told
 
 
 def can_be_fetched(state: State) -> bool:

@@ -28,6 +28,7 @@ from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
     Event,
+    PicturesCharged,
     ProviderPaused,
     RunFinished,
     RunStarted,
@@ -179,7 +180,7 @@ class JsonLines(StaticDisplay):
                 self._send("task-delayed", event.at, id=event.id, run=self._run(event.id), **delay)
             case TaskLearned():
                 self._send("task-learned", event.at, id=event.id, run=self._run(event.id), facts=dict(event.facts))
-            case TaskCharged():
+            case TaskCharged() | PicturesCharged():
                 charge = self._charge(event.id)
                 self._send("task-charged", event.at, id=event.id, run=self._run(event.id), **charge)
             case _:

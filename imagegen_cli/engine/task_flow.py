@@ -34,6 +34,7 @@ from imagegen_cli.core.errors import (
     UnusableImage,
 )
 from imagegen_cli.core.events import (
+    PicturesCharged,
     Sink,
     TaskChanged,
     TaskCharged,
@@ -491,7 +492,7 @@ class TaskFlow:
         """An id of ours that the service does not know at the last query is not asked for again by a plain resume."""
         if not self._unconfirmed:
             message = f"{MAX_POLL_FAILURES} status queries in a row failed: {error.message}"
-            return _kind_of_failed_queries(error)(message, hint=error.hint)
+            return _kind_of_failed_queries(error)(message, hint=error.hint).as_billed(error.cost, error.tokens)
         message = f"the answer to the submit was lost, and asking did not help: {error.message}"
         unknown = Uncertain(message, hint=error.hint)
         return unknown.as_final() if isinstance(error, Expired) else unknown
@@ -534,6 +535,8 @@ class TaskFlow:
         self._learn(ready.facts)
         self._transition(Saving(tuple(images), self.task.job, ready.note), lasted)
         self._charged(ready.cost, ready.tokens)
+        if ready.charged_images is not None:
+            self._context.emit(PicturesCharged(time.time(), self.task.id, ready.charged_images))
         self._free_slot()
         await self._flush_if_possible()
 
@@ -646,6 +649,7 @@ class TaskFlow:
             job = None  # an id of ours, and the service has said that it does not take the task
         if isinstance(error, RepeatedReceiptError):
             job = None  # an id of ours that the service did not take
+        self._billed(error)
         self._transition(Failed.after(state, error, self._receipt(job)))
         self._free_slot()
         self._discard_parts()
@@ -706,6 +710,7 @@ class TaskFlow:
                 reply = await self._status(job)
             except TaskError as error:
                 if error.final:
+                    self._billed(error)
                     return CancelOutcome.STOPPED
                 break
             if isinstance(reply, Ready):
@@ -728,14 +733,21 @@ class TaskFlow:
         if facts:
             self._context.emit(TaskLearned(time.time(), self.task.id, facts))
 
-    def _charged(self, told: Money | None, tokens: Mapping[str, int] = MappingProxyType({})) -> None:
+    def _charged(
+        self, told: Money | None, tokens: Mapping[str, int] = MappingProxyType({}), *, settled: bool = False
+    ) -> None:
         """Emit what the service told of the cost, or the price of the tokens that it counted."""
         if told is not None:
-            self._context.emit(TaskCharged(time.time(), self.task.id, told, Source.TOLD))
+            self._context.emit(TaskCharged(time.time(), self.task.id, told, Source.TOLD, settled))
         elif tokens and self._lane.pricing is not None:
             amount = self._lane.pricing.of_tokens(self.task.request, tokens)
             if amount is not None:
-                self._context.emit(TaskCharged(time.time(), self.task.id, amount, Source.ESTIMATED))
+                self._context.emit(TaskCharged(time.time(), self.task.id, amount, Source.ESTIMATED, settled))
+
+    def _billed(self, error: TaskError) -> None:
+        """Emit what the service charges although it brought no picture. What it gave back follows from the state."""
+        if (error.cost is not None and error.cost.micros) or any(error.tokens.values()):
+            self._charged(error.cost, error.tokens, settled=True)
 
     def _transition(self, state: State, lasted: Span | None = None) -> None:
         self.task = self.task.to(state)

@@ -14,6 +14,7 @@ import httpx
 from imagegen_cli.core.errors import BadRequest, Expired, ServerTrouble, Unauthorized, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.forms import begins_a_form
+from imagegen_cli.core.money import Money, told
 from imagegen_cli.core.provider import Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage
@@ -35,6 +36,7 @@ MAX_DATA_HEAD_CHARS = 200
 """Characters at the beginning of a data: URI in which its comma stands."""
 UNKNOWN_FORM = "the service answered with JSON of an unknown form"
 CHARGED = "the request may have been accepted and charged"
+MADE_UP_CREDITS = 999999
 NO_ID = f"the service gave no id to ask with; {CHARGED}"
 """The end of a paid request whose answer has no receipt."""
 
@@ -366,6 +368,15 @@ def facts(**values: Any) -> dict[str, str | int | float]:
         elif number(value) is not None:
             found[name] = value
     return found
+
+
+def credits_told(body: Mapping[str, Any]) -> Money | None:
+    """The credits that a task cost, under the name that the vendor's own command line tool gives them (1.4.18).
+
+    The known servers do not tell them. 999999 is what servers make up where they do not know.
+    """
+    amount = number(body.get("credit_count"), MADE_UP_CREDITS)
+    return told(amount, "credits") if amount is not None else None
 
 
 # Requests

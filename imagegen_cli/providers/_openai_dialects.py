@@ -55,6 +55,21 @@ class Option:
     place: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Where an answer tells what it cost: a place in its body, where a dot leads into an object, or a header.
+
+    `per_unit` of what is told there make one `unit`. `none_is_free`: 0 means that nothing is charged; else it only says
+    that the service knows no price.
+    """
+
+    place: str
+    unit: str
+    per_unit: int = 1
+    is_header: bool = False
+    none_is_free: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """How one service differs from the others.
@@ -69,6 +84,8 @@ class Dialect:
     `has_jobs`      the server has a queue of its own
     `client_jobs`   the server takes an id of ours, with which a request can be stopped
     `picture_models`  a pattern of the names of listed models that make pictures
+    `cost`          where an answer tells its cost
+    `charged_images`  where an answer tells how many pictures are charged
     """
 
     title: str
@@ -102,6 +119,8 @@ class Dialect:
     stops_when_dropped: bool = False
     joins_addresses: bool = True
     picture_models: str = ""
+    cost: Cost | None = None
+    charged_images: str = ""
     known_models: tuple[str, ...] = ()
 
     def family(self, model: str) -> Family:
@@ -210,6 +229,7 @@ _ARK = Dialect(
     addresses=True,
     streams=True,
     has_watermark=True,
+    charged_images="usage.generated_images",
     known_models=(
         "doubao-seedream-5-0-pro-260628",
         "doubao-seedream-5-0-260128",
@@ -269,7 +289,12 @@ DIALECTS: Mapping[str, Dialect] = {
         known_models=tuple(model.removeprefix("doubao-") for model in _ARK.known_models),
     ),
     "litellm": replace(
-        _GENERIC, title="LiteLLM proxy", home="http://127.0.0.1:4000/v1", requires_model=True, model=OPENAI.model
+        _GENERIC,
+        title="LiteLLM proxy",
+        home="http://127.0.0.1:4000/v1",
+        requires_model=True,
+        model=OPENAI.model,
+        cost=Cost("x-litellm-response-cost", "usd", is_header=True, none_is_free=False),
     ),
     "localai": Dialect(
         title="LocalAI",
@@ -377,6 +402,7 @@ DIALECTS: Mapping[str, Dialect] = {
         reference_field="images",
         addresses=True,
         picture_models="image",
+        cost=Cost("usage.cost_in_usd_ticks", "usd", per_unit=10**10),
     ),
     "recraft": Dialect(
         title="Recraft",
@@ -412,6 +438,7 @@ DIALECTS: Mapping[str, Dialect] = {
             "controls": Option(dict),
             "text_layout": Option(dict),
         },
+        cost=Cost("credits", "credits"),
     ),
     "generic": _GENERIC,
 }

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import BadRequest, GenerationFailed, Moderated, Uncertain
+from imagegen_cli.core.errors import BadRequest, GenerationFailed, Moderated, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import told
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, is_remote, read
 from imagegen_cli.core.schema import nearest, setting
@@ -30,6 +31,7 @@ UNKNOWN = "Task not found"
 MAX_UNKNOWN = 3
 """UNKNOWN may come too early. A task is paid for, so only more of these answers than this are believed."""
 MAX_CREDITS = 10**12
+CREDITS = "credits"
 MODERATED = {
     "Request Moderated": "the prompt or a reference was refused",
     "Content Moderated": "the picture was withheld",
@@ -131,7 +133,7 @@ class BlackForestLabs(common.HttpProvider[Settings]):
         if not job_id:
             raise Uncertain(common.NO_ID)
         facts = common.facts(seed=body["seed"], model=self._model(request), request_id=job_id)
-        return Accepted(Job(job_id, common.link(receipt.get("polling_url"))), facts)
+        return Accepted(Job(job_id, common.link(receipt.get("polling_url"))), facts, told(receipt.get("cost"), CREDITS))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._send("GET", job.url or f"{self._base}/get_result?id={job.id}")
@@ -145,9 +147,9 @@ class BlackForestLabs(common.HttpProvider[Settings]):
         if word == "Ready":
             return _ready(result)
         if word in MODERATED:
-            raise Moderated(f"{MODERATED[word]} ({word}){_details(result)}").as_final()
+            raise _billed(Moderated(f"{MODERATED[word]} ({word}){_details(result)}"), result)
         if word in FAILED:
-            raise GenerationFailed(f"the service could not make it ({word}){_details(result)}").as_final()
+            raise _billed(GenerationFailed(f"the service could not make it ({word}){_details(result)}"), result)
         return Working(fraction=common.fraction(result.get("progress")), note="" if word in ORDINARY else word)
 
     async def balance(self) -> Balance | None:
@@ -240,9 +242,15 @@ def _extra(name: str, words: str, form: Form) -> Any:
 def _ready(result: dict[str, Any]) -> Ready:
     image = common.picture(common.table(result.get("result")).get("sample"))
     if image is None:
-        raise GenerationFailed("the service says that the picture is ready, but names none")
+        nothing = GenerationFailed("the service says that the picture is ready, but names none")
+        raise nothing.as_billed(told(result.get("cost"), CREDITS))
     facts = common.facts(seed=common.table(result.get("result")).get("seed"))
-    return Ready((image,), facts=facts)
+    return Ready((image,), facts=facts, cost=told(result.get("cost"), CREDITS))
+
+
+def _billed(error: TaskError, result: dict[str, Any]) -> TaskError:
+    """The service's last word about a job, with what it charges all the same: `cost` is that of the whole job."""
+    return error.as_final().as_billed(told(result.get("cost"), CREDITS))
 
 
 def _details(result: dict[str, Any]) -> str:

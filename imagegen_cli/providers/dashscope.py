@@ -32,6 +32,7 @@ from imagegen_cli.providers._http import MAX_QUOTED_CHARS, MODELS_HINT, Answer, 
 SEEDS = range(2**31)
 MAX_NEGATIVE_CHARS = 500
 REFERENCES = ("PNG", "JPEG", "WebP", "BMP")
+MAX_CHARGED_IMAGES = 1000
 EXTRAS = ("prompt_extend", "watermark")
 TIERS = {"512": 512, "1k": 1024, "2k": 2048}
 """Resolution -> side of the square that has as many pixels."""
@@ -207,18 +208,18 @@ class DashScope(common.HttpProvider[Settings]):
         if task_id := common.job_id(output.get("task_id")):
             return Accepted(Job(task_id), _facts(answer, body))
         if output.keys() & {"choices", "results"}:
-            ready = _ready(output)
+            ready = _ready(output, _charged_images(answer))
             return replace(ready, facts={**_facts(answer, body), **ready.facts})
         raise Uncertain(common.NO_ID)
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
-        output = await self._task(job)
+        output, charged = await self._task(job)
         word = common.text(output.get("task_status"))
         if word == "UNKNOWN":
             return self._not_found.missed(job, word)
         self._not_found.found(job)
         if word == "SUCCEEDED":
-            return _ready(output)
+            return _ready(output, charged)
         if word == "FAILED":
             raise _failure(output).as_final()
         if word == "CANCELED":
@@ -230,16 +231,19 @@ class DashScope(common.HttpProvider[Settings]):
         try:
             await self._call("POST", f"tasks/{job.id}/cancel")
         except TaskError:
-            word = common.text((await self._task(job)).get("task_status"))
+            output, _ = await self._task(job)
+            word = common.text(output.get("task_status"))
             return CancelOutcome.TOO_LATE if word in FINISHED else CancelOutcome.GOES_ON
         return CancelOutcome.STOPPED
 
-    async def _task(self, job: Job) -> dict[str, Any]:
-        output = _output(await self._call("GET", f"tasks/{job.id}"))
+    async def _task(self, job: Job) -> tuple[dict[str, Any], int | None]:
+        """What the service says of a task, and how many pictures it charges."""
+        answer = await self._call("GET", f"tasks/{job.id}")
+        output = _output(answer)
         if output is None:
             raise common.unknown_form(paid=False)
         common.about(job.id, output.get("task_id"))
-        return output
+        return output, _charged_images(answer)
 
     async def _call(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
         """An answer with JSON in it. Raises what any other answer means."""
@@ -353,6 +357,13 @@ def _output(answer: Answer) -> dict[str, Any] | None:
     return output if isinstance(output, dict) else None
 
 
+def _charged_images(answer: Answer) -> int | None:
+    """How many pictures are charged: only those that came. Tasks and answers in one piece name it differently."""
+    usage = common.table(common.table(answer.body).get("usage"))
+    counts = (common.natural(usage.get(name), MAX_CHARGED_IMAGES) for name in ("image_count", "output_image_count"))
+    return next(filter(None, counts), None)
+
+
 def _refuse(answer: Answer) -> None:
     """Raise where the service's code says more than its status does."""
     code = common.text(common.table(answer.body).get("code"))
@@ -388,7 +399,7 @@ def _failure(failed: dict[str, Any]) -> TaskError:
     return (kind if kind in (Moderated, BadRequest, OutOfCredits) else GenerationFailed)(text)
 
 
-def _ready(output: dict[str, Any]) -> Ready:
+def _ready(output: dict[str, Any], charged_images: int | None) -> Ready:
     results = common.tables(output.get("results"))
     contents = [content for choice in common.items(output.get("choices")) for content in _contents(choice)]
     links = [common.link(item.get("url", item.get("image"))) for item in (*results, *contents)]
@@ -397,7 +408,8 @@ def _ready(output: dict[str, Any]) -> Ready:
     facts = common.facts(revised_prompt=next(filter(None, (item.get("actual_prompt") for item in results)), None))
     if images:
         fate = f"failed: {_failure(failed[0] if failed else {}).message}"
-        return Ready(images, common.lost_note(len(results) - len(images), len(results), fate), facts)
+        note = common.lost_note(len(results) - len(images), len(results), fate)
+        return Ready(images, note, facts, charged_images=charged_images)
     message = " ".join(text for content in contents if (text := common.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()

@@ -46,7 +46,6 @@ MAX_REFERENCES = 6
 NOT_FOUND = "任务不存在或生成失败"
 NO_REASON = "生成失败"
 RUNNING = "正在生成中..."
-MADE_UP_CREDITS = 999999
 MAX_CREDITS = 10**9
 
 BASE_URL_HINT = "is base_url right? It is the server's own address, without /api"
@@ -100,23 +99,23 @@ class Dreamina(common.HttpProvider[Settings]):
         body = _accepted_body(answer)
         facts = common.facts(seed=fields["seed"], model=fields["model"])
         if _completed(body):
-            return replace(self._ready(body.get("images")), facts=facts)
+            return replace(self._ready(body), facts=facts)
         task_id = common.text_or_number(body.get("taskId"))
         if not task_id:
             raise Uncertain(f"the server gave no task id to ask with; {common.CHARGED}")
         if body.get("queued") is True:
             report(Working(note=_text(body)))
-        return Accepted(Job(task_id), facts)
+        return Accepted(Job(task_id), facts, common.credits_told(body))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         answer = await self._get(f"generate/status/{quote(job.id, safe='')}")
         body = answer.body
         if _completed(body):
-            return self._ready(body.get("images"))
+            return self._ready(body)
         if body.get("failed") is True:
             if self._not_known_yet(job, body):
                 return Working(note=f"not known yet: {NOT_FOUND}")
-            raise _failure(body.get("fail_code"), _text(body)).as_final()
+            raise _failure(body.get("fail_code"), _text(body)).as_final().as_billed(common.credits_told(body))
         self._seen_running.add(job.id)
         message = _text(body)
         return Working(note="" if message == RUNNING else message)
@@ -136,7 +135,7 @@ class Dreamina(common.HttpProvider[Settings]):
         number = common.text_or_number(common.table(accounts[0]).get("id"))
         credit = (await self._get(f"accounts/{quote(number, safe='')}/credit")).body.get("credit")
         total = common.number(common.table(credit).get("total_credit"), MAX_CREDITS)
-        if total is not None and total >= 0 and total != MADE_UP_CREDITS:
+        if total is not None and total >= 0 and total != common.MADE_UP_CREDITS:
             return Balance(total)
         return Balance(None, note="the server does not name the credits")
 
@@ -173,16 +172,18 @@ class Dreamina(common.HttpProvider[Settings]):
         self._not_found[job.id] += 1
         return job.id not in self._seen_running or self._not_found[job.id] <= self._settings.grace
 
-    def _ready(self, images: Any) -> Ready:
+    def _ready(self, body: dict[str, Any]) -> Ready:
         """The pictures. A failure may come as success, with an object where the list of pictures should be."""
+        images, cost = body.get("images"), common.credits_told(body)
         if isinstance(images, dict):
-            raise _failure(images.get("fail_code"), _text(images)).as_final()
+            raise _failure(images.get("fail_code"), _text(images)).as_final().as_billed(cost)
         items = images.splitlines() if isinstance(images, str) else common.items(images)
         links = [item.get("url") if isinstance(item, dict) else item for item in items]
         found = tuple(image for url in links if (image := common.remote(url, self._base)) is not None)
         if not found:
-            raise GenerationFailed("the server says that it is finished, but names no pictures").as_charged()
-        return Ready(found, note=common.lost_note(len(items) - len(found), len(items)))
+            nothing = GenerationFailed("the server says that it is finished, but names no pictures")
+            raise nothing.as_charged().as_billed(cost)
+        return Ready(found, note=common.lost_note(len(items) - len(found), len(items)), cost=cost)
 
 
 def _rules(request: ImageRequest) -> Iterator[rules.Rule]:

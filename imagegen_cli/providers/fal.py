@@ -2,18 +2,26 @@
 
 Protocol facts are from fal's pages on the queue and on errors and from its Python client. There is no failed state:
 a request that failed is completed, with the model's own HTTP error as its result.
+
+Prices are told by another host of fal's (Platform API, `GET /v1/models/pricing`), which takes the same key. A result
+says in `x-fal-billable-units` how many of the priced units it took, whatever the unit is; a 5xx is never billed, and a
+422 may be.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from imagegen_cli.core import provider as base
-from imagegen_cli.core.errors import GenerationFailed, Moderated, OutOfCredits, Uncertain
+from imagegen_cli.core.errors import GenerationFailed, Moderated, OutOfCredits, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import Money, Price, told
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import Secret, setting
@@ -23,6 +31,7 @@ from imagegen_cli.providers._http import GONE, Answer, message_in
 
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 MAX_IMAGES = 4
+ADDRESSES = ("status", "response", "cancel")
 DOMAINS = ("fal.run", "fal.ai")
 PRESETS = {
     "1:1": "square_hd",
@@ -39,6 +48,11 @@ STOPS = {
 }
 """A cancelled request that waits is removed, one that runs gets a signal; NOT_FOUND says nothing about either."""
 MAX_QUEUE = 10**9
+PLATFORM_URL = "https://api.fal.ai/v1"
+MAX_PRICED_MODELS = 50
+"""Models that one question about prices may name."""
+MAX_PRICE_WAIT_S = 3.0
+"""The longest that a result waits for the price of its units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,9 @@ class Settings(base.Settings):
     concurrency: int = setting(8, "tasks in the queue at once; more of them only wait there; 0 lifts the limit")
     ratio_field: str = setting(
         "image_size", "input field for --ratio: image_size takes five of them as presets, aspect_ratio any as it stands"
+    )
+    platform_url: str = setting(
+        "", f"address that tells prices, on the queue's own host; empty: {PLATFORM_URL} where the queue is fal's own"
     )
     image_list: bool = setting(False, "send even one reference as image_urls, as many editing models want it")  # noqa: FBT003 - its name says it
 
@@ -67,6 +84,10 @@ class Fal(common.HttpProvider[Settings]):
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
         self._auth = common.Key(_whole_key(settings), self._base, prefix="Key ", domains=DOMAINS)
+        self._platform = settings.platform_url.rstrip("/") or (PLATFORM_URL if _is_of_fal(self._base) else "")
+        self._price_rows: dict[str, dict[str, Any]] = {}
+        """By model, as the endpoint tells them; empty where it did not."""
+        self._asking = asyncio.Lock()
 
     def check(self, request: ImageRequest) -> None:
         rules.check(self._rules(request))
@@ -84,10 +105,13 @@ class Fal(common.HttpProvider[Settings]):
             raise OutOfCredits(message_in(answer)).as_unspent()
         receipt = common.body_of(answer, paid=True)
         job_id = common.text(receipt.get("request_id"))
-        addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ("status", "response", "cancel")}
+        addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ADDRESSES}
         if not job_id or not addresses["status"]:
             raise Uncertain(f"the service gave no address to ask at; {common.CHARGED}")
-        return Accepted(Job(job_id, json.dumps(addresses)), common.facts(model=self._model(request), request_id=job_id))
+        model = self._model(request)
+        return Accepted(
+            Job(job_id, json.dumps({**addresses, "model": model})), common.facts(model=model, request_id=job_id)
+        )
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         addresses = _addresses(job)
@@ -96,7 +120,8 @@ class Fal(common.HttpProvider[Settings]):
         word = common.state_in(status)
         if word == "COMPLETED":
             error = common.text(status.get("error")) or common.text(status.get("error_type"))
-            return await self._result(addresses["response"] or common.link(status.get("response_url")), error)
+            address = addresses["response"] or common.link(status.get("response_url"))
+            return await self._result(address, error, _receipt(job).get("model"))
         place = common.natural(status.get("queue_position"), MAX_QUEUE)
         log = "\n".join(str(line.get("message")) for line in common.tables(status.get("logs")))
         known = word in ("IN_QUEUE", "IN_PROGRESS")
@@ -109,9 +134,44 @@ class Fal(common.HttpProvider[Settings]):
         answer = await self._send("PUT", address)
         return STOPS.get(common.text(common.table(answer.body).get("status")), CancelOutcome.GOES_ON)
 
-    async def _result(self, address: str, error: str) -> Ready:
+    async def prices(self, models: Collection[str]) -> Mapping[str, Price | None]:
+        """Only pictures and megapixels have a price that is known before the request; most other units are seconds."""
+        found = await self._asked_prices(list(models)[:MAX_PRICED_MODELS]) if self._platform and models else {}
+        return {model: _price(row) for model, row in found.items() if model in models}
+
+    async def _asked_prices(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
+        url = f"{self._platform}/models/pricing"
+        body = common.body_of(await self._send("GET", url, params={"endpoint_id": ",".join(models)}), paid=False)
+        return {common.text(row.get("endpoint_id")): row for row in common.tables(body.get("prices"))}
+
+    async def _cost(self, answer: Answer, model: Any) -> Money | None:
+        """What a result cost by the units that it says it took; None where they or their price are not told.
+
+        Pictures that are paid for never wait long for this, and never fail by it.
+        """
+        units = _units(answer)
+        if units is None or not self._platform or not isinstance(model, str) or not MODEL.fullmatch(model):
+            return None
+        async with self._asking:
+            if model not in self._price_rows:
+                self._price_rows[model] = {}
+                with suppress(TaskError, TimeoutError):
+                    async with asyncio.timeout(MAX_PRICE_WAIT_S):
+                        self._price_rows |= await self._asked_prices([model])
+        return _amount(self._price_rows[model], units)
+
+    async def _result(self, address: str, error: str, model: Any) -> Ready:
         """The pictures, fetched at once: fal keeps a large result for six minutes."""
         answer = await self._send("GET", address)
+        cost = None if answer.is_server_error else await self._cost(answer, model)
+        try:
+            return replace(self._read(answer, error), cost=cost)
+        except TaskError as refused:
+            unsaid = cost is None and _units(answer) != 0
+            may_be_billed = unsaid and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+            raise (refused.as_charged() if may_be_billed else refused.as_billed(cost)) from None
+
+    def _read(self, answer: Answer, error: str) -> Ready:
         _refuse_content(answer)
         if answer.is_server_error and _is_of_the_model(answer, error):
             message = message_in(answer) or error or f"the model answered with HTTP {answer.status}"
@@ -160,13 +220,41 @@ def _whole_key(settings: Settings) -> Secret:
     return Secret(f"{settings.key_id.reveal()}:{settings.key_secret.reveal()}")
 
 
-def _addresses(job: Job) -> dict[str, str]:
-    """The three that came with the receipt, since fal says not to build them; a bare address is the status's."""
+def _is_of_fal(base_url: str) -> bool:
+    there = common.address(base_url)
+    return there is not None and any(there.host == one or there.host.endswith(f".{one}") for one in DOMAINS)
+
+
+def _receipt(job: Job) -> dict[str, Any]:
+    """What the receipt holds: the addresses, and the model; a bare address is the status's."""
     try:
-        found = common.table(json.loads(job.url))
+        return common.table(json.loads(job.url))
     except (ValueError, RecursionError):
-        found = {"status": job.url}
-    return {name: common.link(found.get(name)) for name in ("status", "response", "cancel")}
+        return {"status": job.url}
+
+
+def _addresses(job: Job) -> dict[str, str]:
+    """The three that came with the receipt, since fal says not to build them."""
+    found = _receipt(job)
+    return {name: common.link(found.get(name)) for name in ADDRESSES}
+
+
+def _units(answer: Answer) -> Decimal | None:
+    """How many priced units a result took; None where it does not say so in a number that can be meant."""
+    words = answer.headers.get("x-fal-billable-units", "").strip()
+    return Decimal(words) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", words) else None
+
+
+def _amount(row: Mapping[str, Any], units: Decimal | int = 1) -> Money | None:
+    """What so many units cost. The price is not rounded before: a second of a machine costs less than a millionth."""
+    each = common.number(row.get("unit_price"))
+    return told(Decimal(str(each)) * units, common.text(row.get("currency")).lower()) if each is not None else None
+
+
+def _price(row: Mapping[str, Any]) -> Price | None:
+    """The price of one picture, or of a million pixels; None for units that no request names, such as seconds."""
+    each, unit = _amount(row), common.text(row.get("unit")).lower().removesuffix("s")
+    return Price(each, unit == "megapixel") if each is not None and unit in ("image", "megapixel") else None
 
 
 def _refuse_content(answer: Answer) -> None:

@@ -6,6 +6,7 @@ list of one.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from imagegen_cli.core.errors import (
     Moderated,
     OutOfCredits,
     RateLimited,
+    TaskError,
     Unauthorized,
 )
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
@@ -194,26 +196,62 @@ def _joined(body: Any) -> dict[str, Any]:
     parts = [common.table(part) for part in body]
     whole = {key: value for part in reversed(parts) for key, value in part.items()}
     candidates = [candidate for part in parts for candidate in common.items(part.get("candidates"))]
-    return whole | ({"candidates": candidates} if "candidates" in whole else {})
+    usage = [part["usageMetadata"] for part in parts if "usageMetadata" in part]  # each counts what came so far
+    told = {"usageMetadata": usage[-1]} if usage else {}
+    return whole | told | ({"candidates": candidates} if "candidates" in whole else {})
 
 
 def _ready(body: dict[str, Any]) -> Ready:
     candidates = common.tables(body.get("candidates"))
     pieces = [piece for candidate in candidates for piece in _pieces(candidate)]
     images = tuple(image for piece in pieces if (image := _image(piece)) is not None)
+    tokens = _tokens(common.table(body.get("usageMetadata")))
     if images:
-        return Ready(images, facts=common.facts(model=body.get("modelVersion"), request_id=body.get("responseId")))
+        facts = common.facts(model=body.get("modelVersion"), request_id=body.get("responseId"))
+        return Ready(images, facts=facts, tokens=tokens)
+    raise _refusal(body, candidates, pieces).as_billed(None, tokens)
+
+
+def _refusal(body: dict[str, Any], candidates: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> TaskError:
+    """Why there is no picture in an answer that is none of an error."""
     feedback = common.table(body.get("promptFeedback"))
     blocked = common.text(feedback.get("blockReason"))
     if blocked not in UNSPECIFIED:
         message = common.text(feedback.get("blockReasonMessage"))
-        raise Moderated(_explained(f"the prompt was blocked ({blocked})", message))
+        return Moderated(_explained(f"the prompt was blocked ({blocked})", message))
     reason = next((word for candidate in candidates if (word := common.text(candidate.get("finishReason")))), "")
     texts = (*(one.get("finishMessage") for one in candidates), *(piece.get("text") for piece in pieces))
     message = " ".join(filter(None, map(common.text, texts)))
     if reason in FORBIDDEN:
-        raise Moderated(_explained(f"the picture was withheld ({reason})", message))
-    raise GenerationFailed(_explained(f"no picture came ({reason or 'no reason given'})", message)).as_charged()
+        return Moderated(_explained(f"the picture was withheld ({reason})", message))
+    return GenerationFailed(_explained(f"no picture came ({reason or 'no reason given'})", message)).as_charged()
+
+
+def _tokens(usage: dict[str, Any]) -> dict[str, int]:
+    """The tokens of a request by sort; none where the service does not tell text and pictures apart.
+
+    What a model thinks is charged as text that it writes, and what a tool brought as text that it reads.
+    """
+    asked, made = _by_modality(usage.get("promptTokensDetails")), _by_modality(usage.get("candidatesTokensDetails"))
+    names = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount")
+    prompt, candidates, thoughts, tools = (common.natural(usage.get(name)) or 0 for name in names)
+    known = all(set(counts) <= {"TEXT", "IMAGE"} for counts in (asked, made))
+    if not known or not prompt or not asked or (candidates and not made):
+        return {}
+    image_in, image_out = min(prompt, asked["IMAGE"]), min(candidates, made["IMAGE"])
+    return {
+        "text_in": prompt - image_in + tools,
+        "image_in": image_in,
+        "text_out": candidates - image_out + thoughts,
+        "image_out": image_out,
+    }
+
+
+def _by_modality(details: Any) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for one in common.tables(details):
+        counts[common.text(one.get("modality"))] += common.natural(one.get("tokenCount")) or 0
+    return counts
 
 
 def _pieces(candidate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -386,13 +386,14 @@ class Jimeng(common.HttpProvider[Settings]):
         task_id, of_pool = common.text_or_number(body.get("task_id")), common.text_or_number(body.get("id"))
         if task_id:
             self._owners[task_id] = session
-            return Accepted(Job(task_id), facts)
+            return Accepted(Job(task_id), facts, common.credits_told(body))
         if of_pool and (body.get("object") == "task" or "result_url" in body):
             self._owners[of_pool] = session
-            return Accepted(Job(of_pool, f"/v1/tasks/{quote(of_pool, safe='')}"), facts)
+            job = Job(of_pool, f"/v1/tasks/{quote(of_pool, safe='')}")
+            return Accepted(job, facts, common.credits_told(body))
         if not isinstance(body.get("data", ""), list | None):
             raise common.unknown_form(paid=True)
-        return replace(self._ready(body["data"]), facts={**facts, **common.facts(model=body.get("model"))})
+        return replace(self._ready(body["data"], body), facts={**facts, **common.facts(model=body.get("model"))})
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         """A task is known under the session id of its submit only; after a restart every id is tried.
@@ -435,15 +436,15 @@ class Jimeng(common.HttpProvider[Settings]):
     def _reply(self, body: dict[str, Any]) -> Working | Ready:
         status, result = common.text_or_number(body.get("status")), common.table(body.get("result"))
         if status == "completed":
-            return self._ready(body.get("images"))
+            return self._ready(body.get("images"), body)
         if status == "succeeded":
-            return replace(self._ready(result.get("data")), facts=common.facts(model=result.get("model")))
+            return replace(self._ready(result.get("data"), body), facts=common.facts(model=result.get("model")))
         if status == "failed" and isinstance(body.get("error"), dict):
-            raise self._failure(body["error"]).as_final()
+            raise self._failure(body["error"]).as_final().as_billed(common.credits_told(body))
         if status == "failed":
             message = common.text_or_number(body.get("error"))
             if message.startswith(FAILED_FOR_GOOD):
-                raise _failed(message).as_final()
+                raise _failed(message).as_final().as_billed(common.credits_told(body))
             raise ServerTrouble(f"the gateway's own query of the task failed: {message or 'no reason given'}")
         if not status:
             raise common.unknown_form(paid=False)
@@ -492,12 +493,15 @@ class Jimeng(common.HttpProvider[Settings]):
         if found is not None and not (answer.body is None and issubclass(found.kind, SlowDown)):
             raise _unspent(found.error(text))
 
-    def _ready(self, data: Any) -> Ready:
+    def _ready(self, data: Any, body: Mapping[str, Any]) -> Ready:
+        """The pictures of `data`, and what the whole answer tells of their cost."""
+        cost = common.credits_told(body)
         found = [self._image(item) for item in common.items(data)]
         images = tuple(image for image in found if image is not None)
         if not images:
-            raise GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent").as_charged()
-        return Ready(images, note=common.lost_note(len(found) - len(images), len(found)))
+            nothing = GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent")
+            raise nothing.as_charged().as_billed(cost)
+        return Ready(images, note=common.lost_note(len(found) - len(images), len(found)), cost=cost)
 
     def _image(self, item: Any) -> Image | None:
         url, data = (item.get("url"), item.get("b64_json")) if isinstance(item, dict) else (item, None)

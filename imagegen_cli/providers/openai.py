@@ -32,6 +32,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.money import UNITS, Money, told
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined
 from imagegen_cli.core.schema import nearest, setting
@@ -52,7 +53,7 @@ from imagegen_cli.providers._http import (
     whole,
 )
 from imagegen_cli.providers._models import other_model
-from imagegen_cli.providers._openai_dialects import DIALECTS, OPENAI, Dialect
+from imagegen_cli.providers._openai_dialects import DIALECTS, OPENAI, Cost, Dialect
 from imagegen_cli.providers._openai_requests import content, fields_of, put, rules_of, without_jobs
 
 AUTO = "auto"
@@ -86,6 +87,7 @@ MAX_SEED = 2**31
 ABORT_WAIT_S = 30
 """Seconds in which Xinference refuses the request that it aborts."""
 PREVIEWS = range(4)
+MAX_CHARGED_IMAGES = 1000
 PATH_HINT = "is base_url right? it usually ends in /v1"
 
 
@@ -98,6 +100,7 @@ class Settings(base.Settings):
     stream: str = setting(AUTO, "pictures as a stream, one a request: on, off, or auto, which is on at OpenAI only")
     previews: int = setting(1, "previews in a stream from OpenAI, 0 to 3; each is billed as some 100 output tokens")
     watermark: bool = setting(default=False, doc="let Ark write its mark into the picture")
+    cost_unit: str = setting("", f"unit of `usage.cost` in a gateway's answers: {', '.join(UNITS)}; empty: not read")
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": OPENAI.variable}
     remarks: ClassVar[tuple[str, ...]] = (
@@ -112,6 +115,8 @@ class Settings(base.Settings):
             raise ConfigError(f"there is no dialect {self.dialect!r}", hint=nearest(self.dialect, (AUTO, *DIALECTS)))
         if self.stream not in (AUTO, "on", "off"):
             raise ConfigError(f"stream is on, off or auto, not {self.stream!r}")
+        if self.cost_unit not in ("", *UNITS):
+            raise ConfigError(f"cost_unit is one of {', '.join(UNITS)}, not {self.cost_unit!r}")
         if self.previews not in PREVIEWS:
             raise ConfigError(f"previews is {PREVIEWS[0]} to {PREVIEWS[-1]}, not {self.previews}")
         if self.stream == "on" and not self.spoken.streams:
@@ -160,6 +165,7 @@ class OpenAI(common.HttpProvider[Settings]):
         self._dialect = settings.spoken
         self._root = self._base.removesuffix("/v1")
         self._has_jobs = self._dialect.has_jobs
+        self._bill = Bill(self._dialect.cost or _gateway_cost(settings.cost_unit), self._dialect.charged_images)
         self._auth = common.Key(settings.api_key, self._base, prefix="Bearer ")
         _check_headers(settings.headers)
         self.stops_when_dropped = self._dialect.stops_when_dropped  # type: ignore[misc] # each dialect has its own
@@ -285,7 +291,7 @@ class OpenAI(common.HttpProvider[Settings]):
         body = common.table(answer.body)
         if not {"data", "error", "block_reason"} & body.keys():
             raise common.unknown_form(paid=True)
-        received = Received(complete=True)
+        received = Received(complete=True, bill=self._bill)
         received.take(common.items(body.get("data")), self._image)
         received.note(body, answer.headers)
         if body.get("error"):
@@ -303,7 +309,7 @@ class OpenAI(common.HttpProvider[Settings]):
     # Streams
 
     async def _stream(self, url: str, options: Mapping[str, Any], report: Report) -> Ready:
-        received = Received()
+        received = Received(bill=self._bill)
         headers, auth = dict(self._settings.headers), self._auth.bound_for(url) if self._auth else None
         try:
             async with opened(self._clients, "POST", url, paid=True, headers=headers, auth=auth, **options) as response:
@@ -321,7 +327,7 @@ class OpenAI(common.HttpProvider[Settings]):
         except Uncertain as error:
             if not received.images:
                 raise
-            return Ready(tuple(received.images), error.message, received.facts)
+            return received.with_note(error.message)
         return received.ready()
 
     def _take(self, data: bytes, received: "Received", report: Report) -> None:
@@ -403,6 +409,60 @@ class OpenAI(common.HttpProvider[Settings]):
         return tuple(sorted(matching or names))
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Where this service tells what it charges; see `Dialect`."""
+
+    cost: Cost | None = None
+    charged_images: str = ""
+
+    def money_in(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Money | None:
+        where = self.cost
+        if where is None:
+            return None
+        amount = _number_in(headers.get(where.place)) if where.is_header else common.number(_at(body, where.place))
+        if amount is None or (not amount and not where.none_is_free):
+            return None
+        return told(amount / where.per_unit, where.unit)
+
+    def images_in(self, body: Mapping[str, Any]) -> int | None:
+        return common.natural(_at(body, self.charged_images), MAX_CHARGED_IMAGES) or None
+
+
+def _gateway_cost(unit: str) -> Cost | None:
+    """What gateways like OpenRouter tell, in a unit that the person has to know."""
+    return Cost("usage.cost", unit, none_is_free=False) if unit else None
+
+
+def _at(body: Mapping[str, Any], place: str) -> Any:
+    """What stands at a place; a dot leads into an object."""
+    outer, _, inner = place.partition(".")
+    return common.table(body.get(outer)).get(inner) if inner else body.get(outer)
+
+
+def _number_in(words: str | None) -> float | None:
+    """A number from a header, as 0.04 or 4e-05."""
+    found = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-[0-9]{1,2})?", (words or "").strip(), re.ASCII)
+    return float(found[0]) if found else None
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, int]:
+    """The tokens of OpenAI's `usage` by sort; none where it does not tell text and pictures apart.
+
+    Without `output_tokens_details` all of the output are tokens of pictures, as OpenAI describes it.
+    """
+    asked, made = common.table(usage.get("input_tokens_details")), common.table(usage.get("output_tokens_details"))
+    made = made or {"image_tokens": usage.get("output_tokens"), "text_tokens": 0}
+    found = {
+        "text_in": common.natural(asked.get("text_tokens")),
+        "image_in": common.natural(asked.get("image_tokens")),
+        "text_out": common.natural(made.get("text_tokens", 0)),
+        "image_out": common.natural(made.get("image_tokens")),
+    }
+    counted = {name: number for name, number in found.items() if number is not None}
+    return counted if counted.keys() == found.keys() else {}
+
+
 @dataclass(slots=True)
 class Received:
     """What has come of a request so far. `complete`: the service marked it as the end, so nothing else will come."""
@@ -412,9 +472,13 @@ class Received:
     whole: bool = False
     complete: bool = False
     facts: Facts = field(default_factory=dict)
+    bill: Bill = Bill()
+    cost: Money | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    charged_images: int | None = None
 
     def note(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        """Keep the facts that the service names: the model that drew, the prompt that was drawn, the request's id."""
+        """Keep what the service tells: the cost, the model, the prompt that was drawn, the id of the request."""
         rewritten = (common.table(item).get("revised_prompt") for item in (*common.items(body.get("data")), body))
         facts = common.facts(
             model=body.get("model"),
@@ -424,6 +488,10 @@ class Received:
             tokens=common.table(body.get("usage")).get("total_tokens"),
         )
         self.facts = {**self.facts, **facts}
+        money = self.bill.money_in(body, headers or {})
+        self.cost = self.cost if money is None else money
+        self.tokens = _tokens(common.table(body.get("usage"))) or self.tokens
+        self.charged_images = self.bill.images_in(body) or self.charged_images
 
     def take(self, items: Iterable[Any], read: Callable[[Any], Image | None]) -> None:
         for item in items:
@@ -438,10 +506,13 @@ class Received:
     def ready(self) -> Ready:
         """The pictures. Raises the reason where there is none."""
         if not self.images:
-            raise self.refused[0] if self.refused else self._nothing()
+            raise (self.refused[0] if self.refused else self._nothing()).as_billed(self.cost, self.tokens)
         lost = len(self.refused)
-        note = f"{lost} of {lost + len(self.images)} refused: {self.refused[0].message}" if lost else ""
-        return Ready(tuple(self.images), note, self.facts)
+        return self.with_note(f"{lost} of {lost + len(self.images)} refused: {self.refused[0].message}" if lost else "")
+
+    def with_note(self, note: str) -> Ready:
+        """The pictures that came, and what is told of their cost."""
+        return Ready(tuple(self.images), note, self.facts, self.cost, self.tokens, self.charged_images)
 
     def _nothing(self) -> TaskError:
         if self.complete:

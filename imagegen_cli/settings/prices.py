@@ -5,6 +5,7 @@ names a provider or a kind and a model: "studio/4.0" = "0.04usd". "studio/*" sta
 first of these counts: provider and model, kind and model, provider and *, kind and *.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from imagegen_cli.core.money import Money, Quote, Source, money
+from imagegen_cli.core.money import Money, Price, Quote, Source, money
 from imagegen_cli.core.task import ImageRequest
 
 TABLE = Path(__file__).with_name("prices.toml")
 MEGAPIXEL = 1_000_000
+BILLED_MEGAPIXEL = 1024 * 1024
+"""Pixels of a megapixel on fal's bills, which round up."""
 DEFAULT_PIXELS = 1024 * 1024
 """What a model that is paid by the million pixels draws where the request names no size."""
 SIDES = {"0.5k": 512, "1k": 1024, "1.5k": 1536, "2k": 2048, "4k": 4096}
@@ -39,17 +42,16 @@ class PriceList:
     """`set_prices` as the person wrote them; `endpoint_prices` by provider and model, as the services say them."""
 
     set_prices: Mapping[str, Money] = field(default_factory=dict)
-    endpoint_prices: Mapping[tuple[str, str], Money] = field(default_factory=dict)
+    endpoint_prices: Mapping[tuple[str, str], Price] = field(default_factory=dict)
     assumed: Money | None = None
     """What --assume-price says of pictures whose price is not known otherwise."""
 
     def quote(self, service: Service, models: Sequence[str], request: ImageRequest, images: int) -> Quote:
         """`models` are the names of the request's model, the person's own first."""
-        if (each := self._set(service, models)) is not None:
+        if (each := self.set_price(service, models)) is not None:
             return Quote(images, each, Source.SET)
-        for model in models:
-            if (each := self.endpoint_prices.get((service.name, model))) is not None:
-                return Quote(images, each, Source.PRICED)
+        if (each := self._priced(service, models, request)) is not None:
+            return Quote(images, each, Source.PRICED)
         if service.is_free:
             return Quote(images, None, Source.FREE)
         if (each := estimated(service, models, request)) is not None:
@@ -58,7 +60,18 @@ class PriceList:
             return Quote(images, self.assumed, Source.SET)
         return Quote(images, None, Source.UNKNOWN)
 
-    def _set(self, service: Service, models: Sequence[str]) -> Money | None:
+    def _priced(self, service: Service, models: Sequence[str], request: ImageRequest) -> Money | None:
+        """By the service's own endpoint. What is paid by the million pixels has a price where the size is known."""
+        found = (self.endpoint_prices.get((service.name, model)) for model in models)
+        price = next((one for one in found if one is not None), None)
+        if price is None or not price.per_megapixel:
+            return price.amount if price is not None else None
+        if not (request.width and request.height):
+            return None
+        return price.amount.times(math.ceil(request.width * request.height / BILLED_MEGAPIXEL))
+
+    def set_price(self, service: Service, models: Sequence[str]) -> Money | None:
+        """What the person says that a picture costs."""
         owners = dict.fromkeys((service.name, service.kind))
         names = [f"{owner}/{model}" for model in models for owner in owners] + [f"{owner}/*" for owner in owners]
         return next((self.set_prices[name] for name in names if name in self.set_prices), None)

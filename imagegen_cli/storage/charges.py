@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
-from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_told, reserved
+from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
 
@@ -135,14 +135,34 @@ def _changed(db: sqlite3.Connection, before: Entry, now: Entry) -> bool:
 
 
 def tell(
-    db: sqlite3.Connection, task: int, amount: Money, source: Source = Source.TOLD, *, known: Known | None = None
+    db: sqlite3.Connection,
+    task: int,
+    amount: Money,
+    source: Source = Source.TOLD,
+    *,
+    settled: bool = False,
+    known: Known | None = None,
 ) -> None:
-    """Take in what the service told of the cost of a task's last submit, whoever owns the task now."""
+    """Take in what the service told of the cost of a task's last submit, whoever owns the task now.
+
+    `settled`: it also said that it does charge it.
+    """
     if (entry := _last(db, task)) is not None:
-        new = entry._replace(charge=as_told(entry.charge, amount, source))
-        _changed(db, entry, new)
-        if known is not None and task in known:
-            known[task] = new
+        charge = as_told(entry.charge, amount, source)
+        _learned(db, task, entry, as_settled(charge) if settled else charge, known)
+
+
+def count(db: sqlite3.Connection, task: int, images: int, *, known: Known | None = None) -> None:
+    """Take in how many pictures the service charges for a task's last submit."""
+    if (entry := _last(db, task)) is not None:
+        _learned(db, task, entry, as_counted(entry.charge, images), known)
+
+
+def _learned(db: sqlite3.Connection, task: int, entry: Entry, charge: Charge, known: Known | None) -> None:
+    new = entry._replace(charge=charge)
+    _changed(db, entry, new)
+    if known is not None and task in known:
+        known[task] = new
 
 
 def settle(db: sqlite3.Connection, task: int, amount: Money | None) -> bool:

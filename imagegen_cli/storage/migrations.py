@@ -87,6 +87,13 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE status != 'returned' AND amount IS NOT NULL;
     CREATE INDEX charge_in_other_unit ON charge(each_unit) WHERE status != 'returned' AND unit != each_unit
     """,
+    # What price endpoints told; amount NULL: the endpoint has no price for this model.
+    """
+    CREATE TABLE price (
+        service TEXT NOT NULL, model TEXT NOT NULL, amount INTEGER, unit TEXT NOT NULL, per_megapixel INTEGER NOT NULL,
+        at REAL NOT NULL, PRIMARY KEY (service, model)
+    )
+    """,
 )
 
 

@@ -5,7 +5,16 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from imagegen_cli.core.errors import Reason, error_class
-from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskCharged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.events import (
+    Event,
+    PicturesCharged,
+    RunStopping,
+    TaskChanged,
+    TaskCharged,
+    TaskDelayed,
+    TaskProgressed,
+    Working,
+)
 from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import (
@@ -95,7 +104,7 @@ def to_state(name: str, data: Json) -> State:
     return state
 
 
-def from_event(event: Event) -> tuple[int | None, Json]:
+def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one return an event
     """The id of the task that the event is about, if any, and what to write beside the time and the kind."""
     match event:
         case TaskChanged(task=task):
@@ -107,8 +116,11 @@ def from_event(event: Event) -> tuple[int | None, Json]:
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
             return None, {"why": why}
-        case TaskCharged(id=id_, amount=amount, source=source):
-            return id_, {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
+        case TaskCharged(id=id_, amount=amount, source=source, settled=settled):
+            said = {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
+            return id_, said | ({"settled": True} if settled else {})
+        case PicturesCharged(id=id_, images=images):
+            return id_, {"images": images}
         case _:
             return None, {}
 
@@ -120,7 +132,10 @@ def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
     if kind == "TaskDelayed":
         return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
     if kind == "TaskCharged":
-        return TaskCharged(at, task.id, Money(data["micros"], data["unit"]), Source(data["source"]))
+        amount = Money(data["micros"], data["unit"])
+        return TaskCharged(at, task.id, amount, Source(data["source"]), data.get("settled", False))
+    if kind == "PicturesCharged":
+        return PicturesCharged(at, task.id, data["images"])
     return TaskChanged(at, task)
 
 

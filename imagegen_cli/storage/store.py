@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
-from imagegen_cli.core.money import Money
+from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, serialize, updates
+from imagegen_cli.storage import charges, prices, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
 from imagegen_cli.storage.leases import Leases
@@ -380,6 +380,17 @@ class Store(Database):
         """Every folder that a task saves its pictures in."""
         with self._errors():
             return [row["folder"] for row in self._db.execute("SELECT DISTINCT folder FROM task")]
+
+    def known_prices(self, service: str, max_age_s: float) -> dict[str, Price | None]:
+        """By model, what a service's price endpoint told lately; None: it has no price for this model."""
+        now = time.time()
+        with self._errors():
+            return prices.known(self._db, service, now - max_age_s, now)
+
+    def keep_prices(self, service: str, found: Mapping[str, Price | None]) -> None:
+        """Write what a service's price endpoint told now."""
+        with self._transaction():
+            prices.keep(self._db, service, found, time.time())
 
     def charges(self, tasks: Iterable[int]) -> dict[int, Charge]:
         """What the last submits of these tasks cost, as far as it is known."""

@@ -6,7 +6,15 @@ import time
 from collections.abc import Iterable, Sequence
 
 from imagegen_cli.core.errors import Reason
-from imagegen_cli.core.events import Event, RunFinished, TaskChanged, TaskCharged, TaskLearned, TaskProgressed
+from imagegen_cli.core.events import (
+    Event,
+    PicturesCharged,
+    RunFinished,
+    TaskChanged,
+    TaskCharged,
+    TaskLearned,
+    TaskProgressed,
+)
 from imagegen_cli.core.money import NOT_KNOWN
 from imagegen_cli.core.task import (
     ENDED,
@@ -85,7 +93,9 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, known: Know
         _learn(db, event)
         return set()
     if isinstance(event, TaskCharged):
-        charges.tell(db, event.id, event.amount, event.source, known=known)
+        charges.tell(db, event.id, event.amount, event.source, settled=event.settled, known=known)
+    if isinstance(event, PicturesCharged):
+        charges.count(db, event.id, event.images, known=known)
     about, body = serialize.from_event(event)
     if isinstance(event, TaskProgressed) and event.working.queue_position:
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))

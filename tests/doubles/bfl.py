@@ -9,6 +9,7 @@ Words in a prompt steer what becomes of it:
     #unknown          Task not found for ever; #early for the first two questions, #early404 the same as HTTP 404
     #reasoning        says Reasoning and then Generating while it runs; #word an unknown word
     #progress         tells its progress; else it is null
+    #cheaper          costs less in the end than the receipt said
     #inline           the picture as a data: URI; #nosample Ready without a picture
     #never            never finishes
     #limit            the first try is answered 429, the second goes well
@@ -33,6 +34,9 @@ KEY = "bfl_double-0123-4567-89ab-secret"
 ENDS = {"blocked": "Request Moderated", "withheld": "Content Moderated", "error": "Error", "failed": "Failed"}
 NOT_FOUND = "Task not found"
 CREDITS = 123.5
+COST = 3.0
+OF_REFUSED = {"Request Moderated": 0.0, "Content Moderated": 1.5}
+"""Costs of what brings no picture; a failure says nothing of its cost, and is not charged."""
 
 
 class BflService(Service):
@@ -77,7 +81,7 @@ class BflService(Service):
             self.stuck.set()
         place = f"{self.elsewhere if 'elsewhere' in tags else self.url}/v1/get_result?id={job.id}"
         address = {} if "nourl" in tags else {"polling_url": place}
-        reply = Reply.json({"id": job.id, **address, "cost": 3.0, "input_mp": None, "output_mp": 1.0})
+        reply = Reply.json({"id": job.id, **address, "cost": COST, "input_mp": None, "output_mp": 1.0})
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
@@ -100,9 +104,11 @@ class BflService(Service):
         word = next((ENDS[tag] for tag in tags if tag in ENDS), "Ready")
         if word != "Ready":
             reasons = {"Moderation Reasons": ["Safety Filter"]} if "Moderated" in word else None
-            return state(job.id, word, details=reasons)
+            cost = {"cost": self.charge(job, OF_REFUSED[word])} if word in OF_REFUSED else {}
+            return state(job.id, word, details=reasons, **cost)
         result = {"sample": self._sample(job, tags), "seed": job.asked.get("seed", 7), "prompt": job.asked["prompt"]}
-        return state(job.id, word, result={} if "nosample" in tags else result)
+        final = self.charge(job, COST * 0.75 if "cheaper" in tags else COST)
+        return state(job.id, word, result={} if "nosample" in tags else result, cost=final)
 
     def _sample(self, job: Job, tags: set[str]) -> str:
         if "inline" not in tags:

@@ -105,7 +105,8 @@ class DashScopeService(Service):
         tags = tags_in(prompt_of(job.asked))
         await (asyncio.Event().wait() if "never" in tags else asyncio.sleep(job.seconds))
         self.end_job(job)
-        return answered({"choices": self._choices(job)})
+        choices = self._choices(job)
+        return answered({"choices": choices}, output_image_count=pictures_in(choices))
 
     def _status(self, job_id: str) -> Reply:
         job = self.jobs.get(job_id)
@@ -116,7 +117,9 @@ class DashScopeService(Service):
             self.stuck.set()
         if job.state == "running" and not self._ripe(job):
             return answered({"task_id": job_id, "task_status": self._word(job), "task_metrics": self._metrics(job)})
-        return answered({"task_id": job_id, **self._ended(job)})
+        ended = self._ended(job)
+        number = sum("url" in result for result in ended.get("results", ())) + pictures_in(ended.get("choices", []))
+        return answered({"task_id": job_id, **ended}, **({"image_count": number} if number else {}))
 
     def _ripe(self, job: Job) -> bool:
         return job.ripe and not tags_in(prompt_of(job.asked)) & {"never", "pending", "suspended", "odd"}
@@ -189,8 +192,13 @@ def tags_in(prompt: str) -> set[str]:
     return set(re.findall(r"#([a-z0-9-]+)", prompt))
 
 
-def answered(output: dict[str, Any]) -> Reply:
-    return Reply.json({"request_id": str(uuid4()), "output": output})
+def pictures_in(choices: list[dict[str, Any]]) -> int:
+    return sum("image" in part for choice in choices for part in choice["message"]["content"])
+
+
+def answered(output: dict[str, Any], **usage: int) -> Reply:
+    """Only what came is counted in `usage`."""
+    return Reply.json({"request_id": str(uuid4()), "output": output} | ({"usage": usage} if usage else {}))
 
 
 def refusal(status: int, code: str, message: str) -> Reply:

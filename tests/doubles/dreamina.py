@@ -69,6 +69,8 @@ class DreaminaServer(Service):
         """Otherwise the credit route answers with its made-up number."""
         self.sessions = {"0": "0123456789abcdef0123456789abcdef", "1": "fedcba9876543210fedcba9876543210"}
         self.active_account = "0"
+        self.credit_count: int | None = None
+        """What a task costs, in its answers; no known server tells it. A failure costs nothing."""
         self._given: set[str] = set()
 
     def kind(self, request: Request) -> str:
@@ -192,10 +194,16 @@ class DreaminaServer(Service):
         failure = next((FAILURES[tag] for tag in tags_in(job.asked) if tag in FAILURES), None)
         if failure is not None:
             self.end_job(job, "failed")
-            failed = {"success": True, "completed": False, "failed": True, **failure}
+            failed = {"success": True, "completed": False, "failed": True, **failure, **self._told(job, 0)}
             return Reply.json(not_found() if self.old else failed)
         self.end_job(job)
-        return Reply.json({"success": True, "completed": True, "images": self._images(job)})
+        images = self._images(job)
+        return Reply.json({"success": True, "completed": True, "images": images, **self._told(job, self.credit_count)})
+
+    def _told(self, job: Job, credit_count: int | None) -> dict[str, Any]:
+        if credit_count is None or self.credit_count is None:
+            return {}
+        return {"credit_count": int(self.charge(job, credit_count))}
 
     def _images(self, job: Job) -> list[Any]:
         tags = tags_in(job.asked)

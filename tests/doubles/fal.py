@@ -23,12 +23,16 @@ Words in a prompt steer what becomes of it:
     #lost             made and billed, but not answered; #nourls answered without addresses
     #elsewhere        the status address lies at `elsewhere`; #resultelsewhere the result's
 
+`prices` are told at /v1/models/pricing by model, as (price, unit, currency); results then say their billable units: one
+a picture, half a unit for #policy, none for #invalid; a 5xx and #bare say nothing and are free.
+
 Any key but `key` is refused with 401.
 """
 
 import argparse
 import base64
 import threading
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +50,7 @@ class FalQueue(Service):
         super().__init__(**options)
         self.key = KEY
         self.elsewhere = "http://127.0.0.1:1"
+        self.prices: dict[str, tuple[float, str, str]] = {}
         self.stuck = threading.Event()
         """Set as soon as a #never was asked for."""
         self._limited: set[str] = set()
@@ -54,14 +59,17 @@ class FalQueue(Service):
         if request.path.startswith("/files/"):
             return "download"
         last = request.path.rpartition("/")[2]
-        return {"POST": "submit", "PUT": "cancel"}.get(request.method, "query" if last == "status" else "result")
+        kinds = {"status": "query", "pricing": "prices"}
+        return {"POST": "submit", "PUT": "cancel"}.get(request.method, kinds.get(last, "result"))
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply:  # noqa: PLR0911 - one return a route
         if request.headers.get("authorization") != f"Key {self.key}":
             return Reply.json({"detail": "Authentication is required to access this application."}, 401)
         match request.method, request.path.strip("/").split("/"):
+            case "GET", ["v1", "models", "pricing"]:
+                return self._pricing(request.query.get("endpoint_id", "").split(","))
             case "POST", [owner, app, *_]:
-                return self._submit(f"{owner}/{app}", request.json())
+                return self._submit(f"{owner}/{app}", request.path.strip("/"), request.json())
             case "GET", [_, _, "requests", number, "status"] if number in self.jobs:
                 return self._status(self.jobs[number])
             case "GET", [_, _, "requests", number] if number in self.jobs:
@@ -71,7 +79,23 @@ class FalQueue(Service):
             case _:
                 return Reply.json({"detail": "Not found"}, 404)
 
-    def _submit(self, app: str, asked: dict[str, Any]) -> Reply:
+    def _pricing(self, models: list[str]) -> Reply:
+        rows = [
+            {"endpoint_id": model, "unit_price": price, "unit": unit, "currency": currency}
+            for model, (price, unit, currency) in self.prices.items()
+            if model in models
+        ]
+        return Reply.json({"prices": rows, "next_cursor": None, "has_more": False})
+
+    def _units(self, job: Job, units: float) -> dict[str, str]:
+        """The header of a result that says how much of the priced unit it took."""
+        if job.notes["model"] not in self.prices:
+            return {}
+        price = Decimal(str(self.prices[job.notes["model"]][0]))
+        self.charge(job, Decimal(str(units)) * price)
+        return {"x_fal_billable_units": f"{units:g}"}
+
+    def _submit(self, app: str, model: str, asked: dict[str, Any]) -> Reply:
         prompt, tags = asked.get("prompt", ""), tags_in(asked)
         if "limit" in tags and prompt not in self._limited:
             self._limited.add(prompt)
@@ -82,7 +106,7 @@ class FalQueue(Service):
         if "refused" in tags:
             return Reply.json({"detail": [violation(asked)]}, 422)
         job = self.add_job(str(uuid4()), asked)
-        job.notes["app"] = app
+        job.notes |= {"app": app, "model": model}
         if "never" in tags:
             self.stuck.set()
         addresses = {} if "nourls" in tags else self._addresses(job, tags)
@@ -132,15 +156,17 @@ class FalQueue(Service):
             late = {"detail": "Request timed out", "error_type": "request_timeout"}
             return Reply.json(late, 504, x_fal_error_type="request_timeout")
         if "policy" in tags:
-            return Reply.json({"detail": [{"type": "missing"}, violation(job.asked)]}, 422, x_fal_retryable="false")
+            refused = {"detail": [{"type": "missing"}, violation(job.asked)]}
+            return Reply.json(refused, 422, x_fal_retryable="false", **self._units(job, 0.5))
         if "bare" in tags:
             return Reply.json([violation(job.asked)], 422)
         if "invalid" in tags:
             error = {"loc": ["body", "image_url"], "msg": "Failed to load the image", "type": "image_load_error"}
-            return Reply.json({"detail": [error]}, 422)
+            return Reply.json({"detail": [error]}, 422, **self._units(job, 0))
         if "gateway" in tags:
             return Reply.text("<html><h1>502 Bad Gateway</h1><hr>nginx</html>", 502, "text/html")
-        return Reply.json(self._made(job, tags))
+        made = self._made(job, tags)
+        return Reply.json(made, 200, **self._units(job, len(made.get("images", [None]))))
 
     def _made(self, job: Job, tags: set[str]) -> dict[str, Any]:
         number = 0 if "none" in tags else job.asked.get("num_images", 1)

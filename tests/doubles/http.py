@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -104,6 +105,7 @@ class Service:
     struck      how often each fault really happened; answers of your own count as "reply"
     requests    everything that arrived whole, in order
     jobs        by id, in order; a job that is in here was billed
+    billed      what each job cost, by its id, where the service tells that; `bill` is the sum
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Service:
         self.struck: Counter[str] = Counter()
         self.requests: list[Request] = []
         self.jobs: dict[str, Job] = {}
+        self.billed: dict[str, Decimal] = {}
         self._inside: Counter[str] = Counter()
         self._rules: list[Rule] = []
         self._bugs: list[Exception] = []
@@ -183,6 +186,15 @@ class Service:
         self._inside["jobs"] += 1
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
+
+    def charge(self, job: Job, amount: str | float | Decimal) -> float:
+        """Write on the bill what a job costs in all; the same as a number for JSON."""
+        self.billed[job.id] = Decimal(str(amount))
+        return float(self.billed[job.id])
+
+    @property
+    def bill(self) -> Decimal:
+        return sum(self.billed.values(), Decimal(0))
 
     def end_job(self, job: Job, state: str = "done") -> None:
         if job.state == "running":

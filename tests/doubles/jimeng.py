@@ -89,6 +89,8 @@ class JimengGateway(Service):
         """Session id -> credits; one that is not in here is not logged in, one at 0 cannot pay."""
         self.stuck = threading.Event()
         """Set as soon as a #never is submitted."""
+        self.credit_count: int | None = None
+        """What a task of the pool costs, in its answer; no known gateway tells it. A failure costs nothing."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:
@@ -284,7 +286,8 @@ class JimengGateway(Service):
         if failed:
             error = {"message": failed[1], "type": "api_error", "code": failed[0]}
             return Reply.json(self._told(job, "failed") | {"error": error})
-        return Reply.json(self._told(job, "succeeded") | {"result": {"created": 1, "data": self._data(job)}})
+        cost = {} if self.credit_count is None else {"credit_count": int(self.charge(job, self.credit_count))}
+        return Reply.json(self._told(job, "succeeded") | cost | {"result": {"created": 1, "data": self._data(job)}})
 
     def _points(self, sessions: list[str]) -> Reply:
         if any(session not in self.credits for session in sessions):

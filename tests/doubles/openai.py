@@ -27,6 +27,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -122,7 +123,10 @@ class ImageServer(Service):
         if job.state == "aborted":
             return Reply.json({"detail": "Request has been aborted"}, 409)
         self.end_job(job)
-        return Reply.json(self._whole(asked, job))
+        body = self._whole(asked, job)
+        number = len(body["data"])
+        told = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
+        return Reply.json(body, 200, **told)
 
     def _number(self, asked: Asked) -> str:
         kwargs = json.loads(asked.fields.get("kwargs") or "{}")
@@ -229,6 +233,7 @@ class ImageServer(Service):
 
     def _whole(self, asked: Asked, job: Job) -> dict[str, Any]:
         body: dict[str, Any] = {"created": int(time.time()), "data": self._items(asked, job)}
+        drawn = sum("error" not in item for item in body["data"])
         match self.dialect:
             case "openai":
                 usage = {"total_tokens": 30, "input_tokens": 10, "output_tokens": 20}
@@ -237,11 +242,14 @@ class ImageServer(Service):
             case "together":
                 body |= {"id": job.id, "model": "flux", "object": "list"}
             case "recraft":
-                body |= {"credits": 40}
+                body |= {"credits": int(self.charge(job, 40 * len(body["data"])))}
             case "ark":
-                body |= {"model": asked.fields.get("model", ""), "usage": {"generated_images": len(body["data"])}}
+                body |= {"model": asked.fields.get("model", ""), "usage": {"generated_images": drawn}}
             case "xai":
-                body |= {"usage": {"cost_in_usd_ticks": 200_000_000}}
+                cost = self.charge(job, Decimal("0.02") * len(body["data"]))
+                body |= {"usage": {"cost_in_usd_ticks": round(cost * 10**10)}}
+            case "generic":
+                body |= {"usage": {"cost": self.charge(job, Decimal("0.015") * len(body["data"]))}}
             case _:
                 pass
         return body
@@ -271,7 +279,9 @@ class ImageServer(Service):
             return
         usage = {"total_tokens": 30, "input_tokens": 10, "output_tokens": 20}
         details = {"text_tokens": 10, "image_tokens": 0}
-        last = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
+        last: dict[str, Any] = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
+        if self.dialect == "ark":
+            last["usage"] = {"generated_images": asked.count, "output_tokens": 20, "total_tokens": 20}
         yield sse(last if self.dialect == "ark" else self._picture_event(f"{name}.completed", job, 1) | last)
         self.end_job(job)
         yield b"data: [DONE]\n\n"
