@@ -4,6 +4,7 @@ One row a submit. A reservation is checked against the limits in the transaction
 can write: a check before it would let two of them spend the same rest.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,10 +85,7 @@ def follow(db: sqlite3.Connection, task: int, state: State) -> None:
     """Let the charge of a task's last submit follow the task to its new state."""
     if (found := _last(db, task)) is not None:
         id_, charge = found
-        new = after(charge, state)
-        pictures = (
-            len(state.images) if isinstance(state, Saving) else len(state.files) if isinstance(state, Done) else 0
-        )
+        new, pictures = after(charge, state), _pictures(state)
         if new != charge or pictures:
             db.execute(
                 "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ?, pictures = max(pictures, ?)"
@@ -106,28 +104,50 @@ def tell(db: sqlite3.Connection, task: int, amount: Money, source: Source = Sour
         )
 
 
-def settle(db: sqlite3.Connection, task: int, amount: Money | None) -> bool:
-    """Take a person's word for what an uncertain submit cost; None: as it was reserved. Whether there was one."""
-    found = _last(db, task)
-    if found is None:
-        return False
-    id_, charge = found
-    if amount is not None:
-        charge = replace(charge, amount=amount, source=Source.SET)
-    status = ChargeStatus.RETURNED if amount is not None and not amount.micros else ChargeStatus.SETTLED
-    db.execute(
-        "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?",
-        (*_columns(replace(charge, status=status)), id_),
+def settle(db: sqlite3.Connection, task: int, amount: Money | None, *, owned: bool = False) -> list[Charge]:
+    """Take a person's word for what the open submits of a task cost each; None: as reserved, 0: nothing.
+
+    Open is what is uncertain, and what was reserved by a process that is gone. Of a task that is `owned` nothing is
+    open: its process will know. Returns the charges as they are now.
+    """
+    found = [] if owned else [(id_, _settled(charge, amount)) for id_, charge in _all(db, task) if _is_open(charge)]
+    for id_, charge in found:
+        db.execute(
+            "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ? WHERE id = ?", (*_columns(charge), id_)
+        )
+    return [charge for _, charge in found]
+
+
+def _is_open(charge: Charge) -> bool:
+    return charge.status in (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
+
+
+def _settled(charge: Charge, amount: Money | None) -> Charge:
+    """What was not charged keeps its price: a receipt that is found later reserves it again."""
+    if amount is None:
+        return replace(charge, status=ChargeStatus.SETTLED)
+    if not amount.micros:
+        return replace(charge, status=ChargeStatus.RETURNED)
+    return replace(charge, amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
+
+
+def open_tasks(db: sqlite3.Connection, unowned: str) -> list[int]:
+    """The tasks with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
+    rows = db.execute(
+        "SELECT DISTINCT charge.task AS task FROM charge JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
+        f" WHERE charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}) ORDER BY 1"
     )
-    return True
+    return [row["task"] for row in rows]
 
 
-def last_of(db: sqlite3.Connection, tasks: Iterable[int]) -> dict[int, Charge]:
-    """The charges of the tasks' last submits."""
-    found: dict[int, Charge] = {}
-    for task in tasks:
-        if (one := _last(db, task)) is not None:
-            found[task] = one[1]
+def all_of(db: sqlite3.Connection, tasks: Iterable[int]) -> dict[int, list[Charge]]:
+    """The charges of all submits of these tasks, the last one last."""
+    found: dict[int, list[Charge]] = {}
+    rows = db.execute(
+        "SELECT * FROM charge WHERE task IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps(list(tasks)),)
+    )
+    for row in rows:
+        found.setdefault(row["task"], []).append(_charge_of(row))
     return found
 
 
@@ -173,9 +193,16 @@ def _columns(charge: Charge) -> tuple[int | None, str, str, str]:
 
 def _last(db: sqlite3.Connection, task: int) -> tuple[int, Charge] | None:
     row = db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id DESC LIMIT 1", (task,)).fetchone()
-    if row is None:
-        return None
+    return None if row is None else (row["id"], _charge_of(row))
+
+
+def _all(db: sqlite3.Connection, task: int) -> list[tuple[int, Charge]]:
+    rows = db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id", (task,)).fetchall()
+    return [(row["id"], _charge_of(row)) for row in rows]
+
+
+def _charge_of(row: sqlite3.Row) -> Charge:
     each = None if row["each"] is None else Money(row["each"], row["each_unit"])
     amount = None if row["amount"] is None else Money(row["amount"], row["unit"])
     source = Source(row["source"])
-    return row["id"], Charge(Quote(row["images"], each, source), ChargeStatus(row["status"]), amount, source)
+    return Charge(Quote(row["images"], each, source), ChargeStatus(row["status"]), amount, source)
