@@ -16,7 +16,7 @@ from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending, go_on
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
-from imagegen_cli.core.events import BudgetReached, Event, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
     ENDED,
@@ -83,6 +83,8 @@ class Session:
         self._spending = spending
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
+        self._credit_pause = ""
+        """The words of a service without credits, until a person lets its tasks go on."""
         self._config = config
         self._options = options
         self._add = add
@@ -145,7 +147,8 @@ class Session:
     @property
     def _out_of_credits(self) -> str:
         failed = (task.state for task in self._tasks.values() if isinstance(task.state, Failed))
-        return next((state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS), "")
+        told = (state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS)
+        return self._credit_pause or next(told, "")
 
     def _afterwards(self) -> None:
         """Notify and show pictures, where options ask for it; the display has given the terminal back."""
@@ -253,6 +256,7 @@ class Session:
             case CancelWaiting():
                 runner.cancel(runner.waiting())
             case Pause(paused):
+                self._credit_pause = ""
                 runner.pause(paused)
             case Drain():
                 runner.drain()
@@ -289,6 +293,8 @@ class Session:
             self._tasks[event.task.id] = event.task
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
+        elif isinstance(event, ProviderPaused):
+            self._credit_pause = event.because
 
     def _paths_to(self, display: Display) -> Sink:
         """A sink that prints finished paths on stdout, unless the display shows them there."""

@@ -90,9 +90,8 @@ def after(charge: Charge, state: State) -> Charge:
         case Done(files=files):
             return _settled(charge, len(files))
         case Queued() | Failed() | Cancelled():
-            if charge.status is ChargeStatus.RETURNED:  # also where a person said so
-                return charge
-            status = ChargeStatus.UNCERTAIN if may_be_paid(state) else ChargeStatus.RETURNED
+            returned = charge.status is ChargeStatus.RETURNED  # also where a person said so
+            status = ChargeStatus.UNCERTAIN if may_be_paid(state) and not returned else ChargeStatus.RETURNED
             return replace(charge, status=status)
 
 

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Source
@@ -85,6 +86,14 @@ class TaskCharged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargesKnown:
+    """What the last submits of tasks cost, read from the history by a command that looks on; no run says it."""
+
+    at: float
+    charges: Mapping[TaskId, Charge]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDelayed:
     """A step will be repeated in `seconds`, as attempt `attempt`."""
 
@@ -137,6 +146,7 @@ Event = (
     | TaskProgressed
     | TaskLearned
     | TaskCharged
+    | ChargesKnown
     | TaskDelayed
     | RunStopping
     | BudgetReached

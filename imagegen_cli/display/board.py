@@ -14,6 +14,7 @@ from imagegen_cli.core.charges import Charge, after, as_told, reserved
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
+    ChargesKnown,
     Event,
     ProviderPaused,
     RunFinished,
@@ -229,6 +230,8 @@ class Board:
                 self._delay(event)
             case TaskCharged():
                 self._charge(event)
+            case ChargesKnown():
+                self._know_charges(event)
             case TaskLearned():
                 pass
             case _:
@@ -246,6 +249,12 @@ class Board:
                 self.paused_providers[event.provider] = event.because
             case RunFinished():
                 self.finished = event.at
+
+    def forget_pauses(self) -> bool:
+        """No provider is held back for its credits any more; whether one was."""
+        was_paused = bool(self.paused_providers)
+        self.paused_providers.clear()
+        return was_paused
 
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
@@ -283,6 +292,12 @@ class Board:
         if row is not None and row.charge is not None:
             before, row.charge = row.charge, as_told(row.charge, event.amount, event.source)
             self._recount(before, row.charge)
+
+    def _know_charges(self, event: ChargesKnown) -> None:
+        for task, charge in event.charges.items():
+            if (row := self.rows.get(task)) is not None:
+                before, row.charge = row.charge, charge
+                self._recount(before, charge)
 
     def _recount(self, before: Charge | None, now: Charge | None) -> None:
         self.costs.count(before, -1)
