@@ -36,9 +36,9 @@ def _row(texts: Sequence[str], widths: Sequence[int], theme: Theme, *, is_head: 
 
 def _paragraph(key: str, facts: str, width: int, theme: Theme) -> list[Line]:
     """The key, and below it everything else, broken between words."""
-    shown = theme.fit(key, width)
-    parts = wrapped(facts, max(1, width - GAP), MAX_LINES, theme.encoding, theme.more)
-    below = [LineBuilder().gap(GAP).put(part, cell_width(part)).line for part in parts]
+    shown, indent = theme.fit(key, width), min(GAP, width - 1)
+    parts = wrapped(facts, width - indent, MAX_LINES, theme.encoding, theme.more)
+    below = [LineBuilder().gap(indent).put(part, cell_width(part)).line for part in parts]
     return [LineBuilder().put(shown, cell_width(shown), BOLD).line, *below]
 
 
