@@ -27,7 +27,7 @@ from imagegen_cli.display.cost_table import lines
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import theme_for
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures
+from tests.doubles.http import Pictures, Reply
 from tests.program import Program, next_line
 from tests.test_cli import CONFIG
 from tests.test_store import sql
@@ -149,18 +149,12 @@ def test_a_narrow_screen_has_a_paragraph_for_each_row() -> None:
 
 def test_off_a_terminal_the_columns_are_aligned() -> None:
     report = Report("model", [spent("studio 4.0", 12.5, 100), spent("a very long model's name", 0.04)])
-    assert (
-        list(plain_lines(report))
-        == [
-            "model                     submits  pictures       told   a picture",
-            "studio 4.0                      1       100  12.50 usd  0.125 usd",
-            "a very long model's name        1         1   0.04 usd   0.04 usd",
-            "in all                          2       101  12.54 usd  0.1242 usd",
-        ]
-        or True
-    )
-    widths = {len(line) for line in plain_lines(report)}
-    assert len(widths) == 1
+    assert list(plain_lines(report)) == [
+        "model                     submits  pictures       told   a picture",
+        "studio 4.0                      1       100  12.50 usd   0.125 usd",
+        "a very long model's name        1         1   0.04 usd    0.04 usd",
+        "in all                          2       101  12.54 usd  0.1242 usd",
+    ]
 
 
 def test_csv_is_read_back_and_no_spreadsheet_calculates_with_a_name() -> None:
@@ -306,7 +300,7 @@ def test_a_task_at_work_is_left_to_its_process_and_a_dead_one_is_not(program: Pr
 def test_what_was_called_unpaid_counts_again_where_its_receipt_is_found(
     program: Program, server: DreaminaServer
 ) -> None:
-    server.fail("query", Fault.RESET, times=3)
+    server.fail("query", Reply.json({"error": "busy"}, 500), times=3)
     assert program.run("run", "a cat").code == 5
     assert program.run("settle", "1", "--unpaid").code == 0
     assert program.run("resume", "1").code == 0
@@ -323,10 +317,8 @@ def test_list_has_a_column_of_costs_only_where_one_is_known(program: Program) ->
     assert "cost" in program.tasks()[0]
     assert program.run("run", "a cat").code == 0
     lost(program)
-    costs = [line[60:].split("  ")[0].strip() for line in program.run("list").lines]
-    assert [re.search(r"~0.04 usd\??|  \?  ", line) is not None for line in program.run("list").lines] == [True] * 3, (
-        costs
-    )
+    costs = [re.split(" {2,}", line.strip())[4] for line in program.run("list").lines]
+    assert costs == ["~0.04 usd?", "~0.04 usd", "?"]
 
 
 def test_show_says_what_was_returned(program: Program, server: DreaminaServer) -> None:
@@ -338,9 +330,10 @@ def test_show_says_what_was_returned(program: Program, server: DreaminaServer) -
 
 def test_an_old_charge_of_a_task_is_listed_beside_the_new_one(program: Program) -> None:
     assert program.run("run", "a cat").code == 0
-    columns = "task, run, command, provider, model, images, each, each_unit, amount, unit, source, status, at, pictures"
-    again = f"INSERT INTO charge ({columns}) SELECT {columns} FROM charge"
-    sql(program.home / "history.db", again)
+    database = program.home / "history.db"
+    sql(database, "CREATE TABLE twin AS SELECT * FROM charge")
+    sql(database, "UPDATE twin SET id = id + 1")
+    sql(database, "INSERT INTO charge SELECT * FROM twin")
     assert "cost 1      0.04 usd" in program.run("show", "1").out
     plain = program.run("show", "1", "--json").objects[0]
     assert (plain["cost"]["amount"], [one["amount"] for one in plain["earlier_costs"]]) == (0.04, [0.04])
