@@ -45,7 +45,8 @@ class Costs:
         return not any(self._settled[source] for source in APPROXIMATE)
 
     def __bool__(self) -> bool:
-        return any(self._sums.values())
+        """Whether there is something to show: what was returned is not."""
+        return any(micros for (status, _), micros in self._sums.items() if status is not ChargeStatus.RETURNED)
 
 
 def text(costs: Costs) -> str:

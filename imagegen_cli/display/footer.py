@@ -16,6 +16,7 @@ from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
 LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
+BUDGET_REACHED = "budget reached: what is sent may finish, nothing new is sent"
 MIN_TASKS_FOR_BAR = 3
 MAX_BAR_WIDTH = 60
 KEY_WIDTH = 9
@@ -50,13 +51,18 @@ def totals(context: DrawContext) -> list[Line]:
     """Counts by state, and why tasks failed: on the same line, or on a second one where the height allows."""
     if not context.board.rows:
         return []
-    if is_out_of_credits(context.board):
-        above = first_that_fits(context, out_of_credits(context), ALERT)
-        return [above, *([context.text(messages.tallies(context.board))] if context.height >= TALL else [])]
-    counts = prefix(context) + messages.tallies(context.board)
+    if (notice := money_notice(context)) and (context.height >= TALL or context.board.paused_providers):
+        above = first_that_fits(context, notice, ALERT)
+        return [above, *(counts_and_reasons(context, "") if context.height >= TALL else [])]
+    return counts_and_reasons(context, prefix(context))
+
+
+def counts_and_reasons(context: DrawContext, why_held: str) -> list[Line]:
+    """`why_held`: why nothing new is sent, before the counts; empty if something is, or if another line says it."""
+    counts = why_held + messages.tallies(context.board)
     if cell_width(counts) > context.width:
-        counts = brief(context) + signs(context)
-    style = ALERT if prefix(context) else PLAIN
+        counts = (brief(context) if why_held else "") + signs(context)
+    style = ALERT if why_held else PLAIN
     why = messages.reasons(context.board.reasons, context.theme.times)
     if not why:
         return [context.text(with_costs(context, counts), style)]
@@ -85,6 +91,15 @@ def cost_forms(board: Board) -> list[str]:
 
 def is_out_of_credits(board: Board) -> bool:
     return bool(board.paused_providers) and not board.stopping
+
+
+def money_notice(context: DrawContext) -> tuple[str, ...]:
+    """Why money lets nothing new be sent, in several lengths, the longest first; none where it does."""
+    if is_out_of_credits(context.board):
+        return out_of_credits(context)
+    if context.board.budget and not context.board.stopping:
+        return BUDGET_REACHED, "budget reached: nothing new is sent", "budget reached"
+    return ()
 
 
 def out_of_credits(context: DrawContext) -> tuple[str, ...]:
@@ -120,7 +135,7 @@ def prefix(context: DrawContext) -> str:
     if is_out_of_credits(context.board):
         return f"out of credits, top up and press {'space' if ui.focus else 'tab and space'}, or q; "
     if context.board.budget:
-        return "budget reached: what is sent may finish, nothing new is sent; "
+        return f"{BUDGET_REACHED}; "
     if ui.draining:
         return "what is sent may finish, nothing new is sent; "
     if ui.paused:
