@@ -15,15 +15,8 @@ from imagegen_cli.core.money import Money, Source, parse_money
 from imagegen_cli.core.task import Running, Saving, recovered
 from imagegen_cli.core.text import Printer, amount as counted, literal
 from imagegen_cli.display.board import can_be_fetched
-from imagegen_cli.display.cost_report import (
-    BudgetLine,
-    CostRow,
-    Report,
-    merged,
-    print_csv,
-    print_json,
-    print_report,
-)
+from imagegen_cli.display.cost_report import print_csv, print_json, print_report
+from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
 from imagegen_cli.display.costs import described, how_to_settle
 from imagegen_cli.settings.config import load_config
 from imagegen_cli.settings.paths import history_file

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imagegen_cli.display.cost_report import IN_ALL, Report, facts_of, table_of
+from imagegen_cli.display.cost_rows import IN_ALL, Report, facts_of, table_of
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
