@@ -10,6 +10,7 @@ import typer
 
 from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
+    CostsBy,
     DryRun,
     GenerateOptions,
     InitOptions,
@@ -229,6 +230,38 @@ def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = Fal
     from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.show_task(task, as_json=json))
+
+
+@app.command("costs")
+def costs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
+) -> None:
+    """What was spent, who says so, and what is left of the budgets."""
+    from imagegen_cli.commands import costs  # noqa: PLC0415
+
+    _leave(costs.costs(by, since, as_json=json, as_csv=csv))
+
+
+@app.command()
+def settle(
+    ids: Ids = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that is uncertain.")] = False,
+    paid: Annotated[bool, typer.Option("--paid", help="Each of them was charged.")] = False,
+    unpaid: Annotated[bool, typer.Option("--unpaid", help="None of them was charged.")] = False,
+    amount: Annotated[
+        str, typer.Option("--amount", metavar="AMOUNT", help="What each cost, as 0.04usd; without it as reserved.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Say what submits cost that may have been charged, where no service tells."""
+    from imagegen_cli.commands import costs  # noqa: PLC0415
+
+    _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
 @app.command()

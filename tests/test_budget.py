@@ -132,7 +132,7 @@ def test_a_reservation_of_a_process_that_is_gone_is_uncertain(db: sqlite3.Connec
 
 @pytest.mark.parametrize(
     ("word", "amount", "status"),
-    [(None, 40_000, "settled"), (parse_money("0.01usd"), 10_000, "settled"), (parse_money("0usd"), 0, "returned")],
+    [(None, 40_000, "settled"), (parse_money("0.01usd"), 10_000, "settled"), (parse_money("0usd"), 40_000, "returned")],
 )
 def test_a_person_settles_what_is_uncertain(
     db: sqlite3.Connection, word: Money | None, amount: int, status: str

@@ -196,6 +196,7 @@ def test_json_is_an_object_a_line_and_exactly_one_summary_at_the_end() -> None:
         "seconds": 65.0,
         "reasons": {"moderated": 2, "timeout": 1},
         "resumable": [4, 5],
+        "costs": {"settled": [], "reserved": [], "uncertain": []},
     }
 
 

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import ENDED, Failed, Queued, word
 from imagegen_cli.core.text import Printer, encoded
-from imagegen_cli.display import task_object
+from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
@@ -30,16 +32,18 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
         if state not in STATES:
             raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(states=tuple(states), run=run, since=_moment(since), search=search, limit=limit)
+        wanted = Filter(states=tuple(states), run=run, since=moment_of(since), search=search, limit=limit)
         records = store.find(wanted)
+        charges = store.charges(record.task.id for record in records)
     if not records:
         raise NothingToDo("no matching tasks")
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         for record in records:
-            data.line(encoded(_object(record), data.encoding))
+            data.line(encoded(_object(record, charges.get(record.task.id)), data.encoding))
     else:
-        print_list([_row(record) for record in records], stdout=sys.stdout, environ=os.environ, now=time.time())
+        rows = [_row(record, charges.get(record.task.id)) for record in records]
+        print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
         left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
         if left:
             count = f"{len(left)} of these are unfinished and their process has ended"
@@ -52,24 +56,43 @@ def show_task(task: int, *, as_json: bool) -> int:
     with closing(Store(history_file())) as store:
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
+        charges = store.all_charges([task]).get(task, [])
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
+    record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
-        plain = _object(found[0]) | {"attempts": [_attempt(one) for one in attempts]}
-        data.line(encoded(plain, data.encoding))
+        more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
+        earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
+        data.line(encoded(_object(record, charge) | more | earlier, data.encoding))
     else:
-        more = {"process": _process(found[0]), "folder": found[0].task.folder}
-        more |= {name.replace("_", " "): str(value) for name, value in found[0].facts.items()}
-        more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
-        print_task(_row(found[0]), stdout=sys.stdout, environ=os.environ, now=time.time(), more=more)
+        print_task(
+            _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
+            more=_further(record, attempts, before),
+        )  # fmt: skip
     return 0
 
 
-def _row(record: Record) -> Row:
+def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
+    """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
+    more = {"process": _process(record), "folder": record.task.folder}
+    more |= {name.replace("_", " "): str(value) for name, value in record.facts.items()}
+    more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
+    earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
+    return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}
+
+
+def _row(record: Record, charge: Charge | None = None) -> Row:
     """What the display shows of a record. A queued task has not started, whatever an earlier attempt did."""
     started = None if isinstance(record.task.state, Queued) else record.started
-    return Row(record.task, record.created, started=started, ended=record.ended)
+    return Row(record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record))
+
+
+def _seen(charge: Charge | None, record: Record) -> Charge | None:
+    """What a process reserved that is gone is uncertain."""
+    if charge is None or record.is_owned or charge.status is not ChargeStatus.RESERVED:
+        return charge
+    return replace(charge, status=ChargeStatus.UNCERTAIN)
 
 
 def _process(record: Record) -> str:
@@ -99,12 +122,14 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _object(record: Record) -> dict[str, object]:
+def _object(record: Record, charge: Charge | None) -> dict[str, object]:
     plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
-    return plain | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
+    seen = _seen(charge, record)
+    cost = {} if seen is None else {"cost": seen.plainly()}
+    return plain | cost | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> float | None:
     """Read a span that ends now (30m) or a date. Raises UsageError."""
     if not text:
         return None

@@ -32,6 +32,13 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+class CostsBy(StrEnum):
+    DAY = "day"
+    MODEL = "model"
+    PROVIDER = "provider"
+    RUN = "run"
+
+
 def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
     """An option that the environment variable IMAGEGEN_<OPTION> can set as well, unless `env` is false."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]

@@ -16,7 +16,7 @@ from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
-from imagegen_cli.core.events import BudgetReached, Event, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
     ENDED,
@@ -88,6 +88,8 @@ class Session:
         """Why the budget let nothing more be sent; empty where it did not come to that."""
         self._cancelled_before: set[TaskId] = set()
         """What was left unsent before that, for another reason."""
+        self._credit_pause = ""
+        """The words of a service without credits, until a person lets its tasks go on."""
         self._config = config
         self._options = options
         self._add = add
@@ -173,7 +175,8 @@ class Session:
     @property
     def _out_of_credits(self) -> str:
         failed = (task.state for task in self._tasks.values() if isinstance(task.state, Failed))
-        return next((state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS), "")
+        told = (state.message for state in failed if state.reason is Reason.OUT_OF_CREDITS)
+        return self._credit_pause or next(told, "")
 
     def _afterwards(self) -> None:
         """Notify and show pictures, where options ask for it; the display has given the terminal back."""
@@ -281,6 +284,7 @@ class Session:
             case CancelWaiting():
                 runner.cancel(runner.waiting())
             case Pause(paused):
+                self._credit_pause = ""
                 runner.pause(paused)
             case Drain():
                 runner.drain()
@@ -318,6 +322,8 @@ class Session:
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
             self._cancelled_before = {id_ for id_, task in self._tasks.items() if _is_unsent(task)}
+        elif isinstance(event, ProviderPaused):
+            self._credit_pause = event.because
 
     def _paths_to(self, display: Display) -> Sink:
         """A sink that prints finished paths on stdout, unless the display shows them there."""

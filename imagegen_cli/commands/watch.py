@@ -14,8 +14,9 @@ from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
-from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
@@ -148,13 +149,21 @@ class Watched:
             began = min(record.created for record in records)
             self._show.tell(RunStarted(began, run, self._show.meet(records)))
         self._records = []  # else all stay in memory as long as the table is open
-        more = False
+        more, is_first = False, True
         while True:
             owned = more or self._is_owned()
             more = self._look()
+            if is_first and not more:
+                is_first = False
+                self._show.tell(ChargesKnown(time.time(), self._charges()))
             if not (owned or more):
                 return
             await asyncio.sleep(0 if more else POLL_S)
+
+    def _charges(self) -> dict[TaskId, Charge]:
+        """What events do not tell: costs of runs whose events are gone, and what was claimed or settled meanwhile."""
+        found = self._store.charges(self._show.tasks)
+        return {task: found[task] for task in self._show.tasks if task in found}
 
     def _is_owned(self) -> bool:
         left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]

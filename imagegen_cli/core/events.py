@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Source
@@ -93,6 +94,13 @@ class PicturesCharged(NamedTuple):
     images: int
 
 
+class ChargesKnown(NamedTuple):
+    """What the last submits of tasks cost, read from the history by a command that looks on; no run says it."""
+
+    at: float
+    charges: Mapping[TaskId, Charge]
+
+
 class TaskDelayed(NamedTuple):
     """A step will be repeated in `seconds`, as attempt `attempt`."""
 
@@ -142,6 +150,7 @@ Event = (
     | TaskLearned
     | TaskCharged
     | PicturesCharged
+    | ChargesKnown
     | TaskDelayed
     | RunStopping
     | BudgetReached

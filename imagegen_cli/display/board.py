@@ -14,6 +14,7 @@ from imagegen_cli.core.charges import Charge, after, as_counted, as_settled, as_
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
+    ChargesKnown,
     Event,
     PicturesCharged,
     ProviderPaused,
@@ -230,6 +231,8 @@ class Board:
                 self._delay(event)
             case TaskCharged() | PicturesCharged():
                 self._charge(event)
+            case ChargesKnown():
+                self._know_charges(event)
             case TaskLearned():
                 pass
             case _:
@@ -247,6 +250,12 @@ class Board:
                 self.paused_providers[event.provider] = event.because
             case RunFinished():
                 self.finished = event.at
+
+    def forget_pauses(self) -> bool:
+        """No provider is held back for its credits any more; whether one was."""
+        was_paused = bool(self.paused_providers)
+        self.paused_providers.clear()
+        return was_paused
 
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
@@ -284,6 +293,12 @@ class Board:
         if row is not None and row.charge is not None:
             before, row.charge = row.charge, _told(row.charge, event)
             self._recount(before, row.charge)
+
+    def _know_charges(self, event: ChargesKnown) -> None:
+        for task, charge in event.charges.items():
+            if (row := self.rows.get(task)) is not None:
+                before, row.charge = row.charge, charge
+                self._recount(before, charge)
 
     def _recount(self, before: Charge | None, now: Charge | None) -> None:
         self.costs.count(before, -1)

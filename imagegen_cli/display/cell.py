@@ -1,6 +1,6 @@
 """What a column of a table is made of. Nothing here imports Rich: off a terminal nothing is drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.task import TaskId
@@ -20,6 +20,8 @@ class CellContext(NamedTuple):
     theme: "Theme"
     chosen: TaskId | None = None
     paused: bool = False
+    without_credits: Collection[str] = ()
+    """Providers that are held back until a person has topped up."""
     stopping: bool = False
 
 

@@ -9,6 +9,7 @@ from imagegen_cli.core.task import Queued
 from imagegen_cli.core.text import age, seconds
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Column, Measure, Place, as_needed, fixed, stepped
+from imagegen_cli.display.costs import of_task
 from imagegen_cli.display.fields import brief, images_of, model_of, moment, state_and_reason
 from imagegen_cli.display.messages import ending
 from imagegen_cli.display.progress import note, percent, progress_spans
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
     from imagegen_cli.display.cell import Span
     from imagegen_cli.display.theme import StyleName
+
+
+MAX_COST = 20
+"""Cells of a task's cost at most."""
+MIN_LINE_FOR_COST = 60
 
 
 def elapsed(row: Row, now: float) -> str:
@@ -63,6 +69,7 @@ IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
+COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_DIM_IN_QUEUE = PROMPT._replace(style=prompt_style)
@@ -78,6 +85,12 @@ def elapsed_in_live_table(measure: Measure) -> int:
 
 def model_in_live_table(measure: Measure) -> int:
     return min(measure.widest(24), measure.line // 6) if measure.line >= 68 else 0  # noqa: PLR2004 - as in `fixed`
+
+
+def cost_in_list(measure: Measure) -> int:
+    """None where no price is known: a column of question marks says nothing."""
+    widest = measure.widest(MAX_COST) if measure.line >= MIN_LINE_FOR_COST else 0
+    return widest if widest > 1 else 0
 
 
 NOTED = 3
@@ -101,6 +114,7 @@ LIST = (
     Place(STATE, as_needed(20, min_line=36), gap=2),
     Place(AGE, as_needed(20, min_line=50), gap=2),
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
+    Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
     Place(PROMPT, fixed(1), gap=2, share=100),
 )
@@ -111,6 +125,7 @@ PLAIN = (
     Place(STATE_AND_REASON, fixed(22), gap=2),
     Place(CREATED, fixed(19), gap=2),
     Place(IMAGES, fixed(5), gap=2),
+    Place(COST, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )

@@ -42,7 +42,10 @@ class DrawContext:
     def cells(self) -> CellContext:
         """What the cells of a table depend on."""
         ui = self.ui
-        return CellContext(self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping))
+        return CellContext(
+            self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping),
+            without_credits=self.board.paused_providers,
+        )  # fmt: skip
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
         shown = self.theme.fit(text, self.width)

@@ -154,6 +154,7 @@ class Controls:
         """
         ui = self._ui
         before = (ui.focus, ui.mode, ui.chosen, ui.remark)
+        ui.draining = ui.draining or bool(self._board.budget)
         if self._board.stopping or ui.draining:
             self._add_no_more()
         row = None if ui.chosen is None else self._board.rows.get(ui.chosen)
@@ -239,7 +240,9 @@ class Controls:
         return None if self._ui.chosen is None else self._board.rows[self._ui.chosen]
 
     def _pause(self) -> None:
-        self._ui.paused = not self._ui.paused
+        """Let an account that was out of credits go on, too: its tasks were held back without this key."""
+        waited = self._board.forget_pauses()
+        self._ui.paused = not (self._ui.paused or waited)
         self._send(Pause(self._ui.paused))
 
     def _details(self) -> None:

@@ -1,12 +1,23 @@
 """What tasks cost, as a display shows it: kept up to date as charges change, and never added across units."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from imagegen_cli.core.charges import Charge, ChargeStatus
-from imagegen_cli.core.money import UNITS, Money, Source
+from imagegen_cli.core.money import UNITS, Money, Source, listed, totals
 
 APPROXIMATE = (Source.SET, Source.PRICED, Source.ESTIMATED)
+SAYS = {
+    Source.TOLD: "told by the service",
+    Source.PRICED: "by the service's list of prices",
+    Source.SET: "by the price that you set",
+    Source.ESTIMATED: "estimated",
+    Source.FREE: "free",
+    Source.UNKNOWN: "not known",
+}
+"""Who says what something costs, for people."""
+MAX_NAMED_TASKS = 12
+"""Tasks that a command names one by one."""
 
 
 class Costs:
@@ -34,7 +45,8 @@ class Costs:
         return not any(self._settled[source] for source in APPROXIMATE)
 
     def __bool__(self) -> bool:
-        return any(self._sums.values())
+        """Whether there is something to show: what was returned is not."""
+        return any(micros for (status, _), micros in self._sums.items() if status is not ChargeStatus.RETURNED)
 
 
 def text(costs: Costs) -> str:
@@ -45,14 +57,53 @@ def text(costs: Costs) -> str:
         ("reserved ", costs.amounts(ChargeStatus.RESERVED)),
         ("uncertain ", costs.amounts(ChargeStatus.UNCERTAIN)),
     )
-    return ", ".join(f"{word}{_listed(amounts)}" for word, amounts in parts if amounts)
+    return ", ".join(f"{word}{listed(totals(amounts))}" for word, amounts in parts if amounts)
+
+
+def short_text(costs: Costs) -> str:
+    """The same for a narrow line: `~1.20 usd +0.36 usd`; what may still be charged follows the plus sign."""
+    about = "" if costs.is_told else "~"
+    still = listed(totals([*costs.amounts(ChargeStatus.RESERVED), *costs.amounts(ChargeStatus.UNCERTAIN)]))
+    spent = listed(totals(costs.amounts(ChargeStatus.SETTLED)))
+    return " ".join(filter(None, (f"{about}{spent}" if spent else "", f"+{still}" if still else "")))
+
+
+def of_task(charge: Charge | None) -> str:
+    """What a task costs, for a column: `0.04 usd`, `~0.04 usd` by a price, `0.04 usd?` uncertain; `?`: not known.
+
+    Empty where it costs nothing, and where nothing is known of it.
+    """
+    if charge is None or charge.source is Source.FREE or charge.status is ChargeStatus.RETURNED:
+        return ""
+    doubt = "?" if charge.status is ChargeStatus.UNCERTAIN else ""
+    if charge.amount is None:
+        return "?"
+    return f"{'~' if charge.source in APPROXIMATE else ''}{charge.amount}{doubt}"
+
+
+def described(charge: Charge | None, task: int) -> str:
+    """What a task costs, who says so, and what a person can do where that is uncertain; empty where it is free."""
+    if charge is None or charge.source is Source.FREE:
+        return ""
+    price = f"{charge.amount} ({SAYS[charge.source]})" if charge.amount is not None else "a price that is not known"
+    match charge.status:
+        case ChargeStatus.RESERVED:
+            return f"reserved: {price}"
+        case ChargeStatus.SETTLED:
+            return price if charge.amount is not None else "not known"
+        case ChargeStatus.UNCERTAIN:
+            return f"uncertain, it may have been charged: {price}; {how_to_settle([task])}"
+        case ChargeStatus.RETURNED:
+            return "nothing was charged"
+
+
+def how_to_settle(tasks: Sequence[int]) -> str:
+    """The command by which a person says what became of uncertain submits."""
+    which = " ".join(map(str, tasks)) if len(tasks) <= MAX_NAMED_TASKS else "--all"
+    return f"if you know it: imagegen settle {which} --paid, or --unpaid"
 
 
 def plainly(costs: Costs) -> dict[str, list[dict[str, float | str]]]:
     """The same for JSON."""
     shown = (ChargeStatus.SETTLED, ChargeStatus.RESERVED, ChargeStatus.UNCERTAIN)
     return {str(status): [amount.plainly() for amount in costs.amounts(status)] for status in shown}
-
-
-def _listed(amounts: Iterable[Money]) -> str:
-    return " + ".join(map(str, amounts))

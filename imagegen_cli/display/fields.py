@@ -7,6 +7,7 @@ from imagegen_cli.core.task import Failed, ImageRequest, Task, word
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Row, can_be_fetched
+from imagegen_cli.display.costs import described
 
 LABEL = 12
 
@@ -31,6 +32,7 @@ def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
     elapsed = row.elapsed(now)
     yield "began", moment(row.started) + (f", {seconds(elapsed)}" if elapsed is not None else "")
     yield "pictures", f"{len(row.task.files)}/{row.task.expected_images}"
+    yield "cost", described(row.charge, row.task.id)
     yield "note", row.note
     yield "negative", request.negative
     yield "references", ", ".join(request.references)

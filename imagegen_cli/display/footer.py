@@ -1,11 +1,12 @@
 """Below the table: totals, the rate, and the lines for questions, typed prompts and keys."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from rich.style import Style
 
 from imagegen_cli.core.text import literal, seconds
-from imagegen_cli.display import messages
+from imagegen_cli.display import costs, messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
 from imagegen_cli.display.controls import Mode, right_of
@@ -15,6 +16,7 @@ from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
 LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
+BUDGET_REACHED = "budget reached: what is sent may finish, nothing new is sent"
 MIN_TASKS_FOR_BAR = 3
 MAX_BAR_WIDTH = 60
 KEY_WIDTH = 9
@@ -36,8 +38,10 @@ HELP = (
 
 
 def footer(context: DrawContext) -> list[Line]:
-    """Totals, an overall bar, keys: as many lines as the height allows; totals stay longest."""
+    """Totals, costs, an overall bar, keys: as many lines as the height allows; totals stay longest."""
     lines = totals(context)
+    if context.height >= TALL:
+        lines += cost_line(context)
     if len(context.board.rows) >= MIN_TASKS_FOR_BAR and context.height >= MEDIUM and context.width >= WIDE:
         lines.append(overall(context))
     return [*lines, *prompt_line(context)]
@@ -47,17 +51,67 @@ def totals(context: DrawContext) -> list[Line]:
     """Counts by state, and why tasks failed: on the same line, or on a second one where the height allows."""
     if not context.board.rows:
         return []
-    counts = prefix(context) + messages.tallies(context.board)
+    if (notice := money_notice(context)) and (context.height >= TALL or context.board.paused_providers):
+        above = first_that_fits(context, notice, ALERT)
+        return [above, *(counts_and_reasons(context, "") if context.height >= TALL else [])]
+    return counts_and_reasons(context, prefix(context))
+
+
+def counts_and_reasons(context: DrawContext, why_held: str) -> list[Line]:
+    """`why_held`: why nothing new is sent, before the counts; empty if something is, or if another line says it."""
+    counts = why_held + messages.tallies(context.board)
     if cell_width(counts) > context.width:
-        counts = brief(context) + signs(context)
-    style = ALERT if prefix(context) else PLAIN
+        counts = (brief(context) if why_held else "") + signs(context)
+    style = ALERT if why_held else PLAIN
     why = messages.reasons(context.board.reasons, context.theme.times)
     if not why:
-        return [context.text(counts, style)]
+        return [context.text(with_costs(context, counts), style)]
     if cell_width(f"{counts}: {why}") <= context.width:
         return [context.text(f"{counts}: {why}", style)]
     below = context.height >= TALL and context.width >= WIDE
     return [context.text(counts, style), *([context.text(f"failed: {why}", BAD)] if below else [])]
+
+
+def cost_line(context: DrawContext) -> list[Line]:
+    """What was spent and what is reserved, in the longest form that fits; no line where none does."""
+    fitting = (form for form in cost_forms(context.board) if cell_width(form) <= context.width)
+    return [context.text(form, DIM) for form in islice(fitting, 1)]
+
+
+def with_costs(context: DrawContext, counts: str) -> str:
+    """The counts with the costs behind them, where there is no line for these and enough room on this one."""
+    forms = [] if context.height >= TALL else [f"{counts}; {form}" for form in cost_forms(context.board)]
+    return next((form for form in forms if cell_width(form) <= context.width), counts)
+
+
+def cost_forms(board: Board) -> list[str]:
+    """The same costs in several lengths, the longest first; none where nothing has a price."""
+    return [costs.text(board.costs), costs.short_text(board.costs)] if board.costs else []
+
+
+def is_out_of_credits(board: Board) -> bool:
+    return bool(board.paused_providers) and not board.stopping
+
+
+def money_notice(context: DrawContext) -> tuple[str, ...]:
+    """Why money lets nothing new be sent, in several lengths, the longest first; none where it does."""
+    if is_out_of_credits(context.board):
+        return out_of_credits(context)
+    if context.board.budget and not context.board.stopping:
+        return BUDGET_REACHED, "budget reached: nothing new is sent", "budget reached"
+    return ()
+
+
+def out_of_credits(context: DrawContext) -> tuple[str, ...]:
+    """What a person can do about an account without credits, in several lengths, the longest first."""
+    board = context.board
+    sent, space = board.running + board.done + board.failed, "space" if context.ui.focus else "tab and space"
+    return (
+        f"out of credits: {sent} sent, {board.waiting} wait; top up and press {space}, or q",
+        f"out of credits, {board.waiting} wait: {space}, or q",
+        f"no credits: {space}, or q",
+        "no credits",
+    )
 
 
 def signs(context: DrawContext) -> str:
@@ -78,6 +132,10 @@ def prefix(context: DrawContext) -> str:
     ui = context.ui
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "
+    if is_out_of_credits(context.board):
+        return f"out of credits, top up and press {'space' if ui.focus else 'tab and space'}, or q; "
+    if context.board.budget:
+        return f"{BUDGET_REACHED}; "
     if ui.draining:
         return "what is sent may finish, nothing new is sent; "
     if ui.paused:
@@ -89,6 +147,8 @@ def brief(context: DrawContext) -> str:
     """The same in one word."""
     if context.board.stopping:
         return "stopping "
+    if context.board.budget:
+        return "budget "
     return "ending " if context.ui.draining else "paused " if context.ui.paused else ""
 
 
@@ -198,6 +258,8 @@ def offered(context: DrawContext) -> list[tuple[str, str]]:
     ui, board = context.ui, context.board
     if ui.mode is Mode.EDIT:
         return [("enter", "add"), ("esc", closing(context))]
+    if is_out_of_credits(board):
+        return [("space", "go on"), ("q", ui.offer.stop), ("?", "help")]
     always = [("a", "add"), ("q", ui.offer.stop), ("?", "help"), *([] if ui.offer.keeps else [("esc", "no keys")])]
     if ui.chosen is None and board.running + board.waiting > 1:
         return [(context.theme.arrows, "choose"), *always]

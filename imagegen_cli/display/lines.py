@@ -7,19 +7,26 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
     task-changed    the task object
     task-progressed id, run, fraction (0..1 or null), queue_position (or null), note
     task-delayed    id, run, attempt, seconds, because
+    task-learned    id, run, facts {name: value}
+    task-charged    id, run, cost: the service told what the task costs
     run-stopping    run, why
+    budget-reached  run, because: nothing more is sent
+    provider-paused provider, because: its account is out of credits, and a person at the keys is waited for
     run-finished    run
     summary         always the last line, exactly once: tasks, done, short (of those done, with fewer pictures than
-                    asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids]
+                    asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids],
+                    costs {settled, reserved, uncertain: [{amount, unit}], one for each unit}
 
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
 cancelled), reason (a code, or null while nothing went wrong), message, hint, prompt, provider, model, created, started,
-ended, asked (pictures), files (paths). Moments are ISO 8601 in UTC with milliseconds, or null. Receipts, picture
-addresses and settings are never part of it: they may be signed.
+ended, asked (pictures), files (paths), and once it was sent cost: amount and unit (left out where the price is not
+known), source (told, priced, set, estimated, free, unknown), status (reserved, settled, uncertain, returned). Moments
+are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and settings are never part of it: they may
+be signed.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -27,6 +34,7 @@ from typing import Any, Self, TextIO
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
+    ChargesKnown,
     Event,
     PicturesCharged,
     ProviderPaused,
@@ -133,7 +141,7 @@ class PlainLines(StaticDisplay):
             case BudgetReached():
                 self.say(f"budget: {event.because}; what is sent finishes, the rest stays unsent")
             case ProviderPaused():
-                self.say(f"{event.provider} is out of credits: {event.because}")
+                self.say(messages.paused(event.provider, event.because))
             case _:
                 pass
 
@@ -181,8 +189,9 @@ class JsonLines(StaticDisplay):
             case TaskLearned():
                 self._send("task-learned", event.at, id=event.id, run=self._run(event.id), facts=dict(event.facts))
             case TaskCharged() | PicturesCharged():
-                charge = self._charge(event.id)
-                self._send("task-charged", event.at, id=event.id, run=self._run(event.id), **charge)
+                self._charged([event.id], event.at)
+            case ChargesKnown():
+                self._charged(event.charges, event.at)
             case _:
                 self._tell_of_run(event)
 
@@ -209,6 +218,10 @@ class JsonLines(StaticDisplay):
             "note": working.note,
         }
         self._send("task-progressed", event.at, id=event.id, run=self._run(event.id), **progress)
+
+    def _charged(self, tasks: Iterable[TaskId], at: float) -> None:
+        for task in tasks:
+            self._send("task-charged", at, id=task, run=self._run(task), **self._charge(task))
 
     def _charge(self, task: TaskId) -> dict[str, Any]:
         row = self.board.rows.get(task)

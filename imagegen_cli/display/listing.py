@@ -6,12 +6,9 @@ from typing import TextIO
 
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import Row
-from imagegen_cli.display.cell import CellContext, Measure
-from imagegen_cli.display.columns import LIST, PLAIN
+from imagegen_cli.display.cell import CellContext, Measure, Place
+from imagegen_cli.display.columns import LIST, PLAIN, PROMPT
 from imagegen_cli.display.fields import LABEL, fields_of, service
-
-UNLIMITED = Measure(line=sys.maxsize, number=0, widest=lambda _: 0)
-"""Of a line that is not cut off."""
 
 
 def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
@@ -19,7 +16,7 @@ def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str
     if not rows:
         return
     if not is_capable_terminal(stdout, environ):
-        _write((plain_line(row, now) for row in rows), stdout)
+        _write(plain_table(rows, now), stdout)
         return
     from imagegen_cli.display.table import draw_rows  # noqa: PLC0415 - Rich only where it draws
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
@@ -44,13 +41,22 @@ def print_task(
     terminal.print(file_lines(row.task, terminal.theme))
 
 
-def plain_line(row: Row, now: float) -> str:
-    """The columns of a row, each padded to its minimal width and never cut off."""
-    line = ""
-    for place in PLAIN:
-        text, cells = place.column.text(row, now), place.width(UNLIMITED)
-        line += " " * place.gap + (text.rjust(cells) if place.column.right else text.ljust(cells))
-    return line
+def plain_table(rows: Sequence[Row], now: float) -> Iterator[str]:
+    """A line per row. Its columns are padded to their minimal widths and never cut off."""
+    widths = [(place, place.width(_unlimited(place, rows, now))) for place in PLAIN]
+    shown = [(place, cells) for place, cells in widths if cells or place.column is PROMPT]
+    for row in rows:
+        line = ""
+        for place, cells in shown:
+            text = place.column.text(row, now)
+            line += " " * place.gap + (text.rjust(cells) if place.column.right else text.ljust(cells))
+        yield line
+
+
+def _unlimited(place: Place, rows: Sequence[Row], now: float) -> Measure:
+    """The measure of a line that is not cut off."""
+    widest = max(len(place.column.text(row, now)) for row in rows)
+    return Measure(line=sys.maxsize, number=0, widest=lambda _: widest)
 
 
 def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from imagegen_cli.core.events import Event, TaskChanged
+from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
 from imagegen_cli.core.task import ENDED, Task
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
@@ -104,6 +104,8 @@ class Live:
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
             self._lasting.append(Ended(event.task, elapsed))
+        elif isinstance(event, ProviderPaused):
+            self.say(messages.paused(event.provider, event.because))
 
     def say(self, message: str) -> None:
         self._lasting.append(message)

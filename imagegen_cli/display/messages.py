@@ -19,6 +19,7 @@ from imagegen_cli.core.task import (
     recovered,
 )
 from imagegen_cli.core.text import amount, seconds
+from imagegen_cli.display import costs
 from imagegen_cli.display.board import Board, Row
 
 STOPS: dict[CancelOutcome, str] = {
@@ -65,6 +66,11 @@ def ending(task: Task) -> str:
             return described(task.state)
 
 
+def paused(provider: str, because: str) -> str:
+    """Why a provider is sent nothing, in its own words."""
+    return f"{provider} is out of credits: {because}"
+
+
 def reasons(counts: Counter[Reason], times: str) -> str:
     """Counted reasons, the most frequent first: `out-of-credits ×2, moderated ×1`."""
     return ", ".join(f"{reason} {times}{count}" for reason, count in counts.most_common() if count)
@@ -87,6 +93,7 @@ class Tone(Enum):
     """What a line of the summary is about; a display may colour it."""
 
     TOTAL = "total"
+    COST = "cost"
     FAILURE = "failure"
     ADVICE = "advice"
     OFFER = "offer"
@@ -98,17 +105,23 @@ SummaryLine = tuple[Tone, str]
 def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
     """The result of a run, why tasks failed, and what to do about it. `times` is the sign before a count.
 
-    A run of one task gets only the advice: the rest was printed when the task ended.
+    A run of one task gets only its cost and the advice: the rest was printed when the task ended.
     """
     failed = [row for row in board.rows.values() if isinstance(row.task.state, Failed)]
     if len(board.rows) > 1:
-        lines = [(Tone.TOTAL, total(board, now)), *failures(failed, times)]
+        lines = [(Tone.TOTAL, total(board, now)), *spent(board), *failures(failed, times)]
     else:
-        lines = [line for line in failures(failed, times) if line[0] is Tone.ADVICE]
+        lines = [*spent(board), *(line for line in failures(failed, times) if line[0] is Tone.ADVICE)]
     if board.resumable:
         fetch = f"imagegen resume {listed(board.resumable)}"
         lines.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
     return [*lines, *left_behind(board)] if board.stopping else lines
+
+
+def spent(board: Board) -> Iterator[SummaryLine]:
+    """What the run cost, on one line; none where nothing has a price."""
+    if text := costs.text(board.costs):
+        yield Tone.COST, text
 
 
 def left_behind(board: Board) -> Iterator[SummaryLine]:

@@ -33,9 +33,10 @@ def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span
     """A bar with its percentage; in place of them, what the task waits for."""
     why = trouble(row, context.now, brief=cells < BRIEF)
     if why or row.started is None:
-        if context.paused or not why:
+        held = context.paused or lacks_credits(row, context)
+        if held or not why:
             why = why_unsent(row, context, cells) or why
-        alert = row.delay is not None or context.paused
+        alert = row.delay is not None or held
         return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
     known, fraction = row.progress(context.now)
     share = percent(known, fraction).rjust(PERCENT)
@@ -82,8 +83,14 @@ def why_unsent(row: Row, context: CellContext, cells: int) -> str:
     """Why a task is still waiting to be sent, in at most so many cells where that is possible."""
     if not isinstance(row.task.state, Queued) or context.stopping:
         return ""
+    if lacks_credits(row, context):
+        return "no credits" if len("no credits") <= cells else "paused"
     long = "waits its turn"
     return "paused" if context.paused else long if len(long) <= cells else "waits"
+
+
+def lacks_credits(row: Row, context: CellContext) -> bool:
+    return row.task.request.provider in context.without_credits
 
 
 def note(row: Row) -> str:

@@ -14,7 +14,7 @@ from imagegen_cli.display.context import MEDIUM, TALL, DrawContext, Frame, Paint
 from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.fields import service
-from imagegen_cli.display.footer import footer, help_lines, prefix, prompt_line
+from imagegen_cli.display.footer import cost_forms, footer, help_lines, prefix, prompt_line
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, wrapped
@@ -114,7 +114,7 @@ def card(row: Row, context: DrawContext) -> list[Line]:
         prompt = wrapped(row.task.request.prompt, context.width, 2 if high else 1, theme.encoding, theme.more)
         lines += [context.text(text, BOLD) for text in prompt]
     if context.height >= MEDIUM:
-        lines.append(context.text(f" {theme.dot} ".join(service(row.task.request)), DIM))
+        lines.append(card_head(row, context))
     if high:
         lines.append([])
     lines.append(card_progress(row, context))
@@ -124,6 +124,13 @@ def card(row: Row, context: DrawContext) -> list[Line]:
         lines.append(context.text(f"  {why}", ALERT if row.delay or state else DIM))
     shown = lines[: max(0, context.height)]
     return shown + preview_lines(row, context, len(shown) if why else len(shown) + 1)
+
+
+def card_head(row: Row, context: DrawContext) -> Line:
+    """The provider and what is asked of it, and what it costs where there is room."""
+    parts, dot = [*service(row.task.request)], f" {context.theme.dot} "
+    forms = (dot.join([*parts, form]) for form in cost_forms(context.board))
+    return context.text(next((form for form in forms if cell_width(form) <= context.width), dot.join(parts)), DIM)
 
 
 def preview_lines(row: Row, context: DrawContext, taken: int) -> list[Line]:

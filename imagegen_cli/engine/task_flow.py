@@ -411,8 +411,8 @@ class TaskFlow:
         if self._context.pause_for_credit is None or self._has_open_alternative():
             return False
         self._transition(Queued())
-        self._free_slot()
         self._context.pause_for_credit(self.task.request.provider, error.message)
+        self._free_slot()  # after the pause: else it would let one more task out, to be refused
         return True
 
     # Running → Saving

@@ -4,6 +4,7 @@ One row a submit. A reservation is checked against the limits in the transaction
 can write: a check before it would let two of them spend the same rest.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,29 +166,52 @@ def _learned(db: sqlite3.Connection, task: int, entry: Entry, charge: Charge, kn
         known[task] = new
 
 
-def settle(db: sqlite3.Connection, task: int, amount: Money | None) -> bool:
-    """Take a person's word for what an uncertain submit cost; None: as it was reserved. Whether there was one."""
-    entry = _last(db, task)
-    if entry is None:
-        return False
-    charge = entry.charge if amount is None else replace(entry.charge, amount=amount, source=Source.SET)
-    status = ChargeStatus.RETURNED if amount is not None and not amount.micros else ChargeStatus.SETTLED
-    return _changed(db, entry, entry._replace(charge=replace(charge, status=status)))
+def settle(db: sqlite3.Connection, task: int, amount: Money | None, *, owned: bool = False) -> list[Charge]:
+    """Take a person's word for what the open submits of a task cost each; None: as reserved, 0: nothing.
+
+    Open is what is uncertain, and what was reserved by a process that is gone. Of a task that is `owned` nothing is
+    open: its process will know. Returns the charges as they are now.
+    """
+    entries = [] if owned else [entry for entry in _all(db, task) if _is_open(entry.charge)]
+    settled = [(entry, entry._replace(charge=_settled(entry.charge, amount))) for entry in entries]
+    return [now.charge for before, now in settled if _changed(db, before, now)]
 
 
-def last_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[int, Charge]:
-    """The charges of the tasks' last submits. `unowned` as in `sums`."""
-    found: dict[int, Charge] = {}
-    for task in tasks:
-        if (entry := _last(db, task)) is not None:
-            is_left = (
-                entry.charge.status is ChargeStatus.RESERVED
-                and db.execute(
-                    f"SELECT 1 FROM task WHERE id = ? AND {unowned}",  # noqa: S608 - only our own words
-                    (task,),
-                ).fetchone()
-            )
-            found[task] = replace(entry.charge, status=ChargeStatus.UNCERTAIN) if is_left else entry.charge
+def _is_open(charge: Charge) -> bool:
+    return charge.status in (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
+
+
+def _settled(charge: Charge, amount: Money | None) -> Charge:
+    """What was not charged keeps its price: a receipt that is found later reserves it again."""
+    if amount is None:
+        return replace(charge, status=ChargeStatus.SETTLED)
+    if not amount.micros:
+        return replace(charge, status=ChargeStatus.RETURNED)
+    return replace(charge, amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
+
+
+def open_tasks(db: sqlite3.Connection, unowned: str) -> list[int]:
+    """The tasks with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
+    rows = db.execute(
+        "SELECT DISTINCT charge.task AS task FROM charge JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
+        f" WHERE charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}) ORDER BY 1"
+    )
+    return [row["task"] for row in rows]
+
+
+def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[int, list[Charge]]:
+    """The charges of all submits of these tasks, the last one last; for `unowned` see `sums`."""
+    found: dict[int, list[Charge]] = {}
+    rows = db.execute(
+        f"SELECT charge.*, charge.status = 'reserved' AND {unowned} AS is_left"  # noqa: S608 - only our own words
+        " FROM charge JOIN task ON task.id = charge.task"
+        " WHERE charge.task IN (SELECT value FROM json_each(?)) ORDER BY charge.id",
+        (json.dumps(list(tasks)),),
+    )
+    for row in rows:
+        charge = _entry(row).charge
+        left = replace(charge, status=ChargeStatus.UNCERTAIN) if row["is_left"] else charge
+        found.setdefault(row["task"], []).append(left)
     return found
 
 
@@ -233,8 +257,14 @@ def _columns(charge: Charge) -> tuple[int | None, str, str, str]:
 
 def _last(db: sqlite3.Connection, task: int) -> Entry | None:
     row = db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id DESC LIMIT 1", (task,)).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _entry(row)
+
+
+def _all(db: sqlite3.Connection, task: int) -> list[Entry]:
+    return [_entry(row) for row in db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id", (task,)).fetchall()]
+
+
+def _entry(row: sqlite3.Row) -> Entry:
     each = None if row["each"] is None else Money(row["each"], row["each_unit"])
     amount = None if row["amount"] is None else Money(row["amount"], row["unit"])
     source = Source(row["source"])

@@ -394,9 +394,13 @@ class Store(Database):
 
     def charges(self, tasks: Iterable[int]) -> dict[int, Charge]:
         """What the last submits of these tasks cost, as far as it is known."""
+        return {task: found[-1] for task, found in self.all_charges(tasks).items()}
+
+    def all_charges(self, tasks: Iterable[int]) -> dict[int, list[Charge]]:
+        """What each submit of these tasks cost, the last one last; what was returned was tried again or left."""
         unowned = self._unowned()
         with self._errors():
-            return charges.last_of(self._db, tasks, unowned)
+            return charges.all_of(self._db, tasks, unowned)
 
     def costs(self, by: str, since: float | None = None) -> list[Sum]:
         """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
@@ -404,8 +408,14 @@ class Store(Database):
         with self._errors():
             return list(charges.sums(self._db, by, since, unowned))
 
+    def open_charges(self) -> list[int]:
+        """The tasks with a submit that may have been charged and that no process is going to settle."""
+        unowned = self._unowned()
+        with self._errors():
+            return charges.open_tasks(self._db, unowned)
+
     def _unowned(self) -> str:
-        """A condition on a task: no living process carries it."""
+        """An SQL condition on a task: no living process owns it."""
         living = ", ".join(map(str, self._living())) or "-1"
         return f"(owner IS NULL OR owner NOT IN ({living}))"
 
@@ -414,10 +424,18 @@ class Store(Database):
         with self._errors():
             return charges.spent(self._db, limit, self._leases.owner or 0, time.time())
 
-    def settle(self, tasks: Iterable[int], amount: Money | None) -> list[int]:
-        """Take a person's word for what uncertain submits cost; None: as reserved. Returns those that had a charge."""
+    def settle(self, tasks: Iterable[int], amount: Money | None) -> dict[int, list[Charge]]:
+        """Take a person's word for what open submits of these tasks cost each; None: as reserved, 0: nothing.
+
+        Returns the charges that were open, as they are now. Tasks that a living process works on are left to it, and no
+        task changes.
+        """
+        settled: dict[int, list[Charge]] = {}
         with self._transaction():
-            return [task for task in tasks if charges.settle(self._db, task, amount)]
+            for task, record in sorted(self._by_id(list(tasks)).items()):
+                if found := charges.settle(self._db, task, amount, owned=record.is_owned):
+                    settled[task] = found
+        return settled
 
     def _token_of_history(self) -> str:
         try:

@@ -1,0 +1,164 @@
+"""What was spent, and a person's word on what may have been: costs, settle."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from imagegen_cli.commands.console import all_there, history, numbers, printed, say
+from imagegen_cli.commands.history import moment_of
+from imagegen_cli.commands.spending import limits
+from imagegen_cli.core.budget import Period
+from imagegen_cli.core.charges import Charge, ChargeStatus
+from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
+from imagegen_cli.core.money import Money, Source, parse_money
+from imagegen_cli.core.task import Running, Saving, recovered
+from imagegen_cli.core.text import Printer, amount as counted, literal
+from imagegen_cli.display.board import can_be_fetched
+from imagegen_cli.display.cost_report import print_csv, print_json, print_report
+from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
+from imagegen_cli.display.costs import described, how_to_settle
+from imagegen_cli.settings.config import load_config
+from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.charges import Sum
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
+
+BUDGET_VARIABLE = "IMAGEGEN_BUDGET"
+
+
+def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
+    """Print what was spent by `day`, `model`, `provider` or `run`. Raises NothingToDo where nothing was sent."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are two forms of the same: give one of them")
+    begin = moment_of(since)
+    with closing(Store(history_file())) as store:
+        sums = store.costs(by, begin)
+        if not sums:
+            raise NothingToDo("nothing was sent" + (f" since {since}" if since else ""))
+        report = Report(by, merged(map(_row, sums)), _budgets(store))
+        if as_json:
+            print_json(report, sys.stdout)
+        elif as_csv:
+            print_csv(report, sys.stdout)
+        else:
+            print_report(report, stdout=sys.stdout, environ=os.environ)
+            _say_what_is_not_known(store, sums, begin)
+    return 0
+
+
+def _row(one: Sum) -> CostRow:
+    micros = one.amount.micros if one.amount else 0
+    return CostRow(
+        key=one.key,
+        unit=one.amount.unit if one.amount else "",
+        is_free=one.source is Source.FREE,
+        settled={one.source: micros} if one.status is ChargeStatus.SETTLED else {},
+        reserved=micros if one.status is ChargeStatus.RESERVED else 0,
+        uncertain=micros if one.status is ChargeStatus.UNCERTAIN else 0,
+        submits=one.submits,
+        pictures=one.pictures,
+    )
+
+
+def _budgets(store: Store) -> list[BudgetLine]:
+    """The budgets of the settings and of IMAGEGEN_BUDGET. Settings that cannot be read are no reason for no report."""
+    try:
+        found = limits(load_config(), os.environ.get(BUDGET_VARIABLE, ""))
+    except (ConfigError, UsageError) as error:
+        say(f"the budgets are not shown: {error.message}")
+        return []
+    return [BudgetLine(one, None if one.period is Period.COMMAND else store.spent(one)) for one in found]
+
+
+def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | None) -> None:
+    unknown = [one for one in sums if one.source is Source.UNKNOWN and one.status is ChargeStatus.SETTLED]
+    if pictures := sum(one.pictures for one in unknown):
+        name = next(one.key for one in store.costs("provider", since) if one.source is Source.UNKNOWN)
+        priced = f'[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price'
+        say(f"the price of {counted(pictures, 'picture')} is not known, and no sum has them; {priced}")
+    if any(one.status is ChargeStatus.UNCERTAIN for one in sums):
+        _say_what_is_uncertain(store)
+
+
+def _say_what_is_uncertain(store: Store) -> None:
+    tasks = store.open_charges()
+    if not tasks:
+        return
+    fetchable = [record.task.id for record in store.find(Filter(ids=tuple(tasks))) if _can_be_asked_for(record)]
+    asks = f"imagegen resume {numbers(fetchable)} asks what became of it; " if fetchable else ""
+    say(f"may have been charged: {counted(len(tasks), 'task')}, {numbers(tasks)}; {asks}{how_to_settle(tasks)}")
+
+
+def _can_be_asked_for(record: Record) -> bool:
+    task = recovered(record.task)
+    return isinstance(task.state, Running | Saving) or can_be_fetched(task.state)
+
+
+def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
+    """Take a person's word for what submits cost that may have been charged. No task changes, and no receipt."""
+    cost = _person_says(paid=paid, unpaid=unpaid, amount=amount)
+    if bool(ids) == everything:
+        raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
+    with history() as store:
+        tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
+        if not tasks:
+            raise NothingToDo("nothing is uncertain")
+        before = store.all_charges(tasks)
+        _check_prices(before, cost)
+        settled = store.settle(tasks, cost)
+        left = {task: found for task, found in before.items() if task not in settled}
+        _tell(settled, as_json=as_json)
+        _say_left(store, [task for task in sorted(tasks) if task not in settled], left)
+        if not settled:
+            raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
+    return 0
+
+
+def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
+    """The amount of each submit; None: as reserved, 0: nothing. Raises UsageError."""
+    if paid == unpaid:
+        raise UsageError("say what became of it: --paid, --paid --amount 0.04usd, or --unpaid")
+    if not amount:
+        return None if paid else Money(0, "usd")
+    cost = parse_money(amount)
+    if unpaid or not cost.micros:
+        raise UsageError("--amount is what was paid; where nothing was, --unpaid alone says so")
+    return cost
+
+
+def _check_prices(charges: Mapping[int, Sequence[Charge]], cost: Money | None) -> None:
+    """Raise UsageError where a person says that it was paid, and it is not known how much."""
+    open_ = (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
+    if cost is not None:
+        return
+    for task, found in charges.items():
+        if any(charge.status in open_ and charge.amount is None for charge in found):
+            raise UsageError(
+                f"the price of task {task} is not known",
+                hint=f"nothing was settled; say it: imagegen settle {task} --paid --amount 0.04usd",
+            )
+
+
+def _tell(settled: Mapping[int, Sequence[Charge]], *, as_json: bool) -> None:
+    data = Printer(sys.stdout)
+    for task, charges in settled.items():
+        if as_json:
+            printed({"v": 1, "id": task, "costs": [charge.plainly() for charge in charges]})
+        else:
+            for charge in charges:
+                is_paid = charge.status is ChargeStatus.SETTLED
+                data.line(literal(f"{task}  {'paid: ' if is_paid else ''}{described(charge, task)}", data.encoding))
+
+
+def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence[Charge]]) -> None:
+    """Why tasks were left as they are."""
+    records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
+    for task in tasks:
+        if records[task].is_owned:
+            why = "a process is at work on it and will know"
+        elif not (found := charges.get(task)):
+            why = "no cost was reserved for it"
+        else:
+            why = f"it is known already: {described(found[-1], task) or 'free'}"
+        say(f"{task} is left as it is: {why}")
