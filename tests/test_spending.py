@@ -441,7 +441,7 @@ def test_what_another_process_left_while_sending_counts_until_a_word_settles_it(
         taken(tmp_path, other)
         assert found(other, 1) == {1: ("uncertain", 40_000)}
         assert spent(other) == 40_000
-        assert other.settle([1], parse_money("0usd")) .keys() == {1}
+        assert other.settle([1], parse_money("0usd")).keys() == {1}
         taken(tmp_path, other)
         assert found(other, 1) == {1: ("returned", 0)}, "a person's word stands, whoever claims the task"
         assert spent(other) == 0

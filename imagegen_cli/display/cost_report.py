@@ -16,7 +16,6 @@ from decimal import Decimal
 from typing import Any, TextIO
 
 from imagegen_cli.core.amounts import MICROS
-from imagegen_cli.core.money import MICROS
 from imagegen_cli.core.text import Printer, encoded, is_capable_terminal, literal
 from imagegen_cli.display.cost_rows import AMOUNTS, BudgetLine, CostRow, Report, table_of
 
