@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -107,7 +106,7 @@ def test_a_submit_that_is_tried_again_is_one_row(db: sqlite3.Connection) -> None
 
 def test_what_is_told_replaces_the_reservation_and_lands_in_its_own_sum(db: sqlite3.Connection) -> None:
     for number in (1, 2):
-        charges.reserve(db, task(number), replace(FOUR_CENTS, source=Source.ESTIMATED), 7, NOW)
+        charges.reserve(db, task(number), FOUR_CENTS._replace(source=Source.ESTIMATED), 7, NOW)
         charges.follow(db, number, Saving((RemoteImage("http://pictures/1"),), Job("2")))
     charges.tell(db, 1, parse_money("0.05usd"))
     found = {one.source: one for one in charges.sums(db, "model", None, UNOWNED)}

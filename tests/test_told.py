@@ -245,7 +245,7 @@ class Priced:
     one: Quote
 
     def quote(self, request: ImageRequest, images: int) -> Quote:
-        return replace(self.one, images=images)
+        return self.one._replace(images=images)
 
     def of_tokens(self, request: ImageRequest, tokens: Any) -> Money:
         return Money(sum(tokens.values()), "usd")
@@ -325,7 +325,7 @@ def test_the_history_and_the_board_agree_on_a_charge(
     assert (charge.status, charge.amount, charge.source) == (status, Money(amount, "usd"), source)
     shown = board.rows[task.id].charge
     assert shown is not None
-    assert replace(shown, quote=charge.quote) == charge
+    assert shown._replace(quote=charge.quote) == charge
 
 
 def planned(store: Store, folder: Path) -> Task:

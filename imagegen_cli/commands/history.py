@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from imagegen_cli.core.charges import Charge, ChargeStatus
@@ -92,7 +91,7 @@ def _seen(charge: Charge | None, record: Record) -> Charge | None:
     """What a process reserved that is gone is uncertain."""
     if charge is None or record.is_owned or charge.status is not ChargeStatus.RESERVED:
         return charge
-    return replace(charge, status=ChargeStatus.UNCERTAIN)
+    return charge._replace(status=ChargeStatus.UNCERTAIN)
 
 
 def _process(record: Record) -> str:

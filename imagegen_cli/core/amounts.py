@@ -1,14 +1,12 @@
 """An amount of money as a value. What is read, added and told of it is in money.py, which stands above errors.py."""
 
-from dataclasses import dataclass
-from decimal import Decimal
+from typing import NamedTuple
 
 MICROS = 1_000_000
 """Millionths in a unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """`micros` are millionths of `unit`, which is one of UNITS."""
 
     micros: int
@@ -18,9 +16,8 @@ class Money:
         return Money(self.micros * number, self.unit)
 
     def __str__(self) -> str:
-        amount = Decimal(self.micros) / MICROS
-        text = f"{amount:.6f}".rstrip("0")
-        whole, _, part = text.partition(".")
+        whole, rest = divmod(self.micros, MICROS)
+        part = f"{rest:06d}".rstrip("0")
         if self.unit != "credits":
             part = part.ljust(2, "0")
         return f"{whole}.{part} {self.unit}" if part else f"{whole} {self.unit}"

@@ -3,8 +3,8 @@
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.money import Money, parse_money
@@ -18,8 +18,7 @@ class Period(StrEnum):
     MONTH = "month"
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """At most `amount` in `period`. A day's and a month's limit count every process of the history."""
 
     amount: Money

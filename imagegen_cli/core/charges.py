@@ -1,16 +1,13 @@
 """What a submit costs, from its reservation on, and what becomes of that as its task goes on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple
 
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import (
     Cancelled,
     Done,
     Failed,
-    ImageRequest,
     Queued,
     Running,
     Saving,
@@ -18,18 +15,6 @@ from imagegen_cli.core.task import (
     Submitting,
     may_be_paid,
 )
-
-
-class Pricing(Protocol):
-    """The prices of one configured provider."""
-
-    def quote(self, request: ImageRequest, images: int) -> Quote:
-        """What a request is expected to cost that should bring so many pictures."""
-        ...
-
-    def of_tokens(self, request: ImageRequest, tokens: Mapping[str, int]) -> Money | None:
-        """What the tokens cost that a service says it used; None where their price is not known."""
-        ...
 
 
 class ChargeStatus(StrEnum):
@@ -45,8 +30,7 @@ class ChargeStatus(StrEnum):
     RETURNED = "returned"
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What one submit costs, as far as it is known: the reservation, until the service or its pictures tell more."""
 
     quote: Quote
@@ -74,18 +58,18 @@ def as_told(charge: Charge, amount: Money, source: Source = Source.TOLD) -> Char
     weaker = charge.source is Source.SET and source is not Source.TOLD
     if before is not None and (weaker or before.unit != amount.unit):
         return charge
-    return replace(charge, amount=amount, source=source)
+    return charge._replace(amount=amount, source=source)
 
 
 def as_settled(charge: Charge) -> Charge:
     """The charge where its service told for certain that it charges."""
-    return replace(charge, status=ChargeStatus.SETTLED)
+    return charge._replace(status=ChargeStatus.SETTLED)
 
 
 def as_counted(charge: Charge, images: int) -> Charge:
     """The charge where its service charges for so many pictures, and told no amount."""
     each = charge.quote.each
-    return charge if charge.source is Source.TOLD or each is None else replace(charge, amount=each.times(images))
+    return charge if charge.source is Source.TOLD or each is None else charge._replace(amount=each.times(images))
 
 
 def after(charge: Charge, state: State) -> Charge:
@@ -111,11 +95,11 @@ def after(charge: Charge, state: State) -> Charge:
 
 
 def _with_status(charge: Charge, status: ChargeStatus) -> Charge:
-    return charge if charge.status is status else replace(charge, status=status)
+    return charge if charge.status is status else charge._replace(status=status)
 
 
 def _settled(charge: Charge, images: int) -> Charge:
     """Services charge for the pictures that they made, where they tell nothing else."""
     each = charge.quote.each
     amount = charge.amount if charge.source is Source.TOLD or each is None else each.times(images)
-    return replace(charge, status=ChargeStatus.SETTLED, amount=amount)
+    return charge._replace(status=ChargeStatus.SETTLED, amount=amount)

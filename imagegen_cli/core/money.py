@@ -6,12 +6,14 @@ added.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.amounts import MICROS, Money
 from imagegen_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = ["Money", "Price", "Quote", "Source", "listed", "money", "parse_money", "told", "totals"]
 
@@ -20,12 +22,12 @@ SYMBOLS = {"$": "usd", "€": "eur", "元": "cny", "rmb": "cny", "credit": "cred
 """What people also write for a unit. ¥ is two currencies, so it is none here."""
 MAX_MICROS = 10**15
 """A thousand million units: the sum of many such amounts still fits the database's integers."""
-FORM = re.compile(r"\s*([$€]?)\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z元积分]*)\s*", re.IGNORECASE)
+FORM = r"\s*([$€]?)\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z元积分]*)\s*"
 
 
 def parse_money(text: str) -> Money:
     """`0.04usd`, `5 cny`, `$5`, `12 credits`. Raises UsageError."""
-    found = FORM.fullmatch(text)
+    found = re.fullmatch(FORM, text, re.IGNORECASE)
     symbol, number, word = found.groups() if found else ("", "", "")
     unit = SYMBOLS.get(symbol, "") or SYMBOLS.get(word.lower(), word.lower())
     if not found or unit not in UNITS or (symbol and word):
@@ -35,8 +37,10 @@ def parse_money(text: str) -> Money:
     return money(number, unit)
 
 
-def money(amount: str | float | Decimal, unit: str) -> Money:
+def money(amount: "str | float | Decimal", unit: str) -> Money:
     """An amount, rounded to a millionth. Raises UsageError where it is negative, too large or no number."""
+    from decimal import Decimal  # noqa: PLC0415 - `list` reads no amounts
+
     micros = Decimal(str(amount)) * MICROS
     if not micros.is_finite() or not 0 <= micros <= MAX_MICROS:
         raise UsageError(f"{amount} {unit} is no amount that can be spent")
@@ -45,6 +49,8 @@ def money(amount: str | float | Decimal, unit: str) -> Money:
 
 def told(amount: object, unit: str) -> Money | None:
     """An amount that a service tells in its answer; None where it is no number that can be meant."""
+    from decimal import Decimal  # noqa: PLC0415
+
     if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal) or unit not in UNITS:
         return None
     try:
@@ -78,8 +84,7 @@ class Source(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """What a request is expected to cost before it is sent. `each` is the price of one picture; None: not known."""
 
     images: int
@@ -91,8 +96,7 @@ class Quote:
         return None if self.each is None else self.each.times(self.images)
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """What a service's price endpoint asks for one picture or, with `per_megapixel`, for each million pixels of it."""
 
     amount: Money

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
+from typing import NamedTuple
 
 from imagegen_cli.core.charges import Charge, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.errors import Reason
@@ -65,8 +66,7 @@ class Known(Enum):
     GUESSED = "guessed"
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(NamedTuple):
     """A step is repeated at `until`, seconds since the epoch."""
 
     until: float

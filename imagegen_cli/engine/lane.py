@@ -1,16 +1,30 @@
 """One configured provider as the tasks of a run share it: its gate, its limits, and why it takes no task, if so."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from imagegen_cli.core.charges import Pricing
 from imagegen_cli.core.errors import TaskError
+from imagegen_cli.core.money import Money, Quote
 from imagegen_cli.core.provider import Provider
+from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.engine.scheduling import Gate
 
 MAX_REFUSED_S = 900.0
 """Seconds that a service may refuse everything before its waiting tasks fail, where the settings do not say."""
+
+
+class Pricing(Protocol):
+    """The prices of one configured provider."""
+
+    def quote(self, request: ImageRequest, images: int) -> Quote:
+        """What a request is expected to cost that should bring so many pictures."""
+        ...
+
+    def of_tokens(self, request: ImageRequest, tokens: Mapping[str, int]) -> Money | None:
+        """What the tokens cost that a service says it used; None where their price is not known."""
+        ...
 
 
 @dataclass(slots=True)

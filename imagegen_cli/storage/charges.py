@@ -7,7 +7,7 @@ can write: a check before it would let two of them spend the same rest.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
@@ -37,8 +37,7 @@ class Budget:
     known: Known = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(NamedTuple):
     """What a group of submits cost in one unit by one source. `key` names the group; `amount` None: not known."""
 
     key: str
@@ -184,10 +183,10 @@ def _is_open(charge: Charge) -> bool:
 def _settled(charge: Charge, amount: Money | None) -> Charge:
     """What was not charged keeps its price: a receipt that is found later reserves it again."""
     if amount is None:
-        return replace(charge, status=ChargeStatus.SETTLED)
+        return charge._replace(status=ChargeStatus.SETTLED)
     if not amount.micros:
-        return replace(charge, status=ChargeStatus.RETURNED)
-    return replace(charge, amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
+        return charge._replace(status=ChargeStatus.RETURNED)
+    return charge._replace(amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
 
 
 def open_tasks(db: sqlite3.Connection, unowned: str) -> list[int]:
@@ -210,7 +209,7 @@ def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[i
     )
     for row in rows:
         charge = _entry(row).charge
-        left = replace(charge, status=ChargeStatus.UNCERTAIN) if row["is_left"] else charge
+        left = charge._replace(status=ChargeStatus.UNCERTAIN) if row["is_left"] else charge
         found.setdefault(row["task"], []).append(left)
     return found
 
