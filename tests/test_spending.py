@@ -390,7 +390,8 @@ def test_a_retry_that_the_budget_refuses_leaves_the_task_as_it_was(store: Store,
     run(stage(store, Scripted(), tmp_path, "0.03usd").carry(*again))
     asyncio.run(store.flush())
     state = record(store, 1).task.state
-    assert isinstance(state, Failed) and state.reason is Reason.MODERATED
+    assert isinstance(state, Failed)
+    assert state.reason is Reason.MODERATED
     assert spent(store) == 0
 
 
@@ -419,7 +420,7 @@ def taken(path: Path, store: Store) -> list[Task]:
     """What another process makes of it that knows the first to be dead."""
     before = replace(record(store, 1), process=None)
     tasks, owned, changed = store.claim([(before, recovered(before.task).state)])
-    assert not (owned or changed), path
+    assert (owned, changed) == ([], []), path
     return tasks
 
 
