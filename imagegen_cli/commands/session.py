@@ -157,7 +157,10 @@ class Session:
         because = self._budget_reached or self._out_of_credits
         if not (unsent and because and self._spending is not None):
             return
-        first = self._spending.first(self._budget_reached) if self._budget_reached else "top up, then "
+        first = "top up, then "
+        if self._budget_reached:
+            is_nothing_sent = all(map(_is_unsent, self._tasks.values()))
+            first = self._spending.first(self._budget_reached, is_nothing_sent=is_nothing_sent)
         with suppress(HistoryError):
             records = self._store.find(Filter(ids=tuple(unsent)))
             is_repeat = any("repeats" in record.facts for record in records)

@@ -111,16 +111,17 @@ class Spending:
         words = ["imagegen retry", which or " ".join(map(str, unsent))]
         words += ["--may-repeat"] if is_repeat else []
         words += ["--yes"] if len(unsent) > HANDFUL and not is_asked() else []
-        words += [f"--budget {','.join(limit.as_option for limit in parse_limits(self._options.budget))}"] * bool(
-            self._options.budget.strip()
-        )
-        words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] * bool(self._options.assume_price)
+        budget = ",".join(limit.as_option for limit in parse_limits(self._options.budget))
+        words += [f"--budget {budget}"] if budget else []
+        words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] if self._options.assume_price else []
         return " ".join(words)
 
-    def first(self, reached: str) -> str:
+    def first(self, reached: str, *, is_nothing_sent: bool) -> str:
         """What a person has to do before that command can send anything; empty where it starts a sum of its own."""
         lasting = [limit for limit in self.limits if limit.period is not Period.COMMAND and str(limit) in reached]
-        return f"raise the budget or wait until the {lasting[0].period} is over, then " if lasting else ""
+        if lasting:
+            return f"raise the budget or wait until the {lasting[0].period} is over, then "
+        return "raise the budget, then " if is_nothing_sent else ""
 
     def overshoot(self, charges: Iterable[Charge], spent: Callable[[Limit], Money]) -> list[str]:
         """A line for each unit of a limit in which more was charged than reserved; `spent` counts against a limit."""
