@@ -9,8 +9,8 @@ from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar
 
-from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.charges import Pricing
+from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.events import Event, Sink, TaskChanged, Working, tee
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
