@@ -373,7 +373,7 @@ def test_on_a_terminal_it_asks(
         program.wait_for("Send them? [y/N]")
         assert why in program.text.replace("\n", " ").replace("  ", " ")
         assert server.counts["submit"] == 0
-        time.sleep(READING_S)  # a yes that comes sooner is not taken
+        time.sleep(READING_S + 0.5)  # a yes that comes sooner is not taken
         program.send(f"{answer}\r")
         code = program.finish()
     assert (code, server.counts["submit"]) == ((2, 0) if answer == "n" else (0, len(words)))
