@@ -24,14 +24,15 @@ RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify
 LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
-GENERATE = {*PROMPT, *RUN, "output", "name", "dry-run", "yes"}
+SPEND = {"budget", "assume-price"}
+GENERATE = {*PROMPT, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {
     "run": {*GENERATE, *LISTS, "each"},
     "batch": {*GENERATE, *LISTS, *SENT_BEFORE, "allow-outside"},
     "again": GENERATE,
     "resume": {*RUN, "run", "receipts"},
-    "retry": {*RUN, *SELECTION, "dry-run", "yes"},
+    "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
 NO_VARIABLE = {"dry-run", "each", *SENT_BEFORE, "allow-outside", *SELECTION, "receipts", "replay", "speed"}
