@@ -30,7 +30,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import BudgetReached, TaskChanged, TaskCharged, Working
-from imagegen_cli.core.money import Money, Quote, Source, parse_money
+from imagegen_cli.core.money import UNITS, Money, Quote, Source, parse_money
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
     Cancelled,
@@ -367,7 +367,7 @@ def test_alternatives_reserve_with_the_price_of_the_one_that_takes_the_task(stor
     one = stage(store, refused, tmp_path, "0.08usd", others=lanes, pricing=dear)
     run(one.carry(*tasks))
     assert [one.last[task.id].state for task in tasks if isinstance(one.last[task.id].state, Done)]
-    taken = {task.id: one.last[task.id].request.provider for task in tasks}
+    taken: dict[int, str] = {task.id: one.last[task.id].request.provider for task in tasks}
     for id_, (status, amount) in found(store, *taken).items():
         price = cheap if taken[TaskId(id_)] == "other" else dear
         assert (status, amount) in (("settled", price.each and price.each.micros), ("returned", 40_000))
@@ -567,12 +567,14 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
     """Random states and told amounts, in random order over three tasks."""
     folder = tmp_path_factory.mktemp("model")
     with closing(Store(folder / "history.db")) as store:
-        tasks = dict(enumerate(entered(store, folder, 3)))
+        tasks = dict(enumerate(entered(store, folder, 6)))
         board, model, pictures = Board(), dict[int, Charge](), Counter[int]()
         now = time.time()
+        wide = tuple(Limit(Money(10**15, unit), period) for unit in UNITS for period in Period)
 
         def tell(event: Any) -> None:
             store.record(event)
+            asyncio.run(store.flush())
             board.tell(event)
 
         for number, choice, each, images, told in steps:
@@ -581,6 +583,7 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
             if options:
                 state = options[choice % len(options)]
                 if state is Submitting:
+                    store.budget.limits = wide if each else ()
                     quote = Quote(images, each, Source.ESTIMATED if each else Source.UNKNOWN)
                     state, model[number], pictures[number] = Submitting(None, quote), reserved(quote), 0
                 elif number in model:
@@ -594,7 +597,7 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
                 tell(TaskCharged(now, task.id, told, Source.TOLD))
         asyncio.run(store.flush())
         living = [one for one in model.values() if one.status is not ChargeStatus.RETURNED and one.amount is not None]
-        for unit in ("usd", "credits", "cny"):
+        for number, unit in enumerate(("usd", "credits", "cny"), 3):
             for status in (ChargeStatus.RESERVED, ChargeStatus.SETTLED, ChargeStatus.UNCERTAIN):
                 expected = sum(
                     one.amount.micros
@@ -611,9 +614,22 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
             counted = sum(_counted(one, unit, pictures[number]) for number, one in model.items())
             for period in Period:
                 assert store.spent(Limit(Money(0, unit), period)).micros == counted
-        assert {task.id: model[number] for number, task in tasks.items() if number in model} == {
+                assert not fits(store, tasks[number], Limit(Money(counted, unit), period))
+            assert fits(store, tasks[number], *(Limit(Money(counted + 1, unit), period) for period in Period))
+            store.record(TaskChanged(now, tasks[number].to(Submitting(None)).to(Queued())))
+        assert {tasks[number].id: charge for number, charge in model.items()} == {
             id_: one._replace(quote=model[id_ - 1].quote) for id_, one in store.charges([1, 2, 3]).items()
         }
+
+
+def fits(store: Store, task: Task, *limits: Limit) -> bool:
+    """Whether the smallest amount there is still fits, as the connection knows it that writes."""
+    store.budget.limits = limits
+    store.budget.refused.clear()
+    quote = Quote(1, Money(1, limits[0].amount.unit), Source.SET)
+    store.record(TaskChanged(time.time(), task.to(Submitting(None, quote))))
+    asyncio.run(store.flush())
+    return not store.budget.refused
 
 
 def _counted(charge: Charge, unit: str, pictures: int) -> int:

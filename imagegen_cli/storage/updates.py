@@ -32,7 +32,7 @@ from imagegen_cli.core.task import (
     word,
 )
 from imagegen_cli.storage import charges, serialize
-from imagegen_cli.storage.charges import Budget, Known
+from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.records import Planned, size_of
@@ -58,10 +58,10 @@ def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budge
             if because := _over_budget(db, event, leases, budget):
                 refused |= because
             else:
-                lost |= _write_one(db, event, leases, budget.known)
+                lost |= _write_one(db, event, leases, budget)
         db.execute("COMMIT")
     except BaseException:
-        budget.known.clear()
+        budget.forget()
         roll_back(db)
         raise
     leases.lost |= lost
@@ -75,16 +75,17 @@ def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: B
     state = event.task.state
     if not isinstance(state, Submitting):
         return {}
-    because = charges.over(db, budget.limits, state.quote or NOT_KNOWN, leases.owner or 0, event.at)
+    quote, owner = state.quote or NOT_KNOWN, leases.owner or 0
+    because = charges.over(db, budget.limits, quote, owner, event.at, count=budget.tally.spent)
     return {event.task.id: because} if because else {}
 
 
-def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, known: Known) -> set[TaskId]:
+def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
     """Write one event. Returns its task where another process has claimed it."""
     if isinstance(event, TaskChanged):
-        change, ours = _write_state(db, event, leases, known)
+        change, ours = _write_state(db, event, leases, budget)
         if not ours:
-            known.pop(event.task.id, None)
+            budget.known.pop(event.task.id, None)
             heal(db, event.task.id, event.task.state)
             return {event.task.id}
         _write_event(db, event, event.task.id, change)
@@ -93,9 +94,9 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, known: Know
         _learn(db, event)
         return set()
     if isinstance(event, TaskCharged):
-        charges.tell(db, event.id, event.amount, event.source, settled=event.settled, known=known)
+        charges.tell(db, event.id, event.amount, event.source, settled=event.settled, budget=budget)
     if isinstance(event, PicturesCharged):
-        charges.count(db, event.id, event.images, known=known)
+        charges.count(db, event.id, event.images, budget=budget)
     about, body = serialize.from_event(event)
     if isinstance(event, TaskProgressed) and event.working.queue_position:
         db.execute("UPDATE task SET began = ? WHERE id = ?", (event.at, event.id))
@@ -114,7 +115,7 @@ def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> 
     )
 
 
-def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, known: Known) -> tuple[str, bool]:
+def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> tuple[str, bool]:
     """Write the state of a task. Returns the change as JSON, and whether the task still belongs to this process."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
@@ -136,19 +137,19 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, kno
         },
     )  # fmt: skip
     if written.rowcount:
-        _write_charge(db, event, leases, known)
+        _write_charge(db, event, leases, budget)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
 
 
-def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, known: Known) -> None:
+def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> None:
     """Reserve what a submit is expected to cost, in the transaction that says that it leaves; else follow the task."""
     state = event.task.state
     if isinstance(state, Submitting) and state.quote is not None:
-        charges.reserve(db, event.task, state.quote, leases.owner or 0, event.at, known=known)
+        charges.reserve(db, event.task, state.quote, leases.owner or 0, event.at, budget=budget)
     else:
-        charges.follow(db, event.task.id, state, known)
+        charges.follow(db, event.task.id, state, budget)
 
 
 def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
