@@ -195,6 +195,17 @@ def test_a_second_refusal_holds_again_and_q_ends_with_the_command_that_goes_on(h
     assert (charged["submits"], charged["set"]) == (3, 0.12)
 
 
+def test_an_account_without_credits_can_be_left_while_what_was_sent_finishes(house: House) -> None:
+    house.server.fail("submit", POOR, times=None, after=1)
+    program = house.open("run", "a cat #slow", "a dog", "a bird", columns=100)
+    program.wait_for("out of credits: 1 sent, 2 wait")
+    stop(program, "w")
+    program.wait(lambda: "out of credits: 1 sent" not in program.text, "the end of the wait")
+    assert program.finish(30) == 1
+    assert house.states() == ["done", "cancelled", "cancelled"]
+    assert "2 tasks not sent: HTTP 402: Insufficient credits; top up, then imagegen retry 2 3" in program.text
+
+
 def test_the_only_task_of_a_run_waits_for_credits_too(house: House) -> None:
     house.server.fail("submit", POOR, times=None)
     program = house.open("run", "a cat")

@@ -51,7 +51,7 @@ def totals(context: DrawContext) -> list[Line]:
     """Counts by state, and why tasks failed: on the same line, or on a second one where the height allows."""
     if not context.board.rows:
         return []
-    if (notice := money_notice(context)) and (context.height >= TALL or context.board.paused_providers):
+    if (notice := money_notice(context)) and (context.height >= TALL or is_out_of_credits(context.board)):
         above = first_that_fits(context, notice, ALERT)
         return [above, *(counts_and_reasons(context, "") if context.height >= TALL else [])]
     return counts_and_reasons(context, prefix(context))
@@ -90,7 +90,8 @@ def cost_forms(board: Board) -> list[str]:
 
 
 def is_out_of_credits(board: Board) -> bool:
-    return bool(board.paused_providers) and not board.stopping
+    """Whether tasks wait for a person to top up an account."""
+    return bool(board.paused_providers and board.waiting) and not board.stopping
 
 
 def money_notice(context: DrawContext) -> tuple[str, ...]:
