@@ -101,6 +101,15 @@ async def test_prices_of_pictures_and_megapixels_are_told_and_those_of_seconds_a
     assert server.asked("prices")[0].headers["authorization"] == f"Key {KEY}"
 
 
+@pytest.mark.parametrize("prices", [(0.04, 0.0001), (0.0001, 0.04), (0.04, "free")])
+async def test_of_two_prices_of_a_model_the_dearer_counts(
+    server: FalQueue, clients: Clients, prices: tuple[Any, ...]
+) -> None:
+    rows = [{"endpoint_id": FLUX, "unit_price": price, "unit": "images", "currency": "USD"} for price in prices]
+    server.fail("prices", Reply.json({"prices": rows}))
+    assert await priced(server, clients).prices([FLUX]) == {FLUX: Price(parse_money("0.04usd"))}
+
+
 async def test_units_of_a_result_cost_what_their_unit_costs(server: FalQueue, clients: Clients) -> None:
     server.prices = {FLUX: (0.00000575, "compute seconds", "USD")}
     provider = priced(server, clients)

@@ -171,7 +171,127 @@ def test_a_retry_that_did_not_fit_is_named_by_its_number(studio: Program, server
     assert server.counts["submit"] > sent
 
 
+POOR = Reply.json({"success": False, "message": "积分不足"}, 402)
+
+
+def test_without_credits_the_command_means_what_was_refused_and_what_was_left_unsent(
+    studio: Program, server: DreaminaServer
+) -> None:
+    """Not what the person had cancelled before."""
+    server.seconds = 2.0
+    server.fail("submit", POOR, times=None, after=1)
+    process = studio.start("run", *prompts(5), "-j", "1", "--json")
+    told(process, ['"running"'])
+    assert studio.run("cancel", "5").code == 0
+    ended = finished(process)
+    assert ended.code == 1, ended.err
+    assert "2 tasks not sent" in ended.err.splitlines()[-1]
+    assert ended.err.splitlines()[-1].endswith("top up, then imagegen retry 2 3 4")
+    server.heal()
+    server.seconds = 0
+    assert pasted(studio, ended).code == 0
+    assert [task["state"] for task in studio.tasks()].count("done") == 4
+
+
+def test_without_credits_many_tasks_are_named_by_what_became_of_them(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", POOR, times=None, after=1)
+    ended = studio.run("run", *prompts(30), "-j", "1", "-q")
+    last = ended.err.splitlines()[-1]
+    assert last.endswith("imagegen retry --cancelled --reason cancelled --reason out-of-credits --run 1 --yes")
+    server.heal()
+    assert pasted(studio, ended).code == 0
+    assert server.counts["submit"] == 1 + 1 + 29
+
+
+@pytest.mark.parametrize("budget", ["0usd", "0.03usd", "0.03usd,1eur", "0.03usd,9usd/day"])
+def test_the_command_that_goes_on_names_a_budget_that_holds_a_task(
+    studio: Program, server: DreaminaServer, budget: str
+) -> None:
+    ended = studio.run("run", "a cat", "--budget", budget, "-q")
+    assert (ended.code, server.counts["submit"]) == (6, 0)
+    assert "raise the budget, then imagegen retry 1 --budget 0.04usd" in ended.err.splitlines()[-1]
+    assert pasted(studio, ended).code == 0
+    assert server.counts["submit"] == 1
+
+
 # What is refused before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("budget", "named"), [("5credits/day", "5credits/day,100usd"), ("5eur,2cny", "5.00eur,2.00cny,100usd")]
+)
+def test_the_budget_that_is_proposed_can_be_pasted(studio: Program, budget: str, named: str) -> None:
+    ended = studio.run("run", "a cat", "--budget", budget)
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1].endswith(f"--budget {named}")
+    assert studio.run("run", "a cat", "--budget", named, "-q").code == 0
+
+
+def test_the_price_that_is_proposed_has_the_unit_of_the_budget(studio: Program, server: DreaminaServer) -> None:
+    studio.configure(CONFIG.format(url=server.url, more="").partition("[prices]")[0])
+    ended = studio.run("run", "a cat", "--budget", "50credits")
+    assert "--assume-price 4credits" in ended.err
+    assert studio.run("run", "a cat", "--budget", "50credits", "--assume-price", "4credits", "-q").code == 0
+
+
+def test_retry_says_what_it_should_cost(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("run", *prompts(2), "--budget", "0usd", "-q").code == 6
+    ended = studio.run("retry", "1", "2")
+    assert "as new paid work: 1 2 · about 0.08 usd (set)" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('confirm_cost = "5"', "no  confirm_cost: '5' is no amount of money"),
+        ("confirm_above = -3", "no  confirm_above cannot be -3"),
+        ('[budget]\nweek = "5usd"', "no  [budget] has no 'week'"),
+        ('[budget]\nday = "5"', "no  [budget] day: '5' is no amount of money"),
+    ],
+)
+def test_the_check_of_the_settings_reads_money_too(
+    studio: Program, server: DreaminaServer, more: str, said: str
+) -> None:
+    configured(studio, server, more)
+    ended = studio.run("config", "check")
+    assert ended.code == 3
+    assert said in ended.out
+
+
+# What was spent
+
+
+def test_budgets_are_told_where_nothing_was_spent(studio: Program, server: DreaminaServer) -> None:
+    assert studio.run("costs").code == 4
+    configured(studio, server, '[budget]\nday = "5usd"')
+    ended = studio.run("costs")
+    assert (ended.code, ended.out) == (0, "budget of a day: 5.00 usd left; 0.00 usd of 5.00 usd used or reserved\n")
+    assert [plain["kind"] for plain in studio.run("costs", "--json").objects] == ["budget"]
+
+
+def test_a_word_in_another_unit_does_not_free_a_budget(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Fault.CLOSE_AFTER)
+    assert studio.run("run", "a cat", "-q").code == 1
+    assert statuses(studio) == [("uncertain", "0.04 usd")]
+    refused = studio.run("settle", "1", "--paid", "--amount", "4credits")
+    assert (refused.code, statuses(studio)) == (2, [("uncertain", "0.04 usd")])
+    assert "task 1 is counted in usd, not in credits" in refused.err
+    assert studio.run("settle", "1", "--paid", "--amount", "0.03usd").code == 0
+    assert statuses(studio) == [("settled", "0.03 usd")]
+
+
+def test_the_word_that_is_proposed_has_an_amount_where_no_price_is_known(
+    studio: Program, server: DreaminaServer
+) -> None:
+    studio.configure(CONFIG.format(url=server.url, more="").partition("[prices]")[0])
+    server.fail("submit", Fault.CLOSE_AFTER)
+    assert studio.run("run", "a cat", "-q").code == 1
+    assert "imagegen settle 1 --paid --amount 0.04usd, or --unpaid" in studio.run("costs").err
+    assert "imagegen settle 1 --paid --amount 0.04usd, or --unpaid" in studio.run("show", "1").out
+    assert studio.run("settle", "1", "--paid", "--amount", "0.04usd").code == 0
+
+
+# What no budget can hold
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,25 @@ def config_check() -> int:
         data.line(literal(f"{'no' if problem else 'ok'}  {name} ({one.kind}){problem}", data.encoding))
     for remark in config.remarks:
         data.line(f"no  {remark}")
+    if trouble := _trouble_with_money(config):
+        problems += 1
+        data.line(literal(f"no  {trouble}", data.encoding))
     config.provider(config.default)
     data.line(f"ok  default provider: {config.general.default_provider}")
     if problems:
         raise ConfigError(amount(problems, "problem"))
     return 0
+
+
+def _trouble_with_money(config: Config) -> str:
+    """What no run could read of prices, budgets and the sum to ask above; empty where all is well."""
+    from imagegen_cli.commands.spending import check_configured  # noqa: PLC0415 - it brings the history with it
+
+    try:
+        check_configured(config)
+    except ConfigError as error:
+        return error.message + (f"; {error.hint}" if error.hint else "")
+    return ""
 
 
 def _problem(one: Configured) -> str:

@@ -25,18 +25,22 @@ from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 
 BUDGET_VARIABLE = "IMAGEGEN_BUDGET"
+OPEN = (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
 
 
 def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
-    """Print what was spent by `day`, `model`, `provider` or `run`. Raises NothingToDo where nothing was sent."""
+    """Print what was spent by `day`, `model`, `provider` or `run`.
+
+    Raises NothingToDo where nothing was, and no budget is set.
+    """
     if as_json and as_csv:
         raise UsageError("--json and --csv are two forms of the same: give one of them")
     begin = moment_of(since)
     with closing(Store(history_file())) as store:
         sums = store.costs(by, begin)
-        if not sums:
-            raise NothingToDo("nothing was sent" + (f" since {since}" if since else ""))
         report = Report(by, merged(map(_row, sums)), _budgets(store))
+        if not sums and not report.budgets:
+            raise NothingToDo("nothing was spent" + (f" since {since}" if since else ""))
         if as_json:
             print_json(report, sys.stdout)
         elif as_csv:
@@ -87,7 +91,9 @@ def _say_what_is_uncertain(store: Store) -> None:
         return
     fetchable = [record.task.id for record in store.find(Filter(ids=tuple(tasks))) if _can_be_asked_for(record)]
     asks = f"imagegen resume {numbers(fetchable)} asks what became of it; " if fetchable else ""
-    say(f"may have been charged: {counted(len(tasks), 'task')}, {numbers(tasks)}; {asks}{how_to_settle(tasks)}")
+    found = [charge for charges in store.all_charges(tasks).values() for charge in charges if charge.status in OPEN]
+    settles = how_to_settle(tasks, is_priced=any(charge.amount is not None for charge in found))
+    say(f"may have been charged: {counted(len(tasks), 'task')}, {numbers(tasks)}; {asks}{settles}")
 
 
 def _can_be_asked_for(record: Record) -> bool:
@@ -106,6 +112,7 @@ def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, am
             raise NothingToDo("nothing is uncertain")
         before = store.all_charges(tasks)
         _check_prices(before, cost)
+        _check_units(before, cost)
         settled = store.settle(tasks, cost)
         left = {task: found for task, found in before.items() if task not in settled}
         _tell(settled, as_json=as_json)
@@ -129,14 +136,26 @@ def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
 
 def _check_prices(charges: Mapping[int, Sequence[Charge]], cost: Money | None) -> None:
     """Raise UsageError where a person says that it was paid, and it is not known how much."""
-    open_ = (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
     if cost is not None:
         return
     for task, found in charges.items():
-        if any(charge.status in open_ and charge.amount is None for charge in found):
+        if any(charge.status in OPEN and charge.amount is None for charge in found):
             raise UsageError(
                 f"the price of task {task} is not known",
                 hint=f"nothing was settled; say it: imagegen settle {task} --paid --amount 0.04usd",
+            )
+
+
+def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) -> None:
+    """Raise UsageError where a person names another unit than the budgets count of it: it would be counted nowhere."""
+    if cost is None or not cost.micros:
+        return
+    for task, found in charges.items():
+        units = (charge.amount.unit for charge in found if charge.status in OPEN and charge.amount is not None)
+        if unit := next((unit for unit in units if unit != cost.unit), ""):
+            raise UsageError(
+                f"task {task} is counted in {unit}, not in {cost.unit}",
+                hint=f"nothing was settled; say it in {unit}: imagegen settle {task} --paid --amount 4{unit}",
             )
 
 

@@ -255,7 +255,7 @@ def retry(
         if dry_run:
             return _shown(chosen, plan_, yes=yes)
         check_budget(plan_, spending.limits)
-        _agree(chosen, plan_, config, yes=yes)
+        is_said = _agree(chosen, plan_, config, yes=yes) or not plan_.totals
         check_keys(config, [record.task.request.provider for record in chosen])
         paid = [record for record in chosen if may_be_paid(record.task.state)]
         plain = [record for record in chosen if not may_be_paid(record.task.state)]
@@ -264,7 +264,8 @@ def retry(
         tasks += _copied(store, config, paid)
         if not tasks:
             raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
-        say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}")
+        price = "" if is_said else f" · {cost(plan_)}"
+        say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}{price}")
         return _run(store, config, tasks, options, spending=spending)
 
 
@@ -378,17 +379,19 @@ def _as_planned(record: Record, *, is_copied: bool) -> tuple[ImageRequest, int, 
     return task.request, task.expected_images, () if is_copied else task.alternatives
 
 
-def _agree(chosen: Sequence[Record], plan_: Planned, config: Config, *, yes: bool) -> None:
-    """Ask before more than HANDFUL tasks are sent, or more than the settings say. Raises UsageError at a no."""
+def _agree(chosen: Sequence[Record], plan_: Planned, config: Config, *, yes: bool) -> bool:
+    """Ask before more than HANDFUL tasks are sent, or more than the settings say; whether a person was asked.
+
+    Raises UsageError at a no.
+    """
     if yes or len(chosen) <= HANDFUL:
-        agree(plan_, config, yes=yes)
-        return
+        return agree(plan_, config, yes=yes)
     pictures = sum(record.task.expected_images for record in chosen)
     price = f", {cost(plan_)}" if plan_.totals else ""
     sum_ = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}{price})"
     what = f"{sum_} would be sent again, as new paid work"
     if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
-        return
+        return True
     hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
     raise UsageError(what, hint=hint)
 

@@ -30,6 +30,7 @@ from imagegen_cli.core.task import (
     Saving,
     Task,
     TaskId,
+    may_be_paid,
 )
 from imagegen_cli.core.text import Printer, amount, literal
 from imagegen_cli.display import Display, choose, preview
@@ -157,23 +158,32 @@ class Session:
         because = self._budget_reached or self._out_of_credits
         if not (unsent and because and self._spending is not None):
             return
+        left = [self._tasks[id_] for id_ in unsent]
         first = "top up, then "
         if self._budget_reached:
-            is_nothing_sent = all(map(_is_unsent, self._tasks.values()))
-            first = self._spending.first(self._budget_reached, is_nothing_sent=is_nothing_sent)
+            first = self._spending.first(self._budget_reached, left)
+        refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
         with suppress(HistoryError):
             records = self._store.find(Filter(ids=tuple(unsent)))
             is_repeat = any("repeats" in record.facts for record in records)
-            command = self._spending.go_on(unsent, which=self._shorter(unsent), is_repeat=is_repeat)
+            which = self._shorter(unsent, refused)
+            command = self._spending.go_on(sorted([*unsent, *refused]), left, which=which, is_repeat=is_repeat)
             say(f"{amount(len(unsent), 'task')} not sent: {because}; {first}{command}")
 
-    def _shorter(self, unsent: Sequence[TaskId]) -> str:
-        """Words for `retry` that mean just these tasks, where they are many and all that are cancelled of their run."""
+    def _shorter(self, unsent: Sequence[TaskId], refused: Sequence[TaskId]) -> str:
+        """Words for `retry` that mean just these tasks, where they are many and all of their kind in their run.
+
+        `refused` were sent and refused for want of credits.
+        """
         if len(unsent) <= MAX_NAMED_TASKS:
             return ""
-        cancelled = self._store.find(Filter(states=("cancelled",), run=self._run))
-        same = {record.task.id for record in cancelled} == set(unsent)
-        return f"--cancelled --run {self._run}" if same else ""
+        words, found = "--cancelled", Filter(states=("cancelled",), run=self._run)
+        if refused:
+            reasons = (Reason.CANCELLED, Reason.OUT_OF_CREDITS)
+            words += "".join(f" --reason {reason}" for reason in reasons)
+            found = Filter(states=("failed", "cancelled"), reasons=reasons, run=self._run)
+        same = {record.task.id for record in self._store.find(found)} == {*unsent, *refused}
+        return f"{words} --run {self._run}" if same else ""
 
     @property
     def _out_of_credits(self) -> str:
@@ -321,12 +331,19 @@ class Session:
 
     def _remember(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
+            if _is_without_credits(event.task) and not self._out_of_credits:
+                self._note_cancelled()
             self._tasks[event.task.id] = event.task
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
-            self._cancelled_before = {id_ for id_, task in self._tasks.items() if _is_unsent(task)}
+            self._note_cancelled()
         elif isinstance(event, ProviderPaused):
             self._credit_pause = event.because
+            self._note_cancelled()
+
+    def _note_cancelled(self) -> None:
+        """Remember what was left unsent before money ran out: a person wanted that."""
+        self._cancelled_before = {id_ for id_, task in self._tasks.items() if _is_unsent(task)}
 
     def _paths_to(self, display: Display) -> Sink:
         """A sink that prints finished paths on stdout, unless the display shows them there."""
@@ -346,6 +363,12 @@ class Session:
 
 def _is_unsent(task: Task) -> bool:
     return isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
+
+
+def _is_without_credits(task: Task) -> bool:
+    """Whether it was refused because the account has no credits, so that sending it again pays nothing twice."""
+    state = task.state
+    return isinstance(state, Failed) and state.reason is Reason.OUT_OF_CREDITS and not may_be_paid(state)
 
 
 def _nothing(_typed: Typed) -> Outcome:

@@ -14,7 +14,7 @@ from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, UsageError
 from imagegen_cli.core.money import Money, Price, Quote, Source, listed, parse_money, totals
 from imagegen_cli.core.provider import Provider
-from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest, Task
 from imagegen_cli.core.text import amount
 from imagegen_cli.inputs.plan import offline_provider
 from imagegen_cli.settings.config import Config, Configured
@@ -103,25 +103,36 @@ class Spending:
         if not agree(plan, self._config, yes=yes) and not quiet:
             announce(plan)
 
-    def go_on(self, unsent: Sequence[int], *, which: str = "", is_repeat: bool = False) -> str:
+    def go_on(self, ids: Sequence[int], left: Iterable[Task] = (), *, which: str = "", is_repeat: bool = False) -> str:
         """The command that sends these tasks. `which` names them shorter, if given.
 
-        `is_repeat`: what some of them repeat may be paid already.
+        Each of the tasks `left` fits into its budget. `is_repeat`: what some of them repeat may be paid already.
         """
-        words = ["imagegen retry", which or " ".join(map(str, unsent))]
+        words = ["imagegen retry", which or " ".join(map(str, ids))]
         words += ["--may-repeat"] if is_repeat else []
-        words += ["--yes"] if len(unsent) > HANDFUL and not is_asked() else []
-        budget = ",".join(limit.as_option for limit in parse_limits(self._options.budget))
+        words += ["--yes"] if len(ids) > HANDFUL and not is_asked() else []
+        dearest = self._dearest_of(left)
+        budget = ",".join(_raised(limit, dearest).as_option for limit in parse_limits(self._options.budget))
         words += [f"--budget {budget}"] if budget else []
         words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] if self._options.assume_price else []
         return " ".join(words)
 
-    def first(self, reached: str, *, is_nothing_sent: bool) -> str:
-        """What a person has to do before that command can send anything; empty where it starts a sum of its own."""
+    def first(self, reached: str, left: Iterable[Task]) -> str:
+        """What a person has to do before that command can send `left`; empty where it starts a sum of its own."""
         lasting = [limit for limit in self.limits if limit.period is not Period.COMMAND and str(limit) in reached]
         if lasting:
             return f"raise the budget or wait until the {lasting[0].period} is over, then "
-        return "raise the budget, then " if is_nothing_sent else ""
+        dearest = self._dearest_of(left)
+        return "raise the budget, then " if any(_raised(limit, dearest) != limit for limit in self.limits) else ""
+
+    def _dearest_of(self, tasks: Iterable[Task]) -> dict[str, Money]:
+        """By unit, what the dearest of these tasks costs."""
+        dearest: dict[str, Money] = {}
+        for task in tasks:
+            total = self._quote(task.request, task.expected_images).total
+            if total is not None and total.micros >= dearest.get(total.unit, total).micros:
+                dearest[total.unit] = total
+        return dearest
 
     def overshoot(self, charges: Iterable[Charge], spent: Callable[[Limit], Money]) -> list[str]:
         """A line for each unit of a limit in which more was charged than reserved; `spent` counts against a limit."""
@@ -137,6 +148,13 @@ class Spending:
             ]
             lines.append("; ".join([f"{Money(more, unit)} more was charged than reserved", *passed]))
         return lines
+
+
+def _raised(limit: Limit, dearest: Mapping[str, Money]) -> Limit:
+    """A command's own limit, high enough for the dearest task in its unit; those of a day and a month as they are."""
+    cost = dearest.get(limit.amount.unit)
+    is_too_low = limit.period is Period.COMMAND and cost is not None and cost.micros > limit.amount.micros
+    return limit._replace(amount=cost) if is_too_low and cost is not None else limit
 
 
 def _beyond(unit: str, charge: Charge) -> int:
@@ -180,6 +198,26 @@ def limits(config: Config, budget: str) -> tuple[Limit, ...]:
     if unknown := set(config.general.budget) - {Period.DAY, Period.MONTH}:
         raise ConfigError(f"[budget] has no {min(unknown)!r}", hint='it has day = "10usd" and month = "100usd"')
     return tuple(found)
+
+
+def check_configured(config: Config) -> None:
+    """Raise ConfigError where prices, budgets or the sum to ask above cannot be read."""
+    set_prices(config)
+    limits(config, "")
+    _asked_above(config)
+    _tasks_asked_above(config)
+
+
+def _asked_above(config: Config) -> list[Money]:
+    """The sums of `confirm_cost`."""
+    texts = filter(str.strip, config.general.confirm_cost.split(","))
+    return [_configured_amount("confirm_cost", text) for text in texts]
+
+
+def _tasks_asked_above(config: Config) -> int:
+    if (number := config.general.confirm_above) < 0:
+        raise ConfigError(f"confirm_above cannot be {number}", hint="0 asks above 20 tasks on a terminal")
+    return number
 
 
 def _configured_amount(name: str, text: str) -> Money:
@@ -284,15 +322,17 @@ def check_budget(plan: Planned, limits: Sequence[Limit]) -> None:
     if not limits:
         return
     if plan.unpriced:
-        name = plan.unpriced[0]
+        name, unit = plan.unpriced[0], limits[0].amount.unit
+        price = f"{'4' if unit == 'credits' else '0.05'}{unit}"
         raise UsageError(
             f"the price of {name} is not known, so no budget can hold",
-            hint=f'nothing was sent; --assume-price 0.05usd, or [prices] "{name}" = "0.05usd" in the settings',
+            hint=f'nothing was sent; --assume-price {price}, or [prices] "{name}" = "{price}" in the settings',
         )
     if foreign := in_units(limits, plan.units):
+        both = ",".join([*(limit.as_option for limit in limits), f"100{foreign[0]}"])
         raise UsageError(
             f"this costs {foreign[0]}, and no budget counts {foreign[0]}",
-            hint=f"nothing was sent; give a budget in it too: --budget {limits[0].amount},100{foreign[0]}",
+            hint=f"nothing was sent; give a budget in it too: --budget {both}",
         )
 
 
@@ -319,12 +359,11 @@ def _above(plan: Planned, config: Config) -> str:
     The built-in number of tasks asks on a terminal only: a script that worked goes on working, until its person sets a
     limit of their own.
     """
-    number = config.general.confirm_above
+    number = _tasks_asked_above(config)
     limit = number or (MAX_UNASKED_TASKS if is_asked() and not plan.is_free else 0)
     if limit and len(plan.requests) > limit:
         return f"more than {limit} tasks (confirm_above)"
-    for text in filter(None, config.general.confirm_cost.split(",")):
-        most = _configured_amount("confirm_cost", text)
+    for most in _asked_above(config):
         if (total := plan.highest.get(most.unit)) is not None and total.micros > most.micros:
             return f"more than {most} (confirm_cost)"
     return ""

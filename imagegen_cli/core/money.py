@@ -43,7 +43,8 @@ def money(amount: "str | float | Decimal", unit: str) -> Money:
 
     micros = Decimal(str(amount)) * MICROS
     if not micros.is_finite() or not 0 <= micros <= MAX_MICROS:
-        raise UsageError(f"{amount} {unit} is no amount that can be spent")
+        most = f"an amount is a number from 0 to {MAX_MICROS // MICROS}"
+        raise UsageError(f"{amount} {unit} is no amount that can be spent", hint=most)
     return Money(int(micros.to_integral_value()), unit)
 
 

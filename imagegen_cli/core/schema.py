@@ -100,9 +100,13 @@ def _converted(value: Any, wanted: Any, place: str) -> Any:
     if origin is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(value)
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        if all(isinstance(part, str) for part in value.values()):
+        wrong = {name: part for name, part in value.items() if not isinstance(part, str)}
+        if not wrong:
             return value
-    elif isinstance(wanted, type) and isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+        name, part = next(iter(wrong.items()))
+        hint = f"{name} is {_kind_name(type(part))}: write a text, in quotes"
+        raise ConfigError(f"{place} must be {_kind_name(wanted)}, not {_kind_name(type(value))}", hint=hint)
+    if isinstance(wanted, type) and isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
     raise ConfigError(f"{place} must be {_kind_name(wanted)}, not {_kind_name(type(value))}")
 

@@ -26,7 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def print_report(report: Report, *, stdout: TextIO, environ: Mapping[str, str]) -> None:
-    """Print the table and the budgets. There is at least one row."""
+    """Print the table and the budgets; without rows the budgets only."""
     if not is_capable_terminal(stdout, environ):
         printer = Printer(stdout)
         for line in plain_lines(report):
@@ -41,7 +41,7 @@ def print_report(report: Report, *, stdout: TextIO, environ: Mapping[str, str]) 
 
 def plain_lines(report: Report) -> Iterator[str]:
     """Columns padded to their widest texts and never cut off; the key on the left, all others on the right."""
-    table = table_of(report)
+    table = table_of(report) if report.rows else []
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for key, *texts in table:
         rest = (text.rjust(cells) for text, cells in zip(texts, widths[1:], strict=True))

@@ -14,7 +14,9 @@ MAX_LINES = 20
 
 
 def lines(report: Report, width: int, theme: Theme) -> list[Line]:
-    """The table; on a narrow screen a paragraph for each row instead. Then the budgets."""
+    """The table; on a narrow screen a paragraph for each row instead. Then the budgets; without rows only these."""
+    if not report.rows:
+        return _budgets(report, width, theme)
     table = [[theme.fit(row[0], MAX_KEY), *row[1:]] for row in table_of(report)]
     widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
     spare = width - sum(widths) - GAP * (len(widths) - 1)

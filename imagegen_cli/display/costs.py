@@ -92,15 +92,17 @@ def described(charge: Charge | None, task: int) -> str:
         case ChargeStatus.SETTLED:
             return price if charge.amount is not None else "not known"
         case ChargeStatus.UNCERTAIN:
-            return f"uncertain, it may have been charged: {price}; {how_to_settle([task])}"
+            settles = how_to_settle([task], is_priced=charge.amount is not None)
+            return f"uncertain, it may have been charged: {price}; {settles}"
         case ChargeStatus.RETURNED:
             return "nothing was charged"
 
 
-def how_to_settle(tasks: Sequence[int]) -> str:
-    """The command by which a person says what became of uncertain submits."""
+def how_to_settle(tasks: Sequence[int], *, is_priced: bool = True) -> str:
+    """The command by which a person says what became of uncertain submits; what has no price needs an amount."""
+    amount = "" if is_priced else " --amount 0.04usd"
     which = " ".join(map(str, tasks)) if len(tasks) <= MAX_NAMED_TASKS else "--all"
-    return f"if you know it: imagegen settle {which} --paid, or --unpaid"
+    return f"if you know it: imagegen settle {which} --paid{amount}, or --unpaid"
 
 
 def plainly(costs: Costs) -> dict[str, list[dict[str, float | str]]]:

@@ -142,7 +142,8 @@ class Fal(common.HttpProvider[Settings]):
     async def _asked_prices(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
         url = f"{self._platform}/models/pricing"
         body = common.body_of(await self._send("GET", url, params={"endpoint_id": ",".join(models)}), paid=False)
-        return {common.text(row.get("endpoint_id")): row for row in common.tables(body.get("prices"))}
+        rows = sorted(common.tables(body.get("prices")), key=lambda row: common.number(row.get("unit_price")) or 0)
+        return {common.text(row.get("endpoint_id")): row for row in rows}  # of several for a model the dearest
 
     async def _cost(self, answer: Answer, model: Any) -> Money | None:
         """What a result cost by the units that it says it took; None where they or their price are not told.
