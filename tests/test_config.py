@@ -143,7 +143,12 @@ def test_without_a_folder_of_ones_own_the_systems_are_used(monkeypatch: pytest.M
         ('\n# two\n"nmae" = "x"', 3, "unknown key 'nmae' in the settings", "did you mean name?"),
         ("output = 5", 1, "output in the settings must be a text, not a whole number", ""),
         ("models = 5", 1, "models must be a table", ""),
-        ("[models]\nhero = 4", 1, "models in the settings must be a table of texts, not a table", ""),
+        (
+            "[models]\nhero = 4",
+            1,
+            "models in the settings must be a table of texts, not a table",
+            "hero is a whole number: write a text, in quotes",
+        ),
         ("providers = 5", 1, "providers must be a table", ""),
         ("[providers]\nstudio = 5", 2, "[providers.studio] must be a table", ""),
         (STUDIO + "concurency = 3", 3, "unknown key 'concurency' in [providers.studio]", "did you mean concurrency?"),

@@ -15,6 +15,7 @@ from imagegen_cli.storage.store import Store
 from tests import screen
 from tests.crash import CrashComfy, CrashServer, Harness
 from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.fal import FalQueue
 from tests.doubles.http import Fault, Pictures, Reply
 from tests.program import Ended, Program, finished, interrupt, told
 from tests.test_outsiders import installed
@@ -256,6 +257,26 @@ def test_the_check_of_the_settings_reads_money_too(
     ended = studio.run("config", "check")
     assert ended.code == 3
     assert said in ended.out
+
+
+# A price that rises
+
+
+def test_a_price_that_proved_too_low_is_asked_for_anew(tmp_path: Path) -> None:
+    with FalQueue(pictures=SMALL) as server:
+        server.prices = {"fal-ai/flux/dev": (0.04, "images", "USD")}
+        settings = (
+            f'kind = "fal"\nbase_url = "{server.url}"\nplatform_url = "{server.url}/v1"\napi_key = "{server.key}"'
+        )
+        program = Program(tmp_path, f'default_provider = "fal"\n[providers.fal]\n{settings}\npoll = 0.02\n')
+        assert program.run("run", "a cat", "--budget", "0.20usd", "-q").code == 0
+        server.prices = {"fal-ai/flux/dev": (0.5, "images", "USD")}
+        ended = program.run("run", *prompts(3), "--budget", "0.20usd", "-j", "1", "-q")
+        assert (ended.code, server.counts["submit"]) == (6, 2)
+        assert "0.46 usd more was charged than reserved" in ended.err
+        again = pasted(program, ended)
+        assert (again.code, server.counts["submit"]) == (6, 2)
+        assert "raise the budget, then imagegen retry 3 4 --budget 0.50usd" in again.err
 
 
 # What was spent

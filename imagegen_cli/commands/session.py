@@ -149,8 +149,11 @@ class Session:
             return
         with suppress(HistoryError):
             charges = self._store.charges(self._tasks).values()
-            for line in self._spending.overshoot(charges, self._store.spent):
+            lines = self._spending.overshoot(charges, self._store.spent)
+            for line in lines:
                 say(line)
+            if lines:
+                self._store.forget_prices()
 
     def _say_how_to_go_on(self) -> None:
         """The last line: what was left unsent for want of money, and the command that sends it."""

@@ -40,7 +40,7 @@ class CostRow:
     def each(self) -> Money | None:
         """What a picture cost on an average; None without a picture or without an amount."""
         spent = sum(self.settled.values())
-        if not (self.unit and self.pictures and spent):
+        if not (self.unit and self.pictures and self.settled):
             return None
         return Money(round(spent / self.pictures / ROUNDED) * ROUNDED, self.unit)
 

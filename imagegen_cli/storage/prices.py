@@ -21,6 +21,10 @@ def keep(db: sqlite3.Connection, service: str, prices: Mapping[str, Price | None
         )
 
 
+def forget(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM price")
+
+
 def _price(row: sqlite3.Row) -> Price | None:
     if row["amount"] is None:
         return None

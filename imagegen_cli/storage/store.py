@@ -392,6 +392,11 @@ class Store(Database):
         with self._transaction():
             prices.keep(self._db, service, found, time.time())
 
+    def forget_prices(self) -> None:
+        """Let the price endpoints be asked anew, where an answer of today has proved too low."""
+        with self._transaction():
+            prices.forget(self._db)
+
     def charges(self, tasks: Iterable[int]) -> dict[int, Charge]:
         """What the last submits of these tasks cost, as far as it is known."""
         return {task: found[-1] for task, found in self.all_charges(tasks).items()}
