@@ -383,6 +383,17 @@ async def test_a_failure_says_what_it_costs(provider: BlackForestLabs, prompt: s
     assert (raised.value.charged, raised.value.final) == (charged, True)
 
 
+@pytest.mark.parametrize(("cost", "charged"), [("1.5", True), (-1, True), (1e300, True), ({}, True), (None, False)])
+async def test_a_cost_that_cannot_be_read_is_no_word_that_nothing_is_charged(
+    server: BflService, provider: BlackForestLabs, cost: Any, charged: bool
+) -> None:
+    job = await accepted(provider)
+    server.fail("query", Reply.json(state(job.id, "Content Moderated", cost=cost)))
+    with pytest.raises(Moderated) as raised:
+        await polled(provider, job)
+    assert (raised.value.cost, raised.value.charged, raised.value.final) == (None, charged, True)
+
+
 async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackForestLabs) -> None:
     reply = await submitted(provider, asked("#cheaper"))
     assert isinstance(reply, Accepted)

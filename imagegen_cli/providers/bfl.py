@@ -249,8 +249,13 @@ def _ready(result: dict[str, Any]) -> Ready:
 
 
 def _billed(error: TaskError, result: dict[str, Any]) -> TaskError:
-    """The service's last word about a job, with what it charges all the same: `cost` is that of the whole job."""
-    return error.as_final().as_billed(told(result.get("cost"), CREDITS))
+    """The service's last word about a job, with what it charges all the same: `cost` is that of the whole job.
+
+    A cost that cannot be read is no word that it charges nothing.
+    """
+    cost = told(result.get("cost"), CREDITS)
+    unclear = cost is None and result.get("cost") is not None
+    return error.as_final().as_charged() if unclear else error.as_final().as_billed(cost)
 
 
 def _details(result: dict[str, Any]) -> str:
