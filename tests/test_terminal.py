@@ -203,7 +203,7 @@ def test_two_hundred_tasks_never_overflow_the_screen(
 ) -> None:
     prompts = [f"第{number}只猫 👨‍👩‍👧 number {number}" for number in range(200)]
     (tmp_path / "list.txt").write_text("\n".join(prompts), encoding="utf-8")
-    words = ("batch", "list.txt", "-j", "unlimited")
+    words = ("batch", "list.txt", "-j", "unlimited", "--yes")
     with terminal(tmp_path, server, *words, columns=columns, lines=lines) as program:
         program.wait(lambda: server.counts["query"] > 50, "queries")
         assert len(program.text.splitlines()) <= lines
