@@ -37,6 +37,7 @@ from imagegen_cli.core.task import (
 from imagegen_cli.core.text import age, literal, seconds
 from imagegen_cli.display import JsonLines, PlainLines, Quiet, Row, choose, print_list, print_task, task_object
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.fields import moment
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.messages import summary
 from tests.clock import run
@@ -333,6 +334,13 @@ def test_a_list_on_a_pipe_is_a_whole_line_a_task() -> None:
     assert first.split()[:2] == ["1", "done"]
     assert second.endswith("日落\\n二")
     assert "failed: moderated" in second
+
+
+def test_the_columns_of_a_list_on_a_pipe_are_those_that_scripts_read() -> None:
+    stdout = Stream("utf-8", terminal=False)
+    print_list(rows()[:1], stdout=stdout, environ={}, now=10.0)
+    columns = "    1  done                    MOMENT    4/4  4.0           a lighthouse"
+    assert stdout.getvalue() == columns.replace("MOMENT", moment(0.0)) + "\n"
 
 
 def test_a_task_on_a_pipe_is_text_with_its_paths() -> None:

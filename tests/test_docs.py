@@ -5,7 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
+from imagegen_cli.cli import app
 from imagegen_cli.core import errors
 from imagegen_cli.core.errors import HINTS, QUESTION_HINTS, Reason
 from imagegen_cli.core.task import FOLLOWS
@@ -45,6 +47,13 @@ def test_every_reason_is_in_the_readme_and_says_what_to_do(reason: Reason) -> No
     assert f"`{reason}`" in README
     assert HINTS[reason]
     assert QUESTION_HINTS[reason]
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]  # a group
+def test_every_command_is_in_the_readme(command: str) -> None:
+    """The table of commands, where one row names commands of one family."""
+    rows = README.partition("| command |")[2].partition("\n\n")[0].splitlines()
+    assert any(re.search(rf"`{command}\b", row.split(" | ")[0]) for row in rows)
 
 
 def test_the_first_two_code_blocks_are_one_line_each() -> None:
