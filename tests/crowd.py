@@ -217,7 +217,7 @@ class Crowd(Harness):
         self.program.run("doctor", "--fix")
         ledgers = super().compare()
         uncertain = {task["prompt"] for task in self.program.tasks() if task["reason"] == "uncertain"}
-        jobs = {job.id: json.dumps(job.asked) for server in self.servers for job in server.jobs.values()}
+        jobs = {job.id: json.dumps(job.payload) for server in self.servers for job in server.jobs.values()}
         for path in self.program.folder.rglob("*.part"):
             with suppress(ValueError):
                 job = whose(path.read_bytes()).rpartition("/")[0]

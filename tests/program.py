@@ -102,7 +102,7 @@ def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
     raise AssertionError(f"{wanted!r} never came: {process.stderr.read() if process.stderr else ''}")
 
 
-def told(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:
+def await_lines(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:
     for word in wanted:
         next_line(process, word)
 

@@ -176,21 +176,21 @@ class Program(Screen):
         )
         os.close(report)
         os.close(orders)
-        self._heard = b""
-        self.pid = int(self._told("pid"))
+        self._control_bytes = b""
+        self.pid = int(self._control_word("pid"))
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def finish(self, seconds: float = DEADLINE) -> int:
         """Its exit code, once it has ended by itself and everything that it wrote has arrived."""
-        code = int(self._told("exit", seconds))
+        code = int(self._control_word("exit", seconds))
         self.settle()
         return code
 
     def stopped(self) -> None:
         """Wait until Ctrl-Z has done its work."""
-        self._told("stopped")
+        self._control_word("stopped")
         self.settle()
 
     def foreground(self) -> None:
@@ -208,16 +208,16 @@ class Program(Screen):
         os.close(self._report)
         super().close()
 
-    def _told(self, word: str, seconds: float = DEADLINE) -> str:
-        while b"\n" not in self._heard:
+    def _control_word(self, word: str, seconds: float = DEADLINE) -> str:
+        while b"\n" not in self._control_bytes:
             if not select.select([self._report], [], [], seconds)[0]:
                 raise AssertionError(f"no {word} within {seconds} s\n{self.text}")
             data = os.read(self._report, 100)
             assert data, f"the leader went away before {word}"
-            self._heard += data
-        line, self._heard = self._heard.split(b"\n", 1)
-        said, _, value = line.decode().partition(" ")
-        assert said == word, f"{said} {value} instead of {word}\n{self.text}"
+            self._control_bytes += data
+        line, self._control_bytes = self._control_bytes.split(b"\n", 1)
+        found, _, value = line.decode().partition(" ")
+        assert found == word, f"{found} {value} instead of {word}\n{self.text}"
         return value
 
 

@@ -116,7 +116,7 @@ class Suite(Generic[P, D]):
         return picture
 
 
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+def image_request(prompt: str = "a cat", **more: Any) -> ImageRequest:
     return ImageRequest(prompt=prompt, provider="studio", **more)
 
 
@@ -125,13 +125,13 @@ def ignored(_: Working) -> None:
 
 
 async def submitted(provider: Provider[Any], request: ImageRequest | None = None) -> Accepted | Ready:
-    request = request or asked()
+    request = request or image_request()
     return await provider.submit(request, provider.client_job(request), ignored)
 
 
 async def accepted(provider: Provider[Any], prompt: str = "a cat", **more: Any) -> Job:
     """The receipt of a submit."""
-    reply = await submitted(provider, asked(prompt, **more))
+    reply = await submitted(provider, image_request(prompt, **more))
     assert isinstance(reply, Accepted)
     return reply.job
 

@@ -111,7 +111,7 @@ def cancelled_at(moment: str, provider: Kind, folder: Path) -> Stage:
         if moment == "before":
             stage.gate.close_for(5.0)
             asyncio.get_running_loop().call_later(1.0, stage.runner.cancel, [TaskId(1)])
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
 
     run(go())
     return stage

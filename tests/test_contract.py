@@ -67,7 +67,7 @@ PATIENCE = 10.0
 """Seconds after which an answer that came at once counts as a hang."""
 SOON = 0.3
 """Seconds after which we stop waiting for a service that never ends its answer."""
-MOST_MEMORY = 420 * MB
+MAX_MEMORY = 420 * MB
 """An answer may have 256 MB, and comes in pieces of at most 64."""
 
 
@@ -173,12 +173,12 @@ class Trial:
     job: Job
     clients: Clients
     settings: Settings
-    told: list[Working] = field(default_factory=list)
+    reports: list[Working] = field(default_factory=list)
 
     async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
         client_job = self.provider.client_job(self.request)
         reply: Accepted | Ready | TaskError = await self._kept(
-            self.provider.submit(self.request, client_job, self.told.append), limit
+            self.provider.submit(self.request, client_job, self.reports.append), limit
         )
         if isinstance(reply, Accepted) and client_job is not None:
             assert reply.job.id == client_job.id
@@ -186,7 +186,7 @@ class Trial:
 
     async def poll(self, job: Job | None = None, limit: float = PATIENCE) -> Working | Ready | TaskError:
         reply: Working | Ready | TaskError = await self._kept(
-            self.provider.poll(job or self.job, self.told.append), limit
+            self.provider.poll(job or self.job, self.reports.append), limit
         )
         return reply
 
@@ -202,7 +202,7 @@ class Trial:
             reply = error
             self._check_error(error)
         assert not loop.slept, f"it slept for {loop.slept}"
-        self._check_words(repr(reply), *(repr(one) for one in self.told))
+        self._check_words(repr(reply), *(repr(one) for one in self.reports))
         assert not any(self.elsewhere.saw(secret) for secret in self.secrets), "a key on another host"
         return reply
 
@@ -276,8 +276,8 @@ async def test_checking_and_counting_need_no_network(kind: str, tmp_path: Path) 
     settings, request = usable(kind, NEVER, str(picture))
     nothing: Any = None
     provider = load(kind)(settings, Clients(nothing, nothing))
-    most = provider.max_images(request)
-    assert most is None or most >= 1
+    high = provider.max_images(request)
+    assert high is None or high >= 1
     assert provider.expected_images(request) >= 1
 
 
@@ -376,7 +376,7 @@ def in_ten_seconds() -> str:
 @every_kind
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("answer", "least", "most"),
+    ("answer", "low", "high"),
     [
         (lambda status: Reply.json({"error": "slow"}, status, retry_after="7"), 7, 7),
         (lambda status: Reply.json({"error": "slow"}, status, retry_after=in_ten_seconds()), 8, 10),
@@ -384,7 +384,7 @@ def in_ten_seconds() -> str:
     ],
 )
 async def test_a_wait_that_is_asked_for_is_told(
-    trial: Trial, status: int, answer: Callable[[int], Reply], least: float, most: float
+    trial: Trial, status: int, answer: Callable[[int], Reply], low: float, high: float
 ) -> None:
     trial.service.reply = answer(status)
     replies = [await trial.submit(), *([await trial.poll()] if polls(trial.kind) else [])]
@@ -393,7 +393,7 @@ async def test_a_wait_that_is_asked_for_is_told(
             continue  # some services say 503 of accidents
         assert isinstance(reply, RateLimited | Busy), repr(reply)
         assert reply.after is not None
-        assert least <= reply.after <= most
+        assert low <= reply.after <= high
 
 
 @every_kind
@@ -610,7 +610,7 @@ async def test_a_bomb_stays_small(trial: Trial, name: str) -> None:
     with peak() as used:
         reply = await (trial.poll() if polls(trial.kind) else trial.submit())
     assert isinstance(reply, TaskError)
-    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+    assert used() < MAX_MEMORY, f"{used() // MB} MB"
 
 
 @contextmanager
@@ -640,12 +640,12 @@ async def test_a_key_that_is_repeated_is_never_shown(trial: Trial, form: str) ->
         for status in (200, 400, 401, 403, 404, 422, 429, 500, 503):
             trial.service.reply = echoing(text, status)
             trial.provider = load(trial.kind)(trial.settings, trial.clients)
-            for reply in (await trial.submit(), await trial.poll(), *(await asked_of(provider))):
-                said = f"{reply!r} {getattr(reply, 'message', '')} {getattr(reply, 'hint', '')} {trial.told!r}"
-                assert_untold(secret, text, said)
+            for reply in (await trial.submit(), await trial.poll(), *(await answers_of(provider))):
+                shown = f"{reply!r} {getattr(reply, 'message', '')} {getattr(reply, 'hint', '')} {trial.reports!r}"
+                assert_untold(secret, text, shown)
 
 
-async def asked_of(provider: Provider[Any]) -> list[object]:
+async def answers_of(provider: Provider[Any]) -> list[object]:
     found: list[object] = []
     for question in (provider.models, provider.balance):
         try:
@@ -655,11 +655,11 @@ async def asked_of(provider: Provider[Any]) -> list[object]:
     return found
 
 
-def assert_untold(secret: str, text: str, said: str) -> None:
+def assert_untold(secret: str, text: str, shown: str) -> None:
     """Neither the secret, as written in `text`, nor its first half."""
     written = text.rsplit(maxsplit=1)[-1]
     for form in (secret, written, secret[: len(secret) // 2 + 1]):
-        assert form not in said, "a key in a message"
+        assert form not in shown, "a key in a message"
 
 
 # References that are no pictures
@@ -794,14 +794,14 @@ async def test_no_address_of_a_picture(downloader: Downloader, tmp_path: Path, a
     assert isinstance(await held(downloader, address, tmp_path), TaskError)
 
 
-@pytest.mark.parametrize(("location", "asked"), [(NEVER, 1), ("file:///etc/passwd", 1), ("/other.png", 6)])
+@pytest.mark.parametrize(("location", "number"), [(NEVER, 1), ("file:///etc/passwd", 1), ("/other.png", 6)])
 async def test_redirects_of_a_download_end_in_our_own_words(
-    shop: OneAnswer, downloader: Downloader, tmp_path: Path, location: str, asked: int
+    shop: OneAnswer, downloader: Downloader, tmp_path: Path, location: str, number: int
 ) -> None:
     """A picture's address may lead on, five times at most; test_download.py says where to."""
     shop.reply = redirects(302, location)
     assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
-    assert shop.counts["any"] == asked
+    assert shop.counts["any"] == number
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -809,7 +809,7 @@ async def test_a_bomb_for_a_picture(shop: OneAnswer, downloader: Downloader, tmp
     shop.reply = BOMBS[name]()
     with peak() as used:
         assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
-    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+    assert used() < MAX_MEMORY, f"{used() // MB} MB"
 
 
 async def test_a_drip_of_a_picture_can_be_given_up(shop: OneAnswer, downloader: Downloader, tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 def test_the_table_of_states_is_drawn_from_the_code() -> None:
     rows = dict(re.findall(r"^\| (\w+) \| ([\w, ]*) ?\|$", ARCHITECTURE.partition("## States")[2], re.MULTILINE))
-    told = {
+    drawn = {
         name: tuple(part for part in after.strip().split(", ") if part)
         for name, after in rows.items()
         if name != "from"
     }
     real = {state.__name__.lower(): tuple(one.__name__.lower() for one in after) for state, after in FOLLOWS.items()}
-    assert told == real
+    assert drawn == real
 
 
 def test_the_example_of_the_settings_is_written_from_their_declarations() -> None:

@@ -204,7 +204,7 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "said"),
+    ("fault", "error", "expected"),
     [
         (Fault.TRUNCATE, Unavailable, "did not arrive whole"),
         (Fault.CLOSE_AFTER, Unavailable, "did not arrive whole"),
@@ -220,13 +220,13 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
     ],
 )
 async def test_what_goes_wrong_on_the_way_has_a_word_and_leaves_nothing(
-    files: Files, downloader: Downloader, stem: Path, fault: Fault, error: type[TaskError], said: str
+    files: Files, downloader: Downloader, stem: Path, fault: Fault, error: type[TaskError], expected: str
 ) -> None:
     image = RemoteImage(files.file_url("job", 1))
     files.fail("download", fault, times=None)
     caught = await refused(downloader, image, stem)
     assert type(caught) is error
-    assert said in caught.message
+    assert expected in caught.message
     assert "sIgNaTuRe" not in f"{caught.message} {caught!r}"
     files.heal()
     assert (await save(downloader, image, stem)).exists(), "and can be had again"
@@ -304,7 +304,7 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "expected"),
     [
         ("file:///etc/passwd", "redirects to one that is not http (file:)"),
         ("", "redirects to one that cannot be read"),
@@ -312,10 +312,10 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
     ],
 )
 async def test_where_a_redirect_leads_is_said_as_it_is(
-    files: Files, downloader: Downloader, stem: Path, target: str, said: str
+    files: Files, downloader: Downloader, stem: Path, target: str, expected: str
 ) -> None:
     image = files.lay(Reply(302, b"", {"location": target}))
-    assert said in (await refused(downloader, image, stem)).message
+    assert expected in (await refused(downloader, image, stem)).message
 
 
 REDIRECTS = [
@@ -346,11 +346,11 @@ REDIRECTS = [
 @pytest.mark.parametrize(("first", "target", "followed"), REDIRECTS)
 async def test_a_redirect_leads_neither_down_nor_inside(stem: Path, first: str, target: str, followed: bool) -> None:
     """What travels is seen at the seam to the network: no test can answer for addresses of the world."""
-    asked: list[httpx.URL] = []
+    urls: list[httpx.URL] = []
 
     async def fetch(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url)
-        if len(asked) > 1 or not target:
+        urls.append(request.url)
+        if len(urls) > 1 or not target:
             return httpx.Response(200, stream=httpx.ByteStream(png()))
         return httpx.Response(302, headers={"location": target}, stream=httpx.ByteStream(b""))
 
@@ -359,7 +359,7 @@ async def test_a_redirect_leads_neither_down_nor_inside(stem: Path, first: str, 
         assert (await save(downloader, RemoteImage(first), stem)).read_bytes() == png()
     else:
         assert type(await refused(downloader, RemoteImage(first), stem)) is ServerTrouble
-        assert len(asked) == 1
+        assert len(urls) == 1
 
 
 # An answer that ends by closing the connection
@@ -496,7 +496,7 @@ async def test_what_is_no_picture_is_said(stem: Path, data: bytes, kind: str) ->
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (png_of(head(100_000, 100_000), BODY, END), "a picture claims 100000 × 100000 pixels"),
         (png_of(head(0, 5), BODY, END), "a picture claims 0 × 5 pixels"),
@@ -519,10 +519,10 @@ async def test_what_is_no_picture_is_said(stem: Path, data: bytes, kind: str) ->
         (b"GIF89a", "of no size"),
     ],
 )
-async def test_a_picture_that_is_damaged_or_a_bomb_is_refused(stem: Path, data: bytes, said: str) -> None:
+async def test_a_picture_that_is_damaged_or_a_bomb_is_refused(stem: Path, data: bytes, expected: str) -> None:
     caught = await refused(Downloader(None), InlineImage(data), stem)
     assert isinstance(caught, BadImage)
-    assert said in caught.message
+    assert expected in caught.message
 
 
 async def test_every_cut_through_a_png_is_noticed(stem: Path) -> None:
@@ -585,19 +585,19 @@ async def test_a_link_to_nowhere_is_a_taken_name(stem: Path) -> None:
 
 
 async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Path) -> None:
-    said: list[StagedImage] = []
+    known: list[StagedImage] = []
 
     async def too_late(staged: StagedImage) -> None:
-        said.append(staged)
-        if len(said) < 3:
+        known.append(staged)
+        if len(known) < 3:
             Path(staged.final).write_text("precious", encoding="ascii")
 
     downloader = Downloader(None)
     staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     saved = await downloader.publish(staged, stem, too_late)
-    assert [Path(one.final).name for one in said] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
-    assert saved == SavedImage(said[-1].final, sha256(png()).hexdigest())
-    assert Path(said[0].final).read_text(encoding="ascii") == "precious"
+    assert [Path(one.final).name for one in known] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
+    assert saved == SavedImage(known[-1].final, sha256(png()).hexdigest())
+    assert Path(known[0].final).read_text(encoding="ascii") == "precious"
     assert Path(saved.path).read_bytes() == png()
 
 
@@ -664,16 +664,16 @@ class KilledError(BaseException):
 
 async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:
     """The final name is remembered, and nothing has happened yet."""
-    said: list[StagedImage] = []
+    known: list[StagedImage] = []
 
     async def kill(staged: StagedImage) -> None:
-        said.append(staged)
+        known.append(staged)
         raise KilledError
 
     downloader = Downloader(None)
     with pytest.raises(KilledError):
         await downloader.publish(await downloader.stage(InlineImage(data), stem, part_of(stem)), stem, kill)
-    return said[0]
+    return known[0]
 
 
 async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
@@ -967,5 +967,5 @@ async def test_a_round_that_breaks_leaves_nobody_waiting() -> None:
         raise MemoryError("no room")
 
     rounds = WorkBatcher(broken)
-    said = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
-    assert [type(one) for one in said] == [MemoryError] * 3
+    known = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
+    assert [type(one) for one in known] == [MemoryError] * 3

@@ -33,16 +33,16 @@ async def obeyed(error: Exception, stderr: io.StringIO) -> list[Command]:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (UsageError("no such model\nat all"), "not added: no such model; at all\n"),
         (TypeError("a bug"), "the command of a key failed (TypeError: a bug)"),
     ],
 )
-def test_a_command_that_fails_is_said_and_ends_nothing(error: Exception, said: str) -> None:
+def test_a_command_that_fails_is_said_and_ends_nothing(error: Exception, expected: str) -> None:
     stderr = io.StringIO()
     assert asyncio.run(obeyed(error, stderr)) == [Pause(True), Drain(), LAST]
-    assert stderr.getvalue().startswith(said)
+    assert stderr.getvalue().startswith(expected)
 
 
 def test_what_came_too_late_for_any_run_is_named() -> None:

@@ -41,20 +41,20 @@ AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, 
 @cache
 def before() -> frozenset[str]:
     """What Python itself has in memory, with whatever this environment adds to every start."""
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
-    return frozenset(said.stdout.split())
+    return frozenset(result.stdout.split())
 
 
 def imported(folder: Path, *words: str, config: str = "", **environment: str) -> set[str]:
     program = Program(folder, config)
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", LISTED, *words], cwd=folder, env=program.environment(**environment),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert "Traceback" not in said.stderr
-    return set(said.stderr.rpartition("MODULES ")[2].split()) - before()
+    assert "Traceback" not in result.stderr
+    return set(result.stderr.rpartition("MODULES ")[2].split()) - before()
 
 
 def ours(modules: set[str]) -> set[str]:

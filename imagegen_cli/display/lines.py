@@ -265,7 +265,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "created": moment(created),
         "started": moment(started),
         "ended": moment(ended),
-        "asked": task.expected_images,
+        "expected_images": task.expected_images,
         "files": list(task.files),
     }
 

@@ -73,14 +73,14 @@ class GeminiService(Service):
         page: dict[str, Any] = {"models": [described(name) for name in MODELS[start : start + 3]]}
         return Reply.json(page | ({"nextPageToken": str(start + 3)} if start + 3 < len(MODELS) else {}))
 
-    async def _generate(self, model: str, asked: dict[str, Any]) -> Reply:
+    async def _generate(self, model: str, payload: dict[str, Any]) -> Reply:
         if model not in MODELS:
             return refusal(404, "NOT_FOUND", f"models/{model} is not found for API version v1beta")
-        prompt = asked["contents"][0]["parts"][0]["text"]
+        prompt = payload["contents"][0]["parts"][0]["text"]
         tags = set(re.findall(r"#([a-z0-9-]+)", prompt))
         if (refused := self._refused(prompt, tags)) is not None:
             return refused
-        job = self.add_job(str(uuid4()), asked)
+        job = self.add_job(str(uuid4()), payload)
         if "never" in tags:
             self.stuck.set()
             await asyncio.Event().wait()

@@ -67,7 +67,7 @@ class Rule:
     seconds: float | None = None
     by: int = -10
 
-    def strikes(self, *places: str) -> bool:
+    def applies(self, *places: str) -> bool:
         if self.where not in places or self.times == 0:
             return False
         if self.after:
@@ -80,13 +80,13 @@ class Rule:
 
 @dataclass(slots=True)
 class Job:
-    """A piece of paid work. `asked` is what the client sent; `born` is time.monotonic(); `polls` counts questions."""
+    """A piece of paid work. `payload` is what the client sent; `started_at` is time.monotonic(); `polls` counts questions."""
 
     id: str
-    asked: dict[str, Any]
-    born: float
+    payload: dict[str, Any]
+    started_at: float
     seconds: float
-    least_polls: int
+    min_polls: int
     state: str = "running"
     polls: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Job:
     @property
     def ripe(self) -> bool:
         """Whether it has had its time: both the seconds and the questions."""
-        return self.polls > self.least_polls and time.monotonic() - self.born >= self.seconds
+        return self.polls > self.min_polls and time.monotonic() - self.started_at >= self.seconds
 
 
 class Service:
@@ -171,7 +171,7 @@ class Service:
         self._rules.clear()
         self._call(self._listen())
 
-    def asked(self, kind: str) -> list[Request]:
+    def requests_of(self, kind: str) -> list[Request]:
         return [request for request in self.requests if request.kind == kind]
 
     @property
@@ -180,9 +180,9 @@ class Service:
 
     # Jobs and their pictures
 
-    def add_job(self, job_id: str, asked: dict[str, Any], *, seconds: float | None = None) -> Job:
+    def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> Job:
         length = self.seconds if seconds is None else seconds
-        self.jobs[job_id] = job = Job(job_id, asked, time.monotonic(), length, self.polls)
+        self.jobs[job_id] = job = Job(job_id, payload, time.monotonic(), length, self.polls)
         self._inside["jobs"] += 1
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
@@ -314,7 +314,7 @@ class Service:
         return await connection.send(reply) and request.headers.get("connection", "").lower() != "close"
 
     def _rule(self, *places: str) -> Rule | None:
-        rule = next((rule for rule in self._rules if rule.strikes(*places)), None)
+        rule = next((rule for rule in self._rules if rule.applies(*places)), None)
         return rule and self._struck(rule)
 
     def _struck(self, rule: Rule) -> Rule:

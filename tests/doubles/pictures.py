@@ -26,14 +26,14 @@ class Pictures:
 
     format: str = "png"
     size: tuple[int, int] = (64, 64)
-    least_bytes: int = 0
+    min_bytes: int = 0
 
     @property
     def content_type(self) -> str:
         return CONTENT_TYPES[self.format]
 
     def make(self, job: str, index: int) -> bytes:
-        return _painted(self.format, self.size, self.least_bytes, f"{quote(job, safe='')}/{index}")
+        return _painted(self.format, self.size, self.min_bytes, f"{quote(job, safe='')}/{index}")
 
 
 def whose(data: bytes) -> str:
