@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from imagegen_cli.commands.key_queue import KeyQueue, refusals_told
+from imagegen_cli.commands.key_queue import KeyQueue, refusals_as_outcomes
 from imagegen_cli.commands.session import end
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.display import Board, PlainLines
@@ -72,5 +72,5 @@ def test_a_refusal_is_an_outcome_on_one_line() -> None:
     def refuse(_typed: Typed) -> Outcome:
         raise UsageError("no such model\nat all")
 
-    outcome = refusals_told(refuse)(Typed("a cat"))
+    outcome = refusals_as_outcomes(refuse)(Typed("a cat"))
     assert (outcome.good, outcome.words) == (False, ("cannot be added: no such model; at all",))

@@ -460,7 +460,9 @@ def test_a_service_that_is_killed_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "locale", [{"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}, {"LC_ALL": "C"}], ids=["by variables of Python", "C"]
+    "locale",
+    [{"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}, {"LC_ALL": "C"}],
+    ids=["by variables of Python", "C"],
 )
 def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer, locale: dict[str, str]) -> None:
     plain = Plain(tmp_path, CONFIG.format(url=server.url))

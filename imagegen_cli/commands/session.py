@@ -95,7 +95,7 @@ class Session:
         self._add = add
         self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._key_queue.send, offer, refusals_told(outcome_of or _nothing))
+        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing))
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None

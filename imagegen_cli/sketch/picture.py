@@ -66,7 +66,7 @@ def _ground_for(scene: DrawContext) -> str:
         return "heights"
     if scene.backdrop:
         return "lake" if homes & {"boat", "swimmer"} else "snow" if wintry else "meadow"
-    for ground, fits in (
+    for ground, matches in (
         ("space", (homes and homes <= {"heaven"}) or "🛰️" in arts),
         ("underwater", homes and homes <= {"sea"}),
         ("sea", "boat" in homes),
@@ -80,7 +80,7 @@ def _ground_for(scene: DrawContext) -> str:
         ("heights", arts and homes <= {"sky"} and arts & {"✈️", "🛩️", "hot-air-balloon", "🪂"}),
         ("garden", "flower" in homes or scene.season == "spring"),
     ):
-        if fits:
+        if matches:
             return ground
     return "meadow"
 

@@ -58,7 +58,7 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Subjects side by side between two heights; `size` multiplies theirs, `least` is what the largest has at least.
+    """Subjects side by side between two heights; `size` multiplies theirs, `min_size` is the smallest size of the largest.
 
     `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
     """
@@ -67,7 +67,7 @@ class Row:
     far: float
     near: float
     size: float
-    least: float
+    min_size: float
     manner: str = "stands"
     aside: float = 0.0
 
@@ -192,7 +192,7 @@ def _fill(stage: Stage, row: Row, subjects: list[Subject]) -> Iterator[Sprite]:
     if not crowd:
         return
     largest = max(subject.size for subject in crowd) * row.size
-    grown = max(1.0, row.least / largest) * row.size
+    grown = max(1.0, row.min_size / largest) * row.size
     if row.manner == "flies" and len(crowd) > FLOCK:
         grown *= 0.62
     lines = 1 if len(crowd) <= max(3, 4 * stage.width / UNIT) else 2 if len(crowd) <= 10 else 3  # noqa: PLR2004
@@ -214,14 +214,14 @@ def _shuffled(rng: random.Random, subjects: list[Subject]) -> list[Subject]:
 
 def _line(stage: Stage, rng: random.Random, row: Row, crowd: list[Subject]) -> Iterator[Sprite]:
     sprites = [_sprite(stage, rng, row, subject) for subject in crowd]
-    room = stage.width * 0.94
+    free = stage.width * 0.94
     taken = sum(sprite.width for sprite in sprites)
     fit = min(
         1.0,
-        room * (1.12 if len(sprites) > 1 else 0.86) / taken,
+        free * (1.12 if len(sprites) > 1 else 0.86) / taken,
         (0.42 if row.manner == "flies" else 0.62) * stage.height / max(s.height for s in sprites),
     )
-    gap = (room - taken * fit) / len(sprites)
+    gap = (free - taken * fit) / len(sprites)
     x = stage.width * 0.03 + row.aside * taken * fit / len(sprites)
     for sprite in sprites:
         wide = sprite.width * fit

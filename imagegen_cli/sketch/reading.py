@@ -21,11 +21,11 @@ from imagegen_cli.sketch.lexicon import (
     singulars,
 )
 from imagegen_cli.sketch.scene import DrawContext, Subject
-from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MOST_OF_A_KIND, PLURAL, PLURALS
+from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MAX_OF_A_KIND, PLURAL, PLURALS
 
 LONGEST_PROMPT = 4000
-MOST_SUBJECTS = 12
-MOST_LEFT_OUT = 60
+MAX_SUBJECTS = 12
+MAX_LEFT_OUT = 60
 BREAKS = {
     "on",
     "in",
@@ -264,7 +264,7 @@ class _Reader:
     def _number(self, _token: Token, meaning: Meaning) -> None:
         if self.colour is not None and self.colour.text in AMBIGUOUS:
             self.end_of_clause()
-        self.number = min(int(meaning.value), MOST_OF_A_KIND)
+        self.number = min(int(meaning.value), MAX_OF_A_KIND)
 
     def _colour(self, token: Token, _meaning: Meaning) -> None:
         self.colour = token
@@ -300,10 +300,10 @@ class _Reader:
         colour = self.colour.meaning.value if self.colour is not None and self.colour.meaning is not None else ""
         at = self._same(meaning.value, colour)
         if at >= 0 and not token.text[0].isalnum():  # an emoji: each one counts
-            self.number = min(self.subjects[at].count + 1, MOST_OF_A_KIND)
+            self.number = min(self.subjects[at].count + 1, MAX_OF_A_KIND)
         several = FLOWERS if meaning.home == "flower" else PLURAL
         count = self.number or (several if token.plural else 1)
-        if at < 0 and len(self.subjects) == MOST_SUBJECTS:
+        if at < 0 and len(self.subjects) == MAX_SUBJECTS:
             self.left_out.append(token.text)
             return
         if at < 0:
@@ -339,5 +339,5 @@ class _Reader:
             season=self.named.get("season", ""),
             manner=self.named.get("manner", ""),
             tones=tuple(dict.fromkeys(self.tones)),
-            left_out=tuple(dict.fromkeys(self.left_out))[:MOST_LEFT_OUT],
+            left_out=tuple(dict.fromkeys(self.left_out))[:MAX_LEFT_OUT],
         )

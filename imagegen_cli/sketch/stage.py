@@ -57,8 +57,8 @@ class Stage:
     def define(self, kind: str, inner: str, **attributes: object) -> str:
         """Put a gradient, filter or clip into <defs>; gives its address."""
         name = f"d{len(self.defs)}"
-        said = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
-        self.defs.append(f'<{kind} id="{name}"{said}>{inner}</{kind}>')
+        text = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
+        self.defs.append(f'<{kind} id="{name}"{text}>{inner}</{kind}>')
         return f"url(#{name})"
 
     def fall(self, *stops: tuple[float, str] | tuple[float, str, float]) -> str:
@@ -109,8 +109,8 @@ def _wave(x0: float, y0: float, x1: float, y1: float) -> str:
 
 
 def _stops(stops: tuple[tuple[float, str] | tuple[float, str, float], ...]) -> str:
-    said = ""
+    text = ""
     for at, colour, *opacity in stops:
         seen = f' stop-opacity="{opacity[0]:g}"' if opacity else ""
-        said += f'<stop offset="{at:g}" stop-color="{colour}"{seen}/>'
-    return said
+        text += f'<stop offset="{at:g}" stop-color="{colour}"{seen}/>'
+    return text

@@ -546,7 +546,7 @@ NUMBERS: dict[str, int] = {
     "twenty | 二十": 20,
     "hundred, hundreds | 百, 一百": 24,
 }
-MOST_OF_A_KIND = 24
+MAX_OF_A_KIND = 24
 PLURAL = 3
 """How many a plural without a number means."""
 
