@@ -58,9 +58,9 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Subjects side by side between two heights; `size` multiplies theirs, `min_size` is the smallest size of the largest.
+    """Subjects side by side between two heights; `size` multiplies theirs.
 
-    `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
+    The largest subject is at least as large as `min_size`. `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
     """
 
     homes: frozenset[str]
