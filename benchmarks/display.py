@@ -1,4 +1,4 @@
-"""The live table on a terminal that somebody reads: CPU of a frame and of a run, memory of its board."""
+"""The live table on a terminal that is read: CPU of a frame and of a run, memory of its board."""
 
 import gc
 import os

@@ -22,7 +22,7 @@ SIZES = ((2000, 200_000), (20, 50_000_000))
 
 async def save_all(url: str, number: int, folder: Path) -> None:
     async def chosen(_staged: StagedImage) -> None:
-        """Nobody remembers it here."""
+        """A run would write the name into its history here; a benchmark has none."""
 
     async with open_clients() as clients:
         saver = Downloader(clients.fetch)

@@ -119,7 +119,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def terminal(columns: int = 80, lines: int = 24) -> int:
-    """The program's side of a terminal that somebody reads."""
+    """The program's side of a terminal, which a thread reads."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     threading.Thread(target=drain, args=(master,), daemon=True).start()

@@ -196,7 +196,7 @@ DIM = {2: (5,), 22: (22, 25)}
 
 
 class Shown(Emulator):
-    """An emulator that knows dim text: it stands where blinking would, which nobody uses."""
+    """An emulator that knows dim text: it uses the flag for blinking, which no display of ours sets."""
 
     def select_graphic_rendition(self, *attributes: int, **options: Any) -> None:
         super().select_graphic_rendition(*seen(attributes), **options)

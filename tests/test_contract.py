@@ -126,7 +126,7 @@ def settings_for(kind: str, url: str, secret: str = "sk-{name}-of-{kind}-s3cr3t"
         elif item.name == "base_url" or (isinstance(value, str) and value.startswith(("http://", "https://"))):
             changed[item.name] = url
         elif item.name == "username":
-            changed[item.name] = "somebody"
+            changed[item.name] = "a-user"
     return replace(plain, **changed)
 
 

@@ -61,7 +61,7 @@ def cancel(*ids: int) -> Cancel:
 
 
 class Desk:
-    """Three tasks, the first of them running, and somebody at the keys; with the focus unless it is told otherwise.
+    """Three tasks, the first of them running, and a keyboard, which has the focus unless a test says otherwise.
 
     `pace`: seconds before each key; by default so many that every key is meant.
     """

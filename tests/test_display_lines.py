@@ -165,7 +165,7 @@ def test_what_a_stop_did_not_wait_for_is_said_with_what_goes_on_with_it() -> Non
     board.tell(TaskChanged(1.0, task(2, Saving((REMOTE,), JOB))))
     board.tell(TaskChanged(1.0, task(3, Submitting())))
     board.tell(TaskChanged(1.0, task(4, Submitting(JOB))))
-    assert "resume" not in str(summary(board, 3.0, "x")), "somebody who only looks on leaves nothing behind"
+    assert "resume" not in str(summary(board, 3.0, "x")), "a run that is only watched leaves no unfinished work"
     board.tell(RunStopping(2.0, RunId(1), "Ctrl-C"))
     assert [text for _, text in summary(board, 3.0, "x")][1:] == [
         "3 left before the end; to go on: imagegen resume 1 2 4",

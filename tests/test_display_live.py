@@ -203,7 +203,7 @@ def test_keys_send_commands_and_are_not_echoed() -> None:
 
 
 def three(play: Stage, *, focus: bool = True) -> None:
-    """Three tasks, of which the first runs and is chosen, and somebody at the keys."""
+    """Three tasks, of which the first runs and is chosen, and a keyboard."""
     play.tell(started(task(1), task(2, prompt="two boats"), task(3), at=100.0), *running(1, at=100.0))
     play.tick()
     if focus:

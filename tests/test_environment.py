@@ -39,7 +39,7 @@ BUGS = ("Traceback", "this is a bug", "Exception ignored")
 def starter() -> Path:
     """A program that starts ours, under a name that a script need not quote: the interpreter's may hold a blank.
 
-    Everybody may run it, also a user whom the system does not know.
+    Every user may run it, also one whom the system does not know.
     """
     folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -44,7 +44,7 @@ def story(*tasks: Task) -> list[Event]:
 
 
 class Broken(PlainLines):
-    """Raises where it is told to, and keeps on being called for as long as nobody notices."""
+    """Raises an error where a test wants it, and counts the calls that still come after that."""
 
     def __init__(self, where: str, stderr: io.StringIO) -> None:
         super().__init__(Board(), stderr=stderr)

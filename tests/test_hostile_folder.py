@@ -159,7 +159,7 @@ def settings_of(kind: str, url: str) -> dict[str, Any]:
         if isinstance(value, Secret) and value:
             table[item.name] = value.reveal()
         elif item.name == "username" or (isinstance(value, str) and value.startswith("http")):
-            table[item.name] = value.replace("://", f"://somebody:{quote(SECRET, safe='')}@")
+            table[item.name] = value.replace("://", f"://a-user:{quote(SECRET, safe='')}@")
     return table
 
 

@@ -1,6 +1,7 @@
 """Proxies, what goes past them, and certificates: what the environment says, against real sockets.
 
-A proxy that makes no connection costs nothing, so it is `network` and never `uncertain`, whoever pays.
+A proxy that makes no connection costs nothing, so the error is `network` and never
+`uncertain`, whether the request is paid or not.
 """
 
 import asyncio

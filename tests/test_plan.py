@@ -28,7 +28,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Strict(Provider[Any]):
-    """Makes four pictures at a time of prompts without the word "bad". Whoever sends anything here is caught."""
+    """Makes four pictures at a time of prompts without the word "bad". Sending anything raises an error."""
 
     kind: ClassVar[str] = "strict"
     title: ClassVar[str] = "strict"

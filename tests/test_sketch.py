@@ -21,7 +21,7 @@ from imagegen_cli.sketch.lexicon import known
 from imagegen_cli.sketch.order import Order
 from imagegen_cli.sketch.picture import compose, decided, draw
 from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
-from imagegen_cli.sketch.scene import DrawContext
+from imagegen_cli.sketch.scene import Scene
 
 CAT, BOAT, CAR, BIRD = "🐈", "⛵", "🚗", "🐦"
 
@@ -50,7 +50,7 @@ def bytes_of(ready: Ready) -> list[bytes]:
     return [image.data for image in ready.images if isinstance(image, InlineImage)]
 
 
-def counts(scene: DrawContext) -> dict[str, int]:
+def counts(scene: Scene) -> dict[str, int]:
     return {subject.art: subject.count for subject in scene.subjects}
 
 

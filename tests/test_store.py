@@ -1211,7 +1211,7 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
     children.together()
     for child in children.started:
         assert line(child) == "done"
-        assert child.communicate() == ("", ""), "nobody was told of a lock"
+        assert child.communicate() == ("", ""), "no process saw a locked database"
         assert child.returncode == 0
     with closing(Store(path)) as store:
         records = store.find(Filter())

@@ -160,7 +160,7 @@ def test_no_such_host(way: str, monkeypatch: pytest.MonkeyPatch, paid: bool) -> 
 def test_sent_and_then_lost(
     way: str, service: Echo, where: str, fault: Fault, kinds: tuple[type[Exception], ...], paid: bool
 ) -> None:
-    """Once connected nothing may look as if it had never left, whoever pays."""
+    """After the connection is open, no failure says "never sent", whether the request is paid or not."""
     service.fail(where, fault, times=None)
     raw, ours = failure(service.url, paid=paid)
     assert isinstance(raw, kinds)

@@ -151,8 +151,8 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     if spec.count is not None and spec.count < 1:
         raise UsageError(f"count is {spec.count}; it must be at least 1", hint=_count_hint(spec))
     if spec.count is not None and spec.count > MAX_COUNT:
-        messages = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
-        raise UsageError(messages, hint=_count_hint(spec))
+        message = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
+        raise UsageError(message, hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
             ImageRequest(

@@ -433,7 +433,7 @@ def _moon(stage: Stage) -> None:
 
 
 def paint_foreground(stage: Stage) -> None:
-    """Blades that stand between the scene and whoever looks at it, dark against it."""
+    """Blades that stand between the viewer and the scene, and look dark against it."""
     if stage.scene.ground not in {"meadow", "garden", "lake"}:
         return
     rng = stage.rng_at("foreground")

@@ -60,7 +60,8 @@ class Sprite:
 class Row:
     """Subjects side by side between two heights; `size` multiplies theirs.
 
-    The largest subject is at least as large as `min_size`. `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
+    The largest subject is at least as large as `min_size`.
+    `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
     """
 
     homes: frozenset[str]

@@ -20,7 +20,7 @@ from imagegen_cli.sketch.lexicon import (
     of_art,
     singulars,
 )
-from imagegen_cli.sketch.scene import DrawContext, Subject
+from imagegen_cli.sketch.scene import Scene, Subject
 from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MAX_OF_A_KIND, PLURAL, PLURALS
 
 LONGEST_PROMPT = 4000
@@ -67,12 +67,12 @@ class Token:
     plural: bool = False
 
 
-def read(prompt: str, negative: str = "") -> DrawContext:
-    unwanted = _scene(negative) if negative.strip() else DrawContext()
+def read(prompt: str, negative: str = "") -> Scene:
+    unwanted = _scene(negative) if negative.strip() else Scene()
     return _without(_scene(prompt), unwanted)
 
 
-def _scene(text: str) -> DrawContext:
+def _scene(text: str) -> Scene:
     reader = _Reader()
     for token in tokens(text[:LONGEST_PROMPT].lower()):
         reader.take(token)
@@ -82,7 +82,7 @@ def _scene(text: str) -> DrawContext:
     return reader.scene()
 
 
-def _without(scene: DrawContext, unwanted: DrawContext) -> DrawContext:
+def _without(scene: Scene, unwanted: Scene) -> Scene:
     arts = {subject.art for subject in unwanted.subjects}
     return replace(
         scene,
@@ -328,8 +328,8 @@ class _Reader:
     def _same(self, art: str, colour: str) -> int:
         return next((at for at, old in enumerate(self.subjects) if (old.art, old.colour) == (art, colour)), -1)
 
-    def scene(self) -> DrawContext:
-        return DrawContext(
+    def scene(self) -> Scene:
+        return Scene(
             subjects=tuple(self.subjects),
             ground=next((place.value for place in self.places if place.value), ""),
             backdrop=next((place.home for place in self.places if place.home), ""),

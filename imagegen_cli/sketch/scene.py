@@ -16,7 +16,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawContext:
+class Scene:
     """Empty texts are not named by the prompt. `details` are further words of the place: table, window, portrait."""
 
     subjects: tuple[Subject, ...] = ()

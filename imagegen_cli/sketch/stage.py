@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from imagegen_cli.sketch.colours import Grade
 from imagegen_cli.sketch.light import Light, grade, in_manner
-from imagegen_cli.sketch.scene import DrawContext
+from imagegen_cli.sketch.scene import Scene
 
 UNIT = 1000.0
 
@@ -15,7 +15,7 @@ UNIT = 1000.0
 class Stage:
     """`horizon` and `near` are heights: where the ground begins, and where the foremost things stand."""
 
-    scene: DrawContext
+    scene: Scene
     light: Light
     manner: str
     width: float
@@ -48,7 +48,7 @@ class Stage:
         return in_manner(colour, self.manner)
 
     def depth(self, y: float) -> float:
-        """0 at the feet of whoever looks, 1 at the horizon."""
+        """0 at the feet of the viewer, 1 at the horizon."""
         return min(1.0, max(0.0, (self.height - y) / max(1.0, self.height - self.horizon)))
 
     def add(self, *parts: str) -> None:

@@ -161,7 +161,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
     "plain": str,
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64 for addresses": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
-    "basic": lambda secret: basic(secret, "somebody"),
+    "basic": lambda secret: basic(secret, "a-user"),
     "basic of another": lambda secret: basic(secret, "x"),
     "percent-encoded": lambda secret: quote(secret, safe=""),
     "after many words": lambda secret: f"{'so many words ' * 20}{secret}",

@@ -80,7 +80,7 @@ class Rule:
 
 @dataclass(slots=True)
 class Job:
-    """A piece of paid work. `payload` is what the client sent; `started_at` is time.monotonic(); `polls` counts queries."""
+    """Paid work. `payload` is what the client sent; `started_at` a time.monotonic(); `polls` counts queries."""
 
     id: str
     payload: dict[str, Any]
