@@ -65,7 +65,7 @@ main()
 INSIDE = ("connect", "part", "synced", "publish", "unlink", "database", "thread")
 THERE = ("submit", "submit acted", "query", "download", "download half")
 TASKS = 2
-"""For each service in each round."""
+"""The number of tasks for each service in each round."""
 CONFIG = """
 [providers.studio]
 kind = "dreamina"
@@ -120,13 +120,13 @@ class Deadly(Service):
 
 
 class CrashServer(Deadly, DreaminaServer):
-    """No id of ours, no way to look a lost answer up; four pictures a task."""
+    """A service without client jobs: a lost answer cannot be looked up. It makes four pictures a task."""
 
     pictures_each = 4
 
 
 class CrashComfy(Deadly, ComfyServer):
-    """Takes an id of ours, so that a lost answer can be looked up; one picture a task."""
+    """A service with client jobs: a lost answer can be looked up. It makes one picture a task."""
 
     pictures_each = 1
 

@@ -27,7 +27,7 @@ from imagegen_cli.display.controls import QUIET_S
 DEADLINE = 20.0
 LEADER = str(Path(__file__).with_name("leader.py"))
 UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
-"""Signs of no width. The emulator would drop all text that follows one of them."""
+"""Characters without a width: the emulator would drop all text that follows one of them."""
 
 
 class Emulator(pyte.HistoryScreen):
@@ -35,7 +35,7 @@ class Emulator(pyte.HistoryScreen):
         super().draw(data.translate(UNSEEN))
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
-        """Keep what is pushed out at the top, as terminals do."""
+        """Keep the lines that scroll out at the top, as terminals do."""
         lines, columns = lines or self.lines, columns or self.columns
         lost = max(0, self.cursor.y + 1 - lines)
         at, self.cursor.y = self.cursor.y - lost, self.lines - 1
@@ -85,7 +85,7 @@ class Screen:
 
     @property
     def scrollback(self) -> str:
-        """Everything that was ever left behind above, and the screen."""
+        """All lines that have scrolled out, and the screen."""
         with self._changed:
             columns = self.emulator.columns
             above = ["".join(row[x].data for x in range(columns)).rstrip() for row in self.emulator.history.top]
@@ -189,12 +189,12 @@ class Program(Screen):
         return code
 
     def stopped(self) -> None:
-        """Wait until Ctrl-Z has done its work."""
+        """Wait until Ctrl-Z has stopped the program."""
         self._control_word("stopped")
         self.settle()
 
     def foreground(self) -> None:
-        """What `fg` does."""
+        """Continue the stopped program, as `fg` does."""
         os.write(self._orders, b"fg\n")
 
     def close(self) -> None:

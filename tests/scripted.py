@@ -1,4 +1,4 @@
-"""A provider that does what a test tells it to, and counts what it is asked."""
+"""A provider that follows the script of a test and counts the calls."""
 
 import asyncio
 import zlib
@@ -104,7 +104,7 @@ def ready(count: int = 1, note: str = "") -> Ready:
 
 
 class Stage:
-    """One lane, one runner, a folder, and everything that was said."""
+    """One lane, one runner, a folder, and all events that the runner has emitted."""
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ class Suite(Generic[P, D]):
         return server, provider, self.picture()
 
     def another(self) -> Any:
-        """A fixture: another host with the same service, which should not be asked."""
+        """A fixture: another host with the same service, to which no request should go."""
 
         @pytest.fixture
         def another() -> Iterator[D]:
@@ -186,7 +186,7 @@ def five_tasks(
     environment: dict[str, str] | None = None,
     **table: Any,
 ) -> FiveTasks:
-    """Run five prompts by the program and cancel the last; their ends are `ENDS`, and no secret is anywhere."""
+    """Run five prompts by the program and cancel the last. Their ends are `ENDS`, and no output holds a secret."""
     keys = {"kind": kind, "base_url": server.url, **table}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in keys.items()]
     program = Program(folder, "\n".join(["[providers.studio]", *lines, ""]))

@@ -358,7 +358,7 @@ async def test_a_server_that_is_not_there_accepted_nothing(server: WebUIServer, 
         await made(provider)
 
 
-# Servers that do less than they are asked for, and say so in `info` alone
+# Servers that make fewer pictures than the request wants, and say so in `info` alone
 
 
 @pytest.mark.parametrize(
@@ -614,7 +614,7 @@ BODIES: tuple[Any, ...] = (
 
 
 def bent(value: Any, wrong: object) -> Iterator[Any]:
-    """The value with each of its parts in turn replaced."""
+    """The value, once for each of its parts with that part replaced."""
     yield wrong
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -647,7 +647,7 @@ async def test_no_json_breaks_it(server: WebUIServer, provider: A1111, body: Any
 
 
 class Watched(WebUIServer):
-    """Says when the job that never ends is being made."""
+    """Has an event for the moment at which the job that never ends begins."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a cancel is worth: kinds of services against moments of a task."""
+"""What a cancel saves: every kind of service, at every moment of a task."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ MOMENTS = ("before", "submitting", "queued there", "running", "saving", "done")
 
 
 class Kind(Scripted):
-    """A service that answers a submit after 2 s, queues for 10 s, works for 10 s. Subclasses say what stops."""
+    """A service that answers a submit after 2 s, queues for 10 s, works for 10 s. Subclasses define the cancel."""
 
     neighbours_stopped = 0
 
@@ -56,7 +56,7 @@ class Always(Kind):
 
 
 class Interrupt(Kind):
-    """One interrupt for the whole server: used only while ours is the one that runs."""
+    """One interrupt stops whatever the server runs: it is used only while our task runs."""
 
     async def cancel(self, job: Job) -> CancelOutcome:
         if self.age < 10.0:

@@ -372,7 +372,7 @@ def saved(**nodes: Any) -> Graph:
 
 @pytest.fixture
 async def own(server: ComfyServer, clients: Clients, tmp_path: Path) -> AsyncIterator[Callable[..., ComfyUI]]:
-    """A provider with a workflow of one's own."""
+    """A provider with the workflow of a person."""
     made: list[ComfyUI] = []
 
     def make(graph: object, **settings: Any) -> ComfyUI:
@@ -1017,7 +1017,7 @@ BODIES: tuple[dict[str, Any], ...] = (
 
 
 def bent(value: Any, wrong: object) -> Iterator[Any]:
-    """The value with each of its parts in turn replaced."""
+    """The value, once for each of its parts with that part replaced."""
     yield wrong
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -1064,7 +1064,7 @@ async def test_no_history_breaks_it(server: ComfyServer, provider: ComfyUI, wron
 
 
 class Watched(ComfyServer):
-    """Says when the job that never ends has begun."""
+    """Has an event for the moment at which the job that never ends begins."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ def key(configured: Configured) -> str:
 
 
 def no_key(configured: Configured) -> str:
-    """What is said instead of a key."""
+    """The message of the error that comes instead of a key."""
     with pytest.raises(ConfigError) as caught:
         key_of(configured)
     return caught.value.message
@@ -92,7 +92,7 @@ def test_the_project_goes_before_the_person_and_the_person_before_what_is_built_
 
 @pytest.mark.parametrize("line", ['base_url = "https://elsewhere.example"', "concurrency = 9", 'kind = "sketch"'])
 def test_a_project_file_changes_no_provider_of_the_persons_own(user: Path, project: Path, line: str) -> None:
-    """Prompts that are meant for the person's own service would go elsewhere."""
+    """With a changed address, prompts for the person's own service would go to another one."""
     write(user, f'{STUDIO}api_key = "{KEY}"\n')
     write(project, f"[providers.studio]\n{line}\n")
     error = refused()

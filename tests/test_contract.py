@@ -72,7 +72,7 @@ MAX_MEMORY = 420 * MB
 
 
 class Watched(asyncio.SelectorEventLoop):
-    """A loop that remembers who slept."""
+    """An event loop that remembers the seconds of each sleep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ every_kind_with_jobs = pytest.mark.parametrize("kind", [kind for kind in remote_
 
 
 def settings_for(kind: str, url: str, secret: str = "sk-{name}-of-{kind}-s3cr3t") -> Settings:  # noqa: S107 - it opens nothing
-    """Every address is the double's, every secret can be found again, and a user name goes with it."""
+    """Settings in which every address is the double's, and every secret has a text that can be searched for."""
     plain = load(kind).Settings()
     changed: dict[str, Any] = {}
     for item in fields(plain):
@@ -160,7 +160,7 @@ def usable(kind: str, url: str, picture: str) -> tuple[Settings, ImageRequest]:
 
 @dataclass
 class Trial:
-    """One kind between a service that gives one answer and another host that should hear nothing."""
+    """One kind with a service that gives one answer, and with another host to which no request should go."""
 
     kind: str
     service: OneAnswer
@@ -169,7 +169,7 @@ class Trial:
     request: ImageRequest
     secrets: list[str]
     sent: list[httpx.Request]
-    """What left by the client for paid requests; a kind may ask something else first."""
+    """Requests that the client for paid requests has sent; a kind may send other queries first."""
     job: Job
     clients: Clients
     settings: Settings
@@ -191,7 +191,7 @@ class Trial:
         return reply
 
     async def _kept(self, work: Any, limit: float) -> Any:
-        """The reply or the TaskError; whatever it is, no promise was broken."""
+        """The reply or the TaskError, after a check that no promise was broken."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Watched)
         loop.slept.clear()
@@ -293,7 +293,7 @@ async def test_nonsense_is_refused_before_it_is_sent(trial: Trial, wrong: dict[s
 
 
 UNSURE = (Uncertain, Refused)
-"""What an answer that is none may mean after a submit: never that nothing was accepted."""
+"""What an unreadable answer to a submit may mean: never that the request was not accepted."""
 ODD = typed(
     b'{"success":true,"completed":false,"status":"daydreaming","task_status":"DAYDREAMING","state":"daydreaming",'
     b'"code":10000,"id":"%(id)s","data":{"status":"daydreaming"},"output":{"task_status":"DAYDREAMING"},'
@@ -390,7 +390,7 @@ async def test_a_wait_that_is_asked_for_is_told(
     replies = [await trial.submit(), *([await trial.poll()] if polls(trial.kind) else [])]
     for reply in replies:
         if status == 503 and not isinstance(reply, Busy):
-            continue  # some services say 503 of accidents
+            continue  # some services answer 503 after an internal error
         assert isinstance(reply, RateLimited | Busy), repr(reply)
         assert reply.after is not None
         assert low <= reply.after <= high
@@ -503,7 +503,7 @@ ABOUT: dict[str, Callable[[str], list[Any]]] = {
         {"id": id_, "taskId": id_, "status": "failed", "error": {"message": "no", "code": "content_filtered"}},
     ],
 }
-"""Answers to a query that carry an id, good ones and last words."""
+"""Answers to a query that carry an id: good ones, and those that end the job."""
 
 
 def polled_id(job: Job) -> str:
@@ -615,7 +615,7 @@ async def test_a_bomb_stays_small(trial: Trial, name: str) -> None:
 
 @contextmanager
 def peak() -> Iterator[Callable[[], int]]:
-    """Tells, after the `with`, the most memory that Python asked for inside of it."""
+    """Gives a function that returns, after the `with`, the peak of the memory that Python has used inside."""
     most = 0
     tracemalloc.start()
     try:
@@ -631,7 +631,7 @@ def peak() -> Iterator[Callable[[], int]]:
 @every_kind
 @pytest.mark.parametrize("form", ECHOES)
 async def test_a_key_that_is_repeated_is_never_shown(trial: Trial, form: str) -> None:
-    """In no error, note or balance, whatever the status, to no question and to no submit."""
+    """The key is in no error, note or balance, whatever the status and the request."""
     settings = settings_for(trial.kind, trial.service.url)
     provider = load(trial.kind)(settings, trial.clients)
     trial.secrets = secrets_of(settings)
@@ -656,7 +656,7 @@ async def answers_of(provider: Provider[Any]) -> list[object]:
 
 
 def assert_untold(secret: str, text: str, shown: str) -> None:
-    """Neither the secret, as written in `text`, nor its first half."""
+    """Assert that `shown` holds neither the secret, as written in `text`, nor its first half."""
     written = text.rsplit(maxsplit=1)[-1]
     for form in (secret, written, secret[: len(secret) // 2 + 1]):
         assert form not in shown, "a key in a message"

@@ -112,14 +112,14 @@ def store(tmp_path: Path) -> Any:
 
 
 def test_ten_thousand_tasks_begin_in_two_transactions(store: Counted) -> None:
-    """One reserves their numbers, the other enters them."""
+    """The first reserves the numbers of the tasks, the second inserts the tasks."""
     before = store.commits
     begun(store, 10_000)
     assert store.commits == before + 2
 
 
 def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) -> None:
-    """A thousand receipts: the first may be on its way alone, all others go together."""
+    """A thousand receipts: the first may be committed alone, all others together."""
     tasks = begun(store, 1000)
     before = store.commits
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:

@@ -42,7 +42,7 @@ from imagegen_cli.display.board import MAX_FRACTION, Board, Known, Row, guessed
 from tests.doubles.pictures import Pictures
 
 PATIENT = settings(deadline=None)
-"""Time is no property: the first example pays for tables that are loaded once."""
+"""No deadline: the first example loads tables that later ones share."""
 
 PICTURE = Pictures("png", (32, 24)).make("preview", 1)
 JOB = Job("job")
@@ -120,7 +120,7 @@ fractions = st.one_of(st.none(), st.floats())
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Events as a run may say them: each task from state to state as FOLLOWS allows, in any order of tasks."""
+    """Events as a run may emit them: each task from state to state as FOLLOWS allows, in any order of tasks."""
     prompts = {number: draw(texts) for number in range(1, 7)}
     known = {TaskId(number): task(number, prompt=prompts[number]) for number in range(1, draw(st.integers(1, 6)) + 1)}
     events: list[Event] = [started(*known.values())]

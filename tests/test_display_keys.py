@@ -83,7 +83,7 @@ class Desk:
             self.controls.press(key, self.now)
 
     def wait(self, seconds: float) -> bool:
-        """Whether something of it can be seen."""
+        """Whether the text has a visible character."""
         self.now += seconds
         return self.controls.settle(self.now)
 
@@ -590,7 +590,7 @@ def test_what_would_be_refused_stays_to_be_mended() -> None:
 
 
 def looks(*reads: tuple[float, bytes]) -> list[Key]:
-    """What comes of bytes that are found at these moments."""
+    """The keys that bytes become which arrive at these moments."""
     bursts, decoder = PasteDetector(), Decoder()
     return [key for at, data in reads for key in bursts.merged(decoder.feed(data), at)]
 

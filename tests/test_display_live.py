@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Stage:
-    """A live display on a terminal of paper, under a clock that moves when told to."""
+    """A live display on an emulated terminal, under a clock that only the test moves."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Stage:
         return self.paper.text
 
     def press(self, *keys: str) -> str:
-        """One after the other, as a person does; what is on the screen then."""
+        """Press one key after the other, as a person does. Returns the text on the screen after that."""
         for key in keys:
             self.paper.send(key)
             self.tick(QUIET_S)

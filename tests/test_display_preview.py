@@ -94,7 +94,7 @@ def test_pictures_of_every_kind(mode: str, form: str) -> None:
 
 
 def enlarged(data: bytes, width: int, height: int) -> bytes:
-    """A PNG that says it is larger than it is."""
+    """A PNG whose header claims a larger picture than it holds."""
     head = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
     return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
 
@@ -176,7 +176,7 @@ def shown(
     environ: Mapping[str, str] = TERMINAL,
     encoding: str = "utf-8",
 ) -> tuple[str, list[str]]:
-    """What was said, and the lines on the screen after an empty one."""
+    """The remark, and the lines on the screen after an empty one."""
     with Paper(columns, lines, encoding) as paper:
         trouble = show(paths, mode, stdout=paper.stream, environ=environ)
         paper.settle()

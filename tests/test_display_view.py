@@ -173,7 +173,7 @@ SCREENS = {
 
 @pytest.mark.parametrize("name", SCREENS)
 def test_golden_screens(name: str) -> None:
-    """WRITE_GOLDEN=1 draws them anew; then look at them."""
+    """With WRITE_GOLDEN=1 the frames are written anew; a person must look at them then."""
     build, width, height, theme, ui = SCREENS[name]
     frame = draw(build(), 30.0, width=width, height=height, theme=theme, ui=ui, paint=half_blocks)
     drawn = "\n".join(shown(frame)) + "\n"

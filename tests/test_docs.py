@@ -1,4 +1,4 @@
-"""What the documents say is what the program does."""
+"""The documents describe what the program does."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What `imagegen doctor` finds and mends. By subprocess, against doubles that misbehave."""
+"""What `imagegen doctor` finds and fixes. By subprocess, against doubles that misbehave."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ api_key = "{key}"
 
 
 LARGE = Pictures("jpeg", (16, 16), MAX_BYTES_IN_MEMORY + 1)
-"""On the disk from its first byte, where a small one waits in memory until it is whole."""
+"""A picture of this size is written from its first byte on; a smaller one waits in memory until it is whole."""
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_a_history_open_to_others_is_said(studio: Program) -> None:
 
 
 def killed(program: Program, step: str, number: int) -> None:
-    """Run one prompt and kill the process as it takes the step for the so-manieth time."""
+    """Run one prompt and kill the process as it takes the step for the given time."""
     command = [sys.executable, "-c", KILLER, step, str(number), "run", "a cat", "-q"]
     ended = subprocess.run(
         command, check=False, cwd=program.folder, env=program.environment(), capture_output=True, timeout=LIMIT
@@ -261,7 +261,7 @@ def killed(program: Program, step: str, number: int) -> None:
 
 
 def token(program: Program) -> str:
-    """What tells the part files of this history."""
+    """The token in the names of this history's part files."""
     with closing(sqlite3.connect(program.home / "history.db")) as database:
         return str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
 

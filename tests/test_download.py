@@ -51,7 +51,7 @@ pytestmark = pytest.mark.anyio
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts no_name_kept, and so costs no time to load: doubles speak plain HTTP."""
+"""A context without certificates, which takes no time to load: doubles speak plain HTTP."""
 POSIX = pytest.mark.skipif(os.name == "nt", reason="rights, limits and links of this kind")
 
 
@@ -103,7 +103,7 @@ def part_of(stem: Path) -> Path:
 
 
 async def no_name_kept(staged: StagedImage) -> None:
-    """Remembers nothing."""
+    """Do nothing with the chosen name: these tests have no history."""
 
 
 async def save(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> Path:
@@ -116,7 +116,7 @@ def there(stem: Path) -> list[str]:
 
 
 async def refused(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> TaskError:
-    """The error; and nothing may be left behind."""
+    """The error of a download that fails; it must leave no file."""
     before = there(stem)
     with pytest.raises(TaskError) as caught:
         await downloader.stage(image, stem, part_of(stem))
@@ -659,7 +659,7 @@ async def test_a_file_of_the_chosen_name_is_ours_only_by_its_bytes(stem: Path) -
 
 
 class KilledError(BaseException):
-    """Stands for SIGKILL: nothing of ours may catch it and tidy up."""
+    """Stands for SIGKILL: no code of the program may catch it and tidy up."""
 
 
 async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:

@@ -1,4 +1,5 @@
-"""Places that people run it in: streams, folders, homes, signals, limits. Each is said, and none is a bug of ours.
+"""The program in unusual surroundings: streams, folders, homes, signals, limits. Each trouble gets its own message,
+and none is reported as a bug.
 
 By subprocess through a shell: closed descriptors, deleted folders and ignored signals are made there.
 """
@@ -104,7 +105,7 @@ WRITTEN = [
 @FULL
 @pytest.mark.parametrize(("script", "code", "expected"), WRITTEN)
 def test_streams_that_are_full(alone: Program, script: str, code: int, expected: str) -> None:
-    """What was asked for is on disk: then 0, and the missing paths are said. Where the output is all: 2."""
+    """With the pictures on disk the code is 0, and a message names the missing paths. Else it is 2."""
     ended = shell(alone, script)
     assert ended.code == code
     assert expected in ended.err

@@ -1,4 +1,4 @@
-"""A display that breaks: plain lines go on, it is said once, and the terminal is given back."""
+"""A display that breaks: plain lines take over, one message says so, and the terminal is restored."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""The program in a folder of another person, and at a service that repeats the key: what leaves, and what stays."""
+"""The program in a folder of another person, and with a service that repeats the key: no secret leaves."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def words_of(kind: str, url: str, picture: str) -> list[str]:
 
 
 def test_no_file_and_no_line_holds_a_key(tmp_path: Path, service: OneAnswer) -> None:
-    """The service repeats the key in every form; all that the program writes is searched for all of them."""
+    """The service repeats the key in every form. No output of the program holds one of them."""
     picture = tmp_path / "reference.png"
     picture.write_bytes(Pictures().make("reference", 1))
     tables = {f"my-{kind}": settings_of(kind, service.url) for kind in remote_kinds()}

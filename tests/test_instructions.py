@@ -1,4 +1,4 @@
-"""Instructions from nothing to an answer, against a bare Python: numbers that no busy machine can change."""
+"""CPU instructions of a start, compared with a bare Python: a busy machine does not change them."""
 
 import re
 import shutil

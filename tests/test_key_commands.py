@@ -1,4 +1,4 @@
-"""What keys set in motion: commands that a session takes from a queue, one after the other."""
+"""The commands of keys: a session takes them from a queue, one after the other."""
 
 import asyncio
 import io

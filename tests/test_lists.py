@@ -1,4 +1,4 @@
-"""Lists as people have them: what is meant as a prompt is read, and nothing else is paid for."""
+"""Lists as people have them: only texts that are meant as prompts become paid tasks."""
 
 import codecs
 import json
@@ -53,7 +53,7 @@ def refused(name: str, data: str | bytes, **reading: Any) -> tuple[str, str]:
 
 
 NAMES = pytest.mark.parametrize("name", ["list.txt", "stdin", "/dev/fd/63", "noext", "list.prompts"])
-"""Names that tell no form: the content decides."""
+"""File names without a known suffix: the content decides the form."""
 
 
 # JSON by its content

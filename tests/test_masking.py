@@ -16,7 +16,7 @@ from imagegen_cli.core.task import Job, RemoteImage, Running, Saving
 from imagegen_cli.storage.serialize import from_state
 
 KEY = 'sk-Qr7/x+9 Zé"b=2&w_5~T'
-"""Characters that each way of writing says differently."""
+"""Characters that each encoding writes in another way."""
 SHORT = "s3cr3t"
 
 

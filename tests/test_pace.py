@@ -1,4 +1,4 @@
-"""When a task is asked for, and how long it is found to have taken."""
+"""When a task is queried, and the duration that is measured for it."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ def exactly(*seconds: float) -> Durations:
 
 
 def looked(schedule: PollSchedule, length: float, progress: Callable[[float], float] | None = None) -> tuple[int, Span]:
-    """How often a job of that length was asked for, and between which looks it ended."""
+    """The number of queries for a job of that length, and the span in which it ended."""
     queries, now, unready = 0, 0.0, 0.0
     while True:
         queried = now + schedule.next_delay(now)
@@ -108,7 +108,7 @@ class Clocks:
 
 
 def watched(*looks: tuple[float, bool | None], trip: float = 0.5, whole: bool = True) -> Span | None:
-    """Ask after so many seconds each, for what was not ready (None: the service refused), and find it ready then."""
+    """Query after so many seconds each while the job is not ready (None: the service refused). Then find it ready."""
 
     async def inside() -> Span | None:
         watch = Stopwatch(whole=whole, skew=lambda: 0.0)

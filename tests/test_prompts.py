@@ -46,7 +46,7 @@ def refused(name: str, text: str | bytes) -> list[str]:
 
 
 def tried(name: str, data: bytes) -> tuple[list[PromptSpec], str]:
-    """What was read, or what was said instead."""
+    """The specifications that were read, and the messages of the refusal, if it was refused."""
     try:
         return specs(name, data), ""
     except UsageError as error:

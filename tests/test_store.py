@@ -115,7 +115,7 @@ def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
 
 
 def say(store: Store, *events: Event) -> None:
-    """Tell it and wait until it is durable."""
+    """Record the events and wait until they are durable."""
     for event in events:
         store.record(event)
     asyncio.run(store.flush())
@@ -453,7 +453,7 @@ def test_what_decides_how_long_a_picture_takes(more: dict[str, Any], size: str) 
     assert size_of(planned("a", **more).request).split() == size.split()
 
 
-# What was said, to be told again
+# Events, to be replayed
 
 
 def test_a_run_can_be_told_again(store: Store) -> None:
@@ -1064,7 +1064,7 @@ def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(path: Pat
 
 
 class Moody(Store):
-    """Whose further connections cannot be opened for a while."""
+    """A database to which no further connection can be opened for a while."""
 
     shut = False
 
@@ -1152,7 +1152,7 @@ elif what == "settle":
 
 
 class Children:
-    """Processes that wait for a word before they begin, so that they begin together."""
+    """Processes that wait for a line on stdin, so that they begin at the same time."""
 
     def __init__(self) -> None:
         self.started: list[subprocess.Popen[str]] = []
@@ -1299,7 +1299,7 @@ EXAMPLES: dict[str, State] = {
 
 
 class Remembering(RuleBasedStateMachine):
-    """Two processes' connections to one history; the first carries, the second only looks and asks."""
+    """Two processes' connections to one history: the first runs tasks, the second reads and requests cancels."""
 
     tasks: Bundle[Task] = Bundle("tasks")
 
@@ -1352,7 +1352,7 @@ class Remembering(RuleBasedStateMachine):
 
     @rule()
     def crash_and_come_back(self) -> None:
-        """The process is gone as it stands; the next one takes over what it may believe."""
+        """The process ends without a last word; the next one takes over what the history says."""
         asyncio.run(self.store.flush())
         sql(self.path, "UPDATE process SET pid = 999999999")
         self.store._leases.owner = None

@@ -273,7 +273,7 @@ def test_recovering_keeps_the_receipt_invents_no_submit_and_loses_no_file(state:
 
 
 class ActiveTask(RuleBasedStateMachine):
-    """One task through everything that can befall it, beside a service that knows what it really got.
+    """One task in every situation, beside a service that knows which requests it accepted.
 
     The rules do what the runner and the commands do, and only through `to` and `recovered`. `at_service` holds what
     was really accepted, each a picture that costs; `allowed` counts what a person has asked to be paid.
@@ -377,7 +377,7 @@ class ActiveTask(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """What was ended stays ended until a person asks."""
+        """An ended task stays ended until a person gives a command."""
         if not isinstance(self.state, ENDED):
             self.task = recovered(self.task)
 

@@ -52,7 +52,7 @@ def turn(program: Program) -> None:
 
 
 def repeat(program: Program, key: str, text: str) -> None:
-    """Press it until the text comes: a key that follows others too soon is none."""
+    """Press the key until the text comes: a key that follows others too soon is ignored."""
     for _ in range(5):
         program.send(key)
         with suppress(AssertionError):
@@ -69,7 +69,7 @@ def slowly(program: Program, text: str, after: str = "") -> None:
 
 
 def add(program: Program, prompt: str) -> None:
-    """By a paste, which is read before the enter key."""
+    """Add a prompt by a paste, which is read before the enter key."""
     turn(program)
     program.press("a")
     program.wait_for("add:")

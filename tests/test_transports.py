@@ -1,4 +1,4 @@
-"""Which httpx error stands for what, for both clients and both ways to the network: money depends on it.
+"""What each httpx error means, for both clients and both transports: whether a request was paid depends on it.
 
 `own` is our transport; `httpx` is the default one, which is taken through a proxy. The service itself is the proxy
 here, so that every fault reaches the client as it is.
@@ -74,7 +74,7 @@ def with_clients(work: Callable[[Clients], Awaitable[Any]]) -> Any:
 
 
 def failure(url: str, *, paid: bool) -> tuple[Exception, TaskError]:
-    """What the client itself raises, and what `call` makes of it."""
+    """The error that the client raises, and the error of ours that `call` makes of it."""
 
     async def twice(clients: Clients) -> tuple[Exception, TaskError]:
         bare = clients.paid if paid else clients.free

@@ -1,4 +1,4 @@
-"""What is typed for another program, or a moment too soon: it answers nothing, and costs, holds and cancels nothing."""
+"""Keys that are typed for another program, or too soon: they answer no question, and send, pause and cancel nothing."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Looking on from another terminal, and seeing a run once more."""
+"""`watch` in another terminal, and the replay of a run."""
 
 import json
 import re

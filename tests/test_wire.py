@@ -1,4 +1,4 @@
-"""What becomes of every way in which HTTP can fail, and that the transport tells "never sent" from "lost"."""
+"""The error for every failure of HTTP; the transport distinguishes "never sent" from "lost"."""
 
 import asyncio
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ async def answer_or_error(clients: Clients, url: str, *, paid: bool, **options: 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to die. `read`: whether the service had the whole request, so that it may be paid."""
+    """One way in which a connection ends. `read`: whether the service had the whole request, so that it may be paid."""
 
     where: str
     fault: Fault

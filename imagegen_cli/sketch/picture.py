@@ -17,7 +17,7 @@ from imagegen_cli.sketch.scene import Scene
 from imagegen_cli.sketch.stage import UNIT, Stage
 
 MANNERS = ("", "soft", "vivid", "warm")
-"""A model's name chooses among these: how it paints, never what."""
+"""The manners of painting; the model's name chooses one, and never changes what is drawn."""
 
 COLD, HOT = {"🐧", "🐻‍❄️", "⛄", "🦭", "🛷", "🎅", "⛷️", "🏂"}, {"🐪", "🌵", "🦂"}
 COAST = {"lighthouse", "🏖️", "🌴", "🐚", "🦀"}
@@ -45,7 +45,7 @@ def _texts(order: Order) -> dict[str, str]:
 
 
 def decided(scene: Scene) -> Scene:
-    """What the words leave open follows from what they name."""
+    """Fill in what the prompt leaves open, by the subjects that it names."""
     ground = scene.ground or _ground_for(scene)
     dark = ground == "space" or scene.manner == "neon" or _has(scene, "fireworks")
     time = scene.time or ("night" if dark else "day")

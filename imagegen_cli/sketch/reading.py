@@ -196,7 +196,7 @@ def _begins_unknown(run: str, at: int) -> bool:
 
 @dataclass
 class _Reader:
-    """Reads from left to right: numbers and colours wait for their noun, until the clause ends."""
+    """Reads words from left to right. A number or a colour waits for its noun until the clause ends."""
 
     subjects: list[Subject] = field(default_factory=list)
     certain: set[int] = field(default_factory=set)
@@ -226,7 +226,7 @@ class _Reader:
         handler(token, meaning)
 
     def end_of_clause(self) -> None:
-        """A colour that no noun took is a fruit or a flower, or the tone of the picture."""
+        """Use a colour that belongs to no noun: as a fruit or a flower, or as the tone of the picture."""
         token, self.colour = self.colour, None
         if token is not None and token.text.removesuffix("s") in AMBIGUOUS:
             art = AMBIGUOUS[token.text.removesuffix("s")]
@@ -250,7 +250,7 @@ class _Reader:
             self._mounted()
 
     def _mounted(self) -> None:
-        """What was named last carries: who stood before 在, else who will be named next."""
+        """The last subject carries the one before 在 or, if there is none, the one that comes next."""
         art = self.subjects[self.last].art
         if 0 <= self.before < self.last:
             self.subjects[self.before] = replace(self.subjects[self.before], on=art)

@@ -1,4 +1,4 @@
-"""What stands above the horizon and is not a subject: air, sun, moon, stars, clouds, rainbow; and what falls out of it."""
+"""The sky and what is in it: sun, moon, stars, clouds, rainbow; and rain, snow and leaves that fall."""
 
 # ruff: noqa: E501 - an outline is one word of SVG: broken into pieces it is harder to read
 
@@ -114,7 +114,7 @@ def _planet(stage: Stage) -> None:
 
 
 def paint_weather(stage: Stage) -> None:
-    """What falls, drifts or flashes in front of everything."""
+    """Rain, snow, mist and lightning in front of the subjects."""
     weather = stage.scene.weather
     if stage.scene.ground in {"room", "studio", "underwater", "space"}:
         return

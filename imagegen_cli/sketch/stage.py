@@ -34,7 +34,7 @@ class Stage:
         return self.horizon + (self.height - self.horizon) * 0.8
 
     def rng_at(self, place: str) -> random.Random:
-        """Chance of its own for one part of the picture, so that a change in another leaves it alone."""
+        """Random numbers for one part of the picture, so that a change of another part does not change it."""
         return random.Random(f"{self.seed} {place}")
 
     def grade(self, distance: float = 0.0) -> Grade:
@@ -44,7 +44,7 @@ class Stage:
         return self.grade(distance)(colour)
 
     def sky_tone(self, colour: str) -> str:
-        """A colour that is light itself: only the manner changes it."""
+        """A colour of a light source: only the manner of painting changes it."""
         return in_manner(colour, self.manner)
 
     def depth(self, y: float) -> float:

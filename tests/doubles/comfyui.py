@@ -61,7 +61,7 @@ class ComfyServer(Service):
         """Ids of the jobs that were interrupted, in order."""
         self.uploads: dict[str, bytes] = {}
         self.listening = threading.Event()
-        """A socket is there and has said its first words."""
+        """A socket is connected and has received its first message."""
         self._files: dict[str, tuple[str, int]] = {}
         self._sockets: dict[str, asyncio.StreamWriter] = {}
 
@@ -165,7 +165,7 @@ class ComfyServer(Service):
         return found
 
     def _go_on(self) -> None:
-        """End what has had its time, then begin with what waits first."""
+        """End the jobs whose time has passed, then start the first one that waits."""
         for job in list(self.jobs.values()):
             if job.state == "running" and job.ripe and "never" not in tags_in(job):
                 self._end(job)
@@ -315,7 +315,7 @@ class ComfyServer(Service):
             self._sockets[client].write(frame(data, text=text))
 
     def say(self, data: bytes | str) -> None:
-        """Anything to every socket, from a test."""
+        """Send any message to every socket, for a test."""
 
         async def send() -> None:
             for client in self._sockets:

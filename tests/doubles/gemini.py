@@ -50,7 +50,7 @@ class GeminiService(Service):
         super().__init__(**options)
         self.key = KEY
         self.stuck = threading.Event()
-        """Set as soon as a #never is being carried."""
+        """Set as soon as a #never has arrived."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:

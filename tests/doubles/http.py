@@ -93,7 +93,7 @@ class Job:
 
     @property
     def ripe(self) -> bool:
-        """Whether it has had its time: both the seconds and the questions."""
+        """Whether the job is ready: its seconds have passed and it was queried often enough."""
         return self.polls > self.min_polls and time.monotonic() - self.started_at >= self.seconds
 
 
@@ -111,7 +111,7 @@ class Service:
     def __init__(
         self, *, port: int = 0, seconds: float = 0.0, polls: int = 0, pictures: Pictures | None = None
     ) -> None:
-        """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first question finds it done."""
+        """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first query finds the job done."""
         self.port = port
         self.seconds = seconds
         self.polls = polls
@@ -156,7 +156,7 @@ class Service:
         seconds: float | None = None,
         by: int = -10,
     ) -> None:
-        """Misbehave for requests of the kind `where` (ANY; CONNECT: as soon as connected). Rules are tried in order.
+        """Misbehave on requests of the kind `where` (ANY; CONNECT: as soon as connected). Rules are tried in order.
 
         `act` None: as the fault says; an answer of one's own does not act.
         """

@@ -41,7 +41,7 @@ KNOWN = {
     "ark": """prompt model size image seed guidance_scale watermark response_format stream output_format tools
         sequential_image_generation sequential_image_generation_options optimize_prompt_options""",
 }
-"""Where a service refuses a field that it does not know, those that it does."""
+"""The fields that a service knows, for services that refuse all others."""
 
 
 @dataclass(frozen=True, slots=True)
