@@ -217,7 +217,7 @@ def test_what_spreadsheets_call_unicode_text_is_a_table(encoding: str) -> None:
     ],
     ids=["pandas", "unnamed", "trailing", "rows", "sep", "floats", "names", "space", "ratio", "empty", "spaces"],
 )  # fmt: skip
-def test_tables_of_real_collections_simply_work(name: str, text: str, wanted: list[PromptSpec]) -> None:
+def test_schema_of_real_collections_simply_work(name: str, text: str, wanted: list[PromptSpec]) -> None:
     assert read(name, text) == (wanted, [])
 
 

@@ -196,7 +196,7 @@ def test_chinese_is_read_in_every_common_encoding(data: bytes, remark: str) -> N
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
-def test_tables_are_read_in_every_common_encoding(encoding: str) -> None:
+def test_schema_are_read_in_every_common_encoding(encoding: str) -> None:
     assert prompts("a.csv", f"提示词,比例\n{CATS},16:9\n".encode(encoding)) == [CATS]
     assert prompts("a.jsonl", f'{{"prompt": "{CATS}"}}\n'.encode(encoding)) == [CATS]
 
