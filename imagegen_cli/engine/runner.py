@@ -27,7 +27,7 @@ START_BATCH = 500
 
 
 async def _at_once() -> None:
-    """Nothing to wait for."""
+    """Return at once: the events of this run need not be durable."""
 
 
 class Runner:

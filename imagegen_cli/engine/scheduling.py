@@ -22,7 +22,7 @@ FIRST_WINDOW = 8
 MAX_WINDOW = 32
 """Submits that may be unanswered at once."""
 MAX_PATIENCE = 8
-"""How many times as many good answers as tasks inside it takes, at the most, before the number inside rises."""
+"""The number of tasks inside rises after at most this many good answers for each task inside."""
 MAX_PAUSE_S = 3600.0
 """A service is tried again after an hour, whatever it says."""
 MIN_REQUESTED_WAIT_S = 1.0
