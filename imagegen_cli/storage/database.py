@@ -102,7 +102,7 @@ class Database:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
             raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = "move the file away to begin with an empty history; imagegen does not repair a file that another program damaged"
+            hint = "move the file away to begin with an empty history; imagegen cannot repair it"
             raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
 
 
