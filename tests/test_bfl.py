@@ -33,7 +33,7 @@ from tests import suite
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, polled, submitted
+from tests.suite import WRONG, Suite, accepted, five_tasks, ignored, image_request, polled, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -384,7 +384,7 @@ async def test_a_failure_says_what_it_costs(provider: BlackForestLabs, prompt: s
 
 
 async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackForestLabs) -> None:
-    reply = await submitted(provider, asked("#cheaper"))
+    reply = await submitted(provider, image_request("#cheaper"))
     assert isinstance(reply, Accepted)
     result = await polled(provider, reply.job)
     assert isinstance(result, Ready)
@@ -395,7 +395,7 @@ async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackFore
 async def test_a_cost_that_is_no_amount_is_not_known(server: BflService, provider: BlackForestLabs, wrong: Any) -> None:
     body = {"id": "1", "polling_url": f"{server.url}/v1/get_result?id=1", "cost": wrong}
     server.fail("submit", suite.escaped(body))
-    reply = await submitted(provider, asked())
+    reply = await submitted(provider, image_request())
     assert isinstance(reply, Accepted)
     assert reply.cost in (None, parse_money("0credits"))
 

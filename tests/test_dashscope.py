@@ -497,7 +497,7 @@ async def test_the_address_for_openai_is_taken_as_meant(server: DashScopeService
 async def test_the_number_of_charged_pictures_is_told(
     provider: DashScope, model: str, prompt: str, count: int, charged: int
 ) -> None:
-    reply = await submitted(provider, asked(prompt, model=model, count=count))
+    reply = await submitted(provider, image_request(prompt, model=model, count=count))
     if isinstance(reply, Accepted):
         *_, reply = await polled_times(provider, reply.job, 3)  # type: ignore[assignment]
     assert isinstance(reply, Ready)
@@ -511,6 +511,6 @@ async def test_a_number_that_cannot_be_meant_is_not_told(
     body = {"output": {"choices": [{"message": {"content": [{"image": f"{server.url}/files/1.png"}]}}]}}
     for usage in ({"image_count": wrong}, {"output_image_count": wrong}, wrong):
         server.fail("submit", suite.escaped(body | {"usage": usage}))
-        reply = await submitted(provider, asked(model=QWEN))
+        reply = await submitted(provider, image_request(model=QWEN))
         assert isinstance(reply, Ready)
         assert reply.charged_images is None

@@ -98,7 +98,7 @@ async def test_prices_of_pictures_and_megapixels_are_told_and_those_of_seconds_a
         FLUX: Price(parse_money("0.025usd"), per_megapixel=True), "a/b": Price(parse_money("4eur")),
         **dict.fromkeys(("a/c", "a/d", "a/e", "a/f")),
     }  # fmt: skip
-    assert server.asked("prices")[0].headers["authorization"] == f"Key {KEY}"
+    assert server.requests_of("prices")[0].headers["authorization"] == f"Key {KEY}"
 
 
 async def test_units_of_a_result_cost_what_their_unit_costs(server: FalQueue, clients: Clients) -> None:

@@ -380,7 +380,7 @@ async def test_another_model_than_asked_for_is_said(server: GeminiService, provi
 
 @pytest.mark.parametrize("prompt", ["a cat", "#wrapped", "#parts"])
 async def test_tokens_are_told_by_sort(provider: Gemini, prompt: str) -> None:
-    ready = await submitted(provider, asked(prompt))
+    ready = await submitted(provider, image_request(prompt))
     assert ready.tokens == {"text_in": 6, "image_in": 0, "text_out": 104, "image_out": 1120}
 
 
@@ -406,7 +406,7 @@ async def test_a_refusal_keeps_the_tokens_that_it_took(
     provider: Gemini, prompt: str, tokens: dict[str, int] | None, charged: bool
 ) -> None:
     with pytest.raises(Moderated) as raised:
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
     assert raised.value.tokens == (tokens or {"text_in": 6, "image_in": 0, "text_out": 0, "image_out": 0})
     assert raised.value.charged == charged
 

@@ -1321,7 +1321,7 @@ async def test_a_refusal_that_is_charged_says_so(server: ImageServer, provider: 
 async def test_ark_charges_what_it_drew(server: ImageServer, dialect: str, clients: Clients, stream: str) -> None:
     provider = OpenAI(settings_for(dialect, server, stream=stream), clients)
     reply = await submitted(
-        provider, asked("#partial" if stream == "off" else "a cat", count=3 if stream == "off" else 1)
+        provider, image_request("#partial" if stream == "off" else "a cat", count=3 if stream == "off" else 1)
     )
     assert isinstance(reply, Ready)
     assert reply.charged_images == (2 if stream == "off" else 1)
@@ -1334,8 +1334,8 @@ async def test_a_cost_of_any_json_breaks_nothing(
 ) -> None:
     item = {"b64_json": base64.b64encode(PICTURE).decode()}
     usage = {"cost_in_usd_ticks": wrong, "generated_images": wrong, "input_tokens_details": wrong}
-    for told in ({"usage": usage, "credits": wrong}, {"usage": wrong}):
-        server.fail("submit", escaped({"data": [item], **told}))
+    for expected in ({"usage": usage, "credits": wrong}, {"usage": wrong}):
+        server.fail("submit", escaped({"data": [item], **expected}))
         reply = await submitted(provider)
         assert isinstance(reply, Ready)
         assert reply.cost is None or reply.cost.micros == 0

@@ -417,7 +417,7 @@ def test_any_json_is_read_or_refused_line_by_line(rows: list[Any]) -> None:
     whole = rows[0] if len(rows) == 1 and isinstance(rows[0], list) else rows
     if rows == [{"prompt": []}]:  # an object that holds one list stands for that list, and it is empty
         whole = []
-    assert re.match(r"a\.jsonl:\d+: ", said) if said else len(found) == len(whole)
+    assert re.match(r"a\.jsonl:\d+: ", refusals) if refusals else len(found) == len(whole)
 
 
 # All that is wrong is said at once

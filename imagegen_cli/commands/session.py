@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason

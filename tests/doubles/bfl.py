@@ -106,7 +106,11 @@ class BflService(Service):
             reasons = {"Moderation Reasons": ["Safety Filter"]} if "Moderated" in word else None
             cost = {"cost": self.charge(job, OF_REFUSED[word])} if word in OF_REFUSED else {}
             return state(job.id, word, details=reasons, **cost)
-        result = {"sample": self._sample(job, tags), "seed": job.asked.get("seed", 7), "prompt": job.asked["prompt"]}
+        result = {
+            "sample": self._sample(job, tags),
+            "seed": job.payload.get("seed", 7),
+            "prompt": job.payload["prompt"],
+        }
         final = self.charge(job, COST * 0.75 if "cheaper" in tags else COST)
         return state(job.id, word, result={} if "nosample" in tags else result, cost=final)
 

@@ -95,8 +95,8 @@ class FalQueue(Service):
         self.charge(job, Decimal(str(units)) * price)
         return {"x_fal_billable_units": f"{units:g}"}
 
-    def _submit(self, app: str, model: str, asked: dict[str, Any]) -> Reply:
-        prompt, tags = asked.get("prompt", ""), tags_in(asked)
+    def _submit(self, app: str, model: str, payload: dict[str, Any]) -> Reply:
+        prompt, tags = payload.get("prompt", ""), tags_in(payload)
         if "limit" in tags and prompt not in self._limited:
             self._limited.add(prompt)
             return Reply.json({"detail": "Too many requests"}, 429, retry_after="0.1")
@@ -104,8 +104,8 @@ class FalQueue(Service):
             locked = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
             return Reply.json({"detail": locked}, 403)
         if "refused" in tags:
-            return Reply.json({"detail": [violation(asked)]}, 422)
-        job = self.add_job(str(uuid4()), asked)
+            return Reply.json({"detail": [violation(payload)]}, 422)
+        job = self.add_job(str(uuid4()), payload)
         job.notes |= {"app": app, "model": model}
         if "never" in tags:
             self.stuck.set()
@@ -156,7 +156,7 @@ class FalQueue(Service):
             late = {"detail": "Request timed out", "error_type": "request_timeout"}
             return Reply.json(late, 504, x_fal_error_type="request_timeout")
         if "policy" in tags:
-            refused = {"detail": [{"type": "missing"}, violation(job.asked)]}
+            refused = {"detail": [{"type": "missing"}, violation(job.payload)]}
             return Reply.json(refused, 422, x_fal_retryable="false", **self._units(job, 0.5))
         if "bare" in tags:
             return Reply.json([violation(job.payload)], 422)

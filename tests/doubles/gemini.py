@@ -128,12 +128,12 @@ class GeminiService(Service):
 
 def usage(pictures: int) -> dict[str, Any]:
     """Tokens as Google counts them: those of pictures by their kind, thoughts apart, and the rest is text."""
-    asked = {"promptTokenCount": 6, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}]}
+    payload = {"promptTokenCount": 6, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}]}
     if not pictures:
-        return asked | {"totalTokenCount": 6}
+        return payload | {"totalTokenCount": 6}
     image = 1120 * pictures
     made = {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": image}], "thoughtsTokenCount": 100}
-    return asked | made | {"candidatesTokenCount": image + 4, "totalTokenCount": image + 110}
+    return payload | made | {"candidatesTokenCount": image + 4, "totalTokenCount": image + 110}
 
 
 QUOTA = "You exceeded your current quota, please check your plan and billing details."

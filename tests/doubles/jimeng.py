@@ -285,9 +285,11 @@ class JimengGateway(Service):
         self.end_job(job, "failed" if failed else "done")
         if failed:
             error = {"message": failed[1], "type": "api_error", "code": failed[0]}
-            return Reply.json(self._told(job, "failed") | {"error": error})
+            return Reply.json(self._job_object(job, "failed") | {"error": error})
         cost = {} if self.credit_count is None else {"credit_count": int(self.charge(job, self.credit_count))}
-        return Reply.json(self._told(job, "succeeded") | cost | {"result": {"created": 1, "data": self._data(job)}})
+        return Reply.json(
+            self._job_object(job, "succeeded") | cost | {"result": {"created": 1, "data": self._data(job)}}
+        )
 
     def _points(self, sessions: list[str]) -> Reply:
         if any(session not in self.credits for session in sessions):

@@ -123,10 +123,10 @@ class ImageServer(Service):
         if job.state == "aborted":
             return Reply.json({"detail": "Request has been aborted"}, 409)
         self.end_job(job)
-        body = self._whole(asked, job)
+        body = self._whole(order, job)
         number = len(body["data"])
-        told = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
-        return Reply.json(body, 200, **told)
+        body = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
+        return Reply.json(body, 200, **body)
 
     def _number(self, order: Order) -> str:
         kwargs = json.loads(order.fields.get("kwargs") or "{}")
@@ -231,8 +231,8 @@ class ImageServer(Service):
         count = 0 if "none" in order.tags else order.count
         return [self._item(order, job, index) for index in range(1, count + 1)]
 
-    def _whole(self, asked: Asked, job: Job) -> dict[str, Any]:
-        body: dict[str, Any] = {"created": int(time.time()), "data": self._items(asked, job)}
+    def _whole(self, order: Order, job: Job) -> dict[str, Any]:
+        body: dict[str, Any] = {"created": int(time.time()), "data": self._items(order, job)}
         drawn = sum("error" not in item for item in body["data"])
         match self.dialect:
             case "openai":
@@ -244,7 +244,7 @@ class ImageServer(Service):
             case "recraft":
                 body |= {"credits": int(self.charge(job, 40 * len(body["data"])))}
             case "ark":
-                body |= {"model": asked.fields.get("model", ""), "usage": {"generated_images": drawn}}
+                body |= {"model": order.fields.get("model", ""), "usage": {"generated_images": drawn}}
             case "xai":
                 cost = self.charge(job, Decimal("0.02") * len(body["data"]))
                 body |= {"usage": {"cost_in_usd_ticks": round(cost * 10**10)}}
@@ -281,7 +281,7 @@ class ImageServer(Service):
         details = {"text_tokens": 10, "image_tokens": 0}
         last: dict[str, Any] = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
         if self.dialect == "ark":
-            last["usage"] = {"generated_images": asked.count, "output_tokens": 20, "total_tokens": 20}
+            last["usage"] = {"generated_images": order.count, "output_tokens": 20, "total_tokens": 20}
         yield sse(last if self.dialect == "ark" else self._picture_event(f"{name}.completed", job, 1) | last)
         self.end_job(job)
         yield b"data: [DONE]\n\n"
