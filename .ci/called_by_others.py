@@ -41,6 +41,6 @@ OFF
 forget
 
 # Fields that stand for their kind, and parameters that a protocol wants
-strict  # tests/test_tables.py: a switch among the kinds of settings
+strict  # tests/test_schema.py: a switch among the kinds of settings
 trace  # `__exit__`
 mean  # benchmarks/polling.py prints the row as a whole

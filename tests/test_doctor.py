@@ -1,4 +1,4 @@
-"""What `imagegen doctor` finds and mends. By subprocess, against doubles that misbehave."""
+"""What `imagegen doctor` finds and fixes. By subprocess, against doubles that misbehave."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ api_key = "{key}"
 
 
 LARGE = Pictures("jpeg", (16, 16), MAX_BYTES_IN_MEMORY + 1)
-"""On the disk from its first byte, where a small one waits in memory until it is whole."""
+"""A picture of this size is written from its first byte on; a smaller one waits in memory until it is whole."""
 
 
 @pytest.fixture
@@ -96,21 +96,21 @@ def test_a_fresh_machine_is_well(tmp_path: Path) -> None:
     program = Program(tmp_path)
     found = checked(program)
     assert found["sketch", "service"]["level"] == "ok"
-    assert "imagegen init" in found["", "settings"]["todo"]
+    assert "imagegen init" in found["", "settings"]["advice"]
     assert list(program.home.iterdir()) == []
 
 
 def test_every_object_has_the_same_fields(studio: Program) -> None:
     rows = studio.run("doctor", "--json").objects
-    assert {tuple(row) for row in rows} == {("v", "level", "provider", "check", "said", "todo")}
+    assert {tuple(row) for row in rows} == {("v", "level", "provider", "check", "message", "advice")}
 
 
 def test_a_service_that_is_not_there(studio: Program, server: DreaminaServer) -> None:
     server.fail(CONNECT, Fault.REFUSE)
     address = checked(studio, code=3)["studio", "address"]
     assert address["level"] == "no"
-    assert "cannot reach" in address["said"]
-    assert "base_url" in address["todo"]
+    assert "cannot reach" in address["message"]
+    assert "base_url" in address["advice"]
 
 
 def test_a_name_that_nobody_has(studio: Program) -> None:
@@ -133,14 +133,14 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "kind", "key", "level", "said", "code"), KEYS, ids=[row[0] for row in KEYS])
+@pytest.mark.parametrize(("why", "kind", "key", "level", "expected", "code"), KEYS, ids=[row[0] for row in KEYS])
 def test_keys(
-    studio: Program, cloud: GeminiService, why: str, kind: str, key: str, level: str, said: str, code: int
+    studio: Program, cloud: GeminiService, why: str, kind: str, key: str, level: str, expected: str, code: int
 ) -> None:
     studio.configure(CLOUD.format(kind=kind, url=cloud.url, key=key))
     found = checked(studio, code=code)
     assert found["cloud", "key"]["level"] == level
-    assert said in found["cloud", "key"]["said"]
+    assert expected in found["cloud", "key"]["message"]
     if not key.startswith("env:") and key:
         assert key not in studio.run("doctor").out
     assert cloud.counts["submit"] == 0
@@ -177,14 +177,14 @@ def test_the_clock_is_compared(
     clock = checked(studio)["cloud", "clock"]
     assert clock["level"] == level
     if level == "warn":
-        assert ("behind" if seconds > 0 else "ahead of") in clock["said"]
-    assert ("signed" in clock["todo"]) == (kind == "volcengine")
+        assert ("behind" if seconds > 0 else "ahead of") in clock["message"]
+    assert ("signed" in clock["advice"]) == (kind == "volcengine")
 
 
 def test_an_unknown_default_is_said(studio: Program, server: DreaminaServer) -> None:
     studio.configure(CONFIG.format(url=server.url).replace('"studio"', '"studdio"', 1))
     found = checked(studio, code=3)
-    assert "did you mean studio?" in found["", "default provider"]["todo"]
+    assert "did you mean studio?" in found["", "default provider"]["advice"]
     assert found["studio", "address"]["level"] == "ok"
 
 
@@ -205,12 +205,12 @@ def test_a_proxy_is_shown_without_its_password(studio: Program) -> None:
 def test_a_proxy_that_cannot_be_used_is_said(studio: Program) -> None:
     found = checked(studio, code=3, all_proxy="gopher://127.0.0.1:1080", NO_PROXY="", no_proxy="")
     assert found["", "proxy"]["level"] == "no"
-    assert "unset all_proxy" in found["", "proxy"]["todo"]
+    assert "unset all_proxy" in found["", "proxy"]["advice"]
 
 
 def test_certificates_that_are_not_there(studio: Program) -> None:
     found = checked(studio, code=3, SSL_CERT_FILE="/nowhere/at/all.pem")
-    assert "SSL_CERT_FILE" in found["", "TLS"]["said"]
+    assert "SSL_CERT_FILE" in found["", "TLS"]["message"]
     assert found["", "TLS"]["level"] == "no"
 
 
@@ -225,7 +225,7 @@ def test_settings_that_others_can_read(studio: Program, server: DreaminaServer) 
     path.chmod(0o644)
     found = checked(studio, code=3)["", "settings"]
     assert found["level"] == "no"
-    assert found["todo"] == f"chmod 600 {path}"
+    assert found["advice"] == f"chmod 600 {path}"
 
 
 def test_settings_that_cannot_be_read_do_not_hide_the_rest(studio: Program) -> None:
@@ -238,21 +238,21 @@ def test_settings_that_cannot_be_read_do_not_hide_the_rest(studio: Program) -> N
 def test_a_damaged_history_is_said(studio: Program) -> None:
     (studio.home / "history.db").write_bytes(b"this is no database at all\n" * 100)
     found = checked(studio, code=3)["", "history"]
-    assert "damaged" in found["said"]
-    assert "move the file away" in found["todo"]
+    assert "damaged" in found["message"]
+    assert "move the file away" in found["advice"]
 
 
 def test_a_history_open_to_others_is_said(studio: Program) -> None:
     studio.run("run", "a cat")
     (studio.home / "history.db").chmod(0o644)
-    assert checked(studio)["", "history"]["todo"].startswith("chmod 600 ")
+    assert checked(studio)["", "history"]["advice"].startswith("chmod 600 ")
 
 
 # What killed processes left behind
 
 
 def killed(program: Program, step: str, number: int) -> None:
-    """Run one prompt and kill the process as it takes the step for the so-manieth time."""
+    """Run one prompt and kill the process as it takes the step for the given time."""
     command = [sys.executable, "-c", KILLER, step, str(number), "run", "a cat", "-q"]
     ended = subprocess.run(
         command, check=False, cwd=program.folder, env=program.environment(), capture_output=True, timeout=LIMIT
@@ -261,7 +261,7 @@ def killed(program: Program, step: str, number: int) -> None:
 
 
 def token(program: Program) -> str:
-    """What tells the part files of this history."""
+    """The token in the names of this history's part files."""
     with closing(sqlite3.connect(program.home / "history.db")) as database:
         return str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
 
@@ -279,7 +279,7 @@ def test_half_pictures_of_unfinished_tasks_are_left_to_resume(studio: Program, s
     assert half
     found = checked(studio)
     assert (found["", "part files"]["level"], found["", "leases"]["level"]) == ("ok", "warn")
-    assert "imagegen resume" in found["", "leases"]["todo"]
+    assert "imagegen resume" in found["", "leases"]["advice"]
     checked(studio, "--fix")
     assert part_files(studio) == half
     with closing(sqlite3.connect(studio.home / "history.db")) as database:
@@ -295,12 +295,12 @@ def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(st
     key, folder = token(studio), studio.folder / "images"
     half = folder / f".imagegen-{key}-1-1.part"
     half.write_bytes(Pictures("png", (16, 16)).make("job", 1)[:-20])
-    told = checked(studio)["", "part files"]
-    assert (told["level"], told["todo"]) == ("warn", "imagegen doctor --fix removes them")
-    assert "1 half picture (tasks 1) left behind" in told["said"]
+    before = checked(studio)["", "part files"]
+    assert (before["level"], before["advice"]) == ("warn", "imagegen doctor --fix removes them")
+    assert "1 half picture (tasks 1) left behind" in before["message"]
     assert half.exists()
-    mended = checked(studio, "--fix")["", "part files"]
-    assert (mended["level"], mended["said"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
+    after = checked(studio, "--fix")["", "part files"]
+    assert (after["level"], after["message"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
     assert not part_files(studio)
 
 
@@ -321,9 +321,9 @@ def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
         path.write_bytes(data)
     found = checked(studio, "--fix")
     assert {path: path.read_bytes() for path in kept} == kept
-    assert found["", "part files"]["said"].endswith("1 part file of another history left alone")
+    assert found["", "part files"]["message"].endswith("1 part file of another history left alone")
     assert found["", "whole pictures"]["level"] == "warn"
-    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["said"]
+    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["message"]
 
 
 @pytest.mark.skipif(not hasattr(os, "link"), reason="second names")
@@ -341,7 +341,7 @@ def test_whole_pictures_that_wait_for_resume_are_kept(studio: Program, server: D
     killed(studio, "publish", 1)
     before = part_files(studio)
     assert before
-    assert checked(studio, "--fix")["", "whole pictures"]["todo"] == "imagegen resume 1"
+    assert checked(studio, "--fix")["", "whole pictures"]["advice"] == "imagegen resume 1"
     assert part_files(studio) == before
     downloads = server.counts["download"]
     assert studio.run("resume").code == 0

@@ -132,7 +132,7 @@ def carried(
     """Run so many tasks to their ends; what is known then of each charge."""
     tasks = entered(store, folder, number, images=how.pop("images", 1))
     one = stage(store, provider, folder, budget, **how)
-    run(one.carry(*tasks))
+    run(one.run_tasks(*tasks))
     return one, found(store, *(task.id for task in tasks))
 
 
@@ -263,7 +263,7 @@ def test_a_cancelled_job_keeps_its_reservation_where_it_may_go_on(
     one = stage(store, Scripted(polls=[Working()], cancels=[outcome]), tmp_path)
 
     async def cancelled() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         await asyncio.sleep(3)
         one.runner.cancel([TaskId(1)])
         await running
@@ -279,7 +279,7 @@ def test_ctrl_c(store: Store, tmp_path: Path, when: str) -> None:
     one = stage(store, Scripted([Asleep(100)]), tmp_path)
 
     async def stopped() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         if when == "before":
             one.gate.pause(paused=True)
         await asyncio.sleep(3)
@@ -300,7 +300,7 @@ def test_a_drained_run_gives_back_what_comes_back_to_be_sent_again(store: Store,
     one = stage(store, Scripted([Asleep(5, Busy("later"))]), tmp_path, "1usd")
 
     async def drained() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         await asyncio.sleep(1)
         one.runner.drain()
         await running
@@ -364,7 +364,7 @@ def test_alternatives_reserve_with_the_price_of_the_one_that_takes_the_task(stor
     alternative = ImageRequest(prompt="a cat", provider="other")
     tasks = entered(store, tmp_path, 3, alternatives=(alternative,))
     one = stage(store, refused, tmp_path, "0.08usd", others=lanes, pricing=dear)
-    run(one.carry(*tasks))
+    run(one.run_tasks(*tasks))
     assert [one.last[task.id].state for task in tasks if isinstance(one.last[task.id].state, Done)]
     taken: dict[int, str] = {task.id: one.last[task.id].request.provider for task in tasks}
     for id_, (status, amount) in found(store, *taken).items():
@@ -379,7 +379,7 @@ def test_alternatives_reserve_with_the_price_of_the_one_that_takes_the_task(stor
 def test_a_retry_is_a_charge_of_its_own_only_where_the_first_may_be_paid(store: Store, tmp_path: Path) -> None:
     carried(store, Scripted([Moderated("no")]), tmp_path)
     again, _, _ = store.claim([(record(store, 1), Queued())], again=True)
-    run(stage(store, Scripted(), tmp_path).carry(*again))
+    run(stage(store, Scripted(), tmp_path).run_tasks(*again))
     assert [(one.submits, str(one.status)) for one in store.costs("run")] == [(1, "settled")]
     assert spent(store) == 40_000
 
@@ -387,7 +387,7 @@ def test_a_retry_is_a_charge_of_its_own_only_where_the_first_may_be_paid(store: 
 def test_a_retry_that_the_budget_refuses_leaves_the_task_as_it_was(store: Store, tmp_path: Path) -> None:
     carried(store, Scripted([Moderated("no")]), tmp_path)
     again, _, _ = store.claim([(record(store, 1), Queued())], again=True)
-    run(stage(store, Scripted(), tmp_path, "0.03usd").carry(*again))
+    run(stage(store, Scripted(), tmp_path, "0.03usd").run_tasks(*again))
     asyncio.run(store.flush())
     state = record(store, 1).task.state
     assert isinstance(state, Failed)
@@ -400,7 +400,7 @@ def test_a_resumed_task_settles_what_was_uncertain(store: Store, tmp_path: Path)
     before = record(store, 1)
     tasks, _, _ = store.claim([(before, recovered(before.task).state)])
     assert found(store, 1) == {1: ("reserved", 40_000)}
-    run(stage(store, Scripted(), tmp_path).carry(*tasks))
+    run(stage(store, Scripted(), tmp_path).run_tasks(*tasks))
     assert found(store, 1) == {1: ("settled", 40_000)}
     assert [one.submits for one in store.costs("run")] == [1]
 
@@ -458,7 +458,7 @@ def test_a_receipt_and_a_cost_that_come_late_count(left: tuple[Store, Task], tmp
         assert found(other, 1) == {1: ("uncertain", 30_000)}, "nobody carries it"
         before = record(other, 1)
         tasks, _, _ = other.claim([(before, before.task.state)])
-        run(stage(other, Scripted(), tmp_path).carry(*tasks))
+        run(stage(other, Scripted(), tmp_path).run_tasks(*tasks))
         assert found(other, 1) == {1: ("settled", 30_000)}
 
 

@@ -16,7 +16,7 @@ from tests import screen
 from tests.crash import CrashComfy, CrashServer, Harness
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply
-from tests.program import Ended, Program, finished, interrupt, told
+from tests.program import Ended, Program, await_lines, finished, interrupt
 from tests.test_outsiders import installed
 from tests.test_terminal import add
 
@@ -89,7 +89,7 @@ def test_the_command_means_only_what_the_budget_left(studio: Program, server: Dr
     """Tasks of the same run that were cancelled for another reason are not paid by it."""
     server.seconds = 2.0
     process = studio.start("run", *prompts(16), "-j", "1", "--json", "--budget", "0.08usd")
-    told(process, ['"running"'])
+    await_lines(process, ['"running"'])
     assert studio.run("cancel", "16").code == 0
     ended = finished(process)
     assert ended.code == 6, ended.err
@@ -137,7 +137,7 @@ def test_a_batch_run_again_sends_only_the_rest(studio: Program, server: Dreamina
     assert ended.code == 0, ended.err
     assert server.counts["submit"] == 5
     assert len(studio.tasks()) == 5
-    assert sorted(job.asked["prompt"] for job in server.jobs.values()) == prompts(5)
+    assert sorted(job.payload["prompt"] for job in server.jobs.values()) == prompts(5)
 
 
 def test_again_and_copies_of_what_may_be_paid_are_charges_of_their_own(studio: Program, server: DreaminaServer) -> None:
@@ -175,7 +175,7 @@ def test_a_retry_that_did_not_fit_is_named_by_its_number(studio: Program, server
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["-p", "other"], "the price of other/3.0 is not known"),
         (["-p", "studio,other"], "the price of other/3.0 is not known"),
@@ -184,14 +184,14 @@ def test_a_retry_that_did_not_fit_is_named_by_its_number(studio: Program, server
     ],
 )
 def test_what_no_budget_can_hold_is_refused_before_anything_is_sent(
-    studio: Program, server: DreaminaServer, words: list[str], said: str
+    studio: Program, server: DreaminaServer, words: list[str], expected: str
 ) -> None:
     text = CONFIG.format(url=server.url, more="") + '"credits/*" = "2credits"\n'
     other = text.partition("[providers.studio]")[2].partition("[prices]")[0]
     studio.configure(text + f"[providers.other]\n{other}[providers.credits]\n{other}")
     ended = studio.run("run", "a cat", *words, "--budget", "5usd")
     assert ended.code == 2
-    assert said in ended.err
+    assert expected in ended.err
     assert "nothing was sent" in ended.err
     assert (server.counts["submit"], studio.tasks()) == (0, [])
     assert studio.run("run", "a cat", *words, "--budget", "5usd,9credits", "--assume-price", "1usd", "-q").code in (
@@ -247,7 +247,7 @@ def test_what_was_not_accepted_is_given_back_and_what_may_be_is_kept(tmp_path: P
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_wins_and_what_goes_on_stays_reserved(studio: Program, server: DreaminaServer, times: int) -> None:
     process = studio.start("run", "a cat #never", *prompts(3), "--json", "-j", "1", "--budget", "0.05usd")
-    told(process, ['"running"'])
+    await_lines(process, ['"running"'])
     for _ in range(times):
         interrupt(process)
     ended = finished(process)
@@ -328,7 +328,7 @@ class Studio(Provider[Settings]):
 
 
 @pytest.mark.parametrize(
-    ("costs", "said"),
+    ("costs", "expected"),
     [
         ([52_000, 52_000, 46_000], "0.03 usd more was charged than reserved; 0.15 usd of 0.12 usd is spent"),
         ([52_000, 46_000], "0.018 usd more was charged than reserved"),
@@ -336,7 +336,7 @@ class Studio(Provider[Settings]):
         ([30_000, 20_000], ""),
     ],
 )
-def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], said: str) -> None:
+def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], expected: str) -> None:
     program = Program(tmp_path, '[providers.mine]\nkind = "studio"\n[prices]\n"mine/*" = "0.04usd"\n')
     site = installed(tmp_path, TELLER)
     ended = program.run(
@@ -344,7 +344,7 @@ def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], 
     )
     assert ended.code == 0, ended.err
     lines = [line for line in ended.err.splitlines() if "more was charged" in line]
-    assert lines == ([said] if said else [])
+    assert lines == ([expected] if expected else [])
 
 
 # What is asked

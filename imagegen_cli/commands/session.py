@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
@@ -95,7 +95,7 @@ class Session:
         self._add = add
         self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._key_queue.send, offer, refusals_told(outcome_of or _nothing))
+        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing))
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None

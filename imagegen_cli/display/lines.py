@@ -14,12 +14,12 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
     provider-paused provider, because: its account is out of credits, and a person at the keys is waited for
     run-finished    run
     summary         always the last line, exactly once: tasks, done, short (of those done, with fewer pictures than
-                    asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids],
+                    expected), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids],
                     costs {settled, reserved, uncertain: [{amount, unit}], one for each unit}
 
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
 cancelled), reason (a code, or null while nothing went wrong), message, hint, prompt, provider, model, created, started,
-ended, asked (pictures), files (paths), and once it was sent cost: amount and unit (left out where the price is not
+ended, expected_images, files (paths), and once it was sent cost: amount and unit (left out where the price is not
 known), source (told, priced, set, estimated, free, unknown), status (reserved, settled, uncertain, returned). Moments
 are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and settings are never part of it: they may
 be signed.
@@ -265,7 +265,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "created": moment(created),
         "started": moment(started),
         "ended": moment(ended),
-        "asked": task.expected_images,
+        "expected_images": task.expected_images,
         "files": list(task.files),
     }
 
