@@ -106,7 +106,7 @@ def test_a_dry_run_sends_nothing_and_leaves_nothing(studio: Program, server: Dre
     ended = studio.run("run", "a cat", "-m", "4.0", "--ratio", "16:9", "--dry-run")
     assert ended.code == 0
     plan = ended.objects[0]
-    assert (plan["prompt"], plan["model"], plan["ratio"], plan["expected_images"]) == ("a cat", "4.0", "16:9", 4)
+    assert (plan["prompt"], plan["model"], plan["ratio"], plan["asked"]) == ("a cat", "4.0", "16:9", 4)
     assert str(studio.folder / "images") in plan["file"]
     assert server.counts["submit"] == 0
     assert not (studio.folder / "images").exists()

@@ -1126,7 +1126,7 @@ def test_fewer_pictures_than_asked_are_told_with_their_reason(tmp_path: Path) ->
         assert "runs without node 19 SaveImage" in program.run("show", "1").out
         dry = program.run("run", "a cat", "-p", "comfyui", "--dry-run").objects[0]
         assert dry["sent"]["prompt"]["2"]["inputs"]["text"] == "a cat"
-        assert dry["expected_images"] == 2
+        assert dry["asked"] == 2
 
 
 def test_a_task_that_timed_out_can_still_be_cancelled(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
         "created": "1970-01-01T00:00:00.000Z",
         "started": "1970-01-01T00:00:01.500Z",
         "ended": None,
-        "expected_images": 4,
+        "asked": 4,
         "files": [],
     }
 

@@ -96,21 +96,21 @@ def test_a_fresh_machine_is_well(tmp_path: Path) -> None:
     program = Program(tmp_path)
     found = checked(program)
     assert found["sketch", "service"]["level"] == "ok"
-    assert "imagegen init" in found["", "settings"]["advice"]
+    assert "imagegen init" in found["", "settings"]["todo"]
     assert list(program.home.iterdir()) == []
 
 
 def test_every_object_has_the_same_fields(studio: Program) -> None:
     rows = studio.run("doctor", "--json").objects
-    assert {tuple(row) for row in rows} == {("v", "level", "provider", "check", "message", "advice")}
+    assert {tuple(row) for row in rows} == {("v", "level", "provider", "check", "said", "todo")}
 
 
 def test_a_service_that_is_not_there(studio: Program, server: DreaminaServer) -> None:
     server.fail(CONNECT, Fault.REFUSE)
     address = checked(studio, code=3)["studio", "address"]
     assert address["level"] == "no"
-    assert "cannot reach" in address["message"]
-    assert "base_url" in address["advice"]
+    assert "cannot reach" in address["said"]
+    assert "base_url" in address["todo"]
 
 
 def test_a_name_that_nobody_has(studio: Program) -> None:
@@ -140,7 +140,7 @@ def test_keys(
     studio.configure(CLOUD.format(kind=kind, url=cloud.url, key=key))
     found = checked(studio, code=code)
     assert found["cloud", "key"]["level"] == level
-    assert expected in found["cloud", "key"]["message"]
+    assert expected in found["cloud", "key"]["said"]
     if not key.startswith("env:") and key:
         assert key not in studio.run("doctor").out
     assert cloud.counts["submit"] == 0
@@ -177,14 +177,14 @@ def test_the_clock_is_compared(
     clock = checked(studio)["cloud", "clock"]
     assert clock["level"] == level
     if level == "warn":
-        assert ("behind" if seconds > 0 else "ahead of") in clock["message"]
-    assert ("signed" in clock["advice"]) == (kind == "volcengine")
+        assert ("behind" if seconds > 0 else "ahead of") in clock["said"]
+    assert ("signed" in clock["todo"]) == (kind == "volcengine")
 
 
 def test_an_unknown_default_is_said(studio: Program, server: DreaminaServer) -> None:
     studio.configure(CONFIG.format(url=server.url).replace('"studio"', '"studdio"', 1))
     found = checked(studio, code=3)
-    assert "did you mean studio?" in found["", "default provider"]["advice"]
+    assert "did you mean studio?" in found["", "default provider"]["todo"]
     assert found["studio", "address"]["level"] == "ok"
 
 
@@ -205,12 +205,12 @@ def test_a_proxy_is_shown_without_its_password(studio: Program) -> None:
 def test_a_proxy_that_cannot_be_used_is_said(studio: Program) -> None:
     found = checked(studio, code=3, all_proxy="gopher://127.0.0.1:1080", NO_PROXY="", no_proxy="")
     assert found["", "proxy"]["level"] == "no"
-    assert "unset all_proxy" in found["", "proxy"]["advice"]
+    assert "unset all_proxy" in found["", "proxy"]["todo"]
 
 
 def test_certificates_that_are_not_there(studio: Program) -> None:
     found = checked(studio, code=3, SSL_CERT_FILE="/nowhere/at/all.pem")
-    assert "SSL_CERT_FILE" in found["", "TLS"]["message"]
+    assert "SSL_CERT_FILE" in found["", "TLS"]["said"]
     assert found["", "TLS"]["level"] == "no"
 
 
@@ -225,7 +225,7 @@ def test_settings_that_others_can_read(studio: Program, server: DreaminaServer) 
     path.chmod(0o644)
     found = checked(studio, code=3)["", "settings"]
     assert found["level"] == "no"
-    assert found["advice"] == f"chmod 600 {path}"
+    assert found["todo"] == f"chmod 600 {path}"
 
 
 def test_settings_that_cannot_be_read_do_not_hide_the_rest(studio: Program) -> None:
@@ -238,14 +238,14 @@ def test_settings_that_cannot_be_read_do_not_hide_the_rest(studio: Program) -> N
 def test_a_damaged_history_is_said(studio: Program) -> None:
     (studio.home / "history.db").write_bytes(b"this is no database at all\n" * 100)
     found = checked(studio, code=3)["", "history"]
-    assert "damaged" in found["message"]
-    assert "move the file away" in found["advice"]
+    assert "damaged" in found["said"]
+    assert "move the file away" in found["todo"]
 
 
 def test_a_history_open_to_others_is_said(studio: Program) -> None:
     studio.run("run", "a cat")
     (studio.home / "history.db").chmod(0o644)
-    assert checked(studio)["", "history"]["advice"].startswith("chmod 600 ")
+    assert checked(studio)["", "history"]["todo"].startswith("chmod 600 ")
 
 
 # What killed processes left behind
@@ -279,7 +279,7 @@ def test_half_pictures_of_unfinished_tasks_are_left_to_resume(studio: Program, s
     assert half
     found = checked(studio)
     assert (found["", "part files"]["level"], found["", "leases"]["level"]) == ("ok", "warn")
-    assert "imagegen resume" in found["", "leases"]["advice"]
+    assert "imagegen resume" in found["", "leases"]["todo"]
     checked(studio, "--fix")
     assert part_files(studio) == half
     with closing(sqlite3.connect(studio.home / "history.db")) as database:
@@ -296,11 +296,11 @@ def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(st
     half = folder / f".imagegen-{key}-1-1.part"
     half.write_bytes(Pictures("png", (16, 16)).make("job", 1)[:-20])
     before = checked(studio)["", "part files"]
-    assert (before["level"], before["advice"]) == ("warn", "imagegen doctor --fix removes them")
-    assert "1 half picture (tasks 1) left behind" in before["message"]
+    assert (before["level"], before["todo"]) == ("warn", "imagegen doctor --fix removes them")
+    assert "1 half picture (tasks 1) left behind" in before["said"]
     assert half.exists()
     after = checked(studio, "--fix")["", "part files"]
-    assert (after["level"], after["message"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
+    assert (after["level"], after["said"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
     assert not part_files(studio)
 
 
@@ -321,9 +321,9 @@ def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
         path.write_bytes(data)
     found = checked(studio, "--fix")
     assert {path: path.read_bytes() for path in kept} == kept
-    assert found["", "part files"]["message"].endswith("1 part file of another history left alone")
+    assert found["", "part files"]["said"].endswith("1 part file of another history left alone")
     assert found["", "whole pictures"]["level"] == "warn"
-    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["message"]
+    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["said"]
 
 
 @pytest.mark.skipif(not hasattr(os, "link"), reason="second names")
@@ -341,7 +341,7 @@ def test_whole_pictures_that_wait_for_resume_are_kept(studio: Program, server: D
     killed(studio, "publish", 1)
     before = part_files(studio)
     assert before
-    assert checked(studio, "--fix")["", "whole pictures"]["advice"] == "imagegen resume 1"
+    assert checked(studio, "--fix")["", "whole pictures"]["todo"] == "imagegen resume 1"
     assert part_files(studio) == before
     downloads = server.counts["download"]
     assert studio.run("resume").code == 0

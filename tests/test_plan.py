@@ -557,5 +557,5 @@ def test_what_would_be_sent_can_be_read_and_parsed(tmp_path: Path) -> None:
     found = json.loads(json.dumps(dry_run_row(item, CONFIG, Place(folder=tmp_path, template=DEFAULT))))
     assert found["prompt"] == "猫"
     assert (found["provider"], found["model"], found["count"], found["seed"]) == ("studio", "studio-1", 2, 7)
-    assert (found["line"], found["expected_images"], found["kind"]) == (3, 2, "studio")
+    assert (found["line"], found["asked"], found["kind"]) == (3, 2, "studio")
     assert found["file"] == str(tmp_path / "(id)-猫-{index}")

@@ -191,7 +191,7 @@ def test_nobody_is_asked_for_credits_during_a_run(program: Program, studio: Drea
     assert ended.code == 0
     assert f"not asked: process {process.pid} on " in ended.out
     checked = program.run("doctor", "--json").objects
-    assert any("not asked: process" in row["message"] for row in checked if row["check"] == "credits")
+    assert any("not asked: process" in row["said"] for row in checked if row["check"] == "credits")
     assert studio.counts["credit"] == 0
     interrupt(process)
     finished(process)

@@ -397,7 +397,7 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
     for record in sorted(chosen, key=lambda record: record.task.id):
         task = record.task
         fields = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
-        printed(fields | serialize.from_request(task.request) | {"expected_images": task.expected_images})
+        printed(fields | serialize.from_request(task.request) | {"asked": task.expected_images})
     pictures = sum(record.task.expected_images for record in chosen)
     for line in cost_lines(plan_):
         say(line)

@@ -19,7 +19,7 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
 
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
 cancelled), reason (a code, or null while nothing went wrong), message, hint, prompt, provider, model, created, started,
-ended, expected_images, files (paths), and once it was sent cost: amount and unit (left out where the price is not
+ended, asked (pictures), files (paths), and once it was sent cost: amount and unit (left out where the price is not
 known), source (told, priced, set, estimated, free, unknown), status (reserved, settled, uncertain, returned). Moments
 are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and settings are never part of it: they may
 be signed.
@@ -265,7 +265,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "created": moment(created),
         "started": moment(started),
         "ended": moment(ended),
-        "expected_images": task.expected_images,
+        "asked": task.expected_images,
         "files": list(task.files),
     }
 

@@ -36,7 +36,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "line": str(row.get("line", row.get("task", ""))),
         "what": " / ".join(str(part) for part in (row.get("provider"), row.get("model")) if part),
-        "pictures": "" if row.get("skip") else str(row.get("expected_images", "")),
+        "pictures": "" if row.get("skip") else str(row.get("asked", "")),
         "size": size,
         "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
     }

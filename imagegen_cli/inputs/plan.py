@@ -318,7 +318,7 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         **request,
         "kind": configured.kind,
         "base_url": without_user(configured.settings.base_url),
-        "expected_images": item.expected_images,
+        "asked": item.expected_images,
         "file": str(where.folder / name),
         **({"sent": sent} if sent else {}),
     }

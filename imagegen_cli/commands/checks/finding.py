@@ -37,6 +37,6 @@ def as_line(finding: Finding, encoding: str) -> str:
 
 
 def as_json(finding: Finding, encoding: str) -> str:
-    """JSON: v, level (ok, warn, no), provider (or null), check, message, advice (what to do)."""
-    words = {"check": finding.check, "message": finding.message, "advice": finding.advice}
+    """JSON: v, level (ok, warn, no), provider (or null), check, said (the message), todo (the advice)."""
+    words = {"check": finding.check, "said": finding.message, "todo": finding.advice}
     return encoded({"v": 1, "level": finding.level, "provider": finding.provider or None, **words}, encoding)
