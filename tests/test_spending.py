@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from imagegen_cli.commands.session import exit_code
 from imagegen_cli.core.budget import Limit, Period, parse_limits
-from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_told, reserved
+from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
@@ -29,7 +28,7 @@ from imagegen_cli.core.errors import (
     Unavailable,
     Uncertain,
 )
-from imagegen_cli.core.events import BudgetReached, TaskChanged, TaskCharged, Working
+from imagegen_cli.core.events import BudgetReached, Event, PicturesCharged, TaskChanged, TaskCharged, Working
 from imagegen_cli.core.money import UNITS, Money, Quote, Source, parse_money
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
@@ -557,7 +556,8 @@ NEXT: dict[type[Any], list[Any]] = {
     Failed: [], Done: [], Cancelled: [],
 }  # fmt: skip
 STEPS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 9), PRICES, st.integers(1, 4), st.none() | TOLD), max_size=25
+    st.tuples(st.integers(0, 2), st.integers(0, 9), PRICES, st.integers(1, 4), st.none() | TOLD | st.integers(0, 4)),
+    max_size=25,
 )
 
 
@@ -568,7 +568,7 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
     folder = tmp_path_factory.mktemp("model")
     with closing(Store(folder / "history.db")) as store:
         tasks = dict(enumerate(entered(store, folder, 6)))
-        board, model, pictures = Board(), dict[int, Charge](), Counter[int]()
+        board, model = Board(), dict[int, Charge]()
         now = time.time()
         wide = tuple(Limit(Money(10**15, unit), period) for unit in UNITS for period in Period)
 
@@ -585,16 +585,14 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
                 if state is Submitting:
                     store.budget.limits = wide if each else ()
                     quote = Quote(images, each, Source.ESTIMATED if each else Source.UNKNOWN)
-                    state, model[number], pictures[number] = Submitting(None, quote), reserved(quote), 0
+                    state, model[number] = Submitting(None, quote), reserved(quote)
                 elif number in model:
                     model[number] = after(model[number], state)
-                came = state.images if isinstance(state, Saving) else state.files if isinstance(state, Done) else ()
-                pictures[number] = max(pictures[number], len(came))
                 tasks[number] = task = task.to(state)
                 tell(TaskChanged(now, task))
-            if told is not None and number in model:
-                model[number] = as_told(model[number], told)
-                tell(TaskCharged(now, task.id, told, Source.TOLD))
+            if number in model and told is not None:
+                model[number], event = by_service(model[number], task.id, told, settled=choice == 0)
+                tell(event)
         asyncio.run(store.flush())
         living = [one for one in model.values() if one.status is not ChargeStatus.RETURNED and one.amount is not None]
         for number, unit in enumerate(("usd", "credits", "cny"), 3):
@@ -611,7 +609,7 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
                 ]
                 shown = [amount.micros for amount in board.costs.amounts(status) if amount.unit == unit]
                 assert (sum(sums), sum(shown)) == (expected, expected)
-            counted = sum(_counted(one, unit, pictures[number]) for number, one in model.items())
+            counted = sum(_counted(one, unit) for one in model.values())
             for period in Period:
                 assert store.spent(Limit(Money(0, unit), period)).micros == counted
                 assert not fits(store, tasks[number], Limit(Money(counted, unit), period))
@@ -620,6 +618,14 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
         assert {tasks[number].id: charge for number, charge in model.items()} == {
             id_: one._replace(quote=model[id_ - 1].quote) for id_, one in store.charges([1, 2, 3]).items()
         }
+
+
+def by_service(charge: Charge, id_: TaskId, told: Money | int, *, settled: bool) -> tuple[Charge, Event]:
+    """What the service says: an amount, which may be certain, or how many pictures it charges."""
+    if isinstance(told, int):
+        return as_counted(charge, told), PicturesCharged(time.time(), id_, told)
+    now = as_told(charge, told)
+    return as_settled(now) if settled else now, TaskCharged(time.time(), id_, told, Source.TOLD, settled)
 
 
 def fits(store: Store, task: Task, *limits: Limit) -> bool:
@@ -632,11 +638,7 @@ def fits(store: Store, task: Task, *limits: Limit) -> bool:
     return not store.budget.refused
 
 
-def _counted(charge: Charge, unit: str, pictures: int) -> int:
-    """What counts against a limit: the amount, and what was reserved where the service told another unit."""
-    if charge.status is ChargeStatus.RETURNED or charge.amount is None:
-        return 0
-    if charge.amount.unit == unit:
-        return charge.amount.micros
-    each = charge.quote.each
-    return each.micros * max(charge.quote.images, pictures) if each is not None and each.unit == unit else 0
+def _counted(charge: Charge, unit: str) -> int:
+    """What counts against a limit."""
+    amount = None if charge.status is ChargeStatus.RETURNED else charge.amount
+    return amount.micros if amount is not None and amount.unit == unit else 0

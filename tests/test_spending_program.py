@@ -422,10 +422,14 @@ def test_the_dearest_alternative_counts_for_the_question(studio: Program, server
 
 
 def test_a_free_provider_is_never_asked_about(tmp_path: Path) -> None:
-    program = Program(tmp_path)
-    with terminal(program, "run", *prompts(21), "-p", "sketch", "--resolution", "512") as shown:
-        assert shown.finish(60) == 0, shown.text
-        assert "Send them?" not in shown.scrollback
+    with CrashComfy(pictures=SMALL) as comfy:
+        config = (
+            f'default_provider = "comfy"\n[providers.comfy]\nkind = "comfyui"\nbase_url = "{comfy.url}"\npoll = 0.02\n'
+        )
+        with terminal(Program(tmp_path, config), "run", *prompts(21), "--budget", "0usd") as shown:
+            assert shown.finish() == 0, shown.text
+            assert "Send them?" not in shown.scrollback
+        assert comfy.counts["submit"] == 21
 
 
 # Typed in the table

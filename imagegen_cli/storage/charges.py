@@ -55,9 +55,6 @@ class Tally:
     def changed(self, before: Charge | None, now: Entry) -> None:
         """Take in that a row was written; `before` is what it said, None where nothing of it counted."""
         old, new = _counted(before), _counted(now.charge)
-        if old is None or new is None:
-            self.clear()
-            return
         for (unit, period), (begins, command, sum_) in self._sums.items():
             more = new.micros * (new.unit == unit) - old.micros * (old.unit == unit)
             if now.command == command if period is Period.COMMAND else now.at >= begins:
@@ -70,15 +67,10 @@ class Tally:
 NOTHING = Money(0, "")
 
 
-def _counted(charge: Charge | None) -> Money | None:
-    """What of a charge counts in the unit of its reservation; NOTHING of one that was returned or has no price.
-
-    None where the service told another unit: then it counts in two.
-    """
+def _counted(charge: Charge | None) -> Money:
     if charge is None or charge.status is ChargeStatus.RETURNED or charge.amount is None:
         return NOTHING
-    each = charge.quote.each
-    return charge.amount if each is not None and each.unit == charge.amount.unit else None
+    return charge.amount
 
 
 @dataclass(slots=True)
@@ -159,23 +151,17 @@ def over(
 
 
 def spent(db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Money:
-    """What counts against a limit: everything that was not certainly returned.
-
-    Where a service told an amount in another unit than the reservation's, the reservation counts as well, in its own.
-    """
+    """What counts against a limit: everything that was not certainly returned."""
     if limit.period is Period.COMMAND:
         where, value = "command = ?", float(command)
     else:
         where, value = "at >= ?", limit.begins(now)
-    unit = limit.amount.unit
     row = db.execute(
-        "SELECT (SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
-        f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where})"
-        " + (SELECT coalesce(sum(each * max(images, pictures)), 0) FROM charge"
-        f" WHERE status != 'returned' AND unit != each_unit AND each_unit = ? AND {where})",
-        (unit, value, unit, value),
+        "SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
+        f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where}",
+        (limit.amount.unit, value),
     ).fetchone()
-    return Money(int(row[0]), unit)
+    return Money(int(row[0]), limit.amount.unit)
 
 
 def follow(db: sqlite3.Connection, task: int, state: State, budget: Budget | None = None) -> None:

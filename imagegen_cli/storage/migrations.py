@@ -84,8 +84,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX charge_by_task ON charge(task);
     CREATE INDEX charge_by_time ON charge(unit, at, amount) WHERE status != 'returned' AND amount IS NOT NULL;
     CREATE INDEX charge_by_command ON charge(command, unit, amount)
-        WHERE status != 'returned' AND amount IS NOT NULL;
-    CREATE INDEX charge_in_other_unit ON charge(each_unit) WHERE status != 'returned' AND unit != each_unit
+        WHERE status != 'returned' AND amount IS NOT NULL
     """,
     # What price endpoints told; amount NULL: the endpoint has no price for this model.
     """
