@@ -125,8 +125,8 @@ class ImageServer(Service):
         self.end_job(job)
         body = self._whole(order, job)
         number = len(body["data"])
-        body = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
-        return Reply.json(body, 200, **body)
+        cost = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
+        return Reply.json(body, 200, **cost)
 
     def _number(self, order: Order) -> str:
         kwargs = json.loads(order.fields.get("kwargs") or "{}")
