@@ -36,6 +36,7 @@ Write
 # Values of a choice that Typer offers by all its members
 ON
 OFF
+RUN
 
 # What only the tests call: a process keeps its secrets for good
 forget

@@ -694,8 +694,8 @@ def test_a_cancel_promises_no_picture_that_cannot_be_fetched(tmp_path: Path) -> 
         program = Program(tmp_path, f'[providers.a1111]\nbase_url = "{server.url}"\npoll = 0.05\n')
         run = program.start("run", "a snail #never", "-p", "a1111", "--progress", "plain")
         assert server.never_began.wait(30)
-        expected = program.run("cancel", "1").out
+        shown = program.run("cancel", "1").out
         run.communicate(timeout=30)
-    assert "the service goes on" in expected
-    assert "resume" not in expected
+    assert "the service goes on" in shown
+    assert "resume" not in shown
     assert program.run("resume", "1").code == 4

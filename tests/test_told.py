@@ -143,8 +143,8 @@ def test_a_price_endpoint_is_asked_once_a_day(queue: FalQueue, tmp_path: Path) -
     program = configured(queue, tmp_path)
     assert "price not known" in program.run("run", "a cat", "-p", "studio", "--dry-run").err
     assert queue.counts["prices"] == 0
-    expected = program.run("run", "a cat", "a dog", "-p", "studio", "--budget", "1usd")
-    assert (expected.code, "about 0.06 usd (priced)" in expected.err) == (0, True)
+    ended = program.run("run", "a cat", "a dog", "-p", "studio", "--budget", "1usd")
+    assert (ended.code, "about 0.06 usd (priced)" in ended.err) == (0, True)
     assert queue.counts["prices"] == 2  # before the run, and with the first result, for its units
     queue.prices.clear()
     assert "about 0.03 usd (priced)" in program.run("run", "a cat", "-p", "studio", "--dry-run").err
@@ -186,8 +186,8 @@ def test_a_price_query_that_fails_stops_nothing(queue: FalQueue, tmp_path: Path,
     program = configured(queue, tmp_path)
     if trouble is Fault.REFUSE:
         program.configure((program.home / "config.toml").read_text().replace("/v1", "/none"))
-    expected = program.run("run", "a cat", "-p", "studio")
-    assert (expected.code, "price not known" in expected.err) == (0, False)
+    ended = program.run("run", "a cat", "-p", "studio")
+    assert (ended.code, "price not known" in ended.err) == (0, False)
     assert [(one.amount, one.status) for one in costs(program)] == [(None, ChargeStatus.SETTLED)]
 
 
