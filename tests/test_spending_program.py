@@ -446,3 +446,14 @@ def test_what_is_typed_into_the_table_is_held_by_the_budget(studio: Program, ser
         text = program.scrollback
     assert (code, server.counts["submit"]) == (6, 2), text
     assert "1 task not sent: 0.08 usd of 0.08 usd" in text.replace("\n", " ")
+
+
+def test_wrong_settings_of_money_stop_no_fetching(studio: Program, server: DreaminaServer) -> None:
+    configured(studio, server, "")
+    assert studio.run("run", "a cat #never", "--timeout", "0.3").code == 5
+    studio.configure(CONFIG.format(url=server.url, more="").replace('usd"', 'pesos"'))
+    again = studio.run("resume", "1", "--timeout", "0.3")
+    assert again.code == 5, again
+    assert "costs are not known: [prices]" in again.err
+    assert server.counts["query"] > 0
+    assert studio.run("run", "a dog").code == 3
