@@ -563,6 +563,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.program  # it takes seconds
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: Any, steps: Any) -> None:

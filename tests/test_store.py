@@ -716,6 +716,7 @@ def test_nothing_is_taken_where_nothing_is_asked_for(store: Store) -> None:
     assert store.take([99]) == ([], [])
 
 
+@pytest.mark.program  # it takes seconds
 def test_very_many_tasks_are_taken_in_one_go(store: Store) -> None:
     tasks = started(store, *(f"prompt {number}" for number in range(5_000)))
     taken, refused = store.take([task.id for task in tasks])
@@ -1393,5 +1394,5 @@ class Remembering(RuleBasedStateMachine):
         assert sorted(found, key=lambda event: event.at) == self.events
 
 
-TestRemembering = Remembering.TestCase
+TestRemembering = pytest.mark.program(Remembering.TestCase)  # it takes seconds
 TestRemembering.settings = settings(STEADY, max_examples=25, stateful_step_count=20)

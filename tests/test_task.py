@@ -426,7 +426,7 @@ class ActiveTask(RuleBasedStateMachine):
             assert self.state.files
 
 
-TestActive = ActiveTask.TestCase
+TestActive = pytest.mark.program(ActiveTask.TestCase)  # it takes seconds
 TestActive.settings = settings(STEADY, max_examples=200, stateful_step_count=40)
 
 
