@@ -36,11 +36,12 @@ Write
 # Values of a choice that Typer offers by all its members
 ON
 OFF
+RUN
 
 # What only the tests call: a process keeps its secrets for good
 forget
 
 # Fields that stand for their kind, and parameters that a protocol wants
-strict  # tests/test_tables.py: a switch among the kinds of settings
+strict  # tests/test_schema.py: a switch among the kinds of settings
 trace  # `__exit__`
 mean  # benchmarks/polling.py prints the row as a whole

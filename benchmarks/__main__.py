@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--rows", action="store_true", help="without the head of the table")
     words = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: nobody compiles at each start
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: compiled once, not at each start
     compileall.compile_dir(ROOT / "imagegen_cli", quiet=1)
     if not words.rows:
         print(f"{'':<58}{'measured':>26}{'ratio':>10}{'goal':>10}  met", flush=True)
     if len(words.names) == 1:
         tell(words.names[0])
         return
-    for name in words.names or NAMES:  # a program's memory is never told to be less than that of whoever started it
+    for name in words.names or NAMES:  # Linux never reports less memory for a program than its parent had
         subprocess.run([sys.executable, "-m", "benchmarks", name, "--rows"], cwd=ROOT, check=True)
 
 
@@ -39,7 +39,7 @@ def tell(name: str) -> None:
 
 
 def row(figure: Figure) -> str:
-    sign = "≥" if figure.least else "≤"
+    sign = "≥" if figure.is_floor else "≤"
     goal = "" if figure.goal is None else f"{sign} {figure.goal:g}{figure.unit}"
     met = "" if figure.goal is None else "yes" if figure.met else "NO"
     return f"{figure.what:<58}{figure.value:>26}{figure.ratio:>9.2f}{figure.unit}{goal:>10}  {met}".rstrip()

@@ -1,4 +1,4 @@
-"""The live table on a terminal that somebody reads: CPU of a frame and of a run, memory of its board."""
+"""The live table on a terminal that is read: CPU of a frame and of a run, memory of its board."""
 
 import gc
 import os
@@ -20,7 +20,7 @@ FRAMES = 80
 RATE = 8
 SIZES = ((80, 24), (200, 50))
 KNOWN, ENDED, BUSY = 10_000, 2_000, 1_000
-TOLD = 2
+REPORTS_PER_S = 2
 """Reports of a running task in a second."""
 ROUNDS = 3
 MODES = ("live", "quiet")
@@ -69,8 +69,8 @@ def crowd() -> Iterator[Figure]:
 
 
 def reports(frame: int) -> list[tuple[int, float]]:
-    """Of one frame's time: who tells, and how far it is. All take turns."""
-    count = BUSY * TOLD // RATE
+    """Of one frame's time: which tasks report, and their progress. All take turns."""
+    count = BUSY * REPORTS_PER_S // RATE
     return [(ENDED + 1 + (frame * count + number) % BUSY, frame / FRAMES) for number in range(count)]
 
 
@@ -81,9 +81,9 @@ class Clock:
         self.now = 1000.0
         self._live = live
 
-    def frame(self, told: list[tuple[int, float]]) -> None:
+    def frame(self, reports: list[tuple[int, float]]) -> None:
         self.now += 1 / RATE
-        for number, fraction in told:
+        for number, fraction in reports:
             self._live.tell(TaskProgressed(self.now, TaskId(number), Working(fraction, note="KSampler")))
         self._live.tick()
 
@@ -120,11 +120,11 @@ def start(tasks: list[Task], *, ended: int, busy: int) -> list[Event]:
     return events
 
 
-# What is held for one task
+# The memory of one task
 
 
 def memory() -> float:
-    """Bytes of the board for a task; the tasks, which others hold as well, are there before."""
+    """Bytes of the board for a task; the tasks, which the history holds as well, are not counted."""
     events = start(planned(KNOWN), ended=ENDED, busy=BUSY)
     gc.collect()
     tracemalloc.start()
@@ -134,9 +134,9 @@ def memory() -> float:
     for number in range(ENDED + 1, ENDED + BUSY + 1):
         board.tell(TaskProgressed(1001.0, TaskId(number), Working(0.5, note=f"KSampler {number}")))
     gc.collect()
-    held, _ = tracemalloc.get_traced_memory()
+    size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return held / len(board.rows)
+    return size / len(board.rows)
 
 
 # The same run twice
@@ -147,7 +147,7 @@ def against_quiet() -> Iterator[Figure]:
     tasks = 1000
     with served(seconds=5.0, pictures=1, size=10_000) as server:
         rounds = [
-            {mode: carried(server.url, tasks, mode) for mode in MODES[:: -1 if number % 2 else 1]}
+            {mode: run_batch(server.url, tasks, mode) for mode in MODES[:: -1 if number % 2 else 1]}
             for number in range(ROUNDS)
         ]
     ratio = median([one["live"] / one["quiet"] for one in rounds])
@@ -155,7 +155,7 @@ def against_quiet() -> Iterator[Figure]:
     yield Figure(f"{tasks} tasks, live table against --quiet: CPU", f"{live:.2f} s to {quiet:.2f} s", ratio)
 
 
-def carried(url: str, tasks: int, mode: str) -> float:
+def run_batch(url: str, tasks: int, mode: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         here = configured(Path(folder), url)
         listed(here, tasks)

@@ -21,8 +21,8 @@ SIZES = ((2000, 200_000), (20, 50_000_000))
 
 
 async def save_all(url: str, number: int, folder: Path) -> None:
-    async def chosen(_held: StagedImage) -> None:
-        """Nobody remembers it here."""
+    async def chosen(_staged: StagedImage) -> None:
+        """A run would write the name into its history here; a benchmark has none."""
 
     async with open_clients() as clients:
         saver = Downloader(clients.fetch)
@@ -30,8 +30,8 @@ async def save_all(url: str, number: int, folder: Path) -> None:
         async def save(index: int) -> None:
             stem = folder / str(index)
             part = folder / f".{index}.part"
-            held = await saver.stage(RemoteImage(f"{url}/files/job/{index}.jpg"), stem, part)
-            await saver.publish(held, stem, chosen)
+            staged = await saver.stage(RemoteImage(f"{url}/files/job/{index}.jpg"), stem, part)
+            await saver.publish(staged, stem, chosen)
 
         await asyncio.gather(*(save(index) for index in range(number)))
 
@@ -44,7 +44,7 @@ def measured() -> Iterator[Figure]:
         what = f"downloads, {number} × {size / 1e6:g} MB"
         ratio = median([curl.wall / ours.wall for ours, curl in rounds])
         rate = f"{number * size / 1e6 / median([ours.wall for ours, _ in rounds]):.0f} MB/s"
-        yield Figure(f"{what}: throughput against curl", rate, ratio, 0.8, least=True)
+        yield Figure(f"{what}: throughput against curl", rate, ratio, 0.8, is_floor=True)
         safe = median([synced.wall / ours.wall for ours, _ in rounds])
         yield Figure(f"{what}: against curl that syncs as well", "", safe)
         yield Figure(f"{what}: CPU against curl", "", median([ours.cpu / curl.cpu for ours, curl in rounds]))

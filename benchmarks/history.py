@@ -1,4 +1,4 @@
-"""What remembering costs: the events of a real run told to a history again, against the CPU of that run."""
+"""What remembering costs: the events of a real run, recorded in a history again, against the CPU of that run."""
 
 import asyncio
 import tempfile

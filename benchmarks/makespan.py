@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import MIN_PROGRESS_GAP_S, Cost, Figure, configured, cost, listed, median
+from benchmarks.measure import WATCHED, Cost, Figure, configured, cost, listed, median
 from benchmarks.server import served
 
 ROUNDS = 5
@@ -21,8 +21,8 @@ def measured() -> Iterator[Figure]:
     walls = f"{median([ours.wall for ours, _ in rounds]):.2f} s, curl {median([curl.wall for _, curl in rounds]):.2f} s"
     yield Figure("makespan: (wall - 2 s) / curl", walls, median(ratios), 1.6)
     yield Figure("makespan: open files", "", max(ours.files for ours, _ in rounds), 100, unit="")
-    held = median([ours.held for ours, _ in rounds]) * 1000
-    yield Figure("makespan: event loop held, median of the worst", "", held, 80, unit=" ms")
+    turn = median([ours.longest_turn_s for ours, _ in rounds]) * 1000
+    yield Figure("makespan: event loop, median of the longest turns", "", turn, 80, unit=" ms")
     yield Figure("makespan: memory", "", max(ours.memory for ours, _ in rounds), unit=" MiB")
 
 
@@ -32,14 +32,14 @@ def one_round(url: str, folder: Path, turn: int) -> tuple[Cost, Cost]:
     What they wrote stays until the end: ext4 makes files slowly for minutes after many were deleted.
     """
     first = fetched(folder / f"curl-{turn}", url, TASKS * PICTURES) if turn % 2 else None
-    ours = carried(folder / f"ours-{turn}", url)
+    ours = run_batch(folder / f"ours-{turn}", url)
     return ours, first or fetched(folder / f"curl-{turn}", url, TASKS * PICTURES)
 
 
-def carried(folder: Path, url: str) -> Cost:
+def run_batch(folder: Path, url: str) -> Cost:
     configured(folder, url)
     listed(folder, TASKS)
-    found = cost([*MIN_PROGRESS_GAP_S, "batch", "prompts.txt", "-p", "studio", "-q"], folder)
+    found = cost([*WATCHED, "batch", "prompts.txt", "-p", "studio", "-q"], folder)
     pictures = len(list((folder / "images").iterdir()))
     if found.code or pictures != TASKS * PICTURES:
         raise RuntimeError(f"imagegen ended with {found.code} and {pictures} pictures")
@@ -47,7 +47,7 @@ def carried(folder: Path, url: str) -> Cost:
 
 
 def fetched(folder: Path, url: str, number: int, *, synced: bool = False) -> Cost:
-    """The same files by curl, which neither checks nor syncs what it writes, unless it is told to."""
+    """The same files by curl, which neither checks nor syncs what it writes by default."""
     folder.mkdir()
     lines = [f'url = "{url}/files/job/{n}.jpg"\noutput = "{n}.jpg"\n' for n in range(number)]
     (folder / "urls").write_text("".join(lines))

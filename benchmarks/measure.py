@@ -19,37 +19,43 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 IMAGEGEN = (sys.executable, "-m", "imagegen_cli")
-MIN_PROGRESS_GAP_S = (sys.executable, "-m", "benchmarks.watched")
+WATCHED = (sys.executable, "-m", "benchmarks.watched")
 FLOOR = (sys.executable, "-c", "pass")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU and wall in seconds, the most memory in MiB; `held` and `files` only of a watched program."""
+    """CPU and wall in seconds, the peak of memory in MiB.
+
+    Only of a watched program: `longest_turn_s` of its event loop, and `files`, the most that were open at once.
+    """
 
     cpu: float
     wall: float
     memory: float
     code: int
     out: str = ""
-    held: float = 0.0
+    longest_turn_s: float = 0.0
     files: int = 0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`ratio` is compared with `goal` (`least`: a floor; None: only told); `value` has the figures in words."""
+    """`ratio` is compared with `goal`, which is an upper bound, or with `is_floor` a lower one; None: it is only shown.
+
+    `value` has the figures in words.
+    """
 
     what: str
     value: str
     ratio: float
     goal: float | None = None
-    least: bool = False
+    is_floor: bool = False
     unit: str = "×"
 
     @property
     def met(self) -> bool:
-        return self.goal is None or (self.ratio >= self.goal if self.least else self.ratio <= self.goal)
+        return self.goal is None or (self.ratio >= self.goal if self.is_floor else self.ratio <= self.goal)
 
 
 def cost(
@@ -57,12 +63,12 @@ def cost(
     folder: Path,
     *,
     live: bool = False,
-    told: bool = False,
+    keep_output: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Cost:
     """Run a program to its end in `folder`, which holds its settings and history too.
 
-    With `live` its stderr is a terminal that somebody reads; with `told` we keep what it says on stdout.
+    With `live` its stderr is a terminal that a thread reads; with `keep_output` its stdout is in `out`.
     """
     report = folder / "watched.json"
     report.unlink(missing_ok=True)
@@ -79,7 +85,7 @@ def cost(
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - began
         nowhere.seek(0)
-        out = nowhere.read().decode() if told else ""
+        out = nowhere.read().decode() if keep_output else ""
     watched = json.loads(report.read_text()) if report.exists() else {}
     return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, process.returncode, out, **watched)
 
@@ -113,7 +119,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def terminal(columns: int = 80, lines: int = 24) -> int:
-    """The program's side of a terminal that somebody reads."""
+    """The program's side of a terminal, which a thread reads."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     threading.Thread(target=drain, args=(master,), daemon=True).start()

@@ -61,20 +61,20 @@ class Seen(NamedTuple):
         return self.ready - self.length
 
 
-class Wait:
-    def __init__(self, rhythm: PollSchedule | None, *, progress: bool) -> None:
-        self._rhythm, self._progress = rhythm, progress
+class Poller:
+    def __init__(self, schedule: PollSchedule | None, *, progress: bool) -> None:
+        self._schedule, self._progress = schedule, progress
 
-    def wait(self, passed: float) -> float:
-        return self._rhythm.next_delay(passed) if self._rhythm is not None else 5.0
+    def next_delay(self, passed: float) -> float:
+        return self._schedule.next_delay(passed) if self._schedule is not None else 5.0
 
-    def told(self, passed: float, fraction: float) -> None:
-        if self._progress and self._rhythm is not None:
-            self._rhythm.observe(passed, round(fraction, 2))
+    def observe(self, passed: float, fraction: float) -> None:
+        if self._progress and self._schedule is not None:
+            self._schedule.observe(passed, round(fraction, 2))
 
 
 History = Sequence[Span]
-Way = Callable[[History], Wait]
+Way = Callable[[History], Poller]
 
 
 class Quantiles(PollSchedule):
@@ -93,12 +93,12 @@ class Quantiles(PollSchedule):
         return max(following - elapsed, self._durations[-1] * 0.01)
 
 
-def learned(history: History) -> Wait:
-    return Wait(PollSchedule(SHORTEST, Durations(history)), progress=False)
+def learned(history: History) -> Poller:
+    return Poller(PollSchedule(SHORTEST, Durations(history)), progress=False)
 
 
-def rival(history: History) -> Wait:
-    return Wait(Quantiles(history), progress=False)
+def rival(history: History) -> Poller:
+    return Poller(Quantiles(history), progress=False)
 
 
 def several(kind: Kind, way: Way) -> Outcome:
@@ -121,9 +121,9 @@ def exactly(seconds: float) -> Span:
     return Span(seconds, seconds)
 
 
-def simulated(draw: Draw, wait: Callable[[], Wait], tasks: int = TASKS) -> Outcome:
+def simulated(draw: Draw, new_poller: Callable[[], Poller], tasks: int = TASKS) -> Outcome:
     chance = random.Random(2)
-    seen = [one(draw(chance), wait()) for _ in range(tasks)]
+    seen = [one(draw(chance), new_poller()) for _ in range(tasks)]
     late = sum(each.late for each in seen)
     return Outcome(
         sum(each.queries for each in seen) / tasks,
@@ -133,16 +133,16 @@ def simulated(draw: Draw, wait: Callable[[], Wait], tasks: int = TASKS) -> Outco
     )
 
 
-def one(length: float, wait: Wait) -> Seen:
+def one(length: float, poller: Poller) -> Seen:
     queries, passed, unready = 0, 0.0, 0.0
     while True:
-        asked = passed + wait.next_delay(passed)
-        passed = asked + TRIP
+        queried_at = passed + poller.next_delay(passed)
+        passed = queried_at + TRIP
         queries += 1
         if passed - TRIP / 2 >= length:
             return Seen(length, queries, unready, passed)
-        wait.observe(passed, (passed - TRIP / 2) / length)
-        unready = asked
+        poller.observe(passed, (passed - TRIP / 2) / length)
+        unready = queried_at
 
 
 class Shift(NamedTuple):
@@ -189,10 +189,10 @@ def measured() -> Iterator[Figure]:
     random.seed(1)
     ways: list[tuple[str, float | None, float | None, Way]] = [
         (f"{KNOWN} known", 6, 12, learned),
-        ("linear progress", 1, 8, lambda _: Wait(PollSchedule(SHORTEST), progress=True)),
-        ("nothing known", 10, None, lambda _: Wait(PollSchedule(SHORTEST), progress=False)),
+        ("linear progress", 1, 8, lambda _: Poller(PollSchedule(SHORTEST), progress=True)),
+        ("nothing known", 10, None, lambda _: Poller(PollSchedule(SHORTEST), progress=False)),
         ("rival: quantiles alone", None, None, rival),
-        ("rival: fixed 5 s", None, None, lambda _: Wait(None, progress=False)),
+        ("rival: fixed 5 s", None, None, lambda _: Poller(None, progress=False)),
     ]
     for kind in KINDS:
         for name, late, queries, way in ways:
@@ -208,13 +208,13 @@ def shifted(shift: Shift) -> Iterator[Figure]:
     pairs = []
     for kind in KINDS:
         ours, theirs = (over(shift.drawn(kind), way, shift.known(kind, way)) for way in (learned, rival))
-        usual = several(kind, rival).queries
-        pairs.append((ours, theirs, ours.queries / max(theirs.queries, usual), usual))
+        unshifted = several(kind, rival).queries
+        pairs.append((ours, theirs, ours.queries / max(theirs.queries, unshifted), unshifted))
     for name, field in (("late on average", "mean"), ("late at most", "worst")):
         found, other = max((getattr(ours, field), getattr(theirs, field)) for ours, theirs, _, _ in pairs)
         yield Figure(f"{shift.name}: {name}", f"rival {other:.2f}", found, 1, unit="")
-    ratio, ours, theirs, usual = max(
-        (ratio, ours.queries, theirs.queries, usual) for ours, theirs, ratio, usual in pairs
+    ratio, mine, other, unshifted = max(
+        (ratio, ours.queries, theirs.queries, unshifted) for ours, theirs, ratio, unshifted in pairs
     )
-    words = f"{ours:.1f}, rival {theirs:.1f} ({usual:.1f})"
+    words = f"{mine:.1f}, rival {other:.1f} ({unshifted:.1f})"
     yield Figure(f"{shift.name}: queries", words, ratio, 2)

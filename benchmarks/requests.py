@@ -31,7 +31,7 @@ Ask = Callable[[], Awaitable[Any]]
 
 
 class Bare(asyncio.Protocol):
-    """The least that can ask: one fixed request, an answer of known form, no errors."""
+    """The smallest client that can send a query: one fixed request, an answer of known form, no errors."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[bytes]
@@ -98,7 +98,7 @@ def way(who: str, url: str) -> Any:
         from pyreqwest.compatibility.httpx import HttpxTransport  # noqa: PLC0415 - only where it is installed
 
         return through(url, transport=HttpxTransport())
-    from httpx_aiohttp import AiohttpTransport  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
 
     return through(url, transport=AiohttpTransport())
 
@@ -107,13 +107,13 @@ async def spent(who: str, url: str, tasks: int, queries: int) -> float:
     """Seconds of CPU a query, once every connection is there."""
     async with way(who, url) as ask:
 
-        async def ask_often(left: Iterator[int], most: int) -> None:
-            while next(left) < most:
+        async def ask_often(left: Iterator[int], limit: int) -> None:
+            while next(left) < limit:
                 await ask()
 
-        async def all_ask(most: int) -> None:
+        async def all_ask(limit: int) -> None:
             left = count()
-            await asyncio.gather(*(ask_often(left, most) for _ in range(tasks)))
+            await asyncio.gather(*(ask_often(left, limit) for _ in range(tasks)))
 
         await all_ask(2 * tasks)
         began = time.process_time()
@@ -140,7 +140,9 @@ def measured() -> Iterator[Figure]:
 
 
 def _in_its_own_process(who: str, tasks: int, url: str, queries: int, folder: Path) -> float:
-    out = cost([sys.executable, "-m", "benchmarks.requests", who, url, str(tasks), str(queries)], folder, told=True)
+    out = cost(
+        [sys.executable, "-m", "benchmarks.requests", who, url, str(tasks), str(queries)], folder, keep_output=True
+    )
     return float(out.out)
 
 

@@ -30,7 +30,7 @@ class Service:
     def __init__(self, seconds: float, pictures: int, size: int) -> None:
         self.seconds = seconds
         self.pictures = pictures
-        self.born: dict[bytes, float] = {}
+        self.started_at: dict[bytes, float] = {}
         self.counts = {"submits": 0, "queries": 0, "downloads": 0, "connections": 0, "open": 0, "peak": 0}
         self.base = b""
         body = picture(size)
@@ -47,12 +47,12 @@ class Service:
         if method == b"POST":
             self.counts["submits"] += 1
             job = b"job-%d" % self.counts["submits"]
-            self.born[job] = asyncio.get_running_loop().time()
+            self.started_at[job] = asyncio.get_running_loop().time()
             return answer({"success": True, "taskId": job.decode(), "message": ""})
         return answer(self.counts)
 
     def _status(self, job: bytes) -> bytes:
-        if asyncio.get_running_loop().time() - self.born.get(job, 0.0) < self.seconds:
+        if asyncio.get_running_loop().time() - self.started_at.get(job, 0.0) < self.seconds:
             return self.running
         links = [f"{self.base.decode()}/files/{job.decode()}/{n}.jpg" for n in range(1, self.pictures + 1)]
         return answer({"success": True, "completed": True, "images": links})
@@ -125,7 +125,7 @@ def served(*, seconds: float = 0.0, pictures: int = 1, size: int = 1000) -> Iter
     words = ["--seconds", str(seconds), "--pictures", str(pictures), "--size", str(size)]
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.server", *words], stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - Popen made a pipe
         yield Server(process.stdout.readline().strip())
     finally:
         process.kill()

@@ -16,7 +16,9 @@ def measured() -> Iterator[Figure]:
     many = [drawn(4 * cores) for _ in range(ROUNDS)]
     yield Figure("sketch: a picture of 1024², CPU", "", median([found.cpu for found in one]), 1.5, unit=" s")
     busy = median([found.cpu / found.wall for found in many])
-    yield Figure(f"sketch: {4 * cores} pictures, cores in use of {cores}", "", busy, 0.8 * cores, least=True, unit="")
+    yield Figure(
+        f"sketch: {4 * cores} pictures, cores in use of {cores}", "", busy, 0.8 * cores, is_floor=True, unit=""
+    )
 
 
 def drawn(number: int) -> Cost:

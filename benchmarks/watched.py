@@ -14,14 +14,14 @@ from pathlib import Path
 
 
 class Watch(selectors.DefaultSelector):
-    """Between two looks for news the loop belongs to somebody: the longest of these spans is what it was held for."""
+    """Measures the turns of the event loop: the time between two waits for events. `longest_turn_s` is the longest."""
 
-    held = 0.0
+    longest_turn_s = 0.0
     _returned = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self._returned:
-            Watch.held = max(Watch.held, time.perf_counter() - self._returned)
+            Watch.longest_turn_s = max(Watch.longest_turn_s, time.perf_counter() - self._returned)
         events = super().select(timeout)
         self._returned = time.perf_counter()
         return events
@@ -32,24 +32,26 @@ class Policy(asyncio.DefaultEventLoopPolicy):
         return asyncio.SelectorEventLoop(Watch())
 
 
-most = 0
+max_files = 0
 
 
 def count_files() -> None:
-    global most  # noqa: PLW0603 - one number of one process
+    global max_files  # noqa: PLW0603 - one number of one process
     while True:
-        most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - as cheap as can be
+        max_files = max(max_files, len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - as cheap as can be
         time.sleep(0.02)
 
 
-def told() -> None:
-    Path(os.environ["IMAGEGEN_WATCHED"]).write_text(json.dumps({"held": Watch.held, "files": most}))
+def write_report() -> None:
+    Path(os.environ["IMAGEGEN_WATCHED"]).write_text(
+        json.dumps({"longest_turn_s": Watch.longest_turn_s, "files": max_files})
+    )
 
 
 if __name__ == "__main__":
     asyncio.set_event_loop_policy(Policy())
     threading.Thread(target=count_files, daemon=True).start()
-    atexit.register(told)
+    atexit.register(write_report)
     from imagegen_cli.__main__ import main
 
     main()

@@ -86,11 +86,11 @@ TROUBLE = {
 class Studio(dreamina.DreaminaServer):
     """No two tasks take the same time."""
 
-    def _text_to_image(self, asked: dict[str, Any]) -> Reply:
-        return super()._text_to_image(asked | {"prompt": asked["prompt"] + TROUBLE.get(asked["prompt"], "")})
+    def _text_to_image(self, payload: dict[str, Any]) -> Reply:
+        return super()._text_to_image(payload | {"prompt": payload["prompt"] + TROUBLE.get(payload["prompt"], "")})
 
-    def _new_job(self, asked: dict[str, Any]) -> Job:
-        job = super()._new_job(asked)
+    def _new_job(self, payload: dict[str, Any]) -> Job:
+        job = super()._new_job(payload)
         job.seconds *= (1.0, 0.7, 1.2, 0.9)[len(self.jobs) % 4]
         return job
 
@@ -100,18 +100,18 @@ class Gpu(comfyui.ComfyServer):
 
     def _begin(self, job: Job) -> None:
         super()._begin(job)
-        self._tell(job, "execution_cached", {"nodes": ["4", "5", "6", "7"]})
+        self._send_event(job, "execution_cached", {"nodes": ["4", "5", "6", "7"]})
 
-    def _asked(self, job: Job) -> None:
+    def _advance(self, job: Job) -> None:
         if job.state != "running":
             return
         job.polls += 1
-        step = min(20, int(21 * (time.monotonic() - job.born) / max(job.seconds, 0.1)))
+        step = min(20, int(21 * (time.monotonic() - job.started_at) / max(job.seconds, 0.1)))
         if job.polls == 1:
-            self._tell(job, "executing", {"node": "3", "display_node": "3"})
-        self._tell(job, "progress", {"value": step, "max": 20, "node": "3"})
+            self._send_event(job, "executing", {"node": "3", "display_node": "3"})
+        self._send_event(job, "progress", {"value": step, "max": 20, "node": "3"})
         if isinstance(self.pictures, Drawn):
-            self._send(job.asked["client_id"], comfyui.preview(self.pictures.at(step), job.id), text=False)
+            self._send(job.payload["client_id"], comfyui.preview(self.pictures.at(step), job.id), text=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ DIM = {2: (5,), 22: (22, 25)}
 
 
 class Shown(Emulator):
-    """An emulator that knows dim text: it stands where blinking would, which nobody uses."""
+    """An emulator that knows dim text: it uses the flag for blinking, which no display of ours sets."""
 
     def select_graphic_rendition(self, *attributes: int, **options: Any) -> None:
         super().select_graphic_rendition(*seen(attributes), **options)
@@ -226,8 +226,8 @@ Row = list[Any]
 
 
 def without_blank_ends(rows: list[Row]) -> list[Row]:
-    told = [number for number, row in enumerate(rows) if any(cell.data.strip() for cell in row)]
-    return rows[told[0] : told[-1] + 1]
+    written = [number for number, row in enumerate(rows) if any(cell.data.strip() for cell in row)]
+    return rows[written[0] : written[-1] + 1]
 
 
 def svg_of(rows: list[Row], title: str) -> str:

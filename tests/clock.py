@@ -33,7 +33,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self._working -= 1
 
     async def shutdown_default_executor(self, *limits: Any) -> None:
-        """Stand while the threads end: the thread that joins them is not one of the executor's."""
+        """Keep the clock still while the threads end: the thread that joins them is not one of the executor's."""
         self._working += 1
         try:
             await super().shutdown_default_executor(*limits)

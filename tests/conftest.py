@@ -13,7 +13,7 @@ from tests import marking
 
 SEED = 20261123
 MAX_WORKERS = 16
-"""More of them gain nothing: each collects all tests, which takes seconds."""
+"""More workers gain nothing: each one collects all tests, which takes seconds."""
 
 # Bytecode is kept although containers often forbid it: the tests start the program about a thousand times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -57,7 +57,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def clients() -> AsyncIterator[Clients]:
-    """What a provider is given in the program: every suite of a provider runs on the transport that is shipped."""
+    """The clients of the program: every suite of a provider runs on the transport that is shipped."""
     async with open_clients() as clients:
         yield clients
 
@@ -77,6 +77,6 @@ def no_program_without_the_marker(request: pytest.FixtureRequest) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def no_secret_of_another_test() -> Iterator[None]:
-    """A process remembers its secrets for ever; a test should not lose words to the keys of another."""
+    """A process remembers its secrets for ever. Without this, the keys of one test would mask words in another."""
     yield
     masking.forget()

@@ -65,7 +65,7 @@ main()
 INSIDE = ("connect", "part", "synced", "publish", "unlink", "database", "thread")
 THERE = ("submit", "submit acted", "query", "download", "download half")
 TASKS = 2
-"""For each service in each round."""
+"""The number of tasks for each service in each round."""
 CONFIG = """
 [providers.studio]
 kind = "dreamina"
@@ -120,26 +120,26 @@ class Deadly(Service):
 
 
 class CrashServer(Deadly, DreaminaServer):
-    """No id of ours, no way to look a lost answer up; four pictures a task."""
+    """A service without client jobs: a lost answer cannot be looked up. It makes four pictures a task."""
 
     pictures_each = 4
 
 
 class CrashComfy(Deadly, ComfyServer):
-    """Takes an id of ours, so that a lost answer can be looked up; one picture a task."""
+    """A service with client jobs: a lost answer can be looked up. It makes one picture a task."""
 
     pictures_each = 1
 
 
 @dataclass
 class Ledgers:
-    """What a round came to. `told`: billed, not delivered, and said to be uncertain, as it is."""
+    """What a round came to. `uncertain`: billed, not delivered, and shown to the person as uncertain, which is true."""
 
     kills: Counter[str] = field(default_factory=Counter)
     tasks: int = 0
     billed: int = 0
     delivered: int = 0
-    told: int = 0
+    uncertain: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Ledgers:
         steps = ", ".join(f"{step} {count}" for step, count in sorted(self.kills.items()))
         return (
             f"kills {self.kills.total()}  tasks {self.tasks}  billed {self.billed}  delivered {self.delivered}  "
-            f"told uncertain {self.told}  lost {len(self.lost)}  doubled {len(self.doubled)}  "
+            f"uncertain {self.uncertain}  lost {len(self.lost)}  doubled {len(self.doubled)}  "
             f"other {len(self.other)}\n  by step: {steps}"
         )
 
@@ -241,7 +241,7 @@ class Harness:
                 ledgers.doubled += [f"on disk {found[name]} times: {name}" for name in names if found[name] > 1]
                 missing = [name for name in names if not found[name]]
                 if missing and states.get(prompt) == "uncertain":
-                    ledgers.told += len(missing)
+                    ledgers.uncertain += len(missing)
                 else:
                     ledgers.lost += [f"{name} ({prompt}: {states.get(prompt)})" for name in missing]
         ledgers.doubled += [f"paid {count} times: {prompt}" for prompt, count in prompts.items() if count > 1]
@@ -249,8 +249,8 @@ class Harness:
 
 def prompt_of(job: Job) -> str:
     """The prompt, wherever a service keeps it."""
-    found = re.search(r"round \d+ \w+ \d+", json.dumps(job.asked))
-    assert found is not None, job.asked
+    found = re.search(r"round \d+ \w+ \d+", json.dumps(job.payload))
+    assert found is not None, job.payload
     return found[0]
 
 
@@ -284,17 +284,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--together", action="store_true", help="several processes at once, some of them elsewhere")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     os.environ.pop("IMAGEGEN_HOME", None)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # the doubles write to clients that were just killed
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        if asked.together:
+        if options.together:
             from tests.crowd import crowds  # noqa: PLC0415 - it builds on this module
 
-            ledgers = crowds(asked.kills, Path(folder), asked.seed)
+            ledgers = crowds(options.kills, Path(folder), options.seed)
         else:
-            ledgers = rounds(asked.kills, Path(folder), asked.seed)
+            ledgers = rounds(options.kills, Path(folder), options.seed)
         print(f"{ledgers}\n  history {intact(Path(folder) / 'home' / 'history.db')}, {time.monotonic() - begun:.0f} s")  # noqa: T201 - a table for people
         for line in [*ledgers.lost, *ledgers.doubled, *ledgers.other][:40]:
             print("  " + line)  # noqa: T201 - see above

@@ -27,10 +27,10 @@ from tests.doubles.pictures import whose
 from tests.program import Program, finished
 
 LEASE_S = 2.0
-"""What counts as silent here; the program's own lease is a minute."""
+"""Seconds without a heartbeat after which a process counts as dead here; in the program it is a minute."""
 CLOCK_S = 120.0
 TASKS = 2
-"""For each service in each round."""
+"""The number of tasks for each service in each round."""
 PREAMBLE = f"""
 import os, signal, sys, time
 offset, step, number = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -109,7 +109,7 @@ class Member:
 
 
 class Crowd(Harness):
-    """As its parent, with several processes in each round."""
+    """Ledgers as in `crash`, with several processes in each round."""
 
     def __init__(self, folder: Path, servers: Sequence[CrashServer | CrashComfy | CrashWhole], seed: int) -> None:
         studio, comfy, whole = servers
@@ -204,7 +204,7 @@ class Crowd(Harness):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
 
     def _resumed(self) -> None:
-        """Until nothing is left: what a process elsewhere had may have to be watched first."""
+        """Resume until no task is left: a process on another host may have to be watched first."""
         for _ in range(6):
             ended = finished(self._begun(["resume", "-q"], deed="").process)
             if ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err:
@@ -213,11 +213,11 @@ class Crowd(Harness):
                 return
 
     def compare(self) -> Ledgers:
-        """As its parent, after `doctor --fix`, which removes what a process that lost its task left of a picture."""
+        """The same, after `doctor --fix`, which removes what a process that lost its task left of a picture."""
         self.program.run("doctor", "--fix")
         ledgers = super().compare()
         uncertain = {task["prompt"] for task in self.program.tasks() if task["reason"] == "uncertain"}
-        jobs = {job.id: json.dumps(job.asked) for server in self.servers for job in server.jobs.values()}
+        jobs = {job.id: json.dumps(job.payload) for server in self.servers for job in server.jobs.values()}
         for path in self.program.folder.rglob("*.part"):
             with suppress(ValueError):
                 job = whose(path.read_bytes()).rpartition("/")[0]

@@ -42,7 +42,7 @@ def starts_process(named: Callable[..., Any]) -> bool:
 
 
 def forbid_program(*, forbidden: bool) -> None:
-    """Raise RuntimeError in the code that starts the program from now on, or raise no more."""
+    """From now on raise RuntimeError in code that starts the program, or stop doing so."""
     _guard["forbids"] = forbidden
 
 

@@ -94,7 +94,7 @@ def finished(process: "subprocess.Popen[str]", stdin: str = "") -> Ended:
 
 
 def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
-    """Read stdout until a line that holds `wanted`: a bounded wait for something to happen."""
+    """Read stdout until a line holds each of `wanted` in turn; the wait is bounded."""
     assert process.stdout is not None
     for line in process.stdout:
         if wanted in line:
@@ -102,7 +102,7 @@ def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
     raise AssertionError(f"{wanted!r} never came: {process.stderr.read() if process.stderr else ''}")
 
 
-def told(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:
+def await_lines(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:
     for word in wanted:
         next_line(process, word)
 

@@ -27,7 +27,7 @@ from imagegen_cli.display.controls import QUIET_S
 DEADLINE = 20.0
 LEADER = str(Path(__file__).with_name("leader.py"))
 UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
-"""Signs of no width. The emulator would drop all text that follows one of them."""
+"""Characters without a width: the emulator would drop all text that follows one of them."""
 
 
 class Emulator(pyte.HistoryScreen):
@@ -35,7 +35,7 @@ class Emulator(pyte.HistoryScreen):
         super().draw(data.translate(UNSEEN))
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
-        """Keep what is pushed out at the top, as terminals do."""
+        """Keep the lines that scroll out at the top, as terminals do."""
         lines, columns = lines or self.lines, columns or self.columns
         lost = max(0, self.cursor.y + 1 - lines)
         at, self.cursor.y = self.cursor.y - lost, self.lines - 1
@@ -85,7 +85,7 @@ class Screen:
 
     @property
     def scrollback(self) -> str:
-        """Everything that was ever left behind above, and the screen."""
+        """All lines that have scrolled out, and the screen."""
         with self._changed:
             columns = self.emulator.columns
             above = ["".join(row[x].data for x in range(columns)).rstrip() for row in self.emulator.history.top]
@@ -176,25 +176,25 @@ class Program(Screen):
         )
         os.close(report)
         os.close(orders)
-        self._heard = b""
-        self.pid = int(self._told("pid"))
+        self._control_bytes = b""
+        self.pid = int(self._control_word("pid"))
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def finish(self, seconds: float = DEADLINE) -> int:
         """Its exit code, once it has ended by itself and everything that it wrote has arrived."""
-        code = int(self._told("exit", seconds))
+        code = int(self._control_word("exit", seconds))
         self.settle()
         return code
 
     def stopped(self) -> None:
-        """Wait until Ctrl-Z has done its work."""
-        self._told("stopped")
+        """Wait until Ctrl-Z has stopped the program."""
+        self._control_word("stopped")
         self.settle()
 
     def foreground(self) -> None:
-        """What `fg` does."""
+        """Continue the stopped program, as `fg` does."""
         os.write(self._orders, b"fg\n")
 
     def close(self) -> None:
@@ -208,16 +208,16 @@ class Program(Screen):
         os.close(self._report)
         super().close()
 
-    def _told(self, word: str, seconds: float = DEADLINE) -> str:
-        while b"\n" not in self._heard:
+    def _control_word(self, word: str, seconds: float = DEADLINE) -> str:
+        while b"\n" not in self._control_bytes:
             if not select.select([self._report], [], [], seconds)[0]:
                 raise AssertionError(f"no {word} within {seconds} s\n{self.text}")
             data = os.read(self._report, 100)
             assert data, f"the leader went away before {word}"
-            self._heard += data
-        line, self._heard = self._heard.split(b"\n", 1)
-        said, _, value = line.decode().partition(" ")
-        assert said == word, f"{said} {value} instead of {word}\n{self.text}"
+            self._control_bytes += data
+        line, self._control_bytes = self._control_bytes.split(b"\n", 1)
+        found, _, value = line.decode().partition(" ")
+        assert found == word, f"{found} {value} instead of {word}\n{self.text}"
         return value
 
 

@@ -1,4 +1,4 @@
-"""A provider that does what a test tells it to, and counts what it is asked."""
+"""A provider that follows the script of a test and counts the calls."""
 
 import asyncio
 import zlib
@@ -104,7 +104,7 @@ def ready(count: int = 1, note: str = "") -> Ready:
 
 
 class Stage:
-    """One lane, one runner, a folder, and everything that was said."""
+    """One lane, one runner, a folder, and all events that the runner has emitted."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Stage:
         self.runner = Runner(
             {"scripted": self.lane, **others},
             saver or Downloader(fetch),
-            tee(self.hear, also),
+            tee(self.record, also),
             flush or _at_once,
             durations=lambda _: known,
             owns=owns,
@@ -159,7 +159,7 @@ class Stage:
             expected_images=self.provider.expected_images(request),
         )
 
-    async def carry(self, *tasks: Task) -> list[Task]:
+    async def run_tasks(self, *tasks: Task) -> list[Task]:
         """Run to the end; the tasks as they are then. `seconds` says how long it took."""
         began = asyncio.get_running_loop().time()
         await self.runner.run(RunId(1), tasks)
@@ -176,7 +176,7 @@ class Stage:
     def files(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
 
-    def hear(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, TaskChanged):
             self.last[event.task.id] = event.task

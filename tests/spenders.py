@@ -77,7 +77,7 @@ def spend(folder: Path, number: int, tasks: int, store: Store, factors: tuple[fl
     (folder / f"ready {number}").touch()
     while not (folder / "go").exists():
         time.sleep(0.005)
-    asyncio.run(stage.carry(*entered))
+    asyncio.run(stage.run_tasks(*entered))
 
 
 def _planned(id_: TaskId, folder: Path) -> Planned:

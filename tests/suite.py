@@ -95,7 +95,7 @@ class Suite(Generic[P, D]):
         return server, provider, self.picture()
 
     def another(self) -> Any:
-        """A fixture: another host with the same service, which should not be asked."""
+        """A fixture: another host with the same service, to which no request should go."""
 
         @pytest.fixture
         def another() -> Iterator[D]:
@@ -116,7 +116,7 @@ class Suite(Generic[P, D]):
         return picture
 
 
-def asked(prompt: str = "a cat", **more: Any) -> ImageRequest:
+def image_request(prompt: str = "a cat", **more: Any) -> ImageRequest:
     return ImageRequest(prompt=prompt, provider="studio", **more)
 
 
@@ -125,13 +125,13 @@ def ignored(_: Working) -> None:
 
 
 async def submitted(provider: Provider[Any], request: ImageRequest | None = None) -> Accepted | Ready:
-    request = request or asked()
+    request = request or image_request()
     return await provider.submit(request, provider.client_job(request), ignored)
 
 
 async def accepted(provider: Provider[Any], prompt: str = "a cat", **more: Any) -> Job:
     """The receipt of a submit."""
-    reply = await submitted(provider, asked(prompt, **more))
+    reply = await submitted(provider, image_request(prompt, **more))
     assert isinstance(reply, Accepted)
     return reply.job
 
@@ -186,7 +186,7 @@ def five_tasks(
     environment: dict[str, str] | None = None,
     **table: Any,
 ) -> FiveTasks:
-    """Run five prompts by the program and cancel the last; their ends are `ENDS`, and no secret is anywhere."""
+    """Run five prompts by the program and cancel the last. Their ends are `ENDS`, and no output holds a secret."""
     keys = {"kind": kind, "base_url": server.url, **table}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in keys.items()]
     program = Program(folder, "\n".join(["[providers.studio]", *lines, ""]))

@@ -31,7 +31,7 @@ from tests.doubles.a1111 import WebUIServer, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Reply, Request
 from tests.doubles.pictures import whose
 from tests.program import Program
-from tests.suite import WRONG, Suite, asked, description, escaped, ignored, valid
+from tests.suite import WRONG, Suite, description, escaped, ignored, image_request, valid
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ server, provider, picture = SUITE.fixtures()
 
 
 async def made(provider: A1111, prompt: str = "a cat", **more: Any) -> Ready:
-    return await provider.submit(asked(prompt, **more), None, ignored)
+    return await provider.submit(image_request(prompt, **more), None, ignored)
 
 
 def owners(reply: Ready) -> list[str]:
@@ -49,10 +49,10 @@ def owners(reply: Ready) -> list[str]:
 
 
 def sent(server: WebUIServer) -> Any:
-    return server.asked("submit")[-1].json()
+    return server.requests_of("submit")[-1].json()
 
 
-class Told:
+class Reports:
     """What was reported, and a way to wait for it."""
 
     def __init__(self) -> None:
@@ -78,11 +78,13 @@ async def test_it_is_found_by_its_kind() -> None:
 
 async def test_a_submit_says_what_was_asked(server: WebUIServer, provider: A1111) -> None:
     extra = {"cfg": "5", "steps": "30", "sampler": "Euler a", "enable_hr": "True", "denoise": "0.4"}
-    request = asked("猫 🐈", negative="blurry", model="other", width=512, height=768, seed=7, count=6, extra=extra)
+    request = image_request(
+        "猫 🐈", negative="blurry", model="other", width=512, height=768, seed=7, count=6, extra=extra
+    )
     client_job = provider.client_job(request)
     await provider.submit(request, client_job, ignored)
     body = sent(server)
-    assert server.asked("submit")[0].path == "/sdapi/v1/txt2img"
+    assert server.requests_of("submit")[0].path == "/sdapi/v1/txt2img"
     assert body.pop("override_settings") == {"sd_model_checkpoint": "other"}
     assert body == {
         "prompt": "猫 🐈", "negative_prompt": "blurry", "seed": 7, "width": 512, "height": 768,
@@ -100,7 +102,7 @@ async def test_what_is_not_said_is_left_to_the_server(server: WebUIServer, provi
 
 
 @pytest.mark.parametrize(
-    ("said", "size"),
+    ("options", "size"),
     [
         ({"ratio": "1:1"}, (512, 512)),
         ({"resolution": "1K"}, (1024, 1024)),
@@ -108,8 +110,8 @@ async def test_what_is_not_said_is_left_to_the_server(server: WebUIServer, provi
         ({"width": 64, "height": 2048}, (64, 2048)),
     ],
 )
-async def test_sizes(server: WebUIServer, provider: A1111, said: dict[str, Any], size: tuple[int, int]) -> None:
-    await made(provider, **said)
+async def test_sizes(server: WebUIServer, provider: A1111, options: dict[str, Any], size: tuple[int, int]) -> None:
+    await made(provider, **options)
     assert (sent(server)["width"], sent(server)["height"]) == size
 
 
@@ -124,7 +126,7 @@ async def test_every_count_is_made_exactly(server: WebUIServer, provider: A1111,
 @pytest.mark.parametrize("number", [1, 2])
 async def test_references_are_sent_as_base64(server: WebUIServer, provider: A1111, picture: str, number: int) -> None:
     reply = await made(provider, references=(picture,) * number, extra={"denoise": "0.5"})
-    assert server.asked("submit")[0].path == "/sdapi/v1/img2img"
+    assert server.requests_of("submit")[0].path == "/sdapi/v1/img2img"
     assert {whose(base64.b64decode(image)) for image in sent(server)["init_images"]} == {"reference/1"}
     assert len(reply.images) == number == sent(server)["batch_size"]
 
@@ -144,7 +146,7 @@ async def test_what_is_sent_is_what_the_specification_takes(server: WebUIServer,
     conforms("StableDiffusionProcessingImg2Img", sent(server))
     with pytest.raises(Expired):
         await provider.poll(Job("task(x)"), ignored)
-    conforms("ProgressRequest", server.asked("query")[-1].json())
+    conforms("ProgressRequest", server.requests_of("query")[-1].json())
 
 
 async def test_name_and_password_go_with_every_request(server: WebUIServer, clients: Clients) -> None:
@@ -195,7 +197,7 @@ async def test_a_wrong_name_or_none(server: WebUIServer, clients: Clients, usern
 async def test_what_cannot_be_sent_is_refused_before(
     server: WebUIServer, provider: A1111, wrong: dict[str, Any], rule: str
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     with pytest.raises(BadRequest, match=rule) as refused:
         provider.check(request)
     with pytest.raises(BadRequest):
@@ -206,18 +208,18 @@ async def test_what_cannot_be_sent_is_refused_before(
 
 async def test_an_unknown_option_gets_a_hint_and_a_lone_password_is_refused(clients: Clients) -> None:
     with pytest.raises(BadRequest) as refused:
-        A1111(Settings(), clients).check(asked(extra={"step": "20"}))
+        A1111(Settings(), clients).check(image_request(extra={"step": "20"}))
     assert refused.value.hint == "did you mean steps?"
     with pytest.raises(BadRequest, match="username"):
-        A1111(Settings(api_key=Secret("x")), clients).check(asked())
+        A1111(Settings(api_key=Secret("x")), clients).check(image_request())
 
 
-@pytest.mark.parametrize("said", ["no picture", "a key"])
+@pytest.mark.parametrize("content", ["no picture", "a key"])
 async def test_a_reference_that_is_no_picture_is_refused_before(
-    server: WebUIServer, provider: A1111, tmp_path: Path, said: str
+    server: WebUIServer, provider: A1111, tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "id.png"
-    path.write_text(said * 20)
+    path.write_text(content * 20)
     with pytest.raises(BadRequest, match=r"id\.png"):
         await made(provider, references=(str(path),))
     assert server.counts["submit"] == 0
@@ -237,23 +239,23 @@ def test_settings_that_cannot_work_are_refused_by_themselves() -> None:
 
 
 async def test_what_would_be_sent_is_shown_without_pictures(provider: A1111, picture: str) -> None:
-    shown = provider.payload(asked(references=(picture,), extra={"steps": "9"}))
+    shown = provider.payload(image_request(references=(picture,), extra={"steps": "9"}))
     assert (shown["steps"], shown["init_images"]) == (9, [picture])
 
 
 async def test_it_knows_its_numbers(clients: Clients) -> None:
     provider = A1111(Settings(max_batch=0), clients)
     assert (
-        provider.expected_images(asked()),
-        provider.expected_images(asked(count=3)),
-        provider.max_images(asked()),
+        provider.expected_images(image_request()),
+        provider.expected_images(image_request(count=3)),
+        provider.max_images(image_request()),
     ) == (1, 3, 4)
-    assert (provider.expected_images(asked(references=("a", "b"))), provider.is_synchronous) == (2, True)
+    assert (provider.expected_images(image_request(references=("a", "b"))), provider.is_synchronous) == (2, True)
 
 
 async def test_a_reference_that_cannot_be_read_is_a_bad_request(provider: A1111, tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot read"):
-        provider.check(asked(references=(str(tmp_path),)))
+        provider.check(image_request(references=(str(tmp_path),)))
 
 
 # Answers
@@ -342,9 +344,9 @@ async def test_a_lost_answer_is_uncertain_and_the_pictures_are_gone_with_it(
     server: WebUIServer, provider: A1111, fault: Fault
 ) -> None:
     server.fail("submit", fault)
-    client_job = provider.client_job(asked())
+    client_job = provider.client_job(image_request())
     with pytest.raises(Uncertain):
-        await provider.submit(asked(), client_job, ignored)
+        await provider.submit(image_request(), client_job, ignored)
     with pytest.raises(Expired, match="only to the request that waits") as raised:
         await provider.poll(client_job, ignored)
     assert "save_images" in raised.value.hint
@@ -356,7 +358,7 @@ async def test_a_server_that_is_not_there_accepted_nothing(server: WebUIServer, 
         await made(provider)
 
 
-# Servers that do less than they are asked for, and say so in `info` alone
+# Servers that make fewer pictures than the request wants, and say so in `info` alone
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,7 @@ async def test_a_server_that_makes_one_batch_is_asked_again(
     server.variant, server.seconds = "sdcpp", 0.0
     reply = await made(provider, count=count, seed=100)
     assert (len(reply.images), reply.note) == (count, "")
-    bodies = [request.json() for request in server.asked("submit")]
+    bodies = [request.json() for request in server.requests_of("submit")]
     assert [body["batch_size"] for body in bodies] == batches
     starts = [100 + sum(batches[:number]) for number in range(len(batches))]
     assert [body["seed"] for body in bodies] == starts
@@ -379,7 +381,7 @@ async def test_what_one_task_found_out_the_next_one_knows(server: WebUIServer, p
     server.variant, server.seconds = "sdcpp", 0.0
     await made(provider, count=8)
     assert len((await made(provider, count=5)).images) == 5
-    assert [(body["batch_size"], body["n_iter"]) for body in map(Request.json, server.asked("submit")[2:])] == [
+    assert [(body["batch_size"], body["n_iter"]) for body in map(Request.json, server.requests_of("submit")[2:])] == [
         (4, 1),
         (1, 1),
     ]
@@ -394,9 +396,9 @@ async def test_what_came_is_kept_where_the_rest_fails(server: WebUIServer, provi
 
 
 async def test_after_a_stop_by_another_client_nothing_is_sent_again(server: WebUIServer, provider: A1111) -> None:
-    client_job = provider.client_job(asked())
-    work = asyncio.ensure_future(provider.submit(asked("#never", count=8), client_job, told := Told()))
-    await told.first()
+    client_job = provider.client_job(image_request())
+    work = asyncio.ensure_future(provider.submit(image_request("#never", count=8), client_job, reports := Reports()))
+    await reports.first()
     await anyio.to_thread.run_sync(httpx.post, f"{server.url}/sdapi/v1/interrupt")
     reply = await work
     assert (len(reply.images), server.counts["submit"]) == (4, 1)
@@ -425,15 +427,15 @@ async def test_what_was_silently_done_otherwise_is_said(
 
 
 @pytest.mark.parametrize(
-    ("info", "said"),
+    ("info", "expected"),
     [
         ({"width": 256}, "made in 256x?, not in 512x768"),
         ({"height": 768}, ""),
         ({"height": 9}, "made in ?x9, not in 512x768"),
     ],
 )
-def test_one_side_is_enough_to_tell(info: dict[str, int], said: str) -> None:
-    assert "; ".join(_differences({"width": 512, "height": 768}, info)) == said
+def test_one_side_is_enough_to_tell(info: dict[str, int], expected: str) -> None:
+    assert "; ".join(_differences({"width": 512, "height": 768}, info)) == expected
 
 
 async def test_several_references_of_which_one_counted(server: WebUIServer, provider: A1111, picture: str) -> None:
@@ -448,16 +450,16 @@ async def test_the_seed_and_the_model_that_were_used_are_told(provider: A1111, s
 
 async def test_a_server_that_tells_nothing_is_said_to(server: WebUIServer, provider: A1111) -> None:
     server.variant, server.seconds = "sdcpp", 0.3
-    told = Told()
+    reports = Reports()
     for _ in range(2):
-        await provider.submit(asked(), None, told)
-    assert {working.note for working in told.all} == {NO_PROGRESS}
-    assert len(told.all) == 2
+        await provider.submit(image_request(), None, reports)
+    assert {working.note for working in reports.all} == {NO_PROGRESS}
+    assert len(reports.all) == 2
     assert server.counts["query"] == 2
 
 
 async def test_no_job_of_it_is_a_receipt(provider: A1111) -> None:
-    assert not provider.fetchable(provider.client_job(asked()))
+    assert not provider.fetchable(provider.client_job(image_request()))
 
 
 # Progress while the answer is waited for
@@ -465,21 +467,21 @@ async def test_no_job_of_it_is_a_receipt(provider: A1111) -> None:
 
 async def test_progress_is_asked_for_by_our_id_and_never_falls(server: WebUIServer, provider: A1111) -> None:
     server.variant, server.polls = "forge", 4
-    told = Told()
-    client_job = provider.client_job(asked())
-    await provider.submit(asked(), client_job, told)
-    fractions = [working.fraction or 0 for working in told.all]
+    reports = Reports()
+    client_job = provider.client_job(image_request())
+    await provider.submit(image_request(), client_job, reports)
+    fractions = [working.fraction or 0 for working in reports.all]
     assert fractions[:3] == [0.3, 0.3, pytest.approx(0.9)]
     assert max(fractions) <= 1
-    assert {request.json()["id_task"] for request in server.asked("query")} == {client_job.id}
-    assert not any(request.json()["live_preview"] for request in server.asked("query"))
+    assert {request.json()["id_task"] for request in server.requests_of("query")} == {client_job.id}
+    assert not any(request.json()["live_preview"] for request in server.requests_of("query"))
 
 
 async def test_waiting_in_the_servers_queue(server: WebUIServer, provider: A1111) -> None:
-    first = asyncio.ensure_future(provider.submit(asked("#never"), Job("task(first)"), began := Told()))
+    first = asyncio.ensure_future(provider.submit(image_request("#never"), Job("task(first)"), began := Reports()))
     await began.first()
-    second = asyncio.ensure_future(provider.submit(asked(), Job("task(second)"), told := Told()))
-    waiting = await told.first()
+    second = asyncio.ensure_future(provider.submit(image_request(), Job("task(second)"), reports := Reports()))
+    waiting = await reports.first()
     assert (waiting.queue_position, waiting.fraction, waiting.note) == (1, None, "In queue: 1/1")
     assert await provider.poll(Job("task(second)"), ignored) == waiting
     assert await provider.cancel(Job("task(second)")) is CancelOutcome.GOES_ON
@@ -492,18 +494,18 @@ async def test_waiting_in_the_servers_queue(server: WebUIServer, provider: A1111
 
 async def test_without_a_web_page_the_progress_is_the_whole_servers(server: WebUIServer, provider: A1111) -> None:
     server.internal, server.polls = False, 2
-    told = Told()
-    await provider.submit(asked(), None, told)
-    assert told.all[0] == Working(0.3, None, "progress of the whole server")
+    reports = Reports()
+    await provider.submit(image_request(), None, reports)
+    assert reports.all[0] == Working(0.3, None, "progress of the whole server")
     assert server.counts["POST /internal/progress"] == 1
 
 
 async def test_with_several_requests_the_servers_progress_is_no_fraction(server: WebUIServer, provider: A1111) -> None:
     server.internal, server.polls = False, 3
-    told = Told()
-    both = (provider.submit(asked(), None, told), provider.submit(asked(), None, told))
+    reports = Reports()
+    both = (provider.submit(image_request(), None, reports), provider.submit(image_request(), None, reports))
     await asyncio.gather(*both)
-    assert told.all[0].fraction is None
+    assert reports.all[0].fraction is None
 
 
 @pytest.mark.parametrize("answer", [Reply.text("", 500), Reply.text("<html>"), Reply.json([]), Reply.json({}, 401)])
@@ -523,8 +525,8 @@ async def test_a_question_that_hangs_does_not_keep_the_answer(server: WebUIServe
 
 
 async def test_a_dropped_submit_leaves_no_task_behind(server: WebUIServer, provider: A1111) -> None:
-    work = asyncio.ensure_future(provider.submit(asked("#never"), Job("task(x)"), told := Told()))
-    await told.first()
+    work = asyncio.ensure_future(provider.submit(image_request("#never"), Job("task(x)"), reports := Reports()))
+    await reports.first()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -540,16 +542,18 @@ async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
     server: WebUIServer, provider: A1111, variant: str
 ) -> None:
     server.variant = variant
-    client_job = provider.client_job(asked())
-    work = asyncio.ensure_future(provider.submit(asked("#never #two", count=8), client_job, told := Told()))
-    await told.first()
+    client_job = provider.client_job(image_request())
+    work = asyncio.ensure_future(
+        provider.submit(image_request("#never #two", count=8), client_job, reports := Reports())
+    )
+    await reports.first()
     assert await provider.cancel(client_job) is CancelOutcome.STOPPED
     reply = await work
     assert (owners(reply), reply.note) == (["1", "2", "3", "4"], "4 of 8 pictures did not come")
 
 
 @pytest.mark.parametrize(
-    ("told", "stop", "interrupts"),
+    ("answer", "stop", "interrupts"),
     [
         ({"active": True, "queued": False, "completed": False}, CancelOutcome.REQUESTED, 1),
         ({"active": False, "queued": True, "completed": False}, CancelOutcome.GOES_ON, 0),
@@ -561,28 +565,28 @@ async def test_whole_batches_are_kept_and_the_one_it_was_in_is_not(
     ],
 )
 async def test_only_what_is_ours_is_interrupted(
-    server: WebUIServer, provider: A1111, told: Any, stop: CancelOutcome, interrupts: int
+    server: WebUIServer, provider: A1111, answer: Any, stop: CancelOutcome, interrupts: int
 ) -> None:
-    if told is None:
+    if answer is None:
         server.internal = False
     else:
-        server.fail("query", Reply.json(told))
+        server.fail("query", Reply.json(answer))
     assert await provider.cancel(Job("task(x)")) is stop
     assert server.counts["cancel"] == interrupts
 
 
 async def test_an_interrupt_that_is_refused_stops_nothing(server: WebUIServer, provider: A1111) -> None:
     server.polls = 3
-    client_job = provider.client_job(asked())
-    work = asyncio.ensure_future(provider.submit(asked(count=2), client_job, told := Told()))
-    await told.first()
+    client_job = provider.client_job(image_request())
+    work = asyncio.ensure_future(provider.submit(image_request(count=2), client_job, reports := Reports()))
+    await reports.first()
     server.fail("cancel", Reply.json({"detail": "no"}, 500))
     assert await provider.cancel(client_job) is CancelOutcome.GOES_ON
     assert owners(await work) == ["1", "2"]
 
 
 @pytest.mark.parametrize(
-    ("told", "reply"),
+    ("answer", "reply"),
     [
         ({"active": True, "progress": 0.5, "textinfo": "Sampling"}, Working(0.5, None, "Sampling")),
         ({"active": True, "progress": -3, "textinfo": None}, Working(0.0)),
@@ -591,9 +595,9 @@ async def test_an_interrupt_that_is_refused_stops_nothing(server: WebUIServer, p
     ],
 )
 async def test_a_lost_answer_that_is_still_made(
-    server: WebUIServer, provider: A1111, told: dict[str, Any], reply: Working
+    server: WebUIServer, provider: A1111, answer: dict[str, Any], reply: Working
 ) -> None:
-    server.fail("query", Reply.json(told))
+    server.fail("query", Reply.json(answer))
     assert await provider.poll(Job("task(x)"), ignored) == reply
 
 
@@ -610,7 +614,7 @@ BODIES: tuple[Any, ...] = (
 
 
 def bent(value: Any, wrong: object) -> Iterator[Any]:
-    """The value with each of its parts in turn replaced."""
+    """The value, once for each of its parts with that part replaced."""
     yield wrong
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -632,10 +636,10 @@ async def test_no_json_breaks_it(server: WebUIServer, provider: A1111, body: Any
             works = (made(provider), provider.poll(Job("1"), ignored), provider.cancel(Job("1")), provider.models())
             for work in works:
                 try:
-                    said: object = await work
+                    outcome: object = await work
                 except TaskError as error:
-                    said = error
-                str(said).encode()
+                    outcome = error
+                str(outcome).encode()
             server._rules.clear()
 
 
@@ -643,7 +647,7 @@ async def test_no_json_breaks_it(server: WebUIServer, provider: A1111, body: Any
 
 
 class Watched(WebUIServer):
-    """Says when the job that never ends is being made."""
+    """Has an event for the moment at which the job that never ends begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -690,8 +694,8 @@ def test_a_cancel_promises_no_picture_that_cannot_be_fetched(tmp_path: Path) -> 
         program = Program(tmp_path, f'[providers.a1111]\nbase_url = "{server.url}"\npoll = 0.05\n')
         run = program.start("run", "a snail #never", "-p", "a1111", "--progress", "plain")
         assert server.never_began.wait(30)
-        said = program.run("cancel", "1").out
+        shown = program.run("cancel", "1").out
         run.communicate(timeout=30)
-    assert "the service goes on" in said
-    assert "resume" not in said
+    assert "the service goes on" in shown
+    assert "resume" not in shown
     assert program.run("resume", "1").code == 4

@@ -44,7 +44,7 @@ async def test_name_and_password_open_the_way(kind: str, tmp_path: Path) -> None
                 await provider.submit(request, provider.client_job(request), lambda _: None)
             await provider.close()
         assert service.requests
-        assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}
+        assert {one.headers.get("authorization") for one in service.requests} == {LOGIN}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,6 @@ async def test_pictures_of_ones_own_server_are_fetched_with_name_password_and_he
             service.reply = redirects(302, f"{other.url}/stolen")
             other.reply = Reply(200, Pictures().make("b", 1), {"content-type": "image/png"})
             await saver.stage(RemoteImage(f"{service.url}/3.png"), tmp_path / "3", tmp_path / ".3.part")
-    assert {asked.headers.get("authorization") for asked in service.requests} == {LOGIN}
-    assert {asked.headers.get("x-door") for asked in service.requests} == {"open"}
-    assert [asked.headers.get("authorization", asked.headers.get("x-door")) for asked in other.requests] == [None]
+    assert {one.headers.get("authorization") for one in service.requests} == {LOGIN}
+    assert {one.headers.get("x-door") for one in service.requests} == {"open"}
+    assert [one.headers.get("authorization", one.headers.get("x-door")) for one in other.requests] == [None]

@@ -33,7 +33,7 @@ from tests import suite
 from tests.doubles.bfl import CREDITS, KEY, BflService, state
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, polled, submitted
+from tests.suite import WRONG, Suite, accepted, five_tasks, ignored, image_request, polled, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -63,14 +63,14 @@ def schema_of(model: str) -> str:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: BlackForestLabs) -> None:
     assert load("bfl") is BlackForestLabs
-    assert (provider.max_images(asked()), provider.expected_images(asked())) == (1, 1)
+    assert (provider.max_images(image_request()), provider.expected_images(image_request())) == (1, 1)
     assert (await provider.models(), Settings().concurrency <= 24) == (MODELS, True)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 
 
 async def test_the_shortest_request(server: BflService, provider: BlackForestLabs) -> None:
     job = await accepted(provider)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert (request.path, request.headers["x-key"]) == ("/v1/flux-2-pro", KEY)
     body = request.json()
     assert body.pop("seed") in SEEDS
@@ -86,7 +86,7 @@ async def test_full_requests_are_valid(server: BflService, provider: BlackForest
     extra = {name: values[name] for name in form.extras}
     more = {"seed": 0, "count": 1, "references": (picture,) * form.references, "extra": extra, **shape}
     await accepted(provider, "猫 🐈", model=model, **more)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     valid(body, schema_of(model))
     assert (body["seed"], body["safety_tolerance"]) == (0, 5)
     pictures = [value for name, value in body.items() if name.startswith("input_image")]
@@ -112,7 +112,7 @@ async def test_sizes(
     server: BflService, provider: BlackForestLabs, model: str, spec: dict[str, Any], size: tuple[int, int]
 ) -> None:
     await accepted(provider, model=model, **spec)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     assert (body["width"], body["height"]) == size
 
 
@@ -121,8 +121,8 @@ async def test_every_ratio_keeps_to_the_rules_and_near_to_itself(provider: Black
     form = form_of(model)
     for wide, high in product(range(1, 22), repeat=2):
         if 9 / 21 <= wide / high <= 21 / 9:
-            body = provider._body(asked(model=model, ratio=f"{wide}:{high}"), [])
-            provider.check(asked(model=model, width=body["width"], height=body["height"]))
+            body = provider._body(image_request(model=model, ratio=f"{wide}:{high}"), [])
+            provider.check(image_request(model=model, width=body["width"], height=body["height"]))
             assert body["width"] * body["height"] <= 1024**2
             assert math.isclose(body["width"] / body["height"], wide / high, rel_tol=form.step / 600)
 
@@ -146,15 +146,15 @@ async def test_fields(
     server: BflService, provider: BlackForestLabs, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     await accepted(provider, **spec)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     assert body.pop("seed") in SEEDS
     assert body == {"prompt": "a cat", "output_format": "png"} | sent
 
 
 async def test_the_seed_that_was_used_is_told(server: BflService, provider: BlackForestLabs) -> None:
     for seed in (5, None):
-        reply = await provider.submit(asked(seed=seed), None, ignored)
-        sent = server.asked("submit")[-1].json()["seed"]
+        reply = await provider.submit(image_request(seed=seed), None, ignored)
+        sent = server.requests_of("submit")[-1].json()["seed"]
         assert reply.facts["seed"] == sent == (sent if seed is None else seed)
         assert (reply.facts["model"], isinstance(reply, Accepted)) == ("flux-2-pro", True)
 
@@ -201,7 +201,7 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
 ) -> None:
     spec: dict[str, Any] = {"prompt": "a cat"} | wrong
     with pytest.raises(BadRequest, match=rule) as refused:
-        provider.check(asked(**spec))
+        provider.check(image_request(**spec))
     with pytest.raises(BadRequest):
         await accepted(provider, **spec)
     assert "\n" not in refused.value.message
@@ -210,7 +210,7 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
 
 async def test_an_unknown_file_format(server: BflService, clients: Clients) -> None:
     with pytest.raises(BadRequest, match="png, jpeg, webp"):
-        BlackForestLabs(Settings(base_url=server.url, output_format="gif"), clients).check(asked())
+        BlackForestLabs(Settings(base_url=server.url, output_format="gif"), clients).check(image_request())
 
 
 # What comes back
@@ -248,14 +248,14 @@ async def test_ends_without_a_picture(
 
 async def test_what_it_says_while_it_works(server: BflService, provider: BlackForestLabs) -> None:
     server.polls = 9
-    for prompt, said in {
+    for prompt, replies in {
         "a cat": [Working(), Working()],
         "#progress": [Working(fraction=0.25)],
         "#reasoning": [Working(note="Reasoning"), Working()],
         "#word": [Working(note="Dreaming")],
     }.items():
         job = await accepted(provider, prompt)
-        assert [await polled(provider, job) for _ in said] == said
+        assert [await polled(provider, job) for _ in replies] == replies
 
 
 @pytest.mark.parametrize("prompt", ["#early", "#early404"])
@@ -395,7 +395,7 @@ async def test_a_cost_that_cannot_be_read_is_no_word_that_nothing_is_charged(
 
 
 async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackForestLabs) -> None:
-    reply = await submitted(provider, asked("#cheaper"))
+    reply = await submitted(provider, image_request("#cheaper"))
     assert isinstance(reply, Accepted)
     result = await polled(provider, reply.job)
     assert isinstance(result, Ready)
@@ -406,7 +406,7 @@ async def test_the_receipt_and_the_result_say_what_they_cost(provider: BlackFore
 async def test_a_cost_that_is_no_amount_is_not_known(server: BflService, provider: BlackForestLabs, wrong: Any) -> None:
     body = {"id": "1", "polling_url": f"{server.url}/v1/get_result?id=1", "cost": wrong}
     server.fail("submit", suite.escaped(body))
-    reply = await submitted(provider, asked())
+    reply = await submitted(provider, image_request())
     assert isinstance(reply, Accepted)
     assert reply.cost in (None, parse_money("0credits"))
 
@@ -449,10 +449,10 @@ async def test_no_json_breaks_it(server: BflService, provider: BlackForestLabs, 
             server.fail(where, answer)
         for work in (accepted(provider), polled(provider, Job("1"))):
             try:
-                said: object = await work
+                reply: object = await work
             except TaskError as error:
-                said = error
-            str(said).encode()
+                reply = error
+            str(reply).encode()
         server.heal()
 
 

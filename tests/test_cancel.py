@@ -1,4 +1,4 @@
-"""What a cancel is worth: kinds of services against moments of a task."""
+"""What a cancel saves: every kind of service, at every moment of a task."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ MOMENTS = ("before", "submitting", "queued there", "running", "saving", "done")
 
 
 class Kind(Scripted):
-    """A service that answers a submit after 2 s, queues for 10 s, works for 10 s. Subclasses say what stops."""
+    """A service that answers a submit after 2 s, queues for 10 s, works for 10 s. Subclasses define the cancel."""
 
     neighbours_stopped = 0
 
@@ -56,7 +56,7 @@ class Always(Kind):
 
 
 class Interrupt(Kind):
-    """One interrupt for the whole server: used only while ours is the one that runs."""
+    """One interrupt stops whatever the server runs: it is used only while our task runs."""
 
     async def cancel(self, job: Job) -> CancelOutcome:
         if self.age < 10.0:
@@ -111,7 +111,7 @@ def cancelled_at(moment: str, provider: Kind, folder: Path) -> Stage:
         if moment == "before":
             stage.gate.close_for(5.0)
             asyncio.get_running_loop().call_later(1.0, stage.runner.cancel, [TaskId(1)])
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
 
     run(go())
     return stage

@@ -84,7 +84,7 @@ def test_prompts_from_stdin(studio: Program) -> None:
 
 def test_models_are_compared(studio: Program, server: DreaminaServer) -> None:
     assert studio.run("run", "a cat", "-m", "3.0", "-m", "4.0").code == 0
-    assert sorted(request.json()["model"] for request in server.asked("submit")) == ["3.0", "4.0"]
+    assert sorted(request.json()["model"] for request in server.requests_of("submit")) == ["3.0", "4.0"]
 
 
 def test_json_is_events_and_one_summary(studio: Program) -> None:
@@ -178,14 +178,14 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "name", "data", "said"), LISTS, ids=[row[0] for row in LISTS])
+@pytest.mark.parametrize(("why", "name", "data", "expected"), LISTS, ids=[row[0] for row in LISTS])
 def test_a_bad_list_is_named_by_its_line_and_costs_nothing(
-    studio: Program, server: DreaminaServer, why: str, name: str, data: bytes, said: str
+    studio: Program, server: DreaminaServer, why: str, name: str, data: bytes, expected: str
 ) -> None:
     (studio.folder / name).write_bytes(data)
     ended = studio.run("batch", name)
     assert ended.code in (2, 4)
-    assert said in ended.err
+    assert expected in ended.err
     assert server.counts["submit"] == 0
 
 
@@ -241,13 +241,13 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "text", "said"), CONFIGS, ids=[row[0] for row in CONFIGS])
-def test_a_wrong_setting_is_named(tmp_path: Path, why: str, text: str, said: str) -> None:
+@pytest.mark.parametrize(("why", "text", "expected"), CONFIGS, ids=[row[0] for row in CONFIGS])
+def test_a_wrong_setting_is_named(tmp_path: Path, why: str, text: str, expected: str) -> None:
     program = Program(tmp_path, text)
     for words in (["run", "a cat"], ["config", "check"]):
         ended = program.run(*words)
         assert ended.code == 3
-        assert said in ended.err
+        assert expected in ended.err
 
 
 def test_a_missing_key_is_said_before_anything_is_sent(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_missing_key_is_said_before_anything_is_sent(tmp_path: Path) -> None:
 
 def test_options_come_from_the_environment_too(studio: Program, server: DreaminaServer) -> None:
     assert studio.run("run", "a cat", IMAGEGEN_MODEL="4.0", IMAGEGEN_RATIO="3:4", IMAGEGEN_OUTPUT="elsewhere").code == 0
-    sent = server.asked("submit")[0].json()
+    sent = server.requests_of("submit")[0].json()
     assert (sent["model"], sent["ratio"]) == ("4.0", "3:4")
     assert len(list((studio.folder / "elsewhere").iterdir())) == 4
 
@@ -366,9 +366,9 @@ def test_a_reader_that_goes_away_is_no_error(studio: Program) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        said = process.stderr.read()
+        errors = process.stderr.read()
         assert process.wait(60) == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     assert len(studio.pictures()) == 8
 
 
@@ -422,7 +422,7 @@ def test_batch_again_sends_only_what_is_new(studio: Program, server: DreaminaSer
 def test_an_old_task_is_made_again_with_a_change(studio: Program, server: DreaminaServer) -> None:
     studio.run("run", "a cat", "-m", "3.0", "--ratio", "16:9", "--seed", "7")
     assert studio.run("again", "1", "-m", "4.0").code == 0
-    sent = server.asked("submit")[1].json()
+    sent = server.requests_of("submit")[1].json()
     assert (sent["prompt"], sent["model"], sent["ratio"], sent["seed"]) == ("a cat", "4.0", "16:9", 7)
 
 

@@ -32,7 +32,7 @@ from tests.doubles.comfyui import ComfyServer, preview, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.program import Program
-from tests.suite import WRONG, Suite, accepted, asked, description, escaped, ignored, owners, valid
+from tests.suite import WRONG, Suite, accepted, description, escaped, ignored, image_request, owners, valid
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def ready(provider: ComfyUI, job: Job) -> Ready:
 
 
 def sent(server: ComfyServer) -> Any:
-    return server.asked("submit")[-1].json()
+    return server.requests_of("submit")[-1].json()
 
 
 def inputs(server: ComfyServer) -> dict[str, Any]:
@@ -103,7 +103,7 @@ async def test_it_is_found_by_its_kind() -> None:
 
 
 async def test_the_built_in_graph_takes_everything_in_its_place(server: ComfyServer, provider: ComfyUI) -> None:
-    request = asked(
+    request = image_request(
         "猫 🐈", negative="blurry", model="other.safetensors", width=512, height=768, seed=2**64 - 1, count=3
     )
     client_job = provider.client_job(request)
@@ -123,7 +123,7 @@ async def test_without_a_model_the_first_of_the_server_is_taken(server: ComfySer
 
 
 @pytest.mark.parametrize(
-    ("told", "names"),
+    ("models", "names"),
     [
         ([["a", "b"], {}], ("a", "b")),
         (["COMBO", {"options": ["a"]}], ("a",)),
@@ -132,8 +132,8 @@ async def test_without_a_model_the_first_of_the_server_is_taken(server: ComfySer
         ([], ()),
     ],
 )
-async def test_models_in_both_forms(server: ComfyServer, provider: ComfyUI, told: object, names: object) -> None:
-    server.fail("info", Reply.json({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": told}}}}))
+async def test_models_in_both_forms(server: ComfyServer, provider: ComfyUI, models: object, names: object) -> None:
+    server.fail("info", Reply.json({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": models}}}}))
     assert await provider.models() == names
 
 
@@ -156,7 +156,7 @@ async def test_what_is_sent_is_what_the_specification_takes(server: ComfyServer,
         valid(value, name, components)
 
     conforms("PromptRequest", sent(server))
-    (deletion,) = [request for request in server.asked("cancel") if request.path == "/queue"]
+    (deletion,) = [request for request in server.requests_of("cancel") if request.path == "/queue"]
     conforms("QueueManageRequest", deletion.json())
     conforms("JobDetailResponse", (await provider._ask("GET", f"/api/jobs/{job.id}")).body)
 
@@ -218,12 +218,12 @@ async def test_places_can_be_named(server: ComfyServer, clients: Clients, tmp_pa
     assert (went["4.text"], went["3.text_g"], went["5.text"]) == ("a dog", "", "ugly")
     assert (went["1.ckpt_name"], went["2.ckpt_name"]) == ("mine.safetensors", "refiner.safetensors")
     assert (went["3.width"], went["3.height"], went["6.strength"]) == (1368, 768, 0.5)
-    assert (provider.max_images(asked()), provider.expected_images(asked())) == (1, 1)
+    assert (provider.max_images(image_request()), provider.expected_images(image_request())) == (1, 1)
     await provider.close()
 
 
 @pytest.mark.parametrize(
-    ("said", "size"),
+    ("options", "size"),
     [
         ({}, None),
         ({"ratio": "1:1"}, (1024, 1024)),
@@ -232,8 +232,8 @@ async def test_places_can_be_named(server: ComfyServer, clients: Clients, tmp_pa
         ({"width": 16, "height": 16384}, (16, 16384)),
     ],
 )
-async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None:
-    assert pixels(asked(**said)) == size
+async def test_sizes(options: dict[str, Any], size: tuple[int, int] | None) -> None:
+    assert pixels(image_request(**options)) == size
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ async def test_sizes(said: dict[str, Any], size: tuple[int, int] | None) -> None
 async def test_what_cannot_be_sent_is_refused_before(
     server: ComfyServer, provider: ComfyUI, wrong: dict[str, Any], rule: str
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     with pytest.raises(BadRequest, match=rule) as refused:
         provider.check(request)
     with pytest.raises(BadRequest):
@@ -303,14 +303,14 @@ async def test_a_workflow_that_does_not_fit_is_refused_before(
         path.write_text(text)
     provider = ComfyUI(Settings(workflow=str(path), **settings), clients)
     with pytest.raises(BadRequest, match=rule):
-        provider.check(asked(**request_))
+        provider.check(image_request(**request_))
 
 
 async def test_it_knows_its_numbers(provider: ComfyUI) -> None:
     assert (
-        provider.expected_images(asked()),
-        provider.expected_images(asked(count=3)),
-        provider.max_images(asked()),
+        provider.expected_images(image_request()),
+        provider.expected_images(image_request(count=3)),
+        provider.max_images(image_request()),
     ) == (1, 3, 4)
 
 
@@ -334,7 +334,7 @@ async def test_references_are_uploaded_and_named_as_the_server_says(
 
 async def test_a_workflow_without_a_place_for_a_picture_takes_none(provider: ComfyUI, picture: str) -> None:
     with pytest.raises(BadRequest, match="takes 0 reference pictures, not 1"):
-        provider.check(asked("a cat", references=(picture,)))
+        provider.check(image_request("a cat", references=(picture,)))
 
 
 async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ async def test_an_upload_without_a_name(server: ComfyServer, clients: Clients, t
     for answer in (Reply.json({"subfolder": "x"}), Reply.text("", 404), Reply.json([])):
         server.fail("upload", answer)
         with pytest.raises(ServerTrouble):
-            await provider.submit(asked(references=(picture,)), None, ignored)
+            await provider.submit(image_request(references=(picture,)), None, ignored)
     assert server.counts["submit"] == 0
 
 
@@ -372,7 +372,7 @@ def saved(**nodes: Any) -> Graph:
 
 @pytest.fixture
 async def own(server: ComfyServer, clients: Clients, tmp_path: Path) -> AsyncIterator[Callable[..., ComfyUI]]:
-    """A provider with a workflow of one's own."""
+    """A provider with the workflow of a person."""
     made: list[ComfyUI] = []
 
     def make(graph: object, **settings: Any) -> ComfyUI:
@@ -406,7 +406,7 @@ def test_seeds_differ_as_in_the_workflow(values: list[Any], seed: int, seeds: li
 @pytest.mark.parametrize("seed", [100, None])
 async def test_several_samplers_make_different_pictures(server: ComfyServer, own: Any, seed: int | None) -> None:
     provider = own(saved())
-    request = asked(seed=seed)
+    request = image_request(seed=seed)
     reply = await provider.submit(request, None, ignored)
     went = inputs(server)
     first = went["10.seed"]
@@ -414,13 +414,13 @@ async def test_several_samplers_make_different_pictures(server: ComfyServer, own
     assert first < 2**32
     assert [(went[f"1{number}.seed"] - first) % 2**32 for number in range(4)] == [0, 10, 20, 30]
     assert reply.facts == {"seed": first, "model": "dream.safetensors"}
-    assert (provider.expected_images(request), provider.expected_images(asked(count=3))) == (4, 12)
+    assert (provider.expected_images(request), provider.expected_images(image_request(count=3))) == (4, 12)
 
 
 async def test_the_seed_and_the_model_are_told_with_the_pictures(
     server: ComfyServer, provider: ComfyUI, clients: Clients, age: str
 ) -> None:
-    reply = await provider.submit(asked(), None, ignored)
+    reply = await provider.submit(image_request(), None, ignored)
     assert isinstance(reply, Accepted)
     assert reply.facts == {"seed": inputs(server)["3.seed"], "model": "dream.safetensors"}
     after_a_crash = ComfyUI(Settings(base_url=server.url), clients)
@@ -430,7 +430,7 @@ async def test_the_seed_and_the_model_are_told_with_the_pictures(
 
 async def test_what_is_named_by_its_node_wins(server: ComfyServer, provider: ComfyUI, own: Any, picture: str) -> None:
     extra = {"3.seed": "7", "6.text": "a dog", "5.width": "64", "5.batch_size": "3", "4.ckpt_name": "other.safetensors"}
-    request = asked(seed=1, width=512, height=512, model="dream.safetensors", extra=extra)
+    request = image_request(seed=1, width=512, height=512, model="dream.safetensors", extra=extra)
     reply = await provider.submit(request, None, ignored)
     went = inputs(server)
     assert {name: went[name] for name in extra} == {**extra, "3.seed": 7, "5.width": 64, "5.batch_size": 3}
@@ -442,13 +442,15 @@ async def test_what_is_named_by_its_node_wins(server: ComfyServer, provider: Com
 
 
 async def test_what_would_be_sent_is_shown(provider: ComfyUI, own: Any, picture: str) -> None:
-    graph = provider.payload(asked("a cat", extra={"3.steps": "9"}))["prompt"]
+    graph = provider.payload(image_request("a cat", extra={"3.steps": "9"}))["prompt"]
     assert (graph["6"]["inputs"]["text"], graph["3"]["inputs"]["steps"]) == ("a cat", 9)
     assert (graph["3"]["inputs"]["seed"], graph["4"]["inputs"]["ckpt_name"]) == (
         "(drawn when it is sent)",
         "(the server's first)",
     )
-    shown = own(saved(**{"9": node("LoadImage", image="a")})).payload(asked(seed=1, references=(picture,)))["prompt"]
+    shown = own(saved(**{"9": node("LoadImage", image="a")})).payload(image_request(seed=1, references=(picture,)))[
+        "prompt"
+    ]
     assert [shown[f"1{number}"]["inputs"]["seed"] for number in range(4)] == [1, 11, 21, 31]
     assert shown["9"]["inputs"]["image"] == picture
 
@@ -518,7 +520,7 @@ async def test_a_reference_that_is_no_picture_is_refused_before_it_is_uploaded(
     (tmp_path / "id.png").write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
     provider = own({**ZEROED, "9": node("LoadImage", image="a.png")})
     with pytest.raises(BadRequest, match=r"id\.png"):
-        await provider.submit(asked(references=(str(tmp_path / "id.png"),)), None, ignored)
+        await provider.submit(image_request(references=(str(tmp_path / "id.png"),)), None, ignored)
     assert server.counts == {}
 
 
@@ -526,14 +528,14 @@ async def test_a_reference_that_is_no_picture_is_refused_before_it_is_uploaded(
 async def test_a_missing_node_says_its_class(server: ComfyServer, own: Any, has_jobs: bool) -> None:
     server.has_jobs, server.lacks = has_jobs, {"FancyNode"}
     with pytest.raises(BadRequest, match=r"has no node FancyNode \(node 12:7\)") as refused:
-        await own(saved(**{"12:7": node("FancyNode")})).submit(asked(), None, ignored)
+        await own(saved(**{"12:7": node("FancyNode")})).submit(image_request(), None, ignored)
     assert "install" in refused.value.hint
 
 
 async def test_a_workflow_that_ends_nowhere(server: ComfyServer, provider: ComfyUI) -> None:
     server.fail("submit", Reply.json({"error": {"type": "prompt_no_outputs", "message": "x"}, "node_errors": []}, 400))
     with pytest.raises(BadRequest) as refused:
-        await provider.submit(asked(), None, ignored)
+        await provider.submit(image_request(), None, ignored)
     assert "SaveImage" in refused.value.hint
 
 
@@ -559,27 +561,27 @@ async def test_other_answers_to_a_submit(
 ) -> None:
     server.fail("submit", answer)
     with pytest.raises(meaning, match=words) as raised:
-        await provider.submit(asked(), None, ignored)
+        await provider.submit(image_request(), None, ignored)
     assert type(raised.value) is meaning
 
 
 async def test_a_missing_model_is_told_by_its_node(provider: ComfyUI) -> None:
     with pytest.raises(BadRequest, match="node 4 CheckpointLoaderSimple: Value not in list: ckpt_name: 'x' not in"):
-        await provider.submit(asked(model="x"), None, ignored)
+        await provider.submit(image_request(model="x"), None, ignored)
 
 
 async def test_no_model_at_all(server: ComfyServer, provider: ComfyUI) -> None:
     server.checkpoints.clear()
     with pytest.raises(BadRequest, match="no checkpoint"):
-        await provider.submit(asked(), None, ignored)
+        await provider.submit(image_request(), None, ignored)
     assert server.counts["submit"] == 0
 
 
 async def test_what_is_left_out_is_said(provider: ComfyUI) -> None:
-    told: list[Working] = []
-    reply = await provider.submit(asked("#partial"), None, told.append)
+    reports: list[Working] = []
+    reply = await provider.submit(image_request("#partial"), None, reports.append)
     assert isinstance(reply, Accepted)
-    (note,) = {working.note for working in told if "runs without" in working.note}
+    (note,) = {working.note for working in reports if "runs without" in working.note}
     assert note.startswith("runs without node 19 SaveImage")
     assert (await ready(provider, reply.job)).note == note
 
@@ -596,16 +598,16 @@ async def test_a_lost_answer_can_be_looked_up(
     server: ComfyServer, provider: ComfyUI, clients: Clients, fault: Fault
 ) -> None:
     server.fail("submit", fault)
-    client_job = provider.client_job(asked())
+    client_job = provider.client_job(image_request())
     with pytest.raises(Uncertain):
-        await provider.submit(asked(), client_job, ignored)
+        await provider.submit(image_request(), client_job, ignored)
     assert await owners(clients, await ready(provider, client_job)) == [f"{client_job.id}/1"]
 
 
 async def test_a_server_that_is_not_there_accepted_nothing(server: ComfyServer, provider: ComfyUI) -> None:
     server.fail(CONNECT, Fault.REFUSE)
     with pytest.raises(Unavailable):
-        await provider.submit(asked(), None, ignored)
+        await provider.submit(image_request(), None, ignored)
 
 
 # Answers to a status query
@@ -783,7 +785,7 @@ async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
 # The web socket
 
 
-class Told:
+class Reports:
     """What was reported, and a way to wait for more."""
 
     def __init__(self) -> None:
@@ -804,8 +806,8 @@ class Told:
                 await self._more.wait()
 
 
-async def running(server: ComfyServer, provider: ComfyUI, told: Told) -> Job:
-    reply = await provider.submit(asked("#never"), None, told)
+async def running(server: ComfyServer, provider: ComfyUI, reports: Reports) -> Job:
+    reply = await provider.submit(image_request("#never"), None, reports)
     assert isinstance(reply, Accepted)
     await anyio.to_thread.run_sync(server.listening.wait, 5)
     return reply.job
@@ -818,10 +820,10 @@ def event(job: Job, type_: str, **data: Any) -> str:
 async def test_the_fraction_weighs_steps_leaves_out_what_is_cached_and_never_falls(
     server: ComfyServer, provider: ComfyUI
 ) -> None:
-    told = Told()
-    job = await running(server, provider, told)
+    reports = Reports()
+    job = await running(server, provider, reports)
     ended = {"value": 20, "max": 20, "state": "finished"}
-    for said in (
+    for expected in (
         event(job, "execution_cached", nodes=["4", "5", "unknown", 7]),
         event(job, "executing", node="3"),
         event(job, "progress", node="3", value=10, max=20),
@@ -831,44 +833,48 @@ async def test_the_fraction_weighs_steps_leaves_out_what_is_cached_and_never_fal
         event(job, "executing", node="9"),
         event(job, "executing", node=None),
     ):
-        server.say(said)
-    last = await told.until(fraction=21 / 24)
-    fractions = [one.fraction or 0 for one in told.all]
+        server.say(expected)
+    last = await reports.until(fraction=21 / 24)
+    fractions = [one.fraction or 0 for one in reports.all]
     assert fractions == sorted(fractions)
     assert {10 / 24, 20.25 / 24, 21 / 24} <= set(fractions)
-    assert [one.note for one in told.all if "/" in one.note][:3] == ["KSampler 10/20", "KSampler 0/20", "VAEDecode 1/4"]
+    assert [one.note for one in reports.all if "/" in one.note][:3] == [
+        "KSampler 10/20",
+        "KSampler 0/20",
+        "VAEDecode 1/4",
+    ]
     assert last.note == "SaveImage"
-    reply = await provider.poll(job, told)
+    reply = await provider.poll(job, reports)
     assert isinstance(reply, Working)
     assert (reply.fraction or 0) >= 21 / 24
 
 
 async def test_previews_of_both_types(server: ComfyServer, provider: ComfyUI) -> None:
-    told = Told()
-    job = await running(server, provider, told)
-    (first,) = server.asked("frame")
+    reports = Reports()
+    job = await running(server, provider, reports)
+    (first,) = server.requests_of("frame")
     assert first.json() == {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
     server.say(preview(PICTURE, job.id))
-    await told.until(preview=PICTURE)
+    await reports.until(preview=PICTURE)
     server.say(event(job, "executing", node="3"))
     server.say(preview(PICTURE + b"2"))
-    await told.until(preview=PICTURE + b"2")
+    await reports.until(preview=PICTURE + b"2")
     assert sent(server)["extra_data"] == {"preview_method": "auto"}
 
 
 async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider: ComfyUI) -> None:
-    told = Told()
-    job = await running(server, provider, told)
+    reports = Reports()
+    job = await running(server, provider, reports)
     server.hang_up()
     assert await anyio.to_thread.run_sync(server.listening.wait, 20)
     server.say(event(job, "executed", node="5"))
-    await told.until(fraction=1 / 25)
-    assert {request.query["clientId"] for request in server.asked("socket")} == {sent(server)["client_id"]}
+    await reports.until(fraction=1 / 25)
+    assert {request.query["clientId"] for request in server.requests_of("socket")} == {sent(server)["client_id"]}
 
 
 async def test_a_socket_that_breaks_too_often_is_given_up(server: ComfyServer, provider: ComfyUI) -> None:
     provider._max_lost_connections = 1
-    job = await running(server, provider, Told())
+    job = await running(server, provider, Reports())
     server.hang_up()
     assert provider._listener is not None
     with anyio.fail_after(10):
@@ -884,8 +890,8 @@ async def test_without_a_socket_polling_goes_on(server: ComfyServer, provider: C
 
 
 async def test_no_message_breaks_it(server: ComfyServer, provider: ComfyUI) -> None:
-    told = Told()
-    job = await running(server, provider, told)
+    reports = Reports()
+    job = await running(server, provider, reports)
     types: tuple[Any, ...] = (
         "executing",
         "execution_cached",
@@ -906,13 +912,13 @@ async def test_no_message_breaks_it(server: ComfyServer, provider: ComfyUI) -> N
             server.say((kind.to_bytes(4, "big") + b"\xff" * 8)[:size])
     server.say("no JSON")
     server.say(preview(PICTURE, job.id))
-    await told.until(preview=PICTURE)
-    assert all(one.fraction is None or 0 <= one.fraction <= 1 for one in told.all)
+    await reports.until(preview=PICTURE)
+    assert all(one.fraction is None or 0 <= one.fraction <= 1 for one in reports.all)
 
 
 async def test_a_closed_provider_says_nothing_more(server: ComfyServer, provider: ComfyUI) -> None:
     await provider.close()
-    await running(server, provider, Told())
+    await running(server, provider, Reports())
     await provider.close()
     await provider.close()
     assert len(asyncio.all_tasks()) < 4
@@ -966,7 +972,7 @@ async def test_a_cancel_never_stops_a_neighbour(
         await accepted(provider, "neighbour #never")
     assert await provider.cancel(job) is stop
     assert server.killed == ([job.id] if killed else [])
-    others = [made for made in server.jobs.values() if "neighbour" in json.dumps(made.asked)]
+    others = [made for made in server.jobs.values() if "neighbour" in json.dumps(made.payload)]
     assert all(made.state in ("running", "pending") for made in others)
 
 
@@ -1011,7 +1017,7 @@ BODIES: tuple[dict[str, Any], ...] = (
 
 
 def bent(value: Any, wrong: object) -> Iterator[Any]:
-    """The value with each of its parts in turn replaced."""
+    """The value, once for each of its parts with that part replaced."""
     yield wrong
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -1028,16 +1034,16 @@ async def test_no_json_breaks_it(server: ComfyServer, provider: ComfyUI, body: d
             for kind in ("submit", "query", "cancel", "info"):
                 server.fail(kind, escaped(value), times=None)
             works = (
-                provider.submit(asked(), None, ignored),
+                provider.submit(image_request(), None, ignored),
                 provider.poll(Job("1"), ignored),
                 provider.cancel(Job("1")),
             )
             for work in works:
                 try:
-                    said: object = await work
+                    reply: object = await work
                 except TaskError as error:
-                    said = error
-                str(said).encode()
+                    reply = error
+                str(reply).encode()
             server._rules.clear()
 
 
@@ -1058,7 +1064,7 @@ async def test_no_history_breaks_it(server: ComfyServer, provider: ComfyUI, wron
 
 
 class Watched(ComfyServer):
-    """Says when the job that never ends has begun."""
+    """Has an event for the moment at which the job that never ends begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -1154,7 +1160,7 @@ NO_SAVER = {id_: node for id_, node in TWO.items() if node["class_type"] != "Sav
 
 
 @pytest.mark.parametrize(
-    ("flow", "settings", "said"),
+    ("flow", "settings", "expected"),
     [
         ({**TWO, "20": node("FancyNode")}, "", "the server has no node FancyNode (node 20)"),
         (
@@ -1167,7 +1173,7 @@ NO_SAVER = {id_: node for id_, node in TWO.items() if node["class_type"] != "Sav
     ],
 )
 def test_doctor_asks_the_server_for_what_the_workflow_needs(
-    tmp_path: Path, flow: Graph | None, settings: str, said: str
+    tmp_path: Path, flow: Graph | None, settings: str, expected: str
 ) -> None:
     if flow is not None:
         (tmp_path / "flow.json").write_text(json.dumps(flow))
@@ -1178,7 +1184,7 @@ def test_doctor_asks_the_server_for_what_the_workflow_needs(
         ended = program.run("doctor", "comfyui")
         assert (ended.code, server.counts["submit"]) == (3, 0)
     assert "no   comfyui: settings: " in ended.out
-    assert said in ended.out
+    assert expected in ended.out
 
 
 @pytest.mark.parametrize("flow", [None, TWO, saved(), {**NO_SAVER, "20": node("FancySaver", images=["3", 0])}])

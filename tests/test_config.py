@@ -63,7 +63,7 @@ def key(configured: Configured) -> str:
 
 
 def no_key(configured: Configured) -> str:
-    """What is said instead of a key."""
+    """The message of the error that comes instead of a key."""
     with pytest.raises(ConfigError) as caught:
         key_of(configured)
     return caught.value.message
@@ -92,12 +92,12 @@ def test_the_project_goes_before_the_person_and_the_person_before_what_is_built_
 
 @pytest.mark.parametrize("line", ['base_url = "https://elsewhere.example"', "concurrency = 9", 'kind = "sketch"'])
 def test_a_project_file_changes_no_provider_of_the_persons_own(user: Path, project: Path, line: str) -> None:
-    """Prompts that are meant for the person's own service would go elsewhere."""
+    """With a changed address, prompts for the person's own service would go to another one."""
     write(user, f'{STUDIO}api_key = "{KEY}"\n')
     write(project, f"[providers.studio]\n{line}\n")
-    said = refused()
-    assert said.message == f"{project}:1: a project file cannot change studio, which is a provider of your own file"
-    assert said.hint == "give it another name"
+    error = refused()
+    assert error.message == f"{project}:1: a project file cannot change studio, which is a provider of your own file"
+    assert error.hint == "give it another name"
 
 
 def test_the_nearest_project_file_above_counts(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,9 @@ def test_one_folder_may_hold_everything(tmp_path: Path) -> None:
 def test_one_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "mine.toml"
     monkeypatch.setenv("IMAGEGEN_CONFIG", str(named))
-    said = refused()
-    assert said.message == f"there is no file {named}"
-    assert said.hint == "IMAGEGEN_CONFIG names it"
+    error = refused()
+    assert error.message == f"there is no file {named}"
+    assert error.hint == "IMAGEGEN_CONFIG names it"
     write(named, 'output = "mine"')
     assert load_config().general.output == "mine"
     assert history_file() == tmp_path / "home" / "history.db"
@@ -178,11 +178,11 @@ def test_a_mistake_is_named_with_file_and_line(
 ) -> None:
     path: Path = request.getfixturevalue(which)
     write(path, text)
-    said = refused()
-    assert message in said.message
-    assert hint in said.hint
+    error = refused()
+    assert message in error.message
+    assert hint in error.hint
     if line is not None:
-        assert said.message.startswith(f"{path}:{line}: ")
+        assert error.message.startswith(f"{path}:{line}: ")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_a_mistake_is_named_with_file_and_line(
 )
 def test_a_file_that_cannot_be_read_is_named(user: Path, data: bytes, message: str) -> None:
     user.write_bytes(data)
-    said = refused()
-    assert said.message.startswith(str(user))
-    assert message in said.message
+    error = refused()
+    assert error.message.startswith(str(user))
+    assert message in error.message
 
 
 def test_a_folder_in_the_files_place_is_named(user: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_key_is_found(user: Path, monkeypatch: pytest.MonkeyPatch, line: str, 
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ('api_key = "env:MY_KEY"', "api_key of studio comes from $MY_KEY, which is not set"),
         ('api_key = "cmd:/no/such/program"', "comes from a command, which failed (FileNotFoundError)"),
@@ -260,8 +260,8 @@ def test_a_key_is_found(user: Path, monkeypatch: pytest.MonkeyPatch, line: str, 
         (f"""api_key = "cmd:'{sys.executable}' -c ''" """, "comes from a command, which printed nothing"),
     ],
 )
-def test_a_key_that_is_not_there_is_said(user: Path, line: str, said: str) -> None:
-    assert said in no_key(configured(user, line))
+def test_a_key_that_is_not_there_is_said(user: Path, line: str, expected: str) -> None:
+    assert expected in no_key(configured(user, line))
 
 
 @pytest.mark.parametrize(
@@ -274,9 +274,9 @@ def test_a_key_that_is_not_there_is_said(user: Path, line: str, said: str) -> No
     ],
 )
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(user: Path, line: str) -> None:
-    said = no_key(configured(user, line))
-    assert said == "api_key of studio is more than one line, or not plain ASCII text"
-    assert KEY not in said
+    error = no_key(configured(user, line))
+    assert error == "api_key of studio is more than one line, or not plain ASCII text"
+    assert KEY not in error
 
 
 def test_what_a_failing_command_said_is_not_repeated(user: Path) -> None:
@@ -304,19 +304,19 @@ def test_a_header_is_found_as_a_key_is(user: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [
         ("env:MY_KEY", "the header X-One of studio comes from $MY_KEY, which is not set"),
         ("cmd:/no/such/program", "comes from a command, which failed (FileNotFoundError)"),
         (f"cmd:'{sys.executable}' -c 'print(1); print(2)'", "is more than one line, or not plain ASCII text"),
     ],
 )
-def test_a_header_that_is_not_there_is_said(user: Path, value: str, said: str) -> None:
-    assert said in no_key(configured(user, f'headers = {{ "X-One" = "{value}" }}'))
+def test_a_header_that_is_not_there_is_said(user: Path, value: str, expected: str) -> None:
+    assert expected in no_key(configured(user, f'headers = {{ "X-One" = "{value}" }}'))
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [
         ("cat /dev/zero", "comes from a command, which printed more than 64 KB"),
         ("yes", "comes from a command, which printed more than 64 KB"),
@@ -324,8 +324,8 @@ def test_a_header_that_is_not_there_is_said(user: Path, value: str, said: str) -
         (f"'{sys.executable}' -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "failed (UnicodeDecodeError)"),
     ],
 )
-def test_what_a_command_says_is_bounded(user: Path, command: str, said: str) -> None:
-    assert said in no_key(configured(user, f'api_key = "cmd:{command}"'))
+def test_what_a_command_says_is_bounded(user: Path, command: str, expected: str) -> None:
+    assert expected in no_key(configured(user, f'api_key = "cmd:{command}"'))
 
 
 def test_a_command_that_complains_without_end_is_heard_out(user: Path) -> None:
@@ -337,9 +337,9 @@ def test_a_command_that_complains_without_end_is_heard_out(user: Path) -> None:
 @pytest.mark.parametrize("name", ["api_key", "base_url", "model", "headers.X-One", "headers.Authorization"])
 def test_a_project_file_fetches_no_key(project: Path, value: str, name: str) -> None:
     write(project, f'{STUDIO}{name} = "{value}"\n')
-    said = refused()
-    assert said.message == f"{project}:3: a project file cannot fetch a key"
-    assert str(user_file()) in said.hint
+    error = refused()
+    assert error.message == f"{project}:3: a project file cannot fetch a key"
+    assert str(user_file()) in error.hint
     assert not (project.parent / "ran").exists()
 
 
@@ -460,9 +460,9 @@ def test_a_project_file_points_nowhere_outside_of_the_project(
     (tmp_path / "project" / "link").symlink_to(tmp_path / "home")
     (tmp_path / "project" / "loop").symlink_to("loop")
     write(project, text.format(path))
-    said = refused().message
-    assert said.startswith(f"{project}:")
-    assert "is outside of the project" in said or "cannot be read" in said
+    error = refused().message
+    assert error.startswith(f"{project}:")
+    assert "is outside of the project" in error or "cannot be read" in error
     write(project, "")
     if "\\u0000" not in path:
         write(user, text.format(path))
@@ -567,8 +567,8 @@ def test_a_project_file_may_hold_a_key_of_its_own(project: Path) -> None:
 )
 def test_a_key_that_others_can_read_is_remarked(user: Path, line: str, mode: int, remark: bool) -> None:
     write(user, f"{STUDIO}{line}\n", mode)
-    said = load_config().remarks
-    assert said == ((f"{user} contains a key and other users can read it: chmod 600 {user}",) if remark else ())
+    error = load_config().remarks
+    assert error == ((f"{user} contains a key and other users can read it: chmod 600 {user}",) if remark else ())
 
 
 @pytest.mark.parametrize(

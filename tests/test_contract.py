@@ -67,12 +67,12 @@ PATIENCE = 10.0
 """Seconds after which an answer that came at once counts as a hang."""
 SOON = 0.3
 """Seconds after which we stop waiting for a service that never ends its answer."""
-MOST_MEMORY = 420 * MB
+MAX_MEMORY = 420 * MB
 """An answer may have 256 MB, and comes in pieces of at most 64."""
 
 
 class Watched(asyncio.SelectorEventLoop):
-    """A loop that remembers who slept."""
+    """An event loop that remembers the seconds of each sleep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ every_kind_with_jobs = pytest.mark.parametrize("kind", [kind for kind in remote_
 
 
 def settings_for(kind: str, url: str, secret: str = "sk-{name}-of-{kind}-s3cr3t") -> Settings:  # noqa: S107 - it opens nothing
-    """Every address is the double's, every secret can be found again, and a user name goes with it."""
+    """Settings in which every address is the double's, and every secret has a text that can be searched for."""
     plain = load(kind).Settings()
     changed: dict[str, Any] = {}
     for item in fields(plain):
@@ -126,7 +126,7 @@ def settings_for(kind: str, url: str, secret: str = "sk-{name}-of-{kind}-s3cr3t"
         elif item.name == "base_url" or (isinstance(value, str) and value.startswith(("http://", "https://"))):
             changed[item.name] = url
         elif item.name == "username":
-            changed[item.name] = "somebody"
+            changed[item.name] = "a-user"
     return replace(plain, **changed)
 
 
@@ -160,7 +160,7 @@ def usable(kind: str, url: str, picture: str) -> tuple[Settings, ImageRequest]:
 
 @dataclass
 class Trial:
-    """One kind between a service that gives one answer and another host that should hear nothing."""
+    """One kind with a service that gives one answer, and with another host to which no request should go."""
 
     kind: str
     service: OneAnswer
@@ -169,16 +169,16 @@ class Trial:
     request: ImageRequest
     secrets: list[str]
     sent: list[httpx.Request]
-    """What left by the client for paid requests; a kind may ask something else first."""
+    """Requests that the client for paid requests has sent; a kind may send other queries first."""
     job: Job
     clients: Clients
     settings: Settings
-    told: list[Working] = field(default_factory=list)
+    reports: list[Working] = field(default_factory=list)
 
     async def submit(self, limit: float = PATIENCE) -> Accepted | Ready | TaskError:
         client_job = self.provider.client_job(self.request)
         reply: Accepted | Ready | TaskError = await self._kept(
-            self.provider.submit(self.request, client_job, self.told.append), limit
+            self.provider.submit(self.request, client_job, self.reports.append), limit
         )
         if isinstance(reply, Accepted) and client_job is not None:
             assert reply.job.id == client_job.id
@@ -186,12 +186,12 @@ class Trial:
 
     async def poll(self, job: Job | None = None, limit: float = PATIENCE) -> Working | Ready | TaskError:
         reply: Working | Ready | TaskError = await self._kept(
-            self.provider.poll(job or self.job, self.told.append), limit
+            self.provider.poll(job or self.job, self.reports.append), limit
         )
         return reply
 
     async def _kept(self, work: Any, limit: float) -> Any:
-        """The reply or the TaskError; whatever it is, no promise was broken."""
+        """The reply or the TaskError, after a check that no promise was broken."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Watched)
         loop.slept.clear()
@@ -202,7 +202,7 @@ class Trial:
             reply = error
             self._check_error(error)
         assert not loop.slept, f"it slept for {loop.slept}"
-        self._check_words(repr(reply), *(repr(one) for one in self.told))
+        self._check_words(repr(reply), *(repr(one) for one in self.reports))
         assert not any(self.elsewhere.saw(secret) for secret in self.secrets), "a key on another host"
         return reply
 
@@ -276,8 +276,8 @@ async def test_checking_and_counting_need_no_network(kind: str, tmp_path: Path) 
     settings, request = usable(kind, NEVER, str(picture))
     nothing: Any = None
     provider = load(kind)(settings, Clients(nothing, nothing))
-    most = provider.max_images(request)
-    assert most is None or most >= 1
+    high = provider.max_images(request)
+    assert high is None or high >= 1
     assert provider.expected_images(request) >= 1
 
 
@@ -293,7 +293,7 @@ async def test_nonsense_is_refused_before_it_is_sent(trial: Trial, wrong: dict[s
 
 
 UNSURE = (Uncertain, Refused)
-"""What an answer that is none may mean after a submit: never that nothing was accepted."""
+"""What an unreadable answer to a submit may mean: never that the request was not accepted."""
 ODD = typed(
     b'{"success":true,"completed":false,"status":"daydreaming","task_status":"DAYDREAMING","state":"daydreaming",'
     b'"code":10000,"id":"%(id)s","data":{"status":"daydreaming"},"output":{"task_status":"DAYDREAMING"},'
@@ -376,7 +376,7 @@ def in_ten_seconds() -> str:
 @every_kind
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("answer", "least", "most"),
+    ("answer", "low", "high"),
     [
         (lambda status: Reply.json({"error": "slow"}, status, retry_after="7"), 7, 7),
         (lambda status: Reply.json({"error": "slow"}, status, retry_after=in_ten_seconds()), 8, 10),
@@ -384,16 +384,16 @@ def in_ten_seconds() -> str:
     ],
 )
 async def test_a_wait_that_is_asked_for_is_told(
-    trial: Trial, status: int, answer: Callable[[int], Reply], least: float, most: float
+    trial: Trial, status: int, answer: Callable[[int], Reply], low: float, high: float
 ) -> None:
     trial.service.reply = answer(status)
     replies = [await trial.submit(), *([await trial.poll()] if polls(trial.kind) else [])]
     for reply in replies:
         if status == 503 and not isinstance(reply, Busy):
-            continue  # some services say 503 of accidents
+            continue  # some services answer 503 after an internal error
         assert isinstance(reply, RateLimited | Busy), repr(reply)
         assert reply.after is not None
-        assert least <= reply.after <= most
+        assert low <= reply.after <= high
 
 
 @every_kind
@@ -503,7 +503,7 @@ ABOUT: dict[str, Callable[[str], list[Any]]] = {
         {"id": id_, "taskId": id_, "status": "failed", "error": {"message": "no", "code": "content_filtered"}},
     ],
 }
-"""Answers to a query that carry an id, good ones and last words."""
+"""Answers to a query that carry an id: good ones, and those that end the job."""
 
 
 def polled_id(job: Job) -> str:
@@ -610,12 +610,12 @@ async def test_a_bomb_stays_small(trial: Trial, name: str) -> None:
     with peak() as used:
         reply = await (trial.poll() if polls(trial.kind) else trial.submit())
     assert isinstance(reply, TaskError)
-    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+    assert used() < MAX_MEMORY, f"{used() // MB} MB"
 
 
 @contextmanager
 def peak() -> Iterator[Callable[[], int]]:
-    """Tells, after the `with`, the most memory that Python asked for inside of it."""
+    """Gives a function that returns, after the `with`, the peak of the memory that Python has used inside."""
     most = 0
     tracemalloc.start()
     try:
@@ -631,7 +631,7 @@ def peak() -> Iterator[Callable[[], int]]:
 @every_kind
 @pytest.mark.parametrize("form", ECHOES)
 async def test_a_key_that_is_repeated_is_never_shown(trial: Trial, form: str) -> None:
-    """In no error, note or balance, whatever the status, to no question and to no submit."""
+    """The key is in no error, note or balance, whatever the status and the request."""
     settings = settings_for(trial.kind, trial.service.url)
     provider = load(trial.kind)(settings, trial.clients)
     trial.secrets = secrets_of(settings)
@@ -640,12 +640,12 @@ async def test_a_key_that_is_repeated_is_never_shown(trial: Trial, form: str) ->
         for status in (200, 400, 401, 403, 404, 422, 429, 500, 503):
             trial.service.reply = echoing(text, status)
             trial.provider = load(trial.kind)(trial.settings, trial.clients)
-            for reply in (await trial.submit(), await trial.poll(), *(await asked_of(provider))):
-                said = f"{reply!r} {getattr(reply, 'message', '')} {getattr(reply, 'hint', '')} {trial.told!r}"
-                assert_untold(secret, text, said)
+            for reply in (await trial.submit(), await trial.poll(), *(await answers_of(provider))):
+                shown = f"{reply!r} {getattr(reply, 'message', '')} {getattr(reply, 'hint', '')} {trial.reports!r}"
+                assert_untold(secret, text, shown)
 
 
-async def asked_of(provider: Provider[Any]) -> list[object]:
+async def answers_of(provider: Provider[Any]) -> list[object]:
     found: list[object] = []
     for question in (provider.models, provider.balance):
         try:
@@ -655,34 +655,45 @@ async def asked_of(provider: Provider[Any]) -> list[object]:
     return found
 
 
-def assert_untold(secret: str, text: str, said: str) -> None:
-    """Neither the secret, as written in `text`, nor its first half."""
+def assert_untold(secret: str, text: str, shown: str) -> None:
+    """Assert that `shown` holds neither the secret, as written in `text`, nor its first half."""
     written = text.rsplit(maxsplit=1)[-1]
     for form in (secret, written, secret[: len(secret) // 2 + 1]):
-        assert form not in said, "a key in a message"
+        assert form not in shown, "a key in a message"
 
 
 # References that are no pictures
 
 
 REFERENCE_MODELS = {"volcengine": "i2i-3.0", "dashscope": "wan2.6-image"}
-"""Models that start from a picture, of kinds whose default does not."""
+"""Models that start from a picture, of kinds whose default does not: such a kind must be named here."""
+TEXT_ALONE = "from text alone"
+"""How a kind refuses every reference picture: the sentence of `rules.references`."""
+NO_PICTURE = r"reference picture|is not a .* picture"
 WITH_PICTURE = {"99": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
 
 
-def with_reference(kind: str, url: str, picture: str, folder: Path) -> tuple[Settings, ImageRequest]:
+def with_reference(kind: str, url: str, picture: str, folder: Path) -> tuple[Settings, ImageRequest, str]:
+    """A request with a reference picture, and the rule by which the kind refuses a file that is no picture."""
     path = folder / "workflow.json"
     path.write_text(json.dumps(DEFAULT | WITH_PICTURE))
     graph: dict[str, Any] = {"workflow": str(path)} if kind == "comfyui" else {}
+    text_alone = None
     for plain in (settings_for(kind, url), settings_for(kind, url, secret="")):
         settings = replace(plain, **graph)
         model = REFERENCE_MODELS.get(kind, settings.model)
         request = ImageRequest(prompt="a cat", provider=kind, model=model, references=(picture,))
         nothing: Any = None
-        with suppress(BadRequest):
+        try:
             load(kind)(settings, Clients(nothing, nothing)).check(request)
-            return settings, request
-    raise AssertionError(f"no request of {kind} starts from a picture")
+        except BadRequest as error:
+            refused = error.message
+        else:
+            return settings, request, NO_PICTURE
+        if TEXT_ALONE in refused:
+            text_alone = settings, request, TEXT_ALONE
+    assert text_alone is not None, f"no request of {kind} starts from a picture"
+    return text_alone
 
 
 NO_PICTURES: dict[str, Callable[[Path], None]] = {
@@ -719,16 +730,16 @@ async def test_a_reference_that_is_no_picture_is_refused_before_anything_is_sent
     picture = tmp_path / "reference.png"
     picture.write_bytes(Pictures().make("reference", 1))
     with OneAnswer() as service:
-        settings, request = with_reference(kind, service.url, str(picture), tmp_path)
+        settings, request, rule = with_reference(kind, service.url, str(picture), tmp_path)
         async with open_clients() as clients:
             provider = load(kind)(settings, clients)
             for name, make in NO_PICTURES.items():
                 path = tmp_path / f"{name}.png"
                 make(path)
                 bad = replace(request, references=(str(path),))
-                with pytest.raises(BadRequest, match=r"reference picture|is not a .* picture"):
+                with pytest.raises(BadRequest, match=rule):
                     provider.check(bad)
-                with pytest.raises(BadRequest, match=r"reference picture|is not a .* picture"):
+                with pytest.raises(BadRequest, match=rule):
                     await provider.submit(bad, provider.client_job(bad), lambda _: None)
         assert service.counts["connections"] == 0
 
@@ -783,14 +794,14 @@ async def test_no_address_of_a_picture(downloader: Downloader, tmp_path: Path, a
     assert isinstance(await held(downloader, address, tmp_path), TaskError)
 
 
-@pytest.mark.parametrize(("location", "asked"), [(NEVER, 1), ("file:///etc/passwd", 1), ("/other.png", 6)])
+@pytest.mark.parametrize(("location", "number"), [(NEVER, 1), ("file:///etc/passwd", 1), ("/other.png", 6)])
 async def test_redirects_of_a_download_end_in_our_own_words(
-    shop: OneAnswer, downloader: Downloader, tmp_path: Path, location: str, asked: int
+    shop: OneAnswer, downloader: Downloader, tmp_path: Path, location: str, number: int
 ) -> None:
     """A picture's address may lead on, five times at most; test_download.py says where to."""
     shop.reply = redirects(302, location)
     assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
-    assert shop.counts["any"] == asked
+    assert shop.counts["any"] == number
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -798,7 +809,7 @@ async def test_a_bomb_for_a_picture(shop: OneAnswer, downloader: Downloader, tmp
     shop.reply = BOMBS[name]()
     with peak() as used:
         assert isinstance(await held(downloader, f"{shop.url}/a.png", tmp_path), TaskError)
-    assert used() < MOST_MEMORY, f"{used() // MB} MB"
+    assert used() < MAX_MEMORY, f"{used() // MB} MB"
 
 
 async def test_a_drip_of_a_picture_can_be_given_up(shop: OneAnswer, downloader: Downloader, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_a_run_sends_nothing_twice_and_asks_no_more_than_it_must(tmp_path: Path)
         config = f'[providers.studio]\nkind = "dreamina"\nbase_url = "{server.url}"\npoll = 0.01\nconcurrency = 0\n'
         prompts = [f"prompt {number}" for number in range(TASKS)]
         assert Program(tmp_path, config).run("run", *prompts, "-p", "studio", "-q").code == 0
-    asked = {kind: server.counts[kind] for kind in ("submit", "query", "download", "other")}
-    assert asked == {"submit": TASKS, "query": 3 * TASKS, "download": PICTURES * TASKS, "other": 0}
+    counts = {kind: server.counts[kind] for kind in ("submit", "query", "download", "other")}
+    assert counts == {"submit": TASKS, "query": 3 * TASKS, "download": PICTURES * TASKS, "other": 0}
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_queries_of_a_task_of_forty_seconds(
     known: Sequence[float], linear: bool, queries: int, late: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
-    rhythm = PollSchedule(0.5, Durations(Span(seconds, seconds) for seconds in known))
-    elapsed, asked, length = 0.0, 0, 40.0
+    schedule = PollSchedule(0.5, Durations(Span(seconds, seconds) for seconds in known))
+    elapsed, counts, length = 0.0, 0, 40.0
     while elapsed < length:
-        elapsed += rhythm.next_delay(elapsed)
-        asked += 1
+        elapsed += schedule.next_delay(elapsed)
+        counts += 1
         if linear and elapsed < length:
-            rhythm.observe(elapsed, elapsed / length)
-    assert asked <= queries
+            schedule.observe(elapsed, elapsed / length)
+    assert counts <= queries
     assert (elapsed - length) / length <= late
 
 
@@ -72,10 +72,10 @@ def test_a_task_waits_for_the_disk_four_times_and_once_a_further_picture(tmp_pat
         waits += 1
 
     play = Stage(Scripted(polls=[Working(), ready(pictures)], expected=pictures), tmp_path, flush=flush)
-    run(play.carry(*(play.task(number) for number in range(1, TASKS + 1))))
+    run(play.run_tasks(*(play.task(number) for number in range(1, TASKS + 1))))
     assert waits == TASKS * (3 + pictures)
-    said = Counter(type(event).__name__ for event in play.events)
-    assert said == {
+    kinds = Counter(type(event).__name__ for event in play.events)
+    assert kinds == {
         "RunStarted": 1, "TaskProgressed": 1, "TaskChanged": TASKS * (4 + 2 * pictures), "RunFinished": 1,
     }  # fmt: skip
 
@@ -112,14 +112,14 @@ def store(tmp_path: Path) -> Any:
 
 
 def test_ten_thousand_tasks_begin_in_two_transactions(store: Counted) -> None:
-    """One reserves their numbers, the other enters them."""
+    """The first reserves the numbers of the tasks, the second inserts the tasks."""
     before = store.commits
     begun(store, 10_000)
     assert store.commits == before + 2
 
 
 def test_what_is_said_while_the_disk_is_busy_is_one_transaction(store: Counted) -> None:
-    """A thousand receipts: the first may be on its way alone, all others go together."""
+    """A thousand receipts: the first may be committed alone, all others together."""
     tasks = begun(store, 1000)
     before = store.commits
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
@@ -147,8 +147,8 @@ def test_that_it_still_works_is_remembered_once_and_after_trouble(store: Counted
             store.record(TaskDelayed(number * 1.0, tasks[0].id, 1, 1.0, "HTTP 503"))
         store.record(TaskProgressed(number * 1.0, tasks[0].id, Working()))
     settle(store)
-    said = [type(event).__name__ for _, event in store.events(tasks[0].run)]
-    assert said == ["TaskProgressed", "TaskDelayed", "TaskProgressed"]
+    kinds = [type(event).__name__ for _, event in store.events(tasks[0].run)]
+    assert kinds == ["TaskProgressed", "TaskDelayed", "TaskProgressed"]
 
 
 def settle(store: Store) -> None:

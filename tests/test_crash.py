@@ -19,7 +19,7 @@ def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path
         ledgers = harness.compare()
     assert ledgers.kills.total() >= len(FEW) - 3
     assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
-    assert ledgers.billed == ledgers.delivered + ledgers.told
+    assert ledgers.billed == ledgers.delivered + ledgers.uncertain
     assert intact(harness.program.home / "history.db") == "ok"
 
 
@@ -35,12 +35,12 @@ def test_killed_while_submitting_it_is_looked_up_or_uncertain_and_never_sent_aga
     assert reasons.get("studio") in (None, "uncertain", "cancelled")
     assert reasons.get("comfy") in (None, "cancelled")
     assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
-    assert ledgers.billed == ledgers.delivered + ledgers.told
+    assert ledgers.billed == ledgers.delivered + ledgers.uncertain
 
 
 def test_several_processes_killed_paused_and_elsewhere_lose_nothing_and_pay_nothing_twice(tmp_path: Path) -> None:
     """The short form of `python -m tests.crash --together`."""
     ledgers = crowds(4, tmp_path, seed=3)
     assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
-    assert ledgers.billed == ledgers.delivered + ledgers.told
+    assert ledgers.billed == ledgers.delivered + ledgers.uncertain
     assert intact(tmp_path / "home" / "history.db") == "ok"

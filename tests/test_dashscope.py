@@ -27,7 +27,7 @@ from imagegen_cli.providers.dashscope import MAX_UNKNOWN, MODELS, SEEDS, DashSco
 from tests import suite
 from tests.doubles.dashscope import KEY, DashScopeService, refusal
 from tests.doubles.http import CONNECT, Fault, Reply
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, owners, polled_times, submitted
+from tests.suite import WRONG, Suite, accepted, five_tasks, ignored, image_request, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -49,12 +49,16 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: DashScope) -> None:
     assert load("dashscope") is DashScope
-    assert (provider.expected_images(asked()), provider.expected_images(asked(count=3)), provider.is_synchronous) == (
+    assert (
+        provider.expected_images(image_request()),
+        provider.expected_images(image_request(count=3)),
+        provider.is_synchronous,
+    ) == (
         1,
         3,
         False,
     )
-    assert [provider.max_images(asked(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
+    assert [provider.max_images(image_request(model=model)) for model in ("", QWEN, "qwen-image")] == [4, 6, 1]
     assert (await provider.models(), Settings().poll) == (MODELS, 1.0)
 
 
@@ -77,16 +81,16 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: DashScope
 async def test_the_model_decides_the_route(
     server: DashScopeService, provider: DashScope, model: str, route: str, *, asynchronous: bool
 ) -> None:
-    reply = await submitted(provider, asked(model=model))
-    (request,) = server.asked("submit")
+    reply = await submitted(provider, image_request(model=model))
+    (request,) = server.requests_of("submit")
     assert request.path == f"/api/v1/services/aigc/{route}"
     assert (request.headers.get("x-dashscope-async") == "enable") is asynchronous
     assert isinstance(reply, Accepted if asynchronous else Ready)
 
 
 async def test_defaults_that_differ_by_model_are_said(server: DashScopeService, provider: DashScope) -> None:
-    reply = await submitted(provider, asked(model=WAN25))
-    body = server.asked("submit")[0].json()
+    reply = await submitted(provider, image_request(model=WAN25))
+    body = server.requests_of("submit")[0].json()
     seed = body["parameters"].pop("seed")
     assert body == {
         "model": WAN25,
@@ -138,11 +142,13 @@ async def test_a_full_request_is_valid(
     server: DashScopeService, provider: DashScope, model: str, schema: str, place: str
 ) -> None:
     extra = {"prompt_extend": "false", "watermark": "true"}
-    request = asked("猫 🐈", model=model, width=1280, height=1280, count=4, seed=7, negative="blurry", extra=extra)
+    request = image_request(
+        "猫 🐈", model=model, width=1280, height=1280, count=4, seed=7, negative="blurry", extra=extra
+    )
     await submitted(provider, request)
-    body = server.asked("submit")[0].json()
-    told = {"n": 4, "seed": 7, "size": "1280*1280", "prompt_extend": False, "watermark": True}
-    assert {key: body["parameters"][key] for key in told} == told
+    body = server.requests_of("submit")[0].json()
+    expected = {"n": 4, "seed": 7, "size": "1280*1280", "prompt_extend": False, "watermark": True}
+    assert {key: body["parameters"][key] for key in expected} == expected
     assert body[place]["negative_prompt"] == "blurry"
     valid(body, schema)
 
@@ -151,9 +157,9 @@ async def test_references_go_as_addresses_or_as_data(
     server: DashScopeService, provider: DashScope, picture: str
 ) -> None:
     references = ("https://example.com/a.png", picture)
-    await submitted(provider, asked(model=QWEN, references=references))
-    await submitted(provider, asked(model="wan2.5-i2i-preview", references=references))
-    qwen, wan = (request.json() for request in server.asked("submit"))
+    await submitted(provider, image_request(model=QWEN, references=references))
+    await submitted(provider, image_request(model="wan2.5-i2i-preview", references=references))
+    qwen, wan = (request.json() for request in server.requests_of("submit"))
     content = qwen["input"]["messages"][0]["content"]
     assert content[0] == {"image": "https://example.com/a.png"}
     assert content[1]["image"].startswith("data:image/png;base64,iVBOR")
@@ -180,8 +186,8 @@ async def test_references_go_as_addresses_or_as_data(
     ],
 )
 async def test_sizes(server: DashScopeService, provider: DashScope, spec: dict[str, Any], size: str | None) -> None:
-    await submitted(provider, asked(**spec))
-    assert server.asked("submit")[0].json()["parameters"].get("size") == size
+    await submitted(provider, image_request(**spec))
+    assert server.requests_of("submit")[0].json()["parameters"].get("size") == size
 
 
 @pytest.mark.parametrize(
@@ -219,17 +225,17 @@ async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
     server: DashScopeService, provider: DashScope, wrong: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(BadRequest, match=rule) as refused:
-        await submitted(provider, asked(**({"prompt": "a cat"} | wrong)))
+        await submitted(provider, image_request(**({"prompt": "a cat"} | wrong)))
     assert "\n" not in refused.value.message
     assert server.counts["submit"] == 0
 
 
 async def test_hints(provider: DashScope) -> None:
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(extra={"water_mark": "true"}))
+        provider.check(image_request(extra={"water_mark": "true"}))
     assert refused.value.hint == "did you mean watermark?"
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(model="quen-image-max"))
+        provider.check(image_request(model="quen-image-max"))
     assert refused.value.hint == "did you mean qwen-image-max?"
 
 
@@ -256,7 +262,7 @@ async def test_every_model_that_is_offered_has_its_form() -> None:
 )
 async def test_refusals_by_prompt(provider: DashScope, prompt: str, meaning: type[TaskError], words: str) -> None:
     with pytest.raises(meaning, match=words) as raised:
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
     assert type(raised.value) is meaning
 
 
@@ -302,7 +308,7 @@ async def test_a_wait_is_told(server: DashScopeService, provider: DashScope) -> 
 
 
 async def test_pictures_in_the_answer(server: DashScopeService, provider: DashScope, clients: Clients) -> None:
-    reply = await submitted(provider, asked(model=QWEN, count=3))
+    reply = await submitted(provider, image_request(model=QWEN, count=3))
     (job,) = server.jobs
     assert await owners(clients, reply) == [f"{job}/{index}" for index in (1, 2, 3)]
 
@@ -310,7 +316,7 @@ async def test_pictures_in_the_answer(server: DashScopeService, provider: DashSc
 @pytest.mark.parametrize(("prompt", "words"), [("#words", "I would rather not"), ("#none", "no reason")])
 async def test_an_answer_without_a_picture(provider: DashScope, prompt: str, words: str) -> None:
     with pytest.raises(GenerationFailed, match=words):
-        await submitted(provider, asked(prompt, model=QWEN))
+        await submitted(provider, image_request(prompt, model=QWEN))
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a b"])
@@ -491,7 +497,7 @@ async def test_the_address_for_openai_is_taken_as_meant(server: DashScopeService
 async def test_the_number_of_charged_pictures_is_told(
     provider: DashScope, model: str, prompt: str, count: int, charged: int
 ) -> None:
-    reply = await submitted(provider, asked(prompt, model=model, count=count))
+    reply = await submitted(provider, image_request(prompt, model=model, count=count))
     if isinstance(reply, Accepted):
         *_, reply = await polled_times(provider, reply.job, 3)  # type: ignore[assignment]
     assert isinstance(reply, Ready)
@@ -505,6 +511,6 @@ async def test_a_number_that_cannot_be_meant_is_not_told(
     body = {"output": {"choices": [{"message": {"content": [{"image": f"{server.url}/files/1.png"}]}}]}}
     for usage in ({"image_count": wrong}, {"output_image_count": wrong}, wrong):
         server.fail("submit", suite.escaped(body | {"usage": usage}))
-        reply = await submitted(provider, asked(model=QWEN))
+        reply = await submitted(provider, image_request(model=QWEN))
         assert isinstance(reply, Ready)
         assert reply.charged_images is None

@@ -42,7 +42,7 @@ from imagegen_cli.display.board import MAX_FRACTION, Board, Known, Row, guessed
 from tests.doubles.pictures import Pictures
 
 PATIENT = settings(deadline=None)
-"""Time is no property: the first example pays for tables that are loaded once."""
+"""No deadline: the first example loads tables that later ones share."""
 
 PICTURE = Pictures("png", (32, 24)).make("preview", 1)
 JOB = Job("job")
@@ -120,7 +120,7 @@ fractions = st.one_of(st.none(), st.floats())
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Events as a run may say them: each task from state to state as FOLLOWS allows, in any order of tasks."""
+    """Events as a run may emit them: each task from state to state as FOLLOWS allows, in any order of tasks."""
     prompts = {number: draw(texts) for number in range(1, 7)}
     known = {TaskId(number): task(number, prompt=prompts[number]) for number in range(1, draw(st.integers(1, 6)) + 1)}
     events: list[Event] = [started(*known.values())]
@@ -180,10 +180,10 @@ def fetchable(state: State) -> bool:
 
 @PATIENT
 @given(st.lists(fractions, min_size=1))
-def test_a_told_fraction_never_runs_backwards_and_stays_a_fraction(said: list[float | None]) -> None:
+def test_a_told_fraction_never_runs_backwards_and_stays_a_fraction(values: list[float | None]) -> None:
     board = board_with(started(task(1)), *running(1))
     last = 0.0
-    for fraction in said:
+    for fraction in values:
         board.tell(TaskProgressed(1.0, TaskId(1), Working(fraction)))
         _, shown = row_of(board).progress(2.0)
         assert last <= shown <= 1
@@ -228,10 +228,10 @@ working = st.builds(Working, fractions, st.one_of(st.none(), st.integers(0, 3)))
 
 @PATIENT
 @given(st.lists(st.tuples(st.floats(0, 20), working)), st.floats(0.1, 100))
-def test_no_bar_runs_backwards_or_reaches_the_end(said: list[tuple[float, Working]], estimate: float) -> None:
+def test_no_bar_runs_backwards_or_reaches_the_end(reports: list[tuple[float, Working]], estimate: float) -> None:
     board = board_with(started(task(1)), *running(1), estimate=lambda _: estimate)
     at, last = 0.0, 0.0
-    for seconds, word_of_it in said:
+    for seconds, word_of_it in reports:
         for moment in (at, at + seconds / 2, at + seconds):
             known, shown = row_of(board).progress(moment)
             assert shown < 1
@@ -281,14 +281,14 @@ def test_a_task_that_was_sent_back_starts_its_clock_anew() -> None:
     assert row_of(board).elapsed(99.0) == 3.0
 
 
-def told(number: int, preview: bytes | None, at: float = 2.0) -> TaskProgressed:
+def previewed(number: int, preview: bytes | None, at: float = 2.0) -> TaskProgressed:
     return TaskProgressed(at, TaskId(number), Working(preview=preview))
 
 
 def test_the_latest_preview_is_kept_while_a_task_runs() -> None:
-    board = board_with(started(task(1)), *running(1), told(1, b"first"), told(1, b"second"), previews=1)
+    board = board_with(started(task(1)), *running(1), previewed(1, b"first"), previewed(1, b"second"), previews=1)
     assert row_of(board).preview == b"second"
-    for event in (told(1, None), told(1, b""), TaskDelayed(3.0, TaskId(1), 1, 5.0, "HTTP 503")):
+    for event in (previewed(1, None), previewed(1, b""), TaskDelayed(3.0, TaskId(1), 1, 5.0, "HTTP 503")):
         board.tell(event)
     board.tell(TaskChanged(4.0, task(1, Saving((REMOTE,), JOB))))
     assert row_of(board).preview == b"second"
@@ -298,22 +298,24 @@ def test_the_latest_preview_is_kept_while_a_task_runs() -> None:
     "state", [Queued(), Done(("out/1.png",)), Failed(Reason.SERVER, ""), Cancelled(CancelOutcome.STOPPED)], ids=word
 )
 def test_a_preview_is_dropped_when_its_task_ends_or_is_sent_back(state: State) -> None:
-    board = board_with(started(task(1)), *running(1), told(1, b"first"), TaskChanged(3.0, task(1, state)), previews=1)
+    board = board_with(
+        started(task(1)), *running(1), previewed(1, b"first"), TaskChanged(3.0, task(1, state)), previews=1
+    )
     assert row_of(board).preview is None
-    board.tell(told(1, b"late"))
+    board.tell(previewed(1, b"late"))
     assert row_of(board).preview is None
-    for event in [*running(1, at=5.0), told(1, b"again")]:
+    for event in [*running(1, at=5.0), previewed(1, b"again")]:
         board.tell(event)
     assert row_of(board).preview == b"again"
 
 
 def test_only_so_many_previews_are_held_the_latest_told() -> None:
     board = board_with(started(*map(task, range(1, 5))), *chain(*map(running, range(1, 5))), previews=2)
-    for event in (told(1, b"1"), told(2, b"2"), told(1, b"1 again"), told(3, b"3")):
+    for event in (previewed(1, b"1"), previewed(2, b"2"), previewed(1, b"1 again"), previewed(3, b"3")):
         board.tell(event)
     assert [row_of(board, number).preview for number in range(1, 5)] == [b"1 again", None, b"3", None]
     board.tell(TaskChanged(3.0, task(3, Done(("out/3.png",)))))
-    board.tell(told(4, b"4"))
+    board.tell(previewed(4, b"4"))
     assert [row_of(board, number).preview for number in range(1, 5)] == [b"1 again", None, None, b"4"]
 
 

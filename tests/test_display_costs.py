@@ -109,24 +109,24 @@ def test_charges_from_the_history_take_the_place_of_those_of_events() -> None:
 
 def test_space_lets_an_account_go_on_and_then_holds_back_as_always() -> None:
     board = board_with(started(task(1), task(2)), ProviderPaused(1.0, task(1).request.provider, "no credits"))
-    asked: list[Command] = []
+    commands: list[Command] = []
     ui = Ui()
-    controls = Controls(board, Keys(asked.append), ui)
+    controls = Controls(board, Keys(commands.append), ui)
     for moment, key in ((10.0, "tab"), (12.0, " "), (14.0, " "), (16.0, " ")):
         controls.press(key, moment)
-    assert asked == [Pause(False), Pause(True), Pause(False)]
+    assert commands == [Pause(False), Pause(True), Pause(False)]
     assert not board.paused_providers
 
 
 def test_what_a_person_held_back_goes_on_with_the_account() -> None:
     board = board_with(started(task(1), task(2)))
-    asked: list[Command] = []
-    controls = Controls(board, Keys(asked.append), Ui())
+    commands: list[Command] = []
+    controls = Controls(board, Keys(commands.append), Ui())
     for moment, key in ((10.0, "tab"), (12.0, " ")):
         controls.press(key, moment)
     board.tell(ProviderPaused(13.0, task(1).request.provider, "no credits"))
     controls.press(" ", 14.0)
-    assert asked == [Pause(True), Pause(False)]
+    assert commands == [Pause(True), Pause(False)]
 
 
 def test_only_the_tasks_of_the_account_are_said_to_lack_credits() -> None:

@@ -61,7 +61,7 @@ def cancel(*ids: int) -> Cancel:
 
 
 class Desk:
-    """Three tasks, the first of them running, and somebody at the keys; with the focus unless it is told otherwise.
+    """Three tasks, the first of them running, and a keyboard, which has the focus unless a test says otherwise.
 
     `pace`: seconds before each key; by default so many that every key is meant.
     """
@@ -83,7 +83,7 @@ class Desk:
             self.controls.press(key, self.now)
 
     def wait(self, seconds: float) -> bool:
-        """Whether something of it can be seen."""
+        """Whether the text has a visible character."""
         self.now += seconds
         return self.controls.settle(self.now)
 
@@ -156,10 +156,10 @@ SHELL = ["ls images", "imagegen watch", "cd x", "exit", "q", "x", "y", "a cat", 
 
 
 @pytest.mark.parametrize("line", SHELL)
-@pytest.mark.parametrize("pace", [0.0, 0.13, 1.0, 3.0])
-def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str, pace: float) -> None:
+@pytest.mark.parametrize("pause_s", [0.0, 0.13, 1.0, 3.0])
+def test_what_is_typed_ahead_for_the_shell_does_nothing(line: str, pause_s: float) -> None:
     desk = Desk(focus=False)
-    desk.pace = pace
+    desk.pace = pause_s
     desk.press(*line, "enter")
     assert desk.sent == []
     assert (desk.ui.focus, desk.ui.mode, desk.ui.paused) == (False, Mode.TABLE, False)
@@ -177,7 +177,7 @@ def test_a_tab_or_an_arrow_inside_of_what_is_typed_ahead_turns_to_nothing(line: 
 
 def harmless(desk: Desk) -> bool:
     """Nothing was added, paused or cancelled; to open the folder costs nothing."""
-    return [told for told in desk.sent if told != OpenFolder()] == [] and not desk.ui.paused
+    return [commands for commands in desk.sent if commands != OpenFolder()] == [] and not desk.ui.paused
 
 
 HABITS = [
@@ -198,27 +198,29 @@ HABITS = [
 """How lines for a shell may begin after a tab or an arrow."""
 
 
-@pytest.mark.parametrize("pace", [0.0, 0.05, 0.1, 0.13, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1])
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.1, 0.13, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1])
 @pytest.mark.parametrize("line", HABITS)
-def test_a_line_for_the_shell_after_a_tab_or_an_arrow_costs_holds_and_cancels_nothing(line: str, pace: float) -> None:
+def test_a_line_for_the_shell_after_a_tab_or_an_arrow_costs_holds_and_cancels_nothing(
+    line: str, pause_s: float
+) -> None:
     for turn in ("tab", "up", "down"):
         for waiting in (0, 1, 2):
             desk = Desk(focus=False)
             for number in range(2 - waiting):
                 desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))
             desk.press(turn)
-            desk.pace = pace
+            desk.pace = pause_s
             desk.press(*line, "enter", *line, "enter")
             assert harmless(desk)
 
 
-@pytest.mark.parametrize("pace", [0.0, 0.3, 1.0])
-def test_a_pause_in_a_line_for_the_shell_gives_the_focus_to_no_letter(pace: float) -> None:
+@pytest.mark.parametrize("pause_s", [0.0, 0.3, 1.0])
+def test_a_pause_in_a_line_for_the_shell_gives_the_focus_to_no_letter(pause_s: float) -> None:
     desk = Desk(focus=False)
     desk.pace = 0.13
     desk.press(*"cat im")
     desk.now += 1.2
-    desk.pace = pace
+    desk.pace = pause_s
     desk.press("tab", *"a red fox", "enter")
     assert harmless(desk)
     desk.now += BLIND_S + 0.1
@@ -295,11 +297,11 @@ def test_a_phrase_of_an_input_method_needs_no_pause_before_the_enter_key() -> No
     assert desk.sent == [add("一只狐狸在雪山")]
 
 
-@pytest.mark.parametrize(("key", "told"), [("ｏ", [OpenFolder()]), ("\u3000", [Pause(True)])])
-def test_full_width_keys_act_as_their_narrow_ones(key: str, told: list[object]) -> None:
+@pytest.mark.parametrize(("key", "commands"), [("ｏ", [OpenFolder()]), ("\u3000", [Pause(True)])])
+def test_full_width_keys_act_as_their_narrow_ones(key: str, commands: list[object]) -> None:
     desk = Desk()
     desk.press(key)
-    assert desk.sent == told
+    assert desk.sent == commands
 
 
 @pytest.mark.parametrize(
@@ -414,13 +416,15 @@ def test_a_table_that_is_a_command_of_its_own_keeps_the_keys() -> None:
     assert desk.sent == [Stop()]
 
 
-@pytest.mark.parametrize(("answer", "told"), [("y", [Stop()]), ("w", [Drain()]), ("n", []), ("escape", []), ("q", [])])
-def test_a_run_with_money_in_it_asks_before_it_stops(answer: str, told: list[Command]) -> None:
+@pytest.mark.parametrize(
+    ("answer", "commands"), [("y", [Stop()]), ("w", [Drain()]), ("n", []), ("escape", []), ("q", [])]
+)
+def test_a_run_with_money_in_it_asks_before_it_stops(answer: str, commands: list[Command]) -> None:
     desk = Desk()
     desk.press("q")
     assert (desk.ui.mode, desk.ui.question, desk.sent) == (Mode.ASK, Question.STOP, [])
     desk.press(answer)
-    assert (desk.ui.mode, desk.sent) == (Mode.TABLE, told)
+    assert (desk.ui.mode, desk.sent) == (Mode.TABLE, commands)
 
 
 def test_a_run_that_drains_takes_no_more_and_can_still_be_stopped() -> None:
@@ -457,14 +461,14 @@ def test_nothing_is_drained_where_nothing_was_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "keys", "told"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", []), (1, "xy", [1])]
+    ("ended", "keys", "commands"), [(0, "x", []), (0, "xn", []), (0, "xy", [1]), (1, "x", []), (1, "xy", [1])]
 )
-def test_all_that_wait_are_cancelled_after_a_question(ended: int, keys: str, told: list[int]) -> None:
+def test_all_that_wait_are_cancelled_after_a_question(ended: int, keys: str, commands: list[int]) -> None:
     desk = Desk()
     for number in range(ended):
         desk.board.tell(TaskChanged(9.0, task(3 - number, Done(()))))
     desk.press(*keys)
-    assert desk.sent == [CancelWaiting()] * len(told)
+    assert desk.sent == [CancelWaiting()] * len(commands)
 
 
 def test_a_question_about_what_waits_is_withdrawn_with_it() -> None:
@@ -541,7 +545,7 @@ def test_a_paste_without_the_focus_is_not_used_and_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "commands"),
     [
         (["enter"], [add("a fox", "", "  a red hen ", "a cow")]),
         (["tab"], []),
@@ -550,12 +554,12 @@ def test_a_paste_without_the_focus_is_not_used_and_says_why() -> None:
         (["y", "q", " ", "x", "backspace", "escape"], []),
     ],
 )
-def test_several_lines_become_several_tasks_or_one_prompt(keys: list[str], told: list[object]) -> None:
+def test_several_lines_become_several_tasks_or_one_prompt(keys: list[str], commands: list[object]) -> None:
     desk = Desk()
     desk.press(Paste("a fox\n\n  a red hen \na cow\n"))
     assert (desk.ui.mode, desk.ui.outcome.tasks, desk.sent) == (Mode.LINES, 3, [])
     desk.press(*keys)
-    assert desk.sent == told
+    assert desk.sent == commands
 
 
 @pytest.mark.parametrize(
@@ -586,7 +590,7 @@ def test_what_would_be_refused_stays_to_be_mended() -> None:
 
 
 def looks(*reads: tuple[float, bytes]) -> list[Key]:
-    """What comes of bytes that are found at these moments."""
+    """The keys that bytes become which arrive at these moments."""
     bursts, decoder = PasteDetector(), Decoder()
     return [key for at, data in reads for key in bursts.merged(decoder.feed(data), at)]
 

@@ -37,6 +37,7 @@ from imagegen_cli.core.task import (
 from imagegen_cli.core.text import age, literal, seconds
 from imagegen_cli.display import JsonLines, PlainLines, Quiet, Row, choose, print_list, print_task, task_object
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.fields import moment
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.messages import summary
 from tests.clock import run
@@ -82,7 +83,7 @@ class Stream(io.StringIO):
         return self._terminal
 
 
-def told(progress: str, events: list[Event], encoding: str = "utf-8") -> Streams:
+def shown_by(progress: str, events: list[Event], encoding: str = "utf-8") -> Streams:
     streams = Streams(encoding)
     with choose(progress, environ={}, **streams.options()) as display:
         for event in events:
@@ -93,8 +94,8 @@ def told(progress: str, events: list[Event], encoding: str = "utf-8") -> Streams
 
 def test_plain_lines_say_once_what_stands_in_the_way() -> None:
     late = [TaskDelayed(1.0, TaskId(number), 1, 4.0, "HTTP 429") for number in range(1, 7)]
-    said = told("plain", [started(*map(task, range(1, 7))), *late]).stderr.getvalue().splitlines()
-    assert [line for line in said if "429" in line] == ["1 again in 4s: HTTP 429"]
+    lines = shown_by("plain", [started(*map(task, range(1, 7))), *late]).stderr.getvalue().splitlines()
+    assert [line for line in lines if "429" in line] == ["1 again in 4s: HTTP 429"]
 
 
 def test_plain_lines_tell_now_and_then_that_it_goes_on() -> None:
@@ -106,14 +107,14 @@ def test_plain_lines_tell_now_and_then_that_it_goes_on() -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(125):
                     await display.run()
-        told = [line for line in streams.stderr.getvalue().splitlines() if "running" in line or "waiting" in line]
-        assert told == ["[0/6] 1 running, 5 waiting"] * 4
+        found = [line for line in streams.stderr.getvalue().splitlines() if "running" in line or "waiting" in line]
+        assert found == ["[0/6] 1 running, 5 waiting"] * 4
 
     run(for_two_minutes())
 
 
 def test_plain_lines_say_an_ending_each_and_sum_up() -> None:
-    streams = told("auto", EVENTS)
+    streams = shown_by("auto", EVENTS)
     assert streams.stdout.getvalue() == ""
     assert streams.stderr.getvalue().splitlines() == [
         "6 tasks",
@@ -142,7 +143,7 @@ def test_one_task_that_went_well_needs_no_summary_and_one_that_failed_only_advic
 
 
 def test_quiet_says_failures_and_notices_only() -> None:
-    streams = told("quiet", EVENTS)
+    streams = shown_by("quiet", EVENTS)
     assert streams.stdout.getvalue() == ""
     starts = [line[:8] for line in streams.stderr.getvalue().splitlines()]
     assert starts == ["2 failed", "3 failed", "4 failed", "a notice"]
@@ -151,12 +152,12 @@ def test_quiet_says_failures_and_notices_only() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk"])
 @pytest.mark.parametrize("progress", ["plain", "quiet", "json"])
 def test_any_encoding_can_carry_it(progress: str, encoding: str) -> None:
-    streams = told(progress, [*EVENTS, TaskAdded(1.0, task(8, prompt="👍 \ud800 日落"))], encoding)
+    streams = shown_by(progress, [*EVENTS, TaskAdded(1.0, task(8, prompt="👍 \ud800 日落"))], encoding)
     (streams.stdout.getvalue() + streams.stderr.getvalue()).encode(encoding)
 
 
 def json_lines(events: list[Event], encoding: str = "utf-8") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in told("json", events, encoding).stdout.getvalue().splitlines()]
+    return [json.loads(line) for line in shown_by("json", events, encoding).stdout.getvalue().splitlines()]
 
 
 def test_what_a_stop_did_not_wait_for_is_said_with_what_goes_on_with_it() -> None:
@@ -164,7 +165,7 @@ def test_what_a_stop_did_not_wait_for_is_said_with_what_goes_on_with_it() -> Non
     board.tell(TaskChanged(1.0, task(2, Saving((REMOTE,), JOB))))
     board.tell(TaskChanged(1.0, task(3, Submitting())))
     board.tell(TaskChanged(1.0, task(4, Submitting(JOB))))
-    assert "resume" not in str(summary(board, 3.0, "x")), "somebody who only looks on leaves nothing behind"
+    assert "resume" not in str(summary(board, 3.0, "x")), "a run that is only watched leaves no unfinished work"
     board.tell(RunStopping(2.0, RunId(1), "Ctrl-C"))
     assert [text for _, text in summary(board, 3.0, "x")][1:] == [
         "3 left before the end; to go on: imagegen resume 1 2 4",
@@ -243,8 +244,8 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
 
 def test_reasons_of_the_other_endings() -> None:
     def why(state: Any) -> tuple[object, object]:
-        told = task_object(task(1, state), created=0, started=None, ended=None)
-        return told["reason"], told["message"]
+        found = task_object(task(1, state), created=0, started=None, ended=None)
+        return found["reason"], found["message"]
 
     assert why(Queued()) == (None, "")
     assert why(Done(("x",), 1, "one was unsafe")) == (None, "one was unsafe")
@@ -254,7 +255,7 @@ def test_reasons_of_the_other_endings() -> None:
 @PATIENT
 @given(histories())
 def test_json_of_any_run_can_be_read_and_holds_no_control_character(events: list[Event]) -> None:
-    text = told("json", events).stdout.getvalue()
+    text = shown_by("json", events).stdout.getvalue()
     lines = text.splitlines()
     assert all(json.loads(line)["v"] == 1 for line in lines)
     assert not any(sign < " " or "\x7f" <= sign < "\xa0" for sign in text if sign != "\n")
@@ -264,7 +265,7 @@ def test_json_of_any_run_can_be_read_and_holds_no_control_character(events: list
 @PATIENT
 @given(histories())
 def test_plain_lines_of_any_run_obey_nothing(events: list[Event]) -> None:
-    text = told("plain", events).stderr.getvalue()
+    text = shown_by("plain", events).stderr.getvalue()
     assert not any(sign < " " or "\x7f" <= sign < "\xa0" for sign in text if sign != "\n")
 
 
@@ -335,6 +336,13 @@ def test_a_list_on_a_pipe_is_a_whole_line_a_task() -> None:
     assert "failed: moderated" in second
 
 
+def test_the_columns_of_a_list_on_a_pipe_are_those_that_scripts_read() -> None:
+    stdout = Stream("utf-8", terminal=False)
+    print_list(rows()[:1], stdout=stdout, environ={}, now=10.0)
+    columns = "    1  done                    MOMENT    4/4  4.0           a lighthouse"
+    assert stdout.getvalue() == columns.replace("MOMENT", moment(0.0)) + "\n"
+
+
 def test_a_task_on_a_pipe_is_text_with_its_paths() -> None:
     stdout = Stream("utf-8", terminal=False)
     print_task(rows()[0], stdout=stdout, environ={}, now=10.0, more={"history": "here"})
@@ -386,8 +394,8 @@ def test_nothing_of_rich_is_imported_before_something_is_drawn() -> None:
 
 
 def test_moments_are_iso_8601() -> None:
-    told = task_object(task(1), created=1_700_000_000.25, started=None, ended=None)["created"]
-    assert datetime.fromisoformat(told).timestamp() == 1_700_000_000.25
+    found = task_object(task(1), created=1_700_000_000.25, started=None, ended=None)["created"]
+    assert datetime.fromisoformat(found).timestamp() == 1_700_000_000.25
 
 
 def test_a_board_of_nothing_sums_up_to_nothing() -> None:

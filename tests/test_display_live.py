@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Stage:
-    """A live display on a terminal of paper, under a clock that moves when told to."""
+    """A live display on an emulated terminal, under a clock that only the test moves."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Stage:
         return self.paper.text
 
     def press(self, *keys: str) -> str:
-        """One after the other, as a person does; what is on the screen then."""
+        """Press one key after the other, as a person does. Returns the text on the screen after that."""
         for key in keys:
             self.paper.send(key)
             self.tick(QUIET_S)
@@ -203,7 +203,7 @@ def test_keys_send_commands_and_are_not_echoed() -> None:
 
 
 def three(play: Stage, *, focus: bool = True) -> None:
-    """Three tasks, of which the first runs and is chosen, and somebody at the keys."""
+    """Three tasks, of which the first runs and is chosen, and a keyboard."""
     play.tell(started(task(1), task(2, prompt="two boats"), task(3), at=100.0), *running(1, at=100.0))
     play.tick()
     if focus:
@@ -269,8 +269,8 @@ def test_the_focus_is_seen_and_goes_by_itself(columns: int, lines: int) -> None:
 def test_what_ends_more_than_one_task_is_asked_about(columns: int, lines: int, key: str, words: list[str]) -> None:
     with stage(columns, lines, offer=Offer()) as play:
         three(play)
-        asked = play.press(key).splitlines()[-1]
-        assert [word for word in words if word not in asked] == []
+        question = play.press(key).splitlines()[-1]
+        assert [word for word in words if word not in question] == []
         assert play.sent == []
         play.press("y")
         assert play.sent == [{"q": Stop(), "x": CancelWaiting()}[key]]
@@ -327,14 +327,14 @@ def test_o_acts_at_once() -> None:
 def test_details_and_help_lie_over_the_table_until_any_key() -> None:
     with stage(offer=Offer()) as play:
         three(play)
-        for keys, said in [("\x1b[B\r", "task 2"), ("?", "any key closes it")]:
+        for keys, shown in [("\x1b[B\r", "task 2"), ("?", "any key closes it")]:
             play.paper.send(keys)
             text = play.tick()
-            assert said in text
+            assert shown in text
             assert "a lighthouse" not in text
             play.paper.send(" ")
             text = play.tick()
-            assert said not in text
+            assert shown not in text
             assert text.count("a lighthouse") == 2
 
 
@@ -353,10 +353,10 @@ def test_a_question_always_says_what_to_press(columns: int) -> None:
     with stage(columns, offer=Offer()) as play:
         three(play)
         play.paper.send("c")
-        asked = play.tick().splitlines()[-1]
-        assert asked.startswith("cancel 1?")
-        assert asked.endswith("y/n")
-        assert ("credits" in asked) is (columns > 20)
+        question = play.tick().splitlines()[-1]
+        assert question.startswith("cancel 1?")
+        assert question.endswith("y/n")
+        assert ("credits" in question) is (columns > 20)
 
 
 def test_a_paste_begins_a_prompt_and_sends_nothing() -> None:
@@ -426,8 +426,8 @@ def test_it_is_known_whether_somebody_is_typing(end: str | RunStopping) -> None:
         for number in (1, 2, 3):
             play.tell(done(number))
         assert play.press("a").splitlines()[-2:] == ["enter add  esc close and end", "add:"]
-        told = "enter → studio 4.0 · 4 pictures  esc close and end"
-        assert play.press(*"one ").splitlines()[-2:] == [told, "add: one"]
+        line = "enter → studio 4.0 · 4 pictures  esc close and end"
+        assert play.press(*"one ").splitlines()[-2:] == [line, "add: one"]
         clock.run(wait(play))
 
 

@@ -94,7 +94,7 @@ def test_pictures_of_every_kind(mode: str, form: str) -> None:
 
 
 def enlarged(data: bytes, width: int, height: int) -> bytes:
-    """A PNG that says it is larger than it is."""
+    """A PNG whose header claims a larger picture than it holds."""
     head = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
     return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
 
@@ -118,7 +118,7 @@ NOTHING = {
     "a bomb that Pillow warns of": enlarged(SMALL, 12_000, 10_000),
     "a bomb that Pillow refuses": enlarged(SMALL, 2**31 - 1, 2**31 - 1),
     "no pixels": enlarged(SMALL, 0, 64),
-    "too many bytes": Pictures("png", (64, 64), least_bytes=4 * 1024 * 1024 + 1).make("heavy", 1),
+    "too many bytes": Pictures("png", (64, 64), min_bytes=4 * 1024 * 1024 + 1).make("heavy", 1),
     "too many scans": rescanned(100),
 }
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_drawn_is_nothing_and_says_nothing(data: bytes, capfd: py
 
 def test_what_is_just_within_the_limits_is_drawn() -> None:
     assert half_blocks(Pictures("png", (1536, 1024)).make("large", 1), 40, 16)
-    assert half_blocks(Pictures("png", (64, 64), least_bytes=4 * 1024 * 1024 - 99).make("heavy", 1), 40, 16)
+    assert half_blocks(Pictures("png", (64, 64), min_bytes=4 * 1024 * 1024 - 99).make("heavy", 1), 40, 16)
     assert half_blocks(rescanned(20), 40, 16)
 
 
@@ -176,13 +176,13 @@ def shown(
     environ: Mapping[str, str] = TERMINAL,
     encoding: str = "utf-8",
 ) -> tuple[str, list[str]]:
-    """What was said, and the lines on the screen after an empty one."""
+    """The remark, and the lines on the screen after an empty one."""
     with Paper(columns, lines, encoding) as paper:
-        said = show(paths, mode, stdout=paper.stream, environ=environ)
+        trouble = show(paths, mode, stdout=paper.stream, environ=environ)
         paper.settle()
         first, *rest = paper.scrollback.splitlines() or [""]
         assert first == ""
-        return said, rest
+        return trouble, rest
 
 
 def blocks(line: str) -> list[int]:
@@ -195,8 +195,8 @@ def blocks(line: str) -> list[int]:
     [(80, 1, [40]), (80, 2, [38, 38]), (80, 4, [18] * 4), (200, 4, [40] * 4), (200, 9, [40] * 4), (12, 1, [11])],
 )
 def test_finished_pictures_are_side_by_side(tmp_path: Path, columns: int, pictures: int, cells: list[int]) -> None:
-    said, lines = shown(filed(tmp_path, *[SQUARE] * pictures), columns=columns)
-    assert said == ""
+    trouble, lines = shown(filed(tmp_path, *[SQUARE] * pictures), columns=columns)
+    assert trouble == ""
     assert {tuple(blocks(line)) for line in lines} == {tuple(cells)}
     assert len(lines) == round(cells[0] / 2)
 
@@ -222,8 +222,8 @@ def test_a_low_screen_is_not_overflown_by_one_picture(tmp_path: Path) -> None:
 def test_one_that_cannot_be_drawn_is_told_and_hinders_no_other(tmp_path: Path, place: int) -> None:
     paths = filed(tmp_path, SQUARE, SQUARE, SQUARE)
     Path(paths[place]).write_bytes(b"<svg/>")
-    said, lines = shown(paths)
-    assert said.startswith("no preview: UnidentifiedImageError")
+    trouble, lines = shown(paths)
+    assert trouble.startswith("no preview: UnidentifiedImageError")
     assert {len(blocks(line)) for line in lines} == {2}
 
 
@@ -251,9 +251,9 @@ def test_half_blocks_are_drawn_only_where_they_were_asked_for(tmp_path: Path) ->
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_a_finished_picture_may_be_large(tmp_path: Path, form: str) -> None:
     path = tmp_path / "large"
-    path.write_bytes(Pictures(form, (4096, 4096), least_bytes=20_000_000).make("large", 1))
-    said, lines = shown([str(path)])
-    assert said == ""
+    path.write_bytes(Pictures(form, (4096, 4096), min_bytes=20_000_000).make("large", 1))
+    trouble, lines = shown([str(path)])
+    assert trouble == ""
     assert blocks(lines[0]) == [40]
 
 
@@ -261,8 +261,8 @@ def test_a_finished_picture_may_not_be_of_any_size(tmp_path: Path) -> None:
     for name, data in (("bomb", enlarged(SMALL, 12_000, 10_000)), ("scans", rescanned(100))):
         path = tmp_path / name
         path.write_bytes(data)
-        said, lines = shown([str(path)])
-        assert said.startswith("no preview: TooLarge: ")
+        trouble, lines = shown([str(path)])
+        assert trouble.startswith("no preview: TooLarge: ")
         assert lines == []
 
 

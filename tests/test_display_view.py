@@ -83,7 +83,7 @@ def many() -> Board:
     for number in range(1, 14):
         for event in running(number, at=float(number)):
             board.tell(TaskChanged(event.at, put(number, 0, event.task.state).task))  # type: ignore[union-attr]
-    said: list[Event] = [
+    events: list[Event] = [
         put(1, 20.0, Done(("out/1-1.png",) * 4)),
         put(2, 21.0, Done(("out/2-1.png",) * 3, missing=1)),
         put(3, 22.0, Failed(Reason.OUT_OF_CREDITS, "no credits left")),
@@ -96,7 +96,7 @@ def many() -> Board:
         put(11, 27.0, Saving((SavedImage("out/11-1.png"), *[RemoteImage("x")] * 3))),
         TaskDelayed(28.0, TaskId(15), 1, 30.0, "rate limited"),
     ]
-    for event in said:
+    for event in events:
         board.tell(event)
     return board
 
@@ -173,7 +173,7 @@ SCREENS = {
 
 @pytest.mark.parametrize("name", SCREENS)
 def test_golden_screens(name: str) -> None:
-    """WRITE_GOLDEN=1 draws them anew; then look at them."""
+    """With WRITE_GOLDEN=1 the frames are written anew; a person must look at them then."""
     build, width, height, theme, ui = SCREENS[name]
     frame = draw(build(), 30.0, width=width, height=height, theme=theme, ui=ui, paint=half_blocks)
     drawn = "\n".join(shown(frame)) + "\n"

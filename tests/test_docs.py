@@ -1,11 +1,13 @@
-"""What the documents say is what the program does."""
+"""The documents describe what the program does."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
+from imagegen_cli.cli import app
 from imagegen_cli.core import errors
 from imagegen_cli.core.errors import HINTS, QUESTION_HINTS, Reason
 from imagegen_cli.core.task import FOLLOWS
@@ -19,13 +21,13 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 def test_the_table_of_states_is_drawn_from_the_code() -> None:
     rows = dict(re.findall(r"^\| (\w+) \| ([\w, ]*) ?\|$", ARCHITECTURE.partition("## States")[2], re.MULTILINE))
-    told = {
+    drawn = {
         name: tuple(part for part in after.strip().split(", ") if part)
         for name, after in rows.items()
         if name != "from"
     }
     real = {state.__name__.lower(): tuple(one.__name__.lower() for one in after) for state, after in FOLLOWS.items()}
-    assert told == real
+    assert drawn == real
 
 
 def test_the_example_of_the_settings_is_written_from_their_declarations() -> None:
@@ -45,6 +47,13 @@ def test_every_reason_is_in_the_readme_and_says_what_to_do(reason: Reason) -> No
     assert f"`{reason}`" in README
     assert HINTS[reason]
     assert QUESTION_HINTS[reason]
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]  # a group
+def test_every_command_is_in_the_readme(command: str) -> None:
+    """The table of commands, where one row names commands of one family."""
+    rows = README.partition("| command |")[2].partition("\n\n")[0].splitlines()
+    assert any(re.search(rf"`{command}\b", row.split(" | ")[0]) for row in rows)
 
 
 def test_the_first_two_code_blocks_are_one_line_each() -> None:

@@ -1,4 +1,4 @@
-"""What `imagegen doctor` finds and mends. By subprocess, against doubles that misbehave."""
+"""What `imagegen doctor` finds and fixes. By subprocess, against doubles that misbehave."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ api_key = "{key}"
 
 
 LARGE = Pictures("jpeg", (16, 16), MAX_BYTES_IN_MEMORY + 1)
-"""On the disk from its first byte, where a small one waits in memory until it is whole."""
+"""A picture of this size is written from its first byte on; a smaller one waits in memory until it is whole."""
 
 
 @pytest.fixture
@@ -133,14 +133,14 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "kind", "key", "level", "said", "code"), KEYS, ids=[row[0] for row in KEYS])
+@pytest.mark.parametrize(("why", "kind", "key", "level", "expected", "code"), KEYS, ids=[row[0] for row in KEYS])
 def test_keys(
-    studio: Program, cloud: GeminiService, why: str, kind: str, key: str, level: str, said: str, code: int
+    studio: Program, cloud: GeminiService, why: str, kind: str, key: str, level: str, expected: str, code: int
 ) -> None:
     studio.configure(CLOUD.format(kind=kind, url=cloud.url, key=key))
     found = checked(studio, code=code)
     assert found["cloud", "key"]["level"] == level
-    assert said in found["cloud", "key"]["said"]
+    assert expected in found["cloud", "key"]["said"]
     if not key.startswith("env:") and key:
         assert key not in studio.run("doctor").out
     assert cloud.counts["submit"] == 0
@@ -252,7 +252,7 @@ def test_a_history_open_to_others_is_said(studio: Program) -> None:
 
 
 def killed(program: Program, step: str, number: int) -> None:
-    """Run one prompt and kill the process as it takes the step for the so-manieth time."""
+    """Run one prompt and kill the process as it takes the step for the given time."""
     command = [sys.executable, "-c", KILLER, step, str(number), "run", "a cat", "-q"]
     ended = subprocess.run(
         command, check=False, cwd=program.folder, env=program.environment(), capture_output=True, timeout=LIMIT
@@ -261,7 +261,7 @@ def killed(program: Program, step: str, number: int) -> None:
 
 
 def token(program: Program) -> str:
-    """What tells the part files of this history."""
+    """The token in the names of this history's part files."""
     with closing(sqlite3.connect(program.home / "history.db")) as database:
         return str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
 
@@ -295,12 +295,12 @@ def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(st
     key, folder = token(studio), studio.folder / "images"
     half = folder / f".imagegen-{key}-1-1.part"
     half.write_bytes(Pictures("png", (16, 16)).make("job", 1)[:-20])
-    told = checked(studio)["", "part files"]
-    assert (told["level"], told["todo"]) == ("warn", "imagegen doctor --fix removes them")
-    assert "1 half picture (tasks 1) left behind" in told["said"]
+    before = checked(studio)["", "part files"]
+    assert (before["level"], before["todo"]) == ("warn", "imagegen doctor --fix removes them")
+    assert "1 half picture (tasks 1) left behind" in before["said"]
     assert half.exists()
-    mended = checked(studio, "--fix")["", "part files"]
-    assert (mended["level"], mended["said"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
+    after = checked(studio, "--fix")["", "part files"]
+    assert (after["level"], after["said"]) == ("ok", "1 half picture (tasks 1) left behind, 1 removed")
     assert not part_files(studio)
 
 

@@ -163,7 +163,7 @@ def test_everything_is_counted(shop: Shop, client: httpx.Client) -> None:
         "connections": 1,
     }
     assert shop.counts["GET /files/job-1/1.png"] == 2
-    (submit,) = shop.asked("submit")
+    (submit,) = shop.requests_of("submit")
     assert (submit.path, submit.query, submit.json()) == ("/jobs", {"a": " b"}, {"prompt": "猫"})
     assert (submit.method, submit.headers["x-word"], submit.size) == ("POST", "hello", len(submit.body))
     assert shop.jobs["job-1"].state == "done"
@@ -212,7 +212,7 @@ def test_forms_are_read(client: httpx.Client) -> None:
 def test_a_body_may_come_in_chunks(shop: Shop, client: httpx.Client) -> None:
     pieces = iter([b'{"prompt":', b' "cat"}'])
     assert client.post(shop.url, content=pieces).json() == {"id": "job-1"}
-    assert shop.jobs["job-1"].asked == {"prompt": "cat"}
+    assert shop.jobs["job-1"].payload == {"prompt": "cat"}
 
 
 def test_an_answer_may_be_a_stream_or_take_the_connection_over(client: httpx.Client) -> None:
@@ -305,8 +305,8 @@ def test_the_origin_breaks_downloads_as_the_prompt_says(client: httpx.Client, ta
 
 def test_the_origin_serves_links_through_its_proxy(client: httpx.Client) -> None:
     with DreaminaServer() as server:
-        asked = json.dumps({"prompt": "a cat #now"})
-        link = client.post(f"{server.url}/api/generate/t2i", content=asked).json()["images"][1]
+        payload = json.dumps({"prompt": "a cat #now"})
+        link = client.post(f"{server.url}/api/generate/t2i", content=payload).json()["images"][1]
         through = client.get(f"{server.url}/api/proxy/image", params={"url": link})
         assert through.content == client.get(link).content
         assert server.counts["download"] == 2

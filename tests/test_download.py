@@ -1,6 +1,6 @@
-"""A picture onto the disk: whole, under a name that nobody had, or not at all."""
+"""A picture onto the disk: whole, under a name that no file had, or not at all."""
 
-# ruff: noqa: ASYNC240 - the loop of a test has nobody else to serve
+# ruff: noqa: ASYNC240 - the loop of a test serves no other task
 
 import asyncio
 import gzip
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.anyio
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody, and so costs no time to load: doubles speak plain HTTP."""
+"""A context without certificates, which takes no time to load: doubles speak plain HTTP."""
 POSIX = pytest.mark.skipif(os.name == "nt", reason="rights, limits and links of this kind")
 
 
@@ -102,13 +102,13 @@ def part_of(stem: Path) -> Path:
     return stem.with_name(f".imagegen-ab12-{zlib.crc32(stem.name.encode())}-1.part")
 
 
-async def nobody(staged: StagedImage) -> None:
-    """Remembers nothing."""
+async def no_name_kept(staged: StagedImage) -> None:
+    """Do nothing with the chosen name: these tests have no history."""
 
 
 async def save(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> Path:
     staged = await downloader.stage(image, stem, part_of(stem))
-    return Path((await downloader.publish(staged, stem, nobody)).path)
+    return Path((await downloader.publish(staged, stem, no_name_kept)).path)
 
 
 def there(stem: Path) -> list[str]:
@@ -116,7 +116,7 @@ def there(stem: Path) -> list[str]:
 
 
 async def refused(downloader: Downloader, image: InlineImage | RemoteImage, stem: Path) -> TaskError:
-    """The error; and nothing may be left behind."""
+    """The error of a download that fails; it must leave no file."""
     before = there(stem)
     with pytest.raises(TaskError) as caught:
         await downloader.stage(image, stem, part_of(stem))
@@ -204,7 +204,7 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "said"),
+    ("fault", "error", "expected"),
     [
         (Fault.TRUNCATE, Unavailable, "did not arrive whole"),
         (Fault.CLOSE_AFTER, Unavailable, "did not arrive whole"),
@@ -220,13 +220,13 @@ def test_a_picture_has_its_time_from_when_it_is_asked_for(tmp_path: Path) -> Non
     ],
 )
 async def test_what_goes_wrong_on_the_way_has_a_word_and_leaves_nothing(
-    files: Files, downloader: Downloader, stem: Path, fault: Fault, error: type[TaskError], said: str
+    files: Files, downloader: Downloader, stem: Path, fault: Fault, error: type[TaskError], expected: str
 ) -> None:
     image = RemoteImage(files.file_url("job", 1))
     files.fail("download", fault, times=None)
     caught = await refused(downloader, image, stem)
     assert type(caught) is error
-    assert said in caught.message
+    assert expected in caught.message
     assert "sIgNaTuRe" not in f"{caught.message} {caught!r}"
     files.heal()
     assert (await save(downloader, image, stem)).exists(), "and can be had again"
@@ -304,7 +304,7 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "expected"),
     [
         ("file:///etc/passwd", "redirects to one that is not http (file:)"),
         ("", "redirects to one that cannot be read"),
@@ -312,10 +312,10 @@ async def test_redirects_have_a_bound(files: Files, downloader: Downloader, stem
     ],
 )
 async def test_where_a_redirect_leads_is_said_as_it_is(
-    files: Files, downloader: Downloader, stem: Path, target: str, said: str
+    files: Files, downloader: Downloader, stem: Path, target: str, expected: str
 ) -> None:
     image = files.lay(Reply(302, b"", {"location": target}))
-    assert said in (await refused(downloader, image, stem)).message
+    assert expected in (await refused(downloader, image, stem)).message
 
 
 REDIRECTS = [
@@ -346,11 +346,11 @@ REDIRECTS = [
 @pytest.mark.parametrize(("first", "target", "followed"), REDIRECTS)
 async def test_a_redirect_leads_neither_down_nor_inside(stem: Path, first: str, target: str, followed: bool) -> None:
     """What travels is seen at the seam to the network: no test can answer for addresses of the world."""
-    asked: list[httpx.URL] = []
+    urls: list[httpx.URL] = []
 
     async def fetch(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url)
-        if len(asked) > 1 or not target:
+        urls.append(request.url)
+        if len(urls) > 1 or not target:
             return httpx.Response(200, stream=httpx.ByteStream(png()))
         return httpx.Response(302, headers={"location": target}, stream=httpx.ByteStream(b""))
 
@@ -359,7 +359,7 @@ async def test_a_redirect_leads_neither_down_nor_inside(stem: Path, first: str, 
         assert (await save(downloader, RemoteImage(first), stem)).read_bytes() == png()
     else:
         assert type(await refused(downloader, RemoteImage(first), stem)) is ServerTrouble
-        assert len(asked) == 1
+        assert len(urls) == 1
 
 
 # An answer that ends by closing the connection
@@ -423,7 +423,7 @@ async def test_a_download_that_is_cancelled_leaves_nothing(
     files.pictures = Pictures("jpeg", (64, 64), 2 * MAX_BYTES_IN_MEMORY if large else 10_000)
     files.fail("download", Fault.STALL_BODY)
     loading = asyncio.ensure_future(downloader.stage(RemoteImage(files.file_url("job", 1)), stem, part_of(stem)))
-    while not (part_of(stem).exists() if large else files.counts["download"]):  # noqa: ASYNC110 - nobody tells
+    while not (part_of(stem).exists() if large else files.counts["download"]):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -496,7 +496,7 @@ async def test_what_is_no_picture_is_said(stem: Path, data: bytes, kind: str) ->
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (png_of(head(100_000, 100_000), BODY, END), "a picture claims 100000 × 100000 pixels"),
         (png_of(head(0, 5), BODY, END), "a picture claims 0 × 5 pixels"),
@@ -519,10 +519,10 @@ async def test_what_is_no_picture_is_said(stem: Path, data: bytes, kind: str) ->
         (b"GIF89a", "of no size"),
     ],
 )
-async def test_a_picture_that_is_damaged_or_a_bomb_is_refused(stem: Path, data: bytes, said: str) -> None:
+async def test_a_picture_that_is_damaged_or_a_bomb_is_refused(stem: Path, data: bytes, expected: str) -> None:
     caught = await refused(Downloader(None), InlineImage(data), stem)
     assert isinstance(caught, BadImage)
-    assert said in caught.message
+    assert expected in caught.message
 
 
 async def test_every_cut_through_a_png_is_noticed(stem: Path) -> None:
@@ -585,19 +585,19 @@ async def test_a_link_to_nowhere_is_a_taken_name(stem: Path) -> None:
 
 
 async def test_somebody_who_takes_the_name_at_the_last_moment_keeps_it(stem: Path) -> None:
-    said: list[StagedImage] = []
+    known: list[StagedImage] = []
 
     async def too_late(staged: StagedImage) -> None:
-        said.append(staged)
-        if len(said) < 3:
+        known.append(staged)
+        if len(known) < 3:
             Path(staged.final).write_text("precious", encoding="ascii")
 
     downloader = Downloader(None)
     staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     saved = await downloader.publish(staged, stem, too_late)
-    assert [Path(one.final).name for one in said] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
-    assert saved == SavedImage(said[-1].final, sha256(png()).hexdigest())
-    assert Path(said[0].final).read_text(encoding="ascii") == "precious"
+    assert [Path(one.final).name for one in known] == ["12-猫-1.png", "12-猫-1~2.png", "12-猫-1~3.png"]
+    assert saved == SavedImage(known[-1].final, sha256(png()).hexdigest())
+    assert Path(known[0].final).read_text(encoding="ascii") == "precious"
     assert Path(saved.path).read_bytes() == png()
 
 
@@ -639,7 +639,7 @@ async def test_the_same_bytes_under_the_same_name_are_still_two_pictures(stem: P
     downloader = Downloader(None)
     parts = [stem.with_name(f".imagegen-ab12-{number}-1.part") for number in (1, 2)]
     staged = [await downloader.stage(InlineImage(png()), stem, part) for part in parts]
-    saved = [await downloader.publish(one, stem, nobody) for one in staged]
+    saved = [await downloader.publish(one, stem, no_name_kept) for one in staged]
     assert [Path(one.path).name for one in saved] == ["12-猫-1.png", "12-猫-1~2.png"]
 
 
@@ -649,31 +649,31 @@ async def test_a_file_of_the_chosen_name_is_ours_only_by_its_bytes(stem: Path) -
     Path(staged.path).unlink()
     Path(staged.final).write_bytes(png("not mine"))
     with pytest.raises(Expired, match="is gone"):
-        await Downloader(None).publish(staged, stem, nobody)
+        await Downloader(None).publish(staged, stem, no_name_kept)
     assert Path(staged.final).read_bytes() == png("not mine")
     Path(staged.final).write_bytes(png("mine"))
-    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
+    assert await Downloader(None).publish(staged, stem, no_name_kept) == SavedImage(staged.final, staged.sha256)
 
 
 # Killed at every step: what the next process finds
 
 
 class KilledError(BaseException):
-    """Stands for SIGKILL: nothing of ours may catch it and tidy up."""
+    """Stands for SIGKILL: no code of the program may catch it and tidy up."""
 
 
 async def killed_before_linking(stem: Path, data: bytes) -> StagedImage:
     """The final name is remembered, and nothing has happened yet."""
-    said: list[StagedImage] = []
+    known: list[StagedImage] = []
 
     async def kill(staged: StagedImage) -> None:
-        said.append(staged)
+        known.append(staged)
         raise KilledError
 
     downloader = Downloader(None)
     with pytest.raises(KilledError):
         await downloader.publish(await downloader.stage(InlineImage(data), stem, part_of(stem)), stem, kill)
-    return said[0]
+    return known[0]
 
 
 async def test_killed_while_fetching_the_next_begins_anew(stem: Path) -> None:
@@ -688,7 +688,7 @@ async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
     staged = await Downloader(None).stage(InlineImage(png()), stem, part_of(stem))
     assert staged == StagedImage(str(part_of(stem)), str(stem.with_name("12-猫-1.png")), sha256(png()).hexdigest())
     assert there(stem) == [part_of(stem).name]
-    saved = await Downloader(None).publish(staged, stem, nobody)
+    saved = await Downloader(None).publish(staged, stem, no_name_kept)
     assert Path(saved.path).read_bytes() == png()
     assert there(stem) == ["12-猫-1.png"]
 
@@ -696,28 +696,28 @@ async def test_killed_after_holding_the_next_goes_on(stem: Path) -> None:
 async def test_killed_after_choosing_the_next_uses_the_name(stem: Path) -> None:
     staged = await killed_before_linking(stem, png())
     assert there(stem) == [part_of(stem).name]
-    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
+    assert await Downloader(None).publish(staged, stem, no_name_kept) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_linking_the_next_only_tidies_up(stem: Path) -> None:
     staged = await killed_before_linking(stem, png())
     os.link(staged.path, staged.final)
-    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
+    assert await Downloader(None).publish(staged, stem, no_name_kept) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_tidying_up_the_next_finds_it_done(stem: Path) -> None:
     staged = await killed_before_linking(stem, png())
     Path(staged.path).rename(staged.final)
-    assert await Downloader(None).publish(staged, stem, nobody) == SavedImage(staged.final, staged.sha256)
+    assert await Downloader(None).publish(staged, stem, no_name_kept) == SavedImage(staged.final, staged.sha256)
     assert there(stem) == ["12-猫-1.png"]
 
 
 async def test_killed_after_choosing_a_name_that_is_then_taken_the_next_chooses_again(stem: Path) -> None:
     staged = await killed_before_linking(stem, png())
     Path(staged.final).write_text("precious", encoding="ascii")
-    saved = await Downloader(None).publish(staged, stem, nobody)
+    saved = await Downloader(None).publish(staged, stem, no_name_kept)
     assert Path(saved.path).name == "12-猫-1~2.png"
     assert Path(staged.final).read_text(encoding="ascii") == "precious"
 
@@ -737,7 +737,7 @@ async def test_a_part_file_that_is_gone_must_be_fetched_again(stem: Path) -> Non
     Path(staged.path).unlink()
     for lost in (staged, StagedImage(staged.path, str(stem.with_name("12-猫-1.png")))):
         with pytest.raises(Expired, match="is gone"):
-            await Downloader(None).publish(lost, stem, nobody)
+            await Downloader(None).publish(lost, stem, no_name_kept)
 
 
 async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
@@ -745,7 +745,7 @@ async def test_a_folder_that_is_gone_is_made_again_or_said(stem: Path) -> None:
     staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     shutil.rmtree(stem.parent)
     with pytest.raises(Expired):
-        await downloader.publish(staged, stem, nobody)
+        await downloader.publish(staged, stem, no_name_kept)
     assert (await save(downloader, InlineImage(png()), stem)).exists()
 
 
@@ -807,7 +807,7 @@ async def test_a_disk_that_takes_only_a_part_is_noticed(
 
 @contextmanager
 def as_nobody() -> Iterator[Path]:
-    """A folder of root's while root gives its rights away; for anybody else a folder without the right to write."""
+    """A folder of root's while root gives its rights away; for any other user a folder without the right to write."""
     folder = Path(tempfile.mkdtemp())
     try:
         yield folder
@@ -829,9 +829,9 @@ async def test_what_came_inside_an_answer_finds_a_second_place(stem: Path, tmp_p
     staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     assert staged == StagedImage(str(tmp_path / "second" / part_of(stem).name), "", sha256(png()).hexdigest())
     with pytest.raises(DiskError, match=r"cannot write .*; the picture is kept in .*second"):
-        await downloader.publish(staged, stem, nobody)
+        await downloader.publish(staged, stem, no_name_kept)
     stem.parent.unlink()
-    saved = await downloader.publish(staged, stem, nobody)
+    saved = await downloader.publish(staged, stem, no_name_kept)
     assert Path(saved.path).read_bytes() == png()
     assert there(stem) == ["12-猫-1.png"]
     assert there(Path(staged.path)) == []
@@ -849,7 +849,7 @@ async def test_killed_while_it_is_brought_from_the_second_place_nothing_is_lost(
     with pytest.raises(KilledError):
         await downloader.publish(staged, stem, kill)
     assert Path(staged.path).exists(), "the history still says that it lies there"
-    assert Path((await downloader.publish(staged, stem, nobody)).path).read_bytes() == png()
+    assert Path((await downloader.publish(staged, stem, no_name_kept)).path).read_bytes() == png()
     assert there(Path(staged.path)) == []
     assert there(stem) == ["12-猫-1.png"]
 
@@ -873,7 +873,7 @@ async def test_a_picture_with_an_address_is_not_kept_elsewhere(
 
 async def test_an_interrupted_hold_does_not_throw_away_what_was_paid(stem: Path) -> None:
     holding = asyncio.ensure_future(Downloader(None).stage(InlineImage(png()), stem, part_of(stem)))
-    while not part_of(stem).exists():  # noqa: ASYNC110 - the disk tells nobody
+    while not part_of(stem).exists():  # noqa: ASYNC110 - the disk gives no event
         await asyncio.sleep(0)
     holding.cancel()
     await asyncio.wait([holding])
@@ -909,11 +909,11 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.stage(InlineImage(png()), stem, part_of(stem.with_name("other")))
         with pytest.raises(Busy, match="too many files are open"):
-            await downloader.publish(StagedImage(staged.path), stem, nobody)
+            await downloader.publish(StagedImage(staged.path), stem, no_name_kept)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         os.close(handle)
-    assert (await downloader.publish(staged, stem, nobody)).sha256 == staged.sha256
+    assert (await downloader.publish(staged, stem, no_name_kept)).sha256 == staged.sha256
 
 
 @POSIX
@@ -924,7 +924,7 @@ async def test_a_folder_without_the_right_to_write_is_said() -> None:
         folder.chmod(0o555)
         give_up_rights()
         with pytest.raises(DiskError, match="Permission denied"):
-            await Downloader(None).publish(staged, folder / "1-1", nobody)
+            await Downloader(None).publish(staged, folder / "1-1", no_name_kept)
         with pytest.raises(DiskError, match="Permission denied"):
             await Downloader(None).stage(InlineImage(png()), folder / "2-1", part_of(folder / "2-1"))
 
@@ -938,7 +938,7 @@ def links_are_protected() -> bool:
 @POSIX
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0 or not links_are_protected(),
-    reason="only root can become somebody whom the kernel refuses a link",
+    reason="only root can become a user to whom the kernel refuses a link",
 )
 @pytest.mark.parametrize("taken", [False, True])
 async def test_where_no_links_can_be_made_the_part_file_is_renamed(taken: bool) -> None:
@@ -967,5 +967,5 @@ async def test_a_round_that_breaks_leaves_nobody_waiting() -> None:
         raise MemoryError("no room")
 
     rounds = WorkBatcher(broken)
-    said = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
-    assert [type(one) for one in said] == [MemoryError] * 3
+    known = await asyncio.gather(*(rounds.do(number) for number in range(3)), return_exceptions=True)
+    assert [type(one) for one in known] == [MemoryError] * 3

@@ -27,7 +27,7 @@ from imagegen_cli.providers.dreamina import BY_PIXELS, MODELS, SEEDS, Dreamina, 
 from tests.doubles.dreamina import NOT_FOUND, DreaminaServer
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, accepted, asked, ignored, owners, polled_times, submitted
+from tests.suite import WRONG, Suite, accepted, ignored, image_request, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -48,15 +48,15 @@ async def test_it_is_found_by_its_kind() -> None:
 
 
 async def test_a_submit_says_all_that_the_server_reads(server: DreaminaServer, provider: Dreamina) -> None:
-    await submitted(provider, asked("猫 🐈", model="4.0", ratio="16:9", resolution="4K", seed=7, count=4))
-    (request,) = server.asked("submit")
+    await submitted(provider, image_request("猫 🐈", model="4.0", ratio="16:9", resolution="4K", seed=7, count=4))
+    (request,) = server.requests_of("submit")
     assert request.path == "/api/generate/t2i"
     assert request.json() == {"prompt": "猫 🐈", "model": "4.0", "ratio": "16:9", "seed": 7, "resolution": "4k"}
 
 
 async def test_what_is_not_said_takes_the_servers_own_defaults(server: DreaminaServer, provider: Dreamina) -> None:
     reply = await submitted(provider)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     seed = body.pop("seed")
     assert body == {"prompt": "a cat", "model": "3.0", "ratio": "1:1", "resolution": "2k"}
     assert seed in SEEDS
@@ -64,8 +64,8 @@ async def test_what_is_not_said_takes_the_servers_own_defaults(server: DreaminaS
 
 
 async def test_an_asked_for_seed_is_the_one_that_is_used(server: DreaminaServer, provider: Dreamina) -> None:
-    reply = await submitted(provider, asked(seed=7))
-    assert (server.asked("submit")[0].json()["seed"], reply.facts["seed"]) == (7, 7)
+    reply = await submitted(provider, image_request(seed=7))
+    assert (server.requests_of("submit")[0].json()["seed"], reply.facts["seed"]) == (7, 7)
 
 
 async def test_no_key_is_sent_but_headers_of_ones_own_are(server: DreaminaServer, clients: Clients) -> None:
@@ -77,8 +77,8 @@ async def test_no_key_is_sent_but_headers_of_ones_own_are(server: DreaminaServer
 
 async def test_a_size_of_the_table_becomes_ratio_and_resolution(server: DreaminaServer, provider: Dreamina) -> None:
     for (width, height), shape in BY_PIXELS.items():
-        await submitted(provider, asked(width=width, height=height))
-        sent = server.asked("submit")[-1].json()
+        await submitted(provider, image_request(width=width, height=height))
+        sent = server.requests_of("submit")[-1].json()
         assert (sent["ratio"], sent["resolution"]) == shape
     assert (len(BY_PIXELS), BY_PIXELS[5404, 3040]) == (21, ("16:9", "4k"))
 
@@ -87,9 +87,9 @@ async def test_a_size_of_the_table_becomes_ratio_and_resolution(server: Dreamina
 async def test_references_go_as_a_form_and_the_answer_has_the_pictures(
     server: DreaminaServer, provider: Dreamina, picture: str, count: int | None, made: int
 ) -> None:
-    request = asked("a cat", references=(picture,) * 6, count=count, seed=5)
+    request = image_request("a cat", references=(picture,) * 6, count=count, seed=5)
     reply = await submitted(provider, request)
-    (sent,) = server.asked("submit")
+    (sent,) = server.requests_of("submit")
     params = json.loads(sent.form()["params"])
     assert sent.path == "/api/generate/i2i"
     assert (params["prompt"], params["seed"]) == ("a cat", 5)
@@ -130,7 +130,7 @@ async def test_references_go_as_a_form_and_the_answer_has_the_pictures(
 async def test_what_the_server_would_refuse_or_bend_is_refused_before_it_is_sent(
     server: DreaminaServer, provider: Dreamina, wrong: dict[str, Any], rule: str
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     with pytest.raises(BadRequest, match=rule) as refused:
         provider.check(request)
     with pytest.raises(BadRequest):
@@ -152,17 +152,17 @@ async def test_what_the_server_would_refuse_or_bend_is_refused_before_it_is_sent
     ],
 )
 async def test_what_the_server_takes_passes(provider: Dreamina, right: dict[str, Any]) -> None:
-    provider.check(asked(**({"prompt": "a cat"} | right)))
+    provider.check(image_request(**({"prompt": "a cat"} | right)))
 
 
 async def test_an_unknown_model_gets_a_hint(provider: Dreamina) -> None:
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(model="nanobanana"))
+        provider.check(image_request(model="nanobanana"))
     assert refused.value.hint == "did you mean NanoBanana?"
 
 
 async def test_a_reference_that_vanished_is_a_bad_request(provider: Dreamina, picture: str) -> None:
-    request = asked(references=(picture,))
+    request = image_request(references=(picture,))
     provider.check(request)
     await anyio.Path(picture).unlink()
     with pytest.raises(BadRequest):
@@ -175,7 +175,11 @@ async def test_a_reference_that_cannot_be_read_is_a_bad_request(tmp_path: Path) 
 
 
 async def test_it_knows_its_numbers(provider: Dreamina) -> None:
-    assert (provider.expected_images(asked()), provider.max_images(asked()), await provider.models()) == (4, 4, MODELS)
+    assert (
+        provider.expected_images(image_request()),
+        provider.max_images(image_request()),
+        await provider.models(),
+    ) == (4, 4, MODELS)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
 
 
@@ -188,16 +192,16 @@ async def test_accepted_with_a_task_id(server: DreaminaServer, provider: Dreamin
 
 @pytest.mark.parametrize("tags", ["#now", "#now #items", "#now #relative"])
 async def test_finished_at_once(server: DreaminaServer, provider: Dreamina, clients: Clients, tags: str) -> None:
-    reply = await submitted(provider, asked(f"a cat {tags}"))
+    reply = await submitted(provider, image_request(f"a cat {tags}"))
     (job,) = server.jobs
     assert await owners(clients, reply) == [f"{job}/{index}" for index in range(1, 5)]
 
 
 async def test_queued_says_so_in_the_servers_words(server: DreaminaServer, provider: Dreamina) -> None:
-    told: list[Working] = []
-    reply = await provider.submit(asked("a cat #queued"), None, told.append)
+    reports: list[Working] = []
+    reply = await provider.submit(image_request("a cat #queued"), None, reports.append)
     assert isinstance(reply, Accepted)
-    assert "第7位" in told[0].note
+    assert "第7位" in reports[0].note
     assert await polled_times(provider, reply.job, 9) == [Working()] * 9
     server.queued_resolves = True
     assert len(links(await provider.poll(reply.job, ignored))) == 4
@@ -270,12 +274,12 @@ async def test_a_server_that_is_not_there_accepted_nothing(server: DreaminaServe
 )
 async def test_prompts_that_spoil_the_submit(provider: Dreamina, prompt: str, meaning: type[TaskError]) -> None:
     with pytest.raises(meaning):
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
 
 
 async def test_image_to_image_loses_every_reason(provider: Dreamina, picture: str) -> None:
     with pytest.raises(Uncertain, match="not enough values to unpack"):
-        await submitted(provider, asked("a cat #fail", references=(picture,)))
+        await submitted(provider, image_request("a cat #fail", references=(picture,)))
 
 
 # Answers to a status query
@@ -499,10 +503,10 @@ async def test_no_json_breaks_it(server: DreaminaServer, provider: Dreamina, key
             server.fail(where, escaped(body | {key: wrong}))
         for work in (submitted(provider), provider.poll(Job("1"), ignored)):
             try:
-                said: object = await work
+                reply: object = await work
             except TaskError as error:
-                said = error
-            str(said).encode()
+                reply = error
+            str(reply).encode()
 
 
 # Credits

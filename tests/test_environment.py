@@ -1,4 +1,5 @@
-"""Places that people run it in: streams, folders, homes, signals, limits. Each is said, and none is a bug of ours.
+"""The program in unusual surroundings: streams, folders, homes, signals, limits. Each trouble gets its own message,
+and none is reported as a bug.
 
 By subprocess through a shell: closed descriptors, deleted folders and ignored signals are made there.
 """
@@ -39,7 +40,7 @@ BUGS = ("Traceback", "this is a bug", "Exception ignored")
 def starter() -> Path:
     """A program that starts ours, under a name that a script need not quote: the interpreter's may hold a blank.
 
-    Everybody may run it, also a user whom the system does not know.
+    Every user may run it, also one whom the system does not know.
     """
     folder = Path(tempfile.mkdtemp(prefix="imagegen-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -54,10 +55,10 @@ def shell(program: Program, script: str, *, without: tuple[str, ...] = (), **mor
     environment = program.environment(IG=str(starter()), PY=sys.executable, **more)
     kept = {name: value for name, value in environment.items() if name not in without}
     command = ["sh", "-c", script]
-    said = subprocess.run(
+    result = subprocess.run(
         command, cwd=program.folder, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False
     )
-    ended = Ended(said.returncode, said.stdout.decode("utf-8", "replace"), said.stderr.decode("utf-8", "replace"))
+    ended = Ended(result.returncode, result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace"))
     assert not [bug for bug in BUGS if bug in ended.out + ended.err], ended.err
     return ended
 
@@ -79,11 +80,11 @@ STREAMS = [
 ]
 
 
-@pytest.mark.parametrize(("script", "code", "said"), STREAMS)
-def test_streams_that_are_closed(alone: Program, script: str, code: int, said: str) -> None:
+@pytest.mark.parametrize(("script", "code", "expected"), STREAMS)
+def test_streams_that_are_closed(alone: Program, script: str, code: int, expected: str) -> None:
     ended = shell(alone, script)
     assert ended.code == code
-    assert said in ended.err + ended.out
+    assert expected in ended.err + ended.out
     assert code == 0 or not (alone.home / "history.db").exists()
 
 
@@ -102,12 +103,12 @@ WRITTEN = [
 
 
 @FULL
-@pytest.mark.parametrize(("script", "code", "said"), WRITTEN)
-def test_streams_that_are_full(alone: Program, script: str, code: int, said: str) -> None:
-    """What was asked for is on disk: then 0, and the missing paths are said. Where the output is all: 2."""
+@pytest.mark.parametrize(("script", "code", "expected"), WRITTEN)
+def test_streams_that_are_full(alone: Program, script: str, code: int, expected: str) -> None:
+    """With the pictures on disk the code is 0, and a message names the missing paths. Else it is 2."""
     ended = shell(alone, script)
     assert ended.code == code
-    assert said in ended.err
+    assert expected in ended.err
     assert len(alone.pictures()) == (DRAW in script)
 
 
@@ -159,8 +160,12 @@ HOMES = [
 ]
 
 
-@pytest.mark.parametrize(("setting", "said", "without", "as_"), HOMES, ids=[row[0] or "unknown uid" for row in HOMES])
-def test_homes_that_are_none(alone: Program, setting: str, said: str, without: tuple[str, ...], as_: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("setting", "expected", "without", "as_"), HOMES, ids=[row[0] or "unknown uid" for row in HOMES]
+)
+def test_homes_that_are_none(
+    alone: Program, setting: str, expected: str, without: tuple[str, ...], as_: list[str]
+) -> None:
     if as_ and (os.geteuid() or not shutil.which(as_[0]) or not reachable(as_)):
         pytest.skip("only root can become a user that the system does not know")
     alone.folder.chmod(0o777)
@@ -168,7 +173,7 @@ def test_homes_that_are_none(alone: Program, setting: str, said: str, without: t
     script = f"{'cd /; ' if as_ else ''}env {setting} {' '.join(as_)} {draw}"
     ended = shell(alone, script, without=("IMAGEGEN_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", *without))
     assert ended.code == 3
-    assert said in ended.err
+    assert expected in ended.err
     assert alone.pictures() == []
     assert not (alone.folder / "~").exists()
 
@@ -227,10 +232,10 @@ def test_a_signal_that_is_ignored_stays_ignored(studio: Program, server: Dreamin
     )
     until(lambda: server.counts["query"] >= 2)
     process.send_signal(signal.Signals[f"SIG{name}"])
-    asked = server.counts["query"]
-    until(lambda: server.counts["query"] >= asked + 3)
+    queries = server.counts["query"]
+    until(lambda: server.counts["query"] >= queries + 3)
     for job in server.jobs.values():
-        job.least_polls = 0
+        job.min_polls = 0
     ended = finished(process)
     assert ended.code == 0
     assert "stopping" not in ended.err
@@ -249,8 +254,8 @@ print(soft == min(hard, 4096), soft)
 
 
 def test_the_soft_limit_of_open_files_is_raised() -> None:
-    said = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith("True")
+    result = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("True")
 
 
 def test_a_hard_limit_that_no_run_fits_in_is_said(alone: Program) -> None:
@@ -284,7 +289,7 @@ INSERT INTO task
 (id, run, provider, model, size, prompt, request, identity, folder, name, expected_images, state, detail, created)
 SELECT id, 1, 'studio', '4.0', '', 'a cat', :request, 'x', :folder, id || '-cat-{index}', 1, :state, :detail, 1.0 FROM n
 """
-MOST_MB = 70
+MAX_MB = 70
 
 
 def large(program: Program, state: str) -> None:
@@ -307,12 +312,12 @@ def test_a_large_history_needs_little_memory(alone: Program, state: str, words: 
     with closing(Store(alone.home / "history.db")) as store:
         part = alone.folder / "images" / f".imagegen-{store.token}-7-1.part"
     part.write_bytes(b"half")
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", MEASURED, *words], cwd=alone.folder, env=alone.environment(), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
-    assert said.returncode == code, said.stderr
-    assert int(said.stderr.rpartition("PEAK ")[2]) < MOST_MB * 1024
+    assert result.returncode == code, result.stderr
+    assert int(result.stderr.rpartition("PEAK ")[2]) < MAX_MB * 1024
     assert part.exists() == (state == "queued" or words[0] != "doctor")
 
 

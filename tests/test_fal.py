@@ -34,7 +34,7 @@ from tests import suite
 from tests.doubles.fal import KEY, FalQueue
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, ignored, owners, polled
+from tests.suite import WRONG, Suite, accepted, five_tasks, ignored, image_request, owners, polled
 
 pytestmark = pytest.mark.anyio
 
@@ -55,12 +55,12 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Fal) -> None:
     assert load("fal") is Fal
-    assert (provider.max_images(asked()), provider.expected_images(asked(count=3))) == (4, 3)
+    assert (provider.max_images(image_request()), provider.expected_images(image_request(count=3))) == (4, 3)
 
 
 async def test_the_shortest_request(server: FalQueue, provider: Fal) -> None:
     job = await accepted(provider)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert request.path == "/fal-ai/flux/dev"
     assert request.headers["authorization"] == f"Key {KEY}"
     assert request.json() == {"prompt": "a cat"}
@@ -98,7 +98,7 @@ async def test_prices_of_pictures_and_megapixels_are_told_and_those_of_seconds_a
         FLUX: Price(parse_money("0.025usd"), per_megapixel=True), "a/b": Price(parse_money("4eur")),
         **dict.fromkeys(("a/c", "a/d", "a/e", "a/f")),
     }  # fmt: skip
-    assert server.asked("prices")[0].headers["authorization"] == f"Key {KEY}"
+    assert server.requests_of("prices")[0].headers["authorization"] == f"Key {KEY}"
 
 
 @pytest.mark.parametrize("prices", [(0.04, 0.0001), (0.0001, 0.04), (0.04, "free")])
@@ -199,7 +199,7 @@ async def test_a_full_request_is_valid(server: FalQueue, provider: Fal, referenc
     shape = {"width": 1024, "height": 576}
     more = {"seed": 0, "count": 4, "negative": "dogs", "references": (reference,), "extra": extra, **shape}
     await accepted(provider, "猫 🐈", model="fal-ai/patina/material", **more)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     body = request.json()
     valid(body, "FalPatinaMaterialRequest")
     head, _, data = body.pop("image_url").partition(",")
@@ -233,7 +233,7 @@ async def test_fields(
     server: FalQueue, clients: Clients, more: dict[str, Any], spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     await accepted(SUITE.connect(server, clients, **more), **spec)
-    assert server.asked("submit")[0].json() == {"prompt": "a cat"} | sent
+    assert server.requests_of("submit")[0].json() == {"prompt": "a cat"} | sent
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
 ) -> None:
     spec: dict[str, Any] = {"prompt": "a cat"} | wrong
     with pytest.raises(BadRequest, match=rule) as refused:
-        provider.check(asked(**spec))
+        provider.check(image_request(**spec))
     with pytest.raises(BadRequest):
         await accepted(provider, **spec)
     assert "\n" not in refused.value.message
@@ -292,11 +292,11 @@ async def test_forms_of_results(
     assert await owners(clients, reply) == [f"{job.id}/{index}" for index in indices]
     assert isinstance(reply, Ready)
     assert note in reply.note
-    assert not any("authorization" in request.headers for request in server.asked("download"))
+    assert not any("authorization" in request.headers for request in server.requests_of("download"))
 
 
 async def test_what_the_queue_and_the_model_tell_is_kept(server: FalQueue, provider: Fal) -> None:
-    receipt = await provider.submit(asked(), None, ignored)
+    receipt = await provider.submit(image_request(), None, ignored)
     assert isinstance(receipt, Accepted)
     assert receipt.facts == {"model": "fal-ai/flux/dev", "request_id": receipt.job.id}
     reply = await polled(provider, receipt.job)
@@ -329,11 +329,11 @@ async def test_ends_without_pictures(provider: Fal, prompt: str, meaning: type[T
 async def test_what_it_says_while_it_works(server: FalQueue, provider: Fal) -> None:
     server.polls = 9
     job, bar, word = [await accepted(provider, prompt) for prompt in ("#queue", "#log", "#word")]
-    said = [await polled(provider, job) for _ in range(4)]
-    assert said == [*(Working(queue_position=place) for place in (2, 1, 0)), Working()]
+    replies = [await polled(provider, job) for _ in range(4)]
+    assert replies == [*(Working(queue_position=place) for place in (2, 1, 0)), Working()]
     assert await polled(provider, bar) == Working(fraction=0.43)
     assert await polled(provider, word) == Working(note="PAUSED")
-    assert {request.query["logs"] for request in server.asked("query")} == {"1"}
+    assert {request.query["logs"] for request in server.requests_of("query")} == {"1"}
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ async def test_cancels(server: FalQueue, provider: Fal, prompt: str, ended: bool
     if ended:
         await polled(provider, job)
     assert await provider.cancel(job) is outcome
-    assert server.asked("cancel")[0].method == "PUT"
+    assert server.requests_of("cancel")[0].method == "PUT"
 
 
 async def test_other_answers_to_a_cancel(server: FalQueue, provider: Fal) -> None:
@@ -617,10 +617,10 @@ async def test_no_json_breaks_it(server: FalQueue, provider: Fal, key: str) -> N
             server.fail(where, answer)
         for work in (accepted(provider), polled(provider, job), provider.cancel(job)):
             try:
-                said: object = await work
+                reply: object = await work
             except TaskError as error:
-                said = error
-            str(said).encode()
+                reply = error
+            str(reply).encode()
         server.heal()
 
 

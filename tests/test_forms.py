@@ -17,7 +17,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 NAMES = sorted(samples())
 UNMARKED = ("jxl", "psd", "flac", "mp3")
-"""Samples that say nowhere where they end."""
+"""Samples whose format does not mark its end."""
 
 
 def checked(data: bytes) -> Form:
@@ -37,7 +37,7 @@ def test_every_form_has_a_sample_and_an_end() -> None:
 
 
 def whole(data: bytes) -> bool:
-    """Whether it is taken for certainly whole."""
+    """Whether the file counts as certainly whole."""
     try:
         return checked(data).whole
     except BadImage:

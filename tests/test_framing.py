@@ -19,7 +19,7 @@ NUMBER = 6000
 SEED = 20261126
 WHOLE = 1 << 20
 PIECES = (1, 3, 7, WHOLE)
-"""Bytes of a piece."""
+"""Sizes of a piece in bytes."""
 
 
 class Response(NamedTuple):
@@ -40,7 +40,7 @@ def read_by_us(data: bytes, size: int, method: str = "GET") -> Outcome:
 
 
 def _read(data: bytes, size: int, method: str = "GET") -> Response:
-    """As a connection does it. Raises RemoteProtocolError."""
+    """Read a response as a connection does. Raises RemoteProtocolError."""
     reader, head, body = ResponseReader(), None, bytearray()
     reader.begin(method)
     for at in range(0, len(data), size):
@@ -92,7 +92,7 @@ STRICTER: dict[str, Callable[[bytes], object]] = {
         rb"\n[0-9A-Fa-f]+;[^\n]*\r(?!\n)"
     ).search,
 }
-"""What we refuse although h11 takes it, by reason. There is nothing that h11 refuses and we take."""
+"""Why we refuse a response that h11 accepts. We accept no response that h11 refuses."""
 
 
 # Damaged responses

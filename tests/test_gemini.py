@@ -26,7 +26,7 @@ from tests import suite
 from tests.doubles.gemini import KEY, GeminiService, delay, refusal
 from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.pictures import whose
-from tests.suite import WRONG, Suite, asked, five_tasks, ignored
+from tests.suite import WRONG, Suite, five_tasks, ignored, image_request
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ SPEC = "google-gemini-openapi.json"
 
 
 async def submitted(provider: Gemini, request: ImageRequest | None = None) -> Ready:
-    return await provider.submit(request or asked(), None, ignored)
+    return await provider.submit(request or image_request(), None, ignored)
 
 
 def owners(reply: Ready) -> list[str]:
@@ -55,7 +55,11 @@ def valid(body: object, schema: str) -> None:
 
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Gemini) -> None:
     assert load("gemini") is Gemini
-    assert (provider.max_images(asked()), provider.expected_images(asked()), provider.is_synchronous) == (1, 1, True)
+    assert (
+        provider.max_images(image_request()),
+        provider.expected_images(image_request()),
+        provider.is_synchronous,
+    ) == (1, 1, True)
     assert await provider.cancel(Job("1")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("1"), ignored)
@@ -63,7 +67,7 @@ async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Gemini) -
 
 async def test_the_shortest_request(server: GeminiService, provider: Gemini) -> None:
     await submitted(provider)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert request.path == "/v1beta/models/gemini-3.1-flash-image:generateContent"
     assert request.headers["x-goog-api-key"] == KEY
     assert request.json() == {
@@ -83,8 +87,8 @@ FULL = {
 
 
 async def test_a_full_request_is_valid(server: GeminiService, provider: Gemini, picture: str) -> None:
-    await submitted(provider, asked("猫 🐈", references=(picture,), **FULL))
-    (request,) = server.asked("submit")
+    await submitted(provider, image_request("猫 🐈", references=(picture,), **FULL))
+    (request,) = server.requests_of("submit")
     body = request.json()
     assert request.path == "/v1beta/models/gemini-3-pro-image:generateContent"
     assert body["contents"][0]["parts"][0] == {"text": "猫 🐈"}
@@ -108,8 +112,8 @@ async def test_a_full_request_is_valid(server: GeminiService, provider: Gemini, 
     ],
 )
 async def test_shapes(server: GeminiService, provider: Gemini, spec: dict[str, Any], config: dict[str, str]) -> None:
-    await submitted(provider, asked(**spec))
-    assert server.asked("submit")[0].json()["generationConfig"]["imageConfig"] == config
+    await submitted(provider, image_request(**spec))
+    assert server.requests_of("submit")[0].json()["generationConfig"]["imageConfig"] == config
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ async def test_shapes(server: GeminiService, provider: Gemini, spec: dict[str, A
 async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
     server: GeminiService, provider: Gemini, wrong: dict[str, Any], rule: str
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     with pytest.raises(BadRequest, match=rule) as refused:
         provider.check(request)
     with pytest.raises(BadRequest):
@@ -149,7 +153,7 @@ async def test_what_would_be_refused_or_bent_is_refused_before_it_is_sent(
 
 async def test_an_unknown_option_gets_a_hint(provider: Gemini) -> None:
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(extra={"temprature": "1"}))
+        provider.check(image_request(extra={"temprature": "1"}))
     assert refused.value.hint == "did you mean temperature?"
 
 
@@ -158,12 +162,12 @@ async def test_a_reference_that_is_no_picture(provider: Gemini, tmp_path: Path, 
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(BadRequest, match="takes no other"):
-        await submitted(provider, asked(references=(str(path),)))
+        await submitted(provider, image_request(references=(str(path),)))
 
 
 async def test_a_seed_of_minus_one_is_any_seed(server: GeminiService, provider: Gemini) -> None:
-    await submitted(provider, asked(seed=-1))
-    assert "seed" not in server.asked("submit")[0].json()["generationConfig"]
+    await submitted(provider, image_request(seed=-1))
+    assert "seed" not in server.requests_of("submit")[0].json()["generationConfig"]
 
 
 # What comes back
@@ -173,7 +177,7 @@ async def test_a_seed_of_minus_one_is_any_seed(server: GeminiService, provider: 
 async def test_pictures_come_in_the_answer(
     server: GeminiService, provider: Gemini, prompt: str, indices: list[str]
 ) -> None:
-    reply = await submitted(provider, asked(prompt))
+    reply = await submitted(provider, image_request(prompt))
     (job,) = server.jobs
     assert owners(reply) == [f"{job}/{index}" for index in indices]
     assert reply.facts == {"model": "gemini-3.1-flash-image", "request_id": job}
@@ -188,8 +192,8 @@ async def test_the_first_version_is_asked_where_base_url_names_it(server: Gemini
 
 
 async def test_a_place_that_is_not_served_is_no_matter_of_the_prompt(server: GeminiService, provider: Gemini) -> None:
-    said = "User location is not supported for the API use."
-    server.fail("submit", refusal(400, "FAILED_PRECONDITION", said))
+    message = "User location is not supported for the API use."
+    server.fail("submit", refusal(400, "FAILED_PRECONDITION", message))
     with pytest.raises(Unauthorized, match="location") as raised:
         await submitted(provider)
     assert "place" in raised.value.hint
@@ -235,7 +239,7 @@ async def test_the_double_answers_as_google_describes(server: GeminiService, cli
 )
 async def test_refusals_by_prompt(provider: Gemini, prompt: str, meaning: type[TaskError], words: str) -> None:
     with pytest.raises(meaning, match=words) as raised:
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
     assert type(raised.value) is meaning
 
 
@@ -346,14 +350,14 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: GeminiServic
 
 @pytest.mark.parametrize("wrapped", ["#wrapped", "#wrapped #two", "#parts"])
 async def test_a_picture_in_a_list_is_no_lost_picture(provider: Gemini, wrapped: str) -> None:
-    reply = await submitted(provider, asked(f"a cat {wrapped}"))
+    reply = await submitted(provider, image_request(f"a cat {wrapped}"))
     assert len(reply.images) == (2 if "two" in wrapped else 1)
     assert reply.facts["model"] == "gemini-3.1-flash-image"
 
 
 async def test_a_refusal_in_a_list_is_one(provider: Gemini) -> None:
     with pytest.raises(Moderated):
-        await submitted(provider, asked("a cat #wrapped #blocked"))
+        await submitted(provider, image_request("a cat #wrapped #blocked"))
 
 
 @pytest.mark.parametrize("body", [[], [[]], [None], [{}], [{"candidates": None}, 7], json.loads("[" * 500 + "]" * 500)])
@@ -376,7 +380,7 @@ async def test_another_model_than_asked_for_is_said(server: GeminiService, provi
 
 @pytest.mark.parametrize("prompt", ["a cat", "#wrapped", "#parts"])
 async def test_tokens_are_told_by_sort(provider: Gemini, prompt: str) -> None:
-    ready = await submitted(provider, asked(prompt))
+    ready = await submitted(provider, image_request(prompt))
     assert ready.tokens == {"text_in": 6, "image_in": 0, "text_out": 104, "image_out": 1120}
 
 
@@ -402,7 +406,7 @@ async def test_a_refusal_keeps_the_tokens_that_it_took(
     provider: Gemini, prompt: str, tokens: dict[str, int] | None, charged: bool
 ) -> None:
     with pytest.raises(Moderated) as raised:
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
     assert raised.value.tokens == (tokens or {"text_in": 6, "image_in": 0, "text_out": 0, "image_out": 0})
     assert raised.value.charged == charged
 

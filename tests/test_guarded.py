@@ -1,4 +1,4 @@
-"""A display that breaks: plain lines go on, it is said once, and the terminal is given back."""
+"""A display that breaks: plain lines take over, one message says so, and the terminal is restored."""
 
 import asyncio
 import io
@@ -35,16 +35,16 @@ def task(number: int) -> Task:
 
 
 def story(*tasks: Task) -> list[Event]:
-    told: list[Event] = [RunStarted(0.0, RunId(1), tasks)]
+    events: list[Event] = [RunStarted(0.0, RunId(1), tasks)]
     for one in tasks:
         saved = Saving((SavedImage(f"/{one.id}.png"),), Job("j"))
         states = (Submitting(), Running(Job("j")), saved, Done((f"/{one.id}.png",)))
-        told += [TaskChanged(float(one.id), replace(one, state=state)) for state in states]
-    return [*told, RunFinished(9.0, RunId(1))]
+        events += [TaskChanged(float(one.id), replace(one, state=state)) for state in states]
+    return [*events, RunFinished(9.0, RunId(1))]
 
 
 class Broken(PlainLines):
-    """Raises where it is told to, and keeps on being called for as long as nobody notices."""
+    """Raises an error where a test wants it, and counts the calls that still come after that."""
 
     def __init__(self, where: str, stderr: io.StringIO) -> None:
         super().__init__(Board(), stderr=stderr)
@@ -109,11 +109,11 @@ def test_plain_lines_go_on_wherever_it_breaks(where: str) -> None:
     stderr = io.StringIO()
     broken = Broken(where, stderr)
     asyncio.run(shown(Guarded(broken, stderr=stderr)))
-    said = stderr.getvalue()
-    assert said.count("the display broke (TypeError: a bug)") == 1
+    written = stderr.getvalue()
+    assert written.count("the display broke (TypeError: a bug)") == 1
     assert (broken.broke, broken.given_back) == (1, 1)
-    assert said.count("2 tasks: 2 done (2 pictures)") == 1
-    assert "a notice" in said
+    assert written.count("2 tasks: 2 done (2 pictures)") == 1
+    assert "a notice" in written
 
 
 def test_what_ended_before_is_in_the_last_words() -> None:
@@ -153,17 +153,17 @@ def test_json_is_not_mixed_with_paths() -> None:
 
 
 def test_a_sink_that_can_be_spared_is_switched_off_and_said_once() -> None:
-    heard: list[Event] = []
-    said: list[Exception] = []
+    seen: list[Event] = []
+    written: list[Exception] = []
 
     def broken(event: Event) -> None:
         raise OSError("gone")
 
-    tell = tee(heard.append, spare(broken, said.append), heard.append)
+    tell = tee(seen.append, spare(broken, written.append), seen.append)
     for event in story(task(1)):
         tell(event)
-    assert len(heard) == 2 * len(story(task(1)))
-    assert [str(error) for error in said] == ["gone"]
+    assert len(seen) == 2 * len(story(task(1)))
+    assert [str(error) for error in written] == ["gone"]
 
 
 def test_the_memory_is_never_switched_off() -> None:

@@ -1,4 +1,4 @@
-"""The program in a folder of another person, and at a service that repeats the key: what leaves, and what stays."""
+"""The program in a folder of another person, and with a service that repeats the key: no secret leaves."""
 
 import json
 import os
@@ -159,7 +159,7 @@ def settings_of(kind: str, url: str) -> dict[str, Any]:
         if isinstance(value, Secret) and value:
             table[item.name] = value.reveal()
         elif item.name == "username" or (isinstance(value, str) and value.startswith("http")):
-            table[item.name] = value.replace("://", f"://somebody:{quote(SECRET, safe='')}@")
+            table[item.name] = value.replace("://", f"://a-user:{quote(SECRET, safe='')}@")
     return table
 
 
@@ -180,12 +180,12 @@ def words_of(kind: str, url: str, picture: str) -> list[str]:
 
 
 def test_no_file_and_no_line_holds_a_key(tmp_path: Path, service: OneAnswer) -> None:
-    """The service repeats the key in every form; all that the program writes is searched for all of them."""
+    """The service repeats the key in every form. No output of the program holds one of them."""
     picture = tmp_path / "reference.png"
     picture.write_bytes(Pictures().make("reference", 1))
     tables = {f"my-{kind}": settings_of(kind, service.url) for kind in remote_kinds()}
     program = Program(tmp_path, dumps({"providers": tables}))
-    said = ""
+    output = ""
     service.reply = echoing(" ".join(FORMS[:6]), 401)
     runs = [words_of(kind, service.url, str(picture)) for kind in remote_kinds()]
     for words in (
@@ -194,11 +194,11 @@ def test_no_file_and_no_line_holds_a_key(tmp_path: Path, service: OneAnswer) -> 
         *(["show", str(number + 1)] for number in range(len(runs))), [*runs[0], "--dry-run"],
     ):  # fmt: skip
         ended = program.run(*words, ECHOED=SECRET)
-        said += ended.out + ended.err
+        output += ended.out + ended.err
         assert ended.code != 70, ended.err
-    assert said.count("****") > 2 * len(runs)
+    assert output.count("****") > 2 * len(runs)
     assert len(program.tasks()) == len(runs) + 1, "every kind has sent something"
     written = b"".join(path.read_bytes() for path in program.home.iterdir() if path.name != "config.toml")
     for form in FORMS:
-        assert form not in said
+        assert form not in output
         assert form.encode() not in written

@@ -29,7 +29,7 @@ from tests.doubles.http import CONNECT, Fault, Reply
 from tests.doubles.jimeng import KEY, SESSIONS, JimengGateway
 from tests.doubles.pictures import whose
 from tests.program import Program
-from tests.suite import WRONG, Suite, asked, escaped, five_tasks, ignored, owners, polled_times, submitted
+from tests.suite import WRONG, Suite, escaped, five_tasks, ignored, image_request, owners, polled_times, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ def pixels(server: JimengGateway, clients: Clients) -> Jimeng:
 
 async def accepted(server: JimengGateway, provider: Jimeng, prompt: str = "a cat") -> Job:
     server.dialect = "tasks"
-    reply = await submitted(provider, asked(prompt))
+    reply = await submitted(provider, image_request(prompt))
     assert isinstance(reply, Accepted)
     return reply.job
 
@@ -74,7 +74,7 @@ async def test_what_is_not_said_is_left_to_the_gateway(
     server: JimengGateway, provider: Jimeng, clients: Clients
 ) -> None:
     reply = await submitted(provider)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert request.path == "/v1/images/generations"
     assert request.json() == {"prompt": "a cat", "response_format": "url"}
     assert server.counts["models"] == 0
@@ -86,11 +86,11 @@ async def test_a_submit_says_all_that_was_asked(server: JimengGateway, provider:
     extra = {"sample_strength": "0.7"}
     await submitted(
         provider,
-        asked(
+        image_request(
             "猫", model="jimeng-3.1", ratio="16:9", resolution="4K", negative="blurry", count=4, seed=-1, extra=extra
         ),
     )
-    assert server.asked("submit")[0].json() == {
+    assert server.requests_of("submit")[0].json() == {
         "model": "jimeng-3.1",
         "prompt": "猫",
         "ratio": "16:9",
@@ -113,8 +113,8 @@ async def test_a_submit_says_all_that_was_asked(server: JimengGateway, provider:
 async def test_sizes_in_the_dialect_of_ratios(
     server: JimengGateway, provider: Jimeng, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    await submitted(provider, asked(**spec))
-    body = server.asked("submit")[0].json()
+    await submitted(provider, image_request(**spec))
+    body = server.requests_of("submit")[0].json()
     assert {key: body.get(key) for key in sent} == sent
     assert not {"width", "height"} & body.keys()
 
@@ -132,8 +132,8 @@ async def test_sizes_in_the_dialect_of_ratios(
 async def test_sizes_in_the_dialect_of_pixels(
     server: JimengGateway, pixels: Jimeng, spec: dict[str, Any], sent: tuple[int | None, int | None]
 ) -> None:
-    await submitted(pixels, asked(**spec))
-    body = server.asked("submit")[0].json()
+    await submitted(pixels, image_request(**spec))
+    body = server.requests_of("submit")[0].json()
     assert (body.get("model"), body.get("width"), body.get("height")) == (None, *sent)
     assert not {"ratio", "resolution"} & body.keys()
 
@@ -155,22 +155,22 @@ async def test_a_version_finds_its_model(server: JimengGateway, provider: Jimeng
         "jimeng-2.0-pro",
         None,
     )
-    await submitted(pixels, asked(model="2.1"))
-    assert server.asked("submit")[0].json()["model"] == "jimeng-2.1"
+    await submitted(pixels, image_request(model="2.1"))
+    assert server.requests_of("submit")[0].json()["model"] == "jimeng-2.1"
 
 
 async def test_references_by_address_go_as_json(server: JimengGateway, provider: Jimeng) -> None:
     links = tuple(f"https://example.com/{number}.png" for number in range(10))
-    await submitted(provider, asked(references=links))
-    (request,) = server.asked("submit")
+    await submitted(provider, image_request(references=links))
+    (request,) = server.requests_of("submit")
     assert request.path == "/v1/images/compositions"
     assert request.json()["images"] == list(links)
 
 
 async def test_references_from_files_go_as_a_form(server: JimengGateway, provider: Jimeng, picture: str) -> None:
     extra = {"intelligent_ratio": "true", "sample_strength": "1"}
-    await submitted(provider, asked("猫", references=(picture, picture), extra=extra))
-    (request,) = server.asked("submit")
+    await submitted(provider, image_request("猫", references=(picture, picture), extra=extra))
+    (request,) = server.requests_of("submit")
     files = [part for part in request.parts() if part.filename]
     assert request.path == "/v1/images/compositions"
     assert [(part.name, part.filename, whose(part.data)) for part in files] == [
@@ -182,7 +182,7 @@ async def test_references_from_files_go_as_a_form(server: JimengGateway, provide
 
 
 async def test_a_reference_that_vanished_is_a_bad_request(provider: Jimeng, picture: str) -> None:
-    request = asked(references=(picture,))
+    request = image_request(references=(picture,))
     provider.check(request)
     await anyio.Path(picture).unlink()
     with pytest.raises(BadRequest):
@@ -192,15 +192,15 @@ async def test_a_reference_that_vanished_is_a_bad_request(provider: Jimeng, pict
 @pytest.mark.parametrize(
     ("request_", "made"),
     [
-        (asked(), 4),
-        (asked("一只猫的9张照片"), 9),
-        (asked("一只猫的9张照片", model="4.0"), 9),
-        (asked("一只猫的9张照片", model="jimeng-3.0"), 4),
-        (asked("画999张图"), 15),
-        (asked("画0张图"), 1),
-        (asked("绘本"), 4),
-        (asked("一张图"), 4),
-        (asked("9张", references=(LINK,)), 1),
+        (image_request(), 4),
+        (image_request("一只猫的9张照片"), 9),
+        (image_request("一只猫的9张照片", model="4.0"), 9),
+        (image_request("一只猫的9张照片", model="jimeng-3.0"), 4),
+        (image_request("画999张图"), 15),
+        (image_request("画0张图"), 1),
+        (image_request("绘本"), 4),
+        (image_request("一张图"), 4),
+        (image_request("9张", references=(LINK,)), 1),
     ],
 )
 async def test_how_many_pictures_a_prompt_brings(provider: Jimeng, request_: ImageRequest, made: int) -> None:
@@ -234,7 +234,7 @@ async def test_how_many_pictures_a_prompt_brings(provider: Jimeng, request_: Ima
 async def test_what_the_gateway_would_refuse_or_bend_is_refused_before_it_is_sent(
     server: JimengGateway, provider: Jimeng, wrong: dict[str, Any], rule: str
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     with pytest.raises(BadRequest, match=rule) as refused:
         provider.check(request)
     with pytest.raises(BadRequest):
@@ -253,17 +253,17 @@ async def test_what_the_gateway_would_refuse_or_bend_is_refused_before_it_is_sen
 )
 async def test_the_dialect_of_pixels_has_rules_of_its_own(pixels: Jimeng, wrong: dict[str, Any], rule: str) -> None:
     with pytest.raises(BadRequest, match=rule):
-        pixels.check(asked(**wrong))
+        pixels.check(image_request(**wrong))
 
 
 async def test_an_unknown_dialect_is_named(server: JimengGateway, clients: Clients) -> None:
     with pytest.raises(BadRequest, match="ratio, pixels"):
-        connected(server, clients, dialect="size").check(asked())
+        connected(server, clients, dialect="size").check(image_request())
 
 
 async def test_an_unknown_option_gets_a_hint(provider: Jimeng) -> None:
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(extra={"sample_strenght": "0.5"}))
+        provider.check(image_request(extra={"sample_strenght": "0.5"}))
     assert refused.value.hint == "did you mean sample_strength?"
 
 
@@ -274,7 +274,7 @@ async def test_session_ids_take_turns(server: JimengGateway, clients: Clients) -
     provider = connected(server, clients, key=" , ".join(SESSIONS))
     for _ in range(4):
         await submitted(provider)
-    sent = [request.headers["authorization"] for request in server.asked("submit")]
+    sent = [request.headers["authorization"] for request in server.requests_of("submit")]
     assert sent == [f"Bearer {SESSIONS[turn % 2]}" for turn in range(4)]
 
 
@@ -283,9 +283,9 @@ async def test_an_empty_account_is_left_out_and_only_the_last_one_ends_it_all(
 ) -> None:
     provider = connected(server, clients, key=",".join(SESSIONS))
     server.credits[SESSIONS[0]] = 0
-    told: list[Working] = []
-    await provider.submit(asked(), None, told.append)
-    assert [working.note.partition(":")[0] for working in told] == ["session id 1 of 2 is left out"]
+    reports: list[Working] = []
+    await provider.submit(image_request(), None, reports.append)
+    assert [working.note.partition(":")[0] for working in reports] == ["session id 1 of 2 is left out"]
     assert len([await submitted(provider) for _ in range(3)]) == 3
     assert server.counts["submit"] == len(server.jobs) + 1
     del server.credits[SESSIONS[1]]
@@ -311,7 +311,7 @@ async def test_a_refusal_of_one_account_sends_the_same_task_to_the_next(
     provider = connected(server, clients, key=",".join(SESSIONS))
     server.fail("submit", Reply.json({"code": code, "message": message, "data": None}))
     assert isinstance(await submitted(provider), Ready)
-    first, second = (request.headers["authorization"] for request in server.asked("submit"))
+    first, second = (request.headers["authorization"] for request in server.requests_of("submit"))
     assert (first, second) == (f"Bearer {SESSIONS[0]}", f"Bearer {SESSIONS[1]}")
     server.fail("submit", Reply.json({"code": code, "message": message, "data": None}), times=2)
     with pytest.raises(meaning):
@@ -340,8 +340,8 @@ async def test_work_that_was_begun_and_failed_for_credits_is_not_begun_again(
 
 async def test_too_many_tasks_at_once_are_a_reason_to_wait(server: JimengGateway, provider: Jimeng) -> None:
     with pytest.raises(Busy):
-        await submitted(provider, asked("#crowd"))
-    assert isinstance(await submitted(provider, asked("#crowd")), Ready)
+        await submitted(provider, image_request("#crowd"))
+    assert isinstance(await submitted(provider, image_request("#crowd")), Ready)
 
 
 # Models
@@ -371,9 +371,9 @@ async def test_the_model_that_was_asked_for_is_the_one_that_draws(
     server.dialect = dialect
     key = KEY if dialect == "pool" else SESSIONS[0]
     provider = connected(server, clients, key=key, dialect="pixels" if dialect == "pixels" else "ratio")
-    reply = await submitted(provider, asked(model=wanted))
-    await submitted(provider, asked(model=wanted))
-    assert [request.json()["model"] for request in server.asked("submit")] == [sent] * 2
+    reply = await submitted(provider, image_request(model=wanted))
+    await submitted(provider, image_request(model=wanted))
+    assert [request.json()["model"] for request in server.requests_of("submit")] == [sent] * 2
     assert [job.notes["model"] for job in server.jobs.values()] == [sent] * 2
     assert server.counts["models"] == 1
     assert reply.facts["model"] == sent
@@ -393,22 +393,22 @@ async def test_a_model_that_would_become_another_is_refused_before_it_is_sent(
     server.dialect = dialect
     provider = connected(server, clients, key=KEY, dialect="pixels" if dialect == "pixels" else "ratio")
     with pytest.raises(BadRequest, match="would draw with another") as refused:
-        await submitted(provider, asked(model=wanted))
+        await submitted(provider, image_request(model=wanted))
     assert "imagegen models" in refused.value.hint
     assert server.counts["submit"] == 0
 
 
 async def test_models_from_abroad_are_for_session_ids_from_there(server: JimengGateway, clients: Clients) -> None:
-    reply = await submitted(connected(server, clients, key=SESSIONS[1]), asked(model="nanobanana"))
+    reply = await submitted(connected(server, clients, key=SESSIONS[1]), image_request(model="nanobanana"))
     assert reply.facts["model"] == "nanobanana"
 
 
 async def test_a_list_that_cannot_be_had_leaves_the_dialect_to_decide(server: JimengGateway, provider: Jimeng) -> None:
     server.fail("models", Reply.json({}, 404))
-    await submitted(provider, asked(model="3.0"))
+    await submitted(provider, image_request(model="3.0"))
     server.fail("models", Reply.json({}, 503, retry_after="3"))
     with pytest.raises(Busy):
-        await submitted(connected_like(provider), asked(model="3.0"))
+        await submitted(connected_like(provider), image_request(model="3.0"))
     assert server.counts["submit"] == 1
 
 
@@ -426,14 +426,14 @@ async def test_one_reference_goes_to_the_gateway_without_compositions(
     server: JimengGateway, provider: Jimeng, picture: str
 ) -> None:
     server.dialect = "lite"
-    await submitted(provider, asked(references=(picture,)))
-    await submitted(provider, asked(references=(LINK,)))
-    file, address = server.asked("submit")
+    await submitted(provider, image_request(references=(picture,)))
+    await submitted(provider, image_request(references=(LINK,)))
+    file, address = server.requests_of("submit")
     assert file.path == address.path == "/v1/images/generations"
     assert file.json()["filePath"].startswith("data:image/png;base64,iVBOR")
     assert address.json()["filePath"] == LINK
     with pytest.raises(BadRequest, match="one reference"):
-        await submitted(provider, asked(references=(LINK, LINK)))
+        await submitted(provider, image_request(references=(LINK, LINK)))
     assert server.counts["submit"] == 2
 
 
@@ -454,7 +454,7 @@ async def test_a_path_that_is_not_there_was_sent_no_further(
 async def test_no_session_id_sends_none(server: JimengGateway, clients: Clients) -> None:
     with pytest.raises(Unauthorized, match="authorization invalid"):
         await submitted(connected(server, clients, key=" , "))
-    assert "authorization" not in server.asked("submit")[0].headers
+    assert "authorization" not in server.requests_of("submit")[0].headers
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel", "\ud800"])
@@ -581,7 +581,7 @@ async def test_an_account_in_trouble_is_no_reason_to_try_again(
 )
 async def test_prompts_that_spoil_the_submit(provider: Jimeng, prompt: str, meaning: type[TaskError]) -> None:
     with pytest.raises(TaskError) as raised:
-        await submitted(provider, asked(prompt))
+        await submitted(provider, image_request(prompt))
     assert type(raised.value) is meaning
 
 
@@ -637,7 +637,7 @@ async def test_a_gateway_that_is_not_there_accepted_nothing(server: JimengGatewa
 
 
 async def test_pictures_inside_the_answer(server: JimengGateway, provider: Jimeng) -> None:
-    reply = await submitted(provider, asked(extra={"response_format": "b64_json"}))
+    reply = await submitted(provider, image_request(extra={"response_format": "b64_json"}))
     assert isinstance(reply, Ready)
     data = [image.data for image in reply.images if isinstance(image, InlineImage)]
     assert [whose(one) for one in data] == all_of(server)
@@ -659,7 +659,7 @@ async def test_where_the_picture_is_broken_its_address_is_taken(
 async def test_fewer_and_odd_addresses(
     server: JimengGateway, provider: Jimeng, clients: Clients, prompt: str, number: int, note: str
 ) -> None:
-    reply = await submitted(provider, asked(prompt))
+    reply = await submitted(provider, image_request(prompt))
     assert isinstance(reply, Ready)
     assert await owners(clients, reply) == all_of(server, number)
     assert note in reply.note
@@ -735,7 +735,7 @@ async def test_its_refusals_are_real_statuses(server: JimengGateway, provider: J
     with pytest.raises(OutOfCredits):
         await submitted(provider)
     with pytest.raises(Uncertain):
-        await submitted(provider, asked(references=(picture,)))
+        await submitted(provider, image_request(references=(picture,)))
     assert await provider.balance() is None
 
 
@@ -762,8 +762,8 @@ async def test_its_task_is_a_receipt(server: JimengGateway, pool: Jimeng, client
 
 async def test_its_receipt_is_asked_for_at_base_url_only(server: JimengGateway, pool: Jimeng) -> None:
     with JimengGateway(dialect="pool") as elsewhere:
-        told = {"id": "1", "object": "task", "status": "queued", "result_url": f"{elsewhere.url}/v1/tasks/1"}
-        server.fail("submit", Reply.json(told))
+        answer = {"id": "1", "object": "task", "status": "queued", "result_url": f"{elsewhere.url}/v1/tasks/1"}
+        server.fail("submit", Reply.json(answer))
         reply = await submitted(pool)
         assert isinstance(reply, Accepted)
         with pytest.raises(Expired):
@@ -786,7 +786,7 @@ async def test_its_receipt_is_asked_for_at_base_url_only(server: JimengGateway, 
     ],
 )
 async def test_its_failures_are_final(pool: Jimeng, prompt: str, meaning: type[TaskError]) -> None:
-    reply = await submitted(pool, asked(prompt))
+    reply = await submitted(pool, image_request(prompt))
     assert isinstance(reply, Accepted)
     with pytest.raises(TaskError) as raised:
         await polled_times(pool, reply.job)
@@ -802,7 +802,7 @@ async def test_a_task_that_it_does_not_know_keeps_its_receipt(pool: Jimeng) -> N
 
 async def test_its_refusals(server: JimengGateway, pool: Jimeng, clients: Clients) -> None:
     with pytest.raises(Moderated):
-        await submitted(pool, asked("#blocked"))
+        await submitted(pool, image_request("#blocked"))
     with pytest.raises(Unauthorized) as raised:
         await submitted(connected(server, clients, key="jm-wrong"))
     assert raised.value.unspent
@@ -842,7 +842,7 @@ async def test_credits_are_summed_and_no_id_is_told(server: JimengGateway, clien
     assert await connected(server, clients).balance() == Balance(66.0)
     both = await connected(server, clients, key=",".join(SESSIONS)).balance()
     assert both == Balance(132.0, note="2 of 2 accounts")
-    asked_for = [request.headers["authorization"] for request in server.asked("points")]
+    asked_for = [request.headers["authorization"] for request in server.requests_of("points")]
     assert asked_for == [f"Bearer {session}" for session in (SESSIONS[0], *SESSIONS)]
 
 
@@ -903,10 +903,10 @@ async def test_no_json_breaks_it(server: JimengGateway, provider: Jimeng, key: s
         for where, work in (("submit", submitted(provider)), ("query", provider.poll(Job("1"), ignored))):
             server.fail(where, escaped(body | {key: wrong}))
             try:
-                said: object = await work
+                reply: object = await work
             except TaskError as error:
-                said = error
-            str(said).encode()
+                reply = error
+            str(reply).encode()
 
 
 async def test_no_model_list_breaks_it(server: JimengGateway, provider: Jimeng) -> None:
@@ -928,7 +928,7 @@ LIST = ("a cat", "a storm #fail", "a fight #forbidden", "a dog #limit", "a bird 
 def test_five_prompts_from_the_command_line(tmp_path: Path, server: JimengGateway) -> None:
     five = five_tasks("jimeng", tmp_path, server, LIST, secrets=SESSIONS, images=4, api_key=",".join(SESSIONS))
     assert five.made == {f"{job.id}/{index}" for job in server.jobs.values() for index in range(1, 5)
-                         if not {"fail", "forbidden", "never"} & set(job.asked["prompt"].split("#"))}  # fmt: skip
+                         if not {"fail", "forbidden", "never"} & set(job.payload["prompt"].split("#"))}  # fmt: skip
     assert (five.batch.code, server.counts["submit"]) == (1, 6)
     assert "the service goes on, credits may be used" in five.text
     assert Jimeng.notice in five.text

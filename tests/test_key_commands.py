@@ -1,11 +1,11 @@
-"""What keys set in motion: commands that a session takes from a queue, one after the other."""
+"""The commands of keys: a session takes them from a queue, one after the other."""
 
 import asyncio
 import io
 
 import pytest
 
-from imagegen_cli.commands.key_queue import KeyQueue, refusals_told
+from imagegen_cli.commands.key_queue import KeyQueue, refusals_as_outcomes
 from imagegen_cli.commands.session import end
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.display import Board, PlainLines
@@ -33,16 +33,16 @@ async def obeyed(error: Exception, stderr: io.StringIO) -> list[Command]:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (UsageError("no such model\nat all"), "not added: no such model; at all\n"),
         (TypeError("a bug"), "the command of a key failed (TypeError: a bug)"),
     ],
 )
-def test_a_command_that_fails_is_said_and_ends_nothing(error: Exception, said: str) -> None:
+def test_a_command_that_fails_is_said_and_ends_nothing(error: Exception, expected: str) -> None:
     stderr = io.StringIO()
     assert asyncio.run(obeyed(error, stderr)) == [Pause(True), Drain(), LAST]
-    assert stderr.getvalue().startswith(said)
+    assert stderr.getvalue().startswith(expected)
 
 
 def test_what_came_too_late_for_any_run_is_named() -> None:
@@ -72,5 +72,5 @@ def test_a_refusal_is_an_outcome_on_one_line() -> None:
     def refuse(_typed: Typed) -> Outcome:
         raise UsageError("no such model\nat all")
 
-    outcome = refusals_told(refuse)(Typed("a cat"))
+    outcome = refusals_as_outcomes(refuse)(Typed("a cat"))
     assert (outcome.good, outcome.words) == (False, ("cannot be added: no such model; at all",))

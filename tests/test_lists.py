@@ -1,4 +1,4 @@
-"""Lists as people have them: what is meant as a prompt is read, and nothing else is paid for."""
+"""Lists as people have them: only texts that are meant as prompts become paid tasks."""
 
 import codecs
 import json
@@ -53,7 +53,7 @@ def refused(name: str, data: str | bytes, **reading: Any) -> tuple[str, str]:
 
 
 NAMES = pytest.mark.parametrize("name", ["list.txt", "stdin", "/dev/fd/63", "noext", "list.prompts"])
-"""Names that tell no form: the content decides."""
+"""File names without a known suffix: the content decides the form."""
 
 
 # JSON by its content
@@ -100,7 +100,7 @@ LINE_OF_A_COMMA = 3 if sys.version_info >= (3, 13) else 4
 
 @NAMES
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ('["a kite", "teapot",]', ":1: "),
         ('[\n {\n  "prompt": "a kite",\n },\n]', f":{LINE_OF_A_COMMA}: "),
@@ -119,9 +119,9 @@ LINE_OF_A_COMMA = 3 if sys.version_info >= (3, 13) else 4
         ('{"prompt": "a", "extra": {"x": 1, "x": 2}}', ":1: x is given twice"),
     ],
 )  # fmt: skip
-def test_json_that_cannot_be_read_is_not_paid_line_by_line(name: str, text: str, said: str) -> None:
+def test_json_that_cannot_be_read_is_not_paid_line_by_line(name: str, text: str, expected: str) -> None:
     message, _ = refused(name, text)
-    assert message.startswith(f"{name}{said}")
+    assert message.startswith(f"{name}{expected}")
     assert "\n" not in message or text.count("\n") > 1
 
 
@@ -217,12 +217,12 @@ def test_what_spreadsheets_call_unicode_text_is_a_table(encoding: str) -> None:
     ],
     ids=["pandas", "unnamed", "trailing", "rows", "sep", "floats", "names", "space", "ratio", "empty", "spaces"],
 )  # fmt: skip
-def test_tables_of_real_collections_simply_work(name: str, text: str, wanted: list[PromptSpec]) -> None:
+def test_schema_of_real_collections_simply_work(name: str, text: str, wanted: list[PromptSpec]) -> None:
     assert read(name, text) == (wanted, [])
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "offer"),
+    ("text", "expected", "offer"),
     [
         ('"act","prompt"\n"Kite maker","a kite"\n"x","y"\n', "unknown column 'act'", "prompt"),
         ("Prompt,Category,Challenge\na kite,b,c\nd,e,f\n", "unknown columns 'Category', 'Challenge'", "prompt"),
@@ -232,9 +232,9 @@ def test_tables_of_real_collections_simply_work(name: str, text: str, wanted: li
         (",prompt\nx,a kite\n", "unknown column 'column 1 (no name)'", "prompt"),
     ],
 )  # fmt: skip
-def test_unknown_columns_are_named_once_with_a_way_to_leave_them_out(text: str, said: str, offer: str) -> None:
+def test_unknown_columns_are_named_once_with_a_way_to_leave_them_out(text: str, expected: str, offer: str) -> None:
     message, hint = refused("a.csv", text)
-    assert message == f"a.csv:1: {said}"
+    assert message == f"a.csv:1: {expected}"
     assert hint == f"to read the others and leave these out: --columns {offer}"
     found, remarks = read("a.csv", text, columns=offer)
     assert found
@@ -259,14 +259,14 @@ def test_columns_are_names_in_json_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "columns", "said"),
+    ("text", "columns", "expected"),
     [
         ("Caption,b\na,c\n", "prompt=Captoin", "a.csv:1: there is no column 'Captoin' (columns: 'Caption', 'b')"),
         ("Caption,b\na,c\n", "prompt=Caption,seed=Caption", "a.csv:1: --columns reads 'Caption' twice"),
     ],
 )
-def test_a_column_that_is_not_there_is_said(text: str, columns: str, said: str) -> None:
-    assert refused("a.csv", text, columns=columns)[0] == said
+def test_a_column_that_is_not_there_is_said(text: str, columns: str, expected: str) -> None:
+    assert refused("a.csv", text, columns=columns)[0] == expected
 
 
 def test_a_plain_list_has_no_columns() -> None:
@@ -275,7 +275,7 @@ def test_a_plain_list_has_no_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("promt=Caption,prompt=b", "there is no field 'promt'; did you mean prompt?"),
         ("seed=Seed", "--columns does not say which column has the prompt"),
@@ -286,10 +286,10 @@ def test_a_plain_list_has_no_columns() -> None:
         (",", "there is no field ''"),
     ],
 )
-def test_columns_that_make_no_sense_are_refused(text: str, said: str) -> None:
+def test_columns_that_make_no_sense_are_refused(text: str, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         columns_in(text)
-    assert said in caught.value.message
+    assert expected in caught.value.message
 
 
 def test_columns_may_hold_commas_and_signs_of_any_script() -> None:
@@ -964,7 +964,7 @@ def test_german_of_an_old_mac_is_no_japanese() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said", "way"),
+    ("name", "text", "expected", "way"),
     [
         ("a.json", '["a", "b",]', "a comma follows the last element", "delete that comma"),
         ("a.jsonl", '{"prompt": "a",}\n', "a comma follows the last element", "delete that comma"),
@@ -984,11 +984,11 @@ def test_german_of_an_old_mac_is_no_japanese() -> None:
     ],
 )
 def test_each_message_has_a_place_and_a_next_step_and_no_words_of_python(
-    name: str, text: str, said: str, way: str
+    name: str, text: str, expected: str, way: str
 ) -> None:
     message, hint = refused(name, text)
     assert message.startswith(f"{name}:")
-    assert said in message
+    assert expected in message
     assert way in hint
     assert not re.search(r"\(char \d|Expecting|recursion|digits\) for|delimiter|Traceback", message)
 
@@ -1067,7 +1067,7 @@ def test_where_no_command_gives_a_list_none_is_advised(text: str) -> None:
 
 # The command line
 
-TOLD = {
+COUNTS = {
     "act.csv": 2, "capPrompt.csv": 2, "drawbench.csv": 2, "lexica.csv": 2, "list.md": 2, "list.yaml": 2, "p.yaml": 2,
     "rtf.rtf": 2, "html.txt": 2, "infotext.txt": 2, "comfyblock.txt": 2, "dupkey.jsonl": 2, "utf16le_nobom.txt": 2,
     "utf32.txt": 2, "onebad.txt": 2, "openai.jsonl": 2, "a1111.txt": 2, "arr.json": 2, "arr1.json": 2,
@@ -1075,11 +1075,11 @@ TOLD = {
     "trailrow.csv": 2, "sepline.csv": 1, "floatseed.csv": 2, "negcap.csv": 1, "neghead.csv": 1,
     "hash.txt": 3, "kohya.txt": 1, "mj.txt": 1, "wild.txt": 1,
 }  # fmt: skip
-REFUSED = frozenset(list(TOLD)[:16])
+REFUSED = frozenset(list(COUNTS)[:16])
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the collection of lists is not here")
-@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("case", COUNTS)
 def test_the_collected_lists_do_what_their_table_says(case: str) -> None:
     for name in (case, "stdin"):
         found = from_or_said(name, (CASES / case).read_bytes())
@@ -1087,7 +1087,7 @@ def test_the_collected_lists_do_what_their_table_says(case: str) -> None:
             assert isinstance(found, str)
             assert "\n" not in found
         else:
-            assert len(found) == TOLD[case]
+            assert len(found) == COUNTS[case]
             assert isinstance(found, list)
 
 
@@ -1097,23 +1097,23 @@ def test_the_command_line_reads_lists_as_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes("кошка\n".encode("cp1251"))
     (tmp_path / "c.csv").write_text("Caption,Seed,note\na kite,7,x\n", encoding="utf-8")
 
-    def told(*words: str, stdin: str = "", **environment: str) -> list[tuple[str, Any]]:
+    def found_by(*words: str, stdin: str = "", **environment: str) -> list[tuple[str, Any]]:
         ended = program.run(*words, "--dry-run", "--json", stdin=stdin, **environment)
         assert ended.code == 0, ended.err
         return [(task["prompt"], task["seed"]) for task in map(json.loads, ended.lines)]
 
     assert program.run("batch", "a.md", "--dry-run").code == 2
-    assert told("batch", "a.md", "--format", "lines") == [("- a kite", None)]
-    assert told("batch", "b.txt", "--encoding", "cp1251") == [("кошка", None)]
-    assert told("batch", "c.csv", "--columns", "prompt=Caption,seed=Seed") == [("a kite", 7)]
-    assert told("batch", "-", "--columns", "prompt=Caption", stdin="Caption,Seed\na kite,7\n") == [("a kite", None)]
-    assert told("run", "-", "a teapot", stdin='["a kite"]') == [("a kite", None), ("a teapot", None)]
-    assert told("run", "-", stdin="- a kite\n", IMAGEGEN_FORMAT="lines") == [("- a kite", None)]
-    assert told("batch", "-", stdin="a kite", IMAGEGEN_ENCODING="utf-8") == [("a kite", None)]
+    assert found_by("batch", "a.md", "--format", "lines") == [("- a kite", None)]
+    assert found_by("batch", "b.txt", "--encoding", "cp1251") == [("кошка", None)]
+    assert found_by("batch", "c.csv", "--columns", "prompt=Caption,seed=Seed") == [("a kite", 7)]
+    assert found_by("batch", "-", "--columns", "prompt=Caption", stdin="Caption,Seed\na kite,7\n") == [("a kite", None)]
+    assert found_by("run", "-", "a teapot", stdin='["a kite"]') == [("a kite", None), ("a teapot", None)]
+    assert found_by("run", "-", stdin="- a kite\n", IMAGEGEN_FORMAT="lines") == [("- a kite", None)]
+    assert found_by("batch", "-", stdin="a kite", IMAGEGEN_ENCODING="utf-8") == [("a kite", None)]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("batch", "list.txt", "--format", "xml"), "xml"),
         (("batch", "list.txt", "--encoding", "nope"), "there is no text encoding named 'nope'"),
@@ -1140,11 +1140,11 @@ def test_the_command_line_reads_lists_as_it_is_told(tmp_path: Path) -> None:
         (("run", "--dry-run", "--", "---"), "no letter and no digit"),
     ],
 )
-def test_what_cannot_be_read_is_wrong_usage(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_read_is_wrong_usage(tmp_path: Path, words: tuple[str, ...], expected: str) -> None:
     (tmp_path / "list.txt").write_text("a kite\n", encoding="utf-8")
     ended = Program(tmp_path).run(*words)
     assert ended.code == 2
-    assert said in ended.err
+    assert expected in ended.err
     assert "Traceback" not in ended.err
 
 

@@ -16,7 +16,7 @@ from imagegen_cli.core.task import Job, RemoteImage, Running, Saving
 from imagegen_cli.storage.serialize import from_state
 
 KEY = 'sk-Qr7/x+9 Zé"b=2&w_5~T'
-"""Characters that each way of writing says differently."""
+"""Characters that each encoding writes in another way."""
 SHORT = "s3cr3t"
 
 
@@ -65,12 +65,12 @@ FORMS: dict[str, Callable[[str], str]] = {
 def test_a_secret_is_struck_out_in_every_form(secret: str, form: str) -> None:
     written = FORMS[form](secret)
     hide(secret)
-    said = masked(f"the key ({written}) is wrong")
-    assert MASK in said
-    assert written not in said
-    assert said.startswith("the key (")
-    assert said.endswith(") is wrong")
-    assert not any(written[at : at + 6] in said for at in range(len(written) - 5) if not form.startswith("basic"))
+    shown = masked(f"the key ({written}) is wrong")
+    assert MASK in shown
+    assert written not in shown
+    assert shown.startswith("the key (")
+    assert shown.endswith(") is wrong")
+    assert not any(written[at : at + 6] in shown for at in range(len(written) - 5) if not form.startswith("basic"))
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -80,7 +80,7 @@ def test_what_is_no_secret_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "text", "said"),
+    ("secret", "text", "expected"),
     [
         ("", "a picture", "a picture"),
         ("a", "a picture", "a picture"),
@@ -90,9 +90,9 @@ def test_what_is_no_secret_stays() -> None:
         ("me:abc", "me:abc is bWU6YWJj", "**** is ****"),
     ],
 )
-def test_a_short_secret_is_a_word_of_its_own(secret: str, text: str, said: str) -> None:
+def test_a_short_secret_is_a_word_of_its_own(secret: str, text: str, expected: str) -> None:
     hide(secret)
-    assert masked(text) == said
+    assert masked(text) == expected
 
 
 @pytest.mark.parametrize("length", range(12, 24))
@@ -110,7 +110,7 @@ def test_each_of_several_keys_is_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "text", "said"),
+    ("name", "value", "text", "expected"),
     [
         ("Authorization", "Bearer tok-123456", "bad tok-123456", "bad ****"),
         ("X-Api-Key", "abcdefgh", "bad abcdefgh", "bad ****"),
@@ -118,13 +118,13 @@ def test_each_of_several_keys_is_a_secret() -> None:
         ("X-Client", "imagegen", "imagegen is old", "imagegen is old"),
     ],
 )
-def test_a_header_is_a_secret_by_its_name(name: str, value: str, text: str, said: str) -> None:
+def test_a_header_is_a_secret_by_its_name(name: str, value: str, text: str, expected: str) -> None:
     hide_header(name, value)
-    assert masked(text) == said
+    assert masked(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("https://me:pa55word@example.org/v1 failed", "https://****@example.org/v1 failed"),
         ("base_url 'http://me:pa@ss@example.org' is odd", "base_url 'http://****@example.org' is odd"),
@@ -133,8 +133,8 @@ def test_a_header_is_a_secret_by_its_name(name: str, value: str, text: str, said
         ("https://example.org/@me and you@example.org", "https://example.org/@me and you@example.org"),
     ],
 )
-def test_no_address_shows_its_user(text: str, said: str) -> None:
-    assert masked(text) == said
+def test_no_address_shows_its_user(text: str, expected: str) -> None:
+    assert masked(text) == expected
 
 
 def test_the_password_of_an_address_is_a_secret_by_itself() -> None:

@@ -30,8 +30,8 @@ def request(prompt: str = "two cats", **more: Any) -> ImageRequest:
     return replace(ImageRequest(prompt=prompt, provider="studio", model="4.0", seed=7), **more)
 
 
-def named(template: str = DEFAULT, asked: ImageRequest | None = None, task_id: int = 12) -> str:
-    return name_for(template, TaskId(task_id), 3, asked or request(), line=5, now=NOON)
+def named(template: str = DEFAULT, wanted: ImageRequest | None = None, task_id: int = 12) -> str:
+    return name_for(template, TaskId(task_id), 3, wanted or request(), line=5, now=NOON)
 
 
 def filled(name: str, index: int = 1) -> str:
@@ -111,7 +111,7 @@ def test_a_number_that_is_missing_is_appended() -> None:
 
 
 def test_a_name_of_the_persons_own_replaces_the_prompt() -> None:
-    assert named(asked=request(name="Hero Shot")) == "12-hero-shot-{index}"
+    assert named(wanted=request(name="Hero Shot")) == "12-hero-shot-{index}"
     assert named("{name}-{index}", request()) == "two-cats-{index}"
 
 
@@ -196,10 +196,10 @@ def test_a_slug_is_cut_by_bytes_between_letters() -> None:
 def test_a_template_that_cannot_be_used_is_refused_by_name(template: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_template(template)
-    said = f"{caught.value.message} {caught.value.hint}"
-    assert message in said
-    assert hint in said
-    assert said.isprintable(), "what is refused must not reach the terminal either"
+    text = f"{caught.value.message} {caught.value.hint}"
+    assert message in text
+    assert hint in text
+    assert text.isprintable(), "what is refused must not reach the terminal either"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

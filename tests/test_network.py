@@ -1,6 +1,7 @@
 """Proxies, what goes past them, and certificates: what the environment says, against real sockets.
 
-A proxy that makes no connection costs nothing, so it is `network` and never `uncertain`, whoever pays.
+A proxy that makes no connection costs nothing, so the error is `network` and never
+`uncertain`, whether the request is paid or not.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def asked(url: str, *, paid: bool) -> Any:
+def answer_to(url: str, *, paid: bool) -> Any:
     async def ask() -> Any:
         async with open_clients() as clients:
             return await call(clients, "POST", url, paid=paid, json={}, timeout=SHORT)
@@ -123,19 +124,19 @@ def test_a_proxy_as_people_write_it(written: str, taken: str) -> None:
 )
 def test_a_proxy_that_cannot_be_used_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("https_proxy", proxy)
-    with pytest.raises(ConfigError, match="https_proxy") as said:
+    with pytest.raises(ConfigError, match="https_proxy") as caught:
         check_network("https://api.example.org/v1")
-    assert "unset https_proxy" in said.value.hint
-    assert "hunter22" not in said.value.message + said.value.hint
+    assert "unset https_proxy" in caught.value.hint
+    assert "hunter22" not in caught.value.message + caught.value.hint
     check_network("http://api.example.org/v1")  # which that proxy is not for
 
 
 def test_socks_without_its_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:7891")
-    with pytest.raises(ConfigError, match="SOCKS") as said:
+    with pytest.raises(ConfigError, match="SOCKS") as caught:
         check_network("https://api.example.org")
-    assert "imagegen-cli[socks]" in said.value.hint
+    assert "imagegen-cli[socks]" in caught.value.hint
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:7890")
     check_network("https://api.example.org")  # SOCKS is set beside it and not used
 
@@ -147,9 +148,9 @@ def test_a_request_goes_through_a_proxy(
 ) -> None:
     with Proxy(socks=socks) as proxy:
         monkeypatch.setenv("all_proxy", proxy.url.replace("socks5", "socks"))
-        answer = asked(f"http://far.invalid:{service.port}/x", paid=paid)
+        answer = answer_to(f"http://far.invalid:{service.port}/x", paid=paid)
     assert answer.body == {"asked": "/x"}
-    assert proxy.asked == [f"far.invalid:{service.port}"]
+    assert proxy.targets == [f"far.invalid:{service.port}"]
 
 
 @pytest.mark.parametrize("socks", [True, False])
@@ -165,7 +166,7 @@ def test_a_picture_comes_through_a_proxy(
         monkeypatch.setenv("all_proxy", proxy.url)
         held = asyncio.run(fetch(service.file_url("job", 1)))
     assert Path(held.path).stat().st_size
-    assert len(proxy.asked) == 1
+    assert len(proxy.targets) == 1
 
 
 REFUSALS = [(Refusal.REPLY, ASKS), (Refusal.REPLY, "403 Forbidden"), (Refusal.REPLY, "502 Bad Gateway")]
@@ -180,12 +181,12 @@ def test_a_refused_connection_was_never_sent(
 ) -> None:
     with Proxy(refusal, socks=socks, status=status) as proxy:
         monkeypatch.setenv("all_proxy", proxy.url.replace("//", "//me:hunter22@") if not socks else proxy.url)
-        with pytest.raises(TaskError) as said:
-            asked("https://far.invalid/v1", paid=paid)
-    assert type(said.value) is Unavailable
-    assert f"127.0.0.1:{proxy.port}" in said.value.message
-    assert "hunter22" not in said.value.message + str(said.value.__cause__)
-    assert proxy.asked == ["far.invalid:443"]
+        with pytest.raises(TaskError) as caught:
+            answer_to("https://far.invalid/v1", paid=paid)
+    assert type(caught.value) is Unavailable
+    assert f"127.0.0.1:{proxy.port}" in caught.value.message
+    assert "hunter22" not in caught.value.message + str(caught.value.__cause__)
+    assert proxy.targets == ["far.invalid:443"]
     assert socks or proxy.key == "me:hunter22"
 
 
@@ -194,12 +195,12 @@ def test_a_proxy_that_asks_for_a_password_passes_nothing_on(monkeypatch: pytest.
     with Proxy(Refusal.REPLY, status=ASKS) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         with pytest.raises(Unavailable, match=r"407.*before its host in http_proxy"):
-            asked("http://far.invalid/", paid=paid)
+            answer_to("http://far.invalid/", paid=paid)
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(Unavailable, match=r"407.*before its host in http_proxy"):
-            asked("http://far.invalid/", paid=paid)
+            answer_to("http://far.invalid/", paid=paid)
         with pytest.raises(Unavailable, match=r"407.*before its host in https_proxy"):
-            asked("https://far.invalid/", paid=paid)
+            answer_to("https://far.invalid/", paid=paid)
 
 
 @pytest.mark.parametrize("paid", [True, False])
@@ -207,7 +208,7 @@ def test_a_page_that_may_be_the_proxys_own_names_it(monkeypatch: pytest.MonkeyPa
     with Proxy(Refusal.REPLY, status="502 Bad Gateway") as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         with pytest.raises(TaskError, match=rf"HTTP 502 through the proxy {proxy.url}"):
-            asked("http://far.invalid/", paid=paid)
+            answer_to("http://far.invalid/", paid=paid)
 
 
 @pytest.mark.parametrize("paid", [True, False])
@@ -217,9 +218,9 @@ def test_what_was_sent_through_a_proxy_and_lost_is_uncertain(
     service.fail("submit", Fault.CLOSE_AFTER)
     with Proxy() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        with pytest.raises(TaskError, match="through the proxy") as said:
-            asked(service.url, paid=paid)
-    assert type(said.value) is (Uncertain if paid else Unavailable)
+        with pytest.raises(TaskError, match="through the proxy") as caught:
+            answer_to(service.url, paid=paid)
+    assert type(caught.value) is (Uncertain if paid else Unavailable)
 
 
 @pytest.mark.parametrize("paid", [True, False])
@@ -248,7 +249,7 @@ def test_a_certificate_that_is_not_trusted_names_the_variable(
         else:
             with pytest.raises(Unavailable, match=r"not trusted.*SSL_CERT_FILE"):
                 asyncio.run(ask())
-    assert len(proxy.asked) == (way != "directly")
+    assert len(proxy.targets) == (way != "directly")
     client.trust.cache_clear()
 
 
@@ -277,9 +278,9 @@ def test_a_file_of_certificates_that_is_none(tmp_path: Path, monkeypatch: pytest
     if text is not None:
         path.write_text(text)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    with pytest.raises(ConfigError, match="SSL_CERT_FILE") as said:
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE") as caught:
         check_network("https://api.example.org")
-    assert "unset SSL_CERT_FILE" in said.value.hint
+    assert "unset SSL_CERT_FILE" in caught.value.hint
     check_network("http://127.0.0.1:8188")  # needs none
 
 
@@ -307,21 +308,21 @@ def test_what_shells_set_for_clash_just_works(tmp_path: Path) -> None:
         shell = {"http_proxy": proxy.url, "https_proxy": proxy.url, "ALL_PROXY": "socks5://127.0.0.1:9"}
         ended = program.run("run", "a cat", "-p", "studio", **shell, **NOTHING)
     assert ended.code == 0, ended.err
-    assert proxy.asked
+    assert proxy.targets
 
 
 @pytest.mark.parametrize(
-    ("proxy", "code", "said"),
+    ("proxy", "code", "expected"),
     [
         ("socks4://127.0.0.1:9", 3, "unset ALL_PROXY"),
         ("socks://127.0.0.1:9", 1, "through the proxy socks://127.0.0.1:9"),
     ],
 )
-def test_a_proxy_in_the_way_is_named(tmp_path: Path, proxy: str, code: int, said: str) -> None:
+def test_a_proxy_in_the_way_is_named(tmp_path: Path, proxy: str, code: int, expected: str) -> None:
     program = Program(tmp_path, CONFIG.format(port=80))
     ended = program.run("run", "a cat", "-p", "studio", "--timeout", "5", ALL_PROXY=proxy, **NOTHING)
     assert ended.code == code
-    assert said in ended.err
+    assert expected in ended.err
     if code == 3:
         assert not (program.home / "history.db").exists()
     else:

@@ -36,10 +36,10 @@ from imagegen_cli.providers._openai_dialects import DIALECTS
 from imagegen_cli.providers.openai import OpenAI, Settings, events
 from tests.doubles.hostile import ANSWERS, BOMBS, OneAnswer
 from tests.doubles.http import Fault, Pictures, Reply
-from tests.doubles.openai import Asked, ImageServer, sse
+from tests.doubles.openai import ImageServer, Order, sse
 from tests.doubles.pictures import whose
 from tests.program import Program, finished
-from tests.suite import WRONG, asked, description, escaped, ignored, submitted
+from tests.suite import WRONG, description, escaped, ignored, image_request, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -89,13 +89,13 @@ async def pictures_of(provider: OpenAI, reply: Accepted | Ready) -> tuple[Image,
     for _ in range(10):
         if isinstance(reply, Ready):
             return reply.images
-        asked_again = await provider.poll(reply.job, ignored)
-        reply = asked_again if isinstance(asked_again, Ready) else reply
+        later = await provider.poll(reply.job, ignored)
+        reply = later if isinstance(later, Ready) else reply
     raise AssertionError("it never ends")
 
 
 def sent(server: ImageServer) -> dict[str, Any]:
-    body: dict[str, Any] = server.asked("submit")[-1].json()
+    body: dict[str, Any] = server.requests_of("submit")[-1].json()
     return body
 
 
@@ -120,13 +120,13 @@ async def test_a_prompt_becomes_a_picture(provider: OpenAI, server: ImageServer)
 
 @every_dialect
 async def test_several_pictures_are_split_or_asked_for_at_once(provider: OpenAI, server: ImageServer) -> None:
-    most = provider.max_images(asked())
-    count = min(2, most)
-    images = await pictures_of(provider, await submitted(provider, asked(count=count)))
+    high = provider.max_images(image_request())
+    count = min(2, high)
+    images = await pictures_of(provider, await submitted(provider, image_request(count=count)))
     assert len(images) == count
-    few = f"1 to {most} pictures" if most > 1 else "makes one picture here"
+    few = f"1 to {high} pictures" if high > 1 else "makes one picture here"
     with pytest.raises(BadRequest, match=few):
-        provider.check(asked(count=most + 1))
+        provider.check(image_request(count=high + 1))
 
 
 @every_dialect
@@ -151,17 +151,17 @@ async def test_a_wrong_key_is_not_repeated(dialect: str, server: ImageServer, cl
 
 @every_dialect
 async def test_moderation(provider: OpenAI) -> None:
-    error = await refused(provider, asked("#moderated"))
+    error = await refused(provider, image_request("#moderated"))
     assert isinstance(error, BadRequest if "local" in error.message else Moderated)
 
 
 @every_dialect
 async def test_quota_is_final_and_a_rate_limit_is_not(provider: OpenAI, server: ImageServer) -> None:
-    assert isinstance(await refused(provider, asked("#quota")), OutOfCredits)
-    error = await refused(provider, asked("#limited429"))
+    assert isinstance(await refused(provider, image_request("#quota")), OutOfCredits)
+    error = await refused(provider, image_request("#limited429"))
     assert isinstance(error, RateLimited)
     assert error.after == pytest.approx(0.2)
-    error = await refused(provider, asked("#loading"))
+    error = await refused(provider, image_request("#loading"))
     assert isinstance(error, Busy)
     assert error.after == pytest.approx(0.2)
     assert not server.jobs
@@ -169,14 +169,14 @@ async def test_quota_is_final_and_a_rate_limit_is_not(provider: OpenAI, server: 
 
 @every_dialect
 async def test_bad_requests(provider: OpenAI) -> None:
-    error = await refused(provider, asked("#bad"))
+    error = await refused(provider, image_request("#bad"))
     assert isinstance(error, BadRequest)
     assert "banana" in error.message
 
 
 @only(*(name for name in DIALECTS if name not in ("sd-server", "byteplus")))
 async def test_an_unknown_model_names_the_command_that_lists_them(provider: OpenAI) -> None:
-    error = await refused(provider, asked("#model"))
+    error = await refused(provider, image_request("#model"))
     assert isinstance(error, BadRequest)
     assert "imagegen models" in error.hint
 
@@ -281,7 +281,7 @@ BODIES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
 
 @pytest.mark.parametrize(("dialect", "spec", "expected"), BODIES)
 async def test_the_body(provider: OpenAI, server: ImageServer, spec: dict[str, Any], expected: dict[str, Any]) -> None:
-    await submitted(provider, asked(**spec))
+    await submitted(provider, image_request(**spec))
     assert expected.items() <= sent(server).items()
 
 
@@ -297,14 +297,14 @@ async def test_the_seed_that_is_used_is_told(dialect: str, provider: OpenAI, ser
     assert (seed is not None) is seeded
     assert reply.facts.get("seed") == seed
     if seeded:
-        await submitted(provider, asked(count=2))
+        await submitted(provider, image_request(count=2))
         assert not {"seed", "random_seed"} & sent(server).keys(), "two pictures might be alike"
-        assert (await submitted(provider, asked(seed=3))).facts["seed"] == 3
+        assert (await submitted(provider, image_request(seed=3))).facts["seed"] == 3
 
 
 @only("ark")
 async def test_a_seed_is_drawn_for_the_models_that_take_one(provider: OpenAI, server: ImageServer) -> None:
-    reply = await submitted(provider, asked(model="doubao-seedream-3-0-t2i-250415"))
+    reply = await submitted(provider, image_request(model="doubao-seedream-3-0-t2i-250415"))
     assert reply.facts["seed"] == sent(server)["seed"]
 
 
@@ -389,7 +389,7 @@ REFUSED: tuple[tuple[str, dict[str, Any], str], ...] = (
 @pytest.mark.parametrize(("dialect", "spec", "rule"), REFUSED)
 def test_what_the_service_would_refuse_is_not_sent(dialect: str, spec: dict[str, Any], rule: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        unconnected(dialect).check(replace(asked(), **spec))
+        unconnected(dialect).check(replace(image_request(), **spec))
     assert rule in f"{refused.value.message}; {refused.value.hint}"
 
 
@@ -398,7 +398,7 @@ def test_what_the_service_would_refuse_is_not_sent(dialect: str, spec: dict[str,
 def test_ratios_suit_everybody_and_every_size_is_near_and_legal(dialect: str, ratio: str) -> None:
     provider = unconnected(dialect)
     for resolution in ("", "2k"):
-        request = asked(ratio=ratio, resolution=resolution, model="drawer" if dialect in LOCAL else "")
+        request = image_request(ratio=ratio, resolution=resolution, model="drawer" if dialect in LOCAL else "")
         provider.check(request)
         body = provider._body(request)
         sides = body.get("size") or f"{body['width']}x{body['height']}"
@@ -409,16 +409,16 @@ def test_ratios_suit_everybody_and_every_size_is_near_and_legal(dialect: str, ra
 
 
 def test_how_many_pictures_one_request_makes() -> None:
-    assert unconnected("openai").max_images(asked()) == 1
-    assert unconnected("openai", stream="off").max_images(asked()) == 10
-    assert unconnected("openai").max_images(asked(extra={"output_format": "gif"})) == 10
-    assert unconnected("openai").max_images(asked(extra={"output_format": "svg"})) == 1
-    assert unconnected("ark").max_images(asked()) == 15
-    assert unconnected("ark").max_images(asked(references=("https://a/b.png",) * 3)) == 12
-    assert unconnected("ark", stream="on").max_images(asked()) == 1
-    assert unconnected("ark").max_images(asked(model="doubao-seedream-5-0-pro-260628")) == 1
-    assert unconnected("litellm").max_images(asked()) == 10
-    assert unconnected("openai").expected_images(asked()) == 1
+    assert unconnected("openai").max_images(image_request()) == 1
+    assert unconnected("openai", stream="off").max_images(image_request()) == 10
+    assert unconnected("openai").max_images(image_request(extra={"output_format": "gif"})) == 10
+    assert unconnected("openai").max_images(image_request(extra={"output_format": "svg"})) == 1
+    assert unconnected("ark").max_images(image_request()) == 15
+    assert unconnected("ark").max_images(image_request(references=("https://a/b.png",) * 3)) == 12
+    assert unconnected("ark", stream="on").max_images(image_request()) == 1
+    assert unconnected("ark").max_images(image_request(model="doubao-seedream-5-0-pro-260628")) == 1
+    assert unconnected("litellm").max_images(image_request()) == 10
+    assert unconnected("openai").expected_images(image_request()) == 1
 
 
 def test_versions_have_names() -> None:
@@ -486,8 +486,8 @@ def test_dropping_stops_only_where_the_server_notices() -> None:
 
 @only("openai", "litellm", "sglang", "vllm-omni", "generic")
 async def test_references_go_as_files(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=(picture, picture)))
-    request = server.asked("submit")[-1]
+    await submitted(provider, image_request(references=(picture, picture)))
+    request = server.requests_of("submit")[-1]
     assert request.path.endswith("/images/edits")
     files = [part for part in request.parts() if part.filename is not None]
     assert [(part.name, part.filename, part.content_type) for part in files] == [
@@ -496,18 +496,18 @@ async def test_references_go_as_files(provider: OpenAI, server: ImageServer, pic
     assert files[0].data == PICTURE
     assert request.form()["prompt"] == "a cat"
     assert request.form()["n"] == "1"
-    await submitted(provider, asked(references=(picture,)))
-    (only_one,) = [part for part in server.asked("submit")[-1].parts() if part.filename is not None]
+    await submitted(provider, image_request(references=(picture,)))
+    (only_one,) = [part for part in server.requests_of("submit")[-1].parts() if part.filename is not None]
     assert (only_one.name, only_one.data) == ("image", PICTURE)
 
 
 @only("openai")
 async def test_a_mask_is_one_of_the_pictures(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    request = asked(references=(picture, picture), extra={"mask": "2"})
+    request = image_request(references=(picture, picture), extra={"mask": "2"})
     await submitted(provider, request)
-    files = [part for part in server.asked("submit")[-1].parts() if part.filename is not None]
+    files = [part for part in server.requests_of("submit")[-1].parts() if part.filename is not None]
     assert [(part.name, part.filename) for part in files] == [("image", "image.png"), ("mask", "mask.png")]
-    assert "mask" not in server.asked("submit")[-1].form() or files[1].name == "mask"
+    assert "mask" not in server.requests_of("submit")[-1].form() or files[1].name == "mask"
     await submitted(provider, replace(request, references=("https://example.org/a.png", picture)))
     body = sent(server)
     assert [one["image_url"] for one in body["images"]] == ["https://example.org/a.png"]
@@ -517,14 +517,14 @@ async def test_a_mask_is_one_of_the_pictures(provider: OpenAI, server: ImageServ
 @only("openai")
 async def test_a_mask_is_a_png(provider: OpenAI, server: ImageServer, picture: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(Pictures("jpeg").make("mask", 1))
-    error = await refused(provider, asked(references=(picture, str(tmp_path / "a.png")), extra={"mask": "2"}))
+    error = await refused(provider, image_request(references=(picture, str(tmp_path / "a.png")), extra={"mask": "2"}))
     assert isinstance(error, BadRequest)
     assert not server.counts["submit"]
 
 
 @only("openai")
 async def test_what_a_form_has_no_field_for_goes_as_json(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=(picture,), extra={"moderation": "low"}))
+    await submitted(provider, image_request(references=(picture,), extra={"moderation": "low"}))
     assert sent(server)["moderation"] == "low"
     assert sent(server)["images"][0]["image_url"].startswith("data:image/png;base64,")
 
@@ -534,10 +534,10 @@ async def test_what_belongs_to_an_svg_gets_names_of_its_own_in_a_form(
     provider: OpenAI, server: ImageServer, picture: str
 ) -> None:
     extra = {"output_format": "svg", "svg_model": "gpt-6", "svg_effort": "low"}
-    await submitted(provider, asked(references=(picture,), extra=extra))
-    form = server.asked("submit")[-1].form()
+    await submitted(provider, image_request(references=(picture,), extra=extra))
+    form = server.requests_of("submit")[-1].form()
     assert (form["svg[model]"], form["svg[reasoning][effort]"]) == ("gpt-6", "low")
-    await submitted(provider, asked(extra=extra))
+    await submitted(provider, image_request(extra=extra))
     assert sent(server)["svg"] == {"model": "gpt-6", "reasoning": {"effort": "low"}}
 
 
@@ -545,14 +545,16 @@ async def test_what_belongs_to_an_svg_gets_names_of_its_own_in_a_form(
 async def test_faithful_to_references_where_the_model_can_be_told(
     provider: OpenAI, server: ImageServer, picture: str
 ) -> None:
-    await submitted(provider, asked(model="gpt-image-1.5", references=(picture,), extra={"input_fidelity": "high"}))
-    assert server.asked("submit")[-1].form()["input_fidelity"] == "high"
+    await submitted(
+        provider, image_request(model="gpt-image-1.5", references=(picture,), extra={"input_fidelity": "high"})
+    )
+    assert server.requests_of("submit")[-1].form()["input_fidelity"] == "high"
 
 
 @only("openai")
 async def test_addresses_of_references_go_as_json(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=("https://example.org/a.png", picture)))
-    assert server.asked("submit")[-1].path.endswith("/images/edits")
+    await submitted(provider, image_request(references=("https://example.org/a.png", picture)))
+    assert server.requests_of("submit")[-1].path.endswith("/images/edits")
     first, second = sent(server)["images"]
     assert first == {"image_url": "https://example.org/a.png"}
     assert second["image_url"].startswith("data:image/png;base64,iVBOR")
@@ -560,31 +562,31 @@ async def test_addresses_of_references_go_as_json(provider: OpenAI, server: Imag
 
 @only("ark", "byteplus")
 async def test_references_at_ark(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=(picture,)))
+    await submitted(provider, image_request(references=(picture,)))
     assert sent(server)["image"].startswith("data:image/png;base64,")
-    await submitted(provider, asked(references=(picture, "https://example.org/a.png")))
+    await submitted(provider, image_request(references=(picture, "https://example.org/a.png")))
     assert sent(server)["image"][1] == "https://example.org/a.png"
 
 
 @only("xai")
 async def test_references_at_xai(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=(picture,)))
-    assert server.asked("submit")[-1].path.endswith("/images/edits")
+    await submitted(provider, image_request(references=(picture,)))
+    assert server.requests_of("submit")[-1].path.endswith("/images/edits")
     assert sent(server)["image"]["url"].startswith("data:image/png;base64,")
-    await submitted(provider, asked(references=(picture, picture)))
+    await submitted(provider, image_request(references=(picture, picture)))
     assert len(sent(server)["images"]) == 2
 
 
 @only("localai", "sd-server")
 async def test_references_as_texts(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    await submitted(provider, asked(references=(picture,)))
+    await submitted(provider, image_request(references=(picture,)))
     assert base64.b64decode(sent(server)["ref_images"][0]) == PICTURE
 
 
 @only("openai")
 async def test_a_reference_that_is_no_picture(provider: OpenAI, server: ImageServer, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not a picture")
-    error = await refused(provider, asked(references=(str(tmp_path / "a.png"),)))
+    error = await refused(provider, image_request(references=(str(tmp_path / "a.png"),)))
     assert isinstance(error, BadRequest)
     assert not server.counts["submit"]
 
@@ -607,8 +609,8 @@ async def test_what_the_service_tells_of_its_work_is_kept(provider: OpenAI, serv
     body = {"data": [item], "model": "drawer-2", "seed": 7, "usage": {"total_tokens": 30}}
     server.fail("submit", Reply.json(body, x_request_id="req_1"))
     reply = await submitted(provider)
-    told = {"model": "drawer-2", "seed": 7, "revised_prompt": "a tabby cat", "request_id": "req_1", "tokens": 30}
-    assert reply.facts == told
+    expected = {"model": "drawer-2", "seed": 7, "revised_prompt": "a tabby cat", "request_id": "req_1", "tokens": 30}
+    assert reply.facts == expected
 
 
 @only("openai")
@@ -621,33 +623,33 @@ async def test_a_stream_tells_of_its_work_as_well(provider: OpenAI, server: Imag
 @only("litellm", "generic", "localai")
 async def test_forms_of_a_picture(provider: OpenAI, server: ImageServer) -> None:
     for tag, kind in (("url", RemoteImage), ("b64", InlineImage), ("inline", InlineImage), ("relative", RemoteImage)):
-        (image,) = await pictures_of(provider, await submitted(provider, asked(f"#{tag}")))
+        (image,) = await pictures_of(provider, await submitted(provider, image_request(f"#{tag}")))
         assert isinstance(image, kind)
         assert not isinstance(image, RemoteImage) or image.url.startswith(server.url)
 
 
 @only("xinference")
 async def test_a_path_on_the_server_is_no_picture(provider: OpenAI) -> None:
-    assert isinstance(await refused(provider, asked("#paths")), GenerationFailed)
+    assert isinstance(await refused(provider, image_request("#paths")), GenerationFailed)
 
 
 @only("ark")
 async def test_partly_refused(provider: OpenAI) -> None:
-    reply = await submitted(provider, asked("#partial", count=3))
+    reply = await submitted(provider, image_request("#partial", count=3))
     assert isinstance(reply, Ready)
     assert len(reply.images) == 2
     assert reply.note.startswith("1 of 3 refused: the output image may contain")
-    assert isinstance(await refused(provider, asked("#partial")), Moderated)
+    assert isinstance(await refused(provider, image_request("#partial")), Moderated)
 
 
 @only("litellm", "generic", "recraft", "xai")
 async def test_no_pictures_at_all(provider: OpenAI) -> None:
-    assert isinstance(await refused(provider, asked("#none")), GenerationFailed)
+    assert isinstance(await refused(provider, image_request("#none")), GenerationFailed)
 
 
 @only("openai")
 async def test_the_stage_of_a_moderation_is_told(provider: OpenAI) -> None:
-    error = await refused(provider, asked("#moderated"))
+    error = await refused(provider, image_request("#moderated"))
     assert "stage: output; violence" in error.message
 
 
@@ -811,37 +813,37 @@ async def test_events_are_read_however_they_are_cut(text: bytes, expected: list[
 
 @only("openai")
 async def test_previews_are_told(provider: OpenAI, server: ImageServer, clients: Clients, dialect: str) -> None:
-    told: list[Working] = []
+    reports: list[Working] = []
     provider = OpenAI(settings_for(dialect, server, previews=3), clients)
-    reply = await provider.submit(asked(), None, told.append)
+    reply = await provider.submit(image_request(), None, reports.append)
     assert isinstance(reply, Ready)
     assert len(reply.images) == 1
-    assert [whose(working.preview or b"")[-3:] for working in told] == ["100", "101", "102"]
-    assert all(working.fraction is None for working in told)
+    assert [whose(working.preview or b"")[-3:] for working in reports] == ["100", "101", "102"]
+    assert all(working.fraction is None for working in reports)
 
 
 @only("openai")
 async def test_an_edit_streams_too(provider: OpenAI, server: ImageServer, picture: str) -> None:
-    reply = await submitted(provider, asked(references=(picture,)))
+    reply = await submitted(provider, image_request(references=(picture,)))
     assert isinstance(reply, Ready)
-    assert server.asked("submit")[-1].form()["stream"] == "true"
+    assert server.requests_of("submit")[-1].form()["stream"] == "true"
 
 
 @only("openai", "ark")
 async def test_streams_that_do_not_end_well(server: ImageServer, clients: Clients, dialect: str) -> None:
     provider = OpenAI(settings_for(dialect, server, stream="on"), clients)
-    assert isinstance(await refused(provider, asked("#error")), GenerationFailed)
+    assert isinstance(await refused(provider, image_request("#error")), GenerationFailed)
     if dialect == "openai":
-        assert isinstance(await refused(provider, asked("#cut")), Uncertain)
+        assert isinstance(await refused(provider, image_request("#cut")), Uncertain)
     else:
-        reply = await submitted(provider, asked("#cut"))
+        reply = await submitted(provider, image_request("#cut"))
         assert isinstance(reply, Ready)
-        assert isinstance(await refused(provider, asked("#partial")), Moderated)
+        assert isinstance(await refused(provider, image_request("#partial")), Moderated)
 
 
 @only("openai")
 async def test_a_gateway_that_does_not_stream(provider: OpenAI) -> None:
-    reply = await submitted(provider, asked("#plain"))
+    reply = await submitted(provider, image_request("#plain"))
     assert isinstance(reply, Ready)
     assert len(reply.images) == 1
 
@@ -928,7 +930,7 @@ async def test_a_hostile_answer_where_a_stream_is_due(clients: Clients, name: st
 @only("sd-server")
 async def test_a_job_from_the_queue_to_the_picture(provider: OpenAI, server: ImageServer) -> None:
     server.polls = 2
-    reply = await submitted(provider, asked(count=2))
+    reply = await submitted(provider, image_request(count=2))
     assert isinstance(reply, Accepted)
     first, second = [await provider.poll(reply.job, ignored) for _ in range(2)]
     assert first == Working(queue_position=2, note="queued")
@@ -940,7 +942,7 @@ async def test_a_job_from_the_queue_to_the_picture(provider: OpenAI, server: Ima
 
 @only("sd-server")
 async def test_a_job_that_fails_dies_or_was_never_there(provider: OpenAI, server: ImageServer) -> None:
-    reply = await submitted(provider, asked("#failing"))
+    reply = await submitted(provider, image_request("#failing"))
     assert isinstance(reply, Accepted)
     with pytest.raises(GenerationFailed, match="empty results"):
         await provider.poll(reply.job, ignored)
@@ -991,7 +993,7 @@ async def test_a_full_queue_is_busy(provider: OpenAI, server: ImageServer) -> No
 @only("sd-server")
 async def test_an_old_server_has_no_queue(provider: OpenAI, server: ImageServer, picture: str) -> None:
     server.has_jobs = False
-    spec = asked(count=2, seed=5, width=512, height=512, references=(picture,), extra={"output_format": "jpeg"})
+    spec = image_request(count=2, seed=5, width=512, height=512, references=(picture,), extra={"output_format": "jpeg"})
     reply = await submitted(provider, spec)
     assert isinstance(reply, Ready)
     assert len(reply.images) == 2
@@ -1023,7 +1025,7 @@ async def test_wrong_types_of_jobs(provider: OpenAI, server: ImageServer) -> Non
 
 @only("openai", "generic")
 async def test_what_has_no_jobs_says_so(provider: OpenAI) -> None:
-    assert provider.client_job(asked()) is None
+    assert provider.client_job(image_request()) is None
     assert await provider.cancel(Job("a")) is CancelOutcome.GOES_ON
     with pytest.raises(Expired):
         await provider.poll(Job("a"), ignored)
@@ -1035,7 +1037,7 @@ async def test_what_has_no_jobs_says_so(provider: OpenAI) -> None:
 @only("xinference")
 async def test_an_abort_ends_the_request(provider: OpenAI, server: ImageServer) -> None:
     server.seconds = 30.0
-    request = asked(seed=3)
+    request = image_request(seed=3)
     client_job = provider.client_job(request)
     assert client_job is not None
     waiting = asyncio.ensure_future(provider.submit(request, client_job, ignored))
@@ -1094,13 +1096,13 @@ async def test_bodies_and_answers_fit_the_description(server: ImageServer, clien
         document["definitions"]["schema.OpenAIRequest"]["required"] = []  # it says that every request needs a file
     for of, spec, _ in BODIES:
         if of == dialect:
-            request = replace(asked(**spec), model=spec.get("model", "").removeprefix("doubao-"))
+            request = replace(image_request(**spec), model=spec.get("model", "").removeprefix("doubao-"))
             await submitted(provider, request)
             body = sent(server)
             if "model" in body:
                 body["model"] = body["model"].removeprefix("doubao-")
             assert not complaint(document, request_place, body)
-    answer = server._whole(Asked({"prompt": "a cat", "n": 2}, [], edits=False), server.add_job("a", {}))
+    answer = server._whole(Order({"prompt": "a cat", "n": 2}, [], edits=False), server.add_job("a", {}))
     assert not complaint(document, response_place, answer)
 
 
@@ -1115,14 +1117,14 @@ async def test_events_fit_the_description(server: ImageServer) -> None:
 @only("openai")
 async def test_json_edits_fit_the_description(provider: OpenAI, server: ImageServer) -> None:
     document = description("openai-openapi.yaml")
-    await submitted(provider, asked(references=("https://example.org/a.png",)))
+    await submitted(provider, image_request(references=("https://example.org/a.png",)))
     assert not complaint(document, "components/schemas/EditImageBodyJsonParam", sent(server))
 
 
 @only("xai")
 async def test_edits_at_xai_fit_the_description(provider: OpenAI, server: ImageServer, picture: str) -> None:
     document = description("comfy-api-proxy-openapi.json")
-    await submitted(provider, asked(references=(picture, picture), ratio="1:1"))
+    await submitted(provider, image_request(references=(picture, picture), ratio="1:1"))
     assert not complaint(document, "components/schemas/XAIImageEditRequest", sent(server))
     assert not complaint(document, "components/schemas/XAIImageEditRequest", sent(server) | {"images": []})
 
@@ -1146,7 +1148,7 @@ poll = 0.05
 def arrived(server: ImageServer, word: str, process: "subprocess.Popen[str]") -> None:
     """Wait until a prompt with this word has reached the service."""
     for _ in range(600):
-        if any(word in job.asked["prompt"] for job in list(server.jobs.values())):
+        if any(word in job.payload["prompt"] for job in list(server.jobs.values())):
             return
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
@@ -1229,7 +1231,7 @@ async def test_another_model_than_asked_for_is_said(
 ) -> None:
     body = {"data": [{"b64_json": base64.b64encode(PICTURE).decode()}], "model": drew}
     server.fail("submit", Reply.json(body))
-    reply = await submitted(provider, asked(model="gpt-image-2"))
+    reply = await submitted(provider, image_request(model="gpt-image-2"))
     assert isinstance(reply, Ready)
     assert reply.note == note
 
@@ -1319,7 +1321,7 @@ async def test_a_refusal_that_is_charged_says_so(server: ImageServer, provider: 
 async def test_ark_charges_what_it_drew(server: ImageServer, dialect: str, clients: Clients, stream: str) -> None:
     provider = OpenAI(settings_for(dialect, server, stream=stream), clients)
     reply = await submitted(
-        provider, asked("#partial" if stream == "off" else "a cat", count=3 if stream == "off" else 1)
+        provider, image_request("#partial" if stream == "off" else "a cat", count=3 if stream == "off" else 1)
     )
     assert isinstance(reply, Ready)
     assert reply.charged_images == (2 if stream == "off" else 1)
@@ -1332,8 +1334,8 @@ async def test_a_cost_of_any_json_breaks_nothing(
 ) -> None:
     item = {"b64_json": base64.b64encode(PICTURE).decode()}
     usage = {"cost_in_usd_ticks": wrong, "generated_images": wrong, "input_tokens_details": wrong}
-    for told in ({"usage": usage, "credits": wrong}, {"usage": wrong}):
-        server.fail("submit", escaped({"data": [item], **told}))
+    for expected in ({"usage": usage, "credits": wrong}, {"usage": wrong}):
+        server.fail("submit", escaped({"data": [item], **expected}))
         reply = await submitted(provider)
         assert isinstance(reply, Ready)
         assert reply.cost is None or reply.cost.micros == 0

@@ -125,8 +125,8 @@ def test_what_was_not_said_has_its_default() -> None:
 
 
 def test_variables_say_what_options_say() -> None:
-    said = {"MODEL": "3.0 4.0", "COUNT": "2", "IMAGE": "a.png b.png", "CONCURRENCY": "3", "TIMEOUT": "9", "LAST": "1"}
-    _, options, last = received(environment={f"IMAGEGEN_{name}": value for name, value in said.items()})
+    values = {"MODEL": "3.0 4.0", "COUNT": "2", "IMAGE": "a.png b.png", "CONCURRENCY": "3", "TIMEOUT": "9", "LAST": "1"}
+    _, options, last = received(environment={f"IMAGEGEN_{name}": value for name, value in values.items()})
     assert (options.model, options.pictures, options.image, last) == (["3.0", "4.0"], 2, ["a.png", "b.png"], True)
     assert options.run == RunOptions(concurrency=3, timeout=9)
 

@@ -36,11 +36,11 @@ class Studio(Provider):
 
 
 TYPED = OUTSIDER.replace("(Provider):", "(Provider[StudioSettings]):").replace("    Settings = StudioSettings\n", "")
-"""The same provider as its author writes it who checks types."""
+"""The same provider, as an author writes it who uses a type checker."""
 
 
 def installed(folder: Path, module: str = OUTSIDER) -> str:
-    """A package beside us, as pip would leave it."""
+    """A package as pip would install it."""
     site = folder / "site"
     facts = site / "studio_of_others-1.0.dist-info"
     facts.mkdir(parents=True)

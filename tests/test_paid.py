@@ -1,4 +1,4 @@
-"""Pictures that came inside a paid answer: whatever befalls process and disk, they are kept and not paid again."""
+"""Pictures that came inside a paid answer: they are kept and not paid again, whatever happens to process and disk."""
 
 import os
 import signal
@@ -80,7 +80,7 @@ def states(program: Program) -> list[str]:
 
 
 def pictures(program: Program) -> list[str]:
-    """Which pictures lie in the folder, and nothing else."""
+    """The pictures in the folder, which holds no other file."""
     return sorted(whose(path.read_bytes()) for path in program.pictures() if path.suffix == ".png" or path.is_file())
 
 
@@ -248,7 +248,7 @@ def test_a_page_instead_of_the_picture_keeps_the_task_resumable(tmp_path: Path) 
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)  # a second one that comes with the first is the first
+        time.sleep(0.2)  # two signals that arrive together count as one
         process.send_signal(signal.SIGINT)
         assert finished(process).code == 130
         server.heal()

@@ -28,7 +28,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Strict(Provider[Any]):
-    """Makes four pictures at a time of prompts without the word "bad". Whoever sends anything here is caught."""
+    """Makes four pictures at a time of prompts without the word "bad". Sending anything raises an error."""
 
     kind: ClassVar[str] = "strict"
     title: ClassVar[str] = "strict"
@@ -418,7 +418,7 @@ def test_what_is_asked_for_is_what_the_provider_expects() -> None:
     assert [item.expected_images for item in items(spec(provider="double", count=6))] == [8, 4]
 
 
-WISHES = st.builds(
+SPECS = st.builds(
     PromptSpec,
     prompt=st.sampled_from(["a cat", "a dog", "两只猫"]),
     count=st.sampled_from([None, 1, 5]),
@@ -433,7 +433,7 @@ def identities(specs: list[PromptSpec]) -> list[str]:
 
 
 @STEADY
-@given(st.lists(WISHES, max_size=8), st.randoms(use_true_random=False))
+@given(st.lists(SPECS, max_size=8), st.randoms(use_true_random=False))
 def test_identities_stay_when_lines_move(specs: list[PromptSpec], random: Any) -> None:
     moved = list(specs)
     random.shuffle(moved)
@@ -443,7 +443,7 @@ def test_identities_stay_when_lines_move(specs: list[PromptSpec], random: Any) -
 
 
 @STEADY
-@given(st.lists(WISHES, max_size=6), st.lists(WISHES, max_size=3), st.integers(0, 6))
+@given(st.lists(SPECS, max_size=6), st.lists(SPECS, max_size=3), st.integers(0, 6))
 def test_identities_stay_when_lines_are_added(specs: list[PromptSpec], more: list[PromptSpec], at: int) -> None:
     assert set(identities(specs)) <= set(identities(specs[:at] + more + specs[at:]))
 

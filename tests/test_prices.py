@@ -1,12 +1,13 @@
 """What a picture costs before it is sent."""
 
+import tomllib
 from dataclasses import replace
 
 import pytest
 
 from imagegen_cli.core.money import Money, Price, Source, parse_money
 from imagegen_cli.core.task import ImageRequest
-from imagegen_cli.settings.prices import PriceList, Service, as_of, estimated, host_of, used
+from imagegen_cli.settings.prices import LISTED_KINDS, TABLE, PriceList, Service, as_of, estimated, host_of, used
 
 REQUEST = ImageRequest(prompt="a cat", provider="studio")
 OPENAI = Service(name="studio", kind="openai", host="api.openai.com")
@@ -95,3 +96,8 @@ def test_tokens_that_a_service_tells_have_a_price_where_every_sort_of_them_has_o
 )
 def test_the_host_of_an_address(address: str, host: str) -> None:
     assert host_of(address) == host
+
+
+def test_the_table_is_read_for_the_kinds_that_it_lists_and_for_no_others() -> None:
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    assert {kind for vendor in table["vendors"] for kind in vendor["kinds"]} == LISTED_KINDS

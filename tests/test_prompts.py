@@ -46,7 +46,7 @@ def refused(name: str, text: str | bytes) -> list[str]:
 
 
 def tried(name: str, data: bytes) -> tuple[list[PromptSpec], str]:
-    """What was read, or what was said instead."""
+    """The specifications that were read, and the messages of the refusal, if it was refused."""
     try:
         return specs(name, data), ""
     except UsageError as error:
@@ -122,8 +122,8 @@ def test_an_endless_line_is_refused(line: str, trouble: str) -> None:
 
 
 def test_an_endless_cell_is_refused_by_its_line() -> None:
-    (said,) = refused("a.csv", f"prompt\na cat\n{'x' * 1_000_000}\n")
-    assert said.startswith("a.csv:3: ")
+    (refusal,) = refused("a.csv", f"prompt\na cat\n{'x' * 1_000_000}\n")
+    assert refusal.startswith("a.csv:3: ")
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_options_that_are_no_text_are_refused(common: PromptSpec, trouble: str) 
     ids=["utf-8", "utf-8 with a mark", "utf-16", "utf-16 big", "gb18030", "crlf", "mixed", "traditional"],
 )
 def test_chinese_is_read_in_every_common_encoding(data: bytes, remark: str) -> None:
-    found, said = from_list("a.txt", data, COMMON)
+    found, refusals = from_list("a.txt", data, COMMON)
     assert [spec.prompt for spec in found][:3] == CHINESE.split()
-    assert [line for line in said if "remark" not in line] == [remark] * bool(remark)
+    assert [line for line in refusals if "remark" not in line] == [remark] * bool(remark)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
-def test_tables_are_read_in_every_common_encoding(encoding: str) -> None:
+def test_schema_are_read_in_every_common_encoding(encoding: str) -> None:
     assert prompts("a.csv", f"提示词,比例\n{CATS},16:9\n".encode(encoding)) == [CATS]
     assert prompts("a.jsonl", f'{{"prompt": "{CATS}"}}\n'.encode(encoding)) == [CATS]
 
@@ -217,13 +217,13 @@ def test_tables_are_read_in_every_common_encoding(encoding: str) -> None:
     ],
 )
 def test_another_encoding_is_refused_by_line_with_what_fits(text: str, encoding: str) -> None:
-    (said,) = refused("a.txt", f"a cat\n{text}".encode(encoding))
+    (refusal,) = refused("a.txt", f"a cat\n{text}".encode(encoding))
     shown = encoding.replace("-", "_").replace("latin_1", "cp1252")
-    assert said.startswith(f"a.txt:2: the line is not UTF-8; as {shown} it reads {text.strip()!r}")
+    assert refusal.startswith(f"a.txt:2: the line is not UTF-8; as {shown} it reads {text.strip()!r}")
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (png("a cat"), "a.txt is a picture, not a list of prompts"),
         (b"\0" * 100, "a.txt:1: the line contains NUL bytes, so it is no text"),
@@ -232,8 +232,8 @@ def test_another_encoding_is_refused_by_line_with_what_fits(text: str, encoding:
     ],
     ids=["png", "zeros", "one NUL", "a program"],
 )
-def test_a_file_that_is_no_text_is_refused(data: bytes, said: str) -> None:
-    assert refused("a.txt", data) == [said]
+def test_a_file_that_is_no_text_is_refused(data: bytes, expected: str) -> None:
+    assert refused("a.txt", data) == [expected]
 
 
 def test_half_a_letter_is_refused() -> None:
@@ -244,8 +244,8 @@ def test_half_a_letter_is_refused() -> None:
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for name in ("a.txt", "a.csv", "a.jsonl"):
-        found, said = tried(name, data)
-        assert said.startswith(name) or (not said and all(spec.prompt.strip() for spec in found))
+        found, refusals = tried(name, data)
+        assert refusals.startswith(name) or (not refusals and all(spec.prompt.strip() for spec in found))
 
 
 # CSV
@@ -316,7 +316,7 @@ def test_empty_cells_and_rows_say_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("cat,dog\na,b\n", ["a.csv:1: no column is named prompt (columns: 'cat', 'dog')"]),
         ("a cat\na dog\n", ["a.csv:1: no column is named prompt (columns: 'a cat')"]),
@@ -336,8 +336,8 @@ def test_empty_cells_and_rows_say_nothing() -> None:
         ('prompt\na\n"b\nc\n', ["a.csv:3: a cell opens a quotation mark, and no later line closes it"]),
     ],
 )  # fmt: skip
-def test_a_broken_table_is_refused_by_its_line(text: str, said: Sequence[str]) -> None:
-    assert refused("a.csv", text) == said
+def test_a_broken_table_is_refused_by_its_line(text: str, expected: Sequence[str]) -> None:
+    assert refused("a.csv", text) == expected
 
 
 # JSON lines
@@ -370,7 +370,7 @@ def test_broken_json_is_named_by_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("[]", "a line must be a JSON object or a JSON text"),
         ("5", "a line must be a JSON object or a JSON text"),
@@ -397,9 +397,9 @@ def test_broken_json_is_named_by_its_line() -> None:
         ('{"prompt": "a", "provider": "x\\u0000"}', "provider holds a NUL character"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_refused(line: str, said: str) -> None:
+def test_a_line_that_cannot_be_used_is_refused(line: str, expected: str) -> None:
     (found,) = refused("a.jsonl", f'"a cat"\n{line}')
-    assert found.startswith(f"a.jsonl:2: {said}")
+    assert found.startswith(f"a.jsonl:2: {expected}")
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
@@ -413,11 +413,11 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 @given(st.lists(JSON, max_size=4))
 def test_any_json_is_read_or_refused_line_by_line(rows: list[Any]) -> None:
     text = "\n".join(json.dumps(row) for row in rows)
-    found, said = tried("a.jsonl", text.encode())
+    found, refusals = tried("a.jsonl", text.encode())
     whole = rows[0] if len(rows) == 1 and isinstance(rows[0], list) else rows
     if rows == [{"prompt": []}]:  # an object that holds one list stands for that list, and it is empty
         whole = []
-    assert re.match(r"a\.jsonl:\d+: ", said) if said else len(found) == len(whole)
+    assert re.match(r"a\.jsonl:\d+: ", refusals) if refusals else len(found) == len(whole)
 
 
 # All that is wrong is said at once
@@ -425,14 +425,14 @@ def test_any_json_is_read_or_refused_line_by_line(rows: list[Any]) -> None:
 
 def test_all_bad_lines_are_listed() -> None:
     text = '{"prompt": ""}\n{"prompt": "a"}\nx\n{"prompt": "a", "nn": 1}\n'
-    said = refused("a.jsonl", text)
-    assert [line.split(": ")[0] for line in said] == ["a.jsonl:1", "a.jsonl:3", "a.jsonl:4"]
+    refusals = refused("a.jsonl", text)
+    assert [line.split(": ")[0] for line in refusals] == ["a.jsonl:1", "a.jsonl:3", "a.jsonl:4"]
 
 
 def test_very_many_bad_lines_are_counted() -> None:
-    said = refused("a.jsonl", '{"prompt": ""}\n' * (MAX_BAD_LINES + 30))
-    assert len(said) == MAX_BAD_LINES + 1
-    assert said[-1] == "… and 30 more"
+    refusals = refused("a.jsonl", '{"prompt": ""}\n' * (MAX_BAD_LINES + 30))
+    assert len(refusals) == MAX_BAD_LINES + 1
+    assert refusals[-1] == "… and 30 more"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "stdin"])

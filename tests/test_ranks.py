@@ -110,7 +110,7 @@ def _meant(node: ast.ImportFrom) -> set[str]:
 
 
 def ours(name: str) -> str | None:
-    """The module's name in the package; None for a stranger."""
+    """The module's name in the package; None for a module of another package."""
     top, _, rest = name.partition(".")
     return rest if top == OURS else None
 

@@ -1,4 +1,4 @@
-"""Going on with what was paid, sending again, and lists that were sent before: whole processes, one history."""
+"""`resume`, `retry`, and lists that were sent before: whole processes with one history."""
 
 import json
 import resource
@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
-from tests.program import Ended, Program, finished, next_line, told
+from tests.program import Ended, Program, await_lines, finished, next_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -85,9 +85,9 @@ def test_a_wrong_answer_to_a_question_costs_no_receipt(studio: Program, server: 
 def test_a_moderated_task_is_asked_for_again_only_by_name(studio: Program, server: DreaminaServer) -> None:
     assert studio.run("run", "a cat #fail").code == 1
     assert studio.run("resume").code == 4
-    asked = server.counts["query"]
+    queries = server.counts["query"]
     assert studio.run("resume", "1").code == 1
-    assert server.counts["query"] > asked
+    assert server.counts["query"] > queries
     assert server.counts["submit"] == 1
 
 
@@ -193,7 +193,7 @@ def test_retry_above_a_handful_needs_yes_off_a_terminal(studio: Program, server:
     assert "--yes" in refused.err
     shown = studio.run("retry", "--dry-run")
     assert shown.code == 0
-    assert [told["task"] for told in shown.objects] == [1, 2, 3, 4, 5, 6]
+    assert [row["task"] for row in shown.objects] == [1, 2, 3, 4, 5, 6]
     assert server.counts["submit"] == sent
     assert studio.run("retry", "--yes").code == 0
     assert server.counts["submit"] == sent + 6
@@ -282,7 +282,7 @@ def test_a_dry_run_says_what_would_really_be_sent(studio: Program, server: Dream
     assert studio.run("batch", "list.txt").code == 0
     write(studio, "list.txt", "a cat", "a dog")
     shown = studio.run("batch", "list.txt", "--dry-run", "--json")
-    assert [told.get("skip", "") for told in shown.objects] == ["1 are done", ""]
+    assert [row.get("skip", "") for row in shown.objects] == ["1 are done", ""]
     assert "nothing was sent: 1 task, 4 pictures would go to" in shown.err
     assert server.counts["submit"] == 1
 
@@ -309,7 +309,7 @@ def killed_before_the_third_is_sent(studio: Program, server: DreaminaServer, sec
     with_alternative(studio, server, second)
     server.seconds = second.seconds = 60.0
     process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "--json")
-    told(process, ['"running"', '"running"'])
+    await_lines(process, ['"running"', '"running"'])
     process.kill()
     finished(process)
     server.seconds = second.seconds = 0.0

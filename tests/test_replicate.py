@@ -30,7 +30,7 @@ from tests import suite
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
 from tests.doubles.replicate import KEY, VERSION, ReplicateService
-from tests.suite import WRONG, Suite, accepted, asked, five_tasks, owners, polled
+from tests.suite import WRONG, Suite, accepted, five_tasks, image_request, owners, polled
 
 pytestmark = pytest.mark.anyio
 
@@ -61,15 +61,15 @@ def plain(schema: Any) -> Any:
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(server: ReplicateService, clients: Clients) -> None:
     assert load("replicate") is Replicate
     assert (
-        SUITE.connect(server, clients).max_images(asked()),
-        SUITE.connect(server, clients).expected_images(asked(count=3)),
+        SUITE.connect(server, clients).max_images(image_request()),
+        SUITE.connect(server, clients).expected_images(image_request(count=3)),
     ) == (4, 3)
-    assert SUITE.connect(server, clients, count_field="").max_images(asked()) == 1
+    assert SUITE.connect(server, clients, count_field="").max_images(image_request()) == 1
 
 
 async def test_the_shortest_request(server: ReplicateService, provider: Replicate) -> None:
     job = await accepted(provider)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert request.path == "/v1/models/black-forest-labs/flux-schnell/predictions"
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert not {"prefer", "cancel-after"} & request.headers.keys()
@@ -89,7 +89,7 @@ async def test_models_and_versions(
     server: ReplicateService, provider: Replicate, model: str, path: str, version: str | None
 ) -> None:
     await accepted(provider, model=model)
-    (request,) = server.asked("submit")
+    (request,) = server.requests_of("submit")
     assert (request.path, request.json().get("version")) == (path, version)
     valid(request.json(), "schemas_version_prediction_request" if version else "schemas_prediction_request")
 
@@ -98,7 +98,7 @@ async def test_a_full_request_is_valid(server: ReplicateService, provider: Repli
     extra = {"guidance": "3.5", "go_fast": "true", "output_format": "png", "loras": '["a", {"b": null}]', "word": "{x"}
     shape = {"ratio": "16:9", "width": 1024, "height": 576}
     await accepted(provider, "猫 🐈", seed=0, count=2, negative="dogs", references=(picture,), extra=extra, **shape)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     head, _, data = body["input"].pop("image").partition(",")
     assert (head, whose(base64.b64decode(data))) == ("data:image/jpeg;base64", "reference/1")
     assert body["input"] == {
@@ -121,7 +121,7 @@ async def test_a_full_request_is_valid(server: ReplicateService, provider: Repli
 async def test_fields_that_a_model_names_otherwise(server: ReplicateService, clients: Clients, picture: str) -> None:
     provider = SUITE.connect(server, clients, count_field="number_of_images", image_field="image_input[]")
     await accepted(provider, count=2, references=("https://example.com/a.png", picture), seed=-1)
-    sent = server.asked("submit")[0].json()["input"]
+    sent = server.requests_of("submit")[0].json()["input"]
     assert (sent["number_of_images"], sent["image_input"][0]) == (2, "https://example.com/a.png")
     assert sent["image_input"][1].startswith("data:image/jpeg;base64,")
     assert "seed" not in sent
@@ -153,7 +153,7 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
     server: ReplicateService, provider: Replicate, wrong: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(BadRequest, match=rule) as refused:
-        provider.check(asked(**({"prompt": "a cat"} | wrong)))
+        provider.check(image_request(**({"prompt": "a cat"} | wrong)))
     with pytest.raises(BadRequest):
         await accepted(provider, **({"prompt": "a cat"} | wrong))
     assert "\n" not in refused.value.message
@@ -162,9 +162,9 @@ async def test_what_would_be_refused_is_refused_before_it_is_sent(
 
 async def test_a_large_reference_goes_by_address_only(provider: Replicate, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
-    path.write_bytes(Pictures(least_bytes=MAX_REFERENCE_BYTES + 1).make("reference", 1))
+    path.write_bytes(Pictures(min_bytes=MAX_REFERENCE_BYTES + 1).make("reference", 1))
     with pytest.raises(BadRequest, match="at most 256 KB here, not 257"):
-        provider.check(asked(references=(str(path),)))
+        provider.check(image_request(references=(str(path),)))
 
 
 # What comes back
@@ -190,7 +190,7 @@ async def test_forms_of_output(
     assert await owners(clients, reply) == [f"{job.id}/{index}" for index in indices]
     assert isinstance(reply, Ready)
     assert note in reply.note
-    assert not any("authorization" in request.headers for request in server.asked("download"))
+    assert not any("authorization" in request.headers for request in server.requests_of("download"))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ async def test_a_lost_receipt_is_looked_up_and_named_but_not_taken(
         await accepted(provider, model=model, seed=7)
     (number,) = server.jobs
     assert (server.counts["submit"], server.counts["list"]) == (1, 1)
-    after = datetime.fromisoformat(server.asked("list")[0].query["created_after"])
+    after = datetime.fromisoformat(server.requests_of("list")[0].query["created_after"])
     assert timedelta(seconds=4) < datetime.now(UTC) - after < timedelta(seconds=30)
     assert number in raised.value.message
     assert f'{{"task": {{ids}}, "job": "{number}", "url": ""}}' in raised.value.hint
@@ -436,10 +436,10 @@ async def test_no_json_breaks_it(server: ReplicateService, provider: Replicate, 
             server.fail(where, answer)
         for work in (accepted(provider), polled(provider, Job("1")), provider.cancel(Job("1"))):
             try:
-                said: object = await work
+                reply: object = await work
             except TaskError as error:
-                said = error
-            str(said).encode()
+                reply = error
+            str(reply).encode()
         server.heal()
 
 

@@ -7,7 +7,7 @@ import pytest
 from imagegen_cli.core.errors import BadRequest
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.providers import _rules as rules
-from tests.suite import asked
+from tests.suite import image_request
 
 
 def broken(*found: rules.Rule) -> list[str]:
@@ -49,7 +49,7 @@ def test_sides_keep_the_ratio_the_area_and_the_step(ratio: str, square: int) -> 
 
 @pytest.mark.parametrize(("seed", "given"), [(None, False), (-1, False), (0, True), (7, True)])
 def test_a_seed_of_minus_one_asks_for_any(seed: int | None, given: bool) -> None:
-    request = asked(seed=seed)
+    request = image_request(seed=seed)
     assert rules.has_seed(request) is given
     drawn = rules.seed_or_drawn(request, range(5, 8))
     assert drawn == seed if given else drawn in range(5, 8)
@@ -58,9 +58,9 @@ def test_a_seed_of_minus_one_asks_for_any(seed: int | None, given: bool) -> None
 @pytest.mark.parametrize(
     ("request_", "rule"),
     [
-        (asked(" \n"), "the prompt is empty"),
-        (asked("12345"), "a prompt has at most 4 characters here, not 5: the rest is lost"),
-        (asked("1234"), None),
+        (image_request(" \n"), "the prompt is empty"),
+        (image_request("12345"), "a prompt has at most 4 characters here, not 5: the rest is lost"),
+        (image_request("1234"), None),
     ],
 )
 def test_a_prompt(request_: ImageRequest, rule: str | None) -> None:
@@ -78,11 +78,11 @@ def test_a_prompt(request_: ImageRequest, rule: str | None) -> None:
     ],
 )
 def test_a_count(count: int | None, limit: int, rule: str | None) -> None:
-    assert broken(rules.count(asked(count=count), limit)) == ([rule] if rule else [])
+    assert broken(rules.count(image_request(count=count), limit)) == ([rule] if rule else [])
 
 
 @pytest.mark.parametrize(
-    ("number", "least", "most", "rule"),
+    ("number", "low", "high", "rule"),
     [
         (0, 0, 0, None),
         (1, 0, 0, "X makes pictures from text alone: leave out the references"),
@@ -92,8 +92,8 @@ def test_a_count(count: int | None, limit: int, rule: str | None) -> None:
         (3, 1, 2, "X takes 1 to 2 reference pictures, not 3"),
     ],
 )
-def test_the_number_of_references(number: int, least: int, most: int, rule: str | None) -> None:
-    found = broken(*rules.references(asked(references=("a",) * number), most, "X", least))
+def test_the_number_of_references(number: int, low: int, high: int, rule: str | None) -> None:
+    found = broken(*rules.references(image_request(references=("a",) * number), high, "X", low))
     assert found[:1] == ([rule] if rule else [])
 
 
@@ -116,14 +116,14 @@ def test_a_number_is_digits_with_one_point_within_its_bounds(value: str, whole: 
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
-    request = asked(extra={"stepz": "1"})
+    request = image_request(extra={"stepz": "1"})
     with pytest.raises(BadRequest, match="X has no option 'stepz'") as refused:
         rules.options(request, ("steps", "cfg"), "X")
     assert refused.value.hint == "did you mean steps?"
     with pytest.raises(BadRequest) as refused:
         rules.options(request, (), "X")
     assert refused.value.hint == "it has no options"
-    rules.options(asked(), (), "X")
+    rules.options(image_request(), (), "X")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_unknown_option_names_the_nearest() -> None:
      ({"width": 1, "height": 1}, False), ({"ratio": "1:1", "resolution": "1k"}, False)],
 )  # fmt: skip
 def test_a_size_has_its_own_ratio_and_resolution(wrong: dict[str, Any], is_broken: bool) -> None:
-    assert bool(broken(rules.size_or_ratio(asked(**wrong)))) is is_broken
+    assert bool(broken(rules.size_or_ratio(image_request(**wrong)))) is is_broken
 
 
 def test_a_wrong_value_is_repeated_in_part() -> None:

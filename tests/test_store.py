@@ -115,7 +115,7 @@ def started(store: Store, *prompts: str, source: str = "") -> tuple[Task, ...]:
 
 
 def say(store: Store, *events: Event) -> None:
-    """Tell it and wait until it is durable."""
+    """Record the events and wait until they are durable."""
     for event in events:
         store.record(event)
     asyncio.run(store.flush())
@@ -453,7 +453,7 @@ def test_what_decides_how_long_a_picture_takes(more: dict[str, Any], size: str) 
     assert size_of(planned("a", **more).request).split() == size.split()
 
 
-# What was said, to be told again
+# Events, to be replayed
 
 
 def test_a_run_can_be_told_again(store: Store) -> None:
@@ -474,9 +474,9 @@ def test_a_run_can_be_told_again(store: Store) -> None:
         RunStopping(7.0, one_.run, "x"),
         RunFinished(8.0, one_.run),
     )
-    told = store.events(one_.run)
-    assert [event for _, event in told] == events
-    numbers = [number for number, _ in told]
+    found = store.events(one_.run)
+    assert [event for _, event in found] == events
+    numbers = [number for number, _ in found]
     assert numbers == sorted(set(numbers))
     assert [event for _, event in store.events(one_.run, numbers[3])] == events[4:]
     assert store.events(99) == store.events(10**30) == []
@@ -529,7 +529,7 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "carried"),
+    ("changes", "owned"),
     [
         ("host = 'elsewhere'", True),
         ("host = 'elsewhere', heartbeat = heartbeat + 1", True),
@@ -539,16 +539,16 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
         ("heartbeat = 0", True),
     ],
 )
-def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, changes: str, carried: bool) -> None:
+def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, changes: str, owned: bool) -> None:
     (task,) = started(store)
     sql(path, f"UPDATE process SET {changes}")  # noqa: S608 - the table above
     with closing(Store(path)) as other:
-        assert one(other, task).is_owned is carried
+        assert one(other, task).is_owned is owned
         taken, refused = other.take([task.id])
-    if ("host" in changes or "place" in changes) and carried:
+    if ("host" in changes or "place" in changes) and owned:
         assert (ids(taken), ids(refused)) == ([], [task.id])
         assert refused[0].process is not None
-    elif not carried:
+    elif not owned:
         assert ids(taken) == [task.id]
 
 
@@ -716,6 +716,7 @@ def test_nothing_is_taken_where_nothing_is_asked_for(store: Store) -> None:
     assert store.take([99]) == ([], [])
 
 
+@pytest.mark.program  # it takes seconds
 def test_very_many_tasks_are_taken_in_one_go(store: Store) -> None:
     tasks = started(store, *(f"prompt {number}" for number in range(5_000)))
     taken, refused = store.take([task.id for task in tasks])
@@ -1064,7 +1065,7 @@ def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(path: Pat
 
 
 class Moody(Store):
-    """Whose further connections cannot be opened for a while."""
+    """A database to which no further connection can be opened for a while."""
 
     shut = False
 
@@ -1152,7 +1153,7 @@ elif what == "settle":
 
 
 class Children:
-    """Processes that wait for a word before they begin, so that they begin together."""
+    """Processes that wait for a line on stdin, so that they begin at the same time."""
 
     def __init__(self) -> None:
         self.started: list[subprocess.Popen[str]] = []
@@ -1190,11 +1191,11 @@ def go(child: "subprocess.Popen[str]") -> None:
 
 def line(child: "subprocess.Popen[str]") -> str:
     assert child.stdout is not None
-    said = child.stdout.readline().strip()
-    if not said:
+    answer = child.stdout.readline().strip()
+    if not answer:
         assert child.stderr is not None
         raise AssertionError(child.stderr.read())
-    return said
+    return answer
 
 
 @pytest.fixture
@@ -1211,7 +1212,7 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
     children.together()
     for child in children.started:
         assert line(child) == "done"
-        assert child.communicate() == ("", ""), "nobody was told of a lock"
+        assert child.communicate() == ("", ""), "no process saw a locked database"
         assert child.returncode == 0
     with closing(Store(path)) as store:
         records = store.find(Filter())
@@ -1230,10 +1231,10 @@ def test_two_who_take_at_once_never_both_get_a_task(path: Path, children: Childr
     for number in range(5):
         children.start(path, "take", *(wanted if number % 2 else reversed(wanted)))
     children.together()
-    told = {child.pid: (sorted(line(child).split()), set(line(child).split())) for child in children.started}
-    (winner,) = [pid for pid, (taken, _) in told.items() if taken != ["-"]]
-    assert told.pop(winner) == (sorted(wanted), {"-"})
-    assert list(told.values()) == [(["-"], {str(winner)})] * 4
+    found = {child.pid: (sorted(line(child).split()), set(line(child).split())) for child in children.started}
+    (winner,) = [pid for pid, (taken, _) in found.items() if taken != ["-"]]
+    assert found.pop(winner) == (sorted(wanted), {"-"})
+    assert list(found.values()) == [(["-"], {str(winner)})] * 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
@@ -1299,7 +1300,7 @@ EXAMPLES: dict[str, State] = {
 
 
 class Remembering(RuleBasedStateMachine):
-    """Two processes' connections to one history; the first carries, the second only looks and asks."""
+    """Two processes' connections to one history: the first runs tasks, the second reads and requests cancels."""
 
     tasks: Bundle[Task] = Bundle("tasks")
 
@@ -1310,7 +1311,7 @@ class Remembering(RuleBasedStateMachine):
         self.store, self.other = Store(self.path), Store(self.path)
         self.known: dict[int, Task] = {}
         self.events: list[TaskChanged] = []
-        self.asked: set[int] = set()
+        self.to_cancel: set[int] = set()
         self.owned: set[int] = set()
         self.clock = 0.0
 
@@ -1343,16 +1344,16 @@ class Remembering(RuleBasedStateMachine):
     def cancel_from_elsewhere(self, task: Task) -> None:
         self.other.request_cancel([task.id])
         if task.id in self.owned:
-            self.asked.add(task.id)
+            self.to_cancel.add(task.id)
 
     @rule()
     def listen(self) -> None:
-        assert set(self.store.cancel_requests()) == self.asked
-        self.asked.clear()
+        assert set(self.store.cancel_requests()) == self.to_cancel
+        self.to_cancel.clear()
 
     @rule()
     def crash_and_come_back(self) -> None:
-        """The process is gone as it stands; the next one takes over what it may believe."""
+        """The process ends without a last word; the next one takes over what the history says."""
         asyncio.run(self.store.flush())
         sql(self.path, "UPDATE process SET pid = 999999999")
         self.store._leases.owner = None
@@ -1368,7 +1369,7 @@ class Remembering(RuleBasedStateMachine):
         revived, _, _ = self.store.claim([(record, recovered(record.task).state) for record in found])
         self.known = {task.id: task for task in revived}
         self.owned = set(self.known)
-        self.asked.clear()
+        self.to_cancel.clear()
 
     @rule(
         states=st.sets(st.sampled_from([*EXAMPLES])),
@@ -1389,9 +1390,9 @@ class Remembering(RuleBasedStateMachine):
     def everybody_sees_the_last_state_and_all_that_was_said(self) -> None:
         asyncio.run(self.store.flush())
         assert {record.task.id: record.task for record in self.other.find(Filter())} == self.known
-        told = [event for run in self.other.runs() for _, event in self.other.events(run)]
-        assert sorted(told, key=lambda event: event.at) == self.events
+        found = [event for run in self.other.runs() for _, event in self.other.events(run)]
+        assert sorted(found, key=lambda event: event.at) == self.events
 
 
-TestRemembering = Remembering.TestCase
+TestRemembering = pytest.mark.program(Remembering.TestCase)  # it takes seconds
 TestRemembering.settings = settings(STEADY, max_examples=25, stateful_step_count=20)

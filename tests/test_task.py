@@ -49,7 +49,7 @@ STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
 
 JOB = Job("job-1")
-REMOTE, HELD, SAVED = RemoteImage("https://cdn/1"), StagedImage("/images/.1-1.part"), SavedImage("/images/1-1.png")
+REMOTE, STAGED, SAVED = RemoteImage("https://cdn/1"), StagedImage("/images/.1-1.part"), SavedImage("/images/1-1.png")
 EXAMPLES: tuple[State, ...] = (
     Queued(),
     Submitting(),
@@ -135,8 +135,8 @@ def test_a_task_knows_its_receipt(state: State, job: Job | None) -> None:
     [
         (Queued(), ()),
         (Running(JOB, (SAVED, REMOTE)), (SAVED.path,)),
-        (Saving((HELD, SAVED), JOB), (SAVED.path,)),
-        (Failed(Reason.DISK, "full", JOB, (SAVED, HELD)), (SAVED.path,)),
+        (Saving((STAGED, SAVED), JOB), (SAVED.path,)),
+        (Failed(Reason.DISK, "full", JOB, (SAVED, STAGED)), (SAVED.path,)),
         (Done(("a", "b")), ("a", "b")),
         (Cancelled(CancelOutcome.STOPPED), ()),
     ],
@@ -150,7 +150,7 @@ def test_a_task_knows_its_files(state: State, files: tuple[str, ...]) -> None:
     [
         (Failed(Reason.SERVER, "no"), False),
         (Failed(Reason.TIMEOUT, "late", JOB), True),
-        (Failed(Reason.DISK, "full", None, (HELD,)), True),
+        (Failed(Reason.DISK, "full", None, (STAGED,)), True),
         (Failed(Reason.NETWORK, "lost", None, (SAVED, REMOTE)), True),
         (Failed(Reason.BAD_IMAGE, "bad", None, (SAVED,)), False),
         (Failed(Reason.BAD_IMAGE, "bad", None, (InlineImage(b""),)), False),
@@ -174,13 +174,13 @@ LOST = Failed(
         (Submitting(), LOST),
         (Submitting(JOB), Running(JOB, unconfirmed=True)),
         (Running(JOB), Running(JOB)),
-        (Running(JOB, (SAVED, HELD)), Running(JOB, (SAVED, HELD))),
-        (Saving((REMOTE, HELD), JOB, "one left out"), Saving((REMOTE, HELD), JOB, "one left out")),
+        (Running(JOB, (SAVED, STAGED)), Running(JOB, (SAVED, STAGED))),
+        (Saving((REMOTE, STAGED), JOB, "one left out"), Saving((REMOTE, STAGED), JOB, "one left out")),
         (Done(("a",), 1, "three"), Done(("a",), 1, "three")),
         (Failed(Reason.SERVER, "no"), Failed(Reason.SERVER, "no")),
         (Failed(Reason.TIMEOUT, "late", JOB), Running(JOB)),
         (Failed(Reason.TIMEOUT, "late", JOB, (SAVED,)), Running(JOB, (SAVED,))),
-        (Failed(Reason.DISK, "full", JOB, (SAVED, HELD)), Saving((SAVED, HELD), JOB)),
+        (Failed(Reason.DISK, "full", JOB, (SAVED, STAGED)), Saving((SAVED, STAGED), JOB)),
         (Failed(Reason.DISK, "full", None, (REMOTE,)), Saving((REMOTE,))),
         (Failed(Reason.BAD_IMAGE, "bad", None, (SAVED,)), Failed(Reason.BAD_IMAGE, "bad", None, (SAVED,))),
         (Cancelled(CancelOutcome.NOT_SENT), Cancelled(CancelOutcome.NOT_SENT)),
@@ -209,7 +209,7 @@ KEPT = "the program stopped while the answer came; what had come whole was kept"
         (Running(JOB), Running(JOB, (FOUND, InlineImage(b"")))),
         (Running(JOB, (SAVED, REMOTE)), Running(JOB, (SAVED, REMOTE))),
         (Saving((REMOTE, REMOTE, REMOTE)), Saving((FOUND, REMOTE, REMOTE))),
-        (Saving((HELD, SAVED)), Saving((HELD, SAVED))),
+        (Saving((STAGED, SAVED)), Saving((STAGED, SAVED))),
         (Saving((REMOTE,), JOB), Saving((FOUND,), JOB)),
         (Running(JOB, unconfirmed=True), Running(JOB, (FOUND, InlineImage(b"")), unconfirmed=True)),
         (Failed(Reason.EXPIRED, "gone", None, (REMOTE,)), Saving((FOUND,))),
@@ -273,7 +273,7 @@ def test_recovering_keeps_the_receipt_invents_no_submit_and_loses_no_file(state:
 
 
 class ActiveTask(RuleBasedStateMachine):
-    """One task through everything that can befall it, beside a service that knows what it really got.
+    """One task in every situation, beside a service that knows which requests it accepted.
 
     The rules do what the runner and the commands do, and only through `to` and `recovered`. `at_service` holds what
     was really accepted, each a picture that costs; `allowed` counts what a person has asked to be paid.
@@ -298,11 +298,11 @@ class ActiveTask(RuleBasedStateMachine):
         return Job(self.mine)
 
     @precondition(lambda self: isinstance(self.state, Queued))
-    @rule(draft=st.booleans())
-    def leave(self, *, draft: bool) -> None:
-        self.drafted = draft
+    @rule(client_job=st.booleans())
+    def leave(self, *, client_job: bool) -> None:
+        self.drafted = client_job
         self.mine = None
-        self.task = self.task.to(Submitting(Job("draft") if draft else None))
+        self.task = self.task.to(Submitting(Job("draft") if client_job else None))
 
     @precondition(lambda self: isinstance(self.state, Submitting))
     @rule()
@@ -325,7 +325,7 @@ class ActiveTask(RuleBasedStateMachine):
 
     @precondition(lambda self: isinstance(self.state, Running) and self.drafted and self.mine is None)
     @rule()
-    def learn_that_the_draft_never_arrived(self) -> None:
+    def learn_that_the_client_job_never_arrived(self) -> None:
         self.task = self.task.to(Queued())
 
     @precondition(lambda self: isinstance(self.state, Running) and self.mine is not None)
@@ -349,7 +349,7 @@ class ActiveTask(RuleBasedStateMachine):
         self.task = self.task.to(Running(self.state.job, kept))
 
     @precondition(lambda self: isinstance(self.state, Saving))
-    @rule(image=st.sampled_from((HELD, SAVED)))
+    @rule(image=st.sampled_from((STAGED, SAVED)))
     def save(self, image: Image) -> None:
         assert isinstance(self.state, Saving)
         self.task = self.task.to(Saving((image,), self.state.job))
@@ -377,7 +377,7 @@ class ActiveTask(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """What was ended stays ended until a person asks."""
+        """An ended task stays ended until a person gives a command."""
         if not isinstance(self.state, ENDED):
             self.task = recovered(self.task)
 
@@ -426,8 +426,8 @@ class ActiveTask(RuleBasedStateMachine):
             assert self.state.files
 
 
-TestCarried = ActiveTask.TestCase
-TestCarried.settings = settings(STEADY, max_examples=200, stateful_step_count=40)
+TestActive = pytest.mark.program(ActiveTask.TestCase)  # it takes seconds
+TestActive.settings = settings(STEADY, max_examples=200, stateful_step_count=40)
 
 
 # What a reason says

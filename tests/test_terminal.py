@@ -52,7 +52,7 @@ def turn(program: Program) -> None:
 
 
 def repeat(program: Program, key: str, text: str) -> None:
-    """Press it until the text comes: a key that follows others too soon is none."""
+    """Press the key until the text comes: a key that follows others too soon is ignored."""
     for _ in range(5):
         program.send(key)
         with suppress(AssertionError):
@@ -69,7 +69,7 @@ def slowly(program: Program, text: str, after: str = "") -> None:
 
 
 def add(program: Program, prompt: str) -> None:
-    """By a paste, which is read before the enter key."""
+    """Add a prompt by a paste, which is read before the enter key."""
     turn(program)
     program.press("a")
     program.wait_for("add:")
@@ -169,7 +169,7 @@ def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, server: Dream
         program.press("\r")
         assert program.finish(30) == 0
         assert "5 done" in program.text
-    added = [request.json()["prompt"] for request in server.asked("submit")][2:]
+    added = [request.json()["prompt"] for request in server.requests_of("submit")][2:]
     assert sorted(added) == ["a fox", "a hen", "雪山"]
 
 
@@ -203,7 +203,7 @@ def test_two_hundred_tasks_never_overflow_the_screen(
 ) -> None:
     prompts = [f"第{number}只猫 👨‍👩‍👧 number {number}" for number in range(200)]
     (tmp_path / "list.txt").write_text("\n".join(prompts), encoding="utf-8")
-    words = ("batch", "list.txt", "-j", "unlimited")
+    words = ("batch", "list.txt", "-j", "unlimited", "--yes")
     with terminal(tmp_path, server, *words, columns=columns, lines=lines) as program:
         program.wait(lambda: server.counts["query"] > 50, "queries")
         assert len(program.text.splitlines()) <= lines
@@ -230,7 +230,7 @@ def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: Dreami
         add(program, "一只新的狐狸")
         program.wait_for("0/3")
         assert program.finish(30) == 0
-    assert [request.json()["prompt"] for request in server.asked("submit")][2] == "一只新的狐狸"
+    assert [request.json()["prompt"] for request in server.requests_of("submit")][2] == "一只新的狐狸"
 
 
 def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, server: DreaminaServer) -> None:
@@ -247,7 +247,7 @@ def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Pat
         assert program.finish(30) == 0
         assert "3 tasks: 3 done" in program.text
         assert restored(program)
-    assert [request.json()["prompt"] for request in server.asked("submit")] == ["a cat", "a dog", "one more"]
+    assert [request.json()["prompt"] for request in server.requests_of("submit")] == ["a cat", "a dog", "one more"]
 
 
 @pytest.mark.parametrize(("keys", "code"), [("\x1b", 0), ("\x03", 130)], ids=["escape", "Ctrl-C"])
@@ -275,7 +275,7 @@ def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer)
         assert server.counts["submit"] == 2
         program.press("\r")
         assert program.finish(30) == 0
-    assert server.asked("submit")[2].json()["prompt"] == "xqc y"
+    assert server.requests_of("submit")[2].json()["prompt"] == "xqc y"
 
 
 def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaServer) -> None:
@@ -300,7 +300,9 @@ def test_a_prompt_that_is_added_to_an_old_task_is_made_alike(tmp_path: Path, ser
     with terminal(tmp_path, server, "again", "1") as program:
         add(program, "a fox")
         assert program.finish(30) == 0
-    first, again, added = (request.json() | {"seed": None} for request in server.asked("submit"))  # each draws its own
+    first, again, added = (
+        request.json() | {"seed": None} for request in server.requests_of("submit")
+    )  # each draws its own
     assert again == first
     assert added == {**first, "prompt": "a fox"}
 
@@ -340,16 +342,16 @@ def test_o_opens_the_folder(tmp_path: Path, server: DreaminaServer) -> None:
     opener.parent.mkdir()
     opener.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
     opener.chmod(0o700)
-    told = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
+    pipe = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
     with terminal(tmp_path, server, "run", "a cat #never", more={"PATH": f"{opener.parent}:/bin"}) as program:
         program.wait_for("running")
         turn(program)
         program.send("o")
-        assert select.select([told], [], [], DEADLINE)[0]
-        assert os.read(told, 1000).decode() == f"{tmp_path / 'images'}\n"
+        assert select.select([pipe], [], [], DEADLINE)[0]
+        assert os.read(pipe, 1000).decode() == f"{tmp_path / 'images'}\n"
         stop(program)
         assert program.finish() == 130
-    os.close(told)
+    os.close(pipe)
 
 
 def test_o_says_where_the_folder_is_when_nothing_opens_it(tmp_path: Path, server: DreaminaServer) -> None:
@@ -458,7 +460,9 @@ def test_a_service_that_is_killed_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "locale", [{"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}, {"LC_ALL": "C"}], ids=["told", "C"]
+    "locale",
+    [{"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LANG": "C"}, {"LC_ALL": "C"}],
+    ids=["by variables of Python", "C"],
 )
 def test_an_ascii_terminal_gets_ascii(tmp_path: Path, server: DreaminaServer, locale: dict[str, str]) -> None:
     plain = Plain(tmp_path, CONFIG.format(url=server.url))

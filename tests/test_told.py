@@ -143,8 +143,8 @@ def test_a_price_endpoint_is_asked_once_a_day(queue: FalQueue, tmp_path: Path) -
     program = configured(queue, tmp_path)
     assert "price not known" in program.run("run", "a cat", "-p", "studio", "--dry-run").err
     assert queue.counts["prices"] == 0
-    said = program.run("run", "a cat", "a dog", "-p", "studio", "--budget", "1usd")
-    assert (said.code, "about 0.06 usd (priced)" in said.err) == (0, True)
+    ended = program.run("run", "a cat", "a dog", "-p", "studio", "--budget", "1usd")
+    assert (ended.code, "about 0.06 usd (priced)" in ended.err) == (0, True)
     assert queue.counts["prices"] == 2  # before the run, and with the first result, for its units
     queue.prices.clear()
     assert "about 0.03 usd (priced)" in program.run("run", "a cat", "-p", "studio", "--dry-run").err
@@ -162,10 +162,10 @@ def age(program: Program, seconds: float) -> None:
 
 def test_megapixels_have_a_price_where_the_size_is_known(queue: FalQueue, tmp_path: Path) -> None:
     program = configured(queue, tmp_path)
-    asked = ("run", "a cat", "-p", "studio", "--budget", "1usd")
-    refused = program.run(*asked)
+    image_request = ("run", "a cat", "-p", "studio", "--budget", "1usd")
+    refused = program.run(*image_request)
     assert (refused.code, "is not known" in refused.err, queue.counts["submit"]) == (2, True, 0)
-    assert program.run(*asked, "--size", "1024x1536").code == 0
+    assert program.run(*image_request, "--size", "1024x1536").code == 0
     assert [one.amount for one in costs(program)] == [Money(25_000, "usd")]
 
 
@@ -186,8 +186,8 @@ def test_a_price_query_that_fails_stops_nothing(queue: FalQueue, tmp_path: Path,
     program = configured(queue, tmp_path)
     if trouble is Fault.REFUSE:
         program.configure((program.home / "config.toml").read_text().replace("/v1", "/none"))
-    said = program.run("run", "a cat", "-p", "studio")
-    assert (said.code, "price not known" in said.err) == (0, False)
+    ended = program.run("run", "a cat", "-p", "studio")
+    assert (ended.code, "price not known" in ended.err) == (0, False)
     assert [(one.amount, one.status) for one in costs(program)] == [(None, ChargeStatus.SETTLED)]
 
 
@@ -236,7 +236,7 @@ def charged(tmp_path: Path, provider: Scripted, quote: Quote | None = None) -> l
     play = Stage(provider, tmp_path)
     if quote is not None:
         play.lane.pricing = Priced(quote)
-    run(play.carry(play.task()))
+    run(play.run_tasks(play.task()))
     return [event for event in play.events if isinstance(event, TaskCharged | PicturesCharged)]
 
 
@@ -312,7 +312,7 @@ def test_the_history_and_the_board_agree_on_a_charge(
             flush=store.flush,
         )  # fmt: skip
         play.lane.pricing = Priced(Quote(4, Money(40_000, "usd"), Source.ESTIMATED))
-        run(play.carry(task))
+        run(play.run_tasks(task))
         charge = store.charges([task.id])[task.id]
         replayed = [
             serialize.to_event(type(event).__name__, event.at, task, serialize.from_event(event)[1])

@@ -1,4 +1,4 @@
-"""Which httpx error stands for what, for both clients and both ways to the network: money depends on it.
+"""What each httpx error means, for both clients and both transports: whether a request was paid depends on it.
 
 `own` is our transport; `httpx` is the default one, which is taken through a proxy. The service itself is the proxy
 here, so that every fault reaches the client as it is.
@@ -74,15 +74,15 @@ def with_clients(work: Callable[[Clients], Awaitable[Any]]) -> Any:
 
 
 def failure(url: str, *, paid: bool) -> tuple[Exception, TaskError]:
-    """What the client itself raises, and what `call` makes of it."""
+    """The error that the client raises, and the error of ours that `call` makes of it."""
 
     async def twice(clients: Clients) -> tuple[Exception, TaskError]:
         bare = clients.paid if paid else clients.free
         with pytest.raises(httpx.HTTPError) as raw:
             await bare.post(url, json={}, timeout=httpx.Timeout(0.3, pool=None))
-        with pytest.raises(TaskError) as said:
+        with pytest.raises(TaskError) as caught:
             await call(clients, "POST", url, paid=paid, json={}, timeout=httpx.Timeout(0.3, pool=None))
-        return raw.value, said.value
+        return raw.value, caught.value
 
     found: tuple[Exception, TaskError] = with_clients(twice)
     return found
@@ -128,18 +128,18 @@ def test_every_suite_runs_on_the_shipped_transport() -> None:
 @pytest.mark.parametrize("paid", [True, False])
 def test_nobody_listens(way: str, service: Echo, paid: bool) -> None:
     service.fail("submit", Fault.REFUSE)
-    raw, said = failure(service.url, paid=paid)
+    raw, ours = failure(service.url, paid=paid)
     assert isinstance(raw, httpx.ConnectError)
-    assert type(said) is Unavailable
+    assert type(ours) is Unavailable
 
 
 @pytest.mark.parametrize("paid", [True, False])
 def test_no_such_host(way: str, monkeypatch: pytest.MonkeyPatch, paid: bool) -> None:
     if way == "httpx":
         monkeypatch.setenv("HTTP_PROXY", "http://nobody.invalid:1")
-    raw, said = failure("http://nobody.invalid:1/", paid=paid)
+    raw, ours = failure("http://nobody.invalid:1/", paid=paid)
     assert isinstance(raw, httpx.ConnectError)
-    assert type(said) is Unavailable
+    assert type(ours) is Unavailable
 
 
 @pytest.mark.parametrize("paid", [True, False])
@@ -160,19 +160,19 @@ def test_no_such_host(way: str, monkeypatch: pytest.MonkeyPatch, paid: bool) -> 
 def test_sent_and_then_lost(
     way: str, service: Echo, where: str, fault: Fault, kinds: tuple[type[Exception], ...], paid: bool
 ) -> None:
-    """Once connected nothing may look as if it had never left, whoever pays."""
+    """After the connection is open, no failure says "never sent", whether the request is paid or not."""
     service.fail(where, fault, times=None)
-    raw, said = failure(service.url, paid=paid)
+    raw, ours = failure(service.url, paid=paid)
     assert isinstance(raw, kinds)
-    assert type(said) is (Uncertain if paid else Unavailable)
+    assert type(ours) is (Uncertain if paid else Unavailable)
 
 
 @pytest.mark.parametrize("paid", [True, False])
 def test_a_reset_while_connecting_may_be_either_but_nothing_arrived(way: str, service: Echo, paid: bool) -> None:
     service.fail(CONNECT, Fault.RESET_BEFORE, times=None)
-    raw, said = failure(service.url, paid=paid)
+    raw, ours = failure(service.url, paid=paid)
     assert isinstance(raw, (httpx.ConnectError, *LOST))
-    assert type(said) in (Unavailable, Uncertain)
+    assert type(ours) in (Unavailable, Uncertain)
     assert service.requests == []
 
 
@@ -180,9 +180,9 @@ def test_a_reset_while_connecting_may_be_either_but_nothing_arrived(way: str, se
 @pytest.mark.parametrize("fault", [Fault.GARBAGE, Fault.EMPTY, Fault.HTML, Fault.ERROR_500, Fault.BAD_GATEWAY])
 def test_an_answer_that_is_none(way: str, service: Echo, fault: Fault, paid: bool) -> None:
     service.fail("submit", fault)
-    with pytest.raises(TaskError) as said:
+    with pytest.raises(TaskError) as caught:
         with_clients(lambda clients: call(clients, "POST", service.url, paid=paid, json={}))
-    assert type(said.value) is (Uncertain if paid else ServerTrouble)
+    assert type(caught.value) is (Uncertain if paid else ServerTrouble)
 
 
 @pytest.mark.parametrize("paid", [True, False])
@@ -438,7 +438,7 @@ def test_without_a_file_handle_it_waits_a_little_and_says_busy(tries: int) -> No
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    async def asked() -> Any:
+    async def answered() -> Any:
         async with answering(OK) as server, open_clients() as clients:
             used = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + 1, limits[1]))
@@ -450,10 +450,10 @@ def test_without_a_file_handle_it_waits_a_little_and_says_busy(tries: int) -> No
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     if tries == 2:
-        assert clock.run(asked(), patience=0.01).status == 200
+        assert clock.run(answered(), patience=0.01).status == 200
     else:
         with pytest.raises(Busy, match="too many files are open"):
-            clock.run(asked(), patience=0.01)
+            clock.run(answered(), patience=0.01)
 
 
 @pytest.mark.usefixtures("direct")

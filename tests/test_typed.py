@@ -1,4 +1,4 @@
-"""What is typed for another program, or a moment too soon: it answers nothing, and costs, holds and cancels nothing."""
+"""Keys that are typed for another program, or too soon: they answer no question, and send, pause and cancel nothing."""
 
 import os
 import sys
@@ -52,22 +52,22 @@ def test_what_was_typed_before_a_paid_question_is_no_answer(
     assert server.counts["submit"] == 6
 
 
-@pytest.mark.parametrize("said", ["yarn build\r", "yes | head\r", "yy\r", "\r", "\x04", "n\r", "ye\r", "y\x04\x04"])
-def test_only_a_whole_word_says_yes(studio: Program, server: DreaminaServer, said: str) -> None:
+@pytest.mark.parametrize("answer", ["yarn build\r", "yes | head\r", "yy\r", "\r", "\x04", "n\r", "ye\r", "y\x04\x04"])
+def test_only_a_whole_word_says_yes(studio: Program, server: DreaminaServer, answer: str) -> None:
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
         program.wait_for("Send them? [y/N]")
-        program.send(said)
+        program.send(answer)
         code = program.finish()
     assert (code, server.counts["submit"]) == (2, 6)
 
 
-@pytest.mark.parametrize("said", ["y\r", " YES \r"])
-def test_a_yes_sends(studio: Program, server: DreaminaServer, said: str) -> None:
+@pytest.mark.parametrize("answer", ["y\r", " YES \r"])
+def test_a_yes_sends(studio: Program, server: DreaminaServer, answer: str) -> None:
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
         program.wait_for("Send them? [y/N]")
-        program.press(said)
+        program.press(answer)
         assert program.finish() == 1
     assert server.counts["submit"] == 12
 
@@ -84,7 +84,7 @@ def test_the_end_of_a_line_that_was_being_typed_is_no_answer(studio: Program, se
 
 
 @pytest.mark.parametrize(
-    ("ahead", "said", "code", "sent"),
+    ("ahead", "expected", "code", "sent"),
     [
         ("apt update\r", "\r", 2, 0),
         ("ssh x\r", "ssh x\r", 2, 0),
@@ -94,7 +94,7 @@ def test_the_end_of_a_line_that_was_being_typed_is_no_answer(studio: Program, se
     ],
 )
 def test_lines_that_were_sent_before_are_sent_or_skipped_by_whole_words(
-    studio: Program, server: DreaminaServer, ahead: str, said: str, code: int, sent: int
+    studio: Program, server: DreaminaServer, ahead: str, expected: str, code: int, sent: int
 ) -> None:
     write(studio, "list.txt", "a cat", "a dog")
     assert studio.run("batch", "list.txt").code == 0
@@ -102,7 +102,7 @@ def test_lines_that_were_sent_before_are_sent_or_skipped_by_whole_words(
     with terminal(studio, "batch", "other.txt") as program:
         program.send(ahead)
         program.wait_for("[s/a/N]")
-        program.press(said)
+        program.press(expected)
         assert program.finish() == code
     assert server.counts["submit"] == 2 + sent
 
@@ -137,8 +137,8 @@ def test_the_last_line_of_a_dry_run_says_what_the_real_run_does(studio: Program,
     assert studio.run("batch", "list.txt").code == 0
     write(studio, "other.txt", "a cat", "a dog")
     last = studio.run("batch", "other.txt", "--dry-run", *words).err.splitlines()[-1]
-    told = "the real run stops with exit code 2 and sends nothing; --skip-sent skips them, --again sends them again"
-    assert last == f"1 prompt sent before, from another list: {told}" if not words else "nothing was sent" in last
+    text = "the real run stops with exit code 2 and sends nothing; --skip-sent skips them, --again sends them again"
+    assert last == f"1 prompt sent before, from another list: {text}" if not words else "nothing was sent" in last
     assert studio.run("batch", "other.txt", *words).code == (0 if words else 2)
 
 
@@ -147,8 +147,8 @@ def test_a_dry_run_on_a_terminal_says_that_the_real_one_asks(studio: Program) ->
     with terminal(studio, "retry", "--reason", "moderated", "--dry-run", columns=200) as program:
         assert program.finish() == 0
         assert "more than 5 tasks: the real one asks first; --yes sends them without asking" in program.text
-    told = studio.run("retry", "--reason", "moderated", "--dry-run").err
-    assert "more than 5 tasks: the real one stops with exit code 2, sends nothing" in told
+    text = studio.run("retry", "--reason", "moderated", "--dry-run").err
+    assert "more than 5 tasks: the real one stops with exit code 2, sends nothing" in text
 
 
 PASTES = [
@@ -173,15 +173,15 @@ def test_a_paste_into_the_table_is_read_as_batch_reads_a_list(
         program.wait(lambda: server.counts["submit"] == 3, "two tasks more")
         program.send("\x03")
         assert program.finish() == 130
-    assert sorted(request.json()["prompt"] for request in server.asked("submit")[1:]) == prompts
+    assert sorted(request.json()["prompt"] for request in server.requests_of("submit")[1:]) == prompts
 
 
 @pytest.mark.parametrize(
-    ("pasted", "said"),
+    ("pasted", "expected"),
     [("# a remark", "the list has no prompt, only remarks"), ("a kite\n\x01--\n??\n!!", "; paste:")],
 )
 def test_what_is_no_list_is_refused_on_one_line(
-    studio: Program, server: DreaminaServer, pasted: str, said: str
+    studio: Program, server: DreaminaServer, pasted: str, expected: str
 ) -> None:
     with terminal(studio, "run", "a cat #never") as program:
         program.wait_for("running")
@@ -189,7 +189,7 @@ def test_what_is_no_list_is_refused_on_one_line(
         program.wait_for("q stop")
         program.press(f"\x1b[200~{pasted}\x1b[201~")
         program.wait_for("cannot be added: ")
-        assert said in program.text
+        assert expected in program.text
         assert "\\n" not in program.text
         program.press("\r")
         program.settle()

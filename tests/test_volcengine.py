@@ -32,8 +32,8 @@ from imagegen_cli.providers import load
 from imagegen_cli.providers.volcengine import CLOCK_HINT, MODELS, SEEDS, SIZES, Settings, Volcengine, _Signature, sign
 from tests.doubles.http import CONNECT, Fault, Pictures, Reply
 from tests.doubles.pictures import whose
-from tests.doubles.volcengine import ACCESS, SECRET, VisualService, platform, running, said
-from tests.suite import WRONG, Suite, accepted, asked, escaped, five_tasks, ignored, owners, polled_times
+from tests.doubles.volcengine import ACCESS, SECRET, VisualService, answer_of, platform, running
+from tests.suite import WRONG, Suite, accepted, escaped, five_tasks, ignored, image_request, owners, polled_times
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +159,7 @@ async def test_every_download_is_asked_without_a_signature(
 ) -> None:
     (reply,) = await polled_times(provider, await accepted(provider))
     assert await owners(clients, reply) == [f"{job}/1" for job in server.jobs]
-    assert not [name for name in server.asked("download")[0].headers if name.startswith(("authorization", "x-"))]
+    assert not [name for name in server.requests_of("download")[0].headers if name.startswith(("authorization", "x-"))]
 
 
 # What goes out
@@ -168,9 +168,9 @@ async def test_every_download_is_asked_without_a_signature(
 async def test_it_is_found_by_its_kind_and_knows_its_numbers(provider: Volcengine) -> None:
     assert load("volcengine") is Volcengine
     assert (
-        provider.expected_images(asked()),
-        provider.max_images(asked()),
-        provider.max_images(asked(extra=NO_SINGLE)),
+        provider.expected_images(image_request()),
+        provider.max_images(image_request()),
+        provider.max_images(image_request(extra=NO_SINGLE)),
     ) == (1, 1, None)
     assert await provider.models() == ("4.6", "4.0", "3.1", "3.0", "2.1", "i2i-3.0")
     assert (provider.model_for_version("4.0"), provider.model_for_version("4.5")) == ("jimeng_t2i_v40", None)
@@ -217,7 +217,7 @@ async def test_what_each_model_is_told(
     server: VisualService, provider: Volcengine, spec: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     await accepted(provider, **spec)
-    body = server.asked("submit")[0].json()
+    body = server.requests_of("submit")[0].json()
     assert {key: body.get(key) for key in sent} == sent
     assert ("force_single" in body) is body["req_key"].endswith(("v40", "cvtob"))
 
@@ -228,8 +228,8 @@ async def test_what_each_model_is_told(
 async def test_the_seed_that_is_used_is_told(
     server: VisualService, provider: Volcengine, spec: dict[str, Any], *, seeded: bool
 ) -> None:
-    reply = await provider.submit(asked(**spec), None, ignored)
-    body = server.asked("submit")[0].json()
+    reply = await provider.submit(image_request(**spec), None, ignored)
+    body = server.requests_of("submit")[0].json()
     assert isinstance(reply, Accepted)
     assert (reply.facts.get("seed"), reply.facts["model"]) == (body.get("seed"), body["req_key"])
     assert ("seed" in body) is seeded
@@ -245,7 +245,7 @@ async def test_words_beside_an_unknown_code_are_believed(
 ) -> None:
     server.fail("submit", Reply.json({"code": 59999, "message": message, "data": None}))
     with pytest.raises(meaning) as raised:
-        await provider.submit(asked(), None, ignored)
+        await provider.submit(image_request(), None, ignored)
     assert type(raised.value) is meaning
 
 
@@ -266,12 +266,12 @@ async def test_a_file_goes_as_base64_where_the_model_takes_it(
     server: VisualService, provider: Volcengine, picture: str
 ) -> None:
     await accepted(provider, model="i2i-3.0", references=(picture,))
-    (data,) = server.asked("submit")[0].json()["binary_data_base64"]
+    (data,) = server.requests_of("submit")[0].json()["binary_data_base64"]
     assert whose(base64.b64decode(data)) == "reference/1"
 
 
 async def test_a_reference_that_vanished_is_a_bad_request(provider: Volcengine, picture: str) -> None:
-    request = asked(model="i2i-3.0", references=(picture,))
+    request = image_request(model="i2i-3.0", references=(picture,))
     provider.check(request)
     await anyio.Path(picture).unlink()
     with pytest.raises(BadRequest):
@@ -286,7 +286,7 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
     for model, ratio in product(MODELS, SIZES):
         for tier in MODELS[model].tiers:
             references = (LINK,) * MODELS[model].references[0]
-            provider.check(asked(model=model, ratio=ratio, resolution=tier, references=references))
+            provider.check(image_request(model=model, ratio=ratio, resolution=tier, references=references))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
 async def test_what_the_service_would_refuse_or_bend_is_refused_before_it_is_sent(
     server: VisualService, provider: Volcengine, wrong: dict[str, Any], rule: str | None
 ) -> None:
-    request = asked(**({"prompt": "a cat"} | wrong))
+    request = image_request(**({"prompt": "a cat"} | wrong))
     if rule is None:
         provider.check(request)
         return
@@ -356,12 +356,12 @@ async def test_what_the_service_would_refuse_or_bend_is_refused_before_it_is_sen
 )
 async def test_what_is_unknown_gets_a_hint(provider: Volcengine, wrong: dict[str, Any], hint: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        provider.check(asked(**wrong))
+        provider.check(image_request(**wrong))
     assert refused.value.hint == hint
 
 
 async def test_checking_needs_no_keys(clients: Clients) -> None:
-    Volcengine(Settings(), clients).check(asked())
+    Volcengine(Settings(), clients).check(image_request())
 
 
 # Answers to a submit
@@ -401,7 +401,7 @@ BOTH: tuple[tuple[int, int, type[TaskError]], ...] = (
 async def test_codes_of_a_submit(
     server: VisualService, provider: Volcengine, code: int, status: int, meaning: type[TaskError]
 ) -> None:
-    server.fail("submit", said(code, "some words", status))
+    server.fail("submit", answer_of(code, "some words", status))
     with pytest.raises(TaskError, match=rf"some words \(code {code}\)") as raised:
         await accepted(provider)
     assert type(raised.value) is meaning
@@ -417,7 +417,7 @@ async def test_codes_of_a_query(
     server: VisualService, provider: Volcengine, code: int, status: int, meaning: type[TaskError]
 ) -> None:
     job = await accepted(provider)
-    server.fail("query", said(code, "some words", status))
+    server.fail("query", answer_of(code, "some words", status))
     with pytest.raises(TaskError, match=rf"some words \(code {code}\)") as raised:
         await polled_times(provider, job)
     assert type(raised.value) is meaning
@@ -437,8 +437,8 @@ async def test_codes_of_a_query(
         (platform(503, 100019, "ServiceUnavailableTemp", "x"), Busy),
         (platform(500, 100014, "InternalError", "x"), Uncertain),
         (platform(200, 1, "", ""), Uncertain),
-        (said(10000, "Success"), Uncertain),
-        (said(10000, "Success", data={"task_id": "a/../b"}), Uncertain),
+        (answer_of(10000, "Success"), Uncertain),
+        (answer_of(10000, "Success", data={"task_id": "a/../b"}), Uncertain),
         (Reply.json({"data": {"task_id": "1"}}), Uncertain),
         (Reply.json([]), Uncertain),
         (Reply.json({}, 429, retry_after="7"), RateLimited),
@@ -564,7 +564,9 @@ async def test_only_web_addresses_become_pictures(server: VisualService, provide
     assert reply == Ready((RemoteImage(LINK),), note="6 of 7 pictures cannot be read")
 
 
-@pytest.mark.parametrize("answer", [Reply.json({}), Reply.json([]), Reply.json({}, 404), running(""), said(10000, "")])
+@pytest.mark.parametrize(
+    "answer", [Reply.json({}), Reply.json([]), Reply.json({}, 404), running(""), answer_of(10000, "")]
+)
 async def test_an_answer_that_tells_nothing_counts_as_a_failed_query(
     server: VisualService, provider: Volcengine, answer: Reply
 ) -> None:
@@ -591,10 +593,10 @@ async def test_no_json_breaks_it(server: VisualService, provider: Volcengine, pl
         for where, work in (("submit", accepted(provider)), ("query", provider.poll(Job("x/1"), ignored))):
             server.fail(where, escaped(body))
             try:
-                told: object = await work
+                reply: object = await work
             except TaskError as error:
-                told = error
-            str(told).encode()
+                reply = error
+            str(reply).encode()
 
 
 # The whole program
@@ -610,6 +612,6 @@ def test_five_prompts_from_the_command_line(tmp_path: Path, server: VisualServic
         "volcengine", tmp_path, server, LIST, "-j", "2", secrets=(ACCESS, SECRET), environment=keys, poll=0.1
     )
     made = {owner.partition("/")[0] for owner in five.made}
-    assert {server.jobs[id_].asked["prompt"] for id_ in made} == {"a cat", "a dog #limit"}
+    assert {server.jobs[id_].payload["prompt"] for id_ in made} == {"a cat", "a dog #limit"}
     assert (five.batch.code, server.peak["jobs"] <= 2) == (5, True)
     assert "the service goes on, credits may be used" in five.text

@@ -1,4 +1,4 @@
-"""Looking on from another terminal, and seeing a run once more."""
+"""`watch` in another terminal, and the replay of a run."""
 
 import json
 import re
@@ -217,11 +217,11 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
 
         late = True
 
-        def events(self, run: int, after: int = 0, most: int = -1) -> list[tuple[int, Event]]:
+        def events(self, run: int, after: int = 0, high: int = -1) -> list[tuple[int, Event]]:
             if run == 2 and self.late:
                 self.late = False
                 say(self, TaskChanged(100.0, one.to(Submitting())), TaskChanged(101.0, two.to(Submitting())))
-            return super().events(run, after, most)
+            return super().events(run, after, high)
 
     with closing(Busy(tmp_path / "history.db")) as store:
         (one,), (two,) = started(store), started(store)
@@ -229,8 +229,8 @@ def test_no_event_of_one_run_is_lost_to_a_later_one_of_another(
         watched._show.meet(watched._records)
         watched._look()
         watched._look()
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["id"] for event in told if event["event"] == "task-changed"] == [2, 1]
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["id"] for event in shown if event["event"] == "task-changed"] == [2, 1]
 
 
 def test_of_very_many_tasks_the_newest_are_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,13 +256,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def test_what_was_added_to_a_run_is_added_when_it_is_seen_again(played: House) -> None:
     ended = played.plain.run("watch", "--run", "1", "--replay", "--json", "--speed", "100")
-    told = [(event["event"], event.get("id"), event.get("state")) for event in ended.objects]
+    events = [(event["event"], event.get("id"), event.get("state")) for event in ended.objects]
     assert ended.code == 0
     assert ended.objects[0]["tasks"] == 2
-    assert told[:3] == [("run-started", None, None), ("task-added", 1, "queued"), ("task-added", 2, "queued")]
-    assert told.index(("task-changed", 1, "done")) < told.index(("task-added", 3, "queued"))
-    assert told.index(("task-added", 3, "queued")) < told.index(("task-changed", 3, "submitting"))
-    assert told[-2:] == [("run-finished", None, None), ("summary", None, None)]
+    assert events[:3] == [("run-started", None, None), ("task-added", 1, "queued"), ("task-added", 2, "queued")]
+    assert events.index(("task-changed", 1, "done")) < events.index(("task-added", 3, "queued"))
+    assert events.index(("task-added", 3, "queued")) < events.index(("task-changed", 3, "submitting"))
+    assert events[-2:] == [("run-finished", None, None), ("summary", None, None)]
 
 
 def test_a_run_is_seen_again_through_the_same_table(played: House) -> None:

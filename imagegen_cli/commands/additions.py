@@ -58,5 +58,5 @@ def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[
         return from_arguments([typed.text], common), []
     specs, remarks = from_list(PASTED, typed.text.encode(errors="replace"), common)
     if not specs:
-        raise UsageError("there is no prompt in it, only remarks")
+        raise UsageError("the list has no prompt, only remarks")
     return specs, remarks

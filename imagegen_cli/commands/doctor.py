@@ -58,7 +58,7 @@ def _named(config: Config, name: str) -> Iterator[Finding]:
 def _all(config: Config) -> Iterator[Finding]:
     """The person's own services, and the default one; what only a project file names is not asked."""
     chosen = config.own
-    yield from (_not_asked(one) for one in config.providers.values() if not config.is_own(one.name))
+    yield from (_unqueried(one) for one in config.providers.values() if not config.is_own(one.name))
     try:
         default = config.provider(config.default)
         chosen += [] if default.name in config.providers else [default]
@@ -67,7 +67,7 @@ def _all(config: Config) -> Iterator[Finding]:
     yield from check_services(chosen, _busy(config))
 
 
-def _not_asked(one: Configured) -> Finding:
+def _unqueried(one: Configured) -> Finding:
     message = f"not asked: only the project file names it and its address, {without_user(one.settings.base_url)}"
     return Finding(Level.OK, "service", message, f"imagegen models {one.name} asks it", one.name)
 

@@ -279,13 +279,13 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     pictures = sum(item.expected_images for item in sent)
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
     if history_file().exists():
         with history() as store:
             spending.learn(_requests_of(sent), store, ask=False)
     for line in cost_lines(costs_of(sent, spending)):
         say(line)
+    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (

@@ -41,7 +41,7 @@ def init(options: InitOptions) -> int:
     is_dialogue = not options.yes and sys.stdin.isatty() and sys.stderr.isatty()
     keys = _keys(options)
     if is_dialogue:
-        options, keys = _asked(options, keys, taken, has_default="default_provider" in tables)
+        options, keys = _prompted(options, keys, taken, has_default="default_provider" in tables)
     else:
         options = _complete(options, keys, taken)
     works = _tested(_configured(options, keys))
@@ -190,22 +190,22 @@ def _keys_from_stdin(names: Sequence[str]) -> Keys:
 # The dialogue
 
 
-def _asked(
+def _prompted(
     options: InitOptions, keys: Keys, taken: Mapping[str, Any], *, has_default: bool
 ) -> tuple[InitOptions, Keys]:
     """Ask for what the options left open."""
     if not options.kind:
         say("Which service?")
         options = options._replace(kind=choice(titles(), ""))
-    options = options._replace(name=_asked_name(options, taken))
+    options = options._replace(name=_prompted_name(options, taken))
     if not load(options.kind).local:
-        options, keys = _asked_service(options, keys)
+        options, keys = _prompted_service(options, keys)
     if options.default is None:
         options = options._replace(default=agreed("Use it when --provider is not given?", default=not has_default))
     return options, keys
 
 
-def _asked_name(options: InitOptions, taken: Mapping[str, Any]) -> str:
+def _prompted_name(options: InitOptions, taken: Mapping[str, Any]) -> str:
     name = options.name or line_from("Its name here", options.kind)
     while not NAME.fullmatch(name) or (
         name in taken and not agreed(f"There is a provider {name} already. Replace it?", default=False)
@@ -214,14 +214,14 @@ def _asked_name(options: InitOptions, taken: Mapping[str, Any]) -> str:
     return name
 
 
-def _asked_service(options: InitOptions, keys: Keys) -> tuple[InitOptions, Keys]:
+def _prompted_service(options: InitOptions, keys: Keys) -> tuple[InitOptions, Keys]:
     """Ask for address, keys and model; what is the kind's own default is not written down."""
     if not options.base_url:
-        options = options._replace(base_url=_asked_address(options, keys))
+        options = options._replace(base_url=_prompted_address(options, keys))
     one = _configured(options, keys)
     found = dict(keys)
     for name in keys_of(one.type):
-        if name not in found and not getattr(one.settings, name) and (secret := _asked_key(one, name)):
+        if name not in found and not getattr(one.settings, name) and (secret := _prompted_key(one, name)):
             found[name] = secret
     if not options.model:
         own = one.settings.model
@@ -230,7 +230,7 @@ def _asked_service(options: InitOptions, keys: Keys) -> tuple[InitOptions, Keys]
     return options, found
 
 
-def _asked_address(options: InitOptions, keys: Keys) -> str:
+def _prompted_address(options: InitOptions, keys: Keys) -> str:
     own = _configured(options, keys).settings.base_url
     while True:
         given = line_from("Its address", own, needed=False)
@@ -243,7 +243,7 @@ def _asked_address(options: InitOptions, keys: Keys) -> str:
             return address
 
 
-def _asked_key(one: Configured, name: str) -> Secret:
+def _prompted_key(one: Configured, name: str) -> Secret:
     variable = variable_of(one, name)
     is_set = bool(variable and os.environ.get(variable))
     say(f"Where does its {name} come from?")

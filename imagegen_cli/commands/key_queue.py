@@ -47,16 +47,16 @@ class KeyQueue:
                 yield from filter(None, command.typed.text.splitlines())
 
 
-def refusals_told(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Typed], Outcome]:
+def refusals_as_outcomes(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Typed], Outcome]:
     """The same function, with an outcome that says why where it would raise ImagegenError."""
 
-    def told(typed: Typed) -> Outcome:
+    def outcome_or_refusal(typed: Typed) -> Outcome:
         try:
             return outcome_of(typed)
         except ImagegenError as error:
             return Outcome(words=(f"cannot be added: {on_one_line(error.message)}",), good=False)
 
-    return told
+    return outcome_or_refusal
 
 
 def on_one_line(message: str) -> str:

@@ -402,9 +402,9 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
         fields = {"task": task.id, "run": task.run, "state": word(task.state), "reason": _reason_of(record)}
         printed(fields | serialize.from_request(task.request) | {"asked": task.expected_images})
     pictures = sum(record.task.expected_images for record in chosen)
-    say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
     for line in cost_lines(plan_):
         say(line)
+    say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
     if len(chosen) > HANDFUL and not yes:
         asks = "the real one asks first" if is_asked() else "the real one stops with exit code 2, sends nothing"
         say(f"more than {HANDFUL} tasks: {asks}; --yes sends them without asking")

@@ -40,9 +40,9 @@ def credits_(name: str, *, as_json: bool) -> int:
     if not chosen:
         raise NothingToDo("no service is configured", hint="imagegen init connects one")
     busy = busy_with(config)
-    asked = [one for one in chosen if one.name not in busy]
-    answers = ask_all(asked, lambda provider: provider.balance())
-    answer_of = {one.name: answer for one, answer in zip(asked, answers, strict=True)}
+    queried = [one for one in chosen if one.name not in busy]
+    answers = ask_all(queried, lambda provider: provider.balance())
+    answer_of = {one.name: answer for one, answer in zip(queried, answers, strict=True)}
     data = printer(sys.stdout, as_json=as_json)
     for one in chosen:
         answer = answer_of.get(one.name, Answer(Balance(None, note=f"not asked: {busy.get(one.name)}")))

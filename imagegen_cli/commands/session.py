@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_told
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
-from imagegen_cli.core.errors import DiskError, HistoryError, Reason
+from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
@@ -96,7 +96,7 @@ class Session:
         self._add = add
         self._key_queue = KeyQueue()
         offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._key_queue.send, offer, refusals_told(outcome_of or _nothing))
+        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing))
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
@@ -120,8 +120,8 @@ class Session:
         self._run = run
         self._one_look = one_look
         self._tasks = {task.id: task for task in tasks}
-        self._spending = self._spending or Spending(self._config, SpendOptions(), self._providers())
-        self._store.budget.limits = self._spending.limits
+        self._spending = self._spending or self._prices()
+        self._store.budget.limits = self._spending.limits if self._spending is not None else ()
         chosen = choose(
             self._options.display,
             stdin=sys.stdin,
@@ -242,6 +242,14 @@ class Session:
             await end(obeying)
             with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
+
+    def _prices(self) -> Spending | None:
+        """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""
+        try:
+            return Spending(self._config, SpendOptions(), self._providers())
+        except ImagegenError as error:
+            say(f"costs are not known: {error.message}")
+            return None
 
     def _providers(self) -> set[str]:
         """The providers of the tasks, and those of their alternatives that can be used with the settings of today."""

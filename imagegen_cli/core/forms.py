@@ -13,14 +13,14 @@ from typing import BinaryIO, NamedTuple
 
 from imagegen_cli.core.errors import BadImage, UnusableImage
 
-MOST_PIXELS = 500_000_000
+MAX_PIXELS = 500_000_000
 """A header that claims more is a bomb, not a picture."""
 SMALLEST = 16
 """Bytes; no picture format has a shorter file."""
 HEAD_BYTES = 512
 TAIL_BYTES = 64 * 1024
-MOST_TEXT_BYTES = 32 * 1024 * 1024
-MOST_PARTS = 200_000
+MAX_TEXT_BYTES = 32 * 1024 * 1024
+MAX_PARTS = 200_000
 """Boxes, segments or strips of one file; more are a trap."""
 
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -107,8 +107,8 @@ def check(file: BinaryIO) -> Form:
         raise BadImage(f"{what} ends in the middle or is damaged") from None
 
 
-def _need(fits: bool) -> None:
-    if not fits:
+def _need(is_valid: bool) -> None:
+    if not is_valid:
         raise CutError
 
 
@@ -119,9 +119,9 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
     return data
 
 
-def _tail(file: BinaryIO, size: int, most: int = TAIL_BYTES) -> bytes:
-    file.seek(max(0, size - most))
-    return file.read(most)
+def _tail(file: BinaryIO, size: int, max_bytes: int = TAIL_BYTES) -> bytes:
+    file.seek(max(0, size - max_bytes))
+    return file.read(max_bytes)
 
 
 def _unknown(_file: BinaryIO, _size: int, _head: bytes) -> bool:
@@ -148,7 +148,7 @@ def _png(file: BinaryIO, size: int, _head: bytes) -> bool:
 
 
 def _check_pixels(width: int, height: int) -> None:
-    if not 0 < width * height <= MOST_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         raise UnusableImage(f"a picture claims {width} × {height} pixels")
 
 
@@ -159,7 +159,7 @@ def _jpeg(file: BinaryIO, size: int, _head: bytes) -> bool:
     added further data, and further pictures.
     """
     at = 2
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         mark, kind = _read(file, at, 2)
         _need(mark == 0xFF)  # noqa: PLR2004 - every segment begins so
         if kind == 0xFF:  # noqa: PLR2004 - a fill byte
@@ -168,12 +168,12 @@ def _jpeg(file: BinaryIO, size: int, _head: bytes) -> bool:
         length = 0 if kind == 1 or 0xD0 <= kind <= 0xD8 else struct.unpack(">H", _read(file, at + 2, 2))[0]  # noqa: PLR2004
         at += 2 + length
         if kind == 0xDA:  # noqa: PLR2004 - from here on it is the picture's data
-            _need(_holds(file, b"\xff\xd9", at, size))
+            _need(_contains(file, b"\xff\xd9", at, size))
             return True
     raise CutError
 
 
-def _holds(file: BinaryIO, wanted: bytes, start: int, end: int) -> bool:
+def _contains(file: BinaryIO, wanted: bytes, start: int, end: int) -> bool:
     """Whether these bytes stand between two places; looked for from the end, where they usually are."""
     while end > start:
         at = max(start, end - TAIL_BYTES)
@@ -237,7 +237,7 @@ def _bmp(_file: BinaryIO, size: int, head: bytes) -> bool:
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, bool]]:
     """The boxes of the ISO base media form (AVIF, HEIC, MP4, JXL): name, where the content begins, "to the end"."""
     at = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if at == size:
             return
         length, name = struct.unpack(">I4s", _read(file, at, 8))
@@ -256,7 +256,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, bool]]:
 def _iso_picture(file: BinaryIO, size: int, _head: bytes) -> bool:
     """AVIF and HEIC: what describes the pictures, and what holds them."""
     boxes = {name: open_ for name, _, open_ in _boxes(file, size)}
-    _need(bool(boxes.keys() & {b"meta", b"moov"}) and (b"mdat" in boxes or _holds(file, b"idat", 0, size)))
+    _need(bool(boxes.keys() & {b"meta", b"moov"}) and (b"mdat" in boxes or _contains(file, b"idat", 0, size)))
     return not any(boxes.values())
 
 
@@ -280,7 +280,7 @@ def _jxl(file: BinaryIO, size: int, head: bytes) -> bool:
 
 
 def _jp2(file: BinaryIO, size: int, _head: bytes) -> bool:
-    _need(b"jp2c" in {name for name, _, _ in _boxes(file, size)} and _holds(file, b"\xff\xd9", 0, size))
+    _need(b"jp2c" in {name for name, _, _ in _boxes(file, size)} and _contains(file, b"\xff\xd9", 0, size))
     return True
 
 
@@ -315,7 +315,7 @@ def _tiff_fields(file: BinaryIO, size: int, order: str, fields: bytes) -> Iterat
         length = SIZES.get(kind, 0) * count
         _need(length <= 4 or place + length <= size)  # noqa: PLR2004 - four bytes fit into the field itself
         if any(tag in pair for pair in PIXELS) and kind in (3, 4):
-            _need(count <= MOST_PARTS)
+            _need(count <= MAX_PARTS)
             data = fields[start + 8 : start + 8 + length] if length <= 4 else _read(file, place, length)  # noqa: PLR2004
             yield tag, struct.unpack(f"{order}{count}{'H' if kind == 3 else 'I'}", data)  # noqa: PLR2004
 
@@ -326,7 +326,7 @@ SVG_PARTS = rb"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<svg(?=[\s/>])[^>]*(
 
 def _svg(file: BinaryIO, size: int, _head: bytes) -> bool:
     """As many elements must be closed as opened, and nothing may be left open at the very end."""
-    if size > MOST_TEXT_BYTES:
+    if size > MAX_TEXT_BYTES:
         return False
     file.seek(0)
     text, inside, closed = file.read(size).rstrip(), 0, False

@@ -104,5 +104,4 @@ class Price(NamedTuple):
     per_megapixel: bool = False
 
 
-NO_COST = Quote(1, None, Source.FREE)
 NOT_KNOWN = Quote(1, None, Source.UNKNOWN)

@@ -318,7 +318,7 @@ def _adopting(task: Task, found: Mapping[int, StagedImage]) -> Task:
         case Running(images=images, job=job):
             return replace(task, state=replace(task.state, images=_with_found(images, found, job)))
         case Saving(images=images, job=job) | Failed(images=images, job=job):
-            known = {index: held for index, held in found.items() if index <= len(images)}
+            known = {index: image for index, image in found.items() if index <= len(images)}
             return replace(task, state=replace(task.state, images=_with_found(images, known, job)))
         case _:
             return task

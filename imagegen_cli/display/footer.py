@@ -129,7 +129,7 @@ def signs(context: DrawContext) -> str:
 
 
 def prefix(context: DrawContext) -> str:
-    """Why nothing new is sent; empty if something is."""
+    """Why no further task is sent; empty while tasks are sent."""
     ui = context.ui
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "

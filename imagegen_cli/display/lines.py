@@ -14,7 +14,7 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
     provider-paused provider, because: its account is out of credits, and a person at the keys is waited for
     run-finished    run
     summary         always the last line, exactly once: tasks, done, short (of those done, with fewer pictures than
-                    asked), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids],
+                    expected), failed, cancelled, unfinished, pictures, seconds, reasons {code: count}, resumable [ids],
                     costs {settled, reserved, uncertain: [{amount, unit}], one for each unit}
 
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,

@@ -6,11 +6,11 @@ from typing import Any
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
-HEADS = {"line": "line", "what": "provider / model", "asked": "pictures", "size": "size", "prompt": "prompt"}
+HEADS = {"line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "prompt": "prompt"}
 MAX_WIDTHS = {"what": 28, "size": 16}
 MIN_PROMPT_WIDTH = 16
 """Cells that a prompt needs at least."""
-DROP_ORDER = ("size", "what", "line", "asked")
+DROP_ORDER = ("size", "what", "line", "pictures")
 """The columns that a narrow terminal leaves out, one after the other. The number of pictures, a cost, goes last."""
 
 
@@ -36,7 +36,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "line": str(row.get("line", row.get("task", ""))),
         "what": " / ".join(str(part) for part in (row.get("provider"), row.get("model")) if part),
-        "asked": "" if row.get("skip") else str(row.get("asked", "")),
+        "pictures": "" if row.get("skip") else str(row.get("asked", "")),
         "size": size,
         "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
     }
@@ -54,5 +54,5 @@ def _line(texts: Mapping[str, str], sizes: Mapping[str, int], theme: Theme, *, d
     for number, (name, cells) in enumerate(sizes.items()):
         if number:
             builder.gap(2)
-        builder.put(theme.fit(texts[name], cells), cells, style, right=name in ("line", "asked"))
+        builder.put(theme.fit(texts[name], cells), cells, style, right=name in ("line", "pictures"))
     return builder.line

@@ -27,7 +27,7 @@ START_BATCH = 500
 
 
 async def _at_once() -> None:
-    """Nothing to wait for."""
+    """Return at once: the events of this run need not be durable."""
 
 
 class Runner:
@@ -102,7 +102,7 @@ class Runner:
     def let_go(self, ids: Iterable[TaskId]) -> list[TaskId]:
         """Leave tasks to the process that has claimed them. Returns those that this runner was still busy with.
 
-        A request on its way is waited for: its answer may be a receipt, and a late receipt is worth as much.
+        A request on its way is waited for: its answer may be a receipt, which is kept even if it comes late.
         """
         known = [self._flows[id_] for id_ in ids if id_ in self._flows]
         taken = [flow for flow in known if not isinstance(flow.task.state, Submitting)]

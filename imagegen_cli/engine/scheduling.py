@@ -22,12 +22,12 @@ FIRST_WINDOW = 8
 MAX_WINDOW = 32
 """Submits that may be unanswered at once."""
 MAX_PATIENCE = 8
-"""How many times as many good answers as tasks inside it takes, at the most, before the number inside rises."""
+"""The number of tasks inside rises after at most this many good answers for each task inside."""
 MAX_PAUSE_S = 3600.0
 """A service is tried again after an hour, whatever it says."""
-MIN_ASKED_WAIT_S = 1.0
+MIN_REQUESTED_WAIT_S = 1.0
 """A shorter wait that a service asks for, such as 0 or a time that has passed, is ignored."""
-MAX_UNASKED_WAIT_S = 60.0
+MAX_OWN_WAIT_S = 60.0
 """A service that does not say how long to wait is tried again after this at the latest."""
 
 
@@ -67,7 +67,7 @@ class Gate:
         self.limit = limit
         self.paused = False
         self._allowed: float = limit or float("inf")
-        self._holds = window is None
+        self._is_open_from_start = window is None
         self._first_window: float = window or float("inf")
         self._window = 1.0
         self._head_start: asyncio.TimerHandle | None = None
@@ -120,14 +120,14 @@ class Gate:
         if self._opens_at <= now:
             self._refusals += 1
             self._patience = min(self._patience * 2, MAX_PATIENCE)
-        if after is not None and after >= MIN_ASKED_WAIT_S:
+        if after is not None and after >= MIN_REQUESTED_WAIT_S:
             seconds = after
         else:
-            seconds = min(2.0 ** min(self._refusals - 1, 16), MAX_UNASKED_WAIT_S) * random.uniform(1, 1.3)
+            seconds = min(2.0 ** min(self._refusals - 1, 16), MAX_OWN_WAIT_S) * random.uniform(1, 1.3)
         self.close_for(min(seconds, max_s))
         slot.leave()
         self._good = 0
-        if self._holds:
+        if self._is_open_from_start:
             self._allowed = max(1, self._inside)
         else:
             self._allowed = max(1, self._inside - self._asking)
@@ -318,7 +318,7 @@ class Stopwatch:
         self._skewed = skew()
         self._whole = whole
         self._since = self._began_after = self._began_before = self._unready = self._clock()
-        self._asked: float | None = None
+        self._queried_at: float | None = None
         self._queued = False
 
     def elapsed(self) -> float:
@@ -333,8 +333,8 @@ class Stopwatch:
         """Wait for the next query, `seconds` or, where the lane is closed, at least `closed` seconds."""
         due = self._clock() + seconds
         await asyncio.sleep(max(seconds, closed))
-        self._asked = self._clock()
-        self._whole = self._whole and self._asked <= due + self.MAX_LATE_S
+        self._queried_at = self._clock()
+        self._whole = self._whole and self._queried_at <= due + self.MAX_LATE_S
 
     def planned(self, seconds: float) -> None:
         """Note that so many seconds should have passed since the submit: more means an interruption."""
@@ -343,10 +343,10 @@ class Stopwatch:
     def unready(self, *, queued: bool) -> None:
         """Note that the service says the job is not ready; `queued`: it has not begun."""
         now = self._clock()
-        asked = now if self._asked is None else self._asked
-        self._unready = asked
+        queried_at = now if self._queried_at is None else self._queried_at
+        self._unready = queried_at
         if queued:
-            self._began_after, self._began_before = asked, now
+            self._began_after, self._began_before = queried_at, now
         elif self._queued:
             self._began_before = now
         self._queued = queued
@@ -361,7 +361,7 @@ class Stopwatch:
         A submit that lasts as long as the work measures it exactly.
         """
         now = self._clock()
-        unready = now if self._asked is None else self._unready
+        unready = now if self._queried_at is None else self._unready
         if not self._whole or abs(self._skew() - self._skewed) > self.MAX_LATE_S:
             return None
         return Span(max(0.0, unready - self._began_before), now - self._began_after)

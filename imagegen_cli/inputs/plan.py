@@ -151,8 +151,8 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     if spec.count is not None and spec.count < 1:
         raise UsageError(f"count is {spec.count}; it must be at least 1", hint=_count_hint(spec))
     if spec.count is not None and spec.count > MAX_COUNT:
-        messages = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
-        raise UsageError(messages, hint=_count_hint(spec))
+        message = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
+        raise UsageError(message, hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
             ImageRequest(
@@ -267,7 +267,7 @@ def _checked(
     content = serialize.identity(requests[0])
     here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
-    limits = [most for request in requests if (most := providers[request.provider].max_images(request)) is not None]
+    limits = [limit for request in requests if (limit := providers[request.provider].max_images(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
     for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
         for one in (piece, *others):
@@ -283,14 +283,14 @@ def _checked(
         )
 
 
-def _split(request: ImageRequest, most: int | None) -> Iterable[ImageRequest]:
+def _split(request: ImageRequest, max_images: int | None) -> Iterable[ImageRequest]:
     """Split a request. The seed increases from part to part: the same seed would give the same picture."""
-    if most is None or request.count is None or request.count <= most:
+    if max_images is None or request.count is None or request.count <= max_images:
         yield request
         return
-    for start in range(0, request.count, most):
+    for start in range(0, request.count, max_images):
         seed = None if request.seed is None else request.seed + start
-        yield replace(request, count=min(most, request.count - start), seed=seed)
+        yield replace(request, count=min(max_images, request.count - start), seed=seed)
 
 
 def check_settings(configured: Configured) -> None:

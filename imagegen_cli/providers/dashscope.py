@@ -320,8 +320,8 @@ def _listed(request: ImageRequest, form: Form) -> tuple[int, int] | None:
     """The size whose shape is nearest to the ratio; None where none is near."""
     wide, high = rules.ratio_of(request.ratio or "1:1")
     distances = {abs(math.log(width * high / (height * wide))): (width, height) for width, height in form.sizes}
-    least = min(distances)
-    return distances[least] if least < NEAR and not request.resolution else None
+    shortest = min(distances)
+    return distances[shortest] if shortest < NEAR and not request.resolution else None
 
 
 def _computed(request: ImageRequest, form: Form) -> tuple[int, int]:

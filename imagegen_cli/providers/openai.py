@@ -539,20 +539,20 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Lines that end with CR, LF or both: the HTML standard allows all three in event streams."""
-    held: list[bytes] = []
+    line: list[bytes] = []
     size, after_return = 0, False
     async for chunk in chunks:
         text = chunk[1:] if after_return and chunk.startswith(b"\n") else chunk
         after_return = chunk.endswith(b"\r")
         first, *more = re.split(rb"\r\n|\n|\r", text)
-        held.append(first)
+        line.append(first)
         size += len(first)
         if size > MAX_BYTES:
             raise Uncertain(f"the service sent an event of more than {MAX_BYTES >> 20} MB")
         for piece in more:
-            yield b"".join(held).removeprefix(b"\xef\xbb\xbf")
-            held, size = [piece], len(piece)
-    yield b"".join(held)
+            yield b"".join(line).removeprefix(b"\xef\xbb\xbf")
+            line, size = [piece], len(piece)
+    yield b"".join(line)
 
 
 def _fault(answer: Answer) -> TaskError | None:

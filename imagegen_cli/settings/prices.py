@@ -18,6 +18,8 @@ from imagegen_cli.core.money import Money, Price, Quote, Source, money
 from imagegen_cli.core.task import ImageRequest
 
 TABLE = Path(__file__).with_name("prices.toml")
+LISTED_KINDS = frozenset({"bfl", "dashscope", "fal", "gemini", "openai"})
+"""The kinds in the table: for all others it is not read, which takes a millisecond."""
 MEGAPIXEL = 1_000_000
 BILLED_MEGAPIXEL = 1024 * 1024
 """Pixels of a megapixel on fal's bills, which round up."""
@@ -110,6 +112,8 @@ def used(service: Service, model: str, tokens: Mapping[str, int]) -> Money | Non
 
 
 def _vendors(service: Service) -> Iterator[dict[str, Any]]:
+    if service.kind not in LISTED_KINDS:
+        return iter(())
     return (one for one in _table()["vendors"] if service.kind in one["kinds"] and service.host in one["hosts"])
 
 

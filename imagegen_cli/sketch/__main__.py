@@ -23,7 +23,7 @@ def end_with_parent() -> None:
     """Let the kernel end this process when stdin closes.
 
     A watching thread could not: resvg holds the interpreter lock while it renders. Where the kernel has no such
-    signal, the process ends when it finds nobody to hand its picture to.
+    signal, the process ends when it fails to write its picture.
     """
     if sys.platform != "linux":
         return

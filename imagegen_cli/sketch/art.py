@@ -20,10 +20,10 @@ SIDE = 36.0
 """Twemoji's drawings are squares of this side."""
 
 LEAFY = set("🌹🌷🌻🌺🌼🪻🪷💐🍎🍓🍒🍑🍅🍉🍇🪴")
-"""A red one of these keeps its leaves green."""
+"""If one of these is painted red, its leaves stay green."""
 
 GREEN = (0.2, 0.45)
-"""On the colour wheel."""
+"""The hues of green, as shares of the colour wheel."""
 
 ALL_WATER = "#55ACEE"
 """The block of water that Twemoji draws under every boat."""

@@ -10,7 +10,7 @@ from imagegen_cli.sketch.words import BODIES
 
 SKIN = "#ffdc5d"
 HEADS = {"👩", "👨", "👧", "👦", "👶", "👵", "👴", "👸", "🤴", "🎅"}
-"""People drawn without shoulders; the others bring theirs."""
+"""Drawings of people without shoulders; the other drawings have them."""
 
 
 @cache

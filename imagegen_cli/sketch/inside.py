@@ -1,4 +1,4 @@
-"""The scenes without a horizon: a room, a studio, the sea from within, the sky from within, and nothing at all."""
+"""The scenes without a horizon: a room, a studio, under water, in the sky, and an abstract picture."""
 
 # ruff: noqa: E501 - an outline is one word of SVG: broken into pieces it is harder to read
 
@@ -67,7 +67,7 @@ def _window(stage: Stage) -> None:
 
 
 def _view(stage: Stage, x: float, y: float, wide: float, high: float) -> None:
-    """Hills outside, and what falls on them."""
+    """The hills outside of the window, with rain or snow."""
     base = y + high
     stage.path(
         f"M{x:.0f} {base:.0f}v{-high * 0.2:.0f}q{wide * 0.25:.0f} {-high * 0.16:.0f} {wide * 0.5:.0f} {-high * 0.02:.0f}t{wide * 0.5:.0f} {-high * 0.05:.0f}v{high * 0.27:.0f}z",
@@ -163,7 +163,7 @@ def _bubbles(stage: Stage) -> None:
 
 
 def paint_heights(stage: Stage) -> None:
-    """Only sky, and a sea of clouds below."""
+    """A sky with a sea of clouds below."""
     horizon, stage.horizon = stage.horizon, stage.height
     paint_sky(stage)
     stage.horizon = horizon
@@ -178,7 +178,7 @@ def paint_heights(stage: Stage) -> None:
 
 
 def paint_abstract(stage: Stage) -> None:
-    """Nothing is named: bands, discs and arcs in four related colours that the seed chooses."""
+    """An abstract picture for a prompt that names no thing: bands, discs and arcs in four related colours of the seed."""
     rng = stage.rng
     first = stage.scene.tones[0] if stage.scene.tones else turned("#3b7fc4", rng.random())
     colours = [first, turned(first, 0.08), turned(first, 0.5), turned(first, 0.92), "#f7efe2"]

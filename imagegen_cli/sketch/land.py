@@ -1,4 +1,4 @@
-"""What stands below the horizon and behind the subjects: the grounds, and the backdrops between them and the sky."""
+"""The part of a picture below the horizon and behind the subjects: the ground, and the backdrop before the sky."""
 
 # ruff: noqa: E501 - an outline is one word of SVG: broken into pieces it is harder to read
 
@@ -15,7 +15,7 @@ WALLS = ("#5a6b86", "#77808f", "#8a7a74", "#66788c", "#9a8b7d")
 NEON_WALLS = ("#2a2350", "#1d2b55", "#3a1f52")
 NEON_LIGHTS = ("#ff5fd2", "#5ff0ff", "#ffd166", "#b78bff")
 MASTS = 0.3
-"""How many of the roofs have one."""
+"""The share of roofs that have a mast."""
 
 LEAVES = {"": "#2f6b3c", "spring": "#4b8a4a", "summer": "#2b6b36", "autumn": "#b5652c", "winter": "#8fa6a8"}
 
@@ -281,7 +281,7 @@ def _waves(stage: Stage, top: float, bottom: float) -> None:
 
 
 def _glitter(stage: Stage, top: float, bottom: float) -> None:
-    """The sun's or the moon's way over the water."""
+    """The reflection of the sun or the moon on the water."""
     rng = stage.rng
     x, _ = lamp_place(stage)
     lamp = stage.sky_tone(stage.light.lamp)
@@ -433,7 +433,7 @@ def _moon(stage: Stage) -> None:
 
 
 def paint_foreground(stage: Stage) -> None:
-    """Blades that stand between the scene and whoever looks at it, dark against it."""
+    """Blades that stand between the viewer and the scene, and look dark against it."""
     if stage.scene.ground not in {"meadow", "garden", "lake"}:
         return
     rng = stage.rng_at("foreground")

@@ -86,7 +86,7 @@ def by_art() -> Mapping[str, Meaning]:
 
 @cache
 def emoji_names() -> Mapping[str, Meaning]:
-    """The official name of every emoji that is a thing. Loaded only for words that no list knows: it takes its time."""
+    """The official name of every emoji that is a thing. Loading it is slow: it is needed only for unknown words."""
     import emoji  # noqa: PLC0415
 
     emoji.config.load_language("zh")
@@ -116,7 +116,7 @@ def look_up(name: str) -> Meaning | None:
 
 
 def singulars(word: str) -> Iterator[str]:
-    """What an English word may be the plural of."""
+    """The words of which an English word may be the plural."""
     for ending, instead in (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("es", ""), ("s", "")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             yield word.removesuffix(ending) + instead

@@ -9,7 +9,7 @@ Tint = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """What colours everything.
+    """The light of a scene, which colours everything in it.
 
     `sky` runs from the zenith to the horizon; `tint` multiplies the colour of everything; `haze` is what distance fades
     into; `lamp` is the sun's or the moon's colour; `low` is how near to the horizon it stands, 0..1.
@@ -28,7 +28,7 @@ class Light:
 
     @property
     def lamps(self) -> bool:
-        """It is dark enough for them to be lit."""
+        """Whether lamps and windows are lit: the scene is dark enough."""
         return self.night or self.overcast or self.sun_is_low
 
     @property
@@ -81,7 +81,7 @@ def light_of(time: str, weather: str, ground: str) -> Light:
 
 
 def grade(light: Light, distance: float, manner: str) -> Grade:
-    """What becomes of a colour at a distance of 0..1 in this light, in this manner of painting."""
+    """The colour as it looks at a distance of 0..1, in this light and in this manner of painting."""
     veil = min(0.92, distance * (0.45 + light.fog))
 
     def graded(colour: str) -> str:

@@ -1,4 +1,4 @@
-"""What one drawing process is told, and how it answers; light enough for the program itself to import."""
+"""The order that a drawing process reads, and its answer. The program imports this module, so it imports little."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Subjects onto the stage: shadow, reflection, the figure in its light, and what it stands in."""
+"""Paint the subjects: shadow, reflection, the figure in its light, and the snow, water or grass at its feet."""
 
 from imagegen_cli.sketch.colours import Grade, blend
 from imagegen_cli.sketch.placing import Sprite
@@ -61,7 +61,7 @@ def _tones(stage: Stage, sprite: Sprite) -> Grade:
 
 
 def _snowed(grade: Grade, *, lit: bool) -> Grade:
-    """Snow lies where the drawing of a house has its lawn."""
+    """In snow, the lawn in the drawing of a house becomes white."""
 
     def graded(colour: str) -> str:
         if lit and colour.lower() in PANES:

@@ -13,11 +13,11 @@ from imagegen_cli.sketch.painting import paint_sprites
 from imagegen_cli.sketch.placing import place
 from imagegen_cli.sketch.png import with_texts
 from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
-from imagegen_cli.sketch.scene import DrawContext
+from imagegen_cli.sketch.scene import Scene
 from imagegen_cli.sketch.stage import UNIT, Stage
 
 MANNERS = ("", "soft", "vivid", "warm")
-"""A model's name chooses among these: how it paints, never what."""
+"""The manners of painting; the model's name chooses one, and never changes what is drawn."""
 
 COLD, HOT = {"🐧", "🐻‍❄️", "⛄", "🦭", "🛷", "🎅", "⛷️", "🏂"}, {"🐪", "🌵", "🦂"}
 COAST = {"lighthouse", "🏖️", "🌴", "🐚", "🦀"}
@@ -44,19 +44,19 @@ def _texts(order: Order) -> dict[str, str]:
     }
 
 
-def decided(scene: DrawContext) -> DrawContext:
-    """What the words leave open follows from what they name."""
+def decided(scene: Scene) -> Scene:
+    """Fill in what the prompt leaves open, by the subjects that it names."""
     ground = scene.ground or _ground_for(scene)
     dark = ground == "space" or scene.manner == "neon" or _has(scene, "fireworks")
     time = scene.time or ("night" if dark else "day")
     return replace(scene, ground=ground, time=time)
 
 
-def _has(scene: DrawContext, art: str) -> bool:
+def _has(scene: Scene, art: str) -> bool:
     return any(subject.art == art for subject in scene.subjects)
 
 
-def _ground_for(scene: DrawContext) -> str:
+def _ground_for(scene: Scene) -> str:
     if scene.says_nothing:
         return "abstract"
     homes = {subject.home for subject in scene.subjects}
@@ -66,7 +66,7 @@ def _ground_for(scene: DrawContext) -> str:
         return "heights"
     if scene.backdrop:
         return "lake" if homes & {"boat", "swimmer"} else "snow" if wintry else "meadow"
-    for ground, fits in (
+    for ground, matches in (
         ("space", (homes and homes <= {"heaven"}) or "🛰️" in arts),
         ("underwater", homes and homes <= {"sea"}),
         ("sea", "boat" in homes),
@@ -80,24 +80,24 @@ def _ground_for(scene: DrawContext) -> str:
         ("heights", arts and homes <= {"sky"} and arts & {"✈️", "🛩️", "hot-air-balloon", "🪂"}),
         ("garden", "flower" in homes or scene.season == "spring"),
     ):
-        if fits:
+        if matches:
             return ground
     return "meadow"
 
 
-def manner_of(scene: DrawContext, model: str) -> str:
+def manner_of(scene: Scene, model: str) -> str:
     """The prompt's own word comes first; names like 4.0 or sketch keep the plain manner, which looks best."""
     if scene.manner or not model or model.lower() in {"sketch", "default"} or model[:1].isdigit():
         return scene.manner
     return MANNERS[hashlib.sha256(model.encode("utf-8", "replace")).digest()[0] % len(MANNERS)]
 
 
-def horizon_share(scene: DrawContext) -> float:
+def horizon_share(scene: Scene) -> float:
     shares = {"room": 0.62, "underwater": 0.78, "heights": 0.8, "sea": 0.5, "street": 0.6, "beach": 0.46, "moon": 0.6}
     return shares.get(scene.ground, 0.54)
 
 
-def compose(scene: DrawContext, order: Order) -> str:
+def compose(scene: Scene, order: Order) -> str:
     """The whole picture as one SVG text."""
     unit = UNIT / min(order.width, order.height)
     width, height = order.width * unit, order.height * unit

@@ -1,4 +1,4 @@
-"""Where every subject stands, and how large: those of a row share its width, distance makes small."""
+"""The place and the size of every subject. Subjects of a row share its width; distant ones are smaller."""
 
 import random
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ CROWDED = {1: (0.0, 1.0), 2: (0.1, 0.85), 3: (0.24, 0.66)}
 """How much deeper into the land a crowd of so many lines reaches, and how much smaller each of it is."""
 
 FLOCK = 3
-"""More than these in the air fly farther away."""
+"""If more subjects than this fly, they fly farther away."""
 
 LARGEST_CLIMBER = 0.28
 
 SEATS = {"🛋️": 0.38, "🛏️": 0.42, "🪑": 0.42, "🚲": 0.42, "🏍️": 0.42, "🛵": 0.42, "🛹": 0.7, "🛷": 0.4}
-"""How high one sits on these, as a share of their height."""
+"""The height at which a rider sits on these, as a share of their height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,9 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Subjects side by side between two heights; `size` multiplies theirs, `least` is what the largest has at least.
+    """Subjects side by side between two heights; `size` multiplies theirs.
 
+    The largest subject is at least as large as `min_size`.
     `aside` moves a line by a share of its subjects' width, so that lines do not stand in columns.
     """
 
@@ -67,7 +68,7 @@ class Row:
     far: float
     near: float
     size: float
-    least: float
+    min_size: float
     manner: str = "stands"
     aside: float = 0.0
 
@@ -90,7 +91,7 @@ def place(stage: Stage) -> list[Sprite]:
 
 
 def _carrier(stage: Stage, subject: Subject) -> bool:
-    """Something in the picture carries this one; what carries is not carried itself, and trees carry no bicycles."""
+    """Whether another subject carries this one. A carrier is not carried itself, and trees carry no bicycles."""
     if subject.on in TREES and subject.home == "ground" and subject.size > LARGEST_CLIMBER:
         return False
     return any(other.art == subject.on and not other.on for other in stage.scene.subjects)
@@ -192,7 +193,7 @@ def _fill(stage: Stage, row: Row, subjects: list[Subject]) -> Iterator[Sprite]:
     if not crowd:
         return
     largest = max(subject.size for subject in crowd) * row.size
-    grown = max(1.0, row.least / largest) * row.size
+    grown = max(1.0, row.min_size / largest) * row.size
     if row.manner == "flies" and len(crowd) > FLOCK:
         grown *= 0.62
     lines = 1 if len(crowd) <= max(3, 4 * stage.width / UNIT) else 2 if len(crowd) <= 10 else 3  # noqa: PLR2004
@@ -214,14 +215,14 @@ def _shuffled(rng: random.Random, subjects: list[Subject]) -> list[Subject]:
 
 def _line(stage: Stage, rng: random.Random, row: Row, crowd: list[Subject]) -> Iterator[Sprite]:
     sprites = [_sprite(stage, rng, row, subject) for subject in crowd]
-    room = stage.width * 0.94
+    free = stage.width * 0.94
     taken = sum(sprite.width for sprite in sprites)
     fit = min(
         1.0,
-        room * (1.12 if len(sprites) > 1 else 0.86) / taken,
+        free * (1.12 if len(sprites) > 1 else 0.86) / taken,
         (0.42 if row.manner == "flies" else 0.62) * stage.height / max(s.height for s in sprites),
     )
-    gap = (room - taken * fit) / len(sprites)
+    gap = (free - taken * fit) / len(sprites)
     x = stage.width * 0.03 + row.aside * taken * fit / len(sprites)
     for sprite in sprites:
         wide = sprite.width * fit
@@ -252,7 +253,7 @@ def _sprite(stage: Stage, rng: random.Random, row: Row, subject: Subject) -> Spr
 
 
 def _carried(subject: Subject, placed: list[Sprite]) -> Iterator[Sprite]:
-    """On the back of a mount, in the crown of a tree, on top of anything else."""
+    """The sprites of a carried subject: on the back of a mount, in the crown of a tree, on top of other carriers."""
     mounts = [sprite for sprite in placed if sprite.subject.art == subject.on]
     for at in range(subject.count):
         mount = mounts[at % len(mounts)]
@@ -274,7 +275,7 @@ def _seated(subject: Subject, mount: Sprite, shift: float) -> Sprite:
 
 
 def _seat(mount: Sprite) -> float:
-    """How high on the mount one sits, as a share of its height."""
+    """The height at which a rider sits, as a share of the mount's height."""
     if mount.subject.art in TREES:
         return 0.62
     if mount.subject.art in SEATS:

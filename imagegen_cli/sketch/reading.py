@@ -20,12 +20,12 @@ from imagegen_cli.sketch.lexicon import (
     of_art,
     singulars,
 )
-from imagegen_cli.sketch.scene import DrawContext, Subject
-from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MOST_OF_A_KIND, PLURAL, PLURALS
+from imagegen_cli.sketch.scene import Scene, Subject
+from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MAX_OF_A_KIND, PLURAL, PLURALS
 
 LONGEST_PROMPT = 4000
-MOST_SUBJECTS = 12
-MOST_LEFT_OUT = 60
+MAX_SUBJECTS = 12
+MAX_LEFT_OUT = 60
 BREAKS = {
     "on",
     "in",
@@ -67,12 +67,12 @@ class Token:
     plural: bool = False
 
 
-def read(prompt: str, negative: str = "") -> DrawContext:
-    unwanted = _scene(negative) if negative.strip() else DrawContext()
+def read(prompt: str, negative: str = "") -> Scene:
+    unwanted = _scene(negative) if negative.strip() else Scene()
     return _without(_scene(prompt), unwanted)
 
 
-def _scene(text: str) -> DrawContext:
+def _scene(text: str) -> Scene:
     reader = _Reader()
     for token in tokens(text[:LONGEST_PROMPT].lower()):
         reader.take(token)
@@ -82,7 +82,7 @@ def _scene(text: str) -> DrawContext:
     return reader.scene()
 
 
-def _without(scene: DrawContext, unwanted: DrawContext) -> DrawContext:
+def _without(scene: Scene, unwanted: Scene) -> Scene:
     arts = {subject.art for subject in unwanted.subjects}
     return replace(
         scene,
@@ -196,7 +196,7 @@ def _begins_unknown(run: str, at: int) -> bool:
 
 @dataclass
 class _Reader:
-    """Reads from left to right: numbers and colours wait for their noun, until the clause ends."""
+    """Reads words from left to right. A number or a colour waits for its noun until the clause ends."""
 
     subjects: list[Subject] = field(default_factory=list)
     certain: set[int] = field(default_factory=set)
@@ -226,7 +226,7 @@ class _Reader:
         handler(token, meaning)
 
     def end_of_clause(self) -> None:
-        """A colour that no noun took is a fruit or a flower, or the tone of the picture."""
+        """Use a colour that belongs to no noun: as a fruit or a flower, or as the tone of the picture."""
         token, self.colour = self.colour, None
         if token is not None and token.text.removesuffix("s") in AMBIGUOUS:
             art = AMBIGUOUS[token.text.removesuffix("s")]
@@ -250,7 +250,7 @@ class _Reader:
             self._mounted()
 
     def _mounted(self) -> None:
-        """What was named last carries: who stood before 在, else who will be named next."""
+        """The last subject carries the one before 在 or, if there is none, the one that comes next."""
         art = self.subjects[self.last].art
         if 0 <= self.before < self.last:
             self.subjects[self.before] = replace(self.subjects[self.before], on=art)
@@ -264,7 +264,7 @@ class _Reader:
     def _number(self, _token: Token, meaning: Meaning) -> None:
         if self.colour is not None and self.colour.text in AMBIGUOUS:
             self.end_of_clause()
-        self.number = min(int(meaning.value), MOST_OF_A_KIND)
+        self.number = min(int(meaning.value), MAX_OF_A_KIND)
 
     def _colour(self, token: Token, _meaning: Meaning) -> None:
         self.colour = token
@@ -300,10 +300,10 @@ class _Reader:
         colour = self.colour.meaning.value if self.colour is not None and self.colour.meaning is not None else ""
         at = self._same(meaning.value, colour)
         if at >= 0 and not token.text[0].isalnum():  # an emoji: each one counts
-            self.number = min(self.subjects[at].count + 1, MOST_OF_A_KIND)
+            self.number = min(self.subjects[at].count + 1, MAX_OF_A_KIND)
         several = FLOWERS if meaning.home == "flower" else PLURAL
         count = self.number or (several if token.plural else 1)
-        if at < 0 and len(self.subjects) == MOST_SUBJECTS:
+        if at < 0 and len(self.subjects) == MAX_SUBJECTS:
             self.left_out.append(token.text)
             return
         if at < 0:
@@ -328,8 +328,8 @@ class _Reader:
     def _same(self, art: str, colour: str) -> int:
         return next((at for at, old in enumerate(self.subjects) if (old.art, old.colour) == (art, colour)), -1)
 
-    def scene(self) -> DrawContext:
-        return DrawContext(
+    def scene(self) -> Scene:
+        return Scene(
             subjects=tuple(self.subjects),
             ground=next((place.value for place in self.places if place.value), ""),
             backdrop=next((place.home for place in self.places if place.home), ""),
@@ -339,5 +339,5 @@ class _Reader:
             season=self.named.get("season", ""),
             manner=self.named.get("manner", ""),
             tones=tuple(dict.fromkeys(self.tones)),
-            left_out=tuple(dict.fromkeys(self.left_out))[:MOST_LEFT_OUT],
+            left_out=tuple(dict.fromkeys(self.left_out))[:MAX_LEFT_OUT],
         )

@@ -1,4 +1,4 @@
-"""What a picture shall show, before anything of it is drawn."""
+"""The content of a picture, before it is drawn."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,11 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawContext:
-    """Empty texts are not named by the prompt. `details` are further words of the place: table, window, portrait."""
+class Scene:
+    """The scene that a prompt describes. A field that the prompt does not name is empty.
+
+    `details` are further words of the place: table, window, portrait.
+    """
 
     subjects: tuple[Subject, ...] = ()
     ground: str = ""

@@ -1,4 +1,4 @@
-"""What stands above the horizon and is not a subject: air, sun, moon, stars, clouds, rainbow; and what falls out of it."""
+"""The sky and what is in it: sun, moon, stars, clouds, rainbow; and rain, snow and leaves that fall."""
 
 # ruff: noqa: E501 - an outline is one word of SVG: broken into pieces it is harder to read
 
@@ -114,7 +114,7 @@ def _planet(stage: Stage) -> None:
 
 
 def paint_weather(stage: Stage) -> None:
-    """What falls, drifts or flashes in front of everything."""
+    """Rain, snow, mist and lightning in front of the subjects."""
     weather = stage.scene.weather
     if stage.scene.ground in {"room", "studio", "underwater", "space"}:
         return
@@ -148,9 +148,9 @@ def _rain(stage: Stage, number: int) -> None:
 
 def _snow(stage: Stage) -> None:
     rng = stage.rng_at("snow")
-    for number, least, most, opacity in ((150, 1.8, 3.2, 0.75), (70, 3.2, 6.0, 0.85), (16, 8.0, 14.0, 0.55)):
+    for number, small, large, opacity in ((150, 1.8, 3.2, 0.75), (70, 3.2, 6.0, 0.85), (16, 8.0, 14.0, 0.55)):
         flakes = "".join(
-            f'<circle cx="{rng.uniform(0, stage.width):.0f}" cy="{rng.uniform(0, stage.height):.0f}" r="{rng.uniform(least, most):.1f}"/>'
+            f'<circle cx="{rng.uniform(0, stage.width):.0f}" cy="{rng.uniform(0, stage.height):.0f}" r="{rng.uniform(small, large):.1f}"/>'
             for _ in range(int(number * stage.width * stage.height / 1e6))
         )
         stage.add(f'<g fill="#ffffff" opacity="{opacity}">{flakes}</g>')

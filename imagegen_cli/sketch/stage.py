@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from imagegen_cli.sketch.colours import Grade
 from imagegen_cli.sketch.light import Light, grade, in_manner
-from imagegen_cli.sketch.scene import DrawContext
+from imagegen_cli.sketch.scene import Scene
 
 UNIT = 1000.0
 
@@ -15,7 +15,7 @@ UNIT = 1000.0
 class Stage:
     """`horizon` and `near` are heights: where the ground begins, and where the foremost things stand."""
 
-    scene: DrawContext
+    scene: Scene
     light: Light
     manner: str
     width: float
@@ -34,7 +34,7 @@ class Stage:
         return self.horizon + (self.height - self.horizon) * 0.8
 
     def rng_at(self, place: str) -> random.Random:
-        """Chance of its own for one part of the picture, so that a change in another leaves it alone."""
+        """Random numbers for one part of the picture, so that a change of another part does not change it."""
         return random.Random(f"{self.seed} {place}")
 
     def grade(self, distance: float = 0.0) -> Grade:
@@ -44,11 +44,11 @@ class Stage:
         return self.grade(distance)(colour)
 
     def sky_tone(self, colour: str) -> str:
-        """A colour that is light itself: only the manner changes it."""
+        """A colour of a light source: only the manner of painting changes it."""
         return in_manner(colour, self.manner)
 
     def depth(self, y: float) -> float:
-        """0 at the feet of whoever looks, 1 at the horizon."""
+        """0 at the feet of the viewer, 1 at the horizon."""
         return min(1.0, max(0.0, (self.height - y) / max(1.0, self.height - self.horizon)))
 
     def add(self, *parts: str) -> None:
@@ -57,8 +57,8 @@ class Stage:
     def define(self, kind: str, inner: str, **attributes: object) -> str:
         """Put a gradient, filter or clip into <defs>; gives its address."""
         name = f"d{len(self.defs)}"
-        said = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
-        self.defs.append(f'<{kind} id="{name}"{said}>{inner}</{kind}>')
+        text = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
+        self.defs.append(f'<{kind} id="{name}"{text}>{inner}</{kind}>')
         return f"url(#{name})"
 
     def fall(self, *stops: tuple[float, str] | tuple[float, str, float]) -> str:
@@ -109,8 +109,8 @@ def _wave(x0: float, y0: float, x1: float, y1: float) -> str:
 
 
 def _stops(stops: tuple[tuple[float, str] | tuple[float, str, float], ...]) -> str:
-    said = ""
+    text = ""
     for at, colour, *opacity in stops:
         seen = f' stop-opacity="{opacity[0]:g}"' if opacity else ""
-        said += f'<stop offset="{at:g}" stop-color="{colour}"{seen}/>'
-    return said
+        text += f'<stop offset="{at:g}" stop-color="{colour}"{seen}/>'
+    return text

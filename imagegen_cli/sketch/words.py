@@ -546,12 +546,12 @@ NUMBERS: dict[str, int] = {
     "twenty | 二十": 20,
     "hundred, hundreds | 百, 一百": 24,
 }
-MOST_OF_A_KIND = 24
+MAX_OF_A_KIND = 24
 PLURAL = 3
-"""How many a plural without a number means."""
+"""The number of things that a plural without a number means."""
 
 FLOWERS = 9
-"""The same of flowers."""
+"""The number of flowers that a plural without a number means."""
 
 PLURALS = {
     "people",
@@ -586,7 +586,7 @@ CLOTHES = (
     "dress, shirt, coat, jacket, suit, robe, gown, clothes, kimono, skirt, sweater, hoodie, armor, armour, uniform"
     " | 裙子, 连衣裙, 衬衫, 外套, 大衣, 西装, 长袍, 衣服, 和服, 旗袍, 毛衣, 制服, 盔甲, 裙, 汉服"
 )
-"""They pass their colour to who wears them."""
+"""Clothes, which pass their colour to the person who wears them."""
 
 RIDING = (
     "riding, rides, ride, on top of, sitting on, sits on, standing on, perched on, atop, riding on, sleeping on, lying on"

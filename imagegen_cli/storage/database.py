@@ -102,7 +102,7 @@ class Database:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
             raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = "move the file away to begin anew; imagegen does not repair what it did not break"
+            hint = "move the file away to begin with an empty history; imagegen cannot repair it"
             raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
 
 

@@ -115,6 +115,6 @@ def _started_at(pid: int) -> str | None:
 
     with suppress(OSError, subprocess.SubprocessError):
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - our words
-        return said.stdout.strip() or None
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - our words
+        return result.stdout.strip() or None
     return None

@@ -10,6 +10,9 @@ from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Record
 
+PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in {"task", "process", "repeated", "facts"})
+"""Columns of `task` that a record has under the same name, as they are."""
+
 
 def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
     """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
@@ -20,14 +23,12 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
         expected_images=row["expected_images"],
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
     )  # fmt: skip
-    times = {key: row[key] for key in ("created", "started", "accepted", "ready", "ended")}
     return Record(
         task=task,
         process=living.get(row["owner"]),
-        fence=row["fence"],
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
         facts=json.loads(row["facts"]),
-        **times,
+        **{name: row[name] for name in PLAIN_COLUMNS},
     )
 
 

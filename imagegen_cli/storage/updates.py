@@ -125,15 +125,15 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
         more += ", began = NULL"
         _write_taker(db, task)
     if event.lasted is not None:
-        more += ", min_duration_s = :least, max_duration_s = :most"
-    least, most = event.lasted or (None, None)
+        more += ", min_duration_s = :min_s, max_duration_s = :max_s"
+    min_s, max_s = event.lasted or (None, None)
     detail = detail_of(task)
     written = db.execute(
         f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more}"  # noqa: S608 - only our own words
         " WHERE id = :id AND owner = :owner AND fence = :fence",
         {
             "state": word(state), "detail": detail, "reason": reason_of(task), "at": event.at, "id": task.id,
-            "owner": leases.owner, "fence": leases.fences.get(task.id), "least": least, "most": most,
+            "owner": leases.owner, "fence": leases.fences.get(task.id), "min_s": min_s, "max_s": max_s,
         },
     )  # fmt: skip
     if written.rowcount:

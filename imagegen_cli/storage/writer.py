@@ -65,7 +65,7 @@ class Writer:
             self._wake_thread()
 
     def _is_news(self, event: TaskProgressed) -> bool:
-        """Whether a progress report is worth a row: many services say nothing but that they still work."""
+        """Whether a progress report is worth a row: many services only repeat that they still work."""
         working, (at, before) = event.working, self._last_progress.get(event.id, (0.0, None))
         progress = working.fraction, working.queue_position, working.note
         if event.at - at < MIN_PROGRESS_GAP_S or (progress == before and not working.queue_position):

@@ -65,9 +65,9 @@ class WebUIServer(Service):
             case "POST", "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
                 return await self._made(request.json())
             case "POST", "/internal/progress" if self.internal and self.variant != "sdcpp":
-                return self._told(request.json())
+                return self._progress_object(request.json())
             case "GET", "/sdapi/v1/progress" if self.variant != "sdcpp":
-                return self._all_told()
+                return self._all_known()
             case "POST", "/sdapi/v1/interrupt" if self.variant != "sdcpp":
                 return self._interrupt()
             case "GET", "/sdapi/v1/sd-models":
@@ -84,12 +84,12 @@ class WebUIServer(Service):
 
     # The work
 
-    async def _made(self, asked: dict[str, Any]) -> Reply:
+    async def _made(self, payload: dict[str, Any]) -> Reply:
         """Requests wait for one lock inside the open POST, first come, first served."""
-        if (refused := self._checked(asked)) is not None:
+        if (refused := self._checked(payload)) is not None:
             return refused
         self._lock, self._nudge = self._lock or asyncio.Lock(), self._nudge or asyncio.Event()
-        job = self.add_job(asked.get("force_task_id") or f"task(txt2img-{uuid4().hex[:7]})", asked)
+        job = self.add_job(payload.get("force_task_id") or f"task(txt2img-{uuid4().hex[:7]})", payload)
         self.waiting.append(job.id)
         async with self._lock:
             self.waiting.remove(job.id)
@@ -100,17 +100,17 @@ class WebUIServer(Service):
         self.end_job(job)
         return self._answered_for(job)
 
-    def _checked(self, asked: dict[str, Any]) -> Reply | None:
-        if not isinstance(asked.get("steps", 20), int):
+    def _checked(self, payload: dict[str, Any]) -> Reply | None:
+        if not isinstance(payload.get("steps", 20), int):
             wrong = {"loc": ["body", "steps"], "msg": "value is not a valid integer", "type": "type_error.integer"}
             return Reply.json({"detail": [wrong]}, 422)
-        if asked.get("sampler_name", "Euler") not in SAMPLERS:
+        if payload.get("sampler_name", "Euler") not in SAMPLERS:
             return self._error(404, "HTTPException", "Sampler not found")
         return None
 
     async def _worked(self, job: Job) -> None:
         tags = tags_in(job)
-        job.polls, job.born = 10**6 if self.variant == "sdcpp" else 0, time.monotonic()
+        job.polls, job.started_at = 10**6 if self.variant == "sdcpp" else 0, time.monotonic()
         job.seconds *= 10 if "slow" in tags else 1
         assert self._nudge is not None
         while ("never" in tags or not job.ripe) and job.id not in self.interrupted:
@@ -127,26 +127,26 @@ class WebUIServer(Service):
             return self._error(500, "RuntimeError", "", "Expected all tensors to be on the same device")
         images, first = self._images(job, tags)
         info = json.dumps(self._info(job, len(images)) | {"index_of_first_image": first})
-        answer: dict[str, Any] = {"images": images, "parameters": job.asked, "info": info}
+        answer: dict[str, Any] = {"images": images, "parameters": job.payload, "info": info}
         reply = Reply.json(answer | ({"images": None} if "null" in tags else {}))
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
     def _info(self, job: Job, number: int) -> dict[str, Any]:
         """All seeds are there from the start, also where the work is stopped; in sdcpp those of the pictures."""
-        asked, seed = job.asked, job.asked.get("seed", -1)
+        payload, seed = job.payload, job.payload.get("seed", -1)
         seed = 7 if seed == -1 else seed
-        size = (asked.get("width", 512), asked.get("height", 512)) if self.takes_sizes else (256, 256)
-        own = asked.get("override_settings", {}).get("sd_model_checkpoint", "dream")
+        size = (payload.get("width", 512), payload.get("height", 512)) if self.takes_sizes else (256, 256)
+        own = payload.get("override_settings", {}).get("sd_model_checkpoint", "dream")
         name = "loaded.gguf" if self.variant == "sdcpp" else own.partition(".")[0]
-        planned = number if self.variant == "sdcpp" else asked.get("batch_size", 1) * asked.get("n_iter", 1)
+        planned = number if self.variant == "sdcpp" else payload.get("batch_size", 1) * payload.get("n_iter", 1)
         info = {"seed": seed, "all_seeds": [seed + index for index in range(planned)], "infotexts": []}
-        info |= {"width": size[0], "height": size[1], "steps": asked.get("steps", 20), "sd_model_name": name}
+        info |= {"width": size[0], "height": size[1], "steps": payload.get("steps", 20), "sd_model_name": name}
         return info | ({"version": "stable-diffusion.cpp"} if self.variant == "sdcpp" else {})
 
     def _images(self, job: Job, tags: set[str]) -> tuple[list[str], int]:
         """Interrupted, it has the batch that it was in, unfinished, and none after it."""
-        batch, batches = job.asked.get("batch_size", 1), job.asked.get("n_iter", 1)
+        batch, batches = job.payload.get("batch_size", 1), job.payload.get("n_iter", 1)
         batches = 1 if self.variant == "sdcpp" else batches
         number = 0 if "none" in tags else batch * batches
         if job.id in self.interrupted:
@@ -171,18 +171,18 @@ class WebUIServer(Service):
 
     # Questions meanwhile
 
-    def _told(self, asked: dict[str, Any]) -> Reply:
-        id_ = asked["id_task"]
+    def _progress_object(self, payload: dict[str, Any]) -> Reply:
+        id_ = payload["id_task"]
         active = self.current is not None and self.current.id == id_
-        told = {"active": active, "queued": id_ in self.waiting, "completed": id_ in self._finished}
-        told |= {"progress": None, "eta": None, "live_preview": None, "id_live_preview": -1, "textinfo": "Waiting..."}
+        body = {"active": active, "queued": id_ in self.waiting, "completed": id_ in self._finished}
+        body |= {"progress": None, "eta": None, "live_preview": None, "id_live_preview": -1, "textinfo": "Waiting..."}
         if active:
-            told |= {"progress": self._progress(), "textinfo": "Sampling"}
+            body |= {"progress": self._progress(), "textinfo": "Sampling"}
         elif id_ in self.waiting:
-            told["textinfo"] = f"In queue: {self.waiting.index(id_) + 1}/{len(self.waiting)}"
-        return Reply.json(told)
+            body["textinfo"] = f"In queue: {self.waiting.index(id_) + 1}/{len(self.waiting)}"
+        return Reply.json(body)
 
-    def _all_told(self) -> Reply:
+    def _all_known(self) -> Reply:
         running = self.current is not None
         state = {"job": "scripts_txt2img" if running else "", "job_count": 1, "interrupted": False}
         progress = self._progress() if running else 0.0
@@ -208,7 +208,7 @@ class WebUIServer(Service):
 
 
 def tags_in(job: Job) -> set[str]:
-    return set(re.findall(r"#([a-z]+)", str(job.asked.get("prompt", ""))))
+    return set(re.findall(r"#([a-z]+)", str(job.payload.get("prompt", ""))))
 
 
 def main() -> None:

@@ -66,8 +66,8 @@ class BflService(Service):
             case _:
                 return Reply.json({"detail": "Not Found"}, 404)
 
-    def _submit(self, asked: dict[str, Any]) -> Reply:
-        prompt, tags = asked.get("prompt", ""), tags_in(asked)
+    def _submit(self, payload: dict[str, Any]) -> Reply:
+        prompt, tags = payload.get("prompt", ""), tags_in(payload)
         if "limit" in tags and prompt not in self._limited:
             self._limited.add(prompt)
             return Reply.json({"detail": "Too many active tasks: 24", "retry_after": 0.1}, 429)
@@ -76,7 +76,7 @@ class BflService(Service):
         if "invalid" in tags:
             error = {"loc": ["body", "width"], "msg": "Input should be a multiple of 16", "type": "multiple_of"}
             return Reply.json({"detail": [error]}, 422)
-        job = self.add_job(str(uuid4()), asked)
+        job = self.add_job(str(uuid4()), payload)
         if "never" in tags:
             self.stuck.set()
         place = f"{self.elsewhere if 'elsewhere' in tags else self.url}/v1/get_result?id={job.id}"
@@ -87,7 +87,7 @@ class BflService(Service):
 
     def _result(self, number: str) -> Reply:
         job = self.jobs.get(number)
-        tags = tags_in(job.asked) if job else {"unknown"}
+        tags = tags_in(job.payload) if job else {"unknown"}
         if job is not None:
             job.polls += 1
         early = job is not None and job.polls <= 2
@@ -106,7 +106,11 @@ class BflService(Service):
             reasons = {"Moderation Reasons": ["Safety Filter"]} if "Moderated" in word else None
             cost = {"cost": self.charge(job, OF_REFUSED[word])} if word in OF_REFUSED else {}
             return state(job.id, word, details=reasons, **cost)
-        result = {"sample": self._sample(job, tags), "seed": job.asked.get("seed", 7), "prompt": job.asked["prompt"]}
+        result = {
+            "sample": self._sample(job, tags),
+            "seed": job.payload.get("seed", 7),
+            "prompt": job.payload["prompt"],
+        }
         final = self.charge(job, COST * 0.75 if "cheaper" in tags else COST)
         return state(job.id, word, result={} if "nosample" in tags else result, cost=final)
 
@@ -117,7 +121,7 @@ class BflService(Service):
         return f"data:{self.pictures.content_type};base64,{data}"
 
     async def file(self, request: Request, job_id: str, index: int) -> Reply:
-        if "x-key" in request.headers or "expired" in tags_in(self.jobs[job_id].asked):
+        if "x-key" in request.headers or "expired" in tags_in(self.jobs[job_id].payload):
             return Reply.text("<Error><Code>AccessDenied</Code></Error>", 403, "application/xml")
         return await super().file(request, job_id, index)
 

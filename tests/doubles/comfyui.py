@@ -61,7 +61,7 @@ class ComfyServer(Service):
         """Ids of the jobs that were interrupted, in order."""
         self.uploads: dict[str, bytes] = {}
         self.listening = threading.Event()
-        """A socket is there and has said its first words."""
+        """A socket is connected and has received its first message."""
         self._files: dict[str, tuple[str, int]] = {}
         self._sockets: dict[str, asyncio.StreamWriter] = {}
 
@@ -89,7 +89,7 @@ class ComfyServer(Service):
                 return self._job(id_)
             case ["queue"]:
                 for job in self.jobs.values():
-                    self._asked(job)
+                    self._advance(job)
                 self._go_on()
                 running, pending = self._entries("running"), self._entries("pending")
                 return Reply.json({"queue_running": running, "queue_pending": pending})
@@ -101,11 +101,11 @@ class ComfyServer(Service):
                 return self._view(request.query)
             case ["object_info", "CheckpointLoaderSimple"]:
                 required = {"ckpt_name": [self.checkpoints, {"tooltip": "The checkpoint"}]}
-                told = {"input": {"required": required}, "output_node": False}
-                return Reply.json({"CheckpointLoaderSimple": told})
+                info = {"input": {"required": required}, "output_node": False}
+                return Reply.json({"CheckpointLoaderSimple": info})
             case ["object_info", class_]:
-                told = {"input": {"required": {}}, "output_node": class_ in OUTPUTS}
-                return Reply.json({} if class_ in self.lacks else {class_: told})
+                info = {"input": {"required": {}}, "output_node": class_ in OUTPUTS}
+                return Reply.json({} if class_ in self.lacks else {class_: info})
             case ["ws"]:
                 return self._socket(request)
             case _:
@@ -131,8 +131,8 @@ class ComfyServer(Service):
 
     # Jobs, one at a time
 
-    def _prompt(self, asked: dict[str, Any]) -> Reply:
-        graph, id_ = asked.get("prompt"), asked.get("prompt_id", str(uuid4()))
+    def _prompt(self, payload: dict[str, Any]) -> Reply:
+        graph, id_ = payload.get("prompt"), payload.get("prompt_id", str(uuid4()))
         if not isinstance(graph, dict):
             return refusal("no_prompt", "No prompt provided")
         if not self.takes_ids:
@@ -144,7 +144,7 @@ class ComfyServer(Service):
                 return missing(node, lacking, old=not self.has_jobs)
         if wrong := self._wrong(graph):
             return refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", wrong)
-        job = self.add_job(id_, asked)
+        job = self.add_job(id_, payload)
         job.state = "pending"
         self._inside["jobs"] -= 1
         self._go_on()
@@ -165,7 +165,7 @@ class ComfyServer(Service):
         return found
 
     def _go_on(self) -> None:
-        """End what has had its time, then begin with what waits first."""
+        """End the jobs whose time has passed, then start the first one that waits."""
         for job in list(self.jobs.values()):
             if job.state == "running" and job.ripe and "never" not in tags_in(job):
                 self._end(job)
@@ -175,22 +175,22 @@ class ComfyServer(Service):
                 self._begin(waiting)
 
     def _begin(self, job: Job) -> None:
-        job.state, job.born, job.polls = "running", time.monotonic(), 0
+        job.state, job.started_at, job.polls = "running", time.monotonic(), 0
         job.seconds = self.seconds * (10 if "slow" in tags_in(job) else 1)
-        self._tell(job, "execution_start", {})
-        self._tell(job, "execution_cached", {"nodes": ["4"]})
+        self._send_event(job, "execution_start", {})
+        self._send_event(job, "execution_cached", {"nodes": ["4"]})
 
     def _end(self, job: Job) -> None:
         failure = next((FAILURES[tag] for tag in tags_in(job) if tag in FAILURES), None)
         if failure is not None:
             error = {"prompt_id": job.id, "node_id": "3", "node_type": "KSampler", "exception_type": failure[0]}
             job.notes["error"] = error | {"exception_message": failure[1], "traceback": []}
-            self._tell(job, "execution_error", job.notes["error"])
+            self._send_event(job, "execution_error", job.notes["error"])
             job.state = "failed"
             return
         job.notes["outputs"] = self._outputs(job)
-        self._tell(job, "executing", {"node": None})
-        self._tell(job, "execution_success", {})
+        self._send_event(job, "executing", {"node": None})
+        self._send_event(job, "execution_success", {})
         job.state = "completed"
 
     def _outputs(self, job: Job) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class ComfyServer(Service):
                 name = f"{type_} {len(self._files):05}_.png"
                 self._files[name] = (job.id, index)
                 images.append({"filename": name, "subfolder": "a & b", "type": type_})
-            savers = [id_ for id_, node in job.asked["prompt"].items() if node["class_type"] == "SaveImage"]
+            savers = [id_ for id_, node in job.payload["prompt"].items() if node["class_type"] == "SaveImage"]
             outputs["10" if type_ == "temp" else (savers or ["9"])[0]] = {"images": images}
         for tag, name in (("film", "clip.mp4"), ("mesh", "thing.glb")):
             if tag in tags:
@@ -219,7 +219,7 @@ class ComfyServer(Service):
         job = self.jobs.get(id_)
         if job is None or job.state == "deleted":
             return Reply.json({"error": "Job not found"}, 404)
-        self._asked(job)
+        self._advance(job)
         self._go_on()
         status = "in_progress" if job.state == "running" else job.state
         if status == "in_progress" and "word" in tags_in(job):
@@ -227,7 +227,7 @@ class ComfyServer(Service):
         entry = {"id": id_, "status": status, "create_time": 1, "update_time": 1, "priority": 1}
         if job.state in ENDED:
             entry |= {"outputs": job.notes.get("outputs", {}), "execution_status": history(job)["status"]}
-            entry["workflow"] = {"prompt": job.asked["prompt"], "extra_data": {}}
+            entry["workflow"] = {"prompt": job.payload["prompt"], "extra_data": {}}
         if "error" in job.notes:
             entry["execution_error"] = job.notes["error"]
         return Reply.json(entry)
@@ -236,17 +236,17 @@ class ComfyServer(Service):
         """As they lie in the server's heap: not in their order."""
         jobs = [job for job in self.jobs.values() if job.state == state]
         numbers = {id_: number for number, id_ in enumerate(self.jobs)}
-        return [[numbers[job.id], job.id, job.asked["prompt"], {}, ["9"]] for job in reversed(jobs)]
+        return [[numbers[job.id], job.id, job.payload["prompt"], {}, ["9"]] for job in reversed(jobs)]
 
-    def _asked(self, job: Job) -> None:
+    def _advance(self, job: Job) -> None:
         if job.state != "running":
             return
         job.polls += 1
         step = min(job.polls, STEPS)
-        self._tell(job, "executing", {"node": "3", "display_node": "3"})
-        self._tell(job, "progress", {"value": step, "max": STEPS, "node": "3"})
+        self._send_event(job, "executing", {"node": "3", "display_node": "3"})
+        self._send_event(job, "progress", {"value": step, "max": STEPS, "node": "3"})
         if "preview" in tags_in(job):
-            self._send(job.asked.get("client_id", ""), preview(PREVIEWS.make(job.id, step), job.id), text=False)
+            self._send(job.payload.get("client_id", ""), preview(PREVIEWS.make(job.id, step), job.id), text=False)
 
     def _ended(self, id_: str) -> bool:
         return id_ in self.jobs and self.jobs[id_].state in ENDED
@@ -264,7 +264,7 @@ class ComfyServer(Service):
             if job.state == "running" and id_ in (None, job.id):
                 job.state = "cancelled"
                 self.killed.append(job.id)
-                self._tell(job, "execution_interrupted", {"node_id": "3"})
+                self._send_event(job, "execution_interrupted", {"node_id": "3"})
                 return True
         return False
 
@@ -297,25 +297,25 @@ class ComfyServer(Service):
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._sockets[client] = writer
-            while (said := await read_frame(reader)) is not None:
-                self.requests.append(Request("FRAME", request.target, {}, said, "frame"))
+            while (frame := await read_frame(reader)) is not None:
+                self.requests.append(Request("FRAME", request.target, {}, frame, "frame"))
                 self.listening.set()
             self._sockets.pop(client, None)
 
         headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": accept}
         return Reply(101, headers=headers, takeover=serve)
 
-    def _tell(self, job: Job, event: str, data: dict[str, Any]) -> None:
+    def _send_event(self, job: Job, event: str, data: dict[str, Any]) -> None:
         """Events go to the client whose prompt it is."""
-        said = json.dumps({"type": event, "data": {"prompt_id": job.id, **data}}).encode()
-        self._send(job.asked.get("client_id", ""), said, text=True)
+        message = json.dumps({"type": event, "data": {"prompt_id": job.id, **data}}).encode()
+        self._send(job.payload.get("client_id", ""), message, text=True)
 
     def _send(self, client: str, data: bytes, *, text: bool) -> None:
         if client in self._sockets:
             self._sockets[client].write(frame(data, text=text))
 
     def say(self, data: bytes | str) -> None:
-        """Anything to every socket, from a test."""
+        """Send any message to every socket, for a test."""
 
         async def send() -> None:
             for client in self._sockets:
@@ -355,8 +355,8 @@ def preview(picture: bytes, id_: str = "") -> bytes:
     """A binary message: with an id one of type 4, else one of type 1."""
     if not id_:
         return struct.pack(">II", 1, 2) + picture
-    told = json.dumps({"node_id": "3", "prompt_id": id_, "image_type": "image/png"}).encode()
-    return struct.pack(">II", 4, len(told)) + told + picture
+    head = json.dumps({"node_id": "3", "prompt_id": id_, "image_type": "image/png"}).encode()
+    return struct.pack(">II", 4, len(head)) + head + picture
 
 
 def history(job: Job) -> dict[str, Any]:
@@ -368,17 +368,17 @@ def history(job: Job) -> dict[str, Any]:
         messages.append(["execution_interrupted", {"prompt_id": job.id}])
     good = job.state == "completed"
     status = {"status_str": "success" if good else "error", "completed": good, "messages": messages}
-    prompt = [1, job.id, job.asked["prompt"], {}, ["9"]]
+    prompt = [1, job.id, job.payload["prompt"], {}, ["9"]]
     return {"prompt": prompt, "outputs": job.notes.get("outputs", {}), "status": status, "meta": {}}
 
 
 def tags_in(job: Job) -> set[str]:
-    texts = (str(node["inputs"].get("text", "")) for node in job.asked["prompt"].values())
+    texts = (str(node["inputs"].get("text", "")) for node in job.payload["prompt"].values())
     return set(re.findall(r"#([a-z]+)", " ".join(texts)))
 
 
 def batch_in(job: Job) -> int:
-    return max(int(node["inputs"].get("batch_size", 1)) for node in job.asked["prompt"].values())
+    return max(int(node["inputs"].get("batch_size", 1)) for node in job.payload["prompt"].values())
 
 
 def canonical(id_: object) -> bool:

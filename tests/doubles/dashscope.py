@@ -72,17 +72,17 @@ class DashScopeService(Service):
                 return refusal(404, "NotFound", "no such route")
 
     async def _submit(self, route: str, request: Request) -> Reply:
-        asked = request.json()
+        payload = request.json()
         asynchronous = request.headers.get("x-dashscope-async") == "enable"
         if route not in (ASYNCHRONOUS if asynchronous else SYNCHRONOUS):
             kind = "asynchronous" if asynchronous else "synchronous"
             return refusal(403, "AccessDenied", f"current user api does not support {kind} calls.")
-        if not asked["model"].startswith(MODELS):
-            return refusal(404, "ModelNotFound", f"Model {asked['model']} not found.")
-        prompt = prompt_of(asked)
+        if not payload["model"].startswith(MODELS):
+            return refusal(404, "ModelNotFound", f"Model {payload['model']} not found.")
+        prompt = prompt_of(payload)
         if (refused := self._refused(prompt)) is not None:
             return refused
-        job = self.add_job(str(uuid4()), asked)
+        job = self.add_job(str(uuid4()), payload)
         return self._accepted(job) if asynchronous else await self._waited(job)
 
     def _refused(self, prompt: str) -> Reply | None:
@@ -94,7 +94,7 @@ class DashScopeService(Service):
         return refusal(*found) if found else None
 
     def _accepted(self, job: Job) -> Reply:
-        tags = tags_in(prompt_of(job.asked))
+        tags = tags_in(prompt_of(job.payload))
         if "500" in tags:
             return refusal(500, "InternalError", "An internal error has occured.")
         reply = answered({"task_id": job.id, "task_status": "PENDING"})
@@ -102,7 +102,7 @@ class DashScopeService(Service):
         return reply
 
     async def _waited(self, job: Job) -> Reply:
-        tags = tags_in(prompt_of(job.asked))
+        tags = tags_in(prompt_of(job.payload))
         await (asyncio.Event().wait() if "never" in tags else asyncio.sleep(job.seconds))
         self.end_job(job)
         choices = self._choices(job)
@@ -110,10 +110,10 @@ class DashScopeService(Service):
 
     def _status(self, job_id: str) -> Reply:
         job = self.jobs.get(job_id)
-        if job is None or "unknown" in tags_in(prompt_of(job.asked)):
+        if job is None or "unknown" in tags_in(prompt_of(job.payload)):
             return answered({"task_id": job_id, "task_status": "UNKNOWN"})
         job.polls += 1
-        if "pending" in tags_in(prompt_of(job.asked)):
+        if "pending" in tags_in(prompt_of(job.payload)):
             self.stuck.set()
         if job.state == "running" and not self._ripe(job):
             return answered({"task_id": job_id, "task_status": self._word(job), "task_metrics": self._metrics(job)})
@@ -122,10 +122,10 @@ class DashScopeService(Service):
         return answered({"task_id": job_id, **ended}, **({"image_count": number} if number else {}))
 
     def _ripe(self, job: Job) -> bool:
-        return job.ripe and not tags_in(prompt_of(job.asked)) & {"never", "pending", "suspended", "odd"}
+        return job.ripe and not tags_in(prompt_of(job.payload)) & {"never", "pending", "suspended", "odd"}
 
     def _word(self, job: Job) -> str:
-        tags = tags_in(prompt_of(job.asked))
+        tags = tags_in(prompt_of(job.payload))
         words = {"pending": "PENDING", "suspended": "SUSPENDED", "odd": "DAYDREAMING"}
         return next((words[tag] for tag in tags if tag in words), "PENDING" if job.polls == 1 else "RUNNING")
 
@@ -135,7 +135,7 @@ class DashScopeService(Service):
         return {"TOTAL": total, "SUCCEEDED": int(total > 1 and job.polls > 1), "FAILED": 0}
 
     def _ended(self, job: Job) -> dict[str, Any]:
-        tags = tags_in(prompt_of(job.asked))
+        tags = tags_in(prompt_of(job.payload))
         failure = next((FAILURES[tag] for tag in tags if tag in FAILURES), None)
         if failure is not None:
             self.end_job(job, "failed")
@@ -143,7 +143,7 @@ class DashScopeService(Service):
         if job.state == "cancelled" or "cancelled" in tags:
             return {"task_status": "CANCELED"}
         self.end_job(job)
-        if "messages" in job.asked["input"]:
+        if "messages" in job.payload["input"]:
             return {"task_status": "SUCCEEDED", "finished": True, "choices": self._choices(job)}
         results = self._results(job, tags)
         failed = sum("code" in result for result in results)
@@ -159,7 +159,7 @@ class DashScopeService(Service):
 
     def _choices(self, job: Job) -> list[dict[str, Any]]:
         """One choice a picture, as Wan 2.6 does it; Qwen-Image puts all into one."""
-        tags = tags_in(prompt_of(job.asked))
+        tags = tags_in(prompt_of(job.payload))
         if "none" in tags:
             return []
         if "words" in tags:
@@ -170,22 +170,26 @@ class DashScopeService(Service):
 
     def _cancel(self, job_id: str) -> Reply:
         job = self.jobs.get(job_id)
-        if job is None or job.state != "running" or (job.polls > 1 and "pending" not in tags_in(prompt_of(job.asked))):
+        if (
+            job is None
+            or job.state != "running"
+            or (job.polls > 1 and "pending" not in tags_in(prompt_of(job.payload)))
+        ):
             message = "Failed to cancel the task, please confirm if the task is in PENDING status."
             return refusal(400, "UnsupportedOperation", message)
         self.end_job(job, "cancelled")
         return Reply.json({"request_id": str(uuid4())})
 
 
-def prompt_of(asked: dict[str, Any]) -> str:
-    given = asked["input"]
+def prompt_of(payload: dict[str, Any]) -> str:
+    given = payload["input"]
     if "messages" not in given:
         return str(given["prompt"])
     return str(next(part["text"] for part in given["messages"][0]["content"] if "text" in part))
 
 
 def number_of(job: Job) -> int:
-    return int(job.asked["parameters"].get("n", 4))
+    return int(job.payload["parameters"].get("n", 4))
 
 
 def tags_in(prompt: str) -> set[str]:

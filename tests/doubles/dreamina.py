@@ -101,27 +101,27 @@ class DreaminaServer(Service):
 
     # Submits
 
-    def _text_to_image(self, asked: dict[str, Any]) -> Reply:
-        prompt, tags = asked.get("prompt") or "", tags_in(asked)
+    def _text_to_image(self, payload: dict[str, Any]) -> Reply:
+        prompt, tags = payload.get("prompt") or "", tags_in(payload)
         if (refused := checked(prompt)) is not None:
             return refused
         if "500" in tags:
             return refusal("生成失败", 500)
-        job = self._new_job(asked)
+        job = self._new_job(payload)
         if "crash" in tags:
             return refusal("'NoneType' object has no attribute 'get'", 500)
         reply = self._accepted(job)
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
-    def _new_job(self, asked: dict[str, Any]) -> Job:
-        seconds = self.seconds * (10 if "slow" in tags_in(asked) else 1)
-        job = self.add_job(str(uuid4()), asked, seconds=seconds)
+    def _new_job(self, payload: dict[str, Any]) -> Job:
+        seconds = self.seconds * (10 if "slow" in tags_in(payload) else 1)
+        job = self.add_job(str(uuid4()), payload, seconds=seconds)
         job.notes |= {"history": str(4_000_000_000_000 + len(self.jobs)), "account": self.active_account}
         return job
 
     def _accepted(self, job: Job) -> Reply:
-        tags, history = tags_in(job.asked), job.notes["history"]
+        tags, history = tags_in(job.payload), job.notes["history"]
         if "object" in tags:
             self.end_job(job, "failed")
             images = {"failed": True, "fail_code": "2038", "fail_msg": "InputTextRisk"}
@@ -139,26 +139,26 @@ class DreaminaServer(Service):
         form = request.form()
         if "params" not in form:
             return refusal("缺少参数", 400)
-        asked = Request("", "", {}, form["params"].encode()).json()
-        if (refused := checked(asked.get("prompt") or "")) is not None:
+        payload = Request("", "", {}, form["params"].encode()).json()
+        if (refused := checked(payload.get("prompt") or "")) is not None:
             return refused
         files = [part for part in request.parts() if part.filename is not None and part.name.startswith("image_")]
         if not files:
             return refusal("请至少上传一张参考图", 400)
-        tags = tags_in(asked)
+        tags = tags_in(payload)
         if "500" in tags:
             return refusal("生成失败", 500)
-        job = self._new_job(asked)
+        job = self._new_job(payload)
         job.notes["files"] = files
         await (asyncio.Event().wait() if "never" in tags else asyncio.sleep(job.seconds))
         return self._blended(job)
 
     def _blended(self, job: Job) -> Reply:
-        if tags_in(job.asked) & FAILURES.keys():
+        if tags_in(job.payload) & FAILURES.keys():
             self.end_job(job, "failed")
             return refusal("not enough values to unpack (expected 4, got 3)", 500)
         self.end_job(job)
-        images = self._images(job)[: job.asked.get("numImages", PICTURES)]
+        images = self._images(job)[: job.payload.get("numImages", PICTURES)]
         answer = {"success": True, "completed": True, "images": images, "historyId": job.notes["history"]}
         return Reply.json(answer | {"info": f"数量: {len(images)}"})
 
@@ -169,7 +169,7 @@ class DreaminaServer(Service):
         if job is None:
             return self._nothing()
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if "dead" in tags or ("flaky" in tags and job.polls % 2 == 0):
             return refusal("HTTPSConnectionPool: Read timed out.", 500)
         if job.polls <= self.unknown_polls:
@@ -180,7 +180,7 @@ class DreaminaServer(Service):
 
     def _known(self, job_id: str) -> Job | None:
         if job_id in self.jobs:
-            return self.jobs[job_id] if "queued" not in tags_in(self.jobs[job_id].asked) else None
+            return self.jobs[job_id] if "queued" not in tags_in(self.jobs[job_id].payload) else None
         if not self.queued_resolves:
             return None
         return next((job for job in self.jobs.values() if job.notes["history"] == job_id), None)
@@ -191,7 +191,7 @@ class DreaminaServer(Service):
         return Reply.json(not_found() if self.old else running)
 
     def _ended(self, job: Job) -> Reply:
-        failure = next((FAILURES[tag] for tag in tags_in(job.asked) if tag in FAILURES), None)
+        failure = next((FAILURES[tag] for tag in tags_in(job.payload) if tag in FAILURES), None)
         if failure is not None:
             self.end_job(job, "failed")
             failed = {"success": True, "completed": False, "failed": True, **failure, **self._told(job, 0)}
@@ -206,7 +206,7 @@ class DreaminaServer(Service):
         return {"credit_count": int(self.charge(job, credit_count))}
 
     def _images(self, job: Job) -> list[Any]:
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         number = 0 if "none" in tags else 2 if "partial" in tags else PICTURES
         links = [self.file_url(job.id, index) for index in range(1, number + 1)]
         if "relative" in tags:
@@ -216,7 +216,7 @@ class DreaminaServer(Service):
     # Files and accounts
 
     async def file(self, request: Request, job_id: str, index: int) -> Reply:
-        tags = tags_in(self.jobs[job_id].asked) if job_id in self.jobs else {"expired"}
+        tags = tags_in(self.jobs[job_id].payload) if job_id in self.jobs else {"expired"}
         if "expired" in tags:
             return refusal("接口不存在", 404)
         reply = await super().file(request, job_id, index)
@@ -250,8 +250,8 @@ class DreaminaServer(Service):
         return Reply.json({"success": True, "credit": amounts | lists | {"is_free_period": not self.credit_known}})
 
 
-def tags_in(asked: dict[str, Any]) -> set[str]:
-    return set(re.findall(r"#([a-z0-9-]+)", str(asked.get("prompt", ""))))
+def tags_in(payload: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"#([a-z0-9-]+)", str(payload.get("prompt", ""))))
 
 
 def checked(prompt: str) -> Reply | None:

@@ -95,8 +95,8 @@ class FalQueue(Service):
         self.charge(job, Decimal(str(units)) * price)
         return {"x_fal_billable_units": f"{units:g}"}
 
-    def _submit(self, app: str, model: str, asked: dict[str, Any]) -> Reply:
-        prompt, tags = asked.get("prompt", ""), tags_in(asked)
+    def _submit(self, app: str, model: str, payload: dict[str, Any]) -> Reply:
+        prompt, tags = payload.get("prompt", ""), tags_in(payload)
         if "limit" in tags and prompt not in self._limited:
             self._limited.add(prompt)
             return Reply.json({"detail": "Too many requests"}, 429, retry_after="0.1")
@@ -104,8 +104,8 @@ class FalQueue(Service):
             locked = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
             return Reply.json({"detail": locked}, 403)
         if "refused" in tags:
-            return Reply.json({"detail": [violation(asked)]}, 422)
-        job = self.add_job(str(uuid4()), asked)
+            return Reply.json({"detail": [violation(payload)]}, 422)
+        job = self.add_job(str(uuid4()), payload)
         job.notes |= {"app": app, "model": model}
         if "never" in tags:
             self.stuck.set()
@@ -123,7 +123,7 @@ class FalQueue(Service):
 
     def _status(self, job: Job) -> Reply:
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         common = {"request_id": job.id, **self._addresses(job, tags)}
         if "queue" in tags and job.polls <= 3:
             return Reply.json({**common, "status": "IN_QUEUE", "queue_position": 3 - job.polls}, 202)
@@ -144,7 +144,7 @@ class FalQueue(Service):
         return {"error": "Internal Server Error" if "fail" in tags else "the runner gave up"} if troubled else {}
 
     def _result(self, job: Job) -> Reply:  # noqa: PLR0911 - one return a way to fail
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if job.state == "cancelled" or "gone" in tags:
             return Reply.json({"detail": "Request not found"}, 404)
         if job.state == "running":
@@ -156,10 +156,10 @@ class FalQueue(Service):
             late = {"detail": "Request timed out", "error_type": "request_timeout"}
             return Reply.json(late, 504, x_fal_error_type="request_timeout")
         if "policy" in tags:
-            refused = {"detail": [{"type": "missing"}, violation(job.asked)]}
+            refused = {"detail": [{"type": "missing"}, violation(job.payload)]}
             return Reply.json(refused, 422, x_fal_retryable="false", **self._units(job, 0.5))
         if "bare" in tags:
-            return Reply.json([violation(job.asked)], 422)
+            return Reply.json([violation(job.payload)], 422)
         if "invalid" in tags:
             error = {"loc": ["body", "image_url"], "msg": "Failed to load the image", "type": "image_load_error"}
             return Reply.json({"detail": [error]}, 422, **self._units(job, 0))
@@ -169,7 +169,7 @@ class FalQueue(Service):
         return Reply.json(made, 200, **self._units(job, len(made.get("images", [None]))))
 
     def _made(self, job: Job, tags: set[str]) -> dict[str, Any]:
-        number = 0 if "none" in tags else job.asked.get("num_images", 1)
+        number = 0 if "none" in tags else job.payload.get("num_images", 1)
         images: list[Any] = [self._image(job, index, tags) for index in range(1, number + 1)]
         if "single" in tags:
             return {"image": images[0], "seed": 7}
@@ -178,7 +178,7 @@ class FalQueue(Service):
         if "broken" in tags:
             images.append({"url": None})
         marks = [bool("all" in tags or ("some" in tags and not index)) for index in range(number)]
-        return {"images": images, "seed": 7, "prompt": job.asked["prompt"], "timings": {}, "has_nsfw_concepts": marks}
+        return {"images": images, "seed": 7, "prompt": job.payload["prompt"], "timings": {}, "has_nsfw_concepts": marks}
 
     def _image(self, job: Job, index: int, tags: set[str]) -> dict[str, Any]:
         url = self.file_url(job.id, index)
@@ -193,18 +193,18 @@ class FalQueue(Service):
             return Reply.json({"status": "NOT_FOUND"}, 404)
         if job.state != "running":
             return Reply.json({"status": "ALREADY_COMPLETED"}, 400)
-        if "stubborn" not in tags_in(job.asked):
+        if "stubborn" not in tags_in(job.payload):
             self.end_job(job, "cancelled")
         return Reply.json({"status": "CANCELLATION_REQUESTED"}, 202)
 
 
-def violation(asked: dict[str, Any]) -> dict[str, Any]:
+def violation(payload: dict[str, Any]) -> dict[str, Any]:
     return {
         "loc": ["body", "prompt"],
         "msg": "The content was flagged by a content checker.",
         "type": "content_policy_violation",
         "url": "https://docs.fal.ai/errors#content_policy_violation",
-        "input": asked.get("prompt"),
+        "input": payload.get("prompt"),
         "categories": ["violence", "model_moderated"],
     }
 

@@ -50,7 +50,7 @@ class GeminiService(Service):
         super().__init__(**options)
         self.key = KEY
         self.stuck = threading.Event()
-        """Set as soon as a #never is being carried."""
+        """Set as soon as a #never has arrived."""
         self._limited: set[str] = set()
 
     def kind(self, request: Request) -> str:
@@ -73,14 +73,14 @@ class GeminiService(Service):
         page: dict[str, Any] = {"models": [described(name) for name in MODELS[start : start + 3]]}
         return Reply.json(page | ({"nextPageToken": str(start + 3)} if start + 3 < len(MODELS) else {}))
 
-    async def _generate(self, model: str, asked: dict[str, Any]) -> Reply:
+    async def _generate(self, model: str, payload: dict[str, Any]) -> Reply:
         if model not in MODELS:
             return refusal(404, "NOT_FOUND", f"models/{model} is not found for API version v1beta")
-        prompt = asked["contents"][0]["parts"][0]["text"]
+        prompt = payload["contents"][0]["parts"][0]["text"]
         tags = set(re.findall(r"#([a-z0-9-]+)", prompt))
         if (refused := self._refused(prompt, tags)) is not None:
             return refused
-        job = self.add_job(str(uuid4()), asked)
+        job = self.add_job(str(uuid4()), payload)
         if "never" in tags:
             self.stuck.set()
             await asyncio.Event().wait()
@@ -128,12 +128,12 @@ class GeminiService(Service):
 
 def usage(pictures: int) -> dict[str, Any]:
     """Tokens as Google counts them: those of pictures by their kind, thoughts apart, and the rest is text."""
-    asked = {"promptTokenCount": 6, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}]}
+    payload = {"promptTokenCount": 6, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}]}
     if not pictures:
-        return asked | {"totalTokenCount": 6}
+        return payload | {"totalTokenCount": 6}
     image = 1120 * pictures
     made = {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": image}], "thoughtsTokenCount": 100}
-    return asked | made | {"candidatesTokenCount": image + 4, "totalTokenCount": image + 110}
+    return payload | made | {"candidatesTokenCount": image + 4, "totalTokenCount": image + 110}
 
 
 QUOTA = "You exceeded your current quota, please check your plan and billing details."

@@ -1,4 +1,4 @@
-"""Answers that no honest service gives: a corpus, and a service that gives one of them to every question.
+"""Answers that no honest service gives: a corpus, and a service that gives one of them to every request.
 
 `ANSWERS` are whole answers, `spoiled` turns a good document into hundreds with one wrong value each, `PICTURES` are
 files that lie about themselves, `ADDRESSES` are no places to fetch a picture from.
@@ -26,7 +26,7 @@ NASTY = "../../etc/passwd\0\x1b]0;owned\x07\x1b[31m[bold red]{0}%s\u202e\r\nSet-
 
 
 class OneAnswer(Service):
-    """Answers everything alike: with `reply`, or with what `script` makes of the request."""
+    """Answers every request in the same way: with `reply`, or with what `script` makes of the request."""
 
     def __init__(self, reply: Reply | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -52,7 +52,7 @@ async def _leave(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
 
 @dataclass(slots=True)
 class Raw(Reply):
-    """Bytes of one's own instead of head and body; the connection is closed after them."""
+    """Sends these bytes instead of a head and a body, and closes the connection."""
 
     takeover: Takeover | None = _leave
 
@@ -161,7 +161,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
     "plain": str,
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64 for addresses": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
-    "basic": lambda secret: basic(secret, "somebody"),
+    "basic": lambda secret: basic(secret, "a-user"),
     "basic of another": lambda secret: basic(secret, "x"),
     "percent-encoded": lambda secret: quote(secret, safe=""),
     "after many words": lambda secret: f"{'so many words ' * 20}{secret}",
@@ -171,7 +171,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 def echoing(text: str, status: int) -> Reply:
-    """These words wherever any service puts words about what went wrong."""
+    """A body with these words in every field in which a service puts its error messages."""
     error = {"message": text, "code": text, "type": text, "detail": text, "param": text, "status": text}
     body = error | {"error": error, "errors": [error], "msg": text, "success": False, "fail_msg": text}
     body |= {"output": {"task_status": "FAILED", "code": text, "message": text}, "details": {"Reasons": [text]}}
@@ -203,11 +203,11 @@ WRONG: tuple[Any, ...] = (
     {},
     {"": {"url": []}},
 )
-"""What JSON can hold where something else is due."""
+"""Values of JSON that stand in the place of another type."""
 
 
 def spoiled(document: Any, more: tuple[Any, ...] = ()) -> Iterator[tuple[str, bytes]]:
-    """Where the wrong value stands, and the document; every field is left out once as well."""
+    """For each wrong value, its place and the document. Every field is left out once, too."""
     for path in _paths(document):
         for wrong in (*WRONG, *more):
             changed = copy.deepcopy(document)
@@ -316,7 +316,7 @@ DOCUMENTS: dict[str, tuple[Any, ...]] = {
         {"output": {"task_status": "FAILED", "code": "a", "message": "b"}, "code": "c", "message": "d"},
     ),
 }
-"""Good documents by kind; a kind that is missing here meets all of them."""
+"""Good documents by kind; a kind that is missing here is tested with all of them."""
 
 
 def documents(kind: str) -> tuple[Any, ...]:

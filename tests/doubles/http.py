@@ -67,7 +67,7 @@ class Rule:
     seconds: float | None = None
     by: int = -10
 
-    def strikes(self, *places: str) -> bool:
+    def applies(self, *places: str) -> bool:
         if self.where not in places or self.times == 0:
             return False
         if self.after:
@@ -80,21 +80,21 @@ class Rule:
 
 @dataclass(slots=True)
 class Job:
-    """A piece of paid work. `asked` is what the client sent; `born` is time.monotonic(); `polls` counts questions."""
+    """Paid work. `payload` is what the client sent; `started_at` a time.monotonic(); `polls` counts queries."""
 
     id: str
-    asked: dict[str, Any]
-    born: float
+    payload: dict[str, Any]
+    started_at: float
     seconds: float
-    least_polls: int
+    min_polls: int
     state: str = "running"
     polls: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ripe(self) -> bool:
-        """Whether it has had its time: both the seconds and the questions."""
-        return self.polls > self.least_polls and time.monotonic() - self.born >= self.seconds
+        """Whether the job is ready: its seconds have passed and it was queried often enough."""
+        return self.polls > self.min_polls and time.monotonic() - self.started_at >= self.seconds
 
 
 class Service:
@@ -111,7 +111,7 @@ class Service:
     def __init__(
         self, *, port: int = 0, seconds: float = 0.0, polls: int = 0, pictures: Pictures | None = None
     ) -> None:
-        """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first question finds it done."""
+        """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first query finds the job done."""
         self.port = port
         self.seconds = seconds
         self.polls = polls
@@ -156,7 +156,7 @@ class Service:
         seconds: float | None = None,
         by: int = -10,
     ) -> None:
-        """Misbehave for requests of the kind `where` (ANY; CONNECT: as soon as connected). Rules are tried in order.
+        """Misbehave on requests of the kind `where` (ANY; CONNECT: as soon as connected). Rules are tried in order.
 
         `act` None: as the fault says; an answer of one's own does not act.
         """
@@ -171,7 +171,7 @@ class Service:
         self._rules.clear()
         self._call(self._listen())
 
-    def asked(self, kind: str) -> list[Request]:
+    def requests_of(self, kind: str) -> list[Request]:
         return [request for request in self.requests if request.kind == kind]
 
     @property
@@ -180,9 +180,9 @@ class Service:
 
     # Jobs and their pictures
 
-    def add_job(self, job_id: str, asked: dict[str, Any], *, seconds: float | None = None) -> Job:
+    def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> Job:
         length = self.seconds if seconds is None else seconds
-        self.jobs[job_id] = job = Job(job_id, asked, time.monotonic(), length, self.polls)
+        self.jobs[job_id] = job = Job(job_id, payload, time.monotonic(), length, self.polls)
         self._inside["jobs"] += 1
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
@@ -314,7 +314,7 @@ class Service:
         return await connection.send(reply) and request.headers.get("connection", "").lower() != "close"
 
     def _rule(self, *places: str) -> Rule | None:
-        rule = next((rule for rule in self._rules if rule.strikes(*places)), None)
+        rule = next((rule for rule in self._rules if rule.applies(*places)), None)
         return rule and self._struck(rule)
 
     def _struck(self, rule: Rule) -> Rule:

@@ -137,49 +137,49 @@ class JimengGateway(Service):
     # Submits
 
     async def _submit(self, request: Request, session: str) -> Reply:
-        asked = self._read(request)
-        if isinstance(asked, Reply):
-            return asked
-        if (refused := self._checked(asked, session)) is not None:
+        payload = self._read(request)
+        if isinstance(payload, Reply):
+            return payload
+        if (refused := self._checked(payload, session)) is not None:
             return refused
-        tags = tags_in(asked)
-        if "limit" in tags and asked["prompt"] not in self._limited:
-            self._limited.add(asked["prompt"])
+        tags = tags_in(payload)
+        if "limit" in tags and payload["prompt"] not in self._limited:
+            self._limited.add(payload["prompt"])
             return Reply.json({"error": {"message": "too fast", "type": "rate_limit_error"}}, 429, retry_after="0")
         if "quota" in tags:
             code = "daily_quota_exceeded"
             return Reply.json(
                 {"error": {"message": f"daily limit ({code})", "type": "rate_limit_error", "code": code}}, 429
             )
-        if "crowd" in tags and asked["prompt"] not in self._limited and self.dialect != "pool":
-            self._limited.add(asked["prompt"])
+        if "crowd" in tags and payload["prompt"] not in self._limited and self.dialect != "pool":
+            self._limited.add(payload["prompt"])
             return self._refusal(-2001, f"[请求失败]: {CROWD}", 500)
-        job = self.add_job(uuid4().hex, asked)
+        job = self.add_job(uuid4().hex, payload)
         job.notes["session"] = session
         known = DRAWS[self.dialect]
-        job.notes["model"] = asked["model"] if asked.get("model") in known else known[0]
+        job.notes["model"] = payload["model"] if payload.get("model") in known else known[0]
         return self._accepted(job) if self.dialect in ("tasks", "pool") else await self._waited(job)
 
     def _read(self, request: Request) -> dict[str, Any] | Reply:
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            asked: dict[str, Any] = request.json()
-            return asked
+            payload: dict[str, Any] = request.json()
+            return payload
         if self.dialect == "tasks":
             return real_error(500, "Unexpected token '-', is not valid JSON")
         files = [part for part in request.parts() if part.filename is not None and part.name == "images"]
         return request.form() | {"images": files}
 
-    def _checked(self, asked: dict[str, Any], session: str) -> Reply | None:
+    def _checked(self, payload: dict[str, Any], session: str) -> Reply | None:
         """Before anything is paid."""
         check = self._checked_by_pool if self.dialect == "pool" else self._checked_by_session
-        return check(asked, session)
+        return check(payload, session)
 
-    def _checked_by_session(self, asked: dict[str, Any], session: str) -> Reply | None:
+    def _checked_by_session(self, payload: dict[str, Any], session: str) -> Reply | None:
         if not session:
             return self._refusal(-2000, "Params headers.authorization invalid", 401)
-        if not isinstance(asked.get("prompt"), str):
+        if not isinstance(payload.get("prompt"), str):
             return self._refusal(-2000, "Params body.prompt invalid", 400)
-        if self.dialect == "ratio" and asked.keys() & {"size", "width", "height"}:
+        if self.dialect == "ratio" and payload.keys() & {"size", "width", "height"}:
             return failure(-1000, "不支持的参数: width, height。请使用 ratio 和 resolution 参数控制图像尺寸。")
         if session not in self.credits:
             return self._refusal(-2002, "[登录失效]: login error", 500, 1015)
@@ -187,16 +187,16 @@ class JimengGateway(Service):
             return self._refusal(-2001, "[请求失败]: Not enough credits (错误码: 1006)", 500, 1006)
         return None
 
-    def _checked_by_pool(self, asked: dict[str, Any], session: str) -> Reply | None:
-        if not isinstance(asked.get("prompt"), str):
+    def _checked_by_pool(self, payload: dict[str, Any], session: str) -> Reply | None:
+        if not isinstance(payload.get("prompt"), str):
             return typed_error(400, "Params body.prompt invalid", "invalid_request_error", "invalid_request")
         if session != KEY:
             return typed_error(401, "API Key 无效或已被停用", "authentication_error", "invalid_api_key")
-        if "model" in asked and asked["model"] not in DRAWS["pool"]:
+        if "model" in payload and payload["model"] not in DRAWS["pool"]:
             return typed_error(
-                400, f'Unsupported image model "{asked["model"]}"', "invalid_request_error", "unsupported_model"
+                400, f'Unsupported image model "{payload["model"]}"', "invalid_request_error", "unsupported_model"
             )
-        if "blocked" in tags_in(asked):
+        if "blocked" in tags_in(payload):
             return typed_error(403, "内容由于合规问题已被阻止生成", "content_policy_error", "content_filtered")
         return None
 
@@ -207,7 +207,7 @@ class JimengGateway(Service):
 
     async def _waited(self, job: Job) -> Reply:
         """The answer comes when the pictures are there, or never."""
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if "never" in tags:
             self.stuck.set()
             await asyncio.Event().wait()
@@ -223,13 +223,13 @@ class JimengGateway(Service):
         return reply
 
     def _data(self, job: Job) -> list[dict[str, str]]:
-        if job.asked.get("response_format") == "b64_json":
+        if job.payload.get("response_format") == "b64_json":
             pictures = [self.pictures.make(job.id, index) for index in range(1, PICTURES + 1)]
             return [{"b64_json": b64encode(picture).decode()} for picture in pictures]
         return [{"url": link} for link in self._links(job)]
 
     def _links(self, job: Job) -> list[str]:
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         number = 0 if "none" in tags else 2 if "partial" in tags else PICTURES
         links = [self.file_url(job.id, index) for index in range(1, number + 1)]
         if "relative" in tags:
@@ -240,12 +240,12 @@ class JimengGateway(Service):
 
     def _accepted(self, job: Job) -> Reply:
         if self.dialect == "pool":
-            reply = Reply.json(self._told(job, "queued"))
-            reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.asked) else None
+            reply = Reply.json(self._job_object(job, "queued"))
+            reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.payload) else None
             return reply
         message = "任务已提交，请通过 GET /v1/images/tasks/{task_id} 查询状态"
         reply = Reply.json({"task_id": job.id, "submit_id": str(uuid4()), "status": "pending", "message": message})
-        reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.asked) else None
+        reply.fault = Fault.CLOSE_AFTER if "lost" in tags_in(job.payload) else None
         return reply
 
     def _task(self, job_id: str, session: str) -> Reply:
@@ -253,7 +253,7 @@ class JimengGateway(Service):
         if job is None or job.notes["session"] != session:
             return Reply.json({"taskId": job_id, "status": "failed", "error": "任务不存在"})
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if "hiccup" in tags and job.polls % 2 == 1:
             return Reply.json({"taskId": job_id, "status": "failed", "error": "fetch failed"})
         if not job.ripe or tags & {"never", "odd"}:
@@ -265,10 +265,10 @@ class JimengGateway(Service):
             return Reply.json({"taskId": job_id, "status": "failed", "error": blocked})
         return Reply.json({"taskId": job_id, "status": "completed", "progress": 100, "images": self._links(job)})
 
-    def _told(self, job: Job, status: str) -> dict[str, Any]:
-        told = {"id": job.id, "object": "task", "type": "image_generation", "status": status}
+    def _job_object(self, job: Job, status: str) -> dict[str, Any]:
+        body = {"id": job.id, "object": "task", "type": "image_generation", "status": status}
         owned = {"result_url": f"/v1/tasks/{job.id}", "api_key_id": "1", "token_id": "1"}
-        return told | {"created": 1, "updated": 2} | owned
+        return body | {"created": 1, "updated": 2} | owned
 
     def _pool_task(self, job_id: str, key: str) -> Reply:
         if key != KEY:
@@ -277,17 +277,19 @@ class JimengGateway(Service):
         if job is None:
             return typed_error(404, f"Task {job_id} not found", "invalid_request_error", "task_not_found")
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if not job.ripe or "never" in tags:
-            return Reply.json(self._told(job, "queued" if job.polls == 1 else "running"))
+            return Reply.json(self._job_object(job, "queued" if job.polls == 1 else "running"))
         failures = FAILURES | {"crowd": (-2001, f"[请求失败]: {CROWD}")}
         failed = next((failures[tag] for tag in tags if tag in failures), None)
         self.end_job(job, "failed" if failed else "done")
         if failed:
             error = {"message": failed[1], "type": "api_error", "code": failed[0]}
-            return Reply.json(self._told(job, "failed") | {"error": error})
+            return Reply.json(self._job_object(job, "failed") | {"error": error})
         cost = {} if self.credit_count is None else {"credit_count": int(self.charge(job, self.credit_count))}
-        return Reply.json(self._told(job, "succeeded") | cost | {"result": {"created": 1, "data": self._data(job)}})
+        return Reply.json(
+            self._job_object(job, "succeeded") | cost | {"result": {"created": 1, "data": self._data(job)}}
+        )
 
     def _points(self, sessions: list[str]) -> Reply:
         if any(session not in self.credits for session in sessions):
@@ -297,8 +299,8 @@ class JimengGateway(Service):
         return Reply.json([{"token": session, "points": one} for session, one in points.items()])
 
 
-def tags_in(asked: dict[str, Any]) -> set[str]:
-    return set(re.findall(r"#([a-z0-9-]+)", str(asked.get("prompt", ""))))
+def tags_in(payload: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"#([a-z0-9-]+)", str(payload.get("prompt", ""))))
 
 
 def failure(code: int, message: str) -> Reply:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a double sees it: what was asked, what it answers, and how both look on the wire."""
+"""HTTP/1.1 as a double sees it: requests, responses, and how both look on the wire."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ WITHOUT_BODY = (HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatu
 
 
 class Fault(StrEnum):
-    """What goes wrong. "Acts" means: the service does what was asked (the job is made and billed) before it fails."""
+    """What goes wrong. "Acts" means: the service makes and bills the job before it fails."""
 
     REFUSE = "refuse"  # nothing listens any more, all connections are cut; until `heal()`
     RESET_BEFORE = "reset-before"  # reset as soon as connected, or once the kind is known, before the body is read
@@ -29,7 +29,7 @@ class Fault(StrEnum):
     TRUNCATE = "truncate"  # acts, sends half of the promised body, then closes
     WRONG_LENGTH = "wrong-length"  # acts, claims `by` bytes more than it sends; fewer where `by` is negative
     SLOW_DRIP = "slow-drip"  # acts, sends the body in twenty pieces over `seconds`
-    GARBAGE = "garbage"  # acts, answers 200 with bytes that are nothing
+    GARBAGE = "garbage"  # acts, answers 200 with bytes of no known format
     EMPTY = "empty"  # acts, answers 200 without a body
     HTML = "html"  # acts, answers 200 with a web page
     ERROR_500 = "error-500"  # this and the next two act only with act=True

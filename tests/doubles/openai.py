@@ -41,11 +41,11 @@ KNOWN = {
     "ark": """prompt model size image seed guidance_scale watermark response_format stream output_format tools
         sequential_image_generation sequential_image_generation_options optimize_prompt_options""",
 }
-"""Where a service refuses a field that it does not know, those that it does."""
+"""The fields that a service knows, for services that refuse all others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Order:
     """A submit as the service understands it."""
 
     fields: dict[str, Any]
@@ -92,15 +92,15 @@ class ImageServer(Service):
 
     async def answer(self, request: Request) -> Reply:  # noqa: PLR0911 - one return a route
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
-            said = request.headers.get("authorization", "")
-            return self.refusal(401, "invalid_api_key", f"Incorrect API key provided: {said}")
+            given = request.headers.get("authorization", "")
+            return self.refusal(401, "invalid_api_key", f"Incorrect API key provided: {given}")
         match request.method, request.path.strip("/").split("/"):
             case "POST", [*_, "images", "generations" | "edits" as route]:
-                return await self._submit(asked_in(request, edits=route == "edits"))
+                return await self._submit(order_in(request, edits=route == "edits"))
             case "GET", [*_, "models"]:
                 return self._models()
             case "POST", ["sdcpp", "v1", "img_gen"] if self.has_jobs:
-                return self._enqueue(asked_in(request, edits=False))
+                return self._enqueue(order_in(request, edits=False))
             case "GET", ["sdcpp", "v1", "jobs", job]:
                 return self._status(job)
             case "POST", ["sdcpp", "v1", "jobs", job, "cancel"]:
@@ -112,47 +112,47 @@ class ImageServer(Service):
 
     # Submits
 
-    async def _submit(self, asked: Asked) -> Reply:
-        refused = self._refused(asked)
+    async def _submit(self, order: Order) -> Reply:
+        refused = self._refused(order)
         if refused is not None:
             return refused
-        job = self.add_job(self._number(asked), asked.fields)
-        if asked.fields.get("stream") in (True, "true") and "plain" not in asked.tags:
-            return self._streamed(asked, job)
-        await self._work(asked, job)
+        job = self.add_job(self._number(order), order.fields)
+        if order.fields.get("stream") in (True, "true") and "plain" not in order.tags:
+            return self._streamed(order, job)
+        await self._work(order, job)
         if job.state == "aborted":
             return Reply.json({"detail": "Request has been aborted"}, 409)
         self.end_job(job)
-        body = self._whole(asked, job)
+        body = self._whole(order, job)
         number = len(body["data"])
-        told = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
-        return Reply.json(body, 200, **told)
+        cost = {"x_litellm_response_cost": f"{self.charge(job, 0.04 * number)}"} if self.dialect == "litellm" else {}
+        return Reply.json(body, 200, **cost)
 
-    def _number(self, asked: Asked) -> str:
-        kwargs = json.loads(asked.fields.get("kwargs") or "{}")
+    def _number(self, order: Order) -> str:
+        kwargs = json.loads(order.fields.get("kwargs") or "{}")
         return str(kwargs.get("request_id") or uuid4())
 
-    async def _work(self, asked: Asked, job: Job) -> None:
+    async def _work(self, order: Order, job: Job) -> None:
         """Hold the connection for as long as it takes; an abort ends it."""
         job.notes["aborted"] = asyncio.Event()
         with suppress(TimeoutError):
-            seconds = job.seconds * (10 if "slow" in asked.tags else 1)
-            async with asyncio.timeout(None if "never" in asked.tags else seconds):
+            seconds = job.seconds * (10 if "slow" in order.tags else 1)
+            async with asyncio.timeout(None if "never" in order.tags else seconds):
                 await job.notes["aborted"].wait()
 
-    def _refused(self, asked: Asked) -> Reply | None:
-        tags = asked.tags
-        if self.dialect == "openai" and (wrong := misused(asked)):
+    def _refused(self, order: Order) -> Reply | None:
+        tags = order.tags
+        if self.dialect == "openai" and (wrong := misused(order)):
             return self.refusal(400, "unknown_parameter", f"Unknown parameter: '{wrong}'.")
-        known = KNOWN[self.dialect].split() if self.dialect in KNOWN else asked.fields
-        unknown = {name for name in asked.fields if name not in known}
+        known = KNOWN[self.dialect].split() if self.dialect in KNOWN else order.fields
+        unknown = {name for name in order.fields if name not in known}
         if unknown:
             return self.refusal(400, "unknown_parameter", f"Unknown parameter: '{min(unknown)}'.")
-        if not asked.prompt or (asked.edits and not (asked.pictures or {"image", "images"} & asked.fields.keys())):
+        if not order.prompt or (order.edits and not (order.pictures or {"image", "images"} & order.fields.keys())):
             return self.refusal(400, "missing_required_parameter", "Missing required parameter")
         for tag in ("limited429", "loading"):
-            if tag in tags and asked.prompt not in self._once:
-                self._once.add(asked.prompt)
+            if tag in tags and order.prompt not in self._once:
+                self._once.add(order.prompt)
                 return self._later(tag)
         for tag, (status, code, message) in REFUSALS.items():
             if tag in tags:
@@ -205,8 +205,8 @@ class ImageServer(Service):
 
     # Pictures
 
-    def _item(self, asked: Asked, job: Job, index: int) -> dict[str, Any]:
-        tags, data = asked.tags, self.pictures.make(job.id, index)
+    def _item(self, order: Order, job: Job, index: int) -> dict[str, Any]:
+        tags, data = order.tags, self.pictures.make(job.id, index)
         if "partial" in tags and index == 1:
             code = "OutputImageSensitiveContentDetected"
             return {"error": {"code": code, "message": "the output image may contain sensitive information"}}
@@ -218,21 +218,21 @@ class ImageServer(Service):
             return extra | {"url": self.file_url(job.id, index).removeprefix(self.url)}
         if "inline" in tags:
             return extra | {"url": f"data:image/png;base64,{base64.b64encode(data).decode()}"}
-        inside = "b64" in tags or ("url" not in tags and self._inside_by_default(asked))
+        inside = "b64" in tags or ("url" not in tags and self._inside_by_default(order))
         extra |= {"type": "b64_json" if inside else "url"} if self.dialect == "together" else {}
         text = {"b64_json": base64.b64encode(data).decode()} if inside else {"url": self.file_url(job.id, index)}
         return extra | text
 
-    def _inside_by_default(self, asked: Asked) -> bool:
-        form = asked.fields.get("response_format")
+    def _inside_by_default(self, order: Order) -> bool:
+        form = order.fields.get("response_format")
         return form in ("b64_json", "base64") if form else self.dialect in ("openai", "sd-server", "vllm-omni")
 
-    def _items(self, asked: Asked, job: Job) -> list[dict[str, Any]]:
-        count = 0 if "none" in asked.tags else asked.count
-        return [self._item(asked, job, index) for index in range(1, count + 1)]
+    def _items(self, order: Order, job: Job) -> list[dict[str, Any]]:
+        count = 0 if "none" in order.tags else order.count
+        return [self._item(order, job, index) for index in range(1, count + 1)]
 
-    def _whole(self, asked: Asked, job: Job) -> dict[str, Any]:
-        body: dict[str, Any] = {"created": int(time.time()), "data": self._items(asked, job)}
+    def _whole(self, order: Order, job: Job) -> dict[str, Any]:
+        body: dict[str, Any] = {"created": int(time.time()), "data": self._items(order, job)}
         drawn = sum("error" not in item for item in body["data"])
         match self.dialect:
             case "openai":
@@ -244,7 +244,7 @@ class ImageServer(Service):
             case "recraft":
                 body |= {"credits": int(self.charge(job, 40 * len(body["data"])))}
             case "ark":
-                body |= {"model": asked.fields.get("model", ""), "usage": {"generated_images": drawn}}
+                body |= {"model": order.fields.get("model", ""), "usage": {"generated_images": drawn}}
             case "xai":
                 cost = self.charge(job, Decimal("0.02") * len(body["data"]))
                 body |= {"usage": {"cost_in_usd_ticks": round(cost * 10**10)}}
@@ -256,58 +256,58 @@ class ImageServer(Service):
 
     # Streams
 
-    def _streamed(self, asked: Asked, job: Job) -> Reply:
-        return Reply(headers={"content-type": "text/event-stream"}, stream=self._events(asked, job))
+    def _streamed(self, order: Order, job: Job) -> Reply:
+        return Reply(headers={"content-type": "text/event-stream"}, stream=self._events(order, job))
 
-    async def _events(self, asked: Asked, job: Job) -> AsyncIterator[bytes]:
+    async def _events(self, order: Order, job: Job) -> AsyncIterator[bytes]:
         yield b": keep-alive\r\n\r\n"
-        name = "image_edit" if asked.edits else "image_generation"
-        for preview in range(int(asked.fields.get("partial_images") or 0)):
+        name = "image_edit" if order.edits else "image_generation"
+        for preview in range(int(order.fields.get("partial_images") or 0)):
             yield sse(
                 self._picture_event(f"{name}.partial_image", job, 100 + preview) | {"partial_image_index": preview}
             )
-        await self._work(asked, job)
-        if "error" in asked.tags:
+        await self._work(order, job)
+        if "error" in order.tags:
             self.end_job(job, "failed")
             error = {"type": "server_error", "code": "server_error", "message": "we could not draw that"}
             yield sse({"type": "error", "error": error})
             return
         if self.dialect == "ark":
-            for event in self._group(asked, job, name):
+            for event in self._group(order, job, name):
                 yield event
-        if "cut" in asked.tags:
+        if "cut" in order.tags:
             return
         usage = {"total_tokens": 30, "input_tokens": 10, "output_tokens": 20}
         details = {"text_tokens": 10, "image_tokens": 0}
         last: dict[str, Any] = {"type": f"{name}.completed", "usage": usage | {"input_tokens_details": details}}
         if self.dialect == "ark":
-            last["usage"] = {"generated_images": asked.count, "output_tokens": 20, "total_tokens": 20}
+            last["usage"] = {"generated_images": order.count, "output_tokens": 20, "total_tokens": 20}
         yield sse(last if self.dialect == "ark" else self._picture_event(f"{name}.completed", job, 1) | last)
         self.end_job(job)
         yield b"data: [DONE]\n\n"
 
     def _picture_event(self, kind: str, job: Job, index: int) -> dict[str, Any]:
         text = base64.b64encode(self.pictures.make(job.id, index)).decode()
-        told = {"size": "1024x1024", "quality": "high", "background": "opaque", "output_format": "png"}
-        return {"type": kind, "b64_json": text, "created_at": int(time.time()), **told}
+        body = {"size": "1024x1024", "quality": "high", "background": "opaque", "output_format": "png"}
+        return {"type": kind, "b64_json": text, "created_at": int(time.time()), **body}
 
-    def _group(self, asked: Asked, job: Job, name: str) -> list[bytes]:
+    def _group(self, order: Order, job: Job, name: str) -> list[bytes]:
         found = []
-        for index, item in enumerate(self._items(asked, job)):
+        for index, item in enumerate(self._items(order, job)):
             kind = "partial_failed" if "error" in item else "partial_succeeded"
             found.append(sse({"type": f"{name}.{kind}", "image_index": index, **item}))
         return found
 
     # sd-server's jobs, Xinference's abort
 
-    def _enqueue(self, asked: Asked) -> Reply:
-        refused = self._refused(asked)
+    def _enqueue(self, order: Order) -> Reply:
+        refused = self._refused(order)
         if refused is not None:
             return refused
-        job = self.add_job(f"job_{len(self.jobs) + 1:08X}", asked.fields)
-        job.notes["asked"] = asked
-        told = {"id": job.id, "kind": "img_gen", "status": "queued", "created": int(time.time())}
-        return Reply.json(told | {"poll_url": f"/sdcpp/v1/jobs/{job.id}"}, 202)
+        job = self.add_job(f"job_{len(self.jobs) + 1:08X}", order.fields)
+        job.notes["order"] = order
+        body = {"id": job.id, "kind": "img_gen", "status": "queued", "created": int(time.time())}
+        return Reply.json(body | {"poll_url": f"/sdcpp/v1/jobs/{job.id}"}, 202)
 
     def _status(self, number: str) -> Reply:
         job = self.jobs.get(number)
@@ -318,21 +318,21 @@ class ImageServer(Service):
         job.polls += 1
         if job.state == "running" and job.ripe:
             self.end_job(job)
-        return Reply.json(self._told(job))
+        return Reply.json(self._job_object(job))
 
-    def _told(self, job: Job) -> dict[str, Any]:
-        asked: Asked = job.notes["asked"]
-        failed = "failing" in asked.tags
+    def _job_object(self, job: Job) -> dict[str, Any]:
+        order: Order = job.notes["order"]
+        failed = "failing" in order.tags
         states = {"done": "failed" if failed else "completed", "running": "queued" if job.polls < 2 else "generating"}
-        told: dict[str, Any] = {"id": job.id, "kind": "img_gen", "status": states.get(job.state, job.state)}
-        told |= {"queue_position": 2 if told["status"] == "queued" else 0, "result": None, "error": None}
-        if told["status"] == "completed":
-            images = [{"index": at, **item} for at, item in enumerate(self._items(asked, job))]
-            told["result"] = {"output_format": "png", "images": images}
-        if told["status"] in ("failed", "cancelled"):
+        body: dict[str, Any] = {"id": job.id, "kind": "img_gen", "status": states.get(job.state, job.state)}
+        body |= {"queue_position": 2 if body["status"] == "queued" else 0, "result": None, "error": None}
+        if body["status"] == "completed":
+            images = [{"index": at, **item} for at, item in enumerate(self._items(order, job))]
+            body["result"] = {"output_format": "png", "images": images}
+        if body["status"] in ("failed", "cancelled"):
             code = "generation_failed" if failed else "cancelled"
-            told["error"] = {"code": code, "message": "generate_image returned empty results"}
-        return told
+            body["error"] = {"code": code, "message": "generate_image returned empty results"}
+        return body
 
     def _cancel(self, number: str) -> Reply:
         job = self.jobs.get(number)
@@ -342,7 +342,7 @@ class ImageServer(Service):
             return Reply.json({"error": "job is currently generating and cannot be interrupted yet"}, 409)
         if job.state == "running":
             self.end_job(job, "cancelled")
-        return Reply.json(self._told(job))
+        return Reply.json(self._job_object(job))
 
     def _abort(self, number: str) -> Reply:
         job = self.jobs.get(number)
@@ -370,19 +370,19 @@ REFUSALS = {
 }
 
 
-def misused(asked: Asked) -> str:
+def misused(order: Order) -> str:
     """The field that OpenAI knows, and does not take in this kind of request."""
-    if "input_fidelity" in asked.fields and not (asked.edits and "gpt-image-1" in str(asked.fields.get("model"))):
+    if "input_fidelity" in order.fields and not (order.edits and "gpt-image-1" in str(order.fields.get("model"))):
         return "input_fidelity"
-    in_form = asked.edits and "images" not in asked.fields
-    return "moderation" if in_form and "moderation" in asked.fields else ""
+    in_form = order.edits and "images" not in order.fields
+    return "moderation" if in_form and "moderation" in order.fields else ""
 
 
-def asked_in(request: Request, *, edits: bool) -> Asked:
+def order_in(request: Request, *, edits: bool) -> Order:
     parts = request.parts()
     if not parts:
-        return Asked(request.json(), [], edits)
-    return Asked(request.form(), [part for part in parts if part.filename is not None], edits)
+        return Order(request.json(), [], edits)
+    return Order(request.form(), [part for part in parts if part.filename is not None], edits)
 
 
 def sse(body: dict[str, Any]) -> bytes:

@@ -26,14 +26,14 @@ class Pictures:
 
     format: str = "png"
     size: tuple[int, int] = (64, 64)
-    least_bytes: int = 0
+    min_bytes: int = 0
 
     @property
     def content_type(self) -> str:
         return CONTENT_TYPES[self.format]
 
     def make(self, job: str, index: int) -> bytes:
-        return _painted(self.format, self.size, self.least_bytes, f"{quote(job, safe='')}/{index}")
+        return _painted(self.format, self.size, self.min_bytes, f"{quote(job, safe='')}/{index}")
 
 
 def whose(data: bytes) -> str:
@@ -45,11 +45,11 @@ def whose(data: bytes) -> str:
 
 
 @lru_cache(maxsize=256)
-def _painted(form: str, size: tuple[int, int], least: int, name: str) -> bytes:
+def _painted(form: str, size: tuple[int, int], min_bytes: int, name: str) -> bytes:
     mark = f"double:{name};".encode()
     colours = shake_128(name.encode()).digest(3 * GRID * GRID)
     data = _png(size, colours, mark) if form == "png" else _by_pillow(form, size, colours, mark)
-    lacking = least - len(data)
+    lacking = min_bytes - len(data)
     if lacking <= 0 or form == "webp":
         return data
     return _padded_png(data, lacking) if form == "png" else _padded_jpeg(data, lacking)

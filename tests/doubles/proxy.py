@@ -4,7 +4,7 @@
     with Proxy(Refusal.REPLY, status="407 Proxy Authentication Required") as proxy:
     with Proxy(Refusal.CLOSE, socks=True) as proxy:
 
-`asked` is what clients wanted to reach, as "host:port"; every name is looked up as this machine, so that tests can
+`targets` are what clients wanted to reach, as "host:port"; every name is looked up as this machine, so that tests can
 ask for any host. `key` is the user and the password that came with a request.
 """
 
@@ -29,7 +29,7 @@ class Refusal(Enum):
 
 class Proxy:
     def __init__(self, refuse: Refusal | None = None, *, socks: bool = False, status: str = "403 Forbidden") -> None:
-        self.asked: list[str] = []
+        self.targets: list[str] = []
         self.key = ""
         self.port = 0
         self._refuse = refuse
@@ -80,7 +80,7 @@ class Proxy:
         tunnel = method == b"CONNECT"
         whole = re.fullmatch(rb"(?:http://)?([^/]+)(.*)", target)
         assert whole is not None
-        self.asked.append(whole[1].decode())
+        self.targets.append(whole[1].decode())
         if self._refuse is not None:
             await self._refused(writer, f"HTTP/1.1 {self._status}\r\nContent-Length: 0\r\n\r\n".encode())
             return
@@ -101,7 +101,7 @@ class Proxy:
         else:
             host = ".".join(map(str, await reader.readexactly(4 if kind == 1 else 16)))
         port = int.from_bytes(await reader.readexactly(2), "big")
-        self.asked.append(f"{host}:{port}")
+        self.targets.append(f"{host}:{port}")
         if self._refuse is not None:
             await self._refused(writer, b"\x05\x05\x00\x01\0\0\0\0\0\0")
             return

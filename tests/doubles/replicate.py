@@ -75,9 +75,9 @@ class ReplicateService(Service):
             case "POST", ["v1", "models", owner, name, "predictions"]:
                 return self._create(f"{owner}/{name}", "hidden", request.json())
             case "POST", ["v1", "predictions"]:
-                asked = request.json()
-                model, _, version = asked["version"].rpartition(":")
-                return self._create(model or "stability-ai/sdxl", version, asked)
+                payload = request.json()
+                model, _, version = payload["version"].rpartition(":")
+                return self._create(model or "stability-ai/sdxl", version, payload)
             case "GET", ["v1", "predictions"]:
                 return self._list(request.query.get("created_after", ""))
             case "GET", ["v1", "predictions", number] if number in self.jobs:
@@ -89,8 +89,8 @@ class ReplicateService(Service):
             case _:
                 return problem(404, "Not found", "The requested resource could not be found.")
 
-    def _create(self, model: str, version: str, asked: dict[str, Any]) -> Reply:
-        prompt, tags = asked["input"].get("prompt", ""), tags_in(asked["input"])
+    def _create(self, model: str, version: str, payload: dict[str, Any]) -> Reply:
+        prompt, tags = payload["input"].get("prompt", ""), tags_in(payload["input"])
         if "limit" in tags and prompt not in self._limited:
             self._limited.add(prompt)
             detail = f"Request was throttled. Your rate limit resets in ~{self.retry_after:g}s."
@@ -103,7 +103,7 @@ class ReplicateService(Service):
             )
         if "nowhere" in tags:
             return Reply(fault=Fault.CLOSE_AFTER)
-        job = self.add_job(secrets.token_hex(13), asked["input"])
+        job = self.add_job(secrets.token_hex(13), payload["input"])
         job.notes |= {"model": model, "version": version, "created": now()}
         reply = Reply.json(self._prediction(job, "starting"), 201)
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
@@ -113,16 +113,16 @@ class ReplicateService(Service):
 
     def _query(self, job: Job) -> Reply:
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if job.state == "running" and job.ripe and not tags & {"never", "stubborn"}:
             self.end_job(job, ended(tags))
         return Reply.json(self._prediction(job, job.state if job.state != "running" else self._meanwhile(job)))
 
     def _meanwhile(self, job: Job) -> str:
-        return "uploading" if "word" in tags_in(job.asked) else "processing" if job.polls > 1 else "starting"
+        return "uploading" if "word" in tags_in(job.payload) else "processing" if job.polls > 1 else "starting"
 
     def _cancel(self, job: Job) -> Reply:
-        stubborn = "stubborn" in tags_in(job.asked)
+        stubborn = "stubborn" in tags_in(job.payload)
         if job.state == "running" and not stubborn:
             self.end_job(job, "canceled")
         return Reply.json(self._prediction(job, "processing" if stubborn else job.state))
@@ -135,13 +135,13 @@ class ReplicateService(Service):
         return Reply.json({"next": None, "previous": None, "results": results})
 
     def _prediction(self, job: Job, status: str) -> dict[str, Any]:
-        tags, place = tags_in(job.asked), f"{self.url}/v1/predictions/{job.id}"
+        tags, place = tags_in(job.payload), f"{self.url}/v1/predictions/{job.id}"
         error = next((ERRORS[tag] for tag in tags if tag in ERRORS), None) if status == "failed" else None
         return {
             "id": job.id,
             "model": job.notes["model"],
             "version": job.notes["version"],
-            "input": job.asked,
+            "input": job.payload,
             "logs": BAR if "log" in tags and status in ("processing", "succeeded") else "",
             "output": self._output(job, tags) if status == "succeeded" else None,
             "data_removed": "removed" in tags and status == "succeeded",
@@ -155,7 +155,7 @@ class ReplicateService(Service):
     def _output(self, job: Job, tags: set[str]) -> Any:
         if tags & {"none", "removed"}:
             return None
-        pictures = [self._picture(job, index, tags) for index in range(1, job.asked.get("num_outputs", 1) + 1)]
+        pictures = [self._picture(job, index, tags) for index in range(1, job.payload.get("num_outputs", 1) + 1)]
         if "string" in tags:
             return pictures[0]
         if "object" in tags:
@@ -169,7 +169,7 @@ class ReplicateService(Service):
         return f"data:{self.pictures.content_type};base64,{data}"
 
     async def file(self, request: Request, job_id: str, index: int) -> Reply:
-        if "expired" in tags_in(self.jobs[job_id].asked):
+        if "expired" in tags_in(self.jobs[job_id].payload):
             return problem(404, "Not found", "The file has been deleted.")
         return await super().file(request, job_id, index)
 

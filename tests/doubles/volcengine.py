@@ -69,10 +69,10 @@ class VisualService(Service):
             return refused
         if request.query.get("Version") != "2022-08-31" or not action.startswith("CVSync2Async"):
             return platform(404, 100008, "InvalidActionOrVersion", f"Could not find operation {action}.")
-        asked = request.json()
-        if asked.get("req_key") not in REQ_KEYS:
-            return said(50215, "Input invalid for this service.", 400)
-        return self._submit(asked) if self.kind(request) == "submit" else self._result(asked)
+        payload = request.json()
+        if payload.get("req_key") not in REQ_KEYS:
+            return answer_of(50215, "Input invalid for this service.", 400)
+        return self._submit(payload) if self.kind(request) == "submit" else self._result(payload)
 
     def _unsigned(self, request: Request) -> Reply | None:
         """The platform in front of the service."""
@@ -92,38 +92,38 @@ class VisualService(Service):
 
     # Submits
 
-    def _submit(self, asked: dict[str, Any]) -> Reply:
-        tags = tags_in(asked)
+    def _submit(self, payload: dict[str, Any]) -> Reply:
+        tags = tags_in(payload)
         refused = next((REFUSED[tag] for tag in tags if tag in REFUSED), None)
         if refused is not None:
-            return said(*refused, 400)
+            return answer_of(*refused, 400)
         running = sum(job.state == "running" for job in self.jobs.values())
-        if running >= self.slots or ("limit" in tags and asked["prompt"] not in self._limited):
-            self._limited.add(asked["prompt"])
-            return said(50430, "Request Has Reached API Concurrent Limit, Please Try Later", 429)
-        job = self.add_job(str(7_392_616_336_519_610_409 + len(self.jobs)), asked)
+        if running >= self.slots or ("limit" in tags and payload["prompt"] not in self._limited):
+            self._limited.add(payload["prompt"])
+            return answer_of(50430, "Request Has Reached API Concurrent Limit, Please Try Later", 429)
+        job = self.add_job(str(7_392_616_336_519_610_409 + len(self.jobs)), payload)
         if "500" in tags:
-            return said(50500, "Internal Error", 500)
-        reply = said(10000, "Success", data={"task_id": job.id})
+            return answer_of(50500, "Internal Error", 500)
+        reply = answer_of(10000, "Success", data={"task_id": job.id})
         reply.fault = Fault.CLOSE_AFTER if "lost" in tags else None
         return reply
 
     # Queries
 
-    def _result(self, asked: dict[str, Any]) -> Reply:
-        job = self.jobs.get(asked.get("task_id", ""))
-        if job is None or job.asked["req_key"] != asked["req_key"]:
+    def _result(self, payload: dict[str, Any]) -> Reply:
+        job = self.jobs.get(payload.get("task_id", ""))
+        if job is None or job.payload["req_key"] != payload["req_key"]:
             return running("not_found")
         job.polls += 1
-        tags = tags_in(job.asked)
+        tags = tags_in(job.payload)
         if "never" in tags:
             self.stuck.set()
         if "hiccup" in tags and job.polls % 2 == 1:
-            return said(50501, "Internal RPC Error", 500)
+            return answer_of(50501, "Internal RPC Error", 500)
         if not job.ripe or "never" in tags:
             word = "daydreaming" if "word" in tags else "in_queue" if job.polls == 1 else "generating"
             return running(word)
-        return self._ended(job, tags, json.loads(asked.get("req_json", "{}")))
+        return self._ended(job, tags, json.loads(payload.get("req_json", "{}")))
 
     def _ended(self, job: Job, tags: set[str], specs: dict[str, Any]) -> Reply:
         for tag, word in (("expired", "expired"), ("forgotten", "not_found")):
@@ -132,19 +132,19 @@ class VisualService(Service):
                 return running(word)
         if "outlawed" in tags:
             self.end_job(job, "failed")
-            return said(50511, "Post Img Risk Not Pass", 400)
+            return answer_of(50511, "Post Img Risk Not Pass", 400)
         if "fail" in tags:
             self.end_job(job, "failed")
-            return said(
+            return answer_of(
                 50500, "Internal Error", 500, {"status": "done", "image_urls": None, "binary_data_base64": None}
             )
         self.end_job(job)
-        return said(10000, "Success", data={"status": "done", **self._pictures(job, tags, specs)})
+        return answer_of(10000, "Success", data={"status": "done", **self._pictures(job, tags, specs)})
 
     def _pictures(self, job: Job, tags: set[str], specs: dict[str, Any]) -> dict[str, Any]:
         if "none" in tags:
             return {"image_urls": [], "binary_data_base64": None}
-        number = 1 if job.asked.get("force_single", True) else 3
+        number = 1 if job.payload.get("force_single", True) else 3
         if specs.get("return_url") is not True or tags & {"data", "spoiled"}:
             data = [b64encode(self.pictures.make(job.id, index)).decode() for index in range(1, number + 1)]
             return {"image_urls": None, "binary_data_base64": [*data, "%%%"] if "spoiled" in tags else data}
@@ -172,17 +172,17 @@ def signature_of(request: Request, secret: str, *, scope: str, names: list[str])
     return hmac.digest(hmac.digest(by_service, b"request", "sha256"), text.encode(), "sha256").hex()
 
 
-def tags_in(asked: dict[str, Any]) -> set[str]:
-    return set(re.findall(r"#([a-z0-9-]+)", str(asked.get("prompt", ""))))
+def tags_in(payload: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"#([a-z0-9-]+)", str(payload.get("prompt", ""))))
 
 
-def said(code: int, message: str, status: int = 200, data: dict[str, Any] | None = None) -> Reply:
+def answer_of(code: int, message: str, status: int = 200, data: dict[str, Any] | None = None) -> Reply:
     body = {"code": code, "data": data, "message": message, "request_id": "20251125005330F6", "status": code}
     return Reply.json(body | {"time_elapsed": "34.7ms"}, status)
 
 
 def running(word: str) -> Reply:
-    return said(10000, "Success", data={"status": word, "image_urls": None, "binary_data_base64": None})
+    return answer_of(10000, "Success", data={"status": word, "image_urls": None, "binary_data_base64": None})
 
 
 def platform(status: int, number: int, code: str, message: str) -> Reply:

@@ -37,7 +37,7 @@ async def _service(one: Configured, busy: str) -> list[Finding]:
     except ConfigError as error:
         found = [_address(one, [await knock(one)]), Finding.of_error("key", error)]
     else:
-        found = await _asked(one, busy)
+        found = await _answers(one, busy)
     found += await _settings(one, works=all(finding.level is not Level.NO for finding in found))
     return [replace(finding, provider=one.name) for finding in found]
 
@@ -56,7 +56,7 @@ async def _settings(one: Configured, *, works: bool) -> list[Finding]:
     return [Finding(Level.WARN, "settings", f"cannot be checked now: {trouble.message}", trouble.hint)]
 
 
-async def _asked(one: Configured, busy: str) -> list[Finding]:
+async def _answers(one: Configured, busy: str) -> list[Finding]:
     """Ask for models and for credits, and read the answers."""
     models = ask(one, lambda provider: provider.models())
     balance: Answer[Balance | None]

@@ -290,12 +290,12 @@ def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) 
             message = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
             _refuse(name, message, HOW["table"], forced=True, line=number)
         if found := LABEL.match(line):
-            message = f"{found[1]!r} names a value: the lines of this text belong together, each is no prompt"
+            message = f"{found[1]!r} names a value: the lines of this text belong together, none of them is a prompt"
             _refuse(name, message, HOW["table"], forced=True, line=number)
         if line.startswith("```"):
             _refuse(name, "is Markdown, not a list of prompts", _marks(name, text, reading), forced=True, line=number)
         if ASSISTANT_TALK.match(line):
-            message = f"is said about the prompts and is none: {line.strip()[:MAX_NAME_CHARACTERS]!r}"
+            message = f"is a remark about the prompts, not a prompt: {line.strip()[:MAX_NAME_CHARACTERS]!r}"
             _refuse(name, message, "delete the line, or begin it with # and a space", forced=True, line=number)
         if CUE.match(line):
             _refuse(name, "is a time of subtitles, not a prompt", ROWS, forced=True, line=number)

@@ -1,4 +1,4 @@
-"""When a task is asked for, and how long it is found to have taken."""
+"""When a task is queried, and the duration that is measured for it."""
 
 import asyncio
 import random
@@ -17,17 +17,17 @@ def exactly(*seconds: float) -> Durations:
     return Durations(Span(each, each) for each in seconds)
 
 
-def looked(rhythm: PollSchedule, length: float, told: Callable[[float], float] | None = None) -> tuple[int, Span]:
-    """How often a job of that length was asked for, and between which looks it ended."""
+def looked(schedule: PollSchedule, length: float, progress: Callable[[float], float] | None = None) -> tuple[int, Span]:
+    """The number of queries for a job of that length, and the span in which it ended."""
     queries, now, unready = 0, 0.0, 0.0
     while True:
-        asked = now + rhythm.next_delay(now)
-        now, queries = asked + TRIP, queries + 1
+        queried = now + schedule.next_delay(now)
+        now, queries = queried + TRIP, queries + 1
         if now >= length:
             return queries, Span(unready, now)
-        unready = asked
-        if told is not None:
-            rhythm.observe(now, told(now))
+        unready = queried
+        if progress is not None:
+            schedule.observe(now, progress(now))
 
 
 TWELVE = [9.0, 9.5, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 13.0, 13.5, 14.0, 16.0]
@@ -83,14 +83,14 @@ def test_ready_at_the_first_look_is_an_upper_bound() -> None:
 
 def test_a_failure_while_progress_points_far_ahead_is_seen_before_its_time_has_doubled() -> None:
     for failed in (3.0, 10.0, 17.0):
-        _, span = looked(PollSchedule(0.5), failed, told=lambda now: now / 100)
+        _, span = looked(PollSchedule(0.5), failed, progress=lambda now: now / 100)
         assert span.max_s <= max(2 * failed * 1.05, failed + 3.0)
 
 
 @pytest.mark.parametrize("known", [(), TWELVE])
 def test_in_the_queue_of_the_service_it_is_asked_ever_less_often(known: list[float]) -> None:
-    rhythm = PollSchedule(0.5, exactly(*known))
-    waits = [rhythm.next_delay(0.1, queued=queued) for queued in (0.1, 10.0, 40.0, 600.0)]
+    schedule = PollSchedule(0.5, exactly(*known))
+    waits = [schedule.next_delay(0.1, queued=queued) for queued in (0.1, 10.0, 40.0, 600.0)]
     assert waits == sorted(waits)
     assert 0.5 <= waits[0] < 0.6
     assert 10.0 <= waits[-1] < 10.4
@@ -108,7 +108,7 @@ class Clocks:
 
 
 def watched(*looks: tuple[float, bool | None], trip: float = 0.5, whole: bool = True) -> Span | None:
-    """Ask after so many seconds each, for what was not ready (None: the service refused), and find it ready then."""
+    """Query after so many seconds each while the job is not ready (None: the service refused). Then find it ready."""
 
     async def inside() -> Span | None:
         watch = Stopwatch(whole=whole, skew=lambda: 0.0)
@@ -127,7 +127,7 @@ def watched(*looks: tuple[float, bool | None], trip: float = 0.5, whole: bool = 
 
 
 @pytest.mark.parametrize(
-    ("looks", "least", "most"),
+    ("looks", "low", "high"),
     [
         ([], 0.0, 2.5),
         ([(3.0, False)], 3.0, 6.0),
@@ -139,8 +139,8 @@ def watched(*looks: tuple[float, bool | None], trip: float = 0.5, whole: bool = 
     ],
     ids=["first look", "second look", "third look", "queue", "from the queue"],
 )
-def test_a_job_lasted_between_two_looks(looks: list[tuple[float, bool | None]], least: float, most: float) -> None:
-    assert watched(*looks) == pytest.approx((least, most), abs=0.05)
+def test_a_job_lasted_between_two_looks(looks: list[tuple[float, bool | None]], low: float, high: float) -> None:
+    assert watched(*looks) == pytest.approx((low, high), abs=0.05)
 
 
 def test_a_submit_that_lasts_as_long_as_the_work_is_measured_exactly() -> None:

@@ -84,8 +84,8 @@ def test_facts_are_texts_and_numbers_that_say_something() -> None:
         "nan": float("nan"),
         "parts": [],
     }
-    told = facts(seed=7, model=" a\nb ", one=1.5, **nothing)
-    assert told == {"seed": 7, "model": "a b", "one": 1.5}
+    found = facts(seed=7, model=" a\nb ", one=1.5, **nothing)
+    assert found == {"seed": 7, "model": "a b", "one": 1.5}
 
 
 def test_a_drawn_seed_is_one_that_the_service_takes() -> None:

@@ -216,7 +216,7 @@ def test_a_service_is_connected_by_flags(fresh: Program, studio: DreaminaServer)
     assert ended.err.splitlines()[-1] == 'try it: imagegen run "two cats on a beach" -p mine'
     assert mode(settings_file(fresh)) == 0o600
     assert fresh.run("run", "a cat").code == 0
-    assert studio.asked("submit")[0].json()["model"] == "4.0"
+    assert studio.requests_of("submit")[0].json()["model"] == "4.0"
 
 
 def test_without_default_it_is_none(fresh: Program, studio: DreaminaServer) -> None:
@@ -271,11 +271,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("why", "words", "said"), BAD, ids=[row[0] for row in BAD])
-def test_what_flags_lack_is_named_and_nothing_written(fresh: Program, why: str, words: list[str], said: str) -> None:
+@pytest.mark.parametrize(("why", "words", "expected"), BAD, ids=[row[0] for row in BAD])
+def test_what_flags_lack_is_named_and_nothing_written(
+    fresh: Program, why: str, words: list[str], expected: str
+) -> None:
     ended = fresh.run("init", *words)
     assert ended.code == 2, ended.err
-    assert said in ended.err
+    assert expected in ended.err
     assert "sk-secret" not in ended.err
     assert not settings_file(fresh).exists()
 

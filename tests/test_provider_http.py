@@ -1,4 +1,4 @@
-"""What becomes of every way in which HTTP can fail, and that the transport tells "never sent" from "lost"."""
+"""The error for every failure of HTTP; the transport distinguishes "never sent" from "lost"."""
 
 import asyncio
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def service() -> Iterator[OneAnswer]:
         yield service
 
 
-async def asked(clients: Clients, url: str, *, paid: bool, **options: Any) -> Answer | TaskError:
+async def answer_or_error(clients: Clients, url: str, *, paid: bool, **options: Any) -> Answer | TaskError:
     try:
         async with asyncio.timeout(10):
             return await call(clients, "POST", url, paid=paid, json={"prompt": "a cat"}, **options)
@@ -52,7 +52,7 @@ async def asked(clients: Clients, url: str, *, paid: bool, **options: Any) -> An
 
 @dataclass(frozen=True)
 class Row:
-    """One way to die. `read`: whether the service had the whole request, so that it may be paid."""
+    """One way in which a connection ends. `read`: whether the service had the whole request, so that it may be paid."""
 
     where: str
     fault: Fault
@@ -99,7 +99,7 @@ async def test_the_transport_tells_them_apart(service: OneAnswer, clients: Clien
 async def test_a_broken_wire(service: OneAnswer, clients: Clients, name: str, *, paid: bool) -> None:
     row = ROWS[name]
     service.fail(row.where, row.fault, by=10)
-    reply = await asked(clients, service.url, paid=paid, timeout=PATIENCE)
+    reply = await answer_or_error(clients, service.url, paid=paid, timeout=PATIENCE)
     assert isinstance(reply, row.paid if paid else Unavailable), repr(reply)
     assert ("charged" in reply.message) is (type(reply) is Uncertain)
     assert service.counts["any"] <= 1, "it was sent twice"
@@ -118,20 +118,20 @@ async def test_every_submit_has_a_connection_of_its_own(service: OneAnswer, clie
 async def test_a_redirect_is_seen_and_not_followed(service: OneAnswer, clients: Clients, *, paid: bool) -> None:
     with OneAnswer() as elsewhere:
         service.reply = redirects(307, elsewhere.url)
-        reply = await asked(clients, service.url, paid=paid)
+        reply = await answer_or_error(clients, service.url, paid=paid)
         assert type(reply) is (Uncertain if paid else ServerTrouble)
         assert elsewhere.counts["connections"] == 0
 
 
 async def test_no_such_host(clients: Clients) -> None:
-    assert type(await asked(clients, "http://no-such-host.invalid/", paid=True)) is Unavailable
+    assert type(await answer_or_error(clients, "http://no-such-host.invalid/", paid=True)) is Unavailable
 
 
 @pytest.mark.parametrize(
     "url", ["", "/relative", "ftp://127.0.0.1/", "http://", "http://[::1/", "http://127.0.0.1:99999/", "http://\ud800/"]
 )
 async def test_no_address(clients: Clients, url: str) -> None:
-    assert isinstance(await asked(clients, url, paid=True), BadRequest | Unavailable)
+    assert isinstance(await answer_or_error(clients, url, paid=True), BadRequest | Unavailable)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_no_address(clients: Clients, url: str) -> None:
 async def test_a_header_that_cannot_be_sent(
     service: OneAnswer, clients: Clients, headers: dict[str, str], *, paid: bool
 ) -> None:
-    reply = await asked(clients, service.url, paid=paid, headers=headers)
+    reply = await answer_or_error(clients, service.url, paid=paid, headers=headers)
     assert type(reply) is BadRequest
     assert isinstance(reply, TaskError)
     assert "s3cr3t" not in reply.message
@@ -202,9 +202,9 @@ async def test_the_table(
     service: OneAnswer, clients: Clients, answer: Reply, paid: type[TaskError], free: type[TaskError]
 ) -> None:
     service.reply = answer
-    assert type(await asked(clients, service.url, paid=True)) is paid
-    assert type(await asked(clients, service.url, paid=False)) is free
-    raw = await asked(clients, service.url, paid=True, raw=True)
+    assert type(await answer_or_error(clients, service.url, paid=True)) is paid
+    assert type(await answer_or_error(clients, service.url, paid=False)) is free
+    raw = await answer_or_error(clients, service.url, paid=True, raw=True)
     assert isinstance(raw, Answer)
     assert (raw.status, raw.raw) == (answer.status, answer.body)
 
@@ -212,7 +212,7 @@ async def test_the_table(
 @pytest.mark.parametrize(("status", "body"), [(200, {"a": 1}), (201, []), (202, 7), (299, False)])
 async def test_what_passes(service: OneAnswer, clients: Clients, status: int, body: object) -> None:
     service.reply = Reply.json(body, status)
-    answer = await asked(clients, service.url, paid=True)
+    answer = await answer_or_error(clients, service.url, paid=True)
     assert isinstance(answer, Answer)
     assert (answer.status, answer.body) == (status, body)
 
