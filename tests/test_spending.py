@@ -444,7 +444,7 @@ def test_what_another_process_left_while_sending_counts_until_a_word_settles_it(
         assert spent(other) == 40_000
         assert other.settle([1], parse_money("0usd")).keys() == {1}
         taken(tmp_path, other)
-        assert found(other, 1) == {1: ("returned", 40_000)}, "a person's word stands, whoever claims the task"
+        assert found(other, 1) == {1: ("returned", 40_000)}, "a claim changes nothing that a person settled"
         assert spent(other) == 0
 
 
@@ -457,7 +457,7 @@ def test_a_receipt_and_a_cost_that_come_late_count(left: tuple[Store, Task], tmp
         late.record(TaskCharged(time.time(), task.id, Money(30_000, "usd"), Source.TOLD))
         asyncio.run(late.flush())
         assert late.lost == {1}
-        assert found(other, 1) == {1: ("uncertain", 30_000)}, "nobody carries it"
+        assert found(other, 1) == {1: ("uncertain", 30_000)}, "no process owns the task"
         before = record(other, 1)
         tasks, _, _ = other.claim([(before, before.task.state)])
         run(stage(other, Scripted(), tmp_path).run_tasks(*tasks))

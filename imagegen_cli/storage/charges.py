@@ -202,7 +202,7 @@ def tell(
     settled: bool = False,
     budget: Budget | None = None,
 ) -> None:
-    """Take in what the service told of the cost of a task's last submit, whoever owns the task now.
+    """Take in what the service told of the cost of a task's last submit, also where another process owns the task now.
 
     `settled`: it also said that it does charge it.
     """
