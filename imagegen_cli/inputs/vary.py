@@ -1,7 +1,7 @@
-"""Variations: one prompt into many, by values of its options or of words in braces.
+r"""Variations: one prompt into many, by values of its options or of words in braces.
 
 `NAME=VALUES`, where NAME is an option, one of the service's own, or a `{NAME}` that stands in the prompt. VALUES are
-`a,b` (`\\,` is a comma), `1..8`, `0..100..25` (both ends count, also downwards) or `@file`, a value a line. Several
+`a,b` (`\,` is a comma), `1..8`, `0..100..25` (both ends count, also downwards) or `@file`, a value a line. Several
 variations are crossed, or paired by `zipped`. Braces whose name is not varied are text.
 """
 
@@ -28,19 +28,19 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Steps(Sequence[str]):
-    """The numbers from `first` on, `count` of them, `step` apart: as texts, and never all in memory."""
+    """The numbers from `first` on, `number` of them, `step` apart: as texts, and never all in memory."""
 
     first: Decimal
     step: Decimal
-    count: int
+    number: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.number
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204 - a slice is never asked for
-        if not 0 <= index < self.count:
+        if not 0 <= index < self.number:
             raise IndexError(index)
-        return str(self.first + self.step * index)
+        return f"{(self.first + self.step * index).normalize():f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,8 @@ def cells(axes: Sequence[Axis], *, zipped: bool) -> Iterator[Mapping[str, str]]:
 
 def applied(spec: PromptSpec, cell: Mapping[str, str]) -> PromptSpec:
     """A prompt with the values of one combination. Raises UsageError that names the axis whose value is none."""
-    words = {
-        name: value for name, value in cell.items() if f"{{{name}}}" in spec.prompt or ALTERNATIVES.fullmatch(name)
-    }
+    stands = {name for name in cell if f"{{{name}}}" in spec.prompt or ALTERNATIVES.fullmatch(name)}
+    words = {name: value for name, value in cell.items() if name in stands}
     rest = {name: value for name, value in cell.items() if name in OPTIONS or name not in words}
     varied = replace(spec, prompt=_filled(spec.prompt, words))
     for name, value in rest.items():
