@@ -54,7 +54,7 @@ def _list(data: bytes, order: str, at: int, found: dict[str, str]) -> int:
 
 
 def _text(data: bytes, order: str) -> str:
-    """A text without the name of its encoding. ASCII is written as UTF-8 by everyone who has other letters."""
+    """A text without the name of its encoding. Writers that name ASCII write UTF-8 where the text has other letters."""
     prefix, rest = data[:PREFIX_BYTES], data[PREFIX_BYTES:]
     if prefix == b"UNICODE\0":
         return rest.decode(_utf_16(rest, order), "replace").strip("\ufeff\0")
@@ -66,7 +66,7 @@ def _text(data: bytes, order: str) -> str:
 def _utf_16(data: bytes, order: str) -> str:
     """A1111 and its kin write big-endian whatever the order of the block is; others follow the block.
 
-    A text of Latin letters tells by where its zero bytes are, and every settings line has some.
+    The zero bytes of Latin letters tell which it is, and every line of settings has such letters.
     """
     big, little = data[::2].count(0), data[1::2].count(0)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

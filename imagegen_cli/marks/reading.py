@@ -38,8 +38,8 @@ class UnreadableFile(UsageError):
 class Reading:
     """`suffix` is the format by the first bytes; `marks` are there where the file is ours, and `made` says the same.
 
-    `signature` is `C2PA` or the name of another one; `signer` is the organisation that its certificate names, which
-    anybody can write. `source_type` is the last word of the IPTC digital source type. `damage` says what could not be
+    `signature` is `C2PA` or the name of another one; `signer` is the organisation that its certificate names. None
+    of it is verified. `source_type` is the last word of the IPTC digital source type. `damage` says what could not be
     read. `texts` are all texts of the file by their keys, and the XMP packet as `XMP`.
     """
 

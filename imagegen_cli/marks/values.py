@@ -21,7 +21,8 @@ PLAIN_FIELDS = ("ratio", "resolution", "width", "height", "count", "name")
 ADDRESS = "://"
 PLACE = re.compile(
     r"""(?xi) :// | ^\s{0,99}(?:data|file|blob|mailto):                  # an address
-    | \blocalhost\b | \b\d{1,3}(?:\.\d{1,3}){3}\b | \.[a-z]{2,24}:\d{2,5}\b   # a host, with its port
+    | \blocalhost\b | \b\d{1,3}(?:\.\d{1,3}){3}\b       # a host, by number or with its port, which no model's file is
+    | \.(?!safetensors|ckpt|gguf|pth?:)[a-z]{2,24}:\d{2,5}\b
     | ^\s{0,99}(?:[/~\\]|\.\.?[/\\]|[a-z]:[/\\])          # a path from a root, the home, here or a drive
     | [\s"'=:,;(\[{](?:/[^/\s"']{1,255}/|~/|[a-z]:\\|\\\\)   # the same inside of other words"""
 )

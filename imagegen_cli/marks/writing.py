@@ -66,7 +66,7 @@ def plan(file: BinaryIO, marks: Marks) -> Plan:
         found = contents_of(file, suffix, size)
         if own_marks(found) == marks:
             return Plan()
-        reason = UNWALKED if suffix not in WRITERS else _obstacle(found)
+        reason = _obstacle(found) or ("" if suffix in WRITERS else UNWALKED)
         return Plan(sidecar=reason) if reason else WRITERS[suffix](file, found, marks)
     except (BadImage, DamagedError, struct.error):
         return Plan(sidecar="the file is damaged, or of a form that we do not know")
