@@ -111,6 +111,16 @@ def test_every_byte_that_was_there_stays(kind: str) -> None:
     assert len(add(data, MARKS)) - len(data) == sum(len(edit.data) - (edit.end - edit.start) for edit in edits)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "webp" in kind])
+def test_a_webp_says_what_is_in_it(kind: str) -> None:
+    data, with_them = KINDS[kind](), add(KINDS[kind](), MARKS)
+    assert int.from_bytes(with_them[4:8], "little") == len(with_them) - 8
+    assert (with_them[12:16], with_them[20] & 0x04) == (b"VP8X", 0x04)
+    assert bool(with_them[20] & 0x10) == ("alpha" in kind)
+    sides = [int.from_bytes(with_them[at : at + 3], "little") + 1 for at in (24, 27)]
+    assert tuple(sides) == pixels(data)[1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_marks_are_written_once(kind: str) -> None:
     once = add(KINDS[kind](), MARKS)
