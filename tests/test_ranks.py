@@ -17,7 +17,7 @@ OURS = ROOT.name
 
 RANKS: dict[str, int] = {
     "core": 0,
-    "display": 1, "engine": 1, "net": 1, "sketch": 1, "storage": 1,
+    "display": 1, "engine": 1, "marks": 1, "net": 1, "sketch": 1, "storage": 1,
     "providers": 2,
     "settings": 3,
     "inputs": 4,
@@ -32,6 +32,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "core": ("core",),
     "display": ("display", "core"),
     "engine": ("engine", "core"),
+    "marks": ("marks", "core"),
     "net": ("net", "core", ""),
     "sketch": ("sketch", ""),
     "storage": ("storage", "core"),
