@@ -30,7 +30,8 @@ def half_red(mode: str, size: tuple[int, int] = (600, 300)) -> Image.Image:
 
 
 KINDS = [
-    ("RGB", "PNG", {}), ("RGB", "JPEG", {}), ("RGB", "MPO", {}), ("RGB", "JPEG", {"progressive": True}), ("RGB", "WEBP", {}),
+    ("RGB", "PNG", {}), ("RGB", "JPEG", {}), ("RGB", "MPO", {}),
+    ("RGB", "JPEG", {"progressive": True}), ("RGB", "WEBP", {}),
     ("RGB", "AVIF", {}), ("RGB", "GIF", {}), ("RGB", "BMP", {}), ("RGB", "TIFF", {}), ("RGB", "JPEG2000", {}),
     ("RGBA", "PNG", {}), ("RGBA", "WEBP", {}), ("P", "PNG", {}), ("P", "PNG", {"transparency": 0}), ("P", "GIF", {}),
     ("L", "PNG", {}), ("LA", "PNG", {}), ("1", "PNG", {}), ("I;16", "PNG", {}), ("F", "TIFF", {}),
@@ -118,7 +119,7 @@ def many_scans() -> bytes:
 
 def test_what_is_no_picture_says_why(tmp_path: Path) -> None:
     named = {
-        "cut.png": cut(tmp_path), "empty.png": b"", "page.png": b"<html>Not found</html>", 
+        "cut.png": cut(tmp_path), "empty.png": b"", "page.png": b"<html>Not found</html>",
         "film.mp4": b"\0\0\0\x18ftypmp42",
         "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>", "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
         "large.png": png_of(20000, 20000), "larger.png": png_of(10000, MAX_PIXELS // 10000 + 1),

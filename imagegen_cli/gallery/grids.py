@@ -7,7 +7,7 @@ from imagegen_cli.gallery.values import Picture
 
 MAX_ALONG = 10
 """Values of a single axis that stand in one row; more than that, and the longer of two axes goes down the page."""
-MAX_ACROSS = 8
+MAX_ACROSS = 40
 """Columns of pictures that nothing was varied between."""
 
 Cell = tuple[Picture, ...]
@@ -81,7 +81,7 @@ def _by_place(pictures: Iterable[Picture], axes: Iterable[Iterable[Heading]]) ->
 
 
 def _flowing(cells: Sequence[Cell]) -> Grid:
-    across = min(MAX_ACROSS, max(1, round((1.6 * len(cells)) ** 0.5)))
+    across = min(MAX_ACROSS, max(1, round((1.3 * len(cells)) ** 0.5)))
     rows = [tuple(cells[first : first + across]) for first in range(0, len(cells), across)]
     return Grid((), tuple(Band(row) for row in rows))
 

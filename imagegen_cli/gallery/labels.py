@@ -70,7 +70,10 @@ class Fonts(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Words of one kind that are drawn in one go. `art` is the inside of an SVG, for an emoji."""
+    """Words of one kind that are drawn in one go. `art` is the inside of an SVG, for an emoji.
+
+    `room` is how many pixels of the piece are wanted at most.
+    """
 
     words: str
     px: int
@@ -78,6 +81,12 @@ class _Piece(NamedTuple):
     bold: bool
     families: str = LATIN
     art: str = ""
+    room: int = 4096
+
+    @property
+    def width(self) -> int:
+        """Pixels that the piece surely fits into, or more than are wanted of it."""
+        return min(_line(self.px) * max(2, len(self.words)) + 2 * EDGE, self.room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +98,10 @@ class Pen:
 
     def draw(self, texts: Sequence[Text]) -> Iterator["Image"]:
         """Each text as a picture on a transparent ground, cut with an ellipsis where it is too wide."""
-        for text, pieces in zip(texts, [_pieces(text) for text in texts], strict=True):
-            drawn = self._inked({*pieces, _dots(text)})
-            yield _joined(text, pieces, drawn)
+        for first in range(0, len(texts), ROWS):
+            some = [(text, _pieces(text)) for text in texts[first : first + ROWS]]
+            drawn = self._inked({piece for text, pieces in some for piece in (*pieces, _dots(text))})
+            yield from (_joined(text, pieces, drawn) for text, pieces in some)
 
     def _inked(self, pieces: Iterable[_Piece]) -> dict[_Piece, "Image"]:
         ordered = sorted(pieces)
@@ -104,7 +114,7 @@ class Pen:
     def _rows(self, pieces: Sequence[_Piece]) -> Iterator["Image"]:
         """One below the other in one drawing, and then apart."""
         heights = [_line(piece.px) for piece in pieces]
-        width = max(_room(piece) for piece in pieces)
+        width = max(piece.width for piece in pieces)
         tops = [sum(heights[:at]) for at in range(len(heights))]
         inside = "".join(map(_svg, pieces, tops))
         sheet = self._picture(inside, width, sum(heights))
@@ -155,11 +165,6 @@ def pen(fonts: Fonts) -> Iterator[Pen]:
 
 def _line(px: int) -> int:
     return round(px * LINE)
-
-
-def _room(piece: _Piece) -> int:
-    """Pixels that a piece surely fits into."""
-    return _line(piece.px) * max(2, len(piece.words)) + 2 * EDGE
 
 
 def _svg(piece: _Piece, top: int) -> str:
@@ -239,12 +244,12 @@ def has_emoji(words: Iterable[str]) -> bool:
 def _pieces(text: Text) -> list[_Piece]:
     longest = text.width // max(1, text.px) * 5 + 8  # the narrowest letters are a fifth of a size wide
     runs = _runs(text.words[: 4 * longest])
-    pieces, left = [], longest
+    pieces, left, room = [], longest, text.width + 3 * text.px
     for run in runs:
         if left <= 0:
             break
         words = run.words if run.art else run.words[:left]
-        pieces.append(_Piece(words, text.px, text.colour, text.bold, _families(words), run.art))
+        pieces.append(_Piece(words, text.px, text.colour, text.bold, _families(words), run.art, room))
         left -= len(words)
     return pieces
 

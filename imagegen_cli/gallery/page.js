@@ -282,7 +282,7 @@
     return image;
   }
 
-  /* Small things. */
+  /* Small things. A key may follow at once, so nothing that comes later may take the focus away from it. */
   function show(name) {
     $(name).showModal();
     $(name).focus();
@@ -400,7 +400,7 @@
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.querySelector(".close").addEventListener("click", () => dialog.close());
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-    dialog.addEventListener("close", () => { document.body.append($("toast")); grid.focus({ preventScroll: true }); mark(); });
+    dialog.addEventListener("close", () => { document.body.append($("toast")); mark(); });
   }
   theme(kept("imagegen-theme"));
   choices();
