@@ -1,6 +1,7 @@
 """Pictures made small: every kind of file, and files that are none."""
 
 import os
+import random
 import struct
 import threading
 import zlib
@@ -57,6 +58,13 @@ def test_every_kind_of_picture_is_made_small(tmp_path: Path, mode: str, form: st
     assert isinstance(left, tuple)
     assert isinstance(right, tuple)
     assert left[0] > 150 > right[0], (left, right)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000"])
+def test_a_picture_that_is_small_already_keeps_its_size(tmp_path: Path, form: str) -> None:
+    half_red("RGB", (40, 30)).save(tmp_path / "tiny", form)
+    [found] = thumbnails([str(tmp_path / "tiny")], tmp_path / "cache")
+    assert (found.width, found.height, found.why) == (40, 30, "")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -141,6 +149,21 @@ def test_what_is_no_picture_says_why(tmp_path: Path) -> None:
     for name in ("page.png", "film.mp4", "drawing.svg", "program.eps", "empty.png"):
         assert "form" in whys[name], (name, whys[name])
     assert "damaged" in whys["cut.png"]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000"])
+def test_damaged_files_become_words_or_pictures(tmp_path: Path, form: str) -> None:
+    file, cache = BytesIO(), tmp_path / "cache"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    half_red("RGB", (90, 60)).save(file, form, **({"exif": exif} if form in ("PNG", "JPEG", "WEBP", "TIFF") else {}))
+    for at in range(40):
+        data = bytearray(file.getvalue())
+        for _ in range(random.randint(1, 12)):
+            data[random.randrange(len(data) if at % 2 else min(len(data), 120))] = random.randrange(256)
+        (tmp_path / f"{at}").write_bytes(data[: random.randrange(len(data))] if at % 5 == 0 else data)
+    for found in thumbnails([str(tmp_path / f"{at}") for at in range(40)], cache):
+        assert bool(found.data) != bool(found.why)
 
 
 def test_a_second_time_nothing_is_decoded(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def _kept_or_made(path: str, folder: Path) -> Thumbnail:
     with suppress(OSError, ValueError, struct.error):
         data = file.read_bytes()
         return Thumbnail(data, *webp_size(data), key)
-    data = encoded(small(path, BOX))
+    with _told():
+        data = encoded(small(path, BOX))
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with whole(file) as stream:
@@ -112,6 +113,7 @@ def small(path: str, box: tuple[int, int]) -> "Image":
         _check(picture, path)
         found = _eight_bits(picture)
         turned = _turn(found, _orientation(picture), box)
+        turned.load()  # one that was small enough has not been decoded yet, and its file is about to be closed
         return turned if turned.mode in ("RGB", "RGBA") else turned.convert("RGB")
 
 
@@ -124,8 +126,13 @@ def shape(path: str) -> float:
 
 @cache
 def _pillow() -> ModuleType:
-    from PIL import Image  # noqa: PLC0415 - most commands need no picture
+    """Pillow, which says of a damaged file on stderr what we say in our own words."""
+    from logging import NullHandler, getLogger  # noqa: PLC0415 - most commands need no picture
 
+    from PIL import Image  # noqa: PLC0415
+
+    getLogger("PIL").addHandler(NullHandler())
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     return Image
 
