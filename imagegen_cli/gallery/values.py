@@ -1,0 +1,46 @@
+"""What the page and the sheet are made of, as plain values."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values, in the order in which they are shown."""
+
+Progress = Callable[[int, int], None]
+"""Called with how many of how many are done. What it raises ends the work, and nothing is left behind."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What is no character of a text: controls but for the tab and the line break, and halves of a character."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture of a task, or the place of one that did not come: then `path` is empty and `reason` says why.
+
+    `index` counts the pictures of the task from 1. `state` is the word of the history (`done`, `failed`).
+    `parameters` are the options of the request but for its prompt; one of the name `model` can be filtered by.
+    `axes` are the options that were varied, with the value that this picture has; all pictures name them in one order.
+    `command` is copied as it is, so its words must be quoted for a shell.
+    Texts may hold anything; they must hold no secret.
+    """
+
+    path: str
+    prompt: str
+    task: int
+    run: int
+    index: int = 1
+    parameters: Pairs = ()
+    axes: Pairs = ()
+    command: str = ""
+    state: str = "done"
+    reason: str = ""
+
+
+def plain(text: str) -> str:
+    """The text with a sign in the place of everything that is no character of a text."""
+    return CONTROL.sub("\ufffd", text)
+
+
+def nothing(done: int, total: int) -> None:
+    """Tell no one how far the work is."""
