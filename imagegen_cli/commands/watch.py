@@ -247,7 +247,7 @@ class _Clock:
 
 
 def _replay(store: Store, run: int | None, options: RunOptions, speed: float) -> int:
-    runs = store.runs()
+    runs = store.run_ids()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
     events = [*_all_events(store, number)]
