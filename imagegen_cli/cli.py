@@ -12,6 +12,7 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    FilterOptions,
     GenerateOptions,
     InitOptions,
     Json,
@@ -211,21 +212,17 @@ def cancel(
 
 
 @app.command("list")
+@declared()
 def list_(
     *,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
-    ] = None,
-    run_number: RunNumber = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    options: FilterOptions,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+    _leave(history.list_tasks(options, limit, as_json=json))
 
 
 app.command("ps", hidden=True, help="The same as list.")(list_)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
-from imagegen_cli.commands.history import moment_of
+from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.spending import limits
 from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.budget import Period

@@ -1,16 +1,16 @@
 """Commands that print what the history knows: list, show."""
 
 import os
-import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
-from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.core.charges import Charge, ChargeStatus
-from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
@@ -19,45 +19,58 @@ from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.records import UNFINISHED, Attempt, Filter, Picture, Record
+from imagegen_cli.storage.records import Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
-STATES = (*UNFINISHED, "done", "failed", "cancelled")
 SHOWN_DIGITS = 16
 """Of a SHA-256 in hex."""
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def list_tasks(states: Sequence[str], run: str, since: str, search: str, limit: int, *, as_json: bool) -> int:
+def list_tasks(options: FilterOptions, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
-    for state in states:
-        if state not in STATES:
-            raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(
-            states=tuple(states), run=run_reference(run, store), since=moment_of(since), search=search, limit=limit
-        )
-        records = store.find(wanted)
-        charges = store.charges(record.task.id for record in records)
-        pictures = store.pictures(record.task.id for record in records) if as_json else {}
-    if not records:
+        wanted = filter_of(options, store, limit)
+        found = _print_objects(store, wanted) if as_json else _print_rows(store, wanted)
+    if not found:
         raise NothingToDo("no matching tasks")
-    if as_json:
-        data = Printer(sys.stdout, "utf-8")
-        for record in records:
-            data.line(encoded(_object(record, charges.get(record.task.id), pictures), data.encoding))
-    else:
-        rows = [_row(record, charges.get(record.task.id)) for record in records]
-        print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
-        left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
-        if left:
-            count = f"{len(left)} of these are unfinished and their process has ended"
-            Printer(sys.stderr).line(f"{count}: imagegen resume continues them")
     return 0
+
+
+def _print_objects(store: Store, wanted: Filter) -> bool:
+    """Print each task as soon as it is read; whether there was one."""
+    data, found = Printer(sys.stdout, "utf-8"), False
+    for plain in objects(store, wanted):
+        data.line(encoded(plain, data.encoding))
+        found = True
+        if data.is_gone:
+            break
+    return found
+
+
+def _print_rows(store: Store, wanted: Filter) -> bool:
+    records = store.find(wanted)
+    charges = store.charges(record.task.id for record in records)
+    rows = [_row(record, charges.get(record.task.id)) for record in records]
+    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
+    left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
+    if left:
+        count = f"{len(left)} of these are unfinished and their process has ended"
+        Printer(sys.stderr).line(f"{count}: imagegen resume continues them")
+    return bool(records)
+
+
+def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
+    """The tasks that match for programs, newest first, each read when it is asked for."""
+    for records in store.each(wanted):
+        ids = [record.task.id for record in records]
+        charges, pictures = store.charges(ids), store.pictures(ids)
+        yield from (_object(record, charges.get(record.task.id), pictures) for record in records)
 
 
 def show_task(name: str, *, as_json: bool) -> int:
     """Print everything about one task. Raises NothingToDo if it does not exist."""
+    from imagegen_cli.commands.task_ids import task_ids  # noqa: PLC0415 - `list` reads no names
+
     with closing(Store(history_file())) as store:
         task = task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
@@ -142,16 +155,7 @@ def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Seq
     cost = {} if seen is None else {"cost": seen.plainly()}
     saved = [{"path": one.path, "sha256": one.sha256 or None} for one in pictures.get(record.task.id, ())]
     pid = record.process.pid if record.process else None
-    return plain | cost | {"pid": pid, "facts": dict(record.facts), "pictures": saved}
-
-
-def moment_of(text: str) -> float | None:
-    """Read a span that ends now (30m) or a date. Raises UsageError."""
-    if not text:
-        return None
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.lower()):
-        return time.time() - float(ago[1]) * UNITS[ago[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise UsageError(f"--since {text!r} is neither a span like 30m, 12h, 7d nor a date like 2026-11-23") from None
+    kept: dict[str, object] = {"favourite": bool(record.favourites)}
+    if pictures_kept := [number for number in record.favourites if number]:
+        kept |= {"favourite_pictures": pictures_kept}
+    return plain | cost | {"pid": pid, "facts": dict(record.facts), "pictures": saved} | kept

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
@@ -22,7 +22,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, pictures, prices, runs, search, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
 from imagegen_cli.storage.leases import Leases
@@ -40,8 +40,10 @@ from imagegen_cli.storage.records import (
     size_of,
 )
 from imagegen_cli.storage.rows import condition, parts, process_of, record_of, state_of, whole
-from imagegen_cli.storage.runs import RunSummary
 from imagegen_cli.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.runs import RunSummary
 
 ADD_WAIT_S = 0.5
 """Seconds that a task which joins a run waits for a lock: the event loop of the run stands meanwhile."""
@@ -438,8 +440,10 @@ class Store(Database):
 
     def runs(
         self, ids: Iterable[int] | None = None, *, since: float | None = None, limit: int | None = None
-    ) -> list[RunSummary]:
+    ) -> "list[RunSummary]":
         """The runs with these numbers, or all, newest first; `since`: only those that began at that time or later."""
+        from imagegen_cli.storage import runs  # noqa: PLC0415 - a command that sends needs no sums
+
         unowned = self._unowned()
         with self._errors():
             return runs.summaries(self._db, ids, since, limit, unowned)
