@@ -429,13 +429,12 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.core.text import literal  # noqa: PLC0415
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
 
-    encoding = sys.stderr.encoding or "utf-8"
-    for line in error.message.splitlines():
-        _echo(f"imagegen: {literal(line, encoding)}")
+    for message in error.message.splitlines():
+        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
     if error.hint:
-        _echo(f"  {literal(error.hint, encoding)}")
+        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
 
 
 def _report(error: Exception) -> NoReturn:

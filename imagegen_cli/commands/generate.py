@@ -286,7 +286,7 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
             spending.learn(_requests_of(sent), store, ask=False)
     for line in cost_lines(costs_of(sent, spending)):
         say(line)
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+    say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (

@@ -18,6 +18,7 @@ from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
+from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
@@ -55,7 +56,7 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
     if left:
         count = f"{len(left)} of these are unfinished and their process has ended"
-        Printer(sys.stderr).line(f"{count}: imagegen resume continues them")
+        print_notice(f"{count}: imagegen resume continues them", sys.stderr, os.environ)
     return bool(records)
 
 

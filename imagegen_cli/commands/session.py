@@ -32,7 +32,7 @@ from imagegen_cli.core.task import (
     TaskId,
     may_be_paid,
 )
-from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.core.text import Printer, amount
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import (
@@ -138,7 +138,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+            say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
@@ -205,7 +205,7 @@ class Session:
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
-                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+                say(trouble)
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -363,13 +363,12 @@ class Session:
         def tell(event: Event) -> None:
             if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
                 for path in event.task.files:
-                    data.line(path)
+                    data.line(linked(path, sys.stdout, os.environ))
 
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
-        Printer(sys.stderr).line(literal(why))
+        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
 
 
 def _is_unsent(task: Task) -> bool:
