@@ -228,6 +228,19 @@ def list_(
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
+@app.command("runs")
+def runs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
+    from imagegen_cli.commands import runs  # noqa: PLC0415
+
+    _leave(runs.runs(since, limit, as_json=json))
+
+
 @app.command(cls=TakesIds)
 def show(task: OneTask, *, json: Json = False) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""

@@ -48,9 +48,7 @@ def _draw_providers(rows: Sequence[dict[str, Any]]) -> None:
     from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
     signs = ["chosen" if row["default"] else "ready" if row["configured"] else "absent" for row in rows]
-    items = [
-        Item((row["name"], row["base_url"], _service(row)), sign) for row, sign in zip(rows, signs, strict=True)
-    ]
+    items = [Item((row["name"], row["base_url"], _service(row)), sign) for row, sign in zip(rows, signs, strict=True)]
     legend = {
         "chosen": "used without --provider",
         "ready": "connected",

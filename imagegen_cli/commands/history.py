@@ -96,11 +96,19 @@ def show_task(name: str, *, as_json: bool) -> int:
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
     """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
-    more = {"process": _process(record), "folder": record.task.folder}
+    more = {"favourite": _favourite(record), "process": _process(record), "folder": record.task.folder}
     more |= {name.replace("_", " "): str(value) for name, value in record.facts.items()}
     more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
     return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}
+
+
+def _favourite(record: Record) -> str:
+    """`yes`, or which of its pictures are favourites."""
+    if 0 in record.favourites:
+        return "yes"
+    numbers = ", ".join(map(str, record.favourites))
+    return f"picture {numbers}" if len(record.favourites) == 1 else f"pictures {numbers}" if numbers else ""
 
 
 def _digests(pictures: Sequence[Picture]) -> dict[str, str]:
@@ -113,7 +121,10 @@ def _digests(pictures: Sequence[Picture]) -> dict[str, str]:
 def _row(record: Record, charge: Charge | None = None) -> Row:
     """What the display shows of a record. A queued task has not started, whatever an earlier attempt did."""
     started = None if isinstance(record.task.state, Queued) else record.started
-    return Row(record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record))
+    return Row(
+        record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record),
+        favourite=bool(record.favourites),
+    )  # fmt: skip
 
 
 def _seen(charge: Charge | None, record: Record) -> Charge | None:

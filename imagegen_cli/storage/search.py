@@ -67,6 +67,11 @@ def remove(db: sqlite3.Connection, task: int, prompt: str) -> None:
     db.execute("INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)", (task, indexed(prompt)))
 
 
+def tidy(db: sqlite3.Connection) -> None:
+    """Merge the index, so that no word of a removed task is left in it."""
+    db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('optimize')")
+
+
 def indexed(prompt: str) -> str:
     """The words of a prompt as they are indexed, parted by blanks."""
     text = _folded(prompt)

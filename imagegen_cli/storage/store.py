@@ -43,6 +43,7 @@ from imagegen_cli.storage.rows import condition, parts, process_of, record_of, s
 from imagegen_cli.storage.writer import Writer
 
 if TYPE_CHECKING:
+    from imagegen_cli.storage.forgetting import Forgotten
     from imagegen_cli.storage.runs import RunSummary
 
 ADD_WAIT_S = 0.5
@@ -407,6 +408,32 @@ class Store(Database):
         """The pictures whose files had this digest (hex) when they were saved, newest task first."""
         with self._errors():
             return pictures.by_sha256(self._db, sha256)
+
+    def set_favourite(self, task: int, number: int, *, is_one: bool) -> None:
+        """Keep a picture of a task among the favourites, or no longer; number 0 is the whole task."""
+        with self._transaction():
+            row = self._db.execute("SELECT favourites FROM task WHERE id = ?", (whole(task),)).fetchone()
+            before = set(json.loads(row["favourites"] or "[]")) if row is not None else set()
+            now = before | {number} if is_one else before - {number} if number else set()
+            text = json.dumps(sorted(now)) if now else ""
+            self._db.execute("UPDATE task SET favourites = ? WHERE id = ?", (text, whole(task)))
+
+    def forget(self, records: Sequence[Record]) -> "list[Forgotten]":
+        """Delete tasks that have ended, with all that is known of them but what they cost, and runs that are then empty.
+
+        Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
+        """
+        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
+
+        if records and not self._is_indexed():
+            hint = (
+                "run the command with a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
+            )
+            raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
+        with self._transaction():
+            now = self._by_id([record.task.id for record in records])
+            kept = [record for record in records if forgetting.is_same(record, now.get(record.task.id))]
+            return forgetting.forget(self._db, kept)
 
     def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
         """How long the last tasks of the same provider, model and size took at the service, without its queue."""
