@@ -75,6 +75,7 @@ class Theme:
     dot: str = "·"
     arrows: str = "↑↓"
     leads: str = "→"
+    favourite: str = "★"
     pictures: bool = True
     links: bool = False
     """Whether the terminal shows links."""
@@ -93,7 +94,7 @@ def theme_for(encoding: str, *, links: bool = False) -> Theme:
     """Unicode signs if the encoding has all of them, else ASCII."""
     rich = Theme(encoding, links=links)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·→★▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Theme(
             encoding,
@@ -113,6 +114,7 @@ def theme_for(encoding: str, *, links: bool = False) -> Theme:
             dot="-",
             arrows="up/down",
             leads="->",
+            favourite="*",
             pictures=False,
             links=links,
         )
