@@ -169,6 +169,8 @@ class LineBuilder:
         """Add blanks. They take the style before them, which saves a segment: all styles show blanks alike."""
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
+        if style and style.link:
+            style = self._style  # blanks are no part of a link
         self._add(" " * cells, style or PLAIN)
         self._at += cells
         return self
