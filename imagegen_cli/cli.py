@@ -281,8 +281,13 @@ def settle(
     _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
+<<<<<<< HEAD
 @app.command(cls=TakesIds)
 @declared(without=["concurrency", "timeout", "preview", "notify"])
+=======
+@app.command()
+@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
+>>>>>>> provenance
 def watch(
     ids: Ids = None,
     *,
