@@ -33,6 +33,11 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
 class CostsBy(StrEnum):
     DAY = "day"
     MODEL = "model"

@@ -426,9 +426,7 @@ class Store(Database):
         from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
 
         if records and not self._is_indexed():
-            hint = (
-                "run the command with a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
-            )
+            hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
             raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
         with self._transaction():
             now = self._by_id([record.task.id for record in records])
@@ -555,8 +553,11 @@ class Store(Database):
         """
         settled: dict[int, list[Charge]] = {}
         with self._transaction():
-            for task, record in sorted(self._by_id(list(tasks)).items()):
-                if found := charges.settle(self._db, task, amount, owned=record.is_owned):
+            wanted = sorted(set(tasks))
+            records = self._by_id(wanted)
+            for task in wanted:  # one that was forgotten still has its costs
+                owned = task in records and records[task].is_owned
+                if found := charges.settle(self._db, task, amount, owned=owned):
                     settled[task] = found
         return settled
 
