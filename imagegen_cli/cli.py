@@ -12,6 +12,7 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    ExportFormat,
     FilterOptions,
     GenerateOptions,
     InitOptions,
@@ -249,6 +250,60 @@ def show(task: OneTask, *, json: Json = False) -> None:
     _leave(history.show_task(task, as_json=json))
 
 
+@app.command(cls=TakesIds)
+def favourite(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+    ],
+    *,
+    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+) -> None:
+    """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.favourite(ids, remove=remove))
+
+
+@app.command()
+@declared()
+def export(
+    *,
+    options: FilterOptions,
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+    ] = None,
+) -> None:
+    """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.export(options, form, output))
+
+
+@app.command(cls=TakesIds)
+def forget(
+    ids: Ids = None,
+    *,
+    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    run_number: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+    ] = "",
+    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    with_receipts: Annotated[
+        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
+    from imagegen_cli.commands import forgetting  # noqa: PLC0415
+
+    choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
+    _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
+
+
 @app.command("costs")
 def costs_(
     *,
@@ -282,7 +337,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
 def watch(
     ids: Ids = None,
     *,
@@ -354,6 +409,18 @@ def doctor(
     from imagegen_cli.commands import doctor as commands  # noqa: PLC0415
 
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
+
+
+@app.command("schema")
+def schema_(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+    ] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
+    from imagegen_cli.commands import schema  # noqa: PLC0415
+
+    _leave(schema.schema(name))
 
 
 @config_app.command("path")

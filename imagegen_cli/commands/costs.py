@@ -109,7 +109,7 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
         raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
     with history() as store:
         ids = task_ids(names, store)
-        tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
+        tasks = store.open_charges() if everything else _known(store, ids)
         if not tasks:
             raise NothingToDo("nothing is uncertain")
         before = store.all_charges(tasks)
@@ -122,6 +122,15 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
         if not settled:
             raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
     return 0
+
+
+def _known(store: Store, ids: Sequence[int]) -> list[int]:
+    """Tasks that exist, or that were forgotten and have costs. Raises NothingToDo for others."""
+    forgotten = store.missing(ids)
+    charged = store.all_charges(forgotten) if forgotten else {}
+    if left := [id_ for id_ in ids if id_ not in charged]:
+        all_there(store, left)
+    return list(ids)
 
 
 def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
@@ -185,7 +194,7 @@ def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence
     """Why tasks were left as they are."""
     records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
     for task in tasks:
-        if records[task].is_owned:
+        if task in records and records[task].is_owned:
             why = "a process is at work on it and will know"
         elif not (found := charges.get(task)):
             why = "no cost was reserved for it"

@@ -27,6 +27,8 @@ class Record(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
     favourites: tuple[int, ...] = ()
     """What a person keeps of it: 0 for the whole task, or numbers of pictures."""
+    source: str = ""
+    """The list that it comes from; empty where it comes from none."""
 
     @property
     def is_owned(self) -> bool:

@@ -344,12 +344,12 @@ class Store(Database):
         where = f"{where} AND " if where else " WHERE "
         matched = search.expression(text) if self._is_indexed() else ""
         if matched:
-            signs = search.signs(text)
-            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(signs)])
+            exact = search.exact(text)
+            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
             of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
             query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
-            rows = self._db.execute(query, [*values, matched, *signs]).fetchall()
-            if rows or (not signs and search.has_any(self._db, matched)) or not search.may_be_inside(text):
+            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(text):
                 return rows
         likes = search.patterns(text)
         query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
@@ -419,16 +419,14 @@ class Store(Database):
             self._db.execute("UPDATE task SET favourites = ? WHERE id = ?", (text, whole(task)))
 
     def forget(self, records: Sequence[Record]) -> "list[Forgotten]":
-        """Delete tasks that have ended, with all that is known of them but what they cost, and runs that are then empty.
+        """Delete tasks that have ended, with all that is known of them but their costs, and runs that are then empty.
 
         Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
         """
         from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
 
         if records and not self._is_indexed():
-            hint = (
-                "run the command with a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
-            )
+            hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
             raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
         with self._transaction():
             now = self._by_id([record.task.id for record in records])
@@ -555,8 +553,11 @@ class Store(Database):
         """
         settled: dict[int, list[Charge]] = {}
         with self._transaction():
-            for task, record in sorted(self._by_id(list(tasks)).items()):
-                if found := charges.settle(self._db, task, amount, owned=record.is_owned):
+            wanted = sorted(set(tasks))
+            records = self._by_id(wanted)
+            for task in wanted:  # one that was forgotten still has its costs
+                owned = task in records and records[task].is_owned
+                if found := charges.settle(self._db, task, amount, owned=owned):
                     settled[task] = found
         return settled
 
