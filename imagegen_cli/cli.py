@@ -12,11 +12,14 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    ExportFormat,
+    FilterOptions,
     GenerateOptions,
     InitOptions,
     Json,
     RunOptions,
     SpendOptions,
+    TakesIds,
     Yes,
     declared,
     option,
@@ -45,7 +48,11 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+]
+OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -62,7 +69,9 @@ SameProvider = Annotated[
         metavar="PROVIDER",
     ),
 ]
-RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
+RunNumber = Annotated[
+    str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+]
 
 
 @app.callback()
@@ -114,10 +123,10 @@ def batch(
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
 
 
-@app.command("again")
+@app.command("again", cls=TakesIds)
 @declared(without=["lists", "sent_before"])
 def again_(
-    task: Annotated[int, typer.Argument(metavar="ID", help="Number of the old task.")],
+    task: OneTask,
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
@@ -128,12 +137,12 @@ def again_(
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def resume(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     receipts: Annotated[
         Path | None,
         typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
@@ -143,10 +152,10 @@ def resume(
     """Continue what a service accepted and did not deliver. Nothing is submitted a second time."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), ran=True)
+    _leave(recover.resume(ids or (), options, run=run_number, receipts=receipts), ran=True)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def retry(
     ids: Ids = None,
@@ -161,7 +170,7 @@ def retry(
         list[str] | None,
         typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
         bool,
@@ -189,47 +198,110 @@ def retry(
     _leave(code, ran=not dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def cancel(
     ids: Ids = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+    _leave(recover.cancel(ids or (), everything=everything, run=run_number, queued=queued))
 
 
 @app.command("list")
+@declared()
 def list_(
     *,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
-    ] = None,
-    run_number: RunNumber = None,
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    options: FilterOptions,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+    _leave(history.list_tasks(options, limit, as_json=json))
 
 
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
-@app.command()
-def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+@app.command("runs")
+def runs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
+    from imagegen_cli.commands import runs  # noqa: PLC0415
+
+    _leave(runs.runs(since, limit, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def show(task: OneTask, *, json: Json = False) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.show_task(task, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def favourite(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+    ],
+    *,
+    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+) -> None:
+    """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.favourite(ids, remove=remove))
+
+
+@app.command()
+@declared()
+def export(
+    *,
+    options: FilterOptions,
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+    ] = None,
+) -> None:
+    """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.export(options, form, output))
+
+
+@app.command(cls=TakesIds)
+def forget(
+    ids: Ids = None,
+    *,
+    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    run_number: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+    ] = "",
+    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    with_receipts: Annotated[
+        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
+    from imagegen_cli.commands import forgetting  # noqa: PLC0415
+
+    choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
+    _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
 
 
 @app.command("costs")
@@ -246,7 +318,7 @@ def costs_(
     _leave(costs.costs(by, since, as_json=json, as_csv=csv))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def settle(
     ids: Ids = None,
     *,
@@ -264,12 +336,12 @@ def settle(
     _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
-@app.command()
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@app.command(cls=TakesIds)
+@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
 def watch(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
     options: RunOptions,
@@ -425,13 +497,12 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.core.text import literal  # noqa: PLC0415
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
 
-    encoding = sys.stderr.encoding or "utf-8"
-    for line in error.message.splitlines():
-        _echo(f"imagegen: {literal(line, encoding)}")
+    for message in error.message.splitlines():
+        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
     if error.hint:
-        _echo(f"  {literal(error.hint, encoding)}")
+        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
 
 
 def _report(error: Exception) -> NoReturn:

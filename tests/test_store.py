@@ -156,7 +156,7 @@ def test_a_run_gives_ids_and_names(store: Store) -> None:
     assert (one_.name, two.name) == ("1-1-{index}", "2-1-{index}")
     assert one_.state == Queued()
     assert enter(store, planned("c"))[1][0].id == 3
-    assert store.runs() == [2, 1]
+    assert store.run_ids() == [2, 1]
 
 
 def test_ids_are_never_given_twice(store: Store, path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> No
     with pytest.raises(PlanChangedError):
         enter(store, planned("a"), planned("b")._replace(repeats=first.id))
     assert len(store.find(Filter())) == 2
-    assert store.runs() == [2, 1]
+    assert store.run_ids() == [2, 1]
     (task,) = started(store)
     assert one(store, task).process == this_process(), "the lease was taken anew"
     assert sql(path, "SELECT count(*) FROM process") == [(1,)]
@@ -501,7 +501,7 @@ def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, p
 
 
 def test_an_empty_history_has_no_runs(store: Store) -> None:
-    assert store.runs() == []
+    assert store.run_ids() == []
 
 
 # Leases
@@ -1220,7 +1220,7 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
         assert {record.task.state for record in records} == {Done(("/a",))}
         prompts = {record.task.request.prompt for record in records}
         assert prompts == {f"{number} {task}" for number in range(count) for task in range(200)}
-        assert {len(store.events(run)) for run in store.runs()} == {800}
+        assert {len(store.events(run)) for run in store.run_ids()} == {800}
         assert store.check() == "ok"
 
 
@@ -1390,7 +1390,7 @@ class Remembering(RuleBasedStateMachine):
     def everybody_sees_the_last_state_and_all_that_was_said(self) -> None:
         asyncio.run(self.store.flush())
         assert {record.task.id: record.task for record in self.other.find(Filter())} == self.known
-        found = [event for run in self.other.runs() for _, event in self.other.events(run)]
+        found = [event for run in self.other.run_ids() for _, event in self.other.events(run)]
         assert sorted(found, key=lambda event: event.at) == self.events
 
 

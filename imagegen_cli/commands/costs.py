@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
-from imagegen_cli.commands.history import moment_of
+from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.spending import limits
+from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
@@ -101,13 +102,14 @@ def _can_be_asked_for(record: Record) -> bool:
     return isinstance(task.state, Running | Saving) or can_be_fetched(task.state)
 
 
-def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
+def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
     """Take a person's word for what submits cost that may have been charged. No task changes, and no receipt."""
     cost = _person_says(paid=paid, unpaid=unpaid, amount=amount)
-    if bool(ids) == everything:
+    if bool(names) == everything:
         raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
     with history() as store:
-        tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
+        ids = task_ids(names, store)
+        tasks = store.open_charges() if everything else _known(store, ids)
         if not tasks:
             raise NothingToDo("nothing is uncertain")
         before = store.all_charges(tasks)
@@ -120,6 +122,15 @@ def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, am
         if not settled:
             raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
     return 0
+
+
+def _known(store: Store, ids: Sequence[int]) -> list[int]:
+    """Tasks that exist, or that were forgotten and have costs. Raises NothingToDo for others."""
+    forgotten = store.missing(ids)
+    charged = store.all_charges(forgotten) if forgotten else {}
+    if left := [id_ for id_ in ids if id_ not in charged]:
+        all_there(store, left)
+    return list(ids)
 
 
 def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
@@ -174,7 +185,7 @@ def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence
     """Why tasks were left as they are."""
     records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
     for task in tasks:
-        if records[task].is_owned:
+        if task in records and records[task].is_owned:
             why = "a process is at work on it and will know"
         elif not (found := charges.get(task)):
             why = "no cost was reserved for it"

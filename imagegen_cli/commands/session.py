@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
@@ -32,7 +32,7 @@ from imagegen_cli.core.task import (
     TaskId,
     may_be_paid,
 )
-from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.core.text import Printer, amount
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import (
@@ -59,6 +59,9 @@ from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
@@ -138,7 +141,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+            say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
@@ -205,7 +208,7 @@ class Session:
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
-                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+                say(trouble)
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -224,6 +227,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
+                marker=self._marker,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -285,6 +289,17 @@ class Session:
         return Lane(
             provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
         )
+
+    def _marker(self, task: Task, number: int) -> "Marker | None":
+        """What says in the file of a picture how it was made, or beside it: as this command and its settings say."""
+        marks = self._options.marks
+        way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
+        if way == "none":
+            return None
+        from imagegen_cli.commands.provenance import Provenance  # noqa: PLC0415 - nothing is marked before it came
+
+        provider = self._config.provider(task.request.provider)
+        return Provenance(task, number, kind=provider.kind, model=provider.settings.model, embeds=way == "embed")
 
     # Signals, keys and other terminals
 
@@ -363,13 +378,12 @@ class Session:
         def tell(event: Event) -> None:
             if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
                 for path in event.task.files:
-                    data.line(path)
+                    data.line(linked(path, sys.stdout, os.environ))
 
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
-        Printer(sys.stderr).line(literal(why))
+        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
 
 
 def _is_unsent(task: Task) -> bool:

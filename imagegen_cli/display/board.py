@@ -96,6 +96,7 @@ class Row:
     delay: Delay | None = None
     estimate: float | None = None
     charge: Charge | None = None
+    favourite: bool = False
 
     def elapsed(self, now: float) -> float | None:
         if self.started is None:

@@ -53,6 +53,10 @@ def prompt_style(row: Row, context: CellContext) -> "StyleName":
     return "dim" if is_queued(row) and row.task.id != context.chosen else "plain"
 
 
+def favourite_spans(row: Row, context: CellContext, _cells: int) -> "Sequence[Span]":
+    return [(context.theme.favourite if row.favourite else "", "alert")]
+
+
 def note_style(row: Row, _context: CellContext) -> "StyleName":
     return "alert" if row.delay else "dim"
 
@@ -70,6 +74,7 @@ IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
 COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
+FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_DIM_IN_QUEUE = PROMPT._replace(style=prompt_style)
@@ -116,6 +121,7 @@ LIST = (
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
+    Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(1), gap=2, share=100),
 )
 """`list` on a terminal."""
@@ -127,6 +133,7 @@ PLAIN = (
     Place(IMAGES, fixed(5), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
+    Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
 """`list` off a terminal. Nothing is cut off: the widths are minimal widths."""

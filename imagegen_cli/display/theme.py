@@ -75,7 +75,10 @@ class Theme:
     dot: str = "·"
     arrows: str = "↑↓"
     leads: str = "→"
+    favourite: str = "★"
     pictures: bool = True
+    links: bool = False
+    """Whether the terminal shows links."""
 
     def fit(self, text: str, cells: int) -> str:
         return fitted(text, cells, self.encoding, self.more)
@@ -87,11 +90,11 @@ class Theme:
         return getattr(self, word(state)), STATE_STYLES[type(state)]
 
 
-def theme_for(encoding: str) -> Theme:
+def theme_for(encoding: str, *, links: bool = False) -> Theme:
     """Unicode signs if the encoding has all of them, else ASCII."""
-    rich = Theme(encoding)
+    rich = Theme(encoding, links=links)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·→★▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Theme(
             encoding,
@@ -111,9 +114,21 @@ def theme_for(encoding: str) -> Theme:
             dot="-",
             arrows="up/down",
             leads="->",
+            favourite="*",
             pictures=False,
+            links=links,
         )
     return rich
+
+
+def linked_style(style: Style, path: str, theme: Theme) -> Style:
+    """The style of a path: a link to it where the terminal shows links."""
+    if not (theme.links and path):
+        return style
+    from imagegen_cli.display.links import file_url  # noqa: PLC0415 - few screens have links
+
+    url = file_url(path)
+    return style + Style(link=url) if url else style
 
 
 @lru_cache(maxsize=512)
