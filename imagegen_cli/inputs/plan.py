@@ -72,15 +72,14 @@ def prepare(specs: Sequence[PromptSpec], config: Config, find: FindPicture | Non
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
     providers: dict[str, Provider[Any]] = {}
-    for given in specs:
-        spec = given
+    for spec in specs:
         try:
-            spec = with_files(given, config, find) if find is not None else given
-            for requests in _requests(spec, config):
+            placed = with_files(spec, config, find) if find is not None else spec
+            for requests in _requests(placed, config):
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = offline_provider(config.provider(request.provider))
-                found += _checked(requests, spec, providers, seen)
+                found += _checked(requests, placed, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:

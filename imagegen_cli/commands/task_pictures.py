@@ -1,0 +1,101 @@
+"""Pictures that are named by their task, as 12/2: where they lie, and which pictures they were made from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from imagegen_cli.commands.console import history
+from imagegen_cli.commands.task_ids import task_reference
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import Parent, word
+from imagegen_cli.core.text import amount
+from imagegen_cli.inputs.plan import FindPicture
+from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.records import Filter, Picture, Record
+from imagegen_cli.storage.store import Store
+
+MAX_DEPTH = 50
+"""Steps back of a chain that are told."""
+MAX_LINES = 20
+"""Chains that are told of one task: it may have several parents, and each of these too."""
+MAX_NAMED = 4
+"""Pictures of a task that a message names."""
+Chain = tuple[Parent, ...]
+
+
+@contextmanager
+def task_pictures() -> Iterator[FindPicture]:
+    """A function that finds pictures by their task; it opens the history only where it is called."""
+    with ExitStack() as stack:
+        opened: list[Store] = []
+
+        def find(text: str) -> tuple[str, Parent]:
+            if not opened:
+                if not history_file().exists():
+                    raise UsageError(f"there is no task {text}", hint="the history is empty")
+                opened.append(stack.enter_context(history()))
+            return picture_of(text, opened[0])
+
+        yield find
+
+
+def picture_of(text: str, store: Store) -> tuple[str, Parent]:
+    """The file of picture 12/2, or of task 12 where it has one picture alone. Raises UsageError."""
+    record, picture = picture_in_history(text, store)
+    place = Parent(record.task.id, picture.number)
+    if not Path(picture.path).is_file():
+        hint = f"give the file where it is now, or make it anew: imagegen again {record.task.id}"
+        raise UsageError(f"picture {place} is no longer at {picture.path}", hint=hint)
+    return picture.path, place
+
+
+def picture_in_history(text: str, store: Store) -> tuple[Record, Picture]:
+    """A task and one of its pictures, wherever the file is now. Raises UsageError."""
+    try:
+        named = task_reference(text, store)
+    except NothingToDo as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    found = store.find(Filter(ids=(named.id,)))
+    if not found:
+        raise UsageError(f"there is no task {named.id}", hint="imagegen list shows the tasks")
+    pictures = store.pictures([named.id]).get(named.id, [])
+    return found[0], _chosen(found[0], pictures, named.number)
+
+
+def _chosen(record: Record, pictures: Sequence[Picture], number: int | None) -> Picture:
+    id_ = record.task.id
+    if not pictures:
+        hint = f"imagegen show {id_} says what became of it"
+        raise UsageError(f"task {id_} has no picture: it is {word(record.task.state)}", hint=hint)
+    if number is None and len(pictures) == 1:
+        return pictures[0]
+    chosen = next((picture for picture in pictures if picture.number == number), None)
+    if chosen is None:
+        names = ", ".join(f"{id_}/{picture.number}" for picture in pictures[:MAX_NAMED])
+        more = ", …" if len(pictures) > MAX_NAMED else ""
+        has = f"task {id_} has {amount(len(pictures), 'picture')}"
+        what = has if number is None else f"{has} and no picture {number}"
+        raise UsageError(what, hint=f"name one of them: {names}{more}")
+    return chosen
+
+
+def chains(end: Chain, parents: Sequence[Parent], store: Store) -> list[Chain]:
+    """Every way from a first picture to the end, the first parents of each step first; none where it has no parents."""
+    found: list[Chain] = []
+    left: list[tuple[Chain, Sequence[Parent]]] = [(end, parents)] if parents else []
+    known: dict[int, Sequence[Parent]] = {}
+    while left and len(found) < MAX_LINES:
+        chain, before = left.pop()
+        if not before or len(chain) > MAX_DEPTH:
+            found.append(chain)
+        for parent in reversed(before if len(chain) <= MAX_DEPTH else ()):
+            if parent.task not in known:
+                records = store.find(Filter(ids=(parent.task,)))
+                known[parent.task] = records[0].task.parents if records else ()
+            left.append(((parent, *chain), known[parent.task]))
+    return found
+
+
+def in_words(chain: Chain, end: str = "") -> str:
+    """`12/2 → 15/1 → 16`; `end` stands behind the last picture."""
+    return " → ".join([*map(str, chain), *([end] if end else [])])
