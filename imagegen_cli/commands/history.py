@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
@@ -27,13 +28,15 @@ SHOWN_DIGITS = 16
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
+def list_tasks(states: Sequence[str], run: str, since: str, search: str, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
     for state in states:
         if state not in STATES:
             raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(states=tuple(states), run=run, since=moment_of(since), search=search, limit=limit)
+        wanted = Filter(
+            states=tuple(states), run=run_reference(run, store), since=moment_of(since), search=search, limit=limit
+        )
         records = store.find(wanted)
         charges = store.charges(record.task.id for record in records)
         pictures = store.pictures(record.task.id for record in records) if as_json else {}
@@ -53,9 +56,10 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
     return 0
 
 
-def show_task(task: int, *, as_json: bool) -> int:
+def show_task(name: str, *, as_json: bool) -> int:
     """Print everything about one task. Raises NothingToDo if it does not exist."""
     with closing(Store(history_file())) as store:
+        task = task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])

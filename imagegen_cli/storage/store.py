@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
@@ -301,6 +301,13 @@ class Store(Database):
         with self._errors():
             rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
             return self._records(rows)
+
+    def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
+        """The number of the newest row, or of the one `back` - 1 rows before it; None where there are not so many."""
+        query = f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?"  # noqa: S608 - only our own words
+        with self._errors():
+            row = self._db.execute(query, (back - 1,)).fetchone()
+        return None if row is None else int(row["id"])
 
     def missing(self, ids: Iterable[int]) -> list[int]:
         """Those of these ids that no task has."""
