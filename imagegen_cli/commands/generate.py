@@ -46,12 +46,24 @@ MAX_ATTEMPTS = 10
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
-def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
-    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line."""
+def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False, picture: str = "") -> int:
+    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line.
+
+    `picture` is a file whose parameters are used, and its prompt where no other is given.
+    """
     common, reading = common_of(options), _reading(options.lists)
+    if not prompts and not picture:
+        raise UsageError("there is no prompt", hint='write one: imagegen run "a fox in snow"')
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
+    if picture:
+        from imagegen_cli.commands.remake import from_picture  # noqa: PLC0415 - few runs need it
+
+        quiet = options.run.display == "quiet"
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        specs = [] if prompts else from_arguments([common.prompt], common)
+        common = replace(common, prompt="")
     for prompt in prompts:
         if prompt == "-":
             specs += _listed("-", common, reading)
@@ -115,7 +127,7 @@ def changed(spec: PromptSpec, changes: PromptSpec, prompt: str = "") -> PromptSp
     """A specification with what the options change. Another provider has other models."""
     is_elsewhere = changes.provider and changes.provider != spec.provider
     return replace(
-        spec,
+        changes,
         prompt=prompt or spec.prompt,
         provider=changes.provider or spec.provider,
         models=changes.models or (() if is_elsewhere else spec.models),
@@ -127,6 +139,7 @@ def changed(spec: PromptSpec, changes: PromptSpec, prompt: str = "") -> PromptSp
         negative=changes.negative or spec.negative,
         references=changes.references or spec.references,
         parents=changes.parents if changes.references else spec.parents,
+        name=changes.name or spec.name,
         extra={**spec.extra, **changes.extra},
     )
 

@@ -80,6 +80,7 @@ class Settings(base.Settings):
 class Fal(common.HttpProvider[Settings]):
     kind = "fal"
     title = "fal: any model of its queue, by owner/app"
+    declares_options = False
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
