@@ -107,7 +107,7 @@ def run(
         str,
         option(
             "--from",
-            help_="Make this picture again, by what the file, its sidecar or the history says; other options change it.",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
             env=False,
             metavar="FILE",
         ),

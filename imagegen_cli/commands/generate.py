@@ -211,9 +211,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         return session.run_tasks(run_id, tasks)
 
 
-def _prepared(
-    specs: Sequence[PromptSpec], common: PromptSpec, config: Config
-) -> tuple[list[plan.Item], PromptSpec]:
+def _prepared(specs: Sequence[PromptSpec], common: PromptSpec, config: Config) -> tuple[list[plan.Item], PromptSpec]:
     """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
     if not any(plan.is_of_a_task(reference) for spec in (common, *specs) for reference in spec.references):
         return plan.prepare(specs, config), common

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagegen_cli.commands.console import history, printed, say
-from imagegen_cli.commands.task_pictures import Chain, chains, in_words
+from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
-from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.references import bytes_of, opened, why
 from imagegen_cli.core.task import Parent
 from imagegen_cli.core.text import amount
@@ -22,7 +22,7 @@ from imagegen_cli.marks.dimensions import Size, dimensions
 from imagegen_cli.marks.labels import Label
 from imagegen_cli.marks.reading import MAX_SIDECAR_BYTES, Reading, UnreadableFile, read, read_sidecar, with_marks
 from imagegen_cli.marks.tools import Made
-from imagegen_cli.marks.values import marks_of
+from imagegen_cli.marks.values import Marks, marks_of
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
@@ -63,7 +63,12 @@ class Known(NamedTuple):
         """Whether anything tells where the picture comes from."""
         reading = self.reading
         return bool(
-            reading.made.tool or reading.labels or reading.signature or reading.source_type or self.sidecar or self.record
+            reading.made.tool
+            or reading.labels
+            or reading.signature
+            or reading.source_type
+            or self.sidecar
+            or self.record
         )
 
 
@@ -149,7 +154,7 @@ def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
         raise UnreadableFile(f"the file cannot be read: {why(error)}") from error
 
 
-def _sidecar(path: Path, sha256: str) -> Any:
+def _sidecar(path: Path, sha256: str) -> tuple[Path, Marks] | None:
     """Our sidecar beside a picture with its marks; None where there is none, or it is that of another picture."""
     beside = path.with_suffix(".json")
     with suppress(OSError, ValueError):
@@ -160,7 +165,7 @@ def _sidecar(path: Path, sha256: str) -> Any:
 
 
 def _with_history(known: Known, sha256: str, store: Store) -> Known:
-    """Add what the history has of a file with these bytes; of several tasks the one that saved it here, or the newest."""
+    """Add what the history has of a file with these bytes; of several tasks the one that saved it here."""
     same = store.by_sha256(sha256)
     here = str(known.path.absolute())
     picture = next((one for one in same if one.path == here), same[0] if same else None)
@@ -179,7 +184,7 @@ def _with_history(known: Known, sha256: str, store: Store) -> Known:
     )
 
 
-def marks_of_record(record: Record, number: int) -> Any:
+def marks_of_record(record: Record, number: int) -> Marks:
     """The marks of a picture as the history knows it. The kind of service is not in it: there stands the provider."""
     task, created = record.task, datetime.fromtimestamp(record.ended or record.created, UTC)
     return marks_of(
@@ -312,9 +317,15 @@ def _object(known: Known) -> dict[str, Any]:
         "picture": picture.number if picture else None,
         "saved_as": picture.path if picture else None,
         "parents": [parent._asdict() for parent in known.parents],
-        "chains": [[parent._asdict() for parent in chain] for chain in known.chains],
+        "chains": as_objects(known.chains),
         "labels": [
-            {"form": one.form, "label": one.label, "meaning": one.meaning, "producer": one.producer, "id": one.produce_id}
+            {
+                "form": one.form,
+                "label": one.label,
+                "meaning": one.meaning,
+                "producer": one.producer,
+                "id": one.produce_id,
+            }
             for one in reading.labels
         ],
         "signature": reading.signature or None,
@@ -323,4 +334,3 @@ def _object(known: Known) -> dict[str, Any]:
         "source_type": reading.source_type or None,
         "damage": reading.damage or None,
     }
-

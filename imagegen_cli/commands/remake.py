@@ -1,12 +1,12 @@
 """`run --from`, `edit` and `upscale`: new tasks that start from a picture that is there. Each returns an exit code."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from imagegen_cli.commands import generate
 from imagegen_cli.commands.console import history, say
-from imagegen_cli.commands.info import Known, known_of
+from imagegen_cli.commands.info import Known, known_of, marks_of_record
 from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.commands.task_pictures import picture_in_history, picture_of, task_pictures
 from imagegen_cli.core.errors import ImagegenError, UsageError
@@ -15,11 +15,11 @@ from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.from_picture import Fitted, fitted, told_by
 from imagegen_cli.inputs.prompts import PromptSpec, from_arguments
 from imagegen_cli.marks.reading import UnreadableFile
-from imagegen_cli.marks.values import whole_number
 from imagegen_cli.providers import known as is_kind, load
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Record
+from imagegen_cli.storage.store import Store
 
 KIND_OF_TOOL = {"A1111": "a1111"}
 """Tools whose pictures a kind of service can make again with all their settings."""
@@ -59,9 +59,9 @@ def _known(name: str) -> Known:
         return _read(Path(path).expanduser(), store)
 
 
-def _read(path: Path, store: object) -> Known:
+def _read(path: Path, store: Store | None) -> Known:
     try:
-        return known_of(path, store)  # type: ignore[arg-type]
+        return known_of(path, store)
     except UnreadableFile as error:
         raise UsageError(f"{path}: {error.message}", hint="nothing was sent") from error
 
@@ -73,16 +73,9 @@ def _from_history(known: Known, changes: PromptSpec, config: Config) -> Fitted |
     spec = generate.spec_of(known.record)
     if not (spec.provider in config.providers or config.is_own(spec.provider)):
         return None
-    seed = known.reading.made.seed if known.said_by == "history" else _seed_of(known.record, known.picture.number)
-    seed = spec.seed if seed is None else seed
-    spec = replace(spec, seed=seed, count=None if spec.count is None else 1)
+    seed = marks_of_record(known.record, known.picture.number).seed
+    spec = replace(spec, seed=spec.seed if seed is None else seed, count=None if spec.count is None else 1)
     return Fitted(generate.changed(spec, changes), ())
-
-
-def _seed_of(record: Record, number: int) -> int | None:
-    from imagegen_cli.commands.info import marks_of_record  # noqa: PLC0415 - read together with the file
-
-    return whole_number(marks_of_record(record, number).seed)
 
 
 def _from_file(known: Known, changes: PromptSpec, config: Config) -> Fitted:
@@ -190,7 +183,9 @@ def _must_take_pictures(spec: PromptSpec, place: Parent, words: str) -> None:
     if not why or refusal(replace(placed, references=())):
         return  # it is well, or there is another reason, which the run itself names
     bare = replace(placed, models=(), ratio="", resolution="", size="", extra={})
-    able = [one.name for one in config.own if one.name != spec.provider and not refusal(replace(bare, provider=one.name))]
+    able = [
+        one.name for one in config.own if one.name != spec.provider and not refusal(replace(bare, provider=one.name))
+    ]
     if not able:
         raise UsageError(why, hint="none of your services starts from a picture; imagegen init connects one that does")
     hint = f"these start from a picture: {', '.join(able)}; imagegen edit {place} {_quoted(words)} -p {able[0]}"
@@ -227,7 +222,7 @@ def upscale(name: str, factor: float, options: GenerateOptions) -> int:
 def _able_to_upscale(config: Config, place: Parent, factor: float) -> str:
     able = [one.name for one in config.own if _can_upscale(one, factor)]
     if not able:
-        return "none of your services can; imagegen init --kind fal, replicate or a1111 connects one that does"
+        return "none of your services can; imagegen init --kind fal connects one that can, as a1111 does"
     return f"{', '.join(able)} can: imagegen upscale {place} -p {able[0]}"
 
 

@@ -1,30 +1,28 @@
-"""Pictures that are named by their task, as 12/2: where they lie, and which pictures they were made from."""
+"""Pictures that are named by their task, as 12/2: where they lie."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.console import history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Parent, word
 from imagegen_cli.core.text import amount
-from imagegen_cli.inputs.plan import FindPicture
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
-MAX_DEPTH = 50
-"""Steps back of a chain that are told."""
-MAX_LINES = 20
-"""Chains that are told of one task: it may have several parents, and each of these too."""
 MAX_NAMED = 4
 """Pictures of a task that a message names."""
-Chain = tuple[Parent, ...]
+
+if TYPE_CHECKING:
+    from imagegen_cli.inputs.plan import FindPicture  # it would bring all settings
 
 
 @contextmanager
-def task_pictures() -> Iterator[FindPicture]:
+def task_pictures() -> "Iterator[FindPicture]":
     """A function that finds pictures by their task; it opens the history only where it is called."""
     with ExitStack() as stack:
         opened: list[Store] = []
@@ -77,25 +75,3 @@ def _chosen(record: Record, pictures: Sequence[Picture], number: int | None) -> 
         what = has if number is None else f"{has} and no picture {number}"
         raise UsageError(what, hint=f"name one of them: {names}{more}")
     return chosen
-
-
-def chains(end: Chain, parents: Sequence[Parent], store: Store) -> list[Chain]:
-    """Every way from a first picture to the end, the first parents of each step first; none where it has no parents."""
-    found: list[Chain] = []
-    left: list[tuple[Chain, Sequence[Parent]]] = [(end, parents)] if parents else []
-    known: dict[int, Sequence[Parent]] = {}
-    while left and len(found) < MAX_LINES:
-        chain, before = left.pop()
-        if not before or len(chain) > MAX_DEPTH:
-            found.append(chain)
-        for parent in reversed(before if len(chain) <= MAX_DEPTH else ()):
-            if parent.task not in known:
-                records = store.find(Filter(ids=(parent.task,)))
-                known[parent.task] = records[0].task.parents if records else ()
-            left.append(((parent, *chain), known[parent.task]))
-    return found
-
-
-def in_words(chain: Chain, end: str = "") -> str:
-    """`12/2 → 15/1 → 16`; `end` stands behind the last picture."""
-    return " → ".join([*map(str, chain), *([end] if end else [])])

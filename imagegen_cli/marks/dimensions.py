@@ -55,13 +55,11 @@ def _of_webp(head: bytes) -> Size | None:
 
 def _of_iso(file: BinaryIO, size: int) -> Size | None:
     """The largest of the sizes that the pictures of the file have: a thumbnail may be one of them."""
-    at, end, found = 0, size, []
+    at, end = 0, size
     for name in CONTAINERS:
         box = next((part for part in boxes(file, at, end) if part.name == name), None)
         if box is None:
             return None
         at, end = box.body + (FULL_BOX_BYTES if name == b"meta" else 0), box.end
-    for part in boxes(file, at, end):
-        if part.name == b"ispe":
-            found.append(_pair(">II", read_at(file, part.body + FULL_BOX_BYTES, 8)))
-    return max(found, default=None)
+    places = [part.body + FULL_BOX_BYTES for part in boxes(file, at, end) if part.name == b"ispe"]
+    return max((_pair(">II", read_at(file, place, 8)) for place in places), default=None)
