@@ -17,6 +17,7 @@ from imagegen_cli.commands.options import (
     Json,
     RunOptions,
     SpendOptions,
+    TakesIds,
     Yes,
     declared,
     option,
@@ -45,7 +46,16 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+]
+OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OnePicture = Annotated[
+    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+]
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image")
+"""Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -62,7 +72,9 @@ SameProvider = Annotated[
         metavar="PROVIDER",
     ),
 ]
-RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
+RunNumber = Annotated[
+    str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+]
 
 
 @app.callback()
@@ -83,18 +95,28 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+    ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
         bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
+    picture: Annotated[
+        str,
+        option(
+            "--from",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            env=False,
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
+    _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
 @app.command()
@@ -114,10 +136,10 @@ def batch(
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
 
 
-@app.command("again")
+@app.command("again", cls=TakesIds)
 @declared(without=["lists", "sent_before"])
 def again_(
-    task: Annotated[int, typer.Argument(metavar="ID", help="Number of the old task.")],
+    task: OneTask,
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
@@ -128,12 +150,40 @@ def again_(
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
+@declared(without=["lists", "sent_before"])
+def edit(
+    picture: OnePicture,
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    *,
+    options: GenerateOptions,
+) -> None:
+    """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.edit(picture, words, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=[*SHAPE, "lists", "sent_before"])
+def upscale(
+    picture: OnePicture,
+    *,
+    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    options: GenerateOptions,
+) -> None:
+    """Make a picture larger, where its service or the one that -p names can do that."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
 @declared()
 def resume(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     receipts: Annotated[
         Path | None,
         typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
@@ -143,10 +193,10 @@ def resume(
     """Continue what a service accepted and did not deliver. Nothing is submitted a second time."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), ran=True)
+    _leave(recover.resume(ids or (), options, run=run_number, receipts=receipts), ran=True)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def retry(
     ids: Ids = None,
@@ -161,7 +211,7 @@ def retry(
         list[str] | None,
         typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
         bool,
@@ -189,18 +239,18 @@ def retry(
     _leave(code, ran=not dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def cancel(
     ids: Ids = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+    _leave(recover.cancel(ids or (), everything=everything, run=run_number, queued=queued))
 
 
 @app.command("list")
@@ -209,7 +259,7 @@ def list_(
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
     search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
@@ -224,12 +274,27 @@ def list_(
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
-@app.command()
-def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+@app.command(cls=TakesIds)
+def show(task: OneTask, *, json: Json = False) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
     _leave(history.show_task(task, as_json=json))
+
+
+@app.command("info")
+def info_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    *,
+    json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+    ] = False,
+) -> None:
+    """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
+    from imagegen_cli.commands import info  # noqa: PLC0415
+
+    _leave(info.info(files, as_json=json, verify=verify))
 
 
 @app.command("costs")
@@ -246,7 +311,7 @@ def costs_(
     _leave(costs.costs(by, since, as_json=json, as_csv=csv))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def settle(
     ids: Ids = None,
     *,
@@ -264,12 +329,12 @@ def settle(
     _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
 def watch(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
     options: RunOptions,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
+from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
@@ -27,13 +29,15 @@ SHOWN_DIGITS = 16
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
+def list_tasks(states: Sequence[str], run: str, since: str, search: str, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
     for state in states:
         if state not in STATES:
             raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(states=tuple(states), run=run, since=moment_of(since), search=search, limit=limit)
+        wanted = Filter(
+            states=tuple(states), run=run_reference(run, store), since=moment_of(since), search=search, limit=limit
+        )
         records = store.find(wanted)
         charges = store.charges(record.task.id for record in records)
         pictures = store.pictures(record.task.id for record in records) if as_json else {}
@@ -53,27 +57,38 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
     return 0
 
 
-def show_task(task: int, *, as_json: bool) -> int:
+def show_task(name: str, *, as_json: bool) -> int:
     """Print everything about one task. Raises NothingToDo if it does not exist."""
     with closing(Store(history_file())) as store:
+        task = task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
         pictures = store.pictures([task])
+        made_from = chains((), found[0].task.parents, store) if found else []
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
+        more |= {"chains": as_objects(made_from)}
         earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
         data.line(encoded(_object(record, charge, pictures) | more | earlier, data.encoding))
     else:
         print_task(
             _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
-            more=_further(record, attempts, before) | _digests(pictures.get(record.task.id, [])),
+            more=_made_from(made_from, record.task.id)
+            | _further(record, attempts, before)
+            | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
     return 0
+
+
+def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
+    """Each chain that leads to a task, under a label of its own."""
+    labels = ("made from" if number == 1 else f"and from {number}" for number in range(1, len(found) + 1))
+    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=True)}
 
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:

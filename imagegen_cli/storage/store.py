@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
@@ -167,11 +167,12 @@ class Store(Database):
         """Move a task that was never sent into this run, as if it had been planned now."""
         task = replace(
             before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
-            expected_images=item.expected_images, alternatives=item.alternatives,
+            expected_images=item.expected_images, alternatives=item.alternatives, parents=item.parents,
         )  # fmt: skip
         self._take_over(task, before.fence + 1, self._leases.own(self._db), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, item.name, before.task.id)
+            "UPDATE task SET run = ?, folder = ?, name = ?, parents = ? WHERE id = ?",
+            (run, item.folder, item.name, serialize.dumps(item.parents), before.task.id),
         )
         updates.write_request(self._db, task)
         return task
@@ -182,6 +183,7 @@ class Store(Database):
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
+            parents=item.parents,
         )  # fmt: skip
 
     # Claims
@@ -299,6 +301,13 @@ class Store(Database):
         with self._errors():
             rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
             return self._records(rows)
+
+    def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
+        """The number of the newest row, or of the one `back` - 1 rows before it; None where there are not so many."""
+        query = f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?"  # noqa: S608 - only our own words
+        with self._errors():
+            row = self._db.execute(query, (back - 1,)).fetchone()
+        return None if row is None else int(row["id"])
 
     def missing(self, ids: Iterable[int]) -> list[int]:
         """Those of these ids that no task has."""
