@@ -53,6 +53,11 @@ Ids = Annotated[
     typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
 ]
 OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OnePicture = Annotated[
+    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+]
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image")
+"""Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -92,18 +97,28 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+    ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
         bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
+    picture: Annotated[
+        str,
+        option(
+            "--from",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            env=False,
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
+    _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
 @app.command()
@@ -135,6 +150,34 @@ def again_(
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=["lists", "sent_before"])
+def edit(
+    picture: OnePicture,
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    *,
+    options: GenerateOptions,
+) -> None:
+    """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.edit(picture, words, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=[*SHAPE, "lists", "sent_before"])
+def upscale(
+    picture: OnePicture,
+    *,
+    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    options: GenerateOptions,
+) -> None:
+    """Make a picture larger, where its service or the one that -p names can do that."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
 
 
 @app.command(cls=TakesIds)
@@ -302,6 +345,21 @@ def forget(
 
     choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
     _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
+
+
+@app.command("info")
+def info_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    *,
+    json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+    ] = False,
+) -> None:
+    """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
+    from imagegen_cli.commands import info  # noqa: PLC0415
+
+    _leave(info.info(files, as_json=json, verify=verify))
 
 
 @app.command("costs")

@@ -46,12 +46,24 @@ MAX_ATTEMPTS = 10
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
-def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
-    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line."""
-    common, reading = _common(options), _reading(options.lists)
+def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False, picture: str = "") -> int:
+    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line.
+
+    `picture` is a file whose parameters are used, and its prompt where no other is given.
+    """
+    common, reading = common_of(options), _reading(options.lists)
+    if not prompts and not picture:
+        raise UsageError("there is no prompt", hint='write one: imagegen run "a fox in snow"')
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
+    if picture:
+        from imagegen_cli.commands.remake import from_picture  # noqa: PLC0415 - few runs need it
+
+        quiet = options.run.display == "quiet"
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        specs = [] if prompts else from_arguments([common.prompt], common)
+        common = replace(common, prompt="")
     for prompt in prompts:
         if prompt == "-":
             specs += _listed("-", common, reading)
@@ -60,7 +72,7 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False)
     if example := next(filter(None, map(foreign_option, prompts)), ""):
         say(f"options and wildcards of other programs, such as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
-    return _run_specs(specs, common, options, command="run")
+    return run_specs(specs, common, options, command="run")
 
 
 def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool = False) -> int:
@@ -70,47 +82,72 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
             "--again sends what was sent before, and --skip-sent leaves it out",
             hint="nothing was sent; give one of them",
         )
-    common, reading = _common(options), _reading(options.lists)
+    common, reading = common_of(options), _reading(options.lists)
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [
         replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, common, reading)
     ]
     if allow_outside:
         specs = [replace(spec, listed=spec.listed - {"references"}) for spec in specs]
-    return _run_specs(specs, common, options, command="batch")
+    return run_specs(specs, common, options, command="batch")
 
 
 def again(name: str, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the parameters of an old one, except for those that the options change."""
-    changes = _common(options)
+    changes = common_of(options)
     with history() as store:
         record = all_there(store, task_ids([name], store))[0]
-    request = record.task.request
-    size = f"{request.width}x{request.height}" if request.width else ""
-    is_elsewhere = changes.provider and changes.provider != request.provider
-    spec = PromptSpec(
-        prompt=prompt or request.prompt,
-        provider=changes.provider or request.provider,
-        models=changes.models or (() if is_elsewhere else (request.model,)),
-        ratio=changes.ratio or ("" if changes.size else request.ratio),
-        resolution=changes.resolution or ("" if changes.size else request.resolution),
-        size=changes.size or ("" if changes.ratio or changes.resolution else size),
-        count=request.count if changes.count is None else changes.count,
-        seed=request.seed if changes.seed is None else changes.seed,
-        negative=changes.negative or request.negative,
-        references=changes.references or request.references,
-        name=request.name,
-        extra={**request.extra, **changes.extra},
-    )
+    spec = changed(spec_of(record), changes, prompt)
     common = replace(spec, prompt="", name="")
     options = options._replace(output=options.output or Path(record.task.folder))
-    return _run_specs([spec], common, options, command="again")
+    return run_specs([spec], common, options, command="again")
+
+
+def spec_of(record: Record) -> PromptSpec:
+    """What was asked for when a task was made."""
+    request = record.task.request
+    return PromptSpec(
+        prompt=request.prompt,
+        provider=request.provider,
+        models=(request.model,),
+        ratio=request.ratio,
+        resolution=request.resolution,
+        size=f"{request.width}x{request.height}" if request.width else "",
+        count=request.count,
+        seed=request.seed,
+        negative=request.negative,
+        references=request.references,
+        name=request.name,
+        extra=request.extra,
+        parents=record.task.parents,
+    )
+
+
+def changed(spec: PromptSpec, changes: PromptSpec, prompt: str = "") -> PromptSpec:
+    """A specification with what the options change. Another provider has other models."""
+    is_elsewhere = changes.provider and changes.provider != spec.provider
+    return replace(
+        changes,
+        prompt=prompt or spec.prompt,
+        provider=changes.provider or spec.provider,
+        models=changes.models or (() if is_elsewhere else spec.models),
+        ratio=changes.ratio or ("" if changes.size else spec.ratio),
+        resolution=changes.resolution or ("" if changes.size else spec.resolution),
+        size=changes.size or ("" if changes.ratio or changes.resolution else spec.size),
+        count=spec.count if changes.count is None else changes.count,
+        seed=spec.seed if changes.seed is None else changes.seed,
+        negative=changes.negative or spec.negative,
+        references=changes.references or spec.references,
+        parents=changes.parents if changes.references else spec.parents,
+        name=changes.name or spec.name,
+        extra={**spec.extra, **changes.extra},
+    )
 
 
 # Options as the rest of the program takes them
 
 
-def _common(options: GenerateOptions) -> PromptSpec:
+def common_of(options: GenerateOptions) -> PromptSpec:
     """What the options say about every prompt. Raises UsageError."""
     return PromptSpec(
         prompt="",
@@ -147,13 +184,13 @@ def _reading(options: ListOptions) -> Reading:
 # What all three do with their prompts
 
 
-def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
     config = settings()
     if not specs:
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items = plan.prepare(specs, config)
+    items, common = _prepared(specs, common, config)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
@@ -172,6 +209,16 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
         additions = Additions(store, config, where, common, spending)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
         return session.run_tasks(run_id, tasks)
+
+
+def _prepared(specs: Sequence[PromptSpec], common: PromptSpec, config: Config) -> tuple[list[plan.Item], PromptSpec]:
+    """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
+    if not any(plan.is_of_a_task(reference) for spec in (common, *specs) for reference in spec.references):
+        return plan.prepare(specs, config), common
+    from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
+
+    with task_pictures() as find:
+        return plan.prepare(specs, config, find), plan.with_files(common, config, find)
 
 
 def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:

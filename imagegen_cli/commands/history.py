@@ -8,7 +8,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
+from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
@@ -70,28 +72,36 @@ def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
 
 def show_task(name: str, *, as_json: bool) -> int:
     """Print everything about one task. Raises NothingToDo if it does not exist."""
-    from imagegen_cli.commands.task_ids import task_ids  # noqa: PLC0415 - `list` reads no names
-
     with closing(Store(history_file())) as store:
         task = task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
         pictures = store.pictures([task])
+        made_from = chains((), found[0].task.parents, store) if found else []
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
+        more |= {"chains": as_objects(made_from)}
         earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
         data.line(encoded(_object(record, charge, pictures) | more | earlier, data.encoding))
     else:
         print_task(
             _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
-            more=_further(record, attempts, before) | _digests(pictures.get(record.task.id, [])),
+            more=_made_from(made_from, record.task.id)
+            | _further(record, attempts, before)
+            | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
     return 0
+
+
+def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
+    """Each chain that leads to a task, under a label of its own."""
+    labels = ("made from" if number == 1 else f"and from {number}" for number in range(1, len(found) + 1))
+    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=True)}
 
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:

@@ -267,6 +267,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "ended": moment(ended),
         "asked": task.expected_images,
         "files": list(task.files),
+        "parents": [parent._asdict() for parent in task.parents],
     }
 
 

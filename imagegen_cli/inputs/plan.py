@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
-from imagegen_cli.core.task import ImageRequest, TaskId
+from imagegen_cli.core.task import ImageRequest, Parent, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
@@ -35,8 +35,8 @@ MAX_MAKERS = 3
 class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
-    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
-    `Planned`.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
+    `parents`: see `Planned`.
     """
 
     request: ImageRequest
@@ -49,6 +49,7 @@ class Item:
     adopts: Record | None = None
     others: frozenset[int] | None = None
     repeats: TaskId | None = None
+    parents: tuple[Parent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,13 @@ class Place:
     template: str
 
 
-def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
+FindPicture = Callable[[str], tuple[str, Parent]]
+"""The file of a picture that is named by its task, as task:12/2, and which one it is. Raises UsageError."""
+PICTURE_OF_A_TASK = "task:"
+"""How a reference begins that names a picture of the history."""
+
+
+def prepare(specs: Sequence[PromptSpec], config: Config, find: FindPicture | None = None) -> list[Item]:
     """Check everything before the first submit. Raises UsageError that names every line that would be refused."""
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
@@ -67,11 +74,12 @@ def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
     providers: dict[str, Provider[Any]] = {}
     for spec in specs:
         try:
-            for requests in _requests(spec, config):
+            placed = with_files(spec, config, find) if find is not None else spec
+            for requests in _requests(placed, config):
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = offline_provider(config.provider(request.provider))
-                found += _checked(requests, spec, providers, seen)
+                found += _checked(requests, placed, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
@@ -140,6 +148,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             adopts=item.adopts,
             others=item.others,
             repeats=item.repeats,
+            parents=item.parents,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
     ]
@@ -246,6 +255,27 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     return str(path.resolve())
 
 
+def is_of_a_task(reference: str) -> bool:
+    return reference.strip().lower().startswith(PICTURE_OF_A_TASK)
+
+
+def with_files(spec: PromptSpec, config: Config, find: FindPicture) -> PromptSpec:
+    """The same with a file in place of each reference that names a picture of a task. Raises UsageError.
+
+    A list may name a task only where it may name the file itself.
+    """
+    references, parents = [], list(spec.parents)
+    for text in spec.references:
+        path = text
+        if is_of_a_task(text):
+            path, parent = find(text.strip()[len(PICTURE_OF_A_TASK) :])
+            if "references" in spec.listed:
+                _must_be_inside(text, Path(path), spec, config)
+            parents.append(parent)
+        references.append(path)
+    return replace(spec, references=tuple(references), parents=tuple(dict.fromkeys(parents)))
+
+
 def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:
     """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
 
@@ -280,6 +310,7 @@ def _checked(
             identity=identity,
             alternatives=tuple(others),
             source=spec.source,
+            parents=spec.parents,
         )
 
 

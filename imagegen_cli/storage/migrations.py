@@ -129,6 +129,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE unsearched (task INTEGER PRIMARY KEY);
     INSERT INTO unsearched SELECT id FROM task
     """,
+    "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
 )
 
 
