@@ -23,7 +23,7 @@ from imagegen_cli.storage.store import Store
 
 KIND_OF_TOOL = {"A1111": "a1111"}
 """Tools whose pictures a kind of service can make again with all their settings."""
-MAX_NAMED = 6
+MAX_NAMED = 12
 """Things that one line names."""
 MAX_SHOWN_CHARACTERS = 60
 MIN_FACTOR, MAX_FACTOR = 1.0, 8.0

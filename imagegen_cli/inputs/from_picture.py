@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import Reading, request_from
+from imagegen_cli.marks.values import EXTRA
 
 A1111_OPTIONS = {
     "Steps": "steps",
@@ -63,7 +64,7 @@ def told_by(reading: Reading, kind: str) -> tuple[PromptSpec, tuple[str, ...]]:
         extra={name: text for name, text in extra.items() if name not in unusable},
     )
     omitted = reading.marks.omitted if reading.marks else ()
-    return spec, (*omitted, *unusable)
+    return spec, tuple(dict.fromkeys((*(name.removeprefix(EXTRA) for name in omitted), *unusable)))
 
 
 def _a1111_options(reading: Reading, kind: str) -> Iterator[tuple[str, str]]:
