@@ -377,6 +377,8 @@ class Session:
 
         def tell(event: Event) -> None:
             if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+                from imagegen_cli.display.links import linked  # noqa: PLC0415 - no file is there when a run begins
+
                 for path in event.task.files:
                     data.line(linked(path, sys.stdout, os.environ))
 
