@@ -265,7 +265,7 @@ def settle(
 
 
 @app.command()
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook"])
 def watch(
     ids: Ids = None,
     *,
