@@ -151,7 +151,7 @@ def _lines_of(name: str) -> list[str]:
     """The lines of a file of values, without remarks. Raises UsageError."""
     from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
 
-    text, remark = decoded(name, _read(name), "")
+    text, remark = decoded(name, _read(name, "name a file with a value a line"), "")
     if remark:
         say(remark)
     return [line for line in text.splitlines() if not is_remark(line)]
@@ -214,8 +214,8 @@ def _into_stdout(session: Session, run_id: RunId, tasks: Sequence[Task], *, quie
     from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
 
     code = session.run_tasks(run_id, tasks)
-    piping.write(session.tasks, quiet=quiet)
-    return code
+    is_written = piping.write(session.tasks, quiet=quiet)
+    return code or (0 if is_written else 1)
 
 
 def _variation(specs: Sequence[PromptSpec]) -> str:
@@ -450,19 +450,19 @@ def _source(name: str) -> str:
 
 
 def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]:
-    specs, remarks = from_list("stdin" if name == STDIN else name, _read(name), common, reading)
+    specs, remarks = from_list("stdin" if name == STDIN else name, _read(name, ""), common, reading)
     for remark in remarks:
         say(remark)
     return specs
 
 
-def _read(name: str) -> bytes:
-    """The bytes of a list. Raises UsageError."""
+def _read(name: str, hint: str) -> bytes:
+    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError."""
     try:
         return _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(message, hint=f"nothing was sent; {instead_of(name)}") from error
+        raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error
 
 
 def _bytes_of(name: str) -> bytes:

@@ -183,6 +183,13 @@ class VaryOptions(NamedTuple):
         int, option("--repeat", help_="Make each task so many times, each time with another seed.", env=False, min=1)
     ] = 1
 
+    def check(self) -> None:
+        """Raise UsageError where --vary cannot be read, or comes to too many tasks."""
+        if self.vary:
+            from imagegen_cli.inputs.vary import check_typed  # noqa: PLC0415 - --help needs none of it
+
+            check_typed(self.vary, zipped=self.zipped, repeat=self.repeat)
+
 
 class SpendOptions(NamedTuple):
     """What may be spent. "": no limit but those of the settings."""

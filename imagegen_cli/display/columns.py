@@ -25,7 +25,7 @@ MAX_COST = 20
 """Cells of a task's cost at most."""
 MIN_LINE_FOR_COST = 60
 MIN_PROMPT = 8
-"""Cells of a prompt that what was varied leaves to it."""
+"""Cells of a prompt that the names of what was varied leave to it; their values go before the prompt."""
 
 
 def elapsed(row: Row, now: float) -> str:
@@ -64,7 +64,9 @@ def prompt_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]"
     from imagegen_cli.display.text_width import cell_width  # noqa: PLC0415 - Rich only where something is drawn
 
     between = f" {context.theme.dot} "
-    cell = fit(between + varied(row.task.cell, between), max(0, cells - MIN_PROMPT))
+    named = fit(between + varied(row.task.cell, between), cells)
+    short = fit(" " + context.theme.dot.join(row.task.cell.values()), cells)
+    cell = named if cell_width(named) + MIN_PROMPT <= cells else short
     return [(fit(prompt, cells - cell_width(cell)), style), (cell, "dim")]
 
 

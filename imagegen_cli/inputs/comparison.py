@@ -14,10 +14,18 @@ from typing import NamedTuple
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.common import canonical
 from imagegen_cli.inputs.prompts import PromptSpec, problem_in_texts, problem_of
-from imagegen_cli.inputs.vary import ALTERNATIVES, FORM, Axis, alternatives, cells, check_distinct, combinations
+from imagegen_cli.inputs.vary import (
+    ALTERNATIVES,
+    FORM,
+    Axis,
+    alternatives,
+    cells,
+    check_distinct,
+    check_number,
+    combinations,
+    parts_of,
+)
 
-MAX_TASKS = 10_000
-"""Tasks that the variations of one command may come to."""
 SEEDS = range(2**31)
 """What a shared seed is drawn from: every service that takes seeds takes these."""
 LEAVE_OUT = "nothing was sent; leave one of them out"
@@ -57,12 +65,10 @@ class Sweep(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """`model 2`, `ratio 3` and so on; `ratio+seed 3` where they are paired."""
-        groups = [[axis] for axis in self.models]
-        groups += [list(self.vary)] if self.spec.zipped and self.vary else [[axis] for axis in self.vary]
-        groups += [[axis] for axis in self.words]
-        found = [f"{'+'.join(axis.name for axis in group)} {len(group[0].values):,}" for group in groups]
-        return found + ([f"repeat {self.spec.repeat:,}"] if self.spec.repeat > 1 else [])
+        """`model 2`, `ratio 3` and so on."""
+        varied = parts_of(self.vary, zipped=self.spec.zipped)
+        words = parts_of(self.words, zipped=False, repeat=self.spec.repeat)
+        return [*parts_of(self.models, zipped=False), *varied, *words]
 
 
 def expanded(specs: Sequence[PromptSpec], *, new_seeds: bool = False) -> list[PromptSpec]:
@@ -111,13 +117,8 @@ def _described(sweeps: Sequence[Sweep]) -> str:
 
 def _check_number(sweeps: Sequence[Sweep]) -> None:
     varied = [sweep for sweep in sweeps if sweep.spec.is_varied]
-    total = sum(sweep.tasks for sweep in varied)
-    if total <= MAX_TASKS:
-        return
-    longest = max((axis for sweep in varied for axis in sweep.axes), key=lambda axis: len(axis.values), default=None)
-    fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
-    message = f"{total:,} tasks would be sent: {_described(sweeps)}; variations come to at most {MAX_TASKS:,}"
-    raise UsageError(message, hint=f"nothing was sent; {fewer}")
+    axes = [axis for sweep in varied for axis in sweep.axes]
+    check_number(sum(sweep.tasks for sweep in varied), axes, [_described(sweeps)])
 
 
 def _sweeps(specs: Sequence[PromptSpec]) -> list[Sweep]:

@@ -15,6 +15,7 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
+from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.task import ImageRequest, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
@@ -90,7 +91,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config, *, new_seeds: bool = Fa
     if bad:
         messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
         more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
-        hint = next((hint for _, hint in bad if hint), "")
+        hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
         way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
         raise UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
     return found
@@ -113,12 +114,29 @@ def _located(wrong: Sequence[PromptSpec], message: str, *, alone: bool) -> str:
 
 def _varied_alike(wrong: Sequence[PromptSpec], message: str) -> str:
     """What was varied and is wrong: the values that all of these share, or the name that a message does not know."""
-    first = wrong[0].cell
-    unknown = next((name for name in first if f"option {name!r}" in message), "")
-    if unknown:
+    if unknown := _unknown(wrong, message):
         return f"--vary {unknown}: {{{unknown}}} stands in no prompt, and "
-    shared = {name: value for name, value in first.items() if all(spec.cell.get(name) == value for spec in wrong)}
+    shared = {
+        name: value for name, value in wrong[0].cell.items() if all(spec.cell.get(name) == value for spec in wrong)
+    }
     return f"--vary {' '.join(f'{name}={value}' for name, value in shared.items())}: " if shared else ""
+
+
+def _unknown(wrong: Sequence[PromptSpec], message: str) -> str:
+    """The name of what was varied that is no option, in braces of no prompt, and refused by the service; else empty."""
+    return next((name for name in wrong[0].cell if f"option {name!r}" in message), "")
+
+
+def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
+    """A hint that names what stands in the prompts or is an option of `run`, where the unknown name is near to one."""
+    unknown = _unknown(wrong, message)
+    if not unknown:
+        return hint
+    from imagegen_cli.inputs.comparison import OPTIONS  # noqa: PLC0415 - something was varied, so it is there
+
+    words = {word for spec in wrong for word in re.findall(r"\{([^\W\d][\w.-]*)\}", spec.prompt)}
+    near = nearest(unknown, {*OPTIONS.values(), *words})
+    return near if near.startswith("did") else hint
 
 
 def place(folder: Path, template: str) -> Place:
