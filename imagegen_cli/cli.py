@@ -116,6 +116,7 @@ def run(
     ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
     _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
@@ -133,6 +134,7 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
@@ -147,6 +149,7 @@ def again_(
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
@@ -395,7 +398,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook", "marks"])
 def watch(
     ids: Ids = None,
     *,
