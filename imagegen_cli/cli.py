@@ -17,6 +17,7 @@ from imagegen_cli.commands.options import (
     Json,
     RunOptions,
     SpendOptions,
+    TakesIds,
     Yes,
     declared,
     option,
@@ -45,7 +46,11 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+]
+OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -62,7 +67,9 @@ SameProvider = Annotated[
         metavar="PROVIDER",
     ),
 ]
-RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
+RunNumber = Annotated[
+    str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+]
 
 
 @app.callback()
@@ -114,10 +121,10 @@ def batch(
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
 
 
-@app.command("again")
+@app.command("again", cls=TakesIds)
 @declared(without=["lists", "sent_before"])
 def again_(
-    task: Annotated[int, typer.Argument(metavar="ID", help="Number of the old task.")],
+    task: OneTask,
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
@@ -128,12 +135,12 @@ def again_(
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def resume(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     receipts: Annotated[
         Path | None,
         typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
@@ -143,10 +150,10 @@ def resume(
     """Continue what a service accepted and did not deliver. Nothing is submitted a second time."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), ran=True)
+    _leave(recover.resume(ids or (), options, run=run_number, receipts=receipts), ran=True)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def retry(
     ids: Ids = None,
@@ -161,7 +168,7 @@ def retry(
         list[str] | None,
         typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
         bool,
@@ -189,18 +196,18 @@ def retry(
     _leave(code, ran=not dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def cancel(
     ids: Ids = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+    _leave(recover.cancel(ids or (), everything=everything, run=run_number, queued=queued))
 
 
 @app.command("list")
@@ -209,7 +216,7 @@ def list_(
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
     search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
@@ -224,8 +231,8 @@ def list_(
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
-@app.command()
-def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+@app.command(cls=TakesIds)
+def show(task: OneTask, *, json: Json = False) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
@@ -246,7 +253,7 @@ def costs_(
     _leave(costs.costs(by, since, as_json=json, as_csv=csv))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def settle(
     ids: Ids = None,
     *,
@@ -264,12 +271,12 @@ def settle(
     _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared(without=["concurrency", "timeout", "preview", "notify"])
 def watch(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
     options: RunOptions,

@@ -8,6 +8,7 @@ from contextlib import closing
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
 from imagegen_cli.commands.history import moment_of
 from imagegen_cli.commands.spending import limits
+from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
@@ -101,12 +102,13 @@ def _can_be_asked_for(record: Record) -> bool:
     return isinstance(task.state, Running | Saving) or can_be_fetched(task.state)
 
 
-def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
+def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
     """Take a person's word for what submits cost that may have been charged. No task changes, and no receipt."""
     cost = _person_says(paid=paid, unpaid=unpaid, amount=amount)
-    if bool(ids) == everything:
+    if bool(names) == everything:
         raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
     with history() as store:
+        ids = task_ids(names, store)
         tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
         if not tasks:
             raise NothingToDo("nothing is uncertain")

@@ -13,6 +13,7 @@ from imagegen_cli.commands.console import all_there, answers, check_keys, histor
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
+from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import (
     Cancelled,
@@ -79,11 +80,11 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
     return _run_specs(specs, common, options, command="batch")
 
 
-def again(task_id: int, prompt: str, options: GenerateOptions) -> int:
+def again(name: str, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the parameters of an old one, except for those that the options change."""
     changes = _common(options)
     with history() as store:
-        record = all_there(store, [task_id])[0]
+        record = all_there(store, task_ids([name], store))[0]
     request = record.task.request
     size = f"{request.width}x{request.height}" if request.width else ""
     is_elsewhere = changes.provider and changes.provider != request.provider

@@ -4,13 +4,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import ENDED, Failed, Queued, word
+from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
@@ -18,28 +19,33 @@ from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.records import UNFINISHED, Attempt, Filter, Record
+from imagegen_cli.storage.records import UNFINISHED, Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
+SHOWN_DIGITS = 16
+"""Of a SHA-256 in hex."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
+def list_tasks(states: Sequence[str], run: str, since: str, search: str, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
     for state in states:
         if state not in STATES:
             raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(states=tuple(states), run=run, since=moment_of(since), search=search, limit=limit)
+        wanted = Filter(
+            states=tuple(states), run=run_reference(run, store), since=moment_of(since), search=search, limit=limit
+        )
         records = store.find(wanted)
         charges = store.charges(record.task.id for record in records)
+        pictures = store.pictures(record.task.id for record in records) if as_json else {}
     if not records:
         raise NothingToDo("no matching tasks")
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         for record in records:
-            data.line(encoded(_object(record, charges.get(record.task.id)), data.encoding))
+            data.line(encoded(_object(record, charges.get(record.task.id), pictures), data.encoding))
     else:
         rows = [_row(record, charges.get(record.task.id)) for record in records]
         print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
@@ -50,12 +56,14 @@ def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, 
     return 0
 
 
-def show_task(task: int, *, as_json: bool) -> int:
+def show_task(name: str, *, as_json: bool) -> int:
     """Print everything about one task. Raises NothingToDo if it does not exist."""
     with closing(Store(history_file())) as store:
+        task = task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
+        pictures = store.pictures([task])
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
@@ -63,11 +71,11 @@ def show_task(task: int, *, as_json: bool) -> int:
         data = Printer(sys.stdout, "utf-8")
         more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
         earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
-        data.line(encoded(_object(record, charge) | more | earlier, data.encoding))
+        data.line(encoded(_object(record, charge, pictures) | more | earlier, data.encoding))
     else:
         print_task(
             _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
-            more=_further(record, attempts, before),
+            more=_further(record, attempts, before) | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
     return 0
 
@@ -79,6 +87,13 @@ def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Char
     more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
     return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}
+
+
+def _digests(pictures: Sequence[Picture]) -> dict[str, str]:
+    """The first digits of each picture's SHA-256, which are enough to know it by; `--json` has all of them."""
+    known = [picture for picture in pictures if picture.sha256]
+    labels = ["sha256"] if len(pictures) == 1 else [f"sha256 {picture.number}" for picture in known]
+    return {label: picture.sha256[:SHOWN_DIGITS] for label, picture in zip(labels, known, strict=False)}
 
 
 def _row(record: Record, charge: Charge | None = None) -> Row:
@@ -121,11 +136,13 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _object(record: Record, charge: Charge | None) -> dict[str, object]:
+def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Sequence[Picture]]) -> dict[str, object]:
     plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
     seen = _seen(charge, record)
     cost = {} if seen is None else {"cost": seen.plainly()}
-    return plain | cost | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
+    saved = [{"path": one.path, "sha256": one.sha256 or None} for one in pictures.get(record.task.id, ())]
+    pid = record.process.pid if record.process else None
+    return plain | cost | {"pid": pid, "facts": dict(record.facts), "pictures": saved}
 
 
 def moment_of(text: str) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from imagegen_cli.core.errors import UsageError
 
@@ -37,6 +38,30 @@ class CostsBy(StrEnum):
     MODEL = "model"
     PROVIDER = "provider"
     RUN = "run"
+
+
+class TakesIds(TyperCommand):
+    """A command whose arguments may be -1, -2 and so on: the newest task, the one before. They are no options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put a space before such an argument: with it, no parser takes it for an option."""
+        taking = {name for one in self.params if _takes_a_value(one) for name in one.opts}
+        before = ["", *args]
+        found = [
+            f" {word}" if _is_negative(word) and last not in taking else word
+            for last, word in zip(before, args, strict=False)
+        ]
+        return super().parse_args(ctx, found)
+
+
+def _takes_a_value(parameter: Any) -> bool:
+    return parameter.param_type_name == "option" and not parameter.is_flag
+
+
+def _is_negative(word: str) -> bool:
+    """Whether it is -1, or -1/2 for a picture of the newest task."""
+    number, _, picture = word[1:].partition("/")
+    return word[:1] == "-" and f"{number}{picture}".isdecimal()
 
 
 def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:

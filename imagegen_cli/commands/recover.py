@@ -23,6 +23,7 @@ from imagegen_cli.commands.console import (
 from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Planned, Spending, agree, check_budget, cost, cost_lines
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
@@ -60,21 +61,22 @@ WATCH_WAIT_S = 65.0
 class Selection:
     """Which tasks `retry` sends. Without `ids`: those of the last run that has such tasks, of `run`, or of all runs."""
 
-    ids: Sequence[int] = ()
+    ids: Sequence[str] = ()
     failed: bool = False
     cancelled: bool = False
     reasons: Sequence[str] = ()
-    run: int | None = None
+    run: str = ""
     all_runs: bool = False
 
 
 # Resume
 
 
-def resume(ids: Sequence[int], options: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts: Path | None = None) -> int:
     """Fetch the pictures of tasks that were accepted and not delivered. It never submits."""
     config = settings()
     with history() as store:
+        ids, run_id = task_ids(given, store), run_reference(run, store)
         if receipts is not None:
             ids = [*ids, *_restored(store, receipts)]
         wanted = _wanted(store, ids, run_id)
@@ -314,13 +316,14 @@ def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
 def _selected(store: Store, selection: Selection) -> list[Record]:
     """The tasks that were selected; those of the last run that has any, where neither IDs nor runs are named."""
     if selection.ids:
-        return all_there(store, selection.ids)
+        return all_there(store, task_ids(selection.ids, store))
     failed = selection.failed or bool(selection.reasons) or not selection.cancelled
     states = tuple(["failed"] * failed + ["cancelled"] * selection.cancelled)
-    found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=selection.run))
+    run = run_reference(selection.run, store)
+    found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=run))
     left_out = [record for record in found if not selection.reasons and _is_refused_again(record)]
     found = [record for record in found if record not in left_out]
-    if not selection.all_runs and selection.run is None and found:
+    if not selection.all_runs and run is None and found:
         last = max(record.task.run for record in found)
         older = [record for record in found if record.task.run != last]
         if older:
@@ -414,11 +417,12 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
 # Cancel
 
 
-def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None = None, queued: bool = False) -> int:
+def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", queued: bool = False) -> int:
     """Cancel unfinished tasks of any process, and print for each what came of it."""
-    if not (ids or everything or queued or run_id is not None):
+    if not (names or everything or queued or run):
         raise UsageError("say what to cancel: IDs, --all, --queued or --run N")
     with history() as store:
+        ids, run_id = task_ids(names, store), run_reference(run, store)
         if ids:
             records = all_there(store, ids)
         else:

@@ -14,6 +14,7 @@ from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
@@ -34,16 +35,17 @@ POLL_S = 0.25
 Story = Callable[[], Coroutine[Any, Any, None]]
 
 
-def watch(ids: Sequence[int], options: RunOptions, *, run: int | None, replay: bool, speed: float) -> int:
+def watch(names: Sequence[str], options: RunOptions, *, run: str, replay: bool, speed: float) -> int:
     """Show tasks of other processes until all have ended; with `replay`, a run that is over, `speed` times as fast.
 
     Raises NothingToDo if there is nothing to show.
     """
     with closing(Store(history_file())) as store:
+        ids, run_id = task_ids(names, store), run_reference(run, store)
         if replay:
-            return _replay(store, run, options, speed)
+            return _replay(store, run_id, options, speed)
         show = Show(options, Estimates(store).seconds, WATCHING)
-        watched = Watched(store, show, ids, run)
+        watched = Watched(store, show, ids, run_id)
         return show.play(watched.follow, _Remote(store, show).do)
 
 

@@ -93,6 +93,28 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL, PRIMARY KEY (service, model)
     )
     """,
+    # Saved pictures. Of earlier tasks the digests are known that a state or a kept event names; others are ''.
+    """
+    CREATE TABLE picture (
+        task INTEGER NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+        PRIMARY KEY (task, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX picture_by_sha256 ON picture(sha256) WHERE sha256 != '';
+    INSERT INTO picture SELECT task.id, file.key + 1, file.value, ''
+        FROM task, json_each(iif(json_valid(detail), detail, '{}'), '$.files') AS file WHERE state = 'done';
+    INSERT INTO picture
+        SELECT task.id, image.key + 1, json_extract(image.value, '$.file'),
+            coalesce(json_extract(image.value, '$.sha256'), '')
+        FROM task, json_each(iif(json_valid(detail), detail, '{}'), '$.images') AS image
+        WHERE state != 'done' AND detail LIKE '%"file"%' AND json_extract(image.value, '$.file') IS NOT NULL;
+    REPLACE INTO picture
+        SELECT picture.task, picture.number, picture.path, json_extract(image.value, '$.sha256')
+        FROM event, json_each(iif(json_valid(body), body, '{}'), '$.images') AS image
+        JOIN picture ON picture.task = event.task AND picture.number = image.key + 1
+            AND picture.path = json_extract(image.value, '$.file')
+        WHERE event.kind = 'TaskChanged' AND body LIKE '%"file"%' AND picture.sha256 = ''
+            AND json_extract(image.value, '$.sha256') IS NOT NULL
+    """,
 )
 
 

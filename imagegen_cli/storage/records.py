@@ -47,6 +47,15 @@ class Attempt(NamedTuple):
     ended: float | None
 
 
+class Picture(NamedTuple):
+    """A saved picture of a task; `number` from 1. `sha256` in hex of the file as it was saved; empty: not known."""
+
+    task: TaskId
+    number: int
+    path: str
+    sha256: str
+
+
 class Filter(NamedTuple):
     """Which tasks to find; an empty field admits all. `after`: only tasks with a higher number than this."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
@@ -22,7 +22,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, prices, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
 from imagegen_cli.storage.leases import Leases
@@ -32,6 +32,7 @@ from imagegen_cli.storage.records import (
     Attempt,
     Filter,
     Numbers,
+    Picture,
     PlanChangedError,
     Planned,
     Record,
@@ -232,6 +233,7 @@ class Store(Database):
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
         charges.follow(self._db, task.id, task.state)
+        pictures.keep(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)
         self._leases.fences[task.id] = fence
@@ -298,6 +300,13 @@ class Store(Database):
             rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
             return self._records(rows)
 
+    def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
+        """The number of the newest row, or of the one `back` - 1 rows before it; None where there are not so many."""
+        query = f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?"  # noqa: S608 - only our own words
+        with self._errors():
+            row = self._db.execute(query, (back - 1,)).fetchone()
+        return None if row is None else int(row["id"])
+
     def missing(self, ids: Iterable[int]) -> list[int]:
         """Those of these ids that no task has."""
         wanted = set(ids)
@@ -326,6 +335,16 @@ class Store(Database):
                 Attempt(row["number"], state_of(row["state"], row["detail"]), row["started"], row["ended"])
                 for row in rows
             ]
+
+    def pictures(self, tasks: Iterable[int]) -> dict[TaskId, list[Picture]]:
+        """The saved pictures of these tasks in their order; a task that has none is left out."""
+        with self._errors():
+            return pictures.of_tasks(self._db, tasks)
+
+    def by_sha256(self, sha256: str) -> list[Picture]:
+        """The pictures whose files had this digest (hex) when they were saved, newest task first."""
+        with self._errors():
+            return pictures.by_sha256(self._db, sha256)
 
     def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
         """How long the last tasks of the same provider, model and size took at the service, without its queue."""

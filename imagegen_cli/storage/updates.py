@@ -31,7 +31,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, serialize
+from imagegen_cli.storage import charges, pictures, serialize
 from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
@@ -138,6 +138,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
     )  # fmt: skip
     if written.rowcount:
         _write_charge(db, event, leases, budget)
+        pictures.keep(db, task.id, state)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
@@ -167,6 +168,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     )
     if written.rowcount:
         charges.follow(db, id_, state)
+        pictures.keep(db, TaskId(id_), state)
     else:
         db.execute(
             "UPDATE attempt SET state = ?, detail = ? WHERE task = ? AND reason = 'uncertain'",
