@@ -171,7 +171,19 @@ def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpt
 
         additions = Additions(store, config, where, common, spending)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
-        return session.run_tasks(run_id, tasks)
+        code = session.run_tasks(run_id, tasks)
+        if len(tasks) > 1 and _wants_sheet(options, config):
+            from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
+
+            sheet_after(store, run_id, tasks, code)
+        return code
+
+
+def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
+    """Whether a comparison is to have its sheet; programs, and people who want no words, ask for it by --sheet."""
+    if options.sheet is not None:
+        return options.sheet
+    return config.general.sheet and options.run.display not in QUIET
 
 
 def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:

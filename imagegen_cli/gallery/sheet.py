@@ -120,8 +120,9 @@ def draw(
 ) -> Sheet:
     """Draw a PNG that replaces `file`; `cell` is the most pixels across one picture, fewer where there are very many.
 
-    With `fresh` it replaces nothing and raises FileExistsError. `subject`: see `whole.mark`. Run it in a thread: a picture takes up to a tenth of a second. Raises OSError where the file cannot be written, and
-    ValueError without any picture.
+    With `fresh` it replaces nothing and raises FileExistsError. `subject`: see `whole.mark`. Run it off an event loop:
+    a picture takes up to a tenth of a second. Raises OSError where the file cannot be written, and ValueError without
+    any picture.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")
