@@ -357,7 +357,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook"])
 def watch(
     ids: Ids = None,
     *,

@@ -47,7 +47,7 @@ def sheet(choice: Choice, output: Path | None, *, dark: bool = False, as_json: b
 def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> None:
     """Draw the sheet of a run that has ended with this exit code, where it compares anything, and name it on stderr.
 
-    What goes wrong is said and changes nothing: the pictures are there. Ctrl-C ends it.
+    Raises whatever goes wrong. Ctrl-C ends it, and the program.
     """
     if code in STOPPED or not is_comparison(tasks):
         return
@@ -55,16 +55,15 @@ def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> N
     if len(tasks) > AUTOMATIC:
         say(f"{len(tasks)} tasks are many for a sheet: {again} draws one")
         return
+    chosen = of_run(store, run)
+    if not any(record.task.files for record in chosen.records):
+        return
     try:
-        chosen = of_run(store, run)
-        if any(record.task.files for record in chosen.records):
-            drawn = _drawn(chosen, None)
-            say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
+        drawn = _drawn(chosen, None)
     except KeyboardInterrupt:
         say(f"the sheet was not drawn; all pictures are there; {again} draws it")
         raise
-    except Exception as error:  # noqa: BLE001 - the pictures are on the disk, and a sheet can be drawn again
-        say(f"no sheet: {getattr(error, 'message', '') or f'{type(error).__name__}: {error}'}; {again} tries it again")
+    say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
 
 
 def gallery(choice: Choice, output: Path | None, *, single: bool, shown: bool, as_json: bool) -> int:

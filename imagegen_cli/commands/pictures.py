@@ -9,10 +9,13 @@ from imagegen_cli.core.masking import masked
 from imagegen_cli.core.task import ENDED, ImageRequest, Task, word
 from imagegen_cli.display.messages import described
 from imagegen_cli.gallery.values import Pairs, Picture
-from imagegen_cli.inputs.vary import OPTIONS
 from imagegen_cli.storage.records import Record
 
 PROMPT = "prompt"
+PAIRED = " · "
+"""Between names, and between values, that were varied together."""
+OPTIONS = ("provider", "model", "ratio", "resolution", "size", "count", "seed", "negative", "image", "name")
+"""Names of varied things that stand in no prompt."""
 Cell = Mapping[str, str]
 """What was varied: name and value."""
 
@@ -23,15 +26,31 @@ def cells_of(tasks: Sequence[Task]) -> list[dict[str, str]]:
     What the person named as varied comes last. Before it comes every other option that tasks of one such combination
     differ in: a comparison by `-m a -m b`, or several prompts.
     """
-    told = [dict(getattr(task, "cell", {})) for task in tasks]
+    told = [dict(task.cell) for task in tasks]
     options = [_options(task.request, cell) for task, cell in zip(tasks, told, strict=True)]
     named = list(dict.fromkeys(name for cell in told for name in cell))
     found = [name for name in _differing(told, options) if name not in named]
     kept = [name for name in found if not _follows(name, found, options)]
+    pairs = _paired(named, told)
     return [
-        {name: one.get(name, "") for name in kept} | {name: cell.get(name, "") for name in named}
+        {name: one.get(name, "") for name in kept}
+        | {PAIRED.join(names): PAIRED.join(cell.get(name, "") for name in names) for names in pairs}
         for cell, one in zip(told, options, strict=True)
     ]
+
+
+def _paired(names: Sequence[str], cells: Sequence[Cell]) -> list[list[str]]:
+    """The names, those together whose values go with each other: they make one axis."""
+    found: list[list[str]] = []
+    for name in names:
+        together = next(
+            (some for some in found if _decides(some[0], name, cells) and _decides(name, some[0], cells)), None
+        )
+        if together is None or len({cell.get(name) for cell in cells}) == 1:
+            found.append([name])
+        else:
+            together.append(name)
+    return found
 
 
 def is_comparison(tasks: Sequence[Task]) -> bool:
@@ -111,7 +130,7 @@ def pictures_of(
     only these pictures are wanted.
     """
     tasks = [record.task for record in records]
-    cells = cells_of(tasks) if compared else [dict(getattr(task, "cell", {})) for task in tasks]
+    cells = cells_of(tasks) if compared else [dict(task.cell) for task in tasks]
     found: list[Picture] = []
     for record, cell in zip(records, cells, strict=True):
         wanted = (numbers or {}).get(record.task.id, ())
@@ -214,7 +233,7 @@ def _flags(request: ImageRequest, seed: str) -> Iterator[str]:
 
 def title_of(records: Sequence[Record]) -> str:
     """The prompt that all have in common, with the varied words by their names; else which run it is."""
-    prompts = {unfilled(one.task.request.prompt, getattr(one.task, "cell", {})) for one in records}
+    prompts = {unfilled(one.task.request.prompt, one.task.cell) for one in records}
     if len(prompts) == 1:
         return prompts.pop()
     runs = sorted({one.task.run for one in records})

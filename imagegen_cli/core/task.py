@@ -222,7 +222,8 @@ class Task:
 
     `key` is this task's alone, among all histories: the history's own token and the id. `expected_images` is how many
     pictures the service should bring for `request`. `alternatives` are the same prompt as other providers would take
-    it: until a request has left, the task may be sent as any of them instead.
+    it: until a request has left, the task may be sent as any of them instead. `cell`: what was varied in a comparison,
+    by name in order, with the value that this task has.
     """
 
     id: TaskId
@@ -234,6 +235,7 @@ class Task:
     key: str = ""
     expected_images: int = 1
     alternatives: tuple[ImageRequest, ...] = ()
+    cell: Mapping[str, str] = field(default_factory=dict)
 
     def as_sent(self, request: ImageRequest, expected_images: int) -> "Task":
         """The same task, to be sent as one of its alternatives; what it was before becomes an alternative."""

@@ -37,6 +37,11 @@ def cache_folder() -> Path:
     return own / "cache" if own else _of_the_system("cache")
 
 
+def piped_folder() -> Path:
+    """The folder for pictures that were written to stdout."""
+    return history_file().with_name("piped")
+
+
 def expanded(path: str | Path) -> Path:
     """The path with ~ replaced by the home folder. Raises ConfigError where there is none."""
     try:

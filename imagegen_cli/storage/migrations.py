@@ -115,6 +115,7 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE event.kind = 'TaskChanged' AND body LIKE '%"file"%' AND picture.sha256 = ''
             AND json_extract(image.value, '$.sha256') IS NOT NULL
     """,
+    "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
 

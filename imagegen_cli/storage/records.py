@@ -91,6 +91,8 @@ class Planned(NamedTuple):
     """The task that may have been paid, and that this one repeats."""
     adopts: Record | None = None
     """The record of a task that was never sent, whose row becomes this task."""
+    cell: Mapping[str, str] = MappingProxyType({})
+    """What was varied, with the value that this task has."""
 
 
 class Numbers(NamedTuple):

@@ -22,6 +22,7 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
         expected_images=row["expected_images"],
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
+        cell=json.loads(row["cell"]) if row["cell"] != "{}" else {},
     )  # fmt: skip
     return Record(
         task=task,
