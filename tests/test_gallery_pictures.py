@@ -25,9 +25,12 @@ from imagegen_cli.core.task import (
 from imagegen_cli.storage.records import Record
 
 
-def task(number: int = 1, state: State | None = None, **values: Any) -> Task:
+def task(number: int = 1, state: State | None = None, *, cell: Mapping[str, str] | None = None, **values: Any) -> Task:
     request = ImageRequest(prompt=values.pop("prompt", "a fox"), provider=values.pop("provider", "studio"), **values)
-    return Task(id=TaskId(number), run=RunId(1), request=request, state=state or Queued(), folder="/p", name="n")
+    return Task(
+        id=TaskId(number), run=RunId(1), request=request, state=state or Queued(), folder="/p", name="n",
+        cell=cell or {},
+    )  # fmt: skip
 
 
 def tasks(**values: list[Any]) -> list[Task]:
@@ -72,6 +75,29 @@ def test_a_list_whose_prompts_have_their_own_models_compares_nothing() -> None:
     some = [task(1, prompt="a", model="x"), task(2, prompt="b", model="y"), task(3, prompt="c", model="x")]
     assert cells_of(some) == [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]
     assert not is_comparison(some)
+
+
+def test_what_the_person_varied_stands_behind_what_differs_besides() -> None:
+    cells = [{"animal": animal} for animal in ("cat", "dog")]
+    some = [
+        task(number, prompt=prompt.replace("{animal}", cell["animal"]), model=model, cell=cell)
+        for number, (prompt, model, cell) in enumerate(product(("a {animal}", "{animal}s"), "xy", cells), 1)
+    ]
+    assert cells_of(some)[:2] == [
+        {"prompt": "a {animal}", "model": "x", "animal": "cat"},
+        {"prompt": "a {animal}", "model": "x", "animal": "dog"},
+    ]
+
+
+def test_what_was_paired_is_one_axis() -> None:
+    pairs = (("1:1", "7"), ("16:9", "8"))
+    some = [
+        task(at, ratio=ratio, seed=int(seed), cell={"ratio": ratio, "seed": seed})
+        for at, (ratio, seed) in enumerate(pairs)
+    ]
+    assert cells_of(some) == [{"ratio · seed": "1:1 · 7"}, {"ratio · seed": "16:9 · 8"}]
+    single = [task(at, cell={"ratio": "1:1", "seed": seed}) for at, seed in enumerate("78")]
+    assert cells_of(single) == [{"ratio": "1:1", "seed": "7"}, {"ratio": "1:1", "seed": "8"}]
 
 
 @pytest.mark.parametrize(
