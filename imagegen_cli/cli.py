@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -460,6 +461,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_others(sys.argv[1:2])
     try:
         app()
     except SystemExit as leaving:
@@ -476,6 +478,13 @@ def main() -> None:
             _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
+    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = named, []
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
