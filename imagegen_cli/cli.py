@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -289,11 +290,96 @@ def runs_(
 
 
 @app.command(cls=TakesIds)
-def show(task: OneTask, *, json: Json = False) -> None:
+def show(
+    task: OneTask,
+    *,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw its pictures in the terminal; 12/2 draws the second alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.show_task(task, as_json=json))
+    _leave(history.show_task(task, as_json=json, preview=preview))
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest. May be repeated."),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+]
+
+
+@app.command(cls=TakesIds)
+def sheet(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The PNG; without it a name beside the pictures."),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light words on a dark ground.")] = False,
+    json: Json = False,
+) -> None:
+    """Draw one labelled PNG that compares pictures: of the last run that varied anything, or of what you name.
+
+    Rows and columns are what was varied, other variations make blocks, and the cell of a picture that is not there says
+    why. After a comparison it is drawn by itself; --no-sheet prevents that. A file that is no sheet of imagegen is
+    never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+
+    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def gallery(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
+    ] = None,
+    single: Annotated[
+        bool, typer.Option("--single", help="One file, however many pictures; it takes longer to open.")
+    ] = False,
+    shown: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json: Json = False,
+) -> None:
+    """Write one HTML page of many pictures, which works from the disk without a network.
+
+    Without a choice it shows the newest 500 tasks. Above 500 pictures the thumbnails lie in a folder beside the page.
+    Thumbnails are kept in imagegen's cache folder, at most 256 MiB: the oldest are removed first. A file that is no
+    gallery of imagegen is never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+    from imagegen_cli.commands.history import moment_of  # noqa: PLC0415
+
+    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
+    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+
+
+@app.command("open", cls=TakesIds)
+def open_(
+    task: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of a task; 12/2 is its picture 2; LAST or -1 is the newest.")
+    ],
+) -> None:
+    """Open a picture in the desktop's own program, and print its path; without a desktop only the path, and exit 1."""
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+
+    _leave(commands.open_picture(task))
 
 
 @app.command(cls=TakesIds)
@@ -501,6 +587,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_others(sys.argv[1:2])
     try:
         app()
     except SystemExit as leaving:
@@ -517,6 +604,13 @@ def main() -> None:
             _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
+    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = named, []
 
 
 def _leave(code: int, *, ran: bool = False) -> None:

@@ -243,7 +243,28 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
             session = Session(store, config, options.run, spending=spending, prints_paths=False)
             return _into_stdout(session, run_id, tasks, quiet=options.run.display in QUIET)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
-        return session.run_tasks(run_id, tasks)
+        code = session.run_tasks(run_id, tasks)
+        if len(tasks) > 1 and _wants_sheet(options, config):
+            _draw_sheet(store, run_id, tasks, code)
+        return code
+
+
+def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
+    """Whether a comparison is to have its sheet; programs, and people who want no words, ask for it by --sheet."""
+    if options.sheet is not None:
+        return options.sheet
+    return config.general.sheet and options.run.display not in QUIET
+
+
+def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -> None:
+    """Draw the sheet of a comparison. What goes wrong is said and changes nothing: the pictures are on the disk."""
+    try:
+        from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
+
+        sheet_after(store, run_id, tasks, code)
+    except Exception as error:  # noqa: BLE001 - see above
+        why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
 
 
 def _prepared(

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
-from imagegen_cli.commands.task_ids import task_ids
+from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
-from imagegen_cli.core.errors import NothingToDo
-from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
-from imagegen_cli.core.text import Printer, encoded
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import ENDED, Failed, Queued, Task, TaskId, word
+from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
@@ -70,10 +70,11 @@ def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
         yield from (_object(record, charges.get(record.task.id), pictures) for record in records)
 
 
-def show_task(name: str, *, as_json: bool) -> int:
-    """Print everything about one task. Raises NothingToDo if it does not exist."""
+def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
+    """Print everything about one task, and draw its pictures with `preview`. Raises NothingToDo if it is not there."""
     with closing(Store(history_file())) as store:
-        task = task_ids([name], store)[0]
+        reference = task_reference(name, store)
+        task = reference.id if preview else task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
@@ -95,6 +96,20 @@ def show_task(name: str, *, as_json: bool) -> int:
             | _further(record, attempts, before)
             | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
+    return _draw(record.task, reference.number) if preview and not as_json else 0
+
+
+def _draw(task: Task, number: int | None) -> int:
+    """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
+    from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
+    from imagegen_cli.display import preview  # noqa: PLC0415
+
+    if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
+        raise UsageError("--preview draws on a terminal only", hint=f"imagegen open {task.id} opens the picture")
+    paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
+    if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
+        Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+        return 1
     return 0
 
 

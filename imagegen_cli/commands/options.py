@@ -285,6 +285,13 @@ class GenerateOptions(NamedTuple):
         Path | None, option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.")
     ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
+    sheet: Annotated[
+        bool | None,
+        option(
+            "--sheet/--no-sheet",
+            help_="Draw a comparison's pictures on one sheet afterwards; without it, unless --json or --quiet.",
+        ),
+    ] = None
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
     dry_run: DryRun = False
