@@ -61,10 +61,12 @@ def indented(text: str, width: int, theme: Theme, style: Style) -> list[Line]:
     return [[Segment(str(piece), style)] for piece in pieces_of(text, width - 1, theme, first=2, hanging=2)]
 
 
-def pieces_of(text: str, width: int, theme: Theme, *, first: int = 0, hanging: int = 0) -> list[Piece]:
-    """The lines of a text; of an endless one no more than anybody reads."""
+def pieces_of(
+    text: str, width: int, theme: Theme, *, first: int = 0, hanging: int = 0, whole: bool = True
+) -> list[Piece]:
+    """The lines of a text; of an endless one no more than anybody reads. `whole` as in `paragraph`."""
     start = text[: MAX_LINES * max(1, width) * MAX_MARKS]
-    return paragraph(start, max(1, width), first=first, hanging=hanging, encoding=theme.encoding)
+    return paragraph(start, max(1, width), first=first, hanging=hanging, encoding=theme.encoding, whole=whole)
 
 
 def path_line(shown: str, path: str, theme: Theme) -> Line:
@@ -113,25 +115,32 @@ def file_lines(task: Task, theme: Theme) -> list[Line]:
     return [path_line(literal(path, theme.encoding), path, theme) for path in task.files]
 
 
-def task_lines(row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None) -> list[Line]:
-    """Everything about a task except its files. Long text takes as many lines as it needs."""
+def task_lines(
+    row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None, *, whole: bool = False
+) -> list[Line]:
+    """Everything about a task except its files. Long text takes as many lines as it needs.
+
+    `whole`: a word or a path that is wider than a line stays whole; in a frame the terminal would cut it off.
+    """
     mark, style = theme.sign(row.task.state)
-    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD))
+    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD), whole=whole)
     head = f" {theme.dot} ".join([f"task {row.task.id}", *service(row.task.request)])
-    lines += labelled("", head, width, theme, styles=(DIM, DIM))
+    lines += labelled("", head, width, theme, styles=(DIM, DIM), whole=whole)
     for name, value in [*fields_of(row, now), *(more or {}).items()]:
         if value:
             alert = BAD if name == "state" and isinstance(row.task.state, Failed) else PLAIN
-            lines += labelled(name, value, width, theme, styles=(DIM, alert))
+            lines += labelled(name, value, width, theme, styles=(DIM, alert), whole=whole)
     return lines
 
 
-def labelled(label: str, text: str, width: int, theme: Theme, *, styles: tuple[Style, Style]) -> list[Line]:
+def labelled(
+    label: str, text: str, width: int, theme: Theme, *, styles: tuple[Style, Style], whole: bool = False
+) -> list[Line]:
     """A label and its text, which continues below itself."""
     indent = min(LABEL if len(label) > 1 else 2, width // 2)
     head = LineBuilder().put(theme.fit(label, indent), indent, styles[0]).line
     lines: list[Line] = []
-    for piece in pieces_of(text, width, theme, first=indent, hanging=indent):
+    for piece in pieces_of(text, width, theme, first=indent, hanging=indent, whole=whole):
         if head and piece.indent < indent:  # a word that is wider than the column goes below
             lines.append(head)
             head = []

@@ -37,7 +37,7 @@ def print_task(
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
 
     terminal = Terminal(stdout, environ)
-    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more))
+    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more, whole=True))
     terminal.print(file_lines(row.task, terminal.theme))
 
 

@@ -182,8 +182,18 @@ def heading(text: str, width: int, theme: Theme, *, is_first: bool) -> Iterator[
         yield [*_blank(piece.indent), Segment(piece.text, BOLD)]
 
 
-def check_lines(name: str, label: str, message: str, advice: str, width: int, theme: Theme) -> Iterator[Line]:
-    """One check: the sign of this name, what was looked at and what was found; below it what to do."""
+class Check(NamedTuple):
+    """The name of its sign, what was looked at, what was found, and what to do."""
+
+    sign: str
+    label: str
+    message: str
+    advice: str = ""
+
+
+def check_lines(check: Check, width: int, theme: Theme) -> Iterator[Line]:
+    """A check, and below it what to do."""
+    name, label, message, advice = check
     text, style = sign(name, theme)
     signs, cells = len(UNASKED), max(LABEL, cell_width(label))
     head = LineBuilder().put(text, signs, STYLES[style]).gap(1).put(label, cells, DIM).gap(GAP).line
