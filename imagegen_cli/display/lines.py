@@ -36,6 +36,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    LaneChanged,
     PicturesCharged,
     ProviderPaused,
     RunFinished,
@@ -195,7 +196,9 @@ class JsonLines(StaticDisplay):
             case _:
                 self._tell_of_run(event)
 
-    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+    def _tell_of_run(
+        self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | LaneChanged | RunFinished
+    ) -> None:
         match event:
             case RunStarted():
                 self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
@@ -209,6 +212,8 @@ class JsonLines(StaticDisplay):
                 self._send("provider-paused", event.at, provider=event.provider, because=event.because)
             case RunFinished():
                 self._send("run-finished", event.at, run=event.run)
+            case LaneChanged():
+                pass  # only a table says why a task waits
 
     def _progressed(self, event: TaskProgressed) -> None:
         working = event.working

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
+NOT_ROWS = 8
+"""Lines of a screen that are no rows of the table, about."""
 MAX_WHOLE_ENDINGS = 10
 """In a run of more tasks, each ended task takes only one line."""
 
@@ -68,7 +70,9 @@ class Live:
         self._stderr = stderr
         self._environ = environ
         self._keyboard = keyboard(stdin, stderr)
-        self._controls = Controls(board, keys, self.ui) if keys is not None and self._keyboard is not None else None
+        self._controls: Controls | None = None
+        if keys is not None and self._keyboard is not None:
+            self._controls = Controls(board, keys, self.ui, self._copied)
         self.ui.keys = self._controls is not None
         self._paste_detector = PasteDetector()
         self._summary = summary
@@ -141,6 +145,7 @@ class Live:
         self._size = terminal.size
         self._changed = False
         width, height = self._size
+        self.ui.page = max(1, height - NOT_ROWS)
         paint = half_blocks if terminal.colours else unpainted
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
         terminal.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
@@ -204,6 +209,11 @@ class Live:
             self._controls.press(key, now)
             self._changed = True
         self._changed |= self._controls.settle(now)
+
+    def _copied(self, text: str) -> str:
+        from imagegen_cli.display.clipboard import copied  # noqa: PLC0415 - few press this key
+
+        return copied(text, self._stderr, self._environ)
 
     def _tell_unsent(self) -> None:
         """Print the prompts that were typed and not added, so that they are not lost."""
