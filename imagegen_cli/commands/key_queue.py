@@ -91,4 +91,4 @@ def open_folder(folder: str, display: Display) -> None:
         quiet = subprocess.DEVNULL
         subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
     except OSError:
-        display.say(f"the pictures are here: {folder}")
+        display.say(f"the pictures are in {folder}")

@@ -38,6 +38,7 @@ from imagegen_cli.core.task import (
     Done,
     Failed,
     Queued,
+    RunId,
     Running,
     Saving,
     State,
@@ -170,9 +171,8 @@ class Board:
         self.pictures = 0
         self.started: float | None = None
         self.finished: float | None = None
-        self.stopping = ""
-        self.budget = ""
-        """Why the budget lets nothing more be sent."""
+        self._stops: dict[RunId, str] = {}
+        self._budgets: dict[RunId, str] = {}
         self.paused_providers: dict[str, str] = {}
         """Providers whose account is out of credits, with their words."""
         self.costs = Costs()
@@ -181,6 +181,16 @@ class Board:
         self._estimate = estimate
         self._previews = previews
         self._pictured: dict[TaskId, Row] = {}
+
+    @property
+    def stopping(self) -> str:
+        """How a person asked a run to end; empty where none does."""
+        return next(iter(self._stops.values()), "")
+
+    @property
+    def budget(self) -> str:
+        """Why the budget lets nothing more be sent; empty where it does."""
+        return next(iter(self._budgets.values()), "")
 
     @property
     def waiting(self) -> int:
@@ -257,9 +267,9 @@ class Board:
             case RunStarted():
                 self._begin(event)
             case RunStopping():
-                self.stopping = event.why or "stopping"
+                self._stops[event.run] = event.why or "stopping"
             case BudgetReached():
-                self.budget = event.because
+                self._budgets[event.run] = event.because
             case ProviderPaused():
                 self.paused_providers[event.provider] = event.because
             case LaneChanged():
@@ -281,8 +291,17 @@ class Board:
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
         self.finished = None
+        self._forget_run(event.run)
         for task in event.tasks:
             self._put(task, event.at)
+
+    def _forget_run(self, run: RunId) -> None:
+        """Forget what an earlier process of the run was told: the new one may spend and send."""
+        self._stops.pop(run, None)
+        self._budgets.pop(run, None)
+        for name in [name for name, lane in self.lanes.items() if lane.run == run]:
+            del self.lanes[name]
+            self.paused_providers.pop(name, None)
 
     def _put(self, task: Task, at: float) -> None:
         row = self.rows.get(task.id)

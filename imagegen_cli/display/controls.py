@@ -434,7 +434,7 @@ class Controls:
             Question.WAITING: not board.waiting,
             Question.STOP: not (board.running or board.waiting),
         }
-        return bool(board.stopping) or gone[ui.question]
+        return (bool(board.stopping) and not ui.offer.leaves) or gone[ui.question]
 
     # The filter
 
@@ -532,7 +532,7 @@ class Controls:
 
     def _add_no_more(self) -> None:
         ui = self._ui
-        over = SENDING | frozenset("q" if self._board.stopping else "")
+        over = SENDING | frozenset("q" if self._board.stopping and not ui.offer.leaves else "")
         ui.offer = replace(ui.offer, without=ui.offer.without | over)
         if ui.mode in TYPING:
             ui.unsent = ui.text.strip()

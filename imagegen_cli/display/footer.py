@@ -94,8 +94,15 @@ def money_notice(context: DrawContext) -> tuple[str, ...]:
 
 def out_of_credits(context: DrawContext) -> tuple[str, ...]:
     """What a person can do about an account without credits, in several lengths, the longest first."""
-    board = context.board
-    sent, space = board.running + board.done + board.failed, "space" if context.ui.focus else "tab and space"
+    board, ui = context.board, context.ui
+    sent, space = board.running + board.done + board.failed, "space" if ui.focus else "tab and space"
+    if " " in ui.offer.without:
+        space = "space in its terminal"
+        return (
+            f"out of credits: {sent} sent, {board.waiting} wait; top up, then press {space}",
+            f"out of credits, {board.waiting} wait",
+            "no credits",
+        )
     return (
         f"out of credits: {sent} sent, {board.waiting} wait; top up and press {space}, or q",
         f"out of credits, {board.waiting} wait: {space}, or q",
@@ -123,7 +130,8 @@ def prefix(context: DrawContext) -> str:
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "
     if is_out_of_credits(context.board):
-        return f"out of credits, top up and press {'space' if ui.focus else 'tab and space'}, or q; "
+        keys = "space" if ui.focus else "tab and space"
+        return "out of credits; " if " " in ui.offer.without else f"out of credits, top up and press {keys}, or q; "
     if context.board.budget:
         return f"{BUDGET_REACHED}; "
     if ui.draining:
@@ -215,7 +223,7 @@ def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) ->
 def hints(context: DrawContext) -> Line:
     """The keys that act now. The key for help is the last to leave a narrow line."""
     ui = context.ui
-    if context.board.stopping:
+    if context.board.stopping and not ui.offer.leaves:
         return context.text(LEAVES, DIM)
     if not ui.focus:
         return blind(context)
@@ -282,7 +290,9 @@ def offered(context: DrawContext) -> list[tuple[str, str]]:
     ui, board = context.ui, context.board
     if ui.mode is Mode.EDIT:
         return [("enter", "add"), ("esc", closing(context))]
-    if is_out_of_credits(board):
+    if ui.mode is Mode.FILTER:
+        return [("enter", "keep"), ("esc", "clear"), (context.theme.arrows, "choose")]
+    if is_out_of_credits(board) and " " not in ui.offer.without:
         return [("space", "go on"), ("q", ui.offer.stop), HELP_KEY]
     always = [("a", "add"), ("q", ui.offer.stop), HELP_KEY, *([] if ui.offer.keeps else [("esc", "no keys")])]
     row = board.rows.get(ui.chosen) if ui.chosen is not None else None

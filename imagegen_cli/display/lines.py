@@ -25,6 +25,7 @@ are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and 
 be signed.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -111,9 +112,16 @@ class PlainLines(StaticDisplay):
     """
 
     def __init__(
-        self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time, summary: bool = True
+        self,
+        board: Board,
+        *,
+        stderr: TextIO,
+        clock: Callable[[], float] = time.time,
+        summary: bool = True,
+        since: float = -math.inf,
     ) -> None:
         super().__init__(board, stderr=stderr, clock=clock)
+        self._since = since
         self._summary = summary
         self._reasons: set[str] = set()
 
@@ -127,7 +135,13 @@ class PlainLines(StaticDisplay):
 
     def tell(self, event: Event) -> None:
         super().tell(event)
+        if event.at >= self._since:
+            self._say_of(event)
+
+    def _say_of(self, event: Event) -> None:
         match event:
+            case RunStarted(tasks=()):
+                pass  # said by a history to a command that looks on, which knows the tasks
             case RunStarted():
                 self.say(amount(len(event.tasks), "task"))
             case TaskAdded():

@@ -7,6 +7,7 @@ same terminal they must not come a second time: hence `prints_paths`.
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -47,6 +48,7 @@ class Ended:
 class Live:
     """Without `summary` none is printed. `on_wake` is told how many seconds Ctrl-Z stopped the program.
 
+    What ended before `since` is counted and not printed.
     `clock` gives the moments of what is shown, which may be long ago; `key_clock` those of the keys.
     """
 
@@ -63,6 +65,7 @@ class Live:
         key_clock: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
         keys: Keys | None = None,
+        since: float = -math.inf,
     ) -> None:
         self.board = board
         self.prints_paths = prints_paths
@@ -76,6 +79,7 @@ class Live:
         self.ui.keys = self._controls is not None
         self._paste_detector = PasteDetector()
         self._summary = summary
+        self._since = since
         self._clock = clock
         self._key_clock = key_clock
         self._on_wake = on_wake
@@ -105,6 +109,8 @@ class Live:
     def tell(self, event: Event) -> None:
         self.board.tell(event)
         self._changed = True
+        if event.at < self._since:
+            return
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
             self._lasting.append(Ended(event.task, elapsed))
