@@ -45,7 +45,7 @@ class Silent(Service):
         super().__init__()
         self.status = status
 
-    async def answer(self, request: Request) -> Reply:  # noqa: ARG002 - they are all the same to it
+    async def answer(self, request: Request) -> Reply:
         return Reply.json({"error": "no such route"}, self.status)
 
 
