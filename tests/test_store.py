@@ -275,7 +275,23 @@ def test_a_retry_that_was_sent_keeps_every_attempt(store: Store) -> None:
 def test_what_the_service_told_is_kept(store: Store) -> None:
     (task,) = started(store)
     say(store, TaskLearned(1.0, task.id, {"seed": 7}), TaskLearned(2.0, task.id, {"model": "4.0", "seed": 8}))
-    assert one(store, task).facts == {"seed": 8, "model": "4.0"}
+    assert one(store, task).facts == {"seed": 8, "model": "4.0"} == one(store, task).task.facts
+
+
+def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    sql(path, "UPDATE task SET facts = '{\"repeats\": 3}'")
+    become(store, task, Submitting())
+    say(store, TaskLearned(1.0, task.id, {"seed": 7}))
+    become(store, task.to(Submitting()), Running(JOB))
+    say(store, TaskLearned(2.0, task.id, {"model": "4.0"}))
+    assert one(store, task).facts == {"repeats": 3, "seed": 7, "model": "4.0"}
+    become(store, task.to(Submitting()).to(Running(JOB)), Failed(Reason.SERVER, "no"))
+    (failed,) = store.find(Filter(ids=(task.id,)))
+    ((again,), _, _) = store.claim([(failed, Queued())], again=True)
+    become(store, again, Submitting())
+    say(store, TaskLearned(3.0, task.id, {"job_id": "2"}))
+    assert one(store, task).facts == {"repeats": 3, "job_id": "2"}
 
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
