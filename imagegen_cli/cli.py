@@ -330,7 +330,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
 def watch(
     ids: Ids = None,
     *,

@@ -20,7 +20,7 @@ from imagegen_cli.commands.options import (
 )
 from imagegen_cli.core.errors import UsageError
 
-RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify"}
+RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify", "no-metadata", "sidecar"}
 LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}

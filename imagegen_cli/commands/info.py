@@ -23,6 +23,7 @@ from imagegen_cli.marks.labels import Label
 from imagegen_cli.marks.reading import MAX_SIDECAR_BYTES, Reading, UnreadableFile, read, read_sidecar, with_marks
 from imagegen_cli.marks.tools import Made
 from imagegen_cli.marks.values import Marks, marks_of
+from imagegen_cli.marks.writing import sidecar_paths
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
@@ -155,11 +156,11 @@ def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
 
 def _sidecar(path: Path, sha256: str) -> tuple[Path, Marks] | None:
     """Our sidecar beside a picture with its marks; None where there is none, or it is that of another picture."""
-    beside = path.with_suffix(".json")
-    with suppress(OSError, ValueError):
-        found = read_sidecar(bytes_of(beside, MAX_SIDECAR_BYTES).decode())
-        if found is not None and found[1] in ("", sha256):
-            return beside, found[0]
+    for beside in sidecar_paths(path):
+        with suppress(OSError, ValueError):
+            found = read_sidecar(bytes_of(beside, MAX_SIDECAR_BYTES).decode())
+            if found is not None and found[1] in ("", sha256):
+                return beside, found[0]
     return None
 
 

@@ -96,6 +96,18 @@ DryRun = Annotated[
 Yes = Annotated[bool, option("--yes", "-y", help_="Do not ask; go on.")]
 
 
+class MarkOptions(NamedTuple):
+    """Whether a picture's file says how it was made; without either the settings decide."""
+
+    no_metadata: Annotated[
+        bool, option("--no-metadata", help_="Leave every picture as it came; nothing in its file says how it was made.")
+    ] = False
+    sidecar: Annotated[
+        bool,
+        option("--sidecar", help_="Leave every picture as it came, and say in NAME.json beside it how it was made."),
+    ] = False
+
+
 class RunOptions(NamedTuple):
     """How tasks are run and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` is in seconds."""
 
@@ -123,6 +135,7 @@ class RunOptions(NamedTuple):
         ),
     ] = Preview.AUTO
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
+    marks: MarkOptions = MarkOptions()
 
     @property
     def display(self) -> str:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
@@ -59,6 +59,9 @@ from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
@@ -224,6 +227,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
+                marker=self._marker,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -285,6 +289,17 @@ class Session:
         return Lane(
             provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
         )
+
+    def _marker(self, task: Task, number: int) -> "Marker | None":
+        """What says in the file of a picture how it was made, or beside it: as this command and its settings say."""
+        marks = self._options.marks
+        way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
+        if way == "none":
+            return None
+        from imagegen_cli.commands.provenance import Provenance  # noqa: PLC0415 - nothing is marked before it came
+
+        provider = self._config.provider(task.request.provider)
+        return Provenance(task, number, kind=provider.kind, model=provider.settings.model, embeds=way == "embed")
 
     # Signals, keys and other terminals
 

@@ -23,11 +23,26 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, str | int | float]
 """Facts about how pictures were made, beside the request. Keys that several services have: `seed` (the seed that was
-used), `model` (the model that drew), `revised_prompt`, `request_id`."""
+used; a text with commas where each picture has its own), `model` (the model that drew), `model_version`,
+`revised_prompt`, `request_id`, `tokens`. A run adds `job_id`, the service's own number of the job."""
+MAX_FACTS = 50
+"""Of one answer."""
+MAX_NAME_CHARS = 100
+MAX_FACT_CHARS = 10_000
+"""Prompts are this long at most where services rewrite them."""
+MAX_FACT_NUMBER = 2**64
 
 
-def _without_secrets(facts: Facts) -> Facts:
-    return {name: masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+def _harmless(facts: Facts) -> Facts:
+    """So many facts and such long ones as a history can hold for each task, and none with a secret in it."""
+    usable = {masked(name[:MAX_NAME_CHARS]): fact for name, fact in facts.items() if _is_usable(fact)}
+    cut = {name: masked(fact)[:MAX_FACT_CHARS] if isinstance(fact, str) else fact for name, fact in usable.items()}
+    return dict(list(cut.items())[:MAX_FACTS])
+
+
+def _is_usable(fact: object) -> bool:
+    """Whether JSON and SQLite can carry it: no infinity, and no number of a thousand digits."""
+    return isinstance(fact, str) or (isinstance(fact, int | float) and -MAX_FACT_NUMBER < fact < MAX_FACT_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ class Accepted:
     cost: Money | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "facts", _without_secrets(self.facts))
+        object.__setattr__(self, "facts", _harmless(self.facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +78,7 @@ class Ready:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "note", masked(self.note))
-        object.__setattr__(self, "facts", _without_secrets(self.facts))
+        object.__setattr__(self, "facts", _harmless(self.facts))
 
 
 Report = Callable[[Working], None]

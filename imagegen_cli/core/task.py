@@ -78,11 +78,15 @@ class StagedImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """A picture under its final name: complete, synced, never written again. Fields as in StagedImage."""
+    """A picture under its final name: complete, synced, never written again. Fields as in StagedImage.
+
+    `remark` says what could not be written beside it.
+    """
 
     path: str
     sha256: str = ""
     doubt: str = ""
+    remark: str = ""
 
 
 Image = InlineImage | RemoteImage | StagedImage | SavedImage
@@ -233,7 +237,7 @@ class Task:
     `key` is this task's alone, among all histories: the history's own token and the id. `expected_images` is how many
     pictures the service should bring for `request`. `alternatives` are the same prompt as other providers would take
     it: until a request has left, the task may be sent as any of them instead. `parents` are those references of the
-    request that are pictures of earlier tasks.
+    request that are pictures of earlier tasks. `facts` are what the service has told.
     """
 
     id: TaskId
@@ -246,6 +250,7 @@ class Task:
     expected_images: int = 1
     alternatives: tuple[ImageRequest, ...] = ()
     parents: tuple[Parent, ...] = ()
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def as_sent(self, request: ImageRequest, expected_images: int) -> "Task":
         """The same task, to be sent as one of its alternatives; what it was before becomes an alternative."""

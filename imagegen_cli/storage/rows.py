@@ -16,19 +16,20 @@ PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in {"task", "p
 
 def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
     """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
-    state = state_of(row["state"], row["detail"])
+    state, facts = state_of(row["state"], row["detail"]), json.loads(row["facts"])
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
         expected_images=row["expected_images"],
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
         parents=tuple(Parent(*parent) for parent in json.loads(row["parents"])),
+        facts=facts,
     )  # fmt: skip
     return Record(
         task=task,
         process=living.get(row["owner"]),
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
-        facts=json.loads(row["facts"]),
+        facts=facts,
         **{name: row[name] for name in PLAIN_COLUMNS},
     )
 

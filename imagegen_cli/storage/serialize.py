@@ -173,8 +173,8 @@ def _from_image(image: Image) -> Json:
             return {"url": without_own_user(url)}
         case StagedImage(path, final, sha256, doubt):
             return {"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt)
-        case SavedImage(path, sha256, doubt):
-            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt)
+        case SavedImage(path, sha256, doubt, remark):
+            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt, remark=remark)
         case InlineImage():
             return {}
 
@@ -186,7 +186,7 @@ def _unless_empty(**values: str) -> Json:
 def _to_image(data: Json) -> Image:
     known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
-        return SavedImage(data["file"], **known)
+        return SavedImage(data["file"], **known, remark=data.get("remark", ""))
     if "part" in data:
         return StagedImage(data["part"], data.get("final", ""), **known)
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

@@ -41,6 +41,8 @@ MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay. Their tasks are kept for ever."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
+OWN_FACTS = ("repeats",)
+"""Facts that no service told."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
@@ -207,9 +209,12 @@ def fall_back(db: sqlite3.Connection, task: Task) -> None:
 
 
 def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
-    row = db.execute("SELECT facts FROM task WHERE id = ?", (event.id,)).fetchone()
+    """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
+    row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
-        facts = json.loads(row["facts"]) | dict(event.facts)
+        before = json.loads(row["facts"])
+        kept = before if row["state"] != "submitting" else {name: before[name] for name in OWN_FACTS if name in before}
+        facts = kept | dict(event.facts)
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
