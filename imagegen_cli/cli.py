@@ -364,7 +364,7 @@ def gallery(
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
     from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
-    from imagegen_cli.commands.history import moment_of  # noqa: PLC0415
+    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
 
     choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
     _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))

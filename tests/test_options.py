@@ -28,16 +28,32 @@ SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
 GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
+SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image"}
+"""What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {
-    "run": {*GENERATE, *LISTS, "each"},
+    "run": {*GENERATE, *LISTS, "each", "from"},
     "batch": {*GENERATE, *LISTS, *SENT_BEFORE, "allow-outside"},
     "again": GENERATE,
+    "edit": GENERATE,
+    "upscale": {*GENERATE, "factor"} - SHAPE - VARY,
     "resume": {*RUN, "run", "receipts"},
     "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
-NO_VARIABLE = {*VARY, "dry-run", "each", *SENT_BEFORE, "allow-outside", *SELECTION, "receipts", "replay", "speed"}
+NO_VARIABLE = {
+    *VARY,
+    "dry-run",
+    "each",
+    "from",
+    "factor",
+    *SENT_BEFORE,
+    "allow-outside",
+    *SELECTION,
+    "receipts",
+    "replay",
+    "speed",
+}
 
 
 def parameters(command: str) -> list[Any]:

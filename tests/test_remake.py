@@ -164,7 +164,7 @@ def test_what_the_service_refuses_is_refused_and_not_left_out_silently(program: 
     assert not sent(server)
 
 
-HOSTILE = {
+HOSTILE: dict[str, dict[str, Any]] = {
     "references": {"references": ["/etc/hostname"], "image": "/etc/hostname"},
     "provider": {"provider": "second", "base_url": "http://127.0.0.1:1/", "output": "/var"},
 }
@@ -172,7 +172,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_names_no_file_no_service_and_no_host(program: Program, server: WebUIServer, name: str) -> None:
-    table = {"v": 1, "tool": "imagegen", "kind": "a1111", "prompt": "a fox", **HOSTILE[name]}
+    table: dict[str, Any] = {"v": 1, "tool": "imagegen", "kind": "a1111", "prompt": "a fox", **HOSTILE[name]}
     table["parameters"] = {f"extra.{key}": value for key, value in HOSTILE[name].items() if isinstance(value, str)}
     table["parameters"] |= {
         "extra.save_images": "true",

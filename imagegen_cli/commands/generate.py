@@ -30,6 +30,7 @@ from imagegen_cli.core.text import amount
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
+from imagegen_cli.inputs.changes import changed, spec_of
 from imagegen_cli.inputs.lists.common import (
     MAX_LIST_BYTES,
     Reading,
@@ -65,7 +66,7 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False,
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
     if picture:
-        from imagegen_cli.commands.remake import from_picture  # noqa: PLC0415 - few runs need it
+        from imagegen_cli.commands.picture_source import from_picture  # noqa: PLC0415 - few runs need it
 
         quiet = options.run.display == "quiet"
         common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
@@ -108,47 +109,6 @@ def again(name: str, prompt: str, options: GenerateOptions) -> int:
     common = replace(spec, prompt="", name="")
     options = options._replace(output=options.output or Path(record.task.folder))
     return run_specs([spec], common, options, command="again")
-
-
-def spec_of(record: Record) -> PromptSpec:
-    """What was asked for when a task was made."""
-    request = record.task.request
-    return PromptSpec(
-        prompt=request.prompt,
-        provider=request.provider,
-        models=(request.model,),
-        ratio=request.ratio,
-        resolution=request.resolution,
-        size=f"{request.width}x{request.height}" if request.width else "",
-        count=request.count,
-        seed=request.seed,
-        negative=request.negative,
-        references=request.references,
-        name=request.name,
-        extra=request.extra,
-        parents=record.task.parents,
-    )
-
-
-def changed(spec: PromptSpec, changes: PromptSpec, prompt: str = "") -> PromptSpec:
-    """A specification with what the options change. Another provider has other models."""
-    is_elsewhere = changes.provider and changes.provider != spec.provider
-    return replace(
-        changes,
-        prompt=prompt or spec.prompt,
-        provider=changes.provider or spec.provider,
-        models=changes.models or (() if is_elsewhere else spec.models),
-        ratio=changes.ratio or ("" if changes.size else spec.ratio),
-        resolution=changes.resolution or ("" if changes.size else spec.resolution),
-        size=changes.size or ("" if changes.ratio or changes.resolution else spec.size),
-        count=spec.count if changes.count is None else changes.count,
-        seed=spec.seed if changes.seed is None else changes.seed,
-        negative=changes.negative or spec.negative,
-        references=changes.references or spec.references,
-        parents=changes.parents if changes.references else spec.parents,
-        name=changes.name or spec.name,
-        extra={**spec.extra, **changes.extra},
-    )
 
 
 # Options as the rest of the program takes them

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import Reading, request_from
 from imagegen_cli.marks.values import EXTRA
+from imagegen_cli.settings.config import Config
 
 A1111_OPTIONS = {
     "Steps": "steps",
@@ -94,6 +97,19 @@ def fitted(told: PromptSpec, changes: PromptSpec, refusal: Refusal, *, is_same: 
         else:
             kept.append(part)
     return Fitted(_with(changes, kept), tuple(left))
+
+
+def refusal_by(config: Config) -> Refusal:
+    """A function that tells why a specification would be refused with these settings."""
+
+    def refusal(spec: PromptSpec) -> str:
+        try:
+            plan.prepare([spec], config)
+        except ImagegenError as error:
+            return error.message
+        return ""
+
+    return refusal
 
 
 def _parts(told: PromptSpec) -> Iterator[Part]:
