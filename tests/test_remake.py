@@ -11,7 +11,7 @@ import pytest
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.marks.reading import read
 from imagegen_cli.marks.values import Marks, marks_of
-from imagegen_cli.marks.writing import add, sidecar_path, sidecar_text
+from imagegen_cli.marks.writing import add, sidecar_paths, sidecar_text
 from tests.doubles.a1111 import WebUIServer
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.fal import KEY, FalQueue
@@ -79,9 +79,9 @@ def test_run_info_and_run_from_make_an_equal_request(tmp_path: Path, form: str) 
         elsewhere = Program(tmp_path / "there", settings_of(server))
         copy = elsewhere.folder / f"copy{second.suffix}"
         shutil.copy(second, copy)
-        beside = sidecar_path(second)
+        beside = sidecar_paths(second)[0]
         if beside.exists():
-            shutil.copy(beside, sidecar_path(copy))
+            shutil.copy(beside, sidecar_paths(copy)[0])
         elif read(copy).marks is None:
             mark(copy, program)
         [info] = elsewhere.run("info", copy.name, "--json").objects
@@ -101,7 +101,7 @@ def mark(copy: Path, program: Program) -> None:
     marks = marks_of(request, kind="a1111", facts=program.tasks()[0]["facts"], index=2)
     copy.write_bytes(add(copy.read_bytes(), marks))
     if read(copy).marks is None:
-        sidecar_path(copy).write_text(sidecar_text(marks))
+        sidecar_paths(copy)[0].write_text(sidecar_text(marks))
 
 
 def test_options_and_a_prompt_change_what_is_made_again(program: Program, server: WebUIServer) -> None:

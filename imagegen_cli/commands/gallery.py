@@ -71,11 +71,12 @@ def gallery(choice: Choice, output: Path | None, *, single: bool, shown: bool, a
     from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
 
     with closing(Store(history_file())) as store:
-        chosen = named(choice, store) or newest(store)
+        some = named(choice, store)
+        chosen = some or newest(store)
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
         raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
-    title = choice.search or title_of(chosen.records)
+    title = choice.search or (title_of(chosen.records) if some else "Pictures")
 
     def write_page(file: Path, *, fresh: bool) -> "Page":
         with progress_of("pictures") as progress:

@@ -237,7 +237,7 @@ def title_of(records: Sequence[Record]) -> str:
     if len(prompts) == 1:
         return prompts.pop()
     runs = sorted({one.task.run for one in records})
-    return f"Run {runs[0]}" if len(runs) == 1 else "Tasks of several runs"
+    return f"Run {runs[0]}" if len(runs) == 1 else "Pictures of several runs"
 
 
 def folder_of(records: Iterable[Record]) -> str:
