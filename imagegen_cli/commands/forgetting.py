@@ -40,13 +40,13 @@ def forget(choice: Choice, *, files: bool, dry_run: bool, yes: bool) -> int:
     if choice.names and (choice.older or choice.failed or choice.run):
         raise UsageError("name tasks by their IDs, or choose them with --older, --failed and --run: not both")
     with history() as store:
-        records = _forgettable(_chosen(store, choice), choice)
+        records = sorted(_forgettable(_chosen(store, choice), choice), key=lambda record: record.task.id)
         if not records:
             raise NothingToDo("there is nothing to forget", hint="imagegen list shows the tasks")
         pictures = store.pictures(record.task.id for record in records) if files else {}
         say(_what(records, sum(map(len, pictures.values())), files=files))
         if dry_run:
-            _print(str(record.task.id) for record in sorted(records, key=lambda record: record.task.id))
+            _print(str(record.task.id) for record in records)
             say(f"nothing was forgotten: {amount(len(records), 'task')} would be")
             return 0
         _agree(records, yes=yes)

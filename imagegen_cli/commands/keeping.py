@@ -115,8 +115,8 @@ def _harmless(text: str, *, is_text: bool) -> str:
 
 def _csv_line(values: Iterable[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # what is in it decides what is quoted
+    return text.getvalue().removesuffix("\r\n")
 
 
 class _NewFile:

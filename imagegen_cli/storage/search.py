@@ -102,9 +102,9 @@ def patterns(search: str) -> list[str]:
     return [_pattern(word) for word in search.split() or [search]]
 
 
-def signs(search: str) -> list[str]:
-    """Patterns for the words that have other signs than letters and digits, as "100%": the index has no such sign."""
-    return [_pattern(word) for word in search.split() if not word.isalnum()]
+def exact(search: str) -> list[str]:
+    """Patterns for the words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
+    return [_pattern(word) for word in search.split() if len(list(_runs(word))) > 1 or not word.isalnum()]
 
 
 def _pattern(word: str) -> str:

@@ -348,12 +348,12 @@ class Store(Database):
         where = f"{where} AND " if where else " WHERE "
         matched = search.expression(text) if self._is_indexed() else ""
         if matched:
-            signs = search.signs(text)
-            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(signs)])
+            exact = search.exact(text)
+            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
             of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
             query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
-            rows = self._db.execute(query, [*values, matched, *signs]).fetchall()
-            if rows or (not signs and search.has_any(self._db, matched)) or not search.may_be_inside(text):
+            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(text):
                 return rows
         likes = search.patterns(text)
         query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
@@ -423,7 +423,7 @@ class Store(Database):
             self._db.execute("UPDATE task SET favourites = ? WHERE id = ?", (text, whole(task)))
 
     def forget(self, records: Sequence[Record]) -> "list[Forgotten]":
-        """Delete tasks that have ended, with all that is known of them but what they cost, and runs that are then empty.
+        """Delete tasks that have ended, with all that is known of them but their costs, and runs that are then empty.
 
         Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
         """
