@@ -491,6 +491,8 @@ def test_a_run_can_be_told_again(store: Store) -> None:
         RunFinished(8.0, one_.run),
     )
     found = store.events(one_.run)
+    of_run: list[Event] = [RunStarted(0.5, one_.run, ()), RunStopping(7.0, one_.run, "x")]
+    events = [of_run[0], *events, of_run[1]]
     assert [event for _, event in found] == events
     numbers = [number for number, _ in found]
     assert numbers == sorted(set(numbers))

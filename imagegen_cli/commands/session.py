@@ -146,6 +146,7 @@ class Session:
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
+            holds_run=self._holds_run,
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -157,6 +158,12 @@ class Session:
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
+
+    def _holds_run(self, run: RunId) -> bool:
+        """Whether every task of a run is one of this session."""
+        with suppress(HistoryError):
+            return {record.task.id for record in self._store.find(Filter(run=run))} <= self._tasks.keys()
+        return False
 
     def _say_what_it_cost_more(self) -> None:
         """Where a budget holds: by how much the reservations were too low."""

@@ -64,6 +64,8 @@ class Show:
         since: float = -math.inf,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
+        self.whole_runs: set[RunId] = set()
+        """Runs of which every task is shown."""
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         self._key_queue = KeyQueue()
@@ -77,6 +79,8 @@ class Show:
             clock=clock,
             keys=Keys(self._key_queue.send, offer),
             since=since,
+            preview=options.preview,
+            holds_run=lambda run: run in self.whole_runs,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -144,6 +148,8 @@ class Watched:
             say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
         if not records:
             raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
+        if run is not None and not ids and len(records) < limit:
+            show.whole_runs.add(RunId(run))
         self._store = store
         self._show = show
         self._open = not ids
@@ -274,6 +280,7 @@ def _replay(store: Store, run: int | None, options: RunOptions, speed: float) ->
     begin = events[0].at
     clock = _Clock(begin, speed)
     show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)
+    show.whole_runs.add(number)
     first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
     later = [record for record in records[::-1] if record.created > begin]
     added = [TaskAdded(record.created, *show.meet([record])) for record in later]

@@ -145,7 +145,8 @@ def unknown(_task: Task) -> float | None:
 class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
-    `previews`: how many running tasks keep their latest preview; each is a picture in memory.
+    `previews`: how many running tasks keep their latest preview; each is a picture in memory. `holds_run`: whether all
+    tasks of a run are here, so that a command may name the run in place of them.
     """
 
     def __init__(
@@ -153,7 +154,9 @@ class Board:
         *,
         estimate: Callable[[Task], float | None] = unknown,
         previews: int = 0,
+        holds_run: Callable[[RunId], bool] = lambda _: False,
     ) -> None:
+        self.holds_run = holds_run
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}

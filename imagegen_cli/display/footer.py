@@ -24,6 +24,8 @@ MIN_FILTER = 12
 """Cells of the filter's words that are worth more than the count beside them."""
 
 HELP_KEY = ("?", "help")
+FIRST_TO_LEAVE = ("esc", "a", "/")
+"""Keys that a narrow line names no more, in this order; then the last ones."""
 
 
 def footer(context: DrawContext) -> list[Line]:
@@ -236,8 +238,8 @@ def hints(context: DrawContext) -> Line:
 def keys_in_line(context: DrawContext, keys: list[tuple[str, str]]) -> Line:
     """As many keys as there is room for; others go before the one for help."""
     while len(keys) > 1 and sum(cell_width(f"{key} {few}") + 2 for key, few in keys) - 2 > context.width:
-        last = keys[-1] if keys[-1] != HELP_KEY else keys[-2]
-        keys.remove(last)
+        others = [pair for pair in keys if pair != HELP_KEY]
+        keys.remove(next((pair for name in FIRST_TO_LEAVE for pair in others if pair[0] == name), others[-1]))
     builder = LineBuilder()
     for key, few in keys:
         cells = cell_width(key)

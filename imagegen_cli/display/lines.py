@@ -56,6 +56,7 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.columns import PLAIN_ENDING
 from imagegen_cli.display.costs import plainly as costs_plainly, text as costs_text
+from imagegen_cli.display.end_report import Tone, summary
 from imagegen_cli.display.fields import advice, varied
 
 MAX_PROMPT = 80
@@ -170,8 +171,8 @@ class PlainLines(StaticDisplay):
         if not self._summary:
             return
         times = sign("×", "x", self._notes.encoding)
-        for tone, text in messages.summary(self.board, self._clock(), times):
-            self.say(f"  {text}" if tone is messages.Tone.ADVICE else text)
+        for tone, text in summary(self.board, self._clock(), times):
+            self.say(f"  {text}" if tone is Tone.ADVICE else text)
 
 
 class Quiet(StaticDisplay):

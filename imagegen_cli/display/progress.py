@@ -125,7 +125,7 @@ def why_unsent(row: Row, context: CellContext) -> "Sequence[str]":
     if lane is not None and lane.until > context.now:
         why = paused_until(lane.until, context.now)
     elif lane is not None:
-        why = full(lane, context.at_service.get(lane.provider, 0), keys=context.keys)
+        why = full(lane, context.at_service.get(lane.provider, 0), context.more)
     return why or ("waits its turn", "waits")
 
 
@@ -137,12 +137,12 @@ def paused_until(until: float, now: float) -> "Sequence[str]":
     return f"paused by the service until {clock}", f"paused until {clock}", f"until {clock}", "waits"
 
 
-def full(lane: LaneChanged, inside: int, *, keys: bool) -> "Sequence[str]":
-    """That as many tasks are at the service as may be; nothing where there is room."""
+def full(lane: LaneChanged, inside: int, more: str) -> "Sequence[str]":
+    """That as many tasks are at the service as may be; nothing where there is room. `more`: how to let in more."""
     if lane.limit is not None and inside >= lane.limit:
         count = f"{inside} of {lane.limit}"
-        more = f"{count} at the service: {'-j or +' if keys else '-j'}"
-        return more, f"{count} at the service", f"waits, {count}", count
+        longest = (f"{count} at the service: {more}",) if more else ()
+        return *longest, f"{count} at the service", f"waits, {count}", count
     if lane.allowed is not None and inside >= lane.allowed:
         return f"the service takes {lane.allowed} at a time now", f"it takes {lane.allowed} now", "waits"
     return ()
