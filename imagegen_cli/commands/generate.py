@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
@@ -395,14 +396,16 @@ def _dry_run(
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    if history_file().exists():
-        with history() as store:
+    with history() if history_file().exists() else nullcontext() as store:
+        if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
-    if variation:
-        say(_amounts(sent, items, variation))
-    for line in cost_lines(costs_of(sent, spending)):
-        say(line)
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        if variation:
+            say(_amounts(sent, items, variation))
+        planned = costs_of(sent, spending)
+        for line in cost_lines(planned):
+            say(line)
+        say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        spending.foretell(planned, store)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (

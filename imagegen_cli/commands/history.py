@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
@@ -54,12 +55,18 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     records = store.find(wanted)
     charges = store.charges(record.task.id for record in records)
     rows = [_row(record, charges.get(record.task.id)) for record in records]
-    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
+    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
     left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
     if left:
         count = f"{len(left)} of these are unfinished and their process has ended"
         print_notice(f"{count}: imagegen resume continues them", sys.stderr, os.environ)
     return bool(records)
+
+
+def _headings(store: Store, runs: Sequence[int]) -> dict[int, str]:
+    from imagegen_cli.commands.runs import heading  # noqa: PLC0415 - off a terminal there are none
+
+    return {one.id: heading(one, time.time()) for one in store.runs(runs)}
 
 
 def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:

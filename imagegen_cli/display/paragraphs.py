@@ -40,6 +40,8 @@ COMMAND = re.compile(
 )
 """A command that a person may copy out of a message. Words that follow it, as in `imagegen list shows the tasks`, are
 no part of it: arguments are options, numbers, quoted texts and names in capitals."""
+WORD = re.compile(r"( *)([^ ]+(?: [·—–×](?![^ ]))*)")
+"""The blanks before a word, and the word with a sign that stands between it and the next."""
 ARGUMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 ATOM = re.compile(
     r"""(?x)
@@ -164,7 +166,7 @@ def _glued(text: str, end: int) -> int:
 
 
 def _words(text: str, gap: int) -> Iterator[Unit]:
-    for found in re.finditer(r"( *)([^ ]+)", text):
+    for found in WORD.finditer(text):
         blanks, word = found[1], found[2]
         for index, part in enumerate(_parts(word)):
             yield Unit(0 if index else gap + len(blanks), part)
@@ -194,7 +196,7 @@ def _inside_of_paths(word: str) -> list[tuple[int, int]]:
 def _breaks(word: str, at: int) -> bool:
     """Whether a line may end before this character of a word."""
     before, after = word[at - 1], word[at]
-    if after in NO_START or before in NO_END or joins_previous(word, at):
+    if after == " " or after in NO_START or before in NO_END or joins_previous(word, at):
         return False
     return _is_wide(before) or _is_wide(after)
 

@@ -180,6 +180,8 @@ class LineBuilder:
         """
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
+        if style and style.link:
+            style = self._style  # blanks are no part of a link
         self._add(sign + " " * (cells - len(sign)), style or PLAIN)
         self._at += cells
         return self
