@@ -9,17 +9,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
+from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
@@ -44,7 +47,7 @@ def watch(ids: Sequence[int], options: RunOptions, *, run: int | None, replay: b
         if replay:
             return _replay(store, run, options, speed)
         since = -math.inf if ids or run is not None else time.time()
-        show = Show(options, Estimates(store).seconds, WATCHING, since=since)
+        show = Show(options, Estimates(store).seconds, WATCHING, since=since, taken_by=partial(taken_by, store))
         watched = Watched(store, show, ids, run)
         return show.play(watched.follow, _Remote(store, show).do)
 
@@ -60,10 +63,9 @@ class Show:
         clock: Callable[[], float] = time.time,
         *,
         since: float = -math.inf,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
-        self.whole_runs: set[RunId] = set()
-        """Runs of which every task is shown."""
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         self._key_queue = KeyQueue()
@@ -78,7 +80,7 @@ class Show:
             keys=Keys(self._key_queue.send, offer),
             since=since,
             preview=options.preview,
-            holds_run=lambda run: run in self.whole_runs,
+            taken_by=taken_by,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -146,8 +148,6 @@ class Watched:
             say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
         if not records:
             raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
-        if run is not None and not ids and len(records) < limit:
-            show.whole_runs.add(RunId(run))
         self._store = store
         self._show = show
         self._open = not ids
@@ -278,7 +278,6 @@ def _replay(store: Store, run: int | None, options: RunOptions, speed: float) ->
     begin = events[0].at
     clock = _Clock(begin, speed)
     show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)
-    show.whole_runs.add(number)
     first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
     later = [record for record in records[::-1] if record.created > begin]
     added = [TaskAdded(record.created, *show.meet([record])) for record in later]
