@@ -15,6 +15,7 @@ from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -146,7 +147,7 @@ class Session:
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
-            holds_run=self._holds_run,
+            taken_by=partial(taken_by, self._store),
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -158,12 +159,6 @@ class Session:
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
-
-    def _holds_run(self, run: RunId) -> bool:
-        """Whether every task of a run is one of this session."""
-        with suppress(HistoryError):
-            return {record.task.id for record in self._store.find(Filter(run=run))} <= self._tasks.keys()
-        return False
 
     def _say_what_it_cost_more(self) -> None:
         """Where a budget holds: by how much the reservations were too low."""

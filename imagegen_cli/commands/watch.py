@@ -9,18 +9,21 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
+from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
@@ -46,7 +49,7 @@ def watch(names: Sequence[str], options: RunOptions, *, run: str, replay: bool, 
         if replay:
             return _replay(store, run_id, options, speed)
         since = -math.inf if ids or run_id is not None else time.time()
-        show = Show(options, Estimates(store).seconds, WATCHING, since=since)
+        show = Show(options, Estimates(store).seconds, WATCHING, since=since, taken_by=partial(taken_by, store))
         watched = Watched(store, show, ids, run_id)
         return show.play(watched.follow, _Remote(store, show).do)
 
@@ -62,10 +65,9 @@ class Show:
         clock: Callable[[], float] = time.time,
         *,
         since: float = -math.inf,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
-        self.whole_runs: set[RunId] = set()
-        """Runs of which every task is shown."""
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         self._key_queue = KeyQueue()
@@ -80,7 +82,7 @@ class Show:
             keys=Keys(self._key_queue.send, offer),
             since=since,
             preview=options.preview,
-            holds_run=lambda run: run in self.whole_runs,
+            taken_by=taken_by,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -148,8 +150,6 @@ class Watched:
             say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
         if not records:
             raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
-        if run is not None and not ids and len(records) < limit:
-            show.whole_runs.add(RunId(run))
         self._store = store
         self._show = show
         self._open = not ids
@@ -280,7 +280,6 @@ def _replay(store: Store, run: int | None, options: RunOptions, speed: float) ->
     begin = events[0].at
     clock = _Clock(begin, speed)
     show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)
-    show.whole_runs.add(number)
     first = RunStarted(begin, number, show.meet(record for record in records if record.created <= begin))
     later = [record for record in records[::-1] if record.created > begin]
     added = [TaskAdded(record.created, *show.meet([record])) for record in later]

@@ -5,7 +5,7 @@ Everything that a frame needs is updated with each event, so the cost of a frame
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
@@ -138,6 +138,14 @@ def guessed(passed: float) -> float:
     return GUESS_ON_TIME + rest * (1 - math.exp((1 - passed) * GUESS_ON_TIME / rest))
 
 
+TakenBy = Callable[[str, RunId], Collection[TaskId]]
+"""The tasks that a command takes which names a run in place of tasks: `retry`, `retry --cancelled` or `resume`."""
+
+
+def nothing_taken(_words: str, _run: RunId) -> Collection[TaskId]:
+    return ()
+
+
 def unknown(_task: Task) -> float | None:
     return None
 
@@ -145,8 +153,8 @@ def unknown(_task: Task) -> float | None:
 class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
-    `previews`: how many running tasks keep their latest preview; each is a picture in memory. `holds_run`: whether all
-    tasks of a run are here, so that a command may name the run in place of them.
+    `previews`: how many running tasks keep their latest preview; each is a picture in memory. `taken_by`: see
+    TakenBy.
     """
 
     def __init__(
@@ -154,9 +162,9 @@ class Board:
         *,
         estimate: Callable[[Task], float | None] = unknown,
         previews: int = 0,
-        holds_run: Callable[[RunId], bool] = lambda _: False,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
-        self.holds_run = holds_run
+        self.taken_by = taken_by
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}

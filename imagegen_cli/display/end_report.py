@@ -3,7 +3,7 @@
 Each command does just what its line says: it names the tasks, or where they are many, the run and what they share.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from imagegen_cli.core.task import (
     Failed,
     Running,
     Saving,
+    TaskId,
     may_be_paid,
     recovered,
 )
@@ -58,11 +59,11 @@ def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
     else:
         lines = [*spent(board), *(line for line in failures(board, failed, again, times) if line[0] is Tone.ADVICE)]
     if board.resumable:
-        fetch = f"imagegen resume {which(board, board.resumable, is_alone=not board.stopping)}"
+        fetch = command(board, "resume", board.resumable)
         lines.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
     if len(hints_of(failed)) > 1 and again:
-        command = f"imagegen retry {which(board, again)}"
-        lines.append((Tone.OFFER, f"{len(again)} can be sent again, as new paid work: {command}"))
+        send = command(board, "retry", again)
+        lines.append((Tone.OFFER, f"{len(again)} can be sent again, as new paid work: {send}"))
     return [*lines, *left_behind(board)] if board.stopping else lines
 
 
@@ -131,8 +132,8 @@ def advice(board: Board, hint: str, ids: Sequence[int], again: Sequence[int], *,
     """A hint with its command; without one where the command of another line sends these tasks, and others too."""
     if not is_only and RETRY_ANEW not in hint and set(ids) <= set(again):
         return hint.replace(RETRY, "send it again")
-    is_all = RETRY_ANEW not in hint and sorted(ids) == sorted(again)
-    return hint.replace("{ids}", which(board, ids) if is_all else listed(ids))
+    is_plain = RETRY_ANEW not in hint
+    return hint.replace(RETRY, command(board, "retry", ids)) if is_plain else hint.replace("{ids}", listed(ids))
 
 
 def to_repeat(rows: Iterable[Row]) -> list[int]:
@@ -158,9 +159,8 @@ def unsent(board: Board, times: str) -> Iterator[SummaryLine]:
     if board.budget or board.paused_providers or board.reasons[Reason.OUT_OF_CREDITS]:
         yield Tone.UNSENT, words
         return
-    others = len(ids) != board.cancelled
-    what = listed(ids) if others or len(ids) <= MAX_IDS else which(board, ids, "--cancelled ")
-    yield Tone.UNSENT, f"{words}; to send {'it' if len(ids) == 1 else 'them'}: imagegen retry {what}"
+    send = command(board, "retry --cancelled", ids)
+    yield Tone.UNSENT, f"{words}; to send {'it' if len(ids) == 1 else 'them'}: {send}"
 
 
 def stopped(board: Board, times: str) -> Iterator[SummaryLine]:
@@ -179,17 +179,14 @@ def cancelled(board: Board, stop: CancelOutcome) -> list[int]:
 # Numbers of tasks
 
 
-def which(board: Board, ids: Iterable[int], words: str = "", *, is_alone: bool = True) -> str:
-    """The words of a command that mean just these tasks: their numbers, or all of their kind in their run.
-
-    `words`: which kind. `is_alone`: no other line of this end means more tasks of the run.
-    """
-    known = [board.rows[id_].task for id_ in board.rows.keys() & set(ids)]
-    runs = {task.run for task in known}
-    if len(known) <= MAX_IDS or not is_alone or len(runs) != 1:
-        return listed(task.id for task in known)
-    run = runs.pop()
-    return f"{words}--run {run}" if board.holds_run(run) else listed(task.id for task in known)
+def command(board: Board, words: str, ids: Collection[int]) -> str:
+    """The command with these tasks: by their numbers, or where they are many and all that it takes, by their run."""
+    runs = {row.task.run for id_ in ids if (row := board.rows.get(TaskId(id_))) is not None}
+    if len(ids) > MAX_IDS and len(runs) == 1:
+        run = runs.pop()
+        if set(board.taken_by(words, run)) == set(ids):
+            return f"imagegen {words} --run {run}"
+    return f"imagegen {words.split(maxsplit=1)[0]} {listed(ids)}"
 
 
 def listed(ids: Iterable[int]) -> str:

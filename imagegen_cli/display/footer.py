@@ -12,7 +12,7 @@ from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
 from imagegen_cli.display.controls import Mode, right_of, why_not_again
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
-from imagegen_cli.display.selection import ids_in_order
+from imagegen_cli.display.selection import count
 from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
@@ -259,14 +259,13 @@ def blind(context: DrawContext) -> Line:
 def filter_line(context: DrawContext) -> Line:
     """The words of the filter, and how many tasks it leaves."""
     ui, board, dot = context.ui, context.board, context.theme.dot
-    found = len(ids_in_order(board, ui.filter)[0])
     words = literal(ui.filter, context.theme.encoding)
-    count = f"{found} of {len(board.rows)}"
+    found = f"{count(board, ui.filter)} of {len(board.rows)}"
     cursor = "_" if ui.mode is Mode.FILTER else ""
     end = (
         f"enter keeps {dot} esc clears" if ui.mode is Mode.FILTER else "esc clears" if ui.focus else "tab and esc clear"
     )
-    for tail_ in (f"  {count} {dot} {end}", f"  {count}", ""):
+    for tail_ in (f"  {found} {dot} {end}", f"  {found}", ""):
         left = context.width - cell_width(tail_) - 1 - len(cursor)
         if left >= min(cell_width(words), MIN_FILTER) or not tail_:
             shown = f"/{tail(words, max(0, left))}{cursor}{tail_}"
