@@ -558,6 +558,18 @@ def doctor(
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
+@app.command("schema")
+def schema_(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+    ] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
+    from imagegen_cli.commands import schema  # noqa: PLC0415
+
+    _leave(schema.schema(name))
+
+
 @config_app.command("path")
 def config_path() -> None:
     """Show where the settings and the history are."""
