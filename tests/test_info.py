@@ -16,7 +16,7 @@ from imagegen_cli.core.task import ImageRequest, Parent
 from imagegen_cli.marks.dimensions import dimensions
 from imagegen_cli.marks.reading import suffix_in
 from imagegen_cli.marks.values import Marks, from_json, marks_of, to_json
-from imagegen_cli.marks.writing import add, sidecar_path, sidecar_text
+from imagegen_cli.marks.writing import add, sidecar_paths, sidecar_text
 from tests.doubles.forms import by_pillow
 from tests.doubles.marked import LABEL, LABEL_ELEMENT, comment, jpeg_with_exif, png, png_with_xmp, signed, text
 from tests.program import Program
@@ -47,7 +47,7 @@ def test_ours_is_read_back(program: Program, form: str) -> None:
     path = program.folder / f"moved.{form.lower()}"
     path.write_bytes(add(data, MARKS))
     if form == "AVIF":
-        sidecar_path(path).write_text(sidecar_text(MARKS))
+        sidecar_paths(path)[0].write_text(sidecar_text(MARKS))
     [found] = program.run("info", path.name, "--json").objects
     assert (found["tool"], found["kind"], found["prompt"], found["model"]) == (
         "imagegen",
@@ -78,10 +78,19 @@ def test_forms_of_other_tools_labels_and_signatures(program: Program) -> None:
     assert LABEL
 
 
+def test_a_sidecar_in_the_second_place(program: Program) -> None:
+    path = program.folder / "a.png"
+    path.write_bytes(by_pillow("PNG"))
+    sidecar_paths(path)[0].write_text("{}")
+    sidecar_paths(path)[1].write_text(sidecar_text(MARKS))
+    [found] = program.run("info", "a.png", "--json").objects
+    assert (found["said_by"], found["sidecar"]) == ("sidecar", "a.png.json")
+
+
 def test_a_sidecar_of_another_picture_is_none_of_this_one(program: Program) -> None:
     path = program.folder / "a.png"
     path.write_bytes(by_pillow("PNG"))
-    sidecar_path(path).write_text(sidecar_text(MARKS, "0" * 64))
+    sidecar_paths(path)[0].write_text(sidecar_text(MARKS, "0" * 64))
     ended = program.run("info", "a.png", "--json")
     assert (ended.code, ended.objects[0]["tool"]) == (4, None)
 
