@@ -54,7 +54,7 @@ OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LA
 OnePicture = Annotated[
     str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
 ]
-SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image")
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
@@ -114,6 +114,7 @@ def run(
     ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
     _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
@@ -131,6 +132,7 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
@@ -145,6 +147,7 @@ def again_(
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
@@ -159,6 +162,7 @@ def edit(
     options: GenerateOptions,
 ) -> None:
     """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    options.variation.check()
     from imagegen_cli.commands import remake  # noqa: PLC0415
 
     _leave(remake.edit(picture, words, options), ran=not options.dry_run)
@@ -330,7 +334,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "marks", "hook"])
 def watch(
     ids: Ids = None,
     *,

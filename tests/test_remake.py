@@ -279,6 +279,15 @@ def test_an_empty_history_has_no_pictures(tmp_path: Path, words: list[str]) -> N
     assert (ended.code, "there is no task 1" in ended.err) == (2, True)
 
 
+def test_pictures_of_tasks_can_be_varied(program: Program, server: WebUIServer) -> None:
+    done(program.run("run", "a fox", "-n", "2", "-p", "own"))
+    done(program.run("run", "at night", "-p", "own", "--vary", "image=task:1/1,task:1/2"))
+    assert [task["parents"][0]["picture"] for task in program.tasks()[1:]] == [1, 2]
+    path = own_file(program.folder, marked(prompt="a {colour} fox"))
+    done(program.run("run", "--from", str(path), "--vary", "colour=red,blue"))
+    assert [body["prompt"] for body in sent(server)[-2:]] in (["a red fox", "a blue fox"], ["a blue fox", "a red fox"])
+
+
 def test_a_list_names_a_task_only_where_it_may_name_the_file(program: Program, server: WebUIServer) -> None:
     [picture] = done(program.run("run", "a secret", "-p", "own"))
     lists = {"here": program.folder, "there": program.folder / "stranger"}

@@ -61,6 +61,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
+    from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
     from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
@@ -74,6 +75,7 @@ class Session:
     """The tasks that one process runs.
 
     `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
+    `prints_paths`: finished paths are data on stdout.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Session:
         outcome_of: Callable[[Typed], Outcome] | None = None,
         *,
         spending: Spending | None = None,
+        prints_paths: bool = True,
     ) -> None:
         self._store = store
+        self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
@@ -107,6 +111,11 @@ class Session:
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks as they are now."""
+        return list(self._tasks.values())
 
     def run_tasks(
         self,
@@ -216,10 +225,13 @@ class Session:
             names = self._providers()
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            hooks = self._hooks(display)
+            hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
+            paths = spare(self._paths_to(display), self._no_paths)
             runner = Runner(
                 lanes,
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
-                tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
+                tee(self._store.record, self._remember, display.tell, paths, *hooked),
                 self._store.flush,
                 durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
@@ -242,10 +254,26 @@ class Session:
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
+            if hooks is not None:
+                stack.push_async_callback(hooks.close)
             await runner.run(self._run, self._tasks.values())
+            if hooks is not None:
+                await hooks.finished()
             await end(obeying)
             with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
+
+    def _hooks(self, display: Display) -> "Hooks | None":
+        """What runs the command of --exec; None where there is none."""
+        if not self._options.hook:
+            return None
+        from imagegen_cli.commands.hooks import Hooks, words_of  # noqa: PLC0415 - few runs have one
+
+        timeout_s, prints_output = self._config.general.exec_timeout_s, self._options.display != "quiet"
+        return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
+
+    def _no_hooks(self, error: Exception) -> None:
+        Printer(sys.stderr).line(literal(f"--exec is not run any more: {type(error).__name__}: {error}"))
 
     def _prices(self) -> Spending | None:
         """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""
@@ -376,7 +404,8 @@ class Session:
         data = Printer(sys.stdout)
 
         def tell(event: Event) -> None:
-            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+            shown = display.prints_paths or not self._prints_paths
+            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not shown:
                 for path in event.task.files:
                     data.line(path)
 

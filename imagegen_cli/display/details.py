@@ -10,7 +10,7 @@ from imagegen_cli.core.task import Cancelled, Done, Failed, Task
 from imagegen_cli.core.text import amount, literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row, can_be_fetched
-from imagegen_cli.display.fields import LABEL, advice, fields_of, service
+from imagegen_cli.display.fields import LABEL, advice, fields_of, service, varied
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme
 
@@ -28,6 +28,8 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
     tail = "".join(f" {theme.dot} {fact}" for fact in facts)
+    if task.cell:
+        tail = f" {theme.dot} {literal(varied(task.cell), theme.encoding)}{tail}"
     head = f" {task.id} "
     prompt = theme.fit(task.request.prompt, max(8, width - 2 - cell_width(head) - cell_width(tail)))
     lines = [[Segment(mark, colour), Segment(head, DIM), Segment(prompt), Segment(tail, DIM)]]

@@ -31,6 +31,11 @@ def kept_folder() -> Path:
     return history_file().with_name("pictures")
 
 
+def piped_folder() -> Path:
+    """The folder for pictures that were written to stdout."""
+    return history_file().with_name("piped")
+
+
 def expanded(path: str | Path) -> Path:
     """The path with ~ replaced by the home folder. Raises ConfigError where there is none."""
     try:

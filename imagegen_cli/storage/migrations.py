@@ -116,6 +116,7 @@ MIGRATIONS: tuple[str, ...] = (
             AND json_extract(image.value, '$.sha256') IS NOT NULL
     """,
     "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
+    "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
 

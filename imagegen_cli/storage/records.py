@@ -93,6 +93,8 @@ class Planned(NamedTuple):
     """The record of a task that was never sent, whose row becomes this task."""
     parents: tuple[Parent, ...] = ()
     """See `Task`."""
+    cell: Mapping[str, str] = MappingProxyType({})
+    """What was varied, with the value that this task has."""
 
 
 class Numbers(NamedTuple):

@@ -24,6 +24,7 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
         parents=tuple(Parent(*parent) for parent in json.loads(row["parents"])),
         facts=facts,
+        cell=json.loads(row["cell"]) if row["cell"] != "{}" else {},
     )  # fmt: skip
     return Record(
         task=task,

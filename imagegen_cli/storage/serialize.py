@@ -1,6 +1,7 @@
 """Tasks and events as JSON, for the history: all that is needed to go on after a crash, and no secret."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -47,6 +48,11 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 def dumps(value: Any) -> str:
     """JSON in ASCII: half a surrogate in a service's message must not keep a receipt from being written."""
     return _ENCODER.encode(value)
+
+
+def in_order(texts: Mapping[str, str]) -> str:
+    """JSON in ASCII of texts by name, whose order means something."""
+    return json.dumps(dict(texts))
 
 
 def from_request(request: ImageRequest) -> Json:

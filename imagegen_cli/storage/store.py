@@ -167,12 +167,19 @@ class Store(Database):
         """Move a task that was never sent into this run, as if it had been planned now."""
         task = replace(
             before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
-            expected_images=item.expected_images, alternatives=item.alternatives, parents=item.parents,
+            expected_images=item.expected_images, alternatives=item.alternatives, parents=item.parents, cell=item.cell,
         )  # fmt: skip
         self._take_over(task, before.fence + 1, self._leases.own(self._db), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, folder = ?, name = ?, parents = ? WHERE id = ?",
-            (run, item.folder, item.name, serialize.dumps(item.parents), before.task.id),
+            "UPDATE task SET run = ?, folder = ?, name = ?, parents = ?, cell = ? WHERE id = ?",
+            (
+                run,
+                item.folder,
+                item.name,
+                serialize.dumps(item.parents),
+                serialize.in_order(item.cell),
+                before.task.id,
+            ),
         )
         updates.write_request(self._db, task)
         return task
@@ -183,7 +190,7 @@ class Store(Database):
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
-            parents=item.parents,
+            parents=item.parents, cell=item.cell,
         )  # fmt: skip
 
     # Claims

@@ -264,12 +264,12 @@ def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> Non
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, parents, state, detail, created)"
-        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created)"
+        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
             item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
-            time.time(),
+            serialize.in_order(item.cell), time.time(),
         ),
     )  # fmt: skip
