@@ -78,6 +78,15 @@ def test_forms_of_other_tools_labels_and_signatures(program: Program) -> None:
     assert LABEL
 
 
+def test_a_sidecar_in_the_second_place(program: Program) -> None:
+    path = program.folder / "a.png"
+    path.write_bytes(by_pillow("PNG"))
+    sidecar_paths(path)[0].write_text("{}")
+    sidecar_paths(path)[1].write_text(sidecar_text(MARKS))
+    [found] = program.run("info", "a.png", "--json").objects
+    assert (found["said_by"], found["sidecar"]) == ("sidecar", "a.png.json")
+
+
 def test_a_sidecar_of_another_picture_is_none_of_this_one(program: Program) -> None:
     path = program.folder / "a.png"
     path.write_bytes(by_pillow("PNG"))

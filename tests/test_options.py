@@ -28,7 +28,7 @@ SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
 GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
-SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image"}
+SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY}
 """What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {
@@ -36,24 +36,13 @@ OPTIONS = {
     "batch": {*GENERATE, *LISTS, *SENT_BEFORE, "allow-outside"},
     "again": GENERATE,
     "edit": GENERATE,
-    "upscale": {*GENERATE, "factor"} - SHAPE - VARY,
+    "upscale": {*GENERATE, "factor"} - SHAPE,
     "resume": {*RUN, "run", "receipts"},
     "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
-NO_VARIABLE = {
-    *VARY,
-    "dry-run",
-    "each",
-    "from",
-    "factor",
-    *SENT_BEFORE,
-    "allow-outside",
-    *SELECTION,
-    "receipts",
-    "replay",
-    "speed",
-}
+NO_VARIABLE = {"dry-run", "each", "from", "factor", *VARY, *SENT_BEFORE, "allow-outside", *SELECTION}
+NO_VARIABLE |= {"receipts", "replay", "speed"}
 
 
 def parameters(command: str) -> list[Any]:

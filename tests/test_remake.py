@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from imagegen_cli.core.task import ImageRequest
-from imagegen_cli.marks.reading import read
 from imagegen_cli.marks.values import Marks, marks_of
-from imagegen_cli.marks.writing import add, sidecar_paths, sidecar_text
+from imagegen_cli.marks.writing import add, sidecar_paths
 from tests.doubles.a1111 import WebUIServer
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.fal import KEY, FalQueue
@@ -79,29 +78,15 @@ def test_run_info_and_run_from_make_an_equal_request(tmp_path: Path, form: str) 
         elsewhere = Program(tmp_path / "there", settings_of(server))
         copy = elsewhere.folder / f"copy{second.suffix}"
         shutil.copy(second, copy)
-        beside = sidecar_paths(second)[0]
-        if beside.exists():
-            shutil.copy(beside, sidecar_paths(copy)[0])
-        elif read(copy).marks is None:
-            mark(copy, program)
+        for beside, there in zip(sidecar_paths(second), sidecar_paths(copy), strict=True):
+            if beside.exists():
+                shutil.copy(beside, there)
         [info] = elsewhere.run("info", copy.name, "--json").objects
         assert (info["prompt"], info["seed"], info["kind"]) == ("a fox, 雪", 8, "a1111")
         assert len(done(elsewhere.run("run", "--from", copy.name))) == 1
         assert len(done(program.run("run", "--from", str(second)))) == 1
         first, by_file, by_history = sent(server)
     assert by_file == by_history == first | {"seed": 8, "batch_size": 1, "n_iter": 1}
-
-
-def mark(copy: Path, program: Program) -> None:
-    """Write into a file, or beside it, what its task knows."""
-    request = ImageRequest(
-        prompt="a fox, 雪", provider="own", model="other", negative="blurry", width=512, height=640, count=2,
-        extra={"steps": "12", "sampler": "Euler a", "cfg": "5.5"},
-    )  # fmt: skip
-    marks = marks_of(request, kind="a1111", facts=program.tasks()[0]["facts"], index=2)
-    copy.write_bytes(add(copy.read_bytes(), marks))
-    if read(copy).marks is None:
-        sidecar_paths(copy)[0].write_text(sidecar_text(marks))
 
 
 def test_options_and_a_prompt_change_what_is_made_again(program: Program, server: WebUIServer) -> None:
@@ -292,6 +277,15 @@ def test_a_picture_that_is_not_there(program: Program, server: WebUIServer, word
 def test_an_empty_history_has_no_pictures(tmp_path: Path, words: list[str]) -> None:
     ended = Program(tmp_path).run(*words)
     assert (ended.code, "there is no task 1" in ended.err) == (2, True)
+
+
+def test_pictures_of_tasks_can_be_varied(program: Program, server: WebUIServer) -> None:
+    done(program.run("run", "a fox", "-n", "2", "-p", "own"))
+    done(program.run("run", "at night", "-p", "own", "--vary", "image=task:1/1,task:1/2"))
+    assert [task["parents"][0]["picture"] for task in program.tasks()[1:]] == [1, 2]
+    path = own_file(program.folder, marked(prompt="a {colour} fox"))
+    done(program.run("run", "--from", str(path), "--vary", "colour=red,blue"))
+    assert [body["prompt"] for body in sent(server)[-2:]] in (["a red fox", "a blue fox"], ["a blue fox", "a red fox"])
 
 
 def test_a_list_names_a_task_only_where_it_may_name_the_file(program: Program, server: WebUIServer) -> None:

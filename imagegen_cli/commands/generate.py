@@ -232,7 +232,7 @@ def _prepared(
     specs: Sequence[PromptSpec], common: PromptSpec, config: Config, *, new_seeds: bool
 ) -> tuple[list[plan.Item], PromptSpec]:
     """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
-    if not any(plan.is_of_a_task(reference) for spec in (common, *specs) for reference in spec.references):
+    if not any(map(plan.names_a_task, (common, *specs))):
         return plan.prepare(specs, config, new_seeds=new_seeds), common
     from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
 

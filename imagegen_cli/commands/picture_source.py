@@ -31,7 +31,7 @@ def from_picture(name: str, changes: PromptSpec, *, with_words: bool, quiet: boo
     knows is made again from there, which nobody else can have written.
     """
     config = load_config()
-    if any(plan.is_of_a_task(reference) for reference in changes.references):
+    if plan.names_a_task(changes):
         with task_pictures() as find:
             changes = plan.with_files(changes, config, find)
     known = _known(name)

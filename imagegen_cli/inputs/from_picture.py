@@ -104,7 +104,7 @@ def refusal_by(config: Config) -> Refusal:
 
     def refusal(spec: PromptSpec) -> str:
         try:
-            plan.prepare([spec], config)
+            plan.prepare([replace(spec, vary={}, alternatives=False, repeat=1)], config)
         except ImagegenError as error:
             return error.message
         return ""

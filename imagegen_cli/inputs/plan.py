@@ -305,6 +305,12 @@ def is_of_a_task(reference: str) -> bool:
     return reference.strip().lower().startswith(PICTURE_OF_A_TASK)
 
 
+def names_a_task(spec: PromptSpec) -> bool:
+    """Whether one of its references is a picture of a task, or becomes one by what is varied."""
+    varied = (value for values in spec.vary.values() for value in values)
+    return any(map(is_of_a_task, (*spec.references, *varied)))
+
+
 def with_files(spec: PromptSpec, config: Config, find: FindPicture) -> PromptSpec:
     """The same with a file in place of each reference that names a picture of a task. Raises UsageError.
 
