@@ -433,11 +433,15 @@ def _ready(received: Received, expected: int, unfinished: int, notes: list[str])
         stopped = "the work was stopped at the server"
         raise GenerationFailed(stopped if unfinished else "the server says that it is done, but sent no picture")
     lost = common.lost_note(expected - len(found), expected, "did not come")
-    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info))
+    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info, len(found)))
 
 
-def _facts(info: Mapping[str, Any]) -> base.Facts:
-    return common.facts(seed=common.natural(info.get("seed")), model=info.get("sd_model_name"))
+def _facts(info: Mapping[str, Any], pictures: int) -> base.Facts:
+    """The seed, or that of each picture where the server lists them all."""
+    seeds = [common.natural(seed, len(SEEDS)) for seed in common.items(info.get("all_seeds"))][:pictures]
+    listed = len(seeds) == pictures > 1 and None not in seeds
+    seed = ", ".join(map(str, seeds)) if listed else common.natural(info.get("seed"))
+    return common.facts(seed=seed, model=info.get("sd_model_name"), model_version=info.get("sd_model_hash"))
 
 
 def _differences(body: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
