@@ -221,7 +221,7 @@ def test_a_command_that_would_be_a_script_is_refused_before_anything_is_sent(
 def bytes_of(program: Program, *words: str) -> tuple[int, bytes, str]:
     process = program.start(*words, text=False)
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err.decode()  # type: ignore[attr-defined]
+    return process.returncode, out, err.decode()  # type: ignore[attr-defined,return-value]
 
 
 def test_the_picture_goes_to_stdout_and_is_kept(alone: Program) -> None:
