@@ -689,17 +689,27 @@ def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
     other = ImageRequest(prompt="a", provider="other")
-    changed = item(earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,))
+    changed = item(
+        earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,), cell={"z": "1"}
+    )
     again, (adopted,) = enter(store, changed, source="/list.txt")
     assert (adopted.id, adopted.run) == (task.id, again)
     record = one(store, task)
     assert record.task == adopted
     assert (record.task.folder, record.task.expected_images) == ("/elsewhere", 3)
     assert record.task.alternatives == (other,)
+    assert record.task.cell == {"z": "1"}
     assert (record.task.state, record.ended) == (Queued(), None)
     become(store, adopted, Submitting())
     assert store.lost == set()
     assert run != again
+
+
+def test_what_was_varied_keeps_its_order(store: Store) -> None:
+    cell = {"ratio": "1:1", "model": "4.0", "{红|b}": "红"}
+    _, (task,) = enter(store, planned()._replace(cell=cell))
+    assert task.cell == cell
+    assert list(one(store, task).task.cell.items()) == list(cell.items())
 
 
 def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store: Store) -> None:
