@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imagegen_cli.display.fields import varied
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
-HEADS = {"line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "prompt": "prompt"}
-MAX_WIDTHS = {"what": 28, "size": 16}
+HEADS = {
+    "line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "vary": "varied",
+    "prompt": "prompt",
+}  # fmt: skip
+MAX_WIDTHS = {"what": 28, "size": 16, "vary": 28}
 MIN_PROMPT_WIDTH = 16
 """Cells that a prompt needs at least."""
-DROP_ORDER = ("size", "line", "what", "pictures")
+DROP_ORDER = ("size", "what", "line", "vary", "pictures")
 """The columns that a narrow terminal leaves out, one after the other. The number of pictures, a cost, goes last."""
 
 
@@ -38,6 +42,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
         "what": " / ".join(str(part) for part in (row.get("provider"), row.get("model")) if part),
         "pictures": "" if row.get("skip") else str(row.get("asked", "")),
         "size": size,
+        "vary": varied(row.get("vary", {})),
         "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
     }
 

@@ -129,6 +129,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE unsearched (task INTEGER PRIMARY KEY);
     INSERT INTO unsearched SELECT id FROM task
     """,
+    "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
+    "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
 
