@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
@@ -174,6 +175,7 @@ def _reading(options: ListOptions) -> Reading:
 
 
 def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+    """Plan the tasks of prompt specifications and run them, as `command` of the history. Returns an exit code."""
     variation = _variation(specs)
     config = settings()
     if not specs:
@@ -202,7 +204,28 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
             session = Session(store, config, options.run, spending=spending, prints_paths=False)
             return _into_stdout(session, run_id, tasks, quiet=options.run.display in QUIET)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
-        return session.run_tasks(run_id, tasks)
+        code = session.run_tasks(run_id, tasks)
+        if len(tasks) > 1 and _wants_sheet(options, config):
+            _draw_sheet(store, run_id, tasks, code)
+        return code
+
+
+def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
+    """Whether a comparison is to have its sheet; programs, and people who want no words, ask for it by --sheet."""
+    if options.sheet is not None:
+        return options.sheet
+    return config.general.sheet and options.run.display not in QUIET
+
+
+def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -> None:
+    """Draw the sheet of a comparison. What goes wrong is said and changes nothing: the pictures are on the disk."""
+    try:
+        from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
+
+        sheet_after(store, run_id, tasks, code)
+    except Exception as error:  # noqa: BLE001 - see above
+        why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
 
 
 def _prepared(
@@ -373,14 +396,16 @@ def _dry_run(
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    if history_file().exists():
-        with history() as store:
+    with history() if history_file().exists() else nullcontext() as store:
+        if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
-    if variation:
-        say(_amounts(sent, items, variation))
-    for line in cost_lines(costs_of(sent, spending)):
-        say(line)
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+        if variation:
+            say(_amounts(sent, items, variation))
+        planned = costs_of(sent, spending)
+        for line in cost_lines(planned):
+            say(line)
+        say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        spending.foretell(planned, store)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (

@@ -33,6 +33,11 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
 class CostsBy(StrEnum):
     DAY = "day"
     MODEL = "model"
@@ -280,11 +285,49 @@ class GenerateOptions(NamedTuple):
         Path | None, option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.")
     ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
+    sheet: Annotated[
+        bool | None,
+        option(
+            "--sheet/--no-sheet",
+            help_="Draw a comparison's pictures on one sheet afterwards; without it, unless --json or --quiet.",
+        ),
+    ] = None
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
     dry_run: DryRun = False
     yes: Yes = False
     sent_before: SentBefore = SentBefore()
+
+
+class FilterOptions(NamedTuple):
+    """Which tasks of the history a command is about. An empty value admits all."""
+
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")] = (
+        None
+    )
+    reason: Annotated[
+        list[str] | None,
+        typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
+    ] = None
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Only tasks of this model; may be repeated.")
+    ] = None
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", "-p", help="Only tasks of this provider; may be repeated.")
+    ] = None
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = ""
+    until: Annotated[str, typer.Option("--until", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")] = ""
+    run: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+    ] = ""
+    favourite: Annotated[bool, typer.Option("--favourite", help="Only your favourites.")] = False
+    has_picture: Annotated[bool, typer.Option("--has-picture", help="Only tasks that saved a picture.")] = False
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search", metavar="WORDS", help="Only prompts with all of these words, or with words that begin so."
+        ),
+    ] = ""
 
 
 class InitOptions(NamedTuple):

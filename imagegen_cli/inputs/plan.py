@@ -15,7 +15,6 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
-from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.task import ImageRequest, Parent, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
@@ -36,8 +35,8 @@ MAX_MAKERS = 3
 class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
-    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
-    `Planned`. `cell` and `parents`: see `Task`.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
+    `parents`: see `Planned`. `cell`: see `Task`.
     """
 
     request: ImageRequest
@@ -134,7 +133,8 @@ def _varied_alike(wrong: Sequence[PromptSpec], message: str) -> str:
 
 def _unknown(wrong: Sequence[PromptSpec], message: str) -> str:
     """The name of what was varied that is no option, in braces of no prompt, and refused by the service; else empty."""
-    return next((name for name in wrong[0].cell if f"option {name!r}" in message), "")
+    own = [name for name in wrong[0].cell if name in wrong[0].extra and "option" in message]
+    return next((name for name in own if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", message)), "")
 
 
 def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
@@ -142,11 +142,10 @@ def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
     unknown = _unknown(wrong, message)
     if not unknown:
         return hint
-    from imagegen_cli.inputs.comparison import OPTIONS  # noqa: PLC0415 - something was varied, so it is there
+    from imagegen_cli.inputs.comparison import meant  # noqa: PLC0415 - something was varied, so it is there
 
-    words = {word for spec in wrong for word in re.findall(r"\{([^\W\d][\w.-]*)\}", spec.prompt)}
-    near = nearest(unknown, {*OPTIONS.values(), *words})
-    return near if near.startswith("did") else hint
+    near = meant(unknown, wrong, least=0.6)
+    return f"did you mean {near}?" if near else hint
 
 
 def place(folder: Path, template: str) -> Place:

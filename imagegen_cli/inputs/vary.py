@@ -21,7 +21,9 @@ NAME = re.compile(r"(?:\d+\.)?[^\W\d][\w.-]*")
 IN_LISTS = "a list gives the values themselves: a,b or 1..8"
 ALTERNATIVES = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
 MAX_TASKS = 10_000
-"""Tasks that the variations of one command may come to."""
+"""Tasks that the variations of one prompt may come to."""
+MAX_ALL_TASKS = 100_000
+"""Tasks that the variations of all prompts of a command may come to."""
 MAX_DIGITS = 18
 """Of a number in a range: more is a slip, and its steps would never end."""
 
@@ -166,13 +168,13 @@ def parts_of(axes: Sequence[Axis], *, zipped: bool, repeat: int = 1) -> list[str
     return found + ([f"repeat {repeat:,}"] if repeat > 1 else [])
 
 
-def check_number(total: int, axes: Iterable[Axis], parts: Iterable[str]) -> None:
-    """Raise UsageError where these are more tasks than a command varies into; it names the longest axis."""
-    if total <= MAX_TASKS:
+def check_number(tasks: int, axes: Iterable[Axis], parts: Iterable[str], limit: int = MAX_TASKS) -> None:
+    """Raise UsageError where these are more tasks than `limit`; it names the longest axis."""
+    if tasks <= limit:
         return
     longest = max(axes, key=lambda axis: len(axis.values), default=None)
     fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
-    message = f"{total:,} tasks would be sent: {' × '.join(parts)}; variations come to at most {MAX_TASKS:,}"
+    message = f"{tasks:,} tasks would be sent: {' × '.join(parts)}; variations come to at most {limit:,}"
     raise UsageError(message, hint=f"nothing was sent; {fewer}")
 
 

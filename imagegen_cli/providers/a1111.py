@@ -445,7 +445,7 @@ def _facts(info: Mapping[str, Any], pictures: Sequence[object]) -> base.Facts:
     seeds = natural if len(natural) == len(pictures) and None not in natural else counted
     told = [seed for seed, picture in zip(seeds, pictures, strict=False) if picture is not None]
     seed = ", ".join(map(str, told)) if len(told) > 1 else first
-    return common.facts(seed=seed, model=info.get("sd_model_name"))
+    return common.facts(seed=seed, model=info.get("sd_model_name"), model_version=info.get("sd_model_hash"))
 
 
 def _differences(body: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:

@@ -296,7 +296,8 @@ def _ready(result: dict[str, Any]) -> Ready:
         raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
     unsafe = f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black" if marked else ""
     notes = filter(None, (common.lost_note(len(listed) - len(images), len(listed)), unsafe))
-    return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
+    facts = common.facts(seed=result.get("seed"), revised_prompt=result.get("prompt"))
+    return Ready(images, note="; ".join(notes), facts=facts)
 
 
 PROVIDER: type[Provider[Any]] = Fal

@@ -41,6 +41,7 @@ class General:
     default_provider: str = setting("sketch", "provider when --provider is not given: a name below, or a kind")
     output: str = setting("images", "folder for the pictures, from the working directory")
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
+    sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
     models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
     metadata: str = setting(
         "embed",
