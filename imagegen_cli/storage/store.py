@@ -357,6 +357,10 @@ class Store(Database):
         query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
         return self._db.execute(query, [*values, *likes]).fetchall()
 
+    def unindexed(self) -> int:
+        """How many prompts the next search has to index first."""
+        return int(self._only("SELECT count(*) FROM unsearched"))
+
     def _is_indexed(self) -> bool:
         """Bring the index of words up to date; whether it could be: another process may write, or FTS5 be missing."""
         if search.is_ready(self._db):
@@ -529,11 +533,14 @@ class Store(Database):
         with self._errors():
             return charges.all_of(self._db, tasks, unowned)
 
-    def costs(self, by: str, since: float | None = None) -> list[Sum]:
-        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
+    def costs(self, by: str, since: float | None = None, run: int | None = None) -> list[Sum]:
+        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out.
+
+        `run`: only what tasks of this run cost.
+        """
         unowned = self._unowned()
         with self._errors():
-            return list(charges.sums(self._db, by, since, unowned))
+            return list(charges.sums(self._db, by, since, unowned, None if run is None else whole(run)))
 
     def open_charges(self) -> list[int]:
         """The tasks with a submit that may have been charged and that no process is going to settle."""
