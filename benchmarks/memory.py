@@ -15,27 +15,10 @@ from imagegen_cli.storage.store import Store
 TASKS = 300_000
 SHOWN = 50
 CHINESE = "小猫汉服赛博朋克雨夜城市街道少女森林湖泊日落星空机器人龙凤山水画风格写实油画水彩光影电影感高清细节"
-ENGLISH = [
-    "fox",
-    "cat",
-    "dog",
-    "red",
-    "blue",
-    "city",
-    "night",
-    "rain",
-    "neon",
-    "portrait",
-    "forest",
-    "lake",
-    "sunset",
-    "robot",
-    "dragon",
-    "castle",
-    "oil",
-    "light",
-    "house",
-]
+ENGLISH = (
+    "fox", "cat", "dog", "red", "blue", "city", "night", "rain", "neon", "portrait", "forest", "lake", "sunset",
+    "robot", "dragon", "castle", "oil", "light", "house",
+)  # fmt: skip
 COLUMNS = (
     "id", "run", "provider", "model", "size", "prompt", "request", "identity", "folder", "name", "expected_images",
     "state", "detail", "reason", "created", "started", "ended",
