@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -53,6 +54,11 @@ Ids = Annotated[
     typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
 ]
 OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OnePicture = Annotated[
+    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+]
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
+"""Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -92,18 +98,29 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+    ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
         bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
+    picture: Annotated[
+        str,
+        option(
+            "--from",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            env=False,
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
+    _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
 @app.command()
@@ -118,6 +135,7 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
@@ -132,9 +150,39 @@ def again_(
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=["lists", "sent_before"])
+def edit(
+    picture: OnePicture,
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    *,
+    options: GenerateOptions,
+) -> None:
+    """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    options.variation.check()
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.edit(picture, words, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=[*SHAPE, "lists", "sent_before"])
+def upscale(
+    picture: OnePicture,
+    *,
+    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    options: GenerateOptions,
+) -> None:
+    """Make a picture larger, where its service or the one that -p names can do that."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
 
 
 @app.command(cls=TakesIds)
@@ -243,11 +291,96 @@ def runs_(
 
 
 @app.command(cls=TakesIds)
-def show(task: OneTask, *, json: Json = False) -> None:
+def show(
+    task: OneTask,
+    *,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw its pictures in the terminal; 12/2 draws the second alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.show_task(task, as_json=json))
+    _leave(history.show_task(task, as_json=json, preview=preview))
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest. May be repeated."),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+]
+
+
+@app.command(cls=TakesIds)
+def sheet(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The PNG; without it a name beside the pictures."),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light words on a dark ground.")] = False,
+    json: Json = False,
+) -> None:
+    """Draw one labelled PNG that compares pictures: of the last run that varied anything, or of what you name.
+
+    Rows and columns are what was varied, other variations make blocks, and the cell of a picture that is not there says
+    why. After a comparison it is drawn by itself; --no-sheet prevents that. A file that is no sheet of imagegen is
+    never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+
+    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def gallery(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
+    ] = None,
+    single: Annotated[
+        bool, typer.Option("--single", help="One file, however many pictures; it takes longer to open.")
+    ] = False,
+    shown: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json: Json = False,
+) -> None:
+    """Write one HTML page of many pictures, which works from the disk without a network.
+
+    Without a choice it shows the newest 500 tasks. Above 500 pictures the thumbnails lie in a folder beside the page.
+    Thumbnails are kept in imagegen's cache folder, at most 256 MiB: the oldest are removed first. A file that is no
+    gallery of imagegen is never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
+
+    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
+    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+
+
+@app.command("open", cls=TakesIds)
+def open_(
+    task: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of a task; 12/2 is its picture 2; LAST or -1 is the newest.")
+    ],
+) -> None:
+    """Open a picture in the desktop's own program, and print its path; without a desktop only the path, and exit 1."""
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+
+    _leave(commands.open_picture(task))
 
 
 @app.command(cls=TakesIds)
@@ -304,6 +437,21 @@ def forget(
     _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
 
 
+@app.command("info")
+def info_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    *,
+    json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+    ] = False,
+) -> None:
+    """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
+    from imagegen_cli.commands import info  # noqa: PLC0415
+
+    _leave(info.info(files, as_json=json, verify=verify))
+
+
 @app.command("costs")
 def costs_(
     *,
@@ -338,7 +486,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook", "marks"])
 def watch(
     ids: Ids = None,
     *,
@@ -453,6 +601,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_others(sys.argv[1:2])
     try:
         app()
     except SystemExit as leaving:
@@ -469,6 +618,13 @@ def main() -> None:
             _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
+    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = named, []
 
 
 def _leave(code: int, *, ran: bool = False) -> None:

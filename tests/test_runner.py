@@ -1068,6 +1068,56 @@ def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> 
     ]
 
 
+class Told(Downloads):
+    """Keeps the facts that each picture's task had when the picture was staged, and remarks on each."""
+
+    def __init__(self, remark: str = "", **laid: list[Any]) -> None:
+        super().__init__(**laid)
+        self.remark = remark
+
+    async def publish(
+        self, held: StagedImage, stem: Path, chosen: NameChosen, marker: Marker | None = None
+    ) -> SavedImage:
+        return replace(await super().publish(held, stem, chosen, marker), remark=self.remark)
+
+
+@pytest.mark.parametrize("submitted", [Accepted(JOB, {"seed": 7}), replace(ready(2), facts={"seed": 7})])
+def test_all_facts_are_known_before_a_picture_is_staged(tmp_path: Path, submitted: Accepted | Ready) -> None:
+    asked: list[tuple[int, dict[str, object]]] = []
+    provider = Scripted([submitted], [replace(ready(2), facts={"model": "4.0"})], expected=2)
+    stage = Stage(provider, tmp_path, marker=lambda task, number: asked.append((number, dict(task.facts))))
+    run(stage.run_tasks(stage.task()))
+    late = {"seed": 7} | ({"job_id": JOB.id, "model": "4.0"} if isinstance(submitted, Accepted) else {})
+    assert asked == [(number, late) for _ in ("staged", "published") for number in (1, 2)]
+    assert stage.last[1].facts == late
+
+
+def test_what_an_earlier_attempt_told_is_no_fact_of_this_one(tmp_path: Path) -> None:
+    stage = Stage(Scripted([Accepted(JOB)], [ready()]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(), facts={"seed": 1, "revised_prompt": "a dog"})))
+    assert stage.last[1].facts == {"job_id": JOB.id}
+    stage = Stage(Scripted([ready()]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(), facts={"seed": 1})))
+    assert stage.last[1].facts == {}
+
+
+def test_a_resumed_task_keeps_what_was_told_before(tmp_path: Path) -> None:
+    stage = Stage(Scripted(polls=[replace(ready(), facts={"model": "4.0"})]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(state=Running(JOB)), facts={"seed": 1})))
+    assert stage.last[1].facts == {"seed": 1, "model": "4.0"}
+
+
+def test_a_prompt_that_was_not_rewritten_is_no_fact(tmp_path: Path) -> None:
+    stage = after_run(Scripted([replace(ready(), facts={"revised_prompt": "a cat", "seed": 7})]), tmp_path)
+    assert stage.last[1].facts == {"seed": 7}
+
+
+def test_what_could_not_be_written_beside_a_picture_is_noted_and_fails_nothing(tmp_path: Path) -> None:
+    saver = Told("only the history says", one=[png("1")], two=[png("2")])
+    stage = after_run(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    assert stage.last[1].state == Done(stage.last[1].files, 0, "only the history says")
+
+
 # Tasks that another process has claimed
 
 

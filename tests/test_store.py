@@ -275,7 +275,23 @@ def test_a_retry_that_was_sent_keeps_every_attempt(store: Store) -> None:
 def test_what_the_service_told_is_kept(store: Store) -> None:
     (task,) = started(store)
     say(store, TaskLearned(1.0, task.id, {"seed": 7}), TaskLearned(2.0, task.id, {"model": "4.0", "seed": 8}))
-    assert one(store, task).facts == {"seed": 8, "model": "4.0"}
+    assert one(store, task).facts == {"seed": 8, "model": "4.0"} == one(store, task).task.facts
+
+
+def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    sql(path, "UPDATE task SET facts = '{\"repeats\": 3}'")
+    become(store, task, Submitting())
+    say(store, TaskLearned(1.0, task.id, {"seed": 7}))
+    become(store, task.to(Submitting()), Running(JOB))
+    say(store, TaskLearned(2.0, task.id, {"model": "4.0"}))
+    assert one(store, task).facts == {"repeats": 3, "seed": 7, "model": "4.0"}
+    become(store, task.to(Submitting()).to(Running(JOB)), Failed(Reason.SERVER, "no"))
+    (failed,) = store.find(Filter(ids=(task.id,)))
+    ((again,), _, _) = store.claim([(failed, Queued())], again=True)
+    become(store, again, Submitting())
+    say(store, TaskLearned(3.0, task.id, {"job_id": "2"}))
+    assert one(store, task).facts == {"repeats": 3, "job_id": "2"}
 
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
@@ -475,6 +491,8 @@ def test_a_run_can_be_told_again(store: Store) -> None:
         RunFinished(8.0, one_.run),
     )
     found = store.events(one_.run)
+    of_run: list[Event] = [RunStarted(0.5, one_.run, ()), RunStopping(7.0, one_.run, "x")]
+    events = [of_run[0], *events, of_run[1]]
     assert [event for _, event in found] == events
     numbers = [number for number, _ in found]
     assert numbers == sorted(set(numbers))
@@ -671,17 +689,27 @@ def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
     other = ImageRequest(prompt="a", provider="other")
-    changed = item(earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,))
+    changed = item(
+        earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,), cell={"z": "1"}
+    )
     again, (adopted,) = enter(store, changed, source="/list.txt")
     assert (adopted.id, adopted.run) == (task.id, again)
     record = one(store, task)
     assert record.task == adopted
     assert (record.task.folder, record.task.expected_images) == ("/elsewhere", 3)
     assert record.task.alternatives == (other,)
+    assert record.task.cell == {"z": "1"}
     assert (record.task.state, record.ended) == (Queued(), None)
     become(store, adopted, Submitting())
     assert store.lost == set()
     assert run != again
+
+
+def test_what_was_varied_keeps_its_order(store: Store) -> None:
+    cell = {"ratio": "1:1", "model": "4.0", "{红|b}": "红"}
+    _, (task,) = enter(store, planned()._replace(cell=cell))
+    assert task.cell == cell
+    assert list(one(store, task).task.cell.items()) == list(cell.items())
 
 
 def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store: Store) -> None:

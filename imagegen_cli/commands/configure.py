@@ -55,8 +55,9 @@ def _draw_providers(rows: Sequence[dict[str, Any]]) -> None:
         "absent": "imagegen init connects it",
     }
     heads = ("name", "address", "service")
-    styles = ("bold", "plain", "dim")
-    print_items(items, stream=sys.stdout, environ=os.environ, heads=heads, legend=legend, styles=styles)
+    print_items(
+        items, stream=sys.stdout, environ=os.environ, heads=heads, legend=legend, styles=("bold", "plain", "dim")
+    )
 
 
 def _service(row: dict[str, Any]) -> str:

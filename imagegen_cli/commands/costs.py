@@ -14,7 +14,7 @@ from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
 from imagegen_cli.core.money import Money, Source, parse_money
 from imagegen_cli.core.task import Running, Saving, recovered
-from imagegen_cli.core.text import Printer, amount as counted, literal
+from imagegen_cli.core.text import Printer, amount as counted, is_capable_terminal, literal
 from imagegen_cli.display.board import can_be_fetched
 from imagegen_cli.display.cost_report import print_csv, print_json, print_report
 from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
@@ -173,14 +173,23 @@ def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) ->
 
 
 def _tell(settled: Mapping[int, Sequence[Charge]], *, as_json: bool) -> None:
-    data = Printer(sys.stdout)
-    for task, charges in settled.items():
-        if as_json:
+    if as_json:
+        for task, charges in settled.items():
             printed({"v": 1, "id": task, "costs": [charge.plainly() for charge in charges]})
-        else:
-            for charge in charges:
-                is_paid = charge.status is ChargeStatus.SETTLED
-                data.line(literal(f"{task}  {'paid: ' if is_paid else ''}{described(charge, task)}", data.encoding))
+        return
+    rows = [(str(task), _said(task, charge)) for task, charges in settled.items() for charge in charges]
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        print_items(list(map(Item, rows)), stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
+        return
+    data = Printer(sys.stdout)
+    for row in rows:
+        data.line(literal("  ".join(row), data.encoding))
+
+
+def _said(task: int, charge: Charge) -> str:
+    return ("paid: " if charge.status is ChargeStatus.SETTLED else "") + described(charge, task)
 
 
 def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence[Charge]]) -> None:

@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
+from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
-from imagegen_cli.core.errors import NothingToDo
-from imagegen_cli.core.task import ENDED, Failed, Queued, TaskId, word
-from imagegen_cli.core.text import Printer, encoded
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import ENDED, Failed, Queued, Task, TaskId, word
+from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
@@ -52,12 +55,18 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     records = store.find(wanted)
     charges = store.charges(record.task.id for record in records)
     rows = [_row(record, charges.get(record.task.id)) for record in records]
-    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
+    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
     left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
     if left:
         count = f"{len(left)} of these are unfinished and their process has ended"
         print_notice(f"{count}: imagegen resume continues them", sys.stderr, os.environ)
     return bool(records)
+
+
+def _headings(store: Store, runs: Sequence[int]) -> dict[int, str]:
+    from imagegen_cli.commands.runs import heading  # noqa: PLC0415 - off a terminal there are none
+
+    return {one.id: heading(one, time.time()) for one in store.runs(runs)}
 
 
 def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
@@ -68,30 +77,53 @@ def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
         yield from (_object(record, charges.get(record.task.id), pictures) for record in records)
 
 
-def show_task(name: str, *, as_json: bool) -> int:
-    """Print everything about one task. Raises NothingToDo if it does not exist."""
-    from imagegen_cli.commands.task_ids import task_ids  # noqa: PLC0415 - `list` reads no names
-
+def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
+    """Print everything about one task, and draw its pictures with `preview`. Raises NothingToDo if it is not there."""
     with closing(Store(history_file())) as store:
-        task = task_ids([name], store)[0]
+        reference = task_reference(name, store)
+        task = reference.id if preview else task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
         pictures = store.pictures([task])
+        made_from = chains((), found[0].task.parents, store) if found else []
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
+        more |= {"chains": as_objects(made_from)}
         earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
         data.line(encoded(_object(record, charge, pictures) | more | earlier, data.encoding))
     else:
         print_task(
             _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
-            more=_further(record, attempts, before) | _digests(pictures.get(record.task.id, [])),
+            more=_made_from(made_from, record.task.id)
+            | _further(record, attempts, before)
+            | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
+    return _draw(record.task, reference.number) if preview and not as_json else 0
+
+
+def _draw(task: Task, number: int | None) -> int:
+    """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
+    from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
+    from imagegen_cli.display import preview  # noqa: PLC0415
+
+    if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
+        raise UsageError("--preview draws on a terminal only", hint=f"imagegen open {task.id} opens the picture")
+    paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
+    if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
+        Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+        return 1
     return 0
+
+
+def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
+    """Each chain that leads to a task, under a label of its own."""
+    labels = ("made from" if number == 1 else f"and from {number}" for number in range(1, len(found) + 1))
+    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=True)}
 
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Provenance:
             task_id=str(task.id),
             time=self._time.isoformat(timespec="seconds").replace("+00:00", "Z"),
             index=self._number,
+            parents=task.parents,
         )
 
     def edits(self, file: BinaryIO) -> Sequence[Edit]:

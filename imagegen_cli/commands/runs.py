@@ -83,6 +83,20 @@ def _print_lines(found: Sequence[RunSummary]) -> None:
         data.line(literal("  ".join(cells).rstrip(), data.encoding))
 
 
+def heading(run: RunSummary, now: float) -> str:
+    """`run 6 · p60.txt · 54 of 61 · 4 failed · 45s · 22:03`: for the tasks of a run below it."""
+    ends = [f"{getattr(run, name)} {name}" for name in ("failed", "cancelled", "unfinished") if getattr(run, name)]
+    source = PurePath(run.source).name if run.source and run.source != STDIN else _what(run)
+    parts = (f"run {run.id}", source, f"{run.done} of {run.tasks}", *ends, _took(run), _clock(run.started, now))
+    return " · ".join(filter(None, parts))
+
+
+def _clock(at: float, now: float) -> str:
+    """The local time of a moment; the date goes before it where that is not today's."""
+    day, clock = local_moment(at)[:16].split(" ")
+    return clock if local_moment(now).startswith(day) else f"{day} {clock}"
+
+
 def _sign(run: RunSummary) -> str:
     if run.unfinished:
         return "absent"

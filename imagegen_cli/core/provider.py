@@ -7,7 +7,7 @@ folder providers/, and the line that binds `PROVIDER` registers it.
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.core.errors import Expired
@@ -154,6 +154,16 @@ def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
     return f"{address.scheme.lower()}://{host.lower()}", headers
 
 
+class Upscaling(NamedTuple):
+    """What makes a request with one reference picture one for a larger copy of it.
+
+    `model` is empty where no model is named; `extra` are options of the kind.
+    """
+
+    model: str
+    extra: Mapping[str, str]
+
+
 S_co = TypeVar("S_co", bound=Settings, covariant=True)
 
 
@@ -176,6 +186,8 @@ class Provider(Protocol[S_co]):
     """True where nothing goes over the network."""
     is_free: ClassVar[bool] = False
     """True where pictures cost nothing but the person's own electricity."""
+    declares_options: ClassVar[bool] = True
+    """False where every further option is taken for an input of the model, so that none can be told to be unknown."""
     notice: ClassVar[str] = ""
     """One line that people should read once a run, on stderr."""
 
@@ -244,6 +256,10 @@ class Provider(Protocol[S_co]):
 
         `check` and `submit` take the version too: this method is for finding a provider that offers it.
         """
+        return None
+
+    def upscaling(self, factor: float) -> Upscaling | None:  # noqa: ARG002
+        """How a picture is made so many times larger on each side; None where the service cannot do that."""
         return None
 
     def max_images(self, request: ImageRequest) -> int | None:  # noqa: ARG002

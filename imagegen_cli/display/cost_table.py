@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 
-from rich.segment import Segment
-
 from imagegen_cli.display.cost_rows import IN_ALL, Report, facts_of, table_of
-from imagegen_cli.display.paragraphs import paragraph
-from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 GAP = 2
 MAX_KEY = 32
 MIN_KEY = 10
 """Cells of the key: a date always has room."""
+MAX_LINES = 20
 
 
 def lines(report: Report, width: int, theme: Theme) -> list[Line]:
@@ -41,8 +39,8 @@ def _row(texts: Sequence[str], widths: Sequence[int], theme: Theme, *, is_head: 
 def _paragraph(key: str, facts: str, width: int, theme: Theme) -> list[Line]:
     """The key, and below it everything else, broken between words."""
     shown, indent = theme.fit(key, width), min(GAP, width - 1)
-    pieces = paragraph(facts, width, first=indent, hanging=indent, encoding=theme.encoding)
-    below = [[Segment(str(piece))] for piece in pieces]
+    parts = wrapped(facts, width - indent, MAX_LINES, theme.encoding, theme.more)
+    below = [LineBuilder().gap(indent).put(part, cell_width(part)).line for part in parts]
     return [LineBuilder().put(shown, cell_width(shown), BOLD).line, *below]
 
 
@@ -51,6 +49,6 @@ def _budgets(report: Report, width: int, theme: Theme) -> list[Line]:
     found: list[Line] = []
     for budget in report.budgets:
         style = ALERT if budget.left is not None and not budget.left.micros else PLAIN
-        pieces = paragraph(str(budget), max(1, width), hanging=min(GAP, width // 4), encoding=theme.encoding)
-        found += [[Segment(str(piece), style)] for piece in pieces]
+        parts = wrapped(str(budget), max(1, width), MAX_LINES, theme.encoding, theme.more)
+        found += [LineBuilder().put(part, cell_width(part), style).line for part in parts]
     return found

@@ -1,4 +1,4 @@
-"""Lines for people beside a table: broken between words on a terminal, and whole elsewhere. Rich only where it draws."""
+"""Lines for people beside a table: on a terminal broken between words, elsewhere whole."""
 
 import os
 from collections.abc import Mapping

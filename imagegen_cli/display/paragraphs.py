@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from imagegen_cli.core.text import joins_previous, literal
-from imagegen_cli.display.text_width import NO_START, cell_width, isolated
+from imagegen_cli.display.text_width import NO_START, cell_width, cut, isolated
 
 NO_END = frozenset("（【《「『〈〔〖〘“‘([{<￥＄")
 """Signs that end no line."""
@@ -40,6 +40,8 @@ COMMAND = re.compile(
 )
 """A command that a person may copy out of a message. Words that follow it, as in `imagegen list shows the tasks`, are
 no part of it: arguments are options, numbers, quoted texts and names in capitals."""
+WORD = re.compile(r"( *)([^ ]+(?: [·—–×](?![^ ]))*)")
+"""The blanks before a word, and the word with a sign that stands between it and the next."""
 ARGUMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 ATOM = re.compile(
     r"""(?x)
@@ -69,14 +71,19 @@ class Unit(NamedTuple):
     is_command: bool = False
 
 
-def paragraph(text: str, width: int, *, first: int = 0, hanging: int = 0, encoding: str = "utf-8") -> list[Piece]:
+def paragraph(
+    text: str, width: int, *, first: int = 0, hanging: int = 0, encoding: str = "utf-8", whole: bool = True
+) -> list[Piece]:
     """Text as `literal` makes it, in lines of at most `width` cells where its words are not wider than that.
 
-    `first` and `hanging` are the indentations of the first line and of those that follow.
+    `first` and `hanging` are the indentations of the first line and of those that follow. Without `whole` a word that
+    is wider than its column is broken, as in a frame, where the terminal would cut it off.
     """
-    filler = _Filler(width, first, min(hanging, max(0, width - 1)))
+    hanging = min(hanging, max(0, width - 1))
+    filler = _Filler(width, first, hanging)
     for unit in units(literal(text, encoding)):
-        filler.add(unit)
+        for part in (unit,) if whole else _broken(unit, max(1, width - max(first, hanging))):
+            filler.add(part)
     return [Piece(indent, isolated(line, encoding)) for indent, line in filler.lines()]
 
 
@@ -126,6 +133,17 @@ class _Filler:
         return [*self._done, (self._indent, self._line)] if self._line else self._done
 
 
+def _broken(unit: Unit, cells: int) -> Iterator[Unit]:
+    """A unit in parts of so many cells at most, a command at its blanks."""
+    gap = unit.gap
+    for word in unit.text.split(" "):
+        rest = word
+        while start := cut(rest, cells) or rest[:1]:
+            yield Unit(gap, start)
+            rest, gap = rest[len(start) :], 0
+        gap = 1
+
+
 def units(text: str) -> Iterator[Unit]:
     """The units of a text that is already literal. Blanks at its ends are dropped."""
     at, gap = 0, 0
@@ -148,7 +166,7 @@ def _glued(text: str, end: int) -> int:
 
 
 def _words(text: str, gap: int) -> Iterator[Unit]:
-    for found in re.finditer(r"( *)([^ ]+)", text):
+    for found in WORD.finditer(text):
         blanks, word = found[1], found[2]
         for index, part in enumerate(_parts(word)):
             yield Unit(0 if index else gap + len(blanks), part)
@@ -178,7 +196,7 @@ def _inside_of_paths(word: str) -> list[tuple[int, int]]:
 def _breaks(word: str, at: int) -> bool:
     """Whether a line may end before this character of a word."""
     before, after = word[at - 1], word[at]
-    if after in NO_START or before in NO_END or joins_previous(word, at):
+    if after == " " or after in NO_START or before in NO_END or joins_previous(word, at):
         return False
     return _is_wide(before) or _is_wide(after)
 

@@ -32,6 +32,8 @@ PROGRAMS = ("iTerm.app", "WezTerm", "ghostty", "mintty", "rio", "contour")
 TERMS = ("kitty", "foot", "ghostty", "mlterm", "contour")
 
 HALF = "▀"
+SMALL = (160, 128)
+"""Pixels of a small picture at most: twice what a preview in half blocks has."""
 MAX_SCANS = 32
 """Scans of a progressive JPEG: a scan of 16 bytes may repeat the whole picture."""
 
@@ -179,6 +181,20 @@ def half_blocks(data: bytes, cells: int, lines: int) -> "Sequence[Line]":
             return _painted(data, cells, lines, PREVIEW_LIMITS)
     except Exception:  # noqa: BLE001 - a decoder can raise anything, and a preview is worth no trouble
         return ()
+
+
+def small(path: str) -> bytes:
+    """A picture from the disk as a small PNG, quick to draw; empty where it cannot be decoded. It may take a second."""
+    out = BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # see half_blocks
+            data = _read(path)
+            if len(data) <= PICTURE_LIMITS.bytes:
+                _shrunk(data, *SMALL, PICTURE_LIMITS).convert("RGBA").convert("RGB").save(out, "PNG")
+    except Exception:  # noqa: BLE001 - a decoder can raise anything, and a preview is worth no trouble
+        return b""
+    return out.getvalue()
 
 
 def _painted(data: bytes, cells: int, lines: int, limits: Limits) -> "Sequence[Line]":

@@ -13,7 +13,17 @@ from imagegen_cli.core.text import literal
 from imagegen_cli.display.paragraphs import Piece, paragraph
 from imagegen_cli.display.terminal import Terminal
 from imagegen_cli.display.text_width import cell_width
-from imagegen_cli.display.theme import BOLD, DIM, STYLES, Line, LineBuilder, StyleName, Theme, linked_style
+from imagegen_cli.display.theme import (
+    BOLD,
+    DIM,
+    STATE_STYLES,
+    STYLES,
+    Line,
+    LineBuilder,
+    StyleName,
+    Theme,
+    linked_style,
+)
 
 GAP = 2
 MIN_FLOWING = 24
@@ -22,6 +32,9 @@ UNASKED = "--"
 """The sign of what a service cannot be asked. It is the same in every encoding."""
 LABEL = 8
 """Cells of the label of most checks."""
+
+
+SIGNED_STATES = {state.__name__.lower(): state for state in STATE_STYLES}
 
 
 class Item(NamedTuple):
@@ -44,7 +57,10 @@ class Layout(NamedTuple):
 
 
 def sign(name: str, theme: Theme) -> tuple[str, StyleName]:
-    """A sign and its style by its name: ok, warn, no, --, chosen, ready, absent; empty for another name."""
+    """A sign and its style by its name: ok, warn, no, --, chosen, ready, absent, or the word of a task's state.
+
+    Another name has no sign.
+    """
     known: Mapping[str, tuple[str, StyleName]] = {
         "ok": (theme.done, "good"),
         "warn": ("!", "alert"),
@@ -54,6 +70,8 @@ def sign(name: str, theme: Theme) -> tuple[str, StyleName]:
         "ready": (theme.done, "good"),
         "absent": (theme.queued, "dim"),
     }
+    if name in SIGNED_STATES:
+        return getattr(theme, name), STATE_STYLES[SIGNED_STATES[name]]
     return known.get(name, ("", "plain"))
 
 
@@ -123,7 +141,10 @@ def _row(item: Item, layout: Layout, width: int, theme: Theme, styles: Sequence[
     last = min(layout.beside, len(item.cells)) - 1
     for index in range(last):
         shown = literal(item.cells[index], theme.encoding)
-        builder.put(shown, layout.widths[index], STYLES[styles[min(index, len(styles) - 1)]]).gap(GAP)
+        style = STYLES[styles[min(index, len(styles) - 1)]]
+        style = linked_style(style, item.cells[index], theme) if index in item.paths else style
+        cells = cell_width(shown) if style.link else layout.widths[index]
+        builder.put(shown, cells, style).gap(GAP + layout.widths[index] - cells)
         at += layout.widths[index] + GAP
     head = builder.line
     for index in range(last, len(item.cells)):
@@ -182,8 +203,18 @@ def heading(text: str, width: int, theme: Theme, *, is_first: bool) -> Iterator[
         yield [*_blank(piece.indent), Segment(piece.text, BOLD)]
 
 
-def check_lines(name: str, label: str, message: str, advice: str, width: int, theme: Theme) -> Iterator[Line]:
-    """One check: the sign of this name, what was looked at and what was found; below it what to do."""
+class Check(NamedTuple):
+    """The name of its sign, what was looked at, what was found, and what to do."""
+
+    sign: str
+    label: str
+    message: str
+    advice: str = ""
+
+
+def check_lines(check: Check, width: int, theme: Theme) -> Iterator[Line]:
+    """A check, and below it what to do."""
+    name, label, message, advice = check
     text, style = sign(name, theme)
     signs, cells = len(UNASKED), max(LABEL, cell_width(label))
     head = LineBuilder().put(text, signs, STYLES[style]).gap(1).put(label, cells, DIM).gap(GAP).line

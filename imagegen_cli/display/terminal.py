@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -16,6 +17,7 @@ from imagegen_cli.display.context import Frame, PrintedLines
 from imagegen_cli.display.links import knows_links, knows_progress
 from imagegen_cli.display.theme import Line, theme_for
 
+POINTER = "▸"
 FALLBACK = os.terminal_size((80, 24))
 SIZES = ("COLUMNS", "LINES")
 """Variables that Rich must not read: their values are stale after the first resize."""
@@ -66,7 +68,8 @@ class Terminal:
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=variables
         )
         encoding = terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ)
-        self.theme = theme_for(encoding, links=knows_links(environ))
+        theme = theme_for(encoding, links=knows_links(environ))
+        self.theme = theme if self.colours else replace(theme, pointer=POINTER if theme.pictures else ">")
         self._live: Live | None = None
         self._current = CurrentFrame()
         self._width = 0

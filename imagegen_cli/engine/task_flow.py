@@ -751,7 +751,7 @@ class TaskFlow:
 
     def _learn(self, facts: Facts) -> None:
         """Emit what the service told; of an earlier attempt nothing counts any more."""
-        if facts.get("revised_prompt") == self.task.request.prompt:
+        if facts.get("revised_prompt") in (self.task.request.prompt, " ".join(self.task.request.prompt.split())):
             facts = {name: fact for name, fact in facts.items() if name != "revised_prompt"}
         before = {} if isinstance(self.task.state, Submitting) else self.task.facts
         if facts or before != self.task.facts:

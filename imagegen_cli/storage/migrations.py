@@ -128,6 +128,8 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO unsearched SELECT id FROM task;
     CREATE TABLE prompt_term (term TEXT PRIMARY KEY) WITHOUT ROWID
     """,
+    "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
+    "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from imagegen_cli.core.task import ENDED, ImageRequest, RunId, State, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, ImageRequest, Parent, RunId, State, Task, TaskId, word
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 
@@ -105,6 +105,10 @@ class Planned(NamedTuple):
     """The task that may have been paid, and that this one repeats."""
     adopts: Record | None = None
     """The record of a task that was never sent, whose row becomes this task."""
+    parents: tuple[Parent, ...] = ()
+    """See `Task`."""
+    cell: Mapping[str, str] = MappingProxyType({})
+    """What was varied, with the value that this task has."""
 
 
 class Numbers(NamedTuple):

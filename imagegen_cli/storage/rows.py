@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imagegen_cli.core.task import RunId, State, Task, TaskId
+from imagegen_cli.core.task import Parent, RunId, State, Task, TaskId
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Record
@@ -22,7 +22,10 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
         expected_images=row["expected_images"],
-        alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])), facts=facts,
+        alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
+        parents=tuple(Parent(*parent) for parent in json.loads(row["parents"])),
+        facts=facts,
+        cell=json.loads(row["cell"]) if row["cell"] != "{}" else {},
     )  # fmt: skip
     return Record(
         task=task,

@@ -176,11 +176,13 @@ class Store(Database):
         """Move a task that was never sent into this run, as if it had been planned now."""
         task = replace(
             before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
-            expected_images=item.expected_images, alternatives=item.alternatives,
+            expected_images=item.expected_images, alternatives=item.alternatives, parents=item.parents,
+            cell=item.cell,
         )  # fmt: skip
         self._take_over(task, before.fence + 1, self._leases.own(self._db), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, item.name, before.task.id)
+            "UPDATE task SET run = ?, folder = ?, name = ?, parents = ?, cell = ? WHERE id = ?",
+            (run, item.folder, item.name, serialize.dumps(item.parents), serialize.in_order(item.cell), before.task.id),
         )
         updates.write_request(self._db, task)
         return task
@@ -192,6 +194,8 @@ class Store(Database):
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
+            parents=item.parents,
+            cell=item.cell,
         )  # fmt: skip
 
     # Claims
@@ -487,15 +491,17 @@ class Store(Database):
         """The events of a run after event number `after`, in order, each with its number; `limit` -1: all."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id LIMIT ?",
-                (whole(run), after, limit),
+                "SELECT * FROM event WHERE run = ? AND id > ? ORDER BY id LIMIT ?", (whole(run), after, limit)
             ).fetchall()
-        about = tuple({row["task"] for row in rows})
-        tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
-        found = []
+        about = tuple({row["task"] for row in rows if row["task"] is not None})
+        tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if about else {}
+        found: list[tuple[int, Event]] = []
         with self._errors():
             for row in rows:
-                if task := tasks.get(TaskId(row["task"])):
+                if row["task"] is None:
+                    event = serialize.to_run_event(row["kind"], row["at"], RunId(run), json.loads(row["body"]))
+                    found += [(row["id"], event)] if event is not None else []
+                elif task := tasks.get(TaskId(row["task"])):
                     body = json.loads(row["body"])
                     if "state" in body:
                         task = replace(task, state=serialize.to_state(body["state"], body))

@@ -72,7 +72,7 @@ class Report:
             self._lines.line(as_line(finding, self._lines.encoding))
 
     def _draw(self, finding: Finding) -> None:
-        from imagegen_cli.display.tables import check_lines, heading  # noqa: PLC0415 - Rich only where it draws
+        from imagegen_cli.display.tables import Check, check_lines, heading  # noqa: PLC0415 - Rich only where it draws
         from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
         terminal = Terminal(self._stream, os.environ)
@@ -82,7 +82,8 @@ class Report:
             terminal.print(heading(name, width, theme, is_first=self._group is None))
             self._group = finding.provider
         self._levels.add(finding.level)
-        terminal.print(check_lines(finding.level, finding.check, finding.message, finding.advice, width, theme))
+        check = Check(finding.level, finding.check, finding.message, finding.advice)
+        terminal.print(check_lines(check, width, theme))
 
     def close(self) -> None:
         """Draw the legend."""

@@ -8,7 +8,7 @@ from typing import Any
 from imagegen_cli.commands.checks.asking import NO_CREDITS, Answer, ask, balance_text, knock, together
 from imagegen_cli.commands.checks.finding import Finding, Level
 from imagegen_cli.commands.checks.machine import network, way_of
-from imagegen_cli.core.errors import BadRequest, ConfigError, Unauthorized
+from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Unauthorized
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.text import seconds
@@ -105,6 +105,11 @@ def _key(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
         return Finding(Level.OK, "key", "the service answered a question that carried it")
     if troubles:
         return Finding(Level.WARN, "key", f"cannot be checked now: {troubles[0].message}", troubles[0].hint)
+    return _untried_key(one, unknown)
+
+
+def _untried_key(one: Configured, unknown: ImagegenError | None) -> Finding:
+    """About a key that no question has carried. `unknown`: a question that the service does not know."""
     if lacking := keys_lacking(one):
         advice = " and ".join(f"{name} or ${variable_of(one, name)}" for name in lacking)
         return Finding(Level.WARN, "key", f"{' and '.join(lacking)} not set", f"set {advice}; imagegen init helps")
