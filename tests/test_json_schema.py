@@ -117,7 +117,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("credits", "credits --json"),
         ("providers", "providers --json"),
         ("doctor", "doctor --json"),
-        ("dry-run", "run fox owl --each --dry-run --json --seed 3 -x sample_strength=0.5 --ratio 16:9"),
+        ("dry-run", "run fox owl --each --dry-run --json --seed 3 --ratio 16:9"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
     ],
