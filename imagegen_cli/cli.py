@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -12,6 +13,8 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    ExportFormat,
+    FilterOptions,
     GenerateOptions,
     InitOptions,
     Json,
@@ -54,7 +57,7 @@ OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LA
 OnePicture = Annotated[
     str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
 ]
-SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image")
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
@@ -114,6 +117,7 @@ def run(
     ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
     _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
@@ -131,6 +135,7 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
@@ -145,6 +150,7 @@ def again_(
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
@@ -159,6 +165,7 @@ def edit(
     options: GenerateOptions,
 ) -> None:
     """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    options.variation.check()
     from imagegen_cli.commands import remake  # noqa: PLC0415
 
     _leave(remake.edit(picture, words, options), ran=not options.dry_run)
@@ -254,32 +261,180 @@ def cancel(
 
 
 @app.command("list")
+@declared()
 def list_(
     *,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
-    ] = None,
-    run_number: RunNumber = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    options: FilterOptions,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+    _leave(history.list_tasks(options, limit, as_json=json))
 
 
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
+@app.command("runs")
+def runs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
+    from imagegen_cli.commands import runs  # noqa: PLC0415
+
+    _leave(runs.runs(since, limit, as_json=json))
+
+
 @app.command(cls=TakesIds)
-def show(task: OneTask, *, json: Json = False) -> None:
+def show(
+    task: OneTask,
+    *,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw its pictures in the terminal; 12/2 draws the second alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.show_task(task, as_json=json))
+    _leave(history.show_task(task, as_json=json, preview=preview))
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest. May be repeated."),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+]
+
+
+@app.command(cls=TakesIds)
+def sheet(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The PNG; without it a name beside the pictures."),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light words on a dark ground.")] = False,
+    json: Json = False,
+) -> None:
+    """Draw one labelled PNG that compares pictures: of the last run that varied anything, or of what you name.
+
+    Rows and columns are what was varied, other variations make blocks, and the cell of a picture that is not there says
+    why. After a comparison it is drawn by itself; --no-sheet prevents that. A file that is no sheet of imagegen is
+    never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+
+    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def gallery(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
+    ] = None,
+    single: Annotated[
+        bool, typer.Option("--single", help="One file, however many pictures; it takes longer to open.")
+    ] = False,
+    shown: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json: Json = False,
+) -> None:
+    """Write one HTML page of many pictures, which works from the disk without a network.
+
+    Without a choice it shows the newest 500 tasks. Above 500 pictures the thumbnails lie in a folder beside the page.
+    Thumbnails are kept in imagegen's cache folder, at most 256 MiB: the oldest are removed first. A file that is no
+    gallery of imagegen is never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
+
+    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
+    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+
+
+@app.command("open", cls=TakesIds)
+def open_(
+    task: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of a task; 12/2 is its picture 2; LAST or -1 is the newest.")
+    ],
+) -> None:
+    """Open a picture in the desktop's own program, and print its path; without a desktop only the path, and exit 1."""
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+
+    _leave(commands.open_picture(task))
+
+
+@app.command(cls=TakesIds)
+def favourite(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+    ],
+    *,
+    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+) -> None:
+    """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.favourite(ids, remove=remove))
+
+
+@app.command()
+@declared()
+def export(
+    *,
+    options: FilterOptions,
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+    ] = None,
+) -> None:
+    """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.export(options, form, output))
+
+
+@app.command(cls=TakesIds)
+def forget(
+    ids: Ids = None,
+    *,
+    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    run_number: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+    ] = "",
+    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    with_receipts: Annotated[
+        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
+    from imagegen_cli.commands import forgetting  # noqa: PLC0415
+
+    choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
+    _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
 
 
 @app.command("info")
@@ -330,7 +485,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify", "marks"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook", "marks"])
 def watch(
     ids: Ids = None,
     *,
@@ -404,6 +559,18 @@ def doctor(
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
+@app.command("schema")
+def schema_(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+    ] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
+    from imagegen_cli.commands import schema  # noqa: PLC0415
+
+    _leave(schema.schema(name))
+
+
 @config_app.command("path")
 def config_path() -> None:
     """Show where the settings and the history are."""
@@ -433,6 +600,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_others(sys.argv[1:2])
     try:
         app()
     except SystemExit as leaving:
@@ -449,6 +617,13 @@ def main() -> None:
             _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
+    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = named, []
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
@@ -490,13 +665,12 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.core.text import literal  # noqa: PLC0415
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
 
-    encoding = sys.stderr.encoding or "utf-8"
-    for line in error.message.splitlines():
-        _echo(f"imagegen: {literal(line, encoding)}")
+    for message in error.message.splitlines():
+        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
     if error.hint:
-        _echo(f"  {literal(error.hint, encoding)}")
+        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
 
 
 def _report(error: Exception) -> NoReturn:

@@ -130,13 +130,12 @@ def known_of(path: Path, store: Store | None) -> Known:
     reading = read(path)
     size, pixels, sha256 = _measured(path, reading.suffix)
     known = Known(path, size, pixels, reading)
-    if reading.marks is None and (beside := _sidecar(path, sha256)):
-        sidecar, marks = beside
-        known = known._replace(reading=with_marks(reading, marks), said_by="sidecar", sidecar=sidecar)
-    elif beside := _sidecar(path, sha256):
+    if beside := _sidecar(path, sha256):
         known = known._replace(sidecar=beside[0])
-    marks = known.reading.marks
-    known = known._replace(parents=marks.parents if marks else ())
+        if reading.marks is None:
+            known = known._replace(reading=with_marks(reading, beside[1]), said_by="sidecar")
+    own = known.reading.marks
+    known = known._replace(parents=own.parents if own is not None else ())
     return known if store is None else _with_history(known, sha256, store)
 
 

@@ -12,9 +12,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -40,12 +41,15 @@ from imagegen_cli.display.key_commands import (
     Cancel,
     CancelWaiting,
     Command,
+    Concurrency,
     Drain,
     Keys,
     Offer,
     OpenFolder,
+    OpenPicture,
     Outcome,
     Pause,
+    Retry,
     Stop,
     Typed,
 )
@@ -61,6 +65,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
+    from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
     from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
@@ -74,6 +79,7 @@ class Session:
     """The tasks that one process runs.
 
     `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
+    `prints_paths`: finished paths are data on stdout.
     """
 
     def __init__(
@@ -85,8 +91,10 @@ class Session:
         outcome_of: Callable[[Typed], Outcome] | None = None,
         *,
         spending: Spending | None = None,
+        prints_paths: bool = True,
     ) -> None:
         self._store = store
+        self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
@@ -107,6 +115,11 @@ class Session:
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks as they are now."""
+        return list(self._tasks.values())
 
     def run_tasks(
         self,
@@ -134,6 +147,7 @@ class Session:
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
+            taken_by=partial(taken_by, self._store),
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -141,7 +155,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+            say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
@@ -208,7 +222,7 @@ class Session:
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
-                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+                say(trouble)
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -216,10 +230,13 @@ class Session:
             names = self._providers()
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            hooks = self._hooks(display)
+            hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
+            paths = spare(self._paths_to(display), self._no_paths)
             runner = Runner(
                 lanes,
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
-                tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
+                tee(self._store.record, self._remember, display.tell, paths, *hooked),
                 self._store.flush,
                 durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
@@ -242,10 +259,26 @@ class Session:
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
+            if hooks is not None:
+                stack.push_async_callback(hooks.close)
             await runner.run(self._run, self._tasks.values())
+            if hooks is not None:
+                await hooks.finished()
             await end(obeying)
             with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
+
+    def _hooks(self, display: Display) -> "Hooks | None":
+        """What runs the command of --exec; None where there is none."""
+        if not self._options.hook:
+            return None
+        from imagegen_cli.commands.hooks import Hooks, words_of  # noqa: PLC0415 - few runs have one
+
+        timeout_s, prints_output = self._config.general.exec_timeout_s, self._options.display != "quiet"
+        return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
+
+    def _no_hooks(self, error: Exception) -> None:
+        Printer(sys.stderr).line(literal(f"--exec is not run any more: {type(error).__name__}: {error}"))
 
     def _prices(self) -> Spending | None:
         """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""
@@ -327,13 +360,26 @@ class Session:
                 runner.pause(paused)
             case Drain():
                 runner.drain()
-            case OpenFolder():
-                open_folder(next(iter(self._tasks.values())).folder, display)
-            case Add(typed):
-                for task in self._add(self._run, typed) if self._add is not None else ():
+            case Concurrency(provider, limit):
+                runner.set_limit(provider, limit)
+            case OpenFolder() | OpenPicture():
+                self._open(command, display)
+            case Add() | Retry():
+                for task in self._more(command, display):
+                    self._tasks[task.id] = task
                     runner.add(task)
             case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
                 self._signalled(SIGNALS["SIGINT"])
+
+    def _open(self, command: OpenFolder | OpenPicture, display: Display) -> None:
+        folder = next(iter(self._tasks.values())).folder
+        open_folder(command.path if isinstance(command, OpenPicture) else folder, display)
+
+    def _more(self, command: Add | Retry, display: Display) -> Sequence[Task]:
+        """Tasks that join the run: of a typed prompt, or one that is sent again."""
+        if isinstance(command, Retry):
+            return sent_again(self._store, command.ids, display)
+        return self._add(self._run, command.typed) if self._add is not None else ()
 
     async def _all_added(self, display: Display) -> None:
         """Wait until a prompt that is being typed has been added or given up."""
@@ -376,15 +422,17 @@ class Session:
         data = Printer(sys.stdout)
 
         def tell(event: Event) -> None:
-            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+            shown = display.prints_paths or not self._prints_paths
+            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not shown:
+                from imagegen_cli.display.links import linked  # noqa: PLC0415 - no file is there when a run begins
+
                 for path in event.task.files:
-                    data.line(path)
+                    data.line(linked(path, sys.stdout, os.environ))
 
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
-        Printer(sys.stderr).line(literal(why))
+        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
 
 
 def _is_unsent(task: Task) -> bool:

@@ -14,6 +14,7 @@ MEANINGS = {
     "invalid": "verified: it does NOT fit the file, which was changed or signed wrongly",
 }
 MAX_CODES = 3
+UNTRUSTED = "signingCredential.untrusted"
 Verified = Mapping[str, str]
 """`state` is trusted, valid, invalid or unreadable; `text` says it in words."""
 
@@ -45,7 +46,8 @@ def _told(state: str, results: Any) -> Verified:
 
 
 def _codes(results: Any) -> list[str]:
-    """Codes of what failed, as C2PA names them."""
+    """Codes of what failed, as C2PA names them; whom to trust is another question."""
     active = results.get("activeManifest") if isinstance(results, dict) else None
     failures = active.get("failure") if isinstance(active, dict) else None
-    return [str(one.get("code")) for one in failures or () if isinstance(one, dict)]
+    codes = [str(one.get("code")) for one in failures or () if isinstance(one, dict)]
+    return [code for code in codes if code != UNTRUSTED]

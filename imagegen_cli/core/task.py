@@ -237,7 +237,8 @@ class Task:
     `key` is this task's alone, among all histories: the history's own token and the id. `expected_images` is how many
     pictures the service should bring for `request`. `alternatives` are the same prompt as other providers would take
     it: until a request has left, the task may be sent as any of them instead. `parents` are those references of the
-    request that are pictures of earlier tasks. `facts` are what the service has told.
+    request that are pictures of earlier tasks. `facts` are what the service has told. `cell`: what was varied in a
+    comparison, by name in order, with the value that this task has.
     """
 
     id: TaskId
@@ -251,6 +252,7 @@ class Task:
     alternatives: tuple[ImageRequest, ...] = ()
     parents: tuple[Parent, ...] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    cell: Mapping[str, str] = field(default_factory=dict)
 
     def as_sent(self, request: ImageRequest, expected_images: int) -> "Task":
         """The same task, to be sent as one of its alternatives; what it was before becomes an alternative."""

@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import Reading, request_from
+from imagegen_cli.marks.values import EXTRA
+from imagegen_cli.settings.config import Config
 
 A1111_OPTIONS = {
     "Steps": "steps",
@@ -63,7 +67,7 @@ def told_by(reading: Reading, kind: str) -> tuple[PromptSpec, tuple[str, ...]]:
         extra={name: text for name, text in extra.items() if name not in unusable},
     )
     omitted = reading.marks.omitted if reading.marks else ()
-    return spec, (*omitted, *unusable)
+    return spec, tuple(dict.fromkeys((*(name.removeprefix(EXTRA) for name in omitted), *unusable)))
 
 
 def _a1111_options(reading: Reading, kind: str) -> Iterator[tuple[str, str]]:
@@ -93,6 +97,19 @@ def fitted(told: PromptSpec, changes: PromptSpec, refusal: Refusal, *, is_same: 
         else:
             kept.append(part)
     return Fitted(_with(changes, kept), tuple(left))
+
+
+def refusal_by(config: Config) -> Refusal:
+    """A function that tells why a specification would be refused with these settings."""
+
+    def refusal(spec: PromptSpec) -> str:
+        try:
+            plan.prepare([replace(spec, vary={}, alternatives=False, repeat=1)], config)
+        except ImagegenError as error:
+            return error.message
+        return ""
+
+    return refusal
 
 
 def _parts(told: PromptSpec) -> Iterator[Part]:

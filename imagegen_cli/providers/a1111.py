@@ -9,7 +9,7 @@ ignores `n_iter` and `override_settings`, starts from the first of several refer
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -428,19 +428,23 @@ def _rest(body: Mapping[str, Any], received: Received, batch: int) -> dict[str, 
 def _ready(received: Received, expected: int, unfinished: int, notes: list[str]) -> Ready:
     """`unfinished` is the number of pictures at the end that were stopped half done."""
     whole = received.items[: max(0, len(received.items) - unfinished)]
-    found = tuple(image for item in whole if (image := common.inline(item)) is not None)
+    pictures = [common.inline(item) for item in whole]
+    found = tuple(image for image in pictures if image is not None)
     if not found:
         stopped = "the work was stopped at the server"
         raise GenerationFailed(stopped if unfinished else "the server says that it is done, but sent no picture")
     lost = common.lost_note(expected - len(found), expected, "did not come")
-    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info, len(found)))
+    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info, pictures))
 
 
-def _facts(info: Mapping[str, Any], pictures: int) -> base.Facts:
-    """The seed, or that of each picture where the server lists them all."""
-    seeds = [common.natural(seed, len(SEEDS)) for seed in common.items(info.get("all_seeds"))][:pictures]
-    listed = len(seeds) == pictures > 1 and None not in seeds
-    seed = ", ".join(map(str, seeds)) if listed else common.natural(info.get("seed"))
+def _facts(info: Mapping[str, Any], pictures: Sequence[object]) -> base.Facts:
+    """The seed of each picture that came: the server counts on from the first where it does not name them all."""
+    first, named = common.natural(info.get("seed")), common.items(info.get("all_seeds"))
+    natural = [common.natural(seed) for seed in named[: len(pictures)]]
+    counted = [] if first is None else [(first + index) % len(SEEDS) for index in range(len(pictures))]
+    seeds = natural if len(natural) == len(pictures) and None not in natural else counted
+    told = [seed for seed, picture in zip(seeds, pictures, strict=False) if picture is not None]
+    seed = ", ".join(map(str, told)) if len(told) > 1 else first
     return common.facts(seed=seed, model=info.get("sd_model_name"), model_version=info.get("sd_model_hash"))
 
 

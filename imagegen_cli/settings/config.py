@@ -41,6 +41,7 @@ class General:
     default_provider: str = setting("sketch", "provider when --provider is not given: a name below, or a kind")
     output: str = setting("images", "folder for the pictures, from the working directory")
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
+    sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
     models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
     metadata: str = setting(
         "embed",
@@ -51,6 +52,7 @@ class General:
         0, "ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)"
     )
     confirm_cost: str = setting("", "ask before more than this is spent at once, as 2usd or 2usd,50credits")
+    exec_timeout_s: float = setting(60.0, "seconds that the command of --exec may take for a picture")
     prices: Mapping[str, str] = setting({}, 'prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
     budget: Mapping[str, str] = setting({}, 'limits that hold over all processes: day = "10usd", month = "100usd"')
 

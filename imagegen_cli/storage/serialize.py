@@ -1,13 +1,18 @@
 """Tasks and events as JSON, for the history: all that is needed to go on after a crash, and no secret."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import Reason, error_class
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    LaneChanged,
     PicturesCharged,
+    ProviderPaused,
+    RunStarted,
     RunStopping,
     TaskChanged,
     TaskCharged,
@@ -28,6 +33,7 @@ from imagegen_cli.core.task import (
     Job,
     Queued,
     RemoteImage,
+    RunId,
     Running,
     SavedImage,
     Saving,
@@ -38,6 +44,9 @@ from imagegen_cli.core.task import (
     word,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Json = dict[str, Any]
 
 
@@ -47,6 +56,11 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 def dumps(value: Any) -> str:
     """JSON in ASCII: half a surrogate in a service's message must not keep a receipt from being written."""
     return _ENCODER.encode(value)
+
+
+def in_order(texts: Mapping[str, str]) -> str:
+    """JSON in ASCII of texts by name, whose order means something."""
+    return json.dumps(dict(texts))
 
 
 def from_request(request: ImageRequest) -> Json:
@@ -116,6 +130,13 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
             return None, {"why": why}
+        case BudgetReached(because=because):
+            return None, {"because": because}
+        case ProviderPaused(provider=provider, because=because):
+            return None, {"provider": provider, "because": because}
+        case LaneChanged():
+            fields = ("provider", "limit", "allowed", "until", "paused")
+            return None, {name: value for name in fields if (value := getattr(event, name))}
         case TaskCharged(id=id_, amount=amount, source=source, settled=settled):
             said = {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
             return id_, said | ({"settled": True} if settled else {})
@@ -123,6 +144,21 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"images": images}
         case _:
             return None, {}
+
+
+def to_run_event(kind: str, at: float, run: RunId, data: Json) -> Event | None:
+    """The reverse of `from_event`, for what is about a whole run; None for a kind that a later version wrote."""
+    events: dict[str, Callable[[], Event]] = {
+        "RunStarted": lambda: RunStarted(at, run, ()),
+        "RunStopping": lambda: RunStopping(at, run, data["why"]),
+        "BudgetReached": lambda: BudgetReached(at, run, data["because"]),
+        "ProviderPaused": lambda: ProviderPaused(at, data["provider"], data["because"], run),
+        "LaneChanged": lambda: LaneChanged(
+            at, run, data["provider"], data.get("limit"), data.get("allowed"), data.get("until", 0.0),
+            data.get("paused", False),
+        ),
+    }  # fmt: skip
+    return events[kind]() if kind in events else None
 
 
 def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
