@@ -13,6 +13,8 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    ExportFormat,
+    FilterOptions,
     GenerateOptions,
     InitOptions,
     Json,
@@ -52,6 +54,11 @@ Ids = Annotated[
     typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
 ]
 OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OnePicture = Annotated[
+    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+]
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
+"""Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -91,18 +98,29 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+    ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
         bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
+    picture: Annotated[
+        str,
+        option(
+            "--from",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            env=False,
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
+    _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
 @app.command()
@@ -117,6 +135,7 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
@@ -131,9 +150,39 @@ def again_(
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=["lists", "sent_before"])
+def edit(
+    picture: OnePicture,
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    *,
+    options: GenerateOptions,
+) -> None:
+    """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    options.variation.check()
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.edit(picture, words, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=[*SHAPE, "lists", "sent_before"])
+def upscale(
+    picture: OnePicture,
+    *,
+    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    options: GenerateOptions,
+) -> None:
+    """Make a picture larger, where its service or the one that -p names can do that."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
 
 
 @app.command(cls=TakesIds)
@@ -212,24 +261,33 @@ def cancel(
 
 
 @app.command("list")
+@declared()
 def list_(
     *,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
-    ] = None,
-    run_number: RunNumber = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    options: FilterOptions,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+    _leave(history.list_tasks(options, limit, as_json=json))
 
 
 app.command("ps", hidden=True, help="The same as list.")(list_)
+
+
+@app.command("runs")
+def runs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
+    from imagegen_cli.commands import runs  # noqa: PLC0415
+
+    _leave(runs.runs(since, limit, as_json=json))
 
 
 @app.command(cls=TakesIds)
@@ -307,7 +365,7 @@ def gallery(
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
     from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
-    from imagegen_cli.commands.history import moment_of  # noqa: PLC0415
+    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
 
     choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
     _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
@@ -323,6 +381,75 @@ def open_(
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
 
     _leave(commands.open_picture(task))
+
+
+@app.command(cls=TakesIds)
+def favourite(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+    ],
+    *,
+    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+) -> None:
+    """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.favourite(ids, remove=remove))
+
+
+@app.command()
+@declared()
+def export(
+    *,
+    options: FilterOptions,
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+    ] = None,
+) -> None:
+    """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.export(options, form, output))
+
+
+@app.command(cls=TakesIds)
+def forget(
+    ids: Ids = None,
+    *,
+    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    run_number: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+    ] = "",
+    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    with_receipts: Annotated[
+        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
+    from imagegen_cli.commands import forgetting  # noqa: PLC0415
+
+    choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
+    _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
+
+
+@app.command("info")
+def info_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    *,
+    json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+    ] = False,
+) -> None:
+    """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
+    from imagegen_cli.commands import info  # noqa: PLC0415
+
+    _leave(info.info(files, as_json=json, verify=verify))
 
 
 @app.command("costs")
@@ -358,7 +485,7 @@ def settle(
 
 
 @app.command(cls=TakesIds)
-@declared(without=["concurrency", "timeout", "preview", "notify", "hook"])
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook", "marks"])
 def watch(
     ids: Ids = None,
     *,
@@ -430,6 +557,18 @@ def doctor(
     from imagegen_cli.commands import doctor as commands  # noqa: PLC0415
 
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
+
+
+@app.command("schema")
+def schema_(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+    ] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
+    from imagegen_cli.commands import schema  # noqa: PLC0415
+
+    _leave(schema.schema(name))
 
 
 @config_app.command("path")
@@ -526,13 +665,12 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.core.text import literal  # noqa: PLC0415
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
 
-    encoding = sys.stderr.encoding or "utf-8"
-    for line in error.message.splitlines():
-        _echo(f"imagegen: {literal(line, encoding)}")
+    for message in error.message.splitlines():
+        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
     if error.hint:
-        _echo(f"  {literal(error.hint, encoding)}")
+        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
 
 
 def _report(error: Exception) -> NoReturn:

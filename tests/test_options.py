@@ -21,23 +21,28 @@ from imagegen_cli.commands.options import (
 )
 from imagegen_cli.core.errors import UsageError
 
-RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify", "exec"}
+RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify", "no-metadata", "sidecar", "exec"}
 VARY = {"vary", "zip", "alternatives", "repeat"}
 LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
 GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
+SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY}
+"""What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {
-    "run": {*GENERATE, *LISTS, "each"},
+    "run": {*GENERATE, *LISTS, "each", "from"},
     "batch": {*GENERATE, *LISTS, *SENT_BEFORE, "allow-outside"},
     "again": GENERATE,
+    "edit": GENERATE,
+    "upscale": {*GENERATE, "factor"} - SHAPE,
     "resume": {*RUN, "run", "receipts"},
     "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
-NO_VARIABLE = {*VARY, "dry-run", "each", *SENT_BEFORE, "allow-outside", *SELECTION, "receipts", "replay", "speed"}
+NO_VARIABLE = {"dry-run", "each", "from", "factor", *VARY, *SENT_BEFORE, "allow-outside", *SELECTION}
+NO_VARIABLE |= {"receipts", "replay", "speed"}
 
 
 def parameters(command: str) -> list[Any]:

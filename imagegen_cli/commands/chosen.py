@@ -91,7 +91,7 @@ def of_run(store: Store, run: RunId) -> Chosen:
 
 
 def last_comparison(store: Store) -> Chosen:
-    runs = store.runs()[:LAST_RUNS]
+    runs = store.run_ids()[:LAST_RUNS]
     for run in runs:
         if is_comparison([record.task for record in store.find(Filter(run=run, limit=LOOKED_AT))]):
             return of_run(store, run)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
-from imagegen_cli.commands.history import moment_of
+from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.spending import limits
 from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.budget import Period
@@ -14,7 +14,7 @@ from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
 from imagegen_cli.core.money import Money, Source, parse_money
 from imagegen_cli.core.task import Running, Saving, recovered
-from imagegen_cli.core.text import Printer, amount as counted, literal
+from imagegen_cli.core.text import Printer, amount as counted, is_capable_terminal, literal
 from imagegen_cli.display.board import can_be_fetched
 from imagegen_cli.display.cost_report import print_csv, print_json, print_report
 from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
@@ -109,7 +109,7 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
         raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
     with history() as store:
         ids = task_ids(names, store)
-        tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
+        tasks = store.open_charges() if everything else _known(store, ids)
         if not tasks:
             raise NothingToDo("nothing is uncertain")
         before = store.all_charges(tasks)
@@ -122,6 +122,15 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
         if not settled:
             raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
     return 0
+
+
+def _known(store: Store, ids: Sequence[int]) -> list[int]:
+    """Tasks that exist, or that were forgotten and have costs. Raises NothingToDo for others."""
+    forgotten = store.missing(ids)
+    charged = store.all_charges(forgotten) if forgotten else {}
+    if left := [id_ for id_ in ids if id_ not in charged]:
+        all_there(store, left)
+    return list(ids)
 
 
 def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
@@ -162,21 +171,30 @@ def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) ->
 
 
 def _tell(settled: Mapping[int, Sequence[Charge]], *, as_json: bool) -> None:
-    data = Printer(sys.stdout)
-    for task, charges in settled.items():
-        if as_json:
+    if as_json:
+        for task, charges in settled.items():
             printed({"v": 1, "id": task, "costs": [charge.plainly() for charge in charges]})
-        else:
-            for charge in charges:
-                is_paid = charge.status is ChargeStatus.SETTLED
-                data.line(literal(f"{task}  {'paid: ' if is_paid else ''}{described(charge, task)}", data.encoding))
+        return
+    rows = [(str(task), _said(task, charge)) for task, charges in settled.items() for charge in charges]
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        print_items(list(map(Item, rows)), stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
+        return
+    data = Printer(sys.stdout)
+    for row in rows:
+        data.line(literal("  ".join(row), data.encoding))
+
+
+def _said(task: int, charge: Charge) -> str:
+    return ("paid: " if charge.status is ChargeStatus.SETTLED else "") + described(charge, task)
 
 
 def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence[Charge]]) -> None:
     """Why tasks were left as they are."""
     records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
     for task in tasks:
-        if records[task].is_owned:
+        if task in records and records[task].is_owned:
             why = "a process is at work on it and will know"
         elif not (found := charges.get(task)):
             why = "no cost was reserved for it"

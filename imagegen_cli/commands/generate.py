@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
@@ -30,6 +31,7 @@ from imagegen_cli.core.text import amount
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
+from imagegen_cli.inputs.changes import changed, spec_of
 from imagegen_cli.inputs.lists.common import (
     MAX_LIST_BYTES,
     Reading,
@@ -53,12 +55,24 @@ MAX_ATTEMPTS = 10
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
-def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
-    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line."""
-    common, reading = _common(options), _reading(options.lists)
+def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False, picture: str = "") -> int:
+    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line.
+
+    `picture` is a file whose parameters are used, and its prompt where no other is given.
+    """
+    common, reading = common_of(options), _reading(options.lists)
+    if not prompts and not picture:
+        raise UsageError("there is no prompt", hint='write one: imagegen run "a fox in snow"')
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
+    if picture:
+        from imagegen_cli.commands.picture_source import from_picture  # noqa: PLC0415 - few runs need it
+
+        quiet = options.run.display == "quiet"
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        specs = [] if prompts else from_arguments([common.prompt], common)
+        common = replace(common, prompt="")
     for prompt in prompts:
         if prompt == "-":
             specs += _listed("-", common, reading)
@@ -67,7 +81,7 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False)
     if example := next(filter(None, (foreign_option(prompt, common) for prompt in prompts)), ""):
         say(f"options and wildcards of other programs, such as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
-    return _run_specs(specs, common, options, command="run")
+    return run_specs(specs, common, options, command="run")
 
 
 def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool = False) -> int:
@@ -77,49 +91,31 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
             "--again sends what was sent before, and --skip-sent leaves it out",
             hint="nothing was sent; give one of them",
         )
-    common, reading = _common(options), _reading(options.lists)
+    common, reading = common_of(options), _reading(options.lists)
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [
         replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, common, reading)
     ]
     if allow_outside:
         specs = [replace(spec, listed=spec.listed - {"references"}) for spec in specs]
-    return _run_specs(specs, common, options, command="batch")
+    return run_specs(specs, common, options, command="batch")
 
 
 def again(name: str, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the parameters of an old one, except for those that the options change."""
-    changes = _common(options)
+    changes = common_of(options)
     with history() as store:
         record = all_there(store, task_ids([name], store))[0]
-    request = record.task.request
-    size = f"{request.width}x{request.height}" if request.width else ""
-    is_elsewhere = changes.provider and changes.provider != request.provider
-    spec = PromptSpec(
-        prompt=prompt or request.prompt,
-        provider=changes.provider or request.provider,
-        models=changes.models or (() if is_elsewhere else (request.model,)),
-        ratio=changes.ratio or ("" if changes.size else request.ratio),
-        resolution=changes.resolution or ("" if changes.size else request.resolution),
-        size=changes.size or ("" if changes.ratio or changes.resolution else size),
-        count=request.count if changes.count is None else changes.count,
-        seed=request.seed if changes.seed is None else changes.seed,
-        negative=changes.negative or request.negative,
-        references=changes.references or request.references,
-        name=request.name,
-        extra={**request.extra, **changes.extra},
-    )
-    spec = replace(spec, vary=changes.vary, zipped=changes.zipped, alternatives=changes.alternatives)
-    spec = replace(spec, repeat=changes.repeat)
+    spec = changed(spec_of(record), changes, prompt)
     common = replace(spec, prompt="", name="")
     options = options._replace(output=options.output or Path(record.task.folder))
-    return _run_specs([spec], common, options, command="again")
+    return run_specs([spec], common, options, command="again")
 
 
 # Options as the rest of the program takes them
 
 
-def _common(options: GenerateOptions) -> PromptSpec:
+def common_of(options: GenerateOptions) -> PromptSpec:
     """What the options say about every prompt. Raises UsageError."""
     return PromptSpec(
         prompt="",
@@ -152,7 +148,7 @@ def _lines_of(name: str) -> list[str]:
     """The lines of a file of values, without remarks. Raises UsageError."""
     from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
 
-    text, remark = decoded(name, _read(name), "")
+    text, remark = decoded(name, _read(name, "name a file with a value a line"), "")
     if remark:
         say(remark)
     return [line for line in text.splitlines() if not is_remark(line)]
@@ -178,14 +174,15 @@ def _reading(options: ListOptions) -> Reading:
 # What all three do with their prompts
 
 
-def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+    """Plan the tasks of prompt specifications and run them, as `command` of the history. Returns an exit code."""
     variation = _variation(specs)
     config = settings()
     if not specs:
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items = plan.prepare(specs, config, new_seeds=options.sent_before.again)
+    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
         folder = _kept_beside_stdout(items, options)
@@ -231,13 +228,25 @@ def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -
         say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
 
 
+def _prepared(
+    specs: Sequence[PromptSpec], common: PromptSpec, config: Config, *, new_seeds: bool
+) -> tuple[list[plan.Item], PromptSpec]:
+    """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
+    if not any(map(plan.names_a_task, (common, *specs))):
+        return plan.prepare(specs, config, new_seeds=new_seeds), common
+    from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
+
+    with task_pictures() as find:
+        return plan.prepare(specs, config, find, new_seeds=new_seeds), plan.with_files(common, config, find)
+
+
 def _into_stdout(session: Session, run_id: RunId, tasks: Sequence[Task], *, quiet: bool) -> int:
     """Run the task and write its picture to stdout. No prompt can be added: one picture is all that stdout takes."""
     from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
 
     code = session.run_tasks(run_id, tasks)
-    piping.write(session.tasks, quiet=quiet)
-    return code
+    is_written = piping.write(session.tasks, quiet=quiet)
+    return code or (0 if is_written else 1)
 
 
 def _variation(specs: Sequence[PromptSpec]) -> str:
@@ -387,14 +396,16 @@ def _dry_run(
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    if history_file().exists():
-        with history() as store:
+    with history() if history_file().exists() else nullcontext() as store:
+        if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
-    if variation:
-        say(_amounts(sent, items, variation))
-    for line in cost_lines(costs_of(sent, spending)):
-        say(line)
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+        if variation:
+            say(_amounts(sent, items, variation))
+        planned = costs_of(sent, spending)
+        for line in cost_lines(planned):
+            say(line)
+        say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        spending.foretell(planned, store)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (
@@ -472,19 +483,19 @@ def _source(name: str) -> str:
 
 
 def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]:
-    specs, remarks = from_list("stdin" if name == STDIN else name, _read(name), common, reading)
+    specs, remarks = from_list("stdin" if name == STDIN else name, _read(name, ""), common, reading)
     for remark in remarks:
         say(remark)
     return specs
 
 
-def _read(name: str) -> bytes:
-    """The bytes of a list. Raises UsageError."""
+def _read(name: str, hint: str) -> bytes:
+    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError."""
     try:
         return _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(message, hint=f"nothing was sent; {instead_of(name)}") from error
+        raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error
 
 
 def _bytes_of(name: str) -> bytes:

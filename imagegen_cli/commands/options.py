@@ -33,6 +33,11 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
 class CostsBy(StrEnum):
     DAY = "day"
     MODEL = "model"
@@ -105,6 +110,18 @@ DryRun = Annotated[
 Yes = Annotated[bool, option("--yes", "-y", help_="Do not ask; go on.")]
 
 
+class MarkOptions(NamedTuple):
+    """Whether a picture's file says how it was made; without either the settings decide."""
+
+    no_metadata: Annotated[
+        bool, option("--no-metadata", help_="Leave every picture as it came; nothing in its file says how it was made.")
+    ] = False
+    sidecar: Annotated[
+        bool,
+        option("--sidecar", help_="Leave every picture as it came, and say in NAME.json beside it how it was made."),
+    ] = False
+
+
 class RunOptions(NamedTuple):
     """How tasks are run and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` is in seconds."""
 
@@ -132,6 +149,7 @@ class RunOptions(NamedTuple):
         ),
     ] = Preview.AUTO
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
+    marks: MarkOptions = MarkOptions()
     hook: Annotated[
         str,
         option(
@@ -208,6 +226,13 @@ class VaryOptions(NamedTuple):
         int, option("--repeat", help_="Make each task so many times, each time with another seed.", env=False, min=1)
     ] = 1
 
+    def check(self) -> None:
+        """Raise UsageError where --vary cannot be read, or comes to too many tasks."""
+        if self.vary:
+            from imagegen_cli.inputs.vary import check_typed  # noqa: PLC0415 - --help needs none of it
+
+            check_typed(self.vary, zipped=self.zipped, repeat=self.repeat)
+
 
 class SpendOptions(NamedTuple):
     """What may be spent. "": no limit but those of the settings."""
@@ -272,6 +297,37 @@ class GenerateOptions(NamedTuple):
     dry_run: DryRun = False
     yes: Yes = False
     sent_before: SentBefore = SentBefore()
+
+
+class FilterOptions(NamedTuple):
+    """Which tasks of the history a command is about. An empty value admits all."""
+
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")] = (
+        None
+    )
+    reason: Annotated[
+        list[str] | None,
+        typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
+    ] = None
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Only tasks of this model; may be repeated.")
+    ] = None
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", "-p", help="Only tasks of this provider; may be repeated.")
+    ] = None
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = ""
+    until: Annotated[str, typer.Option("--until", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")] = ""
+    run: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+    ] = ""
+    favourite: Annotated[bool, typer.Option("--favourite", help="Only your favourites.")] = False
+    has_picture: Annotated[bool, typer.Option("--has-picture", help="Only tasks that saved a picture.")] = False
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search", metavar="WORDS", help="Only prompts with all of these words, or with words that begin so."
+        ),
+    ] = ""
 
 
 class InitOptions(NamedTuple):

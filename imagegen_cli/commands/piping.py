@@ -31,11 +31,11 @@ def check_single(items: Iterable[Item]) -> None:
         raise UsageError(message, hint=f"{NOTHING_SENT}name a folder for them: -o pictures")
 
 
-def write(tasks: Iterable[Task], *, quiet: bool) -> None:
-    """Write the first picture to stdout, and say where it is kept."""
+def write(tasks: Iterable[Task], *, quiet: bool) -> bool:
+    """Write the first picture to stdout, and say where it is kept. Returns False where stdout is full or broken."""
     paths = [path for task in tasks for path in task.files]
     if not paths:
-        return
+        return True
     try:
         _write_all(Path(paths[0]).read_bytes())
     except BrokenPipeError:
@@ -43,9 +43,11 @@ def write(tasks: Iterable[Task], *, quiet: bool) -> None:
     except OSError as error:
         Printer.trouble = error.strerror or type(error).__name__
         say(f"the picture is kept: {paths[0]}")
+        return False
     else:
         if not quiet:
             say(_kept(paths))
+    return True
 
 
 def _write_all(data: bytes) -> None:

@@ -1,5 +1,6 @@
 """Commands that continue, repeat or cancel tasks of the history: resume, retry, cancel. Each returns an exit code."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
-from imagegen_cli.core.text import Printer, amount
+from imagegen_cli.core.text import Printer, amount, is_capable_terminal
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
@@ -255,7 +256,9 @@ def retry(
         spending.learn((record.task.request for record in chosen), store, ask=not dry_run)
         plan_ = spending.plan(_as_planned(record, is_copied=may_be_paid(record.task.state)) for record in chosen)
         if dry_run:
-            return _shown(chosen, plan_, yes=yes)
+            code = _shown(chosen, plan_, yes=yes)
+            spending.foretell(plan_, store)
+            return code
         check_budget(plan_, spending.limits)
         is_said = _agree(chosen, plan_, config, yes=yes) or not plan_.totals
         check_keys(config, [record.task.request.provider for record in chosen])
@@ -479,12 +482,18 @@ def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
 
 
 def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[TaskId]) -> int:
-    data = Printer(sys.stdout)
-    stopped = 0
-    for record in sorted(all_there(store, ids), key=lambda record: record.task.id):
-        task = record.task
-        stopped += isinstance(task.state, Cancelled) and task.id not in before
-        data.line(f"{task.id} {_outcome(task, ended_before=task.id in before, answered=task.id in ended)}")
+    tasks = sorted((record.task for record in all_there(store, ids)), key=lambda task: task.id)
+    outcomes = [_outcome(task, ended_before=task.id in before, answered=task.id in ended) for task in tasks]
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        items = [Item((str(task.id), outcome), word(task.state)) for task, outcome in zip(tasks, outcomes, strict=True)]
+        print_items(items, stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
+    else:
+        data = Printer(sys.stdout)
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            data.line(f"{task.id} {outcome}")
+    stopped = any(isinstance(task.state, Cancelled) and task.id not in before for task in tasks)
     if not stopped:
         say("nothing was cancelled: only unfinished tasks can be")
     return 0 if stopped else 4

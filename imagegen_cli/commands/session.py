@@ -12,9 +12,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -40,12 +41,15 @@ from imagegen_cli.display.key_commands import (
     Cancel,
     CancelWaiting,
     Command,
+    Concurrency,
     Drain,
     Keys,
     Offer,
     OpenFolder,
+    OpenPicture,
     Outcome,
     Pause,
+    Retry,
     Stop,
     Typed,
 )
@@ -62,6 +66,7 @@ from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
     from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
+    from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
@@ -142,6 +147,7 @@ class Session:
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
+            taken_by=partial(taken_by, self._store),
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -149,7 +155,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+            say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
@@ -216,7 +222,7 @@ class Session:
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
-                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+                say(trouble)
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -238,6 +244,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
+                marker=self._marker,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -316,6 +323,17 @@ class Session:
             provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
         )
 
+    def _marker(self, task: Task, number: int) -> "Marker | None":
+        """What says in the file of a picture how it was made, or beside it: as this command and its settings say."""
+        marks = self._options.marks
+        way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
+        if way == "none":
+            return None
+        from imagegen_cli.commands.provenance import Provenance  # noqa: PLC0415 - nothing is marked before it came
+
+        provider = self._config.provider(task.request.provider)
+        return Provenance(task, number, kind=provider.kind, model=provider.settings.model, embeds=way == "embed")
+
     # Signals, keys and other terminals
 
     def _signalled(self, code: int) -> None:
@@ -342,13 +360,26 @@ class Session:
                 runner.pause(paused)
             case Drain():
                 runner.drain()
-            case OpenFolder():
-                open_folder(next(iter(self._tasks.values())).folder, display)
-            case Add(typed):
-                for task in self._add(self._run, typed) if self._add is not None else ():
+            case Concurrency(provider, limit):
+                runner.set_limit(provider, limit)
+            case OpenFolder() | OpenPicture():
+                self._open(command, display)
+            case Add() | Retry():
+                for task in self._more(command, display):
+                    self._tasks[task.id] = task
                     runner.add(task)
             case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
                 self._signalled(SIGNALS["SIGINT"])
+
+    def _open(self, command: OpenFolder | OpenPicture, display: Display) -> None:
+        folder = next(iter(self._tasks.values())).folder
+        open_folder(command.path if isinstance(command, OpenPicture) else folder, display)
+
+    def _more(self, command: Add | Retry, display: Display) -> Sequence[Task]:
+        """Tasks that join the run: of a typed prompt, or one that is sent again."""
+        if isinstance(command, Retry):
+            return sent_again(self._store, command.ids, display)
+        return self._add(self._run, command.typed) if self._add is not None else ()
 
     async def _all_added(self, display: Display) -> None:
         """Wait until a prompt that is being typed has been added or given up."""
@@ -393,14 +424,15 @@ class Session:
         def tell(event: Event) -> None:
             shown = display.prints_paths or not self._prints_paths
             if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not shown:
+                from imagegen_cli.display.links import linked  # noqa: PLC0415 - no file is there when a run begins
+
                 for path in event.task.files:
-                    data.line(path)
+                    data.line(linked(path, sys.stdout, os.environ))
 
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
-        Printer(sys.stderr).line(literal(why))
+        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
 
 
 def _is_unsent(task: Task) -> bool:

@@ -1,6 +1,7 @@
 """Show the table of a run that other processes work on, or replay a run that is over."""
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -8,20 +9,23 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
+from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, Stop
+from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import UNFINISHED, Filter, Record
@@ -44,7 +48,8 @@ def watch(names: Sequence[str], options: RunOptions, *, run: str, replay: bool, 
         ids, run_id = task_ids(names, store), run_reference(run, store)
         if replay:
             return _replay(store, run_id, options, speed)
-        show = Show(options, Estimates(store).seconds, WATCHING)
+        since = -math.inf if ids or run_id is not None else time.time()
+        show = Show(options, Estimates(store).seconds, WATCHING, since=since, taken_by=partial(taken_by, store))
         watched = Watched(store, show, ids, run_id)
         return show.play(watched.follow, _Remote(store, show).do)
 
@@ -58,6 +63,9 @@ class Show:
         estimate: Callable[[Task], float | None],
         offer: Offer,
         clock: Callable[[], float] = time.time,
+        *,
+        since: float = -math.inf,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
@@ -72,6 +80,9 @@ class Show:
             estimate=estimate,
             clock=clock,
             keys=Keys(self._key_queue.send, offer),
+            since=since,
+            preview=options.preview,
+            taken_by=taken_by,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -130,10 +141,10 @@ class Watched:
         self, store: Store, show: Show, ids: Sequence[int], run: int | None, *, limit: int = MAX_WATCHED_TASKS
     ) -> None:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
-        everything = not ids and run is None
-        states = UNFINISHED if everything else ()
-        found = Filter(ids=tuple(ids), run=run, states=states, owned=everything, limit=limit + 1)
-        records = store.find(found)
+        if ids or run is not None:
+            records = store.find(Filter(ids=tuple(ids), run=run, limit=limit + 1))
+        else:
+            records = _at_work(store, limit + 1)
         if len(records) > limit:
             records = records[:limit]
             say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
@@ -179,7 +190,8 @@ class Watched:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
         for shown, events in batches:
             for shown.event, event in events:
-                if _about(event) in self._show.tasks:
+                about = _about(event)
+                if about is None or about in self._show.tasks:
                     self._show.tell(event)
         return bool(joined) or any(len(events) == MAX_ROWS_AT_ONCE for _, events in batches)
 
@@ -193,9 +205,19 @@ class Watched:
         return found
 
 
-LOOKING = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
+def _at_work(store: Store, limit: int) -> list[Record]:
+    """The tasks of every process that is at work, with those that it has ended already, newest first."""
+    unfinished = store.find(Filter(states=UNFINISHED, owned=True, limit=limit))
+    owners = {record.process for record in unfinished}
+    runs = sorted({record.task.run for record in unfinished}, reverse=True)
+    of_runs = (record for run in runs for record in store.find(Filter(run=run, owned=True, limit=limit)))
+    found = [record for record in of_runs if record.process in owners]
+    return sorted(found, key=lambda record: record.task.id, reverse=True)[:limit]
+
+
+LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)
 """Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
-WATCHING = replace(LOOKING, without=frozenset("a "))
+WATCHING = replace(LOOKING, without=frozenset("ar+- "))
 """Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
 
 
@@ -212,6 +234,8 @@ class _Remote:
                 self._cancel(ids)
             case CancelWaiting():
                 self._cancel([task.id for task in self._show.tasks.values() if isinstance(task.state, Queued)])
+            case OpenPicture(path):
+                open_folder(path, self._show.display)
             case OpenFolder():
                 open_folder(next(iter(self._show.tasks.values())).folder, self._show.display)
             case _:
@@ -247,7 +271,7 @@ class _Clock:
 
 
 def _replay(store: Store, run: int | None, options: RunOptions, speed: float) -> int:
-    runs = store.runs()
+    runs = store.run_ids()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
     events = [*_all_events(store, number)]

@@ -25,7 +25,7 @@ MAX_COST = 20
 """Cells of a task's cost at most."""
 MIN_LINE_FOR_COST = 60
 MIN_PROMPT = 8
-"""Cells of a prompt that what was varied leaves to it."""
+"""Cells of a prompt that the names of what was varied leave to it; their values go before the prompt."""
 
 
 def elapsed(row: Row, now: float) -> str:
@@ -35,6 +35,11 @@ def elapsed(row: Row, now: float) -> str:
 
 def is_queued(row: Row) -> bool:
     return isinstance(row.task.state, Queued)
+
+
+def is_unsent(row: Row) -> bool:
+    """Whether no time and no pictures are known of it yet."""
+    return row.started is None
 
 
 def mark(row: Row, context: CellContext) -> "Span":
@@ -50,9 +55,13 @@ def state_style(row: Row, context: CellContext) -> "StyleName":
     return context.theme.sign(row.task.state)[1]
 
 
-def prompt_style(row: Row, context: CellContext) -> "StyleName":
-    """Dim while the task waits, unless it is chosen: dim text in reverse video is hard to read."""
-    return "dim" if is_queued(row) and row.task.id != context.chosen else "plain"
+def prompt_style(row: Row, _context: CellContext) -> "StyleName":
+    """Dim while the task waits and once it has ended: what happens stands out."""
+    return "dim" if is_queued(row) or row.ended is not None else "plain"
+
+
+def favourite_spans(row: Row, context: CellContext, _cells: int) -> "Sequence[Span]":
+    return [(context.theme.favourite if row.favourite else "", "alert")]
 
 
 def prompt_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
@@ -64,7 +73,9 @@ def prompt_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]"
     from imagegen_cli.display.text_width import cell_width  # noqa: PLC0415 - Rich only where something is drawn
 
     between = f" {context.theme.dot} "
-    cell = fit(between + varied(row.task.cell, between), max(0, cells - MIN_PROMPT))
+    named = fit(between + varied(row.task.cell, between), cells)
+    short = fit(" " + context.theme.dot.join(row.task.cell.values()), cells)
+    cell = named if cell_width(named) + MIN_PROMPT <= cells else short
     return [(fit(prompt, cells - cell_width(cell)), style), (cell, "dim")]
 
 
@@ -83,8 +94,9 @@ ENDING = Column(lambda row, _: ending(row.task))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
-PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
+PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans, spreads=is_unsent)
 COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
+FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_AND_CELL = PROMPT._replace(spans=prompt_spans)
@@ -131,6 +143,7 @@ LIST = (
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
+    Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT_AND_CELL, fixed(1), gap=2, share=100),
 )
 """`list` on a terminal."""
@@ -142,6 +155,7 @@ PLAIN = (
     Place(IMAGES, fixed(5), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
+    Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
 """`list` off a terminal. Nothing is cut off: the widths are minimal widths."""

@@ -25,6 +25,7 @@ comparison vary {name: value}: what was varied, in order. Moments are ISO 8601 i
 Receipts, picture addresses and settings are never part of it: they may be signed.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    LaneChanged,
     PicturesCharged,
     ProviderPaused,
     RunFinished,
@@ -54,6 +56,7 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.columns import PLAIN_ENDING
 from imagegen_cli.display.costs import plainly as costs_plainly, text as costs_text
+from imagegen_cli.display.end_report import Tone, summary
 from imagegen_cli.display.fields import advice, varied
 
 MAX_PROMPT = 80
@@ -110,9 +113,16 @@ class PlainLines(StaticDisplay):
     """
 
     def __init__(
-        self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time, summary: bool = True
+        self,
+        board: Board,
+        *,
+        stderr: TextIO,
+        clock: Callable[[], float] = time.time,
+        summary: bool = True,
+        since: float = -math.inf,
     ) -> None:
         super().__init__(board, stderr=stderr, clock=clock)
+        self._since = since
         self._summary = summary
         self._reasons: set[str] = set()
 
@@ -126,7 +136,13 @@ class PlainLines(StaticDisplay):
 
     def tell(self, event: Event) -> None:
         super().tell(event)
+        if event.at >= self._since:
+            self._say_of(event)
+
+    def _say_of(self, event: Event) -> None:
         match event:
+            case RunStarted(tasks=()):
+                pass  # said by a history to a command that looks on, which knows the tasks
             case RunStarted():
                 self.say(amount(len(event.tasks), "task"))
             case TaskAdded():
@@ -155,8 +171,8 @@ class PlainLines(StaticDisplay):
         if not self._summary:
             return
         times = sign("×", "x", self._notes.encoding)
-        for tone, text in messages.summary(self.board, self._clock(), times):
-            self.say(f"  {text}" if tone is messages.Tone.ADVICE else text)
+        for tone, text in summary(self.board, self._clock(), times):
+            self.say(f"  {text}" if tone is Tone.ADVICE else text)
 
 
 class Quiet(StaticDisplay):
@@ -196,7 +212,9 @@ class JsonLines(StaticDisplay):
             case _:
                 self._tell_of_run(event)
 
-    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+    def _tell_of_run(
+        self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | LaneChanged | RunFinished
+    ) -> None:
         match event:
             case RunStarted():
                 self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
@@ -210,6 +228,8 @@ class JsonLines(StaticDisplay):
                 self._send("provider-paused", event.at, provider=event.provider, because=event.because)
             case RunFinished():
                 self._send("run-finished", event.at, run=event.run)
+            case LaneChanged():
+                pass  # only a table says why a task waits
 
     def _progressed(self, event: TaskProgressed) -> None:
         working = event.working
@@ -268,6 +288,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "ended": moment(ended),
         "asked": task.expected_images,
         "files": list(task.files),
+        "parents": [parent._asdict() for parent in task.parents],
         **({"vary": dict(task.cell)} if task.cell else {}),
     }
 

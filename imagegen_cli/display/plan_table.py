@@ -19,13 +19,12 @@ DROP_ORDER = ("size", "what", "line", "vary", "pictures")
 
 
 def lines(rows: Sequence[Mapping[str, Any]], width: int, theme: Theme) -> list[Line]:
-    """A head and one line per row, cut to `width` cells."""
+    """A head and one line per row, cut to `width` cells. A column in which nothing stands is left out."""
     texts = [_texts(row) for row in rows]
-    shown = [name for name in HEADS if name != "vary" or any(text[name] for text in texts)]
-    sizes = {name: _size(name, texts, theme) for name in shown if name != "prompt"}
+    sizes = {name: size for name in HEADS if name != "prompt" and (size := _size(name, texts, theme))}
     for name in DROP_ORDER:
-        if width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
-            sizes.pop(name, None)
+        if name in sizes and width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
+            del sizes[name]
     sizes["prompt"] = max(0, width - sum(sizes.values()) - 2 * len(sizes))
     head = _line(HEADS, sizes, theme, dim=False, bold=True)
     return [
@@ -51,7 +50,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
 def _size(name: str, texts: Sequence[Mapping[str, str]], theme: Theme) -> int:
     limit = MAX_WIDTHS.get(name, 10)
     widest = max((cell_width(theme.fit(text[name], limit)) for text in texts), default=0)
-    return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
+    return max(widest, len(HEADS[name])) if widest else 0
 
 
 def _line(texts: Mapping[str, str], sizes: Mapping[str, int], theme: Theme, *, dim: bool, bold: bool = False) -> Line:

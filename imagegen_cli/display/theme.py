@@ -75,7 +75,12 @@ class Theme:
     dot: str = "·"
     arrows: str = "↑↓"
     leads: str = "→"
+    favourite: str = "★"
     pictures: bool = True
+    links: bool = False
+    """Whether the terminal shows links."""
+    pointer: str = ""
+    """Marks the chosen row where the terminal has no styles."""
 
     def fit(self, text: str, cells: int) -> str:
         return fitted(text, cells, self.encoding, self.more)
@@ -87,11 +92,11 @@ class Theme:
         return getattr(self, word(state)), STATE_STYLES[type(state)]
 
 
-def theme_for(encoding: str) -> Theme:
+def theme_for(encoding: str, *, links: bool = False) -> Theme:
     """Unicode signs if the encoding has all of them, else ASCII."""
-    rich = Theme(encoding)
+    rich = Theme(encoding, links=links)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·→★▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Theme(
             encoding,
@@ -111,9 +116,21 @@ def theme_for(encoding: str) -> Theme:
             dot="-",
             arrows="up/down",
             leads="->",
+            favourite="*",
             pictures=False,
+            links=links,
         )
     return rich
+
+
+def linked_style(style: Style, path: str, theme: Theme) -> Style:
+    """The style of a path: a link to it where the terminal shows links."""
+    if not (theme.links and path):
+        return style
+    from imagegen_cli.display.links import file_url  # noqa: PLC0415 - few screens have links
+
+    url = file_url(path)
+    return style + Style(link=url) if url else style
 
 
 @lru_cache(maxsize=512)
@@ -124,16 +141,22 @@ def to_column(at: int) -> Segment:
 class LineBuilder:
     """Builds one line from left to right, with few segments: the cost of Rich grows with their number."""
 
-    def __init__(self, style: Style = PLAIN) -> None:
+    def __init__(self, style: Style = PLAIN, *, one_style: bool = False) -> None:
+        """`one_style`: the whole line is drawn in `style` alone, so that it has one background."""
         self.line: Line = []
         self._at = 0
         self._style = style
+        self._one_style = one_style
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Add text of at most `cells` and pad it to that width."""
         is_ascii = text.isascii()
         blank = " " * (cells - (len(text) if is_ascii else cell_width(text)))
-        self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
+        if self._one_style:
+            style = self._style
+        elif self._style is not PLAIN:
+            style = self._style + style
+        self._add(blank + text if right else text + blank, style)
         self._at += cells
         if not is_ascii:
             self.line.append(to_column(self._at))
@@ -150,11 +173,16 @@ class LineBuilder:
             text, style = following
         return self.put(text, cells, STYLES[style])
 
-    def gap(self, cells: int) -> "LineBuilder":
-        """Add blanks. They take the style before them, which saves a segment: all styles show blanks alike."""
+    def gap(self, cells: int, sign: str = "") -> "LineBuilder":
+        """Add blanks, the first of them replaced by `sign`.
+
+        They take the style before them, which saves a segment: all styles show blanks alike.
+        """
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
-        self._add(" " * cells, style or PLAIN)
+        if style and style.link:
+            style = self._style  # blanks are no part of a link
+        self._add(sign + " " * (cells - len(sign)), style or PLAIN)
         self._at += cells
         return self
 

@@ -7,10 +7,12 @@ events and knows no listener; `flush` lets it wait until they are durable.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from functools import partial
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.events import (
     BudgetReached,
+    LaneChanged,
     ProviderPaused,
     RunFinished,
     RunStarted,
@@ -20,7 +22,7 @@ from imagegen_cli.core.events import (
 )
 from imagegen_cli.core.task import Queued, RunId, Submitting, Task, TaskId
 from imagegen_cli.engine.lane import Lane
-from imagegen_cli.engine.task_flow import CANCEL_GRACE_S, RunContext, Saver, TaskFlow
+from imagegen_cli.engine.task_flow import CANCEL_GRACE_S, MarkerOf, RunContext, Saver, TaskFlow
 
 START_BATCH = 500
 """Tasks that begin in one turn of the loop: ten thousand would block it."""
@@ -37,6 +39,7 @@ class Runner:
     asked once: they have waited for their time limit before. `durations` tells how long earlier tasks of the kind took.
     `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
+    `marker` gives what says in the file of a picture, or beside it, how it was made.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Runner:
         complete: Callable[[], Awaitable[None]] = _at_once,
         over_budget: Callable[[TaskId], str] = lambda _: "",
         waits_for_credit: bool = False,
+        marker: MarkerOf = lambda _task, _number: None,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -64,17 +68,22 @@ class Runner:
             over_budget=over_budget,
             reached_budget=self._reached_budget,
             pause_for_credit=self._pause_for_credit if waits_for_credit else None,
+            marker=marker,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
+        self._told_lanes: dict[str, LaneChanged] = {}
 
     async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
         """Bring all of these tasks, and those that `add` brings meanwhile, to an end."""
         tasks = tuple(tasks)
         self._run = run
         self._context.emit(RunStarted(time.time(), run, tasks))
+        for name, lane in self._context.lanes.items():
+            self._tell_of_lane(name)
+            lane.gate.on_change = partial(self._tell_of_lane, name)
         async with asyncio.TaskGroup() as self._group:
             for number, flow in enumerate([self._flow_of(task) for task in tasks], 1):
                 self._start(flow)
@@ -133,7 +142,24 @@ class Runner:
         gate = self._context.lanes[provider].gate
         if not gate.paused:
             gate.pause(paused=True)
-            self._context.emit(ProviderPaused(time.time(), provider, because))
+            self._context.emit(ProviderPaused(time.time(), provider, because, self._run))
+
+    def _tell_of_lane(self, name: str) -> None:
+        """Say how many tasks a provider may have at a time, where that has changed."""
+        gate, now = self._context.lanes[name].gate, time.time()
+        closed = gate.closed_for()
+        event = LaneChanged(
+            now, self._run, name, gate.limit, gate.allowed, round(now + closed) if closed else 0.0, gate.paused
+        )
+        before = self._told_lanes.get(name)
+        if before is None or before[1:] != event[1:]:
+            self._told_lanes[name] = event
+            self._context.emit(event)
+
+    def set_limit(self, provider: str, limit: int) -> None:
+        """Let so many tasks be at a provider at a time, until the end of the run."""
+        if (lane := self._context.lanes.get(provider)) is not None:
+            lane.gate.set_limit(limit)
 
     def pause(self, paused: bool) -> None:
         """Keep back the tasks that have not been sent, or let them go on."""

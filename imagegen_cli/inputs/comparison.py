@@ -14,11 +14,20 @@ from typing import NamedTuple
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.inputs.lists.common import canonical
 from imagegen_cli.inputs.prompts import PromptSpec, problem_in_texts, problem_of
-from imagegen_cli.inputs.vary import ALTERNATIVES, FORM, Axis, alternatives, cells, check_distinct, combinations
+from imagegen_cli.inputs.vary import (
+    ALTERNATIVES,
+    FORM,
+    MAX_ALL_TASKS,
+    Axis,
+    alternatives,
+    cells,
+    check_distinct,
+    check_number,
+    combinations,
+    parts_of,
+)
 
-MAX_TASKS = 10_000
-"""Tasks that the variations of one command may come to."""
-SEEDS = range(2**31)
+SEEDS = range(1, 10**9)
 """What a shared seed is drawn from: every service that takes seeds takes these."""
 LEAVE_OUT = "nothing was sent; leave one of them out"
 STDIN = "-"
@@ -57,12 +66,10 @@ class Sweep(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """`model 2`, `ratio 3` and so on; `ratio+seed 3` where they are paired."""
-        groups = [[axis] for axis in self.models]
-        groups += [list(self.vary)] if self.spec.zipped and self.vary else [[axis] for axis in self.vary]
-        groups += [[axis] for axis in self.words]
-        found = [f"{'+'.join(axis.name for axis in group)} {len(group[0].values):,}" for group in groups]
-        return found + ([f"repeat {self.spec.repeat:,}"] if self.spec.repeat > 1 else [])
+        """`model 2`, `ratio 3` and so on."""
+        varied = parts_of(self.vary, zipped=self.spec.zipped)
+        words = parts_of(self.words, zipped=False, repeat=self.spec.repeat)
+        return [*parts_of(self.models, zipped=False), *varied, *words]
 
 
 def expanded(specs: Sequence[PromptSpec], *, new_seeds: bool = False) -> list[PromptSpec]:
@@ -110,19 +117,36 @@ def _described(sweeps: Sequence[Sweep]) -> str:
 
 
 def _check_number(sweeps: Sequence[Sweep]) -> None:
-    varied = [sweep for sweep in sweeps if sweep.spec.is_varied]
-    total = sum(sweep.tasks for sweep in varied)
-    if total <= MAX_TASKS:
-        return
-    longest = max((axis for sweep in varied for axis in sweep.axes), key=lambda axis: len(axis.values), default=None)
-    fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
-    message = f"{total:,} tasks would be sent: {_described(sweeps)}; variations come to at most {MAX_TASKS:,}"
-    raise UsageError(message, hint=f"nothing was sent; {fewer}")
+    """Models that are compared alone may be as many as a list is long."""
+    varied = [sweep for sweep in sweeps if sweep.vary or sweep.words or sweep.spec.repeat > 1]
+    for sweep in varied:
+        check_number(sweep.tasks, sweep.axes, sweep.parts)
+    if (total := sum(sweep.tasks for sweep in varied)) > MAX_ALL_TASKS:
+        check_number(total, [axis for sweep in varied for axis in sweep.axes], [_described(varied)], MAX_ALL_TASKS)
 
 
 def _sweeps(specs: Sequence[PromptSpec]) -> list[Sweep]:
     words = {name for spec in specs for name in spec.vary if f"{{{name}}}" in spec.prompt}
+    for name, first in {name: spec for spec in specs for name in spec.vary}.items():
+        if name not in words and name not in first.extra and canonical(name) not in OPTIONS:
+            _refuse_slip(name, specs)
     return [_sweep(spec, words) for spec in specs]
+
+
+def _refuse_slip(name: str, specs: Sequence[PromptSpec]) -> None:
+    """Raise UsageError for what is nearly an option or a word in braces: many services take any name as their own."""
+    if near := meant(name, specs, least=0.8):
+        way = f"did you mean {near}? If {name} is the service's own, add -x {name}=VALUE"
+        message = f"--vary {name}: it is no option, and {{{name}}} stands in no prompt"
+        raise UsageError(message, hint=f"nothing was sent; {way}")
+
+
+def meant(name: str, specs: Iterable[PromptSpec], *, least: float) -> str:
+    """The option of `run`, or the word in braces of these prompts, that is like the name; empty where none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for slips
+
+    words = {word for spec in specs for word in re.findall(r"\{([^\W\d][\w.-]*)\}", spec.prompt)}
+    return next(iter(get_close_matches(name, sorted({*OPTIONS.values(), *words}), n=1, cutoff=least)), "")
 
 
 def _sweep(spec: PromptSpec, words: set[str]) -> Sweep:
@@ -160,7 +184,7 @@ def _seeds(sweep: Sweep, occurrence: int, *, new: bool) -> list[int | None]:
     from hashlib import sha256  # noqa: PLC0415 - few commands compare
 
     texts = (f"{number} {occurrence} {spec.prompt}" for number in range(spec.repeat))
-    return [int.from_bytes(sha256(text.encode()).digest()[:4]) % len(SEEDS) for text in texts]
+    return [SEEDS[int.from_bytes(sha256(text.encode()).digest()[:8]) % len(SEEDS)] for text in texts]
 
 
 def _expanded(sweep: Sweep, seeds: Sequence[int | None]) -> Iterator[PromptSpec]:

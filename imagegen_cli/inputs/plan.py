@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
-from imagegen_cli.core.task import ImageRequest, TaskId
+from imagegen_cli.core.task import ImageRequest, Parent, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
@@ -35,8 +35,8 @@ MAX_MAKERS = 3
 class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
-    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
-    `Planned`. `cell`: see `Task`.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
+    `parents`: see `Planned`. `cell`: see `Task`.
     """
 
     request: ImageRequest
@@ -50,6 +50,7 @@ class Item:
     adopts: Record | None = None
     others: frozenset[int] | None = None
     repeats: TaskId | None = None
+    parents: tuple[Parent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,15 @@ class Place:
     template: str
 
 
-def prepare(specs: Sequence[PromptSpec], config: Config, *, new_seeds: bool = False) -> list[Item]:
+FindPicture = Callable[[str], tuple[str, Parent]]
+"""The file of a picture that is named by its task, as task:12/2, and which one it is. Raises UsageError."""
+PICTURE_OF_A_TASK = "task:"
+"""How a reference begins that names a picture of the history."""
+
+
+def prepare(
+    specs: Sequence[PromptSpec], config: Config, find: FindPicture | None = None, *, new_seeds: bool = False
+) -> list[Item]:
     """Check everything before the first submit. Raises UsageError that names every line that would be refused.
 
     `new_seeds`: draw the seeds of comparisons anew also where lists were sent before.
@@ -76,11 +85,12 @@ def prepare(specs: Sequence[PromptSpec], config: Config, *, new_seeds: bool = Fa
     providers: dict[str, Provider[Any]] = {}
     for spec in specs:
         try:
-            for requests in _requests(spec, config):
+            placed = with_files(spec, config, find) if find is not None else spec
+            for requests in _requests(placed, config):
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = offline_provider(config.provider(request.provider))
-                found += _checked(requests, spec, providers, seen)
+                found += _checked(requests, placed, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
@@ -90,7 +100,7 @@ def prepare(specs: Sequence[PromptSpec], config: Config, *, new_seeds: bool = Fa
     if bad:
         messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
         more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
-        hint = next((hint for _, hint in bad if hint), "")
+        hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
         way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
         raise UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
     return found
@@ -113,12 +123,29 @@ def _located(wrong: Sequence[PromptSpec], message: str, *, alone: bool) -> str:
 
 def _varied_alike(wrong: Sequence[PromptSpec], message: str) -> str:
     """What was varied and is wrong: the values that all of these share, or the name that a message does not know."""
-    first = wrong[0].cell
-    unknown = next((name for name in first if f"option {name!r}" in message), "")
-    if unknown:
+    if unknown := _unknown(wrong, message):
         return f"--vary {unknown}: {{{unknown}}} stands in no prompt, and "
-    shared = {name: value for name, value in first.items() if all(spec.cell.get(name) == value for spec in wrong)}
+    shared = {
+        name: value for name, value in wrong[0].cell.items() if all(spec.cell.get(name) == value for spec in wrong)
+    }
     return f"--vary {' '.join(f'{name}={value}' for name, value in shared.items())}: " if shared else ""
+
+
+def _unknown(wrong: Sequence[PromptSpec], message: str) -> str:
+    """The name of what was varied that is no option, in braces of no prompt, and refused by the service; else empty."""
+    own = [name for name in wrong[0].cell if name in wrong[0].extra and "option" in message]
+    return next((name for name in own if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", message)), "")
+
+
+def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
+    """A hint that names what stands in the prompts or is an option of `run`, where the unknown name is near to one."""
+    unknown = _unknown(wrong, message)
+    if not unknown:
+        return hint
+    from imagegen_cli.inputs.comparison import meant  # noqa: PLC0415 - something was varied, so it is there
+
+    near = meant(unknown, wrong, least=0.6)
+    return f"did you mean {near}?" if near else hint
 
 
 def place(folder: Path, template: str) -> Place:
@@ -165,6 +192,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             adopts=item.adopts,
             others=item.others,
             repeats=item.repeats,
+            parents=item.parents,
             cell=item.cell,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
@@ -272,6 +300,33 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     return str(path.resolve())
 
 
+def is_of_a_task(reference: str) -> bool:
+    return reference.strip().lower().startswith(PICTURE_OF_A_TASK)
+
+
+def names_a_task(spec: PromptSpec) -> bool:
+    """Whether one of its references is a picture of a task, or becomes one by what is varied."""
+    varied = (value for values in spec.vary.values() for value in values)
+    return any(map(is_of_a_task, (*spec.references, *varied)))
+
+
+def with_files(spec: PromptSpec, config: Config, find: FindPicture) -> PromptSpec:
+    """The same with a file in place of each reference that names a picture of a task. Raises UsageError.
+
+    A list may name a task only where it may name the file itself.
+    """
+    references, parents = [], list(spec.parents)
+    for text in spec.references:
+        path = text
+        if is_of_a_task(text):
+            path, parent = find(text.strip()[len(PICTURE_OF_A_TASK) :])
+            if "references" in spec.listed:
+                _must_be_inside(text, Path(path), spec, config)
+            parents.append(parent)
+        references.append(path)
+    return replace(spec, references=tuple(references), parents=tuple(dict.fromkeys(parents)))
+
+
 def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:
     """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
 
@@ -308,6 +363,7 @@ def _checked(
             identity=identity,
             alternatives=tuple(others),
             source=spec.source,
+            parents=spec.parents,
             cell=spec.cell,
         )
 

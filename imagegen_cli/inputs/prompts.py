@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     FILLERS,
@@ -64,7 +65,7 @@ class PromptSpec:
     `line` counts from 1 in its source; `models` are compared: each becomes a task of its own.
     `place` is the place in a list that messages name, such as "list.csv:3"; empty for a typed prompt.
     `listed` has the names of the fields that a list sets and the person did not type: a list may come from another
-    person, and is trusted less.
+    person, and is trusted less. `parents` are the references that are pictures of earlier tasks.
 
     `vary` has what is varied, by name, with its values; `zipped` pairs them instead of crossing them. `alternatives`
     makes a variation of each `{a|b}`. `repeat`: how often each of them is made. What comes of that has a `cell`, its
@@ -87,6 +88,7 @@ class PromptSpec:
     extra: Mapping[str, str] = field(default_factory=dict)
     place: str = field(default="", compare=False)
     listed: frozenset[str] = field(default=frozenset(), compare=False)
+    parents: tuple[Parent, ...] = field(default=(), compare=False)
     vary: Mapping[str, Sequence[str]] = field(default_factory=dict)
     zipped: bool = False
     alternatives: bool = False
@@ -311,7 +313,7 @@ def _texts(value: Any) -> Iterable[str]:
         return (value,)
     if isinstance(value, Mapping):
         return (*value, *value.values())
-    return value if isinstance(value, tuple) else ()
+    return tuple(part for part in value if isinstance(part, str)) if isinstance(value, tuple) else ()
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
 
@@ -21,29 +20,32 @@ SCOPE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d
 NAME = re.compile(r"(?:\d+\.)?[^\W\d][\w.-]*")
 IN_LISTS = "a list gives the values themselves: a,b or 1..8"
 ALTERNATIVES = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
+MAX_TASKS = 10_000
+"""Tasks that the variations of one prompt may come to."""
+MAX_ALL_TASKS = 100_000
+"""Tasks that the variations of all prompts of a command may come to."""
 MAX_DIGITS = 18
 """Of a number in a range: more is a slip, and its steps would never end."""
 
 
-@dataclass(frozen=True, slots=True)
 class Steps(Sequence[str]):
     """The numbers from `first` on, `number` of them, `step` apart: as texts, and never all in memory."""
 
-    first: Decimal
-    step: Decimal
-    number: int
+    def __init__(self, first: Decimal, step: Decimal, number: int) -> None:
+        self._first = first
+        self._step = step
+        self._number = number
 
     def __len__(self) -> int:
-        return self.number
+        return self._number
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204 - a slice is never asked for
-        if not 0 <= index < self.number:
+        if not 0 <= index < self._number:
             raise IndexError(index)
-        return f"{(self.first + self.step * index).normalize():f}"
+        return f"{(self._first + self._step * index).normalize():f}"
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One thing that is varied, and its values in order."""
 
     name: str
@@ -143,6 +145,37 @@ def combinations(axes: Sequence[Axis], *, zipped: bool) -> int:
             f"--zip pairs variations of one length, but {told}", hint="give each the same number of values"
         )
     return (lengths[0] if lengths else 1) if zipped else math.prod(lengths)
+
+
+def check_typed(texts: Iterable[str], *, zipped: bool, repeat: int) -> None:
+    """Refuse what is too much or cannot be read before more of the program is needed. Raises UsageError.
+
+    What a file holds is counted later, with the prompts.
+    """
+    axes = [parse_axis(text, _no_file) for text in texts if not _is_from_file(text)]
+    if not zipped:
+        check_number(combinations(axes, zipped=False) * repeat, axes, parts_of(axes, zipped=False, repeat=repeat))
+
+
+def _is_from_file(text: str) -> bool:
+    return text.partition("=")[2].startswith("@")
+
+
+def parts_of(axes: Sequence[Axis], *, zipped: bool, repeat: int = 1) -> list[str]:
+    """`model 2`, `ratio 3` and so on; `ratio+seed 3` where they are paired."""
+    groups = [list(axes)] if zipped and axes else [[axis] for axis in axes]
+    found = [f"{'+'.join(axis.name for axis in group)} {len(group[0].values):,}" for group in groups]
+    return found + ([f"repeat {repeat:,}"] if repeat > 1 else [])
+
+
+def check_number(tasks: int, axes: Iterable[Axis], parts: Iterable[str], limit: int = MAX_TASKS) -> None:
+    """Raise UsageError where these are more tasks than `limit`; it names the longest axis."""
+    if tasks <= limit:
+        return
+    longest = max(axes, key=lambda axis: len(axis.values), default=None)
+    fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
+    message = f"{tasks:,} tasks would be sent: {' × '.join(parts)}; variations come to at most {limit:,}"
+    raise UsageError(message, hint=f"nothing was sent; {fewer}")
 
 
 def check_distinct(names: Iterable[str]) -> None:

@@ -43,6 +43,11 @@ class General:
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
     sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
     models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
+    metadata: str = setting(
+        "embed",
+        "what says how a picture was made: embed, its file, or NAME.json beside a file that must stay as it came;"
+        " sidecar, always NAME.json; none, only the history",
+    )
     confirm_above: int = setting(
         0, "ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)"
     )
@@ -117,6 +122,8 @@ def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
     return kind.local or not settings.base_url
 
 
+METADATA = ("embed", "sidecar", "none")
+"""Values of `metadata`."""
 MONEY = ("prices", "confirm_above", "confirm_cost")
 """What another person's folder must not decide: it could make anything look cheap."""
 
@@ -150,6 +157,11 @@ def load_config() -> Config:
     for file in found:
         models = {**values.get("models", {}), **file.table("models")}
         general = read_table(General, file.general(), where="the settings", line_of=file.line_of(""))
+        if general.metadata not in METADATA:
+            raise ConfigError(
+                f"{file.line_of('')('metadata')}: metadata: there is no {general.metadata!r}",
+                hint=nearest(general.metadata, METADATA),
+            )
         if not file.trusted:
             _check_untrusted(file, general)
         budget = _both(values.get("budget", {}), file.table("budget"))

@@ -5,6 +5,8 @@ A change of the schema is one more entry at the end of MIGRATIONS; an entry that
 
 import sqlite3
 
+from imagegen_cli.storage import search
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE run (
@@ -115,6 +117,19 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE event.kind = 'TaskChanged' AND body LIKE '%"file"%' AND picture.sha256 = ''
             AND json_extract(image.value, '$.sha256') IS NOT NULL
     """,
+    # What a person keeps: 0 for the whole task, or numbers of its pictures. What is searched for and counted by run.
+    """
+    ALTER TABLE task ADD COLUMN favourites TEXT NOT NULL DEFAULT '';
+    CREATE INDEX task_by_favourite ON task(id) WHERE favourites != '';
+    CREATE INDEX task_by_reason ON task(reason) WHERE reason != '';
+    CREATE INDEX task_by_model ON task(model);
+    CREATE INDEX task_by_provider ON task(provider);
+    CREATE INDEX task_by_time ON task(created);
+    CREATE INDEX charge_by_run ON charge(run);
+    CREATE TABLE unsearched (task INTEGER PRIMARY KEY);
+    INSERT INTO unsearched SELECT id FROM task
+    """,
+    "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
     "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
@@ -131,3 +146,4 @@ def migrate(db: sqlite3.Connection) -> None:
         for statement in script.split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {number}")
+    search.prepare(db)

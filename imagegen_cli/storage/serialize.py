@@ -3,12 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import Reason, error_class
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    LaneChanged,
     PicturesCharged,
+    ProviderPaused,
+    RunStarted,
     RunStopping,
     TaskChanged,
     TaskCharged,
@@ -29,6 +33,7 @@ from imagegen_cli.core.task import (
     Job,
     Queued,
     RemoteImage,
+    RunId,
     Running,
     SavedImage,
     Saving,
@@ -38,6 +43,9 @@ from imagegen_cli.core.task import (
     Task,
     word,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json = dict[str, Any]
 
@@ -122,6 +130,13 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
             return None, {"why": why}
+        case BudgetReached(because=because):
+            return None, {"because": because}
+        case ProviderPaused(provider=provider, because=because):
+            return None, {"provider": provider, "because": because}
+        case LaneChanged():
+            fields = ("provider", "limit", "allowed", "until", "paused")
+            return None, {name: value for name in fields if (value := getattr(event, name))}
         case TaskCharged(id=id_, amount=amount, source=source, settled=settled):
             said = {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
             return id_, said | ({"settled": True} if settled else {})
@@ -129,6 +144,21 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"images": images}
         case _:
             return None, {}
+
+
+def to_run_event(kind: str, at: float, run: RunId, data: Json) -> Event | None:
+    """The reverse of `from_event`, for what is about a whole run; None for a kind that a later version wrote."""
+    events: dict[str, Callable[[], Event]] = {
+        "RunStarted": lambda: RunStarted(at, run, ()),
+        "RunStopping": lambda: RunStopping(at, run, data["why"]),
+        "BudgetReached": lambda: BudgetReached(at, run, data["because"]),
+        "ProviderPaused": lambda: ProviderPaused(at, data["provider"], data["because"], run),
+        "LaneChanged": lambda: LaneChanged(
+            at, run, data["provider"], data.get("limit"), data.get("allowed"), data.get("until", 0.0),
+            data.get("paused", False),
+        ),
+    }  # fmt: skip
+    return events[kind]() if kind in events else None
 
 
 def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
@@ -179,8 +209,8 @@ def _from_image(image: Image) -> Json:
             return {"url": without_own_user(url)}
         case StagedImage(path, final, sha256, doubt):
             return {"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt)
-        case SavedImage(path, sha256, doubt):
-            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt)
+        case SavedImage(path, sha256, doubt, remark):
+            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt, remark=remark)
         case InlineImage():
             return {}
 
@@ -192,7 +222,7 @@ def _unless_empty(**values: str) -> Json:
 def _to_image(data: Json) -> Image:
     known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
-        return SavedImage(data["file"], **known)
+        return SavedImage(data["file"], **known, remark=data.get("remark", ""))
     if "part" in data:
         return StagedImage(data["part"], data.get("final", ""), **known)
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

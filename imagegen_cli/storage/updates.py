@@ -7,9 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    LaneChanged,
     PicturesCharged,
+    ProviderPaused,
     RunFinished,
+    RunStarted,
+    RunStopping,
     TaskChanged,
     TaskCharged,
     TaskLearned,
@@ -39,8 +44,12 @@ from imagegen_cli.storage.records import Planned, size_of
 
 MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay. Their tasks are kept for ever."""
+OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
+"""Events about a whole run, by which a command that looks on knows why nothing is sent."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
+OWN_FACTS = ("repeats",)
+"""Facts that no service told."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
@@ -105,6 +114,11 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Bud
         db.execute("DELETE FROM event WHERE run <= ?", (event.run - MAX_KEPT_RUNS,))
     if about is not None:
         _write_event(db, event, about, serialize.dumps(body))
+    elif isinstance(event, OF_RUN) and event.run:
+        db.execute(
+            "INSERT INTO event (run, task, at, kind, body) VALUES (?, NULL, ?, ?, ?)",
+            (event.run, event.at, type(event).__name__, serialize.dumps(body)),
+        )
     return set()
 
 
@@ -207,9 +221,12 @@ def fall_back(db: sqlite3.Connection, task: Task) -> None:
 
 
 def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
-    row = db.execute("SELECT facts FROM task WHERE id = ?", (event.id,)).fetchone()
+    """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
+    row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
-        facts = json.loads(row["facts"]) | dict(event.facts)
+        before = json.loads(row["facts"])
+        kept = before if row["state"] != "submitting" else {name: before[name] for name in OWN_FACTS if name in before}
+        facts = kept | dict(event.facts)
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
@@ -259,12 +276,12 @@ def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> Non
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, cell, state, detail, created)"
-        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created)"
+        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
-            item.expected_images, _requests(item.alternatives), serialize.dumps(facts),
+            item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
             serialize.in_order(item.cell), time.time(),
         ),
     )  # fmt: skip

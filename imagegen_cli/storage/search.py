@@ -1,0 +1,160 @@
+"""Prompts found by their words: an FTS5 index of words and, where no blanks part them, of pairs of signs.
+
+A run of Chinese, Japanese or Korean signs is indexed as its overlapping pairs and its last sign alone. So a search
+for two signs or more is a phrase of pairs, one for a single sign is a prefix, and both find what LIKE finds. Words of
+other scripts are found by their beginning. The index has no copy of the prompts (`content=''`): to delete a row, its
+words are made anew, so what `indexed` makes of a prompt may only change together with a new index.
+
+All functions work inside of a caller's transaction. A Python whose SQLite lacks FTS5 notes its tasks in `unsearched`;
+the next Python that has it indexes them, and until then they are found with LIKE.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+PAIRED = (
+    (0x4E00, 0x9FCC), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3105, 0x312D), (0x31F0, 0x31FF), (0x3400, 0x4DB5),
+    (0xAC00, 0xD7A3), (0xF900, 0xFAD9), (0x20000, 0x2B81D),
+)  # fmt: skip
+"""Code points of signs that are written without blanks between words, as far as `unicode61` knows them as letters."""
+MATCHED = "prompt_words CROSS JOIN task ON task.id = prompt_words.rowid"
+"""Where rows come from that match an expression: newest first without sorting, as many as are wanted."""
+
+Run = tuple[bool, str]
+"""Signs of one kind in a row: whether they are paired, and their text."""
+
+
+def prepare(db: sqlite3.Connection) -> bool:
+    """Create the index where it is missing and index what is not in it yet. False where this SQLite has no FTS5."""
+    try:
+        db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
+        db.execute("SELECT rowid FROM prompt_words LIMIT 0")
+    except sqlite3.OperationalError as error:
+        if not _is_missing(error):
+            raise
+        return False
+    left = db.execute("SELECT id, prompt FROM unsearched JOIN task ON task.id = unsearched.task ORDER BY id")
+    db.executemany("INSERT INTO prompt_words (rowid, words) VALUES (?, ?)", ((row[0], indexed(row[1])) for row in left))
+    db.execute("DELETE FROM unsearched")
+    return True
+
+
+def is_ready(db: sqlite3.Connection) -> bool:
+    """Whether every task is in the index, and this SQLite can read it."""
+    try:
+        db.execute("SELECT rowid FROM prompt_words LIMIT 0")
+    except sqlite3.OperationalError as error:
+        if not _is_missing(error):
+            raise
+        return False
+    return db.execute("SELECT 1 FROM unsearched LIMIT 1").fetchone() is None
+
+
+def add(db: sqlite3.Connection, task: int, prompt: str) -> None:
+    """Index the prompt of a new task."""
+    try:
+        db.execute("INSERT INTO prompt_words (rowid, words) VALUES (?, ?)", (task, indexed(prompt)))
+    except sqlite3.OperationalError as error:
+        if not _is_missing(error):
+            raise
+        db.execute("INSERT OR IGNORE INTO unsearched (task) VALUES (?)", (task,))
+
+
+def remove(db: sqlite3.Connection, task: int, prompt: str) -> None:
+    """Take a task out of the index. Raises sqlite3.OperationalError where the task is in it and FTS5 is missing."""
+    if db.execute("DELETE FROM unsearched WHERE task = ?", (task,)).rowcount:
+        return
+    db.execute("INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)", (task, indexed(prompt)))
+
+
+def tidy(db: sqlite3.Connection) -> None:
+    """Merge the index, so that no word of a removed task is left in it."""
+    db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('optimize')")
+
+
+def indexed(prompt: str) -> str:
+    """The words of a prompt as they are indexed, parted by blanks."""
+    text = _folded(prompt)
+    if text.isascii():
+        return text
+    return " ".join(f"{' '.join(_pairs(run))} {run[-1]}" if paired else run for paired, run in _runs(text))
+
+
+def expression(search: str) -> str:
+    """What to MATCH: each word of `search`, in any order. Empty where it has none, as a search for "!" or an emoji."""
+    return " ".join(filter(None, map(_phrase, _folded(search).split())))
+
+
+def has_any(db: sqlite3.Connection, matched: str) -> bool:
+    """Whether any task matches this expression."""
+    return (
+        db.execute("SELECT 1 FROM prompt_words WHERE prompt_words MATCH ? LIMIT 1", (matched,)).fetchone() is not None
+    )
+
+
+def may_be_inside(search: str) -> bool:
+    """Whether LIKE may find what no word begins with: "ox" in "fox". Of paired signs the index finds all."""
+    return any(not paired for paired, _ in _runs(_folded(search)))
+
+
+def patterns(search: str) -> list[str]:
+    """Patterns for LIKE with "!" as the escape, one for each word of `search`."""
+    return [_pattern(word) for word in search.split() or [search]]
+
+
+def exact(search: str) -> list[str]:
+    """Patterns for the words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
+    return [_pattern(word) for word in search.split() if len(list(_runs(word))) > 1 or not word.isalnum()]
+
+
+def _pattern(word: str) -> str:
+    word = word.encode("utf-8", "replace").decode()
+    return f"%{word.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
+
+
+def _phrase(word: str) -> str:
+    """A word of a search as a phrase of indexed words, the last of which may be longer."""
+    runs = list(_runs(word))
+    if not runs:
+        return ""
+    found: list[str] = []
+    for paired, run in runs:
+        found += [*_pairs(run), run[-1]] if paired else [run]
+    paired, last = runs[-1]
+    if paired and len(last) > 1:
+        return f'"{" ".join(found[:-1])}"'
+    return f'"{" ".join(found)}" *'
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[at : at + 2] for at in range(len(run) - 1)]
+
+
+def _folded(text: str) -> str:
+    """The text without differences of case and width, and without halves of surrogates, which SQLite cannot hold."""
+    if text.isascii():
+        return text.lower()
+    from unicodedata import normalize  # noqa: PLC0415 - most prompts in English need no table
+
+    return normalize("NFKC", text.encode("utf-8", "replace").decode()).lower()
+
+
+def _runs(text: str) -> Iterator[Run]:
+    """The letters and digits of a text, in runs of one kind."""
+    kind, begin = None, 0
+    for at, sign in enumerate([*text, ""]):
+        now = _is_paired(sign) if sign.isalnum() else None
+        if now is not kind:
+            if kind is not None:
+                yield kind, text[begin:at]
+            kind, begin = now, at
+
+
+def _is_paired(sign: str) -> bool:
+    point = ord(sign)
+    return point > PAIRED[1][0] - 1 and any(first <= point <= last for first, last in PAIRED)
+
+
+def _is_missing(error: sqlite3.OperationalError) -> bool:
+    """Whether the reason is that this SQLite lacks FTS5, or that one without it made the history."""
+    return str(error).startswith(("no such module", "no such table: prompt_"))
