@@ -159,7 +159,7 @@ def settle(store: Store) -> None:
 def test_a_history_that_is_only_read_starts_no_thread(store: Counted) -> None:
     before = threading.active_count()
     begun(store, 1)
-    store.runs()
+    store.run_ids()
     assert threading.active_count() == before
 
 

@@ -74,7 +74,7 @@ def test_the_costs_of_a_run_in_words(events: list[Event], long: str, short: str)
     [
         (None, "", ""),
         (reserved(Quote(1, None, Source.FREE)), "", ""),
-        (reserved(CENTS), "~0.04 usd", "reserved: 0.04 usd (by the price that you set)"),
+        (reserved(CENTS), "~0.04 usd", "reserved: 0.04 usd (by the price that you gave)"),
         (
             Charge(CENTS, ChargeStatus.SETTLED, parse_money("0.05usd"), Source.TOLD),
             "0.05 usd",

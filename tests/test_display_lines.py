@@ -239,6 +239,7 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
         "ended": None,
         "asked": 4,
         "files": [],
+        "parents": [],
     }
 
 

@@ -12,7 +12,6 @@ from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import BudgetReached, RunStopping, TaskChanged
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Job, RunId, State, TaskId
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.details import apart
 from imagegen_cli.display.end_report import MAX_IDS, ranges, summary
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -118,12 +117,6 @@ def test_a_stop_that_left_something_does_not_name_the_run() -> None:
     made.tell(RunStopping(9.0, RunId(1), "Ctrl-C"))
     fetch = [line for line in lines(made) if "can still be fetched" in line]
     assert fetch[0].endswith(" ".join(map(str, range(1, MAX_IDS + 3))))
-
-
-def test_a_command_that_has_no_room_stands_whole_on_its_own_line() -> None:
-    assert apart("3 left; to go on: imagegen resume 1 2 3", 80) == ("3 left; to go on: imagegen resume 1 2 3", "")
-    assert apart("3 left; to go on: imagegen resume 1 2 3", 30) == ("3 left; to go on:", "imagegen resume 1 2 3")
-    assert apart("a line without one", 5) == ("a line without one", "")
 
 
 def test_equal_ends_that_come_together_take_one_line_on_the_screen() -> None:

@@ -101,6 +101,7 @@ class Row:
     delay: Delay | None = None
     estimate: float | None = None
     charge: Charge | None = None
+    favourite: bool = False
     searched: str = ""
     """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
 

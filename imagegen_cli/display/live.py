@@ -26,6 +26,7 @@ from imagegen_cli.display.key_commands import Keys
 from imagegen_cli.display.keys import in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks, small
+from imagegen_cli.display.progress import share_done
 
 if TYPE_CHECKING:
     from imagegen_cli.display.terminal import Terminal
@@ -173,7 +174,8 @@ class Live:
         self.ui.page = max(1, height - NOT_ROWS)
         paint = half_blocks if terminal.colours else unpainted
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
-        terminal.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
+        title = f"imagegen {self.board.ended}/{len(self.board.rows)}"
+        terminal.show(frame, self._lasting_lines(), title, share_done(self.board, now))
         self._lasting.clear()
         self._moving = frame.moving
         self._drawn = now
@@ -195,7 +197,7 @@ class Live:
         return self._moving and since >= MOTION_S
 
     def _lasting_lines(self) -> "list[Line]":
-        from imagegen_cli.display.details import collapsed_line, ended_lines, notice_line  # noqa: PLC0415 - see draw
+        from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         brief = len(self.board.rows) > MAX_WHOLE_ENDINGS
@@ -208,7 +210,7 @@ class Live:
                 continue
             for entry in entries:
                 if isinstance(entry, str):
-                    lines.append(notice_line(entry, theme))
+                    lines += notice_lines(entry, width, theme)
                 else:
                     lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief)
         return lines

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from imagegen_cli.core.events import LaneChanged
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Queued, Saving, word
 from imagegen_cli.core.text import seconds
-from imagegen_cli.display.board import Known, Row
+from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.cell import CellContext
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ def pulse_spans(context: CellContext, cells: int) -> "Sequence[Span]":
     step = int(context.now * STEPS_A_SECOND) % (2 * way) if way else 0
     before = step if step <= way else 2 * way - step
     return [(theme.rest * before, "dim"), (theme.full * size, "busy"), (theme.rest * (way - before), "dim")]
+
+
+def share_done(board: Board, now: float) -> float:
+    """How much of all tasks is done, from 0 to 1; a guess about a running task counts as what it is a guess of."""
+    if not board.rows:
+        return 0.0
+    going = sum(row.progress(now)[1] for row in board.active.values() if row.started is not None)
+    return min(1.0, (board.ended + going) / len(board.rows))
 
 
 def trouble(row: Row, now: float, *, brief: bool = False) -> str:
