@@ -12,6 +12,7 @@ from benchmarks.measure import ROOT, Figure
 
 NAMES = (
     "startup", "requests", "downloads", "polling", "display", "history", "memory", "sketch", "makespan", "ten_thousand",
+    "gallery",
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LA
 OnePicture = Annotated[
     str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
 ]
-SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation", "sheet")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
