@@ -457,13 +457,14 @@ def costs_(
     *,
     since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
     by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
 ) -> None:
     """What was spent, who says so, and what is left of the budgets."""
     from imagegen_cli.commands import costs  # noqa: PLC0415
 
-    _leave(costs.costs(by, since, as_json=json, as_csv=csv))
+    _leave(costs.costs(by, since, run=run_number, as_json=json, as_csv=csv))
 
 
 @app.command(cls=TakesIds)
