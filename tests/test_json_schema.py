@@ -120,6 +120,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("providers", "providers --json"),
         ("doctor", "doctor --json"),
         ("dry-run", "run fox owl --each --dry-run --json --seed 3 --ratio 16:9"),
+        ("info", "info images --json"),
+        ("dry-run", "edit 1/1 x --dry-run --json"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
     ],
