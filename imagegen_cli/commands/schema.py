@@ -293,20 +293,3 @@ def _repeated() -> Schema:
     always, sometimes = _request()
     head = {"task": WHOLE, "run": WHOLE, "state": _one_of(STATES), "reason": _or_null(_one_of(map(str, Reason)))}
     return _form({**head, **always, "asked": COUNT}, sometimes)
-
-
-def _info() -> Schema:
-    said = dict.fromkeys(
-        ("tool", "kind", "made_at", "sidecar", "saved_as", "signature", "signer", "verified", "source_type", "damage"),
-        _or_null(TEXT),
-    )
-    numbers = dict.fromkeys(
-        ("width", "height", "seed", "said_width", "said_height", "task", "picture"), _or_null(WHOLE)
-    )
-    label = _form(dict.fromkeys(("form", "label", "meaning", "producer", "id"), TEXT))
-    return _form({
-        "v": VERSION, "file": TEXT, "format": TEXT, "bytes": COUNT, **said, **numbers,
-        "said_by": _or_null(_one_of(("file", "sidecar", "history"))), "prompt": TEXT, "negative": TEXT, "model": TEXT,
-        "parameters": ANY_OBJECT, "omitted": _list(TEXT), "parents": _list(PARENT), "chains": _list(_list(PARENT)),
-        "labels": _list(label),
-    })  # fmt: skip
