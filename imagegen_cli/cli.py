@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -334,18 +334,16 @@ def sheet(
     never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
 
-    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+    _leave(commands.sheet(ids or (), runs or (), output, dark=dark, as_json=json))
 
 
 @app.command(cls=TakesIds)
+@declared()
 def gallery(
     ids: Pictures = None,
     *,
-    runs: Runs = None,
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    options: FilterOptions,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
     output: Annotated[
         Path | None,
@@ -364,11 +362,8 @@ def gallery(
     gallery of imagegen is never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
-    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
 
-    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
-    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+    _leave(commands.gallery(ids or (), options, limit, output, single=single, shown=shown, as_json=json))
 
 
 @app.command("open", cls=TakesIds)
@@ -620,10 +615,28 @@ def main() -> None:
 
 
 def _leave_out_others(words: Sequence[str]) -> None:
-    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    """Keep what is needed of the command line: Typer builds all that it knows, a fifth of a start.
+
+    That is the command that is called, or for `--help` the first line of each.
+    """
+    if "_IMAGEGEN_COMPLETE" in os.environ:
+        return
+    if words in (["--help"], ["-h"]):
+        for one in app.registered_commands:
+            one.callback, one.cls = _as_help_shows_it(one.callback), None
+        return
     named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
-    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+    if named:
         app.registered_commands, app.registered_groups = named, []
+
+
+def _as_help_shows_it(command: Any) -> Callable[[], None]:
+    """A command of the same name and words, without options."""
+
+    def shown() -> None: ...
+
+    shown.__name__, shown.__doc__ = command.__name__, command.__doc__
+    return shown
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
