@@ -57,7 +57,7 @@ OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LA
 OnePicture = Annotated[
     str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
 ]
-SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation", "sheet")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
@@ -452,13 +452,14 @@ def costs_(
     *,
     since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
     by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
 ) -> None:
     """What was spent, who says so, and what is left of the budgets."""
     from imagegen_cli.commands import costs  # noqa: PLC0415
 
-    _leave(costs.costs(by, since, as_json=json, as_csv=csv))
+    _leave(costs.costs(by, since, run=run_number, as_json=json, as_csv=csv))
 
 
 @app.command(cls=TakesIds)
