@@ -83,8 +83,6 @@ def gallery(
     as_json: bool,
 ) -> int:
     """Write one HTML page of many pictures, print its path, and open it where `shown` asks for that."""
-    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
-
     if ids and any(options):
         raise UsageError(BOTH)
     with closing(Store(history_file())) as store:
@@ -92,6 +90,8 @@ def gallery(
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
         raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
+    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
+
     title = options.search or (title_of(chosen.records) if chosen.name else "Pictures")
 
     def write_page(file: Path, *, fresh: bool) -> "Page":

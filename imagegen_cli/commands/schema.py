@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, str] = {
     "providers": "providers",
     "doctor": "doctor",
     "dry-run": "run batch again retry with --dry-run",
+    "sheet": "sheet",
+    "gallery": "gallery",
 }
 """Each form that can be asked for, and the commands that print such lines with --json."""
 
@@ -105,6 +107,15 @@ def definitions() -> dict[str, Schema]:
             "todo": TEXT,
         }),
         "dry-run": {"anyOf": [_planned(), _repeated()]},
+        "sheet": _form({
+            "v": VERSION, "sheet": TEXT, **dict.fromkeys(("width", "height", "pictures", "missing", "left_out"), COUNT),
+            "undrawn": TEXT,
+        }),
+        "gallery": _form({
+            "v": VERSION, "gallery": TEXT, "folder": _or_null(TEXT),
+            **dict.fromkeys(("pictures", "missing", "new_thumbnails"), COUNT),
+            "not_shown": _list(_form({"path": TEXT, "why": TEXT})),
+        }),
     }  # fmt: skip
 
 
