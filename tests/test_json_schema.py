@@ -124,6 +124,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("dry-run", "edit 1/1 x --dry-run --json"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
+        ("sheet", "sheet --run 1 --json -o sheet.png"),
+        ("gallery", "gallery --json -o page.html"),
     ],
 )
 def test_every_line_of_a_command_is_of_its_form(studio: Program, name: str, words: str) -> None:
