@@ -68,7 +68,7 @@ def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> N
     try:
         drawn = _drawn(chosen, None)
     except KeyboardInterrupt:
-        say(f"the sheet was not drawn; all pictures are there; {again} draws it")
+        say(f"the sheet was not drawn; the pictures are kept; {again} draws it")
         raise
     say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
 
@@ -162,7 +162,7 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
     title = title_of(chosen.records)
 
     def draw_sheet(file: Path, *, fresh: bool) -> "Sheet":
-        with progress_of("pictures of the sheet") as progress:
+        with progress_of("pictures") as progress:
             return draw(pictures, file, title=title, subject=chosen.subject, dark=dark, fresh=fresh, progress=progress)
 
     place = Place(folder_of(chosen.records), f"sheet{chosen.name}", chosen.subject)

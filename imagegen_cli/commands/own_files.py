@@ -1,5 +1,6 @@
 """Sheets and pages on the disk: under names that are free or ours, with a count while they are made."""
 
+import math
 import os
 import signal
 import sys
@@ -112,7 +113,7 @@ def _leave_with(code: int) -> Callable[[int, FrameType | None], NoReturn]:
 def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
     """A line on the terminal that counts, and is gone at the end; nothing off a terminal."""
     moves = is_capable_terminal(sys.stderr, os.environ)
-    last = time.monotonic()
+    last = -math.inf
 
     def tell(done: int, total: int) -> None:
         nonlocal last
