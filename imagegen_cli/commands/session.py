@@ -46,6 +46,7 @@ from imagegen_cli.display.key_commands import (
     OpenFolder,
     Outcome,
     Pause,
+    PromptLine,
     Stop,
     Typed,
 )
@@ -82,7 +83,9 @@ class Session:
         outcome_of: Callable[[Typed], Outcome] | None = None,
         *,
         spending: Spending | None = None,
+        line: PromptLine | None = None,
     ) -> None:
+        """`line`: a prompt line stays open, and the run ends when it is closed."""
         self._store = store
         self._spending = spending
         self._budget_reached = ""
@@ -95,11 +98,15 @@ class Session:
         self._options = options
         self._add = add
         self._key_queue = KeyQueue()
-        offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing))
+        self._line = line
+        offer = Offer(keeps=line is not None) if add is not None else Offer(without=frozenset({"a"}))
+        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing), line)
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
+        self._open_lanes: Callable[[Iterable[str]], None] = _no_lanes
+        self._is_paused = False
+        self._interrupt: Callable[[], bool] = lambda: False
         self._run = RunId(0)
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
@@ -213,9 +220,10 @@ class Session:
             names = self._providers()
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            own_headers = self._own_headers(names)
             runner = Runner(
                 lanes,
-                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
+                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers),
                 tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
                 self._store.flush,
                 durations=self._estimates.durations,
@@ -227,10 +235,22 @@ class Session:
             )
             self._runner = runner
             stack.enter_context(display)
+            self._interrupt = display.interrupt
             for lane in lanes.values():
                 stack.push_async_callback(lane.provider.close)
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
+
+            def open_lanes(wanted: Iterable[str]) -> None:
+                for name in sorted(set(wanted) - lanes.keys()):
+                    lanes[name] = lane = self._lane(name, clients)
+                    lane.gate.pause(self._is_paused)
+                    own_headers.update(self._own_headers([name]))
+                    stack.push_async_callback(lane.provider.close)
+                    if lane.provider.notice:
+                        display.say(lane.provider.notice)
+
+            self._open_lanes = open_lanes
             stack.callback(self._say_not_added, display)
             do = partial(self._do, runner=runner, display=display)
             obeying = asyncio.ensure_future(self._key_queue.obey(do, display))
@@ -260,7 +280,7 @@ class Session:
         return names | (others - unusable(self._config, others).keys())
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
-        if all(self._config.provider(name).type.local for name in names):
+        if self._line is None and all(self._config.provider(name).type.local for name in names):
             none: Any = None
             return Clients(paid=none, free=none)
         from imagegen_cli.net.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest
@@ -289,6 +309,17 @@ class Session:
     # Signals, keys and other terminals
 
     def _signalled(self, code: int) -> None:
+        """A Ctrl-C that finds a typed line only clears it. The loop does that: it may be at work on the line."""
+        if self._line is not None and code == SIGNALS["SIGINT"] and self._exit is None and self._main is not None:
+            self._main.get_loop().call_soon_threadsafe(self._interrupted)
+        else:
+            self._end(code)
+
+    def _interrupted(self) -> None:
+        if not self._interrupt():
+            self._end(SIGNALS["SIGINT"])
+
+    def _end(self, code: int) -> None:
         """End in good order at the first signal. At the second, or without a terminal, leave at once."""
         again = self._exit is not None
         self._exit = self._exit or code
@@ -308,17 +339,25 @@ class Session:
             case CancelWaiting():
                 runner.cancel(runner.waiting())
             case Pause(paused):
-                self._credit_pause = ""
+                self._credit_pause, self._is_paused = "", paused
                 runner.pause(paused)
             case Drain():
                 runner.drain()
             case OpenFolder():
-                open_folder(next(iter(self._tasks.values())).folder, display)
+                self._open_folder(display)
             case Add(typed):
                 for task in self._add(self._run, typed) if self._add is not None else ():
+                    self._open_lanes(request.provider for request in (task.request, *task.alternatives))
                     runner.add(task)
             case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
-                self._signalled(SIGNALS["SIGINT"])
+                self._end(SIGNALS["SIGINT"])
+
+    def _open_folder(self, display: Display) -> None:
+        task = next(iter(self._tasks.values()), None)
+        if task is None:
+            display.say("there is no picture yet")
+        else:
+            open_folder(task.folder, display)
 
     async def _all_added(self, display: Display) -> None:
         """Wait until a prompt that is being typed has been added or given up."""
@@ -384,6 +423,10 @@ def _is_without_credits(task: Task) -> bool:
 
 def _nothing(_typed: Typed) -> Outcome:
     return Outcome()
+
+
+def _no_lanes(_names: Iterable[str]) -> None:
+    """Open no lane: no run is going on."""
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from imagegen_cli.display.key_commands import (
     OpenFolder,
     Outcome,
     Pause,
+    PromptLine,
     Stop,
     Typed,
 )
@@ -69,11 +70,12 @@ CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP})
 
 
 class Question(Enum):
-    """Asked before something is cancelled: the chosen task, all waiting tasks, the whole run."""
+    """Asked before the chosen task, all waiting tasks or the whole run are cancelled, and before much is sent."""
 
     TASK = "task"
     WAITING = "waiting"
     STOP = "stop"
+    SEND = "send"
 
 
 @dataclass(slots=True)
@@ -82,6 +84,8 @@ class Ui:
 
     `listed`: the text was pasted as a list and is read as one. `outcome`: what the enter key would do with the text.
     `unsent`: text that was still open when the run began to stop. `remark`: about the last key, until the next one.
+    `line`: the prompt line that stays open, `at_line` whether keys go there. `choices`: those of its tab key, of which
+    the one at `choice` is in the text.
     """
 
     keys: bool = False
@@ -98,6 +102,10 @@ class Ui:
     listed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     unsent: str = ""
+    line: PromptLine | None = None
+    at_line: bool = False
+    choices: tuple[str, ...] = ()
+    choice: int = -1
 
 
 class Controls:
@@ -305,6 +313,7 @@ class Controls:
             Question.TASK: ui.chosen is None,
             Question.WAITING: not board.waiting,
             Question.STOP: not (board.running or board.waiting),
+            Question.SEND: ui.draining,
         }
         return bool(board.stopping) or gone[ui.question]
 

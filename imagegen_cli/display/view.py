@@ -16,6 +16,7 @@ from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.fields import service
 from imagegen_cli.display.footer import cost_forms, footer, help_lines, prefix, prompt_line
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
+from imagegen_cli.display.prompt_view import line_footer, line_help, welcome
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, Line, LineBuilder, Theme
@@ -50,11 +51,21 @@ def draw(
     only = next(iter(board.rows.values())) if len(board.rows) == 1 else None
     if only is not None and only.ended is not None:
         only = None
+    if context.ui.line is not None:
+        return with_line(context, only)
     bottom = prompt_line(context) if only else footer(context)
     top = context.above(bottom)
     body = overlay(top) or (card(only, top) if only else table(top))
     lines = spaced(body, bottom, context.height)
     return Frame(lines, moving=bool(board.active or board.delayed))
+
+
+def with_line(context: DrawContext, only: Row | None) -> Frame:
+    """The same with a prompt line that stays open."""
+    board, bottom, cursor = context.board, *line_footer(context)
+    top = context.above(bottom)
+    body = overlay(top) or (welcome(top) if not board.rows else card(only, top) if only else table(top))
+    return Frame(spaced(body, bottom, context.height), bool(board.active or board.delayed), cursor)
 
 
 def spaced(body: list[Line], bottom: list[Line], height: int) -> list[Line]:
@@ -76,7 +87,9 @@ def overlay(context: DrawContext) -> list[Line]:
         return lines + preview_lines(row, context, len(lines) if row.note else len(lines) + 1)
     if context.ui.mode is Mode.LINES:
         return pasted_lines(context)
-    return help_lines(context)[: context.height] if context.ui.mode is Mode.HELP else []
+    if context.ui.mode is not Mode.HELP:
+        return []
+    return (line_help(context) if context.ui.at_line else help_lines(context))[: context.height]
 
 
 def pasted_lines(context: DrawContext) -> list[Line]:
