@@ -111,6 +111,7 @@ class Session:
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
+        self._more_providers: frozenset[str] = frozenset()
 
     def run_tasks(
         self,
@@ -119,13 +120,15 @@ class Session:
         *,
         one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
+        providers: frozenset[str] = frozenset(),
     ) -> int:
         """Bring tasks to an end and return the exit code. With `stop` they are only cancelled, as far as possible.
 
-        About the tasks in `one_look` the service is asked once.
+        About the tasks in `one_look` the service is asked once. `providers`: further ones that are sent tasks later.
         """
         self._run = run
         self._one_look = one_look
+        self._more_providers = providers
         self._tasks = {task.id: task for task in tasks}
         self._spending = self._spending or self._prices()
         self._store.budget.limits = self._spending.limits if self._spending is not None else ()
@@ -217,7 +220,7 @@ class Session:
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
-            names = self._providers()
+            names = self._providers() | self._more_providers
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             own_headers = self._own_headers(names)

@@ -48,7 +48,7 @@ def studio(options: GenerateOptions) -> int:
         line = Studio(store, config, where, common, spending, asks=not options.yes)
         line.checked |= providers
         session = Session(store, config, options.run, line.add, line.outcome_of, spending=spending, line=line)
-        return session.run_tasks(run, ())
+        return session.run_tasks(run, (), providers=frozenset(providers))
 
 
 def check_terminal(progress: str) -> None:
