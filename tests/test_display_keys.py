@@ -665,7 +665,7 @@ def test_a_question_about_a_task_that_ends_is_withdrawn() -> None:
     desk.board.tell(TaskChanged(9.0, task(1, Done(("out/1.png",)))))
     desk.press("y")
     assert desk.sent == []
-    assert desk.ui.chosen is None
+    assert (desk.ui.mode, desk.ui.chosen) == (Mode.TABLE, 1), "what is chosen stays chosen, and no neighbour is"
 
 
 def test_the_choice_stays_within_the_tasks() -> None:

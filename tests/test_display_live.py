@@ -189,7 +189,7 @@ def test_long_paths_and_reasons_are_whole() -> None:
 def test_keys_send_commands_and_are_not_echoed() -> None:
     with stage(offer=Offer()) as play:
         play.tell(started(task(1), task(2), at=100.0), *running(1, at=100.0))
-        assert "tab keys · ctrl-c stop" in play.tick()
+        assert "tab keys · ? help · ctrl-c stop" in play.tick()
         play.press("\x1b[B\x1b[Bc")
         assert play.sent == []
         play.press("y")
@@ -242,10 +242,10 @@ SIZES = [(40, 10), (80, 24), (120, 40)]
 def test_what_is_typed_ahead_or_pasted_changes_nothing(columns: int, lines: int, typed: str, fast: bool) -> None:
     with stage(columns, lines, offer=Offer()) as play:
         three(play, focus=False)
-        assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
+        assert play.paper.text.splitlines()[-1] == "tab keys · ? help · ctrl-c stop"
         play.press(*([typed] if fast or "\x1b" in typed else typed))
         assert "1 running, 2 waiting" in play.tick(10.0)
-        assert play.paper.text.splitlines()[-1] == "tab keys · ctrl-c stop"
+        assert play.paper.text.splitlines()[-1] == "tab keys · ? help · ctrl-c stop"
         assert play.sent == []
         assert chosen(play) == []
 
@@ -260,7 +260,7 @@ def test_the_focus_is_seen_and_goes_by_itself(columns: int, lines: int) -> None:
         assert text.splitlines()[-1].startswith("c cancel  enter details")
         play.tick(9.0)
         assert chosen(play)
-        assert play.tick(1.0).splitlines()[-1] == "tab keys · ctrl-c stop"
+        assert play.tick(1.0).splitlines()[-1] == "tab keys · ? help · ctrl-c stop"
         assert chosen(play) == []
 
 
@@ -341,7 +341,7 @@ def test_details_and_help_lie_over_the_table_until_any_key() -> None:
 def test_a_key_without_a_chosen_task_says_what_is_missing_until_the_next() -> None:
     with stage(offer=Offer()) as play:
         three(play)
-        play.tell(done(1))
+        play.live.ui.chosen = None
         play.paper.send("c")
         assert play.tick().splitlines()[-1] == CHOOSE_FIRST
         play.paper.send("\x1b[B")

@@ -304,7 +304,7 @@ def test_a_preview_pushes_nothing_away_and_keeps_its_size_when_a_note_comes(mode
         if width > 40:
             assert picture == apart(draw(noted, 30.0, **size, paint=filled))[1]
         seen.add(len(picture))
-    assert seen == ({0} if mode in (Mode.HELP, Mode.LINES) else {0, *range(4, 17)})
+    assert seen == ({0} if mode in (Mode.HELP, Mode.SIGNS, Mode.LINES) else {0, *range(4, 17)})
 
 
 def test_an_ascii_screen_gets_no_half_blocks() -> None:

@@ -98,7 +98,7 @@ def test_what_is_typed_during_a_run_makes_pauses_and_cancels_nothing(
     prompts = ["一只猫 #never", "a dog #never", "鸟 #never"]
     with terminal(tmp_path, server, "run", *prompts, "-j", "2", columns=columns, lines=lines) as program:
         program.wait(lambda: server.counts["submit"] == 2, "two submits")
-        program.wait_for("tab keys · ctrl-c stop")
+        program.wait_for("tab keys · ? help · ctrl-c stop")
         for text in SHELL:
             for part in [text] if at_once or "\x1b" in text else text:
                 program.send(part)

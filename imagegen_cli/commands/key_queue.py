@@ -2,11 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.core.task import Cancelled, Failed, Queued, Task, TaskId, may_be_paid
 from imagegen_cli.display import Display
 from imagegen_cli.display.key_commands import Add, Command, Outcome, Typed
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
 
 Do = Callable[[Command], None]
 """Does a command and returns at once. Raises ImagegenError if it cannot be done."""
@@ -63,8 +66,24 @@ def on_one_line(message: str) -> str:
     return "; ".join(message.splitlines())
 
 
+def sent_again(store: Store, ids: Sequence[TaskId], display: Display) -> list[Task]:
+    """Make tasks this process' own again, to be sent anew: only those of which it is certain that nothing is paid."""
+    fit: list[Record] = []
+    for record in store.find(Filter(ids=tuple(ids))):
+        state = record.task.state
+        is_over = isinstance(state, Failed | Cancelled)
+        if not is_over or may_be_paid(state) or "repeats" in record.facts:
+            display.say(f"not sent again: task {record.task.id} may be paid already; imagegen show {record.task.id}")
+        else:
+            fit.append(record)
+    tasks, owned, changed = store.claim([(record, Queued()) for record in fit], again=True)
+    for record in (*owned, *changed):
+        display.say(f"not sent again: task {record.task.id} has just changed; imagegen show {record.task.id}")
+    return tasks
+
+
 def open_folder(folder: str, display: Display) -> None:
-    """Open a folder in the desktop's file manager; if there is none, say where the folder is."""
+    """Open a folder or a picture in the desktop's own program; if there is none, say where it is."""
     import subprocess  # noqa: PLC0415 - few press this key
 
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from imagegen_cli.commands.console import say, unusable
-from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes
+from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
@@ -40,13 +40,16 @@ from imagegen_cli.display.key_commands import (
     Cancel,
     CancelWaiting,
     Command,
+    Concurrency,
     Drain,
     Keys,
     Offer,
     OpenFolder,
+    OpenPicture,
     Outcome,
     Pause,
     PromptLine,
+    Retry,
     Stop,
     Typed,
 )
@@ -346,21 +349,30 @@ class Session:
                 runner.pause(paused)
             case Drain():
                 runner.drain()
-            case OpenFolder():
-                self._open_folder(display)
-            case Add(typed):
-                for task in self._add(self._run, typed) if self._add is not None else ():
+            case Concurrency(provider, limit):
+                runner.set_limit(provider, limit)
+            case OpenFolder() | OpenPicture():
+                self._open(command, display)
+            case Add() | Retry():
+                for task in self._more(command, display):
+                    self._tasks[task.id] = task
                     self._open_lanes(request.provider for request in (task.request, *task.alternatives))
                     runner.add(task)
             case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
                 self._end(SIGNALS["SIGINT"])
 
-    def _open_folder(self, display: Display) -> None:
-        task = next(iter(self._tasks.values()), None)
-        if task is None:
-            display.say("there is no picture yet")
+    def _open(self, command: OpenFolder | OpenPicture, display: Display) -> None:
+        folder = next((task.folder for task in self._tasks.values()), "")
+        if path := command.path if isinstance(command, OpenPicture) else folder:
+            open_folder(path, display)
         else:
-            open_folder(task.folder, display)
+            display.say("there is no picture yet")
+
+    def _more(self, command: Add | Retry, display: Display) -> Sequence[Task]:
+        """Tasks that join the run: of a typed prompt, or one that is sent again."""
+        if isinstance(command, Retry):
+            return sent_again(self._store, command.ids, display)
+        return self._add(self._run, command.typed) if self._add is not None else ()
 
     async def _all_added(self, display: Display) -> None:
         """Wait until a prompt that is being typed has been added or given up."""

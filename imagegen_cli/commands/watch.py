@@ -1,6 +1,7 @@
 """Show the table of a run that other processes work on, or replay a run that is over."""
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarte
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.guarded import Guarded
-from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, Stop
+from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import UNFINISHED, Filter, Record
@@ -42,7 +43,8 @@ def watch(ids: Sequence[int], options: RunOptions, *, run: int | None, replay: b
     with closing(Store(history_file())) as store:
         if replay:
             return _replay(store, run, options, speed)
-        show = Show(options, Estimates(store).seconds, WATCHING)
+        since = -math.inf if ids or run is not None else time.time()
+        show = Show(options, Estimates(store).seconds, WATCHING, since=since)
         watched = Watched(store, show, ids, run)
         return show.play(watched.follow, _Remote(store, show).do)
 
@@ -56,6 +58,8 @@ class Show:
         estimate: Callable[[Task], float | None],
         offer: Offer,
         clock: Callable[[], float] = time.time,
+        *,
+        since: float = -math.inf,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
@@ -70,6 +74,7 @@ class Show:
             estimate=estimate,
             clock=clock,
             keys=Keys(self._key_queue.send, offer),
+            since=since,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -128,10 +133,10 @@ class Watched:
         self, store: Store, show: Show, ids: Sequence[int], run: int | None, *, limit: int = MAX_WATCHED_TASKS
     ) -> None:
         newest = max((record.task.id for record in store.find(Filter(limit=1))), default=0)
-        everything = not ids and run is None
-        states = UNFINISHED if everything else ()
-        found = Filter(ids=tuple(ids), run=run, states=states, owned=everything, limit=limit + 1)
-        records = store.find(found)
+        if ids or run is not None:
+            records = store.find(Filter(ids=tuple(ids), run=run, limit=limit + 1))
+        else:
+            records = _at_work(store, limit + 1)
         if len(records) > limit:
             records = records[:limit]
             say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
@@ -177,7 +182,8 @@ class Watched:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
         for shown, events in batches:
             for shown.event, event in events:
-                if _about(event) in self._show.tasks:
+                about = _about(event)
+                if about is None or about in self._show.tasks:
                     self._show.tell(event)
         return bool(joined) or any(len(events) == MAX_ROWS_AT_ONCE for _, events in batches)
 
@@ -191,9 +197,19 @@ class Watched:
         return found
 
 
-LOOKING = Offer(without=frozenset("cxoa "), stop="stop watching", keeps=True, leaves=True)
+def _at_work(store: Store, limit: int) -> list[Record]:
+    """The tasks of every process that is at work, with those that it has ended already, newest first."""
+    unfinished = store.find(Filter(states=UNFINISHED, owned=True, limit=limit))
+    owners = {record.process for record in unfinished}
+    runs = sorted({record.task.run for record in unfinished}, reverse=True)
+    of_runs = (record for run in runs for record in store.find(Filter(run=run, owned=True, limit=limit)))
+    found = [record for record in of_runs if record.process in owners]
+    return sorted(found, key=lambda record: record.task.id, reverse=True)[:limit]
+
+
+LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)
 """Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
-WATCHING = replace(LOOKING, without=frozenset("a "))
+WATCHING = replace(LOOKING, without=frozenset("ar+- "))
 """Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
 
 
@@ -210,6 +226,8 @@ class _Remote:
                 self._cancel(ids)
             case CancelWaiting():
                 self._cancel([task.id for task in self._show.tasks.values() if isinstance(task.state, Queued)])
+            case OpenPicture(path):
+                open_folder(path, self._show.display)
             case OpenFolder():
                 open_folder(next(iter(self._show.tasks.values())).folder, self._show.display)
             case _:

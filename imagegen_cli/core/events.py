@@ -133,6 +133,23 @@ class ProviderPaused(NamedTuple):
     at: float
     provider: str
     because: str
+    run: RunId = RunId(0)
+
+
+class LaneChanged(NamedTuple):
+    """How many tasks may be at a provider at a time.
+
+    `limit` is what the settings or a person say, `allowed` what the service has lately taken; None: no limit. `until`:
+    nothing is sent before that moment, because the service asked to wait. `paused`: a person holds back what waits.
+    """
+
+    at: float
+    run: RunId
+    provider: str
+    limit: int | None
+    allowed: int | None = None
+    until: float = 0.0
+    paused: bool = False
 
 
 class RunFinished(NamedTuple):
@@ -155,6 +172,7 @@ Event = (
     | RunStopping
     | BudgetReached
     | ProviderPaused
+    | LaneChanged
     | RunFinished
 )
 Sink = Callable[[Event], None]

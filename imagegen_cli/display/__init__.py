@@ -4,6 +4,7 @@
 Nothing here imports Rich before something is drawn.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -89,12 +90,13 @@ def choose(
     summary: bool = True,
     preview: str = "off",
     keys: "Keys | None" = None,
+    since: float = -math.inf,
 ) -> Display:
     """The display for `progress`, one of `PROGRESS`. Raises UsageError for any other.
 
     `on_wake` is told how many seconds Ctrl-Z stopped the program. Without `summary` no summary is printed for people.
     `preview` decides about the pictures that services send while they work: a display that draws none keeps none.
-    `keys` lets keys act, where there is a keyboard.
+    `keys` lets keys act, where there is a keyboard. What ended before `since` is counted and not printed for people.
     """
     from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
 
@@ -106,11 +108,11 @@ def choose(
         case "quiet":
             return Quiet(board, stderr=stderr, clock=clock)
         case "plain":
-            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
         case "auto" if not can_move(stderr, environ):
-            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
         case "live" if not is_capable_terminal(stderr, environ):
-            return PlainLines(board, stderr=stderr, clock=clock, summary=summary)
+            return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
         case "auto" | "live":
             from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
 
@@ -124,6 +126,7 @@ def choose(
                 clock=clock,
                 on_wake=on_wake,
                 keys=keys,
+                since=since,
             )
         case _:
             raise UsageError(f"no such progress: {progress}", hint=f"one of {', '.join(PROGRESS)}")

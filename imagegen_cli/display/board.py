@@ -17,6 +17,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    LaneChanged,
     PicturesCharged,
     ProviderPaused,
     RunFinished,
@@ -37,6 +38,8 @@ from imagegen_cli.core.task import (
     Done,
     Failed,
     Queued,
+    RunId,
+    Running,
     Saving,
     State,
     Submitting,
@@ -50,6 +53,8 @@ GUESS_ON_TIME = 0.8
 MAX_GUESS = 0.95
 MAX_OVERRUN = 1.5
 """A task that takes more than this many times its estimate has no estimate: the bar shows that nothing is known."""
+MIN_FRACTION = 0.01
+"""A service that tells less knows nothing yet: a bar at 0 % looks dead."""
 MAX_FRACTION = 0.99
 """The most that a bar shows before the end: a task ends when its pictures are on the disk, whatever a service says."""
 
@@ -96,6 +101,8 @@ class Row:
     delay: Delay | None = None
     estimate: float | None = None
     charge: Charge | None = None
+    searched: str = ""
+    """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
 
     def elapsed(self, now: float) -> float | None:
         if self.started is None:
@@ -108,7 +115,7 @@ class Row:
         return bool(self.queue_position) and self.fraction is None
 
     def progress(self, now: float) -> tuple[Known, float]:
-        if self.fraction is not None:
+        if self.fraction is not None and self.fraction >= MIN_FRACTION:
             return (Known.REPORTED, self.fraction) if self.fraction >= self.floor else (Known.GUESSED, self.floor)
         passed = self.passed(now)
         if passed is None or passed > MAX_OVERRUN:
@@ -150,6 +157,12 @@ class Board:
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}
         self.queued: dict[TaskId, Row] = {}
+        self.over: dict[TaskId, Row] = {}
+        """Tasks that have ended, in that order."""
+        self.lanes: dict[str, LaneChanged] = {}
+        """By provider, what was last told of how many tasks may be there."""
+        self.at_service = Counter[str]()
+        """By provider, how many tasks it has, or is being sent."""
         self.resumable: dict[TaskId, None] = {}
         self.reasons = Counter[Reason]()
         self.counts = Counter[str]()
@@ -158,9 +171,8 @@ class Board:
         self.pictures = 0
         self.started: float | None = None
         self.finished: float | None = None
-        self.stopping = ""
-        self.budget = ""
-        """Why the budget lets nothing more be sent."""
+        self._stops: dict[RunId, str] = {}
+        self._budgets: dict[RunId, str] = {}
         self.paused_providers: dict[str, str] = {}
         """Providers whose account is out of credits, with their words."""
         self.costs = Costs()
@@ -169,6 +181,16 @@ class Board:
         self._estimate = estimate
         self._previews = previews
         self._pictured: dict[TaskId, Row] = {}
+
+    @property
+    def stopping(self) -> str:
+        """How a person asked a run to end; empty where none does."""
+        return next(iter(self._stops.values()), "")
+
+    @property
+    def budget(self) -> str:
+        """Why the budget lets nothing more be sent; empty where it does."""
+        return next(iter(self._budgets.values()), "")
 
     @property
     def waiting(self) -> int:
@@ -238,18 +260,27 @@ class Board:
             case _:
                 self._tell_of_run(event)
 
-    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+    def _tell_of_run(
+        self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | LaneChanged | RunFinished
+    ) -> None:
         match event:
             case RunStarted():
                 self._begin(event)
             case RunStopping():
-                self.stopping = event.why or "stopping"
+                self._stops[event.run] = event.why or "stopping"
             case BudgetReached():
-                self.budget = event.because
+                self._budgets[event.run] = event.because
             case ProviderPaused():
                 self.paused_providers[event.provider] = event.because
+            case LaneChanged():
+                self._change_lane(event)
             case RunFinished():
                 self.finished = event.at
+
+    def _change_lane(self, event: LaneChanged) -> None:
+        self.lanes[event.provider] = event
+        if not event.paused:
+            self.paused_providers.pop(event.provider, None)
 
     def forget_pauses(self) -> bool:
         """No provider is held back for its credits any more; whether one was."""
@@ -260,8 +291,17 @@ class Board:
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
         self.finished = None
+        self._forget_run(event.run)
         for task in event.tasks:
             self._put(task, event.at)
+
+    def _forget_run(self, run: RunId) -> None:
+        """Forget what an earlier process of the run was told: the new one may spend and send."""
+        self._stops.pop(run, None)
+        self._budgets.pop(run, None)
+        for name in [name for name, lane in self.lanes.items() if lane.run == run]:
+            del self.lanes[name]
+            self.paused_providers.pop(name, None)
 
     def _put(self, task: Task, at: float) -> None:
         row = self.rows.get(task.id)
@@ -272,6 +312,7 @@ class Board:
         else:
             self._count(row.task, -1)
         row.task = task
+        row.searched = ""
         row.delay = None
         self._count(task, 1)
         self._follow(row)
@@ -307,6 +348,8 @@ class Board:
     def _count(self, task: Task, step: int) -> None:
         state = task.state
         self.counts[word(state)] += step
+        if isinstance(state, Submitting | Running):
+            self.at_service[task.request.provider] += step
         if isinstance(state, ENDED):
             self.pictures += step * len(task.files)
         if isinstance(state, Done):
@@ -348,12 +391,11 @@ class Board:
     def _place(self, row: Row) -> None:
         key = row.task.id
         state = row.task.state
-        home = None if isinstance(state, ENDED) else self.queued if isinstance(state, Queued) else self.active
-        for group in (self.active, self.delayed, self.queued):
+        home = self.over if isinstance(state, ENDED) else self.queued if isinstance(state, Queued) else self.active
+        for group in (self.active, self.delayed, self.queued, self.over):
             if group is not home:
                 group.pop(key, None)
-        if home is not None:
-            home[key] = row
+        home[key] = row
 
     def _progress(self, key: TaskId, working: Working, at: float) -> None:
         row = self.active.get(key)

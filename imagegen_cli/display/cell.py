@@ -1,8 +1,9 @@
 """What a column of a table is made of. Nothing here imports Rich: off a terminal nothing is drawn."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagegen_cli.core.events import LaneChanged
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Row
 
@@ -23,6 +24,12 @@ class CellContext(NamedTuple):
     without_credits: Collection[str] = ()
     """Providers that are held back until a person has topped up."""
     stopping: bool = False
+    lanes: Mapping[str, LaneChanged] = {}
+    """By provider, how many tasks may be there at a time."""
+    at_service: Mapping[str, int] = {}
+    """By provider, how many tasks are there."""
+    keys: bool = True
+    """A person can act by keys."""
 
 
 class Column(NamedTuple):
@@ -36,6 +43,8 @@ class Column(NamedTuple):
     style: "StyleName | Callable[[Row, CellContext], StyleName]" = "plain"
     right: bool = False
     spans: "Callable[[Row, CellContext, int], Sequence[Span]] | None" = None
+    spreads: Callable[[Row], bool] | None = None
+    """Whether the cell of a row also takes the room of the columns after it, because they are empty."""
 
 
 class Measure(NamedTuple):

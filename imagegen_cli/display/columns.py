@@ -35,6 +35,11 @@ def is_queued(row: Row) -> bool:
     return isinstance(row.task.state, Queued)
 
 
+def is_unsent(row: Row) -> bool:
+    """Whether no time and no pictures are known of it yet."""
+    return row.started is None
+
+
 def mark(row: Row, context: CellContext) -> "Span":
     """The sign of the state. A task in the service's own queue shows the sign of a queued task."""
     return (context.theme.queued, "busy") if row.queued_there else context.theme.sign(row.task.state)
@@ -48,9 +53,9 @@ def state_style(row: Row, context: CellContext) -> "StyleName":
     return context.theme.sign(row.task.state)[1]
 
 
-def prompt_style(row: Row, context: CellContext) -> "StyleName":
-    """Dim while the task waits, unless it is chosen: dim text in reverse video is hard to read."""
-    return "dim" if is_queued(row) and row.task.id != context.chosen else "plain"
+def prompt_style(row: Row, _context: CellContext) -> "StyleName":
+    """Dim while the task waits and once it has ended: what happens stands out."""
+    return "dim" if is_queued(row) or row.ended is not None else "plain"
 
 
 def note_style(row: Row, _context: CellContext) -> "StyleName":
@@ -68,7 +73,7 @@ ENDING = Column(lambda row, _: ending(row.task))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
-PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans)
+PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans, spreads=is_unsent)
 COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)

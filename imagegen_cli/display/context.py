@@ -44,7 +44,8 @@ class DrawContext:
         ui = self.ui
         return CellContext(
             self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping),
-            without_credits=self.board.paused_providers,
+            without_credits=self.board.paused_providers, lanes=self.board.lanes, at_service=self.board.at_service,
+            keys=ui.keys and "+" not in ui.offer.without,
         )  # fmt: skip
 
     def text(self, text: str, style: Style = PLAIN) -> Line:

@@ -11,34 +11,51 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from imagegen_cli.core.task import TaskId
+from imagegen_cli.core.task import Cancelled, Failed, TaskId, may_be_paid, word
 from imagegen_cli.core.text import joins_previous
-from imagegen_cli.display.board import Board, Row
+from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.key_commands import (
     Add,
     Cancel,
     CancelWaiting,
+    Concurrency,
     Drain,
     Keys,
+    KeyTaker,
     Offer,
     OpenFolder,
+    OpenPicture,
     Outcome,
     Pause,
     PromptLine,
+    Retry,
     Stop,
     Typed,
 )
 from imagegen_cli.display.keys import Key, Paste, narrow
+from imagegen_cli.display.selection import ids_in_order, matching
 
 Press = Callable[[], None]
+Copy = Callable[[str], str]
+"""Puts a text onto the clipboard; returns what to say about it."""
 CHOOSE_FIRST = "choose a task with up/down first"
+HAS_ENDED = "task {id} has ended: nothing is left to cancel"
+NOT_TO_REPEAT = "task {id} is {state}: only one that failed or was not sent can be sent again"
+TO_FETCH = "task {id} can be fetched without paying again: imagegen resume {id}"
+MAY_BE_PAID = "task {id} may be made and billed already: imagegen show {id} says what to do"
+NO_PICTURE = "task {id} has no picture on this disk"
+NOT_KNOWN = "how many tasks {provider} takes at a time is not known"
+NO_LIMIT = "{provider} has no limit"
+AT_ONCE = "{provider}: {limit} at a time, until this run ends"
 TURNS = frozenset({"tab", "up", "down", "left", "right"})
 """Keys that give the table the focus."""
 ANSWERS = frozenset("yYwnN")
 YESES = frozenset("yYw")
-SENDING = frozenset({"a", " "})
+SENDING = frozenset({"a", " ", "r"})
 """Keys without a meaning once nothing more is sent."""
 IDLE_S = 10.0
+REMARK_S = 3.0
+"""A remark about a key fades after so long."""
 TYPING_S = 60.0
 """The table loses the focus after so long without a key. The time is longer while a prompt is typed, because an input
 method sends nothing while it composes a phrase."""
@@ -61,18 +78,21 @@ class Mode(Enum):
     ASK = "ask"
     EDIT = "edit"
     LINES = "lines"
+    FILTER = "filter"
     DETAILS = "details"
     HELP = "help"
+    SIGNS = "signs"
 
 
 TYPING = frozenset({Mode.EDIT, Mode.LINES})
-CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP})
+CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP, Mode.SIGNS})
 
 
 class Question(Enum):
-    """Asked before the chosen task, all waiting tasks or the whole run are cancelled, and before much is sent."""
+    """Asked before something is cancelled or paid: the chosen task, all waiting tasks, the whole run; a dear prompt."""
 
     TASK = "task"
+    RETRY = "retry"
     WAITING = "waiting"
     STOP = "stop"
     SEND = "send"
@@ -83,9 +103,10 @@ class Ui:
     """`keys`: there is a keyboard. `focus`: letters act. `cursor` counts characters of `text`, which is being typed.
 
     `listed`: the text was pasted as a list and is read as one. `outcome`: what the enter key would do with the text.
-    `unsent`: text that was still open when the run began to stop. `remark`: about the last key, until the next one.
-    `line`: the prompt line that stays open, `at_line` whether keys go there. `choices`: those of its tab key, of which
-    the one at `choice` is in the text.
+    `unsent`: text that was still open when the run began to stop. `remark`: about the last key, until the next one, and
+    for REMARK_S. `filter`: words that the shown tasks have. `page`: rows that a page key moves by. `taker`: what takes
+    the keys first. `line`: the prompt line that stays open, `at_line` whether keys go there. `choices`: those of its
+    tab key, of which the one at `choice` is in the text.
     """
 
     keys: bool = False
@@ -102,33 +123,58 @@ class Ui:
     listed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     unsent: str = ""
+    filter: str = ""
+    page: int = 10
+    taker: KeyTaker | None = None
     line: PromptLine | None = None
     at_line: bool = False
     choices: tuple[str, ...] = ()
     choice: int = -1
 
 
+def _not_copied(_text: str) -> str:
+    return "there is no clipboard"
+
+
 class Controls:
     """Turns keys into changes of `ui` and into commands. Moments are seconds of a clock that never goes back."""
 
-    def __init__(self, board: Board, keys: Keys, ui: Ui) -> None:
+    def __init__(self, board: Board, keys: Keys, ui: Ui, copy: Copy = _not_copied) -> None:
         self._board = board
+        self._copy = copy
         self._send = keys.send
         self._outcome_of = keys.outcome_of
         self._ui = ui
         self._pressed_at = self._blind_until = float("-inf")
         self._quiet, self._unread = True, False
-        ui.offer = keys.offer
+        self._remark_at = float("-inf")
+        ui.offer, ui.taker = keys.offer, keys.taker
         ui.focus = ui.offer.keeps
-        self._table: dict[str, Press] = {
-            "tab": lambda: self._choose(0),
+        self._moves: dict[str, Press] = {
             "up": lambda: self._choose(-1),
             "down": lambda: self._choose(1),
-            "escape": self.leave,
+            "pageup": lambda: self._choose(-ui.page),
+            "pagedown": lambda: self._choose(ui.page),
+            "home": lambda: self._choose_end(0),
+            "end": lambda: self._choose_end(-1),
+        }
+        self._table: dict[str, Press] = {
+            **self._moves,
+            "tab": lambda: self._choose(0),
+            "k": self._moves["up"],
+            "j": self._moves["down"],
+            "g": self._moves["home"],
+            "G": self._moves["end"],
+            "escape": self._escape,
+            "/": lambda: self._open(Mode.FILTER),
             "c": self._cancel,
             "x": self._cancel_waiting,
+            "r": self._retry,
+            "+": lambda: self._change_concurrency(1),
+            "-": lambda: self._change_concurrency(-1),
             " ": self._pause,
-            "o": lambda: self._send(OpenFolder()),
+            "o": self._open_picture,
+            "y": self._copy_path,
             "a": lambda: self._open(Mode.EDIT),
             "enter": self._details,
             "q": self._quit,
@@ -140,10 +186,17 @@ class Controls:
         self.settle(now)
         self._quiet = now - self._pressed_at >= QUIET_S
         self._unread = self._unread and not self._quiet
-        self._pressed_at = now
+        self._pressed_at = self._remark_at = now
         ui.remark = ""
+        if ui.taker is None or ui.mode is not Mode.TABLE or not ui.taker.press(key, now):
+            self._pressed(key)
+
+    def _pressed(self, key: Key) -> None:
+        ui = self._ui
         if not ui.focus:
             self._blindly(key)
+        elif ui.mode is Mode.FILTER:
+            self._filter(key)
         elif isinstance(key, Paste):
             self._paste(key)
         elif ui.mode is Mode.TABLE:
@@ -153,23 +206,27 @@ class Controls:
         elif ui.mode in TYPING:
             self._type(key)
         else:
-            ui.mode = Mode.TABLE
+            self._close(key)
+
+    def _close(self, key: Key) -> None:
+        """Any key closes what lies over the table, but the one for help turns to its second page."""
+        ui = self._ui
+        is_first_page = ui.mode is Mode.HELP and isinstance(key, str) and narrow(key) == "?"
+        ui.mode = Mode.SIGNS if is_first_page else Mode.TABLE
 
     def settle(self, now: float) -> bool:
-        """Close what is over and take the focus away in time. Returns whether the screen changes.
-
-        A chosen task that has ended is no longer chosen, so that the next key does not act on its neighbour.
-        """
+        """Close what is over and take the focus away in time. Returns whether the screen changes."""
         ui = self._ui
         before = (ui.focus, ui.mode, ui.chosen, ui.remark)
         ui.draining = ui.draining or bool(self._board.budget)
         if self._board.stopping or ui.draining:
             self._add_no_more()
-        row = None if ui.chosen is None else self._board.rows.get(ui.chosen)
-        if row is None or row.ended is not None:
+        if ui.chosen not in self._board.rows:
             ui.chosen = None
         if self._moot():
             ui.mode = Mode.TABLE
+        if now - self._remark_at >= REMARK_S:
+            ui.remark = ""
         if now - self._pressed_at >= (TYPING_S if ui.mode in TYPING else IDLE_S) and not ui.offer.keeps:
             ui.remark = ""
             self.leave()
@@ -181,6 +238,8 @@ class Controls:
         ui.focus = ui.offer.keeps
         if ui.mode is not Mode.DETAILS:
             ui.chosen = None
+        if not ui.focus and ui.mode is Mode.FILTER:
+            ui.mode = Mode.TABLE
         if not ui.focus and (ui.mode is Mode.ASK or (ui.mode in TYPING and not ui.text.strip())):
             self._close_editor()
 
@@ -190,7 +249,8 @@ class Controls:
         """Handle a key that may have been typed for the shell: nothing is spent, paused or cancelled."""
         ui, now = self._ui, self._pressed_at
         if ui.mode in CLOSED_BY_ANY:
-            ui.mode, ui.chosen = Mode.TABLE, None
+            self._close(key)
+            ui.chosen = None
         elif isinstance(key, str) and key in TURNS and now >= self._blind_until:
             self._turn(key)
         elif isinstance(key, str) and narrow(key) == "?" and ui.mode is Mode.TABLE:
@@ -201,6 +261,13 @@ class Controls:
         else:
             self._blind_until = now + BLIND_S
             ui.remark = TAB_FIRST if isinstance(key, Paste) and "a" not in ui.offer.without else ""
+
+    def _escape(self) -> None:
+        """Clear the filter first; the next escape takes the focus away."""
+        if self._ui.filter:
+            self._ui.filter = ""
+        else:
+            self.leave()
 
     def _turn(self, key: str) -> None:
         self._ui.focus = True
@@ -229,21 +296,27 @@ class Controls:
         self._ui.mode = mode
 
     def _choose(self, step: int) -> None:
-        ids = [row.task.id for row in self._board.unfinished()]
+        """Move the choice. The first step goes to an unfinished task, where there is one."""
+        ids, ended = ids_in_order(self._board, self._ui.filter)
         if not ids:
             return
-        if self._ui.chosen is None:
-            self._ui.chosen = ids[-1 if step < 0 else 0]
+        if self._ui.chosen is None or self._ui.chosen not in ids:
+            is_any_open = ended < len(ids)
+            self._ui.chosen = ids[-1 if step < 0 or not is_any_open else ended]
             return
         at = ids.index(self._ui.chosen) + step
         self._ui.chosen = ids[min(max(at, 0), len(ids) - 1)]
+
+    def _choose_end(self, at: int) -> None:
+        ids, _ = ids_in_order(self._board, self._ui.filter)
+        self._ui.chosen = ids[at] if ids else None
 
     def _meant(self) -> Row | None:
         """The row of the chosen task, or of the only unfinished one."""
         unfinished = self._board.running + self._board.waiting
         if self._ui.chosen is None and unfinished == 1:
             self._ui.chosen = next(self._board.unfinished()).task.id
-        if self._ui.chosen is None and unfinished:
+        if self._ui.chosen is None and self._board.rows:
             self._ui.remark = CHOOSE_FIRST
         return None if self._ui.chosen is None else self._board.rows[self._ui.chosen]
 
@@ -257,11 +330,61 @@ class Controls:
         if self._meant() is not None:
             self._ui.mode = Mode.DETAILS
 
+    def _chosen_path(self) -> str:
+        """The first picture of the chosen task; empty where there is none."""
+        row = self._board.rows.get(self._ui.chosen) if self._ui.chosen is not None else None
+        return next(iter(row.task.files), "") if row is not None else ""
+
+    def _open_picture(self) -> None:
+        """Open the picture of the chosen task; the folder, where it has none or none is chosen."""
+        path = self._chosen_path()
+        self._send(OpenPicture(path) if path else OpenFolder())
+
+    def _copy_path(self) -> None:
+        if path := self._chosen_path():
+            self._ui.remark = self._copy(path)
+        elif self._ui.chosen is None:
+            self._ui.remark = CHOOSE_FIRST
+        else:
+            self._ui.remark = NO_PICTURE.format(id=self._ui.chosen)
+
+    def _change_concurrency(self, step: int) -> None:
+        """For the provider of the chosen task, or the only provider of the run."""
+        ui, lanes = self._ui, self._board.lanes
+        row = self._board.rows.get(ui.chosen) if ui.chosen is not None else None
+        if row is None and len(lanes) != 1:
+            ui.remark = CHOOSE_FIRST
+            return
+        provider = row.task.request.provider if row is not None else next(iter(lanes))
+        lane = lanes.get(provider)
+        if lane is None:
+            ui.remark = NOT_KNOWN.format(provider=provider)
+            return
+        if lane.limit is None and step > 0:
+            ui.remark = NO_LIMIT.format(provider=provider)
+            return
+        now = self._board.at_service[provider] if lane.limit is None else lane.limit
+        limit = max(1, now + step)
+        ui.remark = AT_ONCE.format(provider=provider, limit=limit)
+        self._send(Concurrency(provider, limit))
+
     # With a question first
 
     def _cancel(self) -> None:
-        if self._meant() is not None:
+        row = self._meant()
+        if row is not None and row.ended is not None:
+            self._ui.remark = HAS_ENDED.format(id=row.task.id)
+        elif row is not None:
             self._ask(Question.TASK)
+
+    def _retry(self) -> None:
+        row = self._board.rows.get(self._ui.chosen) if self._ui.chosen is not None else None
+        if row is None:
+            self._ui.remark = CHOOSE_FIRST
+        else:
+            self._ui.remark = why_not_again(row)
+            if not self._ui.remark:
+                self._ask(Question.RETRY)
 
     def _cancel_waiting(self) -> None:
         if self._board.waiting:
@@ -286,6 +409,8 @@ class Controls:
         match key, ui.question:
             case (("y" | "Y"), Question.TASK) if ui.chosen is not None:
                 self._send(Cancel((ui.chosen,)))
+            case (("y" | "Y"), Question.RETRY) if ui.chosen is not None:
+                self._send(Retry((ui.chosen,)))
             case (("y" | "Y"), Question.WAITING):
                 self._send(CancelWaiting())
             case (("y" | "Y"), Question.STOP):
@@ -309,13 +434,43 @@ class Controls:
             return ui.chosen is None
         if ui.mode is not Mode.ASK:
             return False
+        row = board.rows.get(ui.chosen) if ui.chosen is not None else None
         gone = {
-            Question.TASK: ui.chosen is None,
+            Question.TASK: row is None or row.ended is not None,
+            Question.RETRY: row is None or row.ended is None or ui.draining,
             Question.WAITING: not board.waiting,
             Question.STOP: not (board.running or board.waiting),
             Question.SEND: ui.draining,
         }
-        return bool(board.stopping) or gone[ui.question]
+        return (bool(board.stopping) and not ui.offer.leaves) or gone[ui.question]
+
+    # The filter
+
+    def _filter(self, key: Key) -> None:
+        """Every letter narrows what is shown; the enter key keeps the filter, escape clears it."""
+        ui = self._ui
+        if isinstance(key, Paste):
+            ui.filter += key.on_one_line.strip()
+        elif key == "enter":
+            ui.mode = Mode.TABLE
+        elif key == "escape" or (key == "backspace" and not ui.filter):
+            ui.mode, ui.filter = Mode.TABLE, ""
+        elif key == "backspace":
+            ui.filter = ui.filter[: left_of(ui.filter, len(ui.filter))]
+        elif key == "line":
+            ui.filter = ""
+        elif key in self._moves:
+            self._moves[key]()
+        elif len(key) == 1:
+            ui.filter += key
+        self._keep_choice()
+
+    def _keep_choice(self) -> None:
+        """Choose the first task that the filter leaves, where it hides the chosen one."""
+        row = self._board.rows.get(self._ui.chosen) if self._ui.chosen is not None else None
+        if row is None or next(matching([row], self._ui.filter), None) is None:
+            self._ui.chosen = None
+            self._choose(0)
 
     # Typing
 
@@ -385,7 +540,7 @@ class Controls:
 
     def _add_no_more(self) -> None:
         ui = self._ui
-        over = SENDING | frozenset("q" if self._board.stopping else "")
+        over = SENDING | frozenset("q" if self._board.stopping and not ui.offer.leaves else "")
         ui.offer = replace(ui.offer, without=ui.offer.without | over)
         if ui.mode in TYPING:
             ui.unsent = ui.text.strip()
@@ -394,6 +549,16 @@ class Controls:
     def _close_editor(self) -> None:
         ui = self._ui
         ui.mode, ui.text, ui.cursor, ui.listed, ui.outcome = Mode.TABLE, "", 0, False, Outcome()
+
+
+def why_not_again(row: Row) -> str:
+    """Why a key cannot send the task of a row again; empty where it can. It must be certain that nothing is paid."""
+    task, state = row.task, row.task.state
+    if can_be_fetched(state):
+        return TO_FETCH.format(id=task.id)
+    if not isinstance(state, Failed | Cancelled):
+        return NOT_TO_REPEAT.format(id=task.id, state=word(state))
+    return MAY_BE_PAID.format(id=task.id) if may_be_paid(state) else ""
 
 
 def lines_of(text: str) -> list[str]:

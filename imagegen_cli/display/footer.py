@@ -7,11 +7,12 @@ from rich.style import Style
 
 from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import costs, messages
-from imagegen_cli.display.board import Board
+from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
-from imagegen_cli.display.controls import TYPING, Mode, right_of
+from imagegen_cli.display.controls import TYPING, Mode, right_of, why_not_again
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
+from imagegen_cli.display.selection import ids_in_order
 from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
@@ -19,22 +20,10 @@ LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
 BUDGET_REACHED = "budget reached: what is sent may finish, nothing new is sent"
 MIN_TASKS_FOR_BAR = 3
 MAX_BAR_WIDTH = 60
-KEY_WIDTH = 9
+MIN_FILTER = 12
+"""Cells of the filter's words that are worth more than the count beside them."""
 
-TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
-ASKS = "stop; asks first, and can let the sent ones finish"
-HELP = (
-    ("up/down", "choose a task", "choose"),
-    ("enter", "its details", "details"),
-    ("c", "cancel the chosen task; asks first", "cancel"),
-    ("x", "cancel all that wait; asks first", "cancel waiting"),
-    (" ", "pause: send nothing more; again: continue", "pause"),
-    ("a", "add another prompt; a paste begins one too", "add"),
-    ("o", "open the folder with the pictures", "folder"),
-    ("q", "{stop}", "stop"),
-    ("?", "this help; any key closes it", "help"),
-)
-"""Key, what it does, and the same in few words for a low screen."""
+HELP_KEY = ("?", "help")
 
 
 def footer(context: DrawContext) -> list[Line]:
@@ -105,8 +94,15 @@ def money_notice(context: DrawContext) -> tuple[str, ...]:
 
 def out_of_credits(context: DrawContext) -> tuple[str, ...]:
     """What a person can do about an account without credits, in several lengths, the longest first."""
-    board = context.board
+    board, ui = context.board, context.ui
     sent, space = board.running + board.done + board.failed, space_key(context)
+    if " " in ui.offer.without:
+        space = "space in its terminal"
+        return (
+            f"out of credits: {sent} sent, {board.waiting} wait; top up, then press {space}",
+            f"out of credits, {board.waiting} wait",
+            "no credits",
+        )
     return (
         f"out of credits: {sent} sent, {board.waiting} wait; top up and press {space}, or q",
         f"out of credits, {board.waiting} wait: {space}, or q",
@@ -134,7 +130,8 @@ def prefix(context: DrawContext) -> str:
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "
     if is_out_of_credits(context.board):
-        return f"out of credits, top up and press {space_key(context)}, or q; "
+        keys = space_key(context)
+        return "out of credits; " if " " in ui.offer.without else f"out of credits, top up and press {keys}, or q; "
     if context.board.budget:
         return f"{BUDGET_REACHED}; "
     if ui.draining:
@@ -211,13 +208,20 @@ def prompt_line(context: DrawContext) -> list[Line]:
     if ui.mode is Mode.ASK:
         return [first_that_fits(context, questions(context), ALERT)]
     high = ui.keys and context.height >= TALL
-    if ui.remark:
-        return [context.text(ui.remark, ALERT), *([editor(context)] if high and ui.mode is Mode.EDIT else [])]
-    if ui.mode is Mode.LINES:
+    remark = [context.text(ui.remark, ALERT)] if ui.remark else []
+    if ui.taker is not None and ui.mode is Mode.TABLE:
+        return [*remark, *ui.taker.lines(context.width, context.height, context.theme)]
+    if ui.mode is Mode.LINES and not remark:
         above = promise(context) if ui.focus else blind(context)
         return [*([above] if high else []), first_that_fits(context, lines_offered(context), ALERT)]
-    below = [editor(context)] if ui.mode is Mode.EDIT else []
-    return [hints(context), *below] if high else below
+    below = [editor(context)] if ui.mode is Mode.EDIT and (high or not remark) else []
+    return [*filter_lines(context), *(remark or ([hints(context)] if high else [])), *below]
+
+
+def filter_lines(context: DrawContext) -> list[Line]:
+    """The filter, while it is typed and as long as it hides tasks."""
+    shown = context.ui.mode is Mode.FILTER or (context.ui.filter and context.ui.mode is Mode.TABLE)
+    return [filter_line(context)] if shown else []
 
 
 def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) -> Line:
@@ -227,28 +231,55 @@ def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) ->
 
 
 def hints(context: DrawContext) -> Line:
-    """The keys that act now."""
-    ui, builder, left = context.ui, LineBuilder(), context.width + 2
-    if context.board.stopping:
+    """The keys that act now. The key for help is the last to leave a narrow line."""
+    ui = context.ui
+    if context.board.stopping and not ui.offer.leaves:
         return context.text(LEAVES, DIM)
     if not ui.focus:
         return blind(context)
     if ui.mode is Mode.EDIT and ui.text.strip():
         return promise(context)
-    for key, meaning in offered(context):
-        if key in ui.offer.without:
-            continue
-        left -= len(key) + len(meaning) + 3
-        if left < 0:
-            break
-        builder.gap(2 if builder.line else 0).put(key, len(key)).put(f" {meaning}", len(meaning) + 1, DIM)
+    keys = [(key, few) for key, few in offered(context) if key not in ui.offer.without]
+    return keys_in_line(context, keys)
+
+
+def keys_in_line(context: DrawContext, keys: list[tuple[str, str]]) -> Line:
+    """As many keys as there is room for; others go before the one for help."""
+    while len(keys) > 1 and sum(cell_width(f"{key} {few}") + 2 for key, few in keys) - 2 > context.width:
+        last = keys[-1] if keys[-1] != HELP_KEY else keys[-2]
+        keys.remove(last)
+    builder = LineBuilder()
+    for key, few in keys:
+        cells = cell_width(key)
+        if cells + 1 + len(few) > context.width:
+            return context.text(key)
+        builder.gap(2 if builder.line else 0).put(key, cells).put(f" {few}", len(few) + 1, DIM)
     return builder.line
 
 
 def blind(context: DrawContext) -> Line:
     """The keys that act without the focus."""
-    long = f"tab keys {context.theme.dot} ctrl-c stop"
-    return first_that_fits(context, (long, "tab keys"), DIM)
+    dot = context.theme.dot
+    long = f"tab keys {dot} ? help {dot} ctrl-c stop"
+    return first_that_fits(context, (long, f"tab keys {dot} ? help", "? help", "?"), DIM)
+
+
+def filter_line(context: DrawContext) -> Line:
+    """The words of the filter, and how many tasks it leaves."""
+    ui, board, dot = context.ui, context.board, context.theme.dot
+    found = len(ids_in_order(board, ui.filter)[0])
+    words = literal(ui.filter, context.theme.encoding)
+    count = f"{found} of {len(board.rows)}"
+    cursor = "_" if ui.mode is Mode.FILTER else ""
+    end = (
+        f"enter keeps {dot} esc clears" if ui.mode is Mode.FILTER else "esc clears" if ui.focus else "tab and esc clear"
+    )
+    for tail_ in (f"  {count} {dot} {end}", f"  {count}", ""):
+        left = context.width - cell_width(tail_) - 1 - len(cursor)
+        if left >= min(cell_width(words), MIN_FILTER) or not tail_:
+            shown = f"/{tail(words, max(0, left))}{cursor}{tail_}"
+            return context.text(shown, BOLD if ui.mode is Mode.FILTER else PLAIN)
+    return []
 
 
 def promise(context: DrawContext) -> Line:
@@ -270,12 +301,24 @@ def offered(context: DrawContext) -> list[tuple[str, str]]:
     ui, board = context.ui, context.board
     if ui.mode is Mode.EDIT:
         return [("enter", "add"), ("esc", closing(context))]
-    if is_out_of_credits(board):
-        return [("space", "go on"), ("q", ui.offer.stop), ("?", "help")]
-    always = [("a", "add"), ("q", ui.offer.stop), ("?", "help"), *([] if ui.offer.keeps else [("esc", "no keys")])]
-    if ui.chosen is None and board.running + board.waiting > 1:
-        return [(context.theme.arrows, "choose"), *always]
+    if ui.mode is Mode.FILTER:
+        return [("enter", "keep"), ("esc", "clear"), (context.theme.arrows, "choose")]
+    if is_out_of_credits(board) and " " not in ui.offer.without:
+        return [("space", "go on"), ("q", ui.offer.stop), HELP_KEY]
+    always = [("a", "add"), ("q", ui.offer.stop), HELP_KEY, *([] if ui.offer.keeps else [("esc", "no keys")])]
+    row = board.rows.get(ui.chosen) if ui.chosen is not None else None
+    if row is not None and row.ended is not None:
+        return [*ended_keys(row), *always]
+    if row is None and board.running + board.waiting != 1:
+        return [(context.theme.arrows, "choose"), ("/", "filter"), *always]
     return [("c", "cancel"), ("enter", "details"), *always]
+
+
+def ended_keys(row: Row) -> list[tuple[str, str]]:
+    """What can be done with a task that has ended."""
+    if row.task.files:
+        return [("enter", "details"), ("o", "open"), ("y", "copy path")]
+    return [*([("r", "retry")] if not why_not_again(row) else []), ("enter", "details")]
 
 
 def closing(context: DrawContext) -> str:
@@ -297,34 +340,3 @@ def editor(context: DrawContext) -> Line:
     if left >= 0:
         builder.put(before, cell_width(before)).put(under, cell_width(under), cursor).put(rest, cell_width(rest))
     return builder.line
-
-
-def help_lines(context: DrawContext) -> list[Line]:
-    """One line per key; on a low screen several keys per line."""
-    theme, offer = context.theme, context.ui.offer
-    keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if entry[0] not in offer.without]
-    if len(keys) > context.height:
-        return brief_help(context, [("space" if key == " " else key, few) for key, _, few in keys])
-    names = min(KEY_WIDTH, context.width)
-    lines = []
-    for key, meaning, _ in keys:
-        builder = LineBuilder().put(theme.fit("space" if key == " " else key, names), names, BUSY)
-        text = meaning.format(stop=offer.stop if offer.leaves else ASKS)
-        lines.append(builder.put(theme.fit(text, context.width - names), context.width - names).line)
-    return lines
-
-
-def brief_help(context: DrawContext, keys: Iterable[tuple[str, str]]) -> list[Line]:
-    """As many keys per line as its width allows."""
-    builders, left = [LineBuilder()], context.width
-    for key, few in keys:
-        cells = len(key) + 1 + len(few)
-        if builders[-1].line and cells + 2 > left:
-            builders.append(LineBuilder())
-            left = context.width
-        left -= cells + (2 if builders[-1].line else 0)
-        name = context.theme.fit(key, context.width)
-        builders[-1].gap(2 if builders[-1].line else 0).put(name, cell_width(name), BUSY)
-        text = context.theme.fit(f" {few}", max(0, context.width - len(key)))
-        builders[-1].put(text, cell_width(text))
-    return [builder.line for builder in builders]

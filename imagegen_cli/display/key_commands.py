@@ -6,9 +6,13 @@ back as events.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from imagegen_cli.core.task import TaskId
+from imagegen_cli.display.keys import Key
+
+if TYPE_CHECKING:
+    from imagegen_cli.display.theme import Line, Theme
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,28 @@ class OpenFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenPicture:
+    """Show a picture in the desktop's own program."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send tasks again that failed or were not sent, in this run, as new paid work."""
+
+    ids: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many tasks may be at a provider at a time, until the end of this run."""
+
+    provider: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Let what was sent come to its end, and send nothing more."""
 
@@ -132,11 +158,26 @@ class Stop:
     """End the run as Ctrl-C does."""
 
 
-Command = Cancel | CancelWaiting | Pause | Add | OpenFolder | Drain | Stop
+Command = Cancel | CancelWaiting | Pause | Add | OpenFolder | OpenPicture | Retry | Concurrency | Drain | Stop
 
 
 def _nothing(_typed: Typed) -> Outcome:
     return Outcome()
+
+
+class KeyTaker(Protocol):
+    """Takes the keys in place of the table, as a line that stays open does. The table is drawn above its lines."""
+
+    def press(self, key: Key, now: float) -> bool:
+        """Take a key; False leaves it to the table. `now`: seconds of a clock that never goes back."""
+        ...
+
+    def lines(self, width: int, height: int, theme: "Theme") -> "Sequence[Line]":
+        """What is drawn at the bottom of the screen, in place of the keys that act.
+
+        `width` cells and `height` lines: the room that the whole frame has.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +185,11 @@ class Keys:
     """Given to a display when it is made; without it no keys are read.
 
     `send` takes a command and returns at once. `outcome_of` computes what an `Add` would do, and changes nothing.
-    `line`: a prompt line stays open below the table.
+    `taker` takes the keys before the table does. `line`: a prompt line stays open below the table.
     """
 
     send: Callable[[Command], None]
     offer: Offer = field(default_factory=Offer)
     outcome_of: Callable[[Typed], Outcome] = _nothing
     line: PromptLine | None = None
+    taker: KeyTaker | None = None

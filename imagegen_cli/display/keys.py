@@ -1,9 +1,9 @@
 """Keys from a terminal, one by one and decoded.
 
-A key is a character, or a name of several letters: up, down, left, right, home, end, delete, backspace, word, line,
-enter, tab, escape; for the line that stays open also backtab, close (Ctrl-D), rest, yank, signleft, signright,
-wordleft, wordright and wordrest. What is pasted is one key, whatever is in it. The terminal's own keys (Ctrl-C,
-Ctrl-Z) stay signals.
+A key is a character, or a name of several letters: up, down, left, right, home, end, pageup, pagedown, delete,
+backspace, word, line, enter, tab, escape; for the line that stays open also backtab, close (Ctrl-D), rest, yank,
+signleft, signright, wordleft, wordright and wordrest. What is pasted is one key, whatever is in it. The terminal's own
+keys (Ctrl-C, Ctrl-Z) stay signals.
 """
 
 import codecs
@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import select
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ SEQUENCES = {
     "1;5D": "wordleft",
     "1;3C": "wordright",
     "1;3D": "wordleft",
+    "5~": "pageup",
+    "6~": "pagedown",
 }
 CONTROLS = {
     "\r": "enter",
@@ -57,7 +60,10 @@ CONTROLS = {
 }
 ALT = {"b": "wordleft", "f": "wordright", "d": "wordrest", "\x7f": "word"}
 """Keys pressed together with Alt, which comes as an escape before them."""
-WINDOWS = {"H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete"}
+WINDOWS = {
+    "H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete", "I": "pageup",
+    "Q": "pagedown",
+}  # fmt: skip
 PASTE, PASTED = "200~", "\x1b[201~"
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 """Make the terminal mark pasted text, so that nothing in it is taken for a key."""
@@ -162,8 +168,8 @@ class PosixKeyboard:
     In the background neither does anything: the modes are then the shell's, and changing them would stop this process.
     """
 
-    def __init__(self, stdin: TextIO, stderr: TextIO) -> None:
-        self._fd = stdin.fileno()
+    def __init__(self, fd: int, stderr: TextIO) -> None:
+        self._fd = fd
         self._stderr = stderr
         self._decoder = Decoder()
         self._old: list[Any] | None = None
@@ -248,17 +254,33 @@ class WindowsKeyboard:
 
 
 def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
-    """The keyboard; None where stdin is no terminal, or where keys cannot be read one by one."""
+    """The keyboard; None where there is none, or where keys cannot be read one by one.
+
+    Where stdin is a file or a pipe, such as the list of a batch, the keys come from the terminal of this process.
+    """
     try:
-        if stdin is None or not stdin.isatty():
+        if stdin is None:
             return None
         if sys.platform == "win32":
-            return WindowsKeyboard()
+            return WindowsKeyboard() if stdin.isatty() else None
         import termios  # noqa: F401, PLC0415 - fails where there is none
 
-        return PosixKeyboard(stdin, stderr)
+        fd = stdin.fileno() if stdin.isatty() else _own_terminal(stdin, stderr)
+        return None if fd is None else PosixKeyboard(fd, stderr)
     except (OSError, ValueError, ImportError):
         return None
+
+
+def _own_terminal(stdin: TextIO, stderr: TextIO) -> int | None:
+    """A descriptor of the terminal of this process, if stdin holds data and the table is drawn on that terminal."""
+    mode = os.fstat(stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)) or not stderr.isatty():
+        return None
+    fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    if os.tcgetpgrp(fd) == os.tcgetpgrp(stderr.fileno()):
+        return fd
+    os.close(fd)
+    return None
 
 
 def drop_typed_ahead(stdin: TextIO) -> None:

@@ -25,6 +25,7 @@ are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and 
 be signed.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    LaneChanged,
     PicturesCharged,
     ProviderPaused,
     RunFinished,
@@ -113,9 +115,16 @@ class PlainLines(StaticDisplay):
     """
 
     def __init__(
-        self, board: Board, *, stderr: TextIO, clock: Callable[[], float] = time.time, summary: bool = True
+        self,
+        board: Board,
+        *,
+        stderr: TextIO,
+        clock: Callable[[], float] = time.time,
+        summary: bool = True,
+        since: float = -math.inf,
     ) -> None:
         super().__init__(board, stderr=stderr, clock=clock)
+        self._since = since
         self._summary = summary
         self._reasons: set[str] = set()
 
@@ -129,7 +138,13 @@ class PlainLines(StaticDisplay):
 
     def tell(self, event: Event) -> None:
         super().tell(event)
+        if event.at >= self._since:
+            self._say_of(event)
+
+    def _say_of(self, event: Event) -> None:
         match event:
+            case RunStarted(tasks=()):
+                pass  # said by a history to a command that looks on, which knows the tasks
             case RunStarted():
                 self.say(amount(len(event.tasks), "task"))
             case TaskAdded():
@@ -198,7 +213,9 @@ class JsonLines(StaticDisplay):
             case _:
                 self._tell_of_run(event)
 
-    def _tell_of_run(self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | RunFinished) -> None:
+    def _tell_of_run(
+        self, event: RunStarted | RunStopping | BudgetReached | ProviderPaused | LaneChanged | RunFinished
+    ) -> None:
         match event:
             case RunStarted():
                 self._send("run-started", event.at, run=event.run, tasks=len(event.tasks))
@@ -212,6 +229,8 @@ class JsonLines(StaticDisplay):
                 self._send("provider-paused", event.at, provider=event.provider, because=event.because)
             case RunFinished():
                 self._send("run-finished", event.at, run=event.run)
+            case LaneChanged():
+                pass  # only a table says why a task waits
 
     def _progressed(self, event: TaskProgressed) -> None:
         working = event.working

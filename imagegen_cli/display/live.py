@@ -7,6 +7,7 @@ same terminal they must not come a second time: hence `prints_paths`.
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -19,7 +20,7 @@ from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
 from imagegen_cli.core.task import ENDED, Task
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.controls import TYPING, Controls, Ui, lines_of
+from imagegen_cli.display.controls import TYPING, Controls, Copy, Ui, lines_of
 from imagegen_cli.display.key_commands import Keys
 from imagegen_cli.display.keys import in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
+NOT_ROWS = 8
+"""Lines of a screen that are no rows of the table, about."""
 MAX_WHOLE_ENDINGS = 10
 """In a run of more tasks, each ended task takes only one line."""
 
@@ -46,6 +49,7 @@ class Ended:
 class Live:
     """Without `summary` none is printed. `on_wake` is told how many seconds Ctrl-Z stopped the program.
 
+    What ended before `since` is counted and not printed.
     `clock` gives the moments of what is shown, which may be long ago; `key_clock` those of the keys.
     """
 
@@ -62,6 +66,7 @@ class Live:
         key_clock: Callable[[], float] = time.monotonic,
         on_wake: Callable[[float], None] | None = None,
         keys: Keys | None = None,
+        since: float = -math.inf,
     ) -> None:
         self.board = board
         self.prints_paths = prints_paths
@@ -69,10 +74,13 @@ class Live:
         self._stderr = stderr
         self._environ = environ
         self._keyboard = keyboard(stdin, stderr)
-        self._controls = controls_of(board, keys, self.ui) if keys is not None and self._keyboard is not None else None
+        self._controls: Controls | None = None
+        if keys is not None and self._keyboard is not None:
+            self._controls = controls_of(board, keys, self.ui, self._copied)
         self.ui.keys = self._controls is not None
         self._paste_detector = PasteDetector()
         self._summary = summary
+        self._since = since
         self._clock = clock
         self._key_clock = key_clock
         self._on_wake = on_wake
@@ -103,6 +111,8 @@ class Live:
     def tell(self, event: Event) -> None:
         self.board.tell(event)
         self._changed = True
+        if event.at < self._since:
+            return
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
             self._lasting.append(Ended(event.task, elapsed))
@@ -159,6 +169,7 @@ class Live:
         self._size = terminal.size
         self._changed = False
         width, height = self._size
+        self.ui.page = max(1, height - NOT_ROWS)
         paint = half_blocks if terminal.colours else unpainted
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
         terminal.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
@@ -226,6 +237,11 @@ class Live:
             self._changed = True
         self._changed |= self._controls.settle(now)
 
+    def _copied(self, text: str) -> str:
+        from imagegen_cli.display.clipboard import copied  # noqa: PLC0415 - few press this key
+
+        return copied(text, self._stderr, self._environ)
+
     def _tell_unsent(self) -> None:
         """Print the prompts that were typed and not added, so that they are not lost."""
         for prompt in lines_of(self.ui.unsent or self.ui.text):
@@ -282,5 +298,5 @@ class Live:
         self._changed = True
 
 
-def controls_of(board: Board, keys: Keys, ui: Ui) -> Controls:
-    return Controls(board, keys, ui) if keys.line is None else LineControls(board, keys, keys.line, ui)
+def controls_of(board: Board, keys: Keys, ui: Ui, copy: Copy) -> Controls:
+    return Controls(board, keys, ui, copy) if keys.line is None else LineControls(board, keys, keys.line, ui, copy)

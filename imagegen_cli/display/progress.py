@@ -1,8 +1,10 @@
 """How far a task is, as a bar with a percentage, or in a few words why it does not go on."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from imagegen_cli.core.task import Queued, Saving
+from imagegen_cli.core.events import LaneChanged
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Queued, Saving, word
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display.board import Known, Row
 from imagegen_cli.display.cell import CellContext
@@ -20,6 +22,9 @@ BRIEF = 11
 PULSE = 3
 """Cells of the piece that moves through a bar of unknown length; a shorter bar says nothing."""
 STEPS_A_SECOND = 4
+ALONE = 24
+"""Cells in which a delay and its reason have room."""
+MINUTE_S = 60
 
 
 def percent(known: Known, fraction: float) -> str:
@@ -30,20 +35,40 @@ def percent(known: Known, fraction: float) -> str:
 
 
 def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
-    """A bar with its percentage; in place of them, what the task waits for."""
+    """A bar with its percentage; in place of them, what the task waits for or how it ended."""
+    if row.ended is not None:
+        return [(context.theme.fit(ended(row, cells), cells), context.theme.sign(row.task.state)[1])]
     why = trouble(row, context.now, brief=cells < BRIEF)
     if why or row.started is None:
         held = context.paused or lacks_credits(row, context)
         if held or not why:
-            why = why_unsent(row, context, cells) or why
+            why = first_that_fits(why_unsent(row, context), cells) or why
         alert = row.delay is not None or held
-        return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
+        because = f"{why}: {note(row)}" if row.started is None and row.delay is not None and not held else why
+        return [(context.theme.fit(because if cells > ALONE else why, cells), "alert" if alert else "dim")]
     known, fraction = row.progress(context.now)
     share = percent(known, fraction).rjust(PERCENT)
     style: StyleName = "dim" if known is Known.GUESSED else "plain"
     if cells <= PERCENT:
         return [(share, style)]
     return [*bar_spans(known, fraction, context, cells - PERCENT - 1), (f" {share}", style)]
+
+
+def first_that_fits(forms: "Sequence[str]", cells: int) -> str:
+    """The first of these that is not too wide, or the last one; empty where there is none."""
+    return next((form for form in forms if len(form) <= cells), forms[-1] if forms else "")
+
+
+def ended(row: Row, cells: int) -> str:
+    """How a task ended, in a few words."""
+    match row.task.state:
+        case Failed(reason=reason, message=message):
+            whole = f"{reason}: {message}" if message else str(reason)
+            return whole if len(whole) <= cells else str(reason)
+        case Cancelled(stop=stop):
+            return "not sent" if stop is CancelOutcome.NOT_SENT else "cancelled"
+        case state:
+            return word(state)
 
 
 def bar_spans(known: Known, fraction: float, context: CellContext, cells: int) -> "Sequence[Span]":
@@ -79,14 +104,40 @@ def again_in(row: Row, left: float) -> str:
     return "waiting" if isinstance(row.task.state, Queued) else "trying again"
 
 
-def why_unsent(row: Row, context: CellContext, cells: int) -> str:
-    """Why a task is still waiting to be sent, in at most so many cells where that is possible."""
+def why_unsent(row: Row, context: CellContext) -> "Sequence[str]":
+    """Why a task is still waiting to be sent, in several lengths, the longest first; none where it does not wait."""
     if not isinstance(row.task.state, Queued) or context.stopping:
-        return ""
+        return ()
     if lacks_credits(row, context):
-        return "no credits" if len("no credits") <= cells else "paused"
-    long = "waits its turn"
-    return "paused" if context.paused else long if len(long) <= cells else "waits"
+        return "held: out of credits", "no credits", "held"
+    lane = context.lanes.get(row.task.request.provider)
+    if context.paused or (lane is not None and lane.paused):
+        return ("paused",)
+    why: Sequence[str] = ()
+    if lane is not None and lane.until > context.now:
+        why = paused_until(lane.until, context.now)
+    elif lane is not None:
+        why = full(lane, context.at_service.get(lane.provider, 0), keys=context.keys)
+    return why or ("waits its turn", "waits")
+
+
+def paused_until(until: float, now: float) -> "Sequence[str]":
+    """A moment of the day; seconds where it is less than a minute away."""
+    if until - now < MINUTE_S:
+        return f"paused by the service for {until - now:.0f}s", f"again in {until - now:.0f}s", "waits"
+    clock = datetime.fromtimestamp(until, UTC).astimezone().strftime("%H:%M")
+    return f"paused by the service until {clock}", f"paused until {clock}", f"until {clock}", "waits"
+
+
+def full(lane: LaneChanged, inside: int, *, keys: bool) -> "Sequence[str]":
+    """That as many tasks are at the service as may be; nothing where there is room."""
+    if lane.limit is not None and inside >= lane.limit:
+        count = f"{inside} of {lane.limit}"
+        more = f"{count} at the service: {'-j or +' if keys else '-j'}"
+        return more, f"{count} at the service", f"waits, {count}", count
+    if lane.allowed is not None and inside >= lane.allowed:
+        return f"the service takes {lane.allowed} at a time now", f"it takes {lane.allowed} now", "waits"
+    return ()
 
 
 def lacks_credits(row: Row, context: CellContext) -> bool:

@@ -14,6 +14,7 @@ from imagegen_cli.display.controls import (
     SOON_ANSWERED,
     YESES,
     Controls,
+    Copy,
     Mode,
     Question,
     Ui,
@@ -34,8 +35,8 @@ NONE_FITS = "nothing fits here: /help names the commands"
 class LineControls(Controls):
     """The controls of a table whose prompt line stays open until the run is to end."""
 
-    def __init__(self, board: Board, keys: Keys, line: PromptLine, ui: Ui) -> None:
-        super().__init__(board, keys, ui)
+    def __init__(self, board: Board, keys: Keys, line: PromptLine, ui: Ui, copy: Copy) -> None:
+        super().__init__(board, keys, ui, copy)
         self._line = line
         self._recall = Recall(line)
         self._completion: Completion | None = None

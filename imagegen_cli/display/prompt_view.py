@@ -7,7 +7,7 @@ from rich.style import Style
 from imagegen_cli.core.text import literal
 from imagegen_cli.display.context import TALL, DrawContext
 from imagegen_cli.display.controls import Mode, right_of
-from imagegen_cli.display.footer import cost_line, first_that_fits, hints, offered, promise, totals
+from imagegen_cli.display.footer import cost_line, filter_lines, first_that_fits, hints, offered, promise, totals
 from imagegen_cli.display.key_commands import PromptLine
 from imagegen_cli.display.questions import lines_offered, questions
 from imagegen_cli.display.text_width import cell_width, cut, tail, wrapped
@@ -57,7 +57,7 @@ def prompt(context: DrawContext) -> tuple[list[Line], int | None]:
     if ui.draining or context.board.stopping:
         return note(context), None
     line, cursor = typed_line(context)
-    return [*(note(context) if high or ui.remark or ui.choices else []), line], cursor
+    return [*filter_lines(context), *(note(context) if high or ui.remark or ui.choices else []), line], cursor
 
 
 def note(context: DrawContext) -> list[Line]:

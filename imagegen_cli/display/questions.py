@@ -1,6 +1,7 @@
 """The questions before something is cancelled, in several lengths. Each length names the keys that answer."""
 
-from imagegen_cli.core.task import Queued
+from imagegen_cli.core.errors import error_class
+from imagegen_cli.core.task import Failed, Queued
 from imagegen_cli.core.text import amount, literal
 from imagegen_cli.display.context import DrawContext
 from imagegen_cli.display.controls import Question, lines_of
@@ -13,6 +14,8 @@ def questions(context: DrawContext) -> Forms:
     match context.ui.question:
         case Question.TASK:
             return about_one(context)
+        case Question.RETRY:
+            return about_retry(context)
         case Question.WAITING:
             return about_waiting(context.board.waiting)
         case Question.STOP:
@@ -44,6 +47,21 @@ def about_one(context: DrawContext) -> Forms:
         f"{question} credits may be used already; y/n",
         f"{question} may cost credits; y/n",
         f"{question} y/n",
+        "y/n?",
+    )
+
+
+def about_retry(context: DrawContext) -> Forms:
+    """It pays, so the longest form says what, and whether the service has refused just this already."""
+    row = context.board.rows.get(context.ui.chosen) if context.ui.chosen is not None else None
+    state = row.task.state if row is not None else None
+    refused = isinstance(state, Failed) and error_class(state.reason).is_refused_again
+    question, pays = f"send {context.ui.chosen} again", "new paid work"
+    return (
+        f"{question}, as {pays}? {'the service refused it as it stands; ' if refused else ''}y/n",
+        f"{question}, {'refused before, ' if refused else ''}{pays}? y/n",
+        f"{question}, {pays}? y/n",
+        f"{question}? pays; y/n",
         "y/n?",
     )
 

@@ -42,12 +42,19 @@ def _widest(place: Place, rows: Sequence[Row], context: CellContext) -> Callable
 
 def draw_row(row: Row, layout: Layout, context: CellContext) -> Line:
     now, fit = context.now, context.theme.fit
-    builder = LineBuilder(CHOSEN if row.task.id == context.chosen else PLAIN)
-    for place, cells in layout:
+    is_chosen = row.task.id == context.chosen
+    builder = LineBuilder(CHOSEN if is_chosen else PLAIN, one_style=is_chosen)
+    pointer = context.theme.pointer if is_chosen else ""
+    for at, (place, cells) in enumerate(layout):
         column = place.column
         if place.gap:
-            builder.gap(place.gap)
+            builder.gap(place.gap, pointer)
+            pointer = ""
         if column.spans is not None:
+            if column.spreads is not None and column.spreads(row):
+                whole = cells + sum(after.gap + room for after, room in layout[at + 1 :])
+                builder.put_spans(column.spans(row, context, whole), whole)
+                break
             builder.put_spans(column.spans(row, context, cells), cells)
             continue
         style = column.style

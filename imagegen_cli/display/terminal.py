@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,6 +16,7 @@ from rich.segment import ControlType
 from imagegen_cli.display.context import Frame, PrintedLines
 from imagegen_cli.display.theme import Line, theme_for
 
+POINTER = "▸"
 FALLBACK = os.terminal_size((80, 24))
 SIZES = ("COLUMNS", "LINES")
 """Variables that Rich must not read: their values are stale after the first resize."""
@@ -58,7 +60,8 @@ class Terminal:
         self._console = Console(
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=variables
         )
-        self.theme = theme_for(terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ))
+        theme = theme_for(terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ))
+        self.theme = theme if self.colours else replace(theme, pointer=POINTER if theme.pictures else ">")
         self._live: Live | None = None
         self._current = CurrentFrame()
         self._width = 0

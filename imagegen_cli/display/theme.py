@@ -76,6 +76,8 @@ class Theme:
     arrows: str = "↑↓"
     leads: str = "→"
     pictures: bool = True
+    pointer: str = ""
+    """Marks the chosen row where the terminal has no styles."""
 
     def fit(self, text: str, cells: int) -> str:
         return fitted(text, cells, self.encoding, self.more)
@@ -124,16 +126,22 @@ def to_column(at: int) -> Segment:
 class LineBuilder:
     """Builds one line from left to right, with few segments: the cost of Rich grows with their number."""
 
-    def __init__(self, style: Style = PLAIN) -> None:
+    def __init__(self, style: Style = PLAIN, *, one_style: bool = False) -> None:
+        """`one_style`: the whole line is drawn in `style` alone, so that it has one background."""
         self.line: Line = []
         self._at = 0
         self._style = style
+        self._one_style = one_style
 
     def put(self, text: str, cells: int, style: Style = PLAIN, *, right: bool = False) -> "LineBuilder":
         """Add text of at most `cells` and pad it to that width."""
         is_ascii = text.isascii()
         blank = " " * (cells - (len(text) if is_ascii else cell_width(text)))
-        self._add(blank + text if right else text + blank, style if self._style is PLAIN else self._style + style)
+        if self._one_style:
+            style = self._style
+        elif self._style is not PLAIN:
+            style = self._style + style
+        self._add(blank + text if right else text + blank, style)
         self._at += cells
         if not is_ascii:
             self.line.append(to_column(self._at))
@@ -150,11 +158,14 @@ class LineBuilder:
             text, style = following
         return self.put(text, cells, STYLES[style])
 
-    def gap(self, cells: int) -> "LineBuilder":
-        """Add blanks. They take the style before them, which saves a segment: all styles show blanks alike."""
+    def gap(self, cells: int, sign: str = "") -> "LineBuilder":
+        """Add blanks, the first of them replaced by `sign`.
+
+        They take the style before them, which saves a segment: all styles show blanks alike.
+        """
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
-        self._add(" " * cells, style or PLAIN)
+        self._add(sign + " " * (cells - len(sign)), style or PLAIN)
         self._at += cells
         return self
 

@@ -4,7 +4,6 @@ Only the view knows the space that is left for a preview, so it calls `paint` to
 """
 
 from collections.abc import Iterator
-from itertools import islice
 
 from imagegen_cli.core.text import amount, seconds
 from imagegen_cli.display import messages
@@ -14,9 +13,11 @@ from imagegen_cli.display.context import MEDIUM, TALL, DrawContext, Frame, Paint
 from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import task_lines
 from imagegen_cli.display.fields import service
-from imagegen_cli.display.footer import cost_forms, footer, help_lines, prefix, prompt_line
+from imagegen_cli.display.footer import cost_forms, footer, prefix, prompt_line
+from imagegen_cli.display.help import help_lines, sign_lines
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
 from imagegen_cli.display.prompt_view import line_footer, line_help, welcome
+from imagegen_cli.display.selection import window
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, Line, LineBuilder, Theme
@@ -26,6 +27,9 @@ MAX_CARD_BAR = 40
 MAX_PREVIEW = (40, 16)
 MIN_PREVIEW = (8, 4)
 """Cells and lines of a preview. In a smaller one there is nothing to see."""
+HELPING = frozenset({Mode.HELP, Mode.SIGNS})
+LOW = 16
+"""Lines below which the help takes the whole screen."""
 PREVIEW_MARGIN = 3
 """Empty lines around a preview."""
 
@@ -54,10 +58,17 @@ def draw(
     if context.ui.line is not None:
         return with_line(context, only)
     bottom = prompt_line(context) if only else footer(context)
+    if context.ui.mode in HELPING and context.height < LOW:
+        bottom = []  # every line is needed for what each key and each sign means
     top = context.above(bottom)
     body = overlay(top) or (card(only, top) if only else table(top))
     lines = spaced(body, bottom, context.height)
-    return Frame(lines, moving=bool(board.active or board.delayed))
+    return Frame(lines, moving=bool(board.active or board.delayed or is_any_closed(board, now)))
+
+
+def is_any_closed(board: Board, now: float) -> bool:
+    """Whether a service has asked to wait, so that what the table says about it changes with the time."""
+    return any(lane.until > now for lane in board.lanes.values())
 
 
 def with_line(context: DrawContext, only: Row | None) -> Frame:
@@ -87,6 +98,8 @@ def overlay(context: DrawContext) -> list[Line]:
         return lines + preview_lines(row, context, len(lines) if row.note else len(lines) + 1)
     if context.ui.mode is Mode.LINES:
         return pasted_lines(context)
+    if context.ui.mode is Mode.SIGNS:
+        return sign_lines(context)[: context.height]
     if context.ui.mode is not Mode.HELP:
         return []
     return (line_help(context) if context.ui.at_line else help_lines(context))[: context.height]
@@ -103,20 +116,19 @@ def pasted_lines(context: DrawContext) -> list[Line]:
 
 
 def table(context: DrawContext) -> list[Line]:
-    rows = visible(context.board, context.height, context.ui)
-    number = len(str(context.board.highest))
-    return [*draw_rows(LIVE, rows, context.width, number, context.cells)]
-
-
-def visible(board: Board, height: int, ui: Ui) -> list[Row]:
-    """Delayed tasks first, then running ones; of waiting tasks only a few, unless one is chosen."""
-    if height < 1:
-        return []
-    if ui.chosen is None:
-        return list(islice(board.unfinished(), min(height, max(board.busy, TALL))))
-    at = next((index for index, row in enumerate(board.unfinished()) if row.task.id == ui.chosen), 0)
-    first = max(0, at - height // 2) if at >= height else 0
-    return list(islice(board.unfinished(), first, first + height))
+    """The rows, and below them how many do not fit, where a line for that is left."""
+    board, height = context.board, context.height
+    ui = context.ui
+    shown = window(board, height, ui.chosen, ui.filter)
+    counts = ""
+    if (shown.above or shown.below) and height >= TALL:
+        shown = window(board, height - 1, ui.chosen, ui.filter) if len(shown.rows) == height else shown
+        counts = f" {context.theme.dot} ".join(
+            f"{count} {where}" for count, where in ((shown.above, "above"), (shown.below, "below")) if count
+        )
+    number = len(str(board.highest))
+    lines = [*draw_rows(LIVE, shown.rows, context.width, number, context.cells)]
+    return [*lines, *([context.text(counts, DIM)] if counts else [])]
 
 
 def card(row: Row, context: DrawContext) -> list[Line]:

@@ -7,10 +7,12 @@ events and knows no listener; `flush` lets it wait until they are durable.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from functools import partial
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
 from imagegen_cli.core.events import (
     BudgetReached,
+    LaneChanged,
     ProviderPaused,
     RunFinished,
     RunStarted,
@@ -69,12 +71,16 @@ class Runner:
         self._flows: dict[TaskId, TaskFlow] = {}
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
+        self._told_lanes: dict[str, LaneChanged] = {}
 
     async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
         """Bring all of these tasks, and those that `add` brings meanwhile, to an end."""
         tasks = tuple(tasks)
         self._run = run
         self._context.emit(RunStarted(time.time(), run, tasks))
+        for name, lane in self._context.lanes.items():
+            self._tell_of_lane(name)
+            lane.gate.on_change = partial(self._tell_of_lane, name)
         async with asyncio.TaskGroup() as self._group:
             for number, flow in enumerate([self._flow_of(task) for task in tasks], 1):
                 self._start(flow)
@@ -139,7 +145,24 @@ class Runner:
         gate = self._context.lanes[provider].gate
         if not gate.paused:
             gate.pause(paused=True)
-            self._context.emit(ProviderPaused(time.time(), provider, because))
+            self._context.emit(ProviderPaused(time.time(), provider, because, self._run))
+
+    def _tell_of_lane(self, name: str) -> None:
+        """Say how many tasks a provider may have at a time, where that has changed."""
+        gate, now = self._context.lanes[name].gate, time.time()
+        closed = gate.closed_for()
+        event = LaneChanged(
+            now, self._run, name, gate.limit, gate.allowed, round(now + closed) if closed else 0.0, gate.paused
+        )
+        before = self._told_lanes.get(name)
+        if before is None or before[1:] != event[1:]:
+            self._told_lanes[name] = event
+            self._context.emit(event)
+
+    def set_limit(self, provider: str, limit: int) -> None:
+        """Let so many tasks be at a provider at a time, until the end of the run."""
+        if (lane := self._context.lanes.get(provider)) is not None:
+            lane.gate.set_limit(limit)
 
     def pause(self, paused: bool) -> None:
         """Keep back the tasks that have not been sent, or let them go on."""

@@ -31,6 +31,10 @@ MAX_OWN_WAIT_S = 60.0
 """A service that does not say how long to wait is tried again after this at the latest."""
 
 
+def _nothing() -> None:
+    """Do nothing: there is no listener."""
+
+
 class Slot:
     """One task's place in a gate. Every method may be called twice without harm."""
 
@@ -80,6 +84,21 @@ class Gate:
         self._refusing_since: float | None = None
         self._good = 0
         self._patience = 1
+        self.on_change: Callable[[], None] = _nothing
+        """Called where the limit, what the service takes, the time of a pause or the pause itself has changed."""
+
+    @property
+    def allowed(self) -> int | None:
+        """How many tasks the service has lately taken at a time; None: no limit is known."""
+        return None if math.isinf(self._allowed) else int(self._allowed)
+
+    def set_limit(self, limit: int) -> None:
+        """Let so many tasks be here at a time. One more than the service has lately taken is tried at once."""
+        grows = self.limit is not None and limit > self.limit
+        self.limit = limit
+        self._allowed = min(self._allowed + grows, float(limit))
+        self.on_change()
+        self._admit()
 
     async def enter(self) -> Slot:
         """Wait for a place, and until the gate is open; first come, first served."""
@@ -133,6 +152,7 @@ class Gate:
             self._allowed = max(1, self._inside - self._asking)
             self._window, self._first_window = 1.0, max(self._first_window, self._window)
             self._head_start = None
+        self.on_change()
         return max(0.0, self._opens_at - now)
 
     @property
@@ -158,6 +178,7 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(self._opens_at, self._admit)
+        self.on_change()
 
     def closed_for(self) -> float:
         """Seconds until the gate opens; 0 where it is open."""
@@ -166,6 +187,7 @@ class Gate:
     def pause(self, paused: bool) -> None:
         """Keep back the tasks that have not been sent, or let them go on."""
         self.paused = paused
+        self.on_change()
         self._admit()
 
     def left(self, *, asking: bool, unused: bool) -> None:
@@ -187,6 +209,7 @@ class Gate:
         if self._allowed < (self.limit or float("inf")) and self._good >= self._allowed * self._patience:
             self._good = 0
             self._allowed += 1
+            self.on_change()
 
     def _open_wide(self) -> None:
         self._widen()

@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import Reason, error_class
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    LaneChanged,
     PicturesCharged,
+    ProviderPaused,
+    RunStarted,
     RunStopping,
     TaskChanged,
     TaskCharged,
@@ -28,6 +32,7 @@ from imagegen_cli.core.task import (
     Job,
     Queued,
     RemoteImage,
+    RunId,
     Running,
     SavedImage,
     Saving,
@@ -37,6 +42,9 @@ from imagegen_cli.core.task import (
     Task,
     word,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json = dict[str, Any]
 
@@ -116,6 +124,13 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"attempt": attempt, "seconds": round(seconds, 3), "because": because}
         case RunStopping(why=why):
             return None, {"why": why}
+        case BudgetReached(because=because):
+            return None, {"because": because}
+        case ProviderPaused(provider=provider, because=because):
+            return None, {"provider": provider, "because": because}
+        case LaneChanged():
+            fields = ("provider", "limit", "allowed", "until", "paused")
+            return None, {name: value for name in fields if (value := getattr(event, name))}
         case TaskCharged(id=id_, amount=amount, source=source, settled=settled):
             said = {"micros": amount.micros, "unit": amount.unit, "source": str(source)}
             return id_, said | ({"settled": True} if settled else {})
@@ -123,6 +138,21 @@ def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one 
             return id_, {"images": images}
         case _:
             return None, {}
+
+
+def to_run_event(kind: str, at: float, run: RunId, data: Json) -> Event | None:
+    """The reverse of `from_event`, for what is about a whole run; None for a kind that a later version wrote."""
+    events: dict[str, Callable[[], Event]] = {
+        "RunStarted": lambda: RunStarted(at, run, ()),
+        "RunStopping": lambda: RunStopping(at, run, data["why"]),
+        "BudgetReached": lambda: BudgetReached(at, run, data["because"]),
+        "ProviderPaused": lambda: ProviderPaused(at, data["provider"], data["because"], run),
+        "LaneChanged": lambda: LaneChanged(
+            at, run, data["provider"], data.get("limit"), data.get("allowed"), data.get("until", 0.0),
+            data.get("paused", False),
+        ),
+    }  # fmt: skip
+    return events[kind]() if kind in events else None
 
 
 def to_event(kind: str, at: float, task: Task, data: Json) -> Event:

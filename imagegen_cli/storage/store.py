@@ -370,15 +370,17 @@ class Store(Database):
         """The events of a run after event number `after`, in order, each with its number; `limit` -1: all."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT * FROM event WHERE run = ? AND id > ? AND task IS NOT NULL ORDER BY id LIMIT ?",
-                (whole(run), after, limit),
+                "SELECT * FROM event WHERE run = ? AND id > ? ORDER BY id LIMIT ?", (whole(run), after, limit)
             ).fetchall()
-        about = tuple({row["task"] for row in rows})
-        tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if rows else {}
-        found = []
+        about = tuple({row["task"] for row in rows if row["task"] is not None})
+        tasks = {record.task.id: record.task for record in self.find(Filter(ids=about))} if about else {}
+        found: list[tuple[int, Event]] = []
         with self._errors():
             for row in rows:
-                if task := tasks.get(TaskId(row["task"])):
+                if row["task"] is None:
+                    event = serialize.to_run_event(row["kind"], row["at"], RunId(run), json.loads(row["body"]))
+                    found += [(row["id"], event)] if event is not None else []
+                elif task := tasks.get(TaskId(row["task"])):
                     body = json.loads(row["body"])
                     if "state" in body:
                         task = replace(task, state=serialize.to_state(body["state"], body))

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
+    BudgetReached,
     Event,
+    LaneChanged,
     PicturesCharged,
+    ProviderPaused,
     RunFinished,
+    RunStarted,
+    RunStopping,
     TaskChanged,
     TaskCharged,
     TaskLearned,
@@ -39,6 +44,8 @@ from imagegen_cli.storage.records import Planned, size_of
 
 MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay. Their tasks are kept for ever."""
+OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
+"""Events about a whole run, by which a command that looks on knows why nothing is sent."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
@@ -105,6 +112,11 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Bud
         db.execute("DELETE FROM event WHERE run <= ?", (event.run - MAX_KEPT_RUNS,))
     if about is not None:
         _write_event(db, event, about, serialize.dumps(body))
+    elif isinstance(event, OF_RUN) and event.run:
+        db.execute(
+            "INSERT INTO event (run, task, at, kind, body) VALUES (?, NULL, ?, ?, ?)",
+            (event.run, event.at, type(event).__name__, serialize.dumps(body)),
+        )
     return set()
 
 

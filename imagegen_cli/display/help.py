@@ -1,0 +1,113 @@
+"""What `?` shows: every key, every sign and every bar; on a low screen in few words, the signs on a second page."""
+
+from collections.abc import Sequence
+
+from imagegen_cli.display.context import DrawContext
+from imagegen_cli.display.text_width import cell_width
+from imagegen_cli.display.theme import BUSY, STYLES, Line, LineBuilder, StyleName
+
+KEY_WIDTH = 9
+TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
+ASKS = "stop; asks, and can let the sent ones finish"
+HELP = (
+    ("up/down", "choose a task; j/k too, g/G the first and last", "choose"),
+    ("pgup/pgdn", "choose a screen further; home/end the ends", "screen"),
+    ("/", "filter by prompt, model, state; esc clears", "filter"),
+    ("enter", "its details: paths, reason, preview", "details"),
+    ("o", "open its picture, else the folder", "open"),
+    ("y", "copy the path of its picture", "copy path"),
+    ("r", "send it again, as new paid work; asks first", "retry"),
+    ("c", "cancel the chosen task; asks first", "cancel"),
+    ("x", "cancel all that wait; asks first", "cancel waiting"),
+    ("+/-", "more or fewer of its provider's tasks at a time", "at a time"),
+    (" ", "pause: send nothing more; again: continue", "pause"),
+    ("a", "add another prompt; a paste begins one too", "add"),
+    ("q", "{stop}", "stop"),
+    ("?", "again: what the signs mean; any key closes it", "signs"),
+)
+"""Key, what it does, and the same in few words for a low screen."""
+
+Sign = tuple[str, str, str, StyleName]
+"""A sign or a bar, what it means, the same in few words, and its style."""
+
+
+def help_lines(context: DrawContext) -> list[Line]:
+    """The keys, and below them the signs where there is room."""
+    offer = context.ui.offer
+    keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if not offer.without & {*entry[0].split("/")}]
+    lines = [_key_line(context, key, meaning) for key, meaning, _ in keys]
+    if len(lines) > context.height:
+        brief: list[tuple[str, str, StyleName]] = [(_named(key), few, "busy") for key, _, few in keys]
+        lines = flowing(context, brief)
+    whole = [_sign_line(context, sign) for sign in legend(context)]
+    for signs in (whole, flowing(context, _brief(context))):
+        spare = context.height - len(lines) - len(signs)
+        if spare >= 0:
+            return [*lines, *([[]] if spare else []), *signs]
+    return lines
+
+
+def sign_lines(context: DrawContext) -> list[Line]:
+    """Every sign and every bar, one to a line; in few words where the screen is too low for that."""
+    signs = legend(context)
+    if len(signs) > context.height:
+        return flowing(context, _brief(context))
+    return [_sign_line(context, sign) for sign in signs]
+
+
+def legend(context: DrawContext) -> list[Sign]:
+    theme = context.theme
+    bar = theme.full * 2 + theme.rest
+    return [
+        (theme.queued, "waits to be sent, or in the service's own queue", "waits", "dim"),
+        (theme.submitting, "is being sent", "being sent", "busy"),
+        (theme.running, "is at the service", "at the service", "busy"),
+        (theme.saving, "its pictures are being saved", "saving", "busy"),
+        (theme.done, "done; yellow: with fewer pictures than asked for", "done", "good"),
+        (theme.failed, "failed", "failed", "bad"),
+        (theme.cancelled, "cancelled", "cancelled", "alert"),
+        (bar, "told by the service", "told", "busy"),
+        (theme.guess * 2 + theme.rest, "guessed from earlier tasks, like ~40%", "guessed", "busy"),
+        (theme.rest + theme.full + theme.rest, "moves: nothing is known yet", "moves: not known", "busy"),
+    ]
+
+
+def flowing(context: DrawContext, pieces: Sequence[tuple[str, str, StyleName]]) -> list[Line]:
+    """As many pieces to a line as its width allows: a key or a sign, what it means, and the style of the first."""
+    builders, left = [LineBuilder()], context.width
+    for key, few, style in pieces:
+        name = context.theme.fit(key, context.width)
+        text = context.theme.fit(f" {few}", max(0, context.width - cell_width(name)))
+        cells = cell_width(name) + cell_width(text)
+        if builders[-1].line and cells + 2 > left:
+            builders.append(LineBuilder())
+            left = context.width
+        gap = 2 if builders[-1].line else 0
+        left -= cells + gap
+        builders[-1].gap(gap).put(name, cell_width(name), STYLES[style]).put(text, cell_width(text))
+    return [builder.line for builder in builders]
+
+
+def _brief(context: DrawContext) -> list[tuple[str, str, StyleName]]:
+    return [(sign, few, style) for sign, _, few, style in legend(context)]
+
+
+def _key_line(context: DrawContext, key: str, meaning: str) -> Line:
+    theme, offer = context.theme, context.ui.offer
+    names = min(KEY_WIDTH, context.width)
+    left = max(0, context.width - names - 1)
+    text = theme.fit(meaning.format(stop=offer.stop if offer.leaves else ASKS), left)
+    builder = LineBuilder().put(theme.fit(_named(key), names), names, BUSY)
+    return builder.gap(1).put(text, left).line if left else builder.line
+
+
+def _sign_line(context: DrawContext, sign: Sign) -> Line:
+    mark, meaning, _, style = sign
+    names = min(KEY_WIDTH, context.width)
+    left = max(0, context.width - names - 1)
+    builder = LineBuilder().put(context.theme.fit(mark, names), names, STYLES[style])
+    return builder.gap(1).put(context.theme.fit(meaning, left), left).line if left else builder.line
+
+
+def _named(key: str) -> str:
+    return "space" if key == " " else key
