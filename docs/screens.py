@@ -336,12 +336,33 @@ def chinese() -> None:
         record(program, "chinese", "imagegen batch 提示词.csv")
 
 
+def studio() -> None:
+    """A prompt that is typed while others run, with another model and shape than the first ones had."""
+    with desk(9.0) as here, here.running("studio", columns=100, lines=20) as program:
+        program.wait_for("studio >")
+        program.wait(lambda: not program.modes_restored)
+        for line in (*CHINESE[:1], *ENGLISH[:2], "/model 3.0 4.0", "/ratio 16:9", "/size 2k", CHINESE[2]):
+            typed(program, line)
+            program.send("\r")
+            program.wait(lambda: program.text.endswith(">"))
+        typed(program, ENGLISH[5])
+        program.wait_for(" done", 60)
+        record(program, "studio", "imagegen studio")
+
+
+def typed(program: Program, text: str) -> None:
+    for sign in text:
+        program.send(sign)
+        program.wait(lambda sign=sign: sign == " " or program.text.endswith(sign))  # type: ignore[misc]
+
+
 SCENES: dict[str, Callable[[], None]] = {
     "one": one,
     "finished": finished_one,
     "many": many,
     "failures": failures,
     "chinese": chinese,
+    "studio": studio,
 }
 
 

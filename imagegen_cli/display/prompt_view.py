@@ -129,7 +129,8 @@ def choices(context: DrawContext) -> Line:
         if cells > left:
             break
         left -= cells
-        builder.gap(2 if builder.line else 0).put(word, cell_width(word), CHOSEN if index == ui.choice else BUSY)
+        gap = "  " if builder.line else ""
+        builder.put(gap, len(gap)).put(word, cell_width(word), CHOSEN if index == ui.choice else BUSY)
     return builder.line
 
 

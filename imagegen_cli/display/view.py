@@ -76,6 +76,8 @@ def with_line(context: DrawContext, only: Row | None) -> Frame:
     board, bottom, cursor = context.board, *line_footer(context)
     top = context.above(bottom)
     body = overlay(top) or (welcome(top) if not board.rows else card(only, top) if only else table(top))
+    if not body and context.height >= TALL:
+        bottom = [[], *bottom]  # what has ended stands right above
     return Frame(spaced(body, bottom, context.height), bool(board.active or board.delayed), cursor)
 
 
