@@ -25,7 +25,7 @@ def measured() -> Iterator[Figure]:
         listed(here, TASKS)
         run = cost([*IMAGEGEN, "batch", "prompts.txt", "-p", "studio", "-q"], here)
         store = Store(here / "history.db")
-        events = [event for _, event in store.events(store.runs()[0])]
+        events = [event for _, event in store.events(store.run_ids()[0])]
         store.close()
         all_, loop = asyncio.run(remembered(Path(folder) / "again.db", events))
     yield Figure("history: CPU a change", f"{all_ / len(events) * 1e6:.1f} µs", all_ / run.cpu * 100, 3, unit="%")

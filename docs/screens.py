@@ -2,7 +2,8 @@
 
 The program runs in an emulated terminal against doubles of two services: `studio` tells nothing before it is done,
 `gpu` tells steps, its queue and previews. Both have carried a few tasks before, so that times can be estimated.
-What stands on the screen becomes an SVG.
+What stands on the screen becomes an SVG. `sheet` and `gallery` are what the commands of these names make of pictures by
+`sketch`; the page is photographed in Chromium.
 """
 
 import argparse
@@ -72,6 +73,8 @@ CHINESE = ["日落海滩上的两只猫，温暖的光", "雪山下的红色小�
 ENGLISH = ["a lighthouse in a storm", "two foxes in the snow", "a red boat at dawn", "an astronaut on a horse",
            "a castle above the clouds", "an old bookshop, warm light", "a whale between stars", "a tram in the rain",
            "a bamboo grove by moonlight", "an orchid, macro", "balloons over terraces", "a fox with a hat"]  # fmt: skip
+COMPARED = "a red fox in the snow 雪中的红狐 🦊"
+VARIED = ("-m", "sketch-3", "-m", "sketch-4", "--vary", "ratio=1:1,16:9,9:16", "--vary", "seed=7,8")
 TROUBLE = {
     "a portrait of a famous politician": "#fail",
     "a poster with a famous slogan": "#fail",
@@ -356,6 +359,43 @@ def typed(program: Program, text: str) -> None:
         program.wait(lambda sign=sign: sign == " " or program.text.endswith(sign))  # type: ignore[misc]
 
 
+def compared() -> None:
+    """Two models, three ratios and two seeds: the sheet that follows, and the page of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Plain(Path(folder))
+        program.run("run", COMPARED, *VARIED, "-o", "art")
+        [sheet] = program.run("sheet").lines
+        small(Path(sheet), "sheet", 760)
+        program.run("run", "--each", *CHINESE, *ENGLISH, "--size", "768x768", "-o", "art", "-q")
+        [page] = program.run("gallery").lines
+        photograph(Path(page), Path(folder, "page.png"))
+        small(Path(folder, "page.png"), "gallery", 1200)
+
+
+def small(file: Path, name: str, width: int) -> None:
+    """A picture for the documents: as wide as it is shown, and some ten thousand bytes."""
+    with Image.open(file) as image:
+        whole = image.convert("RGB")
+        whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS).save(
+            FOLDER / f"{name}.webp", quality=80, method=6
+        )
+
+
+def photograph(page: Path, file: Path) -> None:
+    """The first screen of a page."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other scenes need no browser
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": 1200, "height": 780}, device_scale_factor=1.5)
+        shown.goto(page.as_uri())
+        shown.wait_for_selector("html[data-ready]")
+        shown.wait_for_function("() => [...document.querySelectorAll('figure img')].every((one) => one.complete)")
+        shown.screenshot(path=str(file))
+        browser.close()
+
+
 SCENES: dict[str, Callable[[], None]] = {
     "one": one,
     "finished": finished_one,
@@ -363,6 +403,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "failures": failures,
     "chinese": chinese,
     "studio": studio,
+    "compared": compared,
 }
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -12,11 +13,14 @@ from imagegen_cli import __version__
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
+    ExportFormat,
+    FilterOptions,
     GenerateOptions,
     InitOptions,
     Json,
     RunOptions,
     SpendOptions,
+    TakesIds,
     Yes,
     declared,
     option,
@@ -45,7 +49,16 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+]
+OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OnePicture = Annotated[
+    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+]
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation", "sheet")
+"""Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
@@ -62,7 +75,9 @@ SameProvider = Annotated[
         metavar="PROVIDER",
     ),
 ]
-RunNumber = Annotated[int | None, typer.Option("--run", help="Only tasks of this run.")]
+RunNumber = Annotated[
+    str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+]
 
 
 @app.callback()
@@ -83,22 +98,33 @@ def _top(
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
-        list[str], typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+    ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
         bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
     ] = False,
+    picture: Annotated[
+        str,
+        option(
+            "--from",
+            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            env=False,
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Generate images: one task per prompt and model, all concurrently."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415 - --help needs none of it
 
-    _leave(generate.run(prompts, options, each=each), ran=not options.dry_run)
+    _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
 @app.command()
-@declared(without=["lists", "sent_before", "dry_run"])
+@declared(without=["variation", "lists", "sheet", "sent_before", "dry_run"])
 def studio(*, options: GenerateOptions) -> None:
     """Type one prompt after the other into a live table that stays open."""
     from imagegen_cli.commands import studio as commands  # noqa: PLC0415
@@ -118,31 +144,62 @@ def batch(
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.batch(files, options, allow_outside=allow_outside), ran=not options.dry_run)
 
 
-@app.command("again")
+@app.command("again", cls=TakesIds)
 @declared(without=["lists", "sent_before"])
 def again_(
-    task: Annotated[int, typer.Argument(metavar="ID", help="Number of the old task.")],
+    task: OneTask,
     prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
 ) -> None:
     """Make a new task with the parameters of an old one, except for those that you change."""
+    options.variation.check()
     from imagegen_cli.commands import generate  # noqa: PLC0415
 
     _leave(generate.again(task, prompt, options), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
+@declared(without=["lists", "sent_before"])
+def edit(
+    picture: OnePicture,
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    *,
+    options: GenerateOptions,
+) -> None:
+    """Change a picture by words: a new task that starts from it, with its service, model and size unless told."""
+    options.variation.check()
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.edit(picture, words, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
+@declared(without=[*SHAPE, "lists", "sent_before"])
+def upscale(
+    picture: OnePicture,
+    *,
+    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    options: GenerateOptions,
+) -> None:
+    """Make a picture larger, where its service or the one that -p names can do that."""
+    from imagegen_cli.commands import remake  # noqa: PLC0415
+
+    _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
+
+
+@app.command(cls=TakesIds)
 @declared()
 def resume(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     receipts: Annotated[
         Path | None,
         typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
@@ -152,10 +209,10 @@ def resume(
     """Continue what a service accepted and did not deliver. Nothing is submitted a second time."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.resume(ids or (), options, run_id=run_number, receipts=receipts), ran=True)
+    _leave(recover.resume(ids or (), options, run=run_number, receipts=receipts), ran=True)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 @declared()
 def retry(
     ids: Ids = None,
@@ -170,7 +227,7 @@ def retry(
         list[str] | None,
         typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
     ] = None,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
     may_repeat: Annotated[
         bool,
@@ -198,47 +255,210 @@ def retry(
     _leave(code, ran=not dry_run)
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def cancel(
     ids: Ids = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
 
-    _leave(recover.cancel(ids or (), everything=everything, run_id=run_number, queued=queued))
+    _leave(recover.cancel(ids or (), everything=everything, run=run_number, queued=queued))
 
 
 @app.command("list")
+@declared()
 def list_(
     *,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")
-    ] = None,
-    run_number: RunNumber = None,
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    options: FilterOptions,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.list_tasks(state or (), run_number, since, search, limit, as_json=json))
+    _leave(history.list_tasks(options, limit, as_json=json))
 
 
 app.command("ps", hidden=True, help="The same as list.")(list_)
 
 
-@app.command()
-def show(task: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+@app.command("runs")
+def runs_(
+    *,
+    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
+    from imagegen_cli.commands import runs  # noqa: PLC0415
+
+    _leave(runs.runs(since, limit, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def show(
+    task: OneTask,
+    *,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw its pictures in the terminal; 12/2 draws the second alone.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show everything about one task: parameters, times, files, and what to do if it failed."""
     from imagegen_cli.commands import history  # noqa: PLC0415
 
-    _leave(history.show_task(task, as_json=json))
+    _leave(history.show_task(task, as_json=json, preview=preview))
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest. May be repeated."),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+]
+
+
+@app.command(cls=TakesIds)
+def sheet(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The PNG; without it a name beside the pictures."),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Light words on a dark ground.")] = False,
+    json: Json = False,
+) -> None:
+    """Draw one labelled PNG that compares pictures: of the last run that varied anything, or of what you name.
+
+    Rows and columns are what was varied, other variations make blocks, and the cell of a picture that is not there says
+    why. After a comparison it is drawn by itself; --no-sheet prevents that. A file that is no sheet of imagegen is
+    never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+
+    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+
+
+@app.command(cls=TakesIds)
+def gallery(
+    ids: Pictures = None,
+    *,
+    runs: Runs = None,
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
+    ] = None,
+    single: Annotated[
+        bool, typer.Option("--single", help="One file, however many pictures; it takes longer to open.")
+    ] = False,
+    shown: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    json: Json = False,
+) -> None:
+    """Write one HTML page of many pictures, which works from the disk without a network.
+
+    Without a choice it shows the newest 500 tasks. Above 500 pictures the thumbnails lie in a folder beside the page.
+    Thumbnails are kept in imagegen's cache folder, at most 256 MiB: the oldest are removed first. A file that is no
+    gallery of imagegen is never replaced.
+    """
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
+    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
+
+    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
+    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+
+
+@app.command("open", cls=TakesIds)
+def open_(
+    task: Annotated[
+        str, typer.Argument(metavar="ID", help="Number of a task; 12/2 is its picture 2; LAST or -1 is the newest.")
+    ],
+) -> None:
+    """Open a picture in the desktop's own program, and print its path; without a desktop only the path, and exit 1."""
+    from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
+
+    _leave(commands.open_picture(task))
+
+
+@app.command(cls=TakesIds)
+def favourite(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+    ],
+    *,
+    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+) -> None:
+    """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.favourite(ids, remove=remove))
+
+
+@app.command()
+@declared()
+def export(
+    *,
+    options: FilterOptions,
+    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+    ] = None,
+) -> None:
+    """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
+    from imagegen_cli.commands import keeping  # noqa: PLC0415
+
+    _leave(keeping.export(options, form, output))
+
+
+@app.command(cls=TakesIds)
+def forget(
+    ids: Ids = None,
+    *,
+    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    run_number: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+    ] = "",
+    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    with_receipts: Annotated[
+        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
+    from imagegen_cli.commands import forgetting  # noqa: PLC0415
+
+    choice = forgetting.Choice(ids or (), older, failed, run_number, with_receipts)
+    _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
+
+
+@app.command("info")
+def info_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    *,
+    json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+    ] = False,
+) -> None:
+    """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
+    from imagegen_cli.commands import info  # noqa: PLC0415
+
+    _leave(info.info(files, as_json=json, verify=verify))
 
 
 @app.command("costs")
@@ -246,16 +466,17 @@ def costs_(
     *,
     since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
     by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
 ) -> None:
     """What was spent, who says so, and what is left of the budgets."""
     from imagegen_cli.commands import costs  # noqa: PLC0415
 
-    _leave(costs.costs(by, since, as_json=json, as_csv=csv))
+    _leave(costs.costs(by, since, run=run_number, as_json=json, as_csv=csv))
 
 
-@app.command()
+@app.command(cls=TakesIds)
 def settle(
     ids: Ids = None,
     *,
@@ -273,12 +494,12 @@ def settle(
     _leave(costs.settle(ids or (), everything=everything, paid=paid, unpaid=unpaid, amount=amount, as_json=json))
 
 
-@app.command()
-@declared(without=["concurrency", "timeout", "preview", "notify"])
+@app.command(cls=TakesIds)
+@declared(without=["concurrency", "timeout", "preview", "notify", "hook", "marks"])
 def watch(
     ids: Ids = None,
     *,
-    run_number: RunNumber = None,
+    run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
     options: RunOptions,
@@ -348,6 +569,18 @@ def doctor(
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
+@app.command("schema")
+def schema_(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+    ] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
+    from imagegen_cli.commands import schema  # noqa: PLC0415
+
+    _leave(schema.schema(name))
+
+
 @config_app.command("path")
 def config_path() -> None:
     """Show where the settings and the history are."""
@@ -377,6 +610,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_others(sys.argv[1:2])
     try:
         app()
     except SystemExit as leaving:
@@ -393,6 +627,13 @@ def main() -> None:
             _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
             _exit(2)
         _report(error)
+
+
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
+    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = named, []
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
@@ -434,13 +675,12 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.core.text import literal  # noqa: PLC0415
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
 
-    encoding = sys.stderr.encoding or "utf-8"
-    for line in error.message.splitlines():
-        _echo(f"imagegen: {literal(line, encoding)}")
+    for message in error.message.splitlines():
+        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
     if error.hint:
-        _echo(f"  {literal(error.hint, encoding)}")
+        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
 
 
 def _report(error: Exception) -> NoReturn:

@@ -16,7 +16,7 @@ from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job
 from imagegen_cli.engine.lane import Lane, Pricing
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.engine.scheduling import Gate
-from imagegen_cli.engine.task_flow import Saver
+from imagegen_cli.engine.task_flow import MarkerOf, Saver
 from imagegen_cli.net.download import Downloader
 
 
@@ -126,6 +126,7 @@ class Stage:
         pricing: Pricing | None = None,
         over_budget: Callable[[TaskId], str] = lambda _: "",
         waits_for_credit: bool = False,
+        marker: MarkerOf = lambda _task, _number: None,
     ) -> None:
         self.provider: Any = provider
         self.folder = folder
@@ -145,6 +146,7 @@ class Stage:
             complete=complete or _at_once,
             over_budget=over_budget,
             waits_for_credit=waits_for_credit,
+            marker=marker,
         )
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.settings.addresses import cleaned
+from tests.doubles.dreamina import DreaminaServer
 from tests.program import Program
 
 TAKEN = [
@@ -18,6 +19,15 @@ TAKEN = [
     ("https://example.org./v1", "https://example.org./v1"),
     ("https://bücher.example", "https://bücher.example"),
     ("https://example.org/api", "https://example.org/api"),
+    ("localhost:8188", "http://localhost:8188"),
+    ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+    (" 192.168.0.7:8188/ ", "http://192.168.0.7:8188/"),
+    ("gateway.lan/v1", "http://gateway.lan/v1"),
+    ("studio", "http://studio"),
+    ("[::1]:8188", "http://[::1]:8188"),
+    ("me:word@studio:8188", "http://me:word@studio:8188"),
+    ("api.example.org/v1", "https://api.example.org/v1"),
+    ("203.0.113.7:8000", "https://203.0.113.7:8000"),
 ]
 MENDED = [
     ("https://api.example.org/v1/images/generations", "https://api.example.org/v1"),
@@ -36,9 +46,6 @@ MENDED = [
     ("http://::1:8188", "http://[::1]:8188"),
     ("http://::1", "http://[::1]"),
     ("::1", "http://[::1]"),
-    ("localhost:8188", "http://localhost:8188"),
-    ("api.example.org/v1", "https://api.example.org/v1"),
-    ("192.168.0.7:8188", "http://192.168.0.7:8188"),
     ("http:/studio:8188", "http://studio:8188"),
     ("http:\\\\studio", "http://studio"),
     ("http：//localhost：8188", "http://localhost:8188"),
@@ -123,6 +130,19 @@ def test_init_refuses_it_too(tmp_path: Path) -> None:
     assert ended.code == 2
     assert "write it as http://h:7860" in ended.err
     assert not (program.home / "config.toml").exists()
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_host_alone_is_an_address_everywhere(tmp_path: Path, bare: bool) -> None:
+    with DreaminaServer() as server:
+        server.sessions.pop("1")
+        address = server.url.removeprefix("http://") if bare else server.url
+        program = Program(tmp_path)
+        ended = program.run("init", "--kind", "dreamina", "--base-url", address)
+        assert ended.code == 0, ended.err
+        assert f'base_url = "{server.url}"' in (program.home / "config.toml").read_text()
+        program.configure(f'[providers.studio]\nkind = "dreamina"\nbase_url = "{address}"\n')
+        assert program.run("credits", "studio").lines == ["studio         60 credits"]
 
 
 def test_an_empty_address_is_refused_where_one_is_needed(tmp_path: Path) -> None:

@@ -235,8 +235,8 @@ def test_the_commands_that_costs_and_show_name_work_as_they_are(program: Program
     lost(program)
     for text in (program.run("costs").err, program.run("show", "1").out):
         assert "imagegen settle 1 --paid" in text
-    assert program.run("settle", "1", "--paid").out == "1  paid: 0.04 usd (by the price that you set)\n"
-    assert "cost        0.04 usd (by the price that you set)" in program.run("show", "1").out
+    assert program.run("settle", "1", "--paid").out == "1  paid: 0.04 usd (by the price that you gave)\n"
+    assert "cost        0.04 usd (by the price that you gave)" in program.run("show", "1").out
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_out_of_credits_holds_the_rest_until_space(house: House, columns: int, l
     program.press(" ")
     assert program.finish(30) == 0
     assert house.states() == ["done"] * 4
-    assert "studio is out of credits: HTTP 402: Insufficient credits" in program.scrollback.replace("\n", "")
+    assert "studio is out of credits: HTTP 402: Insufficient credits" in " ".join(program.scrollback.split())
     assert restored(program)
 
 

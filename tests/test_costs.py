@@ -76,7 +76,8 @@ def test_a_task_waits_for_the_disk_four_times_and_once_a_further_picture(tmp_pat
     assert waits == TASKS * (3 + pictures)
     kinds = Counter(type(event).__name__ for event in play.events)
     assert kinds == {
-        "RunStarted": 1, "TaskProgressed": 1, "TaskChanged": TASKS * (4 + 2 * pictures), "RunFinished": 1,
+        "RunStarted": 1, "LaneChanged": 1, "TaskProgressed": 1, "TaskChanged": TASKS * (4 + 2 * pictures),
+        "RunFinished": 1,
     }  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def settle(store: Store) -> None:
 def test_a_history_that_is_only_read_starts_no_thread(store: Counted) -> None:
     before = threading.active_count()
     begun(store, 1)
-    store.runs()
+    store.run_ids()
     assert threading.active_count() == before
 
 

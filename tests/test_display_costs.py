@@ -12,8 +12,8 @@ from imagegen_cli.core.money import Money, Quote, Source, parse_money
 from imagegen_cli.core.task import Failed, Job, RemoteImage, RunId, Running, Saving, State, Submitting, TaskId
 from imagegen_cli.display import costs
 from imagegen_cli.display.controls import Controls, Ui
+from imagegen_cli.display.end_report import Tone, summary
 from imagegen_cli.display.key_commands import Command, Keys, Pause
-from imagegen_cli.display.messages import Tone, summary
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import theme_for
 from imagegen_cli.display.view import draw
@@ -74,7 +74,7 @@ def test_the_costs_of_a_run_in_words(events: list[Event], long: str, short: str)
     [
         (None, "", ""),
         (reserved(Quote(1, None, Source.FREE)), "", ""),
-        (reserved(CENTS), "~0.04 usd", "reserved: 0.04 usd (by the price that you set)"),
+        (reserved(CENTS), "~0.04 usd", "reserved: 0.04 usd (by the price that you gave)"),
         (
             Charge(CENTS, ChargeStatus.SETTLED, parse_money("0.05usd"), Source.TOLD),
             "0.05 usd",
@@ -133,7 +133,7 @@ def test_only_the_tasks_of_the_account_are_said_to_lack_credits() -> None:
     other = replace(task(2), request=replace(task(2).request, provider="other"))
     board = board_with(started(task(1), other), ProviderPaused(1.0, task(1).request.provider, "no credits"))
     lines = [text_of(line) for line in draw(board, 9.0, width=80, height=24, theme=theme_for("utf-8")).lines]
-    assert [("no credits" in line) for line in lines if "lighthouse" in line] == [True, False]
+    assert [("held: out of credits" in line) for line in lines if "lighthouse" in line] == [True, False]
 
 
 @PATIENT

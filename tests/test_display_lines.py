@@ -37,9 +37,9 @@ from imagegen_cli.core.task import (
 from imagegen_cli.core.text import age, literal, seconds
 from imagegen_cli.display import JsonLines, PlainLines, Quiet, Row, choose, print_list, print_task, task_object
 from imagegen_cli.display.board import Board
+from imagegen_cli.display.end_report import summary
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.live import Live
-from imagegen_cli.display.messages import summary
 from tests.clock import run
 from tests.test_display_board import JOB, PATIENT, REMOTE, board_with, histories, running, started, task
 
@@ -239,6 +239,7 @@ def test_the_task_object_has_what_scripts_rely_on_and_nothing_secret() -> None:
         "ended": None,
         "asked": 4,
         "files": [],
+        "parents": [],
     }
 
 

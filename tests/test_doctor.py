@@ -128,7 +128,7 @@ KEYS = [
     ("accepted", "gemini", KEY, "ok", "answered a question that carried it", 0),
     ("refused", "gemini", "another-key", "no", "API key not valid", 3),
     ("not set", "gemini", "env:NOBODY_SET_THIS", "no", "NOBODY_SET_THIS", 3),
-    ("not to be tried", "dashscope", "sk-some-key", "ok", "only a paid request can show", 0),
+    ("not to be tried", "dashscope", "sk-some-key", "--", "only a paid request can show", 0),
     ("none at all", "dashscope", "", "warn", "api_key not set", 0),
 ]
 

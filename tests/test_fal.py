@@ -301,7 +301,7 @@ async def test_what_the_queue_and_the_model_tell_is_kept(server: FalQueue, provi
     assert receipt.facts == {"model": "fal-ai/flux/dev", "request_id": receipt.job.id}
     reply = await polled(provider, receipt.job)
     assert isinstance(reply, Ready)
-    assert reply.facts == {"seed": 7}
+    assert reply.facts == {"seed": 7, "revised_prompt": "a cat"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page in a real browser, without a window: what it shows, what its keys do, and that nothing else happens."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from PIL import Image
 
 from imagegen_cli.gallery.page import write
 from imagegen_cli.gallery.values import Picture
+from tests.doubles.http import Pictures
+from tests.doubles.openai import ImageServer
+from tests.program import Program
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 
@@ -348,3 +352,34 @@ def test_where_the_file_is_gone_its_thumbnail_stays(browser: Any, tmp_path: Path
         assert looked.page.evaluate("() => document.querySelector('#big').naturalWidth") > 0
         assert [word for word in looked.said if "ERR_FILE_NOT_FOUND" not in word] == []
         looked.said.clear()
+
+
+def test_from_the_command_to_a_walk_by_keyboard(browser: Any, tmp_path: Path) -> None:
+    """Hostile prompts come from the history; what is compared, searched and copied is what the command knew."""
+    prompts = [text.strip() for text in HOSTILE if "\0" not in text]
+    rows = [{"prompt": text, "model": f"<b>{at}</b>", "negative": text} for at, text in enumerate(prompts)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with ImageServer("localai", pictures=Pictures("png", (96, 64))) as server:
+        program = Program(
+            tmp_path,
+            f'default_provider = "studio"\n[providers.studio]\nkind = "openai"\nbase_url = "{server.base_url}"\n',
+        )
+        assert program.run("batch", "rows.jsonl", "-q").code == 0
+        program.run("run", "a fox #moderated", "-q")
+    [page] = program.run("gallery", "-o", "page.html").lines
+    with looking(browser, Path(page)) as looked:
+        assert looked.figures() == len(prompts) + 1
+        assert looked.page.locator("#count").text_content() == f"{len(prompts) + 1} pictures"
+        looked.press("ArrowRight", "Enter")
+        assert looked.page.locator("#prompt").text_content() == "a fox #moderated"
+        assert "moderated" in looked.page.locator("#reason").inner_text()
+        for text in reversed(prompts):
+            looked.press("ArrowRight")
+            assert looked.page.locator("#prompt").text_content() == text
+            looked.page.wait_for_function("() => /[/]images[/]/.test(document.querySelector('#big').src)")
+        looked.press("Escape", "x", "ArrowLeft", "x", "v")
+        assert looked.page.locator("#columns article").count() == 2
+        looked.press("Escape", "/")
+        looked.page.locator("#search").fill("hacked = 1")
+        assert 0 < looked.figures() < len(prompts)
+        assert looked.page.evaluate("() => typeof hacked") == "undefined"

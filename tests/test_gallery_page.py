@@ -4,6 +4,7 @@ import json
 import re
 from base64 import b64encode
 from hashlib import sha256
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from imagegen_cli.gallery import page
 from imagegen_cli.gallery.page import MAX_INSIDE, write
 from imagegen_cli.gallery.values import Picture
+from imagegen_cli.gallery.whole import subject_of
 
 
 def of(path: str = "", task: int = 1, **values: Any) -> Picture:
@@ -208,12 +210,58 @@ def test_a_page_is_whole_or_not_there(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_no_thumbnail_of_a_page_that_was_stopped_stays_beside_it(tmp_path: Path) -> None:
+    paths = saved(tmp_path / "pictures", 120)
+    pictures = [of(paths[at % 120], at) for at in range(MAX_INSIDE + 1)]
+
+    def stop(done: int, _total: int) -> None:
+        if done == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(pictures, tmp_path / "a.html", tmp_path / "cache", progress=stop)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cache", "pictures"]
+    write(pictures, tmp_path / "a.html", tmp_path / "cache")
+    before = sorted((tmp_path / "a_files").iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        write(pictures, tmp_path / "a.html", tmp_path / "cache", progress=stop)
+    assert sorted((tmp_path / "a_files").iterdir()) == before
+
+
+def test_a_page_of_fewer_pictures_needs_no_folder_any_more(tmp_path: Path) -> None:
+    paths = saved(tmp_path / "pictures")
+    write([of(paths[0], at) for at in range(MAX_INSIDE + 1)], tmp_path / "a.html", tmp_path / "cache")
+    (tmp_path / "a_files" / "notes.txt").touch()
+    write([of(paths[0])], tmp_path / "a.html", tmp_path / "cache")
+    assert [file.name for file in (tmp_path / "a_files").iterdir()] == ["notes.txt"]
+
+
+def test_a_page_is_known_as_ours_by_what_no_prompt_can_write(tmp_path: Path) -> None:
+    subject = "0123456789abcdef"
+    mark_ = f'<meta name="generator" content="imagegen gallery {subject}">'
+    ours = write([of()], tmp_path / "a.html", tmp_path / "cache", subject=subject).file
+    assert (subject_of(ours, "gallery"), subject_of(ours, "sheet")) == (subject, None)
+    for text in (mark_, f"<!doctype html><title>{escape(mark_)}</title>", ""):
+        (tmp_path / "b.html").write_text(text)
+        assert subject_of(tmp_path / "b.html", "gallery") is None
+    other = write([of(prompt=mark_)], tmp_path / "c.html", tmp_path / "cache", title=mark_).file
+    assert subject_of(other, "gallery") == "0" * 16
+
+
+def test_what_is_fresh_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("before")
+    with pytest.raises(FileExistsError):
+        write([of()], tmp_path / "a.html", tmp_path / "cache", fresh=True)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir() if file.is_file()] == [("a.html", "before")]
+    assert write([of()], tmp_path / "b.html", tmp_path / "cache", fresh=True).file.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         write([of()], tmp_path / "nowhere" / "a.html", tmp_path / "cache")
 
 
-def test_progress_is_told_part_by_part(tmp_path: Path) -> None:
+def test_progress_is_told_picture_by_picture(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write(
         [of(task=at) for at in range(250)],
@@ -221,7 +269,7 @@ def test_progress_is_told_part_by_part(tmp_path: Path) -> None:
         tmp_path / "cache",
         progress=lambda *now: told.append(now),
     )
-    assert told == [(100, 250), (200, 250), (250, 250)]
+    assert told == [(done, 250) for done in range(1, 251)]
 
 
 def test_nothing_at_all_is_a_page_too(tmp_path: Path) -> None:

@@ -12,7 +12,17 @@ import pytest
 from PIL import Image
 
 from imagegen_cli.gallery import thumbnails as making
-from imagegen_cli.gallery.thumbnails import BOX, MAX_PIXELS, NoThumbnail, Thumbnail, shape, small, thumbnails, webp_size
+from imagegen_cli.gallery.thumbnails import (
+    BOX,
+    MAX_PIXELS,
+    NoThumbnail,
+    Thumbnail,
+    shape,
+    small,
+    thumbnails,
+    trim,
+    webp_size,
+)
 from imagegen_cli.gallery.whole import whole
 
 
@@ -265,3 +275,20 @@ def test_reasons_have_words_for_every_error() -> None:
     assert making._words(PermissionError()) == "This account may not read the file."
     with pytest.raises(NoThumbnail, match="not there"):
         shape("/no/such/file.png")
+
+
+def test_the_cache_is_bounded_and_loses_what_was_not_used_for_longest(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{at}.png" for at in range(6)]
+    for at, path in enumerate(paths):
+        Image.new("RGB", (64, 64), (at, 0, 0)).save(path)
+    cache = tmp_path / "cache"
+    made = list(thumbnails(map(str, paths), cache))
+    for at, one in enumerate(made):
+        os.utime(cache / one.key[:2] / f"{one.key}.webp", (at, at))
+    list(thumbnails([str(paths[1])], cache))  # looked at again
+    room = sum(len(made[at].data) for at in (0, 1, 5))
+    assert trim(cache, {made[0].key}, room) == 3
+    left = {file.stem for file in cache.rglob("*.webp")}
+    assert left == {made[0].key, made[1].key, made[5].key}
+    assert trim(cache, set(), room) == trim(tmp_path / "nowhere", set(), 0) == 0
+    assert [one.made for one in thumbnails(map(str, paths), cache)] == [False, False, True, True, True, False]

@@ -180,7 +180,9 @@ async def test_pictures_come_in_the_answer(
     reply = await submitted(provider, image_request(prompt))
     (job,) = server.jobs
     assert owners(reply) == [f"{job}/{index}" for index in indices]
-    assert reply.facts == {"model": "gemini-3.1-flash-image", "request_id": job}
+    tokens = reply.facts["tokens"]
+    assert reply.facts == {"model": "gemini-3.1-flash-image", "request_id": job, "tokens": tokens}
+    assert isinstance(tokens, int)
 
 
 async def test_the_first_version_is_asked_where_base_url_names_it(server: GeminiService, clients: Clients) -> None:

@@ -33,10 +33,13 @@ def counted(folder: Path, *words: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+BILLION = ("run", "a cat", "--vary", "seed=1..1000", "--vary", "steps=1..1000", "--vary", "cfg=1..1000")
+
+
 @pytest.mark.parametrize(
     ("words", "high"),
-    [(("--version",), 1.5), (("--help",), 9), (("run", "--help"), 9), (("list",), 12)],
-    ids=["version", "help", "run help", "list"],
+    [(("--version",), 1.5), (("--help",), 9), (("run", "--help"), 9), (("list",), 12), (BILLION, 10.5)],
+    ids=["version", "help", "run help", "list", "10^9 variations"],
 )
 def test_a_command_takes_no_more_than_so_many_bare_pythons(
     tmp_path_factory: pytest.TempPathFactory, words: tuple[str, ...], high: float

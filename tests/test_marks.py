@@ -16,12 +16,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
+from imagegen_cli.core.marker import edited
 from imagegen_cli.core.masking import forget, hide
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.marks import writing
 from imagegen_cli.marks.reading import UnreadableFile, read, read_sidecar, request_from, with_marks
 from imagegen_cli.marks.values import Marks, SourceType, from_json, marks_of, to_json
-from imagegen_cli.marks.writing import Plan, add, copy, plan, sidecar_path, sidecar_text
+from imagegen_cli.marks.writing import Plan, add, plan, sidecar_paths, sidecar_text
 from tests.doubles import marked
 from tests.doubles.forms import samples
 from tests.test_marks_tools import LABELS
@@ -157,7 +158,7 @@ def test_a_sidecar_says_the_same_and_whose_it_is() -> None:
     text = sidecar_text(MARKS, sha256(data).hexdigest())
     assert read_sidecar(text) == (MARKS, sha256(data).hexdigest())
     assert read_sidecar("{}") is read_sidecar("[]") is read_sidecar("no JSON") is None
-    assert sidecar_path(Path("a/12-猫-1.png")) == Path("a/12-猫-1.json")
+    assert sidecar_paths(Path("a/12-猫-1.png")) == (Path("a/12-猫-1.json"), Path("a/12-猫-1.png.json"))
 
 
 @pytest.mark.parametrize("form", [form for form in LABELS if form != "MP4 metadata"])
@@ -358,7 +359,7 @@ def test_a_file_is_copied_in_pieces_with_its_marks(tmp_path: Path) -> None:
     data = marked.png(late=[marked.chunk(b"prVt", bytes(3 * 1024 * 1024))])
     (tmp_path / "a.png").write_bytes(data)
     with (tmp_path / "a.png").open("rb") as source, (tmp_path / "b.png").open("wb") as target:
-        copy(source, target, plan(source, MARKS).edits)
+        target.writelines(edited(source, plan(source, MARKS).edits))
     assert (tmp_path / "b.png").read_bytes() == add(data, MARKS)
     assert read(tmp_path / "b.png").marks == MARKS
 

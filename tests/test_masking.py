@@ -1,10 +1,13 @@
 import base64
 import html
 import json
+import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from imagegen_cli.core import masking
 from imagegen_cli.core.errors import GenerationFailed, ImagegenError, Unauthorized, UsageError
@@ -215,3 +218,25 @@ def test_the_half_of_a_long_secret_counts_in_every_form() -> None:
 def test_blanks_are_no_secret() -> None:
     hide(" " * 8)
     assert masked("a  " + " " * 20 + "b") == "a  " + " " * 20 + "b"
+
+
+SLOW_USER = re.compile(r"(?<=://)[^\s/?#]*@|(?<![^\s'\"(=])[^\s/?#@:'\"]+:[^\s/?#@'\"]+@(?=[\w\[])")
+"""What the name and password of an address are, in one pattern; its time grows with the square of the length."""
+
+
+@given(st.text(alphabet="ab:@/=(' ?[", max_size=30), st.booleans())
+@settings(deadline=None)
+def test_names_and_passwords_are_what_one_slow_pattern_finds(text: str, has_scheme: bool) -> None:
+    text = f"http://{text}" if has_scheme else text
+    assert masked(text) == SLOW_USER.sub(f"{MASK}@", text)
+
+
+@pytest.mark.parametrize("text", ["=a", "(", "a=", "://", "a:", ":", "(a:b", "@", "a@", "a:b@", "://a@", "'a:"])
+@pytest.mark.parametrize("end", ["", "@", "@x", " @x"])
+def test_the_time_grows_with_the_length(text: str, end: str) -> None:
+    def spent(count: int) -> float:
+        long, begun = f"{text * count}{end}@", time.process_time()
+        masked(long)
+        return time.process_time() - begun
+
+    assert min(spent(100_000) for _ in range(2)) < 1.0  # 100 times the longest text that took 0.3 s

@@ -15,27 +15,34 @@ from imagegen_cli.commands.options import (
     Progress,
     RunOptions,
     SentBefore,
+    VaryOptions,
     declared,
     option,
 )
 from imagegen_cli.core.errors import UsageError
 
-RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify"}
+RUN = {"concurrency", "timeout", "progress", "json", "quiet", "preview", "notify", "no-metadata", "sidecar", "exec"}
+VARY = {"vary", "zip", "alternatives", "repeat"}
 LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
-GENERATE = {*PROMPT, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
+GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes", "sheet"}
+SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY, "sheet"}
+"""What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {
-    "run": {*GENERATE, *LISTS, "each"},
+    "run": {*GENERATE, *LISTS, "each", "from"},
     "batch": {*GENERATE, *LISTS, *SENT_BEFORE, "allow-outside"},
     "again": GENERATE,
+    "edit": GENERATE,
+    "upscale": {*GENERATE, "factor"} - SHAPE,
     "resume": {*RUN, "run", "receipts"},
     "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
-NO_VARIABLE = {"dry-run", "each", *SENT_BEFORE, "allow-outside", *SELECTION, "receipts", "replay", "speed"}
+NO_VARIABLE = {"dry-run", "each", "from", "factor", *VARY, *SENT_BEFORE, "allow-outside", *SELECTION}
+NO_VARIABLE |= {"receipts", "replay", "speed"}
 
 
 def parameters(command: str) -> list[Any]:
@@ -92,6 +99,7 @@ ALL = GenerateOptions(
     negative="rain",
     image=["a.png", "b.png"],
     extra=["a=1"],
+    variation=VaryOptions(vary=["ratio=1:1,16:9", "seed=1..2"], zipped=True, alternatives=True, repeat=3),
     lists=ListOptions(format="csv", encoding="gb18030", columns="prompt=Caption"),
     output=Path("elsewhere"),
     name="{id}",
@@ -103,6 +111,7 @@ ALL = GenerateOptions(
         quiet=True,
         preview=Preview.ON,
         notify=True,
+        hook="echo",
     ),
     dry_run=True,
     yes=True,
@@ -112,7 +121,7 @@ WORDS = (
     "cat -p studio -m 3.0 -m 4.0 -n 2 --ratio 16:9 --resolution 2k --size 1024x768 --seed 7 --negative rain "
     "--image a.png --image b.png -x a=1 --format csv --encoding gb18030 --columns prompt=Caption -o elsewhere "
     "--name {id} -j unlimited --timeout 5.5 --progress plain --json -q --preview on --notify --dry-run -y --again "
-    "--skip-sent --last"
+    "--skip-sent --last --vary ratio=1:1,16:9 --vary seed=1..2 --zip --alternatives --repeat 3 --exec echo"
 )
 
 

@@ -56,6 +56,7 @@ ALONE: dict[str, tuple[str, ...]] = {
 """Modules of one room that do not know each other, but for these: a service is one file."""
 
 DOORS: dict[str, tuple[str, ...]] = {
+    "c2pa": ("commands.verifying",),
     "typer": ("cli", "commands.options"),
     "rich": ("display",),
     "textual_image": ("display",),

@@ -30,6 +30,7 @@ from imagegen_cli.core.errors import (
     UnusableImage,
 )
 from imagegen_cli.core.events import RunFinished, RunStarted, TaskChanged, TaskDelayed, TaskLearned, Working
+from imagegen_cli.core.marker import Marker
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
     Cancelled,
@@ -542,7 +543,9 @@ class Downloads(Downloader):
         self.laid = laid
         self.tries = Counter[str]()
 
-    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def stage(
+        self, image: InlineImage | RemoteImage, stem: Path, part: Path, marker: Marker | None = None
+    ) -> StagedImage:
         if isinstance(image, RemoteImage):
             self.tries[image.url] += 1
             answers = self.laid[image.url]
@@ -550,7 +553,7 @@ class Downloads(Downloader):
             if isinstance(answer, Exception):
                 raise answer
             image = InlineImage(answer)
-        return await super().stage(image, stem, part)
+        return await super().stage(image, stem, part, marker)
 
 
 def named(*urls: str, note: str = "") -> Ready:
@@ -621,8 +624,10 @@ def test_one_expired_address_among_other_troubles_is_asked_for_anew(tmp_path: Pa
 
 def test_what_nothing_can_be_said_of_is_done_with_a_note_and_its_receipt(tmp_path: Path) -> None:
     class Doubtful(Downloads):
-        async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
-            return replace(await super().publish(held, stem, chosen), doubt="it may be cut")
+        async def publish(
+            self, held: StagedImage, stem: Path, chosen: NameChosen, marker: Marker | None = None
+        ) -> SavedImage:
+            return replace(await super().publish(held, stem, chosen, marker), doubt="it may be cut")
 
     stage = after_run(Scripted(polls=[named("one")]), tmp_path, saver=Doubtful(one=[png("1")]))
     assert stage.last[1].state == Done(stage.last[1].files, 0, "it may be cut", JOB)
@@ -635,11 +640,13 @@ class Full(Downloader):
         super().__init__(None, **how)
         self.times = times
 
-    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def stage(
+        self, image: InlineImage | RemoteImage, stem: Path, part: Path, marker: Marker | None = None
+    ) -> StagedImage:
         self.times -= 1
         if self.times >= 0:
             raise DiskError("cannot write: No space left on device")
-        return await super().stage(image, stem, part)
+        return await super().stage(image, stem, part, marker)
 
 
 def test_what_only_this_process_has_waits_for_the_disk(tmp_path: Path) -> None:
@@ -860,9 +867,11 @@ def test_a_run_that_is_held_back_can_drain(tmp_path: Path) -> None:
 class Stuck(Downloader):
     """Saver that never writes a picture to the disk."""
 
-    async def publish(self, held: StagedImage, stem: Path, chosen: NameChosen) -> SavedImage:
+    async def publish(
+        self, held: StagedImage, stem: Path, chosen: NameChosen, marker: Marker | None = None
+    ) -> SavedImage:
         await asyncio.sleep(1e6)
-        return await super().publish(held, stem, chosen)
+        return await super().publish(held, stem, chosen, marker)
 
 
 def test_leaving_at_once_waits_for_no_picture_that_a_stop_still_found(tmp_path: Path) -> None:
@@ -1053,7 +1062,60 @@ def test_a_provider_that_cannot_count_any_more_ends_no_run(tmp_path: Path) -> No
 def test_facts_are_told_before_the_state_that_they_belong_to(tmp_path: Path) -> None:
     provider = Scripted([Accepted(JOB, {"seed": 7})], [replace(ready(), facts={"model": "4.0"})])
     stage = after_run(provider, tmp_path)
-    assert [event.facts for event in stage.events if isinstance(event, TaskLearned)] == [{"seed": 7}, {"model": "4.0"}]
+    assert [event.facts for event in stage.events if isinstance(event, TaskLearned)] == [
+        {"seed": 7, "job_id": JOB.id},
+        {"model": "4.0"},
+    ]
+
+
+class Told(Downloads):
+    """Keeps the facts that each picture's task had when the picture was staged, and remarks on each."""
+
+    def __init__(self, remark: str = "", **laid: list[Any]) -> None:
+        super().__init__(**laid)
+        self.remark = remark
+
+    async def publish(
+        self, held: StagedImage, stem: Path, chosen: NameChosen, marker: Marker | None = None
+    ) -> SavedImage:
+        return replace(await super().publish(held, stem, chosen, marker), remark=self.remark)
+
+
+@pytest.mark.parametrize("submitted", [Accepted(JOB, {"seed": 7}), replace(ready(2), facts={"seed": 7})])
+def test_all_facts_are_known_before_a_picture_is_staged(tmp_path: Path, submitted: Accepted | Ready) -> None:
+    asked: list[tuple[int, dict[str, object]]] = []
+    provider = Scripted([submitted], [replace(ready(2), facts={"model": "4.0"})], expected=2)
+    stage = Stage(provider, tmp_path, marker=lambda task, number: asked.append((number, dict(task.facts))))
+    run(stage.run_tasks(stage.task()))
+    late = {"seed": 7} | ({"job_id": JOB.id, "model": "4.0"} if isinstance(submitted, Accepted) else {})
+    assert asked == [(number, late) for _ in ("staged", "published") for number in (1, 2)]
+    assert stage.last[1].facts == late
+
+
+def test_what_an_earlier_attempt_told_is_no_fact_of_this_one(tmp_path: Path) -> None:
+    stage = Stage(Scripted([Accepted(JOB)], [ready()]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(), facts={"seed": 1, "revised_prompt": "a dog"})))
+    assert stage.last[1].facts == {"job_id": JOB.id}
+    stage = Stage(Scripted([ready()]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(), facts={"seed": 1})))
+    assert stage.last[1].facts == {}
+
+
+def test_a_resumed_task_keeps_what_was_told_before(tmp_path: Path) -> None:
+    stage = Stage(Scripted(polls=[replace(ready(), facts={"model": "4.0"})]), tmp_path)
+    run(stage.run_tasks(replace(stage.task(state=Running(JOB)), facts={"seed": 1})))
+    assert stage.last[1].facts == {"seed": 1, "model": "4.0"}
+
+
+def test_a_prompt_that_was_not_rewritten_is_no_fact(tmp_path: Path) -> None:
+    stage = after_run(Scripted([replace(ready(), facts={"revised_prompt": "a cat", "seed": 7})]), tmp_path)
+    assert stage.last[1].facts == {"seed": 7}
+
+
+def test_what_could_not_be_written_beside_a_picture_is_noted_and_fails_nothing(tmp_path: Path) -> None:
+    saver = Told("only the history says", one=[png("1")], two=[png("2")])
+    stage = after_run(Scripted(polls=[named("one", "two")], expected=2), tmp_path, saver=saver)
+    assert stage.last[1].state == Done(stage.last[1].files, 0, "only the history says")
 
 
 # Tasks that another process has claimed

@@ -11,6 +11,7 @@ import pytest
 
 from imagegen_cli.commands.checks import asking
 from imagegen_cli.core.errors import Unavailable
+from imagegen_cli.core.money import Money
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.providers import load
 from imagegen_cli.providers.gemini import Settings
@@ -19,7 +20,7 @@ from tests import screen
 from tests.doubles.bfl import BflService
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
-from tests.doubles.http import CONNECT, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, Fault, Pictures, Reply, Request, Service
 from tests.program import Program, finished, interrupt, next_line
 
 BOTH = """
@@ -35,6 +36,17 @@ kind = "gemini"
 base_url = "{cloud}"
 api_key = "{key}"
 """
+
+
+class Silent(Service):
+    """A server that has none of the routes that it is asked for."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+    async def answer(self, request: Request) -> Reply:
+        return Reply.json({"error": "no such route"}, self.status)
 
 
 @pytest.fixture
@@ -198,6 +210,36 @@ def test_nobody_is_asked_for_credits_during_a_run(program: Program, studio: Drea
     assert program.run("credits", "studio").lines == ["studio         60 credits"]
 
 
+LACKING = ["bfl", "dreamina", "gemini", "jimeng", "replicate", "a1111", "comfyui", "openai"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("kind", LACKING)
+def test_a_question_that_a_service_does_not_have_is_no_fault(fresh: Program, kind: str, status: int) -> None:
+    with Silent(status) as server:
+        key = "" if kind in ("dreamina", "comfyui", "a1111") else 'api_key = "some-key"\n'
+        fresh.configure(f'[providers.mine]\nkind = "{kind}"\nbase_url = "{server.url}"\n{key}')
+        for command in ("models", "credits", "doctor"):
+            ended = fresh.run(command, "mine")
+            assert ended.code == 0, ended.err
+            assert "again later" not in ended.err + ended.out
+            assert "cannot be asked:" not in ended.err
+            assert "base_url still" not in ended.err + ended.out
+        rows = [row for row in fresh.run("doctor", "mine", "--json").objects if row["provider"]]
+        levels = {row["check"]: row["level"] for row in rows}
+        assert "warn" not in levels.values()
+        assert levels["credits"] == levels["key"] == "--"
+        assert fresh.run("credits", "mine", "--json").objects[0]["note"] == "the service has no such question"
+
+
+def test_one_credit_is_one_credit(fresh: Program) -> None:
+    with BflService() as server:
+        server.fail("other", Reply.json({"credits": 1.0}), times=None)
+        fresh.configure(f'[providers.flux]\nkind = "bfl"\nbase_url = "{server.url}/v1"\napi_key = "{server.key}"\n')
+        assert fresh.run("credits").lines == ["flux           1 credit"]
+    assert [str(Money(micros, "credits")) for micros in (10**6, 2 * 10**6, 0)] == ["1 credit", "2 credits", "0 credits"]
+
+
 def test_credits_of_nothing(fresh: Program) -> None:
     ended = fresh.run("credits")
     assert (ended.code, ended.out) == (4, "")
@@ -259,7 +301,7 @@ BAD = [
     ("half a key", ["--kind", "volcengine", "--key-env", "A"], "missing: --set secret_key=env:NAME"),
     ("no such kind", ["--kind", "dreamna"], "did you mean dreamina?"),
     ("no name", ["--kind", "dreamina", "--name", "a b"], "no name for a provider"),
-    ("no address", ["--kind", "dreamina", "--base-url", "localhost"], "http://"),
+    ("no address", ["--kind", "dreamina", "--base-url", "http:/localhost"], "write it as http://localhost"),
     ("no such setting", ["--kind", "dreamina", "--set", "gracee=1"], "did you mean grace?"),
     ("wrong type", ["--kind", "dreamina", "--set", 'grace="x"'], "must be a whole number"),
     ("impossible", ["--kind", "dreamina", "--set", "timeout=-1"], "cannot be -1"),
@@ -299,8 +341,21 @@ def test_what_does_not_work_is_written_only_with_a_yes(fresh: Program, cloud: Ge
     assert refused.code == 3
     assert "no   gemini: key" in refused.err
     assert not settings_file(fresh).exists()
-    assert fresh.run(*words, "--yes", MY_KEY="another").code == 0
+    written = fresh.run(*words, "--yes", MY_KEY="another")
+    assert written.code == 3
+    assert "gemini is in the settings, but it does not work as it is: key: " in written.err
+    assert written.err.splitlines()[-1] == "  mend it, then look again: imagegen doctor gemini"
+    assert "try it" not in written.err
     assert settings_file(fresh).exists()
+
+
+def test_a_dead_server_is_written_with_a_yes_and_said(fresh: Program, studio: DreaminaServer) -> None:
+    studio.fail(CONNECT, Fault.REFUSE)
+    ended = fresh.run("init", "--kind", "dreamina", "--base-url", studio.url, "-y")
+    assert ended.code == 3
+    assert "it does not work as it is: address: " in ended.err
+    assert "cannot reach" in ended.err
+    assert "[providers.dreamina]" in settings_file(fresh).read_text()
 
 
 MINE = (
@@ -393,7 +448,7 @@ def test_the_dialogue_connects_a_service(fresh: Program, studio: DreaminaServer)
         answer(terminal, "Number or name: ", "nothing")
         answer(terminal, "nothing is none of these\nNumber or name: ", "dreamina")
         answer(terminal, "Its name here [dreamina]: ", "studio")
-        answer(terminal, "Its address [http://127.0.0.1:5000]: ", "localhost")
+        answer(terminal, "Its address [http://127.0.0.1:5000]: ", "http:/localhost")
         answer(terminal, "write it as http://localhost\nIts address", studio.url)
         answer(terminal, "Number or name [none]: ", "")
         answer(terminal, "Its model when --model is not given [3.0]: ", "")
@@ -416,7 +471,7 @@ def test_a_typed_key_is_never_on_the_screen(fresh: Program, cloud: GeminiService
         answer(terminal, "Use it when", "no")
         assert terminal.finish() == 0
         assert KEY.encode() not in terminal.raw
-        assert "ok   gemini: key: the service answered a question that carried it" in terminal.text
+        assert "✓  key       the service answered a question that carried it" in terminal.text
     assert f'api_key = "{KEY}"' in settings_file(fresh).read_text()
     assert mode(settings_file(fresh)) == 0o600
 
@@ -461,7 +516,7 @@ def test_what_does_not_work_is_asked_about(fresh: Program) -> None:
         answer(terminal, "Number or name [none]: ", "")
         answer(terminal, "Its model", "")
         answer(terminal, "Use it when", "no")
-        terminal.wait_for("no   dreamina: address")
+        terminal.wait_for("✗  address   http://127.0.0.1:1 (directly): cannot reach")
         answer(terminal, "Write it all the same? [no]: ", "")
         assert terminal.finish() == 3
     assert not settings_file(fresh).exists()

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import random
+import re
 import select
 import signal
 import struct
@@ -19,8 +21,8 @@ from imagegen_cli.providers.sketch import SEEDS, Settings, Sketch, draw as drawn
 from imagegen_cli.sketch.art import load
 from imagegen_cli.sketch.lexicon import known
 from imagegen_cli.sketch.order import Order
-from imagegen_cli.sketch.picture import compose, decided, draw
-from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
+from imagegen_cli.sketch.picture import decided, draw, painted, svg_of
+from imagegen_cli.sketch.reading import LONGEST_PROMPT, read, tokens
 from imagegen_cli.sketch.scene import Scene
 
 CAT, BOAT, CAR, BIRD = "🐈", "⛵", "🚗", "🐦"
@@ -48,6 +50,12 @@ def submit(wanted: ImageRequest) -> Ready:
 
 def bytes_of(ready: Ready) -> list[bytes]:
     return [image.data for image in ready.images if isinstance(image, InlineImage)]
+
+
+def corpus() -> list[str]:
+    """Prompts and the things that each of them names: `prompt | noun, noun`."""
+    lines = (Path(__file__).parent / "data" / "nouns.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
 
 
 def counts(scene: Scene) -> dict[str, int]:
@@ -176,6 +184,64 @@ class TestReading:
         assert sum(not name.isascii() for name in nouns) > 300
 
 
+def told(prompt: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words that a picture of this prompt says it shows, and those that it does not."""
+    drawing = draw(order(prompt, width=64, height=64))
+    return drawing.drawn, drawing.left_out
+
+
+class TestWhatItSaysOfItself:
+    @pytest.mark.parametrize("line", corpus())
+    def test_no_noun_passes_in_silence(self, line: str) -> None:
+        prompt, names = line.split(" | ")
+        drawn, left_out = told(prompt)
+        words = (*drawn, *left_out)
+        assert [name for name in names.split(", ") if not any(name in word for word in words)] == []
+        assert [word for word in words if word not in prompt.lower().replace("-", " ")] == []
+        assert not set(drawn) & set(left_out)
+
+    @pytest.mark.parametrize(
+        ("prompt", "drawn", "left_out"),
+        [
+            ("孤舟蓑笠翁，独钓寒江雪", "孤舟 翁 寒江 雪", "蓑笠 钓"),
+            ("a city and a desert", "city", "desert"),  # a picture has one ground
+            ("sunset and moonlight", "sunset", "moonlight"),
+            ("a snowy night with stars", "snowy night", "stars"),  # clouds are in front of them
+            ("the sun under the sea", "under the sea", "sun"),
+            ("a woman in a red dress", "woman dress", ""),
+            ("a woman in a dress", "woman", "dress"),  # nothing of a dress is painted but its colour
+            ("portrait of a man with a dog", "portrait man", "dog"),
+            ("rain, aquarium", "aquarium", "rain"),
+            ("床前明月光", "床 明月", ""),
+            ("床前明月光，下雨", "床 下雨", "明月"),
+            ("snow mountain, forest", "snow mountain", "forest"),
+            ("mountains behind hills", "mountains", "hills"),
+            ("hills at sea", "sea", "hills"),
+            ("a cat without a dog", "cat", ""),
+            ("a fox logo", "fox", "logo"),
+            ("一个中国的女孩", "女孩", "中国"),
+            ("大猩猩和大提琴", "大猩猩", "大提琴"),
+            ("大蘑和小菇", "", "大蘑 小菇"),
+        ],
+    )
+    def test_what_is_painted_is_drawn_and_nothing_else(self, prompt: str, drawn: str, left_out: str) -> None:
+        shown, missing = told(prompt)
+        assert (" ".join(shown), " ".join(missing)) == (drawn, left_out)
+
+    def test_what_the_negative_takes_away_is_neither(self) -> None:
+        drawing = draw(order("a cat and a dog in the rain", width=64, height=64, negative="dog, rain"))
+        assert (drawing.drawn, drawing.left_out) == (("cat",), ())
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_every_character_is_read_as_something(self, seed: int) -> None:
+        """Chinese text of known and unknown words: cut into tokens, nothing of it is lost."""
+        rng = random.Random(seed)
+        words = sorted(name for name in known() if not name.isascii())
+        text = "".join(rng.choice((rng.choice(words), chr(rng.randrange(0x4E00, 0x9FA5)))) for _ in range(40))
+        han = "".join(re.findall("[\u3400-\u9fff]+", text.lower()))
+        assert "".join(re.findall("[\u3400-\u9fff]+", "".join(token.text for token in tokens(text.lower())))) == han
+
+
 class TestDrawing:
     def test_the_same_order_gives_the_same_bytes(self) -> None:
         assert draw(order()) == draw(order())
@@ -187,12 +253,18 @@ class TestDrawing:
 
     @pytest.mark.parametrize("prompt", ["two cats on a beach", "xyzzy", "a cup of tea", "space"])
     def test_another_seed_gives_another_picture(self, prompt: str) -> None:
-        assert compose(decided(read(prompt)), order(prompt)) != compose(decided(read(prompt)), order(prompt, seed=8))
+        assert svg_of(painted(decided(read(prompt)), order(prompt))) != svg_of(
+            painted(decided(read(prompt)), order(prompt, seed=8))
+        )
 
     def test_a_model_is_a_manner(self) -> None:
-        pictures = {compose(decided(read("a cat")), order("a cat", model=f"model {name}")) for name in "abcdefgh"}
+        pictures = {
+            svg_of(painted(decided(read("a cat")), order("a cat", model=f"model {name}"))) for name in "abcdefgh"
+        }
         assert len(pictures) > 1
-        assert compose(decided(read("a cat")), order(model="4.0")) == compose(decided(read("a cat")), order())
+        assert svg_of(painted(decided(read("a cat")), order(model="4.0"))) == svg_of(
+            painted(decided(read("a cat")), order())
+        )
 
     def test_nothing_known_gives_an_abstract(self) -> None:
         assert decided(read("xyzzy plugh")).ground == "abstract"
@@ -205,14 +277,14 @@ class TestDrawing:
         assert "#77B255" in purple.inner
 
     def test_the_colour_reaches_the_picture(self) -> None:
-        plain, blue = (compose(decided(read(prompt)), order(prompt)) for prompt in ("a car", "a blue car"))
+        plain, blue = (svg_of(painted(decided(read(prompt)), order(prompt))) for prompt in ("a car", "a blue car"))
         assert plain != blue
 
     @pytest.mark.parametrize("ground", ["beach", "forest", "city", "desert", "snow", "lake", "moon", "room", "sky"])
     @pytest.mark.parametrize("more", ["", " at night in the rain", " dawn fog", " sunset storm", " autumn", " snow"])
     def test_every_place_in_every_light_is_an_svg(self, ground: str, more: str) -> None:
         prompt = f"a cat and a boat and a bird and a tree in the {ground}{more}"
-        assert compose(decided(read(prompt)), order(prompt)).startswith("<svg ")
+        assert svg_of(painted(decided(read(prompt)), order(prompt))).startswith("<svg ")
 
     def test_every_curated_drawing_can_be_rendered(self) -> None:
         arts = {meaning.value: name for name, meaning in known().items() if meaning.sort == "noun"}
@@ -309,7 +381,13 @@ class TestProvider:
 
     def test_the_note_names_what_is_not_drawn(self) -> None:
         assert submit(request("a cat")).note == ""
-        assert submit(request("a cat, a zork and a plugh")).note == "not drawn: zork, plugh"
+        assert submit(request("a cat, a zork and a plugh")).note == "drew: cat · not drawn: zork, plugh"
+        assert submit(request("zork")).note == "not drawn: zork"
+
+    def test_the_facts_name_what_is_drawn_and_what_is_not(self) -> None:
+        facts = submit(request("千山鸟飞，孤舟蓑笠翁", seed=3, count=2)).facts
+        assert facts == {"seed": "3, 4", "drawn": "千山, 鸟, 孤舟, 翁", "not_drawn": "蓑笠"}
+        assert "not_drawn" not in submit(request("a cat")).facts
 
     def test_the_settings_model_is_used(self) -> None:
         ready = asyncio.run(provider(model="ink").submit(request(seed=1), None, lambda _: None))
@@ -318,7 +396,7 @@ class TestProvider:
     def test_progress_is_told_picture_by_picture(self) -> None:
         reports: list[Working] = []
         asyncio.run(provider().submit(request(count=4), None, reports.append))
-        assert [working.fraction for working in reports] == [0.0, 0.25, 0.5, 0.75, 1.0]
+        assert [working.fraction for working in reports] == [None, 0.25, 0.5, 0.75, 1.0]
 
     def test_the_loop_goes_on_while_a_picture_is_drawn(self) -> None:
         async def both() -> int:

@@ -156,7 +156,7 @@ def test_a_run_gives_ids_and_names(store: Store) -> None:
     assert (one_.name, two.name) == ("1-1-{index}", "2-1-{index}")
     assert one_.state == Queued()
     assert enter(store, planned("c"))[1][0].id == 3
-    assert store.runs() == [2, 1]
+    assert store.run_ids() == [2, 1]
 
 
 def test_ids_are_never_given_twice(store: Store, path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> No
     with pytest.raises(PlanChangedError):
         enter(store, planned("a"), planned("b")._replace(repeats=first.id))
     assert len(store.find(Filter())) == 2
-    assert store.runs() == [2, 1]
+    assert store.run_ids() == [2, 1]
     (task,) = started(store)
     assert one(store, task).process == this_process(), "the lease was taken anew"
     assert sql(path, "SELECT count(*) FROM process") == [(1,)]
@@ -275,7 +275,23 @@ def test_a_retry_that_was_sent_keeps_every_attempt(store: Store) -> None:
 def test_what_the_service_told_is_kept(store: Store) -> None:
     (task,) = started(store)
     say(store, TaskLearned(1.0, task.id, {"seed": 7}), TaskLearned(2.0, task.id, {"model": "4.0", "seed": 8}))
-    assert one(store, task).facts == {"seed": 8, "model": "4.0"}
+    assert one(store, task).facts == {"seed": 8, "model": "4.0"} == one(store, task).task.facts
+
+
+def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Path) -> None:
+    (task,) = started(store)
+    sql(path, "UPDATE task SET facts = '{\"repeats\": 3}'")
+    become(store, task, Submitting())
+    say(store, TaskLearned(1.0, task.id, {"seed": 7}))
+    become(store, task.to(Submitting()), Running(JOB))
+    say(store, TaskLearned(2.0, task.id, {"model": "4.0"}))
+    assert one(store, task).facts == {"repeats": 3, "seed": 7, "model": "4.0"}
+    become(store, task.to(Submitting()).to(Running(JOB)), Failed(Reason.SERVER, "no"))
+    (failed,) = store.find(Filter(ids=(task.id,)))
+    ((again,), _, _) = store.claim([(failed, Queued())], again=True)
+    become(store, again, Submitting())
+    say(store, TaskLearned(3.0, task.id, {"job_id": "2"}))
+    assert one(store, task).facts == {"repeats": 3, "job_id": "2"}
 
 
 def test_who_gets_a_task_is_certain_when_it_is_sent(store: Store) -> None:
@@ -475,6 +491,8 @@ def test_a_run_can_be_told_again(store: Store) -> None:
         RunFinished(8.0, one_.run),
     )
     found = store.events(one_.run)
+    of_run: list[Event] = [RunStarted(0.5, one_.run, ()), RunStopping(7.0, one_.run, "x")]
+    events = [of_run[0], *events, of_run[1]]
     assert [event for _, event in found] == events
     numbers = [number for number, _ in found]
     assert numbers == sorted(set(numbers))
@@ -501,7 +519,7 @@ def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, p
 
 
 def test_an_empty_history_has_no_runs(store: Store) -> None:
-    assert store.runs() == []
+    assert store.run_ids() == []
 
 
 # Leases
@@ -671,17 +689,27 @@ def test_a_row_that_was_never_sent_is_used_again(store: Store) -> None:
     become(store, task, Cancelled(CancelOutcome.NOT_SENT))
     (before,) = store.known(["a"])["/list.txt", "a"]
     other = ImageRequest(prompt="a", provider="other")
-    changed = item(earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,))
+    changed = item(
+        earlier=(before,), adopts=before, folder="/elsewhere", expected_images=3, alternatives=(other,), cell={"z": "1"}
+    )
     again, (adopted,) = enter(store, changed, source="/list.txt")
     assert (adopted.id, adopted.run) == (task.id, again)
     record = one(store, task)
     assert record.task == adopted
     assert (record.task.folder, record.task.expected_images) == ("/elsewhere", 3)
     assert record.task.alternatives == (other,)
+    assert record.task.cell == {"z": "1"}
     assert (record.task.state, record.ended) == (Queued(), None)
     become(store, adopted, Submitting())
     assert store.lost == set()
     assert run != again
+
+
+def test_what_was_varied_keeps_its_order(store: Store) -> None:
+    cell = {"ratio": "1:1", "model": "4.0", "{红|b}": "红"}
+    _, (task,) = enter(store, planned()._replace(cell=cell))
+    assert task.cell == cell
+    assert list(one(store, task).task.cell.items()) == list(cell.items())
 
 
 def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store: Store) -> None:
@@ -1220,7 +1248,7 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
         assert {record.task.state for record in records} == {Done(("/a",))}
         prompts = {record.task.request.prompt for record in records}
         assert prompts == {f"{number} {task}" for number in range(count) for task in range(200)}
-        assert {len(store.events(run)) for run in store.runs()} == {800}
+        assert {len(store.events(run)) for run in store.run_ids()} == {800}
         assert store.check() == "ok"
 
 
@@ -1390,7 +1418,7 @@ class Remembering(RuleBasedStateMachine):
     def everybody_sees_the_last_state_and_all_that_was_said(self) -> None:
         asyncio.run(self.store.flush())
         assert {record.task.id: record.task for record in self.other.find(Filter())} == self.known
-        found = [event for run in self.other.runs() for _, event in self.other.events(run)]
+        found = [event for run in self.other.run_ids() for _, event in self.other.events(run)]
         assert sorted(found, key=lambda event: event.at) == self.events
 
 

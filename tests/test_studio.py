@@ -255,9 +255,13 @@ def test_a_picture_is_completed_and_started_from(project: Program, server: Dream
         program.wait_for("1 done")
         program.enter("/image")
         program.wait_for("studio >")
+        program.enter("/image task:1/2")
+        program.enter("a dog")
+        program.wait_for("2 done")
         program.send(CTRL_D)
         assert program.finish() == 0
-    assert [request.path for request in server.requests_of("submit")] == ["/api/generate/i2i"]
+    assert [request.path for request in server.requests_of("submit")] == ["/api/generate/i2i"] * 2
+    assert project.tasks()[1]["parents"] == [{"task": 1, "picture": 2}]
 
 
 def test_a_budget_and_confirm_above_hold_inside(project: Program, server: DreaminaServer) -> None:
@@ -426,6 +430,12 @@ def test_off_a_terminal_it_says_what_to_use(project: Program, words: tuple[str, 
     assert (ended.code, ended.out) == (2, "")
     assert "imagegen studio needs a terminal" in ended.err
     assert "imagegen batch -" in ended.err
+
+
+def test_a_studio_writes_no_picture_to_stdout(project: Program) -> None:
+    ended = project.run("studio", "-o", "-")
+    assert (ended.code, ended.out) == (2, "")
+    assert "-o DIR" in ended.err
 
 
 def test_a_key_that_is_missing_is_said_before_anything(project: Program) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.inputs.comparison import applied
 from imagegen_cli.inputs.prompts import PromptSpec
-from imagegen_cli.inputs.vary import Axis, alternatives, applied, cells, combinations, parse_axis
+from imagegen_cli.inputs.vary import Axis, alternatives, cells, combinations, parse_axis
 
 
 def no_file(name: str) -> Sequence[str]:

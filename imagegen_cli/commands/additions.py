@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from imagegen_cli.commands.spending import FREE, Planned, Spending, check_budget, cost
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.core.task import RunId, Task
+from imagegen_cli.core.task import Parent, RunId, Task
 from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.prompts import PromptSpec, from_arguments, from_list
@@ -40,11 +40,16 @@ class Additions:
         return self.store.add(run, plan.planned(more, self.where, self.store.reserve(len(more), run)))
 
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
-        more = plan.prepare(specs, self.config)
+        more = plan.prepare(specs, self.config, self._find)
         if others := {item.request.provider for item in more} - self.spending.by_provider.keys():
             raise UsageError(f"this run does not use {', '.join(others)}")
         check_budget(costs_of(more, self.spending), self.spending.limits)
         return more
+
+    def _find(self, text: str) -> tuple[str, Parent]:
+        from imagegen_cli.commands.task_pictures import picture_of  # noqa: PLC0415 - few prompts need it
+
+        return picture_of(text, self.store)
 
 
 def costs_of(items: Iterable[plan.Item], spending: Spending) -> Planned:

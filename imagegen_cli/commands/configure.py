@@ -1,44 +1,88 @@
 """Commands about the settings: the providers, the files that are read, what is in force, whether it can work."""
 
 import json
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.schema import Secret, default_of
-from imagegen_cli.core.text import Printer, amount, encoded, literal, printer
+from imagegen_cli.core.text import Printer, amount, encoded, is_capable_terminal, literal, printer
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.as_toml import dumps, shown
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
 
+if TYPE_CHECKING:
+    from imagegen_cli.display.theme import StyleName
+
 
 def show_providers(kind: str, *, as_json: bool) -> int:
     """List what is configured and what could be; or the settings of one kind."""
     data = printer(sys.stdout, as_json=as_json)
+    is_drawn = not as_json and is_capable_terminal(sys.stdout, os.environ)
     if kind:
-        for line in _settings_of(kind):
-            data.line(line)
+        if is_drawn:
+            _draw_settings_of(kind)
+        else:
+            for line in _settings_of(kind):
+                data.line(line)
         return 0
     config = load_config()
     rows = [_row(name, one.kind, one.settings, config) for name, one in config.providers.items()]
     rows += [_row(name, name, load(name).Settings(), config) for name in kinds() if name not in config.providers]
+    if is_drawn:
+        _draw_providers(rows)
+        return 0
     for row in rows:
         data.line(encoded({"v": 1, **row}, data.encoding) if as_json else _line(row))
     return 0
 
 
+def _draw_providers(rows: Sequence[dict[str, Any]]) -> None:
+    from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+    signs = ["chosen" if row["default"] else "ready" if row["configured"] else "absent" for row in rows]
+    items = [Item((row["name"], row["base_url"], _service(row)), sign) for row, sign in zip(rows, signs, strict=True)]
+    legend = {
+        "chosen": "used without --provider",
+        "ready": "connected",
+        "absent": "imagegen init connects it",
+    }
+    heads = ("name", "address", "service")
+    print_items(
+        items, stream=sys.stdout, environ=os.environ, heads=heads, legend=legend, styles=("bold", "plain", "dim")
+    )
+
+
+def _service(row: dict[str, Any]) -> str:
+    """What a service is; its kind goes before that where the person gave it another name."""
+    return str(row["title"]) if row["kind"] == row["name"] else f"{row['kind']}: {row['title']}"
+
+
 def config_path() -> int:
     """Print the files of settings, the one that goes before the other first, and the history."""
+    rows = [(str(path), "" if paths.is_there(path) else "not there yet") for path in _settings_files()]
+    rows.append((str(paths.history_file()), "history"))
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        items = [Item(row, paths={0}) for row in rows]
+        print_items(items, stream=sys.stdout, environ=os.environ, styles=("plain", "dim"))
+        return 0
     data = Printer(sys.stdout)
-    for path in (paths.project_file(), paths.user_file()):
-        if path is not None:
-            data.line(f"{path}{'' if paths.is_there(path) else '  (not there yet)'}")
-    data.line(f"{paths.history_file()}  (history)")
+    for path, remark in rows:
+        data.line(path + (f"  ({remark})" if remark else ""))
     return 0
+
+
+def _settings_files() -> list[Path]:
+    return [path for path in (paths.project_file(), paths.user_file()) if path is not None]
 
 
 def config_show() -> int:
@@ -50,24 +94,40 @@ def config_show() -> int:
 def config_check() -> int:
     """Read all settings and find all keys. Raises ConfigError, after all lines, where one cannot be used."""
     config = load_config()
-    data = Printer(sys.stdout)
-    for path in config.files:
-        data.line(f"ok  {path}")
-    problems = len(config.remarks)
-    for name, one in config.providers.items():
-        problem = _problem(one)
-        problems += bool(problem)
-        data.line(literal(f"{'no' if problem else 'ok'}  {name} ({one.kind}){problem}", data.encoding))
-    for remark in config.remarks:
-        data.line(f"no  {remark}")
-    if trouble := _trouble_with_money(config):
-        problems += 1
-        data.line(literal(f"no  {trouble}", data.encoding))
-    config.provider(config.default)
-    data.line(f"ok  default provider: {config.general.default_provider}")
-    if problems:
+    found: list[tuple[str, str]] = []
+    try:
+        found.extend(_checked(config))
+    finally:
+        _print_checked(found)
+    if problems := sum(level == "no" for level, _ in found):
         raise ConfigError(amount(problems, "problem"))
     return 0
+
+
+def _print_checked(found: Sequence[tuple[str, str]]) -> None:
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        items = [Item((text,), level) for level, text in found]
+        legend = {"ok": "can be used", "no": "cannot be used"}
+        print_items(items, stream=sys.stdout, environ=os.environ, legend=legend)
+        return
+    data = Printer(sys.stdout)
+    for level, text in found:
+        data.line(f"{level}  {literal(text, data.encoding)}")
+
+
+def _checked(config: Config) -> Iterator[tuple[str, str]]:
+    """Pairs of ok or no, and what that is about. Raises UsageError where the default provider is unknown."""
+    yield from (("ok", str(path)) for path in config.files)
+    for name, one in config.providers.items():
+        problem = _problem(one)
+        yield "no" if problem else "ok", f"{name} ({one.kind}){problem}"
+    yield from (("no", remark) for remark in config.remarks)
+    if trouble := _trouble_with_money(config):
+        yield "no", trouble
+    config.provider(config.default)
+    yield "ok", f"default provider: {config.general.default_provider}"
 
 
 def _trouble_with_money(config: Config) -> str:
@@ -113,11 +173,43 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _settings_of(kind: str) -> list[str]:
-    provider = load(kind)
-    lines = [provider.title, "", f"[providers.NAME]  kind = {json.dumps(kind)}", ""]
-    for item in fields(provider.Settings):
+    """The settings of a kind as lines."""
+    lines = [load(kind).title, "", _table_of(kind), ""]
+    for name, meaning, default in _declared(kind):
+        lines.append(f"  {name:<14} {meaning}{f'  ({default})' if default else ''}")
+    return [*lines, *(f"  {remark}" for remark in _remarks_of(kind))]
+
+
+def _table_of(kind: str) -> str:
+    return f"[providers.NAME]  kind = {json.dumps(kind)}"
+
+
+def _declared(kind: str) -> Iterator[tuple[str, str, str]]:
+    """Name, meaning and default of each setting; what has no default worth naming has an empty text there."""
+    for item in fields(load(kind).Settings):
         default = default_of(item)
-        value = "" if isinstance(default, Secret) or default in ("", (), {}) else f"  (default {default})"
-        lines.append(f"  {item.name:<14} {item.metadata['doc']}{value}")
-    lines += [f"  {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
-    return [*lines, *(f"  {remark}" for remark in provider.Settings.remarks)]
+        is_empty = isinstance(default, Secret) or default in ("", (), {})
+        yield item.name, item.metadata["doc"], "" if is_empty else f"default {default}"
+
+
+def _remarks_of(kind: str) -> list[str]:
+    settings = load(kind).Settings
+    return [f"{name} is also read from ${variable}" for name, variable in settings.environment.items()] + [
+        *settings.remarks
+    ]
+
+
+def _draw_settings_of(kind: str) -> None:
+    from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+    def show(items: Sequence[Item], *styles: "StyleName") -> None:
+        print_items(items, stream=sys.stdout, environ=os.environ, styles=styles)
+
+    blank = Item(("",))
+    show([Item((load(kind).title,)), blank], "bold")
+    show([Item((_table_of(kind),)), blank], "plain")
+    rows = [(name, f"{meaning} ({default})" if default else meaning) for name, meaning, default in _declared(kind)]
+    show([*map(Item, rows), blank], "bold", "plain")
+    settings = load(kind).Settings
+    remarks = [*_remarks_of(kind)[: len(settings.environment)], " ".join(settings.remarks)]
+    show([Item((remark,)) for remark in remarks if remark], "dim")

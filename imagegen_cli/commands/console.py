@@ -1,6 +1,7 @@
 """What commands share: messages, questions, the history and the settings."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,8 +10,9 @@ from typing import Any
 
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.task import Job, Task
-from imagegen_cli.core.text import Printer, encoded, literal
+from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display.keys import drop_typed_ahead
+from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import history_file
@@ -26,9 +28,9 @@ HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 
 
-def say(text: str) -> None:
-    """One line for people, on stderr."""
-    Printer(sys.stderr).line(literal(text, sys.stderr.encoding or "utf-8"))
+def say(text: str, *, path: str = "") -> None:
+    """One line for people, on stderr; on a terminal as many as its width needs, and `path` in it is a link there."""
+    print_notice(text, sys.stderr, os.environ, path=path)
 
 
 def answers(question: str, choices: Sequence[str]) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
-from imagegen_cli.commands.history import moment_of
+from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.spending import limits
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
 from imagegen_cli.core.money import Money, Source, parse_money
 from imagegen_cli.core.task import Running, Saving, recovered
-from imagegen_cli.core.text import Printer, amount as counted, literal
+from imagegen_cli.core.text import Printer, amount as counted, is_capable_terminal, literal
 from imagegen_cli.display.board import can_be_fetched
 from imagegen_cli.display.cost_report import print_csv, print_json, print_report
 from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
@@ -28,7 +29,7 @@ BUDGET_VARIABLE = "IMAGEGEN_BUDGET"
 OPEN = (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
 
 
-def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
+def costs(by: str, since: str, *, run: str = "", as_json: bool, as_csv: bool) -> int:
     """Print what was spent by `day`, `model`, `provider` or `run`.
 
     Raises NothingToDo where nothing was, and no budget is set.
@@ -37,17 +38,19 @@ def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
         raise UsageError("--json and --csv are two forms of the same: give one of them")
     begin = moment_of(since)
     with closing(Store(history_file())) as store:
-        sums = store.costs(by, begin)
-        report = Report(by, merged(map(_row, sums)), _budgets(store))
+        number = run_reference(run, store)
+        sums = store.costs(by, begin, number)
+        report = Report(by, merged(map(_row, sums)), _budgets(store) if number is None else [])
         if not sums and not report.budgets:
-            raise NothingToDo("nothing was spent" + (f" since {since}" if since else ""))
+            when = (f" since {since}" if since else "") + ("" if number is None else f" by run {number}")
+            raise NothingToDo(f"nothing was spent{when}")
         if as_json:
             print_json(report, sys.stdout)
         elif as_csv:
             print_csv(report, sys.stdout)
         else:
             print_report(report, stdout=sys.stdout, environ=os.environ)
-            _say_what_is_not_known(store, sums, begin)
+            _say_what_is_not_known(store, sums, begin, number)
     return 0
 
 
@@ -75,10 +78,10 @@ def _budgets(store: Store) -> list[BudgetLine]:
     return [BudgetLine(one, None if one.period is Period.COMMAND else store.spent(one)) for one in found]
 
 
-def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | None) -> None:
+def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | None, run: int | None) -> None:
     unknown = [one for one in sums if one.source is Source.UNKNOWN and one.status is ChargeStatus.SETTLED]
     if pictures := sum(one.pictures for one in unknown):
-        name = next(one.key for one in store.costs("provider", since) if one.source is Source.UNKNOWN)
+        name = next(one.key for one in store.costs("provider", since, run) if one.source is Source.UNKNOWN)
         priced = f'[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price'
         say(f"the price of {counted(pictures, 'picture')} is not known, and no sum has them; {priced}")
     if any(one.status is ChargeStatus.UNCERTAIN for one in sums):
@@ -101,13 +104,14 @@ def _can_be_asked_for(record: Record) -> bool:
     return isinstance(task.state, Running | Saving) or can_be_fetched(task.state)
 
 
-def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
+def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, amount: str, as_json: bool) -> int:
     """Take a person's word for what submits cost that may have been charged. No task changes, and no receipt."""
     cost = _person_says(paid=paid, unpaid=unpaid, amount=amount)
-    if bool(ids) == everything:
+    if bool(names) == everything:
         raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
     with history() as store:
-        tasks = store.open_charges() if everything else [int(record.task.id) for record in all_there(store, ids)]
+        ids = task_ids(names, store)
+        tasks = store.open_charges() if everything else _known(store, ids)
         if not tasks:
             raise NothingToDo("nothing is uncertain")
         before = store.all_charges(tasks)
@@ -120,6 +124,15 @@ def settle(ids: Sequence[int], *, everything: bool, paid: bool, unpaid: bool, am
         if not settled:
             raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
     return 0
+
+
+def _known(store: Store, ids: Sequence[int]) -> list[int]:
+    """Tasks that exist, or that were forgotten and have costs. Raises NothingToDo for others."""
+    forgotten = store.missing(ids)
+    charged = store.all_charges(forgotten) if forgotten else {}
+    if left := [id_ for id_ in ids if id_ not in charged]:
+        all_there(store, left)
+    return list(ids)
 
 
 def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
@@ -160,21 +173,30 @@ def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) ->
 
 
 def _tell(settled: Mapping[int, Sequence[Charge]], *, as_json: bool) -> None:
-    data = Printer(sys.stdout)
-    for task, charges in settled.items():
-        if as_json:
+    if as_json:
+        for task, charges in settled.items():
             printed({"v": 1, "id": task, "costs": [charge.plainly() for charge in charges]})
-        else:
-            for charge in charges:
-                is_paid = charge.status is ChargeStatus.SETTLED
-                data.line(literal(f"{task}  {'paid: ' if is_paid else ''}{described(charge, task)}", data.encoding))
+        return
+    rows = [(str(task), _said(task, charge)) for task, charges in settled.items() for charge in charges]
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        print_items(list(map(Item, rows)), stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
+        return
+    data = Printer(sys.stdout)
+    for row in rows:
+        data.line(literal("  ".join(row), data.encoding))
+
+
+def _said(task: int, charge: Charge) -> str:
+    return ("paid: " if charge.status is ChargeStatus.SETTLED else "") + described(charge, task)
 
 
 def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence[Charge]]) -> None:
     """Why tasks were left as they are."""
     records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
     for task in tasks:
-        if records[task].is_owned:
+        if task in records and records[task].is_owned:
             why = "a process is at work on it and will know"
         elif not (found := charges.get(task)):
             why = "no cost was reserved for it"

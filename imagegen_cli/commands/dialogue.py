@@ -1,12 +1,14 @@
 """Questions on the terminal, for `init`."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.core.text import literal
+from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.keys import drop_typed_ahead
+from imagegen_cli.display.notices import notice
 
 
 def line_from(question: str, default: str = "", *, needed: bool = True) -> str:
@@ -16,7 +18,8 @@ def line_from(question: str, default: str = "", *, needed: bool = True) -> str:
     """
     while True:
         drop_typed_ahead(sys.stdin)
-        sys.stderr.write(literal(f"{question}{f' [{default}]' if default else ''}: ", sys.stderr.encoding or "utf-8"))
+        lines = notice(f"{question}{f' [{default}]' if default else ''}:", sys.stderr, os.environ)
+        sys.stderr.write("\n".join(lines) + " ")
         sys.stderr.flush()
         try:
             answer = input().strip() or default
@@ -28,8 +31,14 @@ def line_from(question: str, default: str = "", *, needed: bool = True) -> str:
 
 def choice(options: Sequence[tuple[str, str]], default: str) -> str:
     """One of these names with their titles, chosen by its number or its name."""
-    for number, (name, title) in enumerate(options, 1):
-        say(f"  {number:>2}  {name:<12} {title}")
+    rows = [(f"{number:>2}", name, title) for number, (name, title) in enumerate(options, 1)]
+    if is_capable_terminal(sys.stderr, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        print_items([Item(row) for row in rows], stream=sys.stderr, environ=os.environ, styles=("dim", "bold", "plain"))
+    else:
+        for number, name, title in rows:
+            say(f"  {number}  {name:<12} {title}")
     numbered = {str(number): name for number, (name, _) in enumerate(options, 1)}
     while True:
         answer = line_from("Number or name", default)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from imagegen_cli.commands.checks import machine
 from imagegen_cli.commands.checks.asking import busy_with
-from imagegen_cli.commands.checks.finding import Finding, Level, as_json as object_of, as_line
+from imagegen_cli.commands.checks.finding import Finding, Level, Report, as_json as object_of
 from imagegen_cli.commands.checks.services import check_services
 from imagegen_cli.core.errors import ConfigError, HistoryError, ImagegenError, UsageError
 from imagegen_cli.core.masking import without_user
@@ -15,11 +15,16 @@ from imagegen_cli.settings.config import Config, Configured, General, load_confi
 
 def doctor(name: str = "", *, fix: bool, as_json: bool) -> int:
     """Print one line per check, of all services or of the one that is named; 3 where something cannot work."""
-    data = printer(sys.stdout, as_json=as_json)
+    data, report = printer(sys.stdout, as_json=as_json), Report(sys.stdout)
     worst = 0
     for finding in _findings(name, fix=fix):
-        data.line(object_of(finding, data.encoding) if as_json else as_line(finding, data.encoding))
+        if as_json:
+            data.line(object_of(finding, data.encoding))
+        else:
+            report.add(finding)
         worst = 3 if finding.level is Level.NO else worst
+    if not as_json:
+        report.close()
     return worst
 
 
@@ -69,7 +74,7 @@ def _all(config: Config) -> Iterator[Finding]:
 
 def _unqueried(one: Configured) -> Finding:
     message = f"not asked: only the project file names it and its address, {without_user(one.settings.base_url)}"
-    return Finding(Level.OK, "service", message, f"imagegen models {one.name} asks it", one.name)
+    return Finding(Level.UNASKED, "service", message, f"to ask it: imagegen models {one.name}", one.name)
 
 
 def _busy(config: Config) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
@@ -13,6 +14,7 @@ from imagegen_cli.commands.console import all_there, answers, check_keys, histor
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
+from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import (
     Cancelled,
@@ -29,10 +31,18 @@ from imagegen_cli.core.text import amount
 from imagegen_cli.display.planned import print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
-from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, Reading, as_typed, columns_in, form_in
+from imagegen_cli.inputs.changes import changed, spec_of
+from imagegen_cli.inputs.lists.common import (
+    MAX_LIST_BYTES,
+    Reading,
+    as_typed,
+    columns_in,
+    form_in,
+    is_remark,
+)
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
-from imagegen_cli.settings.paths import expanded, history_file
+from imagegen_cli.settings.paths import expanded, history_file, piped_folder
 from imagegen_cli.storage.records import PlanChangedError, Record, others_of
 from imagegen_cli.storage.store import Store
 
@@ -45,21 +55,33 @@ MAX_ATTEMPTS = 10
 Known = Mapping[tuple[str, str], Sequence[Record]]
 
 
-def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False) -> int:
-    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line."""
-    common, reading = _common(options), _reading(options.lists)
+def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False, picture: str = "") -> int:
+    """Generate images from the prompts of the command line; `-` stands for those on stdin, one per line.
+
+    `picture` is a file whose parameters are used, and its prompt where no other is given.
+    """
+    common, reading = common_of(options), _reading(options.lists)
+    if not prompts and not picture:
+        raise UsageError("there is no prompt", hint='write one: imagegen run "a fox in snow"')
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
+    if picture:
+        from imagegen_cli.commands.picture_source import from_picture  # noqa: PLC0415 - few runs need it
+
+        quiet = options.run.display == "quiet"
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        specs = [] if prompts else from_arguments([common.prompt], common)
+        common = replace(common, prompt="")
     for prompt in prompts:
         if prompt == "-":
             specs += _listed("-", common, reading)
         else:
             specs += from_arguments([prompt], common)
-    if example := next(filter(None, map(foreign_option, prompts)), ""):
+    if example := next(filter(None, (foreign_option(prompt, common) for prompt in prompts)), ""):
         say(f"options and wildcards of other programs, such as {example}, are sent as text")
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
-    return _run_specs(specs, common, options, command="run")
+    return run_specs(specs, common, options, command="run")
 
 
 def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool = False) -> int:
@@ -69,47 +91,31 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
             "--again sends what was sent before, and --skip-sent leaves it out",
             hint="nothing was sent; give one of them",
         )
-    common, reading = _common(options), _reading(options.lists)
+    common, reading = common_of(options), _reading(options.lists)
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
     specs = [
         replace(spec, source=source) for (source, _), name in lists.items() for spec in _listed(name, common, reading)
     ]
     if allow_outside:
         specs = [replace(spec, listed=spec.listed - {"references"}) for spec in specs]
-    return _run_specs(specs, common, options, command="batch")
+    return run_specs(specs, common, options, command="batch")
 
 
-def again(task_id: int, prompt: str, options: GenerateOptions) -> int:
+def again(name: str, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the parameters of an old one, except for those that the options change."""
-    changes = _common(options)
+    changes = common_of(options)
     with history() as store:
-        record = all_there(store, [task_id])[0]
-    request = record.task.request
-    size = f"{request.width}x{request.height}" if request.width else ""
-    is_elsewhere = changes.provider and changes.provider != request.provider
-    spec = PromptSpec(
-        prompt=prompt or request.prompt,
-        provider=changes.provider or request.provider,
-        models=changes.models or (() if is_elsewhere else (request.model,)),
-        ratio=changes.ratio or ("" if changes.size else request.ratio),
-        resolution=changes.resolution or ("" if changes.size else request.resolution),
-        size=changes.size or ("" if changes.ratio or changes.resolution else size),
-        count=request.count if changes.count is None else changes.count,
-        seed=request.seed if changes.seed is None else changes.seed,
-        negative=changes.negative or request.negative,
-        references=changes.references or request.references,
-        name=request.name,
-        extra={**request.extra, **changes.extra},
-    )
+        record = all_there(store, task_ids([name], store))[0]
+    spec = changed(spec_of(record), changes, prompt)
     common = replace(spec, prompt="", name="")
     options = options._replace(output=options.output or Path(record.task.folder))
-    return _run_specs([spec], common, options, command="again")
+    return run_specs([spec], common, options, command="again")
 
 
 # Options as the rest of the program takes them
 
 
-def _common(options: GenerateOptions) -> PromptSpec:
+def common_of(options: GenerateOptions) -> PromptSpec:
     """What the options say about every prompt. Raises UsageError."""
     return PromptSpec(
         prompt="",
@@ -123,7 +129,29 @@ def _common(options: GenerateOptions) -> PromptSpec:
         negative=options.negative,
         references=tuple(options.image or ()),
         extra=_pairs(options.extra or ()),
+        vary=_axes(options.variation.vary or ()),
+        zipped=options.variation.zipped,
+        alternatives=options.variation.alternatives,
+        repeat=options.variation.repeat,
     )
+
+
+def _axes(texts: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    if not texts:
+        return {}
+    from imagegen_cli.inputs.vary import axes_in  # noqa: PLC0415 - most commands vary nothing
+
+    return axes_in(map(as_typed, texts), _lines_of)
+
+
+def _lines_of(name: str) -> list[str]:
+    """The lines of a file of values, without remarks. Raises UsageError."""
+    from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
+
+    text, remark = decoded(name, _read(name, "name a file with a value a line"), "")
+    if remark:
+        say(remark)
+    return [line for line in text.splitlines() if not is_remark(line)]
 
 
 def _pairs(words: Iterable[str]) -> dict[str, str]:
@@ -146,31 +174,107 @@ def _reading(options: ListOptions) -> Reading:
 # What all three do with their prompts
 
 
-def _run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
+    """Plan the tasks of prompt specifications and run them, as `command` of the history. Returns an exit code."""
+    variation = _variation(specs)
     config = settings()
     if not specs:
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items = plan.prepare(specs, config)
+    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
+    if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
+        folder = _kept_beside_stdout(items, options)
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
-        return _dry_run(items, config, where, options)
+        return _dry_run(items, config, where, options, variation)
     where = plan.place(folder, template)
     check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
     spending = Spending(
         config, options.spend, (one.provider for item in items for one in (item.request, *item.alternatives))
     )
     with history() as store:
-        planned = _planned(store, items, where, options, command=command, spending=spending)
+        planned = _planned(store, items, where, options, command=command, spending=spending, variation=variation)
         if planned is None:
             return 0
         run_id, tasks, items = planned
-
-        additions = Additions(store, config, where, common, spending)
+        additions = Additions(store, config, where, _for_more(common, specs), spending)
+        if is_piped:
+            session = Session(store, config, options.run, spending=spending, prints_paths=False)
+            return _into_stdout(session, run_id, tasks, quiet=options.run.display in QUIET)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
-        return session.run_tasks(run_id, tasks)
+        code = session.run_tasks(run_id, tasks)
+        if len(tasks) > 1 and _wants_sheet(options, config):
+            _draw_sheet(store, run_id, tasks, code)
+        return code
+
+
+def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
+    """Whether a comparison is to have its sheet; programs, and people who want no words, ask for it by --sheet."""
+    if options.sheet is not None:
+        return options.sheet
+    return config.general.sheet and options.run.display not in QUIET
+
+
+def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -> None:
+    """Draw the sheet of a comparison. What goes wrong is said and changes nothing: the pictures are on the disk."""
+    try:
+        from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
+
+        sheet_after(store, run_id, tasks, code)
+    except Exception as error:  # noqa: BLE001 - see above
+        why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
+
+
+def _prepared(
+    specs: Sequence[PromptSpec], common: PromptSpec, config: Config, *, new_seeds: bool
+) -> tuple[list[plan.Item], PromptSpec]:
+    """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
+    if not any(map(plan.names_a_task, (common, *specs))):
+        return plan.prepare(specs, config, new_seeds=new_seeds), common
+    from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
+
+    with task_pictures() as find:
+        return plan.prepare(specs, config, find, new_seeds=new_seeds), plan.with_files(common, config, find)
+
+
+def _into_stdout(session: Session, run_id: RunId, tasks: Sequence[Task], *, quiet: bool) -> int:
+    """Run the task and write its picture to stdout. No prompt can be added: one picture is all that stdout takes."""
+    from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
+
+    code = session.run_tasks(run_id, tasks)
+    is_written = piping.write(session.tasks, quiet=quiet)
+    return code or (0 if is_written else 1)
+
+
+def _variation(specs: Sequence[PromptSpec]) -> str:
+    """`model 2 × ratio 3` where something is varied; else empty. Raises UsageError where that is too much."""
+    if not any(spec.is_varied for spec in specs):
+        return ""
+    from imagegen_cli.inputs.comparison import described  # noqa: PLC0415 - most commands vary nothing
+
+    return described(specs)
+
+
+def _for_more(common: PromptSpec, specs: Sequence[PromptSpec]) -> PromptSpec:
+    """What holds for prompts that are typed into the table."""
+    if not common.vary:
+        return common
+    from imagegen_cli.inputs.comparison import for_more  # noqa: PLC0415 - see above
+
+    return for_more(common, specs)
+
+
+def _kept_beside_stdout(items: Sequence[plan.Item], options: GenerateOptions) -> Path:
+    """The folder of a picture that goes to stdout. Raises UsageError where it cannot, or where more than one comes."""
+    from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
+
+    if not options.dry_run:
+        piping.check_stdout(options)
+    piping.check_single(items)
+    return piped_folder()
 
 
 def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:
@@ -186,6 +290,7 @@ def _planned(
     *,
     command: str,
     spending: Spending,
+    variation: str,
 ) -> tuple[RunId, tuple[Task, ...], list[plan.Item]] | None:
     """Write what is to be sent into the history; None where the list brings nothing new. Raises UsageError.
 
@@ -199,6 +304,8 @@ def _planned(
             return None
         if len(fresh) > allowed:
             spending.learn(_requests_of(fresh), store, ask=True)
+            if variation and options.run.display not in QUIET:
+                say(_amounts(fresh, items, variation))
             spending.allow(costs_of(fresh, spending), yes=options.yes, quiet=options.run.display in QUIET)
             allowed = len(fresh)
         numbers = store.reserve(sum(item.adopts is None for item in fresh))
@@ -208,6 +315,13 @@ def _planned(
             continue
         return numbers.run, tasks, fresh
     raise UsageError("other processes keep planning the same list; nothing was sent")
+
+
+def _amounts(sent: Sequence[plan.Item], items: Sequence[plan.Item], variation: str) -> str:
+    """`12 tasks, 12 pictures: model 2 × ratio 3 × seed 2`."""
+    pictures = sum(item.expected_images for item in sent)
+    of_all = f" (of {len(items)} tasks)" if len(sent) < len(items) else ""
+    return f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}{of_all}: {variation}"
 
 
 def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) -> list[plan.Item]:
@@ -264,7 +378,9 @@ def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item
     return choice == "skip"
 
 
-def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, options: GenerateOptions) -> int:
+def _dry_run(
+    items: Sequence[plan.Item], config: Config, where: plan.Place, options: GenerateOptions, variation: str
+) -> int:
     known: Known = {}
     if any(item.source for item in items) and not options.sent_before.again and history_file().exists():
         with history() as store:
@@ -280,12 +396,16 @@ def _dry_run(items: Sequence[plan.Item], config: Config, where: plan.Place, opti
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    if history_file().exists():
-        with history() as store:
+    with history() if history_file().exists() else nullcontext() as store:
+        if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
-    for line in cost_lines(costs_of(sent, spending)):
-        say(line)
-    say(f"nothing was sent: {amounts} would go to {where.folder}{left}")
+        if variation:
+            say(_amounts(sent, items, variation))
+        planned = costs_of(sent, spending)
+        for line in cost_lines(planned):
+            say(line)
+        say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        spending.foretell(planned, store)
     if doubles := _undecided(items, known, options):
         way = "--skip-sent skips them, --again sends them again"
         asks = (
@@ -363,15 +483,19 @@ def _source(name: str) -> str:
 
 
 def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]:
-    try:
-        data = _bytes_of(name)
-    except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
-        message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(message, hint=f"nothing was sent; {instead_of(name)}") from error
-    specs, remarks = from_list("stdin" if name == STDIN else name, data, common, reading)
+    specs, remarks = from_list("stdin" if name == STDIN else name, _read(name, ""), common, reading)
     for remark in remarks:
         say(remark)
     return specs
+
+
+def _read(name: str, hint: str) -> bytes:
+    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError."""
+    try:
+        return _bytes_of(name)
+    except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
+        message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error
 
 
 def _bytes_of(name: str) -> bytes:

@@ -1,90 +1,162 @@
 """Commands that print what the history knows: list, show."""
 
 import os
-import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
+from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
+from imagegen_cli.commands.options import FilterOptions
+from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import ENDED, Failed, Queued, word
-from imagegen_cli.core.text import Printer, encoded
+from imagegen_cli.core.task import ENDED, Failed, Queued, Task, TaskId, word
+from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
+from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.paths import history_file
-from imagegen_cli.storage.records import UNFINISHED, Attempt, Filter, Record
+from imagegen_cli.storage.records import Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
-STATES = (*UNFINISHED, "done", "failed", "cancelled")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+SHOWN_DIGITS = 16
+"""Of a SHA-256 in hex."""
 
 
-def list_tasks(states: Sequence[str], run: int | None, since: str, search: str, limit: int, *, as_json: bool) -> int:
+def list_tasks(options: FilterOptions, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
-    for state in states:
-        if state not in STATES:
-            raise UsageError(f"there is no state {state!r}", hint=f"known: {', '.join(STATES)}")
     with closing(Store(history_file())) as store:
-        wanted = Filter(states=tuple(states), run=run, since=moment_of(since), search=search, limit=limit)
-        records = store.find(wanted)
-        charges = store.charges(record.task.id for record in records)
-    if not records:
+        wanted = filter_of(options, store, limit)
+        found = _print_objects(store, wanted) if as_json else _print_rows(store, wanted)
+    if not found:
         raise NothingToDo("no matching tasks")
-    if as_json:
-        data = Printer(sys.stdout, "utf-8")
-        for record in records:
-            data.line(encoded(_object(record, charges.get(record.task.id)), data.encoding))
-    else:
-        rows = [_row(record, charges.get(record.task.id)) for record in records]
-        print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time())
-        left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
-        if left:
-            count = f"{len(left)} of these are unfinished and their process has ended"
-            Printer(sys.stderr).line(f"{count}: imagegen resume continues them")
     return 0
 
 
-def show_task(task: int, *, as_json: bool) -> int:
-    """Print everything about one task. Raises NothingToDo if it does not exist."""
+def _print_objects(store: Store, wanted: Filter) -> bool:
+    """Print each task as soon as it is read; whether there was one."""
+    data, found = Printer(sys.stdout, "utf-8"), False
+    for plain in objects(store, wanted):
+        data.line(encoded(plain, data.encoding))
+        found = True
+        if data.is_gone:
+            break
+    return found
+
+
+def _print_rows(store: Store, wanted: Filter) -> bool:
+    records = store.find(wanted)
+    charges = store.charges(record.task.id for record in records)
+    rows = [_row(record, charges.get(record.task.id)) for record in records]
+    print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
+    left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
+    if left:
+        count = f"{len(left)} of these are unfinished and their process has ended"
+        print_notice(f"{count}: imagegen resume continues them", sys.stderr, os.environ)
+    return bool(records)
+
+
+def _headings(store: Store, runs: Sequence[int]) -> dict[int, str]:
+    from imagegen_cli.commands.runs import heading  # noqa: PLC0415 - off a terminal there are none
+
+    return {one.id: heading(one, time.time()) for one in store.runs(runs)}
+
+
+def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
+    """The tasks that match for programs, newest first, each read when it is asked for."""
+    for records in store.each(wanted):
+        ids = [record.task.id for record in records]
+        charges, pictures = store.charges(ids), store.pictures(ids)
+        yield from (_object(record, charges.get(record.task.id), pictures) for record in records)
+
+
+def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
+    """Print everything about one task, and draw its pictures with `preview`. Raises NothingToDo if it is not there."""
     with closing(Store(history_file())) as store:
+        reference = task_reference(name, store)
+        task = reference.id if preview else task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))
         attempts = store.attempts(task)
         charges = store.all_charges([task]).get(task, [])
+        pictures = store.pictures([task])
+        made_from = chains((), found[0].task.parents, store) if found else []
     if not found:
         raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
         more: dict[str, object] = {"attempts": [_attempt(one) for one in attempts]}
+        more |= {"chains": as_objects(made_from)}
         earlier = {"earlier_costs": [one.plainly() for one in before]} if before else {}
-        data.line(encoded(_object(record, charge) | more | earlier, data.encoding))
+        data.line(encoded(_object(record, charge, pictures) | more | earlier, data.encoding))
     else:
         print_task(
             _row(record, charge), stdout=sys.stdout, environ=os.environ, now=time.time(),
-            more=_further(record, attempts, before),
+            more=_made_from(made_from, record.task.id)
+            | _further(record, attempts, before)
+            | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
+    return _draw(record.task, reference.number) if preview and not as_json else 0
+
+
+def _draw(task: Task, number: int | None) -> int:
+    """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
+    from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
+    from imagegen_cli.display import preview  # noqa: PLC0415
+
+    if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
+        raise UsageError("--preview draws on a terminal only", hint=f"imagegen open {task.id} opens the picture")
+    paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
+    if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
+        Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+        return 1
     return 0
+
+
+def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
+    """Each chain that leads to a task, under a label of its own."""
+    labels = ("made from" if number == 1 else f"and from {number}" for number in range(1, len(found) + 1))
+    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=True)}
 
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
     """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
-    more = {"process": _process(record), "folder": record.task.folder}
+    more = {"favourite": _favourite(record), "process": _process(record), "folder": record.task.folder}
     more |= {name.replace("_", " "): str(value) for name, value in record.facts.items()}
     more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
     return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}
 
 
+def _favourite(record: Record) -> str:
+    """`yes`, or which of its pictures are favourites."""
+    if 0 in record.favourites:
+        return "yes"
+    numbers = ", ".join(map(str, record.favourites))
+    return f"picture {numbers}" if len(record.favourites) == 1 else f"pictures {numbers}" if numbers else ""
+
+
+def _digests(pictures: Sequence[Picture]) -> dict[str, str]:
+    """The first digits of each picture's SHA-256, which are enough to know it by; `--json` has all of them."""
+    known = [picture for picture in pictures if picture.sha256]
+    labels = ["sha256"] if len(pictures) == 1 else [f"sha256 {picture.number}" for picture in known]
+    return {label: picture.sha256[:SHOWN_DIGITS] for label, picture in zip(labels, known, strict=False)}
+
+
 def _row(record: Record, charge: Charge | None = None) -> Row:
     """What the display shows of a record. A queued task has not started, whatever an earlier attempt did."""
     started = None if isinstance(record.task.state, Queued) else record.started
-    return Row(record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record))
+    return Row(
+        record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record),
+        favourite=bool(record.favourites),
+    )  # fmt: skip
 
 
 def _seen(charge: Charge | None, record: Record) -> Charge | None:
@@ -121,20 +193,13 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _object(record: Record, charge: Charge | None) -> dict[str, object]:
+def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Sequence[Picture]]) -> dict[str, object]:
     plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
     seen = _seen(charge, record)
     cost = {} if seen is None else {"cost": seen.plainly()}
-    return plain | cost | {"pid": record.process.pid if record.process else None, "facts": dict(record.facts)}
-
-
-def moment_of(text: str) -> float | None:
-    """Read a span that ends now (30m) or a date. Raises UsageError."""
-    if not text:
-        return None
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.lower()):
-        return time.time() - float(ago[1]) * UNITS[ago[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise UsageError(f"--since {text!r} is neither a span like 30m, 12h, 7d nor a date like 2026-11-23") from None
+    saved = [{"path": one.path, "sha256": one.sha256 or None} for one in pictures.get(record.task.id, ())]
+    pid = record.process.pid if record.process else None
+    kept: dict[str, object] = {"favourite": bool(record.favourites)}
+    if pictures_kept := [number for number in record.favourites if number]:
+        kept |= {"favourite_pictures": pictures_kept}
+    return plain | cost | {"pid": pid, "facts": dict(record.facts), "pictures": saved} | kept

@@ -10,7 +10,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from imagegen_cli.commands.checks.finding import Level, as_line
+from imagegen_cli.commands.checks.finding import Level, Report
 from imagegen_cli.commands.checks.services import check_services
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.dialogue import agreed, choice, line_from
@@ -34,7 +34,7 @@ Keys = Mapping[str, Secret]
 
 
 def init(options: InitOptions) -> int:
-    """Connect a service. Raises UsageError and ConfigError; then nothing was written."""
+    """Connect a service. Raises UsageError and ConfigError, which says whether it was written."""
     path = user_file().resolve()  # the file behind a link is written, not the link
     text, tables = _existing(path)
     taken = tables.get("providers", {})
@@ -44,11 +44,16 @@ def init(options: InitOptions) -> int:
         options, keys = _prompted(options, keys, taken, has_default="default_provider" in tables)
     else:
         options = _complete(options, keys, taken)
-    works = _tested(_configured(options, keys))
-    if not (works or options.yes or (is_dialogue and agreed("Write it all the same?", default=False))):
+    one = _configured(options, keys)
+    options = options._replace(base_url=one.settings.base_url) if options.base_url else options
+    fault = _tested(one)
+    if fault and not (options.yes or (is_dialogue and agreed("Write it all the same?", default=False))):
         raise ConfigError("it does not work as it is; nothing was written", hint="--yes writes it all the same")
     _write(path, text, options, keys)
-    say(f"written: {path}")
+    say(f"written: {path}", path=str(path))
+    if fault:
+        again = f"mend it, then look again: imagegen doctor {options.name}"
+        raise ConfigError(f"{options.name} is in the settings, but it does not work as it is: {fault}", hint=again)
     say(f'try it: imagegen run "two cats on a beach" -p {options.name}')
     return 0
 
@@ -73,13 +78,14 @@ def _write(path: Path, text: str, options: InitOptions, keys: Keys) -> None:
     write(path, changed, mode=mode)
 
 
-def _tested(one: Configured) -> bool:
-    """Test it without spending, and say what is found; whether all of it can work."""
-    works = True
+def _tested(one: Configured) -> str:
+    """Test it without spending, and say what is found. Returns the first thing that cannot work, empty if all can."""
+    report, fault = Report(sys.stderr), ""
     for finding in check_services([one], {}):
-        say(as_line(finding, sys.stderr.encoding or "utf-8"))
-        works = works and finding.level is not Level.NO
-    return works
+        report.add(finding)
+        fault = fault or (f"{finding.check}: {finding.message}" if finding.level is Level.NO else "")
+    report.close()
+    return fault
 
 
 # What the options say

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from imagegen_cli.core.errors import UsageError
 
@@ -32,11 +33,40 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
 class CostsBy(StrEnum):
     DAY = "day"
     MODEL = "model"
     PROVIDER = "provider"
     RUN = "run"
+
+
+class TakesIds(TyperCommand):
+    """A command whose arguments may be -1, -2 and so on: the newest task, the one before. They are no options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put a space before such an argument: with it, no parser takes it for an option."""
+        taking = {name for one in self.params if _takes_a_value(one) for name in one.opts}
+        before = ["", *args]
+        found = [
+            f" {word}" if _is_negative(word) and last not in taking else word
+            for last, word in zip(before, args, strict=False)
+        ]
+        return super().parse_args(ctx, found)
+
+
+def _takes_a_value(parameter: Any) -> bool:
+    return parameter.param_type_name == "option" and not parameter.is_flag
+
+
+def _is_negative(word: str) -> bool:
+    """Whether it is -1, or -1/2 for a picture of the newest task."""
+    number, _, picture = word[1:].partition("/")
+    return word[:1] == "-" and f"{number}{picture}".isdecimal()
 
 
 def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
@@ -64,11 +94,32 @@ def _timeout(limit_s: float | None) -> float | None:
     return limit_s
 
 
+def _hook(command: str) -> str:
+    """Check the value of --exec. Raises UsageError."""
+    if command:
+        from imagegen_cli.commands.hooks import words_of  # noqa: PLC0415 - few commands have one
+
+        words_of(command)
+    return command
+
+
 Json = Annotated[bool, option("--json", help_="JSON on stdout, one object per line.")]
 DryRun = Annotated[
     bool, option("--dry-run", help_="Show what would be sent and where the files would go; send nothing.", env=False)
 ]
 Yes = Annotated[bool, option("--yes", "-y", help_="Do not ask; go on.")]
+
+
+class MarkOptions(NamedTuple):
+    """Whether a picture's file says how it was made; without either the settings decide."""
+
+    no_metadata: Annotated[
+        bool, option("--no-metadata", help_="Leave every picture as it came; nothing in its file says how it was made.")
+    ] = False
+    sidecar: Annotated[
+        bool,
+        option("--sidecar", help_="Leave every picture as it came, and say in NAME.json beside it how it was made."),
+    ] = False
 
 
 class RunOptions(NamedTuple):
@@ -98,6 +149,17 @@ class RunOptions(NamedTuple):
         ),
     ] = Preview.AUTO
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
+    marks: MarkOptions = MarkOptions()
+    hook: Annotated[
+        str,
+        option(
+            "--exec",
+            help_="Run this command for each picture that is saved, without a shell; {path} {prompt} {id} {index}"
+            " {model} {provider} {seed} stand for its own.",
+            metavar="CMD",
+            callback=_hook,
+        ),
+    ] = ""
 
     @property
     def display(self) -> str:
@@ -139,6 +201,37 @@ class SentBefore(NamedTuple):
     skip_sent: Annotated[
         bool, typer.Option("--skip-sent", help="Skip what was sent before, also from another list.")
     ] = False
+
+
+class VaryOptions(NamedTuple):
+    """How a prompt becomes several tasks."""
+
+    vary: Annotated[
+        list[str] | None,
+        option(
+            "--vary",
+            help_="Make a task for each value of an option, or of a {NAME} in the prompt; may be repeated, which"
+            " crosses them. VALUES: a,b or 1..8 or 0..100..25 or @FILE, a value a line.",
+            env=False,
+            metavar="NAME=VALUES",
+        ),
+    ] = None
+    zipped: Annotated[
+        bool, option("--zip", help_="Pair the values of several --vary, the first with the first.", env=False)
+    ] = False
+    alternatives: Annotated[
+        bool, option("--alternatives", help_="Make a task for each a and b of {a|b} in the prompt.", env=False)
+    ] = False
+    repeat: Annotated[
+        int, option("--repeat", help_="Make each task so many times, each time with another seed.", env=False, min=1)
+    ] = 1
+
+    def check(self) -> None:
+        """Raise UsageError where --vary cannot be read, or comes to too many tasks."""
+        if self.vary:
+            from imagegen_cli.inputs.vary import check_typed  # noqa: PLC0415 - --help needs none of it
+
+            check_typed(self.vary, zipped=self.zipped, repeat=self.repeat)
 
 
 class SpendOptions(NamedTuple):
@@ -186,14 +279,55 @@ class GenerateOptions(NamedTuple):
             metavar="KEY=VALUE",
         ),
     ] = None
+    variation: VaryOptions = VaryOptions()
     lists: ListOptions = ListOptions()
-    output: Annotated[Path | None, option("--output", "-o", help_="Folder for the pictures.")] = None
+    output: Annotated[
+        Path | None, option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.")
+    ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
+    sheet: Annotated[
+        bool | None,
+        option(
+            "--sheet/--no-sheet",
+            help_="Draw a comparison's pictures on one sheet afterwards; without it, unless --json or --quiet.",
+        ),
+    ] = None
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
     dry_run: DryRun = False
     yes: Yes = False
     sent_before: SentBefore = SentBefore()
+
+
+class FilterOptions(NamedTuple):
+    """Which tasks of the history a command is about. An empty value admits all."""
+
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")] = (
+        None
+    )
+    reason: Annotated[
+        list[str] | None,
+        typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
+    ] = None
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Only tasks of this model; may be repeated.")
+    ] = None
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", "-p", help="Only tasks of this provider; may be repeated.")
+    ] = None
+    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = ""
+    until: Annotated[str, typer.Option("--until", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")] = ""
+    run: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+    ] = ""
+    favourite: Annotated[bool, typer.Option("--favourite", help="Only your favourites.")] = False
+    has_picture: Annotated[bool, typer.Option("--has-picture", help="Only tasks that saved a picture.")] = False
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search", metavar="WORDS", help="Only prompts with all of these words, or with words that begin so."
+        ),
+    ] = ""
 
 
 class InitOptions(NamedTuple):

@@ -1,5 +1,6 @@
 """Commands that continue, repeat or cancel tasks of the history: resume, retry, cancel. Each returns an exit code."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from imagegen_cli.commands.console import (
 from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Planned, Spending, agree, check_budget, cost, cost_lines
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
 from imagegen_cli.core.task import (
     ENDED,
@@ -41,7 +43,7 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
-from imagegen_cli.core.text import Printer, amount
+from imagegen_cli.core.text import Printer, amount, is_capable_terminal
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
@@ -60,21 +62,22 @@ WATCH_WAIT_S = 65.0
 class Selection:
     """Which tasks `retry` sends. Without `ids`: those of the last run that has such tasks, of `run`, or of all runs."""
 
-    ids: Sequence[int] = ()
+    ids: Sequence[str] = ()
     failed: bool = False
     cancelled: bool = False
     reasons: Sequence[str] = ()
-    run: int | None = None
+    run: str = ""
     all_runs: bool = False
 
 
 # Resume
 
 
-def resume(ids: Sequence[int], options: RunOptions, *, run_id: int | None = None, receipts: Path | None = None) -> int:
+def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts: Path | None = None) -> int:
     """Fetch the pictures of tasks that were accepted and not delivered. It never submits."""
     config = settings()
     with history() as store:
+        ids, run_id = task_ids(given, store), run_reference(run, store)
         if receipts is not None:
             ids = [*ids, *_restored(store, receipts)]
         wanted = _wanted(store, ids, run_id)
@@ -253,7 +256,9 @@ def retry(
         spending.learn((record.task.request for record in chosen), store, ask=not dry_run)
         plan_ = spending.plan(_as_planned(record, is_copied=may_be_paid(record.task.state)) for record in chosen)
         if dry_run:
-            return _shown(chosen, plan_, yes=yes)
+            code = _shown(chosen, plan_, yes=yes)
+            spending.foretell(plan_, store)
+            return code
         check_budget(plan_, spending.limits)
         is_said = _agree(chosen, plan_, config, yes=yes) or not plan_.totals
         check_keys(config, [record.task.request.provider for record in chosen])
@@ -314,13 +319,14 @@ def _repeats_of_paid(store: Store, found: Iterable[Record]) -> frozenset[int]:
 def _selected(store: Store, selection: Selection) -> list[Record]:
     """The tasks that were selected; those of the last run that has any, where neither IDs nor runs are named."""
     if selection.ids:
-        return all_there(store, selection.ids)
+        return all_there(store, task_ids(selection.ids, store))
     failed = selection.failed or bool(selection.reasons) or not selection.cancelled
     states = tuple(["failed"] * failed + ["cancelled"] * selection.cancelled)
-    found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=selection.run))
+    run = run_reference(selection.run, store)
+    found = store.find(Filter(states=states, reasons=tuple(selection.reasons), run=run))
     left_out = [record for record in found if not selection.reasons and _is_refused_again(record)]
     found = [record for record in found if record not in left_out]
-    if not selection.all_runs and selection.run is None and found:
+    if not selection.all_runs and run is None and found:
         last = max(record.task.run for record in found)
         older = [record for record in found if record.task.run != last]
         if older:
@@ -414,11 +420,12 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
 # Cancel
 
 
-def cancel(ids: Sequence[int], *, everything: bool = False, run_id: int | None = None, queued: bool = False) -> int:
+def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", queued: bool = False) -> int:
     """Cancel unfinished tasks of any process, and print for each what came of it."""
-    if not (ids or everything or queued or run_id is not None):
+    if not (names or everything or queued or run):
         raise UsageError("say what to cancel: IDs, --all, --queued or --run N")
     with history() as store:
+        ids, run_id = task_ids(names, store), run_reference(run, store)
         if ids:
             records = all_there(store, ids)
         else:
@@ -475,12 +482,18 @@ def _awaited(store: Store, ids: Sequence[TaskId]) -> set[TaskId]:
 
 
 def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended: set[TaskId]) -> int:
-    data = Printer(sys.stdout)
-    stopped = 0
-    for record in sorted(all_there(store, ids), key=lambda record: record.task.id):
-        task = record.task
-        stopped += isinstance(task.state, Cancelled) and task.id not in before
-        data.line(f"{task.id} {_outcome(task, ended_before=task.id in before, answered=task.id in ended)}")
+    tasks = sorted((record.task for record in all_there(store, ids)), key=lambda task: task.id)
+    outcomes = [_outcome(task, ended_before=task.id in before, answered=task.id in ended) for task in tasks]
+    if is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        items = [Item((str(task.id), outcome), word(task.state)) for task, outcome in zip(tasks, outcomes, strict=True)]
+        print_items(items, stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
+    else:
+        data = Printer(sys.stdout)
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            data.line(f"{task.id} {outcome}")
+    stopped = any(isinstance(task.state, Cancelled) and task.id not in before for task in tasks)
     if not stopped:
         say("nothing was cancelled: only unfinished tasks can be")
     return 0 if stopped else 4

@@ -1,15 +1,16 @@
 """What the configured services offer, and what is left on their accounts: asked now, and without spending."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagegen_cli.commands.checks.asking import Answer, ask_all, balance_text, busy_with
+from imagegen_cli.commands.checks.asking import NO_CREDITS, Answer, ask_all, balance_text, busy_with
 from imagegen_cli.commands.console import say
 from imagegen_cli.core.errors import ConfigError, ImagegenError, NothingToDo, Unauthorized
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.provider import Balance
-from imagegen_cli.core.text import Printer, encoded, finite, literal, printer
+from imagegen_cli.core.text import encoded, finite, is_capable_terminal, literal, printer
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings.config import Config, Configured, is_local, load_config
 
@@ -21,16 +22,28 @@ def models(name: str, *, as_json: bool) -> int:
     """
     config = load_config()
     data = printer(sys.stdout, as_json=as_json)
+    is_drawn = not as_json and is_capable_terminal(sys.stdout, os.environ)
     chosen = _chosen(config, name)
     answers = ask_all(chosen, lambda provider: provider.models())
+    drawn: list[dict[str, Any]] = []
     for one, answer in zip(chosen, answers, strict=True):
         for row in _models_of(one, answer, is_configured=one.name in config.providers):
-            data.line(_model_line(row, data.encoding, as_json=as_json))
-        _remark(one, answer)
-    _list_short_names(config, name, data, as_json=as_json)
+            drawn.append(row)
+            if not is_drawn:
+                data.line(_model_line(row, data.encoding, as_json=as_json))
+        if not is_drawn:
+            _remark(one, answer)
+    short_names = _short_names(config, name)
+    if is_drawn:
+        _draw_models(drawn, short_names)
+        for one, answer in zip(chosen, answers, strict=True):
+            _remark(one, answer)
+    else:
+        for row in short_names:
+            data.line(_short_name_line(row, data.encoding, as_json=as_json))
     if not name:
         _say_unconfigured(config)
-    return _exit_code([answer.trouble for answer in answers])
+    return _exit_code(answers)
 
 
 def credits_(name: str, *, as_json: bool) -> int:
@@ -43,13 +56,39 @@ def credits_(name: str, *, as_json: bool) -> int:
     queried = [one for one in chosen if one.name not in busy]
     answers = ask_all(queried, lambda provider: provider.balance())
     answer_of = {one.name: answer for one, answer in zip(queried, answers, strict=True)}
-    data = printer(sys.stdout, as_json=as_json)
+    told = {
+        one.name: answer_of.get(one.name, Answer(Balance(None, note=f"not asked: {busy.get(one.name)}")))
+        for one in chosen
+    }
+    _print_credits({name: _balance_of(answer) for name, answer in told.items()}, as_json=as_json)
     for one in chosen:
-        answer = answer_of.get(one.name, Answer(Balance(None, note=f"not asked: {busy.get(one.name)}")))
-        data.line(_balance_line(one.name, answer.value, data.encoding, as_json=as_json))
-        if answer.trouble:
-            _say_trouble(one, answer.trouble)
-    return _exit_code([answer.trouble for answer in answers])
+        trouble = told[one.name].trouble
+        if trouble and not told[one.name].is_unknown_question:
+            _say_trouble(one, trouble)
+    return _exit_code(answers)
+
+
+def _balance_of(answer: Answer[Balance | None]) -> Balance:
+    """What is known of an account; where the service has no question about it, the note says so."""
+    if answer.is_unknown_question or (answer.value is None and answer.trouble is None):
+        return Balance(None, note=NO_CREDITS)
+    return answer.value or Balance(None)
+
+
+def _print_credits(balances: Mapping[str, Balance], *, as_json: bool) -> None:
+    if not as_json and is_capable_terminal(sys.stdout, os.environ):
+        from imagegen_cli.display.tables import UNASKED, Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+        items = []
+        for name, balance in balances.items():
+            text = balance_text(balance)
+            items.append(Item((name, UNASKED if text == "unknown" else text, balance.note)))
+        legend = f"{UNASKED} not known" if any(item.cells[1] == UNASKED for item in items) else ""
+        print_items(items, stream=sys.stdout, environ=os.environ, styles=("bold", "plain", "dim"), remark=legend)
+        return
+    data = printer(sys.stdout, as_json=as_json)
+    for name, balance in balances.items():
+        data.line(_balance_line(name, balance, data.encoding, as_json=as_json))
 
 
 def _chosen(config: Config, name: str) -> list[Configured]:
@@ -82,8 +121,7 @@ def _model_line(row: dict[str, Any], encoding: str, *, as_json: bool) -> str:
     return literal(f"{sign} {row['name']}", encoding)
 
 
-def _balance_line(name: str, balance: Balance | None, encoding: str, *, as_json: bool) -> str:
-    balance = balance or Balance(None)
+def _balance_line(name: str, balance: Balance, encoding: str, *, as_json: bool) -> str:
     if not as_json:
         note = f"  ({balance.note})" if balance.note else ""
         return literal(f"{name:<14} {balance_text(balance)}{note}", encoding)
@@ -94,7 +132,9 @@ def _balance_line(name: str, balance: Balance | None, encoding: str, *, as_json:
 def _remark(one: Configured, answer: Answer[tuple[str, ...]]) -> None:
     """Say what a list of names cannot say."""
     own = one.settings.model
-    if answer.trouble:
+    if answer.is_unknown_question and answer.trouble:
+        say(f"{one.name} has no list of its models: {answer.trouble.message}")
+    elif answer.trouble:
         _say_trouble(one, answer.trouble)
     elif not answer.value:
         say(f"{one.name} names no models")
@@ -106,12 +146,31 @@ def _say_trouble(one: Configured, trouble: ImagegenError) -> None:
     say(f"{one.name} cannot be asked: {trouble.message}" + (f"; {trouble.hint}" if trouble.hint else ""))
 
 
-def _list_short_names(config: Config, provider: str, data: Printer, *, as_json: bool) -> None:
-    for short, model in config.general.models.items():
-        if provider and not model.startswith(f"{provider}/"):
-            continue
-        row = {"v": 1, "name": short, "stands_for": model}
-        data.line(encoded(row, data.encoding) if as_json else literal(f"+ {short} = {model}", data.encoding))
+def _short_names(config: Config, provider: str) -> list[dict[str, Any]]:
+    return [
+        {"v": 1, "name": short, "stands_for": model}
+        for short, model in config.general.models.items()
+        if not provider or model.startswith(f"{provider}/")
+    ]
+
+
+def _short_name_line(row: dict[str, Any], encoding: str, *, as_json: bool) -> str:
+    return encoded(row, encoding) if as_json else literal(f"+ {row['name']} = {row['stands_for']}", encoding)
+
+
+def _draw_models(rows: Sequence[dict[str, Any]], short_names: Sequence[dict[str, Any]]) -> None:
+    from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
+
+    items = [
+        Item((row["name"],), "chosen" if row["default"] else "ready" if row["configured"] else "absent") for row in rows
+    ]
+    items += [Item((f"{row['name']} = {row['stands_for']}",), "ready") for row in short_names]
+    legend = {
+        "chosen": "used without --model",
+        "ready": "can be named with --model",
+        "absent": "imagegen init connects its service",
+    }
+    print_items(items, stream=sys.stdout, environ=os.environ, legend=legend)
 
 
 def _say_unconfigured(config: Config) -> None:
@@ -132,8 +191,9 @@ def titles() -> list[tuple[str, str]]:
     return found
 
 
-def _exit_code(troubles: Sequence[ImagegenError | None]) -> int:
-    """0 where a service answered; 3 where none did and credentials are the reason; else 1."""
+def _exit_code(answers: Sequence[Answer[Any]]) -> int:
+    """0 where a service answered, or has no such question; 3 where none did and credentials are why; else 1."""
+    troubles = [None if answer.is_unknown_question else answer.trouble for answer in answers]
     if not troubles or None in troubles:
         return 0
     return 3 if any(isinstance(trouble, ConfigError | Unauthorized) for trouble in troubles) else 1

@@ -9,12 +9,13 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.provider import Clients, way_to
@@ -64,6 +65,10 @@ from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
+if TYPE_CHECKING:
+    from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
+    from imagegen_cli.core.marker import Marker
+
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
 MAX_NAMED_TASKS = 12
@@ -75,6 +80,7 @@ class Session:
     """The tasks that one process runs.
 
     `add` makes tasks of what is typed while others run; `outcome_of` tells what that would do, and does nothing.
+    `prints_paths`: finished paths are data on stdout.
     """
 
     def __init__(
@@ -87,9 +93,11 @@ class Session:
         *,
         spending: Spending | None = None,
         line: PromptLine | None = None,
+        prints_paths: bool = True,
     ) -> None:
         """`line`: a prompt line stays open, and the run ends when it is closed."""
         self._store = store
+        self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
         """Why the budget let nothing more be sent; empty where it did not come to that."""
@@ -115,6 +123,11 @@ class Session:
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
         self._more_providers: frozenset[str] = frozenset()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks as they are now."""
+        return list(self._tasks.values())
 
     def run_tasks(
         self,
@@ -144,6 +157,7 @@ class Session:
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
+            taken_by=partial(taken_by, self._store),
         )
         display = Guarded(chosen, stderr=sys.stderr)
         with signals(self._signalled), suppress(asyncio.CancelledError):
@@ -151,7 +165,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            Printer(sys.stderr).line(literal(f"no preview: {type(error).__name__}: {error}"))
+            say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
@@ -218,7 +232,7 @@ class Session:
             paths = [path for task in tasks for path in task.files]
             trouble = preview.show(paths, options.preview, stdout=sys.stdout, environ=os.environ)
             if trouble:
-                Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+                say(trouble)
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
@@ -227,10 +241,13 @@ class Session:
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             own_headers = self._own_headers(names)
+            hooks = self._hooks(display)
+            hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
+            paths = spare(self._paths_to(display), self._no_paths)
             runner = Runner(
                 lanes,
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers),
-                tee(self._store.record, self._remember, display.tell, spare(self._paths_to(display), self._no_paths)),
+                tee(self._store.record, self._remember, display.tell, paths, *hooked),
                 self._store.flush,
                 durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
@@ -238,6 +255,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
+                marker=self._marker,
             )
             self._runner = runner
             stack.enter_context(display)
@@ -264,10 +282,26 @@ class Session:
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
+            if hooks is not None:
+                stack.push_async_callback(hooks.close)
             await runner.run(self._run, self._tasks.values())
+            if hooks is not None:
+                await hooks.finished()
             await end(obeying)
             with suppress(DiskError):  # so that the next command reads how the run ended
                 await self._store.flush()
+
+    def _hooks(self, display: Display) -> "Hooks | None":
+        """What runs the command of --exec; None where there is none."""
+        if not self._options.hook:
+            return None
+        from imagegen_cli.commands.hooks import Hooks, words_of  # noqa: PLC0415 - few runs have one
+
+        timeout_s, prints_output = self._config.general.exec_timeout_s, self._options.display != "quiet"
+        return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
+
+    def _no_hooks(self, error: Exception) -> None:
+        Printer(sys.stderr).line(literal(f"--exec is not run any more: {type(error).__name__}: {error}"))
 
     def _prices(self) -> Spending | None:
         """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""
@@ -311,6 +345,17 @@ class Session:
         return Lane(
             provider, gate, settings.poll, settings.timeout, busy_timeout=settings.busy_timeout, pricing=pricing
         )
+
+    def _marker(self, task: Task, number: int) -> "Marker | None":
+        """What says in the file of a picture how it was made, or beside it: as this command and its settings say."""
+        marks = self._options.marks
+        way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
+        if way == "none":
+            return None
+        from imagegen_cli.commands.provenance import Provenance  # noqa: PLC0415 - nothing is marked before it came
+
+        provider = self._config.provider(task.request.provider)
+        return Provenance(task, number, kind=provider.kind, model=provider.settings.model, embeds=way == "embed")
 
     # Signals, keys and other terminals
 
@@ -415,15 +460,17 @@ class Session:
         data = Printer(sys.stdout)
 
         def tell(event: Event) -> None:
-            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not display.prints_paths:
+            shown = display.prints_paths or not self._prints_paths
+            if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED) and not shown:
+                from imagegen_cli.display.links import linked  # noqa: PLC0415 - no file is there when a run begins
+
                 for path in event.task.files:
-                    data.line(path)
+                    data.line(linked(path, sys.stdout, os.environ))
 
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        why = f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files"
-        Printer(sys.stderr).line(literal(why))
+        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
 
 
 def _is_unsent(task: Task) -> bool:

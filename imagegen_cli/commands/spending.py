@@ -110,6 +110,27 @@ class Spending:
         if not agree(plan, self._config, yes=yes) and not quiet:
             announce(plan)
 
+    def foretell(self, plan: "Planned", store: Store | None) -> None:
+        """Say of a dry run what the budgets would make of the real one. Without a history nothing was spent yet."""
+        try:
+            check_budget(plan, self.limits)
+        except UsageError as error:
+            if not self._may_be_told(plan.unpriced):
+                hint = error.hint.removeprefix("nothing was sent; ")
+                say(f"the real run would be refused: {error.message}; {hint}")
+            return
+        for limit in self.limits:
+            total = plan.totals.get(limit.amount.unit)
+            spent = 0 if store is None or limit.period is Period.COMMAND else store.spent(limit).micros
+            left = Money(max(0, limit.amount.micros - spent), limit.amount.unit)
+            if total is not None and total.micros > left.micros:
+                of = f"the {left} that are left of {limit}" if spent else f"the budget of {limit}"
+                say(f"the real run would stop at its budget and leave the rest unsent: {total} is more than {of}")
+
+    def _may_be_told(self, unpriced: Iterable[str]) -> bool:
+        """Whether the real run asks a price endpoint about one of these; a dry run asks none."""
+        return any(tells_prices(self._config.provider(name.partition("/")[0])) for name in unpriced)
+
     def go_on(self, ids: Sequence[int], left: Iterable[Task] = (), *, which: str = "", is_repeat: bool = False) -> str:
         """The command that sends these tasks. `which` names them shorter, if given.
 

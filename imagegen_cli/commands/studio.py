@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.additions import costs_of, specs_of
 from imagegen_cli.commands.console import check_keys, history, settings
-from imagegen_cli.commands.generate import _common as common_of
+from imagegen_cli.commands.generate import common_of
 from imagegen_cli.commands.key_queue import on_one_line
 from imagegen_cli.commands.line_choices import Models, choices, first_provider
 from imagegen_cli.commands.options import GenerateOptions
@@ -17,7 +17,7 @@ from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.slash_commands import CHANGES, COMMANDS, commands_in, described, parsed
 from imagegen_cli.commands.spending import FREE, Spending, check_budget, cost, why_asked
 from imagegen_cli.core.errors import ImagegenError, UsageError
-from imagegen_cli.core.task import RunId, Task
+from imagegen_cli.core.task import Parent, RunId, Task
 from imagegen_cli.core.text import amount, is_capable_terminal
 from imagegen_cli.display import can_move
 from imagegen_cli.display.key_commands import Choices, Outcome, Typed
@@ -34,25 +34,22 @@ HISTORY_PAGE = 200
 
 def studio(options: GenerateOptions) -> int:
     """Show a table that stays, with a prompt line, and return the exit code once it is closed."""
-    check_terminal(options.run.display)
+    check_terminal(options)
     config, common = settings(), common_of(options)
-    items = plan.prepare(from_arguments([SAMPLE], common), config)
-    providers = {one.provider for item in items for one in (item.request, *item.alternatives)}
     where = plan.place(options.output or Path(config.general.output), options.name or config.general.name)
-    check_keys(config, providers)
-    spending = Spending(config, options.spend, providers)
     with history() as store:
-        spending.learn([item.request for item in items], store, ask=True)
-        check_budget(costs_of(items, spending), spending.limits)
-        run = store.reserve(0).run
+        spending = Spending(config, options.spend, ())
         line = Studio(store, config, where, common, spending, asks=not options.yes)
-        line.checked |= providers
+        providers = line.begin()
         session = Session(store, config, options.run, line.add, line.outcome_of, spending=spending, line=line)
-        return session.run_tasks(run, (), providers=frozenset(providers))
+        return session.run_tasks(store.reserve(0).run, (), providers=frozenset(providers))
 
 
-def check_terminal(progress: str) -> None:
+def check_terminal(options: GenerateOptions) -> None:
     """Raise UsageError where no line can be typed, or where the table was switched off."""
+    progress = options.run.display
+    if str(options.output) == "-":
+        raise UsageError("imagegen studio writes no picture to stdout", hint="name a folder for the pictures: -o DIR")
     shown = progress == "live" or (progress == "auto" and can_move(sys.stderr, os.environ))
     is_typed = sys.stdin is not None and sys.stdin.isatty() and keyboard(sys.stdin, sys.stderr) is not None
     if not (shown and is_typed and is_capable_terminal(sys.stderr, os.environ)):
@@ -65,7 +62,7 @@ def check_terminal(progress: str) -> None:
 class Studio:
     """What stands behind the prompt line: what is set, what it costs, and the tasks that are made of it.
 
-    `checked`: providers whose keys were found. Nothing here waits for a service.
+    After `begin` nothing here waits for a service.
     """
 
     def __init__(
@@ -78,9 +75,19 @@ class Studio:
         self._spending = spending
         self._asks = asks
         self._is_begun = False
-        self.checked: set[str] = set()
+        self._checked: set[str] = set()
         self._earlier = Earlier(store)
         self._models = Models(config)
+
+    def begin(self) -> set[str]:
+        """Check what is set at the start as a prompt would, and return the providers. Raises ImagegenError."""
+        items = self._sample(self._set)
+        providers = providers_of(items)
+        self._find_keys(items)
+        self._spending.include(providers)
+        self._spending.learn((item.request for item in items), self._store, ask=True)
+        check_budget(costs_of(items, self._spending), self._spending.limits)
+        return providers
 
     # What prompts become
 
@@ -117,7 +124,7 @@ class Studio:
         return specs_of(typed, typed.settings or self._set)
 
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
-        more = plan.prepare(specs, self._config)
+        more = plan.prepare(specs, self._config, self._find)
         self._spending.include(providers_of(more))
         self._spending.learn((item.request for item in more), self._store, ask=False)
         costs = costs_of(more, self._spending)
@@ -130,10 +137,15 @@ class Studio:
                 raise UsageError(f"{total} is more than what is left of the budget {limit}: {rest}")
         return more
 
+    def _find(self, text: str) -> tuple[str, Parent]:
+        from imagegen_cli.commands.task_pictures import picture_of  # noqa: PLC0415 - few prompts need it
+
+        return picture_of(text, self._store)
+
     def _find_keys(self, items: Sequence[plan.Item]) -> None:
-        if new := providers_of(items) - self.checked:
+        if new := providers_of(items) - self._checked:
             check_keys(self._config, new)
-            self.checked |= new
+            self._checked |= new
 
     # What is set
 
@@ -157,7 +169,7 @@ class Studio:
         word, value = parsed(command)
         if word not in COMMANDS:
             return self._unfinished(word, command)
-        if word == "/model" and (own := first_provider(self._set, self._config)) in self.checked:
+        if word == "/model" and (own := first_provider(self._set, self._config)) in self._checked:
             self._models.ask(own)
         try:
             changed = self._changed(word, value)
@@ -199,7 +211,7 @@ class Studio:
         return replace(changed, provider="") if named & self._config.providers.keys() else changed
 
     def _sample(self, common: PromptSpec) -> list[plan.Item]:
-        return plan.prepare(from_arguments([SAMPLE], common), self._config)
+        return plan.prepare(from_arguments([SAMPLE], common), self._config, self._find)
 
     # What the line shows and completes
 

@@ -9,17 +9,21 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.taken import taken_by
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
+from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
@@ -35,17 +39,18 @@ POLL_S = 0.25
 Story = Callable[[], Coroutine[Any, Any, None]]
 
 
-def watch(ids: Sequence[int], options: RunOptions, *, run: int | None, replay: bool, speed: float) -> int:
+def watch(names: Sequence[str], options: RunOptions, *, run: str, replay: bool, speed: float) -> int:
     """Show tasks of other processes until all have ended; with `replay`, a run that is over, `speed` times as fast.
 
     Raises NothingToDo if there is nothing to show.
     """
     with closing(Store(history_file())) as store:
+        ids, run_id = task_ids(names, store), run_reference(run, store)
         if replay:
-            return _replay(store, run, options, speed)
-        since = -math.inf if ids or run is not None else time.time()
-        show = Show(options, Estimates(store).seconds, WATCHING, since=since)
-        watched = Watched(store, show, ids, run)
+            return _replay(store, run_id, options, speed)
+        since = -math.inf if ids or run_id is not None else time.time()
+        show = Show(options, Estimates(store).seconds, WATCHING, since=since, taken_by=partial(taken_by, store))
+        watched = Watched(store, show, ids, run_id)
         return show.play(watched.follow, _Remote(store, show).do)
 
 
@@ -60,6 +65,7 @@ class Show:
         clock: Callable[[], float] = time.time,
         *,
         since: float = -math.inf,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._main: asyncio.Task[Any] | None = None
@@ -75,6 +81,8 @@ class Show:
             clock=clock,
             keys=Keys(self._key_queue.send, offer),
             since=since,
+            preview=options.preview,
+            taken_by=taken_by,
         )
         self.display = Guarded(chosen, stderr=sys.stderr)
 
@@ -263,7 +271,7 @@ class _Clock:
 
 
 def _replay(store: Store, run: int | None, options: RunOptions, speed: float) -> int:
-    runs = store.runs()
+    runs = store.run_ids()
     number = RunId(run if run is not None else (runs[0] if runs else 0))
     records = store.find(Filter(run=number))
     events = [*_all_events(store, number)]

@@ -20,7 +20,8 @@ class Money(NamedTuple):
         part = f"{rest:06d}".rstrip("0")
         if self.unit != "credits":
             part = part.ljust(2, "0")
-        return f"{whole}.{part} {self.unit}" if part else f"{whole} {self.unit}"
+        unit = "credit" if self.unit == "credits" and self.micros == MICROS else self.unit
+        return f"{whole}.{part} {unit}" if part else f"{whole} {unit}"
 
     def plainly(self) -> dict[str, float | str]:
         """The same for JSON."""

@@ -9,6 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from typing import BinaryIO, NamedTuple
 
 from imagegen_cli.core.errors import BadImage, UnusableImage
@@ -195,7 +196,8 @@ def _riff(_file: BinaryIO, size: int, head: bytes) -> bool:
 
 def _gif(file: BinaryIO, _size: int, head: bytes) -> bool:
     """Walk the blocks to the trailer."""
-    with open(file.fileno(), "rb", closefd=False) as reader:
+    reader = BufferedReader(file)  # type: ignore[type-var]  # a raw file and one in memory alike
+    try:
         reader.seek(13 + _colours(head[10]))
         while (kind := reader.read(1)) != b";":
             if kind == b",":
@@ -207,6 +209,8 @@ def _gif(file: BinaryIO, _size: int, head: bytes) -> bool:
                 _some(reader, 1)
             while length := _some(reader, 1)[0]:
                 reader.seek(length, os.SEEK_CUR)
+    finally:
+        reader.detach()  # else it would close the file
     return True
 
 

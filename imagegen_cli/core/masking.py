@@ -5,7 +5,7 @@ balance passes `masked` when it is made, so that a secret is never stored, print
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,8 +20,13 @@ LONG = 16
 
 CODED = ("%", "\\u", "&#")
 """How a character begins that is written by its code: percent-encoded, in JSON, in HTML."""
-USER = re.compile(r"(?<=://)[^\s/?#]*@|(?<![^\s'\"(=])[^\s/?#@:'\"]+:[^\s/?#@'\"]+@(?=[\w\[])")
-"""The name and password of an address, also of one that lacks its scheme."""
+USER = re.compile(r"(?<=://)[^\s/?#]*@")
+"""The name and password of an address."""
+WORD = re.compile(r"(?<![^\s/?#@'\"])[^\s/?#@'\"]++@(?=[\w\[])")
+"""What may end in the name and password of an address without a scheme. It begins at the first letter of a word alone,
+so that the time grows with the length of the text."""
+FIRST_LETTER = re.compile(r"(?<![^\s'\"(=])[^:]")
+"""Of a name before a password."""
 OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 """Headers whose values are secrets, by their names; the values of others are ordinary words."""
 
@@ -79,7 +84,7 @@ def masked(text: str) -> str:
     for sign, pattern, _ in _forms:
         if sign in flat:
             text = _compiled(pattern).sub(MASK, text)
-    return USER.sub(f"{MASK}@", text) if "@" in text else text
+    return _with_users(text, lambda _: f"{MASK}@")
 
 
 def _flat(text: str) -> str:
@@ -97,7 +102,25 @@ def without_user(url: str) -> str:
 
 def without_own_user(text: str) -> str:
     """Addresses without the name and password of the settings; those that a service wrote are not changed."""
-    return USER.sub(lambda found: "" if found[0][:-1] in _known else found[0], text) if "@" in text else text
+    return _with_users(text, lambda user: "" if user[:-1] in _known else user)
+
+
+def _with_users(text: str, replacement: Callable[[str], str]) -> str:
+    """The text with each `name:password@` replaced, also of an address that lacks its scheme."""
+    if "@" not in text:
+        return text
+
+    def without(word: re.Match[str]) -> str:
+        last_colon = text.rfind(":", word.start(), word.end() - 2)
+        first = FIRST_LETTER.search(text, word.start(), max(last_colon, word.start()))
+        return (
+            word[0]
+            if first is None
+            else text[word.start() : first.start()] + replacement(text[first.start() : word.end()])
+        )
+
+    text = USER.sub(lambda found: replacement(found[0]), text)
+    return WORD.sub(without, text)
 
 
 def forget() -> None:

@@ -5,13 +5,15 @@ import string
 import sys
 import time
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.task import ImageRequest, TaskId
 
 DEFAULT = "{id}-{slug}-{index}"
-FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "time", "name", "line")
+FIELDS = ("id", "slug", "index", "run", "provider", "model", "seed", "date", "time", "name", "line", "vary")
 MAX_SLUG_BYTES = 60
 MAX_NAME_BYTES = 180
 """This leaves room in the 255 bytes of common file systems for a suffix and the dot of a part file."""
@@ -41,9 +43,19 @@ def check_template(template: str) -> None:
 
 
 def name_for(
-    template: str, task_id: TaskId | str, run: int | str, request: ImageRequest, *, line: int, now: float
+    template: str,
+    task_id: TaskId | str,
+    run: int | str,
+    request: ImageRequest,
+    *,
+    line: int,
+    now: float,
+    cell: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The file name of a task, with `{index}` left open: unique by its id, cut by bytes, safe on every file system."""
+    """The file name of a task, with `{index}` left open: unique by its id, cut by bytes, safe on every file system.
+
+    `cell`: see `Task`.
+    """
     moment = time.localtime(now)
     fields = {
         "id": str(task_id),
@@ -57,6 +69,7 @@ def name_for(
         "date": time.strftime("%Y%m%d", moment),
         "time": time.strftime("%H%M%S", moment),
         "index": "{index}",
+        "vary": slug(" ".join(cell.values())) if cell else "",
     }
     name = template.format_map(fields)
     if "{index}" not in name:

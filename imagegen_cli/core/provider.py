@@ -7,7 +7,7 @@ folder providers/, and the line that binds `PROVIDER` registers it.
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.core.errors import Expired
@@ -23,11 +23,26 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, str | int | float]
 """Facts about how pictures were made, beside the request. Keys that several services have: `seed` (the seed that was
-used), `model` (the model that drew), `revised_prompt`, `request_id`."""
+used; a text with commas where each picture has its own), `model` (the model that drew), `model_version`,
+`revised_prompt`, `request_id`, `tokens`. A run adds `job_id`, the service's own number of the job."""
+MAX_FACTS = 50
+"""Of one answer."""
+MAX_NAME_CHARS = 100
+MAX_FACT_CHARS = 10_000
+"""Prompts are this long at most where services rewrite them."""
+MAX_FACT_NUMBER = 2**64
 
 
-def _without_secrets(facts: Facts) -> Facts:
-    return {name: masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+def _harmless(facts: Facts) -> Facts:
+    """So many facts and such long ones as a history can hold for each task, and none with a secret in it."""
+    usable = {masked(name[:MAX_NAME_CHARS]): fact for name, fact in facts.items() if _is_usable(fact)}
+    cut = {name: masked(fact)[:MAX_FACT_CHARS] if isinstance(fact, str) else fact for name, fact in usable.items()}
+    return dict(list(cut.items())[:MAX_FACTS])
+
+
+def _is_usable(fact: object) -> bool:
+    """Whether JSON and SQLite can carry it: no infinity, and no number of a thousand digits."""
+    return isinstance(fact, str) or (isinstance(fact, int | float) and -MAX_FACT_NUMBER < fact < MAX_FACT_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ class Accepted:
     cost: Money | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "facts", _without_secrets(self.facts))
+        object.__setattr__(self, "facts", _harmless(self.facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +78,7 @@ class Ready:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "note", masked(self.note))
-        object.__setattr__(self, "facts", _without_secrets(self.facts))
+        object.__setattr__(self, "facts", _harmless(self.facts))
 
 
 Report = Callable[[Working], None]
@@ -139,6 +154,16 @@ def way_to(settings: Settings) -> tuple[str, dict[str, str]]:
     return f"{address.scheme.lower()}://{host.lower()}", headers
 
 
+class Upscaling(NamedTuple):
+    """What makes a request with one reference picture one for a larger copy of it.
+
+    `model` is empty where no model is named; `extra` are options of the kind.
+    """
+
+    model: str
+    extra: Mapping[str, str]
+
+
 S_co = TypeVar("S_co", bound=Settings, covariant=True)
 
 
@@ -161,6 +186,8 @@ class Provider(Protocol[S_co]):
     """True where nothing goes over the network."""
     is_free: ClassVar[bool] = False
     """True where pictures cost nothing but the person's own electricity."""
+    declares_options: ClassVar[bool] = True
+    """False where every further option is taken for an input of the model, so that none can be told to be unknown."""
     notice: ClassVar[str] = ""
     """One line that people should read once a run, on stderr."""
 
@@ -229,6 +256,10 @@ class Provider(Protocol[S_co]):
 
         `check` and `submit` take the version too: this method is for finding a provider that offers it.
         """
+        return None
+
+    def upscaling(self, factor: float) -> Upscaling | None:  # noqa: ARG002
+        """How a picture is made so many times larger on each side; None where the service cannot do that."""
         return None
 
     def max_images(self, request: ImageRequest) -> int | None:  # noqa: ARG002

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from imagegen_cli.core.errors import Reason, TaskError
 from imagegen_cli.core.money import Quote
@@ -78,11 +78,15 @@ class StagedImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """A picture under its final name: complete, synced, never written again. Fields as in StagedImage."""
+    """A picture under its final name: complete, synced, never written again. Fields as in StagedImage.
+
+    `remark` says what could not be written beside it.
+    """
 
     path: str
     sha256: str = ""
     doubt: str = ""
+    remark: str = ""
 
 
 Image = InlineImage | RemoteImage | StagedImage | SavedImage
@@ -216,13 +220,25 @@ def _leaves_a_charge(state: State, error: TaskError) -> bool:
     return error.charged or (isinstance(state, Running | Saving) and not error.final)
 
 
+class Parent(NamedTuple):
+    """A picture of an earlier task that a task starts from; `picture` counts from 1. Its text is `12/2`."""
+
+    task: int
+    picture: int
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.picture}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """`folder` and `name` are fixed before the task is sent; `name` holds the one field `{index}`, from 1.
 
     `key` is this task's alone, among all histories: the history's own token and the id. `expected_images` is how many
     pictures the service should bring for `request`. `alternatives` are the same prompt as other providers would take
-    it: until a request has left, the task may be sent as any of them instead.
+    it: until a request has left, the task may be sent as any of them instead. `parents` are those references of the
+    request that are pictures of earlier tasks. `facts` are what the service has told. `cell`: what was varied in a
+    comparison, by name in order, with the value that this task has.
     """
 
     id: TaskId
@@ -234,6 +250,9 @@ class Task:
     key: str = ""
     expected_images: int = 1
     alternatives: tuple[ImageRequest, ...] = ()
+    parents: tuple[Parent, ...] = ()
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    cell: Mapping[str, str] = field(default_factory=dict)
 
     def as_sent(self, request: ImageRequest, expected_images: int) -> "Task":
         """The same task, to be sent as one of its alternatives; what it was before becomes an alternative."""

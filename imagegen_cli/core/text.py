@@ -91,6 +91,11 @@ class Printer:
         self._gone = False
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the reader went away, so that what follows need not be made."""
+        return self._gone
+
     def line(self, text: str) -> None:
         if self._gone:
             return

@@ -5,7 +5,7 @@ Everything that a frame needs is updated with each event, so the cost of a frame
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
@@ -101,6 +101,7 @@ class Row:
     delay: Delay | None = None
     estimate: float | None = None
     charge: Charge | None = None
+    favourite: bool = False
     searched: str = ""
     """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
 
@@ -137,6 +138,14 @@ def guessed(passed: float) -> float:
     return GUESS_ON_TIME + rest * (1 - math.exp((1 - passed) * GUESS_ON_TIME / rest))
 
 
+TakenBy = Callable[[str, RunId], Collection[TaskId]]
+"""The tasks that a command takes which names a run in place of tasks: `retry`, `retry --cancelled` or `resume`."""
+
+
+def nothing_taken(_words: str, _run: RunId) -> Collection[TaskId]:
+    return ()
+
+
 def unknown(_task: Task) -> float | None:
     return None
 
@@ -144,7 +153,8 @@ def unknown(_task: Task) -> float | None:
 class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
-    `previews`: how many running tasks keep their latest preview; each is a picture in memory.
+    `previews`: how many running tasks keep their latest preview; each is a picture in memory. `taken_by`: see
+    TakenBy.
     """
 
     def __init__(
@@ -152,7 +162,9 @@ class Board:
         *,
         estimate: Callable[[Task], float | None] = unknown,
         previews: int = 0,
+        taken_by: TakenBy = nothing_taken,
     ) -> None:
+        self.taken_by = taken_by
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}

@@ -28,8 +28,8 @@ class CellContext(NamedTuple):
     """By provider, how many tasks may be there at a time."""
     at_service: Mapping[str, int] = {}
     """By provider, how many tasks are there."""
-    keys: bool = True
-    """A person can act by keys."""
+    more: str = ""
+    """How a person lets more tasks be at a service at a time; empty where that is done elsewhere."""
 
 
 class Column(NamedTuple):

@@ -10,7 +10,7 @@ from imagegen_cli.core.text import age, seconds
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Column, Measure, Place, as_needed, fixed, stepped
 from imagegen_cli.display.costs import of_task
-from imagegen_cli.display.fields import brief, images_of, model_of, moment, state_and_reason
+from imagegen_cli.display.fields import brief, images_of, model_of, moment, state_and_reason, varied
 from imagegen_cli.display.messages import ending
 from imagegen_cli.display.progress import note, percent, progress_spans
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_COST = 20
 """Cells of a task's cost at most."""
 MIN_LINE_FOR_COST = 60
+MIN_PROMPT = 8
+"""Cells of a prompt that the names of what was varied leave to it; their values go before the prompt."""
 
 
 def elapsed(row: Row, now: float) -> str:
@@ -58,6 +60,25 @@ def prompt_style(row: Row, _context: CellContext) -> "StyleName":
     return "dim" if is_queued(row) or row.ended is not None else "plain"
 
 
+def favourite_spans(row: Row, context: CellContext, _cells: int) -> "Sequence[Span]":
+    return [(context.theme.favourite if row.favourite else "", "alert")]
+
+
+def prompt_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span]":
+    """The prompt; in a comparison with what distinguishes the task behind it, for which the prompt makes room."""
+    fit, style, prompt = context.theme.fit, prompt_style(row, context), row.task.request.prompt
+    if not row.task.cell:
+        is_short = len(prompt) <= cells and prompt.isascii() and prompt.isprintable()
+        return [(prompt if is_short else fit(prompt, cells), style)]
+    from imagegen_cli.display.text_width import cell_width  # noqa: PLC0415 - Rich only where something is drawn
+
+    between = f" {context.theme.dot} "
+    named = fit(between + varied(row.task.cell, between), cells)
+    short = fit(" " + context.theme.dot.join(row.task.cell.values()), cells)
+    cell = named if cell_width(named) + MIN_PROMPT <= cells else short
+    return [(fit(prompt, cells - cell_width(cell)), style), (cell, "dim")]
+
+
 def note_style(row: Row, _context: CellContext) -> "StyleName":
     return "alert" if row.delay else "dim"
 
@@ -75,9 +96,10 @@ IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans, spreads=is_unsent)
 COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
+FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
-PROMPT_DIM_IN_QUEUE = PROMPT._replace(style=prompt_style)
+PROMPT_AND_CELL = PROMPT._replace(spans=prompt_spans)
 
 
 def number_in_live_table(measure: Measure) -> int:
@@ -104,7 +126,7 @@ NOTED = 3
 LIVE = (
     Place(MARK, fixed(1), gap=0),
     Place(NUMBER, number_in_live_table),
-    Place(PROMPT_DIM_IN_QUEUE, fixed(1), share=100),
+    Place(PROMPT_AND_CELL, fixed(1), share=100),
     Place(MODEL, model_in_live_table, gap=2),
     Place(PROGRESS, stepped((199, 41), (139, 29), (99, 23), (75, 17), (59, 15), (39, 13), (30, 4))),
     Place(ELAPSED, elapsed_in_live_table),
@@ -121,7 +143,8 @@ LIST = (
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
-    Place(PROMPT, fixed(1), gap=2, share=100),
+    Place(FAVOURITE, as_needed(1), gap=2),
+    Place(PROMPT_AND_CELL, fixed(1), gap=2, share=100),
 )
 """`list` on a terminal."""
 
@@ -132,6 +155,7 @@ PLAIN = (
     Place(IMAGES, fixed(5), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
+    Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
 """`list` off a terminal. Nothing is cut off: the widths are minimal widths."""

@@ -45,7 +45,7 @@ class DrawContext:
         return CellContext(
             self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping),
             without_credits=self.board.paused_providers, lanes=self.board.lanes, at_service=self.board.at_service,
-            keys=ui.keys and "+" not in ui.offer.without,
+            more="-j" if not ui.keys else "" if "+" in ui.offer.without else "-j or +",
         )  # fmt: skip
 
     def text(self, text: str, style: Style = PLAIN) -> Line:

@@ -10,7 +10,7 @@ APPROXIMATE = (Source.SET, Source.PRICED, Source.ESTIMATED)
 SAYS = {
     Source.TOLD: "told by the service",
     Source.PRICED: "by the service's list of prices",
-    Source.SET: "by the price that you set",
+    Source.SET: "by the price that you gave",
     Source.ESTIMATED: "estimated",
     Source.FREE: "free",
     Source.UNKNOWN: "not known",

@@ -1,18 +1,20 @@
 """One task on several lines: how an ended task stays on the screen, and what `show` prints."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.segment import Segment
 from rich.style import Style
 
-from imagegen_cli.core.task import Cancelled, Done, Failed, Task
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Task
 from imagegen_cli.core.text import amount, literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row, can_be_fetched
-from imagegen_cli.display.fields import LABEL, advice, fields_of, service
-from imagegen_cli.display.text_width import cell_width, wrapped
-from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme
+from imagegen_cli.display.end_report import SummaryLine, Tone, ranges
+from imagegen_cli.display.fields import LABEL, advice, fields_of, service, varied
+from imagegen_cli.display.paragraphs import Piece, paragraph
+from imagegen_cli.display.text_width import MAX_MARKS, cell_width
+from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme, linked_style
 
 MAX_LINES = 1000
 
@@ -28,6 +30,8 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
     tail = "".join(f" {theme.dot} {fact}" for fact in facts)
+    if task.cell:
+        tail = f" {theme.dot} {literal(varied(task.cell), theme.encoding)}{tail}"
     head = f" {task.id} "
     prompt = theme.fit(task.request.prompt, max(8, width - 2 - cell_width(head) - cell_width(tail)))
     lines = [[Segment(mark, colour), Segment(head, DIM), Segment(prompt), Segment(tail, DIM)]]
@@ -37,7 +41,22 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
         lines += indented(messages.described(state), width, theme, colour)
     if can_be_fetched(state):
         lines += indented(advice(task), width, theme, DIM)
-    return lines + [[Segment(f"  {shown_path(path, theme)}")] for path in task.files]
+    return lines + [path_line(shown_path(path, theme), path, width - 1, theme) for path in task.files]
+
+
+def collapsed_line(tasks: Sequence[Task], theme: Theme) -> Line:
+    """Several tasks that ended alike, on one line."""
+    state = tasks[0].state
+    mark, style = theme.sign(state)
+    numbers = ranges((task.id for task in tasks), theme.times)
+    is_unsent = isinstance(state, Cancelled) and state.stop is CancelOutcome.NOT_SENT
+    words = messages.STOPS[CancelOutcome.NOT_SENT] if is_unsent else messages.described(state)
+    return [
+        Segment(mark, STYLES[style]),
+        Segment(f" {numbers} ", DIM),
+        Segment(literal(words, theme.encoding)),
+        Segment(f" {theme.dot} {len(tasks)} tasks", DIM),
+    ]
 
 
 def outcome(task: Task, *, brief: bool) -> Iterator[str]:
@@ -55,8 +74,21 @@ def outcome(task: Task, *, brief: bool) -> Iterator[str]:
 
 def indented(text: str, width: int, theme: Theme, style: Style) -> list[Line]:
     """Lines broken between words, so that the terminal does not break them inside a word."""
-    parts = wrapped(text, max(1, width - 3), MAX_LINES, theme.encoding, theme.more)
-    return [[Segment(f"  {part}", style)] for part in parts]
+    return [[Segment(str(piece), style)] for piece in pieces_of(text, width - 1, theme, first=2, hanging=2)]
+
+
+def pieces_of(
+    text: str, width: int, theme: Theme, *, first: int = 0, hanging: int = 0, whole: bool = True
+) -> list[Piece]:
+    """The lines of a text; of an endless one no more than anybody reads. `whole` as in `paragraph`."""
+    start = text[: MAX_LINES * max(1, width) * MAX_MARKS]
+    return paragraph(start, max(1, width), first=first, hanging=hanging, encoding=theme.encoding, whole=whole)
+
+
+def path_line(shown: str, path: str, width: int, theme: Theme) -> Line:
+    """A path on a line of its own, whole so that it can be copied, and a link where the terminal shows links."""
+    indent = max(0, min(2, width - cell_width(shown)))
+    return [Segment(" " * indent), Segment(shown, linked_style(PLAIN, path, theme))]
 
 
 def shown_path(path: str, theme: Theme) -> str:
@@ -71,50 +103,68 @@ def shown_path(path: str, theme: Theme) -> str:
 def folder_lines(board: Board, theme: Theme) -> list[Line]:
     """The folders of the pictures, for runs whose tasks did not print their paths."""
     folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
-    return [[Segment("  pictures in ", DIM), Segment(shown_path(folder, theme))] for folder in folders]
+    return [
+        [Segment("  pictures in ", DIM), Segment(shown_path(folder, theme), linked_style(PLAIN, folder, theme))]
+        for folder in folders
+    ]
 
 
-def notice_line(text: str, theme: Theme) -> Line:
-    return [Segment(literal(text, theme.encoding))]
+def notice_lines(text: str, width: int, theme: Theme) -> list[Line]:
+    return [[Segment(str(piece))] for piece in pieces_of(text, width - 1, theme, hanging=2)]
 
 
-def last_lines(summary: Iterable[messages.SummaryLine], width: int, theme: Theme) -> Iterator[Line]:
+def last_lines(summary: Iterable[SummaryLine], width: int, theme: Theme) -> Iterator[Line]:
     """The summary after an empty line, each line in the colour of its tone and broken between words."""
-    signs = {messages.Tone.FAILURE: (theme.failed, BAD), messages.Tone.OFFER: (theme.saving, ALERT)}
+    signs = {
+        Tone.FAILURE: (theme.failed, BAD),
+        Tone.UNSENT: (theme.cancelled, ALERT),
+        Tone.OFFER: (theme.saving, ALERT),
+    }
     for tone, text in summary:
-        if tone is messages.Tone.TOTAL:
+        if tone is Tone.TOTAL:
             yield []
         mark, colour = signs.get(tone, ("", PLAIN))
-        style = {messages.Tone.TOTAL: BOLD, messages.Tone.ADVICE: DIM}.get(tone, PLAIN)
-        indent = 0 if tone is messages.Tone.TOTAL else 2
-        for part in wrapped(text, max(1, width - indent - 1), MAX_LINES, theme.encoding, theme.more):
-            yield [Segment(f"{mark:<{indent}}", colour), Segment(part, style)]
+        style = {Tone.TOTAL: BOLD, Tone.ADVICE: DIM}.get(tone, PLAIN)
+        indent = 0 if tone is Tone.TOTAL else 2
+        for piece in pieces_of(text, width - 1, theme, first=indent, hanging=indent or 2):
+            yield [Segment(f"{mark:<{piece.indent}}", colour), Segment(piece.text, style)]
             mark = ""
 
 
-def file_lines(task: Task, theme: Theme) -> list[Line]:
+def file_lines(task: Task, width: int, theme: Theme) -> list[Line]:
     """Paths are not shortened, so that they can be copied."""
-    return [[Segment(f"  {literal(path, theme.encoding)}")] for path in task.files]
+    return [path_line(literal(path, theme.encoding), path, width, theme) for path in task.files]
 
 
-def task_lines(row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None) -> list[Line]:
-    """Everything about a task except its files. Long text takes as many lines as it needs."""
+def task_lines(
+    row: Row, now: float, width: int, theme: Theme, more: Mapping[str, str] | None = None, *, whole: bool = False
+) -> list[Line]:
+    """Everything about a task except its files. Long text takes as many lines as it needs.
+
+    `whole`: a word or a path that is wider than a line stays whole; in a frame the terminal would cut it off.
+    """
     mark, style = theme.sign(row.task.state)
-    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD))
+    lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD), whole=whole)
     head = f" {theme.dot} ".join([f"task {row.task.id}", *service(row.task.request)])
-    lines += labelled("", head, width, theme, styles=(DIM, DIM))
+    lines += labelled("", head, width, theme, styles=(DIM, DIM), whole=whole)
     for name, value in [*fields_of(row, now), *(more or {}).items()]:
         if value:
             alert = BAD if name == "state" and isinstance(row.task.state, Failed) else PLAIN
-            lines += labelled(name, value, width, theme, styles=(DIM, alert))
+            lines += labelled(name, value, width, theme, styles=(DIM, alert), whole=whole)
     return lines
 
 
-def labelled(label: str, text: str, width: int, theme: Theme, *, styles: tuple[Style, Style]) -> list[Line]:
+def labelled(
+    label: str, text: str, width: int, theme: Theme, *, styles: tuple[Style, Style], whole: bool = False
+) -> list[Line]:
     """A label and its text, which continues below itself."""
     indent = min(LABEL if len(label) > 1 else 2, width // 2)
+    head = LineBuilder().put(theme.fit(label, indent), indent, styles[0]).line
     lines: list[Line] = []
-    for index, part in enumerate(wrapped(text, max(1, width - indent), MAX_LINES, theme.encoding, theme.more)):
-        builder = LineBuilder().put(theme.fit("" if index else label, indent), indent, styles[0])
-        lines.append(builder.put(part, cell_width(part), styles[1]).line)
+    for piece in pieces_of(text, width, theme, first=indent, hanging=indent, whole=whole):
+        if head and piece.indent < indent:  # a word that is wider than the column goes below
+            lines.append(head)
+            head = []
+        lines.append([*(head or [Segment(" " * piece.indent)]), Segment(piece.text, styles[1])])
+        head = []
     return lines

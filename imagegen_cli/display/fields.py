@@ -1,6 +1,6 @@
 """The fields of one task as text, for every display that shows them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from imagegen_cli.core.task import Failed, ImageRequest, Task, word
@@ -24,6 +24,17 @@ def service(request: ImageRequest) -> Iterator[str]:
         yield f"seed {request.seed}"
 
 
+SELF_EVIDENT = ("ratio", "resolution", "size")
+"""What is varied and needs no name beside its value."""
+
+
+def varied(cell: Mapping[str, str], between: str = ", ") -> str:
+    """What was varied, with the values of one task: `model 4.0, 16:9`."""
+    return between.join(
+        value if name in SELF_EVIDENT or name[:1] == "{" else f"{name} {value}" for name, value in cell.items()
+    )
+
+
 def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
     """Label and value of everything about a task except its prompt; a value may be empty."""
     request = row.task.request
@@ -34,6 +45,7 @@ def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
     yield "pictures", f"{len(row.task.files)}/{row.task.expected_images}"
     yield "cost", described(row.charge, row.task.id)
     yield "note", row.note
+    yield "varied", varied(row.task.cell)
     yield "negative", request.negative
     yield "references", ", ".join(request.references)
     yield "extra", ", ".join(f"{name}={value}" for name, value in request.extra.items())

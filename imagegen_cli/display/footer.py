@@ -12,7 +12,7 @@ from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
 from imagegen_cli.display.controls import TYPING, Mode, right_of, why_not_again
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
-from imagegen_cli.display.selection import ids_in_order
+from imagegen_cli.display.selection import count
 from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
@@ -24,6 +24,8 @@ MIN_FILTER = 12
 """Cells of the filter's words that are worth more than the count beside them."""
 
 HELP_KEY = ("?", "help")
+FIRST_TO_LEAVE = ("esc", "a", "/")
+"""Keys that a narrow line names no more, in this order; then the last ones."""
 
 
 def footer(context: DrawContext) -> list[Line]:
@@ -246,8 +248,8 @@ def hints(context: DrawContext) -> Line:
 def keys_in_line(context: DrawContext, keys: list[tuple[str, str]]) -> Line:
     """As many keys as there is room for; others go before the one for help."""
     while len(keys) > 1 and sum(cell_width(f"{key} {few}") + 2 for key, few in keys) - 2 > context.width:
-        last = keys[-1] if keys[-1] != HELP_KEY else keys[-2]
-        keys.remove(last)
+        others = [pair for pair in keys if pair != HELP_KEY]
+        keys.remove(next((pair for name in FIRST_TO_LEAVE for pair in others if pair[0] == name), others[-1]))
     builder = LineBuilder()
     for key, few in keys:
         cells = cell_width(key)
@@ -267,14 +269,13 @@ def blind(context: DrawContext) -> Line:
 def filter_line(context: DrawContext) -> Line:
     """The words of the filter, and how many tasks it leaves."""
     ui, board, dot = context.ui, context.board, context.theme.dot
-    found = len(ids_in_order(board, ui.filter)[0])
     words = literal(ui.filter, context.theme.encoding)
-    count = f"{found} of {len(board.rows)}"
+    found = f"{count(board, ui.filter)} of {len(board.rows)}"
     cursor = "_" if ui.mode is Mode.FILTER else ""
     end = (
         f"enter keeps {dot} esc clears" if ui.mode is Mode.FILTER else "esc clears" if ui.focus else "tab and esc clear"
     )
-    for tail_ in (f"  {count} {dot} {end}", f"  {count}", ""):
+    for tail_ in (f"  {found} {dot} {end}", f"  {found}", ""):
         left = context.width - cell_width(tail_) - 1 - len(cursor)
         if left >= min(cell_width(words), MIN_FILTER) or not tail_:
             shown = f"/{tail(words, max(0, left))}{cursor}{tail_}"

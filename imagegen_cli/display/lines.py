@@ -20,9 +20,9 @@ JSON, one object a line on stdout, each with `"v": 1`, `"event"` and, but for th
 The task object, here and in `list --json`: id, run, state (queued, submitting, running, saving, done, failed,
 cancelled), reason (a code, or null while nothing went wrong), message, hint, prompt, provider, model, created, started,
 ended, asked (pictures), files (paths), and once it was sent cost: amount and unit (left out where the price is not
-known), source (told, priced, set, estimated, free, unknown), status (reserved, settled, uncertain, returned). Moments
-are ISO 8601 in UTC with milliseconds, or null. Receipts, picture addresses and settings are never part of it: they may
-be signed.
+known), source (told, priced, set, estimated, free, unknown), status (reserved, settled, uncertain, returned), and in a
+comparison vary {name: value}: what was varied, in order. Moments are ISO 8601 in UTC with milliseconds, or null.
+Receipts, picture addresses and settings are never part of it: they may be signed.
 """
 
 import math
@@ -56,7 +56,8 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.columns import PLAIN_ENDING
 from imagegen_cli.display.costs import plainly as costs_plainly, text as costs_text
-from imagegen_cli.display.fields import advice
+from imagegen_cli.display.end_report import Tone, summary
+from imagegen_cli.display.fields import advice, varied
 
 MAX_PROMPT = 80
 HEARTBEAT_S = 30.0
@@ -166,14 +167,15 @@ class PlainLines(StaticDisplay):
     def _ending(self, task: Task) -> str:
         row, now = self.board.rows[task.id], self._clock()
         facts = filter(None, (column.text(row, now) for column in PLAIN_ENDING))
-        return f"{task.id} {', '.join(facts)}: {shortened(task.request.prompt)}"
+        cell = f" ({varied(task.cell)})" if task.cell else ""
+        return f"{task.id} {', '.join(facts)}: {shortened(task.request.prompt)}{cell}"
 
     def _finish(self) -> None:
         if not self._summary:
             return
         times = sign("×", "x", self._notes.encoding)
-        for tone, text in messages.summary(self.board, self._clock(), times):
-            self.say(f"  {text}" if tone is messages.Tone.ADVICE else text)
+        for tone, text in summary(self.board, self._clock(), times):
+            self.say(f"  {text}" if tone is Tone.ADVICE else text)
 
 
 class Quiet(StaticDisplay):
@@ -289,6 +291,8 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "ended": moment(ended),
         "asked": task.expected_images,
         "files": list(task.files),
+        "parents": [parent._asdict() for parent in task.parents],
+        **({"vary": dict(task.cell)} if task.cell else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """What `list` and `show` print: on a terminal like the live table; elsewhere without colour and never cut off."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
@@ -10,20 +10,48 @@ from imagegen_cli.display.cell import CellContext, Measure, Place
 from imagegen_cli.display.columns import LIST, PLAIN, PROMPT
 from imagegen_cli.display.fields import LABEL, fields_of, service
 
+Headings = Callable[[Sequence[int]], Mapping[int, str]]
+"""Gives each run of these numbers the line that stands above its tasks."""
 
-def print_list(rows: Sequence[Row], *, stdout: TextIO, environ: Mapping[str, str], now: float) -> None:
-    """Print one line per task. A row needs its task and the moments that are known."""
+
+def print_list(
+    rows: Sequence[Row],
+    *,
+    stdout: TextIO,
+    environ: Mapping[str, str],
+    now: float,
+    headings: Headings | None = None,
+) -> None:
+    """Print one line per task; on a terminal by run, below the run's heading where it has one.
+
+    A row needs its task and the moments that are known.
+    """
     if not rows:
         return
     if not is_capable_terminal(stdout, environ):
         _write(plain_table(rows, now), stdout)
         return
-    from imagegen_cli.display.table import draw_rows  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.table import draw_row, lay_out  # noqa: PLC0415 - Rich only where it draws
+    from imagegen_cli.display.tables import heading  # noqa: PLC0415 - see above
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
     terminal = Terminal(stdout, environ)
-    number = max(len(str(row.task.id)) for row in rows)
-    terminal.print(draw_rows(LIST, rows, terminal.size.columns - 1, number, CellContext(now, terminal.theme)))
+    width, context = terminal.size.columns - 1, CellContext(now, terminal.theme)
+    layout = lay_out(LIST, rows, width, max(len(str(row.task.id)) for row in rows), context)
+    runs = by_run(rows)
+    known = headings(list(runs)) if headings is not None else {}
+    for number, (run, its_rows) in enumerate(runs.items()):
+        if text := known.get(run):
+            terminal.print(heading(text, width, terminal.theme, is_first=not number))
+        terminal.print(draw_row(row, layout, context) for row in its_rows)
+
+
+def by_run(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    """Rows by their run, in the order in which the runs come first."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.task.run, []).append(row)
+    return found
 
 
 def print_task(
@@ -37,8 +65,8 @@ def print_task(
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - Rich only where it draws
 
     terminal = Terminal(stdout, environ)
-    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more))
-    terminal.print(file_lines(row.task, terminal.theme))
+    terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more, whole=True))
+    terminal.print(file_lines(row.task, terminal.size.columns - 1, terminal.theme))
 
 
 def plain_table(rows: Sequence[Row], now: float) -> Iterator[str]:

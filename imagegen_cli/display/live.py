@@ -13,18 +13,20 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
-from imagegen_cli.core.task import ENDED, Task
+from imagegen_cli.core.task import ENDED, Cancelled, Failed, Task
 from imagegen_cli.display import messages
-from imagegen_cli.display.board import Board
-from imagegen_cli.display.controls import TYPING, Controls, Copy, Ui, lines_of
+from imagegen_cli.display.board import Board, Row
+from imagegen_cli.display.controls import TYPING, Controls, Copy, Mode, Ui, lines_of
 from imagegen_cli.display.key_commands import Keys
 from imagegen_cli.display.keys import in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
-from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.preview import half_blocks, small
+from imagegen_cli.display.progress import share_done
 from imagegen_cli.display.prompt_line import LineControls
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
 NOT_ROWS = 8
 """Lines of a screen that are no rows of the table, about."""
+MIN_COLLAPSED = 3
+"""So many equal endings that are printed together take one line."""
 MAX_WHOLE_ENDINGS = 10
 """In a run of more tasks, each ended task takes only one line."""
 
@@ -46,10 +50,23 @@ class Ended:
     elapsed: float | None
 
 
+def likeness(entry: Ended | str) -> object:
+    """What equal endings without pictures have in common; everything else is like nothing but itself."""
+    if isinstance(entry, str):
+        return entry
+    match entry.task.state:
+        case Cancelled(stop=stop) if not entry.task.files:
+            return stop
+        case Failed(reason=reason, message=message) if not entry.task.files:
+            return reason, message
+        case _:
+            return entry.task.id
+
+
 class Live:
     """Without `summary` none is printed. `on_wake` is told how many seconds Ctrl-Z stopped the program.
 
-    What ended before `since` is counted and not printed.
+    What ended before `since` is counted and not printed. `pictures`: those on the disk may be shown in small.
     `clock` gives the moments of what is shown, which may be long ago; `key_clock` those of the keys.
     """
 
@@ -67,6 +84,7 @@ class Live:
         on_wake: Callable[[float], None] | None = None,
         keys: Keys | None = None,
         since: float = -math.inf,
+        pictures: bool = False,
     ) -> None:
         self.board = board
         self.prints_paths = prints_paths
@@ -81,6 +99,8 @@ class Live:
         self._paste_detector = PasteDetector()
         self._summary = summary
         self._since = since
+        self._pictures = pictures
+        self._pictured: Row | None = None
         self._clock = clock
         self._key_clock = key_clock
         self._on_wake = on_wake
@@ -172,7 +192,8 @@ class Live:
         self.ui.page = max(1, height - NOT_ROWS)
         paint = half_blocks if terminal.colours else unpainted
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
-        terminal.show(frame, self._lasting_lines(), f"imagegen {self.board.ended}/{len(self.board.rows)}")
+        title = f"imagegen {self.board.ended}/{len(self.board.rows)}"
+        terminal.show(frame, self._lasting_lines(), title, share_done(self.board, now))
         self._lasting.clear()
         self._moving = frame.moving
         self._drawn = now
@@ -194,28 +215,35 @@ class Live:
         return self._moving and since >= MOTION_S
 
     def _lasting_lines(self) -> "list[Line]":
-        from imagegen_cli.display.details import ended_lines, notice_line  # noqa: PLC0415 - see draw
+        from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
         brief = many > MAX_WHOLE_ENDINGS
         lines: list[Line] = []
-        for entry in self._lasting:
-            if isinstance(entry, str):
-                lines.append(notice_line(entry, theme))
-            else:
-                lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief)
+        for _, group in groupby(self._lasting, key=likeness):
+            entries = list(group)
+            tasks = [entry.task for entry in entries if isinstance(entry, Ended)]
+            if len(tasks) >= MIN_COLLAPSED:
+                lines.append(collapsed_line(tasks, theme))
+                continue
+            for entry in entries:
+                if isinstance(entry, str):
+                    lines += notice_lines(entry, width, theme)
+                else:
+                    lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief)
         return lines
 
     def _last_lines(self) -> "list[Line]":
         from imagegen_cli.display.details import folder_lines, last_lines  # noqa: PLC0415 - see draw
+        from imagegen_cli.display.end_report import Tone, summary  # noqa: PLC0415 - see draw
 
         if not self._summary:
             return []
         theme, board, width = self._terminal.theme, self.board, self._terminal.size.columns
-        summary_lines = messages.summary(board, self._clock(), theme.times)
+        summary_lines = summary(board, self._clock(), theme.times)
         if len(board.rows) == board.ended == 1:  # its own lines say already that it can be fetched
-            summary_lines = [one for one in summary_lines if one[0] is not messages.Tone.OFFER]
+            summary_lines = [one for one in summary_lines if one[0] is not Tone.OFFER]
         folders = folder_lines(board, theme) if len(board.rows) > MAX_WHOLE_ENDINGS else []
         return [*last_lines(summary_lines, width, theme), *folders]
 
@@ -236,11 +264,33 @@ class Live:
             self._controls.press(key, now)
             self._changed = True
         self._changed |= self._controls.settle(now)
+        self._picture_details()
 
     def _copied(self, text: str) -> str:
         from imagegen_cli.display.clipboard import copied  # noqa: PLC0415 - few press this key
 
         return copied(text, self._stderr, self._environ)
+
+    def _picture_details(self) -> None:
+        """Load the first picture of an ended task whose details are open, and drop that of the one before."""
+        row = self.board.rows.get(self.ui.chosen) if self.ui.chosen is not None else None
+        if row is self._pictured or self.ui.mode is not Mode.DETAILS:
+            return
+        if self._pictured is not None and self._pictured.ended is not None:
+            self._pictured.preview = None
+        self._pictured = row
+        if row is not None and row.task.files and self._pictures:
+            self._load(row, row.task.files[0])
+
+    def _load(self, row: Row, path: str) -> None:
+        """In a thread: a large picture takes a moment, and the run must not wait."""
+
+        def loaded(picture: "asyncio.Future[bytes]") -> None:
+            if self._pictured is row and not picture.cancelled():
+                row.preview = picture.result() or None
+                self._changed = True
+
+        asyncio.get_running_loop().run_in_executor(None, small, path).add_done_callback(loaded)
 
     def _tell_unsent(self) -> None:
         """Print the prompts that were typed and not added, so that they are not lost."""

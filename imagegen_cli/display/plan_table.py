@@ -3,23 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imagegen_cli.display.fields import varied
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
-HEADS = {"line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "prompt": "prompt"}
-MAX_WIDTHS = {"what": 28, "size": 16}
+HEADS = {
+    "line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "vary": "varied",
+    "prompt": "prompt",
+}  # fmt: skip
+MAX_WIDTHS = {"what": 28, "size": 16, "vary": 28}
 MIN_PROMPT_WIDTH = 16
 """Cells that a prompt needs at least."""
-DROP_ORDER = ("size", "what", "line", "pictures")
+DROP_ORDER = ("size", "what", "line", "vary", "pictures")
 """The columns that a narrow terminal leaves out, one after the other. The number of pictures, a cost, goes last."""
 
 
 def lines(rows: Sequence[Mapping[str, Any]], width: int, theme: Theme) -> list[Line]:
-    """A head and one line per row, cut to `width` cells."""
+    """A head and one line per row, cut to `width` cells. A column in which nothing stands is left out."""
     texts = [_texts(row) for row in rows]
-    sizes = {name: _size(name, texts, theme) for name in HEADS if name != "prompt"}
+    sizes = {name: size for name in HEADS if name != "prompt" and (size := _size(name, texts, theme))}
     for name in DROP_ORDER:
-        if width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
+        if name in sizes and width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
             del sizes[name]
     sizes["prompt"] = max(0, width - sum(sizes.values()) - 2 * len(sizes))
     head = _line(HEADS, sizes, theme, dim=False, bold=True)
@@ -38,6 +42,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
         "what": " / ".join(str(part) for part in (row.get("provider"), row.get("model")) if part),
         "pictures": "" if row.get("skip") else str(row.get("asked", "")),
         "size": size,
+        "vary": varied(row.get("vary", {})),
         "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
     }
 
@@ -45,7 +50,7 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
 def _size(name: str, texts: Sequence[Mapping[str, str]], theme: Theme) -> int:
     limit = MAX_WIDTHS.get(name, 10)
     widest = max((cell_width(theme.fit(text[name], limit)) for text in texts), default=0)
-    return max(widest, len(HEADS[name])) if any(text[name] for text in texts) else len(HEADS[name])
+    return max(widest, len(HEADS[name])) if widest else 0
 
 
 def _line(texts: Mapping[str, str], sizes: Mapping[str, int], theme: Theme, *, dim: bool, bold: bool = False) -> Line:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from imagegen_cli.core.text import is_capable_terminal
+from imagegen_cli.display.links import is_multiplexed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,8 @@ PROGRAMS = ("iTerm.app", "WezTerm", "ghostty", "mintty", "rio", "contour")
 TERMS = ("kitty", "foot", "ghostty", "mlterm", "contour")
 
 HALF = "▀"
+SMALL = (160, 128)
+"""Pixels of a small picture at most: twice what a preview in half blocks has."""
 MAX_SCANS = 32
 """Scans of a progressive JPEG: a scan of 16 bytes may repeat the whole picture."""
 
@@ -60,7 +63,7 @@ def wanted(mode: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, s
     if mode == "on":
         return True
     named = environ.get("TERM_PROGRAM") in PROGRAMS or any(term in environ.get("TERM", "") for term in TERMS)
-    return not environ.get("TMUX") and (named or any(environ.get(name) for name in CAPABLE))
+    return not is_multiplexed(environ) and (named or any(environ.get(name) for name in CAPABLE))
 
 
 def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[str, str]) -> str:
@@ -75,10 +78,12 @@ def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[st
         return f"no preview: {lacking}" if required else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would be printed among the pictures
-        image = _pixels()
-        if image is not None:
-            return _first_trouble(_draw(paths[:MAX_PICTURES], image, stdout))
-        stdout.write(WIPE)
+        image = None
+        if not is_multiplexed(environ):
+            image = _pixels()
+            if image is not None:
+                return _first_trouble(_draw(paths[:MAX_PICTURES], image, stdout))
+            stdout.write(WIPE)
         return _first_trouble(_draw_blocks(paths[:MAX_PICTURES], terminal)) if required else ""
 
 
@@ -91,7 +96,8 @@ def _lacking(terminal: "Terminal") -> str:
 def _pixels() -> Any:
     """The class that draws where the terminal shows pixels; None for other terminals.
 
-    The import queries the terminal, so it happens only when a picture is drawn.
+    The import queries the terminal, so it happens only when a picture is drawn, and never inside tmux or GNU screen,
+    which take kitty's query for the title of a pane.
     """
     _silence("textual_image")
     try:
@@ -177,6 +183,20 @@ def half_blocks(data: bytes, cells: int, lines: int) -> "Sequence[Line]":
         return ()
 
 
+def small(path: str) -> bytes:
+    """A picture from the disk as a small PNG, quick to draw; empty where it cannot be decoded. It may take a second."""
+    out = BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # see half_blocks
+            data = _read(path)
+            if len(data) <= PICTURE_LIMITS.bytes:
+                _shrunk(data, *SMALL, PICTURE_LIMITS).convert("RGBA").convert("RGB").save(out, "PNG")
+    except Exception:  # noqa: BLE001 - a decoder can raise anything, and a preview is worth no trouble
+        return b""
+    return out.getvalue()
+
+
 def _painted(data: bytes, cells: int, lines: int, limits: Limits) -> "Sequence[Line]":
     if len(data) > limits.bytes:
         raise TooLarge(f"more than {limits.bytes // 1024**2} MiB")
@@ -216,8 +236,11 @@ def _in_blocks(picture: "Image") -> "list[Line]":
 
 
 def notify(text: str, *, stderr: TextIO, environ: Mapping[str, str]) -> None:
-    """Ring the bell and send a notification (OSC 9), which some terminals show. Does nothing off a terminal."""
+    """Ring the bell and send a notification (OSC 9), which some terminals show. Does nothing off a terminal.
+
+    Inside tmux and GNU screen only the bell reaches the terminal.
+    """
     if is_capable_terminal(stderr, environ):
         plain = "".join(sign for sign in text if sign.isprintable())
-        stderr.write(f"\x1b]9;{plain}\x1b\\\a")
+        stderr.write("\a" if is_multiplexed(environ) else f"\x1b]9;{plain}\x1b\\\a")
         stderr.flush()

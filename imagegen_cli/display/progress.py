@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from imagegen_cli.core.events import LaneChanged
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Queued, Saving, word
 from imagegen_cli.core.text import seconds
-from imagegen_cli.display.board import Known, Row
+from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.cell import CellContext
 
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ def pulse_spans(context: CellContext, cells: int) -> "Sequence[Span]":
     return [(theme.rest * before, "dim"), (theme.full * size, "busy"), (theme.rest * (way - before), "dim")]
 
 
+def share_done(board: Board, now: float) -> float:
+    """How much of all tasks is done, from 0 to 1; a guess about a running task counts as what it is a guess of."""
+    if not board.rows:
+        return 0.0
+    going = sum(row.progress(now)[1] for row in board.active.values() if row.started is not None)
+    return min(1.0, (board.ended + going) / len(board.rows))
+
+
 def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     """Why a task does not go on right now; empty where it does."""
     if row.delay is not None:
@@ -117,7 +125,7 @@ def why_unsent(row: Row, context: CellContext) -> "Sequence[str]":
     if lane is not None and lane.until > context.now:
         why = paused_until(lane.until, context.now)
     elif lane is not None:
-        why = full(lane, context.at_service.get(lane.provider, 0), keys=context.keys)
+        why = full(lane, context.at_service.get(lane.provider, 0), context.more)
     return why or ("waits its turn", "waits")
 
 
@@ -129,12 +137,14 @@ def paused_until(until: float, now: float) -> "Sequence[str]":
     return f"paused by the service until {clock}", f"paused until {clock}", f"until {clock}", "waits"
 
 
-def full(lane: LaneChanged, inside: int, *, keys: bool) -> "Sequence[str]":
-    """That as many tasks are at the service as may be; nothing where there is room."""
+def full(lane: LaneChanged, inside: int, more: str) -> "Sequence[str]":
+    """That as many tasks are at the service as may be; nothing where there is room. `more`: how to let in more."""
     if lane.limit is not None and inside >= lane.limit:
         count = f"{inside} of {lane.limit}"
-        more = f"{count} at the service: {'-j or +' if keys else '-j'}"
-        return more, f"{count} at the service", f"waits, {count}", count
+        at_service = f"{count} at the service"
+        if more:
+            return f"{at_service}: {more}", at_service, f"{count}: {more}", f"waits, {count}", count
+        return at_service, f"waits, {count}", count
     if lane.allowed is not None and inside >= lane.allowed:
         return f"the service takes {lane.allowed} at a time now", f"it takes {lane.allowed} now", "waits"
     return ()

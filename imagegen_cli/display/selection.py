@@ -36,10 +36,19 @@ def searched(row: Row) -> str:
 
 def matching(rows: Iterable[Row], words: str, chosen: TaskId | None = None) -> Iterator[Row]:
     """The rows in which every word is found, and the chosen one: it stays although its state changes."""
-    wanted = words.casefold().split()
-    if not wanted:
-        return iter(rows)
-    return (row for row in rows if row.task.id == chosen or all(word in searched(row) for word in wanted))
+    found = iter(rows)
+    for word in words.casefold().split():
+        found = _with(word, found, chosen)
+    return found
+
+
+def _with(word: str, rows: Iterable[Row], chosen: TaskId | None) -> Iterator[Row]:
+    return (row for row in rows if word in (row.searched or searched(row)) or row.task.id == chosen)
+
+
+def count(board: Board, words: str) -> int:
+    """How many tasks the filter leaves."""
+    return sum(1 for _ in matching(board.rows.values(), words))
 
 
 def ids_in_order(board: Board, words: str) -> tuple[list[TaskId], int]:
@@ -48,15 +57,21 @@ def ids_in_order(board: Board, words: str) -> tuple[list[TaskId], int]:
     return [*ended, *(row.task.id for row in matching(board.unfinished(), words))], len(ended)
 
 
-def window(board: Board, height: int, chosen: TaskId | None = None, words: str = "") -> Window:
-    """The rows for `height` lines: around the chosen one, else those that are unfinished. `words`: of the filter."""
+def window(board: Board, height: int, chosen: TaskId | None = None, words: str = "", *, tells: bool = False) -> Window:
+    """The rows for `height` lines: around the chosen one, else those that are unfinished. `words`: of the filter.
+
+    `tells`: where not all rows fit, one line less is taken, because that will be told.
+    """
     if height < 1:
         return Window([], 0, 0)
     if chosen is None and not words:
-        rows = list(islice(board.unfinished(), min(height, max(board.busy, MIN_WAITING))))
-        return Window(rows, 0, len(board.rows) - board.ended - len(rows))
+        total = len(board.rows) - board.ended
+        wanted = max(board.busy, MIN_WAITING)
+        rows = list(islice(board.unfinished(), min(height - (tells and min(wanted, height) < total), wanted)))
+        return Window(rows, 0, total - len(rows))
     unfinished = list(matching(board.unfinished(), words, chosen))
     ended = list(matching(board.over.values(), words, chosen))
+    height -= tells and len(unfinished) + len(ended) > height
     return _around(ended, unfinished, height, chosen, is_filtered=bool(words))
 
 

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.segment import ControlType
 
 from imagegen_cli.display.context import Frame, PrintedLines
+from imagegen_cli.display.links import knows_links, knows_progress
 from imagegen_cli.display.theme import Line, theme_for
 
 POINTER = "▸"
@@ -28,6 +29,12 @@ END = "\x1b[?2026l"
 KEEP_TITLE = "\x1b[22;0t"
 OLD_TITLE = "\x1b]0;\x07\x1b[23;0t"
 """It sets an empty title first, for terminals that cannot restore the old one."""
+
+PROGRESS = "\x1b]9;4;1;{percent}\x1b\\"
+NO_PROGRESS = "\x1b]9;4;0;0\x1b\\"
+"""The share of a run that is done, for the taskbar or the tab, and its end (ConEmu's OSC 9;4)."""
+ALL = 100
+"""Percent."""
 
 REFLOWING = (
     "ALACRITTY_WINDOW_ID",
@@ -60,13 +67,15 @@ class Terminal:
         self._console = Console(
             file=stream, force_terminal=True, markup=False, highlight=False, emoji=False, _environ=variables
         )
-        theme = theme_for(terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ))
+        encoding = terminal_encoding(getattr(stream, "encoding", None) or "utf-8", environ)
+        theme = theme_for(encoding, links=knows_links(environ))
         self.theme = theme if self.colours else replace(theme, pointer=POINTER if theme.pictures else ">")
         self._live: Live | None = None
         self._current = CurrentFrame()
         self._width = 0
         self._titled = not self._console.legacy_windows and environ.get("TERM") != "linux"
         self._title = ""
+        self._tells_progress = knows_progress(environ)
         self._reflows = reflows(environ)
 
     @property
@@ -81,8 +90,11 @@ class Terminal:
             return FALLBACK
         return size if size.columns and size.lines else FALLBACK
 
-    def show(self, frame: Frame, lasting: Iterable[Line], title: str) -> None:
-        """Print the lasting lines and draw the frame below them, as one change of the screen."""
+    def show(self, frame: Frame, lasting: Iterable[Line], title: str, share: float | None = None) -> None:
+        """Print the lasting lines and draw the frame below them, as one change of the screen.
+
+        `share` is how much of all the work is done, from 0 to 1, for terminals that show it outside of the screen.
+        """
         size = self.size
         self._raw(BEGIN)
         try:
@@ -96,6 +108,8 @@ class Terminal:
                 else:
                     live.refresh()
                 self._name(title)
+            if self._tells_progress and share is not None:
+                self._raw(PROGRESS.format(percent=max(0, min(ALL, int(share * ALL)))))
         finally:
             self._raw(END)
             self._stream.flush()
@@ -114,6 +128,8 @@ class Terminal:
             self._current.frame = Frame([])
             live.stop()
         finally:
+            if self._tells_progress:
+                self._raw(NO_PROGRESS)
             if self._titled:
                 self._raw(OLD_TITLE)
             self._title = ""

@@ -17,6 +17,9 @@ EMOJI_STYLE = "\ufe0f"
 MAX_MARKS = 4
 """Code points that are read for each cell, so that a prompt of a megabyte costs no more than a line."""
 
+NO_START = frozenset("。，、；：！？）】》」』〉〕〗〙”’…‥—·・ー々％℃,.;:!?)]}%>ぁぃぅぇぉっゃゅょァィゥェォッャュョ")
+"""Signs that begin no line."""
+
 LEFT_TO_RIGHT = "\u200e"
 RIGHT_TO_LEFT = frozenset({"R", "AL"})
 
@@ -82,16 +85,30 @@ def isolated(text: str, encoding: str) -> str:
 
 
 def wrapped(text: str, cells: int, lines: int, encoding: str, more: str) -> list[str]:
-    """Text as `literal` makes it, on at most `lines` lines of at most `cells`, broken at spaces if there are any."""
+    """Text as `literal` makes it, on at most `lines` lines of at most `cells`, with `more` where it was cut off.
+
+    A word is broken only if it is wider than a line. `paragraphs` has the form without a limit.
+    """
     found: list[str] = []
     rest = literal(text[: cells * lines * MAX_MARKS], encoding).strip()
     while rest and len(found) < lines - 1 and cell_width(rest) > cells:
-        start = cut(rest, cells)
+        start = _first_line(rest, cells)
         if not start:
             break
-        space = start.rfind(" ")
-        if space > cells // 2 and rest[len(start) : len(start) + 1] != " ":
-            start = start[:space]
         found.append(isolated(start, encoding))
         rest = rest[len(start) :].lstrip()
     return [*found, fitted(rest, cells, encoding, more)] if rest else found
+
+
+def _first_line(text: str, cells: int) -> str:
+    start = cut(text, cells)
+    at = len(start)
+    if text[at : at + 1] == " " or not start:
+        return start
+    space = start.rfind(" ")
+    following = text[at : at + 1]
+    if space > 0 and cell_width(following) < 2 and cell_width(text[space + 1 :].split(" ", 1)[0]) <= cells:  # noqa: PLR2004 - wide signs have no blanks between words
+        return start[:space].rstrip()
+    while at > 1 and text[at : at + 1] in NO_START:
+        at -= 1
+    return text[:at] if at > 1 else start

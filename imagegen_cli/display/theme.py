@@ -75,7 +75,10 @@ class Theme:
     dot: str = "·"
     arrows: str = "↑↓"
     leads: str = "→"
+    favourite: str = "★"
     pictures: bool = True
+    links: bool = False
+    """Whether the terminal shows links."""
     pointer: str = ""
     """Marks the chosen row where the terminal has no styles."""
 
@@ -89,11 +92,11 @@ class Theme:
         return getattr(self, word(state)), STATE_STYLES[type(state)]
 
 
-def theme_for(encoding: str) -> Theme:
+def theme_for(encoding: str, *, links: bool = False) -> Theme:
     """Unicode signs if the encoding has all of them, else ASCII."""
-    rich = Theme(encoding)
+    rich = Theme(encoding, links=links)
     try:
-        "◌↑●↓✓✗⊘━╸╍─…×·→▀".encode(encoding)
+        "◌↑●↓✓✗⊘━╸╍─…×·→★▀".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return Theme(
             encoding,
@@ -113,9 +116,21 @@ def theme_for(encoding: str) -> Theme:
             dot="-",
             arrows="up/down",
             leads="->",
+            favourite="*",
             pictures=False,
+            links=links,
         )
     return rich
+
+
+def linked_style(style: Style, path: str, theme: Theme) -> Style:
+    """The style of a path: a link to it where the terminal shows links."""
+    if not (theme.links and path):
+        return style
+    from imagegen_cli.display.links import file_url  # noqa: PLC0415 - few screens have links
+
+    url = file_url(path)
+    return style + Style(link=url) if url else style
 
 
 @lru_cache(maxsize=512)
@@ -165,6 +180,8 @@ class LineBuilder:
         """
         before = self.line[-1] if self.line else None
         style = self._style if before is None or before.control else before.style
+        if style and style.link:
+            style = self._style  # blanks are no part of a link
         self._add(sign + " " * (cells - len(sign)), style or PLAIN)
         self._at += cells
         return self

@@ -119,15 +119,10 @@ def pasted_lines(context: DrawContext) -> list[Line]:
 
 def table(context: DrawContext) -> list[Line]:
     """The rows, and below them how many do not fit, where a line for that is left."""
-    board, height = context.board, context.height
-    ui = context.ui
-    shown = window(board, height, ui.chosen, ui.filter)
-    counts = ""
-    if (shown.above or shown.below) and height >= TALL:
-        shown = window(board, height - 1, ui.chosen, ui.filter) if len(shown.rows) == height else shown
-        counts = f" {context.theme.dot} ".join(
-            f"{count} {where}" for count, where in ((shown.above, "above"), (shown.below, "below")) if count
-        )
+    board, ui, tells = context.board, context.ui, context.height >= TALL
+    shown = window(board, context.height, ui.chosen, ui.filter, tells=tells)
+    hidden = ((shown.above, "above"), (shown.below, "below")) if tells else ()
+    counts = f" {context.theme.dot} ".join(f"{count} {where}" for count, where in hidden if count)
     number = len(str(board.highest))
     lines = [*draw_rows(LIVE, shown.rows, context.width, number, context.cells)]
     return [*lines, *([context.text(counts, DIM)] if counts else [])]

@@ -22,7 +22,7 @@ from imagegen_cli.core.events import (
 )
 from imagegen_cli.core.task import Queued, RunId, Submitting, Task, TaskId
 from imagegen_cli.engine.lane import Lane
-from imagegen_cli.engine.task_flow import CANCEL_GRACE_S, RunContext, Saver, TaskFlow
+from imagegen_cli.engine.task_flow import CANCEL_GRACE_S, MarkerOf, RunContext, Saver, TaskFlow
 
 START_BATCH = 500
 """Tasks that begin in one turn of the loop: ten thousand would block it."""
@@ -39,6 +39,7 @@ class Runner:
     asked once: they have waited for their time limit before. `durations` tells how long earlier tasks of the kind took.
     `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
+    `marker` gives what says in the file of a picture, or beside it, how it was made.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Runner:
         complete: Callable[[], Awaitable[None]] = _at_once,
         over_budget: Callable[[TaskId], str] = lambda _: "",
         waits_for_credit: bool = False,
+        marker: MarkerOf = lambda _task, _number: None,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -66,6 +68,7 @@ class Runner:
             over_budget=over_budget,
             reached_budget=self._reached_budget,
             pause_for_credit=self._pause_for_credit if waits_for_credit else None,
+            marker=marker,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}

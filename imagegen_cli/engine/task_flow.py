@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imagegen_cli.core.durations import Durations, Span
 from imagegen_cli.core.errors import (
@@ -43,6 +43,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
@@ -68,6 +69,9 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.engine.lane import Lane
 from imagegen_cli.engine.scheduling import PollSchedule, Slot, Stopwatch, retry_delay
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.marker import Marker
 
 MAX_POLL_FAILURES = 3
 """Status queries in a row that fail."""
@@ -95,11 +99,19 @@ NameChosen = Callable[[StagedImage], Awaitable[None]]
 """Called with the final name before a picture gets it, so that the history has the name first."""
 
 
+MarkerOf = Callable[[Task, int], "Marker | None"]
+"""The marker of a picture of a task, by its number from 1; None where it stays as it came."""
+
+
 class Saver(Protocol):
     """Brings pictures onto the disk; see net/download.py. Both raise a TaskError."""
 
-    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage: ...
-    async def publish(self, staged: StagedImage, /, stem: Path, chosen: NameChosen) -> SavedImage: ...
+    async def stage(
+        self, image: InlineImage | RemoteImage, stem: Path, part: Path, marker: "Marker | None" = None
+    ) -> StagedImage: ...
+    async def publish(
+        self, staged: StagedImage, /, stem: Path, chosen: NameChosen, marker: "Marker | None" = None
+    ) -> SavedImage: ...
     def discard(self, part: Path) -> None: ...
 
 
@@ -118,6 +130,7 @@ class RunContext:
     reached_budget: Callable[[str], None]
     pause_for_credit: Callable[[str, str], None] | None
     """Called with the provider and its words; None where no person is there to let it go on."""
+    marker: MarkerOf = lambda _task, _number: None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
     """Provider and id of a job -> the task that has it, also after its end."""
@@ -347,7 +360,7 @@ class TaskFlow:
             await self._take_pictures(reply)
             return
         self._register_receipt(reply.job)
-        self._learn(reply.facts)
+        self._learn(_with_job(reply.facts, reply.job))
         self._watch = Stopwatch()
         self._transition(Running(reply.job))
         self._charged(reply.cost)
@@ -531,8 +544,8 @@ class TaskFlow:
             raise GenerationFailed(ready.note or "the service says it is done, but names no picture").as_charged()
         state = self.task.state
         merged = _merged(state.images if isinstance(state, Running) else (), ready.images)
-        images = await asyncio.gather(*(self._stage_inline(number, image) for number, image in enumerate(merged, 1)))
         self._learn(ready.facts)
+        images = await asyncio.gather(*(self._stage_inline(number, image) for number, image in enumerate(merged, 1)))
         self._transition(Saving(tuple(images), self.task.job, ready.note), lasted)
         self._charged(ready.cost, ready.tokens)
         if ready.charged_images is not None:
@@ -544,8 +557,12 @@ class TaskFlow:
         if not isinstance(image, InlineImage):
             return image
         with suppress(TaskError):  # raised when it is saved: until then the bytes stay in memory
-            return await self._context.saver.stage(image, self.task.stem(number), self.task.part(number))
+            return await self._staged(number, image)
         return image
+
+    async def _staged(self, number: int, image: InlineImage | RemoteImage) -> StagedImage:
+        task, context = self.task, self._context
+        return await context.saver.stage(image, task.stem(number), task.part(number), context.marker(task, number))
 
     async def _save(self) -> None:
         """Bring every picture under its name; one that fails never costs the others."""
@@ -599,15 +616,16 @@ class TaskFlow:
         return retry_delay(attempt) if isinstance(error, DiskError) and inline and state.job is None else None
 
     async def _save_once(self, number: int) -> None:
-        task, image, saver = self.task, self._saving.images[number - 1], self._context.saver
+        task, image, context = self.task, self._saving.images[number - 1], self._context
         if isinstance(image, InlineImage | RemoteImage):
-            image = await saver.stage(image, task.stem(number), task.part(number))
+            image = await self._staged(number, image)
         if not isinstance(image, StagedImage):
             return
         if not image.final:  # staged in another place than its own: that must be known before it can fail
             self._place(number, image)
+        chosen, marker = partial(self._name_chosen, number), context.marker(task, number)
         try:
-            self._place(number, await saver.publish(image, task.stem(number), partial(self._name_chosen, number)))
+            self._place(number, await context.saver.publish(image, task.stem(number), chosen, marker))
         except Expired:
             self._place(number, InlineImage(b""))
             raise
@@ -626,8 +644,10 @@ class TaskFlow:
     def _finish(self, state: Saving) -> None:
         """All pictures are saved. Where one cannot be known to be whole, the note says so and the receipt is kept."""
         files = self.task.files
-        doubts = dict.fromkeys(image.doubt for image in state.images if isinstance(image, SavedImage) and image.doubt)
-        note = "; ".join(part for part in (state.note, *doubts) if part)
+        saved = [image for image in state.images if isinstance(image, SavedImage)]
+        doubts = dict.fromkeys(image.doubt for image in saved if image.doubt)
+        remarks = dict.fromkeys(image.remark for image in saved)
+        note = "; ".join(part for part in (state.note, *doubts, *remarks) if part)
         missing = max(0, self.task.expected_images - len(files))
         self._transition(Done(files, missing, note, state.job if doubts else None))
 
@@ -730,7 +750,12 @@ class TaskFlow:
     # What every step uses
 
     def _learn(self, facts: Facts) -> None:
-        if facts:
+        """Emit what the service told; of an earlier attempt nothing counts any more."""
+        if facts.get("revised_prompt") in (self.task.request.prompt, " ".join(self.task.request.prompt.split())):
+            facts = {name: fact for name, fact in facts.items() if name != "revised_prompt"}
+        before = {} if isinstance(self.task.state, Submitting) else self.task.facts
+        if facts or before != self.task.facts:
+            self.task = replace(self.task, facts={**before, **facts})
             self._context.emit(TaskLearned(time.time(), self.task.id, facts))
 
     def _charged(
@@ -823,6 +848,11 @@ def _expected_images(provider: Provider[Any], request: ImageRequest) -> int:
         return provider.expected_images(request)
     except Exception:  # noqa: BLE001 - a provider that cannot count any more says why when the task is sent
         return request.count or 1
+
+
+def _with_job(facts: Facts, job: Job) -> Facts:
+    """The facts, and the service's own number of the job, which a finished task would not know any more."""
+    return facts if job.id in facts.values() else {**facts, "job_id": masked(job.id)}
 
 
 def _merged(before: Sequence[Image], now: Sequence[Image]) -> list[Image]:

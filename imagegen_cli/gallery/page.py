@@ -9,7 +9,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from imagegen_cli.gallery.thumbnails import Thumbnail, thumbnails
+from imagegen_cli.gallery.thumbnails import Thumbnail, thumbnails, trim
 from imagegen_cli.gallery.values import Pairs, Picture, Progress, nothing, plain
-from imagegen_cli.gallery.whole import whole
+from imagegen_cli.gallery.whole import mark, whole
 
 MAX_INSIDE = 500
 """Pictures whose thumbnails are in the page itself. Of more, they lie in a folder beside it: 28 times sooner ready."""
@@ -56,6 +56,7 @@ class _Tally:
     missing: int = 0
     broken: list[tuple[str, str]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
+    added: list[Path] = field(default_factory=list)
 
 
 def write(
@@ -64,40 +65,66 @@ def write(
     cache_folder: Path,
     *,
     title: str = "Pictures",
+    subject: str = "",
     single: bool = False,
+    fresh: bool = False,
     progress: Progress = nothing,
 ) -> Page:
     """Write a page that replaces `file`; thumbnails are kept in `cache_folder`.
 
     Above MAX_INSIDE pictures it has a folder `NAME_files` beside it, unless it is to be `single`. The page itself is
-    written whole or not at all. Raises OSError. Run it in a thread: a thumbnail that is made takes up to a tenth of a
-    second, one that is kept a ten-thousandth.
+    written whole or not at all; with `fresh` it replaces nothing and raises FileExistsError. `subject`: see
+    `whole.mark`. Raises OSError. Run it in a thread: a thumbnail that is made takes up to a tenth of a second, one that
+    is kept a ten-thousandth.
     """
-    folder = None if single or len(pictures) <= MAX_INSIDE else file.with_name(f"{file.stem}_files")
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f"{file.stem}_files")
+    folder = None if single or len(pictures) <= MAX_INSIDE else beside
     tally = _Tally()
-    head, tail = _skeleton(title, folder)
-    with whole(file) as stream:
+    head, tail = _skeleton(title, folder, mark("gallery", subject))
+    with _thumbnails_in(folder, tally), whole(file, fresh=fresh) as stream:
         stream.write(head)
         for part in _parts(pictures, cache_folder, progress):
             _write_part(stream, part, file.parent, folder, tally)
         stream.write(tail)
-    if folder is not None:
-        _remove_others(folder, tally.keys)
+    _remove_others(beside, tally.keys if folder is not None else set())
+    if tally.made:
+        trim(cache_folder, tally.keys)
     return Page(file, folder, len(pictures), tally.missing, tally.made, tuple(tally.broken))
+
+
+@contextmanager
+def _thumbnails_in(folder: Path | None, tally: "_Tally") -> Iterator[None]:
+    """The folder beside a page while it is filled; where no page comes of it, what was added is removed again."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for file in tally.added:
+            with suppress(OSError):
+                file.unlink()
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _parts(
     pictures: Sequence[Picture], cache_folder: Path, progress: Progress
 ) -> Iterator[list[tuple[Picture, Thumbnail]]]:
     made = thumbnails([picture.path for picture in pictures if picture.path], cache_folder)
-    pairs = ((picture, next(made) if picture.path else Thumbnail()) for picture in pictures)
-    done = 0
+    pairs = _counted(pictures, made, progress)
     while part := list(islice(pairs, PART)):
-        done += len(part)
-        progress(done, len(pictures))
         yield part
+
+
+def _counted(
+    pictures: Sequence[Picture], made: Iterator[Thumbnail], progress: Progress
+) -> Iterator[tuple[Picture, Thumbnail]]:
+    for done, picture in enumerate(pictures, 1):
+        yield picture, next(made) if picture.path else Thumbnail()
+        progress(done, len(pictures))
 
 
 def _write_part(
@@ -110,7 +137,7 @@ def _write_part(
         if folder is None:
             inside.append(b64encode(thumbnail.data).decode())
         elif thumbnail.key:
-            _keep(folder / f"{thumbnail.key}.webp", thumbnail.data)
+            _keep(folder / f"{thumbnail.key}.webp", thumbnail.data, tally)
     stream.write(_script("pictures", entries))
     if folder is None:
         stream.write(_script("thumbnails", inside))
@@ -150,20 +177,22 @@ def _address(path: str, home: Path) -> str:
     return "/".join(quote(os.fsencode(part), safe="") for part in way.parts)
 
 
-def _keep(file: Path, data: bytes) -> None:
+def _keep(file: Path, data: bytes, tally: _Tally) -> None:
     with suppress(OSError):
         if file.stat().st_size == len(data):
             return
     with whole(file) as stream:
         stream.write(data)
+    tally.added.append(file)
 
 
 def _remove_others(folder: Path, keys: set[str]) -> None:
-    """Remove the thumbnails of pictures that are no longer on the page."""
-    for file in folder.iterdir():
-        if OURS.fullmatch(file.name) and file.stem not in keys:
-            with suppress(OSError):
+    """Remove the thumbnails of pictures that are no longer on the page, and the folder where it is empty then."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            if OURS.fullmatch(file.name) and file.stem not in keys:
                 file.unlink()
+        folder.rmdir()
 
 
 def _script(kind: str, data: object) -> bytes:
@@ -174,7 +203,7 @@ def _json(data: object) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(ESCAPES)
 
 
-def _skeleton(title: str, folder: Path | None) -> tuple[bytes, bytes]:
+def _skeleton(title: str, folder: Path | None, mark_: str) -> tuple[bytes, bytes]:
     """What stands before the data and after it."""
     style, script = _file("page.css"), _file("page.js")
     policy = (
@@ -183,6 +212,7 @@ def _skeleton(title: str, folder: Path | None) -> tuple[bytes, bytes]:
     )
     values = {
         "policy": policy, "style": style, "script": script, "title": escape(" ".join(plain(title).split())),
+        "mark": mark_,
         "page": _json({"folder": quote(os.fsencode(folder.name), safe="") if folder else "", "part": PART}),
     }  # fmt: skip
     head, tail = _file("page.html").split("{{data}}")

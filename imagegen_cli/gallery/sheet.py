@@ -18,7 +18,7 @@ from imagegen_cli.gallery.grids import Band, Cell, Heading, arranged, shared
 from imagegen_cli.gallery.labels import Fonts, Text, wrapped
 from imagegen_cli.gallery.thumbnails import NoThumbnail, shape, small
 from imagegen_cli.gallery.values import Picture, Progress, nothing
-from imagegen_cli.gallery.whole import whole
+from imagegen_cli.gallery.whole import mark, whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,15 +111,18 @@ def draw(
     file: Path,
     *,
     title: str = "",
+    subject: str = "",
     cell: int = CELL,
     dark: bool = False,
+    fresh: bool = False,
     fonts: Fonts = SYSTEM,
     progress: Progress = nothing,
 ) -> Sheet:
     """Draw a PNG that replaces `file`; `cell` is the most pixels across one picture, fewer where there are very many.
 
-    Run it in a thread: a picture takes up to a tenth of a second. Raises OSError where the file cannot be written, and
-    ValueError without any picture.
+    With `fresh` it replaces nothing and raises FileExistsError. `subject`: see `whole.mark`. Run it off an event loop:
+    a picture takes up to a tenth of a second. Raises OSError where the file cannot be written, and ValueError without
+    any picture.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")
@@ -128,14 +131,15 @@ def draw(
     canvas = _Canvas(_blank(frame, paint), paint)
     for y, text in _header(title, common, frame.width, paint)[0]:
         canvas.write(MARGIN, y, text)
-    for number, (band, top) in enumerate(zip(frame.grid.bands, frame.tops(), strict=True), 1):
+    total = frames.pictures_of(frame.grid)
+    for band, top in zip(frame.grid.bands, frame.tops(), strict=True):
         _paint_band(canvas, frame, band, top)
-        progress(number, len(frame.grid.bands))
+        progress(canvas.counts["drawn"] + canvas.counts["missing"], total)
     _write_note(canvas, frame)
     with labels.pen(fonts) as pen:
         _write_all(canvas, pen)
         undrawn = pen.undrawn(text.words for _, _, text in canvas.texts)
-    _save(canvas, file)
+    _save(canvas, file, mark("sheet", subject), fresh=fresh)
     return Sheet(
         file, *canvas.image.size, frame.cell, canvas.counts["drawn"], canvas.counts["missing"],
         frame.left_out + canvas.counts["left out"], undrawn,
@@ -261,11 +265,12 @@ def _write_all(canvas: _Canvas, pen: labels.Pen) -> None:
         canvas.image.paste(strip.convert("RGB"), (x, y), strip.getchannel("A"))
 
 
-def _save(canvas: _Canvas, file: Path) -> None:
+def _save(canvas: _Canvas, file: Path, software: str, *, fresh: bool) -> None:
     from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - only a sheet needs it
 
     said = PngInfo()
+    said.add_text("Software", software)
     if labels.has_emoji(text.words for _, _, text in canvas.texts):
         said.add_text("Copyright", labels.ARTIST)
-    with whole(file) as stream:
+    with whole(file, fresh=fresh) as stream:
         canvas.image.save(stream, "PNG", compress_level=6, pnginfo=said)

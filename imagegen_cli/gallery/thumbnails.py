@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,12 @@ LYING = (5, 6, 7, 8)
 """Orientations that swap width and height."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000")
 """The only decoders that are tried: others of Pillow start programs."""
+
+
+MAX_CACHE_BYTES = 256 * 1024 * 1024
+"""Of the whole cache, some 40,000 thumbnails; those that were not looked at for longest are removed first."""
+TOUCHED_S = 24 * 3600
+"""Seconds after which a thumbnail that is used is marked as used again."""
 
 
 class NoThumbnail(Exception):
@@ -73,7 +80,9 @@ def _kept_or_made(path: str, folder: Path) -> Thumbnail:
     file = folder / key[:2] / f"{key}.webp"
     with suppress(OSError, ValueError, struct.error):
         data = file.read_bytes()
-        return Thumbnail(data, *webp_size(data), key)
+        found = Thumbnail(data, *webp_size(data), key)
+        _mark_used(file)
+        return found
     with _told():
         data = encoded(small(path, BOX))
     with suppress(OSError):
@@ -81,6 +90,33 @@ def _kept_or_made(path: str, folder: Path) -> Thumbnail:
         with whole(file) as stream:
             stream.write(data)
     return Thumbnail(data, *webp_size(data), key, made=True)
+
+
+def _mark_used(file: Path) -> None:
+    with suppress(OSError):
+        if time.time() - file.stat().st_mtime > TOUCHED_S:
+            file.touch()
+
+
+def trim(folder: Path, used: set[str], most: int = MAX_CACHE_BYTES) -> int:
+    """Remove the oldest thumbnails of the cache until it has at most `most` bytes; the number of those removed.
+
+    Those whose keys are in `used` stay in any case.
+    """
+    found: list[tuple[float, int, Path]] = []
+    for file in folder.glob("??/*.webp"):
+        with suppress(OSError):
+            about = file.stat()
+            found.append((about.st_mtime, about.st_size, file))
+    left, removed = sum(size for _, size, _ in found), 0
+    for _, size, file in sorted(found):
+        if left <= most:
+            break
+        if file.stem not in used:
+            with suppress(OSError):
+                file.unlink()
+                left, removed = left - size, removed + 1
+    return removed
 
 
 def _key(path: str) -> str:

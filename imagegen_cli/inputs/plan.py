@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
-from imagegen_cli.core.task import ImageRequest, TaskId
+from imagegen_cli.core.task import ImageRequest, Parent, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
@@ -35,20 +35,22 @@ MAX_MAKERS = 3
 class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
-    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others` and `repeats`: see
-    `Planned`.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
+    `parents`: see `Planned`. `cell`: see `Task`.
     """
 
     request: ImageRequest
     expected_images: int
     line: int
     identity: str
+    cell: Mapping[str, str] = field(default_factory=dict)
     alternatives: tuple[ImageRequest, ...] = ()
     source: str = ""
     earlier: tuple[Record, ...] | None = None
     adopts: Record | None = None
     others: frozenset[int] | None = None
     repeats: TaskId | None = None
+    parents: tuple[Parent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,41 +61,91 @@ class Place:
     template: str
 
 
-def prepare(specs: Sequence[PromptSpec], config: Config) -> list[Item]:
-    """Check everything before the first submit. Raises UsageError that names every line that would be refused."""
+FindPicture = Callable[[str], tuple[str, Parent]]
+"""The file of a picture that is named by its task, as task:12/2, and which one it is. Raises UsageError."""
+PICTURE_OF_A_TASK = "task:"
+"""How a reference begins that names a picture of the history."""
+
+
+def prepare(
+    specs: Sequence[PromptSpec], config: Config, find: FindPicture | None = None, *, new_seeds: bool = False
+) -> list[Item]:
+    """Check everything before the first submit. Raises UsageError that names every line that would be refused.
+
+    `new_seeds`: draw the seeds of comparisons anew also where lists were sent before.
+    """
+    is_single = len(specs) == 1 and not specs[0].place
+    if any(spec.is_varied for spec in specs):
+        from imagegen_cli.inputs.comparison import expanded  # noqa: PLC0415 - most commands vary nothing
+
+        specs = expanded(specs, new_seeds=new_seeds)
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
     providers: dict[str, Provider[Any]] = {}
     for spec in specs:
         try:
-            for requests in _requests(spec, config):
+            placed = with_files(spec, config, find) if find is not None else spec
+            for requests in _requests(placed, config):
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = offline_provider(config.provider(request.provider))
-                found += _checked(requests, spec, providers, seen)
+                found += _checked(requests, placed, providers, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
-            if len(specs) == 1 and not spec.place:
+            if is_single and not spec.cell:
                 raise UsageError(error.message, hint=error.hint) from error
             bad.setdefault((error.message, error.hint), []).append(spec)
     if bad:
-        messages = [_located(wrong, message) for (message, _), wrong in bad.items()]
+        messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
         more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
-        hint = next((hint for _, hint in bad if hint), "")
+        hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
         way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
         raise UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
     return found
 
 
-def _located(wrong: Sequence[PromptSpec], message: str) -> str:
+def _located(wrong: Sequence[PromptSpec], message: str, *, alone: bool) -> str:
     """A message behind the file and the line that it is about, or behind the number of a typed prompt."""
-    first, *others = wrong
+    varied = _varied_alike(wrong, message)
+    if alone:
+        return f"{varied}{message}"
+    lines: dict[tuple[str, str, int], PromptSpec] = {}
+    for spec in wrong:
+        lines.setdefault((spec.source, spec.place, spec.line), spec)
+    first, *others = lines.values()
     also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
     shown = " ".join(also[:MAX_BAD_LINES]) + " …" * (len(also) > MAX_BAD_LINES)
     rest = f" (also {'line' if first.place else 'prompt'}{'s' * (len(also) > 1)} {shown})" if also else ""
-    return f"{first.place or f'prompt {first.line}'}: {message}{rest}"
+    return f"{first.place or f'prompt {first.line}'}: {varied}{message}{rest}"
+
+
+def _varied_alike(wrong: Sequence[PromptSpec], message: str) -> str:
+    """What was varied and is wrong: the values that all of these share, or the name that a message does not know."""
+    if unknown := _unknown(wrong, message):
+        return f"--vary {unknown}: {{{unknown}}} stands in no prompt, and "
+    shared = {
+        name: value for name, value in wrong[0].cell.items() if all(spec.cell.get(name) == value for spec in wrong)
+    }
+    return f"--vary {' '.join(f'{name}={value}' for name, value in shared.items())}: " if shared else ""
+
+
+def _unknown(wrong: Sequence[PromptSpec], message: str) -> str:
+    """The name of what was varied that is no option, in braces of no prompt, and refused by the service; else empty."""
+    own = [name for name in wrong[0].cell if name in wrong[0].extra and "option" in message]
+    return next((name for name in own if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", message)), "")
+
+
+def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
+    """A hint that names what stands in the prompts or is an option of `run`, where the unknown name is near to one."""
+    unknown = _unknown(wrong, message)
+    if not unknown:
+        return hint
+    from imagegen_cli.inputs.comparison import meant  # noqa: PLC0415 - something was varied, so it is there
+
+    near = meant(unknown, wrong, least=0.6)
+    return f"did you mean {near}?" if near else hint
 
 
 def place(folder: Path, template: str) -> Place:
@@ -123,7 +175,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
     now, new = time.time(), iter(numbers.tasks)
     ids = [next(new) if item.adopts is None else item.adopts.task.id for item in items]
     names = [
-        naming.name_for(where.template, id_, numbers.run, item.request, line=item.line, now=now)
+        naming.name_for(where.template, id_, numbers.run, item.request, line=item.line, now=now, cell=item.cell)
         for id_, item in zip(ids, items, strict=True)
     ]
     return [
@@ -140,6 +192,8 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             adopts=item.adopts,
             others=item.others,
             repeats=item.repeats,
+            parents=item.parents,
+            cell=item.cell,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
     ]
@@ -246,6 +300,33 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
     return str(path.resolve())
 
 
+def is_of_a_task(reference: str) -> bool:
+    return reference.strip().lower().startswith(PICTURE_OF_A_TASK)
+
+
+def names_a_task(spec: PromptSpec) -> bool:
+    """Whether one of its references is a picture of a task, or becomes one by what is varied."""
+    varied = (value for values in spec.vary.values() for value in values)
+    return any(map(is_of_a_task, (*spec.references, *varied)))
+
+
+def with_files(spec: PromptSpec, config: Config, find: FindPicture) -> PromptSpec:
+    """The same with a file in place of each reference that names a picture of a task. Raises UsageError.
+
+    A list may name a task only where it may name the file itself.
+    """
+    references, parents = [], list(spec.parents)
+    for text in spec.references:
+        path = text
+        if is_of_a_task(text):
+            path, parent = find(text.strip()[len(PICTURE_OF_A_TASK) :])
+            if "references" in spec.listed:
+                _must_be_inside(text, Path(path), spec, config)
+            parents.append(parent)
+        references.append(path)
+    return replace(spec, references=tuple(references), parents=tuple(dict.fromkeys(parents)))
+
+
 def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> None:
     """Raise UsageError where a list names a file outside of its own folder and of the project that it belongs to.
 
@@ -267,6 +348,8 @@ def _checked(
     content = serialize.identity(requests[0])
     here = spec.source, content
     seen[here] = seen.get(here, 0) + 1
+    if spec.shared_seed is not None:  # it is no part of the identity: a list that is read again sends nothing again
+        requests = [_with_seed(request, spec.shared_seed, providers[request.provider]) for request in requests]
     limits = [limit for request in requests if (limit := providers[request.provider].max_images(request)) is not None]
     pieces = [list(_split(request, min(limits, default=None))) for request in requests]
     for part, (piece, *others) in enumerate(zip(*pieces, strict=True), 1):
@@ -280,7 +363,19 @@ def _checked(
             identity=identity,
             alternatives=tuple(others),
             source=spec.source,
+            parents=spec.parents,
+            cell=spec.cell,
         )
+
+
+def _with_seed(request: ImageRequest, seed: int, provider: Provider[Any]) -> ImageRequest:
+    """The request with a seed, where the service takes one."""
+    seeded = replace(request, seed=seed)
+    try:
+        provider.check(next(iter(_split(seeded, provider.max_images(seeded)))))
+    except ImagegenError:
+        return request
+    return seeded
 
 
 def _split(request: ImageRequest, max_images: int | None) -> Iterable[ImageRequest]:
@@ -311,7 +406,8 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
     """What would be sent, for --dry-run."""
     request = serialize.from_request(item.request)
     configured = config.provider(item.request.provider)
-    name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=time.time())
+    now, cell = time.time(), item.cell
+    name = naming.name_for(where.template, "(id)", "(run)", item.request, line=item.line, now=now, cell=cell)
     sent = offline_provider(configured).payload(item.request)
     return {
         "line": item.line,
@@ -319,6 +415,7 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
         "kind": configured.kind,
         "base_url": without_user(configured.settings.base_url),
         "asked": item.expected_images,
+        **({"vary": dict(cell)} if cell else {}),
         "file": str(where.folder / name),
         **({"sent": sent} if sent else {}),
     }

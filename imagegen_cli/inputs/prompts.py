@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     FILLERS,
@@ -64,7 +65,11 @@ class PromptSpec:
     `line` counts from 1 in its source; `models` are compared: each becomes a task of its own.
     `place` is the place in a list that messages name, such as "list.csv:3"; empty for a typed prompt.
     `listed` has the names of the fields that a list sets and the person did not type: a list may come from another
-    person, and is trusted less.
+    person, and is trusted less. `parents` are the references that are pictures of earlier tasks.
+
+    `vary` has what is varied, by name, with its values; `zipped` pairs them instead of crossing them. `alternatives`
+    makes a variation of each `{a|b}`. `repeat`: how often each of them is made. What comes of that has a `cell`, its
+    own values of what was varied, and a `shared_seed`, which is used where no seed is named and the service takes one.
     """
 
     prompt: str
@@ -83,6 +88,18 @@ class PromptSpec:
     extra: Mapping[str, str] = field(default_factory=dict)
     place: str = field(default="", compare=False)
     listed: frozenset[str] = field(default=frozenset(), compare=False)
+    parents: tuple[Parent, ...] = field(default=(), compare=False)
+    vary: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    zipped: bool = False
+    alternatives: bool = False
+    repeat: int = 1
+    cell: Mapping[str, str] = field(default_factory=dict)
+    shared_seed: int | None = None
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether more than one task may come of it, each with a cell of its own."""
+        return bool(self.vary) or len(self.models) > 1 or self.alternatives or self.repeat > 1
 
 
 def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpec]:
@@ -91,7 +108,7 @@ def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpe
     for number, prompt in enumerate(map(as_typed, prompts), 1):
         if problem := problem_of(prompt):
             bad.append(f"prompt {number}: {problem}")
-        elif problem := _problem_in_texts(common):
+        elif problem := problem_in_texts(common):
             raise UsageError(problem)
         found.append(replace(common, prompt=prompt.strip(), line=number))
     _complain(bad)
@@ -172,14 +189,16 @@ def _refuse_row_numbers(
     )
 
 
-def foreign_option(prompt: str) -> str:
+def foreign_option(prompt: str, common: PromptSpec) -> str:
     """Text that another program would not send, such as `--ar` or `{red|blue}`; empty where there is none."""
-    found = FOREIGN_SYNTAX.search(prompt)
-    return next(filter(None, found.groups()))[:40] if found else ""
+    for found in FOREIGN_SYNTAX.finditer(prompt):
+        if not (found[2] and common.alternatives):
+            return str(next(filter(None, found.groups())))[:40]
+    return ""
 
 
 def _remark(name: str, specs: Sequence[PromptSpec]) -> str:
-    found = [(spec.line, example) for spec in specs if (example := foreign_option(spec.prompt))]
+    found = [(spec.line, example) for spec in specs if (example := foreign_option(spec.prompt, spec))]
     if not found:
         return ""
     where = counted([line for line, _ in found], "prompt")
@@ -241,10 +260,29 @@ def _spec_of(row: Row, number: int, common: PromptSpec) -> PromptSpec:
     for key, value in values.items():
         values[key] = _AS.get(key, _as_text)(key, value)
     listed = frozenset(key for key, value in values.items() if value != getattr(common, key))
+    if common.vary or "vary" in values:
+        listed |= _varied_by_row(values, common)
     spec = replace(common, prompt=prompt.strip(), line=number, listed=listed, **values)
-    if problem := _problem_in_texts(spec):
+    if problem := problem_in_texts(spec):
         raise UsageError(problem)
     return spec
+
+
+def _varied_by_row(values: dict[str, Any], common: PromptSpec) -> set[str]:
+    """Join what the row varies with what was typed. Returns the fields that the row varies. Raises UsageError."""
+    own: Mapping[str, Sequence[str]] = values.get("vary", {})
+    if both := next((name for name in common.vary if _field_of(name) in values), ""):
+        raise UsageError(f"the row sets {both}, and --vary {both} varies it", hint="leave one of them out")
+    if both := next((name for name in own if name in common.vary or _field_of(name) in values), ""):
+        raise UsageError(f"the row varies {both}, which is set or varied as well", hint="leave one of them out")
+    values["vary"] = {**common.vary, **own}
+    return {_field_of(name) for name in own}
+
+
+def _field_of(varied: str) -> str:
+    """The field of a specification that a variation changes."""
+    name = canonical(varied)
+    return "models" if name == "model" else name
 
 
 def _problem_of_origin(prompt: str) -> str:
@@ -256,9 +294,11 @@ def _problem_of_origin(prompt: str) -> str:
     return ""
 
 
-def _problem_in_texts(spec: PromptSpec) -> str:
+def problem_in_texts(spec: PromptSpec) -> str:
     """Why no file, history or service could take its texts; empty where nothing is wrong."""
     for item in fields(spec):
+        if item.name == "vary":  # its values are examined where they are used, and may be more than fit into memory
+            continue
         name = "model" if item.name == "models" else item.name
         for text in _texts(getattr(spec, item.name)):
             if "\0" in text:
@@ -273,7 +313,7 @@ def _texts(value: Any) -> Iterable[str]:
         return (value,)
     if isinstance(value, Mapping):
         return (*value, *value.values())
-    return value if isinstance(value, tuple) else ()
+    return tuple(part for part in value if isinstance(part, str)) if isinstance(value, tuple) else ()
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -337,11 +377,18 @@ def _brief(value: Any) -> str:
     return shown if len(shown) <= MAX_VALUE_CHARACTERS else f"{shown[:MAX_VALUE_CHARACTERS]}…"
 
 
+def _as_axes(_key: str, value: Any) -> dict[str, Sequence[str]]:
+    from imagegen_cli.inputs.vary import axes_of_row  # noqa: PLC0415 - few rows vary anything
+
+    return axes_of_row(value)
+
+
 _AS: dict[str, Callable[[str, Any], Any]] = {
     "count": _as_number,
     "seed": _as_number,
     "references": _as_list,
     "extra": _as_table,
+    "vary": _as_axes,
 }
 
 

@@ -6,45 +6,46 @@ variations are crossed, or paired by `zipped`. Braces whose name is not varied a
 """
 
 import itertools
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.inputs.prompts import PromptSpec
 
 FORM = "write it as seed=1..8, ratio=1:1,16:9 or animal=@animals.txt"
-OPTIONS = ("provider", "model", "ratio", "resolution", "size", "count", "seed", "negative", "image", "name")
-"""What `run` has an option for."""
-NUMBERS = ("count", "seed")
 SCOPE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?\s*")
-NAME = re.compile(r"[^\W\d][\w.-]*")
+NAME = re.compile(r"(?:\d+\.)?[^\W\d][\w.-]*")
+IN_LISTS = "a list gives the values themselves: a,b or 1..8"
 ALTERNATIVES = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
+MAX_TASKS = 10_000
+"""Tasks that the variations of one prompt may come to."""
+MAX_ALL_TASKS = 100_000
+"""Tasks that the variations of all prompts of a command may come to."""
 MAX_DIGITS = 18
 """Of a number in a range: more is a slip, and its steps would never end."""
 
 
-@dataclass(frozen=True, slots=True)
 class Steps(Sequence[str]):
     """The numbers from `first` on, `number` of them, `step` apart: as texts, and never all in memory."""
 
-    first: Decimal
-    step: Decimal
-    number: int
+    def __init__(self, first: Decimal, step: Decimal, number: int) -> None:
+        self._first = first
+        self._step = step
+        self._number = number
 
     def __len__(self) -> int:
-        return self.number
+        return self._number
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204 - a slice is never asked for
-        if not 0 <= index < self.number:
+        if not 0 <= index < self._number:
             raise IndexError(index)
-        return f"{(self.first + self.step * index).normalize():f}"
+        return f"{(self._first + self._step * index).normalize():f}"
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One thing that is varied, and its values in order."""
 
     name: str
@@ -61,6 +62,52 @@ def parse_axis(text: str, lines_of: Callable[[str], Sequence[str]]) -> Axis:
     if not found or not all(value.strip() for value in (found if not isinstance(found, Steps) else ())):
         raise UsageError(f"--vary {name} has an empty value", hint=FORM)
     return Axis(name, found)
+
+
+def axes_in(texts: Iterable[str], lines_of: Callable[[str], Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Name to values of each `NAME=VALUES`. Raises UsageError that names the axis."""
+    axes = [parse_axis(text, lines_of) for text in texts]
+    check_distinct(axis.name for axis in axes)
+    return {axis.name: axis.values for axis in axes}
+
+
+def axes_of_row(value: Any) -> dict[str, Sequence[str]]:
+    r"""What a row of a list varies: `ratio=1:1,16:9; seed=1..2` (`\;` is a semicolon), or names and values in JSON.
+
+    Values are a text as behind `--vary`, or a list that is taken as it is. A list may come from another person, so it
+    names no file. Raises UsageError.
+    """
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        parts = (part.replace("\\;", ";") for part in re.split(r"(?<!\\);", value) if part.strip())
+        return axes_in(parts, _no_file)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise UsageError(f"vary holds no JSON object: {value[:60]!r}", hint=FORM) from None
+    if not isinstance(value, dict) or not value:
+        raise UsageError(f"vary must be a text or an object, not {str(value)[:60]!r}", hint=FORM)
+    check_distinct(value)
+    return {axis.name: axis.values for axis in (_axis_of(str(name), values) for name, values in value.items())}
+
+
+def _axis_of(name: str, values: Any) -> Axis:
+    name = name.strip().strip("{}")
+    if isinstance(values, str):
+        return parse_axis(f"{name}={values}", _no_file)
+    if not isinstance(values, list) or not values or not NAME.fullmatch(name):
+        raise UsageError(f"vary {name[:60]} must have a text or a list of values", hint=FORM)
+    if not all(_is_value(value) for value in values):
+        raise UsageError(f"vary {name} must have texts or numbers", hint=FORM)
+    return Axis(name, tuple(str(value).strip() for value in values))
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(str(value).strip())
+
+
+def _no_file(name: str) -> Sequence[str]:
+    raise UsageError(f"vary names the file {name!r}", hint=IN_LISTS)
 
 
 def _values(text: str, lines_of: Callable[[str], Sequence[str]]) -> Sequence[str]:
@@ -83,13 +130,14 @@ def _steps(found: "re.Match[str]") -> Steps:
 
 
 def alternatives(prompt: str) -> list[Axis]:
-    """The `{a|b}` of a prompt, each as an axis; its name is the text as it stands."""
-    return [Axis(found[0], tuple(found[1].split("|"))) for found in ALTERNATIVES.finditer(prompt)]
+    """The `{a|b}` of a prompt, each as an axis whose name is the text as it stands; equal ones vary together."""
+    found = {one[0]: tuple(one[1].split("|")) for one in ALTERNATIVES.finditer(prompt)}
+    return [Axis(name, values) for name, values in found.items()]
 
 
 def combinations(axes: Sequence[Axis], *, zipped: bool) -> int:
     """How many there will be, without building one. Raises UsageError where axes to be paired differ in length."""
-    _distinct(axes)
+    check_distinct(axis.name for axis in axes)
     lengths = [len(axis.values) for axis in axes]
     if zipped and len(set(lengths)) > 1:
         told = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in axes)
@@ -99,11 +147,44 @@ def combinations(axes: Sequence[Axis], *, zipped: bool) -> int:
     return (lengths[0] if lengths else 1) if zipped else math.prod(lengths)
 
 
-def _distinct(axes: Sequence[Axis]) -> None:
-    names = [axis.name for axis in axes]
-    twice = next((name for name in names if names.count(name) > 1), "")
-    if twice:
-        raise UsageError(f"--vary {twice} is given twice", hint=f"write all its values in one: {twice}=a,b")
+def check_typed(texts: Iterable[str], *, zipped: bool, repeat: int) -> None:
+    """Refuse what is too much or cannot be read before more of the program is needed. Raises UsageError.
+
+    What a file holds is counted later, with the prompts.
+    """
+    axes = [parse_axis(text, _no_file) for text in texts if not _is_from_file(text)]
+    if not zipped:
+        check_number(combinations(axes, zipped=False) * repeat, axes, parts_of(axes, zipped=False, repeat=repeat))
+
+
+def _is_from_file(text: str) -> bool:
+    return text.partition("=")[2].startswith("@")
+
+
+def parts_of(axes: Sequence[Axis], *, zipped: bool, repeat: int = 1) -> list[str]:
+    """`model 2`, `ratio 3` and so on; `ratio+seed 3` where they are paired."""
+    groups = [list(axes)] if zipped and axes else [[axis] for axis in axes]
+    found = [f"{'+'.join(axis.name for axis in group)} {len(group[0].values):,}" for group in groups]
+    return found + ([f"repeat {repeat:,}"] if repeat > 1 else [])
+
+
+def check_number(tasks: int, axes: Iterable[Axis], parts: Iterable[str], limit: int = MAX_TASKS) -> None:
+    """Raise UsageError where these are more tasks than `limit`; it names the longest axis."""
+    if tasks <= limit:
+        return
+    longest = max(axes, key=lambda axis: len(axis.values), default=None)
+    fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
+    message = f"{tasks:,} tasks would be sent: {' × '.join(parts)}; variations come to at most {limit:,}"
+    raise UsageError(message, hint=f"nothing was sent; {fewer}")
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Raise UsageError for a name that is varied twice."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            raise UsageError(f"--vary {name} is given twice", hint=f"write all its values in one: {name}=a,b")
+        known.add(name)
 
 
 def cells(axes: Sequence[Axis], *, zipped: bool) -> Iterator[Mapping[str, str]]:
@@ -111,44 +192,3 @@ def cells(axes: Sequence[Axis], *, zipped: bool) -> Iterator[Mapping[str, str]]:
     values = [iter(axis.values) for axis in axes] if zipped else [axis.values for axis in axes]
     rows: Iterable[tuple[str, ...]] = zip(*values, strict=True) if zipped and axes else itertools.product(*values)
     return (dict(zip((axis.name for axis in axes), row, strict=True)) for row in rows)
-
-
-def applied(spec: PromptSpec, cell: Mapping[str, str]) -> PromptSpec:
-    """A prompt with the values of one combination. Raises UsageError that names the axis whose value is none."""
-    stands = {name for name in cell if f"{{{name}}}" in spec.prompt or ALTERNATIVES.fullmatch(name)}
-    words = {name: value for name, value in cell.items() if name in stands}
-    rest = {name: value for name, value in cell.items() if name in OPTIONS or name not in words}
-    varied = replace(spec, prompt=_filled(spec.prompt, words))
-    for name, value in rest.items():
-        varied = _with(varied, name, value)
-    return varied
-
-
-def _filled(prompt: str, words: Mapping[str, str]) -> str:
-    """All at once: a value that looks like another's name in braces is text."""
-    if not words:
-        return prompt
-    braces = {(name if ALTERNATIVES.fullmatch(name) else f"{{{name}}}"): value for name, value in words.items()}
-    return re.sub("|".join(map(re.escape, braces)), lambda found: braces[found[0]], prompt)
-
-
-def _with(spec: PromptSpec, name: str, value: str) -> PromptSpec:
-    match name:
-        case "model":
-            return replace(spec, models=(value,))
-        case "image":
-            return replace(spec, references=(value,))
-        case "count" | "seed":
-            return replace(spec, **{name: _whole(name, value)})  # type: ignore[arg-type]
-        case "size":
-            return replace(spec, size=value, ratio="", resolution="")
-        case "provider" | "ratio" | "resolution" | "negative" | "name":
-            return replace(spec, **{name: value})  # type: ignore[arg-type]
-        case _:
-            return replace(spec, extra={**spec.extra, name: value})
-
-
-def _whole(name: str, value: str) -> int:
-    if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
-        raise UsageError(f"--vary {name}: {value!r} is no whole number", hint=FORM)
-    return int(value)

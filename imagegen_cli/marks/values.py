@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from imagegen_cli.core.masking import OF_A_HEADER, masked
-from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.core.task import ImageRequest, Parent
 from imagegen_cli.marks.decoding import Parameters, Scalar, clean, scalars, table_in, text_of, whole_number
 
 VERSION = 1
@@ -19,6 +19,7 @@ EXTRA = "extra."
 PLAIN_FIELDS = ("ratio", "resolution", "width", "height", "count", "name")
 """Fields of a request that are parameters under their own names."""
 ADDRESS = "://"
+MAX_PARENTS = 64
 PLACE = re.compile(
     r"""(?xi) :// | ^\s{0,99}(?:data|file|blob|mailto):                  # an address
     | \blocalhost\b | \b\d{1,3}(?:\.\d{1,3}){3}\b       # a host, by number or with its port, which no model's file is
@@ -40,6 +41,7 @@ class SourceType(StrEnum):
 class Marks:
     """`kind` is the kind of service, never its address; `job` the service's id of the task, `id` ours, `time` ISO 8601.
 
+    `parents` are the pictures of earlier tasks that it was made from, by their numbers in the same history.
     There is no field for a key, an address or a folder, and a value that names one is left out. `omitted` names what
     the request had and a file must not tell. Secrets are struck out where marks are written, by `without_secrets`.
     """
@@ -55,6 +57,7 @@ class Marks:
     source: SourceType = SourceType.UNKNOWN
     parameters: Parameters = field(default_factory=dict)
     omitted: tuple[str, ...] = ()
+    parents: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         texts = {name: clean(getattr(self, name)) for name in TEXTS}
@@ -97,6 +100,7 @@ def marks_of(
     task_id: str = "",
     time: str = "",
     index: int = 1,
+    parents: Iterable[Parent] = (),
 ) -> Marks:
     """The marks of picture `index` (from 1) of a task. `facts` are what the service told, as `Ready.facts` has them.
 
@@ -120,6 +124,7 @@ def marks_of(
         source=SourceType.UNKNOWN if kind == "sketch" else source,
         parameters=scalars({name: value for name, value in asked.items() if value not in (None, "")}),
         omitted=("references",) if request.references else (),
+        parents=tuple(parents)[:MAX_PARENTS],
     )
 
 
@@ -134,6 +139,7 @@ def _seed(told: Any, index: int, asked: int | None) -> int | None:
 def to_json(marks: Marks, **more: str) -> str:
     """One line of JSON without the fields that say nothing."""
     told = {item.name: getattr(marks, item.name) for item in fields(marks)} | {"omitted": list(marks.omitted)} | more
+    told["parents"] = list(marks.parents)
     empty: tuple[Any, ...] = ("", None, [], {})
     table = {"v": VERSION, "tool": TOOL} | {name: value for name, value in told.items() if value not in empty}
     text = json.dumps(table, ensure_ascii=False)
@@ -153,4 +159,12 @@ def from_json(text: str) -> Marks | None:
         source=SourceType(source) if source in list(SourceType) else SourceType.UNKNOWN,
         parameters=scalars(parameters) if isinstance(parameters, dict) else {},
         omitted=tuple(map(text_of, omitted)) if isinstance(omitted, list) else (),
+        parents=tuple(_parents(table.get("parents"))),
     )
+
+
+def _parents(listed: Any) -> Iterator[Parent]:
+    for pair in listed[:MAX_PARENTS] if isinstance(listed, list) else ():
+        numbers = [whole_number(one) for one in pair] if isinstance(pair, list) else []
+        if len(numbers) == 2 and numbers[0] and numbers[1]:  # noqa: PLR2004 - task and picture
+            yield Parent(numbers[0], numbers[1])

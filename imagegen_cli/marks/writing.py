@@ -1,6 +1,6 @@
 """Our marks into a finished file: chunks are added, nothing is decoded, and what was signed is not touched.
 
-`plan` decides and says which bytes are to be put where; `copy` and `applied` do it. Where the file must stay as it
+`plan` decides and says which bytes are to be put where; `core.marker.edited` does it. Where the file must stay as it
 came, the plan has no edits and says why: then `sidecar_text` goes beside it.
 """
 
@@ -9,20 +9,19 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from imagegen_cli.core.errors import BadImage
+from imagegen_cli.core.marker import Edit, edited
 from imagegen_cli.marks import xmp
 from imagegen_cli.marks.containers import DamagedError, Part, need, read_at, riff_end
 from imagegen_cli.marks.contents import APP0, APP1, XMP_KEYWORD, XMP_SEGMENT, Contents, contents_of
 from imagegen_cli.marks.reading import own_marks, suffix_in
 from imagegen_cli.marks.values import TOOL, Marks, to_json, without_secrets
 
-COPIED_BYTES = 1024 * 1024
-"""At once."""
 MAX_SEGMENT_BYTES = 65_503
 """Of an XMP packet in a JPEG: a segment has at most 65,535 bytes, its length and its name included."""
 MAX_RIFF_BYTES = 2**32 - 2
@@ -36,14 +35,6 @@ LOSSLESS_SIGNATURE = 0x2F
 HAS_XMP, HAS_ALPHA = 0x04, 0x10
 """Flags of a WebP file's VP8X chunk."""
 UNWALKED = "pictures of this format are left as they came"
-
-
-class Edit(NamedTuple):
-    """Bytes that take the place of those from `start` up to `end`; where both are the same, nothing is replaced."""
-
-    start: int
-    end: int
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +63,20 @@ def plan(file: BinaryIO, marks: Marks) -> Plan:
         return Plan(sidecar="the file is damaged, or of a form that we do not know")
 
 
-def copy(source: BinaryIO, target: BinaryIO, edits: tuple[Edit, ...]) -> None:
-    """The file with the edits made, a piece at a time. Raises OSError."""
-    at = 0
-    for edit in sorted(edits):
-        _copy_bytes(source, target, at, edit.start)
-        target.write(edit.data)
-        at = edit.end
-    _copy_bytes(source, target, at, source.seek(0, os.SEEK_END))
-
-
-def _copy_bytes(source: BinaryIO, target: BinaryIO, start: int, end: int) -> None:
-    source.seek(start)
-    while start < end and (data := source.read(min(COPIED_BYTES, end - start))):
-        target.write(data)
-        start += len(data)
-
-
-def applied(data: bytes, edits: tuple[Edit, ...]) -> bytes:
-    """`copy` for a file in memory; without edits these very bytes."""
-    if not edits:
-        return data
-    target = BytesIO()
-    copy(BytesIO(data), target, edits)
-    return target.getvalue()
+def has_marks(file: BinaryIO, marks: Marks) -> bool:
+    """Whether a file has these marks, whatever time they name. Raises OSError and nothing else."""
+    try:
+        suffix = suffix_in(file)
+        own = own_marks(contents_of(file, suffix, file.seek(0, os.SEEK_END)))
+    except BadImage:
+        return False
+    return own is not None and replace(own, time="") == replace(without_secrets(marks), time="")
 
 
 def add(data: bytes, marks: Marks) -> bytes:
     """A file in memory with its marks, or these very bytes where they go into a sidecar."""
-    return applied(data, plan(BytesIO(data), marks).edits)
+    edits = plan(BytesIO(data), marks).edits
+    return b"".join(edited(BytesIO(data), edits)) if edits else data
 
 
 def sidecar_text(marks: Marks, sha256: str = "") -> str:
@@ -108,8 +84,9 @@ def sidecar_text(marks: Marks, sha256: str = "") -> str:
     return to_json(without_secrets(marks), **({"sha256": sha256} if sha256 else {})) + "\n"
 
 
-def sidecar_path(picture: Path) -> Path:
-    return picture.with_suffix(".json")
+def sidecar_paths(picture: Path) -> tuple[Path, ...]:
+    """Where a sidecar may be: the second place is for a picture whose first one another file has."""
+    return picture.with_suffix(".json"), picture.with_name(f"{picture.name}.json")
 
 
 def settings_text(marks: Marks) -> str:

@@ -36,6 +36,8 @@ from imagegen_cli.net.image_files import Part
 if TYPE_CHECKING:
     import httpx
 
+    from imagegen_cli.core.marker import Marker
+
     Fetch = Callable[[httpx.Request], Awaitable[httpx.Response]]
     Write = Callable[[image_files.Bytes], object]
 
@@ -156,44 +158,56 @@ class Downloader:
         self._choose_batcher = WorkBatcher(image_files.choose)
         self._publish_batcher = WorkBatcher(image_files.publish)
 
-    async def stage(self, image: InlineImage | RemoteImage, stem: Path, part: Path) -> StagedImage:
-        """Bring the bytes into the part file, whole, checked and synced, and choose a final name, without taking it.
+    async def stage(
+        self, image: InlineImage | RemoteImage, stem: Path, part: Path, marker: "Marker | None" = None
+    ) -> StagedImage:
+        """Bring the bytes into the part file, whole, checked, marked and synced; choose a final name without taking it.
 
         An image that came inside a response, and that the folder of `part` cannot take, goes to the fallback folder.
         Raises BadImage, DiskError, Expired (HTTP 401, 403, 404 or 410), Unavailable, RateLimited, ServerTrouble, and
         Busy (no file handle is left).
         """
         if isinstance(image, RemoteImage):
-            return await self._stage_remote(image, stem, part)
+            return await self._stage_remote(image, Part(part, stem, marker=marker))
+        inline = Part(part, stem, image.data, marker=marker)
         try:
-            return await self._stage_inline(image, stem, part)
+            return await self._stage_inline(inline)
         except DiskError as error:
             if self._fallback_folder is None:
                 raise
             try:
-                staged = await self._stage_inline(image, stem, self._fallback_folder / part.name)
+                staged = await self._stage_inline(inline._replace(path=self._fallback_folder / part.name))
             except TaskError:
                 raise error from None
             return replace(staged, final="")
 
     async def publish(
-        self, staged: StagedImage, stem: Path, chosen: Callable[[StagedImage], Awaitable[None]]
+        self,
+        staged: StagedImage,
+        stem: Path,
+        chosen: Callable[[StagedImage], Awaitable[None]],
+        marker: "Marker | None" = None,
     ) -> SavedImage:
         """Give the part file its final name, after awaiting `chosen` with it; or find that an earlier process did.
 
+        An image that the history knows by no name yet is marked first, if it is not: one that came whole in an earlier
+        process. Any other keeps its bytes, because the history knows it by their digest.
+
         Raises Expired where the part file is gone, DiskError where the folder refuses, Busy as `stage` does.
         """
+        unmarked = marker if not staged.final else None
         while True:
             if not staged.final:
-                staged = await self._choose_batcher.do(image_files.Choice(staged, stem))
+                staged = await self._choose_batcher.do(image_files.Choice(staged, stem, unmarked))
+                unmarked = None
             await chosen(staged)
             try:
-                await self._publish_batcher.do(staged)
+                remark = await self._publish_batcher.do(image_files.Publication(staged, marker))
             except image_files.TakenError:
                 staged = replace(staged, final="")
             else:
                 self.discard(Path(staged.path))
-                return SavedImage(staged.final, staged.sha256, staged.doubt)
+                return SavedImage(staged.final, staged.sha256, staged.doubt, remark)
 
     def discard(self, part: Path) -> None:
         """Remove the part file of an incomplete image, or of one that has its final name; in both folders."""
@@ -201,21 +215,21 @@ class Downloader:
         if self._fallback_folder is not None:
             image_files.remove(self._fallback_folder / part.name)
 
-    async def _stage_remote(self, image: RemoteImage, stem: Path, part: Path) -> StagedImage:
+    async def _stage_remote(self, image: RemoteImage, part: Part) -> StagedImage:
         try:
             async with self._limit:
-                return await self._stage_batcher.do(await self._download(image.url, Part(part, stem)))
+                return await self._stage_batcher.do(await self._download(image.url, part))
         except BaseException:
-            self.discard(part)
+            self.discard(part.path)
             raise
 
-    async def _stage_inline(self, image: InlineImage, stem: Path, part: Path) -> StagedImage:
+    async def _stage_inline(self, part: Part) -> StagedImage:
         """Where this is only interrupted, the part file stays: its bytes may be whole, and are nowhere else."""
         try:
             async with self._limit:
-                return await self._stage_batcher.do(Part(part, stem, image.data))
+                return await self._stage_batcher.do(part)
         except Exception:
-            image_files.remove(part)
+            image_files.remove(part.path)
             raise
 
     async def _download(self, url: str, part: Part) -> Part:

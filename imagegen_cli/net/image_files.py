@@ -6,6 +6,9 @@ that a later process finds what is paid for.
 `stage`, `choose` and `publish` take many images at once and return an outcome for each, which may be an exception: many
 synced together cost little more than one. The process may be killed after every step, and no existing file is ever
 overwritten.
+
+What made an image is put into its part file when that is whole, before its digest is taken; what goes beside it is
+written when the image has its name. Neither can cost an image.
 """
 
 import errno
@@ -14,19 +17,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
-from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, Unavailable
+from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, TaskError, Unavailable
 from imagegen_cli.core.forms import HEAD_BYTES, Form, check, suffix_of
 from imagegen_cli.core.task import StagedImage
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.marker import Edit, Marker, Sidecar
 
 Bytes = bytes | bytearray | memoryview
 Value = TypeVar("Value")
 
-PART_NAME = re.compile(r"\.imagegen-(?P<key>[0-9a-f]+-\d{1,18})-(?P<index>\d{1,6})\.part")
-"""The names that `Task.part` gives."""
+PART_NAME = re.compile(r"\.imagegen-(?P<key>[0-9a-f]+-\d{1,18})-(?P<index>\d{1,6})(?:\.(?:marked|json))?\.part")
+"""The names that `Task.part` gives, and those of what becomes of such a file."""
+MARKED, SIDECAR = ".marked.part", ".json.part"
+"""How the name of a part file ends while its copy with marks, and the file beside its image, are being written."""
 READ_BYTES = 1024 * 1024
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """Errors of file systems without fsync, for files or for folders. What is written there is in place all the same."""
@@ -40,20 +49,29 @@ MAX_NAME_BYTES = 255
 class Part(NamedTuple):
     """Bytes that will get the name `stem` and a suffix: in the part file `path`, or still in `data`.
 
-    `ends`: whether the connection would have shown that some bytes were missing.
+    `ends`: whether the connection would have shown that some bytes were missing. Without a marker they are not changed.
     """
 
     path: Path
     stem: Path
     data: Bytes | None = None
     ends: bool = True
+    marker: "Marker | None" = None
 
 
 class Choice(NamedTuple):
-    """A staged image and the name, without its suffix, that it should get."""
+    """A staged image and the name, without its suffix, that it should get. With a marker it is marked before."""
 
     staged: StagedImage
     stem: Path
+    marker: "Marker | None" = None
+
+
+class Publication(NamedTuple):
+    """A staged image that is to get its name; with a marker it may get a file beside it."""
+
+    staged: StagedImage
+    marker: "Marker | None" = None
 
 
 class TakenError(Exception):
@@ -78,26 +96,32 @@ def choose(choices: Sequence[Choice]) -> list[StagedImage | Exception]:
     return [_attempt(_choose_again, *choice) for choice in choices]
 
 
-def publish(staged: Sequence[StagedImage]) -> list[Exception | None]:
-    """Give part files their final names, and sync each folder once.
+def publish(publications: Sequence[Publication]) -> list[str | Exception]:
+    """Give part files their final names, and sync each folder once. A text says why there is no file beside the image.
 
     Outcomes may be TakenError, Expired (the part file is gone), DiskError, Busy.
     """
-    errors = [_attempt(_link, one) for one in staged]
-    folders = {Path(one.final).parent for one, error in zip(staged, errors, strict=True) if error is None}
+    images = [one.staged for one in publications]
+    errors = [_attempt(_link, image) for image in images]
+    remarks = ["" if error else _sidecar_written(*one) for one, error in zip(publications, errors, strict=True)]
+    folders = {Path(image.final).parent for image, error in zip(images, errors, strict=True) if error is None}
     synced = {folder: _attempt(_sync_folder, folder) for folder in folders}
     return [
-        error or synced[Path(one.final).parent] or _attempt(_remove_published, Path(one.path))
-        for one, error in zip(staged, errors, strict=True)
+        error or synced[Path(image.final).parent] or _attempt(_remove_published, Path(image.path)) or remark
+        for image, error, remark in zip(images, errors, remarks, strict=True)
     ]
 
 
 def left_behind(folders: Iterable[Path]) -> dict[str, dict[int, list[Path]]]:
-    """The part files in these folders by `Task.key` and index; several of one image in the folders' order."""
+    """The part files in these folders by `Task.key` and index; several of one image in the folders' order.
+
+    In one folder the part file itself is the first, before what was being made of it.
+    """
     found: dict[str, dict[int, list[Path]]] = {}
     for folder in dict.fromkeys(folders):
         with suppress(OSError), os.scandir(folder) as entries:  # in a folder that is gone there are no part files
-            for entry in entries:
+            files = [entry for entry in entries if PART_NAME.fullmatch(entry.name)]
+            for entry in sorted(files, key=lambda entry: len(entry.name)):
                 if (named := PART_NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
                     found.setdefault(named["key"], {}).setdefault(int(named["index"]), []).append(Path(entry.path))
     return found
@@ -158,9 +182,10 @@ def write(file: BinaryIO, data: Bytes) -> None:
 
 
 def remove(part: Path) -> None:
-    """Remove a part file, where the folder allows it."""
-    with suppress(OSError):
-        part.unlink(missing_ok=True)
+    """Remove a part file and what was being made of it, where the folder allows it."""
+    for path in (part, _beside(part, MARKED), _beside(part, SIDECAR)):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -183,17 +208,70 @@ def _attempt(work: Callable[..., Value], *arguments: object) -> Value | Exceptio
 
 
 def _check(part: Part) -> tuple[BinaryIO, Form, str]:
-    file: BinaryIO
-    with ExitStack() as undo, named_errors(part.path):
-        if part.data is None:
-            file = undo.enter_context(_reopen(part.path))
-        else:
-            file = undo.enter_context(create(part.path))
-            write(file, part.data)
+    """The part file with its marks, what it is, and the digest of what it holds now."""
+    with named_errors(part.path):
+        return _check_file(part) if part.data is None else _check_data(part, part.data)
+
+
+def _check_file(part: Part) -> tuple[BinaryIO, Form, str]:
+    with ExitStack() as undo:
+        file = undo.enter_context(_reopen(part.path))
         form = check(file)
-        digest = sha256_of(file if part.data is None else part.data)
+        file = undo.enter_context(_marked(part.path, file, part.marker))
+        digest = sha256_of(file)
         undo.pop_all()
     return file, form, digest
+
+
+def _check_data(part: Part, data: Bytes) -> tuple[BinaryIO, Form, str]:
+    """Bytes in memory reach the disk with their marks in them."""
+    with ExitStack() as undo:
+        file = undo.enter_context(create(part.path))
+        form = check(BytesIO(data))
+        edits = _edits(part.marker, BytesIO(data))
+        for piece in _edited(BytesIO(data), edits) if edits else [data]:
+            write(file, piece)
+        digest = sha256_of(file if edits else data)
+        undo.pop_all()
+    return file, form, digest
+
+
+def _edits(marker: "Marker | None", file: BinaryIO) -> "Sequence[Edit]":
+    """What is to be put into an image. Where that fails, nothing: `publish` then puts it beside the image."""
+    try:
+        return marker.edits(file) if marker is not None else ()
+    except Exception:  # noqa: BLE001 - the image is paid for, and whole without any mark
+        return ()
+
+
+def _edited(file: BinaryIO, edits: "Sequence[Edit]") -> Iterator[bytes]:
+    from imagegen_cli.core.marker import edited  # noqa: PLC0415 - a run that marks nothing needs none of it
+
+    return edited(file, edits)
+
+
+def _marked(part: Path, file: BinaryIO, marker: "Marker | None") -> BinaryIO:
+    """The part file with its marks: a copy takes its name when it is complete. Where that fails, the file as it came.
+
+    Raises Unavailable.
+    """
+    edits = _edits(marker, file) if not part.name.endswith(MARKED) else ()
+    if not edits:
+        return file
+    copy = _beside(part, MARKED)
+    try:
+        with create(copy) as target:
+            for piece in _edited(file, edits):
+                write(target, piece)
+        file.close()  # Windows renames nothing over an open file
+        copy.replace(part)
+    except (OSError, TaskError):
+        remove(copy)
+    return _reopen(part) if file.closed else file
+
+
+def _beside(part: Path, suffix: str) -> Path:
+    return part.with_name(part.name.removesuffix(".part") + suffix)
 
 
 def _reopen(path: Path) -> BinaryIO:
@@ -226,15 +304,20 @@ def sync(handle: int) -> None:
             raise
 
 
-def _choose_again(staged: StagedImage, stem: Path) -> StagedImage:
+def _choose_again(staged: StagedImage, stem: Path, marker: "Marker | None") -> StagedImage:
     path = Path(staged.path)
     if not path.exists():
         raise Expired(f"the part file {path} is gone")
     if path.parent != stem.parent:
         path = _copy(path, stem.parent / path.name)
-    with named_errors(path), path.open("rb", buffering=0) as file:
-        final = _free_name(stem, suffix_of(file.read(HEAD_BYTES)))
-        return replace(staged, path=str(path), final=final, sha256=staged.sha256 or sha256_of(file))
+    with ExitStack() as undo, named_errors(path):
+        came = undo.enter_context(path.open("rb", buffering=0))
+        final = _free_name(stem, suffix_of(came.read(HEAD_BYTES)))
+        file = undo.enter_context(_marked(path, came, marker))
+        if file is not came:
+            sync(file.fileno())
+        digest = staged.sha256 if file is came and staged.sha256 else sha256_of(file)
+        return replace(staged, path=str(path), final=final, sha256=digest)
 
 
 def _copy(source: Path, part: Path) -> Path:
@@ -275,15 +358,64 @@ def _link(staged: StagedImage) -> None:
             return
         raise Expired(f"the part file {part} is gone")
     with named_errors(final):
-        try:
-            os.link(part, final)
-        except FileExistsError:
-            if not _is_same_file(part, final):
-                raise TakenError(str(final)) from None
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            _rename(part, final)
+        _name(part, final)
+
+
+def _name(part: Path, final: Path) -> None:
+    """Give a part file its final name beside its own, or instead of it. Raises TakenError, OSError."""
+    try:
+        os.link(part, final)
+    except FileExistsError:
+        if not _is_same_file(part, final):
+            raise TakenError(str(final)) from None
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        _rename(part, final)
+
+
+def _sidecar_written(staged: StagedImage, marker: "Marker | None") -> str:
+    """Write the file beside an image that has its name, where it needs one. Returns why that was not possible."""
+    if marker is None:
+        return ""
+    final = Path(staged.final)
+    try:
+        with final.open("rb", buffering=0) as file:
+            digest = staged.sha256 or sha256_of(file)
+            sidecar = marker.sidecar(final, file, digest)
+        if sidecar is not None:
+            _write_sidecar(_beside(final.with_name(Path(staged.path).name), SIDECAR), sidecar, digest)
+    except Exception as error:  # noqa: BLE001 - the image is saved
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"only the history says how {final.name} was made, because no file could be written beside it: {why}"
+    return ""
+
+
+def _write_sidecar(part: Path, sidecar: "Sidecar", digest: str) -> None:
+    """Write it under the first name that is free, unless one of them has it already: it then names this very image."""
+    for path in sidecar.paths:
+        if _contains(path, digest):
+            return
+        if not os.path.lexists(path):
+            with create(part) as file:
+                write(file, sidecar.text.encode())
+                sync(file.fileno())
+            try:
+                _name(part, path)
+            except TakenError:
+                continue
+            finally:
+                part.unlink(missing_ok=True)
+            return
+    raise FileExistsError(errno.EEXIST, f"{' and '.join(path.name for path in sidecar.paths)} are other files")
+
+
+def _contains(path: Path, digest: str) -> bool:
+    """Whether a small file names this digest. A fifo or a device is never opened."""
+    with suppress(OSError):
+        if path.is_file() and path.stat().st_size <= READ_BYTES:
+            return digest.encode() in path.read_bytes()
+    return False
 
 
 def _has_digest(final: Path, digest: str) -> bool:

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
@@ -20,6 +20,8 @@ from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import Image, ImageRequest, InlineImage, Job, RemoteImage
 from imagegen_cli.providers._http import MAX_PORT, Answer, call, clean, refuse
 
+MAX_PROMPT_CHARS = 8_000
+"""Of a prompt that a service has rewritten."""
 LOG_TAIL_CHARS = 4000
 """Characters at the end of a log, which may be endless, in which the last progress bar is looked for."""
 PLACE = re.compile(
@@ -360,14 +362,28 @@ def fraction_in(log: str) -> float | None:
 
 
 def facts(**values: Any) -> dict[str, str | int | float]:
-    """Facts from texts and numbers of JSON, without empty and unusable ones."""
+    """Facts from texts and numbers of JSON, without empty and unusable ones. A rewritten prompt may be long."""
     found: dict[str, str | int | float] = {}
     for name, value in values.items():
-        if isinstance(value, str) and (words := clean(value)):
+        if isinstance(value, str) and (words := _prompt(value) if name == "revised_prompt" else clean(value)):
             found[name] = words
         elif number(value) is not None:
             found[name] = value
     return found
+
+
+def rewritten(prompts: Iterable[Any]) -> str:
+    """The prompt that a service drew instead of ours; where its pictures have several, each with its number."""
+    told = [_prompt(prompt) for prompt in prompts if isinstance(prompt, str) or prompt is None]
+    if len(set(told)) <= 1:
+        return told[0] if told else ""
+    return "; ".join(f"{number}: {prompt}" for number, prompt in enumerate(told, 1) if prompt)
+
+
+def _prompt(words: str | None) -> str:
+    """A prompt on one line that can be encoded, written and shown."""
+    cut = (words or "")[: 2 * MAX_PROMPT_CHARS].encode("utf-8", "replace").decode()
+    return " ".join(cut.split())[:MAX_PROMPT_CHARS]
 
 
 def credits_told(body: Mapping[str, Any]) -> Money | None:

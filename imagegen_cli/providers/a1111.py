@@ -2,13 +2,14 @@
 
 Protocol facts are from modules/api/api.py, modules/progress.py and modules/call_queue.py of the three servers. An id of
 ours (`force_task_id`) lets /internal/progress tell our request from others, where the web page runs beside the API.
+A picture is made larger by /sdapi/v1/extra-single-image, which has no id (modules/api/models.py: ExtrasBaseRequest).
 The server of stable-diffusion.cpp has the same routes for pictures and no others (examples/server/routes_sdapi.cpp): it
 ignores `n_iter` and `override_settings`, starts from the first of several reference pictures, and reports no progress.
 """
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -22,7 +23,7 @@ from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, TaskError
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.masking import hide
-from imagegen_cli.core.provider import Clients, Provider, Ready, Report
+from imagegen_cli.core.provider import Clients, Provider, Ready, Report, Upscaling
 from imagegen_cli.core.references import ANY_FORMAT, examined, read
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
@@ -41,7 +42,14 @@ OPTIONS: Mapping[str, type] = {
     **dict.fromkeys(("cfg_scale", "distilled_cfg_scale", "denoising_strength", "hr_scale"), float),
     **dict.fromkeys(("enable_hr", "restore_faces", "tiling"), bool),
     "steps": int,
+    "upscale": float,
+    "upscaler": str,
 }
+UPSCALING = ("upscale", "upscaler")
+"""The only options of a request that makes a picture larger."""
+MAX_UPSCALE = 8
+UPSCALER = "R-ESRGAN 4x+"
+"""What makes a picture larger where no other is named: AUTOMATIC1111 and Forge load it at its first use."""
 SHORT = {"cfg": "cfg_scale", "sampler": "sampler_name", "denoise": "denoising_strength"}
 MAX_STOP_WAIT_S = 3.0
 """Seconds in which an interrupted request should answer: the server stops after the current step."""
@@ -114,6 +122,9 @@ class A1111(common.HttpProvider[Settings]):
         _options(request)
         examined(request.references, formats=ANY_FORMAT)
 
+    def upscaling(self, factor: float) -> Upscaling:
+        return Upscaling("", {"upscale": f"{factor:g}"})
+
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return MAX_BATCHES * max(1, self._settings.max_batch)
 
@@ -129,6 +140,8 @@ class A1111(common.HttpProvider[Settings]):
 
     def payload(self, request: ImageRequest) -> Mapping[str, Any]:
         """The body of the submit, with the names of files in place of pictures."""
+        if "upscale" in request.extra:
+            return _upscaling_body(request) | {"image": request.references[0]}
         return self._body(request) | ({"init_images": [*request.references]} if request.references else {})
 
     async def models(self) -> tuple[str, ...]:
@@ -140,6 +153,8 @@ class A1111(common.HttpProvider[Settings]):
     async def submit(self, request: ImageRequest, client_job: Job | None, report: Report) -> Ready:
         self.check(request)
         job, expected = client_job or self.client_job(request), self.expected_images(request)
+        if "upscale" in request.extra:
+            return await self._upscaled(request, job.id, report)
         body = self._body(request) | {"force_task_id": job.id}
         received = _received(await self._posted(body, job.id, report), expected)
         stopped = job.id in self._interrupted
@@ -162,7 +177,7 @@ class A1111(common.HttpProvider[Settings]):
 
     async def _posted(self, body: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
         """Send the request and wait for its answer; report the progress meanwhile."""
-        route = "img2img" if "init_images" in body else "txt2img"
+        route = "extra-single-image" if "image" in body else "img2img" if "init_images" in body else "txt2img"
         post = asyncio.ensure_future(self._ask("POST", f"/sdapi/v1/{route}", paid=True, json=body))
         self._posts[id_] = post
         watch = asyncio.ensure_future(self._watch(id_, post, report))
@@ -173,9 +188,17 @@ class A1111(common.HttpProvider[Settings]):
             watch.cancel()
             del self._posts[id_]
         _refuse(answer)
-        if not isinstance(answer.body, dict) or "images" not in answer.body:
+        if not isinstance(answer.body, dict) or not answer.body.keys() & {"images", "image"}:
             raise common.unknown_form(paid=True)
         return answer.body
+
+    async def _upscaled(self, request: ImageRequest, id_: str, report: Report) -> Ready:
+        picture = read(request.references[0], formats=ANY_FORMAT)
+        body = _upscaling_body(request) | {"image": picture.base64}
+        found = common.inline((await self._posted(body, id_, report)).get("image"))
+        if found is None:
+            raise GenerationFailed("the server says that it is done, but sent no picture")
+        return Ready((found,), facts=common.facts(upscaler=body["upscaler_1"]))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         """Used only where the answer to the POST was lost: the pictures were in it."""
@@ -290,8 +313,27 @@ def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
     several = f"{len(references)} reference pictures make {len(references)} pictures: leave --count away"
     yield len(references) > 1 and count not in (None, len(references)), several
     yield from rules.files_only(references, "this server")
+    yield from _rules_of_upscaling(request)
     pointless = "denoising_strength" in map(_long, request.extra) and "enable_hr" not in request.extra
     yield pointless and not references, "denoising_strength has no effect without a reference picture or enable_hr"
+
+
+def _rules_of_upscaling(request: ImageRequest) -> Iterator[rules.Rule]:
+    extra = request.extra
+    if "upscale" not in extra:
+        yield "upscaler" in extra, "upscaler says how a picture is made larger: add upscale=2"
+        return
+    yield rules.number("upscale", extra["upscale"], 1, MAX_UPSCALE)
+    yield len(request.references) != 1, "upscale makes one picture larger: give one with --image"
+    yield request.count not in (None, 1), "upscale makes one picture of one"
+    others = [name for name in extra if name not in UPSCALING]
+    sized = rules.is_sized(request) or request.ratio or request.resolution
+    yield bool(others or sized or request.negative or rules.has_seed(request)), "upscale takes no option but upscaler"
+
+
+def _upscaling_body(request: ImageRequest) -> dict[str, Any]:
+    factor, upscaler = float(request.extra["upscale"]), request.extra.get("upscaler", UPSCALER)
+    return {"resize_mode": 0, "upscaling_resize": factor, "upscaler_1": upscaler, "show_extras_results": True}
 
 
 def _pixels(request: ImageRequest, max_side: int) -> tuple[int, int] | None:
@@ -386,16 +428,24 @@ def _rest(body: Mapping[str, Any], received: Received, batch: int) -> dict[str, 
 def _ready(received: Received, expected: int, unfinished: int, notes: list[str]) -> Ready:
     """`unfinished` is the number of pictures at the end that were stopped half done."""
     whole = received.items[: max(0, len(received.items) - unfinished)]
-    found = tuple(image for item in whole if (image := common.inline(item)) is not None)
+    pictures = [common.inline(item) for item in whole]
+    found = tuple(image for image in pictures if image is not None)
     if not found:
         stopped = "the work was stopped at the server"
         raise GenerationFailed(stopped if unfinished else "the server says that it is done, but sent no picture")
     lost = common.lost_note(expected - len(found), expected, "did not come")
-    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info))
+    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info, pictures))
 
 
-def _facts(info: Mapping[str, Any]) -> base.Facts:
-    return common.facts(seed=common.natural(info.get("seed")), model=info.get("sd_model_name"))
+def _facts(info: Mapping[str, Any], pictures: Sequence[object]) -> base.Facts:
+    """The seed of each picture that came: the server counts on from the first where it does not name them all."""
+    first, named = common.natural(info.get("seed")), common.items(info.get("all_seeds"))
+    natural = [common.natural(seed) for seed in named[: len(pictures)]]
+    counted = [] if first is None else [(first + index) % len(SEEDS) for index in range(len(pictures))]
+    seeds = natural if len(natural) == len(pictures) and None not in natural else counted
+    told = [seed for seed, picture in zip(seeds, pictures, strict=False) if picture is not None]
+    seed = ", ".join(map(str, told)) if len(told) > 1 else first
+    return common.facts(seed=seed, model=info.get("sd_model_name"), model_version=info.get("sd_model_hash"))
 
 
 def _differences(body: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:

@@ -244,7 +244,8 @@ def _ready(result: dict[str, Any]) -> Ready:
     if image is None:
         nothing = GenerationFailed("the service says that the picture is ready, but names none")
         raise nothing.as_billed(told(result.get("cost"), CREDITS))
-    facts = common.facts(seed=common.table(result.get("result")).get("seed"))
+    made = common.table(result.get("result"))
+    facts = common.facts(seed=made.get("seed"), revised_prompt=made.get("prompt"))
     return Ready((image,), facts=facts, cost=told(result.get("cost"), CREDITS))
 
 

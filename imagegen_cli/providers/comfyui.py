@@ -182,6 +182,7 @@ class LiveJob:
 class ComfyUI(common.HttpProvider[Settings]):
     kind = "comfyui"
     title = "ComfyUI (your own server)"
+    declares_options = False
     is_free = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:

@@ -405,7 +405,7 @@ def _ready(output: dict[str, Any], charged_images: int | None) -> Ready:
     links = [common.link(item.get("url", item.get("image"))) for item in (*results, *contents)]
     images = tuple(RemoteImage(link) for link in links if link)
     failed = [item for item in results if "code" in item]
-    facts = common.facts(revised_prompt=next(filter(None, (item.get("actual_prompt") for item in results)), None))
+    facts = common.facts(revised_prompt=common.rewritten(item.get("actual_prompt") for item in results))
     if images:
         fate = f"failed: {_failure(failed[0] if failed else {}).message}"
         note = common.lost_note(len(results) - len(images), len(results), fate)

@@ -22,7 +22,7 @@ from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import GenerationFailed, Moderated, OutOfCredits, TaskError, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.money import Money, Price, told
-from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
+from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report, Upscaling
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import Secret, setting
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, Job
@@ -31,6 +31,8 @@ from imagegen_cli.providers._http import GONE, Answer, message_in
 
 MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 MAX_IMAGES = 4
+UPSCALER = "fal-ai/esrgan"
+"""A model that makes a picture larger. By its page it takes `image_url` and `scale` from 1 to 8, and no prompt."""
 ADDRESSES = ("status", "response", "cancel")
 DOMAINS = ("fal.run", "fal.ai")
 PRESETS = {
@@ -80,6 +82,7 @@ class Settings(base.Settings):
 class Fal(common.HttpProvider[Settings]):
     kind = "fal"
     title = "fal: any model of its queue, by owner/app"
+    declares_options = False
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
@@ -92,6 +95,9 @@ class Fal(common.HttpProvider[Settings]):
     def check(self, request: ImageRequest) -> None:
         rules.check(self._rules(request))
         self._input(request, examined(request.references))
+
+    def upscaling(self, factor: float) -> Upscaling:
+        return Upscaling(UPSCALER, {"scale": f"{factor:g}"})
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the same for every request
         return MAX_IMAGES
@@ -199,7 +205,7 @@ class Fal(common.HttpProvider[Settings]):
     def _input(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
         field = self._settings.ratio_field
         named: dict[str, Any] = {
-            "prompt": request.prompt,
+            "prompt": "" if self._model(request) == UPSCALER else request.prompt,
             "num_images": request.count,
             "seed": request.seed if rules.has_seed(request) else None,
             "negative_prompt": request.negative,
@@ -207,7 +213,7 @@ class Fal(common.HttpProvider[Settings]):
         }
         if request.width is not None:
             named["image_size"] = {"width": request.width, "height": request.height}
-        if len(pictures) == 1 and not self._settings.image_list:
+        if len(pictures) == 1 and (not self._settings.image_list or self._model(request) == UPSCALER):
             named["image_url"] = pictures[0]
         elif pictures:
             named["image_urls"] = list(pictures)
@@ -290,7 +296,8 @@ def _ready(result: dict[str, Any]) -> Ready:
         raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
     unsafe = f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black" if marked else ""
     notes = filter(None, (common.lost_note(len(listed) - len(images), len(listed)), unsafe))
-    return Ready(images, note="; ".join(notes), facts=common.facts(seed=result.get("seed")))
+    facts = common.facts(seed=result.get("seed"), revised_prompt=result.get("prompt"))
+    return Ready(images, note="; ".join(notes), facts=facts)
 
 
 PROVIDER: type[Provider[Any]] = Fal

@@ -205,9 +205,12 @@ def _ready(body: dict[str, Any]) -> Ready:
     candidates = common.tables(body.get("candidates"))
     pieces = [piece for candidate in candidates for piece in _pieces(candidate)]
     images = tuple(image for piece in pieces if (image := _image(piece)) is not None)
-    tokens = _tokens(common.table(body.get("usageMetadata")))
+    usage = common.table(body.get("usageMetadata"))
+    tokens = _tokens(usage)
     if images:
-        facts = common.facts(model=body.get("modelVersion"), request_id=body.get("responseId"))
+        facts = common.facts(
+            model=body.get("modelVersion"), request_id=body.get("responseId"), tokens=usage.get("totalTokenCount")
+        )
         return Ready(images, facts=facts, tokens=tokens)
     raise _refusal(body, candidates, pieces).as_billed(None, tokens)
 

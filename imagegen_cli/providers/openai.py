@@ -479,11 +479,11 @@ class Received:
 
     def note(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
         """Keep what the service tells: the cost, the model, the prompt that was drawn, the id of the request."""
-        rewritten = (common.table(item).get("revised_prompt") for item in (*common.items(body.get("data")), body))
+        items = common.items(body.get("data")) or [body]
         facts = common.facts(
             model=body.get("model"),
             seed=body.get("seed"),
-            revised_prompt=next(filter(None, rewritten), None),
+            revised_prompt=common.rewritten(common.table(item).get("revised_prompt") for item in items),
             request_id=next(filter(None, map((headers or {}).get, REQUEST_IDS)), None),
             tokens=common.table(body.get("usage")).get("total_tokens"),
         )

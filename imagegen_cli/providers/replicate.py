@@ -66,6 +66,7 @@ class Settings(base.Settings):
 class Replicate(common.HttpProvider[Settings]):
     kind = "replicate"
     title = "Replicate: any model, by owner/name or by version"
+    declares_options = False
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)

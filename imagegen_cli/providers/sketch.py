@@ -67,11 +67,14 @@ class Sketch(Provider[Settings]):
         self.check(request)
         orders = tuple(self._orders(request))
         drawings = await self._all(orders, report)
+        drawn = list(dict.fromkeys(word for drawing in drawings for word in drawing.drawn))
         left_out = list(dict.fromkeys(word for drawing in drawings for word in drawing.left_out))
         images = tuple(InlineImage(drawing.png) for drawing in drawings)
         seeds = [order.seed for order in orders]
-        facts = {"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
-        return Ready(images, note=note_of(left_out), facts=facts)
+        facts: dict[str, str | int] = {"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
+        facts |= {"drawn": ", ".join(drawn)} if drawn else {}
+        facts |= {"not_drawn": ", ".join(left_out)} if left_out else {}
+        return Ready(images, note=note_of(drawn, left_out), facts=facts)
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
         raise Expired("a drawing lasts no longer than its submit")
@@ -100,7 +103,9 @@ class Sketch(Provider[Settings]):
             report(Working(fraction=ready / len(orders), note=f"{ready} of {len(orders)} drawn"))
             return drawing
 
-        report(Working(fraction=0.0, note="drawing"))
+        report(
+            Working(note="drawing")
+        )  # without a fraction the bar moves: 0 % would stand still until the first picture
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(order)) for order in orders]
@@ -162,12 +167,16 @@ def size(request: ImageRequest) -> tuple[int, int]:
     return wide * step, high * step
 
 
-def note_of(left_out: list[str]) -> str:
-    """A note about the words of the prompt that were not drawn."""
+def note_of(drawn: list[str], left_out: list[str]) -> str:
+    """What the picture shows of the prompt and what it does not; empty where nothing is missing."""
     if not left_out:
         return ""
-    more = len(left_out) - MAX_NOTED_WORDS
-    return f"not drawn: {', '.join(left_out[:MAX_NOTED_WORDS])}" + (f" and {more} more" if more > 0 else "")
+    return " · ".join(filter(None, (_named("drew", drawn), _named("not drawn", left_out))))
+
+
+def _named(what: str, words: list[str]) -> str:
+    more = len(words) - MAX_NOTED_WORDS
+    return f"{what}: {', '.join(words[:MAX_NOTED_WORDS])}" + (f" and {more} more" if more > 0 else "") if words else ""
 
 
 PROVIDER: type[Provider[Any]] = Sketch

@@ -1,4 +1,8 @@
-"""Checks addresses of services: one that cannot work is refused with the form that was probably meant."""
+"""Checks addresses of services: one that cannot work is refused with the form that was probably meant.
+
+A host alone, as `127.0.0.1:5000` or `gateway.lan/v1`, gets its scheme: http:// for this machine and hosts of the same
+network, https:// for names of the internet, so that no key leaves the network in the clear unless somebody wrote so.
+"""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +30,7 @@ MAX_BYTE = 255
 def cleaned(text: str) -> tuple[str, str]:
     """An address as it will be used, and what is wrong with it; empty where nothing is wrong.
 
-    Blanks around it and capitals in its scheme are corrected.
+    Blanks around it and capitals in its scheme are corrected; a host alone gets its scheme.
     """
     text = text.strip()
     scheme, separator, rest = text.partition("://")
@@ -36,6 +40,8 @@ def cleaned(text: str) -> tuple[str, str]:
     if not trouble:
         return text, ""
     form = _corrected(text)
+    if form.partition("://")[2] == text.rstrip("/") and not _trouble(form):
+        return f"{form.partition('://')[0]}://{text}", ""
     suggestion = f"; write it as {without_user(form)}" if form and form != text and not _trouble(form) else ""
     return text, trouble + suggestion
 

@@ -41,11 +41,18 @@ class General:
     default_provider: str = setting("sketch", "provider when --provider is not given: a name below, or a kind")
     output: str = setting("images", "folder for the pictures, from the working directory")
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
+    sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
     models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
+    metadata: str = setting(
+        "embed",
+        "what says how a picture was made: embed, its file, or NAME.json beside a file that must stay as it came;"
+        " sidecar, always NAME.json; none, only the history",
+    )
     confirm_above: int = setting(
         0, "ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)"
     )
     confirm_cost: str = setting("", "ask before more than this is spent at once, as 2usd or 2usd,50credits")
+    exec_timeout_s: float = setting(60.0, "seconds that the command of --exec may take for a picture")
     prices: Mapping[str, str] = setting({}, 'prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
     budget: Mapping[str, str] = setting({}, 'limits that hold over all processes: day = "10usd", month = "100usd"')
 
@@ -115,6 +122,8 @@ def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
     return kind.local or not settings.base_url
 
 
+METADATA = ("embed", "sidecar", "none")
+"""Values of `metadata`."""
 MONEY = ("prices", "confirm_above", "confirm_cost")
 """What another person's folder must not decide: it could make anything look cheap."""
 
@@ -148,6 +157,11 @@ def load_config() -> Config:
     for file in found:
         models = {**values.get("models", {}), **file.table("models")}
         general = read_table(General, file.general(), where="the settings", line_of=file.line_of(""))
+        if general.metadata not in METADATA:
+            raise ConfigError(
+                f"{file.line_of('')('metadata')}: metadata: there is no {general.metadata!r}",
+                hint=nearest(general.metadata, METADATA),
+            )
         if not file.trusted:
             _check_untrusted(file, general)
         budget = _both(values.get("budget", {}), file.table("budget"))

@@ -31,6 +31,17 @@ def kept_folder() -> Path:
     return history_file().with_name("pictures")
 
 
+def cache_folder() -> Path:
+    """The folder for what can be made again at any time."""
+    own = home()
+    return own / "cache" if own else _of_the_system("cache")
+
+
+def piped_folder() -> Path:
+    """The folder for pictures that were written to stdout."""
+    return history_file().with_name("piped")
+
+
 def expanded(path: str | Path) -> Path:
     """The path with ~ replaced by the home folder. Raises ConfigError where there is none."""
     try:
@@ -51,10 +62,15 @@ def working_folder() -> Path:
 
 
 def _of_the_system(what: str) -> Path:
-    """The folder of this system for a program's config or state. Raises ConfigError where there is no home folder."""
+    """The folder of this system for config, state or cache. Raises ConfigError where there is no home folder."""
     import platformdirs  # noqa: PLC0415 - IMAGEGEN_HOME needs none of it
 
-    find = {"config": platformdirs.user_config_path, "state": platformdirs.user_state_path}[what]
+    places = {
+        "config": platformdirs.user_config_path,
+        "state": platformdirs.user_state_path,
+        "cache": platformdirs.user_cache_path,
+    }
+    find = places[what]
     variable = f"XDG_{what.upper()}_HOME"
     hint = "set HOME, or set IMAGEGEN_HOME to a folder of your own"
     if os.environ.get("HOME") == "" and not os.environ.get(variable) and sys.platform != "win32":

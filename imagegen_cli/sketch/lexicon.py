@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from imagegen_cli.sketch import words
+from imagegen_cli.sketch import other_words, words
 from imagegen_cli.sketch.art import exists
 
 LONGEST_PHRASE = 4
@@ -39,6 +39,8 @@ SIGNS = (
 """Flags, buttons, clock faces and coloured discs."""
 
 FILLER = Meaning("filler")
+UNDRAWN = Meaning("undrawn")
+"""A thing for which there is no art."""
 
 
 def _names(line: str) -> Iterator[str]:
@@ -49,8 +51,9 @@ def _names(line: str) -> Iterator[str]:
 
 @cache
 def known() -> Mapping[str, Meaning]:
-    """Every curated word; a noun wins over a place, both over a filler."""
-    found = dict.fromkeys(words.FILLERS.replace("-", " ").split() + words.FILLERS_ZH.split(), FILLER)
+    """Every curated word; a noun wins over a place, both over a thing without art, and all of them over a filler."""
+    found = dict.fromkeys(_fillers(), FILLER)
+    found |= dict.fromkeys(_undrawn(), UNDRAWN)
     for sort, table in _tables():
         found |= {name: Meaning(sort, str(value)) for line, value in table.items() for name in _names(line)}
     for line, (ground, backdrop) in words.PLACES.items():
@@ -61,6 +64,17 @@ def known() -> Mapping[str, Meaning]:
             noun = Meaning("noun", art, home, int(size.removesuffix(" |")) / 100)
             found |= dict.fromkeys(_names(names), noun)
     return found
+
+
+def _fillers() -> Iterator[str]:
+    for line in (words.FILLERS, words.FILLERS_ZH, other_words.FILLERS, other_words.FILLERS_ZH):
+        yield from line.replace("-", " ").split() if line.isascii() else line.split()
+    yield from _names(other_words.FILLER_PHRASES.strip().replace("\n", "|"))
+
+
+def _undrawn() -> Iterator[str]:
+    yield from other_words.UNDRAWN_ZH.split()
+    yield from _names(other_words.UNDRAWN.strip().replace("\n", "|"))
 
 
 def _tables() -> Iterable[tuple[str, Mapping[str, object]]]:

@@ -25,15 +25,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`left_out`: the words of the prompt that the picture does not show."""
+    """`drawn` are the words of the prompt that the picture shows, `left_out` those that it does not."""
 
     png: bytes
+    drawn: tuple[str, ...]
     left_out: tuple[str, ...]
 
     def answer(self) -> bytes:
-        return json.dumps(self.left_out).encode() + b"\n" + self.png
+        return json.dumps([self.drawn, self.left_out]).encode() + b"\n" + self.png
 
     @classmethod
     def read(cls, answer: bytes) -> "Drawing":
         words, _, png = answer.partition(b"\n")
-        return cls(png, tuple(json.loads(words)))
+        drawn, left_out = json.loads(words)
+        return cls(png, tuple(drawn), tuple(left_out))

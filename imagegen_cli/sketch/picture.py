@@ -6,13 +6,14 @@ from dataclasses import replace
 from imagegen_cli import __version__
 from imagegen_cli.sketch import inside, land, sky
 from imagegen_cli.sketch.art import ARTIST
+from imagegen_cli.sketch.inventory import drawn_and_not
 from imagegen_cli.sketch.light import light_of
 from imagegen_cli.sketch.noise import grain
 from imagegen_cli.sketch.order import Drawing, Order
 from imagegen_cli.sketch.painting import paint_sprites
 from imagegen_cli.sketch.placing import place
 from imagegen_cli.sketch.png import with_texts
-from imagegen_cli.sketch.reading import LONGEST_PROMPT, read
+from imagegen_cli.sketch.reading import LONGEST_PROMPT, MAX_LEFT_OUT, read
 from imagegen_cli.sketch.scene import Scene
 from imagegen_cli.sketch.stage import UNIT, Stage
 
@@ -29,9 +30,12 @@ def draw(order: Order) -> Drawing:
     import resvg_py  # noqa: PLC0415 - everything up to here can be tried without the renderer
 
     scene = decided(read(order.prompt, order.negative))
-    svg = compose(scene, order)
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=order.width, height=order.height, skip_system_fonts=True)
-    return Drawing(with_texts(png, _texts(order)), scene.left_out)
+    stage = painted(scene, order)
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg_of(stage), width=order.width, height=order.height, skip_system_fonts=True
+    )
+    drawn, not_drawn = drawn_and_not(scene, stage.arts)
+    return Drawing(with_texts(png, _texts(order)), drawn, (*not_drawn, *scene.left_out)[:MAX_LEFT_OUT])
 
 
 def _texts(order: Order) -> dict[str, str]:
@@ -97,17 +101,22 @@ def horizon_share(scene: Scene) -> float:
     return shares.get(scene.ground, 0.54)
 
 
-def compose(scene: Scene, order: Order) -> str:
-    """The whole picture as one SVG text."""
+def painted(scene: Scene, order: Order) -> Stage:
+    """A decided scene, painted."""
     unit = UNIT / min(order.width, order.height)
     width, height = order.width * unit, order.height * unit
     manner = manner_of(scene, order.model)
     light = light_of(scene.time, scene.weather, scene.ground)
     stage = Stage(scene, light, manner, width, height, height * horizon_share(scene), seed=order.seed)
     _paint(stage)
+    return stage
+
+
+def svg_of(stage: Stage) -> str:
+    """The whole picture as one SVG text."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.2f} {height:.2f}" preserveAspectRatio="none">'
-        f"<defs>{''.join(stage.defs)}</defs>{''.join(stage.parts)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {stage.width:.2f} {stage.height:.2f}"'
+        f' preserveAspectRatio="none"><defs>{"".join(stage.defs)}</defs>{"".join(stage.parts)}</svg>'
     )
 
 
@@ -126,7 +135,9 @@ def _paint(stage: Stage) -> None:
         sky.paint_sky(stage)
         land.paint_backdrop(stage)
         land.paint_ground(stage)
-    paint_sprites(stage, place(stage))
+    sprites = place(stage)
+    stage.arts = frozenset(sprite.subject.art for sprite in sprites)
+    paint_sprites(stage, sprites)
     land.paint_foreground(stage)
     sky.paint_weather(stage)
     _finish(stage)

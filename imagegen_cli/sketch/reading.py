@@ -20,7 +20,7 @@ from imagegen_cli.sketch.lexicon import (
     of_art,
     singulars,
 )
-from imagegen_cli.sketch.scene import Scene, Subject
+from imagegen_cli.sketch.scene import Mention, Scene, Subject
 from imagegen_cli.sketch.words import AMBIGUOUS, FLOWERS, MAX_OF_A_KIND, PLURAL, PLURALS
 
 LONGEST_PROMPT = 4000
@@ -51,6 +51,9 @@ BREAKS = {
     "、",
     "在",
 }
+PREFIXES = frozenset("天大小长高老新")
+"""Small words by themselves, and the beginnings of many."""
+
 PIECE = re.compile(
     r"(?P<latin>[a-z]+(?:['’][a-z]+)*)|(?P<number>[0-9]+)(?![a-z0-9])|(?P<han>[\u3400-\u9fff]+)"
     r"|(?P<emoji>[\u2600-\u27bf\U0001f300-\U0001faff](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f300-\U0001faff])*)"
@@ -84,8 +87,10 @@ def _scene(text: str) -> Scene:
 
 def _without(scene: Scene, unwanted: Scene) -> Scene:
     arts = {subject.art for subject in unwanted.subjects}
+    names = {mention._replace(text="") for mention in unwanted.mentions}
     return replace(
         scene,
+        mentions=tuple(mention for mention in scene.mentions if mention._replace(text="") not in names),
         subjects=tuple(subject for subject in scene.subjects if subject.art not in arts),
         ground="" if scene.ground == unwanted.ground else scene.ground,
         backdrop="" if scene.backdrop == unwanted.backdrop else scene.backdrop,
@@ -160,6 +165,20 @@ def _phrase(row: list[str], *, curated: bool) -> Token:
 
 
 def _chinese(run: str) -> Iterator[Token]:
+    """The tokens of a run without spaces. 大 or 天 before an unknown word is its beginning."""
+    before: Token | None = None
+    for token in _cut(run):
+        if token.meaning is None and before is not None and before.text in PREFIXES:
+            before = Token(before.text + token.text, None)
+            continue
+        if before is not None:
+            yield before
+        before = token
+    if before is not None:
+        yield before
+
+
+def _cut(run: str) -> Iterator[Token]:
     at = start = 0
     while at < len(run):
         word = _longest(run, at)
@@ -180,7 +199,7 @@ def _longest(run: str, at: int) -> str:
     if word := _listed(run, at, known()):
         return word
     sort = known()[run[at]].sort if run[at] in known() else ""
-    if not sort or (sort in {"noun", "place", "weather"} and _begins_unknown(run, at + 1)):
+    if not sort or (sort in {"noun", "place", "weather", "time", "undrawn"} and _begins_unknown(run, at + 1)):
         return _listed(run, at, emoji_names())
     return run[at]
 
@@ -203,6 +222,7 @@ class _Reader:
     places: list[Meaning] = field(default_factory=list)
     named: dict[str, str] = field(default_factory=dict)
     tones: list[str] = field(default_factory=list)
+    mentions: list[Mention] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     number: int = 0
     colour: Token | None = None
@@ -276,14 +296,23 @@ class _Reader:
         if self.last >= 0:
             self.subjects[self.last] = replace(self.subjects[self.last], home="sky")
 
-    def _clothes(self, _token: Token, _meaning: Meaning) -> None:
+    def _clothes(self, token: Token, _meaning: Meaning) -> None:
         people = [at for at, subject in enumerate(self.subjects) if subject.home == "person"]
-        if people and self.colour is not None and self.colour.meaning is not None:
-            self.subjects[people[-1]] = replace(self.subjects[people[-1]], colour=self.colour.meaning.value)
+        colour = self.colour.meaning.value if people and self.colour is not None and self.colour.meaning else ""
+        if colour:
+            self.subjects[people[-1]] = replace(self.subjects[people[-1]], colour=colour)
+        self.mentions.append(Mention(token.text, "clothes", colour))
         self.colour = None
         self.number = 0
 
-    def _place(self, _token: Token, meaning: Meaning) -> None:
+    def _undrawn(self, token: Token, _meaning: Meaning) -> None:
+        """A thing for which there is no art; a colour or a number before it is its own."""
+        self.left_out.append(token.text)
+        self.colour, self.number = None, 0
+        self.rider = -1
+
+    def _place(self, token: Token, meaning: Meaning) -> None:
+        self._mention(token, meaning)
         if self.colour is not None and self.colour.meaning is not None:
             self.tones.append(self.colour.meaning.value)
         self.places.append(meaning)
@@ -291,7 +320,12 @@ class _Reader:
         self.number = 0
         self.rider = -1
 
-    def _remember(self, _token: Token, meaning: Meaning) -> None:
+    def _mention(self, token: Token, meaning: Meaning) -> None:
+        self.mentions.append(Mention(token.text, meaning.sort, meaning.value, meaning.home))
+
+    def _remember(self, token: Token, meaning: Meaning) -> None:
+        if meaning.sort in {"time", "weather", "season"}:
+            self._mention(token, meaning)
         self.named.setdefault(meaning.sort, meaning.value)
         if meaning.sort in {"time", "weather"}:
             self.number = 0
@@ -306,6 +340,7 @@ class _Reader:
         if at < 0 and len(self.subjects) == MAX_SUBJECTS:
             self.left_out.append(token.text)
             return
+        self._mention(token, meaning)
         if at < 0:
             self.subjects.append(Subject(meaning.value, meaning.home, meaning.size, count, colour))
             at = len(self.subjects) - 1
@@ -339,5 +374,6 @@ class _Reader:
             season=self.named.get("season", ""),
             manner=self.named.get("manner", ""),
             tones=tuple(dict.fromkeys(self.tones)),
+            mentions=tuple(self.mentions),
             left_out=tuple(dict.fromkeys(self.left_out))[:MAX_LEFT_OUT],
         )

@@ -1,6 +1,7 @@
 """The content of a picture, before it is drawn."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +16,21 @@ class Subject:
     on: str = ""
 
 
+class Mention(NamedTuple):
+    """A word of the prompt that names something to be seen: its list, and what stands there for it."""
+
+    text: str
+    sort: str
+    value: str = ""
+    home: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """The scene that a prompt describes. A field that the prompt does not name is empty.
 
-    `details` are further words of the place: table, window, portrait.
+    `details` are further words of the place: table, window, portrait. `left_out` are the words for which there is
+    nothing to paint; which of the `mentions` are painted depends on the picture (`inventory`).
     """
 
     subjects: tuple[Subject, ...] = ()
@@ -31,6 +42,7 @@ class Scene:
     season: str = ""
     manner: str = ""
     tones: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @property

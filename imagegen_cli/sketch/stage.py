@@ -13,7 +13,10 @@ UNIT = 1000.0
 
 @dataclass
 class Stage:
-    """`horizon` and `near` are heights: where the ground begins, and where the foremost things stand."""
+    """`horizon` and `near` are heights: where the ground begins, and where the foremost things stand.
+
+    `arts`: the art of every subject that found a place.
+    """
 
     scene: Scene
     light: Light
@@ -25,6 +28,7 @@ class Stage:
     rng: random.Random = field(init=False)
     parts: list[str] = field(default_factory=list)
     defs: list[str] = field(default_factory=list)
+    arts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.rng = self.rng_at("")

@@ -8,15 +8,15 @@ percentage of the picture's shorter side, for one that stands in front.
 
 NOUNS: dict[str, str] = {
     "ground": """
-🐈 26 | cat, kitty, feline, tabby | 猫, 猫咪, 小猫咪, 小猫, 橘猫, 喵
+🐈 26 | cat, kitty, feline, tabby | 猫, 猫咪, 小猫咪, 小猫, 橘猫, 喵, 猫儿, 花猫
 🐈 20 | kitten | 幼猫
 🐈‍⬛ 26 | black cat | 黑猫
-🐕 30 | dog, hound, doggy, corgi, husky, retriever, shiba | 狗, 小狗, 狗狗, 犬, 柯基, 哈士奇, 柴犬, 金毛
+🐕 30 | dog, hound, doggy, corgi, husky, retriever, shiba, dachshund, beagle, labrador | 狗, 小狗, 狗狗, 犬, 柯基, 哈士奇, 柴犬, 金毛, 小黄狗, 边牧
 🐕 22 | puppy | 幼犬
 🐩 28 | poodle | 贵宾犬
-🐎 44 | horse, pony, stallion, mare | 马, 骏马, 小马
+🐎 44 | horse, pony, stallion, mare, horses | 马, 骏马, 小马, 战马, 瘦马, 白马, 马群
 🐄 42 | cow, cattle | 牛, 奶牛, 牛群
-🐂 42 | ox, bull | 公牛, 黄牛
+🐂 42 | ox, bull | 公牛, 黄牛, 老牛, 耕牛
 🐃 42 | buffalo, yak | 水牛, 牦牛
 🦬 44 | bison | 野牛
 🐖 32 | pig, piglet, hog | 猪, 小猪
@@ -53,7 +53,7 @@ NOUNS: dict[str, str] = {
 🫎 46 | moose | 驼鹿
 🫏 38 | donkey | 驴
 🦘 40 | kangaroo | 袋鼠
-🐒 26 | monkey | 猴子, 猴
+🐒 26 | monkey | 猴子, 猴, 猿, 猿猴
 🦍 42 | gorilla, ape | 大猩猩, 猩猩
 🦧 40 | orangutan | 红毛猩猩
 🦄 42 | unicorn | 独角兽
@@ -76,7 +76,7 @@ NOUNS: dict[str, str] = {
 🐧 28 | penguin | 企鹅
 🦩 34 | flamingo | 火烈鸟
 🦚 34 | peacock | 孔雀
-🪿 24 | goose, geese | 鹅
+🪿 24 | goose, geese | 鹅, 大雁, 雁, 鸿雁
 🦤 26 | dodo | 渡渡鸟
 🧸 22 | teddy, teddy bear | 泰迪熊, 玩具熊
 ⛄ 36 | snowman | 雪人
@@ -111,16 +111,16 @@ NOUNS: dict[str, str] = {
 🛏️ 48 | bed | 床
 🛷 30 | sled, sledge, sleigh | 雪橇
 🪵 20 | log, firewood | 木头, 木柴
-🏮 22 | lantern | 灯笼
+🏮 22 | lantern, paper lantern | 灯笼, 红灯笼, 灯火, 渔火, 花灯
 """,
     "person": """
-👩 46 | woman, lady, female | 女人, 女士, 女性, 女子, 美女
-👨 46 | man, gentleman, male, guy | 男人, 男士, 男性, 男子
-👧 38 | girl | 女孩, 小女孩, 少女, 姑娘
+👩 46 | woman, lady, female, mother, mom, businesswoman | 女人, 女士, 女性, 女子, 美女, 妈妈, 母亲, 女郎, 妇人
+👨 46 | man, gentleman, male, guy, father, dad, businessman | 男人, 男士, 男性, 男子, 爸爸, 父亲, 大叔
+👧 38 | girl, schoolgirl | 女孩, 小女孩, 少女, 姑娘, 女童, 小姑娘
 👦 38 | boy, child, kid, children | 男孩, 小男孩, 少年, 孩子, 小孩, 儿童
 👶 24 | baby, infant, toddler | 婴儿, 宝宝
 👵 44 | grandmother, grandma, old woman | 奶奶, 老奶奶, 老太太, 外婆
-👴 44 | grandfather, grandpa, old man | 爷爷, 老爷爷, 老人, 老头, 外公
+👴 44 | grandfather, grandpa, old man | 爷爷, 老爷爷, 老人, 老头, 外公, 翁, 老翁, 渔翁, 老者
 🧍 46 | person, people, human, figure, tourist, family | 人, 人物, 人们, 家人, 一家人, 家庭, 行人, 路人, 游客
 🧑‍🚀 46 | astronaut, cosmonaut, spaceman | 宇航员, 航天员, 太空人
 🧙‍♂️ 46 | wizard, mage, sorcerer, magician | 巫师, 魔法师, 法师
@@ -157,14 +157,14 @@ NOUNS: dict[str, str] = {
 """,
     "tall": """
 🏠 58 | house, cottage, home, cabin, hut, building | 房子, 房屋, 小屋, 木屋, 屋子, 农舍, 建筑
-🏘️ 62 | village, town | 村庄, 小镇, 村落, 乡村
+🏘️ 62 | village, town | 村庄, 小镇, 村落, 乡村, 人家, 山村, 古镇, 水乡
 🏡 60 | villa, country house | 别墅
 🏰 78 | castle, fortress | 城堡
-🏯 74 | pagoda, palace, japanese castle | 宫殿, 天守阁, 皇宫, 故宫
+🏯 74 | pagoda, palace, japanese castle, pavilion | 宫殿, 天守阁, 皇宫, 故宫, 楼阁, 阁楼, 古楼, 高阁
 🗼 84 | tower, eiffel tower, tokyo tower | 塔, 铁塔, 埃菲尔铁塔, 高塔
 ⛪ 64 | church, cathedral, chapel | 教堂
 🕌 66 | mosque | 清真寺
-🛕 66 | temple | 寺庙, 神庙, 庙, 寺
+🛕 66 | temple | 寺庙, 神庙, 庙, 寺, 古寺, 寺院, 佛寺
 ⛩️ 54 | torii, shrine | 鸟居, 神社
 🏛️ 60 | museum, parthenon | 博物馆, 神殿
 🏢 70 | office building, skyscraper, apartment | 大楼, 写字楼, 公寓
@@ -175,37 +175,37 @@ NOUNS: dict[str, str] = {
 🎢 74 | roller coaster | 过山车
 🎪 60 | circus, circus tent | 马戏团
 ⛺ 38 | tent, camp | 帐篷
-🛖 46 | straw hut | 茅屋, 草屋
+🛖 46 | straw hut, thatched hut | 茅屋, 草屋, 茅庐, 草堂, 茅舍
 🏚️ 56 | ruin, ruins, abandoned house, haunted house | 废墟, 鬼屋
 🌋 86 | volcano | 火山
 🗻 86 | mount fuji, fuji | 富士山
 🗽 78 | statue of liberty | 自由女神像
-🌲 60 | pine, fir, pine tree, evergreen | 松树, 杉树
-🌳 60 | tree, oak | 树, 大树, 树木, 橡树
+🌲 60 | pine, fir, pine tree, evergreen, spruce, cedar | 松树, 杉树, 松, 青松, 松柏, 柏树, 冷杉, 雪松
+🌳 60 | tree, oak, willow, birch, elm | 树, 大树, 树木, 橡树, 柳树, 柳, 垂柳, 杨柳, 梧桐, 老树, 古树, 榕树
 🌴 62 | palm, palm tree | 棕榈树, 椰子树, 椰树
 🌵 40 | cactus, cacti | 仙人掌
 🎄 50 | christmas tree | 圣诞树
 🎋 56 | bamboo | 竹子, 竹林, 竹
-cherry-tree 60 | cherry blossom tree, sakura tree, cherry tree, cherry blossom, cherry blossoms, sakura | 樱花树, 樱花
+cherry-tree 60 | cherry blossom tree, sakura tree, cherry tree, cherry blossom, cherry blossoms, sakura, plum blossom, plum blossoms, peach blossom, peach blossoms | 樱花树, 樱花, 桃花, 梅花, 杏花, 红梅, 寒梅, 桃树, 梅
 maple-tree 60 | maple, maple tree | 枫树, 红枫
 lighthouse 80 | lighthouse | 灯塔
 windmill 66 | windmill | 风车
 """,
     "flower": """
-🌹 16 | rose | 玫瑰, 玫瑰花
+🌹 16 | rose, roses | 玫瑰, 玫瑰花, 玫瑰花束
 🌷 16 | tulip | 郁金香
 🌻 22 | sunflower | 向日葵
 🌺 14 | hibiscus | 木槿, 芙蓉
 🌼 14 | daisy, daisies, dandelion, flower, wildflower, blossom, bloom | 雏菊, 菊花, 花, 鲜花, 花朵, 野花
 🪻 16 | lavender, hyacinth | 薰衣草, 风信子
 🪷 18 | lotus, water lily | 荷花, 莲花, 睡莲
-🌾 18 | wheat, rice plant, reed | 麦子, 小麦, 稻子, 水稻, 芦苇
+🌾 18 | wheat, rice plant, reed, reeds | 麦子, 小麦, 稻子, 水稻, 芦苇, 麦穗, 稻穗, 芦苇荡
 🍀 10 | clover | 四叶草, 三叶草
 🌱 12 | seedling, sprout | 幼苗, 嫩芽
 🌽 16 | corn, maize | 玉米
 """,
     "boat": """
-⛵ 36 | boat, sailboat, yacht, sailing boat | 船, 小船, 帆船, 游艇
+⛵ 36 | boat, sailboat, yacht, sailing boat, fishing boat, dinghy | 船, 小船, 帆船, 游艇, 舟, 小舟, 孤舟, 扁舟, 轻舟, 渔舟, 渔船, 客船, 画船, 孤帆, 帆, 帆影
 🚤 34 | speedboat, motorboat | 快艇, 摩托艇
 🛶 34 | canoe, kayak, rowboat | 独木舟, 皮划艇, 划艇
 🚢 48 | ship, cruise ship, warship | 轮船, 大船, 游轮, 军舰
@@ -216,7 +216,7 @@ windmill 66 | windmill | 风车
 🦢 26 | swan | 天鹅
 """,
     "sea": """
-🐟 20 | fish | 鱼, 小鱼, 鱼群
+🐟 20 | fish | 鱼, 小鱼, 鱼群, 鲤鱼, 草鱼, 鲫鱼, 飞鱼
 🐠 20 | tropical fish, clownfish, goldfish | 热带鱼, 小丑鱼, 金鱼, 锦鲤
 🐡 18 | pufferfish | 河豚
 🐬 36 | dolphin | 海豚
@@ -234,8 +234,8 @@ windmill 66 | windmill | 风车
 🤿 20 | snorkel, diving mask | 潜水镜
 """,
     "sky": """
-🐦 20 | bird, robin, sparrow, songbird | 鸟, 小鸟, 鸟儿, 麻雀
-🐦‍⬛ 22 | crow, raven, blackbird | 乌鸦
+🐦 20 | bird, robin, sparrow, songbird, swallow, magpie, finch | 鸟, 小鸟, 鸟儿, 麻雀, 燕子, 燕, 黄鹂, 喜鹊, 飞鸟, 鸟群, 群鸟
+🐦‍⬛ 22 | crow, raven, blackbird | 乌鸦, 鸦, 昏鸦, 寒鸦
 🕊️ 22 | dove, pigeon, seagull, gull | 鸽子, 白鸽, 海鸥
 🦅 30 | eagle, hawk, falcon | 鹰, 老鹰, 雄鹰
 🦉 22 | owl | 猫头鹰
@@ -264,12 +264,14 @@ fireworks 44 | fireworks, firework | 烟花, 烟火
 ⭐ 12 | star | 星形, 五角星
 """,
     "thing": """
-☕ 30 | coffee, cup of coffee, coffee cup, espresso, latte, cappuccino, cup, mug | 咖啡, 咖啡杯, 杯子, 拿铁
+☕ 30 | coffee, cup of coffee, coffee cup, espresso, latte, cappuccino, cup, mug | 咖啡, 咖啡杯, 杯子, 拿铁, 热咖啡
 🍵 28 | tea, cup of tea, green tea, matcha | 茶, 绿茶, 抹茶
 🫖 32 | teapot | 茶壶
 🥛 26 | milk, glass of milk | 牛奶
 🍷 30 | wine, wine glass, red wine | 红酒, 葡萄酒
 🍺 30 | beer | 啤酒
+🍶 28 | sake, rice wine | 酒, 白酒, 清酒, 浊酒, 美酒, 酒壶
+🎣 34 | fishing rod, fishing pole | 鱼竿, 钓竿
 🍸 30 | cocktail, martini | 鸡尾酒
 🧃 22 | juice | 果汁
 🍾 34 | champagne, bottle | 香槟, 酒瓶, 瓶子
@@ -315,7 +317,7 @@ fireworks 44 | fireworks, firework | 烟花, 烟火
 🌭 30 | hot dog | 热狗
 🥪 28 | sandwich, sandwiches | 三明治
 🌮 30 | taco | 塔可
-🍜 34 | noodles, noodle, ramen, noodle soup, bowl of noodles | 面条, 拉面, 面
+🍜 34 | noodles, noodle, ramen, noodle soup, bowl of noodles | 面条, 拉面, 面, 牛肉面, 汤面
 🍝 34 | spaghetti, pasta | 意面, 意大利面
 🍚 28 | rice, bowl of rice | 米饭, 饭
 🍣 30 | sushi | 寿司
@@ -344,7 +346,7 @@ fireworks 44 | fireworks, firework | 烟花, 烟火
 🎷 36 | saxophone | 萨克斯
 🔑 22 | key | 钥匙
 🔒 22 | lock, padlock | 锁
-🗡️ 34 | sword, dagger, blade | 剑, 宝剑, 刀
+🗡️ 34 | sword, dagger, blade | 剑, 宝剑, 刀, 长剑, 匕首
 🛡️ 32 | shield | 盾, 盾牌
 🏹 36 | bow and arrow | 弓箭
 👑 26 | crown | 王冠, 皇冠
@@ -443,68 +445,86 @@ BODIES: dict[str, tuple[str, str, str]] = {
 """Art that is only a head or a bust, and the body that is drawn below it: colour, second colour, cut."""
 
 PLACES: dict[str, tuple[str, str]] = {
-    "sea, ocean, waves, wave | 海, 大海, 海洋, 海面, 海上, 海浪, 大洋": ("sea", ""),
-    "lake, river, pond, water, harbor, harbour, bay, canal | 湖, 湖水, 湖面, 湖边, 河, 河流, 河边, 江, 池塘, 水面, 港口": (
+    "sea, ocean, waves, wave | 海, 大海, 海洋, 海面, 海上, 海浪, 大洋, 沧海, 碧海, 海水": ("sea", ""),
+    "lake, river, pond, water, harbor, harbour, bay, canal, stream, creek, brook, lagoon | 湖, 湖水, 湖面, 湖边, 河, 河流, 河边, 江, 池塘, 水面, 港口, 江水, 江面, 江上, 江边, 寒江, 长河, 大河, 溪, 小溪, 溪流, 溪水, 河水, 河面, 流水, 碧水, 秋水, 西湖, 大江, 长江, 黄河": (
         "lake",
         "",
     ),
     "beach, seaside, shore, coast, seashore | 海滩, 沙滩, 海边, 海岸, 岸边": ("beach", ""),
     "island, tropical island | 岛, 小岛, 岛屿, 海岛": ("beach", ""),
     "meadow, grass, grassland, field, lawn, pasture, farm, countryside, prairie, savanna, savannah"
-    " | 草地, 草原, 草坪, 田野, 田, 牧场, 农场, 乡间, 原野": ("meadow", ""),
+    ", wheat field, rice field, steppe | 草地, 草原, 草坪, 田野, 田, 牧场, 农场, 乡间, 原野, 草, 青草, 芳草, 草丛, 田间, 麦田, 稻田, 田园, 花田, 花海, 原上": (
+        "meadow",
+        "",
+    ),
     "hill, hills, valley | 山坡, 山丘, 丘陵, 小山, 山谷": ("", "hills"),
     "park, garden, yard | 公园, 花园, 园林, 院子": ("garden", ""),
-    "forest, woods, woodland, jungle, rainforest | 森林, 树林, 林中, 丛林, 雨林, 林间": ("", "forest"),
-    "mountain, mountains, alps, cliff, peak, himalaya | 山, 山脉, 高山, 群山, 山峰, 大山, 远山, 悬崖, 山水": (
+    "forest, woods, woodland, jungle, rainforest, bamboo forest | 森林, 树林, 林中, 丛林, 雨林, 林间, 松林, 深林, 枫林, 山林": (
+        "",
+        "forest",
+    ),
+    "mountain, mountains, alps, cliff, peak, himalaya, rocky mountains, summit | 山, 山脉, 高山, 群山, 山峰, 大山, 远山, 悬崖, 山水, 青山, 空山, 南山, 寒山, 茶山, 千山, 万山, 群峰, 山顶, 山上, 山间, 山中, 山头, 山脚, 山下, 黄山, 泰山, 峰, 山林, 山崖, 远峰, 重山, 万重山": (
         "",
         "mountains",
     ),
     "snow mountain, snowy mountain, snowy mountains, snow-capped mountain, snow-capped mountains, snow mountains"
     " | 雪山, 雪峰": ("snow", "mountains"),
-    "snowfield, glacier, arctic, antarctica, north pole, ice, iceberg, tundra | 雪地, 雪原, 冰川, 北极, 南极, 冰, 冰山": (
+    "snowfield, glacier, arctic, antarctica, north pole, ice, iceberg, tundra | 雪地, 雪原, 冰川, 冰面, 北极, 南极, 冰, 冰山": (
         "snow",
         "",
     ),
-    "desert, dune, dunes, sahara, sand | 沙漠, 沙丘, 戈壁, 沙": ("desert", ""),
+    "desert, dune, dunes, sahara, sand | 沙漠, 沙丘, 戈壁, 沙, 大漠, 沙海": ("desert", ""),
     "city, downtown, skyline, metropolis, cityscape, skyscrapers, new york, tokyo, shanghai, hong kong"
-    " | 城市, 都市, 市区, 城里, 高楼, 高楼大厦, 上海, 东京, 纽约, 香港, 北京": ("street", "city"),
-    "street, road, highway, avenue, alley | 街道, 街, 马路, 道路, 公路, 大街, 街头, 路": ("street", ""),
+    " | 城市, 都市, 市区, 城里, 高楼, 高楼大厦, 上海, 东京, 纽约, 香港, 北京, 夜上海, 城中, 古城, 长安, 洛阳, 金陵, 重庆, 广州, 深圳": (
+        "street",
+        "city",
+    ),
+    "street, road, highway, avenue, alley, pavement, sidewalk, crossroads | 街道, 街, 马路, 道路, 公路, 大街, 街头, 路, 小巷, 巷子, 雨巷, 路边, 路上, 公路上, 胡同, 小路, 古道, 街边, 街角, 十字路口, 老街, 夜市": (
+        "street",
+        "",
+    ),
     "space, outer space, galaxy, universe, cosmos, nebula, orbit | 太空, 宇宙, 银河, 星系, 外太空, 星云": ("space", ""),
     "moon surface, lunar surface, mars | 月球, 月球表面, 火星": ("moon", ""),
     "underwater, under the sea, undersea, seabed, coral reef, deep sea, aquarium, reef"
     " | 海底, 水下, 水底, 深海, 珊瑚礁, 水族馆, 海里, 水中, 水里": ("underwater", ""),
     "room, indoors, interior, living room, bedroom, kitchen, cafe, classroom, library, restaurant, office"
-    " | 房间, 室内, 客厅, 卧室, 厨房, 咖啡馆, 咖啡厅, 教室, 图书馆, 餐厅, 办公室, 屋里, 家里": ("room", ""),
+    ", cafeteria, coffee shop, bookstore, study | 房间, 室内, 客厅, 卧室, 厨房, 咖啡馆, 咖啡厅, 教室, 图书馆, 餐厅, 办公室, 屋里, 家里, 书房, 卧房, 屋内, 店里, 书店, 咖啡店, 车间": (
+        "room",
+        "",
+    ),
     "window, windowsill | 窗, 窗户, 窗边, 窗前, 窗外, 窗台": ("room", "window"),
     "table, desk, wooden table, tabletop | 桌子, 桌, 桌上, 书桌, 木桌, 餐桌": ("room", "table"),
-    "sky, clouds, heaven | 天空, 蓝天, 空中, 云海, 白云, 云朵, 天上": ("", "sky"),
+    "sky, clouds, heaven | 天空, 蓝天, 空中, 云海, 白云, 云朵, 天上, 青天, 碧空, 长空, 天际, 天边, 云端, 九天, 彩云, 云间, 云层": (
+        "",
+        "sky",
+    ),
     "studio, portrait, headshot, close-up, closeup | 肖像, 头像, 特写, 半身像, 证件照, 人像": ("studio", "portrait"),
 }
 """Words -> the ground and the backdrop; an empty one is left to the other words."""
 
 TIMES: dict[str, str] = {
     "night, midnight, nighttime, moonlight, moonlit, moon, starry, starry night, starry sky, stars, evening, full moon"
-    " | 夜, 夜晚, 晚上, 深夜, 午夜, 夜色, 夜景, 月光, 月亮, 月夜, 星空, 星星, 繁星, 明月, 圆月, 夜空": "night",
-    "sunset, dusk, twilight, golden hour | 日落, 黄昏, 夕阳, 傍晚, 晚霞, 落日": "sunset",
-    "dawn, sunrise, morning, daybreak, early morning | 日出, 黎明, 清晨, 早晨, 早上, 朝阳, 朝霞, 晨光": "dawn",
+    ", night sky | 夜, 夜晚, 晚上, 深夜, 午夜, 夜色, 夜景, 月光, 月亮, 月夜, 星空, 星星, 繁星, 明月, 圆月, 夜空, 月, 皓月, 残月, 弯月, 月色, 星河, 星光, 星夜, 夜里, 今夜, 半夜, 除夕": "night",
+    "sunset, dusk, twilight, golden hour | 日落, 黄昏, 夕阳, 傍晚, 晚霞, 落日, 斜阳, 残阳, 夕照, 暮色, 暮": "sunset",
+    "dawn, sunrise, morning, daybreak, early morning | 日出, 黎明, 清晨, 早晨, 早上, 朝阳, 朝霞, 晨光, 拂晓, 晨曦, 曙光, 旭日, 晓": "dawn",
     "day, daytime, noon, midday, sunny, sunshine, sun, sunlight, afternoon, blue sky"
-    " | 白天, 中午, 正午, 晴天, 晴朗, 阳光, 太阳, 下午, 午后": "day",
+    " | 白天, 中午, 正午, 晴天, 晴朗, 阳光, 太阳, 下午, 午后, 白日, 红日, 烈日, 晴空, 日光": "day",
 }
 
 WEATHERS: dict[str, str] = {
-    "rain, rainy, raining, drizzle, shower, wet | 雨, 下雨, 雨天, 雨中, 雨夜, 细雨, 大雨, 小雨": "rain",
-    "storm, stormy, thunder, thunderstorm, lightning, tempest | 暴风雨, 雷雨, 闪电, 雷电, 风暴, 暴雨, 打雷": "storm",
-    "snow, snowy, snowing, snowfall, blizzard, snowflake, snowflakes | 雪, 下雪, 雪天, 大雪, 飘雪, 雪花, 雪中, 暴风雪": "snow",
-    "fog, foggy, mist, misty, haze, hazy | 雾, 大雾, 雾气, 薄雾, 迷雾, 雾中, 云雾": "fog",
+    "rain, rainy, raining, drizzle, shower, wet, raindrops, raindrop | 雨, 下雨, 雨天, 雨中, 雨夜, 细雨, 大雨, 小雨, 烟雨, 春雨, 夜雨, 雨水, 雨滴, 雨后, 微雨, 雨幕": "rain",
+    "storm, stormy, thunder, thunderstorm, lightning, tempest | 暴风雨, 雷雨, 闪电, 风雨, 雷电, 风暴, 暴雨, 打雷": "storm",
+    "snow, snowy, snowing, snowfall, blizzard, snowflake, snowflakes | 雪, 下雪, 雪天, 大雪, 飘雪, 雪花, 雪中, 暴风雪, 积雪, 白雪, 初雪, 风雪, 残雪, 江雪, 瑞雪, 落雪": "snow",
+    "fog, foggy, mist, misty, haze, hazy | 雾, 大雾, 雾气, 薄雾, 迷雾, 雾中, 云雾, 晨雾, 雾霭, 云烟, 浓雾": "fog",
     "cloud, cloudy, overcast | 多云, 阴天, 乌云, 云": "clouds",
     "rainbow | 彩虹": "rainbow",
 }
 
 SEASONS: dict[str, str] = {
-    "spring, springtime | 春天, 春季, 春, 春日": "spring",
-    "summer | 夏天, 夏季, 夏, 夏日": "summer",
-    "autumn, fall, autumnal | 秋天, 秋季, 秋, 秋日, 深秋": "autumn",
-    "winter, christmas | 冬天, 冬季, 冬, 冬日, 圣诞, 圣诞节": "winter",
+    "spring, springtime | 春天, 春季, 春, 春日, 三月, 二月, 四月, 早春, 暮春, 阳春": "spring",
+    "summer | 夏天, 夏季, 夏, 夏日, 五月, 六月, 七月, 盛夏, 初夏, 仲夏": "summer",
+    "autumn, fall, autumnal | 秋天, 秋季, 秋, 秋日, 深秋, 八月, 九月, 十月, 金秋, 初秋, 晚秋, 清秋": "autumn",
+    "winter, christmas | 冬天, 冬季, 冬, 冬日, 圣诞, 圣诞节, 十一月, 十二月, 腊月, 正月, 寒冬, 隆冬, 严冬": "winter",
 }
 
 MANNERS: dict[str, str] = {
@@ -609,12 +629,12 @@ giant great tall high low long short old young new happy sad fluffy soft warm co
 dramatic epic majestic magical mystical fantasy dreamy surreal realistic photorealistic hyperrealistic detailed
 intricate cinematic stunning amazing gorgeous wonderful colorful colourful vibrant vivid minimalist minimal simple
 elegant masterpiece best quality high-quality ultra hd uhd resolution sharp focus 4k 8k trending artstation unreal
-engine octane bokeh depth composition wide angle shot close far distant distance front back side top bottom left right
+octane bokeh depth composition wide angle shot close far distant distance front back side top bottom left right
 middle center centre full body looking look sitting sits sit standing stands stand walking walks walk running runs run
 sleeping sleeps sleep lying flying flies fly swimming swims swim playing plays play jumping jumps jump eating eats
 holding holds wearing wears dressed driving drives floating floats sailing sails shining shines glowing growing resting
 one's time filled full covered surrounded together alone next them there's it's
-cartoon anime comic vector flat digital concept character design wallpaper poster card icon logo
+cartoon anime vector flat digital concept wallpaper
 """
 """English words that a picture need not show by a thing of their own."""
 
@@ -624,10 +644,10 @@ FILLERS_ZH = """
 以 为 而 但 并 且 就 还 只 不 个 条 匹 头 艘 辆 朵 棵 座 架 位 名 颗 杯 本 张 栋 幢 块 盘 瓶 束 串 盏 场 轮 幅 片 只 支 枝 根
 件 套 碗 种 滴 道 层 排 可爱 美丽 漂亮 好看 小小 小 大 巨大 高 高大 长 短 老 年轻 新 古老 快乐 开心 悲伤 安静 宁静 温暖 温馨
 寒冷 冷 热 明亮 黑暗 梦幻 唯美 精美 精致 精细 细腻 写实 真实 逼真 高清 超清 超高清 画质 高画质 细节 电影感 电影 大片 光影 光线
-光 氛围 氛围感 风格 风 画风 插画 插图 绘画 画 一幅画 图 图片 照片 摄影 壁纸 海报 背景 前景 构图 场景 画面 景色 风景 风光 美景
+光 氛围 氛围感 风格 画风 插画 插图 绘画 画 一幅画 图 图片 照片 摄影 壁纸 背景 前景 构图 场景 画面 景色 风景 风光 美景
 请 请画 画一 生成 绘制 一下 帮我 想要 飞 飞翔 飞过 游 游泳 游动 跑 奔跑 走 走路 行走 漫步 坐 坐着 站 站着 躺 趴 睡觉 睡 玩
 玩耍 跳 吃 喝 看 看着 望着 拿着 穿着 穿 戴着 开着 开 盛开 行驶 航行 漂浮 漂 停 闪耀 发光 照 照耀 升起 落下 充满 布满 覆盖
-正在 慢慢 轻轻 静静 卡通 动漫 二次元 极简 扁平 治愈 治愈系 毛茸茸 萌 超级 超 特别 一样 像 如 般 时 时候 时分 天 处 方 面 世界 撑 打 打着 撑着 风景画 一个 一只 两个
+正在 慢慢 轻轻 静静 卡通 动漫 二次元 极简 扁平 治愈 治愈系 毛茸茸 萌 超级 超 特别 一样 像 如 般 时 时候 时分 天 处 方 面 撑 打 打着 撑着 风景画 一个 一只 两个
 """
 
 AMBIGUOUS = {"orange": "🍊", "violet": "🪻"}

@@ -252,7 +252,7 @@ def _settled(charge: Charge, amount: Money | None) -> Charge:
 def open_tasks(db: sqlite3.Connection, unowned: str) -> list[int]:
     """The tasks with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
     rows = db.execute(
-        "SELECT DISTINCT charge.task AS task FROM charge JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
+        "SELECT DISTINCT charge.task AS task FROM charge LEFT JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
         f" WHERE charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}) ORDER BY 1"
     )
     return [row["task"] for row in rows]
@@ -263,7 +263,7 @@ def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[i
     found: dict[int, list[Charge]] = {}
     rows = db.execute(
         f"SELECT charge.*, charge.status = 'reserved' AND {unowned} AS is_left"  # noqa: S608 - only our own words
-        " FROM charge JOIN task ON task.id = charge.task"
+        " FROM charge LEFT JOIN task ON task.id = charge.task"
         " WHERE charge.task IN (SELECT value FROM json_each(?)) ORDER BY charge.id",
         (json.dumps(list(tasks)),),
     )
@@ -274,7 +274,7 @@ def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[i
     return found
 
 
-def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str) -> Iterator[Sum]:
+def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str, run: int | None = None) -> Iterator[Sum]:
     """Costs by `day`, `model`, `provider` or `run`, told and estimated apart.
 
     `unowned` is an SQL condition on a task that no living process owns: what such a task reserved is uncertain.
@@ -289,9 +289,9 @@ def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str) -> 
     rows = db.execute(
         f"SELECT {key} AS name, unit, charge.source AS source, {status} AS standing, sum(amount) AS amount,"  # noqa: S608 - only our own words
         " count(*) AS submits, sum(pictures) AS pictures, count(amount) AS known"
-        " FROM charge JOIN task ON task.id = charge.task WHERE charge.status != 'returned' AND charge.at >= ?"
-        " GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
-        (since or 0.0,),
+        " FROM charge LEFT JOIN task ON task.id = charge.task WHERE charge.status != 'returned' AND charge.at >= ?"
+        " AND (? IS NULL OR charge.run = ?) GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
+        (since or 0.0, run, run),
     )
     for row in rows:
         amount = Money(int(row["amount"]), row["unit"]) if row["known"] else None

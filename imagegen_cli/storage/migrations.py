@@ -93,6 +93,43 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL, PRIMARY KEY (service, model)
     )
     """,
+    # Saved pictures. Of earlier tasks the digests are known that a state or a kept event names; others are ''.
+    """
+    CREATE TABLE picture (
+        task INTEGER NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+        PRIMARY KEY (task, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX picture_by_sha256 ON picture(sha256) WHERE sha256 != '';
+    INSERT INTO picture SELECT task.id, file.key + 1, file.value, ''
+        FROM task, json_each(iif(json_valid(detail), detail, '{}'), '$.files') AS file WHERE state = 'done';
+    INSERT INTO picture
+        SELECT task.id, image.key + 1, json_extract(image.value, '$.file'),
+            coalesce(json_extract(image.value, '$.sha256'), '')
+        FROM task, json_each(iif(json_valid(detail), detail, '{}'), '$.images') AS image
+        WHERE state != 'done' AND detail LIKE '%"file"%' AND json_extract(image.value, '$.file') IS NOT NULL;
+    REPLACE INTO picture
+        SELECT picture.task, picture.number, picture.path, json_extract(image.value, '$.sha256')
+        FROM event, json_each(iif(json_valid(body), body, '{}'), '$.images') AS image
+        JOIN picture ON picture.task = event.task AND picture.number = image.key + 1
+            AND picture.path = json_extract(image.value, '$.file')
+        WHERE event.kind = 'TaskChanged' AND body LIKE '%"file"%' AND picture.sha256 = ''
+            AND json_extract(image.value, '$.sha256') IS NOT NULL
+    """,
+    # What a person keeps: 0 for the whole task, or numbers of its pictures. What is searched for and counted by run.
+    """
+    ALTER TABLE task ADD COLUMN favourites TEXT NOT NULL DEFAULT '';
+    CREATE INDEX task_by_favourite ON task(id) WHERE favourites != '';
+    CREATE INDEX task_by_reason ON task(reason) WHERE reason != '';
+    CREATE INDEX task_by_model ON task(model);
+    CREATE INDEX task_by_provider ON task(provider);
+    CREATE INDEX task_by_time ON task(created);
+    CREATE INDEX charge_by_run ON charge(run);
+    CREATE TABLE unsearched (task INTEGER PRIMARY KEY);
+    INSERT INTO unsearched SELECT id FROM task;
+    CREATE TABLE prompt_term (term TEXT PRIMARY KEY) WITHOUT ROWID
+    """,
+    "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
+    "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from imagegen_cli.core.task import ENDED, ImageRequest, RunId, State, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, ImageRequest, Parent, RunId, State, Task, TaskId, word
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 
@@ -25,6 +25,10 @@ class Record(NamedTuple):
     repeated: bool = False
     """Whether it was sent before, in an earlier attempt. Only `Store.known` sets it."""
     facts: Mapping[str, Any] = MappingProxyType({})
+    favourites: tuple[int, ...] = ()
+    """What a person keeps of it: 0 for the whole task, or numbers of pictures."""
+    source: str = ""
+    """The list that it comes from; empty where it comes from none."""
 
     @property
     def is_owned(self) -> bool:
@@ -47,8 +51,21 @@ class Attempt(NamedTuple):
     ended: float | None
 
 
+class Picture(NamedTuple):
+    """A saved picture of a task; `number` from 1. `sha256` in hex of the file as it was saved; empty: not known."""
+
+    task: TaskId
+    number: int
+    path: str
+    sha256: str
+
+
 class Filter(NamedTuple):
-    """Which tasks to find; an empty field admits all. `after`: only tasks with a higher number than this."""
+    """Which tasks to find; an empty field admits all.
+
+    `after` and `before`: only tasks with a higher and with a lower number than this. `since` and `until` are seconds
+    since the epoch.
+    """
 
     ids: tuple[int, ...] = ()
     states: tuple[str, ...] = ()
@@ -60,6 +77,12 @@ class Filter(NamedTuple):
     limit: int | None = None
     owned: bool = False
     """Only tasks that a living process works on."""
+    before: int | None = None
+    until: float | None = None
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    favourite: bool = False
+    has_picture: bool = False
 
 
 class Planned(NamedTuple):
@@ -82,6 +105,10 @@ class Planned(NamedTuple):
     """The task that may have been paid, and that this one repeats."""
     adopts: Record | None = None
     """The record of a task that was never sent, whose row becomes this task."""
+    parents: tuple[Parent, ...] = ()
+    """See `Task`."""
+    cell: Mapping[str, str] = MappingProxyType({})
+    """What was varied, with the value that this task has."""
 
 
 class Numbers(NamedTuple):

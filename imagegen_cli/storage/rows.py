@@ -5,29 +5,34 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imagegen_cli.core.task import RunId, State, Task, TaskId
+from imagegen_cli.core.task import Parent, RunId, State, Task, TaskId
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Record
 
-PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in {"task", "process", "repeated", "facts"})
+OTHER_COLUMNS = {"task", "process", "repeated", "facts", "favourites"}
+PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in OTHER_COLUMNS)
 """Columns of `task` that a record has under the same name, as they are."""
 
 
 def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
     """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
-    state = state_of(row["state"], row["detail"])
+    state, facts = state_of(row["state"], row["detail"]), json.loads(row["facts"])
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
         expected_images=row["expected_images"],
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
+        parents=tuple(Parent(*parent) for parent in json.loads(row["parents"])),
+        facts=facts,
+        cell=json.loads(row["cell"]) if row["cell"] != "{}" else {},
     )  # fmt: skip
     return Record(
         task=task,
         process=living.get(row["owner"]),
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
-        facts=json.loads(row["facts"]),
+        facts=facts,
+        favourites=tuple(json.loads(row["favourites"] or "[]")),
         **{name: row[name] for name in PLAIN_COLUMNS},
     )
 
@@ -43,32 +48,49 @@ def process_of(row: sqlite3.Row) -> Process:
 
 
 def condition(wanted: Filter) -> tuple[str, list[Any]]:
-    """The WHERE clause of a filter and its values, without `owned`, which needs the living processes."""
+    """The WHERE clause of a filter and its values.
+
+    It lacks `owned`, which needs the living processes, and `search`, which needs the index of words.
+    """
     parts: list[str] = []
     values: list[Any] = []
     if wanted.ids:
-        parts.append("id IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(wanted.ids))
-    for column, many in (("state", wanted.states), ("reason", wanted.reasons)):
-        if many:
-            parts.append(f"{column} IN ({','.join('?' * len(many))})")
-            values.extend(many)
-    if wanted.run is not None:
-        parts.append("run = ?")
-        values.append(whole(wanted.run))
-    if wanted.after is not None:
-        parts.append("id > ?")
-        values.append(whole(wanted.after))
-    if wanted.since is not None:
-        parts.append("created >= ?")
-        values.append(wanted.since)
-    if wanted.search:
-        parts.append("prompt LIKE ? ESCAPE '!'")
-        text = wanted.search.encode("utf-8", "replace").decode()
-        for sign in "!%_":
-            text = text.replace(sign, f"!{sign}")
-        values.append(f"%{text}%")
+        parts.append("task.id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps([whole(id_) for id_ in wanted.ids]))
+    for column, many in _columns(wanted):
+        parts.append(f"{'+' if parts else ''}{column} IN ({','.join('?' * len(many))})")
+        values.extend(many)
+    for limit, value in (
+        ("task.id > ?", wanted.after), ("task.id < ?", wanted.before),
+        ("+created >= ?", wanted.since), ("+created < ?", wanted.until),
+    ):  # fmt: skip
+        if value is not None:
+            parts.append(limit)
+            values.append(whole(value) if isinstance(value, int) else value)
+    parts += [words for words, is_wanted in _yes_or_no(wanted) if is_wanted]
     return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _columns(wanted: Filter) -> list[tuple[str, tuple[Any, ...]]]:
+    """Columns and the values that they may have, the one with the fewest rows for a value first.
+
+    SQLite knows no such numbers: of several indexes it takes any, unless a plus sign keeps it from the others.
+    """
+    run = () if wanted.run is None else (whole(wanted.run),)
+    columns = (
+        ("run", run), ("reason", wanted.reasons), ("model", wanted.models), ("provider", wanted.providers),
+        ("state", wanted.states),
+    )  # fmt: skip
+    return [(column, many) for column, many in columns if many]
+
+
+def _yes_or_no(wanted: Filter) -> tuple[tuple[str, bool], ...]:
+    """Conditions without values. Words of a partial index are repeated: only so does SQLite use it."""
+    return (
+        ("reason != ''", bool(wanted.reasons)),
+        ("favourites != ''", wanted.favourite),
+        ("EXISTS (SELECT 1 FROM picture WHERE picture.task = task.id)", wanted.has_picture),
+    )
 
 
 def whole(number: int) -> int:

@@ -1,6 +1,7 @@
 """Tasks and events as JSON, for the history: all that is needed to go on after a crash, and no secret."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 def dumps(value: Any) -> str:
     """JSON in ASCII: half a surrogate in a service's message must not keep a receipt from being written."""
     return _ENCODER.encode(value)
+
+
+def in_order(texts: Mapping[str, str]) -> str:
+    """JSON in ASCII of texts by name, whose order means something."""
+    return json.dumps(dict(texts))
 
 
 def from_request(request: ImageRequest) -> Json:
@@ -203,8 +209,8 @@ def _from_image(image: Image) -> Json:
             return {"url": without_own_user(url)}
         case StagedImage(path, final, sha256, doubt):
             return {"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt)
-        case SavedImage(path, sha256, doubt):
-            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt)
+        case SavedImage(path, sha256, doubt, remark):
+            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt, remark=remark)
         case InlineImage():
             return {}
 
@@ -216,7 +222,7 @@ def _unless_empty(**values: str) -> Json:
 def _to_image(data: Json) -> Image:
     known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
-        return SavedImage(data["file"], **known)
+        return SavedImage(data["file"], **known, remark=data.get("remark", ""))
     if "part" in data:
         return StagedImage(data["part"], data.get("final", ""), **known)
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
@@ -22,7 +22,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, prices, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
 from imagegen_cli.storage.leases import Leases
@@ -32,6 +32,7 @@ from imagegen_cli.storage.records import (
     Attempt,
     Filter,
     Numbers,
+    Picture,
     PlanChangedError,
     Planned,
     Record,
@@ -41,12 +42,21 @@ from imagegen_cli.storage.records import (
 from imagegen_cli.storage.rows import condition, parts, process_of, record_of, state_of, whole
 from imagegen_cli.storage.writer import Writer
 
+if TYPE_CHECKING:
+    from imagegen_cli.storage.forgetting import Forgotten
+    from imagegen_cli.storage.runs import RunSummary
+
 ADD_WAIT_S = 0.5
 """Seconds that a task which joins a run waits for a lock: the event loop of the run stands meanwhile."""
 HEARTBEAT_S = 5.0
 """Seconds between two heartbeats of a process that has tasks."""
 MAX_ROWS_AT_ONCE = 5000
 """Rows that are in memory at a time where all rows are read."""
+INDEX_WAIT_S = 1.0
+"""Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
+LIKE = "prompt LIKE ? ESCAPE '!'"
+MAX_ROWS_AT_A_LOOK = 500
+"""Rows that are read at a time where each is printed before the next ones are read."""
 
 
 class Store(Database):
@@ -166,21 +176,26 @@ class Store(Database):
         """Move a task that was never sent into this run, as if it had been planned now."""
         task = replace(
             before.task, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
-            expected_images=item.expected_images, alternatives=item.alternatives,
+            expected_images=item.expected_images, alternatives=item.alternatives, parents=item.parents,
+            cell=item.cell,
         )  # fmt: skip
         self._take_over(task, before.fence + 1, self._leases.own(self._db), again=False)
         self._db.execute(
-            "UPDATE task SET run = ?, folder = ?, name = ? WHERE id = ?", (run, item.folder, item.name, before.task.id)
+            "UPDATE task SET run = ?, folder = ?, name = ?, parents = ?, cell = ? WHERE id = ?",
+            (run, item.folder, item.name, serialize.dumps(item.parents), serialize.in_order(item.cell), before.task.id),
         )
         updates.write_request(self._db, task)
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
         updates.insert(self._db, run, item, self._leases.own(self._db))
+        search.note(self._db, item.id)
         self._leases.fences[item.id] = 1
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
+            parents=item.parents,
+            cell=item.cell,
         )  # fmt: skip
 
     # Claims
@@ -232,6 +247,7 @@ class Store(Database):
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
         charges.follow(self._db, task.id, task.state)
+        pictures.keep(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)
         self._leases.fences[task.id] = fence
@@ -289,14 +305,84 @@ class Store(Database):
 
     def find(self, wanted: Filter) -> list[Record]:
         """The tasks that match, newest first."""
+        with self._errors():
+            return self._records(self._rows(wanted))
+
+    def each(self, wanted: Filter) -> Iterator[list[Record]]:
+        """The tasks that match, newest first, a few hundred at a time: they are read when they are asked for."""
+        left, before = wanted.limit, wanted.before
+        while left is None or left > 0:
+            size = MAX_ROWS_AT_A_LOOK if left is None else min(left, MAX_ROWS_AT_A_LOOK)
+            if not (records := self.find(wanted._replace(limit=size, before=before))):
+                return
+            yield records
+            before, left = records[-1].task.id, None if left is None else left - len(records)
+
+    def _rows(self, wanted: Filter) -> list[sqlite3.Row]:
+        wanted = self._bounded(wanted)
         where, values = condition(wanted)
         if wanted.owned:
             where += (" AND" if where else " WHERE") + " owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - see below
             values.append(json.dumps(list(self._living())))
-        limit = "" if wanted.limit is None else f" LIMIT {whole(wanted.limit)}"
+        order = " ORDER BY task.id DESC" + ("" if wanted.limit is None else f" LIMIT {whole(wanted.limit)}")
+        if not wanted.search:
+            return self._db.execute(f"SELECT * FROM task{where}{order}", values).fetchall()  # noqa: S608 - only our own words
+        return self._searched(wanted.search, where, values, order)
+
+    def _bounded(self, wanted: Filter) -> Filter:
+        """The same filter with bounds on the numbers of tasks, where it has bounds on their times.
+
+        Rows are read by their numbers, newest first. That nearly is the order of their times, but for clocks that
+        were set and for processes that planned at the same time.
+        """
+        if wanted.since is not None:
+            found = "SELECT count(*), min(id) FROM (SELECT id FROM task WHERE created >= ? LIMIT ?)"
+            count, first = self._db.execute(found, (wanted.since, MAX_ROWS_AT_ONCE)).fetchone()
+            if count < MAX_ROWS_AT_ONCE:
+                wanted = wanted._replace(after=max(wanted.after or 0, (first or 2**62) - 1))
+        if wanted.until is not None:
+            last = self._db.execute("SELECT max(+id) FROM task WHERE created < ?", (wanted.until,)).fetchone()[0] or 0
+            wanted = wanted._replace(before=min(last + 1, wanted.before or last + 1))
+        return wanted
+
+    def _searched(self, text: str, where: str, values: Sequence[Any], order: str) -> list[sqlite3.Row]:
+        """Rows whose prompt has each word of a text: words that begin so, and where there are none, parts of words."""
+        where = f"{where} AND " if where else " WHERE "
+        matched = search.expression(text) if self._is_indexed() else ""
+        if matched:
+            exact = search.exact(text)
+            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
+            of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
+            query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
+            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
+                return rows
+        likes = search.patterns(text)
+        query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
+        return self._db.execute(query, [*values, *likes]).fetchall()
+
+    def unindexed(self) -> int:
+        """How many prompts the next search has to index first."""
+        return int(self._only("SELECT count(*) FROM unsearched"))
+
+    def _is_indexed(self) -> bool:
+        """Bring the index of words up to date; whether it could be: another process may write, or FTS5 be missing."""
+        if search.is_ready(self._db):
+            return True
+        with suppress(HistoryError), self._waiting(min(self._wait_s, INDEX_WAIT_S)):
+            is_more = True
+            while is_more:
+                with self._transaction():
+                    is_more = search.index(self._db, MAX_ROWS_AT_ONCE)
+            return True
+        return False
+
+    def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
+        """The number of the newest row, or of the one `back` - 1 rows before it; None where there are not so many."""
+        query = f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?"  # noqa: S608 - only our own words
         with self._errors():
-            rows = self._db.execute(f"SELECT * FROM task{where} ORDER BY id DESC{limit}", values).fetchall()  # noqa: S608 - only our own words
-            return self._records(rows)
+            row = self._db.execute(query, (back - 1,)).fetchone()
+        return None if row is None else int(row["id"])
 
     def prompts(self, *, before: int | None = None, limit: int) -> list[tuple[int, str]]:
         """The prompts of tasks older than `before`, newest first, each with its task."""
@@ -336,6 +422,40 @@ class Store(Database):
                 for row in rows
             ]
 
+    def pictures(self, tasks: Iterable[int]) -> dict[TaskId, list[Picture]]:
+        """The saved pictures of these tasks in their order; a task that has none is left out."""
+        with self._errors():
+            return pictures.of_tasks(self._db, tasks)
+
+    def by_sha256(self, sha256: str) -> list[Picture]:
+        """The pictures whose files had this digest (hex) when they were saved, newest task first."""
+        with self._errors():
+            return pictures.by_sha256(self._db, sha256)
+
+    def set_favourite(self, task: int, number: int, *, is_one: bool) -> None:
+        """Keep a picture of a task among the favourites, or no longer; number 0 is the whole task."""
+        with self._transaction():
+            row = self._db.execute("SELECT favourites FROM task WHERE id = ?", (whole(task),)).fetchone()
+            before = set(json.loads(row["favourites"] or "[]")) if row is not None else set()
+            now = before | {number} if is_one else before - {number} if number else set()
+            text = json.dumps(sorted(now)) if now else ""
+            self._db.execute("UPDATE task SET favourites = ? WHERE id = ?", (text, whole(task)))
+
+    def forget(self, records: Sequence[Record]) -> "list[Forgotten]":
+        """Delete tasks that have ended, with all that is known of them but their costs, and runs that are then empty.
+
+        Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
+        """
+        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
+
+        if records and not self._is_indexed():
+            hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
+            raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
+        with self._transaction():
+            now = self._by_id([record.task.id for record in records])
+            kept = [record for record in records if forgetting.is_same(record, now.get(record.task.id))]
+            return forgetting.forget(self._db, kept)
+
     def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
         """How long the last tasks of the same provider, model and size took at the service, without its queue."""
         with self._errors(), self._waiting(0):  # a display calls it on the event loop
@@ -361,10 +481,20 @@ class Store(Database):
             self._leases.watch(self._db)
             return self._leases.may_be_silent(self._db)
 
-    def runs(self) -> list[RunId]:
+    def run_ids(self) -> list[RunId]:
         """All runs, newest first."""
         with self._errors():
             return [RunId(row["id"]) for row in self._db.execute("SELECT id FROM run ORDER BY id DESC")]
+
+    def runs(
+        self, ids: Iterable[int] | None = None, *, since: float | None = None, limit: int | None = None
+    ) -> "list[RunSummary]":
+        """The runs with these numbers, or all, newest first; `since`: only those that began at that time or later."""
+        from imagegen_cli.storage import runs  # noqa: PLC0415 - a command that sends needs no sums
+
+        unowned = self._unowned()
+        with self._errors():
+            return runs.summaries(self._db, ids, since, limit, unowned)
 
     def events(self, run: int, after: int = 0, limit: int = -1) -> list[tuple[int, Event]]:
         """The events of a run after event number `after`, in order, each with its number; `limit` -1: all."""
@@ -418,11 +548,14 @@ class Store(Database):
         with self._errors():
             return charges.all_of(self._db, tasks, unowned)
 
-    def costs(self, by: str, since: float | None = None) -> list[Sum]:
-        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
+    def costs(self, by: str, since: float | None = None, run: int | None = None) -> list[Sum]:
+        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out.
+
+        `run`: only what tasks of this run cost.
+        """
         unowned = self._unowned()
         with self._errors():
-            return list(charges.sums(self._db, by, since, unowned))
+            return list(charges.sums(self._db, by, since, unowned, None if run is None else whole(run)))
 
     def open_charges(self) -> list[int]:
         """The tasks with a submit that may have been charged and that no process is going to settle."""
@@ -448,8 +581,11 @@ class Store(Database):
         """
         settled: dict[int, list[Charge]] = {}
         with self._transaction():
-            for task, record in sorted(self._by_id(list(tasks)).items()):
-                if found := charges.settle(self._db, task, amount, owned=record.is_owned):
+            wanted = sorted(set(tasks))
+            records = self._by_id(wanted)
+            for task in wanted:  # one that was forgotten still has its costs
+                owned = task in records and records[task].is_owned
+                if found := charges.settle(self._db, task, amount, owned=owned):
                     settled[task] = found
         return settled
 

@@ -36,7 +36,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, serialize
+from imagegen_cli.storage import charges, pictures, serialize
 from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
@@ -48,6 +48,8 @@ OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
 """Events about a whole run, by which a command that looks on knows why nothing is sent."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
+OWN_FACTS = ("repeats",)
+"""Facts that no service told."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
@@ -150,6 +152,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
     )  # fmt: skip
     if written.rowcount:
         _write_charge(db, event, leases, budget)
+        pictures.keep(db, task.id, state)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
@@ -179,6 +182,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     )
     if written.rowcount:
         charges.follow(db, id_, state)
+        pictures.keep(db, TaskId(id_), state)
     else:
         db.execute(
             "UPDATE attempt SET state = ?, detail = ? WHERE task = ? AND reason = 'uncertain'",
@@ -217,9 +221,12 @@ def fall_back(db: sqlite3.Connection, task: Task) -> None:
 
 
 def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
-    row = db.execute("SELECT facts FROM task WHERE id = ?", (event.id,)).fetchone()
+    """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
+    row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
-        facts = json.loads(row["facts"]) | dict(event.facts)
+        before = json.loads(row["facts"])
+        kept = before if row["state"] != "submitting" else {name: before[name] for name in OWN_FACTS if name in before}
+        facts = kept | dict(event.facts)
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
@@ -269,11 +276,12 @@ def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> Non
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, state, detail, created)"
-        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created)"
+        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
-            item.expected_images, _requests(item.alternatives), serialize.dumps(facts), time.time(),
+            item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
+            serialize.in_order(item.cell), time.time(),
         ),
     )  # fmt: skip

@@ -33,6 +33,7 @@ from uuid import uuid4
 from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
 
 REMEMBERED = 16
+UPSCALERS = ("None", "Lanczos", "R-ESRGAN 4x+")
 SAMPLERS = ("Euler", "Euler a", "DPM++ 2M")
 
 
@@ -54,7 +55,7 @@ class WebUIServer(Service):
         self._nudge: asyncio.Event | None = None
 
     def kind(self, request: Request) -> str:
-        if request.path.endswith(("/txt2img", "/img2img")):
+        if request.path.endswith(("/txt2img", "/img2img", "/extra-single-image")):
             return "submit"
         return {"progress": "query", "interrupt": "cancel"}.get(request.path.rpartition("/")[2], "info")
 
@@ -64,6 +65,8 @@ class WebUIServer(Service):
         match request.method, request.path:
             case "POST", "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
                 return await self._made(request.json())
+            case "POST", "/sdapi/v1/extra-single-image" if self.variant != "sdcpp":
+                return self._enlarged(request.json())
             case "POST", "/internal/progress" if self.internal and self.variant != "sdcpp":
                 return self._progress_object(request.json())
             case "GET", "/sdapi/v1/progress" if self.variant != "sdcpp":
@@ -99,6 +102,15 @@ class WebUIServer(Service):
             self._finished = [*self._finished, job.id][-REMEMBERED:]
         self.end_job(job)
         return self._answered_for(job)
+
+    def _enlarged(self, payload: dict[str, Any]) -> Reply:
+        """One picture, larger; a real one fails an assertion for an upscaler that it has not got."""
+        if payload.get("upscaler_1") not in UPSCALERS:
+            missing = f"could not find upscaler named {payload.get('upscaler_1')}"
+            return self._error(500, "AssertionError", "", missing)
+        job = self.add_job(f"extras-{uuid4().hex[:7]}", payload)
+        self.end_job(job)
+        return Reply.json({"html_info": "<p></p>", "image": self._encoded(job, 1)})
 
     def _checked(self, payload: dict[str, Any]) -> Reply | None:
         if not isinstance(payload.get("steps", 20), int):

@@ -178,7 +178,13 @@ class FalQueue(Service):
         if "broken" in tags:
             images.append({"url": None})
         marks = [bool("all" in tags or ("some" in tags and not index)) for index in range(number)]
-        return {"images": images, "seed": 7, "prompt": job.payload["prompt"], "timings": {}, "has_nsfw_concepts": marks}
+        return {
+            "images": images,
+            "seed": 7,
+            "prompt": job.payload.get("prompt", ""),
+            "timings": {},
+            "has_nsfw_concepts": marks,
+        }
 
     def _image(self, job: Job, index: int, tags: set[str]) -> dict[str, Any]:
         url = self.file_url(job.id, index)

@@ -17,7 +17,7 @@ from PIL import Image
 
 MARK = re.compile(rb"double:([^;/]*/\d+);")
 GRID = 4
-CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _painted(form: str, size: tuple[int, int], min_bytes: int, name: str) -> byt
     colours = shake_128(name.encode()).digest(3 * GRID * GRID)
     data = _png(size, colours, mark) if form == "png" else _by_pillow(form, size, colours, mark)
     lacking = min_bytes - len(data)
-    if lacking <= 0 or form == "webp":
+    if lacking <= 0 or form in ("webp", "avif"):
         return data
     return _padded_png(data, lacking) if form == "png" else _padded_jpeg(data, lacking)
 

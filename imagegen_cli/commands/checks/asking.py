@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,16 +26,24 @@ T = TypeVar("T")
 
 MAX_ANSWER_S = 10.0
 """For one question to a service."""
+UNKNOWN_QUESTION = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+"""How a server answers a question that it does not have."""
+NO_CREDITS = "the service has no such question"
 MIN_SECRET_CHARACTERS = 4
 """A shorter text is found in every other word and hides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response: whether its request carried a key, and how many seconds the service's clock is ahead."""
+    """One HTTP response: its status, whether its request carried a key, and how far the service's clock is ahead."""
 
+    status: int
     with_key: bool
     clock_ahead_s: float | None
+
+    @property
+    def is_success(self) -> bool:
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,11 @@ class Answer(Generic[T]):
     value: T | None
     trouble: ImagegenError | None = None
     responses: tuple[Response, ...] = ()
+
+    @property
+    def is_unknown_question(self) -> bool:
+        """Whether the service does not have this question: it answered that it has no such route."""
+        return self.trouble is not None and bool(self.responses) and self.responses[-1].status in UNKNOWN_QUESTION
 
 
 def ask_all(chosen: Sequence[Configured], question: Callable[[Provider[Any]], Awaitable[T]]) -> list[Answer[T]]:
@@ -103,7 +117,8 @@ def balance_text(balance: Balance | None) -> str:
     if balance is None or balance.amount is None or not math.isfinite(balance.amount):
         return "unknown"
     whole = balance.amount.is_integer()
-    return f"{int(balance.amount) if whole else round(balance.amount, 4)} {balance.unit}"
+    unit = balance.unit.removesuffix("s") if balance.amount == 1 else balance.unit
+    return f"{int(balance.amount) if whole else round(balance.amount, 4)} {unit}"
 
 
 async def _observed(one: Configured, settings: Settings, work: Callable[[Clients], Awaitable[T]]) -> Answer[T]:
@@ -113,7 +128,7 @@ async def _observed(one: Configured, settings: Settings, work: Callable[[Clients
     async def note(response: Any) -> None:
         headers = response.request.headers
         with_key = "authorization" in headers or any(secret in headers.values() for secret in _secrets(settings))
-        responses.append(Response(with_key, _clock_ahead(response.headers.get("date", ""))))
+        responses.append(Response(response.status_code, with_key, _clock_ahead(response.headers.get("date", ""))))
 
     try:
         async with asyncio.timeout(MAX_ANSWER_S), _clients(one) as clients:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imagegen_cli.commands.checks.asking import Answer, ask, balance_text, knock, together
+from imagegen_cli.commands.checks.asking import NO_CREDITS, Answer, ask, balance_text, knock, together
 from imagegen_cli.commands.checks.finding import Finding, Level
 from imagegen_cli.commands.checks.machine import network, way_of
-from imagegen_cli.core.errors import BadRequest, ConfigError, Unauthorized
+from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Unauthorized
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.text import seconds
@@ -16,6 +16,7 @@ from imagegen_cli.inputs.plan import check_settings
 from imagegen_cli.settings.config import Configured
 from imagegen_cli.settings.keys import key_of, keys_lacking, keys_of, variable_of
 
+UNKNOWN = "the service does not know this question"
 MAX_CLOCK_SKEW_S = 60.0
 """A signature is refused for little more."""
 
@@ -48,9 +49,12 @@ async def _settings(one: Configured, *, works: bool) -> list[Finding]:
         check_settings(one)
     except ConfigError as error:
         return [Finding.of_error("settings", error)]
-    trouble = (await ask(one, lambda provider: provider.check_service())).trouble if works else None
+    answer: Answer[None] = await ask(one, lambda provider: provider.check_service()) if works else Answer(None)
+    trouble = answer.trouble
     if trouble is None:
         return []
+    if answer.is_unknown_question:
+        return [Finding(Level.UNASKED, "settings", f"{UNKNOWN}: {trouble.message}")]
     if isinstance(trouble, BadRequest):
         return [Finding.of_error("settings", trouble)]
     return [Finding(Level.WARN, "settings", f"cannot be checked now: {trouble.message}", trouble.hint)]
@@ -77,7 +81,10 @@ def _address(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
     url = without_user(one.settings.base_url)
     way = f"{url} ({way_of(one.settings.base_url)})"
     if any(answer.responses for answer in answers):
-        return Finding(Level.OK, "address", f"{way} answers")
+        asked = [answer for answer in answers if answer.responses]
+        strange = all(answer.is_unknown_question for answer in asked)
+        advice = "it knew none of the questions: if it should, correct base_url" if strange else ""
+        return Finding(Level.OK, "address", f"{way} answers", advice)
     trouble = answers[-1].trouble
     message = trouble.message if trouble else "no answer"
     if "CERTIFICATE" in message.upper():
@@ -88,26 +95,36 @@ def _address(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
 
 
 def _key(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
-    troubles = [answer.trouble for answer in answers if answer.trouble is not None]
+    unknown = next((answer.trouble for answer in answers if answer.is_unknown_question), None)
+    troubles = [answer.trouble for answer in answers if answer.trouble is not None and not answer.is_unknown_question]
     refused = next((error for error in troubles if isinstance(error, ConfigError | Unauthorized)), None)
     if refused is not None:
         return Finding(Level.NO, "key", refused.message, refused.hint or "imagegen init writes another")
     accepted = [answer.responses for answer in answers if answer.trouble is None]
-    if any(response.with_key for responses in accepted for response in responses):
+    if any(response.with_key and response.is_success for responses in accepted for response in responses):
         return Finding(Level.OK, "key", "the service answered a question that carried it")
     if troubles:
         return Finding(Level.WARN, "key", f"cannot be checked now: {troubles[0].message}", troubles[0].hint)
+    return _untried_key(one, unknown)
+
+
+def _untried_key(one: Configured, unknown: ImagegenError | None) -> Finding:
+    """About a key that no question has carried. `unknown`: a question that the service does not know."""
     if lacking := keys_lacking(one):
         advice = " and ".join(f"{name} or ${variable_of(one, name)}" for name in lacking)
         return Finding(Level.WARN, "key", f"{' and '.join(lacking)} not set", f"set {advice}; imagegen init helps")
     if one.settings.api_key:
-        return Finding(Level.OK, "key", "is set; only a paid request can show whether the service accepts it")
+        return Finding(Level.UNASKED, "key", "is set; only a paid request can show whether the service accepts it")
+    if unknown is not None:
+        return Finding(Level.UNASKED, "key", f"none is set; {UNKNOWN}: {unknown.message}")
     return Finding(Level.OK, "key", "none is set, and the service asks for none")
 
 
 def _credits(answer: Answer[Balance | None], busy: str) -> Finding:
     if busy:
-        return Finding(Level.OK, "credits", f"not asked: {busy}")
+        return Finding(Level.UNASKED, "credits", f"not asked: {busy}")
+    if answer.is_unknown_question and answer.trouble is not None:
+        return Finding(Level.UNASKED, "credits", f"{UNKNOWN}: {answer.trouble.message}")
     if answer.trouble is not None:
         return Finding(Level.WARN, "credits", f"unknown: {answer.trouble.message}")
     balance = answer.value
@@ -117,7 +134,7 @@ def _credits(answer: Answer[Balance | None], busy: str) -> Finding:
         advice = "renew the keys that are refused, or take them out of api_key"
         return Finding(Level.WARN, "credits", f"{message}: {note}", advice)
     if message == "unknown":
-        return Finding(Level.OK, "credits", f"unknown: {note or 'the service does not tell'}")
+        return Finding(Level.UNASKED, "credits", f"unknown: {note or NO_CREDITS}")
     spent = balance is not None and (balance.amount or 0.0) <= 0
     return Finding(Level.WARN if spent else Level.OK, "credits", message, "top up the account" if spent else "")
 
@@ -129,7 +146,7 @@ def _clock(one: Configured, answers: Sequence[Answer[Any]]) -> Iterator[Finding]
     if not skews:
         if signs:
             advice = "check the clock of this machine: requests are signed with its time"
-            yield Finding(Level.WARN, "clock", "the service did not tell its time", advice)
+            yield Finding(Level.UNASKED, "clock", "the service did not tell its time", advice)
         return
     skew = min(skews, key=abs)
     if abs(skew) <= MAX_CLOCK_SKEW_S:

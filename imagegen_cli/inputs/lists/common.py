@@ -12,7 +12,7 @@ from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.schema import nearest
 
 FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
-          "references", "name", "extra")  # fmt: skip
+          "references", "name", "extra", "vary")  # fmt: skip
 FORMS = ("lines", "csv", "tsv", "json", "jsonl")
 ALIASES = {
     "prompts": "prompt", "text": "prompt", "n": "count", "image": "references", "images": "references",

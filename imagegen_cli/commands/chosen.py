@@ -1,0 +1,118 @@
+"""Which tasks `sheet` and `gallery` show: those that a person names, or what is usual."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from imagegen_cli.commands.console import all_there, say
+from imagegen_cli.commands.pictures import is_comparison
+from imagegen_cli.commands.task_ids import run_reference, task_reference
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import RunId
+from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.store import Store
+
+LAST_RUNS = 50
+"""Runs among which the last comparison is looked for."""
+LOOKED_AT = 200
+"""Tasks of each of them."""
+NEWEST = 500
+"""Tasks of a gallery for which nothing was chosen."""
+MAX_IDS = 8
+"""Numbers of tasks or runs in the name of a file."""
+
+
+class Choice(NamedTuple):
+    """Which tasks; `since` is a moment in seconds since the epoch. Where all is empty, nothing was chosen."""
+
+    ids: Sequence[str] = ()
+    runs: Sequence[str] = ()
+    search: str = ""
+    since: float | None = None
+    limit: int | None = None
+
+
+class Chosen(NamedTuple):
+    """The records in the order in which they are shown; `numbers`: of these tasks only these pictures.
+
+    `name` is the end of a file's name for it, `subject` the mark of what is shown: see `whole.mark`.
+    """
+
+    records: list[Record]
+    numbers: Mapping[int, list[int]]
+    name: str
+    subject: str
+
+
+def named(choice: Choice, store: Store) -> Chosen | None:
+    """The tasks that a person has chosen; None where nothing was chosen."""
+    if choice.ids and (choice.runs or choice.search or choice.since is not None):
+        raise UsageError("tasks are chosen by their numbers, or by --run, --search and --since; not by both")
+    if choice.ids:
+        return _by_number(choice.ids, store)
+    runs = list(dict.fromkeys(filter(None, (run_reference(name, store) for name in choice.runs))))
+    if len(runs) == 1 and not choice.search and choice.since is None and choice.limit is None:
+        return of_run(store, runs[0])
+    if not (runs or choice.search or choice.since is not None or choice.limit is not None):
+        return None
+    wanted = Filter(search=choice.search, since=choice.since, limit=choice.limit)
+    filters = [wanted._replace(run=run) for run in runs] or [wanted]
+    found = [record for one in filters for record in store.find(one)]
+    if not found:
+        raise NothingToDo("no matching tasks", hint="imagegen list shows the tasks")
+    found = found[: choice.limit]
+    if runs:
+        found.sort(key=lambda record: record.task.id)
+    told = f"{runs} {choice.search!r} {choice.since} {choice.limit}"
+    name = f"-runs-{_joined(runs)}" if runs else ""
+    return Chosen(found, {}, name, _subject(store, told if runs else "all"))
+
+
+def _by_number(names: Sequence[str], store: Store) -> Chosen:
+    references = [task_reference(name, store) for name in names]
+    ids = list(dict.fromkeys(one.id for one in references))
+    records = {record.task.id: record for record in all_there(store, ids)}
+    numbers: dict[int, list[int]] = {
+        id_: [one.number for one in references if one.id == id_ and one.number is not None]
+        for id_ in ids
+        if all(one.number is not None for one in references if one.id == id_)
+    }
+    told = " ".join(map(str, references))
+    return Chosen(
+        [records[id_] for id_ in ids], numbers, f"-tasks-{'-'.join(map(str, ids[:8]))}", _subject(store, told)
+    )
+
+
+def of_run(store: Store, run: RunId) -> Chosen:
+    records = store.find(Filter(run=run))[::-1]
+    if not records:
+        raise NothingToDo(f"there is no run {run}", hint="imagegen list shows the tasks with their runs")
+    return Chosen(records, {}, f"-run-{run}", _subject(store, f"run {run}"))
+
+
+def last_comparison(store: Store) -> Chosen:
+    runs = store.run_ids()[:LAST_RUNS]
+    for run in runs:
+        if is_comparison([record.task for record in store.find(Filter(run=run, limit=LOOKED_AT))]):
+            return of_run(store, run)
+    hint = "name a run or tasks: imagegen sheet --run LAST, imagegen sheet 12 15"
+    words = f"none of the last {len(runs)} runs compares anything" if runs else "the history has no run yet"
+    raise NothingToDo(words, hint=hint if runs else "imagegen run makes pictures")
+
+
+def newest(store: Store) -> Chosen:
+    records = store.find(Filter(limit=NEWEST + 1))
+    if not records:
+        raise NothingToDo("the history has no task yet", hint="imagegen run makes pictures")
+    if len(records) > NEWEST:
+        say(f"these are the newest {NEWEST} tasks; --limit takes more, --run, --search and --since choose")
+    return Chosen(records[:NEWEST], {}, "", _subject(store, "all"))
+
+
+def _joined(ids: Sequence[int]) -> str:
+    return "-".join(map(str, ids[:MAX_IDS]))
+
+
+def _subject(store: Store, told: str) -> str:
+    """Equal for the same choice from the same history: only such a page or sheet is replaced without being named."""
+    return sha256(f"{store.token} {told}".encode()).hexdigest()[:16]

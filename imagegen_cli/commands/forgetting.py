@@ -1,0 +1,170 @@
+"""Tasks out of the history, and with `--files` their pictures from the disk. It asks, and money stays counted."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from imagegen_cli.commands.console import all_there, answers, history, ids_of, is_asked, say
+from imagegen_cli.commands.filters import moment_of
+from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import ENDED
+from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.display.board import can_be_fetched
+from imagegen_cli.marks.reading import MAX_SIDECAR_BYTES, read_sidecar
+from imagegen_cli.marks.writing import sidecar_paths
+from imagegen_cli.net.image_files import sha256_of
+from imagegen_cli.storage.forgetting import Forgotten
+from imagegen_cli.storage.records import Filter, Picture, Record
+from imagegen_cli.storage.store import Store
+
+
+class Choice(NamedTuple):
+    """Which tasks are to be forgotten: those with these names, or all that are older, failed or of one run."""
+
+    names: Sequence[str] = ()
+    older: str = ""
+    failed: bool = False
+    run: str = ""
+    with_receipts: bool = False
+
+
+def forget(choice: Choice, *, files: bool, dry_run: bool, yes: bool) -> int:
+    """Forget tasks that have ended, after a question. Raises NothingToDo where there is none, UsageError at a no."""
+    if not (choice.names or choice.older or choice.failed or choice.run):
+        raise UsageError("say which tasks to forget: IDs, --older 90d, --failed or --run N")
+    if choice.names and (choice.older or choice.failed or choice.run):
+        raise UsageError("name tasks by their IDs, or choose them with --older, --failed and --run: not both")
+    with history() as store:
+        records = sorted(_forgettable(_chosen(store, choice), choice), key=lambda record: record.task.id)
+        if not records:
+            raise NothingToDo("there is nothing to forget", hint="imagegen list shows the tasks")
+        pictures = store.pictures(record.task.id for record in records) if files else {}
+        say(_what(records, sum(map(len, pictures.values())), files=files))
+        if dry_run:
+            _print(str(record.task.id) for record in records)
+            say(f"nothing was forgotten: {amount(len(records), 'task')} would be")
+            return 0
+        _agree(records, yes=yes)
+        forgotten = store.forget(records)
+        deleted = [_delete(store, one) if files else 0 for one in forgotten]
+    _print(_outcome(one, count, files=files) for one, count in zip(forgotten, deleted, strict=True))
+    if changed := len(records) - len(forgotten):
+        say(f"{amount(changed, 'task')} changed meanwhile and stayed: imagegen list shows what they are now")
+    return 0 if forgotten else 4
+
+
+def _chosen(store: Store, choice: Choice) -> list[Record]:
+    if choice.names:
+        return all_there(store, task_ids(choice.names, store))
+    states = ("failed",) if choice.failed else ()
+    until = moment_of(choice.older, "--older")
+    return store.find(Filter(states=states, run=run_reference(choice.run, store), until=until))
+
+
+def _forgettable(found: Sequence[Record], choice: Choice) -> list[Record]:
+    """Those of these tasks that may be forgotten. What is left alone is said, with the command that comes first."""
+    unfinished = [record for record in found if not isinstance(record.task.state, ENDED) or record.is_owned]
+    ended = [record for record in found if record not in unfinished] if unfinished else list(found)
+    receipts = [record for record in ended if can_be_fetched(record.task.state)]
+    kept = [] if choice.names else [record for record in ended if record.favourites]
+    if unfinished:
+        say(f"left alone, unfinished: {_ids(unfinished)}; imagegen cancel {_ids(unfinished)} ends them first")
+    if receipts and choice.with_receipts:
+        say(f"can still be fetched without paying again, and no longer once forgotten: {_ids(receipts)}")
+    elif receipts:
+        fetch = f"imagegen resume {_ids(receipts)} fetches them without paying again"
+        say(f"left alone, can still be fetched: {_ids(receipts)}; {fetch}; --with-receipts forgets them as well")
+    if kept:
+        say(f"left alone, favourites: {_ids(kept)}; they are forgotten only by their IDs")
+    left = {record.task.id for record in [*kept, *([] if choice.with_receipts else receipts)]}
+    return [record for record in ended if record.task.id not in left]
+
+
+def _what(records: Sequence[Record], pictures: int, *, files: bool) -> str:
+    """What forgetting means, before it is done."""
+    ids = f"{amount(len(records), 'task')}, {_ids(records)}"
+    stays = "their pictures stay on the disk" if not files else f"{amount(pictures, 'picture')} would be deleted"
+    return f"forgetting {ids}: {stays}, what they cost stays counted in budgets and costs{_lists(records)}"
+
+
+def _lists(records: Sequence[Record]) -> str:
+    count = sum(bool(record.source) for record in records)
+    return f"; {count} came from lists: a list that is run again would send these again, and pay again" if count else ""
+
+
+def _agree(records: Sequence[Record], *, yes: bool) -> None:
+    """Ask. Raises UsageError at a no, and where no person can answer."""
+    if yes or answers(f"Forget {amount(len(records), 'task')}? This cannot be undone. [y/N]", ["yes"]):
+        return
+    hint = "nothing was forgotten" if is_asked() else "--yes forgets them, --dry-run shows them; nothing was forgotten"
+    raise UsageError(f"{amount(len(records), 'task')} would be forgotten", hint=hint)
+
+
+def _outcome(one: Forgotten, deleted: int, *, files: bool) -> str:
+    if not files or not one.pictures:
+        return f"{one.task} forgotten"
+    stayed = len(one.pictures) - deleted
+    return f"{one.task} forgotten, {amount(deleted, 'picture')} deleted" + (f", {stayed} left alone" if stayed else "")
+
+
+def _delete(store: Store, one: Forgotten) -> int:
+    """Delete the pictures of a forgotten task that are still as they were saved; how many it were."""
+    count = 0
+    for picture in one.pictures:
+        if why := _obstacle(store, picture):
+            say(f"not deleted: {picture.path}: {why}")
+            continue
+        for sidecar in filter(lambda path: _is_sidecar(path, picture), sidecar_paths(Path(picture.path))):
+            _unlink(sidecar)
+        count += _unlink(Path(picture.path))
+    return count
+
+
+def _obstacle(store: Store, picture: Picture) -> str:
+    """Why a file is not certainly this picture alone; empty where it is. A file that is gone is no obstacle to say."""
+    if not picture.sha256:
+        return "the history does not know its SHA-256, so it may be another file"
+    if any(other.path == picture.path for other in store.by_sha256(picture.sha256)):
+        return "another task has it as well"
+    try:
+        if not stat.S_ISREG(os.lstat(picture.path).st_mode):
+            return "it is no plain file any more"
+        with Path(picture.path).open("rb") as file:
+            return "" if sha256_of(file) == picture.sha256 else "it was changed after it had been saved"
+    except FileNotFoundError:
+        return "it is gone already"
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _is_sidecar(path: Path, picture: Picture) -> bool:
+    """Whether it is the sidecar that we wrote for this very picture."""
+    with suppress(OSError, ValueError):
+        if stat.S_ISREG(os.lstat(path).st_mode) and path.stat().st_size <= MAX_SIDECAR_BYTES:
+            found = read_sidecar(path.read_text(encoding="utf-8"))
+            return found is not None and found[1] == picture.sha256
+    return False
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError as error:
+        say(f"not deleted: {path}: {error.strerror}")
+        return False
+    return True
+
+
+def _ids(records: Iterable[Record]) -> str:
+    return ids_of(record.task for record in records)
+
+
+def _print(lines: Iterable[str]) -> None:
+    data = Printer(sys.stdout)
+    for line in lines:
+        data.line(literal(line, data.encoding))

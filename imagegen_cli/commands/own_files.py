@@ -1,0 +1,133 @@
+"""Sheets and pages on the disk: under names that are free or ours, with a count while they are made."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EEXIST
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
+
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.references import why
+from imagegen_cli.core.text import is_capable_terminal
+from imagegen_cli.gallery.whole import subject_of
+
+EVERY_S = 0.1
+"""Seconds between two numbers of a progress."""
+MAX_NAMES = 1000
+"""Names that are tried beside the pictures."""
+
+
+Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
+
+
+class Kind(NamedTuple):
+    """What is written: `name` as `whole.subject_of` knows it, and the suffixes that its files may have."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where a file goes that the person does not name: `stem` in `folder`. `subject` marks what it shows."""
+
+    folder: str
+    stem: str
+    subject: str
+
+
+class Writes(Protocol[Made_co]):
+    """Write the file and return what came of it; where it is `fresh`, raise FileExistsError rather than replace."""
+
+    def __call__(self, file: Path, *, fresh: bool) -> Made_co: ...
+
+
+def written(kind: Kind, place: Place, output: Path | None, write: Writes[Made]) -> Made:
+    """Write a file of ours: `output`, or in that folder, or in the place, under a name that is free or its own.
+
+    Raises UsageError where it cannot be written, or where the named file is none of ours.
+    """
+    named = output.expanduser().absolute() if output is not None and not output.expanduser().is_dir() else None
+    folder = named.parent if named else (output or Path(place.folder)).expanduser().absolute()
+    try:
+        with _ended_by_signals():
+            return _to_the_name(kind, named, write) if named else _to_a_free_name(kind, place, folder, write)
+    except OSError as error:
+        other = f"name another place: -o {kind.name}{kind.suffixes[0]}"
+        raise UsageError(f"the {kind.name} cannot be written into {folder}: {why(error)}", hint=other) from error
+
+
+def _to_the_name(kind: Kind, file: Path, write: Writes[Made]) -> Made:
+    if file.suffix.lower() not in kind.suffixes:
+        wanted = f"{file.stem}{kind.suffixes[0]}"
+        raise UsageError(f"{file.name} should end with {kind.suffixes[0]}", hint=f"-o {wanted}")
+    fresh = not os.path.lexists(file)
+    if not fresh and subject_of(file, kind.name) is None:
+        raise UsageError(
+            f"{file} is there, and is no {kind.name} of imagegen; it was left as it is",
+            hint=f"name another file: -o {file.stem}-2{file.suffix}",
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write(file, fresh=fresh)
+
+
+def _to_a_free_name(kind: Kind, place: Place, folder: Path, write: Writes[Made]) -> Made:
+    for end in ("", *(f"-{number}" for number in range(2, MAX_NAMES))):
+        file = folder / f"{place.stem}{end}{kind.suffixes[0]}"
+        fresh = not os.path.lexists(file)
+        if fresh or subject_of(file, kind.name) == place.subject:
+            with suppress(FileExistsError):  # another process took the name meanwhile
+                return write(file, fresh=fresh)
+    raise FileExistsError(EEXIST, f"very many files begin with {place.stem}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the work in good order, as Ctrl-C does: no half file stays."""
+    before = {}
+    for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            before[number] = signal.signal(number, _leave_with(code))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave_with(code: int) -> Callable[[int, FrameType | None], NoReturn]:
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(code)
+
+    return leave
+
+
+@contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A line on the terminal that counts, and is gone at the end; nothing off a terminal."""
+    moves = is_capable_terminal(sys.stderr, os.environ)
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if moves and time.monotonic() - last >= EVERY_S:
+            last = time.monotonic()
+            _write(f"\r\x1b[K{done} of {total} {what}; Ctrl-C stops")
+
+    try:
+        yield tell
+    finally:
+        if moves:
+            _write("\r\x1b[K")
+
+
+def _write(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -1,0 +1,88 @@
+"""Tasks and runs as a person names them: 12, 12/2 for picture 2 of task 12, LAST or -1 for the newest, -2 before it."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.task import RunId, TaskId
+from imagegen_cli.storage.store import Store
+
+NAMED = re.compile(
+    r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*", re.IGNORECASE
+)
+MAX_DIGITS = 18
+"""More digits than any number in a history has."""
+
+
+class TaskReference(NamedTuple):
+    """`number` is the place of a picture in its task, from 1; None names the whole task."""
+
+    id: TaskId
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.id) if self.number is None else f"{self.id}/{self.number}"
+
+
+def task_reference(text: str, store: Store) -> TaskReference:
+    """What `text` names. Whether a task has that number, and a picture at that place, is for the caller to find out.
+
+    Raises UsageError for other words, and NothingToDo where the history has no task so far back.
+    """
+    found = NAMED.fullmatch(text)
+    if found is None:
+        raise UsageError(
+            f"{text.strip()!r} names no task",
+            hint="a task is its number, LAST or -1 for the newest, -2 for the one before; 12/2 is picture 2 of task 12",
+        )
+    number = None if found["picture"] is None else _number(found["picture"])
+    if found["id"] is not None:
+        return TaskReference(TaskId(_number(found["id"])), number)
+    back = 1 if found["last"] else _number(found["back"])
+    id_ = store.newest("task", back)
+    if id_ is None:
+        raise NothingToDo(_too_far(back, "task"), hint="imagegen list shows the tasks")
+    return TaskReference(TaskId(id_), number)
+
+
+def task_ids(texts: Iterable[str], store: Store) -> list[int]:
+    """The numbers of these tasks, each once and in this order, for a command that takes whole tasks.
+
+    Raises UsageError where a text names one picture, and whatever `task_reference` raises.
+    """
+    found = [task_reference(text, store) for text in texts]
+    if one := next((one for one in found if one.number is not None), None):
+        raise UsageError(
+            f"{one} names one picture, and this command takes whole tasks", hint=f"name the task: {one.id}"
+        )
+    return list(dict.fromkeys(one.id for one in found))
+
+
+def run_reference(text: str, store: Store) -> RunId | None:
+    """The run that `text` names: its number, LAST or -1 for the newest, -2 for the one before. None for an empty text.
+
+    Raises UsageError for other words, and NothingToDo where the history has no run so far back.
+    """
+    if not text:
+        return None
+    found = NAMED.fullmatch(text)
+    if found is None or found["picture"]:
+        hint = "a run is its number, LAST or -1 for the newest, or -2 for the one before"
+        raise UsageError(f"{text.strip()!r} names no run", hint=hint)
+    if found["id"] is not None:
+        return RunId(_number(found["id"]))
+    back = 1 if found["last"] else _number(found["back"])
+    id_ = store.newest("run", back)
+    if id_ is None:
+        raise NothingToDo(_too_far(back, "run"), hint="imagegen runs shows the runs")
+    return RunId(id_)
+
+
+def _number(digits: str) -> int:
+    """A number that SQLite can hold; one that is longer is none of the history, and stays none."""
+    return int(digits[-MAX_DIGITS:]) if len(digits.lstrip("0")) <= MAX_DIGITS else 10**MAX_DIGITS
+
+
+def _too_far(back: int, what: str) -> str:
+    return f"the history has no {what} yet" if back == 1 else f"the history has fewer than {back} {what}s"

@@ -1,0 +1,47 @@
+"""Tasks out of the history. What they cost stays: budgets and sums of what was spent do not change.
+
+All functions work inside of a caller's transaction.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from imagegen_cli.core.task import ENDED, TaskId
+from imagegen_cli.storage import pictures, search
+from imagegen_cli.storage.records import Picture, Record
+
+OF_TASKS = (("attempt", "task"), ("picture", "task"), ("task", "id"))
+"""Tables with rows of a task, and the column that has its number."""
+
+
+class Forgotten(NamedTuple):
+    """A task that the history no longer knows, and the pictures that it had."""
+
+    task: TaskId
+    pictures: tuple[Picture, ...]
+
+
+def is_same(read: Record, now: Record | None) -> bool:
+    """Whether a task has ended and is as it was read."""
+    return now is not None and isinstance(now.task.state, ENDED) and not now.is_owned and now.version == read.version
+
+
+def forget(db: sqlite3.Connection, records: Sequence[Record]) -> list[Forgotten]:
+    """Delete these tasks and what only belongs to them. Returns them with their pictures."""
+    ids, runs = json.dumps([record.task.id for record in records]), {record.task.run for record in records}
+    db.execute("PRAGMA secure_delete = ON")  # what is forgotten is not left in free pages
+    found = pictures.of_tasks(db, [record.task.id for record in records])
+    prompts = db.execute("SELECT id, prompt FROM task WHERE id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
+    search.remove(db, {row["id"]: row["prompt"] for row in prompts})
+    within = json.dumps(sorted(runs))
+    db.execute(
+        "DELETE FROM event WHERE run IN (SELECT value FROM json_each(?)) AND task IN (SELECT value FROM json_each(?))",
+        (within, ids),
+    )
+    for table, column in OF_TASKS:
+        db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))  # noqa: S608 - our own words
+    for run in runs:
+        db.execute("DELETE FROM run WHERE id = ? AND NOT EXISTS (SELECT 1 FROM task WHERE run = run.id)", (run,))
+    return [Forgotten(record.task.id, tuple(found.get(record.task.id, ()))) for record in records]
