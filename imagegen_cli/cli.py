@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -630,10 +630,24 @@ def main() -> None:
 
 
 def _leave_out_others(words: Sequence[str]) -> None:
-    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    """Keep only the command that is called, or the names of all: what Typer builds of them is most of a start."""
+    if "_IMAGEGEN_COMPLETE" in os.environ:
+        return
     named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
-    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+    if named:
         app.registered_commands, app.registered_groups = named, []
+    if words in ([], ["--help"], ["-h"]):
+        for one in app.registered_commands:
+            one.callback = _without_options(one.callback)
+
+
+def _without_options(command: Callable[..., Any] | None) -> Callable[[], None]:
+    """A command of which only the name and the help are known: the list of commands shows no more."""
+
+    def named() -> None: ...
+
+    named.__name__, named.__doc__ = getattr(command, "__name__", ""), command.__doc__
+    return named
 
 
 def _leave(code: int, *, ran: bool = False) -> None:

@@ -46,7 +46,10 @@ COMMANDS: Mapping[str, str] = {
     "credits": "credits",
     "providers": "providers",
     "doctor": "doctor",
-    "dry-run": "run batch again retry with --dry-run",
+    "dry-run": "run batch again edit upscale retry with --dry-run",
+    "info": "info",
+    "sheet": "sheet",
+    "gallery": "gallery",
 }
 """Each form that can be asked for, and the commands that print such lines with --json."""
 
@@ -105,6 +108,15 @@ def definitions() -> dict[str, Schema]:
             "todo": TEXT,
         }),
         "dry-run": {"anyOf": [_planned(), _repeated()]},
+        "info": _info(),
+        "sheet": _form({
+            "v": VERSION, "sheet": TEXT, "width": COUNT, "height": COUNT, "pictures": COUNT, "missing": COUNT,
+            "left_out": COUNT, "undrawn": TEXT,
+        }),
+        "gallery": _form({
+            "v": VERSION, "gallery": TEXT, "folder": _or_null(TEXT), "pictures": COUNT, "missing": COUNT,
+            "new_thumbnails": COUNT, "not_shown": _list(_form({"path": TEXT, "why": TEXT})),
+        }),
     }  # fmt: skip
 
 
@@ -137,6 +149,8 @@ def _statuses(*, but: ChargeStatus | None = None) -> list[str]:
 
 # The forms
 
+PARENT = _form({"task": WHOLE, "picture": WHOLE})
+
 
 def _cost() -> Schema:
     known = {"source": _one_of(map(str, Source)), "status": _one_of(_statuses())}
@@ -156,8 +170,7 @@ def _plain_task() -> dict[str, Schema]:
 
 def _sometimes() -> dict[str, Schema]:
     """What an object of a task has where there is something to say."""
-    parent = _form({"task": WHOLE, "picture": WHOLE})
-    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(parent)}
+    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(PARENT)}
 
 
 def _task() -> Schema:
@@ -168,6 +181,7 @@ def _task() -> Schema:
     })  # fmt: skip
     history = {"pid": _or_null(WHOLE), "facts": FACTS, "pictures": _list(picture), "favourite": FLAG}
     more = {"favourite_pictures": _list(WHOLE), "attempts": _list(attempt), "earlier_costs": _list(_ref("cost"))}
+    more |= {"chains": _list(_list(PARENT))}
     return _form(_plain_task() | history, _sometimes() | more)
 
 
@@ -263,3 +277,20 @@ def _repeated() -> Schema:
     always, sometimes = _request()
     head = {"task": WHOLE, "run": WHOLE, "state": _one_of(STATES), "reason": _or_null(_one_of(map(str, Reason)))}
     return _form({**head, **always, "asked": COUNT}, sometimes)
+
+
+def _info() -> Schema:
+    said = dict.fromkeys(
+        ("tool", "kind", "made_at", "sidecar", "saved_as", "signature", "signer", "verified", "source_type", "damage"),
+        _or_null(TEXT),
+    )
+    numbers = dict.fromkeys(
+        ("width", "height", "seed", "said_width", "said_height", "task", "picture"), _or_null(WHOLE)
+    )
+    label = _form(dict.fromkeys(("form", "label", "meaning", "producer", "id"), TEXT))
+    return _form({
+        "v": VERSION, "file": TEXT, "format": TEXT, "bytes": COUNT, **said, **numbers,
+        "said_by": _or_null(_one_of(("file", "sidecar", "history"))), "prompt": TEXT, "negative": TEXT, "model": TEXT,
+        "parameters": ANY_OBJECT, "omitted": _list(TEXT), "parents": _list(PARENT), "chains": _list(_list(PARENT)),
+        "labels": _list(label),
+    })  # fmt: skip
