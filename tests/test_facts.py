@@ -69,7 +69,7 @@ TOLD = {
     ),
     "replicate": Told(
         test_replicate.SUITE, {"model"}, "query",
-        {"status": "succeeded", "output": [MADE["url"]], "logs": "Using seed: 9\n", "model": "a/b", "version": "1f" * 9},
+        {"status": "succeeded", "output": [MADE["url"]], "logs": "Using seed: 9", "model": "a/b", "version": "1f" * 9},
         {"seed": 9, "model": "a/b:" + "1f" * 9},
     ),
     "volcengine": Told(test_volcengine.SUITE, {"seed", "model", "request_id"}, request={"model": "3.0"}),
