@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -57,7 +57,7 @@ OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LA
 OnePicture = Annotated[
     str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
 ]
-SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation")
+SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation", "sheet")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
@@ -334,18 +334,16 @@ def sheet(
     never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
 
-    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+    _leave(commands.sheet(ids or (), runs or (), output, dark=dark, as_json=json))
 
 
 @app.command(cls=TakesIds)
+@declared()
 def gallery(
     ids: Pictures = None,
     *,
-    runs: Runs = None,
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    options: FilterOptions,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
     output: Annotated[
         Path | None,
@@ -364,11 +362,8 @@ def gallery(
     gallery of imagegen is never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
-    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
 
-    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
-    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+    _leave(commands.gallery(ids or (), options, limit, output, single=single, shown=shown, as_json=json))
 
 
 @app.command("open", cls=TakesIds)
@@ -457,13 +452,14 @@ def costs_(
     *,
     since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
     by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
 ) -> None:
     """What was spent, who says so, and what is left of the budgets."""
     from imagegen_cli.commands import costs  # noqa: PLC0415
 
-    _leave(costs.costs(by, since, as_json=json, as_csv=csv))
+    _leave(costs.costs(by, since, run=run_number, as_json=json, as_csv=csv))
 
 
 @app.command(cls=TakesIds)
@@ -620,10 +616,24 @@ def main() -> None:
 
 
 def _leave_out_others(words: Sequence[str]) -> None:
-    """Keep only the command that is called: Typer builds all that it knows, an eighth of a start."""
+    """Keep only the command that is called, or the names of all: what Typer builds of them is most of a start."""
+    if "_IMAGEGEN_COMPLETE" in os.environ:
+        return
     named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
-    if named and "_IMAGEGEN_COMPLETE" not in os.environ:
+    if named:
         app.registered_commands, app.registered_groups = named, []
+    if words in ([], ["--help"], ["-h"]):
+        for one in app.registered_commands:
+            one.callback = _without_options(one.callback)
+
+
+def _without_options(command: Callable[..., Any] | None) -> Callable[[], None]:
+    """A command of which only the name and the help are known: the list of commands shows no more."""
+
+    def named() -> None: ...
+
+    named.__name__, named.__doc__ = getattr(command, "__name__", ""), command.__doc__
+    return named
 
 
 def _leave(code: int, *, ran: bool = False) -> None:

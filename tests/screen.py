@@ -148,7 +148,7 @@ class Screen:
 
 
 class Program(Screen):
-    """A command whose terminal this is, as the one job of a shell. `stdout` may go elsewhere."""
+    """A command whose terminal this is, as the one job of a shell. `stdin` and `stdout` may be others."""
 
     def __init__(
         self,
@@ -159,6 +159,7 @@ class Program(Screen):
         environ: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stdout: int | None = None,
+        stdin: int | None = None,
     ) -> None:
         super().__init__(columns, lines)
         self._report, report = os.pipe()
@@ -166,7 +167,7 @@ class Program(Screen):
         base = {"TERM": "xterm-256color", "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": os.environ["HOME"]}
         self._leader = subprocess.Popen(
             [sys.executable, "-S", LEADER, str(report), str(orders), *command],
-            stdin=self.slave,
+            stdin=self.slave if stdin is None else stdin,
             stdout=self.slave if stdout is None else stdout,
             stderr=self.slave,
             env={**base, **(environ or {})},

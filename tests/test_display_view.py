@@ -1,6 +1,7 @@
 import os
 import re
 import unicodedata
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ from rich.segment import Segment
 from wcwidth import wcswidth, wcwidth
 
 from imagegen_cli.core.errors import Reason
-from imagegen_cli.core.events import Event, RunStopping, TaskChanged, TaskDelayed, TaskProgressed, Working
+from imagegen_cli.core.events import (
+    Event,
+    LaneChanged,
+    ProviderPaused,
+    RunStopping,
+    TaskChanged,
+    TaskDelayed,
+    TaskProgressed,
+    Working,
+)
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -21,6 +31,7 @@ from imagegen_cli.core.task import (
     RunId,
     SavedImage,
     Saving,
+    Submitting,
     Task,
     TaskId,
 )
@@ -119,6 +130,29 @@ def failures() -> Board:
     return board
 
 
+def full() -> Board:
+    """Every reason for which a task waits."""
+    names = ("full", "closed", "soon", "few", "held", "out", "new")
+    tasks = [replace(task(number), request=replace(task(number).request, provider=names[number - 1]))
+             for number in range(1, len(names) + 1)]  # fmt: skip
+    board = board_with(started(*tasks))
+    at = [replace(task(number), request=replace(task(number).request, provider=name))
+          for number, name in ((8, "full"), (9, "full"), (10, "few"))]  # fmt: skip
+    for one in at:
+        board.tell(TaskChanged(1.0, replace(one, state=Submitting())))
+    for name, limit, allowed, until, paused in (
+        ("full", 2, 2, 0.0, False),
+        ("closed", 2, 2, 7230.0, False),
+        ("soon", 2, 2, 72.0, False),
+        ("few", 2, 1, 0.0, False),
+        ("held", 2, 2, 0.0, True),
+        ("out", 2, 2, 0.0, True),
+    ):
+        board.tell(LaneChanged(1.0, RunId(1), name, limit, allowed, until, paused))
+    board.tell(ProviderPaused(1.0, "out", "Insufficient credits"))
+    return board
+
+
 FOCUS: dict[str, Any] = {"keys": True, "focus": True}
 WOULD = Outcome(1, ("studio 4.0", "4 pictures"))
 PASTED = Ui(
@@ -152,6 +186,22 @@ SCREENS = {
     "paused-40x10": (many, 40, 10, THEME, PAUSED),
     "paused-120x40": (many, 120, 40, THEME, PAUSED),
     "help-40x10": (many, 40, 10, THEME, Ui(**FOCUS, mode=Mode.HELP)),
+    "help-40x24": (many, 40, 24, THEME, Ui(**FOCUS, mode=Mode.HELP)),
+    "help-80x24": (many, 80, 24, THEME, Ui(**FOCUS, mode=Mode.HELP)),
+    "help-120x40": (many, 120, 40, THEME, Ui(**FOCUS, mode=Mode.HELP)),
+    "signs-40x10": (many, 40, 10, THEME, Ui(**FOCUS, mode=Mode.SIGNS)),
+    "signs-80x24-ascii": (many, 80, 24, ASCII, Ui(**FOCUS, mode=Mode.SIGNS)),
+    "filter-80x24": (many, 80, 24, THEME, Ui(**FOCUS, mode=Mode.FILTER, filter="4.0 日落", chosen=TaskId(10))),
+    "filtered-40x10": (many, 40, 10, THEME, Ui(**FOCUS, filter="LIGHTHOUSE", chosen=TaskId(9))),
+    "ended-80x24": (many, 80, 24, THEME, Ui(**FOCUS, chosen=TaskId(3))),
+    "ended-120x16": (many, 120, 16, THEME, Ui(**FOCUS, chosen=TaskId(5))),
+    "ended-40x16": (many, 40, 16, THEME, Ui(**FOCUS, chosen=TaskId(1))),
+    "retry-asked-60x12": (
+        many, 60, 12, THEME, Ui(**FOCUS, mode=Mode.ASK, question=Question.RETRY, chosen=TaskId(5))
+    ),
+    "full-40x16": (full, 40, 16, THEME, Ui(**FOCUS)),
+    "full-80x24": (full, 80, 24, THEME, Ui(**FOCUS)),
+    "full-120x24": (full, 120, 24, THEME, Ui(keys=False)),
     "help-60x16": (many, 60, 16, THEME, Ui(keys=True, mode=Mode.HELP)),
     "details-60x16": (many, 60, 16, THEME, Ui(**FOCUS, mode=Mode.DETAILS, chosen=TaskId(11))),
     "one-80x24": (
@@ -176,7 +226,7 @@ def test_golden_screens(name: str) -> None:
     """With WRITE_GOLDEN=1 the frames are written anew; a person must look at them then."""
     build, width, height, theme, ui = SCREENS[name]
     frame = draw(build(), 30.0, width=width, height=height, theme=theme, ui=ui, paint=half_blocks)
-    drawn = "\n".join(shown(frame)) + "\n"
+    drawn = re.sub(r"until \d\d:\d\d", "until <time>", "\n".join(shown(frame))) + "\n"
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("WRITE_GOLDEN"):
         path.write_text(drawn, encoding="utf-8")
@@ -234,6 +284,7 @@ modes = st.builds(
     remark=st.sampled_from(["", CHOOSE_FIRST, TAB_FIRST]),
     text=texts,
     cursor=st.integers(0, 20),
+    filter=st.one_of(st.just(""), texts),
 )
 
 

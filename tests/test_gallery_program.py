@@ -260,10 +260,13 @@ def test_a_gallery_of_what_is_searched_for(compared: Program) -> None:
         (["--since", "1h"], [3, 3, 2, 1]),
         (["--limit", "2"], [3, 3, 2]),
         (["--run", "1"], [1, 2]),
-        (["--run", "1", "--run", "2", "--search", "fox"], [1, 2]),
+        (["--run", "1", "--search", "fox", "--model", "4.0"], [2]),
+        (["--has-picture", "--until", "1h"], []),
         (["2", "3/2"], [2, 3]),
     ):
-        assert [one["t"] for one in entries(page_of(compared.run("gallery", *words)))] == tasks, words
+        ended = compared.run("gallery", *words)
+        assert ended.code == (0 if tasks else 4)
+        assert (not tasks) or [one["t"] for one in entries(page_of(ended))] == tasks, words
 
 
 def test_pictures_that_are_gone_are_said(compared: Program) -> None:

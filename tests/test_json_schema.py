@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ from imagegen_cli.core.task import (
     Failed,
     ImageRequest,
     Job,
+    Parent,
     Queued,
     RunId,
     Running,
@@ -117,9 +119,13 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("credits", "credits --json"),
         ("providers", "providers --json"),
         ("doctor", "doctor --json"),
-        ("dry-run", "run fox owl --each --dry-run --json --seed 3 -x sample_strength=0.5 --ratio 16:9"),
+        ("dry-run", "run fox owl --each --dry-run --json --seed 3 --ratio 16:9"),
+        ("info", "info images --json"),
+        ("dry-run", "edit 1/1 x --dry-run --json"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
+        ("sheet", "sheet --run 1 --json -o sheet.png"),
+        ("gallery", "gallery --json -o page.html"),
     ],
 )
 def test_every_line_of_a_command_is_of_its_form(studio: Program, name: str, words: str) -> None:
@@ -133,7 +139,8 @@ def test_the_last_line_of_a_run_is_the_summary(studio: Program) -> None:
     ended = studio.run("batch", "list.txt", "--json", "--yes")
     check("events", ended)
     check("summary", Ended(0, ended.lines[-1], ""))
-    check("task", studio.run("favourite", "-1") and studio.run("list", "--favourite", "--json"))
+    studio.run("favourite", "-1")
+    check("task", studio.run("list", "--favourite", "--json"))
 
 
 def test_what_nothing_printed_is_valid_as_well(tmp_path: Path) -> None:
@@ -143,6 +150,14 @@ def test_what_nothing_printed_is_valid_as_well(tmp_path: Path) -> None:
     check("task", program.run("list", "--json"))
     check("costs", program.run("costs", "--json"))
     check("runs", program.run("runs", "--json"))
+    check("events", program.run("run", "a {what}", "--vary", "what=cat,dog", "--size", "64x64", "--json"))
+    check("dry-run", program.run("run", "a {what}", "--vary", "what=cat,dog", "--dry-run"))
+    check("task", program.run("list", "--json", "--run", "LAST"))
+    check("sheet", program.run("sheet", "--json"))
+    check("gallery", program.run("gallery", "--json"))
+    picture = program.run("list", "--json", "--limit", "1").objects[0]["files"][0]
+    check("info", program.run("info", "--json", picture, __file__))
+    check("task", program.run("show", "LAST", "--json"))
 
 
 REQUEST = ImageRequest(prompt="a cat", provider="studio")
@@ -163,7 +178,7 @@ def example(kind: type) -> Event:
         "at": 1.0, "run": RunId(1), "tasks": (of_state(Queued()),), "task": of_state(Queued()), "id": TaskId(1),
         "working": Working(0.5, 3, "busy"), "facts": {"seed": 1, "model": "x"}, "amount": Money(1, "usd"),
         "source": Source.TOLD, "images": 1, "charges": {TaskId(1): charge}, "attempt": 1, "seconds": 1.0,
-        "because": "it was busy", "why": "Ctrl-C", "provider": "studio",
+        "because": "it was busy", "limit": 3, "why": "Ctrl-C", "provider": "studio",
     }  # fmt: skip
     fields = kind._fields  # type: ignore[attr-defined]  # a NamedTuple
     event: Event = kind(**{name: values[name] for name in fields if name in values})
@@ -177,6 +192,8 @@ def test_every_event_and_every_state_is_in_the_schema() -> None:
         display.tell(events.RunStarted(0.0, RunId(1), (of_state(Queued()),)))
         for state in STATES:
             display.tell(events.TaskChanged(1.0, of_state(state)))
+        made = replace(of_state(Queued()), cell={"seed": "7"}, parents=(Parent(TaskId(1), 2),))
+        display.tell(events.TaskChanged(1.0, made))
         for kind in get_args(Event):
             display.tell(example(kind))
     check("events", Ended(0, out.getvalue(), ""))

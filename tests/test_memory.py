@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from imagegen_cli.commands.console import READING_S
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import TaskChanged
@@ -36,6 +39,7 @@ from imagegen_cli.marks.writing import sidecar_paths, sidecar_text
 from imagegen_cli.storage.records import Filter, Planned
 from imagegen_cli.storage.runs import RunSummary
 from imagegen_cli.storage.store import Store
+from tests import screen
 from tests.program import Program
 
 BYTES = b"\x89PNG\r\n\x1a\n the bytes of a picture"
@@ -139,6 +143,15 @@ def test_runs_are_printed_as_lines_and_as_json(history: History) -> None:
     objects = history.program.run("runs", "--json", "--limit", "1").objects
     assert [(one["v"], one["id"], one["unfinished"], one["ended"]) for one in objects] == [(1, 2, 1, None)]
     assert history.program.run("runs", "--since", "2099-01-01").code == 4
+
+
+def test_costs_of_one_run_are_told(history: History) -> None:
+    history.add(Done((history.picture("1.png"), history.picture("2.png"))))
+    history.add(Done((history.picture("3.png"),)))
+    history.close()
+    told = [history.program.run("costs", "--json", "--run", run).objects[0]["priced"] for run in ("1", "LAST")]
+    assert told == [0.08, 0.04]
+    assert "nothing was spent by run 7" in history.program.run("costs", "--run", "7").err
 
 
 def test_no_run_is_said(tmp_path: Path) -> None:
@@ -376,6 +389,24 @@ def test_forgetting_asks_and_a_pipe_cannot_answer(history: History) -> None:
     assert history.rows("task") == 1
 
 
+@pytest.mark.parametrize(("answer", "left"), [("n", 1), ("yes", 0)])
+def test_a_person_is_asked_and_keys_from_before_the_question_are_no_answer(
+    history: History, answer: str, left: int
+) -> None:
+    history.add(MODERATED)
+    history.close()
+    program = history.program
+    command = [sys.executable, "-m", "imagegen_cli", "forget", "1"]
+    with screen.Program(command, columns=100, lines=20, environ=program.environment(), cwd=program.folder) as shown:
+        shown.send("y\ryes\r")
+        shown.wait_for("This cannot be undone. [y/N]")
+        time.sleep(READING_S + 0.5)  # a yes that comes sooner is not taken
+        assert history.rows("task") == 1
+        shown.send(f"{answer}\r")
+        assert shown.finish() == (2 if left else 0)
+    assert history.rows("task") == left
+
+
 @pytest.mark.parametrize("words", [(), ("1", "--failed"), ("1", "--older", "1d"), ("--older", "soon"), ("1/2",)])
 def test_tasks_to_forget_are_named_in_one_way(history: History, words: tuple[str, ...]) -> None:
     history.add(MODERATED)
@@ -438,3 +469,46 @@ def test_a_picture_of_unknown_digest_stays(history: History) -> None:
         db.commit()
     assert "does not know its SHA-256" in history.program.run("forget", "1", "--files", "--yes").err
     assert Path(path).exists()
+
+
+# Together with others
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from imagegen_cli.core.events import TaskChanged
+from imagegen_cli.core.task import Cancelled, CancelOutcome, ImageRequest
+from imagegen_cli.storage.records import Planned
+from imagegen_cli.storage.store import Store
+
+store = Store(Path(sys.argv[1]))
+for _ in range(25):
+    run, ids = store.reserve(4)
+    request = ImageRequest(prompt="小猫 fox", provider="studio")
+    values = {"name": "a", "request": request, "expected_images": 1, "folder": "/"}
+    planned = [Planned(id=id_, identity=str(id_), **values) for id_ in ids]
+    for task in store.start_run(run, "run", "", planned):
+        store.record(TaskChanged(time.time(), task.to(Cancelled(CancelOutcome.NOT_SENT))))
+sys.exit(len(store.close()))
+"""
+
+
+def test_reading_while_eight_processes_write_is_never_wrong(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    path = program.home / "history.db"
+    Store(path).close()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITING, str(path)], cwd=Path(__file__).parents[1]) for _ in range(8)
+    ]
+    counts = []
+    while any(writer.poll() is None for writer in writers):
+        for words in (("list", "--json", "--limit", "9999"), ("list", "--search", "fox", "--json", "--limit", "9999")):
+            ended = program.run(*words)
+            assert ended.code in (0, 4), ended.err
+            ids = [one["id"] for one in ended.objects]
+            assert ids == sorted(set(ids), reverse=True)
+            counts.append(len(ids))
+        assert program.run("runs").code in (0, 4)
+    assert [writer.wait() for writer in writers] == [0] * 8
+    assert counts == sorted(counts), "what was there once stays"
+    assert len(program.run("list", "--search", "小猫", "--json", "--limit", "9999").objects) == 800

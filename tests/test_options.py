@@ -27,8 +27,8 @@ LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
-GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes"}
-SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY}
+GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes", "sheet"}
+SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY, "sheet"}
 """What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
 OPTIONS = {

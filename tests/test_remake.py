@@ -96,7 +96,7 @@ def test_options_and_a_prompt_change_what_is_made_again(program: Program, server
     [body] = sent(server)
     assert (body["prompt"], body["width"], body["height"], body["seed"]) == ("a dog", 512, 512, 3)
     assert (body["steps"], body["negative_prompt"]) == (9, "dull")
-    assert "from given.png: own, 1:1, seed 3, without dull, steps=9" in ended.err
+    assert 'from given.png: own, 1:1, seed 3, without "dull", steps=9' in ended.err
 
 
 def test_a_picture_of_a1111_is_made_again_with_its_settings(program: Program, server: WebUIServer) -> None:

@@ -136,7 +136,7 @@ def test_tasks_are_searched_together_with_other_filters_page_by_page(store: Stor
     assert len(found(store, "小猫", limit=7)) == 7
 
 
-def test_an_earlier_history_is_indexed_when_it_is_migrated(path: Path) -> None:
+def test_an_earlier_history_is_indexed_by_its_first_search(path: Path) -> None:
     version = next(number for number, script in enumerate(MIGRATIONS) if "unsearched" in script)
     with closing(sqlite3.connect(path)) as db:
         for script in MIGRATIONS[:version]:
@@ -158,6 +158,7 @@ def test_an_earlier_history_is_indexed_when_it_is_migrated(path: Path) -> None:
 
 def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_out(store: Store, path: Path) -> None:
     entered(store, ["a red fox"])
+    assert found(store, "fox") == ["a red fox"]
     store.close()
     without_index(path)
     lacking = Store(path)
@@ -173,7 +174,37 @@ def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_o
     assert found(again, "小猫") == ["一只小猫"]
 
 
+def test_a_search_waits_for_no_process_that_writes(store: Store, path: Path) -> None:
+    entered(store, ["一只小猫"])
+    other = Store(path, wait_s=0.0)
+    with store._transaction():
+        assert found(other, "小猫") == ["一只小猫"], "by LIKE"
+    assert not search.is_ready(other._db)
+    assert found(other, "小猫") == ["一只小猫"]
+    assert search.is_ready(other._db)
+
+
+def test_many_prompts_are_indexed_a_few_at_a_time(store: Store) -> None:
+    entered(store, [f"cat {number}" for number in range(7)])
+    with store._transaction():
+        assert search.index(store._db, 5)
+        assert not search.index(store._db, 5)
+    assert found(store, "cat 6") == ["cat 6"]
+
+
+def test_words_that_no_prompt_has_are_not_looked_for_in_every_prompt(store: Store) -> None:
+    entered(store, ["a red fox", "一只小猫"])
+    assert found(store, "fox")
+    read: list[str] = []
+    store._db.set_trace_callback(read.append)
+    assert found(store, "zebra") == found(store, "狗") == found(store, "red zebra") == []
+    assert not any("LIKE" in statement for statement in read)
+    assert found(store, "ox") == ["a red fox"]
+    assert any("LIKE" in statement for statement in read)
+
+
 def test_the_index_is_sound_after_everything(store: Store) -> None:
     entered(store, ["一只小猫", "a red fox", ""])
+    assert found(store, "red") == ["a red fox"]
     store._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
     assert store.check() == "ok"

@@ -81,12 +81,26 @@ def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
 
 
-@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("show", "1")])
+@pytest.mark.parametrize(
+    "words", [("list",), ("list", "--json"), ("show", "1"), ("runs",), ("list", "--search", "猫"), ("schema",)]
+)
 def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"hashlib"})
     works = {"commands.generate", "commands.session", "commands.doctor", "engine.runner", "providers._http"}
     assert not ours(modules) & (works | {"net.client", "net.transport", "net.download"})
+
+
+@pytest.mark.parametrize("words", [("open", "1"), ("sheet",), ("gallery",)])
+def test_looking_for_pictures_needs_no_drawing_before_there_are_some(tmp_path: Path, words: tuple[str, ...]) -> None:
+    modules = imported(tmp_path, *words)
+    assert not modules & (NETWORK | SCREEN | NEVER | SKETCHING)
+    assert not ours(modules) & {"commands.generate", "commands.session", "gallery.sheet", "gallery.page"}
+
+
+def test_what_compares_nothing_needs_no_gallery(tmp_path: Path) -> None:
+    modules = ours(imported(tmp_path, "run", "a cat", "--size", "64x64"))
+    assert not {name for name in modules if name.startswith("gallery") or name == "commands.gallery"}
 
 
 def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:

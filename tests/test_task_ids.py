@@ -83,7 +83,7 @@ def test_no_command_takes_a_negative_number_for_an_option(tmp_path: Path, words:
     assert "fewer than 7 tasks" in ended.err
 
 
-@pytest.mark.parametrize("words", ["list", "cancel", "resume", "watch", "retry --failed"])
+@pytest.mark.parametrize("words", ["list", "cancel", "resume", "watch", "retry --failed", "costs", "export", "forget"])
 @pytest.mark.parametrize("run", ["LAST", "-1"])
 def test_a_run_is_named_from_the_newest_wherever_a_run_is_taken(tmp_path: Path, words: str, run: str) -> None:
     ended = Program(tmp_path).run(*words.split(), "--run", run)

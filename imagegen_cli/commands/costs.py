@@ -8,7 +8,7 @@ from contextlib import closing
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
 from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.spending import limits
-from imagegen_cli.commands.task_ids import task_ids
+from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
@@ -29,7 +29,7 @@ BUDGET_VARIABLE = "IMAGEGEN_BUDGET"
 OPEN = (ChargeStatus.UNCERTAIN, ChargeStatus.RESERVED)
 
 
-def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
+def costs(by: str, since: str, *, run: str = "", as_json: bool, as_csv: bool) -> int:
     """Print what was spent by `day`, `model`, `provider` or `run`.
 
     Raises NothingToDo where nothing was, and no budget is set.
@@ -38,17 +38,19 @@ def costs(by: str, since: str, *, as_json: bool, as_csv: bool) -> int:
         raise UsageError("--json and --csv are two forms of the same: give one of them")
     begin = moment_of(since)
     with closing(Store(history_file())) as store:
-        sums = store.costs(by, begin)
-        report = Report(by, merged(map(_row, sums)), _budgets(store))
+        number = run_reference(run, store)
+        sums = store.costs(by, begin, number)
+        report = Report(by, merged(map(_row, sums)), _budgets(store) if number is None else [])
         if not sums and not report.budgets:
-            raise NothingToDo("nothing was spent" + (f" since {since}" if since else ""))
+            when = (f" since {since}" if since else "") + ("" if number is None else f" by run {number}")
+            raise NothingToDo(f"nothing was spent{when}")
         if as_json:
             print_json(report, sys.stdout)
         elif as_csv:
             print_csv(report, sys.stdout)
         else:
             print_report(report, stdout=sys.stdout, environ=os.environ)
-            _say_what_is_not_known(store, sums, begin)
+            _say_what_is_not_known(store, sums, begin, number)
     return 0
 
 
@@ -76,10 +78,10 @@ def _budgets(store: Store) -> list[BudgetLine]:
     return [BudgetLine(one, None if one.period is Period.COMMAND else store.spent(one)) for one in found]
 
 
-def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | None) -> None:
+def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | None, run: int | None) -> None:
     unknown = [one for one in sums if one.source is Source.UNKNOWN and one.status is ChargeStatus.SETTLED]
     if pictures := sum(one.pictures for one in unknown):
-        name = next(one.key for one in store.costs("provider", since) if one.source is Source.UNKNOWN)
+        name = next(one.key for one in store.costs("provider", since, run) if one.source is Source.UNKNOWN)
         priced = f'[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price'
         say(f"the price of {counted(pictures, 'picture')} is not known, and no sum has them; {priced}")
     if any(one.status is ChargeStatus.UNCERTAIN for one in sums):

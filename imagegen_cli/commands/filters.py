@@ -11,6 +11,8 @@ from imagegen_cli.storage.records import UNFINISHED, Filter
 from imagegen_cli.storage.store import Store
 
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
+MANY_PROMPTS = 20_000
+"""Prompts that take about a second to index."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -18,6 +20,8 @@ def filter_of(options: FilterOptions, store: Store, limit: int | None = None) ->
     """The filter that these options mean. Raises UsageError for words that mean nothing."""
     _check(options.state or (), "state", STATES)
     _check(options.reason or (), "reason", sorted(map(str, Reason)))
+    if options.search and (count := store.unindexed()) > MANY_PROMPTS:
+        _say(f"indexing the words of {count} prompts, which is done once; searches are quick afterwards")
     return Filter(
         states=tuple(options.state or ()),
         reasons=tuple(options.reason or ()),
@@ -31,6 +35,12 @@ def filter_of(options: FilterOptions, store: Store, limit: int | None = None) ->
         has_picture=options.has_picture,
         limit=limit,
     )
+
+
+def _say(text: str) -> None:
+    from imagegen_cli.commands.console import say  # noqa: PLC0415 - few commands say this
+
+    say(text)
 
 
 def _check(given: Iterable[str], what: str, known: Iterable[str]) -> None:

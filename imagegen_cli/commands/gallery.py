@@ -7,14 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagegen_cli.commands.chosen import Choice, Chosen, last_comparison, named, newest, of_run
+from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
 from imagegen_cli.commands.console import all_there, printed, say
+from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
 from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of, title_of, why_missing
 from imagegen_cli.commands.task_ids import task_reference
-from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, Task
 from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.display.links import linked
 from imagegen_cli.settings.paths import cache_folder, history_file
 from imagegen_cli.storage.store import Store
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from imagegen_cli.gallery.sheet import Sheet
 
 PAGE, SHEET = Kind("gallery", (".html", ".htm")), Kind("sheet", (".png",))
+BOTH = "tasks are chosen by their numbers, or by options such as --run; not by both"
 AUTOMATIC = 150
 """Tasks of a run whose sheet is drawn without a word: more take minutes."""
 STOPPED = (129, 130, 143)
@@ -31,15 +34,19 @@ MAX_NAMED = 3
 """Files that one line names."""
 
 
-def sheet(choice: Choice, output: Path | None, *, dark: bool = False, as_json: bool = False) -> int:
+def sheet(
+    ids: Sequence[str], runs: Sequence[str], output: Path | None, *, dark: bool = False, as_json: bool = False
+) -> int:
     """Draw one labelled PNG that compares pictures, and print its path."""
+    if ids and runs:
+        raise UsageError(BOTH)
     with closing(Store(history_file())) as store:
-        chosen = named(choice, store) or last_comparison(store)
+        chosen = by_number(ids, store) if ids else of_runs(runs, store) if runs else last_comparison(store)
     drawn = _drawn(chosen, output, dark=dark)
     if as_json:
         printed(_sheet_object(drawn))
     else:
-        Printer(sys.stdout).line(str(drawn.file))
+        Printer(sys.stdout).line(linked(str(drawn.file), sys.stdout, os.environ))
         say(_sheet_said(drawn))
     return 0
 
@@ -66,17 +73,27 @@ def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> N
     say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
 
 
-def gallery(choice: Choice, output: Path | None, *, single: bool, shown: bool, as_json: bool) -> int:
+def gallery(
+    ids: Sequence[str],
+    options: FilterOptions,
+    limit: int | None,
+    output: Path | None,
+    *,
+    single: bool,
+    shown: bool,
+    as_json: bool,
+) -> int:
     """Write one HTML page of many pictures, print its path, and open it where `shown` asks for that."""
-    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
-
+    if ids and any(options):
+        raise UsageError(BOTH)
     with closing(Store(history_file())) as store:
-        some = named(choice, store)
-        chosen = some or newest(store)
+        chosen = by_number(ids, store) if ids else filtered(options, limit, store)
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
         raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
-    title = choice.search or (title_of(chosen.records) if some else "Pictures")
+    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
+
+    title = options.search or (title_of(chosen.records) if chosen.name else "Pictures")
 
     def write_page(file: Path, *, fresh: bool) -> "Page":
         with progress_of("pictures") as progress:
@@ -90,7 +107,7 @@ def gallery(choice: Choice, output: Path | None, *, single: bool, shown: bool, a
     if as_json:
         printed(_page_object(page))
     else:
-        Printer(sys.stdout).line(str(page.file))
+        Printer(sys.stdout).line(linked(str(page.file), sys.stdout, os.environ))
         _say_page(page)
     return _opened(str(page.file)) if shown else 0
 
@@ -101,7 +118,7 @@ def open_picture(name: str) -> int:
         wanted = task_reference(name, store)
         task = all_there(store, [wanted.id])[0].task
     path = picture_path(task, wanted.number)
-    Printer(sys.stdout).line(path)
+    Printer(sys.stdout).line(linked(path, sys.stdout, os.environ))
     code = _opened(path)
     if wanted.number is None and len(task.files) > 1 and not code:
         say(f"this is picture 1 of {len(task.files)}: imagegen open {task.id}/2 opens the next one")

@@ -22,7 +22,7 @@ from imagegen_cli.marks.dimensions import Size, dimensions
 from imagegen_cli.marks.labels import Label
 from imagegen_cli.marks.reading import MAX_SIDECAR_BYTES, Reading, UnreadableFile, read, read_sidecar, with_marks
 from imagegen_cli.marks.tools import Made
-from imagegen_cli.marks.values import Marks, marks_of
+from imagegen_cli.marks.values import EXTRA, Marks, marks_of
 from imagegen_cli.marks.writing import sidecar_paths
 from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
@@ -253,7 +253,11 @@ def _maker(known: Known) -> str:
 
 
 def _parameters(made: Made) -> str:
-    pairs = [f"{name}={_short(value)}" for name, value in made.parameters.items() if name not in ("width", "height")]
+    pairs = [
+        f"{name.removeprefix(EXTRA)}={_short(value)}"
+        for name, value in made.parameters.items()
+        if name not in ("width", "height")
+    ]
     more = [f"… and {len(pairs) - MAX_PARAMETERS} more"] if len(pairs) > MAX_PARAMETERS else []
     return ", ".join([*pairs[:MAX_PARAMETERS], *more])
 

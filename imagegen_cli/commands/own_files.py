@@ -118,13 +118,20 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if moves and time.monotonic() - last >= EVERY_S:
             last = time.monotonic()
-            _write(f"\r\x1b[K{done} of {total} {what}; Ctrl-C stops")
+            words = f"{done} of {total} {what}; Ctrl-C stops"
+            _write(f"\r\x1b[K{words[: _columns() - 1]}")
 
     try:
         yield tell
     finally:
         if moves:
             _write("\r\x1b[K")
+
+
+def _columns() -> int:
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    return 80
 
 
 def _write(text: str) -> None:

@@ -122,7 +122,7 @@ def _taken(known: Known, found: Fitted, *, with_words: bool) -> str:
     spec = found.spec
     where = f"task {known.picture.task}/{known.picture.number}" if known.picture and known.record else known.path.name
     seed = "" if spec.seed is None else f"seed {spec.seed}"
-    shape = (spec.size, spec.ratio, spec.resolution, seed, f"without {spec.negative}" if spec.negative else "")
+    shape = (spec.size, spec.ratio, spec.resolution, seed, f'without "{spec.negative}"' if spec.negative else "")
     options = (f"{name}={text}" for name, text in spec.extra.items())
     references = f"{len(spec.references)} reference pictures" if spec.references else ""
     words = "" if with_words else f'"{short(spec.prompt)}"'

@@ -41,7 +41,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
         lines += indented(messages.described(state), width, theme, colour)
     if can_be_fetched(state):
         lines += indented(advice(task), width, theme, DIM)
-    return lines + [path_line(shown_path(path, theme), path, theme) for path in task.files]
+    return lines + [path_line(shown_path(path, theme), path, width - 1, theme) for path in task.files]
 
 
 def collapsed_line(tasks: Sequence[Task], theme: Theme) -> Line:
@@ -85,9 +85,10 @@ def pieces_of(
     return paragraph(start, max(1, width), first=first, hanging=hanging, encoding=theme.encoding, whole=whole)
 
 
-def path_line(shown: str, path: str, theme: Theme) -> Line:
+def path_line(shown: str, path: str, width: int, theme: Theme) -> Line:
     """A path on a line of its own, whole so that it can be copied, and a link where the terminal shows links."""
-    return [Segment("  "), Segment(shown, linked_style(PLAIN, path, theme))]
+    indent = max(0, min(2, width - cell_width(shown)))
+    return [Segment(" " * indent), Segment(shown, linked_style(PLAIN, path, theme))]
 
 
 def shown_path(path: str, theme: Theme) -> str:
@@ -130,9 +131,9 @@ def last_lines(summary: Iterable[SummaryLine], width: int, theme: Theme) -> Iter
             mark = ""
 
 
-def file_lines(task: Task, theme: Theme) -> list[Line]:
+def file_lines(task: Task, width: int, theme: Theme) -> list[Line]:
     """Paths are not shortened, so that they can be copied."""
-    return [path_line(literal(path, theme.encoding), path, theme) for path in task.files]
+    return [path_line(literal(path, theme.encoding), path, width, theme) for path in task.files]
 
 
 def task_lines(

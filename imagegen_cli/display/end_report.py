@@ -131,7 +131,7 @@ def hints_of(rows: Iterable[Row]) -> dict[tuple[Reason, str], list[int]]:
 def advice(board: Board, hint: str, ids: Sequence[int], again: Sequence[int], *, is_only: bool) -> str:
     """A hint with its command; without one where the command of another line sends these tasks, and others too."""
     if not is_only and RETRY_ANEW not in hint and set(ids) <= set(again):
-        return hint.replace(RETRY, "send it again")
+        return hint.replace(RETRY, "a retry")
     is_plain = RETRY_ANEW not in hint
     return hint.replace(RETRY, command(board, "retry", ids)) if is_plain else hint.replace("{ids}", listed(ids))
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rich.style import Style
+
 from imagegen_cli.display.context import DrawContext
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BUSY, STYLES, Line, LineBuilder, StyleName
@@ -35,7 +37,7 @@ def help_lines(context: DrawContext) -> list[Line]:
     """The keys, and below them the signs where there is room."""
     offer = context.ui.offer
     keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if not offer.without & {*entry[0].split("/")}]
-    lines = [_key_line(context, key, meaning) for key, meaning, _ in keys]
+    lines = [_key_line(context, key, meaning, few) for key, meaning, few in keys]
     if len(lines) > context.height:
         brief: list[tuple[str, str, StyleName]] = [(_named(key), few, "busy") for key, _, few in keys]
         lines = flowing(context, brief)
@@ -92,21 +94,24 @@ def _brief(context: DrawContext) -> list[tuple[str, str, StyleName]]:
     return [(sign, few, style) for sign, _, few, style in legend(context)]
 
 
-def _key_line(context: DrawContext, key: str, meaning: str) -> Line:
-    theme, offer = context.theme, context.ui.offer
-    names = min(KEY_WIDTH, context.width)
-    left = max(0, context.width - names - 1)
-    text = theme.fit(meaning.format(stop=offer.stop if offer.leaves else ASKS), left)
-    builder = LineBuilder().put(theme.fit(_named(key), names), names, BUSY)
-    return builder.gap(1).put(text, left).line if left else builder.line
+def _key_line(context: DrawContext, key: str, meaning: str, few: str) -> Line:
+    offer = context.ui.offer
+    meaning = meaning.format(stop=offer.stop if offer.leaves else ASKS)
+    return _explained(context, _named(key), (meaning, few), BUSY)
 
 
 def _sign_line(context: DrawContext, sign: Sign) -> Line:
-    mark, meaning, _, style = sign
+    mark, meaning, few, style = sign
+    return _explained(context, mark, (meaning, few), STYLES[style])
+
+
+def _explained(context: DrawContext, name: str, forms: tuple[str, str], style: Style) -> Line:
+    """A key or a sign, and what it means, in few words where all of them have no room."""
     names = min(KEY_WIDTH, context.width)
     left = max(0, context.width - names - 1)
-    builder = LineBuilder().put(context.theme.fit(mark, names), names, STYLES[style])
-    return builder.gap(1).put(context.theme.fit(meaning, left), left).line if left else builder.line
+    builder = LineBuilder().put(context.theme.fit(name, names), names, style)
+    text = forms[0] if cell_width(forms[0]) <= left else forms[1]
+    return builder.gap(1).put(context.theme.fit(text, left), left).line if left else builder.line
 
 
 def _named(key: str) -> str:

@@ -66,7 +66,7 @@ def print_task(
 
     terminal = Terminal(stdout, environ)
     terminal.print(task_lines(row, now, terminal.size.columns - 1, terminal.theme, more, whole=True))
-    terminal.print(file_lines(row.task, terminal.theme))
+    terminal.print(file_lines(row.task, terminal.size.columns - 1, terminal.theme))
 
 
 def plain_table(rows: Sequence[Row], now: float) -> Iterator[str]:

@@ -141,8 +141,10 @@ def full(lane: LaneChanged, inside: int, more: str) -> "Sequence[str]":
     """That as many tasks are at the service as may be; nothing where there is room. `more`: how to let in more."""
     if lane.limit is not None and inside >= lane.limit:
         count = f"{inside} of {lane.limit}"
-        longest = (f"{count} at the service: {more}",) if more else ()
-        return *longest, f"{count} at the service", f"waits, {count}", count
+        at_service = f"{count} at the service"
+        if more:
+            return f"{at_service}: {more}", at_service, f"{count}: {more}", f"waits, {count}", count
+        return at_service, f"waits, {count}", count
     if lane.allowed is not None and inside >= lane.allowed:
         return f"the service takes {lane.allowed} at a time now", f"it takes {lane.allowed} now", "waits"
     return ()

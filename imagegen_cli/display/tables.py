@@ -141,10 +141,10 @@ def _row(item: Item, layout: Layout, width: int, theme: Theme, styles: Sequence[
     last = min(layout.beside, len(item.cells)) - 1
     for index in range(last):
         shown = literal(item.cells[index], theme.encoding)
-        style = STYLES[styles[min(index, len(styles) - 1)]]
-        style = linked_style(style, item.cells[index], theme) if index in item.paths else style
-        cells = cell_width(shown) if style.link else layout.widths[index]
-        builder.put(shown, cells, style).gap(GAP + layout.widths[index] - cells)
+        drawn = STYLES[styles[min(index, len(styles) - 1)]]
+        drawn = linked_style(drawn, item.cells[index], theme) if index in item.paths else drawn
+        cells = cell_width(shown) if drawn.link else layout.widths[index]
+        builder.put(shown, cells, drawn).gap(GAP + layout.widths[index] - cells)
         at += layout.widths[index] + GAP
     head = builder.line
     for index in range(last, len(item.cells)):

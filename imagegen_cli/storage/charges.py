@@ -274,7 +274,7 @@ def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[i
     return found
 
 
-def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str) -> Iterator[Sum]:
+def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str, run: int | None = None) -> Iterator[Sum]:
     """Costs by `day`, `model`, `provider` or `run`, told and estimated apart.
 
     `unowned` is an SQL condition on a task that no living process owns: what such a task reserved is uncertain.
@@ -290,8 +290,8 @@ def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str) -> 
         f"SELECT {key} AS name, unit, charge.source AS source, {status} AS standing, sum(amount) AS amount,"  # noqa: S608 - only our own words
         " count(*) AS submits, sum(pictures) AS pictures, count(amount) AS known"
         " FROM charge LEFT JOIN task ON task.id = charge.task WHERE charge.status != 'returned' AND charge.at >= ?"
-        " GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
-        (since or 0.0,),
+        " AND (? IS NULL OR charge.run = ?) GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
+        (since or 0.0, run, run),
     )
     for row in rows:
         amount = Money(int(row["amount"]), row["unit"]) if row["known"] else None

@@ -34,8 +34,7 @@ def forget(db: sqlite3.Connection, records: Sequence[Record]) -> list[Forgotten]
     db.execute("PRAGMA secure_delete = ON")  # what is forgotten is not left in free pages
     found = pictures.of_tasks(db, [record.task.id for record in records])
     prompts = db.execute("SELECT id, prompt FROM task WHERE id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
-    for row in prompts:
-        search.remove(db, row["id"], row["prompt"])
+    search.remove(db, {row["id"]: row["prompt"] for row in prompts})
     within = json.dumps(sorted(runs))
     db.execute(
         "DELETE FROM event WHERE run IN (SELECT value FROM json_each(?)) AND task IN (SELECT value FROM json_each(?))",
@@ -45,5 +44,4 @@ def forget(db: sqlite3.Connection, records: Sequence[Record]) -> list[Forgotten]
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))  # noqa: S608 - our own words
     for run in runs:
         db.execute("DELETE FROM run WHERE id = ? AND NOT EXISTS (SELECT 1 FROM task WHERE run = run.id)", (run,))
-    search.tidy(db)
     return [Forgotten(record.task.id, tuple(found.get(record.task.id, ()))) for record in records]

@@ -5,8 +5,6 @@ A change of the schema is one more entry at the end of MIGRATIONS; an entry that
 
 import sqlite3
 
-from imagegen_cli.storage import search
-
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE run (
@@ -127,7 +125,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX task_by_time ON task(created);
     CREATE INDEX charge_by_run ON charge(run);
     CREATE TABLE unsearched (task INTEGER PRIMARY KEY);
-    INSERT INTO unsearched SELECT id FROM task
+    INSERT INTO unsearched SELECT id FROM task;
+    CREATE TABLE prompt_term (term TEXT PRIMARY KEY) WITHOUT ROWID
     """,
     "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
     "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
@@ -146,4 +145,3 @@ def migrate(db: sqlite3.Connection) -> None:
         for statement in script.split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {number}")
-    search.prepare(db)

@@ -2,15 +2,17 @@
 
 A run of Chinese, Japanese or Korean signs is indexed as its overlapping pairs and its last sign alone. So a search
 for two signs or more is a phrase of pairs, one for a single sign is a prefix, and both find what LIKE finds. Words of
-other scripts are found by their beginning. The index has no copy of the prompts (`content=''`): to delete a row, its
-words are made anew, so what `indexed` makes of a prompt may only change together with a new index.
+other scripts are found by their beginning, and where no word begins so, LIKE finds them; `prompt_term` has all of them
+once, so that it tells without reading the prompts whether any has the wanted one inside.
 
-All functions work inside of a caller's transaction. A Python whose SQLite lacks FTS5 notes its tasks in `unsearched`;
-the next Python that has it indexes them, and until then they are found with LIKE.
+The index is brought up to date by a search. A task that is entered is only noted in `unsearched`: sending paid work
+depends on no index, nor on an SQLite that has FTS5. Without it LIKE finds all. The index has no copy of the prompts
+(`content=''`): to delete a row, its words are made anew, so what `indexed` makes of a prompt may only change together
+with a new index. All functions work inside of a caller's transaction.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 PAIRED = (
     (0x4E00, 0x9FCC), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3105, 0x312D), (0x31F0, 0x31FF), (0x3400, 0x4DB5),
@@ -24,52 +26,46 @@ Run = tuple[bool, str]
 """Signs of one kind in a row: whether they are paired, and their text."""
 
 
-def prepare(db: sqlite3.Connection) -> bool:
-    """Create the index where it is missing and index what is not in it yet. False where this SQLite has no FTS5."""
-    try:
-        db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
-        db.execute("SELECT rowid FROM prompt_words LIMIT 0")
-    except sqlite3.OperationalError as error:
-        if not _is_missing(error):
-            raise
-        return False
-    left = db.execute("SELECT id, prompt FROM unsearched JOIN task ON task.id = unsearched.task ORDER BY id")
-    db.executemany("INSERT INTO prompt_words (rowid, words) VALUES (?, ?)", ((row[0], indexed(row[1])) for row in left))
-    db.execute("DELETE FROM unsearched")
-    return True
+def note(db: sqlite3.Connection, task: int) -> None:
+    """Note a new task: the next search indexes it."""
+    db.execute("INSERT OR IGNORE INTO unsearched (task) VALUES (?)", (task,))
 
 
 def is_ready(db: sqlite3.Connection) -> bool:
     """Whether every task is in the index, and this SQLite can read it."""
     try:
         db.execute("SELECT rowid FROM prompt_words LIMIT 0")
-    except sqlite3.OperationalError as error:
-        if not _is_missing(error):
-            raise
+    except sqlite3.OperationalError:  # there is no such table yet, or no such module
         return False
     return db.execute("SELECT 1 FROM unsearched LIMIT 1").fetchone() is None
 
 
-def add(db: sqlite3.Connection, task: int, prompt: str) -> None:
-    """Index the prompt of a new task."""
-    try:
-        db.execute("INSERT INTO prompt_words (rowid, words) VALUES (?, ?)", (task, indexed(prompt)))
-    except sqlite3.OperationalError as error:
-        if not _is_missing(error):
-            raise
-        db.execute("INSERT OR IGNORE INTO unsearched (task) VALUES (?)", (task,))
+def index(db: sqlite3.Connection, limit: int) -> bool:
+    """Index at most so many tasks. Returns whether some are left. Raises sqlite3.OperationalError without FTS5."""
+    db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
+    rows = db.execute(
+        "SELECT unsearched.task, prompt FROM unsearched LEFT JOIN task ON id = unsearched.task ORDER BY 1 LIMIT ?",
+        (limit,),
+    ).fetchall()
+    prompts = [(row[0], row[1]) for row in rows if row[1] is not None]
+    db.executemany(
+        "INSERT INTO prompt_words (rowid, words) VALUES (?, ?)", ((id_, indexed(prompt)) for id_, prompt in prompts)
+    )
+    terms = {term for _, prompt in prompts for term in _terms(prompt)}
+    db.executemany("INSERT OR IGNORE INTO prompt_term (term) VALUES (?)", ((term,) for term in terms))
+    db.execute("DELETE FROM unsearched WHERE task <= ?", (rows[-1][0] if rows else 0,))
+    return len(rows) == limit
 
 
-def remove(db: sqlite3.Connection, task: int, prompt: str) -> None:
-    """Take a task out of the index. Raises sqlite3.OperationalError where the task is in it and FTS5 is missing."""
-    if db.execute("DELETE FROM unsearched WHERE task = ?", (task,)).rowcount:
-        return
-    db.execute("INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)", (task, indexed(prompt)))
-
-
-def tidy(db: sqlite3.Connection) -> None:
-    """Merge the index, so that no word of a removed task is left in it."""
-    db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('optimize')")
+def remove(db: sqlite3.Connection, prompts: Mapping[int, str]) -> None:
+    """Take tasks out of the index, which has all tasks, and words that no other prompt has."""
+    db.executemany(
+        "INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)",
+        ((task, indexed(prompt)) for task, prompt in prompts.items()),
+    )
+    gone = {term for prompt in prompts.values() for term in _terms(prompt) if not has_any(db, f'"{term}"')}
+    db.executemany("DELETE FROM prompt_term WHERE term = ?", ((term,) for term in gone))
+    db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('optimize')")  # no removed word is left in it
 
 
 def indexed(prompt: str) -> str:
@@ -92,9 +88,11 @@ def has_any(db: sqlite3.Connection, matched: str) -> bool:
     )
 
 
-def may_be_inside(search: str) -> bool:
+def may_be_inside(db: sqlite3.Connection, search: str) -> bool:
     """Whether LIKE may find what no word begins with: "ox" in "fox". Of paired signs the index finds all."""
-    return any(not paired for paired, _ in _runs(_folded(search)))
+    inside = "SELECT 1 FROM prompt_term WHERE instr(term, ?) LIMIT 1"
+    terms = _terms(search)
+    return bool(terms) and all(db.execute(inside, (term,)).fetchone() for term in terms)
 
 
 def patterns(search: str) -> list[str]:
@@ -139,6 +137,11 @@ def _folded(text: str) -> str:
     return normalize("NFKC", text.encode("utf-8", "replace").decode()).lower()
 
 
+def _terms(text: str) -> set[str]:
+    """The words that are not paired."""
+    return {run for paired, run in _runs(_folded(text)) if not paired}
+
+
 def _runs(text: str) -> Iterator[Run]:
     """The letters and digits of a text, in runs of one kind."""
     kind, begin = None, 0
@@ -153,8 +156,3 @@ def _runs(text: str) -> Iterator[Run]:
 def _is_paired(sign: str) -> bool:
     point = ord(sign)
     return point > PAIRED[1][0] - 1 and any(first <= point <= last for first, last in PAIRED)
-
-
-def _is_missing(error: sqlite3.OperationalError) -> bool:
-    """Whether the reason is that this SQLite lacks FTS5, or that one without it made the history."""
-    return str(error).startswith(("no such module", "no such table: prompt_"))

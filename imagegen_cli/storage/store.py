@@ -52,6 +52,8 @@ HEARTBEAT_S = 5.0
 """Seconds between two heartbeats of a process that has tasks."""
 MAX_ROWS_AT_ONCE = 5000
 """Rows that are in memory at a time where all rows are read."""
+INDEX_WAIT_S = 1.0
+"""Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
 LIKE = "prompt LIKE ? ESCAPE '!'"
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
@@ -187,7 +189,7 @@ class Store(Database):
 
     def _insert(self, run: RunId, item: Planned) -> Task:
         updates.insert(self._db, run, item, self._leases.own(self._db))
-        search.add(self._db, item.id, item.request.prompt)
+        search.note(self._db, item.id)
         self._leases.fences[item.id] = 1
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
@@ -353,18 +355,26 @@ class Store(Database):
             of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
             query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
             rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
-            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(text):
+            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
                 return rows
         likes = search.patterns(text)
         query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
         return self._db.execute(query, [*values, *likes]).fetchall()
 
+    def unindexed(self) -> int:
+        """How many prompts the next search has to index first."""
+        return int(self._only("SELECT count(*) FROM unsearched"))
+
     def _is_indexed(self) -> bool:
-        """Whether every prompt is in the index of words. What an SQLite without FTS5 has left out is added first."""
+        """Bring the index of words up to date; whether it could be: another process may write, or FTS5 be missing."""
         if search.is_ready(self._db):
             return True
-        with suppress(HistoryError), self._waiting(0), self._transaction():  # another process may write now
-            return search.prepare(self._db)
+        with suppress(HistoryError), self._waiting(min(self._wait_s, INDEX_WAIT_S)):
+            is_more = True
+            while is_more:
+                with self._transaction():
+                    is_more = search.index(self._db, MAX_ROWS_AT_ONCE)
+            return True
         return False
 
     def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
@@ -529,11 +539,14 @@ class Store(Database):
         with self._errors():
             return charges.all_of(self._db, tasks, unowned)
 
-    def costs(self, by: str, since: float | None = None) -> list[Sum]:
-        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out."""
+    def costs(self, by: str, since: float | None = None, run: int | None = None) -> list[Sum]:
+        """Costs by `day`, `model`, `provider` or `run`, oldest first; what was certainly not charged is left out.
+
+        `run`: only what tasks of this run cost.
+        """
         unowned = self._unowned()
         with self._errors():
-            return list(charges.sums(self._db, by, since, unowned))
+            return list(charges.sums(self._db, by, since, unowned, None if run is None else whole(run)))
 
     def open_charges(self) -> list[int]:
         """The tasks with a submit that may have been charged and that no process is going to settle."""
