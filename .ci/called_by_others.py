@@ -31,6 +31,7 @@ _._riding
 _._clothes
 submitting  # display/theme.py reads the sign of a state by the state's name
 Fetch  # types in quotation marks
+Marker
 Write
 
 # Values of a choice that Typer offers by all its members
