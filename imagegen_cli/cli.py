@@ -616,28 +616,24 @@ def main() -> None:
 
 
 def _leave_out_others(words: Sequence[str]) -> None:
-    """Keep what is needed of the command line: Typer builds all that it knows, a fifth of a start.
-
-    That is the command that is called, or for `--help` the first line of each.
-    """
+    """Keep only the command that is called, or the names of all: what Typer builds of them is most of a start."""
     if "_IMAGEGEN_COMPLETE" in os.environ:
-        return
-    if words in (["--help"], ["-h"]):
-        for one in app.registered_commands:
-            one.callback, one.cls = _as_help_shows_it(one.callback), None
         return
     named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
     if named:
         app.registered_commands, app.registered_groups = named, []
+    if words in ([], ["--help"], ["-h"]):
+        for one in app.registered_commands:
+            one.callback = _without_options(one.callback)
 
 
-def _as_help_shows_it(command: Any) -> Callable[[], None]:
-    """A command of the same name and words, without options."""
+def _without_options(command: Callable[..., Any] | None) -> Callable[[], None]:
+    """A command of which only the name and the help are known: the list of commands shows no more."""
 
-    def shown() -> None: ...
+    def named() -> None: ...
 
-    shown.__name__, shown.__doc__ = command.__name__, command.__doc__
-    return shown
+    named.__name__, named.__doc__ = getattr(command, "__name__", ""), command.__doc__
+    return named
 
 
 def _leave(code: int, *, ran: bool = False) -> None:

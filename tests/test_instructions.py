@@ -33,13 +33,10 @@ def counted(folder: Path, *words: str) -> int:
     return int(found[1].replace(",", ""))
 
 
-BILLION = ("run", "a cat", "--vary", "seed=1..1000", "--vary", "steps=1..1000", "--vary", "cfg=1..1000")
-
-
 @pytest.mark.parametrize(
     ("words", "high"),
-    [(("--version",), 1.5), (("--help",), 9), (("run", "--help"), 9), (("list",), 12), (BILLION, 10.5)],
-    ids=["version", "help", "run help", "list", "10^9 variations"],
+    [(("--version",), 1.5), (("--help",), 9), (("run", "--help"), 9), (("list",), 12)],
+    ids=["version", "help", "run help", "list"],
 )
 def test_a_command_takes_no_more_than_so_many_bare_pythons(
     tmp_path_factory: pytest.TempPathFactory, words: tuple[str, ...], high: float
@@ -47,3 +44,11 @@ def test_a_command_takes_no_more_than_so_many_bare_pythons(
     folder = tmp_path_factory.getbasetemp()
     floor = counted(folder, "-c", "pass")
     assert counted(folder, "-c", COMMAND, *words) <= high * floor
+
+
+def test_a_billion_variations_are_refused_about_as_fast_as_help(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    axes = [word for name in ("seed", "steps", "cfg") for word in ("--vary", f"{name}=1..1000")]
+    assert counted(folder, "-c", COMMAND, "run", "a cat", *axes) <= 1.3 * counted(folder, "-c", COMMAND, "--help")

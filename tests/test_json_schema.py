@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ from imagegen_cli.core.task import (
     Failed,
     ImageRequest,
     Job,
+    Parent,
     Queued,
     RunId,
     Running,
@@ -118,6 +120,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("providers", "providers --json"),
         ("doctor", "doctor --json"),
         ("dry-run", "run fox owl --each --dry-run --json --seed 3 --ratio 16:9"),
+        ("info", "info images --json"),
+        ("dry-run", "edit 1/1 x --dry-run --json"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
         ("sheet", "sheet --run 1 --json -o sheet.png"),
@@ -146,6 +150,14 @@ def test_what_nothing_printed_is_valid_as_well(tmp_path: Path) -> None:
     check("task", program.run("list", "--json"))
     check("costs", program.run("costs", "--json"))
     check("runs", program.run("runs", "--json"))
+    check("events", program.run("run", "a {what}", "--vary", "what=cat,dog", "--size", "64x64", "--json"))
+    check("dry-run", program.run("run", "a {what}", "--vary", "what=cat,dog", "--dry-run"))
+    check("task", program.run("list", "--json", "--run", "LAST"))
+    check("sheet", program.run("sheet", "--json"))
+    check("gallery", program.run("gallery", "--json"))
+    picture = program.run("list", "--json", "--limit", "1").objects[0]["files"][0]
+    check("info", program.run("info", "--json", picture, __file__))
+    check("task", program.run("show", "LAST", "--json"))
 
 
 REQUEST = ImageRequest(prompt="a cat", provider="studio")
@@ -180,6 +192,8 @@ def test_every_event_and_every_state_is_in_the_schema() -> None:
         display.tell(events.RunStarted(0.0, RunId(1), (of_state(Queued()),)))
         for state in STATES:
             display.tell(events.TaskChanged(1.0, of_state(state)))
+        made = replace(of_state(Queued()), cell={"seed": "7"}, parents=(Parent(TaskId(1), 2),))
+        display.tell(events.TaskChanged(1.0, made))
         for kind in get_args(Event):
             display.tell(example(kind))
     check("events", Ended(0, out.getvalue(), ""))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from imagegen_cli.core.durations import Durations, Span
-from imagegen_cli.engine.scheduling import PollSchedule, Stopwatch
+from imagegen_cli.engine.scheduling import Gate, PollSchedule, Stopwatch
 from tests.clock import run
 
 TRIP = 0.05
@@ -185,3 +185,42 @@ def test_a_lane_that_is_closed_for_long_leaves_it_out() -> None:
         return watch.span()
 
     assert run(inside()) is None
+
+
+def test_a_person_may_change_how_many_are_inside_while_others_wait() -> None:
+    async def story() -> None:
+        gate = Gate(2, window=None)
+        told: list[tuple[int | None, int | None]] = []
+        gate.on_change = lambda: told.append((gate.limit, gate.allowed))
+        slots = [await gate.enter(), await gate.enter()]
+        waiting = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        gate.set_limit(3)
+        slots.append(await asyncio.wait_for(waiting, 1))
+        gate.set_limit(1)
+        waiting = asyncio.ensure_future(gate.enter())
+        for slot in slots:
+            assert not waiting.done(), "what is inside may finish, and one alone may be there"
+            slot.leave()
+            await asyncio.sleep(0)
+        await asyncio.wait_for(waiting, 1)
+        assert told == [(3, 3), (1, 1)]
+
+    run(story())
+
+
+def test_a_raised_limit_tries_one_more_than_the_service_took() -> None:
+    async def story() -> None:
+        gate = Gate(8, window=None)
+        slots = [await gate.enter() for _ in range(4)]
+        gate.refused(slots.pop(), 1.0)
+        assert gate.allowed == 3
+        gate.set_limit(9)
+        assert (gate.limit, gate.allowed) == (9, 4)
+        unlimited = Gate(None)
+        before = unlimited.allowed
+        unlimited.set_limit(5)
+        assert (before, unlimited.limit, unlimited.allowed) == (None, 5, 5)
+
+    run(story())

@@ -81,7 +81,9 @@ def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
 
 
-@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("show", "1")])
+@pytest.mark.parametrize(
+    "words", [("list",), ("list", "--json"), ("show", "1"), ("runs",), ("list", "--search", "猫"), ("schema",)]
+)
 def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"hashlib"})

@@ -526,3 +526,101 @@ def test_no_preview_where_the_terminal_does_not_say_that_it_can(tmp_path: Path, 
         assert program.finish(30) == 0
         assert "▀" not in program.scrollback + program.text
         assert b"1 of 1 done" not in program.raw
+
+
+def test_keys_come_from_the_terminal_where_the_list_is_on_stdin(tmp_path: Path, server: DreaminaServer) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("一只猫 #never\na dog #never\na hen\n", encoding="utf-8")
+    with (
+        listed.open() as file,
+        terminal(tmp_path, server, "batch", "-", "-j", "2", "--yes", stdin=file.fileno()) as program,
+    ):
+        program.wait_for("2 running, 1 waiting")
+        assert "tab keys" in program.text
+        program.send("ls images\r")
+        turn(program)
+        program.press("/")
+        program.wait_for("3 of 3")
+        program.send("hen")
+        program.wait_for("1 of 3")
+        program.press("\r")
+        program.wait_for("c cancel")
+        program.press("c")
+        program.wait_for("cancel 3?")
+        program.press("y")
+        program.wait_for("1 cancelled")
+        stop(program)
+        assert program.finish() == 130
+        assert restored(program)
+    assert server.counts["submit"] == 2
+
+
+def test_no_keys_are_read_where_stdin_is_a_device(tmp_path: Path, server: DreaminaServer) -> None:
+    with (
+        Path(os.devnull).open() as nothing,
+        terminal(tmp_path, server, "run", "a cat #never", stdin=nothing.fileno()) as program,
+    ):
+        program.wait_for("running")
+        assert "tab keys" not in program.text
+        assert program.modes_restored
+        program.send("\x03")
+        assert program.finish() == 130
+        assert restored(program)
+
+
+def test_what_failed_is_sent_again_in_place_and_more_go_at_a_time(tmp_path: Path, server: DreaminaServer) -> None:
+    prompts = ["a dog #fail", "a cat #never", "a hen #never", "an owl #never"]
+    with terminal(tmp_path, server, "run", "--each", *prompts, "-j", "2") as program:
+        program.wait_for("1 failed")
+        program.wait_for("2 of 2 at the service: -j or +")
+        turn(program)
+        program.press("+")
+        program.wait_for("studio: 3 at a time")
+        program.wait_for("3 running")
+        program.press("g")
+        program.press("r")
+        program.wait_for("send 1 again, as new paid work? the service refused it as it stands")
+        program.press("y")
+        program.wait_for("3 running, 1 waiting")
+        program.press("+")
+        program.wait(lambda: server.counts["submit"] == 5, "the second submit of the first task")
+        program.wait_for("1 failed")
+        stop(program)
+        assert program.finish() == 130
+        assert restored(program)
+
+
+def test_o_opens_the_picture_of_a_finished_task(tmp_path: Path, server: DreaminaServer) -> None:
+    opened = tmp_path / "opened"
+    os.mkfifo(opened)
+    opener = tmp_path / "bin" / ("open" if sys.platform == "darwin" else "xdg-open")
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    opener.chmod(0o700)
+    pipe = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
+    with terminal(
+        tmp_path,
+        server,
+        "run",
+        "--each",
+        "一只猫",
+        "a dog #never",
+        "a hen #never",
+        more={"PATH": f"{opener.parent}:/bin"},
+    ) as program:
+        program.wait_for("1 done")
+        turn(program)
+        program.press("g")
+        program.send("o")
+        assert select.select([pipe], [], [], DEADLINE)[0]
+        assert os.read(pipe, 1000).decode().endswith("images/1-一只猫-1.png\n")
+        program.press("y")
+        program.wait_for("copied: ")
+        program.press("\r")
+        program.wait_for("task 1 ·")
+        program.press("x")
+        program.wait(lambda: "task 1 ·" not in program.text, "the table")
+        stop(program)
+        assert program.finish() == 130
+        assert restored(program)
+    os.close(pipe)

@@ -12,8 +12,16 @@ import pytest
 
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.watch import WATCHING, Show, Watched
-from imagegen_cli.core.events import Event, TaskChanged
+from imagegen_cli.core.events import (
+    BudgetReached,
+    Event,
+    LaneChanged,
+    ProviderPaused,
+    RunStarted,
+    TaskChanged,
+)
 from imagegen_cli.core.task import Submitting
+from imagegen_cli.display.board import Board
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -21,7 +29,7 @@ from tests.program import Program as Plain, finished, next_line
 from tests.screen import Program
 from tests.test_cli import CONFIG
 from tests.test_store import say, sql, started
-from tests.test_terminal import add, repeat, restored, terminal
+from tests.test_terminal import add, repeat, restored, stop, terminal, turn
 
 GUESS = re.compile(r"~\d+%")
 
@@ -297,3 +305,70 @@ def test_whoever_has_seen_enough_of_a_run_gets_the_terminal_back(
     assert again.finish() == code
     assert restored(again)
     assert "Traceback" not in again.scrollback
+
+
+def counts(program: Program) -> str:
+    """The line of counts, without what moves."""
+    [found] = [line for line in program.text.splitlines() if re.search(r"\d (running|waiting|done)", line)][-1:]
+    return found.strip()
+
+
+def test_what_ended_before_it_came_is_counted_and_can_be_chosen(house: House) -> None:
+    prompts = ["a cat", "a dog", "a bird #fail", "a fox #never", "an owl #never", "a hen"]
+    run = house.open("run", "--each", *prompts, "-j", "2", lines=30)
+    run.wait_for("2 running, 1 waiting, 2 done, 1 failed")
+    watch = house.open("watch", lines=30)
+    watch.wait(lambda: "waiting" in watch.text and counts(watch) == counts(run), "the same counts")
+    assert "3/6" in watch.text
+    assert "a cat · 4 pictures" not in watch.scrollback, "it is counted, not told again"
+    watch.send("g\r")
+    watch.wait_for("images/")
+
+
+def test_a_run_that_ended_its_tasks_in_an_earlier_process_counts_only_its_own(house: House) -> None:
+    assert house.plain.run("run", "--each", "a cat", "a dog #fail", "a bird #fail", "-q").code == 1
+    run = house.open("retry", "2", "--reason", "moderated")
+    run.wait(lambda: "running" in run.text or "1 failed" in run.text, "a run of one task")
+    assert "/3" not in run.text
+    again = house.open("run", "--each", "an owl #never", "a fox #never")
+    again.wait_for("2 running")
+    watch = house.open("watch")
+    watch.wait(lambda: "waiting" in watch.text or "running" in watch.text, "the table")
+    watch.wait(lambda: counts(watch) == counts(again), "the same counts")
+
+
+def test_why_nothing_is_sent_is_seen_from_the_other_terminal(house: House) -> None:
+    run = house.open("run", "--each", "a cat #never", "a dog #never", "a hen", "-j", "2")
+    run.wait_for("2 of 2 at the service: -j or +")
+    watch = house.open("watch")
+    watch.wait_for("2 of 2 at the service")
+    turn(run)
+    run.press(" ")
+    watch.wait_for("paused")
+    run.press(" ")
+    run.press("+")
+    watch.wait_for("3 running")
+    stop(run, "y")
+    assert run.finish() == 130
+    assert watch.finish() == 0
+    assert restored(watch)
+
+
+def test_the_last_process_of_a_run_says_whether_its_budget_holds(tmp_path: Path) -> None:
+    """What an earlier process of the run could not spend is no word about the one that works on it now."""
+    with closing(Store(tmp_path / "history.db")) as store:
+        (one, _) = started(store, "a", "b")
+        earlier: list[Event] = [RunStarted(1.0, one.run, ()), BudgetReached(2.0, one.run, "1 of 1"),
+                   ProviderPaused(2.0, "studio", "no credits", one.run)]  # fmt: skip
+        say(store, *earlier)
+        found = [event for _, event in store.events(one.run)]
+        assert found == earlier
+        board = Board()
+        for event in found:
+            board.tell(event)
+        assert (board.budget, board.paused_providers) == ("1 of 1", {"studio": "no credits"})
+        say(store, RunStarted(3.0, one.run, ()), LaneChanged(3.5, one.run, "studio", 4, 4, 9.0, paused=True))
+        for _, event in store.events(one.run):
+            board.tell(event)
+        assert board.budget == ""
+        assert board.lanes["studio"] == LaneChanged(3.5, one.run, "studio", 4, 4, 9.0, paused=True)

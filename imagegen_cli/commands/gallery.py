@@ -16,6 +16,7 @@ from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, Task
 from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.display.links import linked
 from imagegen_cli.settings.paths import cache_folder, history_file
 from imagegen_cli.storage.store import Store
 
@@ -45,7 +46,7 @@ def sheet(
     if as_json:
         printed(_sheet_object(drawn))
     else:
-        Printer(sys.stdout).line(str(drawn.file))
+        Printer(sys.stdout).line(linked(str(drawn.file), sys.stdout, os.environ))
         say(_sheet_said(drawn))
     return 0
 
@@ -106,7 +107,7 @@ def gallery(
     if as_json:
         printed(_page_object(page))
     else:
-        Printer(sys.stdout).line(str(page.file))
+        Printer(sys.stdout).line(linked(str(page.file), sys.stdout, os.environ))
         _say_page(page)
     return _opened(str(page.file)) if shown else 0
 
@@ -117,7 +118,7 @@ def open_picture(name: str) -> int:
         wanted = task_reference(name, store)
         task = all_there(store, [wanted.id])[0].task
     path = picture_path(task, wanted.number)
-    Printer(sys.stdout).line(path)
+    Printer(sys.stdout).line(linked(path, sys.stdout, os.environ))
     code = _opened(path)
     if wanted.number is None and len(task.files) > 1 and not code:
         say(f"this is picture 1 of {len(task.files)}: imagegen open {task.id}/2 opens the next one")

@@ -15,7 +15,7 @@ from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import ENDED, Failed, Queued, Task, TaskId, word
-from imagegen_cli.core.text import Printer, encoded, literal
+from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.fields import moment
@@ -115,7 +115,7 @@ def _draw(task: Task, number: int | None) -> int:
         raise UsageError("--preview draws on a terminal only", hint=f"imagegen open {task.id} opens the picture")
     paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
     if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
-        Printer(sys.stderr).line(literal(trouble, sys.stderr.encoding or "utf-8"))
+        print_notice(trouble, sys.stderr, os.environ)
         return 1
     return 0
 

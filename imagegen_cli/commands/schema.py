@@ -46,7 +46,8 @@ COMMANDS: Mapping[str, str] = {
     "credits": "credits",
     "providers": "providers",
     "doctor": "doctor",
-    "dry-run": "run batch again retry with --dry-run",
+    "dry-run": "run batch again edit upscale retry with --dry-run",
+    "info": "info",
     "sheet": "sheet",
     "gallery": "gallery",
 }
@@ -106,15 +107,16 @@ def definitions() -> dict[str, Schema]:
             "v": VERSION, "level": _one_of(map(str, Level)), "provider": _or_null(TEXT), "check": TEXT, "said": TEXT,
             "todo": TEXT,
         }),
+        "parent": PARENT,
         "dry-run": {"anyOf": [_planned(), _repeated()]},
+        "info": _info(),
         "sheet": _form({
-            "v": VERSION, "sheet": TEXT, **dict.fromkeys(("width", "height", "pictures", "missing", "left_out"), COUNT),
-            "undrawn": TEXT,
+            "v": VERSION, "sheet": TEXT, "width": COUNT, "height": COUNT, "pictures": COUNT, "missing": COUNT,
+            "left_out": COUNT, "undrawn": TEXT,
         }),
         "gallery": _form({
-            "v": VERSION, "gallery": TEXT, "folder": _or_null(TEXT),
-            **dict.fromkeys(("pictures", "missing", "new_thumbnails"), COUNT),
-            "not_shown": _list(_form({"path": TEXT, "why": TEXT})),
+            "v": VERSION, "gallery": TEXT, "folder": _or_null(TEXT), "pictures": COUNT, "missing": COUNT,
+            "new_thumbnails": COUNT, "not_shown": _list(_form({"path": TEXT, "why": TEXT})),
         }),
     }  # fmt: skip
 
@@ -148,6 +150,8 @@ def _statuses(*, but: ChargeStatus | None = None) -> list[str]:
 
 # The forms
 
+PARENT = _form({"task": WHOLE, "picture": WHOLE})
+
 
 def _cost() -> Schema:
     known = {"source": _one_of(map(str, Source)), "status": _one_of(_statuses())}
@@ -167,8 +171,7 @@ def _plain_task() -> dict[str, Schema]:
 
 def _sometimes() -> dict[str, Schema]:
     """What an object of a task has where there is something to say."""
-    parent = _form({"task": WHOLE, "picture": WHOLE})
-    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(parent)}
+    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(_ref("parent"))}
 
 
 def _task() -> Schema:
@@ -179,6 +182,7 @@ def _task() -> Schema:
     })  # fmt: skip
     history = {"pid": _or_null(WHOLE), "facts": FACTS, "pictures": _list(picture), "favourite": FLAG}
     more = {"favourite_pictures": _list(WHOLE), "attempts": _list(attempt), "earlier_costs": _list(_ref("cost"))}
+    more |= {"chains": _list(_list(_ref("parent")))}
     return _form(_plain_task() | history, _sometimes() | more)
 
 
@@ -223,6 +227,21 @@ def _run() -> Schema:
     return _form({
         "v": VERSION, "id": WHOLE, "command": TEXT, "source": TEXT, "started": _ref("moment"),
         "ended": _or_null(_ref("moment")), **dict.fromkeys(counts, COUNT), "costs": _ref("sums"),
+    })  # fmt: skip
+
+
+def _info() -> Schema:
+    """What is known of a picture file; every text of it is as it stands in the file."""
+    texts = ("tool", "kind", "made_at", "sidecar", "saved_as", "signature", "signer", "source_type", "damage")
+    numbers = ("width", "height", "seed", "said_width", "said_height", "task", "picture")
+    label = _form(dict.fromkeys(("form", "label", "meaning", "producer", "id"), TEXT))
+    return _form({
+        "v": VERSION, "file": TEXT, "format": TEXT, "bytes": COUNT, **dict.fromkeys(texts, _or_null(TEXT)),
+        **dict.fromkeys(numbers, _or_null(WHOLE)), **dict.fromkeys(("prompt", "negative", "model"), TEXT),
+        "said_by": _or_null(_one_of(("file", "sidecar", "history"))),
+        "parameters": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        "omitted": _list(TEXT), "parents": _list(_ref("parent")), "chains": _list(_list(_ref("parent"))),
+        "labels": _list(label), "verified": _or_null(_one_of(("trusted", "valid", "invalid", "unreadable"))),
     })  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from imagegen_cli.core.task import (
     TaskId,
     may_be_paid,
 )
-from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.core.text import Printer, amount
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import (
@@ -278,7 +278,7 @@ class Session:
         return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
 
     def _no_hooks(self, error: Exception) -> None:
-        Printer(sys.stderr).line(literal(f"--exec is not run any more: {type(error).__name__}: {error}"))
+        say(f"--exec is not run any more: {type(error).__name__}: {error}")
 
     def _prices(self) -> Spending | None:
         """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""

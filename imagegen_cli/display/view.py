@@ -11,14 +11,14 @@ from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.columns import LIVE, mark
 from imagegen_cli.display.context import MEDIUM, TALL, DrawContext, Frame, Paint
 from imagegen_cli.display.controls import Mode, Ui, lines_of
-from imagegen_cli.display.details import task_lines
+from imagegen_cli.display.details import shown_path, task_lines
 from imagegen_cli.display.fields import service
 from imagegen_cli.display.footer import cost_forms, footer, prefix, prompt_line
 from imagegen_cli.display.help import help_lines, sign_lines
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
 from imagegen_cli.display.selection import window
 from imagegen_cli.display.table import draw_rows
-from imagegen_cli.display.text_width import cell_width, wrapped
+from imagegen_cli.display.text_width import cell_width, cut, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, Line, LineBuilder, Theme
 
 MAX_CARD_BAR = 40
@@ -82,7 +82,7 @@ def overlay(context: DrawContext) -> list[Line]:
         return []
     row = context.board.rows.get(context.ui.chosen) if context.ui.chosen is not None else None
     if context.ui.mode is Mode.DETAILS and row is not None:
-        paths = [context.text(f"  {path}") for path in row.task.files]
+        paths = [line for path in row.task.files for line in path_lines(path, context)]
         lines = [*task_lines(row, context.now, context.width, context.theme), *paths][: context.height]
         return lines + preview_lines(row, context, len(lines) if row.note else len(lines) + 1)
     if context.ui.mode is Mode.LINES:
@@ -90,6 +90,17 @@ def overlay(context: DrawContext) -> list[Line]:
     if context.ui.mode is Mode.SIGNS:
         return sign_lines(context)[: context.height]
     return help_lines(context)[: context.height] if context.ui.mode is Mode.HELP else []
+
+
+def path_lines(path: str, context: DrawContext) -> list[Line]:
+    """A whole path, from the working directory on where it lies below it; on several lines where it is long."""
+    theme, width = context.theme, max(1, context.width - 2)
+    text, lines = shown_path(path, theme), []
+    while text:
+        part = cut(text, width) or text[0]
+        lines.append(context.text(f"  {part}"))
+        text = text[len(part) :]
+    return lines
 
 
 def pasted_lines(context: DrawContext) -> list[Line]:
