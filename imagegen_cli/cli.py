@@ -124,6 +124,15 @@ def run(
 
 
 @app.command()
+@declared(without=["variation", "lists", "sheet", "sent_before", "dry_run"])
+def studio(*, options: GenerateOptions) -> None:
+    """Type one prompt after the other into a live table that stays open."""
+    from imagegen_cli.commands import studio as commands  # noqa: PLC0415
+
+    _leave(commands.studio(options), ran=True)
+
+
+@app.command()
 @declared(yes=SkipOrGoOn)
 def batch(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],

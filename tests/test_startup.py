@@ -67,7 +67,7 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
     assert ours(modules) == {"", "__main__"}
 
 
-@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("studio", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
     assert ours(modules) == FRONT
