@@ -13,7 +13,7 @@ import pytest
 from tests import screen
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
-from tests.program import Program, finished
+from tests.program import Program
 from tests.test_recover import CONFIG
 
 PAIR = 2
@@ -296,9 +296,11 @@ def test_other_terminals_see_the_run_and_it_is_in_the_list(project: Program, ser
         program.wait_for("1 running")
         assert project.run("list", "--json").objects[0]["prompt"] == "a cat #never"
         assert project.run("runs", "--json").objects[0]["command"] == "studio"
-        watching = project.start("watch")
-        assert project.run("cancel", "1").code in (0, 5)
-        assert "a cat #never" in finished(watching).err
+        command = [sys.executable, "-m", "imagegen_cli", "watch"]
+        with screen.Program(command, environ=project.environment(), cwd=project.folder) as watching:
+            watching.wait_for("a cat #never")
+            assert project.run("cancel", "1").code in (0, 5)
+            watching.finish()
         program.wait_for("1 cancelled")
         program.enter("a dog")
         program.wait_for("1 done")
