@@ -91,6 +91,18 @@ def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tu
     assert not ours(modules) & (works | {"net.client", "net.transport", "net.download"})
 
 
+@pytest.mark.parametrize("words", [("open", "1"), ("sheet",), ("gallery",)])
+def test_looking_for_pictures_needs_no_drawing_before_there_are_some(tmp_path: Path, words: tuple[str, ...]) -> None:
+    modules = imported(tmp_path, *words)
+    assert not modules & (NETWORK | SCREEN | NEVER | SKETCHING)
+    assert not ours(modules) & {"commands.generate", "commands.session", "gallery.sheet", "gallery.page"}
+
+
+def test_what_compares_nothing_needs_no_gallery(tmp_path: Path) -> None:
+    modules = ours(imported(tmp_path, "run", "a cat", "--size", "64x64"))
+    assert not {name for name in modules if name.startswith("gallery") or name == "commands.gallery"}
+
+
 def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:
     modules = ours(imported(tmp_path, "run", "a cat", "--dry-run"))
     assert {name for name in modules if name.startswith("inputs.lists")} == {"inputs.lists", "inputs.lists.common"}

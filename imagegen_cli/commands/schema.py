@@ -107,6 +107,7 @@ def definitions() -> dict[str, Schema]:
             "v": VERSION, "level": _one_of(map(str, Level)), "provider": _or_null(TEXT), "check": TEXT, "said": TEXT,
             "todo": TEXT,
         }),
+        "parent": PARENT,
         "dry-run": {"anyOf": [_planned(), _repeated()]},
         "info": _info(),
         "sheet": _form({
@@ -170,7 +171,7 @@ def _plain_task() -> dict[str, Schema]:
 
 def _sometimes() -> dict[str, Schema]:
     """What an object of a task has where there is something to say."""
-    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(PARENT)}
+    return {"cost": _ref("cost"), "vary": TEXTS_BY_NAME, "parents": _list(_ref("parent"))}
 
 
 def _task() -> Schema:
@@ -181,7 +182,7 @@ def _task() -> Schema:
     })  # fmt: skip
     history = {"pid": _or_null(WHOLE), "facts": FACTS, "pictures": _list(picture), "favourite": FLAG}
     more = {"favourite_pictures": _list(WHOLE), "attempts": _list(attempt), "earlier_costs": _list(_ref("cost"))}
-    more |= {"chains": _list(_list(PARENT))}
+    more |= {"chains": _list(_list(_ref("parent")))}
     return _form(_plain_task() | history, _sometimes() | more)
 
 
@@ -226,6 +227,21 @@ def _run() -> Schema:
     return _form({
         "v": VERSION, "id": WHOLE, "command": TEXT, "source": TEXT, "started": _ref("moment"),
         "ended": _or_null(_ref("moment")), **dict.fromkeys(counts, COUNT), "costs": _ref("sums"),
+    })  # fmt: skip
+
+
+def _info() -> Schema:
+    """What is known of a picture file; every text of it is as it stands in the file."""
+    texts = ("tool", "kind", "made_at", "sidecar", "saved_as", "signature", "signer", "source_type", "damage")
+    numbers = ("width", "height", "seed", "said_width", "said_height", "task", "picture")
+    label = _form(dict.fromkeys(("form", "label", "meaning", "producer", "id"), TEXT))
+    return _form({
+        "v": VERSION, "file": TEXT, "format": TEXT, "bytes": COUNT, **dict.fromkeys(texts, _or_null(TEXT)),
+        **dict.fromkeys(numbers, _or_null(WHOLE)), **dict.fromkeys(("prompt", "negative", "model"), TEXT),
+        "said_by": _or_null(_one_of(("file", "sidecar", "history"))),
+        "parameters": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        "omitted": _list(TEXT), "parents": _list(_ref("parent")), "chains": _list(_list(_ref("parent"))),
+        "labels": _list(label), "verified": _or_null(_one_of(("trusted", "valid", "invalid", "unreadable"))),
     })  # fmt: skip
 
 
@@ -277,20 +293,3 @@ def _repeated() -> Schema:
     always, sometimes = _request()
     head = {"task": WHOLE, "run": WHOLE, "state": _one_of(STATES), "reason": _or_null(_one_of(map(str, Reason)))}
     return _form({**head, **always, "asked": COUNT}, sometimes)
-
-
-def _info() -> Schema:
-    said = dict.fromkeys(
-        ("tool", "kind", "made_at", "sidecar", "saved_as", "signature", "signer", "verified", "source_type", "damage"),
-        _or_null(TEXT),
-    )
-    numbers = dict.fromkeys(
-        ("width", "height", "seed", "said_width", "said_height", "task", "picture"), _or_null(WHOLE)
-    )
-    label = _form(dict.fromkeys(("form", "label", "meaning", "producer", "id"), TEXT))
-    return _form({
-        "v": VERSION, "file": TEXT, "format": TEXT, "bytes": COUNT, **said, **numbers,
-        "said_by": _or_null(_one_of(("file", "sidecar", "history"))), "prompt": TEXT, "negative": TEXT, "model": TEXT,
-        "parameters": ANY_OBJECT, "omitted": _list(TEXT), "parents": _list(PARENT), "chains": _list(_list(PARENT)),
-        "labels": _list(label),
-    })  # fmt: skip

@@ -39,10 +39,10 @@ def verifier() -> Callable[[Path], Verified]:
 
 
 def _told(state: str, results: Any) -> Verified:
-    state = state.lower()
+    state = state.lower() if state.lower() in MEANINGS else "unreadable"
     codes = list(dict.fromkeys(_codes(results))) if state == "invalid" else []
     why = f" ({', '.join(codes[:MAX_CODES])})" if codes else ""
-    return {"state": state, "text": f"{MEANINGS.get(state, f'verified: {state}')}{why}"}
+    return {"state": state, "text": f"{MEANINGS.get(state, 'it cannot be verified')}{why}"}
 
 
 def _codes(results: Any) -> list[str]:
