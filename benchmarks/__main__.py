@@ -12,7 +12,7 @@ from benchmarks.measure import ROOT, Figure
 
 NAMES = (
     "startup", "requests", "downloads", "polling", "display", "history", "memory", "sketch", "makespan", "ten_thousand",
-    "gallery",
+    "gallery", "marks",
 )  # fmt: skip
 
 

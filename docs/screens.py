@@ -339,6 +339,26 @@ def chinese() -> None:
         record(program, "chinese", "imagegen batch 提示词.csv")
 
 
+def studio() -> None:
+    """A prompt that is typed while others run, with another model and shape than the first ones had."""
+    with desk(9.0) as here, here.running("studio", columns=100, lines=20) as program:
+        program.wait_for("studio >")
+        program.wait(lambda: not program.modes_restored)
+        for line in (*CHINESE[:1], *ENGLISH[:2], "/model 3.0 4.0", "/ratio 16:9", "/size 2k", CHINESE[2]):
+            typed(program, line)
+            program.send("\r")
+            program.wait(lambda: program.text.endswith(">"))
+        typed(program, ENGLISH[5])
+        program.wait_for(" done", 60)
+        record(program, "studio", "imagegen studio")
+
+
+def typed(program: Program, text: str) -> None:
+    for sign in text:
+        program.send(sign)
+        program.wait(lambda sign=sign: sign == " " or program.text.endswith(sign))  # type: ignore[misc]
+
+
 def compared() -> None:
     """Two models, three ratios and two seeds: the sheet that follows, and the page of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -382,6 +402,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "many": many,
     "failures": failures,
     "chinese": chinese,
+    "studio": studio,
     "compared": compared,
 }
 

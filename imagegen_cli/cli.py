@@ -124,6 +124,15 @@ def run(
 
 
 @app.command()
+@declared(without=["variation", "lists", "sheet", "sent_before", "dry_run"])
+def studio(*, options: GenerateOptions) -> None:
+    """Type one prompt after the other into a live table that stays open."""
+    from imagegen_cli.commands import studio as commands  # noqa: PLC0415
+
+    _leave(commands.studio(options), ran=True)
+
+
+@app.command()
 @declared(yes=SkipOrGoOn)
 def batch(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
@@ -334,18 +343,16 @@ def sheet(
     never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
 
-    _leave(commands.sheet(Choice(ids or (), runs or ()), output, dark=dark, as_json=json))
+    _leave(commands.sheet(ids or (), runs or (), output, dark=dark, as_json=json))
 
 
 @app.command(cls=TakesIds)
+@declared()
 def gallery(
     ids: Pictures = None,
     *,
-    runs: Runs = None,
-    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="Only prompts that contain this text.")] = "",
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    options: FilterOptions,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
     output: Annotated[
         Path | None,
@@ -364,11 +371,8 @@ def gallery(
     gallery of imagegen is never replaced.
     """
     from imagegen_cli.commands import gallery as commands  # noqa: PLC0415
-    from imagegen_cli.commands.chosen import Choice  # noqa: PLC0415
-    from imagegen_cli.commands.filters import moment_of  # noqa: PLC0415
 
-    choice = Choice(ids or (), runs or (), search, moment_of(since), limit)
-    _leave(commands.gallery(choice, output, single=single, shown=shown, as_json=json))
+    _leave(commands.gallery(ids or (), options, limit, output, single=single, shown=shown, as_json=json))
 
 
 @app.command("open", cls=TakesIds)

@@ -159,7 +159,6 @@ def test_without_a_folder_of_ones_own_the_systems_are_used(monkeypatch: pytest.M
         (STUDIO + "timeout = nan", 3, "timeout of studio cannot be nan", ""),
         (STUDIO + "poll = -0.5", 3, "poll of studio cannot be -0.5", ""),
         (STUDIO + "poll = nan", 3, "poll of studio cannot be nan", ""),
-        (STUDIO + 'base_url = "example.org"', 3, "base_url of studio must begin with http:// or https://", ""),
         (STUDIO + 'base_url = "file:///etc/passwd"', 3, "base_url of studio must begin with http:// or https://", ""),
         ('[providers.studio]\nkind = "dashscop"', 2, "there is no kind of provider 'dashscop'", "dashscope"),
         ("[providers.studio]\nkind = 5", 2, "there is no kind of provider 5", ""),

@@ -76,8 +76,8 @@ def test_a_task_waits_for_the_disk_four_times_and_once_a_further_picture(tmp_pat
     assert waits == TASKS * (3 + pictures)
     kinds = Counter(type(event).__name__ for event in play.events)
     assert kinds == {
-        "RunStarted": 1, "LaneChanged": 1, "TaskProgressed": 1, "TaskChanged": TASKS * (4 + 2 * pictures),
-        "RunFinished": 1,
+        "RunStarted": 1, "LaneChanged": 1, "TaskProgressed": 1, "TaskLearned": TASKS,
+        "TaskChanged": TASKS * (4 + 2 * pictures), "RunFinished": 1,
     }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Desk:
         (b"a", ["a"]),
         (b"\x1b[A\x1b[B\x1bOC\x1b[D", ["up", "down", "right", "left"]),
         (b"\x1b[1~\x1b[4~\x1b[3~", ["home", "end", "delete"]),
-        (b"\x1b[1;5C", []),
+        (b"\x1b[1;5C\x1b[1;5D\x1bb\x1bf", ["wordright", "wordleft", "wordleft", "wordright"]),
         ("只".encode(), ["只"]),
         (b"\r\n\x7f\x15\x17\t", ["enter", "enter", "backspace", "line", "word", "tab"]),
         (b"\x1b[200~one\ntwo\x1b[201~\n", [Paste("one\ntwo"), "enter"]),
@@ -102,7 +102,7 @@ class Desk:
         ("\x1b[200~a\rb\r\nc\u2028d\x85e\x0bf\x1b[201~".encode(), [Paste("a\nb\nc\nd\ne\nf")]),
         (b"\x1b[201~\x1b[200~\x1b[201~", [Paste("")]),
         (b"\x1bq", []),
-        (b"\x00\x02", []),
+        (b"\x00\x02\x04", ["signleft", "close"]),
     ],
 )
 def test_keys_are_decoded(data: bytes, keys: list[Key]) -> None:

@@ -260,10 +260,13 @@ def test_a_gallery_of_what_is_searched_for(compared: Program) -> None:
         (["--since", "1h"], [3, 3, 2, 1]),
         (["--limit", "2"], [3, 3, 2]),
         (["--run", "1"], [1, 2]),
-        (["--run", "1", "--run", "2", "--search", "fox"], [1, 2]),
+        (["--run", "1", "--search", "fox", "--model", "4.0"], [2]),
+        (["--has-picture", "--until", "1h"], []),
         (["2", "3/2"], [2, 3]),
     ):
-        assert [one["t"] for one in entries(page_of(compared.run("gallery", *words)))] == tasks, words
+        ended = compared.run("gallery", *words)
+        assert ended.code == (0 if tasks else 4)
+        assert (not tasks) or [one["t"] for one in entries(page_of(ended))] == tasks, words
 
 
 def test_pictures_that_are_gone_are_said(compared: Program) -> None:
@@ -380,3 +383,18 @@ def test_show_draws_the_pictures_in_the_terminal(studio: Program) -> None:
             assert len(first.split("  ")) >= pictures
     ended = studio.run("show", "1", "--preview")
     assert (ended.code, "imagegen open 1" in ended.err) == (2, True)
+
+
+def test_ctrl_c_while_the_sheet_after_a_comparison_is_drawn_ends_it_at_once(tmp_path: Path) -> None:
+    """The pictures are there, and the command that draws the sheet is named."""
+    with ImageServer("localai", pictures=Pictures("png", (3600, 3600))) as server:
+        program = Program(tmp_path, CONFIG.format(url=server.base_url))
+        with inside(
+            program, "run", *(f"a fox of kind {kind}" for kind in "abcdefgh"), *TWO_MODELS, "-q", "--sheet"
+        ) as run:
+            run.wait_for("of 16 pictures; Ctrl-C", 60)
+            run.signal(signal.SIGINT)
+            assert run.finish(10) == 130
+            assert "imagegen sheet --run 1" in run.text
+        assert len(program.pictures()) == 16
+        assert not list((program.folder / "images").glob(".*"))

@@ -124,6 +124,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("dry-run", "edit 1/1 x --dry-run --json"),
         ("dry-run", "retry 2 --dry-run --may-repeat"),
         ("settle", "settle --all --paid --json"),
+        ("sheet", "sheet --run 1 --json -o sheet.png"),
+        ("gallery", "gallery --json -o page.html"),
     ],
 )
 def test_every_line_of_a_command_is_of_its_form(studio: Program, name: str, words: str) -> None:
@@ -176,7 +178,7 @@ def example(kind: type) -> Event:
         "at": 1.0, "run": RunId(1), "tasks": (of_state(Queued()),), "task": of_state(Queued()), "id": TaskId(1),
         "working": Working(0.5, 3, "busy"), "facts": {"seed": 1, "model": "x"}, "amount": Money(1, "usd"),
         "source": Source.TOLD, "images": 1, "charges": {TaskId(1): charge}, "attempt": 1, "seconds": 1.0,
-        "because": "it was busy", "why": "Ctrl-C", "provider": "studio",
+        "because": "it was busy", "limit": 3, "why": "Ctrl-C", "provider": "studio",
     }  # fmt: skip
     fields = kind._fields  # type: ignore[attr-defined]  # a NamedTuple
     event: Event = kind(**{name: values[name] for name in fields if name in values})

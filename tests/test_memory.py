@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from imagegen_cli.commands.console import READING_S
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import TaskChanged
@@ -38,6 +39,7 @@ from imagegen_cli.marks.writing import sidecar_paths, sidecar_text
 from imagegen_cli.storage.records import Filter, Planned
 from imagegen_cli.storage.runs import RunSummary
 from imagegen_cli.storage.store import Store
+from tests import screen
 from tests.program import Program
 
 BYTES = b"\x89PNG\r\n\x1a\n the bytes of a picture"
@@ -385,6 +387,24 @@ def test_forgetting_asks_and_a_pipe_cannot_answer(history: History) -> None:
     ended = history.program.run("forget", "1", "--dry-run")
     assert (ended.code, ended.lines) == (0, ["1"])
     assert history.rows("task") == 1
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 1), ("yes", 0)])
+def test_a_person_is_asked_and_keys_from_before_the_question_are_no_answer(
+    history: History, answer: str, left: int
+) -> None:
+    history.add(MODERATED)
+    history.close()
+    program = history.program
+    command = [sys.executable, "-m", "imagegen_cli", "forget", "1"]
+    with screen.Program(command, columns=100, lines=20, environ=program.environment(), cwd=program.folder) as shown:
+        shown.send("y\ryes\r")
+        shown.wait_for("This cannot be undone. [y/N]")
+        time.sleep(READING_S + 0.5)  # a yes that comes sooner is not taken
+        assert history.rows("task") == 1
+        shown.send(f"{answer}\r")
+        assert shown.finish() == (2 if left else 0)
+    assert history.rows("task") == left
 
 
 @pytest.mark.parametrize("words", [(), ("1", "--failed"), ("1", "--older", "1d"), ("--older", "soon"), ("1/2",)])

@@ -67,7 +67,7 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
     assert ours(modules) == {"", "__main__"}
 
 
-@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("config", "--help")])
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("studio", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
     assert ours(modules) == FRONT
@@ -89,6 +89,18 @@ def test_looking_back_needs_no_network_and_no_provider(tmp_path: Path, words: tu
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"hashlib"})
     works = {"commands.generate", "commands.session", "commands.doctor", "engine.runner", "providers._http"}
     assert not ours(modules) & (works | {"net.client", "net.transport", "net.download"})
+
+
+@pytest.mark.parametrize("words", [("open", "1"), ("sheet",), ("gallery",)])
+def test_looking_for_pictures_needs_no_drawing_before_there_are_some(tmp_path: Path, words: tuple[str, ...]) -> None:
+    modules = imported(tmp_path, *words)
+    assert not modules & (NETWORK | SCREEN | NEVER | SKETCHING)
+    assert not ours(modules) & {"commands.generate", "commands.session", "gallery.sheet", "gallery.page"}
+
+
+def test_what_compares_nothing_needs_no_gallery(tmp_path: Path) -> None:
+    modules = ours(imported(tmp_path, "run", "a cat", "--size", "64x64"))
+    assert not {name for name in modules if name.startswith("gallery") or name == "commands.gallery"}
 
 
 def test_typed_prompts_need_no_reader_of_lists(tmp_path: Path) -> None:

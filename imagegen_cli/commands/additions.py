@@ -28,7 +28,7 @@ class Additions:
 
     def outcome_of(self, typed: Typed) -> Outcome:
         """What `add` would do, in few words."""
-        found, remarks = _specs_of(typed, self.common)
+        found, remarks = specs_of(typed, self.common)
         more = self._prepared(found)
         read = tuple(spec.prompt for spec in found) if typed.listed else ()
         price = cost(costs_of(more, self.spending))
@@ -36,7 +36,7 @@ class Additions:
         return Outcome(len(more), (*plan.summary(more), *remarks), prompts=read)
 
     def add(self, run: RunId, typed: Typed) -> Sequence[Task]:
-        more = self._prepared(_specs_of(typed, self.common)[0])
+        more = self._prepared(specs_of(typed, self.common)[0])
         return self.store.add(run, plan.planned(more, self.where, self.store.reserve(len(more), run)))
 
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
@@ -57,7 +57,7 @@ def costs_of(items: Iterable[plan.Item], spending: Spending) -> Planned:
     return spending.plan((item.request, item.expected_images, item.alternatives) for item in items)
 
 
-def _specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
+def specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[str]]:
     """What was typed or pasted, and remarks about how it was read: a list as `batch` reads it. Raises UsageError."""
     if not typed.listed:
         return from_arguments([typed.text], common), []

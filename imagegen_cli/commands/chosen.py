@@ -5,9 +5,11 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from imagegen_cli.commands.console import all_there, say
+from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.pictures import is_comparison
 from imagegen_cli.commands.task_ids import run_reference, task_reference
-from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.task import RunId
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
@@ -18,18 +20,10 @@ LOOKED_AT = 200
 """Tasks of each of them."""
 NEWEST = 500
 """Tasks of a gallery for which nothing was chosen."""
+EVERYTHING = "all"
+"""The subject of a page of no certain run: each such page takes the place of the one before."""
 MAX_IDS = 8
 """Numbers of tasks or runs in the name of a file."""
-
-
-class Choice(NamedTuple):
-    """Which tasks; `since` is a moment in seconds since the epoch. Where all is empty, nothing was chosen."""
-
-    ids: Sequence[str] = ()
-    runs: Sequence[str] = ()
-    search: str = ""
-    since: float | None = None
-    limit: int | None = None
 
 
 class Chosen(NamedTuple):
@@ -44,31 +38,30 @@ class Chosen(NamedTuple):
     subject: str
 
 
-def named(choice: Choice, store: Store) -> Chosen | None:
-    """The tasks that a person has chosen; None where nothing was chosen."""
-    if choice.ids and (choice.runs or choice.search or choice.since is not None):
-        raise UsageError("tasks are chosen by their numbers, or by --run, --search and --since; not by both")
-    if choice.ids:
-        return _by_number(choice.ids, store)
-    runs = list(dict.fromkeys(filter(None, (run_reference(name, store) for name in choice.runs))))
-    if len(runs) == 1 and not choice.search and choice.since is None and choice.limit is None:
-        return of_run(store, runs[0])
-    if not (runs or choice.search or choice.since is not None or choice.limit is not None):
-        return None
-    wanted = Filter(search=choice.search, since=choice.since, limit=choice.limit)
-    filters = [wanted._replace(run=run) for run in runs] or [wanted]
-    found = [record for one in filters for record in store.find(one)]
-    if not found:
+def filtered(options: FilterOptions, limit: int | None, store: Store) -> Chosen:
+    """The tasks that options choose, the newest first, those of one run in order; without any the newest NEWEST."""
+    if not any(options) and limit is None:
+        return _newest(store)
+    wanted = filter_of(options, store, limit)
+    if wanted == Filter(run=wanted.run) and wanted.run is not None:
+        return of_run(store, RunId(wanted.run))
+    records = store.find(wanted)
+    if not records:
         raise NothingToDo("no matching tasks", hint="imagegen list shows the tasks")
-    found = found[: choice.limit]
-    if runs:
-        found.sort(key=lambda record: record.task.id)
-    told = f"{runs} {choice.search!r} {choice.since} {choice.limit}"
-    name = f"-runs-{_joined(runs)}" if runs else ""
-    return Chosen(found, {}, name, _subject(store, told if runs else "all"))
+    return Chosen(records if wanted.run is None else records[::-1], {}, "", _subject(store, EVERYTHING))
 
 
-def _by_number(names: Sequence[str], store: Store) -> Chosen:
+def of_runs(names: Sequence[str], store: Store) -> Chosen:
+    """The tasks of these runs together. Raises NothingToDo where one has none."""
+    runs = list(dict.fromkeys(filter(None, (run_reference(name, store) for name in names))))
+    if len(runs) == 1:
+        return of_run(store, runs[0])
+    records = [record for run in runs for record in of_run(store, run).records]
+    return Chosen(records, {}, f"-runs-{_joined(runs)}", _subject(store, f"runs {_joined(runs)}"))
+
+
+def by_number(names: Sequence[str], store: Store) -> Chosen:
+    """The tasks and pictures that are named, in this order. Raises NothingToDo where one is not there."""
     references = [task_reference(name, store) for name in names]
     ids = list(dict.fromkeys(one.id for one in references))
     records = {record.task.id: record for record in all_there(store, ids)}
@@ -84,6 +77,7 @@ def _by_number(names: Sequence[str], store: Store) -> Chosen:
 
 
 def of_run(store: Store, run: RunId) -> Chosen:
+    """All tasks of a run. Raises NothingToDo where there are none."""
     records = store.find(Filter(run=run))[::-1]
     if not records:
         raise NothingToDo(f"there is no run {run}", hint="imagegen list shows the tasks with their runs")
@@ -91,6 +85,7 @@ def of_run(store: Store, run: RunId) -> Chosen:
 
 
 def last_comparison(store: Store) -> Chosen:
+    """The newest run that varied anything. Raises NothingToDo."""
     runs = store.run_ids()[:LAST_RUNS]
     for run in runs:
         if is_comparison([record.task for record in store.find(Filter(run=run, limit=LOOKED_AT))]):
@@ -100,13 +95,13 @@ def last_comparison(store: Store) -> Chosen:
     raise NothingToDo(words, hint=hint if runs else "imagegen run makes pictures")
 
 
-def newest(store: Store) -> Chosen:
+def _newest(store: Store) -> Chosen:
     records = store.find(Filter(limit=NEWEST + 1))
     if not records:
         raise NothingToDo("the history has no task yet", hint="imagegen run makes pictures")
     if len(records) > NEWEST:
         say(f"these are the newest {NEWEST} tasks; --limit takes more, --run, --search and --since choose")
-    return Chosen(records[:NEWEST], {}, "", _subject(store, "all"))
+    return Chosen(records[:NEWEST], {}, "", _subject(store, EVERYTHING))
 
 
 def _joined(ids: Sequence[int]) -> str:

@@ -89,7 +89,9 @@ def _what(records: Sequence[Record], pictures: int, *, files: bool) -> str:
     """What forgetting means, before it is done."""
     ids = f"{amount(len(records), 'task')}, {_ids(records)}"
     stays = "their pictures stay on the disk" if not files else f"{amount(pictures, 'picture')} would be deleted"
-    return f"forgetting {ids}: {stays}, what they cost stays counted in budgets and costs{_lists(records)}"
+    kept = sum(bool(record.favourites) for record in records)
+    favourites = f"; {kept} of them {'is a favourite' if kept == 1 else 'are favourites'}" if kept else ""
+    return f"forgetting {ids}: {stays}, what they cost stays counted in budgets and costs{favourites}{_lists(records)}"
 
 
 def _lists(records: Sequence[Record]) -> str:

@@ -7,12 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagegen_cli.commands.chosen import Choice, Chosen, last_comparison, named, newest, of_run
+from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
 from imagegen_cli.commands.console import all_there, printed, say
+from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
 from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of, title_of, why_missing
 from imagegen_cli.commands.task_ids import task_reference
-from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, Task
 from imagegen_cli.core.text import Printer, amount, literal
 from imagegen_cli.display.links import linked
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imagegen_cli.gallery.sheet import Sheet
 
 PAGE, SHEET = Kind("gallery", (".html", ".htm")), Kind("sheet", (".png",))
+BOTH = "tasks are chosen by their numbers, or by options such as --run; not by both"
 AUTOMATIC = 150
 """Tasks of a run whose sheet is drawn without a word: more take minutes."""
 STOPPED = (129, 130, 143)
@@ -32,10 +34,14 @@ MAX_NAMED = 3
 """Files that one line names."""
 
 
-def sheet(choice: Choice, output: Path | None, *, dark: bool = False, as_json: bool = False) -> int:
+def sheet(
+    ids: Sequence[str], runs: Sequence[str], output: Path | None, *, dark: bool = False, as_json: bool = False
+) -> int:
     """Draw one labelled PNG that compares pictures, and print its path."""
+    if ids and runs:
+        raise UsageError(BOTH)
     with closing(Store(history_file())) as store:
-        chosen = named(choice, store) or last_comparison(store)
+        chosen = by_number(ids, store) if ids else of_runs(runs, store) if runs else last_comparison(store)
     drawn = _drawn(chosen, output, dark=dark)
     if as_json:
         printed(_sheet_object(drawn))
@@ -62,22 +68,32 @@ def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> N
     try:
         drawn = _drawn(chosen, None)
     except KeyboardInterrupt:
-        say(f"the sheet was not drawn; all pictures are there; {again} draws it")
+        say(f"the sheet was not drawn; the pictures are kept; {again} draws it")
         raise
     say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
 
 
-def gallery(choice: Choice, output: Path | None, *, single: bool, shown: bool, as_json: bool) -> int:
+def gallery(
+    ids: Sequence[str],
+    options: FilterOptions,
+    limit: int | None,
+    output: Path | None,
+    *,
+    single: bool,
+    shown: bool,
+    as_json: bool,
+) -> int:
     """Write one HTML page of many pictures, print its path, and open it where `shown` asks for that."""
-    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
-
+    if ids and any(options):
+        raise UsageError(BOTH)
     with closing(Store(history_file())) as store:
-        some = named(choice, store)
-        chosen = some or newest(store)
+        chosen = by_number(ids, store) if ids else filtered(options, limit, store)
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
         raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
-    title = choice.search or (title_of(chosen.records) if some else "Pictures")
+    from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
+
+    title = options.search or (title_of(chosen.records) if chosen.name else "Pictures")
 
     def write_page(file: Path, *, fresh: bool) -> "Page":
         with progress_of("pictures") as progress:
@@ -146,7 +162,7 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
     title = title_of(chosen.records)
 
     def draw_sheet(file: Path, *, fresh: bool) -> "Sheet":
-        with progress_of("pictures of the sheet") as progress:
+        with progress_of("pictures") as progress:
             return draw(pictures, file, title=title, subject=chosen.subject, dark=dark, fresh=fresh, progress=progress)
 
     place = Place(folder_of(chosen.records), f"sheet{chosen.name}", chosen.subject)

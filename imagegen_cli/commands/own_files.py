@@ -1,5 +1,6 @@
 """Sheets and pages on the disk: under names that are free or ours, with a count while they are made."""
 
+import math
 import os
 import signal
 import sys
@@ -112,19 +113,26 @@ def _leave_with(code: int) -> Callable[[int, FrameType | None], NoReturn]:
 def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
     """A line on the terminal that counts, and is gone at the end; nothing off a terminal."""
     moves = is_capable_terminal(sys.stderr, os.environ)
-    last = time.monotonic()
+    last = -math.inf
 
     def tell(done: int, total: int) -> None:
         nonlocal last
         if moves and time.monotonic() - last >= EVERY_S:
             last = time.monotonic()
-            _write(f"\r\x1b[K{done} of {total} {what}; Ctrl-C stops")
+            words = f"{done} of {total} {what}; Ctrl-C stops"
+            _write(f"\r\x1b[K{words[: _columns() - 1]}")
 
     try:
         yield tell
     finally:
         if moves:
             _write("\r\x1b[K")
+
+
+def _columns() -> int:
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    return 80
 
 
 def _write(text: str) -> None:

@@ -49,6 +49,7 @@ from imagegen_cli.display.key_commands import (
     OpenPicture,
     Outcome,
     Pause,
+    PromptLine,
     Retry,
     Stop,
     Typed,
@@ -91,8 +92,10 @@ class Session:
         outcome_of: Callable[[Typed], Outcome] | None = None,
         *,
         spending: Spending | None = None,
+        line: PromptLine | None = None,
         prints_paths: bool = True,
     ) -> None:
+        """`line`: a prompt line stays open, and the run ends when it is closed."""
         self._store = store
         self._prints_paths = prints_paths
         self._spending = spending
@@ -106,15 +109,20 @@ class Session:
         self._options = options
         self._add = add
         self._key_queue = KeyQueue()
-        offer = Offer() if add is not None else Offer(without=frozenset({"a"}))
-        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing))
+        self._line = line
+        offer = Offer(keeps=line is not None) if add is not None else Offer(without=frozenset({"a"}))
+        self._keys = Keys(self._key_queue.send, offer, refusals_as_outcomes(outcome_of or _nothing), line)
         self._tasks: dict[TaskId, Task] = {}
         self._estimates = Estimates(store)
         self._runner: Runner | None = None
+        self._open_lanes: Callable[[Iterable[str]], None] = _no_lanes
+        self._is_paused = False
+        self._interrupt: Callable[[], bool] = lambda: False
         self._run = RunId(0)
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
         self._one_look: frozenset[TaskId] = frozenset()
+        self._more_providers: frozenset[str] = frozenset()
 
     @property
     def tasks(self) -> list[Task]:
@@ -128,13 +136,15 @@ class Session:
         *,
         one_look: frozenset[TaskId] = frozenset(),
         stop: bool = False,
+        providers: frozenset[str] = frozenset(),
     ) -> int:
         """Bring tasks to an end and return the exit code. With `stop` they are only cancelled, as far as possible.
 
-        About the tasks in `one_look` the service is asked once.
+        About the tasks in `one_look` the service is asked once. `providers`: further ones that are sent tasks later.
         """
         self._run = run
         self._one_look = one_look
+        self._more_providers = providers
         self._tasks = {task.id: task for task in tasks}
         self._spending = self._spending or self._prices()
         self._store.budget.limits = self._spending.limits if self._spending is not None else ()
@@ -227,15 +237,16 @@ class Session:
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
         async with AsyncExitStack() as stack:
-            names = self._providers()
+            names = self._providers() | self._more_providers
             clients = await self._clients(stack, names)
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
+            own_headers = self._own_headers(names)
             hooks = self._hooks(display)
             hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
             paths = spare(self._paths_to(display), self._no_paths)
             runner = Runner(
                 lanes,
-                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=self._own_headers(names)),
+                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers),
                 tee(self._store.record, self._remember, display.tell, paths, *hooked),
                 self._store.flush,
                 durations=self._estimates.durations,
@@ -248,10 +259,22 @@ class Session:
             )
             self._runner = runner
             stack.enter_context(display)
+            self._interrupt = display.interrupt
             for lane in lanes.values():
                 stack.push_async_callback(lane.provider.close)
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
+
+            def open_lanes(wanted: Iterable[str]) -> None:
+                for name in sorted(set(wanted) - lanes.keys()):
+                    lanes[name] = lane = self._lane(name, clients)
+                    lane.gate.pause(self._is_paused)
+                    own_headers.update(self._own_headers([name]))
+                    stack.push_async_callback(lane.provider.close)
+                    if lane.provider.notice:
+                        display.say(lane.provider.notice)
+
+            self._open_lanes = open_lanes
             stack.callback(self._say_not_added, display)
             do = partial(self._do, runner=runner, display=display)
             obeying = asyncio.ensure_future(self._key_queue.obey(do, display))
@@ -297,7 +320,7 @@ class Session:
         return names | (others - unusable(self._config, others).keys())
 
     async def _clients(self, stack: AsyncExitStack, names: Iterable[str]) -> Clients:
-        if all(self._config.provider(name).type.local for name in names):
+        if self._line is None and all(self._config.provider(name).type.local for name in names):
             none: Any = None
             return Clients(paid=none, free=none)
         from imagegen_cli.net.client import open_clients  # noqa: PLC0415 - httpx costs more than all the rest
@@ -337,6 +360,17 @@ class Session:
     # Signals, keys and other terminals
 
     def _signalled(self, code: int) -> None:
+        """A Ctrl-C that finds a typed line only clears it. The loop does that: it may be at work on the line."""
+        if self._line is not None and code == SIGNALS["SIGINT"] and self._exit is None and self._main is not None:
+            self._main.get_loop().call_soon_threadsafe(self._interrupted)
+        else:
+            self._end(code)
+
+    def _interrupted(self) -> None:
+        if not self._interrupt():
+            self._end(SIGNALS["SIGINT"])
+
+    def _end(self, code: int) -> None:
         """End in good order at the first signal. At the second, or without a terminal, leave at once."""
         again = self._exit is not None
         self._exit = self._exit or code
@@ -356,7 +390,7 @@ class Session:
             case CancelWaiting():
                 runner.cancel(runner.waiting())
             case Pause(paused):
-                self._credit_pause = ""
+                self._credit_pause, self._is_paused = "", paused
                 runner.pause(paused)
             case Drain():
                 runner.drain()
@@ -367,13 +401,17 @@ class Session:
             case Add() | Retry():
                 for task in self._more(command, display):
                     self._tasks[task.id] = task
+                    self._open_lanes(request.provider for request in (task.request, *task.alternatives))
                     runner.add(task)
             case Stop():  # also where SIGINT is ignored, and on Windows, where `os.kill` would end the process
-                self._signalled(SIGNALS["SIGINT"])
+                self._end(SIGNALS["SIGINT"])
 
     def _open(self, command: OpenFolder | OpenPicture, display: Display) -> None:
-        folder = next(iter(self._tasks.values())).folder
-        open_folder(command.path if isinstance(command, OpenPicture) else folder, display)
+        folder = next((task.folder for task in self._tasks.values()), "")
+        if path := command.path if isinstance(command, OpenPicture) else folder:
+            open_folder(path, display)
+        else:
+            display.say("there is no picture yet")
 
     def _more(self, command: Add | Retry, display: Display) -> Sequence[Task]:
         """Tasks that join the run: of a typed prompt, or one that is sent again."""
@@ -447,6 +485,10 @@ def _is_without_credits(task: Task) -> bool:
 
 def _nothing(_typed: Typed) -> Outcome:
     return Outcome()
+
+
+def _no_lanes(_names: Iterable[str]) -> None:
+    """Open no lane: no run is going on."""
 
 
 @contextmanager

@@ -69,6 +69,13 @@ class Spending:
         self.by_provider = {name: pricing for name, pricing in found if pricing is not None}
         self._config = config
         self._options = options
+        self._prices = prices
+
+    def include(self, providers: Iterable[str]) -> None:
+        """Also price what further providers are sent."""
+        for name in set(providers) - self.by_provider.keys():
+            if (pricing := _pricing(self._config, name, self._prices)) is not None:
+                self.by_provider[name] = pricing
 
     def learn(self, requests: Iterable[ImageRequest], store: Store, *, ask: bool) -> None:
         """Take in what the services' own price endpoints tell; without `ask` only what the history still knows."""
@@ -365,7 +372,7 @@ def announce(plan: Planned) -> None:
 
 def agree(plan: Planned, config: Config, *, yes: bool) -> bool:
     """Ask above the limits of the settings; whether that was needed. Raises UsageError where no person has agreed."""
-    why = _above(plan, config)
+    why = why_asked(plan, config)
     if yes or not why:
         return False
     if answers(f"{described(plan)}: {why}. Send them? [y/N]", ["yes"]):
@@ -374,7 +381,7 @@ def agree(plan: Planned, config: Config, *, yes: bool) -> bool:
     raise UsageError(f"{described(plan)}: {why}", hint=hint)
 
 
-def _above(plan: Planned, config: Config) -> str:
+def why_asked(plan: Planned, config: Config) -> str:
     """Why a person is to be asked; empty where nothing is above a limit.
 
     The built-in number of tasks asks on a terminal only: a script that worked goes on working, until its person sets a

@@ -8,9 +8,7 @@ from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, TaskId
 from imagegen_cli.storage.store import Store
 
-NAMED = re.compile(
-    r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*", re.IGNORECASE
-)
+NAMED = r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*"
 MAX_DIGITS = 18
 """More digits than any number in a history has."""
 
@@ -30,7 +28,7 @@ def task_reference(text: str, store: Store) -> TaskReference:
 
     Raises UsageError for other words, and NothingToDo where the history has no task so far back.
     """
-    found = NAMED.fullmatch(text)
+    found = re.fullmatch(NAMED, text, re.IGNORECASE)
     if found is None:
         raise UsageError(
             f"{text.strip()!r} names no task",
@@ -66,7 +64,7 @@ def run_reference(text: str, store: Store) -> RunId | None:
     """
     if not text:
         return None
-    found = NAMED.fullmatch(text)
+    found = re.fullmatch(NAMED, text, re.IGNORECASE)
     if found is None or found["picture"]:
         hint = "a run is its number, LAST or -1 for the newest, or -2 for the one before"
         raise UsageError(f"{text.strip()!r} names no run", hint=hint)

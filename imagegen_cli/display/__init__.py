@@ -66,6 +66,10 @@ class Display(Protocol):
     async def typed(self) -> None:
         """Return once no prompt is being typed."""
 
+    def interrupt(self) -> bool:
+        """Take a Ctrl-C that only clears what is being typed. Returns whether there was something."""
+        ...
+
     def say(self, message: str) -> None:
         """A notice for people, on stderr, above whatever moves."""
 

@@ -11,7 +11,7 @@ from imagegen_cli.display.board import Board
 from imagegen_cli.display.cell import CellContext
 from imagegen_cli.display.controls import Ui
 from imagegen_cli.display.text_width import cell_width
-from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme
+from imagegen_cli.display.theme import PLAIN, Line, LineBuilder, Theme, to_column
 
 WRAP_OFF = Segment("\x1b[?7l", None, ((ControlType.CARRIAGE_RETURN,),))
 WRAP_ON = Segment("\x1b[?7h", None, ((ControlType.CARRIAGE_RETURN,),))
@@ -58,10 +58,14 @@ class DrawContext:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Lines for a screen. `moving`: the next frame looks different even if no event comes."""
+    """Lines for a screen. `moving`: the next frame looks different even if no event comes.
+
+    `cursor`: the column of the last line where the terminal's hidden cursor stands: there an input method composes.
+    """
 
     lines: Sequence[Line]
     moving: bool = False
+    cursor: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield WRAP_OFF
@@ -70,6 +74,8 @@ class Frame:
                 yield Segment.line()
             yield from line
         yield WRAP_ON
+        if self.cursor is not None and self.lines:
+            yield to_column(self.cursor)
 
 
 @dataclass(frozen=True, slots=True)

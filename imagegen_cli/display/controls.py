@@ -27,6 +27,7 @@ from imagegen_cli.display.key_commands import (
     OpenPicture,
     Outcome,
     Pause,
+    PromptLine,
     Retry,
     Stop,
     Typed,
@@ -88,12 +89,13 @@ CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP, Mode.SIGNS})
 
 
 class Question(Enum):
-    """Asked before something is cancelled or paid: the chosen task, all waiting tasks, the whole run."""
+    """Asked before something is cancelled or paid: the chosen task, all waiting tasks, the whole run; a dear prompt."""
 
     TASK = "task"
     RETRY = "retry"
     WAITING = "waiting"
     STOP = "stop"
+    SEND = "send"
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ class Ui:
     `listed`: the text was pasted as a list and is read as one. `outcome`: what the enter key would do with the text.
     `unsent`: text that was still open when the run began to stop. `remark`: about the last key, until the next one, and
     for REMARK_S. `filter`: words that the shown tasks have. `page`: rows that a page key moves by. `taker`: what takes
-    the keys first.
+    the keys first. `line`: the prompt line that stays open, `at_line` whether keys go there. `choices`: those of its
+    tab key, of which the one at `choice` is in the text.
     """
 
     keys: bool = False
@@ -123,6 +126,10 @@ class Ui:
     filter: str = ""
     page: int = 10
     taker: KeyTaker | None = None
+    line: PromptLine | None = None
+    at_line: bool = False
+    choices: tuple[str, ...] = ()
+    choice: int = -1
 
 
 def _not_copied(_text: str) -> str:
@@ -433,6 +440,7 @@ class Controls:
             Question.RETRY: row is None or row.ended is None or ui.draining,
             Question.WAITING: not board.waiting,
             Question.STOP: not (board.running or board.waiting),
+            Question.SEND: ui.draining,
         }
         return (bool(board.stopping) and not ui.offer.leaves) or gone[ui.question]
 

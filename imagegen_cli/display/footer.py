@@ -9,7 +9,7 @@ from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import costs, messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
-from imagegen_cli.display.controls import Mode, right_of, why_not_again
+from imagegen_cli.display.controls import TYPING, Mode, right_of, why_not_again
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
 from imagegen_cli.display.selection import count
@@ -97,7 +97,7 @@ def money_notice(context: DrawContext) -> tuple[str, ...]:
 def out_of_credits(context: DrawContext) -> tuple[str, ...]:
     """What a person can do about an account without credits, in several lengths, the longest first."""
     board, ui = context.board, context.ui
-    sent, space = board.running + board.done + board.failed, "space" if ui.focus else "tab and space"
+    sent, space = board.running + board.done + board.failed, space_key(context)
     if " " in ui.offer.without:
         space = "space in its terminal"
         return (
@@ -132,15 +132,25 @@ def prefix(context: DrawContext) -> str:
     if context.board.stopping:
         return f"stopping: {context.board.stopping}; "
     if is_out_of_credits(context.board):
-        keys = "space" if ui.focus else "tab and space"
+        keys = space_key(context)
         return "out of credits; " if " " in ui.offer.without else f"out of credits, top up and press {keys}, or q; "
     if context.board.budget:
         return f"{BUDGET_REACHED}; "
     if ui.draining:
         return "what is sent may finish, nothing new is sent; "
     if ui.paused:
-        return "paused, space continues; " if ui.focus else "paused, tab and space continue; "
+        return (
+            "paused, space continues; " if space_key(context) == "space" else f"paused, {space_key(context)} continue; "
+        )
     return ""
+
+
+def space_key(context: DrawContext) -> str:
+    """How the key that continues is reached now."""
+    ui = context.ui
+    if ui.line is not None and ui.mode in TYPING:
+        return "esc and space"
+    return "space" if ui.focus else "tab and space"
 
 
 def brief(context: DrawContext) -> str:
@@ -280,7 +290,8 @@ def promise(context: DrawContext) -> Line:
     if not outcome.good:
         return context.text(outcome_text, ALERT)
     head = f"enter {theme.leads} "
-    end = f"  esc {closing(context)}" if context.ui.mode is Mode.EDIT else ""
+    ui = context.ui
+    end = f"  esc {closing(context)}" if ui.mode is Mode.EDIT and ui.line is None else ""
     if cell_width(head + outcome_text + end) > context.width:
         return context.text(f"{theme.leads} {outcome_text}", BUSY)
     builder = LineBuilder().put(head, cell_width(head)).put(outcome_text, cell_width(outcome_text), BUSY)

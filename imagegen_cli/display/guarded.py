@@ -67,6 +67,14 @@ class Guarded:
         except Exception as error:  # noqa: BLE001 - a bug in a table must not end paid work
             self._switch(display, error)
 
+    def interrupt(self) -> bool:
+        display = self._display
+        try:
+            return display.interrupt()
+        except Exception as error:  # noqa: BLE001 - see tell
+            self._switch(display, error)
+            return False
+
     def say(self, message: str) -> None:
         self._pass(lambda display: display.say(message))
 

@@ -6,7 +6,7 @@ back as events.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.keys import Key
@@ -31,23 +31,72 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Text that a person may add: one prompt, or if `listed`, a pasted list that is read as `batch` reads one."""
+    """Text that a person may add: one prompt, or if `listed`, a pasted list that is read as `batch` reads one.
+
+    `settings`: what the prompt line had set when it was typed; only the maker of the line can read it.
+    """
 
     text: str
     listed: bool = False
+    settings: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What adding a typed text would do: `tasks` is how many tasks it would make, `prompts` are those read from a list.
 
-    Not `good`: the text would be refused, and `words` say why.
+    Not `good`: the text would be refused, and `words` say why. `asks`: why a person is asked before it is added.
     """
 
     tasks: int = 0
     words: tuple[str, ...] = ()
     good: bool = True
     prompts: tuple[str, ...] = ()
+    asks: str = ""
+
+
+class Choices(NamedTuple):
+    """What the tab key can put in place of the text from `start` to the cursor; `shown` stands for the words."""
+
+    start: int = 0
+    words: Sequence[str] = ()
+    shown: Sequence[str] = ()
+
+
+class PromptLine(Protocol):
+    """What stands behind a prompt line that stays open: what is set for the next prompts. Nothing here waits."""
+
+    def label(self) -> Sequence[str]:
+        """What is set, in several lengths, the longest first."""
+        ...
+
+    def welcome(self) -> Sequence[tuple[str, str]]:
+        """What to type first, and what it does."""
+        ...
+
+    def help(self) -> Sequence[tuple[str, str]]:
+        """The commands, and what each does."""
+        ...
+
+    def choices(self, before: str) -> Choices:
+        """How the text before the cursor can go on; none where nothing fits."""
+        ...
+
+    def foresee(self, command: str) -> Outcome:
+        """What `obey` would do."""
+        ...
+
+    def obey(self, command: str) -> Outcome:
+        """Change what is set. Not good: nothing was changed, and the words say why."""
+        ...
+
+    def typed(self, text: str, *, listed: bool) -> Typed:
+        """The text as it would be added, with what is set now."""
+        ...
+
+    def earlier(self, number: int) -> str | None:
+        """A prompt of the history, as it would be typed: 0 is the newest; None behind the oldest."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +185,11 @@ class Keys:
     """Given to a display when it is made; without it no keys are read.
 
     `send` takes a command and returns at once. `outcome_of` computes what an `Add` would do, and changes nothing.
-    `taker` takes the keys before the table does.
+    `taker` takes the keys before the table does. `line`: a prompt line stays open below the table.
     """
 
     send: Callable[[Command], None]
     offer: Offer = field(default_factory=Offer)
     outcome_of: Callable[[Typed], Outcome] = _nothing
+    line: PromptLine | None = None
     taker: KeyTaker | None = None

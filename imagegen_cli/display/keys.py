@@ -1,8 +1,9 @@
 """Keys from a terminal, one by one and decoded.
 
 A key is a character, or a name of several letters: up, down, left, right, home, end, pageup, pagedown, delete,
-backspace, word, line, enter, tab, escape. What is pasted is one key, whatever is in it. The terminal's own keys
-(Ctrl-C, Ctrl-Z) stay signals.
+backspace, word, line, enter, tab, escape; for the line that stays open also backtab, close (Ctrl-D), rest, yank,
+signleft, signright, wordleft, wordright and wordrest. What is pasted is one key, whatever is in it. The terminal's own
+keys (Ctrl-C, Ctrl-Z) stay signals.
 """
 
 import codecs
@@ -31,6 +32,11 @@ SEQUENCES = {
     "4~": "end",
     "8~": "end",
     "3~": "delete",
+    "Z": "backtab",
+    "1;5C": "wordright",
+    "1;5D": "wordleft",
+    "1;3C": "wordright",
+    "1;3D": "wordleft",
     "5~": "pageup",
     "6~": "pagedown",
 }
@@ -46,7 +52,14 @@ CONTROLS = {
     "\x0e": "down",
     "\x15": "line",
     "\x17": "word",
+    "\x04": "close",
+    "\x02": "signleft",
+    "\x06": "signright",
+    "\x0b": "rest",
+    "\x19": "yank",
 }
+ALT = {"b": "wordleft", "f": "wordright", "d": "wordrest", "\x7f": "word"}
+"""Keys pressed together with Alt, which comes as an escape before them."""
 WINDOWS = {
     "H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete", "I": "pageup",
     "Q": "pagedown",
@@ -103,6 +116,8 @@ class Decoder:
                 self._rest = self._rest[found.end() :]
                 yield from self._sequence((found[1] or "") + (found[2] or found[3]))
             elif self._rest[0] == "\x1b":
+                if alt := ALT.get(self._rest[1:2]):
+                    yield alt
                 self._rest = self._rest[2:]
             else:
                 character, self._rest = self._rest[0], self._rest[1:]

@@ -96,6 +96,9 @@ class StaticDisplay:
     def say(self, message: str) -> None:
         self._notes.line(self._literal(message))
 
+    def interrupt(self) -> bool:
+        return False
+
     def give_back(self) -> None:
         """Do nothing: the terminal was not changed."""
 

@@ -21,12 +21,13 @@ from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
 from imagegen_cli.core.task import ENDED, Cancelled, Failed, Task
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.controls import TYPING, Controls, Mode, Ui, lines_of
+from imagegen_cli.display.controls import TYPING, Controls, Copy, Mode, Ui, lines_of
 from imagegen_cli.display.key_commands import Keys
 from imagegen_cli.display.keys import in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks, small
 from imagegen_cli.display.progress import share_done
+from imagegen_cli.display.prompt_line import LineControls
 
 if TYPE_CHECKING:
     from imagegen_cli.display.terminal import Terminal
@@ -93,7 +94,7 @@ class Live:
         self._keyboard = keyboard(stdin, stderr)
         self._controls: Controls | None = None
         if keys is not None and self._keyboard is not None:
-            self._controls = Controls(board, keys, self.ui, self._copied)
+            self._controls = controls_of(board, keys, self.ui, self._copied)
         self.ui.keys = self._controls is not None
         self._paste_detector = PasteDetector()
         self._summary = summary
@@ -108,6 +109,7 @@ class Live:
         self._changed = False
         self._moving = False
         self._drawn = -1.0
+        self._late_s = 0.0
         self._size = os.terminal_size((0, 0))
 
     @property
@@ -144,12 +146,28 @@ class Live:
     async def run(self) -> None:
         with self._signals():
             while True:
+                began = time.monotonic()
                 self.tick()
                 await asyncio.sleep(TICK_S)
+                self._late_s = time.monotonic() - began - TICK_S
 
     async def typed(self) -> None:
-        while self.ui.focus and self.ui.mode in TYPING and not self.board.stopping:  # noqa: ASYNC110 - as often as keys
+        while self._is_typed():  # noqa: ASYNC110 - as often as keys
             await asyncio.sleep(TICK_S)
+
+    def _is_typed(self) -> bool:
+        if self.board.stopping:
+            return False
+        if self.ui.line is not None:
+            return not self.ui.draining
+        return self.ui.focus and self.ui.mode in TYPING
+
+    def interrupt(self) -> bool:
+        return isinstance(self._controls, LineControls) and self._controls.interrupt() and self._redrawn()
+
+    def _redrawn(self) -> bool:
+        self._changed = True
+        return True
 
     def tick(self) -> None:
         """Read keys, then draw if a frame is due. A terminal that was closed must not end paid work."""
@@ -200,7 +218,8 @@ class Live:
         from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
-        brief = len(self.board.rows) > MAX_WHOLE_ENDINGS
+        many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
+        brief = many > MAX_WHOLE_ENDINGS
         lines: list[Line] = []
         for _, group in groupby(self._lasting, key=likeness):
             entries = list(group)
@@ -237,9 +256,11 @@ class Live:
     def _listen(self) -> None:
         if self._keyboard is None or self._controls is None:
             return
+        if self.ui.line is not None and self._opened_terminal is None:
+            return  # what is typed before the line can be seen is dropped
         self._keyboard.enter()
         now = self._key_clock()
-        for key in self._paste_detector.merged(self._keyboard.read(), now):
+        for key in self._paste_detector.merged(self._keyboard.read(), now, self._late_s):
             self._controls.press(key, now)
             self._changed = True
         self._changed |= self._controls.settle(now)
@@ -325,3 +346,7 @@ class Live:
         if self._controls is not None:
             self._controls.leave()
         self._changed = True
+
+
+def controls_of(board: Board, keys: Keys, ui: Ui, copy: Copy) -> Controls:
+    return Controls(board, keys, ui, copy) if keys.line is None else LineControls(board, keys, keys.line, ui, copy)

@@ -7,6 +7,9 @@ from imagegen_cli.display.keys import Key, Paste, plain
 
 MIN_BURST = 3
 """Text keys between two reads, 50 ms apart, that are too many to be typed."""
+TYPED_KEY_S = 0.06
+MAX_LATE_S = 0.6
+"""A look that comes late finds more keys of a person: one more for each TYPED_KEY_S, within this time."""
 MIN_TAIL_S = 0.1
 KEY_TAIL_S = 0.05
 MAX_TAIL_S = 1.0
@@ -22,12 +25,15 @@ class PasteDetector:
         self._until = float("-inf")
         self._ends = ""
 
-    def merged(self, keys: Sequence[Key], now: float) -> list[Key]:
-        """The same keys, with pastes in place of bursts. The last line ends of a paste wait until more of it comes."""
+    def merged(self, keys: Sequence[Key], now: float, late_s: float = 0.0) -> list[Key]:
+        """The same keys, with pastes in place of bursts. The last line ends of a paste wait until more of it comes.
+
+        `late_s`: by how much this look is later than planned.
+        """
         texts = [key for key in keys if is_text(key)]
         if now >= self._until:
             self._ends = ""
-            if len(texts) < MIN_BURST:
+            if len(texts) < MIN_BURST + int(min(late_s, MAX_LATE_S) / TYPED_KEY_S):
                 return list(keys)
         if texts:
             tail = KEY_TAIL_S * sum(isinstance(key, str) and key.isascii() for key in texts)

@@ -2,7 +2,7 @@
 
 from imagegen_cli.core.errors import error_class
 from imagegen_cli.core.task import Failed, Queued
-from imagegen_cli.core.text import amount
+from imagegen_cli.core.text import amount, literal
 from imagegen_cli.display.context import DrawContext
 from imagegen_cli.display.controls import Question, lines_of
 
@@ -20,6 +20,22 @@ def questions(context: DrawContext) -> Forms:
             return about_waiting(context.board.waiting)
         case Question.STOP:
             return about_all(context)
+        case Question.SEND:
+            return about_sending(context)
+
+
+def about_sending(context: DrawContext) -> Forms:
+    """Asked in a prompt line, above the limits of the settings."""
+    outcome = context.ui.outcome
+    tasks = amount(outcome.tasks, "task")
+    what = literal(f" {context.theme.dot} ".join(outcome.words), context.theme.encoding)
+    return (
+        f"send {tasks}? {what}: {outcome.asks}; y/n",
+        f"send {tasks}? {outcome.asks}; y/n",
+        f"send {tasks}? y/n",
+        "send? y/n",
+        "y/n?",
+    )
 
 
 def about_one(context: DrawContext) -> Forms:

@@ -16,6 +16,7 @@ from imagegen_cli.display.fields import service
 from imagegen_cli.display.footer import cost_forms, footer, prefix, prompt_line
 from imagegen_cli.display.help import help_lines, sign_lines
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
+from imagegen_cli.display.prompt_view import line_footer, line_help, welcome
 from imagegen_cli.display.selection import window
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width, cut, wrapped
@@ -54,6 +55,8 @@ def draw(
     only = next(iter(board.rows.values())) if len(board.rows) == 1 else None
     if only is not None and only.ended is not None:
         only = None
+    if context.ui.line is not None:
+        return with_line(context, only)
     bottom = prompt_line(context) if only else footer(context)
     if context.ui.mode in HELPING and context.height < LOW:
         bottom = []  # every line is needed for what each key and each sign means
@@ -66,6 +69,16 @@ def draw(
 def is_any_closed(board: Board, now: float) -> bool:
     """Whether a service has asked to wait, so that what the table says about it changes with the time."""
     return any(lane.until > now for lane in board.lanes.values())
+
+
+def with_line(context: DrawContext, only: Row | None) -> Frame:
+    """The same with a prompt line that stays open."""
+    board, bottom, cursor = context.board, *line_footer(context)
+    top = context.above(bottom)
+    body = overlay(top) or (welcome(top) if not board.rows else card(only, top) if only else table(top))
+    if not body and context.height >= TALL:
+        bottom = [[], *bottom]  # what has ended stands right above
+    return Frame(spaced(body, bottom, context.height), bool(board.active or board.delayed), cursor)
 
 
 def spaced(body: list[Line], bottom: list[Line], height: int) -> list[Line]:
@@ -89,7 +102,9 @@ def overlay(context: DrawContext) -> list[Line]:
         return pasted_lines(context)
     if context.ui.mode is Mode.SIGNS:
         return sign_lines(context)[: context.height]
-    return help_lines(context)[: context.height] if context.ui.mode is Mode.HELP else []
+    if context.ui.mode is not Mode.HELP:
+        return []
+    return (line_help(context) if context.ui.at_line else help_lines(context))[: context.height]
 
 
 def path_lines(path: str, context: DrawContext) -> list[Line]:

@@ -93,9 +93,15 @@ class Runner:
         self._context.emit(RunFinished(time.time(), run))
 
     async def _all_ended(self) -> None:
-        while going := [one for flow in self._flows.values() if (one := flow.coroutine) and not one.done()]:
-            await asyncio.wait(going)
+        while True:
+            if going := self._going():
+                await asyncio.wait(going)
             await self._complete()
+            if not self._going():
+                return
+
+    def _going(self) -> "list[asyncio.Task[None]]":
+        return [one for flow in self._flows.values() if (one := flow.coroutine) and not one.done()]
 
     def add(self, task: Task) -> None:
         """Let one more task join while the others run."""

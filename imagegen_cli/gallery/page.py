@@ -122,9 +122,9 @@ def _parts(
 def _counted(
     pictures: Sequence[Picture], made: Iterator[Thumbnail], progress: Progress
 ) -> Iterator[tuple[Picture, Thumbnail]]:
-    for done, picture in enumerate(pictures, 1):
-        yield picture, next(made) if picture.path else Thumbnail()
+    for done, picture in enumerate(pictures):
         progress(done, len(pictures))
+        yield picture, next(made) if picture.path else Thumbnail()
 
 
 def _write_part(

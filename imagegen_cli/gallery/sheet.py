@@ -67,10 +67,15 @@ class Sheet:
 
 @dataclass(slots=True)
 class _Canvas:
-    """The sheet while it is painted. Words are gathered and written at the end, all at once."""
+    """The sheet while it is painted. Words are gathered and written at the end, all at once.
+
+    `progress` is told of each of `total` pictures before it is painted.
+    """
 
     image: "Image"
     paint: Paint
+    progress: Progress
+    total: int
     texts: list[tuple[int, int, Text]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -128,13 +133,11 @@ def draw(
         raise ValueError("a sheet needs at least one picture")
     paint, common = DARK if dark else LIGHT, said(shared(pictures))
     frame = fitted(arranged(pictures), _ratio(pictures), cell, lambda width: _header(title, common, width, paint)[1])
-    canvas = _Canvas(_blank(frame, paint), paint)
+    canvas = _Canvas(_blank(frame, paint), paint, progress, frames.pictures_of(frame.grid))
     for y, text in _header(title, common, frame.width, paint)[0]:
         canvas.write(MARGIN, y, text)
-    total = frames.pictures_of(frame.grid)
     for band, top in zip(frame.grid.bands, frame.tops(), strict=True):
         _paint_band(canvas, frame, band, top)
-        progress(canvas.counts["drawn"] + canvas.counts["missing"], total)
     _write_note(canvas, frame)
     with labels.pen(fonts) as pen:
         _write_all(canvas, pen)
@@ -227,6 +230,7 @@ def _caption(cell: Cell) -> list[str]:
 
 def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
     state, reason = picture.state, picture.reason or "There is no picture."
+    canvas.progress(canvas.counts["drawn"] + canvas.counts["missing"], canvas.total)
     if picture.path:
         try:
             canvas.picture(box, picture.path)

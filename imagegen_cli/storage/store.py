@@ -384,6 +384,15 @@ class Store(Database):
             row = self._db.execute(query, (back - 1,)).fetchone()
         return None if row is None else int(row["id"])
 
+    def prompts(self, *, before: int | None = None, limit: int) -> list[tuple[int, str]]:
+        """The prompts of tasks older than `before`, newest first, each with its task."""
+        with self._errors(), self._waiting(0):  # a prompt line calls it on the event loop
+            rows = self._db.execute(
+                "SELECT id, prompt FROM task WHERE id < ? ORDER BY id DESC LIMIT ?",
+                (whole(before) if before is not None else 2**62, limit),
+            ).fetchall()
+        return [(row["id"], row["prompt"]) for row in rows]
+
     def missing(self, ids: Iterable[int]) -> list[int]:
         """Those of these ids that no task has."""
         wanted = set(ids)

@@ -1,0 +1,359 @@
+"""The prompt line that stays open: editing, earlier prompts, the tab key, slash commands. No terminal.
+
+The line has the keys from the start, because its command is there to be typed into. Escape gives them to the table, and
+the next key that means nothing there gives them back, with what it types.
+"""
+
+import re
+
+from imagegen_cli.display.board import Board
+from imagegen_cli.display.controls import (
+    ENTER_SOON,
+    IDLE_S,
+    QUIET_S,
+    SOON_ANSWERED,
+    YESES,
+    Controls,
+    Copy,
+    Mode,
+    Question,
+    Ui,
+    edit,
+)
+from imagegen_cli.display.key_commands import Add, Choices, Keys, Outcome, PromptLine
+from imagegen_cli.display.keys import Key
+
+WORD = re.compile(r"\w+")
+HELP_COMMAND = "/help"
+QUIT_COMMANDS = frozenset({"/quit", "/exit"})
+ERASING = frozenset({"line", "word", "rest", "wordrest"})
+"""Keys that keep what they erase for the key `yank`."""
+NO_CHOICES = "tab completes commands, which begin with /; esc lets keys act on the table"
+NONE_FITS = "nothing fits here: /help names the commands"
+
+
+class LineControls(Controls):
+    """The controls of a table whose prompt line stays open until the run is to end."""
+
+    def __init__(self, board: Board, keys: Keys, line: PromptLine, ui: Ui, copy: Copy) -> None:
+        super().__init__(board, keys, ui, copy)
+        self._line = line
+        self._recall = Recall(line)
+        self._completion: Completion | None = None
+        self._killed = ""
+        self._key: Key = ""
+        ui.line, ui.at_line = line, True
+        ui.mode = Mode.EDIT
+
+    def press(self, key: Key, now: float) -> None:
+        self._key = key
+        if key not in ("tab", "backtab"):
+            self._complete_no_more()
+        if key == "close" and self._ui.mode is not Mode.LINES:
+            self._ui.remark = ""
+            self._close_or_delete(now)
+        else:
+            super().press(key, now)
+        self._return()
+
+    def settle(self, now: float) -> bool:
+        mode = self._ui.mode
+        changed = super().settle(now)
+        if mode is Mode.TABLE and now - self._pressed_at >= IDLE_S:
+            self._ui.at_line = True
+        self._return()
+        return changed or mode is not self._ui.mode
+
+    def interrupt(self) -> bool:
+        """Clear the typed text, as Ctrl-C does in a shell. Returns whether there was any."""
+        ui = self._ui
+        had_text = ui.mode in (Mode.EDIT, Mode.LINES) and bool(ui.text)
+        if had_text:
+            self._recall.leave()
+            self._complete_no_more()
+            self._close_editor()
+            self._return()
+        return had_text
+
+    @property
+    def _is_open(self) -> bool:
+        return not (self._board.stopping or self._ui.draining)
+
+    def _return(self) -> None:
+        """Go back to the line where a question, help or details were over it."""
+        if self._ui.mode is Mode.TABLE and self._ui.at_line and self._is_open:
+            self._ui.mode = Mode.LINES if self._ui.listed else Mode.EDIT
+
+    # The table
+
+    def _mistaken(self) -> None:
+        """Give the keys back to the line, with what was typed."""
+        if self._is_open:
+            self._to_line()
+            if isinstance(self._key, str) and self._key != "i":
+                self._insert(self._key)
+
+    def _open(self, mode: Mode) -> None:
+        self._ui.at_line = self._ui.at_line or mode is Mode.EDIT
+        super()._open(mode)
+
+    def _to_line(self) -> None:
+        self._ui.at_line = True
+        self._return()
+
+    def _details(self) -> None:
+        if self._ui.chosen is None and self._is_open:
+            self._to_line()
+        else:
+            super()._details()
+
+    def leave(self) -> None:
+        """Escape in the table goes back to the line."""
+        super().leave()
+        if self._ui.mode is Mode.TABLE:
+            self._to_line()
+
+    def _quit(self) -> None:
+        """End in good order: at once where nothing is unfinished."""
+        if self._board.running or self._board.waiting or self._board.delayed:
+            self._ask(Question.STOP)
+        else:
+            self._drain()
+
+    def _answer(self, key: str) -> None:
+        if self._ui.question is not Question.SEND:
+            super()._answer(key)
+            return
+        self._foresee()
+        if key in YESES and not self._quiet:
+            self._ui.remark = SOON_ANSWERED
+        elif key in ("y", "Y") and self._ui.outcome.good:
+            self._add()
+
+    # The line
+
+    def _close_or_delete(self, now: float) -> None:
+        """Ctrl-D: on an empty line the end of the input, else the sign under the cursor, as in a shell."""
+        self.settle(now)
+        self._quiet, self._pressed_at = now - self._pressed_at >= QUIET_S, now
+        if self._ui.mode is Mode.EDIT and self._ui.text:
+            edit(self._ui, "delete")
+            self._foresee()
+        else:
+            self._quit()
+
+    def _type(self, key: str) -> None:
+        if self._ui.mode is Mode.LINES:
+            super()._type(key)
+        elif key in ("up", "down"):
+            self._put_earlier(1 if key == "up" else -1)
+        elif key in ("tab", "backtab"):
+            self._complete(1 if key == "tab" else -1)
+        elif key == "escape":
+            self._ui.at_line, self._ui.mode = False, Mode.TABLE
+        elif key == "enter" or len(key) == 1:
+            super()._type(key)
+        else:
+            self._edit(key)
+
+    def _edit(self, key: str) -> None:
+        ui = self._ui
+        text, cursor = ui.text, ui.cursor
+        match key:
+            case "yank":
+                self._insert(self._killed)
+            case "rest":
+                ui.text = text[:cursor]
+            case "wordleft":
+                ui.cursor = word_before(text, cursor)
+            case "wordright":
+                ui.cursor = word_after(text, cursor)
+            case "wordrest":
+                ui.text = text[:cursor] + text[word_after(text, cursor) :]
+            case _:
+                edit(ui, key.removeprefix("sign"))
+        if key in ERASING and len(text) > len(ui.text):
+            self._killed = text[ui.cursor : ui.cursor + len(text) - len(ui.text)]
+        self._foresee()
+
+    def _enter(self) -> None:
+        """Send nothing that was pasted a moment ago, would be refused, or is to be asked about."""
+        ui = self._ui
+        if not ui.text.strip():
+            return
+        self._foresee()
+        if self._unread:
+            ui.remark = ENTER_SOON
+        elif is_command(ui.text) and not ui.listed:
+            self._obey(as_command(ui.text.strip()))
+        elif ui.outcome.good and ui.outcome.asks:
+            self._ask(Question.SEND)
+        elif ui.outcome.good:
+            self._add()
+
+    def _add(self) -> None:
+        ui = self._ui
+        if not ui.listed:
+            self._recall.keep(ui.text.strip())
+        add = Add(self._line.typed(ui.text.strip(), listed=ui.listed))
+        self._close_editor()
+        self._send(add)
+
+    def _obey(self, command: str) -> None:
+        """A refused command stays, to be corrected; the line above it says why it is refused."""
+        word = command.split(maxsplit=1)[0].lower()
+        if word in QUIT_COMMANDS:
+            self._close_editor()
+            self._quit()
+            return
+        if word == HELP_COMMAND:
+            self._close_editor()
+            self._open(Mode.HELP)
+            return
+        outcome = self._line.obey(command)
+        if outcome.good:
+            self._recall.keep(command)
+            self._close_editor()
+        else:
+            self._ui.outcome = outcome
+
+    def _foresee(self) -> None:
+        ui = self._ui
+        if not ui.listed and is_command(ui.text):
+            ui.mode = Mode.EDIT
+            command = as_command(ui.text.strip())
+            word = command.split(maxsplit=1)[0].lower()
+            own = {HELP_COMMAND: "shows the commands and keys", **dict.fromkeys(QUIT_COMMANDS, "ends in good order")}
+            ui.outcome = Outcome(words=(own[word],)) if word in own else self._line.foresee(command)
+            return
+        super()._foresee()
+        if text := ui.text.strip():
+            ui.outcome = self._outcome_of(self._line.typed(text, listed=ui.listed))
+
+    def _put_earlier(self, step: int) -> None:
+        found = self._recall.move(step, self._ui.text)
+        if found is not None:
+            self._put(found, listed=False)
+
+    # The tab key
+
+    def _complete(self, step: int) -> None:
+        """The first tab puts in what all choices share and shows them; the next ones put in one after the other."""
+        ui = self._ui
+        if self._completion is not None:
+            choices = self._completion.choices
+            self._replace(self._completion.turn(step))
+        else:
+            before = ui.text[: ui.cursor]
+            choices = self._line.choices(as_command(before))
+            if not choices.words:
+                ui.remark = NONE_FITS if is_command(ui.text) else NO_CHOICES
+                return
+            self._completion = Completion(choices, ui.text[ui.cursor :])
+            shared = self._completion.shared
+            if len(choices.words) == 1 or len(shared) > len(before) - choices.start:
+                self._replace(shared)
+                if len(choices.words) == 1:
+                    self._complete_no_more()
+                    return
+        ui.choices, ui.choice = tuple(choices.shown or choices.words), self._completion.at
+
+    def _replace(self, word: str) -> None:
+        ui, completion = self._ui, self._completion
+        if completion is not None:
+            ui.text = ui.text[: completion.choices.start] + word + completion.after
+            ui.cursor = completion.choices.start + len(word)
+            self._foresee()
+
+    def _complete_no_more(self) -> None:
+        self._completion = None
+        self._ui.choices, self._ui.choice = (), -1
+
+
+class Completion:
+    """The choices of one tab key; `at` is the one in the text, -1 before the second tab."""
+
+    def __init__(self, choices: Choices, after: str) -> None:
+        self.choices = choices
+        self.after = after
+        self.at = -1
+
+    @property
+    def shared(self) -> str:
+        """What all choices begin with; a single choice is whole, with a blank behind it unless it is a folder."""
+        words = self.choices.words
+        first, last = min(words), max(words)
+        shared = first[: next((at for at, sign in enumerate(first) if sign != last[at]), len(first))]
+        return f"{shared} " if len(words) == 1 and not shared.endswith("/") else shared
+
+    def turn(self, step: int) -> str:
+        count = len(self.choices.words)
+        self.at = (self.at + step) % count if self.at >= 0 else (0 if step > 0 else count - 1)
+        return self.choices.words[self.at]
+
+
+class Recall:
+    """Earlier prompts: those of this line, also its commands, then those of the history, which are read one by one."""
+
+    def __init__(self, line: PromptLine) -> None:
+        self._line = line
+        self._own: list[str] = []
+        self._read: list[str] = []
+        self._is_whole = False
+        self._at = 0
+        self._draft = ""
+
+    def keep(self, text: str) -> None:
+        self._own = [text, *(other for other in self._own if other != text)]
+        self.leave()
+
+    def leave(self) -> None:
+        self._at, self._draft = 0, ""
+
+    def move(self, step: int, text: str) -> str | None:
+        """One step back (1) or forward (-1) from `text`; None where there is nothing. Place 0 is what was not sent."""
+        if self._at == 0:
+            self._draft = text
+        at = self._at + step
+        found = self._draft if at == 0 else self._entry(at - 1) if at > 0 else None
+        if found is not None:
+            self._at = at
+        return found
+
+    def _entry(self, index: int) -> str | None:
+        if index < len(self._own):
+            return self._own[index]
+        older = [text for text in self._read if text not in self._own]
+        while len(older) <= index - len(self._own) and not self._is_whole:
+            text = self._line.earlier(len(self._read))
+            if text is None:
+                self._is_whole = True
+                break
+            self._read.append(text)
+            older += [text] if text not in self._own else []
+        return older[index - len(self._own)] if index - len(self._own) < len(older) else None
+
+
+def is_command(text: str) -> bool:
+    """Whether the text is a command; two slashes begin a prompt that begins with one."""
+    text = as_command(text)
+    return text.startswith("/") and not text.startswith("//")
+
+
+def as_command(text: str) -> str:
+    """The text with a plain slash where an input method gave its own sign for that key."""
+    start = text.lstrip()
+    at = len(text) - len(start)
+    meant = start[:1] == "\uff0f" or (start[:1] == "、" and start[1:2].isascii() and start[1:2].isalpha())
+    return f"{text[:at]}/{start[1:]}" if meant else text
+
+
+def word_before(text: str, cursor: int) -> int:
+    """Where the word before the cursor begins."""
+    found = [match.start() for match in WORD.finditer(text) if match.start() < cursor]
+    return found[-1] if found else 0
+
+
+def word_after(text: str, cursor: int) -> int:
+    """Where the word at the cursor, or the next one, ends."""
+    return next((match.end() for match in WORD.finditer(text) if match.end() > cursor), len(text))
