@@ -5,7 +5,8 @@ A comment before a block says what a test cannot know:
     <!-- not run: REASON -->            it is not run
     <!-- run by .ci/run -->             it is run there, because it installs
     <!-- run: exit 4 -->                its exit code
-    <!-- run: in a terminal, keys ^D -->    it needs a terminal, and ends by these keys
+    <!-- run: in a terminal -->         it needs a terminal
+    <!-- run: in a terminal, keys ^D -->    and ends by these keys
     <!-- file: NAME -->                 it is a file of this name, not a command
 
 `python -m tests.documents FILE` prints the commands of a document as one script, with those that .ci/run runs.
@@ -16,9 +17,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-FENCED = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 COMMANDS = {"sh"}
 INSTALLS = "run by .ci/run"
+IN_TERMINAL = "run: in a terminal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,13 @@ class Block:
         return int(self._noted("run: exit ") or 0)
 
     @property
+    def in_terminal(self) -> bool:
+        return self.note.startswith(IN_TERMINAL)
+
+    @property
     def keys(self) -> str:
         """What ends it in a terminal: ^D is Ctrl-D."""
-        return re.sub(r"\^(.)", lambda key: chr(ord(key[1]) & 31), self._noted("run: in a terminal, keys "))
+        return re.sub(r"\^(.)", lambda key: chr(ord(key[1]) & 31), self._noted(f"{IN_TERMINAL}, keys "))
 
     def _noted(self, start: str) -> str:
         return self.note.removeprefix(start) if self.note.startswith(start) else ""
@@ -66,7 +74,7 @@ def blocks(path: Path) -> list[Block]:
 
 def script(path: Path) -> str:
     """The commands of a document that need no service and no terminal, for `sh`. It says each line before it is run."""
-    chosen = [one for one in blocks(path) if one.is_commands and not one.why_not and not one.keys]
+    chosen = [one for one in blocks(path) if one.is_commands and not one.why_not and not one.in_terminal]
     return "set -ex\n" + "".join(_checked(one) for one in chosen)
 
 

@@ -62,7 +62,7 @@ def in_words(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """A person's folder after some work: tasks 1 to 12 are done, 13 may be paid, 14 is not finished."""
+    """A person's folder after some work: tasks 1 to 12 are done, 13 may be paid, 14 can be fetched, 15 failed."""
     pictures = Pictures("png", (32, 32))
     with DreaminaServer(pictures=pictures) as studio, WebUIServer(pictures=pictures) as gpu:
         program = Program(tmp_path_factory.mktemp("used"), CONFIG.format(studio=studio.url, gpu=gpu.url))
@@ -70,13 +70,14 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         finished(program.start("run", *letters, "-q"))
         finished(program.start("run", "a harbour #lost", "--assume-price", "0.04usd", "--budget", "1usd"))
         finished(program.start("run", "a lake #never", "--timeout", "0.3"))
-        assert [task["state"] for task in program.tasks()] == ["done"] * 12 + ["failed"] * 2
+        finished(program.start("run", "a tower #30"))
+        assert [task["state"] for task in program.tasks()] == ["done"] * 12 + ["failed"] * 3
         yield program
 
 
 @pytest.fixture
 def person(request: pytest.FixtureRequest, tmp_path: Path) -> Program:
-    """Somebody with the folder of `used`, or somebody new for the README."""
+    """A person with the folder of `used`, or a new one for the README."""
     if request.param.name == "README.md":
         return Program(tmp_path)
     known: Program = request.getfixturevalue("used")
@@ -116,25 +117,24 @@ def test_every_command_of_a_page_works(person: Program, page: Path, tmp_path: Pa
 
 
 def run(block: Block, folder: Path, environ: dict[str, str]) -> None:
-    if block.keys:
+    if block.in_terminal:
         run_in_a_terminal(block, folder, environ)
         return
     ended = subprocess.run(
         ["sh", "-ec", block.text], cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=LIMIT_S, check=False,
     )  # fmt: skip
-    told = f"{block.file}:{block.line} ended with {ended.returncode}\n{block.text}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
+    told = f"{block.file}:{block.line} ended with {ended.returncode}\n{block.text}\n{ended.stdout}\n{ended.stderr}"
     assert ended.returncode == block.exit_code, told
     assert "this is a bug" not in ended.stderr, told
 
 
 def run_in_a_terminal(block: Block, folder: Path, environ: dict[str, str]) -> None:
-    command = ["sh", "-c", block.text.strip()]
-    with screen.Program(command, environ=environ, cwd=folder) as program:
-        program.wait_for(">")
-        program.wait(lambda: not program.modes_restored)
-        program.press(block.keys)
-        assert program.finish() == block.exit_code
+    with screen.Program(["sh", "-ec", block.text], environ=environ, cwd=folder) as program:
+        if block.keys:
+            program.wait(lambda: not program.modes_restored)
+            program.press(block.keys)
+        assert program.finish() == block.exit_code, program.scrollback
 
 
 @pytest.mark.parametrize("page", PAGES, ids=in_words)
@@ -158,7 +158,7 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     assert {one.language for one in found} <= {"sh", "toml"}
     notes = re.findall(r"^<!-- (.*) -->$", text, re.MULTILINE)
     assert notes == [one.note for one in found if one.note], "a note stands in the line before its block"
-    known = r"not run: .|run: exit \d+$|run: in a terminal, keys .|file: [\w.]+$|run by \.ci/run$"
+    known = r"not run: .|run: exit \d+$|run: in a terminal(, keys .+)?$|file: [\w.]+$|run by \.ci/run$"
     assert all(re.match(known, note) for note in notes)
 
 
@@ -178,9 +178,11 @@ def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
 def named(text: str) -> Iterator[list[str]]:
     """The words behind `imagegen` in code spans and in blocks of commands."""
     spans = re.findall(r"`(?:.venv/bin/)?imagegen ([^`]+)`", text)
-    lines = re.findall(r"(?:^|[|;(=] ?| )imagegen ([^`\n|;]+)", "".join(FENCED_SH.findall(text)), re.MULTILINE)
+    lines = re.findall(
+        r"^(?:.*[ |;])?imagegen (.*)$", "".join(FENCED_SH.findall(text)).replace(" | ", "\n"), re.MULTILINE
+    )
     for found in (*spans, *lines):
-        yield found.replace("\\|", " ").split()
+        yield re.sub(r"'.*'|\".*?\"", "''", found).replace("\\|", " ").split()
 
 
 def misfit(words: list[str]) -> str:
