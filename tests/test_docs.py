@@ -95,6 +95,36 @@ def test_every_picture_is_shown(picture: Path) -> None:
     assert any(re.search(rf"[(/]{re.escape(picture.name)}\)", page.read_text(encoding="utf-8")) for page in pages)
 
 
+def test_the_licence_of_everything_that_is_installed_is_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(one for name in ("socks", "c2pa") for one in project["optional-dependencies"][name]),
+    ]
+    listed = re.findall(r"^([a-z][a-z0-9-]+)  +\S", (ROOT / "NOTICE").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(re.split("[><=]", one)[0] for one in needed)
+    assert {"LICENSE", "NOTICE"} == set(project["license-files"])
+
+
+def test_all_that_the_wheel_ships_beside_code_is_known() -> None:
+    """Something else needs a line in NOTICE."""
+    package = ROOT / "imagegen_cli"
+    shipped = {
+        str(one.relative_to(package))
+        for one in package.rglob("*")
+        if one.is_file() and one.suffix not in (".py", ".pyc")
+    }
+    known = {
+        "py.typed",
+        "commands/SKILL.md",
+        "gallery/page.css",
+        "gallery/page.html",
+        "gallery/page.js",
+        "settings/prices.toml",
+    }
+    assert shipped == known
+
+
 def exit_codes(text: str) -> dict[str, str]:
     """Code -> meaning: the first two columns of a table of exit codes."""
     rows = text.partition("code | meaning |")[2].partition("\n\n")[0].splitlines()[2:]
