@@ -3,7 +3,7 @@
 The program runs in an emulated terminal against doubles of two services: `studio` tells nothing before it is done,
 `gpu` tells steps, its queue and previews. Both have carried a few tasks before, so that times can be estimated.
 What stands on the screen becomes an SVG. `sheet` and `gallery` are what the commands of these names make of pictures by
-`sketch`; the page is photographed in Chromium. `recording` is a film of two runs: pictures of the screen at fixed moments.
+`sketch`; the page is photographed in Chromium. `recording` is a film of two runs, moment by moment.
 """
 
 import argparse

@@ -125,10 +125,20 @@ def test_all_that_the_wheel_ships_beside_code_is_known() -> None:
     assert shipped == known
 
 
+def test_the_changelog_has_the_form_and_says_nothing_twice() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall("^## (.*)$", text, re.MULTILINE)[0] == "[Unreleased]"
+    allowed = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    used = re.findall("^### (.*)$", text.partition("\n## ")[2].partition("\n## ")[0], re.MULTILINE)
+    assert used == [one for one in allowed if one in used]
+    entries = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
+    assert len(entries) == len({entry.partition("\n")[0] for entry in entries})
+
+
 def exit_codes(text: str) -> dict[str, str]:
     """Code -> meaning: the first two columns of a table of exit codes."""
     rows = text.partition("code | meaning |")[2].partition("\n\n")[0].splitlines()[2:]
-    return dict([cell.strip() for cell in row.split("|")[1:3]] for row in rows)  # type: ignore[misc]
+    return dict([cell.strip() for cell in row.split("|")[1:3]] for row in rows)
 
 
 def test_the_exit_codes_are_the_same_in_every_table() -> None:
