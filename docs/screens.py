@@ -407,10 +407,10 @@ def many() -> None:
     prompts = [next(iter(TROUBLE)), *(text for pair in zip(ENGLISH, CHINESE, strict=True) for text in pair)] * 2
     with (
         desk() as here,
-        here.running("batch", here.listed("prompts.csv", prompts), columns=100, lines=26) as program,
+        here.running("batch", here.listed("prompts.csv", prompts), "--yes", columns=100, lines=26) as program,
     ):
         program.wait(lambda: re.search(r"1\d done", program.text), "some done", 60)
-        record(program, "many", "imagegen batch prompts.csv")
+        record(program, "many", "imagegen batch prompts.csv --yes")
 
 
 def failures() -> None:
