@@ -47,7 +47,6 @@ NOT_RUN = Counter(
     {
         "pipx is not a part of Python": 1,
         "uv is not a part of Python": 1,
-        "it needs such a service": 1,
         "it serves until Ctrl-C": 1,
         "these are the tests": 1,
     }
