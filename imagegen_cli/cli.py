@@ -586,11 +586,13 @@ def config_path() -> None:
 
 
 @config_app.command("show", cls=Command)
-def config_show() -> None:
+def config_show(
+    *, origin: Annotated[bool, typer.Option("--origin", help="Say behind each value where it comes from.")] = False
+) -> None:
     """Show all settings in force, with secrets hidden."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(configure.config_show())
+    _leave(configure.config_show(origin=origin))
 
 
 @config_app.command("check", cls=Command)
@@ -601,11 +603,79 @@ def config_check() -> None:
     _leave(configure.config_check())
 
 
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Name of a setting, as output or providers.studio.model.")]
+InProject = Annotated[
+    bool, typer.Option("--project", help="In the project's imagegen.toml, and not in your own settings.")
+]
+
+
+@config_app.command("set", cls=Command)
+def config_set(
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The value; a key as env:NAME or cmd:COMMAND.")],
+    *,
+    project: InProject = False,
+) -> None:
+    """Set one value in your settings; comments and all other lines stay as they are."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_set(key, value, project=project))
+
+
+@config_app.command("unset", cls=Command)
+def config_unset(key: Key, *, project: InProject = False) -> None:
+    """Remove one value, or a whole table, from your settings."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_unset(key, project=project))
+
+
+@config_app.command("edit", cls=Command)
+def config_edit(*, project: InProject = False) -> None:
+    """Open your settings in your editor (VISUAL or EDITOR), and check them before they are written."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_edit(project=project))
+
+
+@app.command("completion", cls=Command)
+def completion_(
+    shell: Annotated[
+        str, typer.Argument(metavar="SHELL", help="bash, fish, powershell or zsh; without it that of SHELL.")
+    ] = "",
+    *,
+    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks for it.")] = False,
+) -> None:
+    """Print what makes the tab key of a shell complete commands, options and their values."""
+    from imagegen_cli.commands import completion_scripts  # noqa: PLC0415
+
+    _leave(completion_scripts.completion(shell, install=install))
+
+
+@app.command("help", cls=Command)
+def help_(
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="A topic, or a command; without it the list of topics.")
+    ] = "",
+    *,
+    man: Annotated[bool, typer.Option("--man", help="Print the man page.")] = False,
+) -> None:
+    """Show a topic of the documentation, or all options of a command."""
+    from imagegen_cli.commands import topics  # noqa: PLC0415
+
+    _leave(topics.help_(topic, man=man))
+
+
 def main() -> None:
     """Run the command line; the one place that turns errors into exit codes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if "_IMAGEGEN_COMPLETE" in os.environ:
+        from imagegen_cli.commands.completing import answer  # noqa: PLC0415 - only for the tab key
+
+        answer(os.environ, _command_of)
+        _exit(0)
     try:
         _leave_out_others(_asked_for_all_of(sys.argv))
         code = app(prog_name="imagegen", standalone_mode=False)
@@ -625,6 +695,13 @@ def main() -> None:
             _exit(2)
         _refuse(error)
         _report(error)
+
+
+def _command_of(words: Sequence[str]) -> Any:
+    """The command of this name, as Typer builds it."""
+    _leave_out_others(words)
+    root: Any = typer.main.get_command(app)
+    return root.commands[words[0]]
 
 
 def _asked_for_all_of(arguments: list[str]) -> Sequence[str]:

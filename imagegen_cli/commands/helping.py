@@ -31,6 +31,11 @@ class Command(TyperCommand):
         """Read the arguments. Raises UsageError for an option with one dash too few, and for words too many."""
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
+        if Page.is_whole and args[-1:] == ["--help"]:
+            from imagegen_cli.commands import topics  # noqa: PLC0415 - only for `help COMMAND`
+
+            topics.show(page_of(self, ctx))
+            ctx.exit()
         known = _long_names(self)
         if any(_lacks_a_dash(word, known) for word in args):
             from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
