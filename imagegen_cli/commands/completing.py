@@ -15,6 +15,8 @@ from imagegen_cli.commands import guide
 
 SHELL, WORDS, BREAKS = "_IMAGEGEN_COMPLETE", "_IMAGEGEN_WORDS", "_IMAGEGEN_BREAKS"
 """The variables of the scripts: which shell asks, the words one a line, and where bash breaks words."""
+TOKEN = "_IMAGEGEN_TOKEN"  # noqa: S105 - a word of a command line
+"""That of fish: the word at the cursor, which the others then lack."""
 LINE, KIND = "_IMAGEGEN_LINE", "_IMAGEGEN_LISTING"
 """Those of bash: the line up to the cursor, and whether it lists what is offered instead of writing it."""
 MAX_VALUES = 100
@@ -49,7 +51,7 @@ def answer(environ: Mapping[str, str], command_of: Callable[[Sequence[str]], Any
 
 
 def _lines(environ: Mapping[str, str], command_of: Callable[[Sequence[str]], Any]) -> list[str]:
-    words = _split(environ[LINE]) if LINE in environ else environ.get(WORDS, "").split("\n")
+    words = _typed(environ)
     found = _found(words[:-1], words[-1], command_of)
     if isinstance(found, str):
         return [found]
@@ -59,6 +61,14 @@ def _lines(environ: Mapping[str, str], command_of: Callable[[Sequence[str]], Any
     if environ.get(SHELL) == "bash":
         return ["values", *_for_bash(shown, words[-1], environ)]
     return ["values", *(f"{value}\t{meaning}" if meaning else value for value, meaning in shown)]
+
+
+def _typed(environ: Mapping[str, str]) -> list[str]:
+    """The words up to the cursor; the last one is that at the cursor, and may be empty."""
+    if LINE in environ:
+        return _split(environ[LINE])
+    words = environ.get(WORDS, "").split("\n")
+    return words if TOKEN not in environ else [*filter(None, words), environ[TOKEN]]
 
 
 def _for_bash(offers: Sequence[Offer], begun: str, environ: Mapping[str, str]) -> Iterator[str]:

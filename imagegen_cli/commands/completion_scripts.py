@@ -56,9 +56,10 @@ if [[ $funcstack[1] == _imagegen ]]; then _imagegen "$@"; else compdef _imagegen
 
 FISH = r"""# fish completion of imagegen
 function __imagegen_complete
-    set -l words (commandline -opc) (commandline -ct)
-    set -l found (env _IMAGEGEN_COMPLETE=fish _IMAGEGEN_WORDS=(string join \n -- $words[2..-1] | string collect) \
-        $words[1] 2>/dev/null)
+    set -l words (commandline -opc)
+    set -l token (commandline -ct)
+    set -l before (string join \n -- $words[2..-1] | string collect)
+    set -l found (env _IMAGEGEN_COMPLETE=fish _IMAGEGEN_WORDS="$before" _IMAGEGEN_TOKEN="$token" $words[1] 2>/dev/null)
     switch "$found[1]"
         case files
             __fish_complete_path (commandline -ct)
