@@ -63,9 +63,7 @@ SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative",
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
-OneProvider = Annotated[
-    str, typer.Argument(metavar="PROVIDER", help="Only this provider, or a kind by its own name.")
-]
+OneProvider = Annotated[str, typer.Argument(metavar="PROVIDER", help="Only this provider, or a kind by its own name.")]
 SameProvider = Annotated[
     str,
     option(
@@ -186,7 +184,9 @@ def edit(
 def upscale(
     picture: OnePicture,
     *,
-    factor: Annotated[float, typer.Option("--factor", metavar="N", help="How many times longer each side becomes.")] = 2.0,
+    factor: Annotated[
+        float, typer.Option("--factor", metavar="N", help="How many times longer each side becomes.")
+    ] = 2.0,
     options: GenerateOptions,
 ) -> None:
     """Make a picture larger, where its service or the one that -p names can do that."""
@@ -290,7 +290,9 @@ app.command("ps", cls=Command, hidden=True, help="The same as list.")(list_)
 @app.command("runs", cls=Command)
 def runs_(
     *,
-    since: Annotated[str, typer.Option("--since", metavar="WHEN", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of runs.")] = 20,
     json: Json = False,
 ) -> None:
@@ -354,7 +356,9 @@ def gallery(
     ids: Pictures = None,
     *,
     options: FilterOptions,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks, the newest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks, the newest.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
@@ -407,7 +411,9 @@ def favourite(
 def export(
     *,
     options: FilterOptions,
-    form: Annotated[ExportFormat, typer.Option("--format", metavar="FORM", help="jsonl, as list --json, or csv.")] = ExportFormat.JSONL,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", metavar="FORM", help="jsonl, as list --json, or csv.")
+    ] = ExportFormat.JSONL,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
@@ -423,7 +429,9 @@ def export(
 def forget(
     ids: Ids = None,
     *,
-    older: Annotated[str, typer.Option("--older", metavar="WHEN", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    older: Annotated[
+        str, typer.Option("--older", metavar="WHEN", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")
+    ] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
     run_number: Annotated[
         str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
@@ -460,8 +468,12 @@ def info_(
 @app.command("costs", cls=Command)
 def costs_(
     *,
-    since: Annotated[str, typer.Option("--since", metavar="WHEN", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    by: Annotated[CostsBy, typer.Option("--by", metavar="WHAT", help="A line for each day, model, provider or run.")] = CostsBy.DAY,
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")
+    ] = "",
+    by: Annotated[
+        CostsBy, typer.Option("--by", metavar="WHAT", help="A line for each day, model, provider or run.")
+    ] = CostsBy.DAY,
     run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
@@ -497,7 +509,9 @@ def watch(
     *,
     run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
-    speed: Annotated[float, typer.Option("--speed", min=0.1, metavar="N", help="How many times faster the replay is.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.1, metavar="N", help="How many times faster the replay is.")
+    ] = 1.0,
     options: RunOptions,
 ) -> None:
     """Show the live table of what other terminals are running."""
@@ -508,7 +522,9 @@ def watch(
 
 @app.command(cls=Command)
 def providers(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Show the settings of this kind.")] = "", *, json: Json = False
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Show the settings of this kind.")] = "",
+    *,
+    json: Json = False,
 ) -> None:
     """List the configured providers and the kinds of service."""
     from imagegen_cli.commands import configure  # noqa: PLC0415

@@ -43,7 +43,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def offered(program: Program, words: Sequence[str], shell: str = "zsh", **more: str) -> list[str]:
-    [ended] = run_all(program.folder, [([], {"_IMAGEGEN_COMPLETE": shell, "_IMAGEGEN_WORDS": "\n".join(words), **more})])
+    [ended] = run_all(
+        program.folder, [([], {"_IMAGEGEN_COMPLETE": shell, "_IMAGEGEN_WORDS": "\n".join(words), **more})]
+    )
     assert (ended.code, ended.err) == (0, "")
     return ended.lines
 
@@ -131,7 +133,9 @@ def test_trouble_is_silent(tmp_path: Path, settings: str, words: list[str]) -> N
     assert isinstance(offered(program, words), list)
 
 
-@pytest.mark.parametrize("variables", [{}, {"_IMAGEGEN_WORDS": ""}, {"_IMAGEGEN_LINE": ""}, {"_IMAGEGEN_LINE": 'imagegen "'}])
+@pytest.mark.parametrize(
+    "variables", [{}, {"_IMAGEGEN_WORDS": ""}, {"_IMAGEGEN_LINE": ""}, {"_IMAGEGEN_LINE": 'imagegen "'}]
+)
 def test_variables_that_are_not_those_of_a_script_are_no_error(tmp_path: Path, variables: dict[str, str]) -> None:
     Program(tmp_path)
     [ended] = run_all(tmp_path, [([], {"_IMAGEGEN_COMPLETE": "bash", **variables})])
@@ -139,7 +143,9 @@ def test_variables_that_are_not_those_of_a_script_are_no_error(tmp_path: Path, v
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-@pytest.mark.parametrize("words", [["show", ""], ["run", "-m", ""], ["run", "-p", "studio", "-m", ""], ["list", "--run", ""]])
+@pytest.mark.parametrize(
+    "words", [["show", ""], ["run", "-m", ""], ["run", "-p", "studio", "-m", ""], ["list", "--run", ""]]
+)
 def test_hostile_texts_are_no_values_and_harmless_as_meanings(program: Program, shell: str, words: list[str]) -> None:
     lines = offered(program, words, shell)
     for line in lines:
@@ -179,7 +185,9 @@ def bin_folder(folder: Path) -> Path:
 
 def shell_environment(program: Program) -> dict[str, str]:
     path = f"{bin_folder(program.folder)}{os.pathsep}{os.environ['PATH']}"
-    return program.environment(PATH=path, HOME=str(program.folder), XDG_CONFIG_HOME=str(program.folder / "xdg"), LC_ALL="C.UTF-8")
+    return program.environment(
+        PATH=path, HOME=str(program.folder), XDG_CONFIG_HOME=str(program.folder / "xdg"), LC_ALL="C.UTF-8"
+    )
 
 
 def in_shell(program: Program, *command: str) -> list[str]:
@@ -231,11 +239,15 @@ def test_bash(program: Program, line: str, wanted: list[str]) -> None:
 def test_bash_lists_meanings_and_writes_none(program: Program) -> None:
     listed = in_shell(program, "bash", "--norc", "-c", BASH, "bash", "imagegen show ", "63")
     assert "1  (done: a red fox)" in listed
-    assert all("(" not in one for one in in_shell(program, "bash", "--norc", "-c", BASH, "bash", "imagegen show ", "37"))
+    assert all(
+        "(" not in one for one in in_shell(program, "bash", "--norc", "-c", BASH, "bash", "imagegen show ", "37")
+    )
 
 
 @fish
-@pytest.mark.parametrize(("line", "wanted"), [*SHELL_LINES, ("imagegen run --ratio=16", ["--ratio=16:9"]), ("imagegen run ", [])])
+@pytest.mark.parametrize(
+    ("line", "wanted"), [*SHELL_LINES, ("imagegen run --ratio=16", ["--ratio=16:9"]), ("imagegen run ", [])]
+)
 def test_fish(program: Program, line: str, wanted: list[str]) -> None:
     script = "imagegen completion fish | source; complete -C $argv[1]"
     found = in_shell(program, "fish", "--no-config", "-c", script, line)

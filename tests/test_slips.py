@@ -75,9 +75,9 @@ WRONG = [
     Wrong('run "--a kite"', 'imagegen run has no option "--a kite"', 'behind --: imagegen run -- "--a kite"'),
     Wrong('run "a cat" -kite', "imagegen run has no option -kite", 'imagegen run "a cat" -- -kite'),
     Wrong("edit LAST -blue", "imagegen edit has no option -blue", "imagegen edit LAST -- -blue"),
-    Wrong('run -model 4.0 "a cat"', "-model has one dash: it would be read as -m with the value odel", 'imagegen run --model 4.0 "a cat"?'),
-    Wrong('run "a cat" -size 64x64', "-size has one dash, and long options have two", 'imagegen run "a cat" --size 64x64?'),
-    Wrong('run "a cat" -output=x', "-output=x has one dash: it would be read as -o", 'imagegen run "a cat" --output=x?'),
+    Wrong('run -model 4.0 "a cat"', "-model has one dash: it would be read as -m with the value odel", 'did you mean imagegen run --model 4.0 "a cat"?'),
+    Wrong('run "a cat" -size 64x64', "-size has one dash, and long options have two", 'did you mean imagegen run "a cat" --size 64x64?'),
+    Wrong('run "a cat" -output=x', "-output=x has one dash: it would be read as -o", 'did you mean imagegen run "a cat" --output=x?'),
     Wrong("list -json", "-json has one dash, and long options have two", "did you mean imagegen list --json?"),
     Wrong('--model 4.0 run "a cat"', "imagegen has no option --model before a command", 'imagegen run "a cat" --model 4.0'),
     Wrong("--json list", "imagegen has no option --json before a command", "stand behind the command: imagegen list --json"),
@@ -137,7 +137,9 @@ WRONG = [
 
 
 @cache
-def ended(folder: Path) -> dict[Wrong, Ended]:
+def ended(base: Path) -> dict[Wrong, Ended]:
+    folder = base / "slips"
+    folder.mkdir()
     Program(folder)
     (folder / "prompts.txt").write_text("a cat\n")
     (folder / "cat.png").write_bytes(b"\x89PNG")
@@ -147,9 +149,7 @@ def ended(folder: Path) -> dict[Wrong, Ended]:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=[one.line for one in WRONG])
-def test_a_wrong_line_says_what_is_wrong_and_what_to_do(
-    wrong: Wrong, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_wrong_line_says_what_is_wrong_and_what_to_do(wrong: Wrong, tmp_path_factory: pytest.TempPathFactory) -> None:
     found = ended(tmp_path_factory.getbasetemp())[wrong]
     assert (found.code, found.out) == (wrong.code, ""), found.err
     lines = found.err.splitlines()

@@ -56,7 +56,9 @@ def _lines(environ: Mapping[str, str], command_of: Callable[[Sequence[str]], Any
     if isinstance(found, str):
         return [found]
     begun = words[-1].casefold()
-    offers = [(value, meaning) for value, meaning in found if PLAIN.fullmatch(value) and value.casefold().startswith(begun)]
+    offers = [
+        (value, meaning) for value, meaning in found if PLAIN.fullmatch(value) and value.casefold().startswith(begun)
+    ]
     shown = [(value, _harmless(meaning)) for value, meaning in dict(offers[:MAX_VALUES]).items()]
     if environ.get(SHELL) == "bash":
         return ["values", *_for_bash(shown, words[-1], environ)]
@@ -279,7 +281,9 @@ def _models(place: Place) -> Iterator[Offer]:
     from imagegen_cli.storage.glances import models_used  # noqa: PLC0415
 
     config = load_config()
-    named = [value for option, value in zip(place.before, place.before[1:], strict=False) if option in ("-p", "--provider")]
+    named = [
+        value for option, value in zip(place.before, place.before[1:], strict=False) if option in ("-p", "--provider")
+    ]
     provider = (named[-1] if named else config.general.default_provider).partition(",")[0]
     for model in Models(config).of(provider):
         yield model, provider

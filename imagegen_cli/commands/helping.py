@@ -181,7 +181,9 @@ def place_of(parameter: Any) -> str:
 
 def _groups(command: Any, only: Container[str] = ()) -> dict[str, list[Row]]:
     """The rows of each group that has some, in the order of `guide.GROUPS`; of all places, or of these only."""
-    by_place = {place_of(one): row_of(one, short=bool(only)) for one in command.params if not getattr(one, "hidden", False)}
+    by_place = {
+        place_of(one): row_of(one, short=bool(only)) for one in command.params if not getattr(one, "hidden", False)
+    }
     by_place["--help"] = ("-h, --help", guide.HELP_OPTION)
     found: dict[str, list[Row]] = {}
     for head, places in _places(by_place).items():
@@ -290,4 +292,3 @@ def _signs(word: str) -> Iterator[str]:
             piece = ""
         piece += sign
     yield piece
-

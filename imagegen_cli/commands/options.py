@@ -111,9 +111,12 @@ class RunOptions(NamedTuple):
         ),
     ] = None
     timeout: Annotated[
-        float | None, option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout, metavar="SECONDS")
+        float | None,
+        option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout, metavar="SECONDS"),
     ] = None
-    progress: Annotated[Progress, option("--progress", help_="How to show progress: auto, live, plain, json or quiet.", metavar="HOW")] = Progress.AUTO
+    progress: Annotated[
+        Progress, option("--progress", help_="How to show progress: auto, live, plain, json or quiet.", metavar="HOW")
+    ] = Progress.AUTO
     json: Json = False
     quiet: Annotated[bool, option("--quiet", "-q", help_="Write only failures to stderr.")] = False
     preview: Annotated[
@@ -201,7 +204,14 @@ class VaryOptions(NamedTuple):
         bool, option("--alternatives", help_="Make a task for each a and b of {a|b} in the prompt.", env=False)
     ] = False
     repeat: Annotated[
-        int, option("--repeat", help_="Make each task so many times, each time with another seed.", env=False, min=1, metavar="N")
+        int,
+        option(
+            "--repeat",
+            help_="Make each task so many times, each time with another seed.",
+            env=False,
+            min=1,
+            metavar="N",
+        ),
     ] = 1
 
     def check(self) -> None:
@@ -234,9 +244,15 @@ class SpendOptions(NamedTuple):
 class GenerateOptions(NamedTuple):
     """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
 
-    provider: Annotated[str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.", metavar="NAME")] = ""
-    model: Annotated[list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.", metavar="MODEL")] = None
-    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1, metavar="N")] = None
+    provider: Annotated[
+        str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.", metavar="NAME")
+    ] = ""
+    model: Annotated[
+        list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.", metavar="MODEL")
+    ] = None
+    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1, metavar="N")] = (
+        None
+    )
     ratio: Annotated[str, option("--ratio", help_="Aspect ratio, such as 16:9.", metavar="W:H")] = ""
     resolution: Annotated[str, option("--resolution", help_="Size class, such as 1k, 2k or 4k.", metavar="CLASS")] = ""
     size: Annotated[str, option("--size", help_="Size in pixels, such as 1024x768.", metavar="WxH")] = ""
@@ -266,7 +282,9 @@ class GenerateOptions(NamedTuple):
     lists: ListOptions = ListOptions()
     output: Annotated[
         Path | None,
-        option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.", metavar="FOLDER"),
+        option(
+            "--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.", metavar="FOLDER"
+        ),
     ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.", metavar="TEMPLATE")] = ""
     sheet: Annotated[
@@ -294,13 +312,19 @@ class FilterOptions(NamedTuple):
         typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
     ] = None
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", metavar="MODEL", help="Only tasks of this model; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Only tasks of this model; may be repeated."),
     ] = None
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", "-p", metavar="NAME", help="Only tasks of this provider; may be repeated.")
+        list[str] | None,
+        typer.Option("--provider", "-p", metavar="NAME", help="Only tasks of this provider; may be repeated."),
     ] = None
-    since: Annotated[str, typer.Option("--since", metavar="WHEN", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = ""
-    until: Annotated[str, typer.Option("--until", metavar="WHEN", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")] = ""
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")
+    ] = ""
+    until: Annotated[
+        str, typer.Option("--until", metavar="WHEN", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")
+    ] = ""
     run: Annotated[
         str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
     ] = ""
@@ -317,8 +341,12 @@ class FilterOptions(NamedTuple):
 class InitOptions(NamedTuple):
     """What `init` connects, and how it gets the key. "" and None: not given."""
 
-    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="Kind of service; imagegen providers lists them.")] = ""
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the provider; without it the name of its kind.")] = ""
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="Kind of service; imagegen providers lists them.")
+    ] = ""
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Name of the provider; without it the name of its kind.")
+    ] = ""
     base_url: Annotated[str, typer.Option("--base-url", metavar="ADDRESS", help="Address of the service.")] = ""
     key_env: Annotated[
         str, typer.Option("--key-env", metavar="NAME", help="Read the key from this environment variable.")

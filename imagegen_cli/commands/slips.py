@@ -282,7 +282,9 @@ def _source(parameter: Any, ctx: Any) -> str:
         return str(parameter.envvar)
     typed = [word.partition("=")[0] for word in _typed()]
     return next((name for name in parameter.opts if name in typed), "") or (
-        parameter.opts[-1] if parameter.param_type_name == "option" else str(parameter.metavar or parameter.name.upper())
+        parameter.opts[-1]
+        if parameter.param_type_name == "option"
+        else str(parameter.metavar or parameter.name.upper())
     )
 
 

@@ -83,7 +83,7 @@ def _changed(text: str, path: KeyPath, value: Any) -> str:
     line_end = next((token for token in TOKEN.findall(text) if token in LINE_ENDS), "\n")
     statements = _placed(list(_statements(text)), path, wanted, line_end)
     changed = "".join(statement.text for statement in statements)
-    if not _says(changed, wanted):
+    if not _says(changed, wanted) and not (value is REMOVED and _says(changed, _without_empty(wanted, path[:-1]))):
         why = f"{'.'.join(path)} cannot be changed without changing other lines; nothing was written"
         raise ConfigError(why, hint="imagegen config edit opens the file")
     return mark + changed
@@ -98,6 +98,13 @@ def _with(tables: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{first} is no table in the settings", hint="imagegen config edit opens the file")
     return {**tables, first: _with(inner, rest, value)}
+
+
+def _without_empty(tables: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
+    """The tables without those on the way to `path` that are empty: a header that is gone leaves none behind."""
+    while path and _at(tables, path) == {}:
+        tables, path = _with(tables, path, REMOVED), path[:-1]
+    return dict(tables)
 
 
 def _at(tables: Any, path: KeyPath) -> Any:
@@ -279,7 +286,9 @@ def _with_value(statement: Statement, value: Any) -> Statement:
     end = len(tokens)
     while tokens[end - 1].startswith("#") or not tokens[end - 1].strip():
         end -= 1
-    return replace(statement, text="".join((*tokens[:start], _inline(value), *tokens[end:])))
+    first, last = tokens[start], tokens[end - 1]  # a number stands in one piece with the blanks around it
+    before, after = first[: len(first) - len(first.lstrip())], last[len(last.rstrip()) :]
+    return replace(statement, text="".join((*tokens[:start], before, _inline(value), after, *tokens[end:])))
 
 
 def _inline(value: Any) -> str:

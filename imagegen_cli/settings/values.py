@@ -19,7 +19,16 @@ from imagegen_cli.settings.files import SettingsFile, holds_key
 VARIABLES = {"default_provider": "IMAGEGEN_PROVIDER", "output": "IMAGEGEN_OUTPUT", "name": "IMAGEGEN_NAME"}
 """Settings that a variable of an option goes before."""
 DEFAULT = "default"
-WORDS_OF_BOOL = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+WORDS_OF_BOOL = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 NO_SETTING = "there is no setting {key}"
 NO_NAME = "{key} lacks a name: it is a table"
 NAME_BEHIND = "write {key}.NAME, as {example}"
@@ -161,7 +170,9 @@ def _in_force(path: KeyPath, value: Any, config: Config, files: list[SettingsFil
 def _variable_of(path: KeyPath, config: Config) -> str:
     """The variable of the vendor that gives this key, where it is set."""
     settings = config.providers[path[1]].settings
-    is_key = any(item.name == path[-1] and isinstance(getattr(settings, item.name), Secret) for item in fields(settings))
+    is_key = any(
+        item.name == path[-1] and isinstance(getattr(settings, item.name), Secret) for item in fields(settings)
+    )
     variable = settings.variable_for(path[-1]) if is_key else ""
     return variable if variable and os.environ.get(variable) else ""
 

@@ -16,9 +16,7 @@ MAX_TASKS = 500
 
 def newest_tasks(path: Path, begun: str, limit: int) -> list[tuple[str, str, str]]:
     """Number, state and beginning of the prompt of the newest tasks whose numbers begin so; none on any trouble."""
-    query = (
-        "SELECT id, state, substr(prompt, 1, ?) FROM task WHERE CAST(id AS TEXT) LIKE ? ORDER BY id DESC LIMIT ?"
-    )
+    query = "SELECT id, state, substr(prompt, 1, ?) FROM task WHERE CAST(id AS TEXT) LIKE ? ORDER BY id DESC LIMIT ?"
     return [(str(id_), str(state), str(prompt)) for id_, state, prompt in _rows(path, query, begun, limit)]
 
 
