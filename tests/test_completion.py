@@ -159,7 +159,8 @@ def test_hostile_texts_are_no_values_and_harmless_as_meanings(program: Program, 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("imagegen ", [""]), ("imagegen run", ["run"]), ("imagegen run ", ["run", ""]), ("imagegen run 'a b", ["run", "a b"]),
+        ("imagegen ", [""]), ("imagegen run", ["run"]), ("imagegen run ", ["run", ""]),
+        ("imagegen run 'a b", ["run", "a b"]),
         ('imagegen run "a \\" b" c\\ d ', ["run", 'a " b', "c d", ""]), ("imagegen run '' x", ["run", "", "x"]),
         ("imagegen", [""]), ("", [""]),
     ],

@@ -66,27 +66,55 @@ WRONG = [
     Wrong('run "a cat" --aspect-ratio 1:1', "imagegen run has no option --aspect-ratio", "did you mean --ratio?"),
     Wrong('run "a cat" --width 512', "imagegen run has no option --width", "did you mean --size?"),
     Wrong('run "a cat" --out x', "imagegen run has no option --out", "did you mean --output?"),
-    Wrong('run "a cat" --negative-prompt fog', "imagegen run has no option --negative-prompt", "did you mean --negative?"),
+    Wrong(
+        'run "a cat" --negative-prompt fog', "imagegen run has no option --negative-prompt", "did you mean --negative?"
+    ),
     Wrong('run --prompt "a cat"', "imagegen run has no option --prompt", 'to draw it: imagegen run "a cat"'),
     Wrong('run "a cat" --conc 3', "imagegen run has no option --conc", "did you mean --concurrency?"),
     Wrong('run "a cat" --pencil', "imagegen run has no option --pencil", "imagegen run --help shows the options"),
-    Wrong("run -kite", "imagegen run has no option -kite", "a text that begins with - stands behind --: imagegen run -- -kite"),
+    Wrong(
+        "run -kite",
+        "imagegen run has no option -kite",
+        "a text that begins with - stands behind --: imagegen run -- -kite",
+    ),
     Wrong('run "-5 degrees"', 'imagegen run has no option "-5 degrees"', 'behind --: imagegen run -- "-5 degrees"'),
     Wrong('run "--a kite"', 'imagegen run has no option "--a kite"', 'behind --: imagegen run -- "--a kite"'),
     Wrong('run "a cat" -kite', "imagegen run has no option -kite", 'imagegen run "a cat" -- -kite'),
     Wrong("edit LAST -blue", "imagegen edit has no option -blue", "imagegen edit LAST -- -blue"),
-    Wrong('run -model 4.0 "a cat"', "-model has one dash: it would be read as -m with the value odel", 'did you mean imagegen run --model 4.0 "a cat"?'),
-    Wrong('run "a cat" -size 64x64', "-size has one dash, and long options have two", 'did you mean imagegen run "a cat" --size 64x64?'),
-    Wrong('run "a cat" -output=x', "-output=x has one dash: it would be read as -o", 'did you mean imagegen run "a cat" --output=x?'),
+    Wrong(
+        'run -model 4.0 "a cat"',
+        "-model has one dash: it would be read as -m with the value odel",
+        'did you mean imagegen run --model 4.0 "a cat"?',
+    ),
+    Wrong(
+        'run "a cat" -size 64x64',
+        "-size has one dash, and long options have two",
+        'did you mean imagegen run "a cat" --size 64x64?',
+    ),
+    Wrong(
+        'run "a cat" -output=x',
+        "-output=x has one dash: it would be read as -o",
+        'did you mean imagegen run "a cat" --output=x?',
+    ),
     Wrong("list -json", "-json has one dash, and long options have two", "did you mean imagegen list --json?"),
-    Wrong('--model 4.0 run "a cat"', "imagegen has no option --model before a command", 'imagegen run "a cat" --model 4.0'),
-    Wrong("--json list", "imagegen has no option --json before a command", "stand behind the command: imagegen list --json"),
+    Wrong(
+        '--model 4.0 run "a cat"', "imagegen has no option --model before a command", 'imagegen run "a cat" --model 4.0'
+    ),
+    Wrong(
+        "--json list",
+        "imagegen has no option --json before a command",
+        "stand behind the command: imagegen list --json",
+    ),
     Wrong("-kite", "imagegen has no option -k before a command", "stands behind --: imagegen run -- -kite"),
     Wrong("--versoin", "imagegen has no option --versoin before a command", "did you mean imagegen --version?"),
     Wrong("--pencil", "imagegen has no option --pencil before a command", "imagegen --help shows the commands"),
     Wrong("list --status failed", "imagegen list has no option --status", "did you mean --state?"),
     Wrong("list --dry-run", "imagegen list has no option --dry-run", "imagegen list --help shows the options"),
-    Wrong("config show --json", "imagegen config show has no option --json", "imagegen config show --help shows the options"),
+    Wrong(
+        "config show --json",
+        "imagegen config show has no option --json",
+        "imagegen config show --help shows the options",
+    ),
     Wrong("run a --quiet=yes", "--quiet takes no value", "imagegen run --help shows the options"),
     # values
     Wrong('run "a cat" --ratio', "--ratio lacks its value", "try imagegen run"),
@@ -96,14 +124,24 @@ WRONG = [
     Wrong('run "a cat" --count 0', "--count takes a whole number from 1, not '0'", "imagegen run --help"),
     Wrong('run "a cat" --seed x', "--seed takes a whole number, not 'x'", "try imagegen run"),
     Wrong("list --limit 1.5", "--limit takes a whole number from 1, not '1.5'", "imagegen list --help"),
-    Wrong('run "a cat" --progress foo', "--progress takes auto, live, plain, json, quiet, not 'foo'", "imagegen run --help"),
+    Wrong(
+        'run "a cat" --progress foo',
+        "--progress takes auto, live, plain, json, quiet, not 'foo'",
+        "imagegen run --help",
+    ),
     Wrong('run "a cat" --progress plan', "--progress takes auto, live, plain", "did you mean plain?"),
     Wrong("costs --by modle", "--by takes day, model, provider, run, not 'modle'", "did you mean model?"),
     Wrong("export --format cvs", "--format takes jsonl, csv, not 'cvs'", "did you mean csv?"),
     Wrong("watch --speed fast", "--speed takes a number from 0.1, not 'fast'", "try imagegen watch"),
     Wrong('run "a cat" -j 0', "--concurrency takes a number from 1 or unlimited", "imagegen run --help"),
     Wrong('run "a cat" --timeout soon', "--timeout takes a number from 0.1, not 'soon'", "imagegen run --help"),
-    Wrong('run "a cat"', "IMAGEGEN_COUNT takes a whole number from 1, not 'x'", "imagegen run --help", 2, (("IMAGEGEN_COUNT", "x"),)),
+    Wrong(
+        'run "a cat"',
+        "IMAGEGEN_COUNT takes a whole number from 1, not 'x'",
+        "imagegen run --help",
+        2,
+        (("IMAGEGEN_COUNT", "x"),),
+    ),
     Wrong("list --state faild", "faild", "did you mean failed?"),
     Wrong("list --reason bussy", "bussy", "did you mean busy?"),
     Wrong("list --since soon", "soon", ""),
@@ -122,18 +160,24 @@ WRONG = [
     Wrong("config set", "imagegen config set lacks KEY", "try imagegen config set"),
     Wrong("config set output", "imagegen config set lacks VALUE", "try imagegen config set"),
     Wrong("list 12", "imagegen list takes no argument 12 here", "about the task: imagegen show 12"),
-    Wrong("edit LAST make it red", "imagegen edit takes no argument it red here", 'as one text: imagegen edit LAST "make it red"'),
+    Wrong(
+        "edit LAST make it red",
+        "imagegen edit takes no argument it red here",
+        'as one text: imagegen edit LAST "make it red"',
+    ),
     Wrong("again LAST a cat", "imagegen again takes no argument cat here", 'as one text: imagegen again LAST "a cat"'),
     Wrong('studio "a cat"', "imagegen studio takes no argument", 'to draw it: imagegen run "a cat"'),
-    Wrong("models sketch fal", "imagegen models takes no argument fal here", "imagegen models --help shows the options"),
+    Wrong(
+        "models sketch fal", "imagegen models takes no argument fal here", "imagegen models --help shows the options"
+    ),
     Wrong("config show output", "imagegen config show takes no argument output here", "imagegen config show --help"),
-    Wrong("run a cat", "2 words without quotes", 'if it is one prompt: imagegen run'),
+    Wrong("run a cat", "2 words without quotes", "if it is one prompt: imagegen run"),
     Wrong("run prompts.txt", "prompts.txt is a file", "imagegen batch prompts.txt"),
     Wrong("batch promts.txt", "promts.txt", "did you mean prompts.txt? imagegen batch prompts.txt"),
     Wrong("help pencil", "there is no topic pencil", "imagegen help shows the topics"),
     Wrong("help scriptin", "there is no topic scriptin", "did you mean scripting?"),
     Wrong("completion tcsh", "there is no completion for tcsh", "known: bash, fish, powershell, zsh"),
-]  # fmt: skip
+]
 
 
 @cache
@@ -173,7 +217,8 @@ def test_the_table_is_long_enough() -> None:
     ("typed", "meant"),
     [
         ("modle", "model"), ("stuido", "studio"), ("conc", "concurrency"), ("Studio", "studio"), ("cvs", "csv"),
-        ("pencil", ""), ("a", ""), ("", ""), ("google", ""), ("midjourney", ""), ("-", ""), ("猫", ""), ("open source", ""),
+        ("pencil", ""), ("a", ""), ("", ""), ("google", ""), ("midjourney", ""), ("-", ""), ("猫", ""),
+        ("open source", ""),
     ],
 )  # fmt: skip
 def test_a_word_is_alike_only_within_slips_of_the_fingers(typed: str, meant: str) -> None:

@@ -56,9 +56,8 @@ def _lines(environ: Mapping[str, str], command_of: Callable[[Sequence[str]], Any
     if isinstance(found, str):
         return [found]
     begun = words[-1].casefold()
-    offers = [
-        (value, meaning) for value, meaning in found if PLAIN.fullmatch(value) and value.casefold().startswith(begun)
-    ]
+    wanted = [offer for offer in found if offer[0].casefold().startswith(begun)]
+    offers = [(value, meaning) for value, meaning in wanted if PLAIN.fullmatch(value)]
     shown = [(value, _harmless(meaning)) for value, meaning in dict(offers[:MAX_VALUES]).items()]
     if environ.get(SHELL) == "bash":
         return ["values", *_for_bash(shown, words[-1], environ)]
@@ -74,7 +73,7 @@ def _typed(environ: Mapping[str, str]) -> list[str]:
 
 
 def _for_bash(offers: Sequence[Offer], begun: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Bash replaces only what stands behind the last sign at which it breaks words; it shows meanings in lists alone."""
+    """Bash replaces what stands behind the last sign at which it breaks words; only in lists it shows meanings."""
     cut = max((begun.rfind(sign) + 1 for sign in environ.get(BREAKS, "") if sign in ":="), default=0)
     lists = environ.get(KIND) == LISTING and len(offers) > 1
     for value, meaning in offers:
@@ -83,7 +82,7 @@ def _for_bash(offers: Sequence[Offer], begun: str, environ: Mapping[str, str]) -
 
 def _split(line: str) -> list[str]:
     """The words of a line behind the program, the last one as far as it is typed. Quotes may be open."""
-    words, word, quote, inside = [], "", "", False
+    words, word, quote, inside = list[str](), "", "", False
     signs = iter(line)
     for sign in signs:
         if sign == "\\" and quote != "'":

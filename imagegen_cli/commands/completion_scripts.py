@@ -1,4 +1,4 @@
-"""The scripts that connect a shell's tab key to `completing`, and where each is installed. None of them evaluates text."""
+"""The scripts that connect a shell's tab key to `completing`, and where each is installed. None evaluates text."""
 
 import os
 import sys
@@ -36,7 +36,8 @@ _imagegen() {
     local -a lines names shown
     program=${(Q)words[1]}
     program=${program/#\~/$HOME}
-    lines=("${(@f)$(_IMAGEGEN_COMPLETE=zsh _IMAGEGEN_WORDS="${(pj:\n:)${(@Q)words[2,CURRENT]}}" "$program" 2>/dev/null)}")
+    line="${(pj:\n:)${(@Q)words[2,CURRENT]}}"
+    lines=("${(@f)$(_IMAGEGEN_COMPLETE=zsh _IMAGEGEN_WORDS="$line" "$program" 2>/dev/null)}")
     kind=$lines[1]
     case $kind in
         files) [[ $PREFIX == -*=* ]] && compset -P '*='; _files; return ;;
@@ -77,7 +78,9 @@ Register-ArgumentCompleter -Native -CommandName imagegen -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $words = @($commandAst.CommandElements | Select-Object -Skip 1 |
         Where-Object { $_.Extent.StartOffset -lt $cursorPosition } |
-        ForEach-Object { if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value } else { "$_" } })
+        ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value } else { "$_" }
+        })
     if ($wordToComplete -eq '') { $words += '' }
     $env:_IMAGEGEN_COMPLETE = 'powershell'
     $env:_IMAGEGEN_WORDS = $words -join "`n"

@@ -68,10 +68,10 @@ GROUPS = {
         "--image", "--extra", "--vary", "--zip", "--alternatives", "--repeat", "--each", "--from", "--factor",
     ),
     "Which": (
-        "ID", "FILE", "NAME", "KIND", "TOPIC", "SHELL", "KEY", "VALUE", "PROVIDER", "--state", "--reason", "--since", "--until", "--run",
-        "--favourite", "--has-picture", "--search", "--limit", "--failed", "--cancelled", "--all-runs", "--may-repeat",
-        "--all", "--queued", "--older", "--with-receipts", "--files", "--not", "--receipts", "--replay", "--speed", "--by",
-        "--paid", "--unpaid", "--project",
+        "ID", "FILE", "NAME", "KIND", "TOPIC", "SHELL", "KEY", "VALUE", "PROVIDER", "--state", "--reason", "--since",
+        "--until", "--run", "--favourite", "--has-picture", "--search", "--limit", "--failed", "--cancelled",
+        "--all-runs", "--may-repeat", "--all", "--queued", "--older", "--with-receipts", "--files", "--not",
+        "--receipts", "--replay", "--speed", "--by", "--paid", "--unpaid", "--project",
     ),
     "What to connect": (),
     "Where to": ("--provider", "--output", "--name", "--sheet", "--kind", "--base-url", "--default"),
@@ -80,8 +80,8 @@ GROUPS = {
     "Keys": ("--key-env", "--key-command", "--key-stdin"),
     "Lists": ("--format", "--encoding", "--columns", "--again", "--skip-sent", "--allow-outside"),
     "Output": (
-        "--progress", "--json", "--csv", "--quiet", "--preview", "--notify", "--no-metadata", "--sidecar", "--dark", "--single",
-        "--open", "--origin", "--man", "--install", "--version", "--help",
+        "--progress", "--json", "--csv", "--quiet", "--preview", "--notify", "--no-metadata", "--sidecar", "--dark",
+        "--single", "--open", "--origin", "--man", "--install", "--version", "--help",
     ),
 }  # fmt: skip
 """The groups of a command's help: its arguments by their metavar, its options by their long names."""
@@ -106,10 +106,10 @@ SHORT = {
 """What `--help` says where a command does not fit 24 lines."""
 
 COMMON = (
-    "PROMPT", "WORDS", "FILE", "ID", "KIND", "--model", "--vary", "--provider", "--output", "--dry-run", "--budget", "--failed",
-    "--run", "--may-repeat", "--ratio", "--factor", "--state", "--search", "--since", "--older", "--kind", "--key-env", "--set",
-    "--key-stdin", "--base-url", "--concurrency", "--count", "--skip-sent", "--limit", "--size", "--open", "--receipts", "--yes",
-    "--json",
+    "PROMPT", "WORDS", "FILE", "ID", "KIND", "--model", "--vary", "--provider", "--output", "--dry-run", "--budget",
+    "--failed", "--run", "--may-repeat", "--ratio", "--factor", "--state", "--search", "--since", "--older",
+    "--kind", "--key-env", "--set", "--key-stdin", "--base-url", "--concurrency", "--count", "--skip-sent",
+    "--limit", "--size", "--open", "--receipts", "--yes", "--json",
 )  # fmt: skip
 """What `--help` shows of a command whose options do not fit 24 lines; `imagegen help COMMAND` shows all of them.
 Where even these do not fit, the last ones are left out."""

@@ -131,6 +131,7 @@ def page_of(command: Any, ctx: Any) -> list[str]:
     count = sum(one.param_type_name == "option" for one in command.params) + 1
     path = ctx.command_path.removeprefix("imagegen ")
     more = wrapped(guide.MORE_OF_ONE.format(command=path, count=count), COLUMNS)
+    page: list[str] = []
     for number in range(len(guide.COMMON), 0, -1):
         page = [*_laid_out(command, ctx, _groups(command, guide.COMMON[:number]), []), *more]
         if len(page) < LINES:
@@ -179,7 +180,7 @@ def place_of(parameter: Any) -> str:
     return next((name for name in parameter.opts if name.startswith("--")), "")
 
 
-def _groups(command: Any, only: Container[str] = ()) -> dict[str, list[Row]]:
+def _groups(command: Any, only: Sequence[str] = ()) -> dict[str, list[Row]]:
     """The rows of each group that has some, in the order of `guide.GROUPS`; of all places, or of these only."""
     by_place = {
         place_of(one): row_of(one, short=bool(only)) for one in command.params if not getattr(one, "hidden", False)

@@ -153,7 +153,8 @@ class ListOptions(NamedTuple):
         str,
         option(
             "--format",
-            help_="Form of a list: lines (each a prompt as it is), csv, tsv, json or jsonl; without it the content decides.",
+            help_="Form of a list: lines (each is a prompt as it is), csv, tsv, json or jsonl; without it the content"
+            " decides.",
             metavar="FORM",
         ),
     ] = ""

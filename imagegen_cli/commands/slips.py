@@ -48,32 +48,33 @@ SHOWS_OPTIONS = "{command} --help shows the options"
 SHOWS_COMMANDS = "{command} --help shows the commands"
 
 OTHER_WORDS = {
-    "generate": "run", "gen": "run", "create": "run", "draw": "run", "imagine": "run", "make": "run", "txt2img": "run",
-    "img2img": "edit", "inpaint": "edit", "redo": "again", "repeat": "again", "rerun": "again", "variation": "again",
-    "ls": "list", "history": "list", "status": "list", "tasks": "list", "jobs": "list", "search": "list",
-    "rm": "forget", "delete": "forget", "remove": "forget", "clean": "forget", "purge": "forget",
-    "stop": "cancel", "kill": "cancel", "abort": "cancel",
-    "continue": "resume", "fetch": "resume", "download": "resume",
-    "login": "init", "setup": "init", "auth": "init", "configure": "init", "connect": "init",
-    "version": "--version", "man": "help --man", "docs": "help",
-    "balance": "credits", "cost": "costs", "usage": "costs", "settings": "config show", "preview": "show",
-    "metadata": "info", "exif": "info", "inspect": "info", "compare": "sheet", "grid": "sheet", "tui": "studio",
-    "repl": "studio", "chat": "studio", "interactive": "studio", "upscaler": "upscale", "enlarge": "upscale",
-    "services": "providers", "kinds": "providers", "star": "favourite", "favorite": "favourite", "fav": "favourite",
-    "dump": "export", "check": "doctor", "test": "doctor",
+    "generate": "run", "gen": "run", "create": "run", "draw": "run", "imagine": "run", "make": "run",
+    "txt2img": "run", "img2img": "edit", "inpaint": "edit", "redo": "again", "repeat": "again", "rerun": "again",
+    "variation": "again", "ls": "list", "history": "list", "status": "list", "tasks": "list", "jobs": "list",
+    "search": "list", "rm": "forget", "delete": "forget", "remove": "forget", "clean": "forget", "purge": "forget",
+    "stop": "cancel", "kill": "cancel", "abort": "cancel", "continue": "resume", "fetch": "resume",
+    "download": "resume", "login": "init", "setup": "init", "auth": "init", "configure": "init", "connect": "init",
+    "version": "--version", "man": "help --man", "docs": "help", "balance": "credits", "cost": "costs",
+    "usage": "costs", "settings": "config show", "preview": "show", "metadata": "info", "exif": "info",
+    "inspect": "info", "compare": "sheet", "grid": "sheet", "tui": "studio", "repl": "studio", "chat": "studio",
+    "interactive": "studio", "upscaler": "upscale", "enlarge": "upscale", "services": "providers",
+    "kinds": "providers", "star": "favourite", "favorite": "favourite", "fav": "favourite", "dump": "export",
+    "check": "doctor", "test": "doctor",
 }  # fmt: skip
 """What other tools call our commands."""
 OTHER_CONFIG_WORDS = {
-    "get": "show", "list": "show", "ls": "show", "print": "show", "file": "path", "where": "path", "validate": "check",
-    "test": "check", "open": "edit", "write": "set", "add": "set", "remove": "unset", "delete": "unset", "rm": "unset",
+    "get": "show", "list": "show", "ls": "show", "print": "show", "file": "path", "where": "path",
+    "validate": "check", "test": "check", "open": "edit", "write": "set", "add": "set", "remove": "unset",
+    "delete": "unset", "rm": "unset",
 }  # fmt: skip
 OTHER_OPTIONS = {
     "--prompt": "", "--num": "--count", "--number": "--count", "--images": "--count", "--batch": "--count",
     "--aspect": "--ratio", "--aspect-ratio": "--ratio", "--ar": "--ratio", "--width": "--size", "--height": "--size",
-    "--out": "--output", "--dir": "--output", "--folder": "--output", "--dest": "--output", "--workers": "--concurrency",
-    "--jobs": "--concurrency", "--parallel": "--concurrency", "--silent": "--quiet", "--force": "--yes", "--no-confirm": "--yes",
-    "--service": "--provider", "--backend": "--provider", "--reference": "--image", "--ref": "--image", "--init-image": "--image",
-    "--negative-prompt": "--negative", "--no": "--negative", "--filename": "--name", "--max-cost": "--budget", "--dryrun": "--dry-run",
+    "--out": "--output", "--dir": "--output", "--folder": "--output", "--dest": "--output",
+    "--workers": "--concurrency", "--jobs": "--concurrency", "--parallel": "--concurrency", "--silent": "--quiet",
+    "--force": "--yes", "--no-confirm": "--yes", "--service": "--provider", "--backend": "--provider",
+    "--reference": "--image", "--ref": "--image", "--init-image": "--image", "--negative-prompt": "--negative",
+    "--no": "--negative", "--filename": "--name", "--max-cost": "--budget", "--dryrun": "--dry-run",
     "--status": "--state", "--query": "--search", "--favorite": "--favourite",
 }  # fmt: skip
 """What other tools call our options."""
@@ -158,7 +159,7 @@ def _instead_of_too_many(command: str, words: Sequence[str]) -> str:
         return AS_ONE.format(command=line(command, typed[1], " ".join(typed[2:])))
     if command in {"list", "costs", "runs", "export"} and words[0].isdecimal():
         return TASK.format(command=line("show", words[0]))
-    if command in {"studio"}:
+    if command == "studio":
         return DRAW.format(command=line("run", *words))
     if command == "config set":
         return AS_ONE.format(command=line("config", "set", typed[2], " ".join(typed[3:])))
@@ -172,7 +173,7 @@ def refuse_single_dashes(command: Any, ctx: Any, args: Sequence[str], known: Ite
     for last, word in zip(["", *args], args, strict=False):
         if word == "--":
             return
-        name, _, value = word.partition("=")
+        name = word.partition("=")[0]
         if len(name) <= 2 or last in taking or f"-{name}" not in known:  # noqa: PLR2004 - `-m` has two characters
             continue
         short = name[:2]

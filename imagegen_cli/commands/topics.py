@@ -127,34 +127,27 @@ def _indented(text: str, columns: int) -> list[str]:
 
 def _parts(text: str) -> Iterator[tuple[str, list[str]]]:
     """The parts of a page: heads, paragraphs, code, items of lists, and rows of tables without their heads."""
-    words: list[str] = []
-    kind = "text"
-    code: list[str] | None = None
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if line.startswith("```"):
-            if code is not None:
-                yield "code", code
-            code = [] if code is None else None
-            if code is not None and words:
+    for number, block in enumerate(re.split(r"^```.*$\n?", text, flags=re.MULTILINE)):
+        if number % 2:
+            yield "code", block.splitlines()
+        else:
+            yield from _prose(block.splitlines())
+
+
+def _prose(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    kind, words = "text", list[str]()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith(("#", "|", "* ", "- ")) or not line.strip():
+            if words:
                 yield kind, [_unmarked(" ".join(words))]
-                words, kind = [], "text"
-            continue
-        if code is not None:
-            code.append(line)
-            continue
-        starts = line.startswith(("#", "|", "* ", "- ")) or not line.strip()
-        if starts and words:
-            yield kind, [_unmarked(" ".join(words))]
-            words, kind = [], "text"
+            kind, words = "text", []
         if line.startswith("#"):
             yield "head", [_unmarked(line.lstrip("# "))]
         elif line.startswith("|"):
-            is_head = number + 1 < len(lines) and RULE.match(lines[number + 1])
-            if (row := TABLE.match(line)) and not is_head and not RULE.match(line):
+            if (row := TABLE.match(line)) and not RULE.match(line) and not RULE.match(following):
                 yield "row", [_unmarked(cell.strip()) for cell in re.split(r"(?<!\\)\|", row[1])]
         elif line.startswith(("* ", "- ")):
-            words, kind = [line[2:].strip()], "item"
+            kind, words = "item", [line[2:].strip()]
         elif line.strip() and not line.startswith("!["):
             words.append(line.strip())
     if words:

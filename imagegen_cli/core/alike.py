@@ -34,16 +34,17 @@ def _distance(word: str, known: str) -> int:
         return max(len(word), len(other)) + 1
     before: list[int] = []
     last = list(range(len(other) + 1))
-    for at, sign in enumerate(word, 1):
-        before, last = last, _next_row(word, other, at, sign, last, before)
+    for at in range(1, len(word) + 1):
+        before, last = last, _next_row(word[max(at - 2, 0) : at], other, at, last, before)
     return last[-1]
 
 
-def _next_row(word: str, other: str, at: int, sign: str, last: list[int], before: list[int]) -> list[int]:
+def _next_row(signs: str, other: str, at: int, last: list[int], before: list[int]) -> list[int]:
+    """The slips between the first `at` signs of a word and each beginning of the other; `signs`: its last two."""
     row = [at]
     for to, wanted in enumerate(other, 1):
-        cost = min(last[to] + 1, row[to - 1] + 1, last[to - 1] + (sign != wanted))
-        if at > 1 and to > 1 and sign == other[to - 2] and word[at - 2] == wanted:
+        cost = min(last[to] + 1, row[to - 1] + 1, last[to - 1] + (signs[-1] != wanted))
+        if to > 1 and signs == wanted + other[to - 2]:
             cost = min(cost, before[to - 2] + 1)
         row.append(cost)
     return row

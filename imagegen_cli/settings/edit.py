@@ -1,4 +1,4 @@
-"""Changes the text of a settings file: a provider or a value; all other comments, blank lines and keys stay as they are.
+"""Changes a provider or a value in the text of a settings file; all other lines and comments stay as they are.
 
 The text is split into statements, and tomllib tells which key or table each of them names.
 """

@@ -1,4 +1,4 @@
-"""Names one setting as `config set` does, reads its value from a text, and says where each value in force comes from."""
+"""Names one setting as `config set` does, reads its value from a text, and says where each value comes from."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Short looks at the history for the tab key of a shell: read-only, within a fraction of a second, and never an error."""
+"""Short looks at the history for the tab key of a shell: read-only, soon over, and never an error."""
 
 import sqlite3
 from collections.abc import Iterator
