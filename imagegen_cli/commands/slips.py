@@ -12,7 +12,6 @@ from typing import Any
 from typer._click import exceptions, types
 
 from imagegen_cli.commands import guide
-from imagegen_cli.commands.helping import takes_a_value
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
 
@@ -169,7 +168,7 @@ def _instead_of_too_many(command: str, words: Sequence[str]) -> str:
 def refuse_single_dashes(command: Any, ctx: Any, args: Sequence[str], known: Iterable[str]) -> None:
     """Raise UsageError for `-model 4.0`: Typer reads it as `-m odel`, and would send the prompt to another model."""
     known = set(known)
-    taking = {name for one in command.params if takes_a_value(one) for name in one.opts}
+    taking = {name for one in command.params if _takes_a_value(one) for name in one.opts}
     for last, word in zip(["", *args], args, strict=False):
         if word == "--":
             return
@@ -177,11 +176,15 @@ def refuse_single_dashes(command: Any, ctx: Any, args: Sequence[str], known: Ite
         if len(name) <= 2 or last in taking or f"-{name}" not in known:  # noqa: PLR2004 - `-m` has two characters
             continue
         short = name[:2]
-        is_read = any(short in one.opts and takes_a_value(one) for one in command.params)
+        is_read = any(short in one.opts and _takes_a_value(one) for one in command.params)
         form = ONE_DASH if is_read else ONE_DASH_UNREAD
         message = form.format(word=quoted(word), short=short, value=quoted(word[2:]))
         meant = [f"-{one}" if one == word else one for one in args]
         raise UsageError(message, hint=MEANT.format(command=line(*_path(ctx).split(), *meant)))
+
+
+def _takes_a_value(parameter: Any) -> bool:
+    return not getattr(parameter, "is_flag", True)  # an argument has no such thing
 
 
 def _no_option(ctx: Any, option: str) -> UsageError:

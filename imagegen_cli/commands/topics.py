@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagegen_cli import __version__
 from imagegen_cli.commands import guide
-from imagegen_cli.commands.helping import wrapped
+from imagegen_cli.commands.wrapping import wrapped
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
