@@ -126,9 +126,9 @@ def page_of_group(group: Any, ctx: Any) -> list[str]:
 def page_of(command: Any, ctx: Any) -> list[str]:
     """The page of one command: as roomy as 24 lines allow, and with its common options alone where all do not fit."""
     for gap in ([""], []):
-        page = _laid_out(command, ctx, _groups(command), gap)
-        if Page.is_whole or len(page) < LINES:
-            return page
+        whole = _laid_out(command, ctx, _groups(command), gap)
+        if Page.is_whole or len(whole) < LINES:
+            return whole
     count = sum(one.param_type_name == "option" for one in command.params) + 1
     path = ctx.command_path.removeprefix("imagegen ")
     more = wrapped(guide.MORE_OF_ONE.format(command=path, count=count), COLUMNS)

@@ -136,7 +136,7 @@ def _parts(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def _prose(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     kind, words = "text", list[str]()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
         if line.startswith(("#", "|", "* ", "- ")) or not line.strip():
             if words:
                 yield kind, [_unmarked(" ".join(words))]
