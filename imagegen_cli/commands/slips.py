@@ -16,12 +16,11 @@ from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
 
 NO_COMMAND = "there is no command {word}"
-NO_COMMAND_OF = "imagegen {group} has no command {word}"
-NO_OPTION = "imagegen {command} has no option {option}"
-NO_OPTION_OF_ALL = "imagegen has no option {option} before a command"
-TOO_MANY = "imagegen {command} takes no argument {words} here"
-LACKS = "imagegen {command} lacks {argument}"
-LACKS_COMMAND = "imagegen {group} lacks a command"
+NO_COMMAND_OF = "{group} has no command {word}"
+NO_OPTION = "{command} has no option {option}"
+NO_OPTION_OF_ALL = "{option} is no option before a command"
+TOO_MANY = "{command} takes no argument {words} here"
+LACKS = "{command} lacks {argument}"
 LACKS_VALUE = "{option} lacks its value"
 HAS_VALUE = "{option} takes no value"
 ONE_DASH = "{word} has one dash: it would be read as {short} with the value {value}"
