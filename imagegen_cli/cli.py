@@ -742,6 +742,8 @@ def _leave_out_others(words: Sequence[str]) -> None:
     if words in ([], ["--help"], ["-h"]):
         app.registered_commands, app.registered_groups = [], []
         return
+    if words[0].startswith("-"):
+        return
     app.registered_commands = [one for one in app.registered_commands if words == [_name_of(one)]]
     app.registered_groups = [one for one in app.registered_groups if words == [one.name]]
 
@@ -750,7 +752,7 @@ def _refuse(error: Exception) -> None:
     """Exit with 2 where Typer says that the command line is wrong; without any words its error is the help."""
     from imagegen_cli.commands.slips import as_ours  # noqa: PLC0415 - only for slips
 
-    if not sys.argv[1:]:
+    if type(error).__name__ == "NoArgsIsHelpError":
         _echo(str(error))
         _exit(2)
     if wrong := as_ours(error):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+import imagegen_cli
 from imagegen_cli import cli
 from imagegen_cli.commands import guide, helping, topics, wrapping
 from tests.doubles.a1111 import WebUIServer
@@ -86,6 +87,20 @@ def test_help_names_how_many_options_it_leaves_out(tmp_path: Path) -> None:
     assert len(re.findall(r"^  -", whole.out, re.MULTILINE)) == int(count)
     assert "Money" in short.out
     assert "Lists" in whole.out
+
+
+@pytest.mark.parametrize("words", [[], ["config"]])
+def test_without_a_command_the_commands_are_shown_as_an_error(tmp_path: Path, words: list[str]) -> None:
+    Program(tmp_path)
+    bare, asked = run_all(tmp_path, [(words, {}), ([*words, "--help"], {})])
+    assert (bare.code, bare.out, bare.err) == (2, "", asked.out)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["--version", "run"], ["-V", "list", "--json"]])
+def test_the_version_goes_before_everything(tmp_path: Path, words: list[str]) -> None:
+    Program(tmp_path)
+    [ended] = run_all(tmp_path, [(words, {})])
+    assert (ended.code, ended.out) == (0, f"imagegen {imagegen_cli.__version__}\n")
 
 
 def test_every_command_stands_in_a_group() -> None:

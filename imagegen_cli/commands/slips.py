@@ -21,6 +21,7 @@ NO_OPTION = "{command} has no option {option}"
 NO_OPTION_OF_ALL = "{option} is no option before a command"
 TOO_MANY = "{command} takes no argument {words} here"
 LACKS = "{command} lacks {argument}"
+LACKS_COMMAND = "there is no command in this line"
 LACKS_VALUE = "{option} lacks its value"
 HAS_VALUE = "{option} takes no value"
 ONE_DASH = "{word} has one dash: it would be read as {short} with the value {value}"
@@ -78,6 +79,8 @@ OTHER_OPTIONS = {
 """What other tools call our options."""
 LISTS = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".heic")
+OF_RUN = {"-p", "-m", "-n", "-o", "-j", "-x", "-q", "-y", *guide.COMMON, *guide.GROUPS["What to draw"]}
+"""Options that a person means for `run` where no command is named."""
 TEXTS = ("run", "edit", "again")
 """Commands with a text of the person's own words, which may begin with a dash."""
 
@@ -97,29 +100,41 @@ def as_ours(error: Exception) -> UsageError | None:
         case exceptions.BadOptionUsage():
             return _bad_option(ctx, error)
         case _:
-            return UsageError(error.message.rstrip("."), hint=_help_of(ctx))
+            message = LACKS_COMMAND if error.message == "Missing command." else error.message.rstrip(".")
+            return UsageError(message, hint=_help_of(ctx))
 
 
 def no_command(ctx: Any, args: Sequence[str], known: Sequence[str]) -> UsageError:
     """The error for a word that is no command, with what it may have been meant for."""
-    word = args[0]
     if ctx.parent is not None:
         return _no_command_of(ctx, args, known)
-    rest = args[1:]
-    message = NO_COMMAND.format(word=quoted(word))
-    path = Path(word)
+    return UsageError(NO_COMMAND.format(word=quoted(args[0])), hint=_instead_of(args))
+
+
+def _instead_of(args: Sequence[str]) -> str:
+    """What a line may have been meant for whose first word is no command."""
+    word, rest = args[0], args[1:]
+    if not word.strip():
+        return SHOWS_COMMANDS.format(command="imagegen")
     if re.fullmatch(r"\d+(/\d+)?|LAST(/\d+)?", word):
-        return UsageError(message, hint=TASK.format(command=line("show", word)))
+        return TASK.format(command=line("show", word))
     meant = OTHER_WORDS.get(word.lower()) or (alike(word, guide.commands()) if _is_one_word(word) else "")
     if meant:
-        return UsageError(message, hint=MEANT.format(command=line(*meant.split(), *rest)))
+        return MEANT.format(command=line(*meant.split(), *rest))
+    return _about_a_file(word, rest) or DRAW.format(command=line("run", *_as_prompts(args)))
+
+
+def _about_a_file(word: str, rest: Sequence[str]) -> str:
+    """What to do with a folder, a list or a picture; empty where the word names none."""
+    path = Path(word)
+    suffix = path.suffix.lower()
     if _is(path, Path.is_dir):
-        return UsageError(message, hint=FOLDER.format(command=line("info", word)))
-    if _is(path, Path.is_file):
-        known_as = (LIST, "batch") if path.suffix.lower() in LISTS else (PICTURE, "info")
-        if path.suffix.lower() in LISTS + PICTURES:
-            return UsageError(message, hint=known_as[0].format(command=line(known_as[1], word, *rest)))
-    return UsageError(message, hint=DRAW.format(command=line("run", *_as_prompts(args))))
+        return FOLDER.format(command=line("info", word))
+    if suffix not in LISTS + PICTURES or not _is(path, Path.is_file):
+        return ""
+    if suffix in LISTS:
+        return LIST.format(command=line("batch", word, *rest))
+    return PICTURE.format(command=line("info", word))
 
 
 def _as_prompts(args: Sequence[str]) -> list[str]:
@@ -147,6 +162,7 @@ def _no_command_of(ctx: Any, args: Sequence[str], known: Sequence[str]) -> Usage
 def too_many(ctx: Any, words: Sequence[str]) -> UsageError:
     """The error for arguments beyond those that a command takes."""
     command = _path(ctx)
+    words = [word.strip() if word.startswith(" -") else word for word in words]  # as `TakesIds` reads -1
     message = TOO_MANY.format(command=command, words=" ".join(map(quoted, words)))
     return UsageError(message, hint=_instead_of_too_many(command, words))
 
@@ -219,6 +235,8 @@ def _behind_the_command(typed: Sequence[str], option: str) -> str:
     at = next((at for at, word in enumerate(typed) if word in known), None)
     if at is not None:
         return BEHIND.format(command=line(*typed[at:], *typed[:at]))
+    if len(typed) > 1 and typed[0].partition("=")[0] in OF_RUN:
+        return BEHIND.format(command=line("run", *typed))
     if _may_be_text(option) and not option.startswith("--"):
         return TEXT_BEHIND.format(command=line("run", "--", *typed))
     meant = alike(option[2:], ("version", "help"))
