@@ -303,7 +303,7 @@ def test_zsh_itself_completes_with_the_script_where_it_looks_for_it(program: Pro
     (program.folder / ".zshrc").write_text(start)
     environment = shell_environment(program) | {"TERM": "xterm", "ZDOTDIR": str(program.folder)}
     with TerminalProgram([str(shutil.which("zsh")), "-d"], cwd=program.folder, environ=environment) as screen:
-        screen.wait_for("ready>")
+        screen.wait_for("ready>", seconds=60)  # it reads a thousand functions
         screen.send("imagegen list --state f\t")
         screen.wait_for("--state failed")
         screen.send("\x15exit\n")
