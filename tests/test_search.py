@@ -196,7 +196,8 @@ def test_words_that_no_prompt_has_are_not_looked_for_in_every_prompt(store: Stor
     entered(store, ["a red fox", "一只小猫"])
     assert found(store, "fox")
     read: list[str] = []
-    store._db.set_trace_callback(read.append)
+    sqlite: Any = store._db
+    sqlite.set_trace_callback(read.append)
     assert found(store, "zebra") == found(store, "狗") == found(store, "red zebra") == []
     assert not any("LIKE" in statement for statement in read)
     assert found(store, "ox") == ["a red fox"]

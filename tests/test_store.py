@@ -57,12 +57,13 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
+from imagegen_cli.storage.database import RESERVE_BYTES
+from imagegen_cli.storage.dialect import Connection
 from imagegen_cli.storage.migrations import MIGRATIONS
 from imagegen_cli.storage.processes import SILENT_S, Process, this_process
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Planned, Record, size_of
 from imagegen_cli.storage.store import Store
 from imagegen_cli.storage.updates import MAX_KEPT_RUNS
-from imagegen_cli.storage.writer import RESERVE_BYTES
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
@@ -779,9 +780,10 @@ def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path:
                 other.request_cancel(list(late))
             seen.append(statement)
 
-        store._db.set_trace_callback(meanwhile)
+        sqlite: Any = store._db
+        sqlite.set_trace_callback(meanwhile)
         assert store.cancel_requests() == [one_.id]
-        store._db.set_trace_callback(None)
+        sqlite.set_trace_callback(None)
     asyncio.run(store.flush())
     assert store.cancel_requests() == [two.id]
 
@@ -1045,7 +1047,7 @@ class Small(Store):
 
     pages = 2**30
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         db = super().connect()
         db.execute(f"PRAGMA max_page_count = {self.pages}")
         self.connections = [*getattr(self, "connections", []), db]
@@ -1097,7 +1099,7 @@ class Moody(Store):
 
     shut = False
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         if self.shut:
             raise sqlite3.OperationalError("unable to open database file")
         return super().connect()

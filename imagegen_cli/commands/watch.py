@@ -27,9 +27,10 @@ from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
 from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.database import MAX_ROWS_AT_ONCE
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import UNFINISHED, Filter, Record
-from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, Store
+from imagegen_cli.storage.store import Store
 
 MAX_WATCHED_TASKS = 20_000
 """So many tasks in the table take less than 100 MB of memory."""

@@ -1,6 +1,5 @@
 """Which process owns which tasks: a row for each process, a heartbeat that others watch, a fence for each claim."""
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near, uptime
@@ -8,6 +7,7 @@ from imagegen_cli.storage.rows import process_of
 
 if TYPE_CHECKING:
     from imagegen_cli.core.task import TaskId
+    from imagegen_cli.storage.dialect import Connection, Row
 
 
 class Leases:
@@ -23,11 +23,11 @@ class Leases:
         self.fences: dict[TaskId, int] = {}
         self.lost: set[TaskId] = set()
 
-    def own(self, db: sqlite3.Connection) -> int:
+    def own(self, db: "Connection") -> int:
         """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""
         self.watch(db)
         if self.owner is None:
-            for row in db.execute("SELECT * FROM process").fetchall():
+            for row in self.rows(db):
                 if not self.is_alive(db, row):
                     db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
                     db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
@@ -39,16 +39,20 @@ class Leases:
             self.owner = cursor.lastrowid or 0
         return self.owner
 
+    def rows(self, db: "Connection") -> "list[Row]":
+        """All processes that the history knows."""
+        return db.execute("SELECT * FROM process").fetchall()
+
     def heartbeat(self) -> tuple[Any, ...]:
         """A statement and its values. Where another process has deleted the row of this one, it is inserted again."""
         me = self.me
         insert = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
-        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = heartbeat + 1"
+        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = process.heartbeat + 1"
         return insert + again, self.owner, me.host, me.place, me.pid, me.started_at
 
-    def watch(self, db: sqlite3.Connection) -> None:
+    def watch(self, db: "Connection") -> None:
         """Write since when each process elsewhere has had the same heartbeat."""
-        for row in db.execute("SELECT * FROM process").fetchall():
+        for row in self.rows(db):
             if not is_near(process_of(row), self.me):
                 db.execute(
                     "INSERT INTO sighting (process, observer, heartbeat, at) VALUES (?, ?, ?, ?)"
@@ -57,7 +61,7 @@ class Leases:
                     (row["id"], self._observer, row["heartbeat"], uptime()),
                 )
 
-    def is_alive(self, db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    def is_alive(self, db: "Connection", row: "Row") -> bool:
         """Whether the process of this row runs. One elsewhere does until its heartbeat has not changed for SILENT_S."""
         process = process_of(row)
         if process == self.me:
@@ -70,14 +74,14 @@ class Leases:
         ).fetchone()
         return seen is None or uptime() - seen["at"] < SILENT_S
 
-    def living(self, db: sqlite3.Connection) -> dict[int, Process]:
+    def living(self, db: "Connection") -> dict[int, Process]:
         """The processes that run, by their numbers."""
-        rows = db.execute("SELECT * FROM process").fetchall()
+        rows = self.rows(db)
         return {row["id"]: process_of(row) for row in rows if self.is_alive(db, row)}
 
-    def may_be_silent(self, db: sqlite3.Connection) -> bool:
+    def may_be_silent(self, db: "Connection") -> bool:
         """Whether a process elsewhere counts as alive only because it has not been watched for long enough."""
-        rows = db.execute("SELECT * FROM process").fetchall()
+        rows = self.rows(db)
         return any(not is_near(process_of(row), self.me) and self.is_alive(db, row) for row in rows)
 
     @property

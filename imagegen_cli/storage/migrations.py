@@ -3,7 +3,10 @@
 A change of the schema is one more entry at the end of MIGRATIONS; an entry that was released is never changed.
 """
 
-import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -133,13 +136,13 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
-def version_of(db: sqlite3.Connection) -> int:
+def version_of(db: "Connection") -> int:
     """How many of the steps this database has taken."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
-def migrate(db: sqlite3.Connection) -> None:
+def migrate(db: "Connection") -> None:
     """Take the steps that are missing, inside a transaction of the caller's."""
     for number, script in enumerate(MIGRATIONS[version_of(db) :], version_of(db) + 1):
         for statement in script.split(";"):

@@ -13,6 +13,10 @@ with a new index. All functions work inside of a caller's transaction.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 PAIRED = (
     (0x4E00, 0x9FCC), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3105, 0x312D), (0x31F0, 0x31FF), (0x3400, 0x4DB5),
@@ -26,12 +30,12 @@ Run = tuple[bool, str]
 """Signs of one kind in a row: whether they are paired, and their text."""
 
 
-def note(db: sqlite3.Connection, task: int) -> None:
+def note(db: "Connection", task: int) -> None:
     """Note a new task: the next search indexes it."""
     db.execute("INSERT OR IGNORE INTO unsearched (task) VALUES (?)", (task,))
 
 
-def is_ready(db: sqlite3.Connection) -> bool:
+def is_ready(db: "Connection") -> bool:
     """Whether every task is in the index, and this SQLite can read it."""
     try:
         db.execute("SELECT rowid FROM prompt_words LIMIT 0")
@@ -40,7 +44,7 @@ def is_ready(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM unsearched LIMIT 1").fetchone() is None
 
 
-def index(db: sqlite3.Connection, limit: int) -> bool:
+def index(db: "Connection", limit: int) -> bool:
     """Index at most so many tasks. Returns whether some are left. Raises sqlite3.OperationalError without FTS5."""
     db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
     rows = db.execute(
@@ -57,7 +61,7 @@ def index(db: sqlite3.Connection, limit: int) -> bool:
     return len(rows) == limit
 
 
-def remove(db: sqlite3.Connection, prompts: Mapping[int, str]) -> None:
+def remove(db: "Connection", prompts: Mapping[int, str]) -> None:
     """Take tasks out of the index, which has all tasks, and words that no other prompt has."""
     db.executemany(
         "INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)",
@@ -81,14 +85,14 @@ def expression(search: str) -> str:
     return " ".join(filter(None, map(_phrase, _folded(search).split())))
 
 
-def has_any(db: sqlite3.Connection, matched: str) -> bool:
+def has_any(db: "Connection", matched: str) -> bool:
     """Whether any task matches this expression."""
     return (
         db.execute("SELECT 1 FROM prompt_words WHERE prompt_words MATCH ? LIMIT 1", (matched,)).fetchone() is not None
     )
 
 
-def may_be_inside(db: sqlite3.Connection, search: str) -> bool:
+def may_be_inside(db: "Connection", search: str) -> bool:
     """Whether LIKE may find what no word begins with: "ox" in "fox". Of paired signs the index finds all."""
     inside = "SELECT 1 FROM prompt_term WHERE instr(term, ?) LIMIT 1"
     terms = _terms(search)

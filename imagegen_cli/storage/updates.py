@@ -1,9 +1,8 @@
 """What an event changes in the database. All functions but `write` work inside a transaction that is open already."""
 
 import json
-import sqlite3
-import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
@@ -42,6 +41,9 @@ from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.records import Planned, size_of
 
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
+
 MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay. Their tasks are kept for ever."""
 OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
@@ -54,7 +56,7 @@ TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
 
-def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budget: Budget) -> None:
+def write(db: "Connection", events: Iterable[Event], leases: Leases, budget: Budget) -> None:
     """Write these events in one transaction.
 
     Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`.
@@ -77,7 +79,7 @@ def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budge
     budget.refused |= refused
 
 
-def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
+def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
     """The task whose submit does not fit the budget, and why. Its submit is not written: it stays queued."""
     if not budget.limits or not isinstance(event, TaskChanged):
         return {}
@@ -89,7 +91,7 @@ def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: B
     return {event.task.id: because} if because else {}
 
 
-def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
+def _write_one(db: "Connection", event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
     """Write one event. Returns its task where another process has claimed it."""
     if isinstance(event, TaskChanged):
         change, ours = _write_state(db, event, leases, budget)
@@ -122,14 +124,14 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Bud
     return set()
 
 
-def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> None:
+def _write_event(db: "Connection", event: Event, task: int, body: str) -> None:
     db.execute(
         "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
         (event.at, type(event).__name__, body, task),
     )
 
 
-def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> tuple[str, bool]:
+def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: Budget) -> tuple[str, bool]:
     """Write the state of a task. Returns the change as JSON, and whether the task still belongs to this process."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
@@ -158,7 +160,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
 
 
-def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> None:
+def _write_charge(db: "Connection", event: TaskChanged, leases: Leases, budget: Budget) -> None:
     """Reserve what a submit is expected to cost, in the transaction that says that it leaves; else follow the task."""
     state = event.task.state
     if isinstance(state, Submitting) and state.quote is not None:
@@ -167,7 +169,7 @@ def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bu
         charges.follow(db, event.task.id, state, budget)
 
 
-def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
+def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> bool:
     """Keep a receipt that comes late: `resume` can ask for what was taken for lost. Returns whether it was needed.
 
     `sending`: also where the history says that the request is leaving; then no living process may own the task.
@@ -177,7 +179,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     detail = serialize.dumps(serialize.from_state(state))
     written = db.execute(
         "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"
-        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ?))",
+        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ? = 1))",
         (word(state), detail, id_, sending),
     )
     if written.rowcount:
@@ -191,7 +193,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     return bool(written.rowcount)
 
 
-def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
+def keep_attempt(db: "Connection", id_: int) -> None:
     """Keep the state and the times of a task as an earlier attempt, before it is sent again."""
     db.execute(
         f"INSERT INTO attempt (task, number, state, detail, reason, {MOMENTS})"  # noqa: S608 - only our own words
@@ -203,7 +205,7 @@ def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
     db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
 
 
-def fall_back(db: sqlite3.Connection, task: Task) -> None:
+def fall_back(db: "Connection", task: Task) -> None:
     """Where a new attempt was never sent, make the task again what the attempt before had come to."""
     unsent = isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
     if not unsent and not isinstance(task.state, Failed):
@@ -220,7 +222,7 @@ def fall_back(db: sqlite3.Connection, task: Task) -> None:
     db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
 
 
-def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
+def _learn(db: "Connection", event: TaskLearned) -> None:
     """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
     row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
@@ -230,14 +232,14 @@ def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
-def _write_taker(db: sqlite3.Connection, task: Task) -> None:
+def _write_taker(db: "Connection", task: Task) -> None:
     """Write as which of its alternatives a task is sent: that is decided only now."""
     row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
     if row is not None and row["provider"] != task.request.provider:
         write_request(db, task)
 
 
-def write_request(db: sqlite3.Connection, task: Task) -> None:
+def write_request(db: "Connection", task: Task) -> None:
     """Write the request of a task and its alternatives."""
     request = task.request
     db.execute(
@@ -270,7 +272,7 @@ def reason_of(task: Task) -> str:
             return ""
 
 
-def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> None:
+def insert(db: "Connection", run: RunId, item: Planned, owner: int, at: float) -> None:
     """Insert a task that is to be sent. Its fence number is 1: this is the first claim."""
     request = item.request
     facts = {} if item.repeats is None else {"repeats": item.repeats}
@@ -282,6 +284,6 @@ def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> Non
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
             item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
-            serialize.in_order(item.cell), time.time(),
+            serialize.in_order(item.cell), at,
         ),
     )  # fmt: skip
