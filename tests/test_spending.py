@@ -55,6 +55,7 @@ from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Planned, Record
 from imagegen_cli.storage.store import Store
 from tests.clock import run
+from tests.histories import KINDS, opened, place
 from tests.scripted import Asleep, Scripted, Stage, ready
 
 FOUR_CENTS = Money(40_000, "usd")
@@ -79,9 +80,9 @@ class Price:
         return Money(sum(tokens.values()), "usd")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "history.db")) as store:
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with closing(opened(place(request.param, tmp_path))) as store:
         yield store
 
 

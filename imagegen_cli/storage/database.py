@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ class Database:
     """What its connections raise."""
     PLUS = "+"
     """See `rows.condition`."""
+    LOCKED = ""
+    """What a claim adds to its SELECT, so that it takes no row that another claim is about to take."""
 
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S) -> None:
         self.path = path
@@ -94,7 +96,7 @@ class Database:
         if version > newest:
             raise self._too_new(version)
         if version < newest:
-            with self._transaction():
+            with self._begun_to_write():
                 migrations.migrate(self._db)
 
     def _too_new(self, version: int) -> HistoryError:
@@ -104,8 +106,8 @@ class Database:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Change all or nothing. Raises HistoryError."""
+    def _begun_to_write(self) -> Iterator[None]:
+        """Change all or nothing, while no other process writes. Raises HistoryError."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -114,6 +116,10 @@ class Database:
             except BaseException:
                 roll_back(self._db)
                 raise
+
+    def _begun_to_claim(self) -> "AbstractContextManager[None]":
+        """Change all or nothing, where other processes may write too: rows that are read with LOCKED are left out."""
+        return self._begun_to_write()
 
     @contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
@@ -215,7 +221,7 @@ class Database:
         with suppress(HistoryError), self._waiting(min(self._wait_s, INDEX_WAIT_S)):
             is_more = True
             while is_more:
-                with self._transaction():
+                with self._begun_to_write():
                     is_more = search.index(self._db, MAX_ROWS_AT_ONCE)
             return True
         return False

@@ -17,6 +17,9 @@ class Leases:
     the number of the claim. `lost`: its tasks that another process has claimed meanwhile.
     """
 
+    FIRST, AGAIN, NEXT = "0", "1", "process.heartbeat + 1"
+    """A heartbeat in SQL: a number that others see changing, where there is no clock for all."""
+
     def __init__(self, me: Process) -> None:
         self.me = me
         self.owner: int | None = None
@@ -29,11 +32,10 @@ class Leases:
         if self.owner is None:
             for row in self.rows(db):
                 if not self.is_alive(db, row):
-                    db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
-                    db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
+                    self.strike(db, row["id"])
             me = self.me
             cursor = db.execute(
-                "INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, 0)",
+                f"INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, {self.FIRST})",  # noqa: S608 - only our own words
                 (me.host, me.place, me.pid, me.started_at),
             )
             self.owner = cursor.lastrowid or 0
@@ -43,11 +45,17 @@ class Leases:
         """All processes that the history knows."""
         return db.execute("SELECT * FROM process").fetchall()
 
+    def strike(self, db: "Connection", number: int) -> None:
+        """Delete the row of a process that is dead."""
+        db.execute("DELETE FROM process WHERE id = ?", (number,))
+        db.execute("DELETE FROM sighting WHERE process = ?", (number,))
+
     def heartbeat(self) -> tuple[Any, ...]:
         """A statement and its values. Where another process has deleted the row of this one, it is inserted again."""
         me = self.me
-        insert = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
-        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = process.heartbeat + 1"
+        columns = "id, host, place, pid, started_at, heartbeat"
+        insert = f"INSERT INTO process ({columns}) VALUES (?, ?, ?, ?, ?, {self.AGAIN})"  # noqa: S608 - our own words
+        again = f" ON CONFLICT (id) DO UPDATE SET heartbeat = {self.NEXT}"
         return insert + again, self.owner, me.host, me.place, me.pid, me.started_at
 
     def watch(self, db: "Connection") -> None:

@@ -74,15 +74,15 @@ def remove(db: "Connection", prompts: Mapping[int, str]) -> None:
 
 def indexed(prompt: str) -> str:
     """The words of a prompt as they are indexed, parted by blanks."""
-    text = _folded(prompt)
+    text = folded(prompt)
     if text.isascii():
         return text
-    return " ".join(f"{' '.join(_pairs(run))} {run[-1]}" if paired else run for paired, run in _runs(text))
+    return " ".join(f"{' '.join(_pairs(run))} {run[-1]}" if paired else run for paired, run in runs(text))
 
 
 def expression(search: str) -> str:
     """What to MATCH: each word of `search`, in any order. Empty where it has none, as a search for "!" or an emoji."""
-    return " ".join(filter(None, map(_phrase, _folded(search).split())))
+    return " ".join(filter(None, map(_phrase, folded(search).split())))
 
 
 def has_any(db: "Connection", matched: str) -> bool:
@@ -106,7 +106,7 @@ def patterns(search: str) -> list[str]:
 
 def exact(search: str) -> list[str]:
     """Patterns for the words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
-    return [_pattern(word) for word in search.split() if len(list(_runs(word))) > 1 or not word.isalnum()]
+    return [_pattern(word) for word in search.split() if len(list(runs(word))) > 1 or not word.isalnum()]
 
 
 def _pattern(word: str) -> str:
@@ -115,24 +115,26 @@ def _pattern(word: str) -> str:
 
 
 def _phrase(word: str) -> str:
-    """A word of a search as a phrase of indexed words, the last of which may be longer."""
-    runs = list(_runs(word))
-    if not runs:
-        return ""
+    words, is_whole = phrase(word)
+    return "" if not words else f'"{" ".join(words)}"' + ("" if is_whole else " *")
+
+
+def phrase(word: str) -> tuple[list[str], bool]:
+    """A word of a search as a phrase of indexed words, and whether the last of them must not be longer."""
     found: list[str] = []
-    for paired, run in runs:
-        found += [*_pairs(run), run[-1]] if paired else [run]
-    paired, last = runs[-1]
+    paired, last = False, ""
+    for paired, last in runs(word):
+        found += [*_pairs(last), last[-1]] if paired else [last]
     if paired and len(last) > 1:
-        return f'"{" ".join(found[:-1])}"'
-    return f'"{" ".join(found)}" *'
+        return found[:-1], True
+    return found, False
 
 
 def _pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run) - 1)]
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """The text without differences of case and width, and without halves of surrogates, which SQLite cannot hold."""
     if text.isascii():
         return text.lower()
@@ -143,10 +145,10 @@ def _folded(text: str) -> str:
 
 def _terms(text: str) -> set[str]:
     """The words that are not paired."""
-    return {run for paired, run in _runs(_folded(text)) if not paired}
+    return {run for paired, run in runs(folded(text)) if not paired}
 
 
-def _runs(text: str) -> Iterator[Run]:
+def runs(text: str) -> Iterator[Run]:
     """The letters and digits of a text, in runs of one kind."""
     kind, begin = None, 0
     for at, sign in enumerate([*text, ""]):

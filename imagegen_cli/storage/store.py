@@ -262,16 +262,18 @@ class Store(Database):
         if time.monotonic() - self._heartbeat_at > HEARTBEAT_S:
             self._heartbeat_at = time.monotonic()
             self._writer.change(*self._leases.heartbeat())
-        with self._errors(), self._waiting(0):
-            query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
-            found = {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
-        fresh = found - self._cancelling
+        fresh = self._cancels() - self._cancelling
         if fresh:  # and no others: one more request may have come since
             self._cancelling |= fresh
             forget = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
             ids = json.dumps(sorted(fresh))
             self._writer.change(forget, ids, done=lambda: self._cancelling.difference_update(fresh))
         return sorted(fresh)
+
+    def _cancels(self) -> set[TaskId]:
+        with self._errors(), self._waiting(0):
+            query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
+            return {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
 
     def restore_receipts(self, receipts: Iterable[tuple[int, Job]]) -> list[TaskId]:
         """Write receipts that an earlier process could not write. Returns the tasks that they belong to.
@@ -323,7 +325,7 @@ class Store(Database):
         were set and for processes that planned at the same time.
         """
         if wanted.since is not None:
-            found = "SELECT count(*), min(id) FROM (SELECT id FROM task WHERE created >= ? LIMIT ?)"
+            found = "SELECT count(*), min(id) FROM (SELECT id FROM task WHERE created >= ? LIMIT ?) AS first"
             count, first = self._db.execute(found, (wanted.since, MAX_ROWS_AT_ONCE)).fetchone()
             if count < MAX_ROWS_AT_ONCE:
                 wanted = wanted._replace(after=max(wanted.after or 0, (first or 2**62) - 1))
@@ -424,7 +426,7 @@ class Store(Database):
 
     def is_any_owned(self, ids: Iterable[int]) -> bool:
         """Whether a living process owns one of these tasks and works on it."""
-        where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED))
+        where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED), self.PLUS)
         query = f"SELECT DISTINCT owner FROM task{where}"  # noqa: S608 - only our own words
         with self._errors():
             owners = {row["owner"] for row in self._db.execute(query, values)}
@@ -555,7 +557,7 @@ class Store(Database):
 
     def orphans(self, limit: int) -> tuple[int, list[int]]:
         """How many unfinished tasks belong to no living process, and the first ids of them."""
-        where, values = condition(Filter(states=UNFINISHED))
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
         values.append(json.dumps(list(self._living())))
         with self._errors():
@@ -565,7 +567,7 @@ class Store(Database):
 
     def busy_providers(self) -> dict[str, Process]:
         """Providers at which living processes have unfinished tasks, and one such process for each."""
-        where, values = condition(Filter(states=UNFINISHED))
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         living = self._living()
         with self._errors():
             rows = self._db.execute(f"SELECT DISTINCT provider, owner FROM task{where}", values)  # noqa: S608
@@ -578,7 +580,7 @@ class Store(Database):
         """Change all or nothing, the lease of this process included."""
         owner = self._leases.owner
         try:
-            with super()._transaction():
+            with self._begun_to_write():
                 yield
         except BaseException:
             self._leases.owner = owner
