@@ -57,7 +57,7 @@ class Words:
     def __init__(self, db: Any) -> None:
         self._db = db
 
-    def execute(self, sql: str, values: Any = ()) -> "Words":
+    def execute(self, sql: str, values: Any = ()) -> Any:
         self._found = self._db.execute(sql, values)
         return self
 

@@ -156,7 +156,7 @@ def ids(records: Sequence[Record]) -> list[int]:
 def sql(path: Place, statement: str, *values: Any) -> list[Any]:
     """From outside, as another program would."""
     with outside(path) as db:
-        return db.execute(statement, values).fetchall()
+        return list(db.execute(statement, values).fetchall())
 
 
 # What is kept
@@ -830,7 +830,7 @@ def test_a_task_is_added_or_refused_soon_while_another_program_holds_the_history
 # What the file is
 
 
-def mode(path: Place) -> int:
+def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 

@@ -81,14 +81,26 @@ def _counted(charge: Charge | None) -> Money:
     return charge.amount
 
 
+class Account(NamedTuple):
+    """What a provider's tasks are counted by, over all processes: a word for the account, and how many it takes."""
+
+    key: str
+    limit: int | None
+
+
 @dataclass(slots=True)
 class Budget:
-    """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges."""
+    """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges.
+
+    `accounts`: by provider, where other processes use the same account; `full`: submits that found no place there.
+    """
 
     limits: tuple[Limit, ...] = ()
     refused: dict[TaskId, str] = field(default_factory=dict)
     known: Known = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    full: set[TaskId] = field(default_factory=set)
 
     def forget(self) -> None:
         """Know nothing, after what was written has been taken back."""
@@ -181,6 +193,21 @@ def spent(db: "Connection", limit: Limit, command: int, now: float) -> Money:
         (limit.amount.unit, value),
     ).fetchone()
     return Money(int(row[0]), limit.amount.unit)
+
+
+def is_full(db: "Connection", account: Account, task: int) -> bool:
+    """Whether an account has as many tasks as it takes. Only inside of a writing transaction.
+
+    What a process left counts until it is taken over, if workers do that: the service still works on it.
+    """
+    if account.limit is None:
+        return False
+    row = db.execute(
+        "SELECT count(*) FROM task WHERE account = ? AND state IN ('submitting', 'running') AND id != ?"
+        " AND (shared = 1 OR owner IN (SELECT id FROM process))",
+        (account.key, task),
+    ).fetchone()
+    return bool(row[0] >= account.limit)
 
 
 def follow(db: "Connection", task: int, state: State, budget: Budget | None = None) -> None:

@@ -263,8 +263,16 @@ class PostgresStore(Store):
         """What a thread of its own has last read: the event loop waits for no network."""
         return super()._cancels() if self._listener is None else self._listener.cancels
 
-    def _pauses(self) -> dict[str, float]:
-        return {} if self._listener is None else self._listener.pauses()
+    def pauses(self) -> dict[str, float]:
+        return super().pauses() if self._listener is None else self._listener.pauses()
+
+    def listen(self) -> None:
+        if self._listener is None and self._leases.owner is not None:
+            self._listener = Listener(self.connect, self._leases.owner)
+
+    @property
+    def wakes(self) -> int:
+        return 0 if self._listener is None else self._listener.wakes
 
     def notify(self, what: str) -> None:
         self._writer.change("SELECT pg_notify('imagegen_' || current_schema(), ?)", what)
@@ -279,7 +287,6 @@ class Listener:
         self._closing = threading.Event()
         self._until: dict[str, float] = {}
         self.cancels: set[TaskId] = set()
-        self.is_stale = True
         self.wakes = 0
         """How often other machines have notified: more tasks, or room at an account."""
         self._thread = threading.Thread(target=self._listen, name="wishes", daemon=True)
@@ -317,7 +324,6 @@ class Listener:
         self.cancels = {row["id"] for row in db.execute(query, (self._owner,))}
         rows = db.execute(f"SELECT account, until - {CLOCK} AS left_s FROM lane WHERE until > {CLOCK}")  # noqa: S608 - our own words
         self._until = {row["account"]: time.monotonic() + row["left_s"] for row in rows}
-        self.is_stale = False
 
 
 def _parts_of(address: str, password: str) -> tuple[str, str]:

@@ -25,8 +25,6 @@ BEGIN_CLAIM = "BEGIN CLAIM"
 """Begins a transaction that writes without the lock: rows that it claims are locked one by one."""
 RETRY_PAUSE_S = 0.1
 """Seconds between two attempts to reach the server again."""
-IDLE_LIMIT = "10s"
-"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
 ONE_OF = re.compile(r"(NOT )?IN \(SELECT value FROM json_each\(\?\)\)")
 NAMED = re.compile(r"(?<!:):([a-z_]+)\b")
 TURN = (
@@ -35,10 +33,10 @@ TURN = (
 )
 WORDS = {"PRAGMA data_version": TURN}
 START = (
-    f"SET idle_in_transaction_session_timeout = '{IDLE_LIMIT}'; SET client_min_messages = warning;"
-    " SET TIME ZONE '{zone}'; SELECT hashtext('imagegen ' || current_schema()) AS lock,"  # noqa: S608 - only our own words
-    " extract(epoch FROM clock_timestamp()) AS now"
+    "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
+    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now"
 )
+"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
 
 
 class Row(tuple[Any, ...]):  # noqa: SLOT001 - each kind of row has its names

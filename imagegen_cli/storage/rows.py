@@ -12,7 +12,7 @@ from imagegen_cli.storage.records import Filter, Record
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Row
 
-OTHER_COLUMNS = {"task", "process", "repeated", "facts", "favourites"}
+OTHER_COLUMNS = {"task", "process", "repeated", "facts", "favourites", "shared"}
 PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in OTHER_COLUMNS)
 """Columns of `task` that a record has under the same name, as they are."""
 
@@ -35,6 +35,7 @@ def record_of(row: "Row", living: dict[int, Process], token: str) -> Record:
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
         facts=facts,
         favourites=tuple(json.loads(row["favourites"] or "[]")),
+        shared=bool(row["shared"]),
         **{name: row[name] for name in PLAIN_COLUMNS},
     )
 

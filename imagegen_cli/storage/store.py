@@ -49,6 +49,14 @@ ADD_WAIT_S = 0.5
 """Seconds that a task which joins a run waits for a lock: the event loop of the run stands meanwhile."""
 HEARTBEAT_S = 5.0
 """Seconds between two heartbeats of a process that has tasks."""
+TAKEN = (
+    "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
+)
+"""What a worker has taken and not ended, in the words of the index."""
+TAKEN = (
+    "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
+)
+"""What a worker has taken and not ended, in the words of the index."""
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -116,8 +124,10 @@ class Store(Database):
                 run = RunId(self._numbers("run", 1)[0])
             return Numbers(run, tuple(map(TaskId, self._numbers("task", tasks))))
 
-    def start_run(self, run: RunId, command: str, source: str, planned: Sequence[Planned]) -> tuple[Task, ...]:
-        """Insert a run and its tasks, which belong to this process from now on.
+    def start_run(
+        self, run: RunId, command: str, source: str, planned: Sequence[Planned], *, for_workers: bool = False
+    ) -> tuple[Task, ...]:
+        """Insert a run and its tasks, which belong to this process from now on, or wait for workers.
 
         Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile.
         """
@@ -126,7 +136,12 @@ class Store(Database):
             self._check_plan(planned)
             started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)"
             self._db.execute(started, (run, command, source, self.now()))
-            return tuple(self._plan(run, item) for item in planned)
+            tasks = tuple(self._plan(run, item) for item in planned)
+            if for_workers:
+                self._give_back([task.id for task in tasks])
+        if for_workers:
+            self.notify("tasks")
+        return tasks
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
         """Insert further tasks into a run that is going on; the wait for a lock is at most ADD_WAIT_S."""
@@ -174,7 +189,8 @@ class Store(Database):
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
-        updates.insert(self._db, run, item, self._leases.own(self._db), self.now())
+        owner, host = self._leases.own(self._db), self._leases.me.host
+        updates.insert(self._db, run, item, owner, at=self.now(), host=host)
         self.note_words(item.id, item.request.prompt)
         self._leases.fences[item.id] = 1
         return Task(
@@ -187,13 +203,14 @@ class Store(Database):
     # Claims
 
     def claim(
-        self, changes: Sequence[tuple[Record, State]], *, again: bool = False
+        self, changes: Sequence[tuple[Record, State]], *, again: bool = False, for_workers: bool = False
     ) -> tuple[list[Task], list[Record], list[Record]]:
         """Make tasks this process' own, each changed from the state that the caller has read to a new one.
 
         Returns the tasks claimed, the records that another living process owns, and the records that have changed since
         they were read. It is one transaction: of several processes that try together, one gets a task. With `again` the
-        new state begins another attempt: the earlier one is kept, and the times of the task begin anew.
+        new state begins another attempt: the earlier one is kept, and the times of the task begin anew. A task that
+        workers carry is theirs no more, unless it is claimed `for_workers`.
         """
         taken: list[Task] = []
         owned: list[Record] = []
@@ -209,8 +226,11 @@ class Store(Database):
                     owned.append(current)
                 else:
                     task = replace(current.task, state=state)
-                    self._take_over(task, current.fence + 1, owner, again=again)
-                    taken.append(task)
+                    is_shared = for_workers and current.shared
+                    if self._take_over(task, current.fence + 1, owner, again=again, shared=is_shared):
+                        taken.append(task)
+                    else:
+                        changed.append(current)
         return taken, owned, changed
 
     def _is_other(self, record: Record) -> bool:
@@ -219,17 +239,24 @@ class Store(Database):
     def _by_id(self, ids: Sequence[int]) -> dict[int, Record]:
         return {record.task.id: record for part in parts(ids) for record in self.find(Filter(ids=part))}
 
-    def _take_over(self, task: Task, fence: int, owner: int, *, again: bool) -> None:
+    def _take_over(self, task: Task, fence: int, owner: int, *, again: bool, shared: bool = False) -> bool:
+        """Claim a task; whether its fence is still the one that was read: a worker's claim waits for no other."""
+        claimed = self._db.execute(
+            "UPDATE task SET owner = ?, fence = ?, shared = ?, host = ? WHERE id = ? AND fence = ?",
+            (owner, fence, int(shared), self._leases.me.host, task.id, fence - 1),
+        )
+        if not claimed.rowcount:
+            return False
         if again:
             updates.keep_attempt(self._db, task.id)
         ended = self.now() if isinstance(task.state, ENDED) else None
         self._db.execute(
-            "UPDATE task SET owner = :owner, fence = :fence, cancel_requested = 0, state = :state, detail = :detail,"
+            "UPDATE task SET cancel_requested = 0, state = :state, detail = :detail,"
             " reason = :reason, ended = CASE WHEN CAST(:ended AS DOUBLE PRECISION) IS NULL THEN NULL"
             " ELSE coalesce(ended, :ended) END WHERE id = :id",
             {
-                "owner": owner, "fence": fence, "state": word(task.state), "detail": updates.detail_of(task),
-                "reason": updates.reason_of(task), "ended": ended, "id": task.id,
+                "state": word(task.state), "detail": updates.detail_of(task), "reason": updates.reason_of(task),
+                "ended": ended, "id": task.id,
             },
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
@@ -239,6 +266,101 @@ class Store(Database):
             updates.fall_back(self._db, task)
         self._leases.fences[task.id] = fence
         self._leases.lost.discard(task.id)
+        return True
+
+    # Tasks for workers
+
+    def claim_queued(self, providers: Sequence[str], limit: int) -> list[Task]:
+        """Take tasks of these providers that wait for a worker, the oldest first, and at most so many."""
+        if not providers or limit < 1:
+            return []
+        names = ",".join("?" * len(providers))
+        with self._claiming():
+            owner = self._leases.own(self._db)
+            rows = self._db.execute(
+                "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
+                f" AND {self.PLUS}provider IN ({names}) ORDER BY id LIMIT ?{self.LOCKED}",
+                (*providers, limit),
+            ).fetchall()
+            ids = json.dumps([row["id"] for row in rows])
+            self._db.execute(
+                "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0"
+                " WHERE id IN (SELECT value FROM json_each(?))",
+                (owner, self._leases.me.host, ids),
+            )
+            tasks = [record_of(row, {}, self._token).task for row in rows]
+        for row in rows:
+            self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
+            self._leases.lost.discard(TaskId(row["id"]))
+        return tasks
+
+    def waiting_for_workers(self, providers: Sequence[str]) -> int:
+        """How many tasks of these providers no worker has taken."""
+        names = ",".join("?" * len(providers)) or "NULL"
+        query = f"SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL AND provider IN ({names})"  # noqa: S608, E501
+        with self._errors():
+            return int(self._db.execute(query, tuple(providers)).fetchone()[0])
+
+    def left_by_workers(self, providers: Sequence[str]) -> list[Record]:
+        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this."""
+        names = ",".join("?" * len(providers)) or "NULL"
+        query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
+        with self._errors():
+            rows = self._db.execute(query, (*providers, MAX_ROWS_AT_ONCE)).fetchall()
+            records = [record for record in self._records(rows) if not record.is_owned]
+        unsent = [record for record in records if isinstance(record.task.state, Queued)]
+        if left := [record.task.id for record in unsent if record.owner is not None]:
+            with self._transaction():
+                now = self._by_id(left)
+                same = [one for one in unsent if (found := now.get(one.task.id)) and found.version == one.version]
+                self._give_back([record.task.id for record in same])
+        return [record for record in records if not isinstance(record.task.state, Queued)]
+
+    def give_back(self, ids: Sequence[int]) -> None:
+        """Let other workers take tasks that this process has not sent."""
+        with self._transaction():
+            query = "SELECT id FROM task WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
+            mine = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
+            self._give_back([row["id"] for row in mine])
+        self.notify("tasks")
+
+    def _give_back(self, ids: Sequence[int]) -> None:
+        self._db.execute(
+            "UPDATE task SET owner = NULL, shared = 1, host = '', fence = fence + 1, cancel_requested = 0"
+            " WHERE state = 'queued' AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        for id_ in ids:
+            self._leases.fences.pop(TaskId(id_), None)
+
+    # Accounts that processes share
+
+    def share_pause(self, account: str, seconds: float) -> None:
+        """Let all processes know that the service of an account takes nothing for so many seconds."""
+        share = (
+            "INSERT INTO lane (account, until) VALUES (?, ?) ON CONFLICT (account) DO UPDATE"
+            " SET until = excluded.until WHERE lane.until < excluded.until"
+        )
+        self._writer.change(share, account, self.now() + seconds)
+        self.notify("pause")
+
+    def pauses(self) -> dict[str, float]:
+        """By account, for how many seconds more its service takes nothing, as any process has learned."""
+        now = self.now()
+        with self._errors(), self._waiting(0):
+            rows = self._db.execute("SELECT account, until FROM lane WHERE until > ?", (now,)).fetchall()
+        return {row["account"]: row["until"] - now for row in rows}
+
+    def listen(self) -> None:
+        """Begin to hear of other machines at once, where that can be."""
+
+    def notify(self, what: str) -> None:
+        """Wake other machines that listen."""
+
+    @property
+    def wakes(self) -> int:
+        """How often others have woken this process."""
+        return 0
 
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
         """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
@@ -581,6 +703,17 @@ class Store(Database):
         owner = self._leases.owner
         try:
             with self._begun_to_write():
+                yield
+        except BaseException:
+            self._leases.owner = owner
+            raise
+
+    @contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """Change all or nothing, beside others that claim at the same time; the lease of this process included."""
+        owner = self._leases.owner
+        try:
+            with self._begun_to_claim():
                 yield
         except BaseException:
             self._leases.owner = owner

@@ -1,8 +1,8 @@
 """What an event changes in the database. All functions but `write` work inside a transaction that is open already."""
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
@@ -19,6 +19,7 @@ from imagegen_cli.core.events import (
     TaskLearned,
     TaskProgressed,
 )
+from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import NOT_KNOWN
 from imagegen_cli.core.task import (
     ENDED,
@@ -26,6 +27,7 @@ from imagegen_cli.core.task import (
     CancelOutcome,
     Failed,
     ImageRequest,
+    Queued,
     RunId,
     Running,
     Saving,
@@ -56,18 +58,22 @@ TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
 
-def write(db: "Connection", events: Iterable[Event], leases: Leases, budget: Budget) -> None:
+def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Budget) -> None:
     """Write these events in one transaction.
 
-    Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`.
+    Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`, and
+    those for which an account has no place to `budget.full`.
     """
     lost: set[TaskId] = set()
     refused: dict[TaskId, str] = {}
+    full: set[TaskId] = set()
     db.execute("BEGIN IMMEDIATE")
     try:
         for event in events:
             if because := _over_budget(db, event, leases, budget):
                 refused |= because
+            elif budget.accounts and _has_no_place(db, event, budget, full):
+                continue
             else:
                 lost |= _write_one(db, event, leases, budget)
         db.execute("COMMIT")
@@ -77,6 +83,7 @@ def write(db: "Connection", events: Iterable[Event], leases: Leases, budget: Bud
         raise
     leases.lost |= lost
     budget.refused |= refused
+    budget.full = (budget.full | full) - {event.task.id for event in events if _is_granted(event, full)}
 
 
 def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
@@ -91,12 +98,35 @@ def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget)
     return {event.task.id: because} if because else {}
 
 
+def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[TaskId]) -> bool:
+    """Whether a submit finds no place at its account, or the task goes back into the queue because of that.
+
+    Neither is written: in the history the task has been in the queue all the time.
+    """
+    if not isinstance(event, TaskChanged):
+        return False
+    task = event.task
+    if isinstance(task.state, Queued) and task.id in full | budget.full:
+        full.discard(task.id)
+        return True
+    account = budget.accounts.get(task.request.provider)
+    if not isinstance(task.state, Submitting) or account is None or not charges.is_full(db, account, task.id):
+        return False
+    full.add(task.id)
+    return True
+
+
+def _is_granted(event: Event, full: set[TaskId]) -> TypeGuard[TaskChanged]:
+    return isinstance(event, TaskChanged) and event.task.id not in full
+
+
 def _write_one(db: "Connection", event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
     """Write one event. Returns its task where another process has claimed it."""
     if isinstance(event, TaskChanged):
         change, ours = _write_state(db, event, leases, budget)
         if not ours:
             budget.known.pop(event.task.id, None)
+            _keep_receipt(db, event, leases)
             heal(db, event.task.id, event.task.state)
             return {event.task.id}
         _write_event(db, event, event.task.id, change)
@@ -137,8 +167,9 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
     more = "" if isinstance(state, ENDED) else ", ended = NULL"
+    account = budget.accounts.get(task.request.provider) if budget.accounts else None
     if isinstance(state, Submitting):
-        more += ", began = NULL"
+        more += ", began = NULL" + (", account = :account" if account is not None else "")
         _write_taker(db, task)
     if event.lasted is not None:
         more += ", min_duration_s = :min_s, max_duration_s = :max_s"
@@ -150,6 +181,7 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
         {
             "state": word(state), "detail": detail, "reason": reason_of(task), "at": event.at, "id": task.id,
             "owner": leases.owner, "fence": leases.fences.get(task.id), "min_s": min_s, "max_s": max_s,
+            "account": account.key if account is not None else "",
         },
     )  # fmt: skip
     if written.rowcount:
@@ -191,6 +223,15 @@ def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> 
             (word(state), detail, id_),
         )
     return bool(written.rowcount)
+
+
+def _keep_receipt(db: "Connection", event: TaskChanged, leases: Leases) -> None:
+    """Write down what a service knows a task by whose state this process must not change any more."""
+    if (job := event.task.job) is not None:
+        db.execute(
+            "INSERT INTO receipt (task, fence, job, url, at) VALUES (?, ?, ?, ?, ?)",
+            (event.task.id, leases.fences.get(event.task.id), job.id, without_own_user(job.url), event.at),
+        )
 
 
 def keep_attempt(db: "Connection", id_: int) -> None:
@@ -272,18 +313,18 @@ def reason_of(task: Task) -> str:
             return ""
 
 
-def insert(db: "Connection", run: RunId, item: Planned, owner: int, at: float) -> None:
+def insert(db: "Connection", run: RunId, item: Planned, owner: int, *, at: float, host: str) -> None:
     """Insert a task that is to be sent. Its fence number is 1: this is the first claim."""
     request = item.request
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created)"
-        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created,"
+        " host) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?, ?)",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
             item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
-            serialize.in_order(item.cell), at,
+            serialize.in_order(item.cell), at, host,
         ),
     )  # fmt: skip
