@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.additions import Additions, costs_of
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
@@ -42,7 +43,7 @@ from imagegen_cli.inputs.lists.common import (
 )
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
-from imagegen_cli.settings.paths import expanded, history_file, piped_folder
+from imagegen_cli.settings.paths import expanded, piped_folder
 from imagegen_cli.storage.records import PlanChangedError, Record, others_of
 from imagegen_cli.storage.store import Store
 
@@ -382,7 +383,7 @@ def _dry_run(
     items: Sequence[plan.Item], config: Config, where: plan.Place, options: GenerateOptions, variation: str
 ) -> int:
     known: Known = {}
-    if any(item.source for item in items) and not options.sent_before.again and history_file().exists():
+    if any(item.source for item in items) and not options.sent_before.again and has_history():
         with history() as store:
             known = store.known(item.identity for item in items)
     skips = [_skip(item, known, options) for item in items]
@@ -396,7 +397,7 @@ def _dry_run(
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    with history() if history_file().exists() else nullcontext() as store:
+    with history() if has_history() else nullcontext() as store:
         if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
         if variation:

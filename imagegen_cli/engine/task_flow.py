@@ -272,14 +272,10 @@ class TaskFlow:
     # Queued → Submitting
 
     async def _submit(self) -> None:
-        if not self._waits_for_place:
-            self._free_slot()
+        await self._come_to_gate()
         if self._context.draining:
             self._leave_unsent()
             return
-        if not self._waits_for_place:
-            await self._enter_gate()
-        self._waits_for_place = False
         if (closed := self._lane.closed_to(self._since)) is not None:
             self._turned_away(closed)
             return
@@ -300,6 +296,14 @@ class TaskFlow:
         else:
             await self._answered(reply)
 
+    async def _come_to_gate(self) -> None:
+        """Have a slot, unless nothing more is sent."""
+        if not self._waits_for_place:
+            self._free_slot()
+            if not self._context.draining:
+                await self._enter_gate()
+        self._waits_for_place = False
+
     def _quote(self) -> Quote | None:
         pricing = self._lane.pricing
         return pricing.quote(self.task.request, self.task.expected_images) if pricing is not None else None
@@ -313,7 +317,7 @@ class TaskFlow:
         return bool(because)
 
     async def _is_account_full(self) -> bool:
-        """Whether other processes have taken all places at the account; then wait a little, with the place at the gate."""
+        """Whether other processes have taken all places at the account; then wait a little, inside of the gate."""
         if not self._context.is_full(self.task.id):
             return False
         self._transition(Queued())

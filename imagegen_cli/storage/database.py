@@ -40,6 +40,8 @@ class Database:
     """What its connections raise."""
     PLUS = "+"
     """See `rows.condition`."""
+    is_remote = False
+    """Whether it is on a server, where other machines use it too."""
     LOCKED = ""
     """What a claim adds to its SELECT, so that it takes no row that another claim is about to take."""
 

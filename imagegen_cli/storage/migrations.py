@@ -141,8 +141,6 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX task_for_workers ON task(id) WHERE shared = 1 AND state = 'queued' AND owner IS NULL;
     CREATE INDEX task_taken ON task(id) WHERE shared = 1
         AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued');
-    CREATE INDEX task_taken ON task(id) WHERE shared = 1
-        AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued');
     CREATE INDEX task_at_account ON task(account) WHERE state IN ('submitting', 'running');
     CREATE TABLE lane (account TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
     CREATE TABLE receipt (

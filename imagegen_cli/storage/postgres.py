@@ -86,6 +86,7 @@ class PostgresStore(Store):
 
     ERRORS = (psycopg.Error,)
     PLUS = ""
+    is_remote = True
     LOCKED = " FOR UPDATE SKIP LOCKED"
 
     def __init__(

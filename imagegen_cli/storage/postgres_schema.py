@@ -45,8 +45,6 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX task_for_workers ON task (id) WHERE shared = 1 AND state = 'queued' AND owner IS NULL;
     CREATE INDEX task_taken ON task (id) WHERE shared = 1
         AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued');
-    CREATE INDEX task_taken ON task (id) WHERE shared = 1
-        AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued');
     CREATE INDEX task_at_account ON task (account) WHERE state IN ('submitting', 'running');
     CREATE INDEX task_by_words ON task USING gin (words);
     CREATE TABLE event (
