@@ -19,8 +19,12 @@ requires_request_body
 # What other libraries read
 _.row_factory  # sqlite3
 _.__signature__  # Typer
+_.registered_groups
 _._timer_cancelled_count  # the loop of asyncio
 _.dont_write_bytecode  # the interpreter
+_.handle_starttag  # html.parser
+_.handle_endtag
+_.handle_data
 
 # What is named in a text
 _._filler  # sketch/reading.py calls the method of a word's sort
@@ -29,8 +33,10 @@ _._number
 _._colour
 _._riding
 _._clothes
+_._undrawn
 submitting  # display/theme.py reads the sign of a state by the state's name
 Fetch  # types in quotation marks
+Marker
 Write
 
 # Values of a choice that Typer offers by all its members

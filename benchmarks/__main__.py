@@ -11,8 +11,8 @@ from importlib import import_module
 from benchmarks.measure import ROOT, Figure
 
 NAMES = (
-    "startup", "requests", "downloads", "polling", "display", "history", "memory", "sketch", "makespan", "ten_thousand",
-    "gallery", "marks",
+    "startup", "requests", "downloads", "marks", "polling", "display", "history", "memory", "sketch", "makespan",
+    "ten_thousand", "gallery",
 )  # fmt: skip
 
 

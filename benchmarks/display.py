@@ -43,11 +43,18 @@ def frames() -> Iterator[Figure]:
         goal = (3.0, 3.0) if rows > 10 else (None, None)
         yield Figure(f"live table, {rows} rows: CPU of a frame", "", frame * 1000, goal[0], unit=" ms")
         yield Figure(f"live table, {rows} rows: one core at {RATE} a second", "", frame * RATE * 100, goal[1], unit="%")
+    filtered = spent(1000, chosen=500, words="number 5")
+    yield Figure("live table, 1000 rows, filtered: CPU of a frame", "", filtered * 1000, 3.0, unit=" ms")
 
 
-def spent(rows: int) -> float:
-    """Seconds of CPU a frame, with every row running and one progress report a frame."""
+def spent(rows: int, chosen: int | None = None, words: str = "") -> float:
+    """Seconds of CPU a frame, with every row running and one progress report a frame.
+
+    `chosen`: the task that is chosen; `words`: those of a filter.
+    """
     with table(80, 24, start(planned(rows), ended=0, busy=rows)) as clock:
+        clock.live.ui.chosen = None if chosen is None else TaskId(chosen)
+        clock.live.ui.filter = words
         began = time.thread_time()
         for number in range(FRAMES):
             clock.frame([(1 + number % rows, number / FRAMES)])
@@ -79,13 +86,13 @@ class Clock:
 
     def __init__(self, live: Live) -> None:
         self.now = 1000.0
-        self._live = live
+        self.live = live
 
     def frame(self, reports: list[tuple[int, float]]) -> None:
         self.now += 1 / RATE
         for number, fraction in reports:
-            self._live.tell(TaskProgressed(self.now, TaskId(number), Working(fraction, note="KSampler")))
-        self._live.tick()
+            self.live.tell(TaskProgressed(self.now, TaskId(number), Working(fraction, note="KSampler")))
+        self.live.tick()
 
 
 @contextmanager

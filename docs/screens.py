@@ -165,6 +165,11 @@ class Desk:
         with Program(command, environ=environ, cwd=self._folder, columns=columns, lines=lines) as program:
             yield program
 
+    def files(self, pattern: str) -> list[str]:
+        """The names of the files that a pattern means, as a shell does; a word that is none stays as it is."""
+        found = [str(path.relative_to(self._folder)) for path in self._folder.glob(pattern)] if "*" in pattern else []
+        return sorted(found) or [pattern]
+
     def listed(self, name: str, prompts: Iterable[str], services: Iterable[str] = SERVICES) -> str:
         """A list of prompts, the services taking turns."""
         with (self._folder / name).open("w", encoding="utf-8", newline="") as file:
@@ -233,11 +238,14 @@ def without_blank_ends(rows: list[Row]) -> list[Row]:
     return rows[written[0] : written[-1] + 1]
 
 
-def svg_of(rows: list[Row], title: str) -> str:
+def svg_of(rows: list[Row], title: str, theme: TerminalTheme = THEME, name: str = "terminal") -> str:
+    """`name` begins the names of its styles: pictures inside of one file need different ones."""
     console = Console(record=True, file=StringIO(), width=len(rows[0]), force_terminal=True, color_system="truecolor")
     for row in rows:
         console.print(text_of(row), no_wrap=True, overflow="ignore", crop=True)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, theme=THEME), flags=re.DOTALL)
+    svg = re.sub(
+        r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, theme=theme, unique_id=name), flags=re.DOTALL
+    )
     svg = re.sub("font-family: (Fira Code(, monospace)?|arial)", FONTS, svg)
     svg = svg.replace("font-size: 18px;\n        font-weight: bold;", "font-size: 15px;")
     svg = re.sub(r'textLength="[^"]*"( [^>]*)?>([^<]*)<', wide, svg)

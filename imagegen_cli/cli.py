@@ -684,12 +684,20 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    from imagegen_cli.display.notices import notice  # noqa: PLC0415 - see above
+    lines = [(f"imagegen: {line}", 2) for line in error.message.splitlines()]
+    for line, hanging in [*lines, *([(f"  {error.hint}", 0)] if error.hint else [])]:
+        _echo(_for_people(line, hanging))
 
-    for message in error.message.splitlines():
-        _echo("\n".join(notice(f"imagegen: {message}", sys.stderr, os.environ)))
-    if error.hint:
-        _echo("\n".join(notice(f"  {error.hint}", sys.stderr, os.environ, hanging=0)))
+
+def _for_people(text: str, hanging: int) -> str:
+    """A text as `notice` breaks it on a terminal, and literally elsewhere, where no display needs to be imported."""
+    from imagegen_cli.core.text import is_capable_terminal, literal  # noqa: PLC0415
+
+    if not is_capable_terminal(sys.stderr, os.environ):
+        return literal(text, sys.stderr.encoding or "utf-8")
+    from imagegen_cli.display.notices import notice  # noqa: PLC0415
+
+    return "\n".join(notice(text, sys.stderr, os.environ, hanging=hanging))
 
 
 def _report(error: Exception) -> NoReturn:

@@ -237,7 +237,7 @@ CONFIGS = [
     ("its line", '[providers.a]\nkind = "dreamina"\nbase_ulr = "http://x"\n', "config.toml:3"),
     ("wrong type", '[providers.a]\nkind = "dreamina"\nconcurrency = "many"\n', "must be a whole number"),
     ("unknown kind", '[providers.a]\nkind = "dreamian"\n', "did you mean dreamina?"),
-    ("no address", '[providers.a]\nkind = "dreamina"\nbase_url = "localhost"\n', "http://"),
+    ("no address", '[providers.a]\nkind = "dreamina"\nbase_url = "ftp://localhost"\n', "http://"),
 ]
 
 

@@ -263,7 +263,7 @@ def test_typed_variations_are_counted_before_anything_else() -> None:
         (spec("a", "step=1,2"), "--vary step: {step} stands in no prompt, and picky has no option 'step'"),
         (spec("{a}", "a=...,b"), "--vary a=...: the prompt has no letter and no digit"),
         (spec("a", "seed=1..2", repeat=2), "--repeat makes each variation again with another seed, and"),
-        (spec("a", "size=1x1,2x2", "ratio=1:1,2:1"), "--vary size goes with no --vary ratio or resolution"),
+        (spec("a", "size=1x1,2x2", "ratio=1:1,2:1"), "--vary size goes with no --vary ratio"),
         (spec("a", "ratio=1:1,2:1", "seed=1..3", zipped=True), "--zip pairs variations of one length, but"),
         (spec("a", "model=1,2", models=("3.0", "4.0")), "--vary model is given twice"),
     ],

@@ -231,6 +231,13 @@ def test_a_person_settles_a_charge_and_changes_nothing_else(
     assert (again.code, "it is known already" in again.err) == (4, True)
 
 
+def test_costs_of_a_run_name_only_its_own_uncertain_tasks(program: Program) -> None:
+    for _ in range(2):
+        program.run("run", "a cat #lost")
+    assert "may have been charged: 2 tasks, 1 2" in program.run("costs").err
+    assert "may have been charged: 1 task, 2;" in program.run("costs", "--run", "2").err
+
+
 def test_the_commands_that_costs_and_show_name_work_as_they_are(program: Program) -> None:
     lost(program)
     for text in (program.run("costs").err, program.run("show", "1").out):

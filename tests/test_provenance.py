@@ -235,10 +235,11 @@ def test_sent_again_it_is_marked_with_what_the_last_attempt_told(tmp_path: Path,
 
 
 def test_a_drawing_is_not_called_the_work_of_a_model(tmp_path: Path) -> None:
-    ended = Program(tmp_path).run("run", "a cat", "-q", "--seed", "3")
+    ended = Program(tmp_path).run("run", "a cat and a zork", "-q", "--seed", "3")
     marks = read(Path(ended.lines[0])).marks
     assert marks is not None
     assert (marks.kind, marks.seed, marks.source, read(Path(ended.lines[0])).source_type) == ("sketch", 3, "", "")
+    assert (marks.parameters["drawn"], marks.parameters["not_drawn"]) == ("cat", "zork")
 
 
 # What must never be said

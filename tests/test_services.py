@@ -234,7 +234,7 @@ def test_a_question_that_a_service_does_not_have_is_no_fault(fresh: Program, kin
 
 def test_one_credit_is_one_credit(fresh: Program) -> None:
     with BflService() as server:
-        server.fail("other", Reply.json({"credits": 1.0}), times=None)
+        server.fail("credits", Reply.json({"credits": 1.0}), times=None)
         fresh.configure(f'[providers.flux]\nkind = "bfl"\nbase_url = "{server.url}/v1"\napi_key = "{server.key}"\n')
         assert fresh.run("credits").lines == ["flux           1 credit"]
     assert [str(Money(micros, "credits")) for micros in (10**6, 2 * 10**6, 0)] == ["1 credit", "2 credits", "0 credits"]

@@ -295,7 +295,12 @@ def test_other_terminals_see_the_run_and_it_is_in_the_list(project: Program, ser
         program.enter("a cat #never")
         program.wait_for("1 running")
         assert project.run("list", "--json").objects[0]["prompt"] == "a cat #never"
-        assert project.run("cancel", "1").code in (0, 5)
+        assert project.run("runs", "--json").objects[0]["command"] == "studio"
+        command = [sys.executable, "-m", "imagegen_cli", "watch"]
+        with screen.Program(command, environ=project.environment(), cwd=project.folder) as watching:
+            watching.wait_for("a cat #never")
+            assert project.run("cancel", "1").code in (0, 5)
+            watching.finish()
         program.wait_for("1 cancelled")
         program.enter("a dog")
         program.wait_for("1 done")

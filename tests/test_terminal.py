@@ -331,7 +331,8 @@ def test_x_cancels_all_that_wait(tmp_path: Path, server: DreaminaServer) -> None
         program.press("y")
         program.wait_for("2 cancelled")
         assert program.finish(30) == 1
-        assert program.scrollback.count("not sent, nothing spent") == 2
+        assert program.scrollback.count("cancelled: not sent, nothing spent") == 2
+        assert "2 3 not sent, nothing spent; to send them: imagegen retry 2 3" in program.scrollback
     assert server.counts["submit"] == 1
 
 

@@ -124,6 +124,33 @@ def test_what_cannot_be_varied_sends_nothing(
     assert not studio.pictures()
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--vary", "ratio=1:1,16:9", "--size", "64x64"), "--size goes with no --vary ratio"),
+        (("--vary", "resolution=1k,2k", "--size", "512"), "--size goes with no --vary resolution"),
+        (("--vary", "size=64x64,96x64", "--ratio", "1:1"), "--vary size goes with no --ratio"),
+        (("--vary", "model=a,b", "-m", "c"), "--model names one value, and --vary model several"),
+        (("--vary", "种子=1,2", "--seed", "5"), "--seed names one value, and --vary 种子 several"),
+        (("--vary", "negative=a,b", "--negative", "c"), "--negative names one value"),
+        (("--vary", "image=a.png,b.png", "--image", "c.png"), "--image names one value"),
+        (("--vary", "steps=1,2", "-x", "steps=3"), "-x steps names one value"),
+    ],
+)
+def test_an_option_is_never_dropped_for_a_variation(alone: Program, words: tuple[str, ...], why: str) -> None:
+    ended = alone.run("run", "a cat", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert why in ended.err
+
+
+def test_a_variation_replaces_what_the_environment_and_an_earlier_task_say(alone: Program) -> None:
+    varied = alone.run("run", "a cat", "--vary", "seed=1,2", "--size", "64x64", "-q", IMAGEGEN_SEED="5")
+    assert varied.code == 0
+    assert [task["facts"]["seed"] for task in alone.tasks()] == [1, 2]
+    ended = alone.run("again", "1", "--vary", "ratio=1:1,2:1", "--dry-run", "--json")
+    assert [one["ratio"] for one in ended.objects] == ["1:1", "2:1"]
+
+
 def test_more_tasks_than_the_limit_are_asked_about(studio: Program, server: DreaminaServer) -> None:
     command = [sys.executable, "-m", "imagegen_cli", "run", "a cat", "--vary", "seed=1..21"]
     with screen.Program(command, columns=160, lines=40, environ=studio.environment(), cwd=studio.folder) as program:

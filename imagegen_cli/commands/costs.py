@@ -85,11 +85,11 @@ def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | Non
         priced = f'[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price'
         say(f"the price of {counted(pictures, 'picture')} is not known, and no sum has them; {priced}")
     if any(one.status is ChargeStatus.UNCERTAIN for one in sums):
-        _say_what_is_uncertain(store)
+        _say_what_is_uncertain(store, run)
 
 
-def _say_what_is_uncertain(store: Store) -> None:
-    tasks = store.open_charges()
+def _say_what_is_uncertain(store: Store, run: int | None) -> None:
+    tasks = store.open_charges(run)
     if not tasks:
         return
     fetchable = [record.task.id for record in store.find(Filter(ids=tuple(tasks))) if _can_be_asked_for(record)]

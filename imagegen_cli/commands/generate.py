@@ -118,7 +118,7 @@ def again(name: str, prompt: str, options: GenerateOptions) -> int:
 
 def common_of(options: GenerateOptions) -> PromptSpec:
     """What the options say about every prompt. Raises UsageError."""
-    return PromptSpec(
+    common = PromptSpec(
         prompt="",
         provider=options.provider,
         models=tuple(options.model or ()),
@@ -135,6 +135,13 @@ def common_of(options: GenerateOptions) -> PromptSpec:
         alternatives=options.variation.alternatives,
         repeat=options.variation.repeat,
     )
+    if common.vary:
+        from imagegen_cli.inputs.comparison import check_options  # noqa: PLC0415 - most commands vary nothing
+
+        start = "IMAGEGEN_"
+        variables = {name.removeprefix(start).lower(): text for name, text in os.environ.items() if start in name}
+        check_options(common, variables)
+    return common
 
 
 def _axes(texts: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -129,7 +129,9 @@ def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
     """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
     more = {"favourite": _favourite(record), "process": _process(record), "folder": record.task.folder}
-    more |= {name.replace("_", " "): str(value) for name, value in record.facts.items()}
+    receipt = record.task.job.id if record.task.job is not None else ""
+    told = {name: str(value) for name, value in record.facts.items()}
+    more |= {name.replace("_", " "): text for name, text in told.items() if (name, text) != ("job_id", receipt)}
     more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
     return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}

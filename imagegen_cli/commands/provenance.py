@@ -1,15 +1,19 @@
-"""What made a picture, as the session tells it to the threads that save: into the file, or into a sidecar beside it."""
+"""What made a picture, as the session tells it to the threads that save: into the file, or into a sidecar beside it.
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cached_property
+Everything that takes time is done in those threads, the import of `marks` as well.
+"""
+
+import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from imagegen_cli.core.marker import Edit, Sidecar
 from imagegen_cli.core.task import Task
-from imagegen_cli.marks.values import Marks, marks_of
-from imagegen_cli.marks.writing import has_marks, plan, sidecar_paths, sidecar_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagegen_cli.core.marker import Edit, Sidecar
+    from imagegen_cli.marks.values import Marks
 
 
 class Provenance:
@@ -24,28 +28,37 @@ class Provenance:
         self._kind = kind
         self._model = model
         self._embeds = embeds
-        self._time = datetime.now(UTC)
+        self._made_at = time.time()
+        self._marks: Marks | None = None
 
-    @cached_property
-    def _marks(self) -> Marks:
-        """Made when the first thread needs it: looking for secrets in a long prompt must not stop the event loop."""
+    def edits(self, file: BinaryIO) -> "Sequence[Edit]":
+        from imagegen_cli.marks.writing import plan  # noqa: PLC0415 - see above
+
+        return plan(file, self._told()).edits if self._embeds else ()
+
+    def sidecar(self, picture: Path, file: BinaryIO, sha256: str) -> "Sidecar | None":
+        from imagegen_cli.core.marker import Sidecar  # noqa: PLC0415 - see above
+        from imagegen_cli.marks.writing import has_marks, sidecar_paths, sidecar_text  # noqa: PLC0415 - see above
+
+        if self._embeds and has_marks(file, self._told()):
+            return None
+        return Sidecar(sidecar_text(self._told(), sha256), sidecar_paths(picture))
+
+    def _told(self) -> "Marks":
+        self._marks = self._marks or self._made()
+        return self._marks
+
+    def _made(self) -> "Marks":
+        from imagegen_cli.marks.values import marks_of  # noqa: PLC0415 - see above
+
         task, facts = self._task, self._task.facts
-        job = task.job.id if task.job is not None else str(facts.get("job_id", ""))
         return marks_of(
             task.request,
             kind=self._kind,
             facts={"model": task.request.model or self._model} | dict(facts),
-            job=job,
+            job=task.job.id if task.job is not None else str(facts.get("job_id", "")),
             task_id=str(task.id),
-            time=self._time.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._made_at)),
             index=self._number,
             parents=task.parents,
         )
-
-    def edits(self, file: BinaryIO) -> Sequence[Edit]:
-        return plan(file, self._marks).edits if self._embeds else ()
-
-    def sidecar(self, picture: Path, file: BinaryIO, sha256: str) -> Sidecar | None:
-        if self._embeds and has_marks(file, self._marks):
-            return None
-        return Sidecar(sidecar_text(self._marks, sha256), sidecar_paths(picture))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.provenance import Provenance
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
@@ -352,8 +353,6 @@ class Session:
         way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
         if way == "none":
             return None
-        from imagegen_cli.commands.provenance import Provenance  # noqa: PLC0415 - nothing is marked before it came
-
         provider = self._config.provider(task.request.provider)
         return Provenance(task, number, kind=provider.kind, model=provider.settings.model, embeds=way == "embed")
 

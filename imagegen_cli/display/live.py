@@ -193,7 +193,8 @@ class Live:
         paint = half_blocks if terminal.colours else unpainted
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
         title = f"imagegen {self.board.ended}/{len(self.board.rows)}"
-        terminal.show(frame, self._lasting_lines(), title, share_done(self.board, now))
+        share = share_done(self.board, now) if terminal.tells_progress else None  # it looks at every running task
+        terminal.show(frame, self._lasting_lines(), title, share)
         self._lasting.clear()
         self._moving = frame.moving
         self._drawn = now

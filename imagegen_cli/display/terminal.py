@@ -75,7 +75,8 @@ class Terminal:
         self._width = 0
         self._titled = not self._console.legacy_windows and environ.get("TERM") != "linux"
         self._title = ""
-        self._tells_progress = knows_progress(environ)
+        self.tells_progress = knows_progress(environ)
+        """Whether the terminal shows a share of the work outside of its screen."""
         self._reflows = reflows(environ)
 
     @property
@@ -108,7 +109,7 @@ class Terminal:
                 else:
                     live.refresh()
                 self._name(title)
-            if self._tells_progress and share is not None:
+            if self.tells_progress and share is not None:
                 self._raw(PROGRESS.format(percent=max(0, min(ALL, int(share * ALL)))))
         finally:
             self._raw(END)
@@ -128,7 +129,7 @@ class Terminal:
             self._current.frame = Frame([])
             live.stop()
         finally:
-            if self._tells_progress:
+            if self.tells_progress:
                 self._raw(NO_PROGRESS)
             if self._titled:
                 self._raw(OLD_TITLE)

@@ -87,9 +87,7 @@ class Runner:
         tasks = tuple(tasks)
         self._run = run
         self._context.emit(RunStarted(time.time(), run, tasks))
-        for name, lane in self._context.lanes.items():
-            self._tell_of_lane(name)
-            lane.gate.on_change = partial(self._tell_of_lane, name)
+        self._follow_lanes()
         async with asyncio.TaskGroup() as self._group:
             for number, flow in enumerate([self._flow_of(task) for task in tasks], 1):
                 self._start(flow)
@@ -110,7 +108,8 @@ class Runner:
         return [one for flow in self._flows.values() if (one := flow.coroutine) and not one.done()]
 
     def add(self, task: Task) -> None:
-        """Let one more task join while the others run."""
+        """Let one more task join while the others run; its lane may be new."""
+        self._follow_lanes()
         self._context.emit(TaskAdded(time.time(), task))
         self._start(self._flow_of(task))
 
@@ -160,6 +159,11 @@ class Runner:
         if not gate.paused:
             gate.pause(paused=True)
             self._context.emit(ProviderPaused(time.time(), provider, because, self._run))
+
+    def _follow_lanes(self) -> None:
+        for name in sorted(self._context.lanes.keys() - self._told_lanes.keys()):
+            self._tell_of_lane(name)
+            self._context.lanes[name].gate.on_change = partial(self._tell_of_lane, name)
 
     def _tell_of_lane(self, name: str) -> None:
         """Say how many tasks a provider may have at a time, where that has changed."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from imagegen_cli.inputs.lists.common import canonical
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.storage.records import Record
 
@@ -29,14 +30,17 @@ def spec_of(record: Record) -> PromptSpec:
 def changed(spec: PromptSpec, changes: PromptSpec, prompt: str = "") -> PromptSpec:
     """A specification with what the options change. Another provider has other models."""
     is_elsewhere = changes.provider and changes.provider != spec.provider
+    varied = {canonical(name) for name in changes.vary}
+    has_size = changes.size or "size" in varied
+    has_shape = changes.ratio or changes.resolution or varied & {"ratio", "resolution"}
     return replace(
         changes,
         prompt=prompt or spec.prompt,
         provider=changes.provider or spec.provider,
         models=changes.models or (() if is_elsewhere else spec.models),
-        ratio=changes.ratio or ("" if changes.size else spec.ratio),
-        resolution=changes.resolution or ("" if changes.size else spec.resolution),
-        size=changes.size or ("" if changes.ratio or changes.resolution else spec.size),
+        ratio=changes.ratio or ("" if has_size else spec.ratio),
+        resolution=changes.resolution or ("" if has_size else spec.resolution),
+        size=changes.size or ("" if has_shape else spec.size),
         count=spec.count if changes.count is None else changes.count,
         seed=spec.seed if changes.seed is None else changes.seed,
         negative=changes.negative or spec.negative,

@@ -161,12 +161,42 @@ def _sweep(spec: PromptSpec, words: set[str]) -> Sweep:
     sweep = Sweep(spec, models, vary, alternatives(spec.prompt) if spec.alternatives else [])
     names_varied = {axis.name for axis in sweep.axes}
     check_distinct(axis.name for axis in sweep.axes)
-    if "size" in names_varied and names_varied & {"ratio", "resolution"}:
-        raise UsageError("--vary size goes with no --vary ratio or resolution: a size has its own", hint=LEAVE_OUT)
+    _check_shape(spec, names_varied)
     if "seed" in names_varied and spec.repeat > 1:
         again = "--repeat makes each variation again with another seed, and --vary seed says which seeds there are"
         raise UsageError(again, hint=LEAVE_OUT)
     return sweep
+
+
+def _check_shape(spec: PromptSpec, varied: set[str]) -> None:
+    """Raise UsageError where a size meets a ratio or a resolution, and at least one of them is varied."""
+    size = "--vary size" if "size" in varied else "--size" if spec.size else ""
+    others = {name: getattr(spec, name) for name in ("ratio", "resolution")}
+    named = next((f"--vary {name}" for name in others if name in varied), "")
+    named = named or next((f"--{name}" for name, value in others.items() if value), "")
+    if size and named and (varied & {"size", *others}):
+        raise UsageError(f"{size} goes with no {named}: a size has its own", hint=LEAVE_OUT)
+
+
+def check_options(common: PromptSpec, given: Mapping[str, str]) -> None:
+    """Raise UsageError for an option that names a value of what is varied.
+
+    `given` are the values that come from the environment, by option: these are defaults, which a variation replaces.
+    """
+    values: dict[str, object] = {
+        "provider": common.provider, "model": common.models, "ratio": common.ratio, "resolution": common.resolution,
+        "size": common.size, "count": common.count, "seed": common.seed, "negative": common.negative,
+        "image": common.references,
+    }  # fmt: skip
+    for name in common.vary:
+        option = OPTIONS.get(canonical(name), name)
+        if option in common.extra or (_text_of(values.get(option)) not in ("", given.get(option, ""))):
+            typed = f"-x {option}" if option in common.extra else f"--{option}"
+            raise UsageError(f"{typed} names one value, and --vary {name} several", hint=LEAVE_OUT)
+
+
+def _text_of(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
 
 
 def _seeds(sweep: Sweep, occurrence: int, *, new: bool) -> list[int | None]:

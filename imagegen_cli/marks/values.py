@@ -71,15 +71,18 @@ class Marks:
         object.__setattr__(self, "omitted", tuple(dict.fromkeys([*self.omitted, *hidden])))
 
 
+FACTS = ("revised_prompt", "request_id", "drawn", "not_drawn")
+"""What a service told that stands among the parameters; the last two are words of the prompt, which sketch names."""
+PROSE = frozenset({"revised_prompt", "drawn", "not_drawn"})
 TEXTS = ("prompt", "negative", "model", "kind", "job", "id", "time")
 """The fields of Marks that are texts; the first two are a person's prose, in which any word may stand."""
 
 
 def _must_hide(name: str, value: Scalar) -> bool:
-    """Whether a parameter names a place, or is a secret by its name. A revised prompt is prose."""
+    """Whether a parameter names a place, or is a secret by its name. Words of a prompt are prose."""
     if not isinstance(value, str):
         return False
-    if name == "revised_prompt":
+    if name in PROSE:
         return ADDRESS in value
     return bool(PLACE.search(value)) or (name.startswith(EXTRA) and bool(OF_A_HEADER.search(name)))
 
@@ -108,7 +111,7 @@ def marks_of(
     """
     asked: dict[str, Any] = {name: getattr(request, name) for name in PLAIN_FIELDS}
     asked |= {f"{EXTRA}{name}": text for name, text in request.extra.items()}
-    asked |= {"revised_prompt": facts.get("revised_prompt"), "request_id": facts.get("request_id")}
+    asked |= {name: facts.get(name) for name in FACTS}
     if request.model and facts.get("model", request.model) != request.model:
         asked["requested_model"] = request.model
     source = SourceType.COMPOSITE if request.references else SourceType.TRAINED

@@ -295,11 +295,13 @@ def _settled(charge: Charge, amount: Money | None) -> Charge:
     return charge._replace(amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
 
 
-def open_tasks(db: "Connection", unowned: str) -> list[int]:
-    """The tasks with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
+def open_tasks(db: "Connection", unowned: str, run: int | None = None) -> list[int]:
+    """The tasks, of a run or all, with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
     rows = db.execute(
         "SELECT DISTINCT charge.task AS task FROM charge LEFT JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
-        f" WHERE charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}) ORDER BY 1"
+        f" WHERE (charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}))"
+        " AND (CAST(? AS bigint) IS NULL OR charge.run = ?) ORDER BY 1",
+        (run, run),
     )
     return [row["task"] for row in rows]
 

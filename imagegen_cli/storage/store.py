@@ -638,11 +638,11 @@ class Store(Database):
         with self._errors():
             return list(charges.sums(self._db, by, since, unowned, None if run is None else whole(run)))
 
-    def open_charges(self) -> list[int]:
-        """The tasks with a submit that may have been charged and that no process is going to settle."""
+    def open_charges(self, run: int | None = None) -> list[int]:
+        """The tasks, of a run or all, with a submit that may have been charged and that no process will settle."""
         unowned = self._unowned()
         with self._errors():
-            return charges.open_tasks(self._db, unowned)
+            return charges.open_tasks(self._db, unowned, run)
 
     def _unowned(self) -> str:
         """An SQL condition on a task: no living process owns it."""
