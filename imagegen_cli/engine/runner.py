@@ -191,6 +191,10 @@ class Runner:
         """How many tasks of a provider this run has in hand."""
         return sum(flow.task.request.provider == provider for flow in self._flows.values())
 
+    def is_open(self, provider: str) -> bool:
+        """Whether a provider takes tasks: it has not refused the account for good."""
+        return self._context.lanes[provider].shut is None
+
     @property
     def draining(self) -> bool:
         return self._context.draining or self._context.stopping

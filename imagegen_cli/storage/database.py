@@ -198,6 +198,21 @@ class Database:
         self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
         return range(last + 1, last + count + 1)
 
+    def last_numbers(self) -> dict[str, int]:
+        """The last numbers that were given, of runs, tasks and processes."""
+        rows = self._db.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN ('run', 'task', 'process')")
+        return {row["name"]: row["seq"] for row in rows}
+
+    def continue_numbers(self, last: Mapping[str, int]) -> None:
+        """Give no number again that another history gave, after its rows were copied, and index their words later."""
+        for name, number in last.items():
+            self._db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number))
+        self._db.execute("INSERT INTO unsearched (task) SELECT id FROM task")
+
+    def be_patient(self) -> None:
+        """Let a transaction wait for another database for long."""
+
     def _only(self, query: str) -> Any:
         with self._errors():
             return self._db.execute(query).fetchone()[0]

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S
+from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.postgres_connection import BEGIN_CLAIM, BEGIN_WRITING, PostgresConnection
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
@@ -42,6 +42,7 @@ DEFAULTS = {
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
+PROMPTS = "SELECT id, prompt FROM task WHERE id > ? ORDER BY id LIMIT ?"
 ILIKE = "prompt ILIKE ? ESCAPE '!'"
 
 
@@ -231,6 +232,30 @@ class PostgresStore(Store):
         query = "UPDATE numbering SET last = last + ? WHERE name = ? RETURNING last"
         last = int(self._db.execute(query, (count, table)).fetchone()[0])
         return range(last - count + 1, last + 1)
+
+    def last_numbers(self) -> dict[str, int]:
+        known = {row["name"]: row["last"] for row in self._db.execute("SELECT name, last FROM numbering")}
+        owners = (
+            "SELECT coalesce(max(owner), 0) AS last FROM task UNION ALL SELECT coalesce(max(command), 0) FROM charge"
+        )
+        owners += " UNION ALL SELECT coalesce(max(id), 0) FROM process"
+        return known | {"process": max(row["last"] for row in self._db.execute(owners))}
+
+    def continue_numbers(self, last: Mapping[str, int]) -> None:
+        for name in ("run", "task"):
+            self._db.execute("UPDATE numbering SET last = ? WHERE name = ?", (last.get(name, 0), name))
+        for table in ("process", "event", "charge", "receipt"):
+            highest = self._db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608 - our own words
+            highest = max(highest, last.get(table, 0)) + 1
+            self._db.execute("SELECT setval(pg_get_serial_sequence(?, 'id'), ?, false)", (table, highest))
+        after = 0
+        while rows := self._db.execute(PROMPTS, (after, MAX_ROWS_AT_ONCE)).fetchall():
+            words = [(vector(row["prompt"]), row["id"]) for row in rows]
+            self._db.executemany("UPDATE task SET words = CAST(? AS tsvector) WHERE id = ?", words)
+            after = rows[-1]["id"]
+
+    def be_patient(self) -> None:
+        self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     # Words
 

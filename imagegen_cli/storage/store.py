@@ -41,7 +41,7 @@ from imagegen_cli.storage.rows import NO_LIMIT, condition, parts, process_of, re
 from imagegen_cli.storage.writer import Writer
 
 if TYPE_CHECKING:
-    from imagegen_cli.storage.dialect import Row
+    from imagegen_cli.storage.dialect import Connection, Row
     from imagegen_cli.storage.forgetting import Forgotten
     from imagegen_cli.storage.runs import RunSummary
 
@@ -83,6 +83,11 @@ class Store(Database):
     def token(self) -> str:
         """A random word that is part of the names of this history's part files."""
         return self._token
+
+    @property
+    def host(self) -> str:
+        """The name of this machine, where the history has several; else empty."""
+        return self._leases.me.host if self.is_remote else ""
 
     @property
     def lost(self) -> set[TaskId]:
@@ -189,8 +194,8 @@ class Store(Database):
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
-        owner, host = self._leases.own(self._db), self._leases.me.host
-        updates.insert(self._db, run, item, owner, at=self.now(), host=host)
+        owner = self._leases.own(self._db)
+        updates.insert(self._db, run, item, owner, at=self.now(), host=self.host)
         self.note_words(item.id, item.request.prompt)
         self._leases.fences[item.id] = 1
         return Task(
@@ -243,7 +248,7 @@ class Store(Database):
         """Claim a task; whether its fence is still the one that was read: a worker's claim waits for no other."""
         claimed = self._db.execute(
             "UPDATE task SET owner = ?, fence = ?, shared = ?, host = ? WHERE id = ? AND fence = ?",
-            (owner, fence, int(shared), self._leases.me.host, task.id, fence - 1),
+            (owner, fence, int(shared), self.host, task.id, fence - 1),
         )
         if not claimed.rowcount:
             return False
@@ -270,12 +275,15 @@ class Store(Database):
 
     # Tasks for workers
 
-    def claim_queued(self, providers: Sequence[str], limit: int) -> list[Task]:
-        """Take tasks of these providers that wait for a worker, the oldest first, and at most so many."""
+    def claim_queued(self, providers: Sequence[str], limit: int, *, folder: str = "") -> list[Task]:
+        """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
+
+        Their pictures go into `folder`, if it is given, else where they were planned to go.
+        """
         if not providers or limit < 1:
             return []
         names = ",".join("?" * len(providers))
-        with self._claiming():
+        with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)), self._claiming():
             owner = self._leases.own(self._db)
             rows = self._db.execute(
                 "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
@@ -284,11 +292,13 @@ class Store(Database):
             ).fetchall()
             ids = json.dumps([row["id"] for row in rows])
             self._db.execute(
-                "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0"
-                " WHERE id IN (SELECT value FROM json_each(?))",
-                (owner, self._leases.me.host, ids),
+                "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0,"
+                " folder = CASE WHEN ? = '' THEN folder ELSE ? END WHERE id IN (SELECT value FROM json_each(?))",
+                (owner, self.host, folder, folder, ids),
             )
             tasks = [record_of(row, {}, self._token).task for row in rows]
+            if folder:
+                tasks = [replace(task, folder=folder) for task in tasks]
         for row in rows:
             self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
             self._leases.lost.discard(TaskId(row["id"]))
@@ -694,6 +704,19 @@ class Store(Database):
         with self._errors():
             rows = self._db.execute(f"SELECT DISTINCT provider, owner FROM task{where}", values)  # noqa: S608
             return {row["provider"]: living[row["owner"]] for row in rows if row["owner"] in living}
+
+    # Copies
+
+    @contextmanager
+    def copying(self) -> "Iterator[Connection]":
+        """Its connection, while no other process writes; what is written to it is kept if nothing goes wrong."""
+        with self._transaction():
+            self.be_patient()
+            yield self._db
+
+    def is_anyone_alive(self) -> bool:
+        """Whether any other process works on tasks of this history."""
+        return any(process != self._leases.me for process in self._living().values())
 
     # What all of these use
 
