@@ -206,10 +206,10 @@ def work(
     *,
     provider: Annotated[
         list[str] | None,
-        typer.Option("--provider", "-p", help="Work only for this provider; may be repeated."),
+        option("--provider", "-p", help_="Work only for this provider; may be repeated."),
     ] = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help_="Folder for the pictures, instead of the planned one.", env=False)
+        Path | None, option("--output", "-o", help_="Folder for the pictures, instead of the planned one.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Leave when no task waits any more.")] = False,
     options: RunOptions,

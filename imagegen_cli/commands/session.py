@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
@@ -68,7 +68,6 @@ from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
     from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
-    from imagegen_cli.commands.work import Feed  # only a worker has one
     from imagegen_cli.core.marker import Marker
 
 CANCEL_POLL_S = 0.2
@@ -78,6 +77,16 @@ PAUSE_STEP_S = 0.5
 MAX_NAMED_TASKS = 12
 """Tasks that a command names one by one."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+class Feed(Protocol):
+    """Where a worker gets its tasks from, while it runs: see `work`."""
+
+    @property
+    def providers(self) -> frozenset[str]: ...
+    def give_back(self, id_: TaskId, /) -> None: ...
+    async def complete(self) -> None: ...
+    async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
 
 
 class Session:
@@ -98,7 +107,7 @@ class Session:
         spending: Spending | None = None,
         line: PromptLine | None = None,
         prints_paths: bool = True,
-        feed: "Feed | None" = None,
+        feed: Feed | None = None,
     ) -> None:
         """`line`: a prompt line stays open, and the run ends when it is closed. `feed` makes a worker of it."""
         self._store = store

@@ -41,7 +41,7 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
     with history() as store:
         folder = "" if output is None else str(expanded(output).absolute())
         wanted = {name: _wanted(config, name, options.concurrency) for name in names}
-        feed = Feed(store, wanted, folder=folder, once=once)
+        feed = Queue(store, wanted, folder=folder, once=once)
         waiting = store.waiting_for_workers(names)
         if once and not waiting and not store.left_by_workers(names):
             raise NothingToDo("no task waits for a worker", hint="imagegen batch FILE --queue makes some")
@@ -66,7 +66,7 @@ def _usable(config: Config, providers: Sequence[str]) -> list[str]:
     return [name for name in names if name not in faults]
 
 
-class Feed:
+class Queue:
     """Where a session gets its tasks from, while it runs."""
 
     def __init__(self, store: Store, wanted: Mapping[str, int], *, folder: str, once: bool) -> None:
