@@ -301,9 +301,8 @@ def main() -> None:
         else:
             ledgers = rounds(options.kills, Path(folder), options.seed)
         file = Path(folder) / "home" / "history.db"
-        print(
-            f"{ledgers}\n  history {intact(file) if file.exists() else 'elsewhere'}, {time.monotonic() - begun:.0f} s"
-        )
+        sound = intact(file) if file.exists() else "on a server"
+        print(f"{ledgers}\n  history {sound}, {time.monotonic() - begun:.0f} s")  # noqa: T201 - a table for people
         for line in [*ledgers.lost, *ledgers.doubled, *ledgers.other][:40]:
             print("  " + line)  # noqa: T201 - see above
         sys.exit(bool(ledgers.lost or ledgers.doubled or ledgers.other))
