@@ -46,7 +46,7 @@ class Server:
     def __init__(self) -> None:
         programs = _programs()
         assert programs is not None
-        self._programs = programs
+        self.programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -75,7 +75,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *words: str) -> None:
-        command = [str(self._programs / program), *words]
+        command = [str(self.programs / program), *words]
         if os.geteuid() == 0:
             command = ["runuser", "-u", USER, "--", *command]
         subprocess.run(

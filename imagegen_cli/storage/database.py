@@ -275,8 +275,8 @@ class Reserve:
                 file.write(bytes(RESERVE_BYTES))
         self._kept = True
 
-    def give_up(self) -> bool:
-        """Free the space. Returns whether there was any."""
+    def give_up(self, _error: Exception) -> bool:
+        """Free the space. Returns whether there was any, so that writing may work now."""
         self._kept = False
         with suppress(OSError):
             self._path.unlink()

@@ -17,9 +17,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE
+from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
 from imagegen_cli.storage.leases import Leases
-from imagegen_cli.storage.postgres_connection import BEGIN_CLAIM, BEGIN_WRITING, PostgresConnection
+from imagegen_cli.storage.postgres_connection import BEGIN_CLAIM, BEGIN_WRITING, RETRY_PAUSE_S, PostgresConnection
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
 from imagegen_cli.storage.store import HEARTBEAT_S, Store
 
@@ -72,14 +72,25 @@ class PostgresLeases(Leases):
         return any(self.is_alive(db, row) and row["silent_s"] > 2 * HEARTBEAT_S for row in self.rows(db))
 
 
-class NoReserve:
-    """What `Reserve` is for a file: here, the wait for a lost server is the second chance."""
+class Patience(Reserve):
+    """What reserved space is for a file: a reason to write once more, while the loss of a server is not long ago."""
+
+    def __init__(self, is_closing: Callable[[], bool]) -> None:
+        self._is_closing = is_closing
+        self._lost_at: float | None = None
 
     def keep(self) -> None:
-        pass
+        """Forget the loss: something was written."""
+        self._lost_at = None
 
-    def give_up(self) -> bool:
-        return True
+    def give_up(self, error: Exception) -> bool:
+        """Whether the connection was lost, and so lately that the next one may hold."""
+        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or self._is_closing():
+            return False
+        now = time.monotonic()
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        time.sleep(RETRY_PAUSE_S)
+        return now - self._lost_at < MAX_ABSENCE_S
 
 
 class PostgresStore(Store):
@@ -222,8 +233,8 @@ class PostgresStore(Store):
     def leases_of(self, me: Process) -> Leases:
         return PostgresLeases(me)
 
-    def reserve_space(self) -> Any:
-        return NoReserve()
+    def reserve_space(self) -> Reserve:
+        return Patience(lambda: self._is_closing)
 
     def delete_securely(self) -> None:
         """Do nothing: the server cleans its pages by VACUUM."""

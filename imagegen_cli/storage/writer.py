@@ -142,12 +142,7 @@ class Writer:
         try:
             if self._db is None:
                 self._db = self._database.connect()
-            try:
-                updates.write(self._db, events, self._leases, self._budget)
-            except self._database.ERRORS:
-                if not reserve.give_up():
-                    raise
-                updates.write(self._db, events, self._leases, self._budget)
+            self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
             trouble, remedy = self._database.trouble_of(error), self._database.remedy_for(error)
             return DiskError(f"the history {self._database.name} {trouble}", hint=remedy)
@@ -155,6 +150,16 @@ class Writer:
             return DiskError(f"the history {self._database.name} cannot be written: {type(error).__name__}: {error}")
         reserve.keep()
         return None
+
+    def _write_or_try_again(self, db: "Connection", events: list[Event], reserve: "Reserve") -> None:
+        while True:
+            try:
+                updates.write(db, events, self._leases, self._budget)
+            except self._database.ERRORS as error:
+                if not reserve.give_up(error):
+                    raise
+            else:
+                return
 
 
 def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:
