@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--together", action="store_true", help="several processes at once, some of them elsewhere")
+    parser.add_argument("--minutes", type=float, default=1e6, help="of --team, at most")
     parser.add_argument("--team", choices=["sqlite", "postgres"], help="five workers on several hosts: tests/team.py")
     options = parser.parse_args()
     os.environ.pop("IMAGEGEN_HOME", None)
@@ -293,7 +294,7 @@ def main() -> None:
         if options.team:
             from tests.team import teams  # noqa: PLC0415 - it builds on this module
 
-            ledgers = teams(options.kills, Path(folder), options.seed, options.team)
+            ledgers = teams(options.kills, Path(folder), options.seed, options.team, 60 * options.minutes)
         elif options.together:
             from tests.crowd import crowds  # noqa: PLC0415 - it builds on this module
 

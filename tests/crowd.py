@@ -176,11 +176,12 @@ class Crowd(Harness):
         for member in members:
             self._judge(member)
 
-    def _begun(self, words: Sequence[str], deed: str | None = None) -> Member:
+    def _begun(self, words: Sequence[str], deed: str | None = None, *, elsewhere: bool | None = None) -> Member:
         if deed is None:
             deed = self.random.choice(["", "kill", "kill", "step", "step", "pause"])
         step = self.random.choice(INSIDE) if deed == "step" else "none"
-        elsewhere = CAN_UNSHARE and self.random.random() < 0.5
+        if elsewhere is None:
+            elsewhere = CAN_UNSHARE and self.random.random() < 0.5
         offset = self.random.choice((-self.clock_s, self.clock_s)) if elsewhere else 0.0
         start = [sys.executable, "-c", PREAMBLE, str(offset), step, str(self.random.randint(1, 12)), *words]
         if elsewhere:

@@ -8,6 +8,7 @@ Afterwards the ledgers of `tests.crash` are compared.
 """
 
 import json
+import math
 import signal
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from tests.crash import CrashComfy, CrashServer, Ledgers
 from tests.crowd import LEASE_S, CrashWhole, Crowd
 from tests.doubles.http import Pictures
 from tests.histories import place
-from tests.program import finished
+from tests.program import Ended, finished
 
 WORKERS = 5
 TASKS = 4
@@ -96,21 +97,26 @@ class Team(Crowd):
 
     def finish(self) -> None:
         """Work until nothing is left: the lease of a worker that is gone has to end first."""
-        for _ in range(8):
-            ended = finished(self._begun(WORK, deed="").process)
+        for _ in range(30):
+            ended = self._worked_here()
             if ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err:
                 self.ledgers.other.append(f"work exits {ended.code}: {ended.err}")
             if ended.code == 4 and not self._is_open():
                 return
             time.sleep(LEASE_S / 4)
 
+    def _worked_here(self) -> Ended:
+        """A worker of this machine, with shortened leases, to which nothing happens."""
+        return finished(self._begun(WORK, deed="", elsewhere=False).process)
+
     def _is_open(self) -> bool:
         states = ("queued", "submitting", "running", "saving")
         return self.program.run("list", *(word for state in states for word in ("--state", state))).code == 0
 
 
-def teams(kills: int, folder: Path, seed: int, kind: str) -> Ledgers:
-    """Rounds until so many workers were killed or paused."""
+def teams(kills: int, folder: Path, seed: int, kind: str, max_s: float = math.inf) -> Ledgers:
+    """Rounds until so many workers were killed or paused, or until so many seconds have passed."""
+    begun = time.monotonic()
     small = Pictures("png", (8, 8))
     with (
         CrashServer(polls=1, pictures=small) as studio,
@@ -118,7 +124,7 @@ def teams(kills: int, folder: Path, seed: int, kind: str) -> Ledgers:
         CrashWhole(seconds=0.2, pictures=small) as whole,
     ):
         team = Team(folder, (studio, comfy, whole), seed, kind)
-        while team.ledgers.kills.total() < kills:
+        while team.ledgers.kills.total() < kills and time.monotonic() - begun < max_s:
             team.together()
         team.finish()
         return team.compare()

@@ -116,6 +116,7 @@ class Queue:
         found: list[Task] = []
         if now - self._took_over_at >= TAKE_OVER_S:
             self._took_over_at = now
+            self._store.may_be_silent()  # it also notes which processes of other machines are heard of
             found += self._taken_over(tell)
         if now - self._looked_at < LOOK_S and wakes == self._wakes and not self._once:
             return found
