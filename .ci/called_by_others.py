@@ -28,6 +28,9 @@ _.handle_starttag  # html.parser
 _.handle_endtag
 _.handle_data
 
+# What is read by name
+_.history_password  # settings/shared_history.py reads it before all settings are read
+
 # What is named in a text
 _._filler  # sketch/reading.py calls the method of a word's sort
 _._not

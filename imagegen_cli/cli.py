@@ -44,6 +44,12 @@ config_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(config_app, name="config")
+history_app = typer.Typer(
+    help="Copy a history from one place to another.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(history_app, name="history")
 
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -123,7 +129,7 @@ def run(
 
 
 @app.command(cls=Command)
-@declared(without=["variation", "lists", "sheet", "sent_before", "dry_run"])
+@declared(without=["variation", "lists", "sheet", "sent_before", "dry_run", "queue"])
 def studio(*, options: GenerateOptions) -> None:
     """Type one prompt after the other into a live table that stays open."""
     from imagegen_cli.commands import studio as commands  # noqa: PLC0415
@@ -193,6 +199,27 @@ def upscale(
     from imagegen_cli.commands import remake  # noqa: PLC0415
 
     _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
+
+
+@app.command(cls=Command)
+@declared()
+def work(
+    *,
+    provider: Annotated[
+        list[str] | None,
+        option("--provider", "-p", help_="Work only for this provider; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, option("--output", "-o", help_="Folder for the pictures, instead of the planned one.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Leave when no task waits any more.")] = False,
+    options: RunOptions,
+    spend: SpendOptions,
+) -> None:
+    """Carry tasks that `--queue` has planned, here or on another machine that shares the history."""
+    from imagegen_cli.commands import work as commands  # noqa: PLC0415
+
+    _leave(commands.work(provider or (), options, spend, output=output, once=once), ran=True)
 
 
 @app.command(cls=TakesIds)
@@ -599,6 +626,17 @@ def skill_() -> None:
     from imagegen_cli.commands import skill  # noqa: PLC0415
 
     _leave(skill.skill())
+
+
+@history_app.command("migrate", cls=Command)
+def history_migrate(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A file, or an address as postgresql://user@host/db.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Another file or address, whose history is empty.")],
+) -> None:
+    """Copy a whole history, and prove that nothing is missing. The old one stays as it is."""
+    from imagegen_cli.commands import migrate  # noqa: PLC0415
+
+    _leave(migrate.migrate(source, target))
 
 
 @config_app.command("path", cls=Command)

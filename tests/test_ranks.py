@@ -62,6 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "textual_image": ("display",),
     "PIL": ("display", "gallery"),
     "sqlite3": ("storage",),
+    "psycopg": ("storage.postgres", "storage.postgres_connection"),
     "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
     "websockets": ("providers",),

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagegen_cli.commands.histories import history_name
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.schema import Secret, default_of
@@ -68,7 +69,7 @@ def _service(row: dict[str, Any]) -> str:
 def config_path() -> int:
     """Print the files of settings, the one that goes before the other first, and the history."""
     rows = [(str(path), "" if paths.is_there(path) else "not there yet") for path in _settings_files()]
-    rows.append((str(paths.history_file()), "history"))
+    rows.append((history_name(), "history"))
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 

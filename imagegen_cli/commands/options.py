@@ -297,6 +297,9 @@ class GenerateOptions(NamedTuple):
     ] = None
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
+    queue: Annotated[
+        bool, option("--queue", help_="Only plan: leave the tasks to workers, which imagegen work starts.", env=False)
+    ] = False
     dry_run: DryRun = False
     yes: Yes = False
     sent_before: SentBefore = SentBefore()

@@ -36,7 +36,7 @@ STATES = sorted(state.__name__.lower() for state in FOLLOWS)
 VERSION: Schema = {"const": 1}
 
 COMMANDS: Mapping[str, str] = {
-    "events": "run batch again edit upscale resume retry watch studio",
+    "events": "run batch again edit upscale resume retry watch studio work",
     "summary": "the last line of those",
     "task": "list ps show export",
     "runs": "runs",
