@@ -45,6 +45,7 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 history_app = typer.Typer(
+    cls=Group,
     help="Copy a history from one place to another.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -28,11 +28,6 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-<<<<<<< HEAD
-def store(path: Path) -> Iterator[Store]:
-    with closing(Store(path)) as store:
-        yield store
-=======
 def sqlite(path: Path) -> Iterator[Store]:
     with closing(Store(path)) as store:
         yield store
@@ -42,7 +37,6 @@ def sqlite(path: Path) -> Iterator[Store]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with closing(opened(place(request.param, tmp_path))) as store:
         yield store
->>>>>>> pg
 
 
 def entered(store: Store, prompts: Sequence[str]) -> RunId:
@@ -188,25 +182,14 @@ def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_o
         assert found(again, "小猫") == ["一只小猫"]
 
 
-<<<<<<< HEAD
-def test_a_search_waits_for_no_process_that_writes(store: Store, path: Path) -> None:
-    entered(store, ["一只小猫"])
+def test_a_search_waits_for_no_process_that_writes(sqlite: Store, path: Path) -> None:
+    entered(sqlite, ["一只小猫"])
     with closing(Store(path, wait_s=0.0)) as other:
-        with store._transaction():
+        with sqlite._transaction():
             assert found(other, "小猫") == ["一只小猫"], "by LIKE"
         assert not search.is_ready(other._db)
         assert found(other, "小猫") == ["一只小猫"]
         assert search.is_ready(other._db)
-=======
-def test_a_search_waits_for_no_process_that_writes(sqlite: Store, path: Path) -> None:
-    entered(sqlite, ["一只小猫"])
-    other = Store(path, wait_s=0.0)
-    with sqlite._transaction():
-        assert found(other, "小猫") == ["一只小猫"], "by LIKE"
-    assert not search.is_ready(other._db)
-    assert found(other, "小猫") == ["一只小猫"]
-    assert search.is_ready(other._db)
->>>>>>> pg
 
 
 def test_many_prompts_are_indexed_a_few_at_a_time(sqlite: Store) -> None:
