@@ -25,12 +25,13 @@ COMMANDS = {
         "upscale": "a larger copy",
     },
     "Go on": {
-        "watch": "what runs elsewhere",
         "cancel": "stop unfinished tasks",
         "resume": "fetch what was paid for",
         "retry": "send again what failed",
+        "work": "carry queued tasks",
     },
     "Look": {
+        "watch": "what runs elsewhere",
         "list": "all tasks",
         "show": "all about one task",
         "runs": "the commands that drew",
@@ -41,10 +42,10 @@ COMMANDS = {
         "favourite": "what you like",
         "export": "the history as a file",
         "forget": "delete from the history",
+        "history": "copy it to another place",
     },
     "Money": {
         "costs": "what was spent",
-        "credits": "what accounts have left",
         "settle": "say what was charged",
     },
     "Set up": {
@@ -53,11 +54,13 @@ COMMANDS = {
         "providers": "what is connected",
         "models": "what services offer",
         "config": "see and change settings",
-        "completion": "for the tab key",
+        "credits": "what accounts have left",
     },
     "Learn": {
         "help": "topics, all options",
+        "completion": "for the tab key",
         "schema": "the JSON of --json",
+        "skill": "a text for agents",
     },
 }
 """The groups of `imagegen --help`, with what each command is for in at most 25 cells."""
@@ -68,14 +71,14 @@ GROUPS = {
         "--image", "--extra", "--vary", "--zip", "--alternatives", "--repeat", "--each", "--from", "--factor",
     ),
     "Which": (
-        "ID", "FILE", "NAME", "KIND", "TOPIC", "SHELL", "KEY", "VALUE", "PROVIDER", "--state", "--reason", "--since",
+        "ID", "FILE", "NAME", "KIND", "TOPIC", "SHELL", "KEY", "VALUE", "PROVIDER", "FROM", "TO", "--state", "--reason", "--since",
         "--until", "--run", "--favourite", "--has-picture", "--search", "--limit", "--failed", "--cancelled",
         "--all-runs", "--may-repeat", "--all", "--queued", "--older", "--with-receipts", "--files", "--not",
         "--receipts", "--replay", "--speed", "--by", "--paid", "--unpaid", "--project",
     ),
     "What to connect": (),
     "Where to": ("--provider", "--output", "--name", "--sheet", "--kind", "--base-url", "--default"),
-    "How to run": ("--concurrency", "--timeout", "--dry-run", "--yes", "--exec", "--fix", "--verify", "--set"),
+    "How to run": ("--concurrency", "--timeout", "--queue", "--once", "--dry-run", "--yes", "--exec", "--fix", "--verify", "--set"),
     "Money": ("--budget", "--assume-price", "--amount"),
     "Keys": ("--key-env", "--key-command", "--key-stdin"),
     "Lists": ("--format", "--encoding", "--columns", "--again", "--skip-sent", "--allow-outside"),
@@ -171,6 +174,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("imagegen completion zsh", "imagegen completion bash --install"),
     "help": ("imagegen help", "imagegen help scripting", "imagegen help run"),
     "schema": ("imagegen schema task", "imagegen schema"),
+    "skill": ("imagegen skill",),
+    "work": ("imagegen work --once", "imagegen work -p sketch -j 4 --once"),
+    "history": (
+        "imagegen history migrate old.db new.db",
+        "imagegen history migrate history.db postgresql://studio@127.0.0.1/imagegen",
+    ),
+    "history migrate": (
+        "imagegen history migrate old.db new.db",
+        "imagegen history migrate history.db postgresql://studio@127.0.0.1/imagegen",
+    ),
 }
 """Commands that can be pasted; a test starts each of them."""
 
