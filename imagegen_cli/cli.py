@@ -593,6 +593,14 @@ def schema_(
     _leave(schema.schema(name))
 
 
+@app.command("skill", cls=Command)
+def skill_() -> None:
+    """Print a SKILL.md: how an agent uses this program in scripts and never pays twice."""
+    from imagegen_cli.commands import skill  # noqa: PLC0415
+
+    _leave(skill.skill())
+
+
 @config_app.command("path", cls=Command)
 def config_path() -> None:
     """Show where the settings and the history are."""

@@ -68,6 +68,12 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
     assert ours(modules) == {"", "__main__"}
 
 
+def test_the_text_for_agents_needs_no_more_than_the_front_door(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "skill")
+    assert ours(modules) <= FRONT | {"commands.skill", "core.text", "settings", "settings.paths"}
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
+
+
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("studio", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)

@@ -58,6 +58,7 @@ COMMANDS = {
     "Learn": {
         "help": "topics, all options",
         "schema": "the JSON of --json",
+        "skill": "instructions for agents",
     },
 }
 """The groups of `imagegen --help`, with what each command is for in at most 25 cells."""
@@ -171,6 +172,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("imagegen completion zsh", "imagegen completion bash --install"),
     "help": ("imagegen help", "imagegen help scripting", "imagegen help run"),
     "schema": ("imagegen schema task", "imagegen schema"),
+    "skill": ("imagegen skill", "imagegen skill > SKILL.md"),
 }
 """Commands that can be pasted; a test starts each of them."""
 

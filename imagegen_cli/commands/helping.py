@@ -106,7 +106,7 @@ def _lacks_a_dash(word: str, known: set[str]) -> bool:
 
 def page_of_all() -> list[str]:
     """`imagegen --help`: every command by its group, two on a line."""
-    lines = [guide.USAGE_OF_ALL, "", *wrapped(guide.PURPOSE, COLUMNS), ""]
+    lines = [guide.USAGE_OF_ALL, *wrapped(guide.PURPOSE, COLUMNS), ""]
     for group, commands in guide.COMMANDS.items():
         uses = list(commands.items())
         for at in range(0, len(uses), 2):
