@@ -223,4 +223,4 @@ def test_a_schema_is_printed_and_an_unknown_form_is_refused(tmp_path: Path) -> N
     ended = Program(tmp_path).run("schema", "tsk")
     assert (ended.code, ended.out) == (2, "")
     assert "did you mean task?" in ended.err
-    assert "known: costs, credits" in Program(tmp_path).run("schema", "xylophone").err
+    assert "known: costs, credits, doctor" in Program(tmp_path).run("schema", "xylophone").err

@@ -60,7 +60,7 @@ COMMANDS = {
         "help": "topics, all options",
         "completion": "for the tab key",
         "schema": "the JSON of --json",
-        "skill": "a text for agents",
+        "skill": "instructions for agents",
     },
 }
 """The groups of `imagegen --help`, with what each command is for in at most 25 cells."""
@@ -174,7 +174,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("imagegen completion zsh", "imagegen completion bash --install"),
     "help": ("imagegen help", "imagegen help scripting", "imagegen help run"),
     "schema": ("imagegen schema task", "imagegen schema"),
-    "skill": ("imagegen skill",),
+    "skill": ("imagegen skill", "imagegen skill > SKILL.md"),
     "work": ("imagegen work --once", "imagegen work -p sketch -j 4 --once"),
     "history": (
         "imagegen history migrate old.db new.db",
