@@ -44,7 +44,6 @@ COMMANDS = {
     },
     "Money": {
         "costs": "what was spent",
-        "credits": "what accounts have left",
         "settle": "say what was charged",
     },
     "Set up": {
@@ -52,12 +51,14 @@ COMMANDS = {
         "doctor": "test without spending",
         "providers": "what is connected",
         "models": "what services offer",
+        "credits": "what accounts have left",
         "config": "see and change settings",
-        "completion": "for the tab key",
     },
     "Learn": {
         "help": "topics, all options",
         "schema": "the JSON of --json",
+        "skill": "a text for agents",
+        "completion": "for the tab key",
     },
 }
 """The groups of `imagegen --help`, with what each command is for in at most 25 cells."""
@@ -171,6 +172,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("imagegen completion zsh", "imagegen completion bash --install"),
     "help": ("imagegen help", "imagegen help scripting", "imagegen help run"),
     "schema": ("imagegen schema task", "imagegen schema"),
+    "skill": ("imagegen skill",),
 }
 """Commands that can be pasted; a test starts each of them."""
 
