@@ -192,7 +192,8 @@ def misfit(words: list[str]) -> str:
         return ""
     if name not in commands:
         return f"imagegen {name}"
-    known = {option for one in commands[name].params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
+    command = getattr(commands[name], "commands", {}).get(words[1] if words[1:] else "", commands[name])
+    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
     options = [re.match(r"--?[a-z][a-z-]*", word) for word in words[1:]]
     used = [one[0] for one in options if one]
     return " ".join(f"imagegen {name} {one}" for one in used if one not in known and f"{one}" != "-")

@@ -53,8 +53,8 @@ COMMANDS = {
         "doctor": "test without spending",
         "providers": "what is connected",
         "models": "what services offer",
-        "config": "see and change settings",
         "credits": "what accounts have left",
+        "config": "see and change settings",
     },
     "Learn": {
         "help": "topics, all options",

@@ -148,7 +148,7 @@ def _prose(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
                 yield "row", [_unmarked(cell.strip()) for cell in re.split(r"(?<!\\)\|", row[1])]
         elif line.startswith(("* ", "- ")):
             kind, words = "item", [line[2:].strip()]
-        elif line.strip() and not line.startswith("!["):
+        elif line.strip() and not line.startswith(("![", "<!--")):
             words.append(line.strip())
     if words:
         yield kind, [_unmarked(" ".join(words))]
