@@ -52,6 +52,12 @@ class Studio(screen.Program):
         self.send("\r")
         self.wait(lambda: self.line == "", f"{text} is taken")
 
+    def stop(self) -> None:
+        """Press Ctrl-C on an empty line, read what the next one does, and press it."""
+        self.send(CTRL_C)
+        self.wait_for("Ctrl-C again stops")
+        self.send(CTRL_C)
+
     @property
     def text(self) -> str:
         """As before, but empty while the emulator holds half of a wide sign, between a resize and the next frame."""
@@ -132,7 +138,7 @@ def test_prompts_are_typed_while_others_run_and_each_has_what_was_set(project: P
         program.enter("a dog")
         program.wait_for("1 running, 3 done")
         assert "studio · other · 16:9 >" in program.text
-        program.send(CTRL_C)
+        program.stop()
         assert program.finish() == 130
     sent = prompts_sent(server)
     assert sent[0][0] == "a cat #never"
@@ -172,7 +178,7 @@ def test_a_paste_sends_nothing_by_itself_and_a_command_in_it_is_no_prompt(
 ) -> None:
     with studio(project) as program:
         program.send("\x1b[200~a cat\r\x1b[201~\r")
-        program.wait_for("nothing added yet: read it, then press enter")
+        program.wait_for("nothing added yet: wait a moment, read it, then press enter")
         program.send(CTRL_C)
         program.wait(lambda: program.line == "", "an empty line")
         program.press("\x1b[200~/count 4\na cat\x1b[201~")
@@ -209,7 +215,7 @@ def test_tab_and_up_and_a_slash_that_is_meant(project: Program, server: Dreamina
         program.wait(lambda: program.line == "half", "what was being typed")
         program.send(CTRL_C)
         program.wait(lambda: program.line == "", "an empty line")
-        program.send(CTRL_C)
+        program.stop()
         assert program.finish() == 130
         assert program.is_given_back
 
@@ -338,7 +344,7 @@ def test_what_is_typed_before_the_line_is_seen_is_dropped(project: Program, serv
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        (lambda program: program.send(CTRL_C), 130),
+        (lambda program: program.stop(), 130),
         (lambda program: program.signal(signal.SIGTERM), 143),
         (lambda program: program.signal(signal.SIGHUP), 129),
         (lambda program: (program.send(CTRL_D), program.wait_for("stop?"), program.press("y")), 130),

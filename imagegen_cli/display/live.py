@@ -23,7 +23,7 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.controls import TYPING, Controls, Copy, Mode, Ui, lines_of
 from imagegen_cli.display.key_commands import Keys
-from imagegen_cli.display.keys import in_foreground, keyboard
+from imagegen_cli.display.keys import Key, in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks, small
 from imagegen_cli.display.progress import share_done
@@ -91,7 +91,7 @@ class Live:
         self.ui = Ui()
         self._stderr = stderr
         self._environ = environ
-        self._keyboard = keyboard(stdin, stderr)
+        self._keyboard = keyboard(stdin, stderr, owns=keys is not None and keys.line is not None)
         self._controls: Controls | None = None
         if keys is not None and self._keyboard is not None:
             self._controls = controls_of(board, keys, self.ui, self._copied)
@@ -259,13 +259,21 @@ class Live:
             return
         if self.ui.line is not None and self._opened_terminal is None:
             return  # what is typed before the line can be seen is dropped
-        self._keyboard.enter()
         now = self._key_clock()
+        if self._keyboard.enter():
+            self._controls.miss(now)
         for key in self._paste_detector.merged(self._keyboard.read(), now, self._late_s):
-            self._controls.press(key, now)
+            self._press(key, now, self._controls)
             self._changed = True
         self._changed |= self._controls.settle(now)
         self._picture_details()
+
+    def _press(self, key: Key, now: float, controls: Controls) -> None:
+        """Ctrl-C that is not used up by a prompt line does what the signal does."""
+        if key != "interrupt":
+            controls.press(key, now)
+        elif not (isinstance(controls, LineControls) and controls.interrupted(now)):
+            signal.raise_signal(signal.SIGINT)
 
     def _copied(self, text: str) -> str:
         from imagegen_cli.display.clipboard import copied  # noqa: PLC0415 - few press this key
