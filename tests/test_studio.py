@@ -1,9 +1,11 @@
 """`imagegen studio` in a terminal: prompts typed one after the other, and a terminal that is left as it was found."""
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from tests.doubles.http import Pictures
 from tests.program import Program
 from tests.test_recover import CONFIG
 
+SPEED_S = 0.08
+"""Seconds between two keys of a person who types at an everyday speed."""
 PAIR = 2
 """Keys that are sent together: three in one look at the keyboard would be a paste."""
 CTRL_C, CTRL_D, CTRL_Z, ESCAPE, UP = "\x03", "\x04", "\x1a", "\x1b", "\x1b[A"
@@ -42,6 +46,12 @@ class Studio(screen.Program):
             seen += text[start : start + PAIR]
             self.send(text[start : start + PAIR])
             self.wait(partial(self.shows, seen), seen)
+
+    def type_at_speed(self, line: str) -> None:
+        """Type a line key by key and press enter, without a look at the screen."""
+        for key in f"{line}\r":
+            time.sleep(SPEED_S)
+            self.send(key)
 
     def shows(self, typed: str) -> bool:
         return self.line == typed.rstrip()
@@ -454,3 +464,86 @@ def test_a_key_that_is_missing_is_said_before_anything(project: Program) -> None
     command = [sys.executable, "-m", "imagegen_cli", "studio"]
     with screen.Program(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
         assert program.finish() == 3
+
+
+def help_is_open(program: Studio) -> None:
+    program.enter("/help")
+    program.wait_for("any key closes this")
+
+
+def table_has_the_keys(program: Studio) -> None:
+    program.send(ESCAPE)
+    program.wait_for("esc type")
+
+
+def details_are_open(program: Studio) -> None:
+    table_has_the_keys(program)
+    program.press("\x1b[B")
+    program.press("\r")
+    program.wait_for("any key")
+
+
+def question_is_open(program: Studio) -> None:
+    program.send(CTRL_D)
+    program.wait_for("stop?")
+
+
+def came_back(program: Studio) -> None:
+    program.send(CTRL_Z)
+    program.stopped()
+    program.send("re")
+    program.foreground()
+    program.wait_for("studio")
+
+
+@pytest.mark.parametrize(
+    ("mode", "line", "left"),
+    [
+        (help_is_open, "a wolf", "sent"),
+        (table_has_the_keys, "jade dragon", "de dragon"),
+        (table_has_the_keys, "quiet cat", "uiet cat"),
+        (details_are_open, "a wolf", "sent"),
+        (question_is_open, "nice cat", "ice cat"),
+        (came_back, "d fox", "d fox"),
+    ],
+)
+def test_a_line_typed_at_speed_across_a_change_is_sent_whole_or_not_at_all(
+    project: Program, server: DreaminaServer, mode: Callable[[Studio], None], line: str, left: str
+) -> None:
+    with studio(project) as program:
+        program.enter("first #never")
+        program.wait_for("1 running")
+        mode(program)
+        program.type_at_speed(line)
+        if left == "sent":
+            program.wait(lambda: server.counts["submit"] == 2, "the second prompt is sent")
+            assert prompts_sent(server)[1][0] == line
+        else:
+            program.wait_for("not sent, its first keys may be missing")
+            assert program.line == left
+            assert server.counts["submit"] == 1
+
+
+def test_the_rest_of_a_line_that_was_begun_for_the_shell_is_not_sent(project: Program, server: DreaminaServer) -> None:
+    command = [sys.executable, "-m", "imagegen_cli", "studio"]
+    with Studio(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
+        program.send("/mod")
+        program.wait_for("studio >")
+        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.type_at_speed("el 4.0")
+        program.wait_for("not sent, its first keys may be missing")
+        assert program.line == "el 4.0"
+        program.press("\r")
+        program.wait(lambda: server.counts["submit"] == 1, "the line that was read is sent")
+
+
+def test_what_is_typed_on_after_the_studio_was_stopped_does_not_reach_the_shell(project: Program) -> None:
+    with studio(project) as program:
+        program.enter("first #never")
+        program.wait_for("1 running")
+        question_is_open(program)
+        program.press("y")
+        program.type_at_speed("ellow bird")
+        assert program.finish() == 130
+        assert program.is_given_back
+        assert not select.select([program.slave], [], [], 0)[0]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
+MAX_TYPING_ON_S = 5.0
+"""Seconds that a person may go on typing after the end, at most; the terminal is given back then."""
 NOT_ROWS = 8
 """Lines of a screen that are no rows of the table, about."""
 MIN_COLLAPSED = 3
@@ -123,6 +125,7 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with contextlib.suppress(OSError):
+            self._outwait_typing()
             self._leave()
             self._tell_unsent()
             if self._lasting or self.board.rows:
@@ -305,6 +308,16 @@ class Live:
         """Print the prompts that were typed and not added, so that they are not lost."""
         for prompt in lines_of(self.ui.unsent or self.ui.text):
             self.say(f"not added: {prompt}")
+
+    def _outwait_typing(self) -> None:
+        """Take what is still typed for a prompt line whose run has ended: the shell would run it as a command."""
+        if self._keyboard is None or not isinstance(self._controls, LineControls):
+            return
+        end = time.monotonic() + MAX_TYPING_ON_S
+        while self._controls.is_typed_on(self._key_clock()) and time.monotonic() < end:
+            time.sleep(TICK_S)
+            for key in self._keyboard.read():
+                self._controls.press(key, self._key_clock())
 
     def give_back(self) -> None:
         with contextlib.suppress(OSError):

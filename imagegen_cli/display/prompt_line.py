@@ -31,6 +31,8 @@ QUIT_COMMANDS = frozenset({"/quit", "/exit"})
 ERASING = frozenset({"line", "word", "rest", "wordrest"})
 """Keys that keep what they erase for the key `yank`."""
 AGAIN_STOPS = "Ctrl-C again stops"
+TYPED_ON_S = 0.5
+"""Keys of one line follow each other within this time."""
 MEANT_S = 1.0
 """A Ctrl-C that follows an enter key, or a key that cleared the line, within this time was meant for that line."""
 AGAIN_S = 3.0
@@ -109,6 +111,10 @@ class LineControls(Controls):
         self._interrupted_at = now
         ui.remark = f"{AGAIN_STOPS}: {what_stops(self._board)}" if is_busy else AGAIN_STOPS
         return True
+
+    def is_typed_on(self, now: float) -> bool:
+        """Whether text keys came a moment ago that went nowhere, so that more of them may follow."""
+        return now < self._stray_until and now - self._pressed_at < TYPED_ON_S
 
     @property
     def _is_open(self) -> bool:
