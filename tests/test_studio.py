@@ -547,3 +547,18 @@ def test_what_is_typed_on_after_the_studio_was_stopped_does_not_reach_the_shell(
         assert program.finish() == 130
         assert program.is_given_back
         assert not select.select([program.slave], [], [], 0)[0]
+
+
+def test_a_table_beside_an_idle_studio_stays_until_the_studio_ends(project: Program, server: DreaminaServer) -> None:
+    command = [sys.executable, "-m", "imagegen_cli", "watch"]
+    with studio(project) as program:
+        program.enter("a cat")
+        program.wait_for("1 done")
+        with screen.Program(command, environ=project.environment(), cwd=project.folder) as watch:
+            watch.wait_for("1 done")
+            program.enter("a dog")
+            watch.wait_for("2 done")
+            program.wait_for("2 done")
+            program.send(CTRL_D)
+            assert program.finish() == 0
+            assert watch.finish() == 0

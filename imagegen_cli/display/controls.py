@@ -223,7 +223,7 @@ class Controls:
             self._stray_is_letter = isinstance(key, str) and key.isascii()
             self._held = self._held or ui.mode is Mode.LINES
         elif now < self._stray_until:
-            self._held = self._held or not (self._stray_is_letter and is_composed(key))
+            self._held = self._held or not (self._stray_is_letter and is_apart(key))
             self._stray_until = float("-inf")
         self._held = self._held and bool(ui.text)
 
@@ -531,8 +531,9 @@ class Controls:
                 self._close_editor()
             case "tab" if ui.mode is Mode.LINES:
                 self._put(" ".join(lines_of(ui.text)), listed=False)
+                self._held, self._stray_until = False, float("-inf")  # what was not used before it is plain to see
             case _ if ui.mode is Mode.LINES:
-                ui.remark = LIST_ONLY
+                pass  # several lines can only be added, or joined to one
             case _ if len(key) == 1:
                 self._insert(key)
             case _:
@@ -610,10 +611,9 @@ def why_not_again(row: Row) -> str:
     return MAY_BE_PAID.format(id=task.id) if may_be_paid(state) else ""
 
 
-def is_composed(key: Key) -> bool:
-    """Whether an input method made this text, which cannot be the rest of a word that begins with a letter."""
-    text = key.text if isinstance(key, Paste) else key
-    return not any(sign.isascii() for sign in text)
+def is_apart(key: Key) -> bool:
+    """Whether this text cannot be the rest of a word whose first letter was typed: it was pasted or composed."""
+    return isinstance(key, Paste) or not key.isascii()
 
 
 def lines_of(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
@@ -42,6 +42,8 @@ NOT_ROWS = 8
 """Lines of a screen that are no rows of the table, about."""
 MIN_COLLAPSED = 3
 """So many equal endings that are printed together take one line."""
+COLLAPSE_S = 0.4
+"""Equal endings that follow each other within this time are told together: another process' come in pieces."""
 MAX_WHOLE_ENDINGS = 10
 """In a run of more tasks, each ended task takes only one line."""
 
@@ -108,6 +110,7 @@ class Live:
         self._on_wake = on_wake
         self._opened_terminal: Terminal | None = None
         self._lasting: list[Ended | str] = []
+        self._lasting_at = -math.inf
         self._changed = False
         self._moving = False
         self._drawn = -1.0
@@ -129,7 +132,7 @@ class Live:
             self._leave()
             self._tell_unsent()
             if self._lasting or self.board.rows:
-                self._terminal.print([*self._lasting_lines(), *self._last_lines()])
+                self._terminal.print([*self._lasting_lines(self._lasting), *self._last_lines()])
 
     def tell(self, event: Event) -> None:
         self.board.tell(event)
@@ -139,6 +142,7 @@ class Live:
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
             self._lasting.append(Ended(event.task, elapsed))
+            self._lasting_at = self._key_clock()
         elif isinstance(event, ProviderPaused):
             self.say(messages.paused(event.provider, event.because))
 
@@ -197,8 +201,7 @@ class Live:
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
         title = f"imagegen {self.board.ended}/{len(self.board.rows)}"
         share = share_done(self.board, now) if terminal.tells_progress else None  # it looks at every running task
-        terminal.show(frame, self._lasting_lines(), title, share)
-        self._lasting.clear()
+        terminal.show(frame, self._lasting_lines(self._taken()), title, share)
         self._moving = frame.moving
         self._drawn = now
 
@@ -218,14 +221,24 @@ class Live:
             return since >= MIN_FRAME_GAP_S
         return self._moving and since >= MOTION_S
 
-    def _lasting_lines(self) -> "list[Line]":
+    def _taken(self) -> list[Ended | str]:
+        """What is printed now. Equal endings that still come are kept for a moment, so that one line tells them all."""
+        last = [list(group) for _, group in groupby(self._lasting, key=likeness)][-1:]
+        kept = last[0] if last and len(last[0]) >= MIN_COLLAPSED else []
+        if self._key_clock() - self._lasting_at >= COLLAPSE_S:
+            kept = []
+        taken, self._lasting = self._lasting[: len(self._lasting) - len(kept)], kept
+        self._changed = bool(kept)
+        return taken
+
+    def _lasting_lines(self, lasting: Sequence[Ended | str]) -> "list[Line]":
         from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
         brief = many > MAX_WHOLE_ENDINGS
         lines: list[Line] = []
-        for _, group in groupby(self._lasting, key=likeness):
+        for _, group in groupby(lasting, key=likeness):
             entries = list(group)
             tasks = [entry.task for entry in entries if isinstance(entry, Ended)]
             if len(tasks) >= MIN_COLLAPSED:

@@ -11,6 +11,7 @@ from imagegen_cli.display.controls import (
     ANSWERS,
     CLOSED_BY_ANY,
     IDLE_S,
+    LIST_ONLY,
     QUIET_S,
     SOON_ANSWERED,
     TYPING,
@@ -240,6 +241,7 @@ class LineControls(Controls):
             self._foresee()
         else:
             super()._type(key)
+            self._ui.remark = LIST_ONLY if len(key) == 1 else self._ui.remark
 
     def _paste(self, paste: Paste) -> None:
         self._uncover()
