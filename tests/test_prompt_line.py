@@ -331,11 +331,13 @@ def test_a_run_that_ends_keeps_what_was_not_sent_to_be_told(event: RunStopping |
     assert (desk.ui.text, desk.sent) == ("", [])
 
 
-def test_help_is_closed_by_any_key_which_is_not_typed() -> None:
+def test_help_is_closed_by_any_key_and_a_letter_begins_the_next_line() -> None:
     desk = Desk().type("/help").press("enter")
     assert "/model NAME" in desk.drawn()[1]
     assert "any key closes this" in desk.drawn()
-    assert (desk.press("x").ui.mode, desk.ui.text) == (Mode.EDIT, "")
+    assert (desk.press("x").ui.mode, desk.ui.text) == (Mode.EDIT, "x")
+    desk.press("line").type("/help").press("enter", " ")
+    assert (desk.ui.mode, desk.ui.text) == (Mode.EDIT, "")
 
 
 def test_an_empty_table_welcomes() -> None:

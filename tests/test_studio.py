@@ -1,9 +1,11 @@
 """`imagegen studio` in a terminal: prompts typed one after the other, and a terminal that is left as it was found."""
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from tests.doubles.http import Pictures
 from tests.program import Program
 from tests.test_recover import CONFIG
 
+SPEED_S = 0.08
+"""Seconds between two keys of a person who types at an everyday speed."""
 PAIR = 2
 """Keys that are sent together: three in one look at the keyboard would be a paste."""
 CTRL_C, CTRL_D, CTRL_Z, ESCAPE, UP = "\x03", "\x04", "\x1a", "\x1b", "\x1b[A"
@@ -43,6 +47,12 @@ class Studio(screen.Program):
             self.send(text[start : start + PAIR])
             self.wait(partial(self.shows, seen), seen)
 
+    def type_at_speed(self, line: str) -> None:
+        """Type a line key by key and press enter, without a look at the screen."""
+        for key in f"{line}\r":
+            time.sleep(SPEED_S)
+            self.send(key)
+
     def shows(self, typed: str) -> bool:
         return self.line == typed.rstrip()
 
@@ -51,6 +61,12 @@ class Studio(screen.Program):
         self.type(text)
         self.send("\r")
         self.wait(lambda: self.line == "", f"{text} is taken")
+
+    def stop(self) -> None:
+        """Press Ctrl-C on an empty line, read what the next one does, and press it."""
+        self.send(CTRL_C)
+        self.wait_for("Ctrl-C again stops")
+        self.send(CTRL_C)
 
     @property
     def text(self) -> str:
@@ -132,7 +148,7 @@ def test_prompts_are_typed_while_others_run_and_each_has_what_was_set(project: P
         program.enter("a dog")
         program.wait_for("1 running, 3 done")
         assert "studio · other · 16:9 >" in program.text
-        program.send(CTRL_C)
+        program.stop()
         assert program.finish() == 130
     sent = prompts_sent(server)
     assert sent[0][0] == "a cat #never"
@@ -172,7 +188,7 @@ def test_a_paste_sends_nothing_by_itself_and_a_command_in_it_is_no_prompt(
 ) -> None:
     with studio(project) as program:
         program.send("\x1b[200~a cat\r\x1b[201~\r")
-        program.wait_for("nothing added yet: read it, then press enter")
+        program.wait_for("nothing added yet: wait a moment, read it, then press enter")
         program.send(CTRL_C)
         program.wait(lambda: program.line == "", "an empty line")
         program.press("\x1b[200~/count 4\na cat\x1b[201~")
@@ -209,7 +225,7 @@ def test_tab_and_up_and_a_slash_that_is_meant(project: Program, server: Dreamina
         program.wait(lambda: program.line == "half", "what was being typed")
         program.send(CTRL_C)
         program.wait(lambda: program.line == "", "an empty line")
-        program.send(CTRL_C)
+        program.stop()
         assert program.finish() == 130
         assert program.is_given_back
 
@@ -338,7 +354,7 @@ def test_what_is_typed_before_the_line_is_seen_is_dropped(project: Program, serv
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        (lambda program: program.send(CTRL_C), 130),
+        (lambda program: program.stop(), 130),
         (lambda program: program.signal(signal.SIGTERM), 143),
         (lambda program: program.signal(signal.SIGHUP), 129),
         (lambda program: (program.send(CTRL_D), program.wait_for("stop?"), program.press("y")), 130),
@@ -448,3 +464,101 @@ def test_a_key_that_is_missing_is_said_before_anything(project: Program) -> None
     command = [sys.executable, "-m", "imagegen_cli", "studio"]
     with screen.Program(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
         assert program.finish() == 3
+
+
+def help_is_open(program: Studio) -> None:
+    program.enter("/help")
+    program.wait_for("any key closes this")
+
+
+def table_has_the_keys(program: Studio) -> None:
+    program.send(ESCAPE)
+    program.wait_for("esc type")
+
+
+def details_are_open(program: Studio) -> None:
+    table_has_the_keys(program)
+    program.press("\x1b[B")
+    program.press("\r")
+    program.wait_for("any key")
+
+
+def question_is_open(program: Studio) -> None:
+    program.send(CTRL_D)
+    program.wait_for("stop?")
+
+
+def came_back(program: Studio) -> None:
+    program.send(CTRL_Z)
+    program.stopped()
+    program.send("re")
+    program.foreground()
+    program.wait_for("studio")
+
+
+@pytest.mark.parametrize(
+    ("mode", "line", "left"),
+    [
+        (help_is_open, "a wolf", "sent"),
+        (table_has_the_keys, "jade dragon", "de dragon"),
+        (table_has_the_keys, "quiet cat", "uiet cat"),
+        (details_are_open, "a wolf", "sent"),
+        (question_is_open, "nice cat", "ice cat"),
+        (came_back, "d fox", "d fox"),
+    ],
+)
+def test_a_line_typed_at_speed_across_a_change_is_sent_whole_or_not_at_all(
+    project: Program, server: DreaminaServer, mode: Callable[[Studio], None], line: str, left: str
+) -> None:
+    with studio(project) as program:
+        program.enter("first #never")
+        program.wait_for("1 running")
+        mode(program)
+        program.type_at_speed(line)
+        if left == "sent":
+            program.wait(lambda: server.counts["submit"] == 2, "the second prompt is sent")
+            assert prompts_sent(server)[1][0] == line
+        else:
+            program.wait_for("not sent, its first keys may be missing")
+            assert program.line == left
+            assert server.counts["submit"] == 1
+
+
+def test_the_rest_of_a_line_that_was_begun_for_the_shell_is_not_sent(project: Program, server: DreaminaServer) -> None:
+    command = [sys.executable, "-m", "imagegen_cli", "studio"]
+    with Studio(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
+        program.send("/mod")
+        program.wait_for("studio >")
+        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.type_at_speed("el 4.0")
+        program.wait_for("not sent, its first keys may be missing")
+        assert program.line == "el 4.0"
+        program.press("\r")
+        program.wait(lambda: server.counts["submit"] == 1, "the line that was read is sent")
+
+
+def test_what_is_typed_on_after_the_studio_was_stopped_does_not_reach_the_shell(project: Program) -> None:
+    with studio(project) as program:
+        program.enter("first #never")
+        program.wait_for("1 running")
+        question_is_open(program)
+        program.press("y")
+        program.type_at_speed("ellow bird")
+        assert program.finish() == 130
+        assert program.is_given_back
+        assert not select.select([program.slave], [], [], 0)[0]
+
+
+def test_a_table_beside_an_idle_studio_stays_until_the_studio_ends(project: Program, server: DreaminaServer) -> None:
+    command = [sys.executable, "-m", "imagegen_cli", "watch"]
+    with studio(project) as program:
+        program.enter("a cat")
+        program.wait_for("1 done")
+        with screen.Program(command, environ=project.environment(), cwd=project.folder) as watch:
+            watch.wait_for("1 done")
+            program.enter("a dog")
+            watch.wait_for("2 done")
+            program.wait_for("2 done")
+            program.send(CTRL_D)
+            assert program.finish() == 0
+            assert watch.finish() == 0

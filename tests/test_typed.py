@@ -204,7 +204,7 @@ def test_a_marked_paste_with_the_enter_key_behind_it_adds_nothing(studio: Progra
         program.send("\t")
         program.wait_for("q stop")
         program.press("\x1b[200~one\ntwo\n\x1b[201~\r")
-        program.wait_for("nothing added yet: read it, then press enter")
+        program.wait_for("nothing added yet: wait a moment, read it, then press enter")
         program.send("\x1b")
         program.wait_for("a add")
         program.send("\x03")

@@ -34,8 +34,13 @@ from imagegen_cli.storage.store import Store
 
 MAX_WATCHED_TASKS = 20_000
 """So many tasks in the table take less than 100 MB of memory."""
+MAX_OPEN_LINES = 200
+"""So many of the newest tasks of living processes are looked at for open prompt lines."""
 POLL_S = 0.25
 """Seconds between two reads of what other processes have written."""
+
+STUDIO = "studio"
+"""The command whose run goes on while none of its tasks is unfinished."""
 
 Story = Callable[[], Coroutine[Any, Any, None]]
 
@@ -155,6 +160,7 @@ class Watched:
         self._show = show
         self._open = not ids
         self._records = records
+        self._lasting = {one.id for one in store.runs({record.task.run for record in records}) if one.command == STUDIO}
         self._runs = {record.task.run: _Shown(0, newest) for record in reversed(records)}
 
     async def follow(self) -> None:
@@ -181,7 +187,11 @@ class Watched:
 
     def _is_owned(self) -> bool:
         left = [task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED)]
-        return bool(left) and self._store.is_any_owned(left)
+        return (bool(left) and self._store.is_any_owned(left)) or (self._open and self._may_grow())
+
+    def _may_grow(self) -> bool:
+        """Whether a prompt line is still open: its process lives, though none of its tasks is unfinished."""
+        return any(self._store.find(Filter(run=run, owned=True, limit=1)) for run in self._lasting)
 
     def _look(self) -> bool:
         """Show what has been written since the last look, a batch at a time. Returns whether there may be more."""
@@ -207,13 +217,23 @@ class Watched:
 
 
 def _at_work(store: Store, limit: int) -> list[Record]:
-    """The tasks of every process that is at work, with those that it has ended already, newest first."""
-    unfinished = store.find(Filter(states=UNFINISHED, owned=True, limit=limit))
-    owners = {record.process for record in unfinished}
-    runs = sorted({record.task.run for record in unfinished}, reverse=True)
+    """The tasks of every process that is at work, with those that it has ended already, newest first.
+
+    A prompt line that is open counts as work, also while none of its tasks is unfinished.
+    """
+    at_work = [*store.find(Filter(states=UNFINISHED, owned=True, limit=limit)), *_of_open_lines(store)]
+    owners = {record.process for record in at_work}
+    runs = sorted({record.task.run for record in at_work}, reverse=True)
     of_runs = (record for run in runs for record in store.find(Filter(run=run, owned=True, limit=limit)))
     found = [record for record in of_runs if record.process in owners]
     return sorted(found, key=lambda record: record.task.id, reverse=True)[:limit]
+
+
+def _of_open_lines(store: Store) -> list[Record]:
+    """The newest tasks of the runs whose prompt lines are open in living processes."""
+    newest = store.find(Filter(owned=True, limit=MAX_OPEN_LINES))
+    lasting = {one.id for one in store.runs({record.task.run for record in newest}) if one.command == STUDIO}
+    return [record for record in newest if record.task.run in lasting]
 
 
 LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)

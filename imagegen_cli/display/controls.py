@@ -68,7 +68,10 @@ TAB_LATER = f"tab came too soon after other keys: press it again in {BLIND_S:.0f
 TOO_SOON = "{key} came too soon after another key: press it again in a moment"
 PASTE_SOON = "not used, it came too soon after another key: paste again in a moment"
 SOON_ANSWERED = "nothing done, the answer came too soon: ask again, then read before you answer"
-ENTER_SOON = "nothing added yet: read it, then press enter"
+ENTER_SOON = "nothing added yet: wait a moment, read it, then press enter"
+HELD = "not sent, its first keys may be missing: read it, then press enter"
+PASTE_OVER = "not used: close this first, then paste again"
+LIST_ONLY = "not used: enter adds the list, tab makes one prompt of it, esc leaves it"
 LISTS = ("[", "{", "#", "＃")
 """First characters of a pasted line that may be JSON or a comment, so the text is read as a list."""
 
@@ -89,12 +92,16 @@ CLOSED_BY_ANY = frozenset({Mode.DETAILS, Mode.HELP, Mode.SIGNS})
 
 
 class Question(Enum):
-    """Asked before something is cancelled or paid: the chosen task, all waiting tasks, the whole run; a dear prompt."""
+    """Asked before something is cancelled, ended or paid.
+
+    It is about the chosen task, all waiting tasks, the whole run, a prompt line where nothing runs, or a dear prompt.
+    """
 
     TASK = "task"
     RETRY = "retry"
     WAITING = "waiting"
     STOP = "stop"
+    END = "end"
     SEND = "send"
 
 
@@ -146,7 +153,9 @@ class Controls:
         self._outcome_of = keys.outcome_of
         self._ui = ui
         self._pressed_at = self._blind_until = float("-inf")
-        self._quiet, self._unread = True, False
+        self._quiet, self._unread, self._held = True, False, False
+        self._stray_until = self._reads_from = float("-inf")
+        self._stray_is_letter = False
         self._remark_at = float("-inf")
         ui.offer, ui.taker = keys.offer, keys.taker
         ui.focus = ui.offer.keeps
@@ -185,11 +194,48 @@ class Controls:
         ui = self._ui
         self.settle(now)
         self._quiet = now - self._pressed_at >= QUIET_S
-        self._unread = self._unread and not self._quiet
+        self._unread = self._unread and now - self._reads_from < QUIET_S
+        if key != "enter":
+            self._reads_from = now
         self._pressed_at = self._remark_at = now
         ui.remark = ""
+        text = ui.text
         if ui.taker is None or ui.mode is not Mode.TABLE or not ui.taker.press(key, now):
             self._pressed(key)
+        self._follow(key, text)
+
+    def miss(self, now: float) -> None:
+        """Be told that keys were dropped: the rest of their line may follow."""
+        self._stray_until, self._stray_is_letter = max(self._stray_until, now + QUIET_S), False
+
+    def _follow(self, key: Key, before: str) -> None:
+        """Hold back a line whose first keys may have gone elsewhere: dropped, or taken as keys that act.
+
+        Such a line reads like one that was meant, so the next enter key sends nothing, and the person reads it first.
+        """
+        ui, now = self._ui, self._pressed_at
+        if now < self._stray_until:
+            self._stray_until = max(self._stray_until, now + QUIET_S)
+        if not (isinstance(key, Paste) or len(key) == 1):
+            pass
+        elif ui.text == before:
+            self._stray_until = max(self._stray_until, now + QUIET_S)
+            self._stray_is_letter = isinstance(key, str) and key.isascii()
+            self._held = self._held or ui.mode is Mode.LINES
+        elif now < self._stray_until:
+            self._held = self._held or not (self._stray_is_letter and is_apart(key))
+            self._stray_until = float("-inf")
+        self._held = self._held and bool(ui.text)
+
+    def _must_be_read(self) -> bool:
+        """Whether the enter key comes too soon for the text; says so. Pressing it again makes the wait no longer."""
+        if self._held:
+            self._held, self._unread = False, True
+            self._reads_from = self._pressed_at
+            self._ui.remark = HELD
+        elif self._unread:
+            self._ui.remark = ENTER_SOON
+        return self._unread
 
     def _pressed(self, key: Key) -> None:
         ui = self._ui
@@ -251,6 +297,7 @@ class Controls:
         if ui.mode in CLOSED_BY_ANY:
             self._close(key)
             ui.chosen = None
+            ui.remark = TAB_FIRST if isinstance(key, Paste) and "a" not in ui.offer.without else ""
         elif isinstance(key, str) and key in TURNS and now >= self._blind_until:
             self._turn(key)
         elif isinstance(key, str) and narrow(key) == "?" and ui.mode is Mode.TABLE:
@@ -440,6 +487,7 @@ class Controls:
             Question.RETRY: row is None or row.ended is None or ui.draining,
             Question.WAITING: not board.waiting,
             Question.STOP: not (board.running or board.waiting),
+            Question.END: ui.draining,
             Question.SEND: ui.draining,
         }
         return (bool(board.stopping) and not ui.offer.leaves) or gone[ui.question]
@@ -483,6 +531,7 @@ class Controls:
                 self._close_editor()
             case "tab" if ui.mode is Mode.LINES:
                 self._put(" ".join(lines_of(ui.text)), listed=False)
+                self._held, self._stray_until = False, float("-inf")  # what was not used before it is plain to see
             case _ if ui.mode is Mode.LINES:
                 pass  # several lines can only be added, or joined to one
             case _ if len(key) == 1:
@@ -495,9 +544,9 @@ class Controls:
         """Text that would be refused stays, to be corrected; text that was pasted a moment ago stays, to be read."""
         ui = self._ui
         typed = Typed(ui.text.strip(), listed=ui.listed)
-        if typed.text and self._unread:
-            ui.remark = ENTER_SOON
-        elif not typed.text or ui.outcome.good:
+        if typed.text and self._must_be_read():
+            return
+        if not typed.text or ui.outcome.good:
             self._close_editor()
             if typed.text:
                 self._send(Add(typed))
@@ -512,6 +561,7 @@ class Controls:
                 return
             self._open(Mode.EDIT)
         if ui.mode not in TYPING:
+            ui.remark = PASTE_OVER if ui.mode in CLOSED_BY_ANY else ""
             return
         if begins or not paste.phrase:
             self._unread = True
@@ -559,6 +609,11 @@ def why_not_again(row: Row) -> str:
     if not isinstance(state, Failed | Cancelled):
         return NOT_TO_REPEAT.format(id=task.id, state=word(state))
     return MAY_BE_PAID.format(id=task.id) if may_be_paid(state) else ""
+
+
+def is_apart(key: Key) -> bool:
+    """Whether this text cannot be the rest of a word whose first letter was typed: it was pasted or composed."""
+    return isinstance(key, Paste) or not key.isascii()
 
 
 def lines_of(text: str) -> list[str]:

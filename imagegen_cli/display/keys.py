@@ -3,7 +3,7 @@
 A key is a character, or a name of several letters: up, down, left, right, home, end, pageup, pagedown, delete,
 backspace, word, line, enter, tab, escape; for the line that stays open also backtab, close (Ctrl-D), rest, yank,
 signleft, signright, wordleft, wordright and wordrest. What is pasted is one key, whatever is in it. The terminal's own
-keys (Ctrl-C, Ctrl-Z) stay signals.
+keys (Ctrl-C, Ctrl-Z) stay signals, except that Ctrl-C is the key interrupt where it was asked for.
 """
 
 import codecs
@@ -13,7 +13,8 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
@@ -52,6 +53,7 @@ CONTROLS = {
     "\x0e": "down",
     "\x15": "line",
     "\x17": "word",
+    "\x03": "interrupt",
     "\x04": "close",
     "\x02": "signleft",
     "\x06": "signright",
@@ -67,6 +69,10 @@ WINDOWS = {
 PASTE, PASTED = "200~", "\x1b[201~"
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 """Make the terminal mark pasted text, so that nothing in it is taken for a key."""
+MAX_PASTE_GAP_S = 2.0
+"""A paste whose end mark does not come is over after so long without a byte: the mark was lost."""
+ENDING = (b"\x03", b"\x04")
+"""Ctrl-C and Ctrl-D, which end such a paste at once when they come alone: a person waits for the keyboard."""
 CHUNK_BYTES = 4096
 MAX_CHUNKS = 64
 """Maximal reads in a row: a paste of many megabytes must not block the run."""
@@ -88,23 +94,32 @@ Key = str | Paste
 
 
 class Decoder:
-    """Turns bytes into keys. A key may be split between two pieces."""
+    """Turns bytes into keys. A key may be split between two pieces. `clock` counts seconds and never goes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._clock = clock
         self._rest = ""
         self._pasting = False
+        self._fed_at = clock()
 
     def feed(self, data: bytes) -> list[Key]:
+        self._fed_at = self._clock()
+        ended = self._unmarked() if self._pasting and data in ENDING else []
         self._rest += self._decode(data)
-        return list(self._keys())
+        return [*ended, *self._keys()]
 
     def idle(self) -> list[Key]:
         """To be called when no bytes follow: an escape that stands alone is the escape key."""
         if self._pasting:
-            return []
+            return self._unmarked() if self._clock() - self._fed_at >= MAX_PASTE_GAP_S else []
         alone, self._rest = self._rest, ""
         return ["escape"] if alone == "\x1b" else []
+
+    def _unmarked(self) -> list[Key]:
+        """What came of a paste whose end mark is missing."""
+        text, self._rest, self._pasting = plain(self._rest), "", False
+        return [Paste(text)] if text else []
 
     def _keys(self) -> Iterator[Key]:
         while self._rest and not self._unfinished():
@@ -153,7 +168,9 @@ def plain(text: str) -> str:
 
 
 class Keyboard(Protocol):
-    def enter(self) -> None: ...
+    def enter(self) -> bool:
+        """Take the keyboard, if it is not taken. Returns whether something was typed before, which is dropped."""
+        ...
 
     def leave(self) -> None: ...
 
@@ -166,28 +183,45 @@ class PosixKeyboard:
     """`enter` changes the terminal's modes and `leave` restores them; the caller must leave on every way out.
 
     In the background neither does anything: the modes are then the shell's, and changing them would stop this process.
+    `owns`: all that is typed is for this program and none of it for the shell; Ctrl-C is then a key and no signal.
     """
 
-    def __init__(self, fd: int, stderr: TextIO) -> None:
+    def __init__(self, fd: int, stderr: TextIO, *, owns: bool = False) -> None:
         self._fd = fd
         self._stderr = stderr
+        self._owns = owns
         self._decoder = Decoder()
         self._old: list[Any] | None = None
 
-    def enter(self) -> None:
-        """Start to read keys one by one. Input from before was meant for another program and is dropped."""
+    def enter(self) -> bool:
+        """Start to read keys one by one. Input from before was meant for another program and is dropped.
+
+        It is read, not flushed: a line may be cut in its middle, and its second half is no line of its own.
+        """
         import termios  # noqa: PLC0415 - not on Windows
 
         if self._old is not None or not in_foreground(self._fd):
-            return
+            return False
         old = termios.tcgetattr(self._fd)
         modes = termios.tcgetattr(self._fd)
         modes[3] &= ~(termios.ICANON | termios.ECHO)
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSAFLUSH, modes)
+        if self._owns:
+            modes[6][termios.VINTR] = b"\0"
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
         self._old = old
         self._decoder = Decoder()
+        dropped = self._drop()
         self._mark(PASTE_ON)
+        return dropped
+
+    def _drop(self) -> bool:
+        dropped = False
+        for _ in range(MAX_CHUNKS):
+            if not (self._ready() and os.read(self._fd, CHUNK_BYTES)):
+                break
+            dropped = True
+        return dropped
 
     def leave(self) -> None:
         import termios  # noqa: PLC0415 - not on Windows
@@ -199,7 +233,7 @@ class PosixKeyboard:
             self._mark(PASTE_OFF)
         finally:
             if in_foreground(self._fd):
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, old)
+                termios.tcsetattr(self._fd, termios.TCSAFLUSH if self._owns else termios.TCSADRAIN, old)
 
     def read(self) -> list[Key]:
         if self._old is None:
@@ -228,11 +262,11 @@ class WindowsKeyboard:
     def __init__(self) -> None:
         self._entered = False
 
-    def enter(self) -> None:
+    def enter(self) -> bool:
         """Drop what was typed before, once, as the other keyboard does."""
-        if not self._entered:
-            self.read()
+        dropped = not self._entered and bool(self.read())
         self._entered = True
+        return dropped
 
     def leave(self) -> None:
         pass
@@ -253,10 +287,11 @@ class WindowsKeyboard:
         return keys
 
 
-def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
+def keyboard(stdin: TextIO | None, stderr: TextIO, *, owns: bool = False) -> Keyboard | None:
     """The keyboard; None where there is none, or where keys cannot be read one by one.
 
     Where stdin is a file or a pipe, such as the list of a batch, the keys come from the terminal of this process.
+    `owns`: nothing that is typed is for the shell.
     """
     try:
         if stdin is None:
@@ -266,7 +301,7 @@ def keyboard(stdin: TextIO | None, stderr: TextIO) -> Keyboard | None:
         import termios  # noqa: F401, PLC0415 - fails where there is none
 
         fd = stdin.fileno() if stdin.isatty() else _own_terminal(stdin, stderr)
-        return None if fd is None else PosixKeyboard(fd, stderr)
+        return None if fd is None else PosixKeyboard(fd, stderr, owns=owns)
     except (OSError, ValueError, ImportError):
         return None
 

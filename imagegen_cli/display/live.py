@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
@@ -23,7 +23,7 @@ from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.controls import TYPING, Controls, Copy, Mode, Ui, lines_of
 from imagegen_cli.display.key_commands import Keys
-from imagegen_cli.display.keys import in_foreground, keyboard
+from imagegen_cli.display.keys import Key, in_foreground, keyboard
 from imagegen_cli.display.paste_detector import PasteDetector
 from imagegen_cli.display.preview import half_blocks, small
 from imagegen_cli.display.progress import share_done
@@ -36,10 +36,14 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
+MAX_TYPING_ON_S = 5.0
+"""Seconds that a person may go on typing after the end, at most; the terminal is given back then."""
 NOT_ROWS = 8
 """Lines of a screen that are no rows of the table, about."""
 MIN_COLLAPSED = 3
 """So many equal endings that are printed together take one line."""
+COLLAPSE_S = 0.4
+"""Equal endings that follow each other within this time are told together: another process' come in pieces."""
 MAX_WHOLE_ENDINGS = 10
 """In a run of more tasks, each ended task takes only one line."""
 
@@ -91,7 +95,7 @@ class Live:
         self.ui = Ui()
         self._stderr = stderr
         self._environ = environ
-        self._keyboard = keyboard(stdin, stderr)
+        self._keyboard = keyboard(stdin, stderr, owns=keys is not None and keys.line is not None)
         self._controls: Controls | None = None
         if keys is not None and self._keyboard is not None:
             self._controls = controls_of(board, keys, self.ui, self._copied)
@@ -106,6 +110,7 @@ class Live:
         self._on_wake = on_wake
         self._opened_terminal: Terminal | None = None
         self._lasting: list[Ended | str] = []
+        self._lasting_at = -math.inf
         self._changed = False
         self._moving = False
         self._drawn = -1.0
@@ -123,10 +128,11 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with contextlib.suppress(OSError):
+            self._outwait_typing()
             self._leave()
             self._tell_unsent()
             if self._lasting or self.board.rows:
-                self._terminal.print([*self._lasting_lines(), *self._last_lines()])
+                self._terminal.print([*self._lasting_lines(self._lasting), *self._last_lines()])
 
     def tell(self, event: Event) -> None:
         self.board.tell(event)
@@ -136,6 +142,7 @@ class Live:
         if isinstance(event, TaskChanged) and isinstance(event.task.state, ENDED):
             elapsed = self.board.rows[event.task.id].elapsed(event.at)
             self._lasting.append(Ended(event.task, elapsed))
+            self._lasting_at = self._key_clock()
         elif isinstance(event, ProviderPaused):
             self.say(messages.paused(event.provider, event.because))
 
@@ -194,8 +201,7 @@ class Live:
         frame = draw(self.board, now, width=width, height=height, theme=terminal.theme, ui=self.ui, paint=paint)
         title = f"imagegen {self.board.ended}/{len(self.board.rows)}"
         share = share_done(self.board, now) if terminal.tells_progress else None  # it looks at every running task
-        terminal.show(frame, self._lasting_lines(), title, share)
-        self._lasting.clear()
+        terminal.show(frame, self._lasting_lines(self._taken()), title, share)
         self._moving = frame.moving
         self._drawn = now
 
@@ -215,14 +221,24 @@ class Live:
             return since >= MIN_FRAME_GAP_S
         return self._moving and since >= MOTION_S
 
-    def _lasting_lines(self) -> "list[Line]":
+    def _taken(self) -> list[Ended | str]:
+        """What is printed now. Equal endings that still come are kept for a moment, so that one line tells them all."""
+        last = [list(group) for _, group in groupby(self._lasting, key=likeness)][-1:]
+        kept = last[0] if last and len(last[0]) >= MIN_COLLAPSED else []
+        if self._key_clock() - self._lasting_at >= COLLAPSE_S:
+            kept = []
+        taken, self._lasting = self._lasting[: len(self._lasting) - len(kept)], kept
+        self._changed = bool(kept)
+        return taken
+
+    def _lasting_lines(self, lasting: Sequence[Ended | str]) -> "list[Line]":
         from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
         brief = many > MAX_WHOLE_ENDINGS
         lines: list[Line] = []
-        for _, group in groupby(self._lasting, key=likeness):
+        for _, group in groupby(lasting, key=likeness):
             entries = list(group)
             tasks = [entry.task for entry in entries if isinstance(entry, Ended)]
             if len(tasks) >= MIN_COLLAPSED:
@@ -259,13 +275,21 @@ class Live:
             return
         if self.ui.line is not None and self._opened_terminal is None:
             return  # what is typed before the line can be seen is dropped
-        self._keyboard.enter()
         now = self._key_clock()
+        if self._keyboard.enter():
+            self._controls.miss(now)
         for key in self._paste_detector.merged(self._keyboard.read(), now, self._late_s):
-            self._controls.press(key, now)
+            self._press(key, now, self._controls)
             self._changed = True
         self._changed |= self._controls.settle(now)
         self._picture_details()
+
+    def _press(self, key: Key, now: float, controls: Controls) -> None:
+        """Ctrl-C that is not used up by a prompt line does what the signal does."""
+        if key != "interrupt":
+            controls.press(key, now)
+        elif not (isinstance(controls, LineControls) and controls.interrupted(now)):
+            signal.raise_signal(signal.SIGINT)
 
     def _copied(self, text: str) -> str:
         from imagegen_cli.display.clipboard import copied  # noqa: PLC0415 - few press this key
@@ -297,6 +321,16 @@ class Live:
         """Print the prompts that were typed and not added, so that they are not lost."""
         for prompt in lines_of(self.ui.unsent or self.ui.text):
             self.say(f"not added: {prompt}")
+
+    def _outwait_typing(self) -> None:
+        """Take what is still typed for a prompt line whose run has ended: the shell would run it as a command."""
+        if self._keyboard is None or not isinstance(self._controls, LineControls):
+            return
+        end = time.monotonic() + MAX_TYPING_ON_S
+        while self._controls.is_typed_on(self._key_clock()) and time.monotonic() < end:
+            time.sleep(TICK_S)
+            for key in self._keyboard.read():
+                self._controls.press(key, self._key_clock())
 
     def give_back(self) -> None:
         with contextlib.suppress(OSError):

@@ -8,10 +8,13 @@ import re
 
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import (
-    ENTER_SOON,
+    ANSWERS,
+    CLOSED_BY_ANY,
     IDLE_S,
+    LIST_ONLY,
     QUIET_S,
     SOON_ANSWERED,
+    TYPING,
     YESES,
     Controls,
     Copy,
@@ -21,13 +24,20 @@ from imagegen_cli.display.controls import (
     edit,
 )
 from imagegen_cli.display.key_commands import Add, Choices, Keys, Outcome, PromptLine
-from imagegen_cli.display.keys import Key
+from imagegen_cli.display.keys import Key, Paste
 
 WORD = re.compile(r"\w+")
 HELP_COMMAND = "/help"
 QUIT_COMMANDS = frozenset({"/quit", "/exit"})
 ERASING = frozenset({"line", "word", "rest", "wordrest"})
 """Keys that keep what they erase for the key `yank`."""
+AGAIN_STOPS = "Ctrl-C again stops"
+TYPED_ON_S = 0.5
+"""Keys of one line follow each other within this time."""
+MEANT_S = 1.0
+"""A Ctrl-C that follows an enter key, or a key that cleared the line, within this time was meant for that line."""
+AGAIN_S = 3.0
+"""A second Ctrl-C means what the remark about the first one says for so long."""
 NO_CHOICES = "tab completes commands, which begin with /; esc lets keys act on the table"
 NONE_FITS = "nothing fits here: /help names the commands"
 
@@ -42,11 +52,15 @@ class LineControls(Controls):
         self._completion: Completion | None = None
         self._killed = ""
         self._key: Key = ""
+        self._cleared_at = self._interrupted_at = float("-inf")
+        self._before_list = ("", 0)
         ui.line, ui.at_line = line, True
         ui.mode = Mode.EDIT
 
     def press(self, key: Key, now: float) -> None:
         self._key = key
+        had_text = bool(self._ui.text)
+        self._interrupted_at = float("-inf")
         if key not in ("tab", "backtab"):
             self._complete_no_more()
         if key == "close" and self._ui.mode is not Mode.LINES:
@@ -54,26 +68,54 @@ class LineControls(Controls):
             self._close_or_delete(now)
         else:
             super().press(key, now)
+        if key == "enter" or (had_text and not self._ui.text):
+            self._cleared_at = now
         self._return()
 
     def settle(self, now: float) -> bool:
+        """Where the keys went to the line by themselves, those for what was open before may still come."""
         mode = self._ui.mode
         changed = super().settle(now)
         if mode is Mode.TABLE and now - self._pressed_at >= IDLE_S:
             self._ui.at_line = True
         self._return()
+        if mode not in TYPING and self._ui.mode in TYPING:
+            self._stray_until, self._stray_is_letter = float("inf"), False
         return changed or mode is not self._ui.mode
 
     def interrupt(self) -> bool:
-        """Clear the typed text, as Ctrl-C does in a shell. Returns whether there was any."""
+        """Clear the typed text, as Ctrl-C does in a shell; up brings it back. Returns whether there was any."""
         ui = self._ui
-        had_text = ui.mode in (Mode.EDIT, Mode.LINES) and bool(ui.text)
+        had_text = ui.mode in TYPING and bool(ui.text)
         if had_text:
-            self._recall.leave()
+            self._keep_text()
             self._complete_no_more()
             self._close_editor()
             self._return()
         return had_text
+
+    def interrupted(self, now: float) -> bool:
+        """Take the key Ctrl-C: clear the line, or say what the next one does. False: the run is to stop."""
+        ui = self._ui
+        self.settle(now)
+        if not self._is_open:
+            return False
+        is_again = now - self._interrupted_at < AGAIN_S
+        self._remark_at, ui.remark = now, ""
+        if self.interrupt():
+            self._cleared_at = now
+            return True
+        is_busy = bool(self._board.running or self._board.waiting or self._board.delayed)
+        if is_again or not (is_busy or now - self._cleared_at < MEANT_S):
+            return False
+        self._uncover()
+        self._interrupted_at = now
+        ui.remark = f"{AGAIN_STOPS}: {what_stops(self._board)}" if is_busy else AGAIN_STOPS
+        return True
+
+    def is_typed_on(self, now: float) -> bool:
+        """Whether text keys came a moment ago that went nowhere, so that more of them may follow."""
+        return now < self._stray_until and now - self._pressed_at < TYPED_ON_S
 
     @property
     def _is_open(self) -> bool:
@@ -89,6 +131,7 @@ class LineControls(Controls):
     def _mistaken(self) -> None:
         """Give the keys back to the line, with what was typed."""
         if self._is_open:
+            self._ui.mode = Mode.TABLE
             self._to_line()
             if isinstance(self._key, str) and self._key != "i":
                 self._insert(self._key)
@@ -99,6 +142,20 @@ class LineControls(Controls):
 
     def _to_line(self) -> None:
         self._ui.at_line = True
+        self._return()
+
+    def _close(self, key: Key) -> None:
+        """A sign that closes what lies over the line begins a text, so it is typed; one for the table is as well."""
+        super()._close(key)
+        is_text = isinstance(key, str) and len(key) == 1 and key != " "
+        if is_text and self._ui.mode not in CLOSED_BY_ANY and self._is_open:
+            self._to_line()
+            self._insert(key)
+
+    def _uncover(self) -> None:
+        """Close what lies over the table or the line; an open question counts as answered with no."""
+        if self._ui.mode in CLOSED_BY_ANY or self._ui.mode is Mode.ASK:
+            self._ui.mode = Mode.TABLE
         self._return()
 
     def _details(self) -> None:
@@ -114,21 +171,38 @@ class LineControls(Controls):
             self._to_line()
 
     def _quit(self) -> None:
-        """End in good order: at once where nothing is unfinished."""
+        """End in good order: at once where nothing is unfinished, but a letter in the table may begin a prompt."""
         if self._board.running or self._board.waiting or self._board.delayed:
             self._ask(Question.STOP)
-        else:
+        elif self._key == "close" or self._ui.at_line:
             self._drain()
+        else:
+            self._ask(Question.END)
 
     def _answer(self, key: str) -> None:
+        if self._ui.question is Question.END:
+            self._answer_end(key)
+            return
         if self._ui.question is not Question.SEND:
-            super()._answer(key)
+            if self._ui.at_line and len(key) == 1 and key not in ANSWERS:
+                self._mistaken()
+            else:
+                super()._answer(key)
             return
         self._foresee()
         if key in YESES and not self._quiet:
             self._ui.remark = SOON_ANSWERED
         elif key in ("y", "Y") and self._ui.outcome.good:
             self._add()
+
+    def _answer_end(self, key: str) -> None:
+        self._ui.mode = Mode.TABLE
+        if key in YESES and not self._quiet:
+            self._ui.remark = SOON_ANSWERED
+        elif key in ("y", "Y"):
+            self._drain()
+        elif len(key) == 1 and key not in ANSWERS:
+            self._mistaken()
 
     # The line
 
@@ -144,7 +218,7 @@ class LineControls(Controls):
 
     def _type(self, key: str) -> None:
         if self._ui.mode is Mode.LINES:
-            super()._type(key)
+            self._type_at_list(key)
         elif key in ("up", "down"):
             self._put_earlier(1 if key == "up" else -1)
         elif key in ("tab", "backtab"):
@@ -155,6 +229,33 @@ class LineControls(Controls):
             super()._type(key)
         else:
             self._edit(key)
+
+    def _type_at_list(self, key: str) -> None:
+        """Escape leaves what was pasted, and keeps what was typed before it."""
+        if key in ("up", "down") and self._recall.is_away:
+            self._put_earlier(1 if key == "up" else -1)
+        elif key == "escape":
+            self._keep_text()
+            self._close_editor()
+            (self._ui.text, self._ui.cursor), self._before_list = self._before_list, ("", 0)
+            self._foresee()
+        else:
+            super()._type(key)
+            self._ui.remark = LIST_ONLY if len(key) == 1 else self._ui.remark
+
+    def _paste(self, paste: Paste) -> None:
+        self._uncover()
+        ui = self._ui
+        before, was_listed = (ui.text, ui.cursor), ui.listed
+        super()._paste(paste)
+        if ui.listed and not was_listed:
+            self._before_list = before
+
+    def _keep_text(self) -> None:
+        """Let up bring back what is about to be cleared."""
+        ui = self._ui
+        if ui.text.strip():
+            self._recall.keep(ui.text.strip(), listed=ui.listed)
 
     def _edit(self, key: str) -> None:
         ui = self._ui
@@ -182,9 +283,9 @@ class LineControls(Controls):
         if not ui.text.strip():
             return
         self._foresee()
-        if self._unread:
-            ui.remark = ENTER_SOON
-        elif is_command(ui.text) and not ui.listed:
+        if self._must_be_read():
+            return
+        if is_command(ui.text) and not ui.listed:
             self._obey(as_command(ui.text.strip()))
         elif ui.outcome.good and ui.outcome.asks:
             self._ask(Question.SEND)
@@ -233,7 +334,7 @@ class LineControls(Controls):
     def _put_earlier(self, step: int) -> None:
         found = self._recall.move(step, self._ui.text)
         if found is not None:
-            self._put(found, listed=False)
+            self._put(found, listed=self._recall.is_list(found))
 
     # The tab key
 
@@ -299,12 +400,23 @@ class Recall:
         self._line = line
         self._own: list[str] = []
         self._read: list[str] = []
+        self._lists: set[str] = set()
         self._is_whole = False
         self._at = 0
         self._draft = ""
 
-    def keep(self, text: str) -> None:
+    @property
+    def is_away(self) -> bool:
+        """Whether the line holds an earlier text."""
+        return self._at > 0
+
+    def is_list(self, text: str) -> bool:
+        return text in self._lists
+
+    def keep(self, text: str, *, listed: bool = False) -> None:
         self._own = [text, *(other for other in self._own if other != text)]
+        if listed:
+            self._lists.add(text)
         self.leave()
 
     def leave(self) -> None:
@@ -332,6 +444,14 @@ class Recall:
             self._read.append(text)
             older += [text] if text not in self._own else []
         return older[index - len(self._own)] if index - len(self._own) < len(older) else None
+
+
+def what_stops(board: Board) -> str:
+    """The unfinished tasks, in words."""
+    waiting = board.waiting
+    parts = [f"{board.running} running"] if board.running else []
+    parts += [f"{waiting} waiting"] if waiting else []
+    return ", ".join(parts) or "a task waits"
 
 
 def is_command(text: str) -> bool:

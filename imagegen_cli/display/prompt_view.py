@@ -6,7 +6,7 @@ from rich.style import Style
 
 from imagegen_cli.core.text import literal
 from imagegen_cli.display.context import TALL, DrawContext
-from imagegen_cli.display.controls import Mode, right_of
+from imagegen_cli.display.controls import CLOSED_BY_ANY, Mode, right_of
 from imagegen_cli.display.footer import cost_line, filter_lines, first_that_fits, hints, offered, promise, totals
 from imagegen_cli.display.key_commands import PromptLine
 from imagegen_cli.display.questions import lines_offered, questions
@@ -94,7 +94,7 @@ def cut_with(context: DrawContext) -> tuple[str, str]:
 def offers(context: DrawContext) -> Line:
     """The keys that act now."""
     ui = context.ui
-    if ui.mode is Mode.HELP:
+    if ui.mode in CLOSED_BY_ANY:
         return context.text("any key closes this", DIM)
     if ui.mode is Mode.EDIT:
         return keys(context, KEYS)

@@ -20,6 +20,8 @@ def questions(context: DrawContext) -> Forms:
             return about_waiting(context.board.waiting)
         case Question.STOP:
             return about_all(context)
+        case Question.END:
+            return "end? nothing runs; y/n", "end? y/n", "y/n?"
         case Question.SEND:
             return about_sending(context)
 

@@ -76,6 +76,8 @@ def _is_painted(mention: Mention, scene: Scene, arts: Collection[str]) -> bool:
             return mention.value == scene.time and _is_light_painted(mention.text, scene)
         case "weather":
             return mention.value == scene.weather and _is_weather_painted(scene)
+        case "manner":
+            return mention.value == scene.manner
         case "season":
             return mention.value == scene.season and scene.ground not in WITHOUT_SKY
         case _:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from imagegen_cli.sketch.art import exists
 from imagegen_cli.sketch.lexicon import (
+    FILLER,
     LONGEST_PHRASE,
     LONGEST_WORD,
     Meaning,
@@ -51,6 +52,10 @@ BREAKS = {
     "、",
     "在",
 }
+NO_NOUN = ("ing", "ed", "ly", "s", "ful", "ous", "less", "able", "ish", "like")
+"""Endings of words that are no second half of a name: verbs, adjectives, adverbs."""
+WRAPPED_ZH = frozenset({"饺子", "包子", "粽子", "馄饨", "汤圆", "春卷", "月饼", "小笼包", "寿司", "红包", "礼物", "糖果"})
+"""Before these 包 is a verb and no bag."""
 PREFIXES = frozenset("天大小长高老新")
 """Small words by themselves, and the beginnings of many."""
 
@@ -134,6 +139,28 @@ def _emoji(text: str) -> Meaning | None:
 
 
 def _english(row: list[str]) -> Iterator[Token]:
+    """The tokens of a run of words. A known thing directly before an unknown one is one thing with it: a mouse pad."""
+    before: Token | None = None
+    for token in _words(row):
+        if before is not None and _is_first_of(before, token):
+            yield Token(f"{before.text} {token.text}", None)
+            before = None
+            continue
+        if before is not None:
+            yield before
+        before = token
+    if before is not None:
+        yield before
+
+
+def _is_first_of(before: Token, token: Token) -> bool:
+    """Whether an unknown word is the second half of a name. A person's name or a verb may follow a thing as well."""
+    first = before.meaning
+    is_thing = first is not None and first.sort == "noun" and first.home != "person" and not before.plural
+    return is_thing and token.meaning is None and token.text.isalpha() and not token.text.endswith(NO_NOUN)
+
+
+def _words(row: list[str]) -> Iterator[Token]:
     at = 0
     while at < len(row):
         for length in range(min(LONGEST_PHRASE, len(row) - at), 0, -1):
@@ -168,6 +195,8 @@ def _chinese(run: str) -> Iterator[Token]:
     """The tokens of a run without spaces. 大 or 天 before an unknown word is its beginning."""
     before: Token | None = None
     for token in _cut(run):
+        if before is not None and before.text == "包" and token.text in WRAPPED_ZH:
+            before = Token("包", FILLER)
         if token.meaning is None and before is not None and before.text in PREFIXES:
             before = Token(before.text + token.text, None)
             continue
@@ -324,7 +353,7 @@ class _Reader:
         self.mentions.append(Mention(token.text, meaning.sort, meaning.value, meaning.home))
 
     def _remember(self, token: Token, meaning: Meaning) -> None:
-        if meaning.sort in {"time", "weather", "season"}:
+        if meaning.sort in {"time", "weather", "season", "manner"}:
             self._mention(token, meaning)
         self.named.setdefault(meaning.sort, meaning.value)
         if meaning.sort in {"time", "weather"}:

@@ -234,7 +234,7 @@ windmill 66 | windmill | 风车
 🤿 20 | snorkel, diving mask | 潜水镜
 """,
     "sky": """
-🐦 20 | bird, robin, sparrow, songbird, swallow, magpie, finch | 鸟, 小鸟, 鸟儿, 麻雀, 燕子, 燕, 黄鹂, 喜鹊, 飞鸟, 鸟群, 群鸟
+🐦 20 | bird, robin, songbird | 鸟, 小鸟, 鸟儿, 飞鸟, 鸟群, 群鸟
 🐦‍⬛ 22 | crow, raven, blackbird | 乌鸦, 鸦, 昏鸦, 寒鸦
 🕊️ 22 | dove, pigeon, seagull, gull | 鸽子, 白鸽, 海鸥
 🦅 30 | eagle, hawk, falcon | 鹰, 老鹰, 雄鹰
