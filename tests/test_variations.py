@@ -233,12 +233,27 @@ def test_what_resume_fetches_has_its_command_too(studio: Program, server: Dreami
     assert sorted(line for line in ended.err.splitlines() if "got" in line) == [f"1/{n}: got {n}" for n in range(1, 5)]
 
 
-def test_a_command_that_would_be_a_script_is_refused_before_anything_is_sent(
-    studio: Program, server: DreaminaServer
+def test_a_command_that_leaves_a_child_ends_with_its_own_process(studio: Program) -> None:
+    ended = studio.run("run", "a cat", "--exec", 'sh -c "sleep 600 & echo sent; exit 0"')
+    assert (ended.code, ended.err.count("sent")) == (0, 4)
+    assert "failed" not in ended.err
+    assert "Exception ignored" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("hook", "hint"),
+    [
+        ("sh -c 'echo {prompt}'", "sh -c 'echo \"$1\"' - {prompt}"),
+        ("python3 -c {prompt}", "sh -c 'echo \"$1\"' - {prompt}"),
+        ("", "write it as --exec 'echo {path}'"),
+    ],
+)
+def test_a_command_that_would_be_a_script_or_is_none_is_refused_before_anything_is_sent(
+    studio: Program, server: DreaminaServer, hook: str, hint: str
 ) -> None:
-    ended = studio.run("run", "a cat", "--exec", "sh -c 'echo {prompt}'")
+    ended = studio.run("run", "a cat", "--exec", hook)
     assert ended.code == 2
-    assert "sh -c 'echo \"$1\"' - {prompt}" in ended.err
+    assert hint in ended.err
     assert server.counts["submit"] == 0
 
 

@@ -94,9 +94,9 @@ def _timeout(limit_s: float | None) -> float | None:
     return limit_s
 
 
-def _hook(command: str) -> str:
-    """Check the value of --exec. Raises UsageError."""
-    if command:
+def _hook(command: str | None) -> str | None:
+    """Check the value of --exec, None where it was not given. Raises UsageError."""
+    if command is not None:
         from imagegen_cli.commands.hooks import words_of  # noqa: PLC0415 - few commands have one
 
         words_of(command)
@@ -151,7 +151,7 @@ class RunOptions(NamedTuple):
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
     marks: MarkOptions = MarkOptions()
     hook: Annotated[
-        str,
+        str | None,
         option(
             "--exec",
             help_="Run this command for each picture that is saved, without a shell; {path} {prompt} {id} {index}"
@@ -159,7 +159,7 @@ class RunOptions(NamedTuple):
             metavar="CMD",
             callback=_hook,
         ),
-    ] = ""
+    ] = None
 
     @property
     def display(self) -> str:
