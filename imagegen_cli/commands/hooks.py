@@ -91,7 +91,7 @@ def _has_filled_script(name: str, words: Sequence[str], *, is_run: bool) -> bool
     for before, word in zip(["", *words], words, strict=False):
         if PLACEHOLDER.search(word) and (_asks_for_script(before, option) or _holds_script(word, option)):
             return True
-    return is_run and name not in NO_FILES and bool(PLACEHOLDER.search(_first_text(name, words)))
+    return is_run and name not in NO_FILES and bool(PLACEHOLDER.search(_first_text(name, words, option)))
 
 
 def _asks_for_script(word: str, option: re.Pattern[str]) -> bool:
@@ -107,12 +107,14 @@ def _holds_script(word: str, option: re.Pattern[str]) -> bool:
     return start.startswith("-") and option.match(start) is not None
 
 
-def _first_text(name: str, words: Sequence[str]) -> str:
-    """The first word that is no option: a script, or the name of its file. Empty where another option has given it."""
+def _first_text(name: str, words: Sequence[str], option: re.Pattern[str]) -> str:
+    """The first word that is no option: a script, or the name of its file. Empty where an option holds the script."""
     values = VALUES_OF_AWK if "awk" in name else ()
     for before, word in zip(["", *words], words, strict=False):
         if not word.startswith("-") and before not in values:
             return word
+        if _holds_script(word, option):
+            return ""
     return ""
 
 
