@@ -52,7 +52,7 @@ SCRIPT_LETTERS = {
 NO_FILES = frozenset(("su", "runuser", "script", "psql", "mysql", "mariadb", "duckdb"))
 """Those of them whose first word is neither a script nor its file."""
 LONG_SCRIPT_OPTION = re.compile(
-    r"--?(?:command|encodedcommand|eval|execute|print|init-command|expression|source)(=.*)?|eval"
+    r"--?(?:command|encodedcommand|eval|execute|print|init-command|expression|source)|eval", re.IGNORECASE
 )
 """Options of several of them that are followed by a text to run; `eval` is a command of deno."""
 WRAPPERS = frozenset(
