@@ -216,7 +216,7 @@ def test_ctrl_c_ends_the_commands(studio: Program) -> None:
     written(studio, "hook.py", code)
     process = studio.start("run", "a cat", "--exec", f"{sys.executable} -S hook.py")
     end = time.monotonic() + 30
-    while not note.exists() and time.monotonic() < end:
+    while not (note.exists() and note.read_text(encoding="ascii")) and time.monotonic() < end:
         time.sleep(0.01)
     interrupt(process)
     ended = finished(process)

@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
@@ -189,7 +189,8 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again)
+    remark = None if options.run.display in QUIET else say
+    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again, remark=remark)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
         folder = _kept_beside_stdout(items, options)
@@ -236,15 +237,21 @@ def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -
 
 
 def _prepared(
-    specs: Sequence[PromptSpec], common: PromptSpec, config: Config, *, new_seeds: bool
+    specs: Sequence[PromptSpec],
+    common: PromptSpec,
+    config: Config,
+    *,
+    new_seeds: bool,
+    remark: Callable[[str], None] | None,
 ) -> tuple[list[plan.Item], PromptSpec]:
     """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
     if not any(map(plan.names_a_task, (common, *specs))):
-        return plan.prepare(specs, config, new_seeds=new_seeds), common
+        return plan.prepare(specs, config, new_seeds=new_seeds, remark=remark), common
     from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
 
     with task_pictures() as find:
-        return plan.prepare(specs, config, find, new_seeds=new_seeds), plan.with_files(common, config, find)
+        items = plan.prepare(specs, config, find, new_seeds=new_seeds, remark=remark)
+        return items, plan.with_files(common, config, find)
 
 
 def _into_stdout(session: Session, run_id: RunId, tasks: Sequence[Task], *, quiet: bool) -> int:
