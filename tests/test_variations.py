@@ -293,6 +293,42 @@ def test_stdout_takes_one_picture_and_nothing_else(alone: Program, words: tuple[
     assert alone.run("list").code == 4
 
 
+def test_a_list_that_was_sent_before_has_no_picture_for_stdout(alone: Program) -> None:
+    name = written(alone, "one.txt", "a cat\n")
+    assert bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")[0] == 0
+    code, out, err = bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")
+    assert (code, out) == (4, b"")
+    assert "there is no picture for stdout: the list has nothing new" in err
+    written(alone, "one.txt", "a cat\na dog\n")
+    dry = alone.run("batch", name, "--size", "64x64", "-o", "-", "--dry-run")
+    assert dry.code == 0
+    code, out, _ = bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")
+    assert (code, out[:8]) == (0, PNG)
+    assert len(alone.tasks()) == 2
+
+
+@pytest.mark.parametrize("folder", ["./-", "-/", ".//-"])
+def test_a_folder_may_be_called_like_stdout(alone: Program, folder: str) -> None:
+    ended = alone.run("run", "a cat", "--size", "64x64", "-o", folder)
+    assert ended.code == 0
+    assert [Path(path).parent for path in ended.lines] == [alone.folder / "-"]
+
+
+def test_a_list_with_nothing_new_has_its_summary_for_programs(alone: Program) -> None:
+    name = written(alone, "one.txt", "a cat\n")
+    first = alone.run("batch", name, "--size", "64x64", "--json").objects[-1]
+    again = alone.run("batch", name, "--size", "64x64", "--json")
+    (summary,) = again.objects
+    assert (again.code, summary["event"], summary["tasks"], summary["seconds"]) == (0, "summary", 0, 0)
+    assert summary.keys() == first.keys()
+
+
+def test_what_is_free_and_what_has_no_price_are_summed_up_in_words(studio: Program) -> None:
+    ended = studio.run("run", "a cat", "--vary", "provider=studio,sketch", "--dry-run")
+    assert ended.code == 0
+    assert "  in all 1 task without a known price\n" in ended.err
+
+
 def test_a_terminal_gets_no_bytes(alone: Program) -> None:
     command = [sys.executable, "-m", "imagegen_cli", "run", "a cat", "-o", "-"]
     with screen.Program(command, columns=100, lines=20, environ=alone.environment(), cwd=alone.folder) as program:

@@ -28,7 +28,7 @@ from imagegen_cli.core.task import (
     may_be_paid,
 )
 from imagegen_cli.core.text import amount
-from imagegen_cli.display.planned import print_plan
+from imagegen_cli.display.planned import print_nothing, print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
 from imagegen_cli.inputs.changes import changed, spec_of
@@ -193,7 +193,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again, remark=remark)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
-        folder = _kept_beside_stdout(items, options)
+        folder = _kept_beside_stdout(items, options)  # what a list has sent before is not known yet
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options, variation)
@@ -205,7 +205,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     with history() as store:
         planned = _planned(store, items, where, options, command=command, spending=spending, variation=variation)
         if planned is None:
-            return 0
+            return _nothing_new(options, piped=is_piped)
         run_id, tasks, items = planned
         additions = Additions(store, config, where, _for_more(common, specs), spending)
         if is_piped:
@@ -216,6 +216,16 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         if len(tasks) > 1 and _wants_sheet(options, config):
             _draw_sheet(store, run_id, tasks, code)
         return code
+
+
+def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
+    """The end of a list that was sent before. Raises NothingToDo where a picture should go to stdout."""
+    if piped:
+        hint = "--again sends it again; imagegen list shows where its pictures are"
+        raise NothingToDo("there is no picture for stdout: the list has nothing new", hint=hint)
+    if options.run.display == "json":
+        print_nothing(stdout=sys.stdout)
+    return 0
 
 
 def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
@@ -287,8 +297,15 @@ def _kept_beside_stdout(items: Sequence[plan.Item], options: GenerateOptions) ->
 
     if not options.dry_run:
         piping.check_stdout(options)
-    piping.check_single(items)
+    if not any(item.source for item in items):
+        piping.check_single(items)
     return piped_folder()
+
+
+def _check_single(items: Sequence[plan.Item]) -> None:
+    from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
+
+    piping.check_single(items)
 
 
 def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:
@@ -316,6 +333,8 @@ def _planned(
         fresh = _compared(store, items, options)
         if not fresh:
             return None
+        if str(options.output) == STDIN:
+            _check_single(fresh)
         if len(fresh) > allowed:
             spending.learn(_requests_of(fresh), store, ask=True)
             if variation and options.run.display not in QUIET:
@@ -406,6 +425,8 @@ def _dry_run(
     ]
     print_plan(rows, as_json=options.run.display == "json", stdout=sys.stdout, environ=os.environ)
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
+    if str(options.output) == STDIN and sent:
+        _check_single(sent)
     pictures = sum(item.expected_images for item in sent)
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"

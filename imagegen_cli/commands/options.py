@@ -103,6 +103,12 @@ def _hook(command: str | None) -> str | None:
     return command
 
 
+def _folder(text: str) -> Path:
+    """A folder; `-` alone means stdout, and ./- the folder of that name."""
+    path = Path(text)
+    return path.absolute() if str(path) == "-" and text != "-" else path
+
+
 Json = Annotated[bool, option("--json", help_="JSON on stdout, one object per line.")]
 DryRun = Annotated[
     bool, option("--dry-run", help_="Show what would be sent and where the files would go; send nothing.", env=False)
@@ -282,7 +288,14 @@ class GenerateOptions(NamedTuple):
     variation: VaryOptions = VaryOptions()
     lists: ListOptions = ListOptions()
     output: Annotated[
-        Path | None, option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.")
+        Path | None,
+        option(
+            "--output",
+            "-o",
+            help_="Folder for the pictures; - writes the one picture to stdout.",
+            metavar="PATH",
+            parser=_folder,
+        ),
     ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
     sheet: Annotated[
