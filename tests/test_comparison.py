@@ -61,6 +61,21 @@ CONFIG = Config(
 )
 
 
+class Alone(Picky):
+    """Makes one picture a request."""
+
+    def check(self, request: ImageRequest) -> None: ...
+
+    def max_images(self, request: ImageRequest) -> int | None:
+        return 1
+
+
+EACH_ALONE = replace(
+    CONFIG,
+    providers={"picky": Configured(name="picky", kind="picky", type=Alone, settings=base.Settings(), place="test")},
+)
+
+
 def varied(*texts: str) -> dict[str, Sequence[str]]:
     return axes_in(texts, lambda _: [])
 
@@ -243,6 +258,53 @@ def test_typed_variations_are_counted_before_anything_else() -> None:
         check_typed(texts, zipped=False, repeat=1)
     check_typed(texts, zipped=True, repeat=1)
     check_typed(["a=@values.txt", "b=1..9000"], zipped=False, repeat=1)
+
+
+# Equal cells
+
+
+@pytest.mark.parametrize(
+    ("one", "number", "remark"),
+    [
+        (spec("a", "seed=1,1"), 1, "2 equal cells are one"),
+        (spec("a", models=("m", "m")), 1, "2 equal cells are one"),
+        (spec("a {x|x} b", alternatives=True), 1, "2 equal cells are one"),
+        (spec("a {q}", "q=k,k,k"), 1, "3 equal cells are one"),
+        (spec("a", "ratio=1:1,1：1,16:9"), 2, "2 equal cells are one"),
+        (spec("a", "seed=1,01,2", "ratio=1:1,16:9"), 4, "4 equal cells are 2"),
+        (spec("a", "ratio=1:1,1:1", "seed=5,5", zipped=True), 1, "2 equal cells are one"),
+        (spec("a {q}", "q=k,k", repeat=2), 2, "4 equal cells are 2"),
+        (spec("a {q}", "q=k,k", repeat=2, seed=-1), 2, "4 equal cells are 2"),
+        (spec("a", repeat=3, seed=-1), 3, ""),
+        (spec("a", "count=1,2", seed=-1), 3, ""),
+        (spec("a", "seed=1..2"), 2, ""),
+    ],
+)
+def test_equal_cells_are_one_and_it_is_said(one: PromptSpec, number: int, remark: str) -> None:
+    said: list[str] = []
+    assert len(prepare([one], EACH_ALONE, remark=said.append)) == number
+    assert said == ([remark] if remark else [])
+
+
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        (spec("a", "seed=1,2", count=2), "--vary seed=1 and seed=2 would both pay for the picture with seed 2"),
+        (spec("a", "count=1,2"), "--vary count=1 and count=2 would both pay"),
+        (spec("a", "count=2,4", seed=7), "the picture with seed 7"),
+    ],
+)
+def test_cells_that_share_some_pictures_are_refused(one: PromptSpec, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        prepare([one], EACH_ALONE)
+    assert "-n 1" in caught.value.hint
+    assert len(prepare([spec("a", "seed=1..3..2", count=2)], EACH_ALONE)) == 4
+
+
+def test_a_cell_that_is_one_with_another_changes_no_identity_of_a_list() -> None:
+    rows = [replace(spec("a", texts, repeat=2), source=LIST) for texts in ("ratio=1:1,2:1", "ratio=1:1,1:1,2:1")]
+    first, second = ([item.identity for item in prepare([row], EACH_ALONE)] for row in rows)
+    assert first == second
 
 
 # What is refused

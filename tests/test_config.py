@@ -1,6 +1,7 @@
 import os
 import stat
 import sys
+import time
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from imagegen_cli.settings import as_toml
 from imagegen_cli.settings.as_toml import shown
 from imagegen_cli.settings.config import Config, Configured, General, load_config
 from imagegen_cli.settings.files import write as write_file
-from imagegen_cli.settings.keys import key_of
+from imagegen_cli.settings.keys import COMMAND_WAIT_S, key_of
 from imagegen_cli.settings.paths import history_file, user_file
 from tests.program import Program
 
@@ -325,6 +326,16 @@ def test_a_header_that_is_not_there_is_said(user: Path, value: str, expected: st
 )
 def test_what_a_command_says_is_bounded(user: Path, command: str, expected: str) -> None:
     assert expected in no_key(configured(user, f'api_key = "cmd:{command}"'))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the command is a POSIX shell's")
+def test_a_command_may_leave_an_agent_that_holds_its_output(user: Path, tmp_path: Path) -> None:
+    script = tmp_path / "key.sh"
+    script.write_text("sleep 600 &\necho $! > pid\necho 42\n", encoding="ascii")
+    begun = time.monotonic()
+    assert key(configured(user, f'api_key = "cmd:sh {script}"')) == "42"
+    assert time.monotonic() - begun < COMMAND_WAIT_S / 2
+    os.kill(int(Path("pid").read_text(encoding="ascii")), 9)  # it is still there
 
 
 def test_a_command_that_complains_without_end_is_heard_out(user: Path) -> None:

@@ -157,6 +157,37 @@ def test_a_slow_command_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
     assert alive_after([int(pid) for pid in note.read_text(encoding="ascii").split()]) == []
 
 
+LEAVES = """
+import os, subprocess, sys
+keeps = {} if sys.argv[2] == "open" else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+child = subprocess.Popen(["sleep", "600"], **keeps)
+open(sys.argv[1], "w").write(str(child.pid))
+print("sent", flush=True)
+sys.exit(int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("pipe", ["open", "closed"])
+@pytest.mark.parametrize(
+    ("code", "told"), [(0, "1/1: sent"), (3, "--exec failed for 1/1, the picture is saved: exit code 3: sent")]
+)
+def test_a_command_has_ended_when_its_own_process_has(tmp_path: Path, pipe: str, code: int, told: str) -> None:
+    note = tmp_path / "pid"
+    begun = time.monotonic()
+    assert run(python(LEAVES, str(note), pipe, str(code)), done("/out/1-1.png"), timeout_s=60)[-1] == told
+    assert time.monotonic() - begun < 30
+    assert alive_after([int(note.read_text(encoding="ascii"))]) == []
+
+
+def test_a_child_that_leaves_the_session_keeps_nothing_waiting(tmp_path: Path) -> None:
+    code = LEAVES.replace("**keeps", "start_new_session=True, **keeps")
+    note = tmp_path / "pid"
+    try:
+        assert run(python(code, str(note), "open", "0"), done("/out/1-1.png"), timeout_s=60)[-1] == "1/1: sent"
+    finally:
+        os.kill(int(note.read_text(encoding="ascii")), 9)
+
+
 def test_ctrl_c_ends_what_runs_and_begins_no_more(tmp_path: Path) -> None:
     async def stopping(hooks: Hooks) -> None:
         note = tmp_path / "1"
@@ -208,6 +239,11 @@ def test_a_command_reads_no_keys_and_has_no_terminal() -> None:
         ("sh -c 'echo \"$1\"' - {prompt}", ["sh", "-c", 'echo "$1"', "-", "{prompt}"]),
         ("python3 -c 'print(1)' {prompt}", ["python3", "-c", "print(1)", "{prompt}"]),
         ("./bash-like -c {prompt}", ["./bash-like", "-c", "{prompt}"]),
+        ("python3 -u note.py {prompt}", ["python3", "-u", "note.py", "{prompt}"]),
+        ("awk -v x={prompt} '{print x}' {path}", ["awk", "-v", "x={prompt}", "{print x}", "{path}"]),
+        ("./note.sh --to node {prompt}", ["./note.sh", "--to", "node", "{prompt}"]),
+        ("fish '--command=echo $argv' {prompt}", ["fish", "--command=echo $argv", "{prompt}"]),
+        ("bash note.sh --caption={prompt}", ["bash", "note.sh", "--caption={prompt}"]),
     ],
 )
 def test_a_command_is_split_once(command: str, words: list[str]) -> None:
@@ -220,6 +256,11 @@ def test_a_command_is_split_once(command: str, words: list[str]) -> None:
         "", "   ", "'' a", "a 'b", "a \\",
         "sh -c 'echo {prompt}'", "/bin/bash -lc 'x {path}'", "env A=1 zsh -c {prompt}", "CMD.EXE /c {prompt}",
         "pwsh -Command 'x {model}'", "timeout 5 dash -ec 'echo {seed}'",
+        "python3 -c {prompt}", "/usr/bin/python3.11 -Ic 'print(\"{path}\")'", "python3 -W ignore -c{prompt}",
+        "perl -e {prompt}", "perl -ne 'x {prompt}'", "ruby -e{prompt}", "node --eval={prompt}", "deno eval {prompt}",
+        "fish --command={prompt}", "fish --command {prompt}", "fish -C {prompt} x.fish", "php -r {prompt}",
+        "awk {prompt}", "awk -F , '/{prompt}/'", "sed -i s/x/{prompt}/ note.txt", "env -i bash {path}",
+        "xargs lua5.4 -e {prompt}", "psql -c {prompt}", "su me -c {prompt}", "osascript -e 'say \"{prompt}\"'",
     ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_run_safely_is_refused(command: str) -> None:

@@ -177,6 +177,42 @@ def test_a_file_names_no_file_no_service_and_no_host(program: Program, server: W
     assert "save_images=true" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("told", "left_out"),
+    [
+        ({"seed": 10**30}, f"seed {10**30}"),
+        ({"seed": 7.5}, "seed 7.5"),
+        ({"seed": [5]}, "seed [5]"),
+        ({"parameters": {"count": "100"}}, "count 100"),
+        ({"parameters": {"count": [2]}}, "count [2]"),
+        ({"parameters": {"size": "99999x99999"}}, "size 99999x99999"),
+        ({"parameters": {"width": 512}}, "width 512"),
+        ({"parameters": {"width": "x", "height": 512}}, "width x"),
+    ],
+)
+def test_what_is_no_value_of_a_request_is_named(
+    program: Program, server: WebUIServer, told: dict[str, Any], left_out: str
+) -> None:
+    table = {"v": 1, "tool": "imagegen", "kind": "a1111", "prompt": "a fox", **told}
+    (program.folder / "a.png").write_bytes(by_pillow("PNG"))
+    (program.folder / "a.json").write_text(json.dumps(table), encoding="utf-8")
+    ended = program.run("run", "--from", "a.png")
+    done(ended)
+    assert len(sent(server)) == 1
+    assert left_out in ended.err.partition("left out: ")[2]
+
+
+@pytest.mark.parametrize("seed", [10**30, "x", 7.5])
+def test_a_seed_of_another_tool_that_is_none_is_named(program: Program, server: WebUIServer, seed: object) -> None:
+    words = WORDS.replace("Seed: 77", f"Seed: {seed}")
+    assert words != WORDS
+    (program.folder / "a.png").write_bytes(png(text("parameters", words)))
+    ended = program.run("run", "--from", "a.png")
+    done(ended)
+    assert len(sent(server)) == 1
+    assert f"left out: seed {seed}" in ended.err
+
+
 def test_no_undeclared_input_of_a_model_comes_from_a_file(tmp_path: Path) -> None:
     with FalQueue() as server:
         program = Program(tmp_path, settings_of(server, kind="fal", more=f'api_key = "{KEY}"\n'))

@@ -88,7 +88,7 @@ def test_a_count(count: int | None, limit: int, rule: str | None) -> None:
         (1, 0, 0, "X makes pictures from text alone: leave out the references"),
         (2, 0, 2, None),
         (3, 0, 2, "X takes at most 2 reference pictures, not 3"),
-        (0, 1, 1, "X takes exactly 1 reference pictures, not 0"),
+        (0, 1, 1, "X takes exactly 1 reference picture, not 0"),
         (3, 1, 2, "X takes 1 to 2 reference pictures, not 3"),
     ],
 )

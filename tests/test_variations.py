@@ -216,7 +216,7 @@ def test_ctrl_c_ends_the_commands(studio: Program) -> None:
     written(studio, "hook.py", code)
     process = studio.start("run", "a cat", "--exec", f"{sys.executable} -S hook.py")
     end = time.monotonic() + 30
-    while not note.exists() and time.monotonic() < end:
+    while not (note.exists() and note.read_text(encoding="ascii")) and time.monotonic() < end:
         time.sleep(0.01)
     interrupt(process)
     ended = finished(process)
@@ -233,12 +233,27 @@ def test_what_resume_fetches_has_its_command_too(studio: Program, server: Dreami
     assert sorted(line for line in ended.err.splitlines() if "got" in line) == [f"1/{n}: got {n}" for n in range(1, 5)]
 
 
-def test_a_command_that_would_be_a_script_is_refused_before_anything_is_sent(
-    studio: Program, server: DreaminaServer
+def test_a_command_that_leaves_a_child_ends_with_its_own_process(studio: Program) -> None:
+    ended = studio.run("run", "a cat", "--exec", 'sh -c "sleep 600 & echo sent; exit 0"')
+    assert (ended.code, ended.err.count("sent")) == (0, 4)
+    assert "failed" not in ended.err
+    assert "Exception ignored" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("hook", "hint"),
+    [
+        ("sh -c 'echo {prompt}'", "sh -c 'echo \"$1\"' - {prompt}"),
+        ("python3 -c {prompt}", "sh -c 'echo \"$1\"' - {prompt}"),
+        ("", "write it as --exec 'echo {path}'"),
+    ],
+)
+def test_a_command_that_would_be_a_script_or_is_none_is_refused_before_anything_is_sent(
+    studio: Program, server: DreaminaServer, hook: str, hint: str
 ) -> None:
-    ended = studio.run("run", "a cat", "--exec", "sh -c 'echo {prompt}'")
+    ended = studio.run("run", "a cat", "--exec", hook)
     assert ended.code == 2
-    assert "sh -c 'echo \"$1\"' - {prompt}" in ended.err
+    assert hint in ended.err
     assert server.counts["submit"] == 0
 
 
@@ -276,6 +291,42 @@ def test_stdout_takes_one_picture_and_nothing_else(alone: Program, words: tuple[
     assert (code, out) == (2, b"")
     assert why in err
     assert alone.run("list").code == 4
+
+
+def test_a_list_that_was_sent_before_has_no_picture_for_stdout(alone: Program) -> None:
+    name = written(alone, "one.txt", "a cat\n")
+    assert bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")[0] == 0
+    code, out, err = bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")
+    assert (code, out) == (4, b"")
+    assert "there is no picture for stdout: the list has nothing new" in err
+    written(alone, "one.txt", "a cat\na dog\n")
+    dry = alone.run("batch", name, "--size", "64x64", "-o", "-", "--dry-run")
+    assert dry.code == 0
+    code, out, _ = bytes_of(alone, "batch", name, "--size", "64x64", "-o", "-")
+    assert (code, out[:8]) == (0, PNG)
+    assert len(alone.tasks()) == 2
+
+
+@pytest.mark.parametrize("folder", ["./-", "-/", ".//-"])
+def test_a_folder_may_be_called_like_stdout(alone: Program, folder: str) -> None:
+    ended = alone.run("run", "a cat", "--size", "64x64", "-o", folder)
+    assert ended.code == 0
+    assert [Path(path).parent for path in ended.lines] == [alone.folder / "-"]
+
+
+def test_a_list_with_nothing_new_has_its_summary_for_programs(alone: Program) -> None:
+    name = written(alone, "one.txt", "a cat\n")
+    first = alone.run("batch", name, "--size", "64x64", "--json").objects[-1]
+    again = alone.run("batch", name, "--size", "64x64", "--json")
+    (summary,) = again.objects
+    assert (again.code, summary["event"], summary["tasks"], summary["seconds"]) == (0, "summary", 0, 0)
+    assert summary.keys() == first.keys()
+
+
+def test_what_is_free_and_what_has_no_price_are_summed_up_in_words(studio: Program) -> None:
+    ended = studio.run("run", "a cat", "--vary", "provider=studio,sketch", "--dry-run")
+    assert ended.code == 0
+    assert "  in all 1 task without a known price\n" in ended.err
 
 
 def test_a_terminal_gets_no_bytes(alone: Program) -> None:

@@ -32,7 +32,11 @@ def values(text: str) -> list[str]:
         ("0.5..1..0.25", ["0.5", "0.75", "1"]),
         ("-2..0", ["-2", "-1", "0"]),
         ("1..1", ["1"]),
-        ("1...3", ["1...3"]),
+        (r"1\..3", ["1..3"]),
+        (r"1\..1e9,a\..c", ["1..1e9", "a..c"]),
+        ("a cat... 2 dogs,well..", ["a cat... 2 dogs", "well.."]),
+        ("../a1.png,a1/../b2.png", ["../a1.png", "a1/../b2.png"]),
+        (r"..\..\a1.png", [r"..\..\a1.png"]),
         ("水墨,油画", ["水墨", "油画"]),
         ("one", ["one"]),
     ],
@@ -54,6 +58,30 @@ def test_values_from_a_file_are_its_lines() -> None:
 def test_what_is_no_variation_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_axis(text, no_file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1..1e9", "0..1..-1", "1..2..3..4", "a..c", "1...3", "1..", "..8", "1..x", "x..1", "0..1,5", "1..8,12",
+        "v1..v3", "1 .. 3.5.1", "1..10%", "+1..+3", "1..1_000", "b,1..c",
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_range_and_is_none_is_refused_with_its_axis_and_a_way(text: str) -> None:
+    with pytest.raises(UsageError, match="--vary steps: ") as caught:
+        parse_axis(f"steps={text}", no_file)
+    assert "\\.." in caught.value.hint
+    assert caught.value.hint.startswith("nothing was sent; write ")
+
+
+@pytest.mark.parametrize("text", ["0..1..0", "1..99999999999999999999"])
+def test_a_range_that_cannot_be_walked_names_its_axis(text: str) -> None:
+    with pytest.raises(UsageError, match="--vary steps: "):
+        parse_axis(f"steps={text}", no_file)
+
+
+def test_lines_of_a_file_may_look_like_ranges() -> None:
+    assert parse_axis("x=@a.txt", lambda _: ["1..x"]).values == ("1..x",)
 
 
 def test_combinations_are_counted_without_building_one() -> None:

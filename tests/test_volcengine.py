@@ -326,7 +326,7 @@ async def test_the_recommended_sizes_keep_their_ratio_and_their_models_rules(pro
         ({"extra": {"max_ratio": "17"}}, "0.0625 to 16"),
         ({"references": (LINK,) * 11}, "at most 10 reference pictures"),
         ({"references": (LINK,), "model": "3.0"}, "from text alone"),
-        ({"model": "i2i-3.0"}, "exactly 1 reference pictures, not 0"),
+        ({"model": "i2i-3.0"}, "exactly 1 reference picture, not 0"),
         ({"references": (__file__,)}, "from addresses, not from files"),
         ({"references": ("nowhere.png",), "model": "i2i-3.0"}, "nowhere.png"),
     ],

@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from errno import EBADF
@@ -29,7 +29,7 @@ from imagegen_cli.core.task import (
     may_be_paid,
 )
 from imagegen_cli.core.text import amount
-from imagegen_cli.display.planned import print_plan
+from imagegen_cli.display.planned import print_nothing, print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
 from imagegen_cli.inputs.changes import changed, spec_of
@@ -190,12 +190,13 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         raise NothingToDo(
             "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
         )
-    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again)
+    remark = None if options.run.display in QUIET else say
+    items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again, remark=remark)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
         if options.queue:
             raise UsageError("--queue sends nothing, so no picture comes to stdout", hint="name a folder: -o FOLDER")
-        folder = _kept_beside_stdout(items, options)
+        folder = _kept_beside_stdout(items, options)  # what a list has sent before is not known yet
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options, variation)
@@ -208,7 +209,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     with history() as store:
         planned = _planned(store, items, where, options, command=command, spending=spending, variation=variation)
         if planned is None:
-            return 0
+            return _nothing_new(options, piped=is_piped)
         run_id, tasks, items = planned
         if options.queue:
             return _queued(run_id, tasks)
@@ -225,6 +226,16 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
 
 def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
     say(f"{amount(len(tasks), 'task')} wait for workers in run {run_id}, and nothing is sent yet: imagegen work")
+    return 0
+
+
+def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
+    """The end of a list that was sent before. Raises NothingToDo where a picture should go to stdout."""
+    if piped:
+        hint = "--again sends it again; imagegen list shows where its pictures are"
+        raise NothingToDo("there is no picture for stdout: the list has nothing new", hint=hint)
+    if options.run.display == "json":
+        print_nothing(stdout=sys.stdout)
     return 0
 
 
@@ -247,15 +258,21 @@ def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -
 
 
 def _prepared(
-    specs: Sequence[PromptSpec], common: PromptSpec, config: Config, *, new_seeds: bool
+    specs: Sequence[PromptSpec],
+    common: PromptSpec,
+    config: Config,
+    *,
+    new_seeds: bool,
+    remark: Callable[[str], None] | None,
 ) -> tuple[list[plan.Item], PromptSpec]:
     """The items, and what is common to all with files in place of pictures of tasks: task:LAST means the one of now."""
     if not any(map(plan.names_a_task, (common, *specs))):
-        return plan.prepare(specs, config, new_seeds=new_seeds), common
+        return plan.prepare(specs, config, new_seeds=new_seeds, remark=remark), common
     from imagegen_cli.commands.task_pictures import task_pictures  # noqa: PLC0415 - few runs need it
 
     with task_pictures() as find:
-        return plan.prepare(specs, config, find, new_seeds=new_seeds), plan.with_files(common, config, find)
+        items = plan.prepare(specs, config, find, new_seeds=new_seeds, remark=remark)
+        return items, plan.with_files(common, config, find)
 
 
 def _into_stdout(session: Session, run_id: RunId, tasks: Sequence[Task], *, quiet: bool) -> int:
@@ -291,8 +308,15 @@ def _kept_beside_stdout(items: Sequence[plan.Item], options: GenerateOptions) ->
 
     if not options.dry_run:
         piping.check_stdout(options)
-    piping.check_single(items)
+    if not any(item.source for item in items):
+        piping.check_single(items)
     return piped_folder()
+
+
+def _check_single(items: Sequence[plan.Item]) -> None:
+    from imagegen_cli.commands import piping  # noqa: PLC0415 - few commands do that
+
+    piping.check_single(items)
 
 
 def _requests_of(items: Iterable[plan.Item]) -> list[ImageRequest]:
@@ -320,6 +344,8 @@ def _planned(
         fresh = _compared(store, items, options)
         if not fresh:
             return None
+        if str(options.output) == STDIN:
+            _check_single(fresh)
         if len(fresh) > allowed:
             spending.learn(_requests_of(fresh), store, ask=True)
             if variation and options.run.display not in QUIET:
@@ -411,6 +437,8 @@ def _dry_run(
     ]
     print_plan(rows, as_json=options.run.display == "json", stdout=sys.stdout, environ=os.environ)
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
+    if str(options.output) == STDIN and sent:
+        _check_single(sent)
     pictures = sum(item.expected_images for item in sent)
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"

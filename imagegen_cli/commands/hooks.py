@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import PureWindowsPath
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
@@ -32,29 +32,90 @@ MAX_FAILURES_SAID = 5
 """Failures that are said one by one; the rest is counted at the end."""
 GRACE_S = 1.0
 """Seconds that a command has to end after it was told to, before it is killed."""
+GROUP_POLL_S = 0.02
+"""Seconds between two looks whether all that a command started has ended."""
+DRAIN_S = 0.2
+"""Seconds for which output is read that still lies in the pipe of a command that has ended."""
 QUIET_WAIT_S = 1.0
 """Seconds for which the end of a run waits for commands before that is said."""
 MIN_TIMEOUT_S = 0.1
 PLACEHOLDER = re.compile(r"\{(path|prompt|id|index|model|provider|seed)\}")
-SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "cmd.exe", "powershell", "pwsh"))
-SCRIPT_OPTION = re.compile(r"-\w*c\w*|/c|-Command", re.IGNORECASE)
-"""How shells are given a script as a word: -c, -lc and the like."""
+SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "tcsh", "csh", "cmd", "powershell", "pwsh")
+SCRIPT_LETTERS = {
+    **dict.fromkeys(SHELLS, "c"), "cmd": "ckr", "python": "c", "pypy": "c", "ipython": "c", "perl": "e", "ruby": "e",
+    "node": "ep", "nodejs": "ep", "bun": "ep", "deno": "ep", "php": "rbe", "lua": "e", "luajit": "e", "julia": "e",
+    "osascript": "e", "rscript": "e", "r": "e", "groovy": "e", "elixir": "e", "awk": "e", "gawk": "e", "mawk": "",
+    "nawk": "", "sed": "e", "su": "c", "runuser": "c", "script": "c", "psql": "c", "mysql": "e", "mariadb": "e",
+    "duckdb": "c",
+}  # fmt: skip
+"""Programs that run a text, and the letters of their options that are followed by it, in either case."""
+NO_FILES = frozenset(("su", "runuser", "script", "psql", "mysql", "mariadb", "duckdb"))
+"""Those of them whose first word is neither a script nor its file."""
+LONG_SCRIPT_OPTION = re.compile(
+    r"--?(?:command|encodedcommand|eval|execute|print|init-command|expression|source)|eval", re.IGNORECASE
+)
+"""Options of several of them that are followed by a text to run; `eval` is a command of deno."""
+WRAPPERS = frozenset(
+    ("env", "timeout", "nice", "ionice", "nohup", "setsid", "stdbuf", "sudo", "doas", "time", "busybox", "xargs")
+)
+"""Programs whose words name the program that is run."""
+VALUES_OF_AWK = ("-v", "-F")
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a command. Raises UsageError where it cannot be split, or would put a prompt into a shell script."""
+    """The words of a command. Raises UsageError where it cannot be split, or would put a prompt into a script."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise UsageError(f"--exec cannot be read: {error}", hint="nothing was sent; close every quote") from error
     if not words or not words[0]:
         raise UsageError("--exec names no command", hint="nothing was sent; write it as --exec 'echo {path}'")
-    shell = next((at for at, word in enumerate(words) if PurePath(word).name.lower() in SHELLS), len(words))
-    for before, word in zip(words[shell:], words[shell + 1 :], strict=False):
-        if SCRIPT_OPTION.fullmatch(before) and PLACEHOLDER.search(word):
-            message = "--exec would put a prompt into a shell's script, where its words could become commands"
+    for at, word in enumerate(words):
+        name = _program(word)
+        is_run = at == 0 or _program(words[0]) in WRAPPERS
+        if name in SCRIPT_LETTERS and _has_filled_script(name, words[at + 1 :], is_run=is_run):
+            message = f"--exec would put a prompt into a script of {name}, where its words could become commands"
             raise UsageError(message, hint="nothing was sent; hand it over: sh -c 'echo \"$1\"' - {prompt}")
     return words
+
+
+def _program(word: str) -> str:
+    """The name of a program without its folder and version: python for /usr/bin/python3.11."""
+    return re.sub(r"(?:\.exe|[-.\d]+)*$", "", PureWindowsPath(word).name.lower())
+
+
+def _has_filled_script(name: str, words: Sequence[str], *, is_run: bool) -> bool:
+    """Whether a placeholder stands in what `name` runs: behind an option for that, or as its first word."""
+    letters = SCRIPT_LETTERS[name]
+    option = re.compile(rf"[-/]\w*[{letters}]\w*" if letters else r"(?!)", re.IGNORECASE)
+    for before, word in zip(["", *words], words, strict=False):
+        if PLACEHOLDER.search(word) and (_asks_for_script(before, option) or _holds_script(word, option)):
+            return True
+    return is_run and name not in NO_FILES and bool(PLACEHOLDER.search(_first_text(name, words, option)))
+
+
+def _asks_for_script(word: str, option: re.Pattern[str]) -> bool:
+    return bool(option.fullmatch(word) or LONG_SCRIPT_OPTION.fullmatch(word))
+
+
+def _holds_script(word: str, option: re.Pattern[str]) -> bool:
+    """Whether a word is an option together with its text: --command={prompt}, -e{prompt}."""
+    start = PLACEHOLDER.split(word)[0]
+    before, equals, _ = start.partition("=")
+    if equals and _asks_for_script(before, option):
+        return True
+    return start.startswith("-") and option.match(start) is not None
+
+
+def _first_text(name: str, words: Sequence[str], option: re.Pattern[str]) -> str:
+    """The first word that is no option: a script, or the name of its file. Empty where an option holds the script."""
+    values = VALUES_OF_AWK if "awk" in name else ()
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.startswith("-") and before not in values:
+            return word
+        if _holds_script(word, option):
+            return ""
+    return ""
 
 
 class Hooks:
@@ -168,19 +229,46 @@ class Hooks:
         }  # fmt: skip
 
     async def _ended(self, words: Sequence[str]) -> tuple[int, bytes]:
-        """Exit code and output of a command. Raises TimeoutError and OSError; it runs on in no case."""
-        pipe = asyncio.subprocess.PIPE
+        """Exit code and output of a command. Raises TimeoutError and OSError; what it started has ended in any case.
+
+        The command has ended when its own process has: what it leaves behind may hold its output open for ever.
+        """
+        pipe, loop = asyncio.subprocess.PIPE, asyncio.get_running_loop()
         # In a session of its own it reads no keys, gets no Ctrl-C of the terminal, and ends with all that it started.
         session: dict[str, Any] = {} if sys.platform == "win32" else {"start_new_session": True}
-        process = await asyncio.create_subprocess_exec(
-            *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT, **session
+        transport, command = await loop.subprocess_exec(
+            Command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT, **session
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                output = await _output(process)
-                return await process.wait(), output
+                await command.exited.wait()
+            await _within(command.closed, DRAIN_S)
+            return transport.get_returncode() or 0, command.output
         finally:
-            await _end(process)
+            await _end(transport, command)
+
+
+class Command(asyncio.SubprocessProtocol):
+    """What is known of a command: its output so far, whether its process has ended, and whether its pipe has."""
+
+    def __init__(self) -> None:
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.forgotten = asyncio.Event()
+        """The event loop holds nothing of it any more."""
+        self.output = b""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002 - the name is asyncio's
+        self.output += data[: MAX_OUTPUT_BYTES - len(self.output)]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - see above
+        self.closed.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - see above
+        self.forgotten.set()
 
 
 def _filled(words: Sequence[str], values: dict[str, str]) -> list[str]:
@@ -196,37 +284,48 @@ def _index(task: Task, path: str) -> int:
     return task.files.index(path) + 1
 
 
-async def _output(process: asyncio.subprocess.Process) -> bytes:
-    if process.stdout is None:
-        raise RuntimeError("a process without its pipe")
-    kept = b""
-    while data := await process.stdout.read(MAX_OUTPUT_BYTES):
-        kept += data[: MAX_OUTPUT_BYTES - len(kept)]
-    return kept
-
-
 def _lines(output: bytes) -> list[str]:
     found = (line.strip()[:MAX_LINE_CHARACTERS] for line in masked(output.decode(errors="replace")).splitlines())
     return [line for line in found if line]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process that still runs, with all that it started."""
-    if process.returncode is not None:
+async def _end(transport: asyncio.SubprocessTransport, command: Command) -> None:
+    """End a command that still runs, all that it started, and what the event loop holds of it."""
+    try:
+        await _end_group(transport, command)
+    finally:
+        transport.close()
+        await _within(command.forgotten, GRACE_S)
+
+
+async def _end_group(transport: asyncio.SubprocessTransport, command: Command) -> None:
+    if not _signal(transport, "SIGTERM"):
         return
-    with suppress(ProcessLookupError):
-        _signal(process, "SIGTERM")
     try:
         async with asyncio.timeout(GRACE_S):
-            await process.wait()
+            await command.exited.wait()
+            while _signal(transport, ""):  # children of a process that has ended tell us nothing  # noqa: ASYNC110
+                await asyncio.sleep(GROUP_POLL_S)
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            _signal(process, "SIGKILL")
-        await process.wait()
+        _signal(transport, "SIGKILL")
+        await command.exited.wait()
 
 
-def _signal(process: asyncio.subprocess.Process, name: str) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        os.killpg(process.pid, getattr(signal, name))
+async def _within(event: asyncio.Event, limit_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+
+
+def _signal(transport: asyncio.SubprocessTransport, name: str) -> bool:
+    """Send a signal to the process and to all that it started; "" sends none. Whether any of them was there."""
+    try:
+        if sys.platform == "win32":
+            if transport.get_returncode() is not None:
+                return False
+            transport.kill()
+        else:
+            os.killpg(transport.get_pid(), getattr(signal, name) if name else 0)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of processes that have ended
+        return False
+    return True

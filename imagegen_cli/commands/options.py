@@ -69,13 +69,19 @@ def _timeout(limit_s: float | None) -> float | None:
     return limit_s
 
 
-def _hook(command: str) -> str:
-    """Check the value of --exec. Raises UsageError."""
-    if command:
+def _hook(command: str | None) -> str | None:
+    """Check the value of --exec, None where it was not given. Raises UsageError."""
+    if command is not None:
         from imagegen_cli.commands.hooks import words_of  # noqa: PLC0415 - few commands have one
 
         words_of(command)
     return command
+
+
+def _folder(text: str) -> Path:
+    """A folder; `-` alone means stdout, and ./- the folder of that name."""
+    path = Path(text)
+    return path.absolute() if str(path) == "-" and text != "-" else path
 
 
 Json = Annotated[bool, option("--json", help_="JSON on stdout, one object per line.")]
@@ -130,7 +136,7 @@ class RunOptions(NamedTuple):
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
     marks: MarkOptions = MarkOptions()
     hook: Annotated[
-        str,
+        str | None,
         option(
             "--exec",
             help_="Run this command for each picture that is saved, without a shell; {path} {prompt} {id} {index}"
@@ -138,7 +144,7 @@ class RunOptions(NamedTuple):
             metavar="CMD",
             callback=_hook,
         ),
-    ] = ""
+    ] = None
 
     @property
     def display(self) -> str:
@@ -284,7 +290,11 @@ class GenerateOptions(NamedTuple):
     output: Annotated[
         Path | None,
         option(
-            "--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.", metavar="FOLDER"
+            "--output",
+            "-o",
+            help_="Folder for the pictures; - writes the one picture to stdout.",
+            metavar="FOLDER",
+            parser=_folder,
         ),
     ] = None
     name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.", metavar="TEMPLATE")] = ""

@@ -334,8 +334,9 @@ def cost(plan: Planned) -> str:
     unknown = sum(quote.source is Source.UNKNOWN for quote in plan.quotes)
     if unknown == len(plan.quotes):
         return "price not known"
-    unpriced = f"{amount(unknown, 'task')} without a known price" if unknown else ""
-    return " and ".join(filter(None, (known, unpriced)))
+    if not unknown:
+        return known
+    return " and ".join(filter(None, (known, f"{amount(unknown, 'task')} without a known price")))
 
 
 def _source(source: Source) -> str:

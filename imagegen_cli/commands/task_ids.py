@@ -11,6 +11,8 @@ from imagegen_cli.storage.store import Store
 NAMED = r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*"
 MAX_DIGITS = 18
 """More digits than any number in a history has."""
+MAX_SHOWN_DIGITS = 40
+SHOWN_BY = {"task": "list", "run": "runs"}
 
 
 class TaskReference(NamedTuple):
@@ -36,11 +38,12 @@ def task_reference(text: str, store: Store) -> TaskReference:
         )
     number = None if found["picture"] is None else _number(found["picture"])
     if found["id"] is not None:
+        _must_be_possible(found["id"], "task")
         return TaskReference(TaskId(_number(found["id"])), number)
     back = 1 if found["last"] else _number(found["back"])
     id_ = store.newest("task", back)
     if id_ is None:
-        raise NothingToDo(_too_far(back, "task"), hint="imagegen list shows the tasks")
+        raise NothingToDo(_too_far(found["back"] or "1", "task"), hint="imagegen list shows the tasks")
     return TaskReference(TaskId(id_), number)
 
 
@@ -69,11 +72,12 @@ def run_reference(text: str, store: Store) -> RunId | None:
         hint = "a run is its number, LAST or -1 for the newest, or -2 for the one before"
         raise UsageError(f"{text.strip()!r} names no run", hint=hint)
     if found["id"] is not None:
+        _must_be_possible(found["id"], "run")
         return RunId(_number(found["id"]))
     back = 1 if found["last"] else _number(found["back"])
     id_ = store.newest("run", back)
     if id_ is None:
-        raise NothingToDo(_too_far(back, "run"), hint="imagegen runs shows the runs")
+        raise NothingToDo(_too_far(found["back"] or "1", "run"), hint="imagegen runs shows the runs")
     return RunId(id_)
 
 
@@ -82,5 +86,15 @@ def _number(digits: str) -> int:
     return int(digits[-MAX_DIGITS:]) if len(digits.lstrip("0")) <= MAX_DIGITS else 10**MAX_DIGITS
 
 
-def _too_far(back: int, what: str) -> str:
-    return f"the history has no {what} yet" if back == 1 else f"the history has fewer than {back} {what}s"
+def _must_be_possible(digits: str, what: str) -> None:
+    """Raise NothingToDo for a number that no history has, as it was typed: another number would be said else."""
+    if len(digits.lstrip("0")) > MAX_DIGITS:
+        raise NothingToDo(f"there is no {what} {_shown(digits)}", hint=f"imagegen {SHOWN_BY[what]} shows the {what}s")
+
+
+def _shown(digits: str) -> str:
+    return digits if len(digits) <= MAX_SHOWN_DIGITS else f"{digits[:MAX_SHOWN_DIGITS]}…"
+
+
+def _too_far(back: str, what: str) -> str:
+    return f"the history has no {what} yet" if back == "1" else f"the history has fewer than {_shown(back)} {what}s"

@@ -29,7 +29,10 @@ def _by_tmux(text: str) -> bool:
     """Give the text to tmux, which keeps it and passes it on to its own terminal where it is allowed to."""
     try:
         command = ["tmux", "load-buffer", "-w", "-"]
-        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=MAX_WAIT_S, check=False)  # noqa: S603 - our own words
+        quiet = subprocess.DEVNULL  # a pipe would be read until the last child of tmux has closed it
+        done = subprocess.run(  # noqa: S603 - our own words
+            command, input=text.encode(), stdout=quiet, stderr=quiet, timeout=MAX_WAIT_S, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

@@ -18,3 +18,12 @@ def print_plan(rows: Sequence[Mapping[str, Any]], *, as_json: bool, stdout: Text
 
     terminal = Terminal(stdout, environ)
     terminal.print(lines(rows, terminal.size.columns - 1, terminal.theme))
+
+
+def print_nothing(*, stdout: TextIO) -> None:
+    """Print the summary of a run that has no task, for programs: they wait for one."""
+    from imagegen_cli.display.board import Board  # noqa: PLC0415 - few commands end so
+    from imagegen_cli.display.lines import summary_object  # noqa: PLC0415 - see above
+
+    data = Printer(stdout, "utf-8")
+    data.line(encoded(summary_object(Board(), 0.0), data.encoding))

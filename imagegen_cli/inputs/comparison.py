@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.inputs.lists.common import canonical
 from imagegen_cli.inputs.prompts import PromptSpec, problem_in_texts, problem_of
 from imagegen_cli.inputs.vary import (
@@ -26,6 +27,7 @@ from imagegen_cli.inputs.vary import (
     combinations,
     parts_of,
 )
+from imagegen_cli.storage.serialize import identity
 
 SEEDS = range(1, 10**9)
 """What a shared seed is drawn from: every service that takes seeds takes these."""
@@ -70,6 +72,46 @@ class Sweep(NamedTuple):
         varied = parts_of(self.vary, zipped=self.spec.zipped)
         words = parts_of(self.words, zipped=False, repeat=self.spec.repeat)
         return [*parts_of(self.models, zipped=False), *varied, *words]
+
+
+class EqualCells:
+    """Finds cells of one comparison that ask for the same: nothing is paid twice unless `repeat` says so."""
+
+    def __init__(self) -> None:
+        self._members: dict[Any, int] = {}
+        """How many cells ask for these requests."""
+        self._seeded: dict[Any, Mapping[str, str]] = {}
+        """Each request with a seed, with the cell that it belongs to."""
+
+    def has(self, spec: PromptSpec, requests: Sequence[ImageRequest]) -> bool:
+        """Whether an earlier cell asks for the same. Raises UsageError where they have only some pictures in common."""
+        origin = (spec.source, spec.place, spec.line)
+        names = [identity(request) for request in requests]
+        whole = (origin, spec.repetition, *names)
+        self._members[whole] = self._members.get(whole, 0) + 1
+        if self._members[whole] > 1:
+            return True
+        for name, request in zip(names, requests, strict=True):
+            seeded = request.seed is not None
+            first = self._seeded.setdefault((origin, name), spec.cell) if seeded else spec.cell
+            if first is not spec.cell:
+                _refuse_overlap(first, spec.cell, request.seed or 0)
+        return False
+
+    @property
+    def remark(self) -> str:
+        """What a person is told; empty where all cells differ."""
+        several = [number for number in self._members.values() if number > 1]
+        return f"{sum(several)} equal cells are {'one' if len(several) == 1 else len(several)}" if several else ""
+
+
+def _refuse_overlap(first: Mapping[str, str], second: Mapping[str, str], seed: int) -> None:
+    both = f"{called(first)} and {called(second)}" if first != second else called(first)
+    way = (
+        "each picture takes the next seed: leave room between them, as seed=1..9..4, or ask for one picture each, -n 1"
+    )
+    message = f"--vary {both} would both pay for the picture with seed {seed}"
+    raise UsageError(message, hint=f"nothing was sent; {way}")
 
 
 def expanded(specs: Sequence[PromptSpec], *, new_seeds: bool = False) -> list[PromptSpec]:
@@ -223,7 +265,7 @@ def _expanded(sweep: Sweep, seeds: Sequence[int | None]) -> Iterator[PromptSpec]
         if problem := problem_of(varied.prompt) or problem_in_texts(varied):
             raise UsageError(f"--vary {called(cell)}: {problem}", hint="nothing was sent")
         for number, shared in enumerate(seeds):
-            yield replace(varied, seed=_following(varied, number), shared_seed=shared)
+            yield replace(varied, seed=_following(varied, number), shared_seed=shared, repetition=number)
 
 
 def _following(spec: PromptSpec, number: int) -> int | None:

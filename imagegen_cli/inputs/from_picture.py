@@ -13,7 +13,7 @@ from imagegen_cli.core.errors import ImagegenError
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import Reading, request_from
-from imagegen_cli.marks.values import EXTRA
+from imagegen_cli.marks.values import EXTRA, FACTS, PLAIN_FIELDS
 from imagegen_cli.settings.config import Config
 
 A1111_OPTIONS = {
@@ -25,6 +25,9 @@ A1111_OPTIONS = {
 }
 """Names in the settings line of A1111 -> options of the kind a1111."""
 A1111_FORM = ("A1111", "Fooocus")
+KNOWN = frozenset((*PLAIN_FIELDS, *FACTS, "requested_model"))
+"""Parameters of our own marks that a request has, or that a service told."""
+MAX_SHOWN_CHARACTERS = 60
 PLAIN_VALUE = re.compile(r"[\w .,+%()-]{1,100}")
 """No sign of a path or an address is in it."""
 Refusal = Callable[[PromptSpec], str]
@@ -67,7 +70,21 @@ def told_by(reading: Reading, kind: str) -> tuple[PromptSpec, tuple[str, ...]]:
         extra={name: text for name, text in extra.items() if name not in unusable},
     )
     omitted = reading.marks.omitted if reading.marks else ()
-    return spec, tuple(dict.fromkeys((*(name.removeprefix(EXTRA) for name in omitted), *unusable)))
+    names = (*omitted, *_not_taken(reading, told), *unusable)
+    return spec, tuple(dict.fromkeys(name.removeprefix(EXTRA) for name in names))
+
+
+def _not_taken(reading: Reading, told: Mapping[str, Any]) -> Iterator[str]:
+    """What a file says about the request, and what is no value of it or has no field."""
+    made, marks = reading.made, reading.marks
+    yield from marks.unread if marks else made.unread
+    if (made.width is None) != (made.height is None):
+        yield f"width {made.width}" if made.width is not None else f"height {made.height}"
+    if (told.get("count") or 1) > 1:
+        yield f"count {told['count']}"
+    for name, value in marks.parameters.items() if marks else ():
+        if name not in KNOWN and not name.startswith(EXTRA):
+            yield f"{name} {value}"[:MAX_SHOWN_CHARACTERS]
 
 
 def _a1111_options(reading: Reading, kind: str) -> Iterator[tuple[str, str]]:

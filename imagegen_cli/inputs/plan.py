@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core import naming
 from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, UsageError
@@ -20,6 +20,9 @@ from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import Numbers, Planned, Record
+
+if TYPE_CHECKING:
+    from imagegen_cli.inputs.comparison import EqualCells  # most commands vary nothing
 
 STDIN = "-"
 """The source of a list that comes through a pipe; its references are looked up in the working directory."""
@@ -68,17 +71,24 @@ PICTURE_OF_A_TASK = "task:"
 
 
 def prepare(
-    specs: Sequence[PromptSpec], config: Config, find: FindPicture | None = None, *, new_seeds: bool = False
+    specs: Sequence[PromptSpec],
+    config: Config,
+    find: FindPicture | None = None,
+    *,
+    new_seeds: bool = False,
+    remark: Callable[[str], None] | None = None,
 ) -> list[Item]:
     """Check everything before the first submit. Raises UsageError that names every line that would be refused.
 
-    `new_seeds`: draw the seeds of comparisons anew also where lists were sent before.
+    `new_seeds`: draw the seeds of comparisons anew also where lists were sent before. `remark` is told which cells are
+    one, because they ask for the same.
     """
     is_single = len(specs) == 1 and not specs[0].place
+    equal = None
     if any(spec.is_varied for spec in specs):
-        from imagegen_cli.inputs.comparison import expanded  # noqa: PLC0415 - most commands vary nothing
+        from imagegen_cli.inputs.comparison import EqualCells, expanded  # noqa: PLC0415 - most commands vary nothing
 
-        specs = expanded(specs, new_seeds=new_seeds)
+        specs, equal = expanded(specs, new_seeds=new_seeds), EqualCells()
     found: list[Item] = []
     bad: dict[tuple[str, str], list[PromptSpec]] = {}
     seen: dict[tuple[str, str], int] = {}
@@ -90,7 +100,8 @@ def prepare(
                 for request in requests:
                     if request.provider not in providers:
                         providers[request.provider] = offline_provider(config.provider(request.provider))
-                found += _checked(requests, placed, providers, seen)
+                items = list(_checked(requests, placed, providers, seen))
+                found += _unequalled(items, placed, equal, seen)
         except ConfigError:
             raise
         except ImagegenError as error:
@@ -98,12 +109,33 @@ def prepare(
                 raise UsageError(error.message, hint=error.hint) from error
             bad.setdefault((error.message, error.hint), []).append(spec)
     if bad:
-        messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
-        more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
-        hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
-        way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
-        raise UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
+        raise _refusal(bad, is_single=is_single)
+    _tell(equal, remark)
     return found
+
+
+def _refusal(bad: Mapping[tuple[str, str], list[PromptSpec]], *, is_single: bool) -> UsageError:
+    """The error that names every line that would be refused."""
+    messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
+    more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
+    hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
+    way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
+    return UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
+
+
+def _tell(equal: "EqualCells | None", remark: Callable[[str], None] | None) -> None:
+    if equal is not None and remark is not None and equal.remark:
+        remark(equal.remark)
+
+
+def _unequalled(
+    items: list[Item], spec: PromptSpec, equal: "EqualCells | None", seen: dict[tuple[str, str], int]
+) -> list[Item]:
+    """The items of a cell; none where another cell asks for the same, as if it were not there."""
+    if equal is None or not spec.cell or not equal.has(spec, [item.request for item in items]):
+        return items
+    seen[spec.source, items[0].identity.split(":")[0]] -= 1  # so that the next one that is repeated keeps its number
+    return []
 
 
 def _located(wrong: Sequence[PromptSpec], message: str, *, alone: bool) -> str:

@@ -69,7 +69,8 @@ class PromptSpec:
 
     `vary` has what is varied, by name, with its values; `zipped` pairs them instead of crossing them. `alternatives`
     makes a variation of each `{a|b}`. `repeat`: how often each of them is made. What comes of that has a `cell`, its
-    own values of what was varied, and a `shared_seed`, which is used where no seed is named and the service takes one.
+    own values of what was varied, and a `shared_seed`, which is used where no seed is named and the service takes one;
+    `repetition` counts from 0 how often the same was made before.
     """
 
     prompt: str
@@ -95,6 +96,7 @@ class PromptSpec:
     repeat: int = 1
     cell: Mapping[str, str] = field(default_factory=dict)
     shared_seed: int | None = None
+    repetition: int = 0
 
     @property
     def is_varied(self) -> bool:

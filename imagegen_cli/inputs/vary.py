@@ -1,8 +1,9 @@
 r"""Variations: one prompt into many, by values of its options or of words in braces.
 
 `NAME=VALUES`, where NAME is an option, one of the service's own, or a `{NAME}` that stands in the prompt. VALUES are
-`a,b` (`\,` is a comma), `1..8`, `0..100..25` (both ends count, also downwards) or `@file`, a value a line. Several
-variations are crossed, or paired by `zipped`. Braces whose name is not varied are text.
+`a,b` (`\,` is a comma), `1..8`, `0..100..25` (both ends count, also downwards) or `@file`, a value a line. A text that
+looks like a range and is none is refused; `1\..x` is the text `1..x`. Several variations are crossed, or paired by
+`zipped`. Braces whose name is not varied are text.
 """
 
 import itertools
@@ -17,6 +18,10 @@ from imagegen_cli.core.errors import UsageError
 
 FORM = "write it as seed=1..8, ratio=1:1,16:9 or animal=@animals.txt"
 SCOPE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?\s*")
+BETWEEN = re.compile(r"(?<!\\)\.\.")
+"""What stands between the numbers of a range; behind a backslash it is text."""
+NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
+"""What a person may mean as a number."""
 NAME = re.compile(r"(?:\d+\.)?[^\W\d][\w.-]*")
 IN_LISTS = "a list gives the values themselves: a,b or 1..8"
 ALTERNATIVES = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
@@ -58,7 +63,7 @@ def parse_axis(text: str, lines_of: Callable[[str], Sequence[str]]) -> Axis:
     name = name.strip().strip("{}")
     if not equals or not NAME.fullmatch(name):
         raise UsageError(f"--vary {text!r} has no name and values", hint=FORM)
-    found = _values(values, lines_of)
+    found = _values(name, values, lines_of)
     if not found or not all(value.strip() for value in (found if not isinstance(found, Steps) else ())):
         raise UsageError(f"--vary {name} has an empty value", hint=FORM)
     return Axis(name, found)
@@ -110,21 +115,45 @@ def _no_file(name: str) -> Sequence[str]:
     raise UsageError(f"vary names the file {name!r}", hint=IN_LISTS)
 
 
-def _values(text: str, lines_of: Callable[[str], Sequence[str]]) -> Sequence[str]:
+def _values(name: str, text: str, lines_of: Callable[[str], Sequence[str]]) -> Sequence[str]:
     if text.startswith("@"):
         return tuple(line.strip() for line in lines_of(text[1:]) if line.strip())
     if (found := SCOPE.fullmatch(text)) is not None:
-        return _steps(found)
+        return _steps(name, found)
     parts = re.split(r"(?<!\\),", text)
-    return tuple(part.replace("\\,", ",").strip() for part in parts)
+    return tuple(_text(name, part.replace("\\,", ",").strip(), alone=len(parts) == 1) for part in parts)
 
 
-def _steps(found: "re.Match[str]") -> Steps:
+def _text(name: str, text: str, *, alone: bool) -> str:
+    """A value as it is. Raises UsageError where it looks like a range: each text would be paid for as a prompt."""
+    if _looks_like_range(BETWEEN.split(text)):
+        is_range = SCOPE.fullmatch(text) is not None and not alone
+        why = "is a range among other values" if is_range else "is no range"
+        way = "write a range alone, as 1..8 or 0..100..25, or " if is_range else "write it as 1..8 or 0..100..25; "
+        written = BETWEEN.sub(r"\\..", text)
+        message = f"--vary {name}: {text} {why}"
+        raise UsageError(message, hint=f"nothing was sent; {way}{name}={written} is the text itself")
+    plain = text.replace("\\..", "..")
+    return plain if _looks_like_range(plain.split("..")) else text
+
+
+def _looks_like_range(ends: Sequence[str]) -> bool:
+    """Whether one of what stands around `..` is a number, all of them have digits, or they are single letters."""
+    ends = [end.strip() for end in ends]
+    if len(ends) < 2 or any("/" in end or "\\" in end for end in ends):  # noqa: PLR2004 - both ends of one range
+        return False
+    has_number = any(NUMBER.fullmatch(end) for end in ends)
+    words = all(re.fullmatch(r"\S*\d\S*", end) for end in ends)
+    return has_number or words or all(re.fullmatch(r"[^\W\d_]", end) for end in ends)
+
+
+def _steps(name: str, found: "re.Match[str]") -> Steps:
+    told = f"--vary {name}: {found[0].strip()}"
     if any(len(number) > MAX_DIGITS for number in found.groups("")):
-        raise UsageError(f"{found[0].strip()} goes too far", hint=FORM)
+        raise UsageError(f"{told} goes too far", hint=FORM)
     first, last, step = Decimal(found[1]), Decimal(found[2]), Decimal(found[3] or 1)
     if not step:
-        raise UsageError(f"{found[0].strip()} has steps of 0", hint=FORM)
+        raise UsageError(f"{told} has steps of 0", hint=FORM)
     count = int(abs(last - first) // step) + 1
     return Steps(first, step if last >= first else -step, count)
 

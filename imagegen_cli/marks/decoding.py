@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
@@ -12,6 +12,8 @@ MAX_CONTAINERS = 100_000
 MAX_VALUES = 500
 """Parameters that are taken from one table."""
 MAX_NUMBER = 2**64
+MAX_SHOWN = 40
+"""Characters that are shown of a value that could not be read."""
 
 Scalar = str | int | float | bool
 Parameters = Mapping[str, Scalar]
@@ -62,6 +64,15 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_NUMBER else None
+
+
+def unread(table: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these numbers that are in the table and are none, as `seed [5]`; -1 means none."""
+    found = ((name, table.get(name)) for name in names)
+    wrong = [
+        (name, value) for name, value in found if whole_number(value) is None and value not in (None, "", -1, "-1")
+    ]
+    return tuple(f"{name} {clean(str(value)[:MAX_SHOWN])}" for name, value in wrong)
 
 
 def scalars(table: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -44,7 +44,8 @@ def settings(graph: Graph) -> dict[str, Scalar]:
     found |= {"seed": _first(order, SEEDS), "model": _first(order, MODELS)}
     canvases = [inputs for inputs in order if "Latent" in inputs["class_type"] and "width" in inputs]
     found |= {name: _first(canvases, (name,)) for name in ("width", "height")}
-    return scalars({name: value for name, value in found.items() if value is not None})
+    plain = scalars({name: value for name, value in found.items() if value is not None})
+    return plain | ({"seed": found["seed"]} if found["seed"] is not None else {})  # also one that is no usable number
 
 
 def _first(nodes: Iterable[Mapping[str, Any]], names: tuple[str, ...]) -> Any:

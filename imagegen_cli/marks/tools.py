@@ -11,7 +11,7 @@ from typing import Any
 
 from imagegen_cli.marks import graphs
 from imagegen_cli.marks.contents import Contents
-from imagegen_cli.marks.decoding import Parameters, scalars, table_in, text_of, whole_number
+from imagegen_cli.marks.decoding import Parameters, scalars, table_in, text_of, unread, whole_number
 from imagegen_cli.marks.xmp import value
 
 MAX_SETTINGS = 64 * 1024
@@ -45,6 +45,8 @@ class Made:
     width: int | None = None
     height: int | None = None
     parameters: Parameters = field(default_factory=dict)
+    unread: tuple[str, ...] = field(default=(), compare=False)
+    """What a file says and has a value that cannot be one: `seed [5]`."""
 
 
 def made_by(found: Contents) -> Made:
@@ -73,7 +75,9 @@ def _from(tool: str, table: Mapping[str, Any]) -> Made:
     seeds = (number for name in ROLES["seed"] if (number := whole_number(table.get(name))) is not None)  # it may be 0
     width, height = whole_number(told["width"]), whole_number(told["height"])
     rest = scalars({name: one for name, one in table.items() if name not in ROLE_NAMES})
-    return Made(tool, prompt, negative, model, next(seeds, None), width, height, rest)
+    seed = next(seeds, None)
+    wrong = unread(told, ("seed", "width", "height") if seed is None else ("width", "height"))
+    return Made(tool, prompt, negative, model, seed, width, height, rest, wrong)
 
 
 def _tables(found: Contents, *keys: str) -> list[dict[str, Any]]:

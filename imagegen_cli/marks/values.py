@@ -9,7 +9,17 @@ from typing import Any
 
 from imagegen_cli.core.masking import OF_A_HEADER, masked
 from imagegen_cli.core.task import ImageRequest, Parent
-from imagegen_cli.marks.decoding import Parameters, Scalar, clean, scalars, table_in, text_of, whole_number
+from imagegen_cli.marks.decoding import (
+    MAX_VALUES,
+    Parameters,
+    Scalar,
+    clean,
+    scalars,
+    table_in,
+    text_of,
+    unread,
+    whole_number,
+)
 
 VERSION = 1
 """Of the JSON form. A reader takes the fields that it knows, so that only a changed meaning needs a new number."""
@@ -57,6 +67,8 @@ class Marks:
     source: SourceType = SourceType.UNKNOWN
     parameters: Parameters = field(default_factory=dict)
     omitted: tuple[str, ...] = ()
+    unread: tuple[str, ...] = field(default=(), compare=False)
+    """What a file says and has a value that cannot be one: `seed [5]`. It is never written."""
     parents: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,6 +155,7 @@ def to_json(marks: Marks, **more: str) -> str:
     """One line of JSON without the fields that say nothing."""
     told = {item.name: getattr(marks, item.name) for item in fields(marks)} | {"omitted": list(marks.omitted)} | more
     told["parents"] = list(marks.parents)
+    del told["unread"]
     empty: tuple[Any, ...] = ("", None, [], {})
     table = {"v": VERSION, "tool": TOOL} | {name: value for name, value in told.items() if value not in empty}
     text = json.dumps(table, ensure_ascii=False)
@@ -163,7 +176,17 @@ def from_json(text: str) -> Marks | None:
         parameters=scalars(parameters) if isinstance(parameters, dict) else {},
         omitted=tuple(map(text_of, omitted)) if isinstance(omitted, list) else (),
         parents=tuple(_parents(table.get("parents"))),
+        unread=(*unread(table, ("seed",)), *_unread_parameters(parameters)),
     )
+
+
+def _unread_parameters(parameters: Any) -> Iterator[str]:
+    if not isinstance(parameters, dict):
+        return
+    yield from unread(parameters, ("count", "width", "height"))
+    for name in list(parameters)[:MAX_VALUES]:
+        if parameters[name] is not None and not scalars({name: parameters[name]}):
+            yield clean(name)
 
 
 def _parents(listed: Any) -> Iterator[Parent]:

@@ -176,7 +176,7 @@ def references(request: ImageRequest, max_number: int, who: str, min_number: int
     yield not max_number and number > 0, f"{who} makes pictures from text alone: leave out the references"
     bounds = f"{min_number} to {max_number}" if min_number else f"at most {max_number}"
     bounds = f"exactly {max_number}" if min_number == max_number else bounds
-    rule = f"{who} takes {bounds} reference pictures, not {number}"
+    rule = f"{who} takes {bounds} reference picture{'s' * (max_number != 1)}, not {number}"
     yield not min_number <= number <= max_number, rule
 
 

@@ -18,6 +18,8 @@ COMMAND_WAIT_S = 60.0
 """Time limit of a command that prints a key: it may ask the person for a password."""
 MAX_KEY_BYTES = 64 * 1024
 """The longest key that a command may print, without the blanks around it."""
+DRAIN_S = 0.2
+"""Seconds for which output is read that still lies in the pipe of a command that has ended."""
 MARGIN_BYTES = 1024
 """Room for those blanks."""
 
@@ -114,25 +116,34 @@ def _from_command(command: str, what: str) -> str:
 def _output_of(words: list[str]) -> bytes:
     """The output of a command, up to a little more than a key may have. Raises the errors of subprocess.run.
 
-    A thread reads it, so that we wait at most COMMAND_WAIT_S, even if the output is endless or a child of the command
-    keeps the pipe open after its parent has ended.
+    A thread reads it, so that we wait at most COMMAND_WAIT_S even if the output is endless. The command has ended when
+    its own process has: an agent that it leaves behind may hold the pipe open for ever.
     """
     output: list[bytes] = []
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 - the person's own file names it
-    reader = Thread(target=_read, args=(process.stdout, output), daemon=True)
+    reader = Thread(target=_read, args=(process, output), daemon=True)
     reader.start()
     try:
-        reader.join(COMMAND_WAIT_S)
-        if not output:
-            raise subprocess.TimeoutExpired(words, COMMAND_WAIT_S)
-        if len(output[0]) < MAX_KEY_BYTES + MARGIN_BYTES and (code := process.wait(COMMAND_WAIT_S)):
-            raise subprocess.CalledProcessError(code, words)
+        code = process.wait(COMMAND_WAIT_S)
+        reader.join(DRAIN_S)
     finally:
         process.kill()
         process.wait()
-    return output[0]
+    told = b"".join(output)
+    if code and len(told) < MAX_KEY_BYTES + MARGIN_BYTES:
+        raise subprocess.CalledProcessError(code, words)
+    return told
 
 
-def _read(pipe: IO[bytes], output: list[bytes]) -> None:
+def _read(process: "subprocess.Popen[bytes]", output: list[bytes]) -> None:
+    """Read what a command prints, and end one that prints more than a key may have."""
+    left = MAX_KEY_BYTES + MARGIN_BYTES
+    pipe: IO[bytes] | None = process.stdout
+    if pipe is None:
+        return
     with pipe:
-        output.append(pipe.read(MAX_KEY_BYTES + MARGIN_BYTES))
+        while left and (data := os.read(pipe.fileno(), left)):
+            output.append(data)
+            left -= len(data)
+    if not left:
+        process.kill()

@@ -54,7 +54,9 @@ BREAKS = {
 }
 NO_NOUN = ("ing", "ed", "ly", "s", "ful", "ous", "less", "able", "ish", "like")
 """Endings of words that are no second half of a name: verbs, adjectives, adverbs."""
-WRAPPED_ZH = frozenset({"饺子", "包子", "粽子", "馄饨", "汤圆", "春卷", "月饼", "小笼包", "寿司", "红包", "礼物", "糖果"})
+WRAPPED_ZH = frozenset(
+    {"饺子", "包子", "粽子", "馄饨", "汤圆", "春卷", "月饼", "小笼包", "寿司", "红包", "礼物", "糖果"}
+)
 """Before these 包 is a verb and no bag."""
 PREFIXES = frozenset("天大小长高老新")
 """Small words by themselves, and the beginnings of many."""
