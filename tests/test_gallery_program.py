@@ -134,6 +134,24 @@ def test_a_sheet_that_cannot_be_drawn_changes_no_exit_code(studio: Program) -> N
 # The sheet as a command
 
 
+@pytest.mark.parametrize("words", [["sheet"], ["gallery"], ["open"], ["favourite"], ["favourite", "--not"]])
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (["1/9"], "task 1 has 1 picture, and no picture 9"),
+        (["1/1", "2/2"], "task 2 has 1 picture, and no picture 2"),
+        (["9/9"], "there is no task 9"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_named_by_every_command(
+    compared: Program, words: list[str], named: list[str], said: str
+) -> None:
+    ended = compared.run(*words, *(named[-1:] if words == ["open"] else named))
+    assert ended.code == 4
+    assert said in ended.err
+    assert ended.out == ""
+
+
 def test_tasks_pictures_and_runs_can_be_named(compared: Program) -> None:
     compared.run("run", "a red fox", "-m", "5.0", "-n", "2")
     for words, count, name in (
