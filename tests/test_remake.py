@@ -1,8 +1,11 @@
 """New tasks that start from a picture: `run --from`, `--image task:12/2`, `edit`, `upscale`, and their chain."""
 
 import json
+import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +274,51 @@ def test_a_picture_that_is_not_there(program: Program, server: WebUIServer, word
     ended = program.run(*words)
     assert (ended.code, server.counts["submit"]) == (2, before), ended.err
     assert message in ended.err
+
+
+@pytest.mark.parametrize("put", ["other bytes", "link", "pipe"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "x", "--image", "task:1/1"],
+        ["edit", "1", "x"],
+        ["upscale", "1"],
+        ["run", "--from", "task:1"],
+        ["run", "x", "--vary", "image=task:1,task:1/1"],
+    ],
+)
+def test_only_the_picture_itself_is_sent_for_its_task(
+    program: Program, server: WebUIServer, words: list[str], put: str
+) -> None:
+    program.configure(f'default_provider = "own"\n{settings_of(server)}')
+    [picture] = done(program.run("run", "a fox"))
+    secret = program.folder / "secret.png"
+    secret.write_bytes(png(text("parameters", WORDS)))
+    picture.unlink()
+    if put == "pipe":
+        os.mkfifo(picture)
+    elif put == "link":
+        picture.symlink_to(secret)
+    else:
+        shutil.copy(secret, picture)
+    ended = program.run(*words)
+    assert (ended.code, server.counts["submit"]) == (2, 1), ended.err
+    if put == "pipe":
+        assert "not a file" in ended.err
+    else:
+        assert "is not picture 1/1 any more" in ended.err
+        assert f"{'--from' if '--from' in words else '--image'} {picture}" in ended.err
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_picture_without_a_digest_is_a_file_and_no_link(program: Program, server: WebUIServer, is_link: bool) -> None:
+    [picture] = done(program.run("run", "a fox", "-p", "own"))
+    with closing(sqlite3.connect(program.home / "history.db")) as db, db:
+        db.execute("UPDATE picture SET sha256 = ''")
+    if is_link:
+        picture.symlink_to(picture.rename(program.folder / "elsewhere.png"))
+    ended = program.run("run", "x", "--image", "task:1", "-p", "own")
+    assert (ended.code, server.counts["submit"]) == ((2, 1) if is_link else (0, 2)), ended.err
 
 
 @pytest.mark.parametrize("words", [["run", "x", "--image", "task:1/1"], ["edit", "1", "x"], ["upscale", "1"]])

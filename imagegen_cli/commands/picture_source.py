@@ -50,7 +50,7 @@ def _known(name: str) -> Known:
     with history() as store:
         path = name
         if plan.is_of_a_task(name):
-            path, _ = picture_of(name.strip()[len(plan.PICTURE_OF_A_TASK) :], store)
+            path, _ = picture_of(name.strip()[len(plan.PICTURE_OF_A_TASK) :], store, "--from")
         return _read(Path(path).expanduser(), store)
 
 
