@@ -1,6 +1,7 @@
 """`sheet`, `gallery`, `open` and `show --preview` as a person starts them."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -129,6 +130,40 @@ def test_a_sheet_that_cannot_be_drawn_changes_no_exit_code(studio: Program) -> N
     assert ended.code == 0
     assert len(ended.lines) == 2
     assert "no sheet: ImportError: half installed; imagegen sheet --run 1 tries it again" in ended.err
+
+
+# What lies where a picture was, or where a file is to be written
+
+
+@pytest.mark.parametrize("put", ["pipe", "device"])
+@pytest.mark.parametrize("words", [["sheet", "1"], ["gallery", "1"], ["forget", "1", "--files", "-y"]])
+def test_what_is_no_file_at_the_place_of_a_picture_is_never_opened(
+    compared: Program, words: list[str], put: str
+) -> None:
+    place = compared.pictures()[0]
+    place.unlink()
+    if put == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    ended = compared.run(*words)
+    assert ended.code == 0
+    assert os.path.lexists(place)
+
+
+@pytest.mark.parametrize("command", ["sheet", "gallery"])
+def test_a_pipe_is_no_place_for_a_sheet_or_a_page(compared: Program, command: str) -> None:
+    pipe = compared.folder / ("x.png" if command == "sheet" else "x.html")
+    os.mkfifo(pipe)
+    ended = compared.run(command, "1", "-o", str(pipe))
+    assert (ended.code, f"is no {command} of imagegen" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["run", "a {x} fox", "--vary", "x=@pipe"], ["resume", "--receipts", "pipe"]])
+def test_a_file_of_values_or_of_receipts_is_no_pipe(studio: Program, words: list[str]) -> None:
+    os.mkfifo(studio.folder / "pipe")
+    ended = studio.run(*words)
+    assert (ended.code, "not a file" in ended.err) == (2, True)
 
 
 # The sheet as a command

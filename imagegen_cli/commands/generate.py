@@ -16,6 +16,7 @@ from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
 from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -155,7 +156,7 @@ def _lines_of(name: str) -> list[str]:
     """The lines of a file of values, without remarks. Raises UsageError."""
     from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
 
-    text, remark = decoded(name, _read(name, "name a file with a value a line"), "")
+    text, remark = decoded(name, _read(name, "name a file with a value a line", is_file=True), "")
     if remark:
         say(remark)
     return [line for line in text.splitlines() if not is_remark(line)]
@@ -496,10 +497,13 @@ def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]
     return specs
 
 
-def _read(name: str, hint: str) -> bytes:
-    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError."""
+def _read(name: str, hint: str, *, is_file: bool = False) -> bytes:
+    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError.
+
+    `is_file`: it must be a regular file. A list may also be a pipe, such as `<(command)`.
+    """
     try:
-        return _bytes_of(name)
+        return bytes_of(Path(name).expanduser(), MAX_LIST_BYTES) if is_file and name != STDIN else _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
         raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error

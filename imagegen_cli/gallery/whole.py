@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from imagegen_cli.core.references import opened
+
 HEAD = 4096
 """Bytes at the beginning of a file in which its mark stands."""
 MARKS = {
@@ -58,7 +60,7 @@ def mark(kind: str, subject: str) -> str:
 
 def subject_of(file: Path, kind: str) -> str | None:
     """The subject of a page or a sheet of ours; None where the file is none of this kind, or cannot be read."""
-    with suppress(OSError), file.open("rb") as stream:
+    with suppress(OSError), opened(file) as stream:
         found = re.search(MARKS[kind], stream.read(HEAD), re.DOTALL)
         return found[1].decode() if found else None
     return None
