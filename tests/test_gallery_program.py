@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.doubles.http import Pictures
 from tests.doubles.openai import ImageServer
-from tests.program import Ended, Program
+from tests.program import Ended, Program, finished
 from tests.screen import Program as OnAScreen
 
 CONFIG = """
@@ -130,6 +130,14 @@ def test_a_sheet_that_cannot_be_drawn_changes_no_exit_code(studio: Program) -> N
     assert ended.code == 0
     assert len(ended.lines) == 2
     assert "no sheet: ImportError: half installed; imagegen sheet --run 1 tries it again" in ended.err
+
+
+def test_of_several_at_once_the_last_one_wins(compared: Program) -> None:
+    for command, name in (("sheet", "same.png"), ("gallery", "same.html")):
+        started = [compared.start(command, "1", "2", "-o", name) for _ in range(3)]
+        ended = [finished(one) for one in started]
+        assert [(one.code, one.lines) for one in ended] == [(0, [str(compared.folder / name)])] * 3, ended
+        assert not list(compared.folder.glob(".imagegen-*"))
 
 
 # What lies where a picture was, or where a file is to be written

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from imagegen_cli.core.references import opened
 
 HEAD = 4096
 """Bytes at the beginning of a file in which its mark stands."""
+PART_NAME = re.compile(r"\.imagegen-[0-9a-f]{16}\.part")
 MARKS = {
     "gallery": rb'\A<!doctype html>.*<meta name="generator" content="imagegen gallery ([0-9a-f]{16})">',
     "sheet": rb"\A\x89PNG.{33}tEXtSoftware\x00imagegen sheet ([0-9a-f]{16})",
@@ -37,6 +39,14 @@ def whole(file: Path, *, fresh: bool = False) -> Iterator[BinaryIO]:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def parts_in(folder: Path) -> Iterator[tuple[Path, float]]:
+    """Part files that processes have left in a folder, or are writing, with their ages in seconds."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if PART_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                yield Path(entry.path), time.time() - entry.stat(follow_symlinks=False).st_mtime
 
 
 def _name(part: Path, file: Path) -> None:
