@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.doubles.http import Service
 from tests.doubles.marked import png, text
 from tests.doubles.pictures import Pictures
 from tests.program import Ended, Program
+from tests.screen import Program as OnAScreen
 
 OWN_IDS = ("force_task_id",)
 """What differs between two equal submits."""
@@ -189,6 +191,47 @@ def test_no_undeclared_input_of_a_model_comes_from_a_file(tmp_path: Path) -> Non
         done(ended)
         assert sent(server) == [{"prompt": "a fox"}]
     assert "left out: num_images=100, guidance=3" in ended.err
+
+
+COSTLY: list[tuple[str, dict[str, Any], list[str], str]] = [
+    ("dreamina", {"model": "4.0"}, ["-m", "3.0"], "the model 4.0"),
+    ("a1111", {"width": 2048, "height": 1024}, ["--size", "512x512"], "the size 2048x1024"),
+    ("dreamina", {"resolution": "4k", "ratio": "1:1"}, ["--ratio", "1:1", "--resolution", "1k"], "the resolution 4k"),
+    ("a1111", {"extra": {"steps": "150"}}, ["-x", "steps=20"], "steps=150"),
+]
+
+
+@pytest.mark.parametrize(("kind", "told", "own", "said"), COSTLY)
+def test_what_a_stranger_s_file_makes_dearer_is_asked_about(
+    tmp_path: Path, kind: str, told: dict[str, Any], own: list[str], said: str
+) -> None:
+    with (DreaminaServer() if kind == "dreamina" else WebUIServer()) as server:
+        program = Program(tmp_path, settings_of(server, kind=kind))
+        request = ImageRequest(**{"prompt": "a fox", "provider": "x", **told})
+        path = own_file(tmp_path, marks_of(request, kind=kind, facts={}))
+        ended = program.run("run", "--from", str(path))
+        assert (ended.code, server.counts["submit"]) == (2, 0), ended.err
+        assert f"given.png chose {said}" in ended.err
+        assert "--yes sends it" in ended.err
+        assert program.run("run", "--from", str(path), "--dry-run").code == 0
+        done(program.run("run", "--from", str(path), "--yes"))
+        done(program.run("run", "--from", str(path), *own))
+        [known] = done(program.run("run", "a fox", "-p", "own"))[:1]
+        done(program.run("run", "--from", str(known)))
+        assert server.counts["submit"] == 4
+
+
+def test_on_a_terminal_a_person_is_asked_once_with_the_price(program: Program, server: WebUIServer) -> None:
+    path = own_file(program.folder, marked(extra={"steps": "150"}))
+    command = [sys.executable, "-m", "imagegen_cli", "run", "--from", str(path)]
+    home = {"IMAGEGEN_HOME": str(program.home), "NO_PROXY": "*"}
+    for answer, code, count in (("n", 2, 0), ("y", 0, 1)):
+        with OnAScreen(command, environ=home, cwd=program.folder) as run:
+            run.wait_for("chose steps=150")
+            run.wait_for("Send it?")
+            run.press(f"{answer}\r")
+            assert run.finish(30) == code
+        assert server.counts["submit"] == count
 
 
 @pytest.mark.parametrize("prompt", ["-", "--help", "@list.txt", "notes.txt", "\x1b[2Ja fox"])

@@ -71,7 +71,8 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False,
         from imagegen_cli.commands.picture_source import from_picture  # noqa: PLC0415 - few runs need it
 
         quiet = options.run.display == "quiet"
-        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        is_agreed = options.yes or options.dry_run
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet, is_agreed=is_agreed)
         specs = [] if prompts else from_arguments([common.prompt], common)
         common = replace(common, prompt="")
     for prompt in prompts:
