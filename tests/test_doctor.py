@@ -290,6 +290,27 @@ def test_half_pictures_of_unfinished_tasks_are_left_to_resume(studio: Program, s
     assert levels(studio)["leases"] == "ok"
 
 
+def test_part_files_of_killed_galleries_are_removed_when_they_are_old(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    page = studio.folder / "images" / "a_files"
+    thumbnails = studio.home / "cache" / "thumbnails" / "ab"
+    for folder in (page, thumbnails):
+        folder.mkdir(parents=True)
+    old = [
+        folder / f".imagegen-{'0a' * 8}.part" for folder in (studio.folder, studio.folder / "images", page, thumbnails)
+    ]
+    young, other = page / f".imagegen-{'1b' * 8}.part", page / ".imagegen-mine.part"
+    for file in (*old, young, other):
+        file.write_bytes(b"half")
+    for file in (*old, other):
+        os.utime(file, (1, 1))
+    before = checked(studio)["", "sheets and galleries"]
+    assert (before["level"], before["todo"]) == ("warn", "imagegen doctor --fix removes them")
+    assert before["said"] == "4 part files left behind; 1 part file younger than a day left alone"
+    assert checked(studio, "--fix")["", "sheets and galleries"]["level"] == "ok"
+    assert [file.exists() for file in (*old, young, other)] == [False] * 4 + [True] * 2
+
+
 def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(studio: Program) -> None:
     assert studio.run("run", "a cat").code == 0
     key, folder = token(studio), studio.folder / "images"

@@ -354,6 +354,20 @@ def test_where_the_file_is_gone_its_thumbnail_stays(browser: Any, tmp_path: Path
         looked.said.clear()
 
 
+def test_what_was_missing_when_the_page_was_made_is_never_asked_for(browser: Any, tmp_path: Path) -> None:
+    paths = [*saved(tmp_path, 1), str(tmp_path / "gone.png"), str(tmp_path / "gone too.png")]
+    pictures = [Picture(path=path, prompt="p", task=at, run=1) for at, path in enumerate(paths)]
+    made = write(pictures, tmp_path / "page.html", tmp_path / "cache")
+    with looking(browser, made.file) as looked:
+        looked.press("Enter", "ArrowRight", "ArrowRight")
+        looked.page.locator("#reason", has_text="not there any more").wait_for()
+        assert looked.page.locator("#big").is_hidden()
+        looked.press("Escape", "x", "ArrowLeft", "x", "v")
+        looked.page.locator("#versus[open]").wait_for()
+        looked.settled()
+        assert not [url for url in looked.asked if "gone" in url]
+
+
 def test_from_the_command_to_a_walk_by_keyboard(browser: Any, tmp_path: Path) -> None:
     """Hostile prompts come from the history; what is compared, searched and copied is what the command knew."""
     prompts = [text.strip() for text in HOSTILE if "\0" not in text]

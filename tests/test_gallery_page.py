@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from imagegen_cli.gallery import page
+from imagegen_cli.gallery.beside import LIST
 from imagegen_cli.gallery.page import MAX_INSIDE, write
+from imagegen_cli.gallery.thumbnails import _key
 from imagegen_cli.gallery.values import Picture
 from imagegen_cli.gallery.whole import subject_of
 
@@ -88,7 +90,7 @@ def test_many_pictures_have_a_folder_beside_the_page(tmp_path: Path) -> None:
     html = read(file)
     assert html.data("thumbnails") == []
     keys = {one["k"] for one in html.data("pictures")}
-    assert {thumbnail.stem for thumbnail in beside.folder.iterdir()} == keys
+    assert {thumbnail.stem for thumbnail in beside.folder.glob("*.webp")} == keys
     assert json.loads(html.found[1][1])["folder"] == "a%20b_files"
 
     assert write(many, tmp_path / "one.html", tmp_path / "cache", single=True).folder is None
@@ -105,17 +107,66 @@ def test_a_second_page_makes_no_thumbnail(tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "a_files").iterdir()} == before
 
 
-def test_only_our_own_old_thumbnails_leave_the_folder(tmp_path: Path) -> None:
-    paths = saved(tmp_path / "pictures", 2)
-    folder = tmp_path / "a_files"
+def many(folder: Path, count: int = 2) -> list[Picture]:
+    """So many that their page has a folder."""
+    paths = saved(folder / "pictures", count)
+    return [of(paths[at % count], at) for at in range(MAX_INSIDE + 1)]
+
+
+def test_only_files_that_the_page_wrote_leave_its_folder(tmp_path: Path) -> None:
+    pictures, folder = many(tmp_path, 3), tmp_path / "a_files"
+    write(pictures, tmp_path / "a.html", tmp_path / "cache")
+    changed, removed, kept = sorted(folder.glob("*.webp"), key=lambda file: file.name != saved_key(pictures, 0))
+    changed.write_bytes(b"changed by its owner")
+    others = {f"{'0' * 40}.webp": b"something", "notes.txt": b"something"}
+    for name, data in others.items():
+        (folder / name).write_bytes(data)
+    (folder / f"{'1' * 40}.webp").symlink_to(removed)
+    last = [picture for picture in pictures if saved_key([picture], 0) == kept.name]
+    write((last * MAX_INSIDE)[: MAX_INSIDE + 1], tmp_path / "a.html", tmp_path / "cache")
+    assert changed.read_bytes() == b"changed by its owner"
+    assert not removed.exists()
+    link = f"{'1' * 40}.webp"
+    assert {file.name for file in folder.iterdir()} == {LIST, link, kept.name, changed.name, *others}
+
+
+@pytest.mark.parametrize("count", [1, MAX_INSIDE + 1])
+@pytest.mark.parametrize("put", ["folder", "link", "link to a page's", "another page's"])
+def test_a_folder_that_is_not_the_page_s_is_left_as_it_is(tmp_path: Path, put: str, count: int) -> None:
+    pictures, folder, victim = many(tmp_path)[:count], tmp_path / "a_files", tmp_path / "victim_files"
+    if put in ("link to a page's", "another page's"):
+        write(many(tmp_path), tmp_path / "victim.html", tmp_path / "cache")
+    else:
+        victim.mkdir()
+        (victim / f"{'0' * 40}.webp").write_bytes(b"something")
+    if put.startswith("link"):
+        folder.symlink_to(victim)
+    else:
+        victim.rename(folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    if count == 1:
+        write(pictures, tmp_path / "a.html", tmp_path / "cache")
+    else:
+        with pytest.raises(OSError, match="of this page"):
+            write(pictures, tmp_path / "a.html", tmp_path / "cache")
+        assert not (tmp_path / "a.html").exists()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_an_empty_folder_is_taken_and_a_file_of_another_in_it_is_not_replaced(tmp_path: Path) -> None:
+    pictures, folder = many(tmp_path), tmp_path / "a_files"
     folder.mkdir()
-    for name in (f"{'0' * 40}.webp", "notes.txt", "0.webp"):
-        (folder / name).write_text("something")
-    write([of(paths[at % 2]) for at in range(MAX_INSIDE + 1)], tmp_path / "a.html", tmp_path / "cache")
-    assert not (folder / f"{'0' * 40}.webp").exists()
-    assert (folder / "notes.txt").exists()
-    assert (folder / "0.webp").exists()
-    assert len([*folder.iterdir()]) == 4
+    write(pictures, tmp_path / "a.html", tmp_path / "cache")
+    more = many(tmp_path, 3)
+    (folder / saved_key(more, 2)).write_bytes(b"of another")
+    with pytest.raises(FileExistsError):
+        write(more, tmp_path / "a.html", tmp_path / "cache")
+    assert (folder / saved_key(more, 2)).read_bytes() == b"of another"
+
+
+def saved_key(pictures: list[Picture], at: int) -> str:
+    """The name of a picture's thumbnail."""
+    return f"{_key(pictures[at].path)}.webp"
 
 
 def test_the_policy_names_the_one_script_and_the_one_style(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`sheet`, `gallery`, `open` and `show --preview` as a person starts them."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -13,7 +14,7 @@ from PIL import Image
 
 from tests.doubles.http import Pictures
 from tests.doubles.openai import ImageServer
-from tests.program import Ended, Program
+from tests.program import Ended, Program, finished
 from tests.screen import Program as OnAScreen
 
 CONFIG = """
@@ -131,7 +132,67 @@ def test_a_sheet_that_cannot_be_drawn_changes_no_exit_code(studio: Program) -> N
     assert "no sheet: ImportError: half installed; imagegen sheet --run 1 tries it again" in ended.err
 
 
+def test_of_several_at_once_the_last_one_wins(compared: Program) -> None:
+    for command, name in (("sheet", "same.png"), ("gallery", "same.html")):
+        started = [compared.start(command, "1", "2", "-o", name) for _ in range(3)]
+        ended = [finished(one) for one in started]
+        assert [(one.code, one.lines) for one in ended] == [(0, [str(compared.folder / name)])] * 3, ended
+        assert not list(compared.folder.glob(".imagegen-*"))
+
+
+# What lies where a picture was, or where a file is to be written
+
+
+@pytest.mark.parametrize("put", ["pipe", "device"])
+@pytest.mark.parametrize("words", [["sheet", "1"], ["gallery", "1"], ["forget", "1", "--files", "-y"]])
+def test_what_is_no_file_at_the_place_of_a_picture_is_never_opened(
+    compared: Program, words: list[str], put: str
+) -> None:
+    place = compared.pictures()[0]
+    place.unlink()
+    if put == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    ended = compared.run(*words)
+    assert ended.code == 0
+    assert os.path.lexists(place)
+
+
+@pytest.mark.parametrize("command", ["sheet", "gallery"])
+def test_a_pipe_is_no_place_for_a_sheet_or_a_page(compared: Program, command: str) -> None:
+    pipe = compared.folder / ("x.png" if command == "sheet" else "x.html")
+    os.mkfifo(pipe)
+    ended = compared.run(command, "1", "-o", str(pipe))
+    assert (ended.code, f"is no {command} of imagegen" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["run", "a {x} fox", "--vary", "x=@pipe"], ["resume", "--receipts", "pipe"]])
+def test_a_file_of_values_or_of_receipts_is_no_pipe(studio: Program, words: list[str]) -> None:
+    os.mkfifo(studio.folder / "pipe")
+    ended = studio.run(*words)
+    assert (ended.code, "not a file" in ended.err) == (2, True)
+
+
 # The sheet as a command
+
+
+@pytest.mark.parametrize("words", [["sheet"], ["gallery"], ["open"], ["favourite"], ["favourite", "--not"]])
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (["1/9"], "task 1 has 1 picture, and no picture 9"),
+        (["1/1", "2/2"], "task 2 has 1 picture, and no picture 2"),
+        (["9/9"], "there is no task 9"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_named_by_every_command(
+    compared: Program, words: list[str], named: list[str], said: str
+) -> None:
+    ended = compared.run(*words, *(named[-1:] if words == ["open"] else named))
+    assert ended.code == 4
+    assert said in ended.err
+    assert ended.out == ""
 
 
 def test_tasks_pictures_and_runs_can_be_named(compared: Program) -> None:

@@ -118,6 +118,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("models", "models --json"),
         ("credits", "credits --json"),
         ("providers", "providers --json"),
+        ("providers", "providers bfl --json"),
+        ("providers", "providers sketch --json"),
         ("doctor", "doctor --json"),
         ("dry-run", "run fox owl --each --dry-run --json --seed 3 --ratio 16:9"),
         ("info", "info images --json"),

@@ -1,8 +1,12 @@
 """New tasks that start from a picture: `run --from`, `--image task:12/2`, `edit`, `upscale`, and their chain."""
 
 import json
+import os
 import shutil
+import sqlite3
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from tests.doubles.http import Service
 from tests.doubles.marked import png, text
 from tests.doubles.pictures import Pictures
 from tests.program import Ended, Program
+from tests.screen import Program as OnAScreen
 
 OWN_IDS = ("force_task_id",)
 """What differs between two equal submits."""
@@ -224,6 +229,47 @@ def test_no_undeclared_input_of_a_model_comes_from_a_file(tmp_path: Path) -> Non
     assert "left out: num_images=100, guidance=3" in ended.err
 
 
+COSTLY: list[tuple[str, dict[str, Any], list[str], str]] = [
+    ("dreamina", {"model": "4.0"}, ["-m", "3.0"], "the model 4.0"),
+    ("a1111", {"width": 2048, "height": 1024}, ["--size", "512x512"], "the size 2048x1024"),
+    ("dreamina", {"resolution": "4k", "ratio": "1:1"}, ["--ratio", "1:1", "--resolution", "1k"], "the resolution 4k"),
+    ("a1111", {"extra": {"steps": "150"}}, ["-x", "steps=20"], "steps=150"),
+]
+
+
+@pytest.mark.parametrize(("kind", "told", "own", "said"), COSTLY)
+def test_what_a_stranger_s_file_makes_dearer_is_asked_about(
+    tmp_path: Path, kind: str, told: dict[str, Any], own: list[str], said: str
+) -> None:
+    with DreaminaServer() if kind == "dreamina" else WebUIServer() as server:
+        program = Program(tmp_path, settings_of(server, kind=kind))
+        request = ImageRequest(**{"prompt": "a fox", "provider": "x", **told})
+        path = own_file(tmp_path, marks_of(request, kind=kind, facts={}))
+        ended = program.run("run", "--from", str(path))
+        assert (ended.code, server.counts["submit"]) == (2, 0), ended.err
+        assert f"given.png chose {said}" in ended.err
+        assert "--yes sends it" in ended.err
+        assert program.run("run", "--from", str(path), "--dry-run").code == 0
+        done(program.run("run", "--from", str(path), "--yes"))
+        done(program.run("run", "--from", str(path), *own))
+        [known] = done(program.run("run", "a fox", "-p", "own"))[:1]
+        done(program.run("run", "--from", str(known)))
+        assert server.counts["submit"] == 4
+
+
+def test_on_a_terminal_a_person_is_asked_once_with_the_price(program: Program, server: WebUIServer) -> None:
+    path = own_file(program.folder, marked(extra={"steps": "150"}))
+    command = [sys.executable, "-m", "imagegen_cli", "run", "--from", str(path)]
+    home = {"IMAGEGEN_HOME": str(program.home), "NO_PROXY": "*"}
+    for answer, code, count in (("n", 2, 0), ("y", 0, 1)):
+        with OnAScreen(command, environ=home, cwd=program.folder) as run:
+            run.wait_for("chose steps=150")
+            run.wait_for("Send it?")
+            run.press(f"{answer}\r")
+            assert run.finish(30) == code
+        assert server.counts["submit"] == count
+
+
 @pytest.mark.parametrize("prompt", ["-", "--help", "@list.txt", "notes.txt", "\x1b[2Ja fox"])
 def test_the_prompt_of_a_file_is_a_prompt(program: Program, server: WebUIServer, prompt: str) -> None:
     (program.folder / "notes.txt").write_text("x")
@@ -307,6 +353,51 @@ def test_a_picture_that_is_not_there(program: Program, server: WebUIServer, word
     ended = program.run(*words)
     assert (ended.code, server.counts["submit"]) == (2, before), ended.err
     assert message in ended.err
+
+
+@pytest.mark.parametrize("put", ["other bytes", "link", "pipe"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "x", "--image", "task:1/1"],
+        ["edit", "1", "x"],
+        ["upscale", "1"],
+        ["run", "--from", "task:1"],
+        ["run", "x", "--vary", "image=task:1,task:1/1"],
+    ],
+)
+def test_only_the_picture_itself_is_sent_for_its_task(
+    program: Program, server: WebUIServer, words: list[str], put: str
+) -> None:
+    program.configure(f'default_provider = "own"\n{settings_of(server)}')
+    [picture] = done(program.run("run", "a fox"))
+    secret = program.folder / "secret.png"
+    secret.write_bytes(png(text("parameters", WORDS)))
+    picture.unlink()
+    if put == "pipe":
+        os.mkfifo(picture)
+    elif put == "link":
+        picture.symlink_to(secret)
+    else:
+        shutil.copy(secret, picture)
+    ended = program.run(*words)
+    assert (ended.code, server.counts["submit"]) == (2, 1), ended.err
+    if put == "pipe":
+        assert "not a file" in ended.err
+    else:
+        assert "is not picture 1/1 any more" in ended.err
+        assert f"{'--from' if '--from' in words else '--image'} {picture}" in ended.err
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_picture_without_a_digest_is_a_file_and_no_link(program: Program, server: WebUIServer, is_link: bool) -> None:
+    [picture] = done(program.run("run", "a fox", "-p", "own"))
+    with closing(sqlite3.connect(program.home / "history.db")) as db, db:
+        db.execute("UPDATE picture SET sha256 = ''")
+    if is_link:
+        picture.symlink_to(picture.rename(program.folder / "elsewhere.png"))
+    ended = program.run("run", "x", "--image", "task:1", "-p", "own")
+    assert (ended.code, server.counts["submit"]) == ((2, 1) if is_link else (0, 2)), ended.err
 
 
 @pytest.mark.parametrize("words", [["run", "x", "--image", "task:1/1"], ["edit", "1", "x"], ["upscale", "1"]])

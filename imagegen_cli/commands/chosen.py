@@ -8,7 +8,7 @@ from imagegen_cli.commands.console import all_there, say
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.pictures import is_comparison
-from imagegen_cli.commands.task_ids import run_reference, task_reference
+from imagegen_cli.commands.task_ids import check_pictures, run_reference, task_reference
 from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.task import RunId
 from imagegen_cli.storage.records import Filter, Record
@@ -65,6 +65,7 @@ def by_number(names: Sequence[str], store: Store) -> Chosen:
     references = [task_reference(name, store) for name in names]
     ids = list(dict.fromkeys(one.id for one in references))
     records = {record.task.id: record for record in all_there(store, ids)}
+    check_pictures((record.task for record in records.values()), references)
     numbers: dict[int, list[int]] = {
         id_: [one.number for one in references if one.id == id_ and one.number is not None]
         for id_ in ids

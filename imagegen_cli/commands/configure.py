@@ -28,7 +28,9 @@ def show_providers(kind: str, *, as_json: bool) -> int:
     data = printer(sys.stdout, as_json=as_json)
     is_drawn = not as_json and is_capable_terminal(sys.stdout, os.environ)
     if kind:
-        if is_drawn:
+        if as_json:
+            data.line(encoded(_kind_object(kind), data.encoding))
+        elif is_drawn:
             _draw_settings_of(kind)
         else:
             for line in _settings_of(kind):
@@ -191,6 +193,17 @@ def _settings_of(kind: str) -> list[str]:
     for name, meaning, default in _declared(kind):
         lines.append(f"  {name:<14} {meaning}{f'  ({default})' if default else ''}")
     return [*lines, *(f"  {remark}" for remark in _remarks_of(kind))]
+
+
+def _kind_object(kind: str) -> dict[str, Any]:
+    """The settings of a kind for programs: a default is a text, and empty where there is none worth naming."""
+    settings = load(kind).Settings
+    declared = [{"name": name, "meaning": meaning, "default": default} for name, meaning, default in _declared(kind)]
+    return {
+        "v": 1, "kind": kind, "title": load(kind).title, "settings": [
+            one | {"environment": settings.environment.get(one["name"], "")} for one in declared
+        ], "remarks": list(settings.remarks),
+    }  # fmt: skip
 
 
 def _table_of(kind: str) -> str:

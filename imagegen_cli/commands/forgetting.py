@@ -12,6 +12,7 @@ from imagegen_cli.commands.console import all_there, answers, history, ids_of, i
 from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.references import bytes_of, opened
 from imagegen_cli.core.task import ENDED
 from imagegen_cli.core.text import Printer, amount, literal
 from imagegen_cli.display.board import can_be_fetched
@@ -136,7 +137,7 @@ def _obstacle(store: Store, picture: Picture) -> str:
     try:
         if not stat.S_ISREG(os.lstat(picture.path).st_mode):
             return "it is no plain file any more"
-        with Path(picture.path).open("rb") as file:
+        with opened(picture.path, follow=False) as file:
             return "" if sha256_of(file) == picture.sha256 else "it was changed after it had been saved"
     except FileNotFoundError:
         return "it is gone already"
@@ -148,7 +149,7 @@ def _is_sidecar(path: Path, picture: Picture) -> bool:
     """Whether it is the sidecar that we wrote for this very picture."""
     with suppress(OSError, ValueError):
         if stat.S_ISREG(os.lstat(path).st_mode) and path.stat().st_size <= MAX_SIDECAR_BYTES:
-            found = read_sidecar(path.read_text(encoding="utf-8"))
+            found = read_sidecar(bytes_of(path, MAX_SIDECAR_BYTES).decode())
             return found is not None and found[1] == picture.sha256
     return False
 

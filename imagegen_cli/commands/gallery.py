@@ -13,7 +13,7 @@ from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
 from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of, title_of, why_missing
-from imagegen_cli.commands.task_ids import task_reference
+from imagegen_cli.commands.task_ids import TaskReference, check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, Task
 from imagegen_cli.core.text import Printer, amount, literal
@@ -132,11 +132,7 @@ def picture_path(task: Task, number: int | None) -> str:
         raise NothingToDo(
             f"task {task.id} has no picture: {why_missing(task)}", hint=f"imagegen show {task.id} says what to do"
         )
-    if number is not None and number > len(task.files):
-        raise NothingToDo(
-            f"task {task.id} has {amount(len(task.files), 'picture')}, and no picture {number}",
-            hint=f"imagegen show {task.id} names them",
-        )
+    check_pictures([task], [TaskReference(task.id, number)])
     path = task.files[(number or 1) - 1]
     if not os.path.exists(path):  # noqa: PTH110 - a path of the history may hold anything
         hint = "imagegen list --search finds tasks; a file that was moved is known by its content: imagegen info FILE"
@@ -160,6 +156,8 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
     from imagegen_cli.gallery.sheet import draw  # noqa: PLC0415 - the other commands draw none
 
     pictures = pictures_of(chosen.records, compared=True, numbers=chosen.numbers)
+    if not pictures:
+        raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
     title = title_of(chosen.records)
 
     def draw_sheet(file: Path, *, fresh: bool) -> "Sheet":

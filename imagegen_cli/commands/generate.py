@@ -17,6 +17,7 @@ from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
 from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -71,7 +72,8 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False,
         from imagegen_cli.commands.picture_source import from_picture  # noqa: PLC0415 - few runs need it
 
         quiet = options.run.display == "quiet"
-        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet)
+        is_agreed = options.yes or options.dry_run
+        common = from_picture(picture, common, with_words=bool(prompts), quiet=quiet, is_agreed=is_agreed)
         specs = [] if prompts else from_arguments([common.prompt], common)
         common = replace(common, prompt="")
     for prompt in prompts:
@@ -156,7 +158,7 @@ def _lines_of(name: str) -> list[str]:
     """The lines of a file of values, without remarks. Raises UsageError."""
     from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
 
-    text, remark = decoded(name, _read(name, "name a file with a value a line"), "")
+    text, remark = decoded(name, _read(name, "name a file with a value a line", is_file=True), "")
     if remark:
         say(remark)
     return [line for line in text.splitlines() if not is_remark(line)]
@@ -536,10 +538,13 @@ def _listed(name: str, common: PromptSpec, reading: Reading) -> list[PromptSpec]
     return specs
 
 
-def _read(name: str, hint: str) -> bytes:
-    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError."""
+def _read(name: str, hint: str, *, is_file: bool = False) -> bytes:
+    """The bytes of a list; `hint` is for one that cannot be read, if not what may be meant. Raises UsageError.
+
+    `is_file`: it must be a regular file. A list may also be a pipe, such as `<(command)`.
+    """
     try:
-        return _bytes_of(name)
+        return bytes_of(Path(name).expanduser(), MAX_LIST_BYTES) if is_file and name != STDIN else _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
         raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error

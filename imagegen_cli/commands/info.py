@@ -35,6 +35,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".gif",
 MAX_PARAMETERS = 40
 """Parameters that are shown of one picture; --json has all."""
 MAX_PARAMETER_CHARACTERS = 200
+MAX_DIGEST_BYTES = 512 * 1024 * 1024
+"""Bytes of a file that are read to find it in the history; no larger picture is ever saved."""
 CHUNK_BYTES = 1024 * 1024
 WORDS = {"trainedAlgorithmicMedia": "made by a model", "compositeWithTrainedAlgorithmicMedia": "changed by a model"}
 """Terms of IPTC for how a picture came to be, in plain words."""
@@ -140,13 +142,17 @@ def known_of(path: Path, store: Store | None) -> Known:
 
 
 def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
-    """Bytes, pixels and SHA-256 in hex. Raises UnreadableFile."""
+    """Bytes, pixels and SHA-256 in hex, which is empty where the file is larger than any picture. Raises UnreadableFile."""
     from hashlib import sha256  # noqa: PLC0415 - only where a file is read
 
     digest = sha256()
     try:
         with opened(path) as file:
-            while data := file.read(CHUNK_BYTES):
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_DIGEST_BYTES:
+                say(f"{path}: it is larger than {MAX_DIGEST_BYTES >> 20} MB, and was not looked for in the history")
+                return size, dimensions(file, suffix, size), ""
+            while (data := file.read(CHUNK_BYTES)) and file.tell() <= MAX_DIGEST_BYTES:
                 digest.update(data)
             size = file.tell()
             return size, dimensions(file, suffix, size), digest.hexdigest()

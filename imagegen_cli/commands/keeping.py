@@ -12,7 +12,7 @@ from imagegen_cli.commands.console import all_there, history, say
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.history import objects
 from imagegen_cli.commands.options import ExportFormat, FilterOptions
-from imagegen_cli.commands.task_ids import TaskReference, task_reference
+from imagegen_cli.commands.task_ids import check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.text import Printer, amount, encoded, literal
 from imagegen_cli.settings.paths import expanded
@@ -43,7 +43,8 @@ def favourite(names: Sequence[str], *, remove: bool) -> int:
     """Keep tasks or single pictures among the favourites, or no longer. Raises NothingToDo if one does not exist."""
     with history() as store:
         wanted = list(dict.fromkeys(task_reference(name, store) for name in names))
-        _check_there(store, wanted)
+        records = all_there(store, [one.id for one in wanted])
+        check_pictures((record.task for record in records), wanted)
         for one in wanted:
             store.set_favourite(one.id, one.number or 0, is_one=not remove)
     named = ", ".join(map(str, wanted))
@@ -52,16 +53,6 @@ def favourite(names: Sequence[str], *, remove: bool) -> int:
     else:
         say(f"kept as a favourite: {named}; imagegen list --favourite shows them all")
     return 0
-
-
-def _check_there(store: Store, wanted: Sequence[TaskReference]) -> None:
-    for record in all_there(store, [one.id for one in wanted]):
-        pictures = len(record.task.files)
-        numbers = [one.number for one in wanted if one.id == record.task.id and one.number is not None]
-        if missing := [number for number in numbers if number > pictures]:
-            has = amount(pictures, "picture") if pictures else "no picture"
-            hint = f"imagegen show {record.task.id} names them"
-            raise NothingToDo(f"task {record.task.id} has no picture {missing[0]}: it has {has}", hint=hint)
 
 
 # Export

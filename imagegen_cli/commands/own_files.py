@@ -67,14 +67,19 @@ def _to_the_name(kind: Kind, file: Path, write: Writes[Made]) -> Made:
     if file.suffix.lower() not in kind.suffixes:
         wanted = f"{file.stem}{kind.suffixes[0]}"
         raise UsageError(f"{file.name} should end with {kind.suffixes[0]}", hint=f"-o {wanted}")
-    fresh = not os.path.lexists(file)
-    if not fresh and subject_of(file, kind.name) is None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(file):
+        try:
+            return write(file, fresh=True)
+        except FileExistsError:
+            if not os.path.lexists(file):  # another name was taken: that of the folder beside it
+                raise
+    if subject_of(file, kind.name) is None:
         raise UsageError(
             f"{file} is there, and is no {kind.name} of imagegen; it was left as it is",
             hint=f"name another file: -o {file.stem}-2{file.suffix}",
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return write(file, fresh=fresh)
+    return write(file, fresh=False)  # the last one wins, also where several processes write the same one
 
 
 def _to_a_free_name(kind: Kind, place: Place, folder: Path, write: Writes[Made]) -> Made:

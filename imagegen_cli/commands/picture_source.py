@@ -1,13 +1,16 @@
 """`run --from`: what made a picture, as what a run is to make; and what was taken of it, in one line."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from imagegen_cli.commands.console import history, say
+from imagegen_cli.commands.console import answers, history, say
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.info import Known, known_of, marks_of_record
+from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.commands.task_pictures import picture_of, task_pictures
-from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.errors import ImagegenError, UsageError
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.changes import changed, spec_of
 from imagegen_cli.inputs.from_picture import Fitted, fitted, refusal_by, told_by
@@ -19,16 +22,27 @@ from imagegen_cli.storage.store import Store
 
 KIND_OF_TOOL = {"A1111": "a1111"}
 """Tools whose pictures a kind of service can make again with all their settings."""
+PLAIN_PIXELS = 1024 * 1024
+"""Pixels of one picture that every service makes at its lowest price."""
+COSTLY = re.compile(
+    r"(?:^|(?<!cfg)(?<!guidance)_)(?:steps|hr|batch|iter|n|num|images|quality|scale|factor|upscal\w*|megapixels)(?:_|$)"
+)
+"""Names of options that raise what a picture costs, or how long it takes."""
+STEPS = ("steps", "num_inference_steps")
+MANY_STEPS = 50
 MAX_NAMED = 12
 """Things that one line names."""
 MAX_SHOWN_CHARACTERS = 60
 
 
-def from_picture(name: str, changes: PromptSpec, *, with_words: bool, quiet: bool) -> PromptSpec:
+def from_picture(
+    name: str, changes: PromptSpec, *, with_words: bool, quiet: bool, is_agreed: bool = True
+) -> PromptSpec:
     """What made a picture, with what the options change. Says in one line what was taken. Raises UsageError.
 
     `with_words`: the person gives a prompt, so that the picture's own is not shown. A picture whose bytes the history
-    knows is made again from there, which nobody else can have written.
+    knows is made again from there, which nobody else can have written. What may raise the price and comes from any
+    other file is asked about, unless the person has agreed (`is_agreed`).
     """
     config = load_config()
     if plan.names_a_task(changes):
@@ -40,7 +54,55 @@ def from_picture(name: str, changes: PromptSpec, *, with_words: bool, quiet: boo
         raise UsageError(f"{known.path} names no prompt", hint=f'write one: imagegen run --from {known.path} "…"')
     if not quiet:
         say(_taken(known, found, with_words=with_words))
+    if known.record is None and not is_agreed:
+        _agree(known, found.spec, changes, config)
     return found.spec
+
+
+def _agree(known: Known, spec: PromptSpec, changes: PromptSpec, config: Config) -> None:
+    """Ask about what a stranger's file chose and what may raise the price. Raises UsageError at a no."""
+    chosen = list(_raising(spec, changes, config))
+    if not chosen:
+        return
+    words = f"{known.path.name} chose {', '.join(map(short, chosen))}, which may cost more than your own settings"
+    if answers(f"{words}: {_price(spec, config)}. Send it? [y/N]", ["yes"]):
+        return
+    hint = "nothing was sent; --yes sends it, and options such as -m and --size set it yourself"
+    raise UsageError(words, hint=hint)
+
+
+def _raising(spec: PromptSpec, changes: PromptSpec, config: Config) -> Iterator[str]:
+    """What of a specification the file chose, and what services charge for: a model, many pixels, more steps."""
+    one = config.provider(spec.provider.split(",")[0]) if spec.provider else None
+    own = one.settings.model if one else ""
+    if not changes.models and any(model != own for model in spec.models) and not (one and one.type.is_free):
+        yield f"the model {', '.join(spec.models)}"
+    if not (changes.size or changes.ratio or changes.resolution):
+        width, _, height = spec.size.partition("x")
+        if spec.size and not (width.isdecimal() and height.isdecimal() and int(width) * int(height) <= PLAIN_PIXELS):
+            yield f"the size {spec.size}"
+        if spec.resolution:
+            yield f"the resolution {spec.resolution}"
+    for name, text in spec.extra.items():
+        if name not in changes.extra and COSTLY.search(name) and not (name in STEPS and _is_few(text)):
+            yield f"{name}={text}"
+
+
+def _is_few(text: str) -> bool:
+    return text.isdecimal() and len(text) < len(str(MANY_STEPS)) + 1 and int(text) <= MANY_STEPS
+
+
+def _price(spec: PromptSpec, config: Config) -> str:
+    """What one task of it should cost, by what is known without asking a service."""
+    from imagegen_cli.commands.additions import costs_of  # noqa: PLC0415 - only a question needs it
+    from imagegen_cli.commands.spending import Spending, cost  # noqa: PLC0415
+
+    try:
+        items = plan.prepare([replace(spec, prompt=spec.prompt or "a picture", vary={}, repeat=1)], config)
+        spending = Spending(config, SpendOptions(), (item.request.provider for item in items))
+        return cost(costs_of(items, spending))
+    except ImagegenError:  # the run itself names the reason
+        return "price not known"
 
 
 def _known(name: str) -> Known:
@@ -50,7 +112,7 @@ def _known(name: str) -> Known:
     with history() as store:
         path = name
         if plan.is_of_a_task(name):
-            path, _ = picture_of(name.strip()[len(plan.PICTURE_OF_A_TASK) :], store)
+            path, _ = picture_of(name.strip()[len(plan.PICTURE_OF_A_TASK) :], store, "--from")
         return _read(Path(path).expanduser(), store)
 
 

@@ -26,6 +26,7 @@ from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Planned, Spending, agree, check_budget, cost, cost_lines
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
+from imagegen_cli.core.references import bytes_of, why
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -52,6 +53,7 @@ from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
 from imagegen_cli.storage.store import Store
 
+MAX_RECEIPTS_BYTES = 256 * 1024 * 1024
 CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits until the other process has cancelled its tasks."""
 WATCH_WAIT_S = 65.0
@@ -168,9 +170,9 @@ def _say_owned(records: Iterable[Record]) -> None:
 def _restored(store: Store, path: Path) -> list[int]:
     """Write the receipts of a file into the history. Returns the tasks that they belong to."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        text = sys.stdin.read() if str(path) == "-" else bytes_of(expanded(path), MAX_RECEIPTS_BYTES).decode()
+    except (OSError, ValueError) as error:  # of a path with NUL in it, and of bytes that are no text
+        raise UsageError(f"{path} cannot be read: {why(error)}") from error
     healed = store.restore_receipts(receipts_in(text.splitlines()))
     if not healed:
         raise NothingToDo(

@@ -1,5 +1,6 @@
 """`edit` and `upscale`: a new task that starts from a picture of the history. Each returns an exit code."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.commands.picture_source import short
 from imagegen_cli.commands.task_pictures import picture_in_history, picture_of, task_pictures
-from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.errors import BadRequest, UsageError
+from imagegen_cli.core.references import ANY_FORMAT, examined
 from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.changes import changed
@@ -49,14 +51,24 @@ def _must_take_pictures(spec: PromptSpec, place: Parent, words: str) -> None:
     why = refusal(placed)
     if not why or refusal(replace(placed, references=())):
         return  # it is well, or there is another reason, which the run itself names
+    _must_be_pictures(placed.references)
     bare = replace(placed, models=(), ratio="", resolution="", size="", extra={})
     able = [
         one.name for one in config.own if one.name != spec.provider and not refusal(replace(bare, provider=one.name))
     ]
     if not able:
-        raise UsageError(why, hint="none of your services starts from a picture; imagegen init connects one that does")
+        raise UsageError(why, hint="none of your services takes this; imagegen init connects another one")
     hint = f"these start from a picture: {', '.join(able)}; imagegen edit {place} {_quoted(words)} -p {able[0]}"
     raise UsageError(why, hint=hint)
+
+
+def _must_be_pictures(references: Sequence[str]) -> None:
+    """Raise UsageError where a file is a picture of no format: it says nothing of the services."""
+    try:
+        examined(references, formats=ANY_FORMAT)
+    except BadRequest as error:
+        hint = "nothing was sent; start from a picture in a usual format, such as PNG, JPEG or WebP"
+        raise UsageError(error.message, hint=hint) from error
 
 
 def _quoted(words: str) -> str:

@@ -104,7 +104,7 @@ def definitions() -> dict[str, Schema]:
         "settle": _form({"v": VERSION, "id": WHOLE, "costs": _list(_ref("cost"))}),
         "models": {"anyOf": [_model(), _form({"v": VERSION, "name": TEXT, "stands_for": TEXT})]},
         "credits": _form({"v": VERSION, "provider": TEXT, "amount": _or_null(NUMBER), "unit": TEXT, "note": TEXT}),
-        "providers": _provider(),
+        "providers": {"anyOf": [_provider(), _kind()]},
         "doctor": _form({
             "v": VERSION, "level": _one_of(map(str, Level)), "provider": _or_null(TEXT), "check": TEXT, "said": TEXT,
             "todo": TEXT,
@@ -271,6 +271,11 @@ def _provider() -> Schema:
     texts = dict.fromkeys(("name", "kind", "title", "base_url", "model"), TEXT)
     flags = dict.fromkeys(("configured", "default"), FLAG)
     return _form({"v": VERSION, **texts, **flags, "concurrency": {"anyOf": [WHOLE, {"const": "unlimited"}]}})
+
+
+def _kind() -> Schema:
+    setting = _form(dict.fromkeys(("name", "meaning", "default", "environment"), TEXT))
+    return _form({"v": VERSION, "kind": TEXT, "title": TEXT, "settings": _list(setting), "remarks": _list(TEXT)})
 
 
 def _request() -> tuple[dict[str, Schema], dict[str, Schema]]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import RunId, TaskId
+from imagegen_cli.core.task import RunId, Task, TaskId
+from imagegen_cli.core.text import amount
 from imagegen_cli.storage.store import Store
 
 NAMED = r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*"
@@ -58,6 +59,16 @@ def task_ids(texts: Iterable[str], store: Store) -> list[int]:
             f"{one} names one picture, and this command takes whole tasks", hint=f"name the task: {one.id}"
         )
     return list(dict.fromkeys(one.id for one in found))
+
+
+def check_pictures(tasks: Iterable[Task], references: Iterable[TaskReference]) -> None:
+    """Raise NothingToDo where a reference names a picture that its task does not have: one rule for all commands."""
+    files = {task.id: len(task.files) for task in tasks}
+    for one in references:
+        if one.number is not None and one.id in files and one.number > files[one.id]:
+            some = f"has {amount(files[one.id], 'picture')}, and no picture {one.number}"
+            what = some if files[one.id] else f"has no picture {one.number}: it has none"
+            raise NothingToDo(f"task {one.id} {what}", hint=f"imagegen show {one.id} says what became of it")
 
 
 def run_reference(text: str, store: Store) -> RunId | None:

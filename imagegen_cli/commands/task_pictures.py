@@ -1,16 +1,19 @@
 """Pictures that are named by their task, as 12/2: where they lie."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.console import history
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.references import MAX_BYTES, opened, why
 from imagegen_cli.core.task import Parent, word
 from imagegen_cli.core.text import amount
+from imagegen_cli.net.image_files import sha256_of
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
@@ -37,14 +40,35 @@ def task_pictures() -> "Iterator[FindPicture]":
         yield find
 
 
-def picture_of(text: str, store: Store) -> tuple[str, Parent]:
-    """The file of picture 12/2, or of task 12 where it has one picture alone. Raises UsageError."""
+def picture_of(text: str, store: Store, option: str = "--image") -> tuple[str, Parent]:
+    """The file of picture 12/2, or of task 12 where it has one picture alone. Raises UsageError.
+
+    It is the picture itself, by its SHA-256: what lies there instead is sent only where the person names the file
+    with `option`.
+    """
     record, picture = picture_in_history(text, store)
     place = Parent(record.task.id, picture.number)
-    if not Path(picture.path).is_file():
+    try:
+        is_it = _is_as_saved(picture)
+    except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
         hint = f"give the file where it is now, or make it anew: imagegen again {record.task.id}"
-        raise UsageError(f"picture {place} is no longer at {picture.path}", hint=hint)
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        what = "is no longer at" if gone else f"cannot be used: {why(error)}:"
+        raise UsageError(f"picture {place} {what} {picture.path}", hint=hint) from error
+    if not is_it:
+        hint = f"to send that file on purpose, name it: {option} {quote(picture.path)}"
+        raise UsageError(f"{picture.path} is not picture {place} any more: it was changed or replaced", hint=hint)
     return picture.path, place
+
+
+def _is_as_saved(picture: Picture) -> bool:
+    """Whether the file has the bytes that were saved. Where no digest is known, a file that is no link. Raises OSError.
+
+    A file that is larger than any reference is not read here: it is refused where it would be sent.
+    """
+    with opened(picture.path, follow=bool(picture.sha256)) as file:
+        too_large = os.fstat(file.fileno()).st_size > MAX_BYTES
+        return not picture.sha256 or too_large or sha256_of(file) == picture.sha256
 
 
 def picture_in_history(text: str, store: Store) -> tuple[Record, Picture]:

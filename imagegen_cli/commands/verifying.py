@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.references import opened
 
 NO_NETWORK = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 """A file must not make us ask an address that it names."""
@@ -30,7 +31,7 @@ def verifier() -> Callable[[Path], Verified]:
 
     def verified(path: Path) -> Verified:
         try:
-            with path.open("rb") as file, c2pa.Reader(None, file, context=context) as reader:
+            with opened(path) as file, c2pa.Reader(None, file, context=context) as reader:
                 return _told(str(reader.get_validation_state() or ""), reader.get_validation_results())
         except (c2pa.C2paError, OSError, ValueError) as error:
             return {"state": "unreadable", "text": f"it cannot be verified: {error}"}

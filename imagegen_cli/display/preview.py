@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import BytesIO
 from itertools import groupby, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from imagegen_cli.core.references import opened
 from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.links import is_multiplexed
 
@@ -154,7 +154,7 @@ def _draw_blocks(paths: Sequence[str], terminal: "Terminal") -> Iterator[Excepti
 
 def _read(path: str) -> bytes:
     """The bytes of a picture, but hardly more than the limit."""
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         return file.read(PICTURE_LIMITS.bytes + 1)
 
 

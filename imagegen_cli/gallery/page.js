@@ -205,10 +205,10 @@
     looking = at;
     const one = all[at], big = $("big");
     document.querySelector(".stage").classList.remove("whole");
-    big.hidden = !one.k && !one.f;
+    big.hidden = !one.k && !asked(one);
     big.alt = one.p.slice(0, 300);
     big.className = "small";
-    big.src = one.k ? thumbnail(at) : one.f || "data:,";
+    big.src = one.k ? thumbnail(at) : asked(one) || "data:,";
     $("none").hidden = !big.hidden;
     $("none").textContent = big.hidden ? "There is no picture." : "";
     $("reason").replaceChildren();
@@ -226,6 +226,10 @@
     $("choose").textContent = chosen.has(at) ? "Chosen ✓" : "Choose";
     if (!$("viewer").open) show("viewer");
     document.querySelector("aside").scrollTop = 0;
+  }
+  /* The file, but for one that was missing when the page was made: asking for it is an error on the console. */
+  function asked(one) {
+    return one.m ? "" : one.f;
   }
   function original(at) {
     const image = new Image();
@@ -266,7 +270,7 @@
     $("alike").textContent = same.map((name) => (name === "prompt" ? lists[0].get(name) : `${name} ${lists[0].get(name)}`)).join("  ·  ");
     $("columns").replaceChildren(...some.map((at, place) => {
       const one = all[at], column = make("article"), list = make("dl");
-      column.append(one.f || one.k ? full(at) : why(one, "p"));
+      column.append(asked(one) || one.k ? full(at) : why(one, "p"));
       for (const name of names) if (!alike(name)) list.append(make("dt", name), make("dd", lists[place].get(name) ?? "–"));
       column.append(list);
       return column;

@@ -9,7 +9,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from imagegen_cli.gallery.beside import Folder, tidy
 from imagegen_cli.gallery.thumbnails import Thumbnail, thumbnails, trim
 from imagegen_cli.gallery.values import Pairs, Picture, Progress, nothing, plain
 from imagegen_cli.gallery.whole import mark, whole
@@ -28,8 +29,6 @@ MAX_INSIDE = 500
 """Pictures whose thumbnails are in the page itself. Of more, they lie in a folder beside it: 28 times sooner ready."""
 PART = 100
 """Pictures whose data stand together: thumbnails in the page are read part by part."""
-OURS = re.compile(r"[0-9a-f]{40}\.webp")
-"""Names that this module gives to thumbnails; nothing else is ever removed from a folder."""
 
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 """What could end the element, or a line, that data stand in."""
@@ -56,7 +55,6 @@ class _Tally:
     missing: int = 0
     broken: list[tuple[str, str]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
-    added: list[Path] = field(default_factory=list)
 
 
 def write(
@@ -78,36 +76,18 @@ def write(
     is kept a ten-thousandth.
     """
     beside = file.with_name(f"{file.stem}_files")
-    folder = None if single or len(pictures) <= MAX_INSIDE else beside
+    folder = None if single or len(pictures) <= MAX_INSIDE else Folder(beside, file.name)
     tally = _Tally()
-    head, tail = _skeleton(title, folder, mark("gallery", subject))
-    with _thumbnails_in(folder, tally), whole(file, fresh=fresh) as stream:
+    head, tail = _skeleton(title, beside if folder else None, mark("gallery", subject))
+    with folder.filled() if folder else nullcontext(), whole(file, fresh=fresh) as stream:
         stream.write(head)
         for part in _parts(pictures, cache_folder, progress):
             _write_part(stream, part, file.parent, folder, tally)
         stream.write(tail)
-    _remove_others(beside, tally.keys if folder is not None else set())
+    tidy(beside, file.name, map(_thumbnail_name, tally.keys) if folder else ())
     if tally.made:
         trim(cache_folder, tally.keys)
-    return Page(file, folder, len(pictures), tally.missing, tally.made, tuple(tally.broken))
-
-
-@contextmanager
-def _thumbnails_in(folder: Path | None, tally: "_Tally") -> Iterator[None]:
-    """The folder beside a page while it is filled; where no page comes of it, what was added is removed again."""
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for file in tally.added:
-            with suppress(OSError):
-                file.unlink()
-        with suppress(OSError):
-            folder.rmdir()
-        raise
+    return Page(file, folder.path if folder else None, len(pictures), tally.missing, tally.made, tuple(tally.broken))
 
 
 def _parts(
@@ -128,7 +108,7 @@ def _counted(
 
 
 def _write_part(
-    stream: BinaryIO, part: Iterable[tuple[Picture, Thumbnail]], home: Path, folder: Path | None, tally: _Tally
+    stream: BinaryIO, part: Iterable[tuple[Picture, Thumbnail]], home: Path, folder: Folder | None, tally: _Tally
 ) -> None:
     entries, inside = [], []
     for picture, thumbnail in part:
@@ -137,7 +117,7 @@ def _write_part(
         if folder is None:
             inside.append(b64encode(thumbnail.data).decode())
         elif thumbnail.key:
-            _keep(folder / f"{thumbnail.key}.webp", thumbnail.data, tally)
+            folder.keep(_thumbnail_name(thumbnail.key), thumbnail.data)
     stream.write(_script("pictures", entries))
     if folder is None:
         stream.write(_script("thumbnails", inside))
@@ -152,14 +132,24 @@ def _count(picture: Picture, thumbnail: Thumbnail, tally: _Tally) -> None:
 
 
 def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]:
-    """What the script reads, under names of one letter: there are thousands of them."""
+    """What the script reads, under names of one letter: there are thousands of them.
+
+    `m`: the file was missing already, so that the page never asks for it.
+    """
+    is_missing = bool(picture.path and thumbnail.why) and not _can_be_read(picture.path)
     return {
         "p": plain(picture.prompt), "t": picture.task, "r": picture.run, "i": picture.index,
         "a": _pairs(picture.parameters), "x": _pairs(picture.axes), "c": plain(picture.command),
         "s": plain(picture.state), "y": plain(thumbnail.why or picture.reason),
         "k": thumbnail.key, "w": thumbnail.width, "h": thumbnail.height,
         "f": _address(picture.path, home), "n": plain(os.path.basename(picture.path)),  # noqa: PTH119 - as it is
-    }  # fmt: skip
+    } | ({"m": 1} if is_missing else {})  # fmt: skip
+
+
+def _can_be_read(path: str) -> bool:
+    with suppress(ValueError):  # a path with NUL in it
+        return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 - as it is
+    return False
 
 
 def _pairs(pairs: Pairs) -> list[list[str]]:
@@ -177,22 +167,8 @@ def _address(path: str, home: Path) -> str:
     return "/".join(quote(os.fsencode(part), safe="") for part in way.parts)
 
 
-def _keep(file: Path, data: bytes, tally: _Tally) -> None:
-    with suppress(OSError):
-        if file.stat().st_size == len(data):
-            return
-    with whole(file) as stream:
-        stream.write(data)
-    tally.added.append(file)
-
-
-def _remove_others(folder: Path, keys: set[str]) -> None:
-    """Remove the thumbnails of pictures that are no longer on the page, and the folder where it is empty then."""
-    with suppress(OSError):
-        for file in folder.iterdir():
-            if OURS.fullmatch(file.name) and file.stem not in keys:
-                file.unlink()
-        folder.rmdir()
+def _thumbnail_name(key: str) -> str:
+    return f"{key}.webp"
 
 
 def _script(kind: str, data: object) -> bytes:

@@ -6,13 +6,15 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EINVAL, EISDIR
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from imagegen_cli.core.references import bytes_of, opened
 from imagegen_cli.gallery.whole import whole
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000")
 """The only decoders that are tried: others of Pillow start programs."""
 
 
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+"""Of one thumbnail: more than its pixels take without any compression."""
 MAX_CACHE_BYTES = 256 * 1024 * 1024
 """Of the whole cache, some 40,000 thumbnails; those that were not looked at for longest are removed first."""
 TOUCHED_S = 24 * 3600
@@ -79,7 +83,7 @@ def _kept_or_made(path: str, folder: Path) -> Thumbnail:
     key = _key(path)
     file = folder / key[:2] / f"{key}.webp"
     with suppress(OSError, ValueError, struct.error):
-        data = file.read_bytes()
+        data = bytes_of(file, MAX_KEPT_BYTES)
         found = Thumbnail(data, *webp_size(data), key)
         _mark_used(file)
         return found
@@ -145,8 +149,8 @@ def encoded(image: "Image") -> bytes:
 
 def small(path: str, box: tuple[int, int]) -> "Image":
     """The first frame of a picture, upright, at most as large as the box, in RGB or RGBA. Raises NoThumbnail."""
-    with _told(), _pillow().open(path, formats=FORMATS) as picture:
-        _check(picture, path)
+    with _told(), opened(path) as file, _pillow().open(file, formats=FORMATS) as picture:
+        _check(picture, file)
         found = _eight_bits(picture)
         turned = _turn(found, _orientation(picture), box)
         turned.load()  # one that was small enough has not been decoded yet, and its file is about to be closed
@@ -155,7 +159,7 @@ def small(path: str, box: tuple[int, int]) -> "Image":
 
 def shape(path: str) -> float:
     """The width of a picture over its height, upright. Raises NoThumbnail."""
-    with _told(), _pillow().open(path, formats=FORMATS) as picture:
+    with _told(), opened(path) as file, _pillow().open(file, formats=FORMATS) as picture:
         ratio = float(picture.width / picture.height)
         return 1 / ratio if _orientation(picture) in LYING else ratio
 
@@ -190,6 +194,8 @@ def _words(error: Exception) -> str:
         return "The file is not there any more."
     if isinstance(error, PermissionError):
         return "This account may not read the file."
+    if isinstance(error, OSError) and error.errno in (EINVAL, EISDIR):
+        return "There is no file at its place, but a folder, a pipe or a device."
     if name in ("DecompressionBombWarning", "DecompressionBombError"):
         return f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels."
     if name == "UnidentifiedImageError":
@@ -197,13 +203,22 @@ def _words(error: Exception) -> str:
     return "The file is damaged or ends too early."
 
 
-def _check(picture: "Image", path: str) -> None:
+def _check(picture: "Image", file: BinaryIO) -> None:
     if picture.width * picture.height > MAX_PIXELS:
         raise NoThumbnail(f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels.")
-    if Path(path).stat().st_size > MAX_BYTES:
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
         raise NoThumbnail(f"The file has more than {MAX_BYTES // 1024**2} MiB.")
-    if "progressive" in picture.info and Path(path).read_bytes().count(b"\xff\xda") > MAX_SCANS:
+    if "progressive" in picture.info and _whole_of(file).count(b"\xff\xda") > MAX_SCANS:
         raise NoThumbnail("The picture would take too long to decode.")
+
+
+def _whole_of(file: BinaryIO) -> bytes:
+    """All bytes of a file, which is left where it was: a decoder is about to read on."""
+    before = file.tell()
+    file.seek(0)
+    data = file.read(MAX_BYTES)
+    file.seek(before)
+    return data
 
 
 def _eight_bits(picture: "Image") -> "Image":

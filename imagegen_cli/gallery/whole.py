@@ -3,13 +3,17 @@
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from imagegen_cli.core.references import opened
+
 HEAD = 4096
 """Bytes at the beginning of a file in which its mark stands."""
+PART_NAME = re.compile(r"\.imagegen-[0-9a-f]{16}\.part")
 MARKS = {
     "gallery": rb'\A<!doctype html>.*<meta name="generator" content="imagegen gallery ([0-9a-f]{16})">',
     "sheet": rb"\A\x89PNG.{33}tEXtSoftware\x00imagegen sheet ([0-9a-f]{16})",
@@ -37,6 +41,14 @@ def whole(file: Path, *, fresh: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
+def parts_in(folder: Path) -> Iterator[tuple[Path, float]]:
+    """Part files that processes have left in a folder, or are writing, with their ages in seconds."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if PART_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                yield Path(entry.path), time.time() - entry.stat(follow_symlinks=False).st_mtime
+
+
 def _name(part: Path, file: Path) -> None:
     """Give a file a name that none has. Some file systems have no links: there it is looked up first."""
     try:
@@ -58,7 +70,7 @@ def mark(kind: str, subject: str) -> str:
 
 def subject_of(file: Path, kind: str) -> str | None:
     """The subject of a page or a sheet of ours; None where the file is none of this kind, or cannot be read."""
-    with suppress(OSError), file.open("rb") as stream:
+    with suppress(OSError), opened(file) as stream:
         found = re.search(MARKS[kind], stream.read(HEAD), re.DOTALL)
         return found[1].decode() if found else None
     return None

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, TaskError, Unavailable
 from imagegen_cli.core.forms import HEAD_BYTES, Form, check, suffix_of
+from imagegen_cli.core.references import opened
 from imagegen_cli.core.task import StagedImage
 
 if TYPE_CHECKING:
@@ -380,7 +381,7 @@ def _sidecar_written(staged: StagedImage, marker: "Marker | None") -> str:
         return ""
     final = Path(staged.final)
     try:
-        with final.open("rb", buffering=0) as file:
+        with opened(final) as file:
             digest = staged.sha256 or sha256_of(file)
             sidecar = marker.sidecar(final, file, digest)
         if sidecar is not None:
@@ -420,7 +421,7 @@ def _contains(path: Path, digest: str) -> bool:
 
 def _has_digest(final: Path, digest: str) -> bool:
     """Whether the file with this name is the image that was about to get it, and not another file."""
-    with suppress(OSError), final.open("rb", buffering=0) as file:
+    with suppress(OSError), opened(final) as file:
         return bool(digest) and sha256_of(file) == digest
     return False
 

@@ -15,12 +15,14 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import hide_user, without_user
+from imagegen_cli.core.references import bytes_of
 
 SCHEMES = {"http": "http", "https": "https", "socks": "socks5h", "socks5": "socks5", "socks5h": "socks5h"}
 """Schemes of a proxy's address, each with httpx's name for it. Desktops write `socks://` and mean version 5."""
 SOCKS_EXTRA = 'pip install "imagegen-cli[socks]"'
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PEM_MARK = b"-----BEGIN"
+MAX_PEM_BYTES = 64 * 1024 * 1024
 WILDCARD = re.compile(r"(?:\d{1,3}\.)*\*")
 """Addresses as Windows and some desktops write them: 192.168.*"""
 
@@ -115,7 +117,7 @@ def _certificate_trouble(file: Path) -> str:
     import ssl  # noqa: PLC0415 - only where the variable is set
 
     try:
-        if PEM_MARK not in file.read_bytes():
+        if PEM_MARK not in bytes_of(file, MAX_PEM_BYTES):
             return "there is no certificate in it"
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except (OSError, ValueError) as error:

@@ -8,11 +8,14 @@ from pathlib import Path
 from imagegen_cli.commands.checks.finding import Finding, Level
 from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
 from imagegen_cli.core.text import amount
+from imagegen_cli.gallery.whole import parts_in
 from imagegen_cli.net.image_files import left_behind, whole
-from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.settings.paths import cache_folder, kept_folder
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 
+PART_AGE_S = 24 * 3600
+"""Seconds after which no living process writes a sheet or a page any more."""
 MAX_IDS = 20
 """Task numbers in one message."""
 
@@ -28,6 +31,39 @@ def check_leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
     else:
         yield Finding(Level.OK, "leases", "a living process runs every unfinished task")
     yield from _parts(store, fix=fix)
+    yield _unfinished(store, fix=fix)
+
+
+def _unfinished(store: Store, *, fix: bool) -> Finding:
+    """Part files of sheets, galleries and thumbnails whose process was killed; only old ones certainly have none."""
+    name = "sheets and galleries"
+    ages = {path: age for folder in _folders_of_galleries(store) for path, age in parts_in(folder)}
+    old = [path for path, age in ages.items() if age > PART_AGE_S]
+    young = len(ages) - len(old)
+    more = f"; {amount(young, 'part file')} younger than a day left alone" if young else ""
+    if not old:
+        return Finding(Level.OK, name, f"none was left unfinished{more}")
+    found = f"{amount(len(old), 'part file')} left behind"
+    if not fix:
+        return Finding(Level.WARN, name, f"{found}{more}", "imagegen doctor --fix removes them")
+    stuck = [path for path in old if not _is_removed(path)]
+    if stuck:
+        return Finding(Level.WARN, name, f"{found}{more}; {stuck[0]} cannot be removed", "remove it by hand")
+    return Finding(Level.OK, name, f"{found}, all removed{more}")
+
+
+def _folders_of_galleries(store: Store) -> set[Path]:
+    """Where sheets, pages and thumbnails are written unless a person names another place, and this folder."""
+    places = {Path.cwd(), *map(Path, store.folders())}
+    beside = {folder for place in places for folder in place.glob("*_files") if folder.is_dir()}
+    return places | beside | set((cache_folder() / "thumbnails").glob("??"))
+
+
+def _is_removed(path: Path) -> bool:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
