@@ -184,7 +184,8 @@ class PosixKeyboard:
         modes = termios.tcgetattr(self._fd)
         modes[3] &= ~(termios.ICANON | termios.ECHO)
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSAFLUSH, modes)
+        termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # the other ways wait for a terminal that may have stopped
+        termios.tcflush(self._fd, termios.TCIFLUSH)
         self._old = old
         self._decoder = Decoder()
         self._mark(PASTE_ON)
@@ -199,7 +200,7 @@ class PosixKeyboard:
             self._mark(PASTE_OFF)
         finally:
             if in_foreground(self._fd):
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, old)
+                termios.tcsetattr(self._fd, termios.TCSANOW, old)
 
     def read(self) -> list[Key]:
         if self._old is None:
