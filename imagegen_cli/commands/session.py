@@ -19,6 +19,7 @@ from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.output import Output
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
     ENDED,
@@ -136,6 +137,7 @@ class Session:
         self._run = RunId(0)
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
+        self._output: Output | None = None
         self._one_look: frozenset[TaskId] = frozenset()
         self._more_providers: frozenset[str] = frozenset()
         self._shared: dict[str, tuple[Lane, str]] = {}
@@ -165,19 +167,20 @@ class Session:
         self._tasks = {task.id: task for task in tasks}
         self._spending = self._spending or self._prices()
         self._store.budget.limits = self._spending.limits if self._spending is not None else ()
+        self._output = output = Output()
         chosen = choose(
             self._options.display,
             stdin=sys.stdin,
-            stdout=sys.stdout,
-            stderr=sys.stderr,
+            stdout=output.stdout,
+            stderr=output.stderr,
             environ=os.environ,
             estimate=self._estimates.seconds,
             preview=self._options.preview,
             keys=self._keys,
             taken_by=partial(taken_by, self._store),
         )
-        display = Guarded(chosen, stderr=sys.stderr)
-        with signals(self._signalled), suppress(asyncio.CancelledError):
+        display = Guarded(chosen, stderr=output.stderr)
+        with signals(self._signalled), output, suppress(asyncio.CancelledError):
             asyncio.run(self._run_all(display, stop=stop))
         try:
             self._afterwards()
@@ -185,7 +188,9 @@ class Session:
             say(f"no preview: {type(error).__name__}: {error}")
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
-        return self._exit if self._exit is not None else exit_code(self._tasks.values(), budget=self._budget_reached)
+        if self._exit is not None:
+            return self._exit
+        return exit_code(self._tasks.values(), budget=self._budget_reached) or int(output.is_cut)
 
     def _say_what_it_cost_more(self) -> None:
         """Where a budget holds: by how much the reservations were too low."""
@@ -380,7 +385,9 @@ class Session:
 
     def _signalled(self, code: int) -> None:
         """A Ctrl-C that finds a typed line only clears it. The loop does that: it may be at work on the line."""
-        if self._line is not None and code == SIGNALS["SIGINT"] and self._exit is None and self._main is not None:
+        if self._is_over():
+            self._leave_output(code)
+        elif self._line is not None and code == SIGNALS["SIGINT"] and self._exit is None and self._main is not None:
             self._main.get_loop().call_soon_threadsafe(self._interrupted)
         else:
             self._end(code)
@@ -389,10 +396,22 @@ class Session:
         if not self._interrupt():
             self._end(SIGNALS["SIGINT"])
 
+    def _is_over(self) -> bool:
+        """Whether all tasks have ended and only output waits for its reader."""
+        return self._main is not None and self._main.get_loop().is_closed()
+
+    def _leave_output(self, code: int) -> None:
+        """Wait no longer for the reader of the output than a moment."""
+        self._exit = self._exit or code
+        if self._output is not None:
+            self._output.hurry()
+
     def _end(self, code: int) -> None:
         """End in good order at the first signal. At the second, or without a terminal, leave at once."""
         again = self._exit is not None
         self._exit = self._exit or code
+        if again or code != SIGNALS["SIGINT"]:
+            self._leave_output(code)
         if self._main is None:
             raise KeyboardInterrupt
         loop = self._main.get_loop()

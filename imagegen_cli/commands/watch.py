@@ -22,6 +22,7 @@ from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.output import Output
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
 from imagegen_cli.display.board import TakenBy, nothing_taken
@@ -77,11 +78,12 @@ class Show:
         self._main: asyncio.Task[Any] | None = None
         self._exit = 0
         self._key_queue = KeyQueue()
+        self._output = Output()
         chosen = choose(
             options.display,
             stdin=sys.stdin,
-            stdout=sys.stdout,
-            stderr=sys.stderr,
+            stdout=self._output.stdout,
+            stderr=self._output.stderr,
             environ=os.environ,
             estimate=estimate,
             clock=clock,
@@ -90,11 +92,11 @@ class Show:
             preview=options.preview,
             taken_by=taken_by,
         )
-        self.display = Guarded(chosen, stderr=sys.stderr)
+        self.display = Guarded(chosen, stderr=self._output.stderr)
 
     def play(self, story: Story, do: Callable[[Command], None]) -> int:
         """Show it until it ends, a signal comes or `q` is pressed; the exit code. `do` takes the other commands."""
-        with signals(self.leave), suppress(asyncio.CancelledError):
+        with signals(self.leave), self._output, suppress(asyncio.CancelledError):
             asyncio.run(self._played(story, do))
         return self._exit
 
@@ -115,9 +117,12 @@ class Show:
 
     def leave(self, code: int) -> None:
         self._exit = code
+        if code:
+            self._output.hurry()
         if self._main is None:
             raise KeyboardInterrupt
-        self._main.get_loop().call_soon_threadsafe(self._main.cancel)
+        if not self._main.get_loop().is_closed():  # else only output waits for its reader
+            self._main.get_loop().call_soon_threadsafe(self._main.cancel)
 
     def meet(self, records: Iterable[Record]) -> tuple[Task, ...]:
         """Add the tasks of these records; returns them as they were before any event, oldest first."""

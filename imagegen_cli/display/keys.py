@@ -208,7 +208,7 @@ class PosixKeyboard:
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
         if self._owns:
             modes[6][termios.VINTR] = b"\0"
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, modes)
+        termios.tcsetattr(self._fd, termios.TCSANOW, modes)  # the other ways wait for a terminal that may have stopped
         self._old = old
         self._decoder = Decoder()
         dropped = self._drop()
@@ -233,7 +233,9 @@ class PosixKeyboard:
             self._mark(PASTE_OFF)
         finally:
             if in_foreground(self._fd):
-                termios.tcsetattr(self._fd, termios.TCSAFLUSH if self._owns else termios.TCSADRAIN, old)
+                if self._owns:
+                    termios.tcflush(self._fd, termios.TCIFLUSH)
+                termios.tcsetattr(self._fd, termios.TCSANOW, old)
 
     def read(self) -> list[Key]:
         if self._old is None:

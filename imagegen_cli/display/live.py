@@ -2,7 +2,8 @@
 
 No thread draws: `run` ticks inside the caller's loop, and a tick draws only when something changed or a clock moved.
 What has ended is printed once, above the live area, and stays in the scrollback, with its paths. Where stdout is the
-same terminal they must not come a second time: hence `prints_paths`.
+same terminal they must not come a second time: hence `prints_paths`. While the terminal takes nothing, no frame is
+drawn, and what is to stay waits: the next frame shows the newest.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
+from imagegen_cli.core.output import await_written, is_behind
 from imagegen_cli.core.task import ENDED, Cancelled, Failed, Task
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
@@ -38,6 +40,8 @@ MIN_FRAME_GAP_S = 0.12
 MOTION_S = 0.25
 MAX_TYPING_ON_S = 5.0
 """Seconds that a person may go on typing after the end, at most; the terminal is given back then."""
+GIVE_BACK_S = 0.5
+"""So long may a terminal take to be given back before Ctrl-Z and SIGQUIT take effect."""
 NOT_ROWS = 8
 """Lines of a screen that are no rows of the table, about."""
 MIN_COLLAPSED = 3
@@ -115,6 +119,7 @@ class Live:
         self._moving = False
         self._drawn = -1.0
         self._late_s = 0.0
+        self._is_stalled = False
         self._size = os.terminal_size((0, 0))
 
     @property
@@ -177,14 +182,19 @@ class Live:
         return True
 
     def tick(self) -> None:
-        """Read keys, then draw if a frame is due. A terminal that was closed must not end paid work."""
+        """Read keys, then draw if a frame is due and the terminal has taken the one before.
+
+        A terminal that was closed must not end paid work.
+        """
         with contextlib.suppress(OSError):
             if not self._in_front():
                 return
             self._listen()
             now = self._clock()
             if self._due(now):
-                self.draw(now)
+                self._is_stalled = is_behind(self._stderr)
+                if not self._is_stalled:
+                    self.draw(now)
 
     def draw(self, now: float) -> None:
         from imagegen_cli.display.view import (  # noqa: PLC0415 - Rich is imported when something is drawn
@@ -279,6 +289,8 @@ class Live:
         if self._keyboard.enter():
             self._controls.miss(now)
         for key in self._paste_detector.merged(self._keyboard.read(), now, self._late_s):
+            if self._is_stalled and self.ui.mode is Mode.ASK:
+                continue  # the question cannot be seen: no key answers it
             self._press(key, now, self._controls)
             self._changed = True
         self._changed |= self._controls.settle(now)
@@ -366,6 +378,7 @@ class Live:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             self._leave()
+            await_written(self._stderr, GIVE_BACK_S)
         loop.remove_signal_handler(number)
         began = time.monotonic()
         signal.raise_signal(number)
