@@ -12,7 +12,7 @@ from benchmarks.measure import ROOT, Figure
 
 NAMES = (
     "startup", "requests", "downloads", "marks", "polling", "display", "history", "memory", "sketch", "makespan",
-    "ten_thousand", "gallery",
+    "ten_thousand", "gallery", "team",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +219,15 @@ class Database:
 
     # Words
 
-    def note_words(self, task: int, _prompt: str) -> None:
+    def words_of(self, _prompt: str) -> str:
+        """What the row of a task itself has for searches: here nothing."""
+        return ""
+
+    def in_bulk(self) -> "AbstractContextManager[Any]":
+        """Send many statements whose results do not matter, inside a transaction."""
+        return nullcontext()
+
+    def note_words(self, task: int) -> None:
         """Note a new task, inside a transaction: the next search indexes it."""
         search.note(self._db, task)
 

@@ -270,8 +270,14 @@ class PostgresStore(Store):
 
     # Words
 
-    def note_words(self, task: int, prompt: str) -> None:
-        self._db.execute("UPDATE task SET words = CAST(? AS tsvector) WHERE id = ?", (vector(prompt), task))
+    def words_of(self, prompt: str) -> str:
+        return vector(prompt)
+
+    def in_bulk(self) -> AbstractContextManager[Any]:
+        return self._postgres.raw.pipeline()  # type: ignore[no-any-return]
+
+    def note_words(self, _task: int) -> None:
+        """Do nothing: the row has them."""
 
     def forget_words(self, _prompts: Mapping[int, str]) -> None:
         """Do nothing: the words are in the rows of the tasks."""

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -141,9 +141,10 @@ class Store(Database):
             self._check_plan(planned)
             started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)"
             self._db.execute(started, (run, command, source, self.now()))
-            tasks = tuple(self._plan(run, item) for item in planned)
-            if for_workers:
-                self._give_back([task.id for task in tasks])
+            with self.in_bulk() if all(item.adopts is None for item in planned) else nullcontext():
+                tasks = tuple(self._plan(run, item, for_workers=for_workers) for item in planned)
+            if for_workers and (adopted := [item.adopts.task.id for item in planned if item.adopts is not None]):
+                self._give_back(adopted)
         if for_workers:
             self.notify("tasks")
         return tasks
@@ -175,8 +176,10 @@ class Store(Database):
         ).fetchone()
         return None if row is None else int(row["first"])
 
-    def _plan(self, run: RunId, item: Planned) -> Task:
-        return self._insert(run, item) if item.adopts is None else self._adopt(run, item, item.adopts)
+    def _plan(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
+        if item.adopts is None:
+            return self._insert(run, item, for_workers=for_workers)
+        return self._adopt(run, item, item.adopts)
 
     def _adopt(self, run: RunId, item: Planned, before: Record) -> Task:
         """Move a task that was never sent into this run, as if it had been planned now."""
@@ -193,11 +196,15 @@ class Store(Database):
         updates.write_request(self._db, task)
         return task
 
-    def _insert(self, run: RunId, item: Planned) -> Task:
-        owner = self._leases.own(self._db)
-        updates.insert(self._db, run, item, owner, at=self.now(), host=self.host)
-        self.note_words(item.id, item.request.prompt)
-        self._leases.fences[item.id] = 1
+    def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
+        owner, prompt = self._leases.own(self._db), item.request.prompt
+        updates.insert(
+            self._db, run, item, None if for_workers else owner, at=self.now(), host="" if for_workers else self.host,
+            words=self.words_of(prompt),
+        )  # fmt: skip
+        self.note_words(item.id)
+        if not for_workers:
+            self._leases.fences[item.id] = 1
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,

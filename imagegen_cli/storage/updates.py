@@ -313,18 +313,22 @@ def reason_of(task: Task) -> str:
             return ""
 
 
-def insert(db: "Connection", run: RunId, item: Planned, owner: int, *, at: float, host: str) -> None:
-    """Insert a task that is to be sent. Its fence number is 1: this is the first claim."""
+def insert(db: "Connection", run: RunId, item: Planned, owner: int | None, *, at: float, host: str, words: str) -> None:
+    """Insert a task that is to be sent: its fence number is 1, this is the first claim. Without an owner: for workers.
+
+    `words`: what the row itself has for searches, where it has something.
+    """
     request = item.request
     facts = {} if item.repeats is None else {"repeats": item.repeats}
+    column, value, more = (", words", ", CAST(? AS tsvector)", (words,)) if words else ("", "", ())
     db.execute(
-        "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created,"
-        " host) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?, ?)",
+        "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"  # noqa: S608 - our own words
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created, host, shared"
+        f"{column}) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{{}}', ?, ?, ?{value})",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
             item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
-            serialize.in_order(item.cell), at, host,
+            serialize.in_order(item.cell), at, host, int(owner is None), *more,
         ),
     )  # fmt: skip

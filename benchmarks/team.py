@@ -1,0 +1,89 @@
+"""What 100,000 queued tasks and four workers cost a shared history: claims, `list` and a look of `watch`."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from benchmarks.measure import Figure
+from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.task import ImageRequest
+from imagegen_cli.storage.processes import Process
+from imagegen_cli.storage.records import UNFINISHED, Filter, Planned
+from imagegen_cli.storage.store import Store
+from tests.histories import KINDS, Place, opened, place
+from tests.program import Program
+
+TASKS = 100_000
+WORKERS = 4
+AT_ONCE = 50
+CLAIMS_EACH = 40
+LISTED = 50
+
+
+def measured() -> Iterator[Figure]:
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _of(kind, place(kind, Path(folder) / "home"), Path(folder))
+
+
+def _of(kind: str, where: Place, folder: Path) -> Iterator[Figure]:
+    with closing(opened(where)) as store:
+        begun = time.monotonic()
+        _fill(store)
+        each_ms = (time.monotonic() - begun) / TASKS * 1000
+        yield Figure(f"team: {kind} queues {TASKS:,} tasks, each", f"{each_ms:.2f} ms", each_ms)
+        cost_ms = _claimed(where)
+        yield Figure(
+            f"team: {kind} claim of a task, {WORKERS} workers, {AT_ONCE} at once", f"{cost_ms:.2f} ms", cost_ms, 1
+        )
+        look_s = _spent(store, Filter(states=UNFINISHED, limit=LISTED))
+        yield Figure(f"team: {kind} newest unfinished tasks, as list and watch read", f"{look_s:.3f} s", look_s, 1)
+        owned_s = _spent(store, Filter(states=UNFINISHED, owned=True))
+        yield Figure(f"team: {kind} tasks that workers have, as watch reads", f"{owned_s:.3f} s", owned_s, 1)
+    program = Program(folder)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    else:
+        program.more["IMAGEGEN_HOME"] = str(where.parent)
+    begun = time.monotonic()
+    program.run("list", "--limit", str(LISTED))
+    took_s = time.monotonic() - begun
+    yield Figure(f"team: {kind} imagegen list, start-up included", f"{took_s:.2f} s", took_s, 1)
+
+
+def _spent(store: Store, wanted: Filter) -> float:
+    begun = time.monotonic()
+    store.find(wanted)
+    return time.monotonic() - begun
+
+
+def _fill(store: Store) -> None:
+    numbers = store.reserve(TASKS)
+    request = ImageRequest(prompt="a cat", provider="studio", model="4.0")
+    planned = [
+        Planned(id=id_, name="{index}", request=request, expected_images=1, folder="/", identity=str(id_))
+        for id_ in numbers.tasks
+    ]
+    store.start_run(numbers.run, "batch", "", planned, for_workers=True)
+
+
+def _claimed(where: Place) -> float:
+    """Milliseconds of wall time for a task, while all workers claim."""
+
+    def claim(number: int) -> None:
+        with closing(opened(where, process=Process(f"host{number}", 1, "then", "place"))) as store:
+            left = CLAIMS_EACH
+            while left:
+                with suppress(HistoryError):  # SQLite gives its lock to any of those that wait
+                    left -= len(store.claim_queued(["studio"], AT_ONCE)) == AT_ONCE
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(WORKERS)]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.monotonic() - begun) / (WORKERS * CLAIMS_EACH * AT_ONCE) * 1000
