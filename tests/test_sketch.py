@@ -206,6 +206,17 @@ class TestWhatItSaysOfItself:
             ("孤舟蓑笠翁，独钓寒江雪", "孤舟 翁 寒江 雪", "蓑笠 钓"),
             ("a city and a desert", "city", "desert"),  # a picture has one ground
             ("sunset and moonlight", "sunset", "moonlight"),
+            ("a mouse pad and a cup", "cup", "mouse pad"),
+            ("a turkey vulture by a lake", "lake", "turkey vulture"),
+            ("a cat sleeping", "cat", ""),
+            ("a horse and a hot dog stand", "horse", "hot dog stand"),
+            ("a zebra crossing", "", "zebra crossing"),
+            ("a neon city", "neon city", ""),
+            ("妈妈包饺子", "妈妈 饺子", ""),
+            ("水墨竹林", "水墨 竹林", ""),
+            ("柳树上的黄鹂", "柳树", "黄鹂"),
+            ("清明上河图", "", "清明上河图"),
+            ("an open umbrella", "umbrella", ""),
             ("a snowy night with stars", "snowy night", "stars"),  # clouds are in front of them
             ("the sun under the sea", "under the sea", "sun"),
             ("a woman in a red dress", "woman dress", ""),

@@ -316,12 +316,13 @@ def test_other_terminals_see_the_run_and_it_is_in_the_list(project: Program, ser
         with screen.Program(command, environ=project.environment(), cwd=project.folder) as watching:
             watching.wait_for("a cat #never")
             assert project.run("cancel", "1").code in (0, 5)
+            program.wait_for("1 cancelled")
+            program.enter("a dog")
+            program.wait_for("1 done")
+            watching.wait_for("1 done")
+            program.send(CTRL_D)
+            assert program.finish() == 5
             watching.finish()
-        program.wait_for("1 cancelled")
-        program.enter("a dog")
-        program.wait_for("1 done")
-        program.send(CTRL_D)
-        assert program.finish() == 5
     assert [task["state"] for task in project.tasks()] == ["cancelled", "done"]
 
 

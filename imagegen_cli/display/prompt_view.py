@@ -29,7 +29,7 @@ LINE_KEYS = (
     ("up/down", "earlier prompts, and back to what was being typed"),
     ("//text", "a prompt that begins with /"),
     ("esc", "let keys act on the table: c cancels, space pauses, ? explains; esc or i comes back"),
-    ("ctrl-c", "clear the line; on an empty line stop, as run does"),
+    ("ctrl-c", "clear the line, up brings it back; twice on an empty line: stop, as run does"),
     ("ctrl-d", "on an empty line: end in good order, as /quit"),
 )
 MAX_NOTE_LINES = 3

@@ -76,10 +76,9 @@ def _is_painted(mention: Mention, scene: Scene, arts: Collection[str]) -> bool:
             return mention.value == scene.time and _is_light_painted(mention.text, scene)
         case "weather":
             return mention.value == scene.weather and _is_weather_painted(scene)
-        case "manner":
-            return mention.value == scene.manner
-        case "season":
-            return mention.value == scene.season and scene.ground not in WITHOUT_SKY
+        case "manner" | "season":
+            is_seen = mention.sort == "manner" or scene.ground not in WITHOUT_SKY
+            return mention.value in {scene.manner, scene.season} and is_seen
         case _:
             return bool(mention.value)  # clothes are painted as the colour of a person, if they have one
 

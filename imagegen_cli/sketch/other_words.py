@@ -56,7 +56,8 @@ UNDRAWN_ZH = """
 神经 细胞 病毒 基因 分子 原子 水墨晕染 留白 花纹 图案 线条 曲线 几何 几何图形 方块 圆形 三角形 立方体 球体 漩涡 螺旋
 迷宫 螺旋楼梯 传送门 门后 结界 符文 符咒 咒语 法术 魔法 剑气 灵气 仙气 云梯 天梯 天宫 龙宫 仙境 桃花源 蓬莱 地狱 天堂
 废土 末日 废弃工厂 机甲战士 赛博格 义体 全息投影 飞行器 飞行汽车 悬浮车 悬浮岛 浮空岛 空岛 天线 信号塔 雷达 探测器
-火星车 登月舱 月球车 陨石坑 清明上河图 千里江山图 富春山居图 麻雀 燕子 燕 黄鹂 喜鹊 翠鸟 斑鸠 杜鹃鸟 斑马线 人行横道
+火星车 登月舱 月球车 陨石坑 清明上河图 千里江山图 富春山居图
+麻雀 燕子 燕 黄鹂 喜鹊 师傅 老师傅 馄饨 翠鸟 斑鸠 杜鹃鸟 斑马线 人行横道
 """
 """Chinese names of things for which there is no art; also of what surrounds a listed word (日本 has 日 in it)."""
 
@@ -66,7 +67,8 @@ great wall|street lamp|street light|traffic light|swimming pool|gas station|trai
 vending machine|washing machine|sewing machine|typewriter|record player|rocking chair|stained glass|wind turbine
 solar panel|black hole|space station|paper crane|paper boat|bus stop|phone booth|rice cooker|tea house|tea ceremony
 steam engine|jet engine|engine|bonsai tree|family tree|bookshelf|spider web|bird nest|birdcage|bird cage|sand castle
-sandcastle|treehouse|tree house|gingerbread house|snow globe|zebra crossing|pedestrian crossing|railway crossing|railroad crossing|level crossing|street crossing
+sandcastle|treehouse|tree house|gingerbread house|snow globe|zebra crossing
+pedestrian crossing|railway crossing|railroad crossing|level crossing|street crossing
 hot dog stand|fruit stand|flower stand|food stand|market stand|lemonade stand|newspaper stand|news stand|music stand
 turkey vulture|mouse pad|mouse mat|dog house|bird house|car seat|fire escape|christmas lights|fairy lights|string lights
 """
@@ -117,7 +119,8 @@ ambience symmetrical asymmetrical centered centred isolated aerial macro fisheye
 grayscale sepia hdr raw dslr analog film grainy isometric pixelated low-poly lowpoly stylized stylised hand-drawn
 handmade ghibli pixar disney 3d 2d rendered hyperdetailed ultra-detailed ultradetailed highly extremely incredibly
 intensely slightly almost nearly early late multicolored multicoloured pale vast endless nearby various once twice
-always never sometimes everywhere somewhere nowhere crisp dusky open closed shut ajar locked asleep awake alone alive
+always never sometimes everywhere somewhere nowhere crisp dusky
+pouring feeding rowing grazing racing open closed shut ajar locked asleep awake alone alive
 afloat upright half cozy cosy snug calm still frozen wet dry soaked bare barefoot chubby slim tall
 tiny fluffy furry striped spotted adorable lovely handsome elegant graceful majestic magnificent
 """

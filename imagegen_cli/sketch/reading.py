@@ -54,6 +54,11 @@ BREAKS = {
 }
 NO_NOUN = ("ing", "ed", "ly", "s", "ful", "ous", "less", "able", "ish", "like")
 """Endings of words that are no second half of a name: verbs, adjectives, adverbs."""
+<<<<<<< HEAD
+=======
+SECOND_HALVES = frozenset({"stand"})
+"""Words of doing that are the second half of a name directly behind a thing: a noodle stand."""
+>>>>>>> mend14
 WRAPPED_ZH = frozenset(
     {"饺子", "包子", "粽子", "馄饨", "汤圆", "春卷", "月饼", "小笼包", "寿司", "红包", "礼物", "糖果"}
 )
@@ -159,7 +164,9 @@ def _is_first_of(before: Token, token: Token) -> bool:
     """Whether an unknown word is the second half of a name. A person's name or a verb may follow a thing as well."""
     first = before.meaning
     is_thing = first is not None and first.sort == "noun" and first.home != "person" and not before.plural
-    return is_thing and token.meaning is None and token.text.isalpha() and not token.text.endswith(NO_NOUN)
+    word = token.text.removesuffix("'s")
+    is_noun = token.meaning is None and word.isalpha() and not word.endswith(NO_NOUN)
+    return is_thing and (is_noun or word in SECOND_HALVES)
 
 
 def _words(row: list[str]) -> Iterator[Token]:
