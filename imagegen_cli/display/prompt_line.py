@@ -147,18 +147,10 @@ class LineControls(Controls):
     def _close(self, key: Key) -> None:
         """A sign that closes what lies over the line begins a text, so it is typed; one for the table is as well."""
         super()._close(key)
-<<<<<<< HEAD
-        if isinstance(key, Paste) or len(key) != 1 or key == " ":
-            return
-        if self._ui.mode not in CLOSED_BY_ANY and self._is_open:
-            self._to_line()
-            self._insert(key)
-=======
         if isinstance(key, Paste) or len(key) > 1 or key == " " or self._ui.mode in CLOSED_BY_ANY or not self._is_open:
             return
         self._to_line()
         self._insert(key)
->>>>>>> mend14
 
     def _uncover(self) -> None:
         """Close what lies over the table or the line; an open question counts as answered with no."""

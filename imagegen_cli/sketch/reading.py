@@ -54,11 +54,8 @@ BREAKS = {
 }
 NO_NOUN = ("ing", "ed", "ly", "s", "ful", "ous", "less", "able", "ish", "like")
 """Endings of words that are no second half of a name: verbs, adjectives, adverbs."""
-<<<<<<< HEAD
-=======
 SECOND_HALVES = frozenset({"stand"})
 """Words of doing that are the second half of a name directly behind a thing: a noodle stand."""
->>>>>>> mend14
 WRAPPED_ZH = frozenset(
     {"饺子", "包子", "粽子", "馄饨", "汤圆", "春卷", "月饼", "小笼包", "寿司", "红包", "礼物", "糖果"}
 )
