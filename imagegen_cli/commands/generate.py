@@ -197,7 +197,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options, variation)
-    where = plan.place(folder, template)
+    where = replace(plan.place(folder, template), marks=options.run.marks.said)
     check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
     spending = Spending(
         config, options.spend, (one.provider for item in items for one in (item.request, *item.alternatives))

@@ -58,10 +58,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where pictures go and how they are named."""
+    """Where pictures go and how they are named. `marks`: see `Planned`."""
 
     folder: Path
     template: str
+    marks: str = ""
 
 
 FindPicture = Callable[[str], tuple[str, Parent]]
@@ -226,6 +227,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             repeats=item.repeats,
             parents=item.parents,
             cell=item.cell,
+            marks=where.marks,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
     ]
