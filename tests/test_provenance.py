@@ -306,3 +306,33 @@ def test_killed_while_it_saves_a_resume_brings_one_good_picture(tmp_path: Path, 
         assert read(path).marks is not None or beside(path) is not None
         assert not [one for one in path.parent.iterdir() if one.name.startswith(".")]
         assert cloud.counts["submit"] == 1
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("said", "resumed", "is_marked", "has_sidecar"),
+    [
+        (["--no-metadata"], [], False, False),
+        (["--sidecar"], [], False, True),
+        (["--no-metadata"], ["--sidecar"], False, True),
+        (["--sidecar"], ["--no-metadata"], False, False),
+        ([], [], True, False),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "batch"])
+def test_a_resume_follows_what_the_first_command_said_about_marks(
+    tmp_path: Path, studio: DreaminaServer, command: str, said: list[str], resumed: list[str], *, is_marked: bool,
+    has_sidecar: bool,
+) -> None:  # fmt: skip
+    program = Program(tmp_path, config(studio))
+    (tmp_path / "list.txt").write_text("a fox\n", encoding="utf-8")
+    what = "a fox" if command == "run" else "list.txt"
+    killed(program, "part", command, what, *said, "-q")
+    ended = program.run("resume", *resumed, "-q")
+    assert ended.code == 0, ended.err
+    (task,) = program.tasks()
+    for picture in task["pictures"]:
+        path = Path(picture["path"])
+        assert (read(path).marks is not None) == is_marked
+        assert (beside(path) is not None) == has_sidecar
+    assert studio.counts["submit"] == 1

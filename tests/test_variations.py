@@ -73,6 +73,56 @@ def test_a_list_that_is_varied_again_sends_nothing_and_one_more_value_only_its_c
     assert len(seeds) == 2, "the new cells share the seed of the first ones"
 
 
+def test_new_cells_take_the_seed_of_what_the_list_sent_before_it_was_compared(alone: Program) -> None:
+    name = written(alone, "cats.txt", "a cat\na dog\n")
+    assert alone.run("batch", name, "--size", "64x64").code == 0
+    model = alone.tasks()[0]["model"]
+    models = ("-m", model, "-m", "sketch-3" if model != "sketch-3" else "sketch-4")
+    planned = alone.run("batch", name, "--size", "64x64", *models, "--dry-run", "--json").objects
+    grown = alone.run("batch", name, "--size", "64x64", *models)
+    assert grown.code == 0
+    tasks = alone.tasks()
+    assert len(tasks) == 4
+    assert tasks[0]["facts"]["seed"] != tasks[1]["facts"]["seed"]
+    for prompt in ("a cat", "a dog"):
+        first, second = (task["facts"]["seed"] for task in tasks if task["prompt"] == prompt)
+        assert first == second
+        assert [row["seed"] for row in planned if row["prompt"] == prompt and not row.get("skip")] == [first]
+    assert "cannot share the seed" not in grown.err
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ((), ("-m", "sketch-2", "-m", "sketch-3")),
+        (("-m", "sketch-2", "-m", "sketch-3"), ("-m", "sketch-2", "-m", "sketch-3", "-m", "sketch-4")),
+        (("--vary", "ratio=1:1,16:9"), ("--vary", "ratio=1:1,16:9,9:16")),
+    ],
+)
+def test_the_sheet_of_a_comparison_that_grew_shows_its_earlier_cells(
+    alone: Program, first: tuple[str, ...], then: tuple[str, ...]
+) -> None:
+    alone.configure('default_provider = "sketch"\n[providers.sketch]\nkind = "sketch"\nmodel = "sketch-2"\n')
+    name = written(alone, "cats.txt", "a cat\n")
+    assert alone.run("batch", name, *first).code == 0
+    before = len(alone.tasks())
+    grown = alone.run("batch", name, *then)
+    number = len(alone.tasks())
+    assert (grown.code, number > before) == (0, True)
+    assert f"({number} pictures)" in grown.err
+    by_hand = alone.run("sheet", "--json")
+    assert [one["pictures"] for one in by_hand.objects] == [number]
+    assert [one["pictures"] for one in alone.run("sheet", "--run", "LAST", "--json").objects] == [number]
+
+
+def test_a_sheet_has_no_tasks_of_other_prompts_and_lists(alone: Program) -> None:
+    words = ("--vary", "ratio=1:1,16:9")
+    assert alone.run("batch", written(alone, "dogs.txt", "a dog\n"), *words).code == 0
+    assert alone.run("batch", written(alone, "cats.txt", "an old cat\n"), *words).code == 0
+    assert alone.run("batch", written(alone, "cats.txt", "a cat\n"), *words).code == 0
+    assert [one["pictures"] for one in alone.run("sheet", "--json").objects] == [2]
+
+
 def test_a_comparison_by_models_shares_a_seed_and_has_cells(studio: Program) -> None:
     assert studio.run("run", "a cat", "-m", "3.0", "-m", "4.0").code == 0
     first, second = studio.tasks()

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from imagegen_cli.commands.console import all_there, say
+from imagegen_cli.commands.earlier_cells import with_earlier_cells
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.pictures import is_comparison
@@ -89,8 +90,13 @@ def last_comparison(store: Store) -> Chosen:
     """The newest run that varied anything. Raises NothingToDo."""
     runs = store.run_ids()[:LAST_RUNS]
     for run in runs:
-        if is_comparison([record.task for record in store.find(Filter(run=run, limit=LOOKED_AT))]):
+        records = store.find(Filter(run=run, limit=LOOKED_AT))
+        if is_comparison([record.task for record in records]):
             return of_run(store, run)
+        if any(record.source and record.task.cell for record in records):  # it may have made a comparison larger
+            whole = with_earlier_cells(store, run, records)
+            if is_comparison([record.task for record in whole]):
+                return of_run(store, run)
     hint = "name a run or tasks: imagegen sheet --run LAST, imagegen sheet 12 15"
     words = f"none of the last {len(runs)} runs compares anything" if runs else "the history has no run yet"
     raise NothingToDo(words, hint=hint if runs else "imagegen run makes pictures")

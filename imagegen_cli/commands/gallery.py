@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
 from imagegen_cli.commands.console import all_there, printed, say
+from imagegen_cli.commands.earlier_cells import with_earlier_cells
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
@@ -43,6 +44,7 @@ def sheet(
         raise UsageError(BOTH)
     with closing(open_history()) as store:
         chosen = by_number(ids, store) if ids else of_runs(runs, store) if runs else last_comparison(store)
+        chosen = chosen if ids else _whole_comparison(store, chosen)
     drawn = _drawn(chosen, output, dark=dark)
     if as_json:
         printed(_sheet_object(drawn))
@@ -52,18 +54,29 @@ def sheet(
     return 0
 
 
-def sheet_after(store: Store, run: RunId, tasks: Sequence[Task], code: int) -> None:
+def _whole_comparison(store: Store, chosen: Chosen) -> Chosen:
+    """With the cells of the same comparison that an earlier run of its list has made, where it is one run."""
+    runs = {record.task.run for record in chosen.records}
+    if len(runs) != 1 or not any(record.source and record.task.cell for record in chosen.records):
+        return chosen
+    return chosen._replace(records=with_earlier_cells(store, runs.pop(), chosen.records))
+
+
+def sheet_after(store: Store, run: RunId, code: int) -> None:
     """Draw the sheet of a run that has ended with this exit code, where it compares anything, and name it on stderr.
 
     Raises whatever goes wrong. Ctrl-C ends it, and the program.
     """
-    if code in STOPPED or not is_comparison(tasks):
+    if code in STOPPED:
+        return
+    chosen = _whole_comparison(store, of_run(store, run))
+    tasks = [record.task for record in chosen.records]
+    if not is_comparison(tasks):
         return
     again = f"imagegen sheet --run {run}"
     if len(tasks) > AUTOMATIC:
         say(f"{len(tasks)} tasks are many for a sheet: {again} draws one")
         return
-    chosen = of_run(store, run)
     if not any(record.task.files for record in chosen.records):
         return
     try:

@@ -202,14 +202,16 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options, variation)
-    where = plan.place(folder, template)
+    where = replace(plan.place(folder, template), marks=options.run.marks.said)
     if not options.queue:  # else the workers have the keys
         check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
     spending = Spending(
         config, options.spend, (one.provider for item in items for one in (item.request, *item.alternatives))
     )
     with history() as store:
-        planned = _planned(store, items, where, options, command=command, spending=spending, variation=variation)
+        planned = _planned(
+            store, items, where, options, config, command=command, spending=spending, variation=variation
+        )
         if planned is None:
             return _nothing_new(options, piped=is_piped)
         run_id, tasks, items = planned
@@ -221,14 +223,9 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
             return _into_stdout(session, run_id, tasks, quiet=options.run.display in QUIET)
         session = Session(store, config, options.run, additions.add, additions.outcome_of, spending=spending)
         code = session.run_tasks(run_id, tasks)
-        if len(tasks) > 1 and _wants_sheet(options, config):
-            _draw_sheet(store, run_id, tasks, code)
+        if (len(tasks) > 1 or tasks[0].cell) and _wants_sheet(options, config):
+            _draw_sheet(store, run_id, code)
         return code
-
-
-def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
-    say(f"{amount(len(tasks), 'task')} wait for workers in run {run_id}, and nothing is sent yet: imagegen work")
-    return 0
 
 
 def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
@@ -241,6 +238,11 @@ def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
     return 0
 
 
+def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
+    say(f"{amount(len(tasks), 'task')} wait for workers in run {run_id}, and nothing is sent yet: imagegen work")
+    return 0
+
+
 def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
     """Whether a comparison is to have its sheet; programs, and people who want no words, ask for it by --sheet."""
     if options.sheet is not None:
@@ -248,12 +250,12 @@ def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
     return config.general.sheet and options.run.display not in QUIET
 
 
-def _draw_sheet(store: Store, run_id: RunId, tasks: Sequence[Task], code: int) -> None:
+def _draw_sheet(store: Store, run_id: RunId, code: int) -> None:
     """Draw the sheet of a comparison. What goes wrong is said and changes nothing: the pictures are on the disk."""
     try:
         from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
 
-        sheet_after(store, run_id, tasks, code)
+        sheet_after(store, run_id, code)
     except Exception as error:  # noqa: BLE001 - see above
         why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
         say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
@@ -331,6 +333,7 @@ def _planned(
     items: list[plan.Item],
     where: plan.Place,
     options: GenerateOptions,
+    config: Config,
     *,
     command: str,
     spending: Spending,
@@ -343,7 +346,7 @@ def _planned(
     sources = "\n".join(dict.fromkeys(item.source for item in items if item.source not in ("", STDIN)))
     allowed = 0
     for _ in range(MAX_ATTEMPTS):
-        fresh = _compared(store, items, options)
+        fresh = _compared(store, items, options, config)
         if not fresh:
             return None
         if str(options.output) == STDIN:
@@ -371,13 +374,13 @@ def _amounts(sent: Sequence[plan.Item], items: Sequence[plan.Item], variation: s
     return f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}{of_all}: {variation}"
 
 
-def _compared(store: Store, items: list[plan.Item], options: GenerateOptions) -> list[plan.Item]:
+def _compared(store: Store, items: list[plan.Item], options: GenerateOptions, config: Config) -> list[plan.Item]:
     """The items to send: none that its own list has sent before, and those of other lists as the person decides."""
     listed = [item for item in items if item.source]
     if not listed or options.sent_before.again:
         return items
     known = store.known(item.identity for item in listed)
-    fresh = _without_sent(items, known)
+    fresh = _with_seeds_of_sent(_without_sent(items, known), items, known, config)
     doubles = {id(item): records for item in fresh if (records := _sent_from_other_lists(item, known))}
     if not doubles or not _left_out(doubles, fresh, options):
         return fresh
@@ -400,6 +403,27 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
     if left and not fresh:
         say("the list has nothing new; --again sends all of it again")
     return fresh
+
+
+def _with_seeds_of_sent(
+    fresh: list[plan.Item], items: Sequence[plan.Item], known: Known, config: Config
+) -> list[plan.Item]:
+    """The new items, with the seeds of the cells of their comparisons that are skipped."""
+    if not any(item.shared_seed is not None for item in fresh):
+        return fresh
+    from imagegen_cli.commands.joining import joined  # noqa: PLC0415 - few commands compare
+
+    sent = ((item, record) for item in items if (record := _sent(item, known)) is not None)
+    found, remarks = joined(fresh, sent, config)
+    for remark in remarks:
+        say(remark)
+    return found
+
+
+def _sent(item: plan.Item, known: Known) -> Record | None:
+    """The newest task of the item that its own list has sent before."""
+    earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
+    return next((record for record in reversed(earlier) if not _never_sent(record)), None)
 
 
 def _sent_from_other_lists(item: plan.Item, known: Known) -> list[Record]:
@@ -432,6 +456,9 @@ def _dry_run(
     if any(item.source for item in items) and not options.sent_before.again and has_history():
         with history() as store:
             known = store.known(item.identity for item in items)
+    fresh = [item for item in items if not _skipped(item, known)]
+    later = {(item.source, item.identity): item for item in _with_seeds_of_sent(fresh, items, known, config)}
+    items = [later.get((item.source, item.identity), item) for item in items] if known else items
     skips = [_skip(item, known, options) for item in items]
     rows = [
         {**plan.dry_run_row(item, config, where), **({"skip": skip} if skip else {})}
@@ -486,9 +513,8 @@ def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
 
 def _skipped(item: plan.Item, known: Known) -> str:
     """What became of the item where its own list has sent it before; else empty."""
-    earlier = known.get((item.source, item.identity), ()) if item.source not in ("", STDIN) else ()
-    sent = [record for record in earlier if not _never_sent(record)]
-    return f"{sent[-1].task.id} {_what_became_of(sent[-1])}" if sent else ""
+    record = _sent(item, known)
+    return f"{record.task.id} {_what_became_of(record)}" if record is not None else ""
 
 
 def _never_sent(record: Record) -> bool:

@@ -102,6 +102,11 @@ class MarkOptions(NamedTuple):
         option("--sidecar", help_="Leave every picture as it came, and say in NAME.json beside it how it was made."),
     ] = False
 
+    @property
+    def said(self) -> str:
+        """`sidecar` or `none`; empty where the settings decide."""
+        return "sidecar" if self.sidecar else "none" if self.no_metadata else ""
+
 
 class RunOptions(NamedTuple):
     """How tasks are run and shown. `concurrency` None: as the settings say; 0: no limit. `timeout` is in seconds."""

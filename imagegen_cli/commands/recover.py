@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagegen_cli.commands.console import (
@@ -52,6 +52,7 @@ from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
 from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.updates import MARKS
 
 MAX_RECEIPTS_BYTES = 256 * 1024 * 1024
 CANCEL_WAIT_S = 20.0
@@ -302,6 +303,7 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
     planned = []
     for record, id_ in zip(records, numbers.tasks, strict=True):
         where = plan.place(Path(record.task.folder), config.general.name)
+        where = replace(where, marks=str(record.facts.get(MARKS, "")))
         task = record.task  # no alternatives: only the provider that may have been paid can say what it was paid for
         item = plan.Item(
             request=task.request, expected_images=task.expected_images, line=1, identity="", repeats=task.id

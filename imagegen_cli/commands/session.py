@@ -66,6 +66,7 @@ from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.updates import MARKS
 
 if TYPE_CHECKING:
     from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
@@ -373,9 +374,11 @@ class Session:
         )
 
     def _marker(self, task: Task, number: int) -> "Marker | None":
-        """What says in the file of a picture how it was made, or beside it: as this command and its settings say."""
-        marks = self._options.marks
-        way = "sidecar" if marks.sidecar else "none" if marks.no_metadata else self._config.general.metadata
+        """What says in the file of a picture how it was made, or beside it.
+
+        This command decides, else the one that sent the task, else the settings.
+        """
+        way = self._options.marks.said or str(task.facts.get(MARKS, "")) or self._config.general.metadata
         if way == "none":
             return None
         provider = self._config.provider(task.request.provider)

@@ -334,9 +334,8 @@ def cost(plan: Planned) -> str:
     unknown = sum(quote.source is Source.UNKNOWN for quote in plan.quotes)
     if unknown == len(plan.quotes):
         return "price not known"
-    if not unknown:
-        return known
-    return " and ".join(filter(None, (known, f"{amount(unknown, 'task')} without a known price")))
+    unpriced = f"{amount(unknown, 'task')} without a known price" if unknown else ""
+    return " and ".join(filter(None, (known, unpriced)))
 
 
 def _source(source: Source) -> str:

@@ -37,6 +37,7 @@ def studio(options: GenerateOptions) -> int:
     check_terminal(options)
     config, common = settings(), common_of(options)
     where = plan.place(options.output or Path(config.general.output), options.name or config.general.name)
+    where = replace(where, marks=options.run.marks.said)
     with history() as store:
         spending = Spending(config, options.spend, ())
         line = Studio(store, config, where, common, spending, asks=not options.yes)

@@ -1,7 +1,6 @@
 """Finds the word that a person meant: one that slips of the fingers turn into what was typed, and no other."""
 
 from collections.abc import Iterable
-from os.path import commonprefix
 
 MIN_PREFIX = 3
 """Characters of a word that is taken for the beginning of another."""
@@ -17,9 +16,16 @@ def alike(typed: str, known: Iterable[str]) -> str:
     found = [(_distance(word, one), one) for one in sorted(known)]
     near = [(distance, one) for distance, one in found if distance <= _allowed(word, one.casefold())]
     if near:  # of several as near, the one that begins alike for longer: slips stand at the end of a model's version
-        return min(near, key=lambda pair: (pair[0], -len(commonprefix([word, pair[1].casefold()])), pair[1]))[1]
+        return min(near, key=lambda pair: (pair[0], -_begun(word, pair[1].casefold()), pair[1]))[1]
     begun = [one for _, one in found if len(word) >= MIN_PREFIX and one.casefold().startswith(word)]
     return begun[0] if len(begun) == 1 else ""
+
+
+def _begun(word: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next(
+        (at for at, (one, two) in enumerate(zip(word, other, strict=False)) if one != two), min(len(word), len(other))
+    )
 
 
 def _allowed(word: str, other: str) -> int:

@@ -39,7 +39,8 @@ class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
     `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
-    `parents`: see `Planned`. `cell`: see `Task`.
+    `parents`: see `Planned`. `cell`: see `Task`. `shared_seed`: the seed that all tasks of its comparison share, which
+    the first part of its request has; None where it has none.
     """
 
     request: ImageRequest
@@ -47,6 +48,7 @@ class Item:
     line: int
     identity: str
     cell: Mapping[str, str] = field(default_factory=dict)
+    shared_seed: int | None = None
     alternatives: tuple[ImageRequest, ...] = ()
     source: str = ""
     earlier: tuple[Record, ...] | None = None
@@ -58,10 +60,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where pictures go and how they are named."""
+    """Where pictures go and how they are named. `marks`: see `Planned`."""
 
     folder: Path
     template: str
+    marks: str = ""
 
 
 FindPicture = Callable[[str], tuple[str, Parent]]
@@ -226,6 +229,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             repeats=item.repeats,
             parents=item.parents,
             cell=item.cell,
+            marks=where.marks,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
     ]
@@ -397,6 +401,7 @@ def _checked(
             source=spec.source,
             parents=spec.parents,
             cell=spec.cell,
+            shared_seed=spec.shared_seed if requests[0].seed is not None else None,
         )
 
 

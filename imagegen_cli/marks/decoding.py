@@ -68,10 +68,8 @@ def whole_number(value: Any) -> int | None:
 
 def unread(table: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
     """Those of these numbers that are in the table and are none, as `seed [5]`; -1 means none."""
-    found = ((name, table.get(name)) for name in names)
-    wrong = [
-        (name, value) for name, value in found if whole_number(value) is None and value not in (None, "", -1, "-1")
-    ]
+    told = [(name, table[name]) for name in names if table.get(name) not in (None, "", -1, "-1")]
+    wrong = [(name, value) for name, value in told if whole_number(value) is None]
     return tuple(f"{name} {clean(str(value)[:MAX_SHOWN])}" for name, value in wrong)
 
 

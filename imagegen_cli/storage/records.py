@@ -120,6 +120,8 @@ class Planned(NamedTuple):
     """See `Task`."""
     cell: Mapping[str, str] = MappingProxyType({})
     """What was varied, with the value that this task has."""
+    marks: str = ""
+    """What the command said about marks, `none` or `sidecar`; empty where it left them to the settings."""
 
 
 class Numbers(NamedTuple):

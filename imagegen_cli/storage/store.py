@@ -194,6 +194,7 @@ class Store(Database):
             (run, item.folder, item.name, serialize.dumps(item.parents), serialize.in_order(item.cell), before.task.id),
         )
         updates.write_request(self._db, task)
+        updates.remember_marks(self._db, task.id, item.marks)
         return task
 
     def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
@@ -209,6 +210,7 @@ class Store(Database):
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
             parents=item.parents,
+            facts={updates.MARKS: item.marks} if item.marks else {},
             cell=item.cell,
         )  # fmt: skip
 

@@ -52,7 +52,9 @@ OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
 """Events about a whole run, by which a command that looks on knows why nothing is sent."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
-OWN_FACTS = ("repeats",)
+MARKS = "marks"
+"""The fact that keeps what a command said about marks, so that `resume` follows it."""
+OWN_FACTS = ("repeats", MARKS)
 """Facts that no service told."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
@@ -263,6 +265,14 @@ def fall_back(db: "Connection", task: Task) -> None:
     db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
 
 
+def remember_marks(db: "Connection", id_: int, marks: str) -> None:
+    """Keep what a command said about the marks of a task that it sends, in place of what an earlier one said."""
+    row = db.execute("SELECT facts FROM task WHERE id = ?", (id_,)).fetchone()
+    facts = {name: value for name, value in json.loads(row["facts"]).items() if name != MARKS}
+    facts |= {MARKS: marks} if marks else {}
+    db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), id_))
+
+
 def _learn(db: "Connection", event: TaskLearned) -> None:
     """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
     row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
@@ -319,7 +329,7 @@ def insert(db: "Connection", run: RunId, item: Planned, owner: int | None, *, at
     `words`: what the row itself has for searches, where it has something.
     """
     request = item.request
-    facts = {} if item.repeats is None else {"repeats": item.repeats}
+    facts = ({} if item.repeats is None else {"repeats": item.repeats}) | ({MARKS: item.marks} if item.marks else {})
     column, value, more = (", words", ", CAST(? AS tsvector)", (words,)) if words else ("", "", ())
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"  # noqa: S608 - our own words
