@@ -241,9 +241,7 @@ def test_a_whole_task_is_taken_out_with_its_pictures(history: History) -> None:
     assert history.program.run("list", "--favourite").code == 4
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("1/3", "has 2 pictures, and no picture 3"), ("9", "there is no task 9")]
-)
+@pytest.mark.parametrize(("name", "text"), [("1/3", "has 2 pictures, and no picture 3"), ("9", "there is no task 9")])
 def test_what_is_not_there_is_no_favourite(history: History, name: str, text: str) -> None:
     history.add(Done((history.picture("1.png"), history.picture("2.png"))))
     history.close()
@@ -405,6 +403,16 @@ def test_a_person_is_asked_and_keys_from_before_the_question_are_no_answer(
         shown.send(f"{answer}\r")
         assert shown.finish() == (2 if left else 0)
     assert history.rows("task") == left
+
+
+def test_a_favourite_that_is_named_is_called_one_before_it_is_forgotten(history: History) -> None:
+    history.add(MODERATED)
+    history.add(MODERATED)
+    history.close()
+    assert history.program.run("favourite", "2").code == 0
+    ended = history.program.run("forget", "1", "2")
+    assert (ended.code, history.rows("task")) == (2, 2)
+    assert "2 tasks, 1 favourite among them would be forgotten" in ended.err
 
 
 @pytest.mark.parametrize("words", [(), ("1", "--failed"), ("1", "--older", "1d"), ("--older", "soon"), ("1/2",)])

@@ -205,7 +205,7 @@ COSTLY: list[tuple[str, dict[str, Any], list[str], str]] = [
 def test_what_a_stranger_s_file_makes_dearer_is_asked_about(
     tmp_path: Path, kind: str, told: dict[str, Any], own: list[str], said: str
 ) -> None:
-    with (DreaminaServer() if kind == "dreamina" else WebUIServer()) as server:
+    with DreaminaServer() if kind == "dreamina" else WebUIServer() as server:
         program = Program(tmp_path, settings_of(server, kind=kind))
         request = ImageRequest(**{"prompt": "a fox", "provider": "x", **told})
         path = own_file(tmp_path, marks_of(request, kind=kind, facts={}))
@@ -351,6 +351,16 @@ def test_only_the_picture_itself_is_sent_for_its_task(
     else:
         assert "is not picture 1/1 any more" in ended.err
         assert f"{'--from' if '--from' in words else '--image'} {picture}" in ended.err
+
+
+def test_a_file_that_is_no_picture_says_nothing_of_the_services(program: Program, server: WebUIServer) -> None:
+    program.configure(f'default_provider = "own"\n{settings_of(server)}')
+    done(program.run("run", "a fox"))
+    (program.folder / "words.png").write_text("these are words")
+    ended = program.run("edit", "1", "x", "--image", "words.png")
+    assert (ended.code, server.counts["submit"]) == (2, 1)
+    assert "words.png' is not a PNG" in ended.err
+    assert "none of your services" not in ended.err
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -24,7 +24,9 @@ KIND_OF_TOOL = {"A1111": "a1111"}
 """Tools whose pictures a kind of service can make again with all their settings."""
 PLAIN_PIXELS = 1024 * 1024
 """Pixels of one picture that every service makes at its lowest price."""
-COSTLY = re.compile(r"(?:^|(?<!cfg)(?<!guidance)_)(?:steps|hr|batch|iter|n|num|images|quality|scale|factor|upscal\w*|megapixels)(?:_|$)")
+COSTLY = re.compile(
+    r"(?:^|(?<!cfg)(?<!guidance)_)(?:steps|hr|batch|iter|n|num|images|quality|scale|factor|upscal\w*|megapixels)(?:_|$)"
+)
 """Names of options that raise what a picture costs, or how long it takes."""
 STEPS = ("steps", "num_inference_steps")
 MANY_STEPS = 50

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import BytesIO
 from itertools import groupby, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from imagegen_cli.core.references import opened

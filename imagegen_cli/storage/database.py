@@ -12,6 +12,11 @@ from imagegen_cli.storage import migrations
 
 MAX_LOCK_WAIT_S = 10.0
 """Seconds that a command waits for a lock of another process."""
+SALVAGE = (
+    "keep the file, for receipts of paid pictures are in it: put back a copy, or save what can be read with"
+    " sqlite3's .recover; IMAGEGEN_HOME=FOLDER works with another history meanwhile"
+)
+"""What to do about a damaged history. Beginning a new one in its place would lose what was paid for."""
 
 
 class Database:
@@ -102,7 +107,7 @@ class Database:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
             raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = "move the file away to begin with an empty history; imagegen cannot repair it"
+            hint = SALVAGE
             raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
 
 
@@ -132,5 +137,5 @@ def remedy_for(error: sqlite3.Error) -> str:
     if "locked" in text or "busy" in text:
         return "close the program that holds it and try again"
     if "malformed" in text or "not a database" in text:
-        return "move the file away to begin a new history"
+        return SALVAGE
     return "make room or give write permission, or set IMAGEGEN_HOME to another folder"

@@ -54,7 +54,6 @@ MAX_ROWS_AT_ONCE = 5000
 """Rows that are in memory at a time where all rows are read."""
 INDEX_WAIT_S = 1.0
 """Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
-LIKE = "prompt LIKE ? ESCAPE '!'"
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -327,7 +326,13 @@ class Store(Database):
         order = " ORDER BY task.id DESC" + ("" if wanted.limit is None else f" LIMIT {whole(wanted.limit)}")
         if not wanted.search:
             return self._db.execute(f"SELECT * FROM task{where}{order}", values).fetchall()  # noqa: S608 - only our own words
-        return self._searched(wanted.search, where, values, order)
+        try:
+            return self._searched(wanted.search, where, values, order)
+        except sqlite3.DatabaseError as error:
+            if not search.is_damaged(error) or self._db.in_transaction:
+                raise
+            self.rebuild_index()
+            return self._searched(wanted.search, where, values, order)
 
     def _bounded(self, wanted: Filter) -> Filter:
         """The same filter with bounds on the numbers of tasks, where it has bounds on their times.
@@ -350,16 +355,27 @@ class Store(Database):
         where = f"{where} AND " if where else " WHERE "
         matched = search.expression(text) if self._is_indexed() else ""
         if matched:
-            exact = search.exact(text)
-            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
+            exact, patterns = search.likes(search.exact(text))
+            words = " AND ".join(filter(None, ["prompt_words MATCH ?", exact]))
             of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
             query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
-            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            rows = self._db.execute(query, [*values, matched, *patterns]).fetchall()
             if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
                 return rows
-        likes = search.patterns(text)
-        query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
-        return self._db.execute(query, [*values, *likes]).fetchall()
+        likes, patterns = search.likes(search.words_of(text))
+        query = f"SELECT * FROM task{where}{likes}{order}"  # noqa: S608 - see above
+        return self._db.execute(query, [*values, *patterns]).fetchall()
+
+    def index_agrees(self) -> bool:
+        """Whether the index of words fits together, and says of the newest tasks what their prompts say."""
+        with self._errors():
+            return not self._is_indexed() or search.agrees(self._db, MAX_ROWS_AT_A_LOOK)
+
+    def rebuild_index(self) -> bool:
+        """Make the index of words anew; whether that could be done. All that it says is in the prompts as well."""
+        with self._transaction():
+            search.empty(self._db)
+        return self._is_indexed()
 
     def unindexed(self) -> int:
         """How many prompts the next search has to index first."""
@@ -446,11 +462,19 @@ class Store(Database):
 
         Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
         """
-        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
-
         if records and not self._is_indexed():
             hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
             raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
+        try:
+            return self._forgotten(records)
+        except HistoryError as error:
+            if not search.is_damaged(error.__cause__) or not self.rebuild_index():
+                raise
+            return self._forgotten(records)
+
+    def _forgotten(self, records: Sequence[Record]) -> "list[Forgotten]":
+        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
+
         with self._transaction():
             now = self._by_id([record.task.id for record in records])
             kept = [record for record in records if forgetting.is_same(record, now.get(record.task.id))]
