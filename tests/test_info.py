@@ -111,6 +111,16 @@ def test_a_renamed_picture_is_known_by_its_bytes(program: Program) -> None:
     assert "task        1/2, run 1" in program.run("info", "x.png").out
 
 
+@pytest.mark.parametrize("name", ["PNG", "JPEG"])
+def test_of_a_file_that_is_larger_than_any_picture_only_a_part_is_read(program: Program, name: str) -> None:
+    path = program.folder / "sparse.png"
+    path.write_bytes(by_pillow(name))
+    os.truncate(path, 2 << 30)
+    ended = program.run("info", "sparse.png")
+    assert ended.code == 4
+    assert "it is larger than 512 MB, and was not looked for in the history" in ended.err
+
+
 def test_a_folder_is_the_pictures_in_it(program: Program) -> None:
     drawn(program, "a fox", "a cat")
     (program.folder / "images" / "notes.txt").write_text("x")

@@ -405,6 +405,16 @@ def test_a_person_is_asked_and_keys_from_before_the_question_are_no_answer(
     assert history.rows("task") == left
 
 
+def test_a_favourite_that_is_named_is_called_one_before_it_is_forgotten(history: History) -> None:
+    history.add(MODERATED)
+    history.add(MODERATED)
+    history.close()
+    assert history.program.run("favourite", "2").code == 0
+    ended = history.program.run("forget", "1", "2")
+    assert (ended.code, history.rows("task")) == (2, 2)
+    assert "2 tasks, 1 favourite among them would be forgotten" in ended.err
+
+
 @pytest.mark.parametrize("words", [(), ("1", "--failed"), ("1", "--older", "1d"), ("--older", "soon"), ("1/2",)])
 def test_tasks_to_forget_are_named_in_one_way(history: History, words: tuple[str, ...]) -> None:
     history.add(MODERATED)

@@ -389,6 +389,16 @@ def test_only_the_picture_itself_is_sent_for_its_task(
         assert f"{'--from' if '--from' in words else '--image'} {picture}" in ended.err
 
 
+def test_a_file_that_is_no_picture_says_nothing_of_the_services(program: Program, server: WebUIServer) -> None:
+    program.configure(f'default_provider = "own"\n{settings_of(server)}')
+    done(program.run("run", "a fox"))
+    (program.folder / "words.png").write_text("these are words")
+    ended = program.run("edit", "1", "x", "--image", "words.png")
+    assert (ended.code, server.counts["submit"]) == (2, 1)
+    assert "words.png' is not a PNG" in ended.err
+    assert "none of your services" not in ended.err
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_picture_without_a_digest_is_a_file_and_no_link(program: Program, server: WebUIServer, is_link: bool) -> None:
     [picture] = done(program.run("run", "a fox", "-p", "own"))

@@ -217,3 +217,45 @@ def test_the_index_is_sound_after_everything(sqlite: Store) -> None:
     assert found(sqlite, "red") == ["a red fox"]
     sqlite._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
     assert sqlite.check() == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        ("，", ["red,Cat", "雨，C猫", "一，二"]),
+        (",", ["red,Cat", "雨，C猫", "一，二"]),
+        (",C", ["red,Cat", "雨，C猫"]),
+        ("，c", ["red,Cat", "雨，C猫"]),
+        ("cat！", ["cat! yes", "no cat！"]),
+        ("cat !", ["cat! yes", "no cat！"]),
+        ("一，", ["一，二"]),
+    ],
+)
+def test_punctuation_is_found_in_both_widths_also_where_other_prompts_match(
+    store: Store, text: str, prompts: list[str]
+) -> None:
+    entered(store, ["red,Cat", "雨，C猫", "一，二", "cat", "cat! yes", "no cat！", "C猫", "一二"])
+    assert sorted(found(store, text)) == sorted(prompts)
+
+
+@pytest.mark.parametrize("harm", ["UPDATE task SET prompt = 'a lighthouse 灯塔' WHERE id = 1", "garbage"])
+def test_an_index_that_does_not_agree_is_made_anew_and_hinders_nothing(sqlite: Store, harm: str) -> None:
+    store, path = sqlite, sqlite.path
+    run = entered(store, ["a red fox", "一只小猫", "a blue fox"])
+    assert len(found(store, "fox")) == 2
+    if harm == "garbage":
+        harm = "UPDATE prompt_words_data SET block = x'00ff00ff' WHERE id > 10"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(harm)
+        db.execute("UPDATE task SET state = 'cancelled', detail = '{\"stop\": \"not-sent\"}'")
+    records = store.find(Filter(run=run))
+    store = Store(path)
+    assert not store.index_agrees()
+    if "x'" in harm:
+        assert len(found(store, "fox")) == 2
+    forgotten = store.forget([record for record in records if record.task.id == 1])
+    assert [one.task for one in forgotten] == [1]
+    assert found(store, "red") == []
+    assert found(store, "blue") == ["a blue fox"]
+    assert store.index_agrees()
+    store._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")

@@ -102,10 +102,13 @@ def _lists(records: Sequence[Record]) -> str:
 
 def _agree(records: Sequence[Record], *, yes: bool) -> None:
     """Ask. Raises UsageError at a no, and where no person can answer."""
-    if yes or answers(f"Forget {amount(len(records), 'task')}? This cannot be undone. [y/N]", ["yes"]):
+    kept = sum(bool(record.favourites) for record in records)
+    among = f", {amount(kept, 'favourite')} among them" if kept else ""
+    which = f"{amount(len(records), 'task')}{among}"
+    if yes or answers(f"Forget {which}? This cannot be undone. [y/N]", ["yes"]):
         return
     hint = "nothing was forgotten" if is_asked() else "--yes forgets them, --dry-run shows them; nothing was forgotten"
-    raise UsageError(f"{amount(len(records), 'task')} would be forgotten", hint=hint)
+    raise UsageError(f"{which} would be forgotten", hint=hint)
 
 
 def _outcome(one: Forgotten, deleted: int, *, files: bool) -> str:

@@ -142,7 +142,7 @@ def known_of(path: Path, store: Store | None) -> Known:
 
 
 def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
-    """Bytes, pixels and SHA-256 in hex, which is empty where the file is larger than any picture. Raises UnreadableFile."""
+    """Bytes, pixels and SHA-256 in hex, empty where the file is larger than a picture. Raises UnreadableFile."""
     from hashlib import sha256  # noqa: PLC0415 - only where a file is read
 
     digest = sha256()

@@ -27,7 +27,14 @@ MAX_ROWS_AT_ONCE = 5000
 """Rows that are in memory at a time where all rows are read."""
 INDEX_WAIT_S = 1.0
 """Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
-LIKE = "prompt LIKE ? ESCAPE '!'"
+LOOKED_AT = 500
+"""Tasks whose prompts are compared with the index of words by a check."""
+
+SALVAGE = (
+    "keep the file, for receipts of paid pictures are in it: put back a copy, or save what can be read with"
+    " sqlite3's .recover; IMAGEGEN_HOME=FOLDER works with another history meanwhile"
+)
+"""What to do about a damaged history. Beginning a new one in its place would lose what was paid for."""
 
 
 class Database:
@@ -145,7 +152,7 @@ class Database:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
             raise HistoryError(f"the history {self.name} cannot be opened: {error.strerror}", hint=hint) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = "move the file away to begin with an empty history; imagegen cannot repair it"
+            hint = SALVAGE
             raise HistoryError(f"the history {self.name} is damaged: {error}", hint=hint) from error
 
     def trouble_of(self, error: Exception) -> str:
@@ -167,7 +174,7 @@ class Database:
         if "locked" in text or "busy" in text:
             return "close the program that holds it and try again"
         if "malformed" in text or "not a database" in text:
-            return "move the file away to begin a new history"
+            return SALVAGE
         return "make room or give write permission, or set IMAGEGEN_HOME to another folder"
 
     def check(self) -> str:
@@ -253,19 +260,39 @@ class Database:
 
     def searched(self, text: str, where: str, values: Sequence[Any], order: str) -> "list[Row]":
         """Rows whose prompt has each word of a text: words that begin so, and where there are none, parts of words."""
+        try:
+            return self._searched(text, where, values, order)
+        except sqlite3.DatabaseError as error:
+            if not search.is_damaged(error) or self._db.in_transaction:
+                raise
+            self.rebuild_index()
+            return self._searched(text, where, values, order)
+
+    def _searched(self, text: str, where: str, values: Sequence[Any], order: str) -> "list[Row]":
         where = f"{where} AND " if where else " WHERE "
         matched = search.expression(text) if self.is_indexed() else ""
         if matched:
-            exact = search.exact(text)
-            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
+            exact, patterns = search.likes(search.exact(text))
+            words = " AND ".join(filter(None, ["prompt_words MATCH ?", exact]))
             of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
             query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
-            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            rows = self._db.execute(query, [*values, matched, *patterns]).fetchall()
             if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
                 return rows
-        likes = search.patterns(text)
-        query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
-        return self._db.execute(query, [*values, *likes]).fetchall()
+        likes, patterns = search.likes(search.words_of(text))
+        query = f"SELECT * FROM task{where}{likes}{order}"  # noqa: S608 - see above
+        return self._db.execute(query, [*values, *patterns]).fetchall()
+
+    def index_agrees(self) -> bool:
+        """Whether the index of words fits together, and says of the newest tasks what their prompts say."""
+        with self._errors():
+            return not self.is_indexed() or search.agrees(self._db, LOOKED_AT)
+
+    def rebuild_index(self) -> bool:
+        """Make the index of words anew; whether that could be done. All that it says is in the prompts as well."""
+        with self._begun_to_write():
+            search.empty(self._db)
+        return self.is_indexed()
 
 
 class Reserve:

@@ -291,14 +291,18 @@ class PostgresStore(Store):
     def searched(self, text: str, where: str, values: Sequence[Any], order: str) -> "list[Row]":
         where = f"{where} AND " if where else " WHERE "
         if query := expression(text):
-            exact = search.exact(text)
-            words = " AND ".join(["words @@ CAST(? AS tsquery)", *[ILIKE] * len(exact)])
-            found = self._db.execute(f"SELECT * FROM task{where}{words}{order}", [*values, query, *exact]).fetchall()  # noqa: S608 - only our own words
+            exact, patterns = search.likes(search.exact(text), ILIKE)
+            words = " AND ".join(filter(None, ["words @@ CAST(? AS tsquery)", exact]))
+            found = self._db.execute(f"SELECT * FROM task{where}{words}{order}", [*values, query, *patterns]).fetchall()  # noqa: S608 - only our own words
             if found:
                 return found
-        likes = search.patterns(text)
-        query = f"SELECT * FROM task{where}{' AND '.join([ILIKE] * len(likes))}{order}"  # noqa: S608 - see above
-        return self._db.execute(query, [*values, *likes]).fetchall()
+        likes, patterns = search.likes(search.words_of(text), ILIKE)
+        query = f"SELECT * FROM task{where}{likes}{order}"  # noqa: S608 - see above
+        return self._db.execute(query, [*values, *patterns]).fetchall()
+
+    def index_agrees(self) -> bool:
+        """The words are a column of the task itself."""
+        return True
 
     # Wishes of other machines
 

@@ -12,7 +12,7 @@ with a new index. All functions work inside of a caller's transaction.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ PAIRED = (
 """Code points of signs that are written without blanks between words, as far as `unicode61` knows them as letters."""
 MATCHED = "prompt_words CROSS JOIN task ON task.id = prompt_words.rowid"
 """Where rows come from that match an expression: newest first without sorting, as many as are wanted."""
+
+LIKE = "prompt LIKE ? ESCAPE '!'"
+CORRUPT = 11
+"""SQLITE_CORRUPT; an index says it as SQLITE_CORRUPT_VTAB, whose lowest byte is the same."""
+WIDE = {point: point + 0xFEE0 for point in range(0x21, 0x7F) if not chr(point).isalnum()}
+"""ASCII punctuation -> its full-width form."""
+NARROW = {wide: point for point, wide in WIDE.items()}
 
 Run = tuple[bool, str]
 """Signs of one kind in a row: whether they are paired, and their text."""
@@ -99,14 +106,64 @@ def may_be_inside(db: "Connection", search: str) -> bool:
     return bool(terms) and all(db.execute(inside, (term,)).fetchone() for term in terms)
 
 
-def patterns(search: str) -> list[str]:
-    """Patterns for LIKE with "!" as the escape, one for each word of `search`."""
-    return [_pattern(word) for word in search.split() or [search]]
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite says that its file, or the index in it, does not fit together."""
+    return isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF == CORRUPT
+
+
+def empty(db: "Connection") -> None:
+    """Forget all that the index says, and note every task: the next search makes it anew."""
+    db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
+    db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('delete-all')")
+    db.execute("DELETE FROM prompt_term")
+    db.execute("INSERT OR IGNORE INTO unsearched (task) SELECT id FROM task")
+
+
+def agrees(db: "Connection", looked_at: int) -> bool:
+    """Whether the index fits together, and says of the newest tasks what their prompts say."""
+    try:
+        db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
+        rows = db.execute(
+            "SELECT id, prompt FROM task WHERE id NOT IN (SELECT task FROM unsearched) ORDER BY id DESC LIMIT ?",
+            (looked_at,),
+        ).fetchall()
+        return all(_is_indexed_as(db, id_, expression(prompt)) for id_, prompt in rows)
+    except sqlite3.DatabaseError as error:
+        if is_damaged(error):
+            return False
+        raise
+
+
+def _is_indexed_as(db: "Connection", task: int, words: str) -> bool:
+    found = "SELECT 1 FROM prompt_words WHERE prompt_words MATCH ? AND rowid = ?"
+    return not words or db.execute(found, (words, task)).fetchone() is not None
+
+
+def likes(words: Sequence[str], like: str = LIKE) -> tuple[str, list[str]]:
+    """A condition by which a prompt has each of these words, and its values, with "!" as the escape.
+
+    `like` is the condition of one pattern. Punctuation of both widths is the same, as it is in the index: "," and "，".
+    """
+    parts, values = [], []
+    for word in words:
+        patterns = list(dict.fromkeys(map(_pattern, _widths(word))))
+        parts.append(f"({' OR '.join([like] * len(patterns))})")
+        values += patterns
+    return " AND ".join(parts), values
+
+
+def words_of(search: str) -> list[str]:
+    return search.split() or [search]
 
 
 def exact(search: str) -> list[str]:
-    """Patterns for the words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
-    return [_pattern(word) for word in search.split() if len(list(runs(word))) > 1 or not word.isalnum()]
+    """The words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
+    return [word for word in search.split() if len(list(runs(word))) > 1 or not word.isalnum()]
+
+
+def _widths(word: str) -> tuple[str, ...]:
+    """A word as it is, and with all its punctuation narrow, and wide."""
+    return word, word.translate(NARROW), word.translate(WIDE)
 
 
 def _pattern(word: str) -> str:

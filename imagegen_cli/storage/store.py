@@ -21,7 +21,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, pictures, prices, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
@@ -543,11 +543,19 @@ class Store(Database):
 
         Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
         """
-        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
-
         if records and not self.is_indexed():
             hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
             raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
+        try:
+            return self._forgotten(records)
+        except HistoryError as error:
+            if not search.is_damaged(error.__cause__) or not self.rebuild_index():
+                raise
+            return self._forgotten(records)
+
+    def _forgotten(self, records: Sequence[Record]) -> "list[Forgotten]":
+        from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
+
         with self._transaction():
             now = self._by_id([record.task.id for record in records])
             kept = [record for record in records if forgetting.is_same(record, now.get(record.task.id))]

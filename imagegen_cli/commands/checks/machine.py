@@ -20,6 +20,8 @@ from imagegen_cli.net.proxies import check_certificates, proxy_for, proxy_settin
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.settings.files import OTHERS
 from imagegen_cli.settings.paths import expanded, history_file, working_folder
+from imagegen_cli.storage.database import SALVAGE
+from imagegen_cli.storage.store import Store
 
 
 def network(chosen: Sequence[Configured]) -> list[Finding]:
@@ -97,14 +99,23 @@ def history(*, fix: bool) -> Iterator[Finding]:
             return
         with closing(open_history()) as store:
             problem = store.check()
-            if problem != "ok":
-                what = f"{store.name} is damaged: {problem}"
-                yield Finding(Level.NO, "history", what, "move it away to begin a new one")
+            is_of_the_index = "prompt_words" in problem  # newer SQLites check it as well
+            if problem != "ok" and not is_of_the_index:
+                yield Finding(Level.NO, "history", f"{store.name} is damaged: {problem}", SALVAGE)
                 return
             yield Finding(Level.OK, "history", f"{store.name} answers") if store.is_remote else _permissions(path)
+            if is_of_the_index or not store.index_agrees():
+                yield _damaged_index(store, fix=fix)
             yield from check_leftovers(store, fix=fix)
     except (ConfigError, HistoryError) as error:
         yield Finding.of_error("history", error)
+
+
+def _damaged_index(store: Store, *, fix: bool) -> Finding:
+    said = "the index of words does not agree with the prompts"
+    if fix and store.rebuild_index():
+        return Finding(Level.OK, "search", f"{said}; it was made anew")
+    return Finding(Level.WARN, "search", said, "imagegen doctor --fix makes it anew; nothing is lost")
 
 
 def _permissions(path: Path) -> Finding:
