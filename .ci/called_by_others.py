@@ -19,12 +19,17 @@ requires_request_body
 # What other libraries read
 _.row_factory  # sqlite3
 _.__signature__  # Typer
+_.get_help
+_.allow_extra_args
 _.registered_groups
 _._timer_cancelled_count  # the loop of asyncio
 _.dont_write_bytecode  # the interpreter
 _.handle_starttag  # html.parser
 _.handle_endtag
 _.handle_data
+
+# What is read by name
+_.history_password  # settings/shared_history.py reads it before all settings are read
 
 # What is named in a text
 _._filler  # sketch/reading.py calls the method of a word's sort

@@ -1,7 +1,6 @@
 """What looking back costs in a long history: searches and filters, against the scan of every row that LIKE is."""
 
 import json
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.measure import Figure
+from imagegen_cli.storage.dialect import Connection, Row
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
@@ -57,7 +57,7 @@ WANTED = {
 }
 
 
-def scanned(db: sqlite3.Connection, text: str) -> list[sqlite3.Row]:
+def scanned(db: Connection, text: str) -> list[Row]:
     """What a search was before there was an index."""
     return db.execute("SELECT * FROM task WHERE prompt LIKE ? ORDER BY id DESC LIMIT 50", (f"%{text}%",)).fetchall()
 
@@ -72,7 +72,7 @@ def spent(call: Callable[[], object], times: int = 5) -> float:
     return min(costs)
 
 
-def fill(db: sqlite3.Connection) -> None:
+def fill(db: Connection) -> None:
     random = Random(1)
     runs = ((run, "batch", "/list.txt", float(run)) for run in range(1, TASKS // 100 + 2))
     db.executemany("INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)", runs)

@@ -37,9 +37,12 @@ offset, step, number = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 del sys.argv[1:4]
 real = time.time
 time.time = lambda: real() + offset
-from imagegen_cli.commands import recover
-from imagegen_cli.storage import store
-store.SILENT_S, store.HEARTBEAT_S, recover.WATCH_WAIT_S = {LEASE_S}, 0.2, {4 * LEASE_S}
+from imagegen_cli.commands import recover, work
+from imagegen_cli.storage import leases, store
+leases.SILENT_S, store.HEARTBEAT_S, recover.WATCH_WAIT_S, work.TAKE_OVER_S = {LEASE_S}, 0.2, {4 * LEASE_S}, 0.4
+if "postgresql" in os.environ.get("IMAGEGEN_HISTORY", ""):
+    from imagegen_cli.storage import postgres
+    postgres.SILENT_S, postgres.HEARTBEAT_S = {LEASE_S}, 0.2
 STEPS = {{
     "connect": lambda event, args: event == "socket.connect",
     "part": lambda event, args: event == "open" and str(args[0]).endswith(".part"),
@@ -116,6 +119,7 @@ class Crowd(Harness):
         addresses = {"studio": studio.url, "comfy": comfy.url, "whole": f"{whole.url}/v1"}
         self.program = Program(folder, CONFIG.format(**addresses))
         self.servers = tuple(servers)
+        self.clock_s, self.hosts = CLOCK_S, 2
         self.aim = Deadly.aim = Aim()
         self.random = random.Random(seed)
         self.ledgers = Ledgers()
@@ -172,16 +176,23 @@ class Crowd(Harness):
         for member in members:
             self._judge(member)
 
-    def _begun(self, words: Sequence[str], deed: str | None = None) -> Member:
+    def _begun(self, words: Sequence[str], deed: str | None = None, *, elsewhere: bool | None = None) -> Member:
         if deed is None:
             deed = self.random.choice(["", "kill", "kill", "step", "step", "pause"])
         step = self.random.choice(INSIDE) if deed == "step" else "none"
-        elsewhere = CAN_UNSHARE and self.random.random() < 0.5
-        offset = self.random.choice((-CLOCK_S, CLOCK_S)) if elsewhere else 0.0
+        if elsewhere is None:
+            elsewhere = CAN_UNSHARE and self.random.random() < 0.5
+        offset = self.random.choice((-self.clock_s, self.clock_s)) if elsewhere else 0.0
         start = [sys.executable, "-c", PREAMBLE, str(offset), step, str(self.random.randint(1, 12)), *words]
         if elsewhere:
             apart = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "--kill-child=SIGKILL", "sh", "-c"]
-            start = [*apart, 'hostname "$1"; shift; exec "$@"', "sh", f"host{self.random.randint(1, 2)}", *start]
+            start = [
+                *apart,
+                'hostname "$1"; shift; exec "$@"',
+                "sh",
+                f"host{self.random.randint(1, self.hosts)}",
+                *start,
+            ]
         process = subprocess.Popen(
             start,
             cwd=self.program.folder,

@@ -41,6 +41,8 @@ class Program:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
+        self.more: dict[str, str] = {}
+        """Further variables of the environment of every process."""
         if config:
             self.configure(config)
 
@@ -55,7 +57,7 @@ class Program:
             for key, value in os.environ.items()
             if not key.startswith(("IMAGEGEN_", "CI", "GITHUB_", "COVERAGE_", "COV_")) and not key.endswith("_API_KEY")
         }
-        return kept | {"IMAGEGEN_HOME": str(self.home), "PYTHONUTF8": "1", "NO_PROXY": "*"} | more
+        return kept | {"IMAGEGEN_HOME": str(self.home), "PYTHONUTF8": "1", "NO_PROXY": "*"} | self.more | more
 
     def start(self, *words: str, text: bool = True, flags: Sequence[str] = (), **more: Any) -> "subprocess.Popen[str]":
         command = [sys.executable, *flags, "-m", "imagegen_cli", *words]

@@ -1,8 +1,9 @@
 """Limits, and the reservations that count against them, in one database."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from imagegen_cli.core.errors import Reason, UsageError
 from imagegen_cli.core.money import Money, Quote, Source, parse_money
 from imagegen_cli.core.task import Failed, ImageRequest, Job, Queued, RemoteImage, RunId, Saving, Task, TaskId
 from imagegen_cli.storage import charges
-from imagegen_cli.storage.migrations import MIGRATIONS
+from imagegen_cli.storage.dialect import Connection
+from tests.histories import KINDS, opened, place
 
 NOW = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))
 FOUR_CENTS = Quote(1, Money(40_000, "usd"), Source.SET)
@@ -24,15 +26,17 @@ def task(number: int, *, provider: str = "studio", model: str = "4.0", run: int 
     return Task(id=TaskId(number), run=RunId(run), request=request, state=Queued(), folder=".", name="{index}")
 
 
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    schema = next(step for step in MIGRATIONS if "CREATE TABLE charge" in step)
-    connection.executescript("CREATE TABLE task (id INTEGER PRIMARY KEY, owner INTEGER);" + schema)
-    connection.executemany("INSERT INTO task VALUES (?, 1)", [(number,) for number in range(1, 20)])
-    yield connection
-    connection.close()
+OWNED = (
+    "INSERT INTO task (id, run, owner, provider, model, size, prompt, request, identity, folder, name,"
+    " expected_images, state, detail, created) VALUES (?, 1, 1, '', '', '', '', '{}', '', '', '', 1, 'queued', '{}', 0)"
+)
+
+
+@pytest.fixture(params=KINDS)
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection]:
+    with closing(opened(place(request.param, tmp_path))) as store:
+        store._db.executemany(OWNED, [(number,) for number in range(1, 20)])
+        yield store._db
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_a_unit_that_no_limit_counts_is_named() -> None:
     assert in_units(parse_limits("5usd"), ["usd", "credits", "credits"]) == ["credits"]
 
 
-def test_what_is_reserved_settled_or_uncertain_counts_and_what_was_returned_does_not(db: sqlite3.Connection) -> None:
+def test_what_is_reserved_settled_or_uncertain_counts_and_what_was_returned_does_not(db: Connection) -> None:
     limit = Limit(parse_money("0.12usd"))
     for number in (1, 2, 3):
         assert charges.over(db, [limit], FOUR_CENTS, 7, NOW) == ""
@@ -79,7 +83,7 @@ def test_what_is_reserved_settled_or_uncertain_counts_and_what_was_returned_does
     assert charges.spent(db, limit, 7, NOW) == parse_money("0.08usd")
 
 
-def test_a_command_counts_its_own_and_a_day_counts_all(db: sqlite3.Connection) -> None:
+def test_a_command_counts_its_own_and_a_day_counts_all(db: Connection) -> None:
     charges.reserve(db, task(1), FOUR_CENTS, 7, NOW - 86_400)
     charges.reserve(db, task(2), FOUR_CENTS, 7, NOW)
     charges.reserve(db, task(3), FOUR_CENTS, 8, NOW)
@@ -87,13 +91,13 @@ def test_a_command_counts_its_own_and_a_day_counts_all(db: sqlite3.Connection) -
     assert amounts == [80_000, 80_000, 120_000]
 
 
-def test_a_price_that_is_not_known_fits_no_budget_and_a_free_one_every(db: sqlite3.Connection) -> None:
+def test_a_price_that_is_not_known_fits_no_budget_and_a_free_one_every(db: Connection) -> None:
     limit = Limit(Money(0, "usd"))
     assert "not known" in charges.over(db, [limit], Quote(1, None, Source.UNKNOWN), 7, NOW)
     assert charges.over(db, [limit], Quote(1, None, Source.FREE), 7, NOW) == ""
 
 
-def test_a_submit_that_is_tried_again_is_one_row(db: sqlite3.Connection) -> None:
+def test_a_submit_that_is_tried_again_is_one_row(db: Connection) -> None:
     for _ in range(4):
         charges.reserve(db, task(1), FOUR_CENTS, 7, NOW)
         charges.follow(db, 1, Queued())
@@ -104,7 +108,7 @@ def test_a_submit_that_is_tried_again_is_one_row(db: sqlite3.Connection) -> None
     assert db.execute("SELECT count(*), sum(amount) FROM charge").fetchone()[:] == (2, 80_000)
 
 
-def test_what_is_told_replaces_the_reservation_and_lands_in_its_own_sum(db: sqlite3.Connection) -> None:
+def test_what_is_told_replaces_the_reservation_and_lands_in_its_own_sum(db: Connection) -> None:
     for number in (1, 2):
         charges.reserve(db, task(number), FOUR_CENTS._replace(source=Source.ESTIMATED), 7, NOW)
         charges.follow(db, number, Saving((RemoteImage("http://pictures/1"),), Job("2")))
@@ -116,14 +120,14 @@ def test_what_is_told_replaces_the_reservation_and_lands_in_its_own_sum(db: sqli
 
 
 @pytest.mark.parametrize(("by", "keys"), [("day", 1), ("model", 2), ("provider", 2), ("run", 2)])
-def test_sums_by(db: sqlite3.Connection, by: str, keys: int) -> None:
+def test_sums_by(db: Connection, by: str, keys: int) -> None:
     charges.reserve(db, task(1), FOUR_CENTS, 7, NOW)
     charges.reserve(db, task(2, provider="other", run=2), FOUR_CENTS, 7, NOW)
     assert len({one.key for one in charges.sums(db, by, None, UNOWNED)}) == keys
     assert not list(charges.sums(db, by, NOW + 1, UNOWNED))
 
 
-def test_a_reservation_of_a_process_that_is_gone_is_uncertain(db: sqlite3.Connection) -> None:
+def test_a_reservation_of_a_process_that_is_gone_is_uncertain(db: Connection) -> None:
     charges.reserve(db, task(1), FOUR_CENTS, 7, NOW)
     db.execute("UPDATE task SET owner = NULL WHERE id = 1")
     assert [one.status for one in charges.sums(db, "run", None, UNOWNED)] == [ChargeStatus.UNCERTAIN]
@@ -133,9 +137,7 @@ def test_a_reservation_of_a_process_that_is_gone_is_uncertain(db: sqlite3.Connec
     ("word", "amount", "status"),
     [(None, 40_000, "settled"), (parse_money("0.01usd"), 10_000, "settled"), (parse_money("0usd"), 40_000, "returned")],
 )
-def test_a_person_settles_what_is_uncertain(
-    db: sqlite3.Connection, word: Money | None, amount: int, status: str
-) -> None:
+def test_a_person_settles_what_is_uncertain(db: Connection, word: Money | None, amount: int, status: str) -> None:
     charges.reserve(db, task(1), FOUR_CENTS, 7, NOW)
     charges.follow(db, 1, Failed(Reason.UNCERTAIN, "lost", may_be_paid=True))
     assert charges.settle(db, 1, word)

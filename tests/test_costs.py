@@ -15,6 +15,7 @@ from imagegen_cli.core.durations import Durations, Span
 from imagegen_cli.core.events import TaskChanged, TaskDelayed, TaskProgressed, Working
 from imagegen_cli.core.task import ImageRequest, Job, Running, Submitting, Task, TaskId
 from imagegen_cli.engine.scheduling import PollSchedule
+from imagegen_cli.storage.dialect import Connection
 from imagegen_cli.storage.records import Planned
 from imagegen_cli.storage.store import Store
 from tests.clock import run
@@ -86,9 +87,10 @@ class Counted(Store):
 
     commits = 0
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         db = super().connect()
-        db.set_trace_callback(self._traced)
+        sqlite: Any = db
+        sqlite.set_trace_callback(self._traced)
         return db
 
     def _traced(self, statement: str) -> None:

@@ -27,7 +27,7 @@ LISTS = {"format", "encoding", "columns"}
 SENT_BEFORE = {"again", "skip-sent"}
 PROMPT = {"provider", "model", "count", "ratio", "resolution", "size", "seed", "negative", "image", "extra"}
 SPEND = {"budget", "assume-price"}
-GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes", "sheet"}
+GENERATE = {*PROMPT, *VARY, *RUN, *SPEND, "output", "name", "dry-run", "yes", "sheet", "queue"}
 SHAPE = {"model", "count", "ratio", "resolution", "size", "seed", "negative", "image", *VARY, "sheet"}
 """What a larger copy of a picture has no use for."""
 SELECTION = {"failed", "cancelled", "reason", "run", "all-runs", "may-repeat"}
@@ -39,10 +39,11 @@ OPTIONS = {
     "upscale": {*GENERATE, "factor"} - SHAPE,
     "resume": {*RUN, "run", "receipts"},
     "retry": {*RUN, *SELECTION, *SPEND, "dry-run", "yes"},
+    "work": {*RUN, *SPEND, "provider", "output", "once"},
     "watch": {"progress", "json", "quiet", "run", "replay", "speed"},
 }
 NO_VARIABLE = {"dry-run", "each", "from", "factor", *VARY, *SENT_BEFORE, "allow-outside", *SELECTION}
-NO_VARIABLE |= {"receipts", "replay", "speed"}
+NO_VARIABLE |= {"receipts", "replay", "speed", "queue", "once"}
 
 
 def parameters(command: str) -> list[Any]:

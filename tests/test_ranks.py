@@ -57,11 +57,12 @@ ALONE: dict[str, tuple[str, ...]] = {
 
 DOORS: dict[str, tuple[str, ...]] = {
     "c2pa": ("commands.verifying",),
-    "typer": ("cli", "commands.options"),
+    "typer": ("cli", "commands.helping", "commands.options", "commands.slips"),
     "rich": ("display",),
     "textual_image": ("display",),
     "PIL": ("display", "gallery"),
     "sqlite3": ("storage",),
+    "psycopg": ("storage.postgres", "storage.postgres_connection"),
     "httpx": ("net.client", "net.download", "net.framing", "net.transport", "providers", "core.provider"),
     "certifi": ("net.client",),
     "websockets": ("providers",),

@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from imagegen_cli.storage import search
 from imagegen_cli.storage.migrations import MIGRATIONS
 from imagegen_cli.storage.records import Filter, Planned
 from imagegen_cli.storage.store import Store
+from tests.histories import KINDS, opened, place
 
 CHINESE = "小猫汉服赛博朋克雨夜城市"
 LETTERS = "abcx "
@@ -27,8 +28,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Store:
-    return Store(path)
+def sqlite(path: Path) -> Iterator[Store]:
+    with closing(Store(path)) as store:
+        yield store
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with closing(opened(place(request.param, tmp_path))) as store:
+        yield store
 
 
 def entered(store: Store, prompts: Sequence[str]) -> RunId:
@@ -151,15 +159,15 @@ def test_an_earlier_history_is_indexed_by_its_first_search(path: Path) -> None:
         db.execute('UPDATE task SET request = \'{"prompt": "一只小猫", "provider": "studio"}\'')
         db.execute(f"PRAGMA user_version = {version}")
         db.commit()
-    store = Store(path)
-    assert found(store, "小猫") == ["一只小猫"]
-    assert search.is_ready(store._db)
+    with closing(Store(path)) as store:
+        assert found(store, "小猫") == ["一只小猫"]
+        assert search.is_ready(store._db)
 
 
-def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_out(store: Store, path: Path) -> None:
-    entered(store, ["a red fox"])
-    assert found(store, "fox") == ["a red fox"]
-    store.close()
+def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_out(sqlite: Store, path: Path) -> None:
+    entered(sqlite, ["a red fox"])
+    assert found(sqlite, "fox") == ["a red fox"]
+    sqlite.close()
     without_index(path)
     lacking = Store(path)
     entered(lacking, ["一只小猫", "a red dog"])
@@ -167,44 +175,45 @@ def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_o
     assert found(lacking, "dog red") == ["a red dog"]
     lacking.close()
     with_index(path)
-    again = Store(path)
-    assert not search.is_ready(again._db)
-    assert found(again, "red") == ["a red dog", "a red fox"]
-    assert search.is_ready(again._db)
-    assert found(again, "小猫") == ["一只小猫"]
+    with closing(Store(path)) as again:
+        assert not search.is_ready(again._db)
+        assert found(again, "red") == ["a red dog", "a red fox"]
+        assert search.is_ready(again._db)
+        assert found(again, "小猫") == ["一只小猫"]
 
 
-def test_a_search_waits_for_no_process_that_writes(store: Store, path: Path) -> None:
-    entered(store, ["一只小猫"])
-    other = Store(path, wait_s=0.0)
-    with store._transaction():
-        assert found(other, "小猫") == ["一只小猫"], "by LIKE"
-    assert not search.is_ready(other._db)
-    assert found(other, "小猫") == ["一只小猫"]
-    assert search.is_ready(other._db)
+def test_a_search_waits_for_no_process_that_writes(sqlite: Store, path: Path) -> None:
+    entered(sqlite, ["一只小猫"])
+    with closing(Store(path, wait_s=0.0)) as other:
+        with sqlite._transaction():
+            assert found(other, "小猫") == ["一只小猫"], "by LIKE"
+        assert not search.is_ready(other._db)
+        assert found(other, "小猫") == ["一只小猫"]
+        assert search.is_ready(other._db)
 
 
-def test_many_prompts_are_indexed_a_few_at_a_time(store: Store) -> None:
-    entered(store, [f"cat {number}" for number in range(7)])
-    with store._transaction():
-        assert search.index(store._db, 5)
-        assert not search.index(store._db, 5)
-    assert found(store, "cat 6") == ["cat 6"]
+def test_many_prompts_are_indexed_a_few_at_a_time(sqlite: Store) -> None:
+    entered(sqlite, [f"cat {number}" for number in range(7)])
+    with sqlite._transaction():
+        assert search.index(sqlite._db, 5)
+        assert not search.index(sqlite._db, 5)
+    assert found(sqlite, "cat 6") == ["cat 6"]
 
 
-def test_words_that_no_prompt_has_are_not_looked_for_in_every_prompt(store: Store) -> None:
-    entered(store, ["a red fox", "一只小猫"])
-    assert found(store, "fox")
+def test_words_that_no_prompt_has_are_not_looked_for_in_every_prompt(sqlite: Store) -> None:
+    entered(sqlite, ["a red fox", "一只小猫"])
+    assert found(sqlite, "fox")
     read: list[str] = []
-    store._db.set_trace_callback(read.append)
-    assert found(store, "zebra") == found(store, "狗") == found(store, "red zebra") == []
+    traced: Any = sqlite._db
+    traced.set_trace_callback(read.append)
+    assert found(sqlite, "zebra") == found(sqlite, "狗") == found(sqlite, "red zebra") == []
     assert not any("LIKE" in statement for statement in read)
-    assert found(store, "ox") == ["a red fox"]
+    assert found(sqlite, "ox") == ["a red fox"]
     assert any("LIKE" in statement for statement in read)
 
 
-def test_the_index_is_sound_after_everything(store: Store) -> None:
-    entered(store, ["一只小猫", "a red fox", ""])
-    assert found(store, "red") == ["a red fox"]
-    store._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
-    assert store.check() == "ok"
+def test_the_index_is_sound_after_everything(sqlite: Store) -> None:
+    entered(sqlite, ["一只小猫", "a red fox", ""])
+    assert found(sqlite, "red") == ["a red fox"]
+    sqlite._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
+    assert sqlite.check() == "ok"

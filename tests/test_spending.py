@@ -55,6 +55,7 @@ from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Planned, Record
 from imagegen_cli.storage.store import Store
 from tests.clock import run
+from tests.histories import KINDS, Place, opened, place
 from tests.scripted import Asleep, Scripted, Stage, ready
 
 FOUR_CENTS = Money(40_000, "usd")
@@ -79,9 +80,14 @@ class Price:
         return Money(sum(tokens.values()), "usd")
 
 
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return place(request.param, tmp_path)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "history.db")) as store:
+def store(where: Place) -> Iterator[Store]:
+    with closing(opened(where)) as store:
         yield store
 
 
@@ -477,9 +483,9 @@ def test_a_person_settles_while_a_process_that_seemed_dead_goes_on(left: tuple[S
 # Several commands, and the calendar
 
 
-def test_two_commands_share_a_day_and_have_their_own_sums(store: Store, tmp_path: Path) -> None:
+def test_two_commands_share_a_day_and_have_their_own_sums(store: Store, where: Place, tmp_path: Path) -> None:
     provider = Scripted([lambda one: Accepted(Job(str(one.counts)))])
-    with closing(Store(tmp_path / "history.db")) as other:
+    with closing(opened(where)) as other:
         after_run(store, provider, tmp_path, "0.12usd/day,9usd", number=2)
         after_run(other, provider, tmp_path, "0.12usd/day,0.08usd", number=9)
         assert provider.counts["submit"] == 3

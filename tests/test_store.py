@@ -57,12 +57,14 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
+from imagegen_cli.storage.database import RESERVE_BYTES
+from imagegen_cli.storage.dialect import Connection
 from imagegen_cli.storage.migrations import MIGRATIONS
 from imagegen_cli.storage.processes import SILENT_S, Process, this_process
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Planned, Record, size_of
 from imagegen_cli.storage.store import Store
 from imagegen_cli.storage.updates import MAX_KEPT_RUNS
-from imagegen_cli.storage.writer import RESERVE_BYTES
+from tests.histories import KINDS, Place, opened, outside, place
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test depends on how busy the machine is."""
@@ -71,14 +73,26 @@ SOON = 0.1
 JOB = Job("job-1", "https://api/job-1")
 
 
+@pytest.fixture(params=KINDS)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return place(request.param, tmp_path)
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
     return tmp_path / "state" / "history.db"
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with closing(Store(path)) as store:
+def sqlite(file: Path) -> Iterator[Store]:
+    """A history in a file, for what is known of files alone."""
+    with closing(Store(file)) as store:
+        yield store
+
+
+@pytest.fixture
+def store(path: Place) -> Iterator[Store]:
+    with closing(opened(path)) as store:
         yield store
 
 
@@ -139,12 +153,10 @@ def ids(records: Sequence[Record]) -> list[int]:
     return [record.task.id for record in records]
 
 
-def sql(path: Path, statement: str, *values: Any) -> list[Any]:
+def sql(path: Place, statement: str, *values: Any) -> list[Any]:
     """From outside, as another program would."""
-    with closing(sqlite3.connect(path)) as db:
-        rows = db.execute(statement, values).fetchall()
-        db.commit()
-        return rows
+    with outside(path) as db:
+        return list(db.execute(statement, values).fetchall())
 
 
 # What is kept
@@ -159,7 +171,7 @@ def test_a_run_gives_ids_and_names(store: Store) -> None:
     assert store.run_ids() == [2, 1]
 
 
-def test_ids_are_never_given_twice(store: Store, path: Path) -> None:
+def test_ids_are_never_given_twice(store: Store, path: Place) -> None:
     (task,) = started(store)
     sql(path, "DELETE FROM task")
     assert started(store)[0].id == task.id + 1
@@ -172,7 +184,7 @@ def test_a_task_that_joins_a_run_belongs_to_it(store: Store) -> None:
     assert one(store, task).process == this_process()
 
 
-def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Path) -> None:
+def test_a_plan_that_fails_leaves_nothing_behind(store: Store, path: Place) -> None:
     (first,) = started(store)
     enter(store, planned("c")._replace(repeats=first.id))
     with pytest.raises(PlanChangedError):
@@ -231,7 +243,7 @@ def test_a_retry_begins_its_times_anew(store: Store) -> None:
     assert (attempt.number, attempt.started, attempt.ended) == (1, 100, 101)
 
 
-def test_a_claim_writes_state_and_reason(store: Store, path: Path) -> None:
+def test_a_claim_writes_state_and_reason(store: Store, path: Place) -> None:
     (task,) = started(store)
     store.claim([(one(store, task), Failed(Reason.MODERATED, "no"))])
     assert one(store, task).task.state == Failed(Reason.MODERATED, "no")
@@ -278,7 +290,7 @@ def test_what_the_service_told_is_kept(store: Store) -> None:
     assert one(store, task).facts == {"seed": 8, "model": "4.0"} == one(store, task).task.facts
 
 
-def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Path) -> None:
+def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Place) -> None:
     (task,) = started(store)
     sql(path, "UPDATE task SET facts = '{\"repeats\": 3}'")
     become(store, task, Submitting())
@@ -311,17 +323,17 @@ def test_any_words_of_a_service_can_be_kept(store: Store, text: str) -> None:
     assert [event for _, event in store.events(task.run)][-1] == TaskChanged(101.0, task)
 
 
-def test_no_picture_in_memory_is_written(store: Store, path: Path) -> None:
-    task = become(store, started(store)[0], Submitting(), Saving((InlineImage(b"\x89PNG-bytes"),)))
-    assert one(store, task).task.state == Saving((InlineImage(b""),))
-    assert all(b"PNG-bytes" not in file.read_bytes() for file in path.parent.iterdir())
+def test_no_picture_in_memory_is_written(sqlite: Store, file: Path) -> None:
+    task = become(sqlite, started(sqlite)[0], Submitting(), Saving((InlineImage(b"\x89PNG-bytes"),)))
+    assert one(sqlite, task).task.state == Saving((InlineImage(b""),))
+    assert all(b"PNG-bytes" not in kept.read_bytes() for kept in file.parent.iterdir())
 
 
 # What is found
 
 
 @pytest.fixture
-def filled(store: Store, path: Path) -> Store:
+def filled(store: Store, path: Place) -> Store:
     """1 done, 2 failed, 3 cancelled, 4 queued, all in run 1; 5 queued in run 2."""
     done, failed, cancelled, _ = started(store, "a red Cat", "100% wool_hat", "日落海滩上的两只猫", "a!b")
     become(store, done, *HISTORY)
@@ -507,7 +519,7 @@ def test_progress_is_remembered_twice_a_second_at_most(store: Store) -> None:
     assert [event.at for _, event in store.events(task.run)] == [1.0, 1.5, 2.0, 7.0]
 
 
-def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, path: Path) -> None:
+def test_events_of_very_old_runs_are_let_go_and_their_tasks_stay(store: Store, path: Place) -> None:
     (task,) = started(store)
     become(store, task, Submitting())
     sql(path, "INSERT INTO run (id, command, started) VALUES (?, 'run', 0)", 1 + MAX_KEPT_RUNS)
@@ -525,9 +537,9 @@ def test_an_empty_history_has_no_runs(store: Store) -> None:
 # Leases
 
 
-def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, path: Path) -> None:
+def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, path: Place) -> None:
     (task,) = started(store)
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         assert one(other, task).process == this_process()
         assert one(other, task).is_owned
         assert other.is_any_owned([task.id, 99])
@@ -536,10 +548,10 @@ def test_a_task_is_carried_by_whoever_started_it_until_it_ends(store: Store, pat
         assert not other.is_any_owned([task.id, 99])
 
 
-def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> None:
-    with closing(Store(path)) as store:
+def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Place) -> None:
+    with closing(opened(path)) as store:
         (task,) = started(store)
-    with closing(Store(path)) as store:
+    with closing(opened(path)) as store:
         assert one(store, task).process is None
         assert store.orphans(9) == (1, [task.id])
         assert not store.is_any_owned([task.id])
@@ -557,10 +569,10 @@ def test_what_a_process_leaves_when_it_goes_in_order_is_nobodys(path: Path) -> N
         ("heartbeat = 0", True),
     ],
 )
-def test_a_lease_holds_as_long_as_its_process_lives(store: Store, path: Path, changes: str, owned: bool) -> None:
-    (task,) = started(store)
-    sql(path, f"UPDATE process SET {changes}")  # noqa: S608 - the table above
-    with closing(Store(path)) as other:
+def test_a_lease_holds_as_long_as_its_process_lives(sqlite: Store, file: Path, changes: str, owned: bool) -> None:
+    (task,) = started(sqlite)
+    sql(file, f"UPDATE process SET {changes}")  # noqa: S608 - the table above
+    with closing(Store(file)) as other:
         assert one(other, task).is_owned is owned
         taken, refused = other.take([task.id])
     if ("host" in changes or "place" in changes) and owned:
@@ -583,35 +595,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has another clock")
 def test_a_process_elsewhere_is_dead_when_its_heartbeat_was_watched_without_a_change(
-    store: Store, path: Path, clock: Callable[[float], None]
+    sqlite: Store, file: Path, clock: Callable[[float], None]
 ) -> None:
-    with closing(Store(path, process=ELSEWHERE)) as other:
+    with closing(Store(file, process=ELSEWHERE)) as other:
         (task,) = started(other)
-        assert store.take([task.id])[0] == [], "it is seen for the first time"
+        assert sqlite.take([task.id])[0] == [], "it is seen for the first time"
         clock(SILENT_S + 1)
         other._change(*other._leases.heartbeat())
-        assert store.take([task.id])[0] == [], "its heart has beaten since"
+        assert sqlite.take([task.id])[0] == [], "its heart has beaten since"
         clock(SILENT_S - 1)
-        assert store.take([task.id])[0] == [], "not watched for long enough"
-        assert store.may_be_silent()
+        assert sqlite.take([task.id])[0] == [], "not watched for long enough"
+        assert sqlite.may_be_silent()
         clock(2)
-        assert not store.may_be_silent()
-        assert store.orphans(9) == (1, [task.id])
-        assert ids(store.take([task.id])[0]) == [task.id]
+        assert not sqlite.may_be_silent()
+        assert sqlite.orphans(9) == (1, [task.id])
+        assert ids(sqlite.take([task.id])[0]) == [task.id]
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has another clock")
 def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
-    store: Store, path: Path, clock: Callable[[float], None]
+    sqlite: Store, file: Path, clock: Callable[[float], None]
 ) -> None:
-    with closing(Store(path, process=ELSEWHERE)) as other:
+    with closing(Store(file, process=ELSEWHERE)) as other:
         claimed, left = started(other, "a", "b")
-        store.take([])
+        sqlite.take([])
         clock(SILENT_S + 1)
-        assert ids(store.take([claimed.id])[0]) == [claimed.id]
+        assert ids(sqlite.take([claimed.id])[0]) == [claimed.id]
         other._change(*other._leases.heartbeat())
-        assert store.orphans(9) == (0, []), "what was not claimed is carried again"
-        assert store.take([left.id])[0] == []
+        assert sqlite.orphans(9) == (0, []), "what was not claimed is carried again"
+        assert sqlite.take([left.id])[0] == []
 
 
 # The fence
@@ -620,9 +632,9 @@ def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
 @pytest.mark.parametrize(
     "state", [Submitting(), Submitting(JOB), Failed(Reason.BUSY, "no"), Cancelled(CancelOutcome.NOT_SENT)]
 )
-def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store, path: Path, state: State) -> None:
+def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store, path: Place, state: State) -> None:
     (task,) = started(store)
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         ((theirs,), _, _) = other.claim([(one(other, task), Queued())])
         become(store, task, state)
         assert store.lost == {task.id}
@@ -633,9 +645,9 @@ def test_a_process_that_was_taken_for_dead_changes_nothing_any_more(store: Store
 
 
 @pytest.mark.parametrize("late", [Running(JOB), Saving((StagedImage("/part"),))])
-def test_a_receipt_that_comes_late_heals_what_was_uncertain(store: Store, path: Path, late: State) -> None:
+def test_a_receipt_that_comes_late_heals_what_was_uncertain(store: Store, path: Place, late: State) -> None:
     task = become(store, started(store)[0], Submitting())
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         other.claim([(one(other, task), recovered(task).state)])
         assert isinstance(one(other, task).task.state, Failed)
         become(store, task, late)
@@ -645,9 +657,9 @@ def test_a_receipt_that_comes_late_heals_what_was_uncertain(store: Store, path: 
         assert ids(other.take([task.id])[0]) == [task.id]
 
 
-def test_a_receipt_that_comes_late_never_disturbs_another_attempt(store: Store, path: Path) -> None:
+def test_a_receipt_that_comes_late_never_disturbs_another_attempt(store: Store, path: Place) -> None:
     task = become(store, started(store)[0], Submitting())
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         other.claim([(one(other, task), recovered(task).state)])
         ((again,), _, _) = other.claim([(one(other, task), Queued())], again=True)
         become(other, again, Submitting())
@@ -659,21 +671,21 @@ def test_a_receipt_that_comes_late_never_disturbs_another_attempt(store: Store, 
         assert attempt.state == Running(JOB), "what came of the first is not forgotten"
 
 
-def test_a_claim_is_refused_where_the_task_has_changed_since_it_was_read(store: Store, path: Path) -> None:
+def test_a_claim_is_refused_where_the_task_has_changed_since_it_was_read(store: Store, path: Place) -> None:
     task = become(store, started(store)[0], Submitting(), Failed(Reason.BUSY, "no"))
     seen = one(store, task)
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         assert other.claim([(seen, Queued())], again=True)[0]
     taken, owned, changed = store.claim([(seen, Queued())], again=True)
     assert (taken, owned, ids(changed)) == ([], [], [task.id])
     assert len(store.attempts(task.id)) == 1
 
 
-def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: Path) -> None:
+def test_a_list_is_planned_once_by_two_who_read_it_at_once(store: Store, path: Place) -> None:
     def item(source: str = "/list.txt") -> Planned:
         return planned("a")._replace(source=source, earlier=())
 
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         enter(other, item(), source="/list.txt")
         with pytest.raises(PlanChangedError):
             enter(store, item(), source="/list.txt")
@@ -724,10 +736,10 @@ def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store:
     assert one(store, running).task.state == Running(JOB)
 
 
-def test_dead_leases_are_swept_by_the_next_to_come(store: Store, path: Path) -> None:
+def test_dead_leases_are_swept_by_the_next_to_come(store: Store, path: Place) -> None:
     started(store)
     sql(path, "UPDATE process SET pid = 999999999")
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         started(other)
         assert sql(path, "SELECT pid FROM process") == [(os.getpid(),)]
 
@@ -755,10 +767,10 @@ def test_very_many_tasks_are_taken_in_one_go(store: Store) -> None:
 # A wish to cancel
 
 
-def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Path) -> None:
+def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Place) -> None:
     one_, two = started(store, "a", "b")
     assert store.cancel_requests() == []
-    with closing(Store(path)) as other:
+    with closing(opened(path)) as other:
         other.request_cancel([two.id])
         assert other.cancel_requests() == [], "it carries nothing"
     assert store.cancel_requests() == [two.id]
@@ -768,10 +780,10 @@ def test_a_wish_to_cancel_reaches_its_process_once(store: Store, path: Path) -> 
     assert sorted(store.cancel_requests()) == [one_.id, two.id]
 
 
-def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path: Path) -> None:
-    one_, two = started(store, "a", "b")
-    store.request_cancel([one_.id])
-    with closing(Store(path)) as other:
+def test_a_wish_that_comes_while_others_are_read_is_not_lost(sqlite: Store, file: Path) -> None:
+    one_, two = started(sqlite, "a", "b")
+    sqlite.request_cancel([one_.id])
+    with closing(Store(file)) as other:
         late, seen = iter([two.id]), list[str]()
 
         def meanwhile(statement: str) -> None:
@@ -779,38 +791,39 @@ def test_a_wish_that_comes_while_others_are_read_is_not_lost(store: Store, path:
                 other.request_cancel(list(late))
             seen.append(statement)
 
-        store._db.set_trace_callback(meanwhile)
-        assert store.cancel_requests() == [one_.id]
-        store._db.set_trace_callback(None)
-    asyncio.run(store.flush())
-    assert store.cancel_requests() == [two.id]
+        traced: Any = sqlite._db
+        traced.set_trace_callback(meanwhile)
+        assert sqlite.cancel_requests() == [one_.id]
+        traced.set_trace_callback(None)
+    asyncio.run(sqlite.flush())
+    assert sqlite.cancel_requests() == [two.id]
 
 
-def test_a_look_for_wishes_never_waits_for_a_lock(store: Store, path: Path) -> None:
+def test_a_look_for_wishes_never_waits_for_a_lock(sqlite: Store, file: Path) -> None:
     """The event loop asks: the heartbeat and the striking out are the writer's, which tries until it can."""
-    one_ = started(store, "a")[0]
-    store.request_cancel([one_.id])
+    one_ = started(sqlite, "a")[0]
+    sqlite.request_cancel([one_.id])
     beats = "SELECT heartbeat FROM process"
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+    with closing(sqlite3.connect(file, isolation_level=None)) as holder:
         holder.execute("UPDATE process SET heartbeat = 0")
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        assert [store.cancel_requests() for _ in range(5)] == [[one_.id], [], [], [], []]
+        assert [sqlite.cancel_requests() for _ in range(5)] == [[one_.id], [], [], [], []]
         assert time.monotonic() - began < 0.5
         assert holder.execute(beats).fetchone() == (0,)
         holder.execute("COMMIT")
-        asyncio.run(store.flush())
+        asyncio.run(sqlite.flush())
         assert holder.execute(beats).fetchone() > (0,)
         assert holder.execute("SELECT count(*) FROM task WHERE cancel_requested").fetchone() == (0,)
 
 
-def test_a_task_is_added_or_refused_soon_while_another_program_holds_the_history(store: Store, path: Path) -> None:
-    run = started(store, "a")[0].run
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+def test_a_task_is_added_or_refused_soon_while_another_program_holds_the_history(sqlite: Store, file: Path) -> None:
+    run = started(sqlite, "a")[0].run
+    with closing(sqlite3.connect(file, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
         with pytest.raises(HistoryError, match="locked"):
-            joined(store, run, planned("b"))
+            joined(sqlite, run, planned("b"))
         assert time.monotonic() - began < 5
 
 
@@ -821,27 +834,27 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_its_owner_can_read_it(store: Store, path: Path) -> None:
-    become(store, started(store)[0], Submitting())
-    assert mode(path.parent) == 0o700
-    kept = [file for file in path.parent.iterdir() if not file.name.endswith(".reserve")]
+def test_only_its_owner_can_read_it(sqlite: Store, file: Path) -> None:
+    become(sqlite, started(sqlite)[0], Submitting())
+    assert mode(file.parent) == 0o700
+    kept = [file for file in file.parent.iterdir() if not file.name.endswith(".reserve")]
     assert {file.name for file in kept} == {"history.db", "history.db-wal", "history.db-shm"}
     assert {mode(file) for file in kept} == {0o600}
 
 
-def test_it_is_written_ahead_and_synced(store: Store) -> None:
-    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
-    assert store.check() == "ok"
+def test_it_is_written_ahead_and_synced(sqlite: Store) -> None:
+    assert sqlite._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert sqlite._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert sqlite.check() == "ok"
 
 
-def test_the_schema_has_its_number(store: Store, path: Path) -> None:
-    assert sql(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+def test_the_schema_has_its_number(sqlite: Store, file: Path) -> None:
+    assert sql(file, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
 @pytest.mark.parametrize("version", range(len(MIGRATIONS)))
-def test_every_earlier_schema_is_brought_up(tmp_path: Path, path: Path, version: int) -> None:
-    earlier, new = tmp_path / "earlier.db", path
+def test_every_earlier_schema_is_brought_up(tmp_path: Path, file: Path, version: int) -> None:
+    earlier, new = tmp_path / "earlier.db", file
     with closing(sqlite3.connect(earlier)) as db:
         for script in MIGRATIONS[:version]:
             db.executescript(script)
@@ -853,10 +866,10 @@ def test_every_earlier_schema_is_brought_up(tmp_path: Path, path: Path, version:
     assert sql(earlier, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
-def test_a_task_of_an_earlier_schema_keeps_what_is_known_of_it(path: Path) -> None:
-    path.parent.mkdir()
+def test_a_task_of_an_earlier_schema_keeps_what_is_known_of_it(file: Path) -> None:
+    file.parent.mkdir()
     request = '{"prompt":"a cat","provider":"studio"}'
-    with closing(sqlite3.connect(path)) as db:
+    with closing(sqlite3.connect(file)) as db:
         for script in MIGRATIONS[:5]:
             db.executescript(script)
         db.execute("INSERT INTO run (command, started) VALUES ('run', 1)")
@@ -865,19 +878,19 @@ def test_a_task_of_an_earlier_schema_keeps_what_is_known_of_it(path: Path) -> No
         db.execute(f"INSERT INTO task ({columns}) VALUES ({','.join('?' * 13)})", values)  # noqa: S608 - our own words
         db.execute("PRAGMA user_version = 5")
         db.commit()
-    with closing(Store(path)) as store:
+    with closing(Store(file)) as store:
         (record,) = store.find(Filter())
     assert (record.task.expected_images, record.task.alternatives, record.task.name) == (4, (), "1-{index}")
 
 
-def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
-    Store(path).close()
-    sql(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    before = path.read_bytes()
+def test_a_newer_schema_is_refused_and_left_alone(file: Path) -> None:
+    Store(file).close()
+    sql(file, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = file.read_bytes()
     with pytest.raises(HistoryError, match="was written by a newer imagegen") as caught:
-        Store(path)
+        Store(file)
     assert caught.value.hint.startswith("upgrade imagegen")
-    assert path.read_bytes() == before
+    assert file.read_bytes() == before
 
 
 # What can be wrong with it
@@ -888,30 +901,30 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     [b"this is no database, only a text that is long enough\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(5000)],
     ids=["text", "picture"],
 )
-def test_a_file_that_is_no_database_is_named_and_left_alone(path: Path, data: bytes) -> None:
-    path.parent.mkdir()
-    path.write_bytes(data)
+def test_a_file_that_is_no_database_is_named_and_left_alone(file: Path, data: bytes) -> None:
+    file.parent.mkdir()
+    file.write_bytes(data)
     with pytest.raises(HistoryError, match="is damaged or no history at all") as caught:
-        Store(path)
-    assert str(path) in caught.value.message
+        Store(file)
+    assert str(file) in caught.value.message
     assert caught.value.hint == "move the file away to begin a new history"
-    assert path.read_bytes() == data
+    assert file.read_bytes() == data
 
 
-def test_an_empty_file_becomes_a_history(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch()
-    with closing(Store(path)) as store:
+def test_an_empty_file_becomes_a_history(file: Path) -> None:
+    file.parent.mkdir()
+    file.touch()
+    with closing(Store(file)) as store:
         assert started(store)
 
 
-def test_a_file_that_is_torn_is_said_to_be_damaged(path: Path) -> None:
-    with closing(Store(path)) as store:
+def test_a_file_that_is_torn_is_said_to_be_damaged(file: Path) -> None:
+    with closing(Store(file)) as store:
         started(store, *(f"prompt {number}" * 20 for number in range(500)))
-    data = bytearray(path.read_bytes())
+    data = bytearray(file.read_bytes())
     data[4096:] = bytes(len(data) - 4096)
-    path.write_bytes(data)
-    with pytest.raises(HistoryError, match="is damaged"), closing(Store(path)) as store:
+    file.write_bytes(data)
+    with pytest.raises(HistoryError, match="is damaged"), closing(Store(file)) as store:
         store.find(Filter())
 
 
@@ -922,7 +935,7 @@ def test_a_file_that_is_torn_is_said_to_be_damaged(path: Path) -> None:
         "state = 'failed', detail = '{}'", "request = '{}'", "request = '[]'", "request = 'x'",
     ],
 )  # fmt: skip
-def test_a_row_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Path, change: str) -> None:
+def test_a_row_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Place, change: str) -> None:
     started(store)
     sql(path, f"UPDATE task SET {change}")  # noqa: S608 - the table above
     with pytest.raises(HistoryError, match="is damaged"):
@@ -930,7 +943,7 @@ def test_a_row_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Path,
 
 
 @pytest.mark.parametrize("body", ["no json", "[]", '{"state": "sleeping"}', '{"state": "failed"}'])
-def test_an_event_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Path, body: str) -> None:
+def test_an_event_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Place, body: str) -> None:
     task = become(store, started(store)[0], Submitting())
     sql(path, "UPDATE event SET body = ?", body)
     if body == "[]":
@@ -939,16 +952,16 @@ def test_an_event_that_nobody_wrote_is_said_to_be_damaged(store: Store, path: Pa
         store.events(task.run)
 
 
-def test_a_folder_in_its_place_is_said(path: Path) -> None:
-    path.mkdir(parents=True)
+def test_a_folder_in_its_place_is_said(file: Path) -> None:
+    file.mkdir(parents=True)
     with pytest.raises(HistoryError, match="unable to open"):
-        Store(path)
+        Store(file)
 
 
-def test_a_file_in_its_folders_place_is_said(path: Path) -> None:
-    path.parent.touch()
+def test_a_file_in_its_folders_place_is_said(file: Path) -> None:
+    file.parent.touch()
     with pytest.raises(HistoryError, match="cannot be opened") as caught:
-        Store(path)
+        Store(file)
     assert "IMAGEGEN_HOME" in caught.value.hint
 
 
@@ -982,9 +995,9 @@ def give_up_rights(folder: Path) -> None:
 def test_a_history_that_is_read_only_is_said() -> None:
     with as_nobody() as folder:
         path = folder / "history.db"
-        Store(path).close()
+        opened(path).close()
         give_up_rights(folder)
-        with pytest.raises(HistoryError, match=r"read-only|unable to open") as caught, closing(Store(path)) as store:
+        with pytest.raises(HistoryError, match=r"read-only|unable to open") as caught, closing(opened(path)) as store:
             started(store)
         assert "IMAGEGEN_HOME" in caught.value.hint
 
@@ -995,20 +1008,20 @@ def test_a_folder_that_is_read_only_is_said() -> None:
         give_up_rights(folder)
         for path in (folder / "history.db", folder / "below" / "history.db"):
             with pytest.raises(HistoryError, match="cannot be opened: Permission denied"):
-                Store(path)
+                opened(path)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[sqlite3.Connection]:
+def locked(path: Place) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         yield db
 
 
-def test_a_lock_that_is_not_given_is_said(path: Path) -> None:
-    with closing(Store(path, wait_s=SOON)) as store:
+def test_a_lock_that_is_not_given_is_said(file: Path) -> None:
+    with closing(Store(file, wait_s=SOON)) as store:
         (task,) = started(store)
-        with locked(path):
+        with locked(file):
             assert ids(store.find(Filter())) == [task.id], "reading goes on"
             with pytest.raises(HistoryError, match="is locked by another program") as caught:
                 started(store)
@@ -1019,19 +1032,19 @@ def test_a_lock_that_is_not_given_is_said(path: Path) -> None:
         assert one(store, task).task.state == Submitting(), "what could not be written was kept and is written later"
 
 
-def test_a_new_history_that_is_locked_is_said(path: Path) -> None:
-    path.parent.mkdir()
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+def test_a_new_history_that_is_locked_is_said(file: Path) -> None:
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
         db.execute("CREATE TABLE other (id)")
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(HistoryError, match="is locked by another program"):
-            Store(path, wait_s=SOON)
+            Store(file, wait_s=SOON)
 
 
-def test_leaving_while_it_is_locked_says_what_is_not_written(path: Path) -> None:
-    store = Store(path, wait_s=SOON)
+def test_leaving_while_it_is_locked_says_what_is_not_written(file: Path) -> None:
+    store = Store(file, wait_s=SOON)
     (task,) = started(store)
-    with locked(path):
+    with locked(file):
         for state in (Submitting(), Running(JOB)):
             task = task.to(state)
             store.record(TaskChanged(1.0, task))
@@ -1045,7 +1058,7 @@ class Small(Store):
 
     pages = 2**30
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         db = super().connect()
         db.execute(f"PRAGMA max_page_count = {self.pages}")
         self.connections = [*getattr(self, "connections", []), db]
@@ -1058,8 +1071,8 @@ class Small(Store):
             db.execute(f"PRAGMA max_page_count = {self.pages}")
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(path: Path) -> None:
-    with closing(Small(path)) as store:
+def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(file: Path) -> None:
+    with closing(Small(file)) as store:
         (task,) = started(store)
         become(store, task, Submitting())
         store.shrink(1)
@@ -1077,9 +1090,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(path: 
         assert started(store)
 
 
-def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(path: Path) -> None:
-    reserve = path.with_name("history.db.reserve")
-    with closing(Small(path)) as store:
+def test_room_is_kept_for_a_receipt_and_given_up_when_the_disk_is_full(file: Path) -> None:
+    reserve = file.with_name("history.db.reserve")
+    with closing(Small(file)) as store:
         (task,) = started(store)
         become(store, task, Submitting())
         assert reserve.stat().st_size == RESERVE_BYTES
@@ -1097,14 +1110,14 @@ class Moody(Store):
 
     shut = False
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         if self.shut:
             raise sqlite3.OperationalError("unable to open database file")
         return super().connect()
 
 
-def test_whoever_waits_hears_that_the_writer_cannot_begin(path: Path) -> None:
-    with closing(Moody(path)) as store:
+def test_whoever_waits_hears_that_the_writer_cannot_begin(file: Path) -> None:
+    with closing(Moody(file)) as store:
         (task,) = started(store)
         store.shut = True
         with pytest.raises(DiskError, match="unable to open"):
@@ -1131,7 +1144,7 @@ from dataclasses import replace
 from pathlib import Path
 from imagegen_cli.core.events import RunFinished, TaskChanged
 from imagegen_cli.storage.records import Filter, Planned
-from imagegen_cli.storage.store import Store
+from tests.histories import opened, place_of
 from imagegen_cli.core.task import Done, ImageRequest, Job, Running, SavedImage, Saving, Submitting
 
 path, what, *words = sys.argv[1:]
@@ -1157,7 +1170,7 @@ async def carry(store, tasks):
 
 say("ready")
 sys.stdin.readline()
-store = Store(Path(path))
+store = opened(place_of(path))
 if what == "work":
     run, ids = store.reserve(200)
     tasks = store.start_run(run, "batch", "", [planned(id, f"{words[0]} {number}") for number, id in enumerate(ids)])
@@ -1186,7 +1199,7 @@ class Children:
     def __init__(self) -> None:
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, path: Path, *words: str) -> "subprocess.Popen[str]":
+    def start(self, path: Place, *words: str) -> "subprocess.Popen[str]":
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(path), *words],
             cwd=HERE,
@@ -1234,7 +1247,7 @@ def children() -> Iterator[Children]:
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, children: Children, count: int) -> None:
+def test_several_processes_write_one_new_history_and_lose_nothing(path: Place, children: Children, count: int) -> None:
     for number in range(count):
         children.start(path, "work", str(number))
     children.together()
@@ -1242,7 +1255,7 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
         assert line(child) == "done"
         assert child.communicate() == ("", ""), "no process saw a locked database"
         assert child.returncode == 0
-    with closing(Store(path)) as store:
+    with closing(opened(path)) as store:
         records = store.find(Filter())
         assert len(records) == 200 * count
         assert {record.task.state for record in records} == {Done(("/a",))}
@@ -1252,8 +1265,8 @@ def test_several_processes_write_one_new_history_and_lose_nothing(path: Path, ch
         assert store.check() == "ok"
 
 
-def test_two_who_take_at_once_never_both_get_a_task(path: Path, children: Children) -> None:
-    with closing(Store(path)) as store:
+def test_two_who_take_at_once_never_both_get_a_task(path: Place, children: Children) -> None:
+    with closing(opened(path)) as store:
         tasks = started(store, *(f"prompt {number}" for number in range(50)))
     wanted = [str(task.id) for task in tasks]
     for number in range(5):
@@ -1266,13 +1279,13 @@ def test_two_who_take_at_once_never_both_get_a_task(path: Path, children: Childr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-def test_the_tasks_of_a_process_that_was_killed_are_nobodys(path: Path, children: Children) -> None:
-    with closing(Store(path)) as store:
+def test_the_tasks_of_a_process_that_was_killed_are_nobodys(path: Place, children: Children) -> None:
+    with closing(opened(path)) as store:
         tasks = started(store, "a", "b")
     child = children.start(path, "take", *(str(task.id) for task in tasks))
     children.together()
     assert sorted(line(child).split()) == ["1", "2"]
-    with closing(Store(path)) as store:
+    with closing(opened(path)) as store:
         taken, refused = store.take([1, 2])
         assert taken == []
         assert {record.process.pid for record in refused if record.process} == {child.pid}
@@ -1286,28 +1299,28 @@ def test_the_tasks_of_a_process_that_was_killed_are_nobodys(path: Path, children
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-def test_a_killed_process_that_nobody_has_buried_counts_as_dead(path: Path, children: Children) -> None:
-    with closing(Store(path)) as store:
+def test_a_killed_process_that_nobody_has_buried_counts_as_dead(path: Place, children: Children) -> None:
+    with closing(opened(path)) as store:
         (task,) = started(store)
     child = children.start(path, "take", str(task.id))
     children.together()
     line(child)
     child.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    with closing(Store(path)) as store:
+    with closing(opened(path)) as store:
         assert store.orphans(9) == (1, [task.id])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-def test_what_is_settled_survives_a_kill(path: Path, children: Children) -> None:
-    with closing(Store(path)) as store:
+def test_what_is_settled_survives_a_kill(path: Place, children: Children) -> None:
+    with closing(opened(path)) as store:
         (task,) = started(store)
     child = children.start(path, "settle", str(task.id))
     children.together()
     assert line(child) == "settled"
     child.send_signal(signal.SIGKILL)
     child.wait()
-    with closing(Store(path)) as store:
+    with closing(opened(path)) as store:
         record = one(store, task)
         assert record.task.state == Running(Job("receipt"))
         assert record.accepted == 5.0

@@ -25,6 +25,7 @@ from imagegen_cli.storage.migrations import MIGRATIONS
 from imagegen_cli.storage.records import Filter, Picture
 from imagegen_cli.storage.serialize import dumps, from_state
 from imagegen_cli.storage.store import Store
+from tests.histories import KINDS, opened, place
 from tests.test_store import become, sql, started
 
 A, B = "a" * 64, "b" * 64
@@ -39,8 +40,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def sqlite(path: Path) -> Iterator[Store]:
     with closing(Store(path)) as store:
+        yield store
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with closing(opened(place(request.param, tmp_path))) as store:
         yield store
 
 
@@ -70,30 +77,30 @@ def test_a_picture_is_known_as_soon_as_a_state_says_that_it_is_saved(
     assert [one.number for digest in (A, B) for one in store.by_sha256(digest)] == numbers
 
 
-def test_state_and_pictures_are_one_transaction(store: Store, path: Path) -> None:
-    (task,) = started(store, "a cat")
-    become(store, task, Submitting())
+def test_state_and_pictures_are_one_transaction(sqlite: Store, path: Path) -> None:
+    (task,) = started(sqlite, "a cat")
+    become(sqlite, task, Submitting())
     sql(path, "CREATE TRIGGER broken BEFORE INSERT ON picture BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(Exception, match="history"):
-        become(store, task.to(Submitting()), saving(FIRST))
+        become(sqlite, task.to(Submitting()), saving(FIRST))
     assert sql(path, "SELECT state FROM task") == [("submitting",)]
     sql(path, "DROP TRIGGER broken")
 
 
-def test_a_process_that_lost_its_task_writes_no_picture(store: Store, path: Path) -> None:
-    (task,) = started(store, "a cat")
-    become(store, task, Submitting())
+def test_a_process_that_lost_its_task_writes_no_picture(sqlite: Store, path: Path) -> None:
+    (task,) = started(sqlite, "a cat")
+    become(sqlite, task, Submitting())
     sql(path, "UPDATE task SET fence = fence + 1")
-    become(store, task.to(Submitting()), saving(FIRST))
-    assert store.pictures([task.id]) == {}
+    become(sqlite, task.to(Submitting()), saving(FIRST))
+    assert sqlite.pictures([task.id]) == {}
 
 
-def test_pictures_that_come_late_heal_what_was_uncertain(store: Store, path: Path) -> None:
-    (task,) = started(store, "a cat")
-    become(store, task, Submitting())
+def test_pictures_that_come_late_heal_what_was_uncertain(sqlite: Store, path: Path) -> None:
+    (task,) = started(sqlite, "a cat")
+    become(sqlite, task, Submitting())
     sql(path, "UPDATE task SET state = 'failed', reason = 'uncertain', fence = fence + 1")
-    become(store, task.to(Submitting()), saving(FIRST))
-    assert store.by_sha256(A) == [Picture(task.id, 1, "/1.png", A)]
+    become(sqlite, task.to(Submitting()), saving(FIRST))
+    assert sqlite.by_sha256(A) == [Picture(task.id, 1, "/1.png", A)]
 
 
 def test_a_resume_knows_what_was_saved_before(store: Store) -> None:
@@ -118,7 +125,7 @@ def test_the_newest_of_equal_pictures_comes_first(store: Store) -> None:
     assert [one.task for one in store.by_sha256(A)] == [task.id for task in reversed(tasks)]
 
 
-def test_a_search_by_digest_reads_no_table(store: Store, path: Path) -> None:
+def test_a_search_by_digest_reads_no_table(sqlite: Store, path: Path) -> None:
     plan = sql(path, "EXPLAIN QUERY PLAN SELECT * FROM picture WHERE sha256 = ? AND sha256 != ''", A)
     assert any("picture_by_sha256" in str(row) for row in plan)
 

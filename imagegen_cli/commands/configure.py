@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagegen_cli.commands.histories import history_name
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.schema import Secret, default_of
@@ -15,7 +16,7 @@ from imagegen_cli.core.text import Printer, amount, encoded, is_capable_terminal
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.as_toml import dumps, shown
-from imagegen_cli.settings.config import Config, Configured, load_config
+from imagegen_cli.settings.config import Config, Configured, combined, load_config, settings_files
 from imagegen_cli.settings.keys import key_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _service(row: dict[str, Any]) -> str:
 def config_path() -> int:
     """Print the files of settings, the one that goes before the other first, and the history."""
     rows = [(str(path), "" if paths.is_there(path) else "not there yet") for path in _settings_files()]
-    rows.append((str(paths.history_file()), "history"))
+    rows.append((history_name(), "history"))
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
@@ -85,9 +86,21 @@ def _settings_files() -> list[Path]:
     return [path for path in (paths.project_file(), paths.user_file()) if path is not None]
 
 
-def config_show() -> int:
-    """Print everything in force as TOML."""
+def config_show(*, origin: bool = False) -> int:
+    """Print everything in force as TOML; with `origin` a line each, which says where it comes from."""
+    if origin:
+        return _show_origins()
     Printer(sys.stdout).line(dumps(shown(load_config())).rstrip())
+    return 0
+
+
+def _show_origins() -> int:
+    from imagegen_cli.settings.values import lines_with_origin  # noqa: PLC0415 - only for this
+
+    user, project, ignored = settings_files()
+    data = Printer(sys.stdout)
+    for line in lines_with_origin(combined(user, project, ignored), user, project):
+        data.line(literal(line, data.encoding))
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.task import Job, Task
 from imagegen_cli.core.text import Printer, encoded
@@ -15,7 +16,6 @@ from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.processes import more_files
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
@@ -68,7 +68,7 @@ def is_asked() -> bool:
 @contextmanager
 def history() -> Iterator[Store]:
     """Open the history of this user. Raises HistoryUnwritten at the end if the last changes could not be written."""
-    store = Store(history_file())
+    store = open_history()
     try:
         yield store
     except BaseException:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from imagegen_cli.commands.console import all_there, history, numbers, printed, say
 from imagegen_cli.commands.filters import moment_of
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.spending import limits
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.budget import Period
@@ -20,7 +21,6 @@ from imagegen_cli.display.cost_report import print_csv, print_json, print_report
 from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
 from imagegen_cli.display.costs import described, how_to_settle
 from imagegen_cli.settings.config import load_config
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.charges import Sum
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
@@ -37,7 +37,7 @@ def costs(by: str, since: str, *, run: str = "", as_json: bool, as_csv: bool) ->
     if as_json and as_csv:
         raise UsageError("--json and --csv are two forms of the same: give one of them")
     begin = moment_of(since)
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         number = run_reference(run, store)
         sums = store.costs(by, begin, number)
         report = Report(by, merged(map(_row, sums)), _budgets(store) if number is None else [])

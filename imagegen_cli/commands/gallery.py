@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
 from imagegen_cli.commands.console import all_there, printed, say
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
 from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of, title_of, why_missing
@@ -17,7 +18,7 @@ from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import RunId, Task
 from imagegen_cli.core.text import Printer, amount, literal
 from imagegen_cli.display.links import linked
-from imagegen_cli.settings.paths import cache_folder, history_file
+from imagegen_cli.settings.paths import cache_folder
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def sheet(
     """Draw one labelled PNG that compares pictures, and print its path."""
     if ids and runs:
         raise UsageError(BOTH)
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         chosen = by_number(ids, store) if ids else of_runs(runs, store) if runs else last_comparison(store)
     drawn = _drawn(chosen, output, dark=dark)
     if as_json:
@@ -86,7 +87,7 @@ def gallery(
     """Write one HTML page of many pictures, print its path, and open it where `shown` asks for that."""
     if ids and any(options):
         raise UsageError(BOTH)
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         chosen = by_number(ids, store) if ids else filtered(options, limit, store)
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
@@ -114,7 +115,7 @@ def gallery(
 
 def open_picture(name: str) -> int:
     """Open a picture of a task in the desktop's own program, and print its path."""
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         wanted = task_reference(name, store)
         task = all_there(store, [wanted.id])[0].task
     path = picture_path(task, wanted.number)

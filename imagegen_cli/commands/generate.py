@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.additions import Additions, costs_of
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending, cost_lines
@@ -42,7 +43,7 @@ from imagegen_cli.inputs.lists.common import (
 )
 from imagegen_cli.inputs.prompts import PromptSpec, foreign_option, from_arguments, from_list
 from imagegen_cli.settings.config import Config
-from imagegen_cli.settings.paths import expanded, history_file, piped_folder
+from imagegen_cli.settings.paths import expanded, piped_folder
 from imagegen_cli.storage.records import PlanChangedError, Record, others_of
 from imagegen_cli.storage.store import Store
 
@@ -192,12 +193,15 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
+        if options.queue:
+            raise UsageError("--queue sends nothing, so no picture comes to stdout", hint="name a folder: -o FOLDER")
         folder = _kept_beside_stdout(items, options)
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
         return _dry_run(items, config, where, options, variation)
     where = plan.place(folder, template)
-    check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
+    if not options.queue:  # else the workers have the keys
+        check_keys(config, [one.provider for item in items for one in (item.request, *item.alternatives)])
     spending = Spending(
         config, options.spend, (one.provider for item in items for one in (item.request, *item.alternatives))
     )
@@ -206,6 +210,8 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         if planned is None:
             return 0
         run_id, tasks, items = planned
+        if options.queue:
+            return _queued(run_id, tasks)
         additions = Additions(store, config, where, _for_more(common, specs), spending)
         if is_piped:
             session = Session(store, config, options.run, spending=spending, prints_paths=False)
@@ -215,6 +221,11 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         if len(tasks) > 1 and _wants_sheet(options, config):
             _draw_sheet(store, run_id, tasks, code)
         return code
+
+
+def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
+    say(f"{amount(len(tasks), 'task')} wait for workers in run {run_id}, and nothing is sent yet: imagegen work")
+    return 0
 
 
 def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
@@ -317,7 +328,8 @@ def _planned(
             allowed = len(fresh)
         numbers = store.reserve(sum(item.adopts is None for item in fresh))
         try:
-            tasks = store.start_run(numbers.run, command, sources, plan.planned(fresh, where, numbers))
+            found = plan.planned(fresh, where, numbers)
+            tasks = store.start_run(numbers.run, command, sources, found, for_workers=options.queue)
         except PlanChangedError:
             continue
         return numbers.run, tasks, fresh
@@ -389,7 +401,7 @@ def _dry_run(
     items: Sequence[plan.Item], config: Config, where: plan.Place, options: GenerateOptions, variation: str
 ) -> int:
     known: Known = {}
-    if any(item.source for item in items) and not options.sent_before.again and history_file().exists():
+    if any(item.source for item in items) and not options.sent_before.again and has_history():
         with history() as store:
             known = store.known(item.identity for item in items)
     skips = [_skip(item, known, options) for item in items]
@@ -403,7 +415,7 @@ def _dry_run(
     left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
     amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
-    with history() if history_file().exists() else nullcontext() as store:
+    with history() if has_history() else nullcontext() as store:
         if store is not None:
             spending.learn(_requests_of(sent), store, ask=False)
         if variation:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from imagegen_cli.commands.filters import filter_of
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
@@ -22,7 +23,6 @@ from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
 from imagegen_cli.display.notices import print_notice
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
@@ -32,7 +32,7 @@ SHOWN_DIGITS = 16
 
 def list_tasks(options: FilterOptions, limit: int, *, as_json: bool) -> int:
     """Print tasks, newest first: one line or one JSON object each. Raises NothingToDo if none match."""
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         wanted = filter_of(options, store, limit)
         found = _print_objects(store, wanted) if as_json else _print_rows(store, wanted)
     if not found:
@@ -79,7 +79,7 @@ def objects(store: Store, wanted: Filter) -> Iterator[dict[str, object]]:
 
 def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
     """Print everything about one task, and draw its pictures with `preview`. Raises NothingToDo if it is not there."""
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         reference = task_reference(name, store)
         task = reference.id if preview else task_ids([name], store)[0]
         found = store.find(Filter(ids=(task,)))

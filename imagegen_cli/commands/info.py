@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagegen_cli.commands.console import history, printed, say
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
 from imagegen_cli.core.errors import NothingToDo
@@ -24,7 +25,6 @@ from imagegen_cli.marks.reading import MAX_SIDECAR_BYTES, Reading, UnreadableFil
 from imagegen_cli.marks.tools import Made
 from imagegen_cli.marks.values import EXTRA, Marks, marks_of
 from imagegen_cli.marks.writing import sidecar_paths
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
@@ -83,7 +83,7 @@ def info(names: Sequence[str], *, as_json: bool, verify: bool = False) -> int:
     blocks: list[Block] = []
     failed = 0
     with ExitStack() as stack:
-        store = stack.enter_context(history()) if history_file().exists() else None
+        store = stack.enter_context(history()) if has_history() else None
         for path in _files(names):
             try:
                 one = known_of(path, store)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imagegen_cli.commands.console import history, say
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.info import Known, known_of, marks_of_record
 from imagegen_cli.commands.task_pictures import picture_of, task_pictures
 from imagegen_cli.core.errors import UsageError
@@ -14,7 +15,6 @@ from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import UnreadableFile
 from imagegen_cli.providers import known as is_kind, load
 from imagegen_cli.settings.config import Config, load_config
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.store import Store
 
 KIND_OF_TOOL = {"A1111": "a1111"}
@@ -45,7 +45,7 @@ def from_picture(name: str, changes: PromptSpec, *, with_words: bool, quiet: boo
 
 def _known(name: str) -> Known:
     """All that is known of a file, or of a picture of the history by its task. Raises UsageError."""
-    if not history_file().exists() and not plan.is_of_a_task(name):
+    if not has_history() and not plan.is_of_a_task(name):
         return _read(Path(name).expanduser(), None)
     with history() as store:
         path = name

@@ -120,7 +120,7 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
 
     def found() -> list[Record]:
         records = all_there(store, ids) if ids else store.find(unended)
-        parts = _part_files(records)
+        parts = part_files(records)
         return [
             record for record in records if ids or _fetchable(record) or record.is_owned or _lies_here(record, parts)
         ]
@@ -132,7 +132,7 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
         while time.monotonic() < deadline and store.may_be_silent():
             time.sleep(1.0)
         records = found()
-    parts = _part_files(records)
+    parts = part_files(records)
     idle = [record for record in records if ids or not record.is_owned]
     return [record for record in idle if _lies_here(record, parts) or _resumable(record)]
 
@@ -144,8 +144,8 @@ def _claimed_to_fetch(
     faults = unusable(config, [record.task.request.provider for record in wanted])
     _say_unusable(faults, [record.task for record in wanted], "left as they are")
     usable = [record for record in wanted if record.task.request.provider not in faults]
-    parts = _part_files(usable)
-    tasks, owned, changed = store.claim([(record, _revived(record.task, parts).state) for record in usable])
+    parts = part_files(usable)
+    tasks, owned, changed = store.claim([(record, revived(record.task, parts).state) for record in usable])
     if not quiet:
         _say_owned([*owned, *changed])
     return tasks, [record.task for record in wanted if record.task.request.provider in faults]
@@ -186,6 +186,8 @@ def _timed_out(state: State) -> bool:
 def _fetchable(record: Record) -> bool:
     """Whether a plain `resume` continues a task: it was interrupted, or its receipt may still bring pictures."""
     state = record.task.state
+    if record.waits_for_worker:
+        return False
     if isinstance(state, Failed):
         return state.resumable
     if isinstance(state, Cancelled):
@@ -196,7 +198,9 @@ def _fetchable(record: Record) -> bool:
 def _resumable(record: Record) -> bool:
     """Whether `resume ID` can bring something; if not, say why."""
     state, id_ = record.task.state, record.task.id
-    if isinstance(state, Done):
+    if record.waits_for_worker:
+        say(f"{id_} waits for a worker: imagegen work carries it, imagegen cancel {id_} takes it out of the queue")
+    elif isinstance(state, Done):
         say(f"{id_} is done: {amount(len(state.files), 'picture')}")
     elif isinstance(state, Failed) and not state.resumable and state.job is None:
         say(f"{id_} failed ({state.reason}) and holds no receipt: imagegen retry {id_} makes it anew")
@@ -211,7 +215,7 @@ Parts = Mapping[str, Mapping[int, Sequence[Path]]]
 """Part files by the key of their task and the index of the picture."""
 
 
-def _part_files(records: Iterable[Record]) -> Parts:
+def part_files(records: Iterable[Record]) -> Parts:
     """What earlier processes left of these tasks, in their own folders and beside the history."""
     return left_behind([*(Path(record.task.folder) for record in records), kept_folder()])
 
@@ -223,7 +227,7 @@ def _lies_here(record: Record, parts: Parts) -> bool:
     return bool(whole(parts[record.task.key]))
 
 
-def _revived(task: Task, parts: Parts) -> Task:
+def revived(task: Task, parts: Parts) -> Task:
     """The task as `recovered` gives it; one that was never sent is cancelled, because `resume` never submits."""
     task = recovered(task, whole(parts.get(task.key, {})))
     return task.to(Cancelled(CancelOutcome.NOT_SENT)) if isinstance(task.state, Queued) else task
@@ -244,7 +248,9 @@ def retry(
     """Submit tasks again, as new paid work. Those that may run and be billed already need `may_repeat`."""
     known = {reason.value for reason in Reason}
     if unknown := [reason for reason in selection.reasons if reason not in known]:
-        raise UsageError(f"there is no reason {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
+        from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
+
+        raise UsageError(f"there is no reason {unknown[0]!r}", hint=nearest(unknown[0], known))
     config = settings()
     with history() as store:
         found = _selected(store, selection)
@@ -358,7 +364,7 @@ def _to_repeat(
     risky: list[Task] = []
     here: list[Task] = []
     found = list(found)
-    parts = _part_files(found)
+    parts = part_files(found)
     for record in found:
         state = record.task.state
         if not isinstance(state, Failed | Cancelled):
@@ -462,8 +468,8 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
         for record in orphans
         if isinstance(record.task.state, Queued) or record.task.request.provider not in faults
     ]
-    parts = _part_files(usable)
-    tasks, _, _ = store.claim([(record, _revived(record.task, parts).state) for record in usable])
+    parts = part_files(usable)
+    tasks, _, _ = store.claim([(record, revived(record.task, parts).state) for record in usable])
     going = [task for task in tasks if isinstance(task.state, Running)]
     if going:
         _run(store, config, going, RunOptions(progress=Progress.QUIET), stop=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from imagegen_cli.commands import generate
 from imagegen_cli.commands.console import history
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.commands.picture_source import short
 from imagegen_cli.commands.task_pictures import picture_in_history, picture_of, task_pictures
@@ -15,7 +16,6 @@ from imagegen_cli.inputs.changes import changed
 from imagegen_cli.inputs.from_picture import refusal_by
 from imagegen_cli.inputs.prompts import PromptSpec, from_arguments
 from imagegen_cli.settings.config import Config, Configured, load_config
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Record
 
 MIN_FACTOR, MAX_FACTOR = 1.0, 8.0
@@ -99,7 +99,7 @@ def _can_upscale(one: Configured, factor: float) -> bool:
 
 def _start(name: str) -> tuple[Record, Parent]:
     """The task and the picture that a new one starts from. Raises UsageError where the file is gone."""
-    if not history_file().exists():
+    if not has_history():
         raise UsageError(f"there is no task {name}", hint="the history is empty")
     with history() as store:
         text = name.strip()

@@ -13,15 +13,14 @@ from contextlib import closing
 from pathlib import PurePath
 
 from imagegen_cli.commands.filters import moment_of
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.money import Money, listed, totals
 from imagegen_cli.core.text import Printer, age, amount, encoded, is_capable_terminal, literal, printer, seconds
 from imagegen_cli.display.fields import moment as local_moment
 from imagegen_cli.display.lines import moment
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.runs import RunSummary
-from imagegen_cli.storage.store import Store
 
 COSTS = (ChargeStatus.SETTLED, ChargeStatus.RESERVED, ChargeStatus.UNCERTAIN)
 STDIN = "-"
@@ -29,7 +28,7 @@ STDIN = "-"
 
 def runs(since: str, limit: int, *, as_json: bool) -> int:
     """Print the runs, newest first. Raises NothingToDo where there is none."""
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         found = store.runs(since=moment_of(since), limit=limit)
     if not found:
         raise NothingToDo("there is no run" + (f" since {since}" if since else " yet"))

@@ -4,12 +4,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
@@ -73,9 +73,21 @@ if TYPE_CHECKING:
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
+PAUSE_STEP_S = 0.5
+"""Seconds by which a pause that another process told must be longer than the own one to count."""
 MAX_NAMED_TASKS = 12
 """Tasks that a command names one by one."""
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+class Feed(Protocol):
+    """Where a worker gets its tasks from, while it runs: see `work`."""
+
+    @property
+    def providers(self) -> frozenset[str]: ...
+    def give_back(self, id_: TaskId, /) -> None: ...
+    async def complete(self) -> None: ...
+    async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
 
 
 class Session:
@@ -96,9 +108,11 @@ class Session:
         spending: Spending | None = None,
         line: PromptLine | None = None,
         prints_paths: bool = True,
+        feed: Feed | None = None,
     ) -> None:
-        """`line`: a prompt line stays open, and the run ends when it is closed."""
+        """`line`: a prompt line stays open, and the run ends when it is closed. `feed` makes a worker of it."""
         self._store = store
+        self._feed = feed
         self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
@@ -126,6 +140,8 @@ class Session:
         self._output: Output | None = None
         self._one_look: frozenset[TaskId] = frozenset()
         self._more_providers: frozenset[str] = frozenset()
+        self._shared: dict[str, tuple[Lane, str]] = {}
+        """By provider, its lane and the account that other processes use too."""
 
     @property
     def tasks(self) -> list[Task]:
@@ -259,6 +275,8 @@ class Session:
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
+                is_full=lambda task: task in self._store.budget.full,
+                give_back=None if self._feed is None else self._feed.give_back,
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
                 marker=self._marker,
@@ -266,7 +284,8 @@ class Session:
             self._runner = runner
             stack.enter_context(display)
             self._interrupt = display.interrupt
-            for lane in lanes.values():
+            for name, lane in lanes.items():
+                self._share_account(name, lane)
                 stack.push_async_callback(lane.provider.close)
                 if lane.provider.notice and not stop:
                     display.say(lane.provider.notice)
@@ -275,6 +294,7 @@ class Session:
                 for name in sorted(set(wanted) - lanes.keys()):
                     lanes[name] = lane = self._lane(name, clients)
                     lane.gate.pause(self._is_paused)
+                    self._share_account(name, lane)
                     own_headers.update(self._own_headers([name]))
                     stack.push_async_callback(lane.provider.close)
                     if lane.provider.notice:
@@ -284,7 +304,7 @@ class Session:
             stack.callback(self._say_not_added, display)
             do = partial(self._do, runner=runner, display=display)
             obeying = asyncio.ensure_future(self._key_queue.obey(do, display))
-            for helper in (obeying, display.run(), self._listen(runner, display)):
+            for helper in (obeying, display.run(), self._listen(runner, display), *self._feeding(runner, display)):
                 stack.push_async_callback(end, asyncio.ensure_future(helper))
             if stop:
                 asyncio.get_running_loop().call_soon(runner.cancel, list(self._tasks))
@@ -397,6 +417,8 @@ class Session:
         loop = self._main.get_loop()
         if again or code == SIGNALS["SIGHUP"] or self._runner is None:
             loop.call_soon_threadsafe(self._main.cancel)
+        elif self._feed is not None:
+            loop.call_soon_threadsafe(self._runner.drain)
         else:
             loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
 
@@ -441,6 +463,8 @@ class Session:
         """Wait until a prompt that is being typed has been added or given up."""
         await display.typed()
         await self._key_queue.all_done()
+        if self._feed is not None:
+            await self._feed.complete()
 
     def _say_not_added(self, display: Display) -> None:
         for prompt in self._key_queue.not_added():
@@ -452,8 +476,36 @@ class Session:
             await asyncio.sleep(CANCEL_POLL_S)
             with suppress(HistoryError):
                 runner.cancel(self._store.cancel_requests())
+                if self._shared:
+                    self._store.listen()
+                    self._keep_pauses(self._store.pauses())
             if left := runner.let_go(self._store.lost):
                 display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
+
+    def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":
+        return [] if self._feed is None else [self._feed.run(runner, partial(self._take_in, runner), display.say)]
+
+    def _take_in(self, runner: Runner, task: Task) -> None:
+        """Carry one more task, which this process has just claimed."""
+        self._tasks[task.id] = task
+        runner.add(task)
+
+    def _share_account(self, name: str, lane: Lane) -> None:
+        """Count places at the account, and heed its refusals, over all processes that share the history."""
+        if not self._store.is_remote and self._feed is None:
+            return
+        from imagegen_cli.commands.accounts import account_of  # noqa: PLC0415 - most histories are one person's
+
+        if account := account_of(self._config.provider(name), self._store.token):
+            self._store.budget.accounts[name] = account
+            self._shared[name] = lane, account.key
+            lane.gate.on_refused = partial(self._store.share_pause, account.key)
+
+    def _keep_pauses(self, pauses: Mapping[str, float]) -> None:
+        """Send nothing where a service has refused another process."""
+        for lane, account in self._shared.values():
+            if (seconds := pauses.get(account, 0.0)) > lane.gate.closed_for() + PAUSE_STEP_S:
+                lane.gate.close_for(seconds)
 
     # Sinks of events
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.console import history
+from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.task import Parent, word
 from imagegen_cli.core.text import amount
-from imagegen_cli.settings.paths import history_file
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
@@ -29,7 +29,7 @@ def task_pictures() -> "Iterator[FindPicture]":
 
         def find(text: str) -> tuple[str, Parent]:
             if not opened:
-                if not history_file().exists():
+                if not has_history():
                     raise UsageError(f"there is no task {text}", hint="the history is empty")
                 opened.append(stack.enter_context(history()))
             return picture_of(text, opened[0])

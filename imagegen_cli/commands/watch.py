@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from imagegen_cli.commands.console import say
+from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
 from imagegen_cli.commands.session import end, signals
@@ -27,10 +28,10 @@ from imagegen_cli.display import choose
 from imagegen_cli.display.board import TakenBy, nothing_taken
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import Cancel, CancelWaiting, Command, Keys, Offer, OpenFolder, OpenPicture, Stop
-from imagegen_cli.settings.paths import history_file
+from imagegen_cli.storage.database import MAX_ROWS_AT_ONCE
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import UNFINISHED, Filter, Record
-from imagegen_cli.storage.store import MAX_ROWS_AT_ONCE, Store
+from imagegen_cli.storage.store import Store
 
 MAX_WATCHED_TASKS = 20_000
 """So many tasks in the table take less than 100 MB of memory."""
@@ -45,7 +46,7 @@ def watch(names: Sequence[str], options: RunOptions, *, run: str, replay: bool, 
 
     Raises NothingToDo if there is nothing to show.
     """
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         ids, run_id = task_ids(names, store), run_reference(run, store)
         if replay:
             return _replay(store, run_id, options, speed)

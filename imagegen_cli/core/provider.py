@@ -125,6 +125,9 @@ class Settings:
     api_key: Secret = setting(Secret(), 'key: the text itself, "env:NAME" or "cmd:COMMAND"')
     model: str = setting("", "model when --model is not given")
     concurrency: int = setting(4, "tasks at the service at once; 0 lifts the limit")
+    account_concurrency: int = setting(
+        0, "tasks at the account at once, over all processes that share a history; 0: as many as `concurrency` says"
+    )
     poll: float = setting(0.5, "shortest time between two status queries of a task, in seconds")
     timeout: float = setting(300.0, "time limit of a task in seconds, counted while the service works on it")
     busy_timeout: float = setting(

@@ -39,7 +39,9 @@ class Runner:
     asked once: they have waited for their time limit before. `durations` tells how long earlier tasks of the kind took.
     `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
-    `marker` gives what says in the file of a picture, or beside it, how it was made.
+    `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
+    that other processes have taken all places at the account. `give_back` takes tasks that are not sent, where other
+    workers are to have them.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class Runner:
         over_budget: Callable[[TaskId], str] = lambda _: "",
         waits_for_credit: bool = False,
         marker: MarkerOf = lambda _task, _number: None,
+        is_full: Callable[[TaskId], bool] = lambda _: False,
+        give_back: Callable[[TaskId], None] | None = None,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -69,6 +73,8 @@ class Runner:
             reached_budget=self._reached_budget,
             pause_for_credit=self._pause_for_credit if waits_for_credit else None,
             marker=marker,
+            is_full=is_full,
+            give_back=give_back,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
@@ -136,7 +142,12 @@ class Runner:
     def drain(self) -> None:
         """Let what was sent come to its end; what waits, or comes back to be sent again, is cancelled as not sent."""
         self._context.draining = True
-        self.cancel(self.waiting())
+        give_back = self._context.give_back
+        if give_back is None:
+            self.cancel(self.waiting())
+            return
+        for id_ in self.let_go(self.waiting()):
+            give_back(id_)
 
     def _reached_budget(self, because: str) -> None:
         if not self._context.draining:
@@ -175,6 +186,18 @@ class Runner:
         """Keep back the tasks that have not been sent, or let them go on."""
         for lane in self._context.lanes.values():
             lane.gate.pause(paused)
+
+    def unfinished(self, provider: str) -> int:
+        """How many tasks of a provider this run has in hand."""
+        return sum(flow.task.request.provider == provider for flow in self._flows.values())
+
+    def is_open(self, provider: str) -> bool:
+        """Whether a provider takes tasks: it has not refused the account for good."""
+        return self._context.lanes[provider].shut is None
+
+    @property
+    def draining(self) -> bool:
+        return self._context.draining or self._context.stopping
 
     def waiting(self) -> list[TaskId]:
         """Tasks that have not been sent."""

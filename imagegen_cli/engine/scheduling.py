@@ -35,6 +35,10 @@ def _nothing() -> None:
     """Do nothing: there is no listener."""
 
 
+def _hear_nothing(_seconds: float) -> None:
+    """Do nothing: there is no listener."""
+
+
 class Slot:
     """One task's place in a gate. Every method may be called twice without harm."""
 
@@ -84,6 +88,8 @@ class Gate:
         self._refusing_since: float | None = None
         self._good = 0
         self._patience = 1
+        self.on_refused: Callable[[float], None] = _hear_nothing
+        """Called with the seconds for which a refusal has closed the gate."""
         self.on_change: Callable[[], None] = _nothing
         """Called where the limit, what the service takes, the time of a pause or the pause itself has changed."""
 
@@ -144,6 +150,7 @@ class Gate:
         else:
             seconds = min(2.0 ** min(self._refusals - 1, 16), MAX_OWN_WAIT_S) * random.uniform(1, 1.3)
         self.close_for(min(seconds, max_s))
+        self.on_refused(self.closed_for())
         slot.leave()
         self._good = 0
         if self._is_open_from_start:

@@ -6,6 +6,7 @@ change of state is an event; what must not be lost is durable before the next st
 
 import asyncio
 import errno
+import random
 import time
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -131,12 +132,18 @@ class RunContext:
     pause_for_credit: Callable[[str, str], None] | None
     """Called with the provider and its words; None where no person is there to let it go on."""
     marker: MarkerOf = lambda _task, _number: None
+    is_full: Callable[[TaskId], bool] = lambda _: False
+    give_back: Callable[[TaskId], None] | None = None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
     """Provider and id of a job -> the task that has it, also after its end."""
     stopping: bool = False
     draining: bool = False
     """What was sent comes to its end, and nothing more is sent."""
+
+
+PLACE_WAIT_S = (0.3, 0.7)
+"""Seconds between two looks for a place at an account that other processes use too, at random."""
 
 
 class TakenOverError(Exception):
@@ -158,6 +165,8 @@ class TaskFlow:
         self._provider = self._lane.provider
         self._since = asyncio.get_running_loop().time()
         self._slot: Slot | None = None
+        self._waits_for_place = False
+        """It keeps its place at the gate until the account has one for it."""
         self._begun = False
         """A coroutine that is cancelled before its first step never takes one."""
         self._cancelling = False
@@ -263,18 +272,17 @@ class TaskFlow:
     # Queued → Submitting
 
     async def _submit(self) -> None:
-        self._free_slot()
+        await self._come_to_gate()
         if self._context.draining:
-            self._transition(Cancelled(CancelOutcome.NOT_SENT))
+            self._leave_unsent()
             return
-        await self._enter_gate()
         if (closed := self._lane.closed_to(self._since)) is not None:
             self._turned_away(closed)
             return
         client_job = self._provider.client_job(self.task.request)
         self._transition(Submitting(client_job, self._quote()))
         try:
-            if not await self._is_entered():
+            if not await self._is_entered() or await self._is_account_full():
                 return
             reply = await self._reply(client_job)
         except SlowDown as error:
@@ -288,6 +296,14 @@ class TaskFlow:
         else:
             await self._answered(reply)
 
+    async def _come_to_gate(self) -> None:
+        """Have a slot, unless nothing more is sent."""
+        if not self._waits_for_place:
+            self._free_slot()
+            if not self._context.draining:
+                await self._enter_gate()
+        self._waits_for_place = False
+
     def _quote(self) -> Quote | None:
         pricing = self._lane.pricing
         return pricing.quote(self.task.request, self.task.expected_images) if pricing is not None else None
@@ -297,16 +313,35 @@ class TaskFlow:
         because = self._context.over_budget(self.task.id)
         if because:
             self._context.reached_budget(because)
-            self._transition(Cancelled(CancelOutcome.NOT_SENT))
+            self._leave_unsent()
         return bool(because)
+
+    async def _is_account_full(self) -> bool:
+        """Whether other processes have taken all places at the account; then wait a little, inside of the gate."""
+        if not self._context.is_full(self.task.id):
+            return False
+        self._transition(Queued())
+        self._waits_for_place = True
+        await asyncio.sleep(random.uniform(*PLACE_WAIT_S))
+        return True
+
+    def _leave_unsent(self) -> None:
+        """End as not sent, or leave the task to other workers where it is theirs too."""
+        if self._context.give_back is None:
+            self._transition(Cancelled(CancelOutcome.NOT_SENT))
+            return
+        if isinstance(self.task.state, Submitting):
+            self._transition(Queued())
+        self._context.give_back(self.task.id)
+        raise TakenOverError
 
     def _turned_away(self, closed: TaskError) -> None:
         """Stay queued where another provider may take the task. An account that is out of credits leaves it unsent."""
         if self._has_open_alternative():
             return
-        if not isinstance(closed, OutOfCredits):
+        if not isinstance(closed, OutOfCredits) and self._context.give_back is None:
             raise _not_sent(closed)
-        self._transition(Cancelled(CancelOutcome.NOT_SENT))
+        self._leave_unsent()
 
     async def _is_entered(self) -> bool:
         """Wait until the history says that the request is leaving, and whether it may; else nothing leaves."""

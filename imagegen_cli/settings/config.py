@@ -53,6 +53,12 @@ class General:
     )
     confirm_cost: str = setting("", "ask before more than this is spent at once, as 2usd or 2usd,50credits")
     exec_timeout_s: float = setting(60.0, "seconds that the command of --exec may take for a picture")
+    history: str = setting(
+        "", 'history that a team shares, as "postgresql://user@host/database"; empty: a file of yours (docs/team.md)'
+    )
+    history_password: str = setting(
+        "", 'password of that database: "env:NAME" or "cmd:COMMAND"; PGPASSWORD and ~/.pgpass serve too'
+    )
     prices: Mapping[str, str] = setting({}, 'prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
     budget: Mapping[str, str] = setting({}, 'limits that hold over all processes: day = "10usd", month = "100usd"')
 
@@ -124,15 +130,15 @@ def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
 
 METADATA = ("embed", "sidecar", "none")
 """Values of `metadata`."""
-MONEY = ("prices", "confirm_above", "confirm_cost")
-"""What another person's folder must not decide: it could make anything look cheap."""
+OWN_ONLY = ("prices", "confirm_above", "confirm_cost", "history", "history_password")
+"""What another person's folder must not decide: it could make anything look cheap, or learn of every prompt."""
 
 
 def _check_untrusted(file: SettingsFile, general: General) -> None:
-    """Raise ConfigError where a project file names a folder outside of the project, or says what things cost."""
+    """Raise ConfigError where a project file names a folder outside of the project, or says what only a person may."""
     if "output" in file.data:
         _inside(file, general.output, f"{file.line_of('')('output')}: output")
-    for key in MONEY:
+    for key in OWN_ONLY:
         if key in file.data:
             hint = f"write it into your own file: {user_file()}"
             raise ConfigError(f"{file.line_of('')(key)}: a project file cannot set {key}", hint=hint)
@@ -146,11 +152,21 @@ def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]
 
 def load_config() -> Config:
     """Read the settings files. Raises ConfigError that names file, line and the nearest known key."""
-    user = SettingsFile.read(user_file(), trusted=True)
-    found_project, ignored = _project(user)
-    project = SettingsFile.read(found_project, trusted=False)
+    user, project, ignored = settings_files()
     if user is None and os.environ.get("IMAGEGEN_CONFIG"):
         raise ConfigError(f"there is no file {user_file()}", hint="IMAGEGEN_CONFIG names it")
+    return combined(user, project, ignored)
+
+
+def settings_files() -> tuple[SettingsFile | None, SettingsFile | None, str]:
+    """The person's file, the project's file, and a remark about a project file that is ignored. Raises ConfigError."""
+    user = SettingsFile.read(user_file(), trusted=True)
+    found_project, ignored = _project(user)
+    return user, SettingsFile.read(found_project, trusted=False), ignored
+
+
+def combined(user: SettingsFile | None, project: SettingsFile | None, ignored: str = "") -> Config:
+    """The settings of these files. Raises ConfigError that names file, line and the nearest known key."""
     found = [file for file in (user, project) if file is not None]
     values: dict[str, Any] = {}
     tables: dict[str, tuple[dict[str, Any], SettingsFile]] = {}
@@ -285,7 +301,10 @@ def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of:
     if isinstance(table.get("base_url"), str):
         table = table | {"base_url": _address(name, table["base_url"], provider, line_of)}
     settings = read_table(provider.Settings, table, where=f"[providers.{name}]", line_of=line_of)
-    is_valid = {"concurrency": settings.concurrency >= 0, "timeout": settings.timeout > 0, "poll": settings.poll >= 0}
+    is_valid = {
+        "concurrency": settings.concurrency >= 0, "account_concurrency": settings.account_concurrency >= 0,
+        "timeout": settings.timeout > 0, "poll": settings.poll >= 0,
+    }  # fmt: skip
     if key := next((key for key, valid in is_valid.items() if not valid), ""):  # nan is never valid
         raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
     for address in _addresses(settings).values():

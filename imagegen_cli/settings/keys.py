@@ -62,19 +62,19 @@ def key_of(configured: Configured) -> Settings:
         named = settings.variable_for(item.name)
         if not text and named and configured.place != PROJECT_FILE:
             text = os.environ.get(named, "").strip()
-        changed[item.name] = _fetched(text, f"{item.name} of {configured.name}")
+        changed[item.name] = fetched(text, f"{item.name} of {configured.name}")
     headers = {name: _header(name, text, configured.name) for name, text in settings.headers.items()}
     return replace(settings, **changed, headers=headers)
 
 
 def _header(name: str, text: str, provider: str) -> str:
     if text.startswith(REFERENCES):
-        return _fetched(text, f"the header {name} of {provider}").reveal()
+        return fetched(text, f"the header {name} of {provider}").reveal()
     hide_header(name, text)
     return text
 
 
-def _fetched(text: str, what: str) -> Secret:
+def fetched(text: str, what: str) -> Secret:
     """The secret from the variable or the command that a text names; else the text itself. Raises ConfigError."""
     if text.startswith("env:"):
         text = _from_environment(text[4:], what)

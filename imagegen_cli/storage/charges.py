@@ -5,15 +5,17 @@ can write: a check before it would let two of them spend the same rest.
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection, Row
 
 
 class Entry(NamedTuple):
@@ -30,6 +32,12 @@ Known = dict[int, Entry]
 """The last rows of tasks that this process owns, as it wrote them: they need not be read again."""
 
 
+OTHERS_WROTE = "PRAGMA data_version"
+"""Its result changes where another connection has written. PostgreSQL's connection knows another way."""
+DAY = "strftime('%Y-%m-%d', charge.at, 'unixepoch', 'localtime')"
+"""The day of a charge, here. The schema of PostgreSQL has this function too."""
+
+
 class Tally:
     """What counts against limits, kept up to date by the connection that writes; after others wrote, added up anew.
 
@@ -41,9 +49,9 @@ class Tally:
         """When the period began, the number of the command, and the sum in millionths."""
         self._version = -1
 
-    def spent(self, db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Money:
+    def spent(self, db: "Connection", limit: Limit, command: int, now: float) -> Money:
         """As the function `spent`. Only inside of a writing transaction."""
-        version = db.execute("PRAGMA data_version").fetchone()[0]
+        version = db.execute(OTHERS_WROTE).fetchone()[0]
         if version != self._version:
             self._sums.clear()
             self._version = version
@@ -73,14 +81,26 @@ def _counted(charge: Charge | None) -> Money:
     return charge.amount
 
 
+class Account(NamedTuple):
+    """What a provider's tasks are counted by, over all processes: a word for the account, and how many it takes."""
+
+    key: str
+    limit: int | None
+
+
 @dataclass(slots=True)
 class Budget:
-    """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges."""
+    """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges.
+
+    `accounts`: by provider, where other processes use the same account; `full`: submits that found no place there.
+    """
 
     limits: tuple[Limit, ...] = ()
     refused: dict[TaskId, str] = field(default_factory=dict)
     known: Known = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    full: set[TaskId] = field(default_factory=set)
 
     def forget(self) -> None:
         """Know nothing, after what was written has been taken back."""
@@ -100,8 +120,16 @@ class Sum(NamedTuple):
     pictures: int
 
 
+RESERVED = (
+    "task", "run", "command", "provider", "model", "images", "each", "each_unit", "amount", "unit", "source", "status",
+    "at",
+)  # fmt: skip
+"""Columns of a reservation."""
+SET_AGAIN = ", ".join(f"{column} = ?" for column in RESERVED)
+
+
 def reserve(
-    db: sqlite3.Connection, task: Task, quote: Quote, command: int, at: float, *, budget: Budget | None = None
+    db: "Connection", task: Task, quote: Quote, command: int, at: float, *, budget: Budget | None = None
 ) -> None:
     """Reserve what a submit is expected to cost. A row whose amount was returned is used again: nothing came of it."""
     charge = reserved(quote)
@@ -110,25 +138,28 @@ def reserve(
         task.id, task.run, command, task.request.provider, task.request.model, quote.images,
         quote.each.micros if quote.each else None, quote.each.unit if quote.each else "", *_columns(charge), at,
     )  # fmt: skip
-    again = old is not None and old["status"] == ChargeStatus.RETURNED
-    written = db.execute(
-        "INSERT OR REPLACE INTO charge (id, task, run, command, provider, model, images, each, each_unit,"
-        " amount, unit, source, status, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (old["id"] if again else None, *values),
-    )
+    if old is not None and old["status"] == ChargeStatus.RETURNED:
+        number = old["id"]
+        db.execute(f"UPDATE charge SET {SET_AGAIN}, pictures = 0 WHERE id = ?", (*values, number))  # noqa: S608 - our own words
+    else:
+        written = db.execute(
+            f"INSERT INTO charge ({', '.join(RESERVED)}) VALUES ({', '.join('?' * len(RESERVED))})",  # noqa: S608 - our own words
+            values,
+        )
+        number = written.lastrowid if budget is not None else 0
     if budget is not None:
-        budget.known[task.id] = entry = Entry(written.lastrowid or 0, charge, 0, command, at)
+        budget.known[task.id] = entry = Entry(number or 0, charge, 0, command, at)
         budget.tally.changed(None, entry)
 
 
 def over(
-    db: sqlite3.Connection,
+    db: "Connection",
     limits: Sequence[Limit],
     quote: Quote,
     command: int,
     now: float,
     *,
-    count: Callable[[sqlite3.Connection, Limit, int, float], Money] | None = None,
+    count: "Callable[[Connection, Limit, int, float], Money] | None" = None,
 ) -> str:
     """Why this may not be reserved, in words; empty where it fits every limit. Only inside of a writing transaction.
 
@@ -150,7 +181,7 @@ def over(
     return ""
 
 
-def spent(db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Money:
+def spent(db: "Connection", limit: Limit, command: int, now: float) -> Money:
     """What counts against a limit: everything that was not certainly returned."""
     if limit.period is Period.COMMAND:
         where, value = "command = ?", float(command)
@@ -164,7 +195,22 @@ def spent(db: sqlite3.Connection, limit: Limit, command: int, now: float) -> Mon
     return Money(int(row[0]), limit.amount.unit)
 
 
-def follow(db: sqlite3.Connection, task: int, state: State, budget: Budget | None = None) -> None:
+def is_full(db: "Connection", account: Account, task: int) -> bool:
+    """Whether an account has as many tasks as it takes. Only inside of a writing transaction.
+
+    What a process left counts until it is taken over, if workers do that: the service still works on it.
+    """
+    if account.limit is None:
+        return False
+    row = db.execute(
+        "SELECT count(*) FROM task WHERE account = ? AND state IN ('submitting', 'running') AND id != ?"
+        " AND (shared = 1 OR owner IN (SELECT id FROM process))",
+        (account.key, task),
+    ).fetchone()
+    return bool(row[0] >= account.limit)
+
+
+def follow(db: "Connection", task: int, state: State, budget: Budget | None = None) -> None:
     """Let the charge of a task's last submit follow the task to its new state.
 
     `budget` is given by the process that owns the task. A person may settle meanwhile what a process left that seemed
@@ -182,7 +228,7 @@ def follow(db: sqlite3.Connection, task: int, state: State, budget: Budget | Non
         budget.known[task] = new
 
 
-def _changed(db: sqlite3.Connection, before: Entry, now: Entry, budget: Budget) -> bool:
+def _changed(db: "Connection", before: Entry, now: Entry, budget: Budget) -> bool:
     """Write what is known of a charge now; whether its row was still as before."""
     written = db.execute(
         "UPDATE charge SET amount = ?, unit = ?, source = ?, status = ?, pictures = ? WHERE id = ? AND status = ?",
@@ -194,7 +240,7 @@ def _changed(db: sqlite3.Connection, before: Entry, now: Entry, budget: Budget) 
 
 
 def tell(
-    db: sqlite3.Connection,
+    db: "Connection",
     task: int,
     amount: Money,
     source: Source = Source.TOLD,
@@ -211,13 +257,13 @@ def tell(
         _learned(db, task, entry, as_settled(charge) if settled else charge, budget)
 
 
-def count(db: sqlite3.Connection, task: int, images: int, *, budget: Budget | None = None) -> None:
+def count(db: "Connection", task: int, images: int, *, budget: Budget | None = None) -> None:
     """Take in how many pictures the service charges for a task's last submit."""
     if (entry := _last(db, task)) is not None:
         _learned(db, task, entry, as_counted(entry.charge, images), budget)
 
 
-def _learned(db: sqlite3.Connection, task: int, entry: Entry, charge: Charge, budget: Budget | None) -> None:
+def _learned(db: "Connection", task: int, entry: Entry, charge: Charge, budget: Budget | None) -> None:
     new = entry._replace(charge=charge)
     budget = budget or Budget()
     _changed(db, entry, new, budget)
@@ -225,7 +271,7 @@ def _learned(db: sqlite3.Connection, task: int, entry: Entry, charge: Charge, bu
         budget.known[task] = new
 
 
-def settle(db: sqlite3.Connection, task: int, amount: Money | None, *, owned: bool = False) -> list[Charge]:
+def settle(db: "Connection", task: int, amount: Money | None, *, owned: bool = False) -> list[Charge]:
     """Take a person's word for what the open submits of a task cost each; None: as reserved, 0: nothing.
 
     Open is what is uncertain, and what was reserved by a process that is gone. Of a task that is `owned` nothing is
@@ -249,18 +295,18 @@ def _settled(charge: Charge, amount: Money | None) -> Charge:
     return charge._replace(amount=amount, source=Source.SET, status=ChargeStatus.SETTLED)
 
 
-def open_tasks(db: sqlite3.Connection, unowned: str, run: int | None = None) -> list[int]:
+def open_tasks(db: "Connection", unowned: str, run: int | None = None) -> list[int]:
     """The tasks, of a run or all, with a submit that a person or `resume` has to settle; for `unowned` see `sums`."""
     rows = db.execute(
         "SELECT DISTINCT charge.task AS task FROM charge LEFT JOIN task ON task.id = charge.task"  # noqa: S608 - only our own words
         f" WHERE (charge.status = 'uncertain' OR (charge.status = 'reserved' AND {unowned}))"
-        " AND (? IS NULL OR charge.run = ?) ORDER BY 1",
+        " AND (CAST(? AS bigint) IS NULL OR charge.run = ?) ORDER BY 1",
         (run, run),
     )
     return [row["task"] for row in rows]
 
 
-def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[int, list[Charge]]:
+def all_of(db: "Connection", tasks: Iterable[int], unowned: str) -> dict[int, list[Charge]]:
     """The charges of all submits of these tasks, the last one last; for `unowned` see `sums`."""
     found: dict[int, list[Charge]] = {}
     rows = db.execute(
@@ -276,23 +322,23 @@ def all_of(db: sqlite3.Connection, tasks: Iterable[int], unowned: str) -> dict[i
     return found
 
 
-def sums(db: sqlite3.Connection, by: str, since: float | None, unowned: str, run: int | None = None) -> Iterator[Sum]:
+def sums(db: "Connection", by: str, since: float | None, unowned: str, run: int | None = None) -> Iterator[Sum]:
     """Costs by `day`, `model`, `provider` or `run`, told and estimated apart.
 
     `unowned` is an SQL condition on a task that no living process owns: what such a task reserved is uncertain.
     """
     key = {
-        "day": "strftime('%Y-%m-%d', charge.at, 'unixepoch', 'localtime')",
+        "day": DAY,
         "model": "trim(charge.provider || ' ' || charge.model)",
         "provider": "charge.provider",
         "run": "charge.run",
     }[by]
-    status = f"iif(charge.status = 'reserved' AND {unowned}, 'uncertain', charge.status)"
+    status = f"CASE WHEN charge.status = 'reserved' AND {unowned} THEN 'uncertain' ELSE charge.status END"
     rows = db.execute(
         f"SELECT {key} AS name, unit, charge.source AS source, {status} AS standing, sum(amount) AS amount,"  # noqa: S608 - only our own words
         " count(*) AS submits, sum(pictures) AS pictures, count(amount) AS known"
         " FROM charge LEFT JOIN task ON task.id = charge.task WHERE charge.status != 'returned' AND charge.at >= ?"
-        " AND (? IS NULL OR charge.run = ?) GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
+        " AND (CAST(? AS bigint) IS NULL OR charge.run = ?) GROUP BY 1, 2, 3, 4 ORDER BY min(charge.id)",
         (since or 0.0, run, run),
     )
     for row in rows:
@@ -316,16 +362,16 @@ def _columns(charge: Charge) -> tuple[int | None, str, str, str]:
     return amount.micros if amount else None, amount.unit if amount else "", str(charge.source), str(charge.status)
 
 
-def _last(db: sqlite3.Connection, task: int) -> Entry | None:
+def _last(db: "Connection", task: int) -> Entry | None:
     row = db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id DESC LIMIT 1", (task,)).fetchone()
     return None if row is None else _entry(row)
 
 
-def _all(db: sqlite3.Connection, task: int) -> list[Entry]:
+def _all(db: "Connection", task: int) -> list[Entry]:
     return [_entry(row) for row in db.execute("SELECT * FROM charge WHERE task = ? ORDER BY id", (task,)).fetchall()]
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: "Row") -> Entry:
     each = None if row["each"] is None else Money(row["each"], row["each_unit"])
     amount = None if row["amount"] is None else Money(row["amount"], row["unit"])
     source = Source(row["source"])

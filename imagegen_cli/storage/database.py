@@ -1,17 +1,33 @@
-"""The file of the history: its connections, transactions and locks, and what goes wrong with it as HistoryErrors."""
+"""The file of the history: connections, transactions, locks, the index, and what goes wrong with it as HistoryErrors.
+
+What is different in PostgreSQL is here, and in `postgres.py` under the same names.
+"""
 
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import HistoryError
-from imagegen_cli.storage import migrations
+from imagegen_cli.storage import migrations, search
+from imagegen_cli.storage.leases import Leases
+from imagegen_cli.storage.processes import Process
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection, Row
 
 MAX_LOCK_WAIT_S = 10.0
 """Seconds that a command waits for a lock of another process."""
+RESERVE_BYTES = 512 * 1024
+"""Bytes of disk space that are reserved beside the database."""
+MAX_ROWS_AT_ONCE = 5000
+"""Rows that are in memory at a time where all rows are read."""
+INDEX_WAIT_S = 1.0
+"""Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
+LIKE = "prompt LIKE ? ESCAPE '!'"
 
 
 class Database:
@@ -20,9 +36,27 @@ class Database:
     `wait_s`: seconds for which a lock of another process is waited for.
     """
 
+    ERRORS: tuple[type[Exception], ...] = (sqlite3.Error,)
+    """What its connections raise."""
+    PLUS = "+"
+    """See `rows.condition`."""
+    is_remote = False
+    """Whether it is on a server, where other machines use it too."""
+    LOCKED = ""
+    """What a claim adds to its SELECT, so that it takes no row that another claim is about to take."""
+
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S) -> None:
         self.path = path
         self._wait_s = wait_s
+        self._db: Connection
+        self._open(path)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path)
+
+    def _open(self, path: Path) -> None:
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
@@ -34,8 +68,8 @@ class Database:
                 self._db.close()
                 raise
 
-    def connect(self) -> sqlite3.Connection:
-        """Open one more connection. Raises sqlite3.Error."""
+    def connect(self) -> "Connection":
+        """Open one more connection. Raises one of ERRORS."""
         db = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         try:
@@ -62,17 +96,20 @@ class Database:
     def _migrate(self) -> None:
         version, newest = migrations.version_of(self._db), len(migrations.MIGRATIONS)
         if version > newest:
-            raise HistoryError(
-                f"the history {self.path} was written by a newer imagegen (schema {version})",
-                hint="upgrade imagegen, or set IMAGEGEN_HOME to another folder",
-            )
+            raise self._too_new(version)
         if version < newest:
-            with self._transaction():
+            with self._begun_to_write():
                 migrations.migrate(self._db)
 
+    def _too_new(self, version: int) -> HistoryError:
+        return HistoryError(
+            f"the history {self.name} was written by a newer imagegen (schema {version})",
+            hint="upgrade imagegen, or set IMAGEGEN_HOME to another folder",
+        )
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Change all or nothing. Raises HistoryError."""
+    def _begun_to_write(self) -> Iterator[None]:
+        """Change all or nothing, while no other process writes. Raises HistoryError."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -81,6 +118,10 @@ class Database:
             except BaseException:
                 roll_back(self._db)
                 raise
+
+    def _begun_to_claim(self) -> "AbstractContextManager[None]":
+        """Change all or nothing, where other processes may write too: rows that are read with LOCKED are left out."""
+        return self._begun_to_write()
 
     @contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
@@ -97,40 +138,153 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise HistoryError(f"the history {self.path} {trouble_of(error)}", hint=remedy_for(error)) from error
+            raise HistoryError(
+                f"the history {self.name} {self.trouble_of(error)}", hint=self.remedy_for(error)
+            ) from error
         except OSError as error:
             hint = "set IMAGEGEN_HOME to a folder that can be written"
-            raise HistoryError(f"the history {self.path} cannot be opened: {error.strerror}", hint=hint) from error
+            raise HistoryError(f"the history {self.name} cannot be opened: {error.strerror}", hint=hint) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             hint = "move the file away to begin with an empty history; imagegen cannot repair it"
-            raise HistoryError(f"the history {self.path} is damaged: {error}", hint=hint) from error
+            raise HistoryError(f"the history {self.name} is damaged: {error}", hint=hint) from error
+
+    def trouble_of(self, error: Exception) -> str:
+        """What is wrong, as the predicate of a sentence about the history."""
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return "is locked by another program"
+        if "readonly" in text or "read-only" in text:
+            return "cannot be written: it is read-only"
+        if "full" in text:
+            return "cannot be written: the disk is full"
+        if "malformed" in text or "not a database" in text:
+            return "is damaged or no history at all"
+        return f"cannot be used: {text}"
+
+    def remedy_for(self, error: Exception) -> str:
+        """What a person can do about it."""
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return "close the program that holds it and try again"
+        if "malformed" in text or "not a database" in text:
+            return "move the file away to begin a new history"
+        return "make room or give write permission, or set IMAGEGEN_HOME to another folder"
+
+    def check(self) -> str:
+        """Whether the file is sound: "ok", or the first fault that SQLite finds."""
+        return str(self._only("PRAGMA quick_check(1)"))
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that all who share this history go by."""
+        return time.time()
+
+    def leases_of(self, me: Process) -> Leases:
+        return Leases(me)
+
+    def reserve_space(self) -> "Reserve":
+        """Room on the disk for the last receipts."""
+        return Reserve(self.path)
+
+    def delete_securely(self) -> None:
+        """Leave nothing in free pages of what is deleted from now on."""
+        self._db.execute("PRAGMA secure_delete = ON")
+
+    def _numbers(self, table: str, count: int) -> range:
+        """The next numbers of a table; SQLite gives none of them again."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
+        last = row["seq"] if row is not None else 0
+        self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
+        return range(last + 1, last + count + 1)
+
+    def last_numbers(self) -> dict[str, int]:
+        """The last numbers that were given, of runs, tasks and processes."""
+        rows = self._db.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN ('run', 'task', 'process')")
+        return {row["name"]: row["seq"] for row in rows}
+
+    def continue_numbers(self, last: Mapping[str, int]) -> None:
+        """Give no number again that another history gave, after its rows were copied, and index their words later."""
+        for name, number in last.items():
+            self._db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number))
+        self._db.execute("INSERT INTO unsearched (task) SELECT id FROM task")
+
+    def be_patient(self) -> None:
+        """Let a transaction wait for another database for long."""
+
+    def _only(self, query: str) -> Any:
+        with self._errors():
+            return self._db.execute(query).fetchone()[0]
+
+    # Words
+
+    def note_words(self, task: int, _prompt: str) -> None:
+        """Note a new task, inside a transaction: the next search indexes it."""
+        search.note(self._db, task)
+
+    def forget_words(self, prompts: Mapping[int, str]) -> None:
+        """Take tasks out of the index, which has all of them, inside a transaction."""
+        search.remove(self._db, prompts)
+
+    def unindexed(self) -> int:
+        """How many prompts the next search has to index first."""
+        return int(self._only("SELECT count(*) FROM unsearched"))
+
+    def is_indexed(self) -> bool:
+        """Bring the index of words up to date; whether it could be: another process may write, or FTS5 be missing."""
+        if search.is_ready(self._db):
+            return True
+        with suppress(HistoryError), self._waiting(min(self._wait_s, INDEX_WAIT_S)):
+            is_more = True
+            while is_more:
+                with self._begun_to_write():
+                    is_more = search.index(self._db, MAX_ROWS_AT_ONCE)
+            return True
+        return False
+
+    def searched(self, text: str, where: str, values: Sequence[Any], order: str) -> "list[Row]":
+        """Rows whose prompt has each word of a text: words that begin so, and where there are none, parts of words."""
+        where = f"{where} AND " if where else " WHERE "
+        matched = search.expression(text) if self.is_indexed() else ""
+        if matched:
+            exact = search.exact(text)
+            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
+            of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
+            query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
+            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
+            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
+                return rows
+        likes = search.patterns(text)
+        query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
+        return self._db.execute(query, [*values, *likes]).fetchall()
 
 
-def roll_back(db: sqlite3.Connection) -> None:
+class Reserve:
+    """Reserved disk space: deleted when the disk is full, so that receipts can still be written."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".reserve")
+        self._kept = False
+
+    def keep(self) -> None:
+        """Reserve the space, unless it is reserved."""
+        if not self._kept and not self._path.exists():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+                file.write(bytes(RESERVE_BYTES))
+        self._kept = True
+
+    def give_up(self, _error: Exception) -> bool:
+        """Free the space. Returns whether there was any, so that writing may work now."""
+        self._kept = False
+        with suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+
+def roll_back(db: "Connection") -> None:
     """End a transaction without its changes; on a full disk SQLite has done so already."""
     if db.in_transaction:
         db.execute("ROLLBACK")
-
-
-def trouble_of(error: sqlite3.Error) -> str:
-    """What is wrong, as the predicate of a sentence about the history."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return "is locked by another program"
-    if "readonly" in text or "read-only" in text:
-        return "cannot be written: it is read-only"
-    if "full" in text:
-        return "cannot be written: the disk is full"
-    if "malformed" in text or "not a database" in text:
-        return "is damaged or no history at all"
-    return f"cannot be used: {text}"
-
-
-def remedy_for(error: sqlite3.Error) -> str:
-    """What a person can do about it."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return "close the program that holds it and try again"
-    if "malformed" in text or "not a database" in text:
-        return "move the file away to begin a new history"
-    return "make room or give write permission, or set IMAGEGEN_HOME to another folder"

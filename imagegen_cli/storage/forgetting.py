@@ -4,13 +4,15 @@ All functions work inside of a caller's transaction.
 """
 
 import json
-import sqlite3
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.task import ENDED, TaskId
-from imagegen_cli.storage import pictures, search
+from imagegen_cli.storage import pictures
 from imagegen_cli.storage.records import Picture, Record
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 OF_TASKS = (("attempt", "task"), ("picture", "task"), ("task", "id"))
 """Tables with rows of a task, and the column that has its number."""
@@ -28,13 +30,17 @@ def is_same(read: Record, now: Record | None) -> bool:
     return now is not None and isinstance(now.task.state, ENDED) and not now.is_owned and now.version == read.version
 
 
-def forget(db: sqlite3.Connection, records: Sequence[Record]) -> list[Forgotten]:
-    """Delete these tasks and what only belongs to them. Returns them with their pictures."""
+def forget(
+    db: "Connection", records: Sequence[Record], forget_words: Callable[[Mapping[int, str]], None]
+) -> list[Forgotten]:
+    """Delete these tasks and what only belongs to them. Returns them with their pictures.
+
+    `forget_words` takes prompts, by their tasks, out of the index of words.
+    """
     ids, runs = json.dumps([record.task.id for record in records]), {record.task.run for record in records}
-    db.execute("PRAGMA secure_delete = ON")  # what is forgotten is not left in free pages
     found = pictures.of_tasks(db, [record.task.id for record in records])
     prompts = db.execute("SELECT id, prompt FROM task WHERE id IN (SELECT value FROM json_each(?))", (ids,)).fetchall()
-    search.remove(db, {row["id"]: row["prompt"] for row in prompts})
+    forget_words({row["id"]: row["prompt"] for row in prompts})
     within = json.dumps(sorted(runs))
     db.execute(
         "DELETE FROM event WHERE run IN (SELECT value FROM json_each(?)) AND task IN (SELECT value FROM json_each(?))",

@@ -1,6 +1,5 @@
 """Which process owns which tasks: a row for each process, a heartbeat that others watch, a fence for each claim."""
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near, uptime
@@ -8,6 +7,7 @@ from imagegen_cli.storage.rows import process_of
 
 if TYPE_CHECKING:
     from imagegen_cli.core.task import TaskId
+    from imagegen_cli.storage.dialect import Connection, Row
 
 
 class Leases:
@@ -17,38 +17,50 @@ class Leases:
     the number of the claim. `lost`: its tasks that another process has claimed meanwhile.
     """
 
+    FIRST, AGAIN, NEXT = "0", "1", "process.heartbeat + 1"
+    """A heartbeat in SQL: a number that others see changing, where there is no clock for all."""
+
     def __init__(self, me: Process) -> None:
         self.me = me
         self.owner: int | None = None
         self.fences: dict[TaskId, int] = {}
         self.lost: set[TaskId] = set()
 
-    def own(self, db: sqlite3.Connection) -> int:
+    def own(self, db: "Connection") -> int:
         """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""
         self.watch(db)
         if self.owner is None:
-            for row in db.execute("SELECT * FROM process").fetchall():
+            for row in self.rows(db):
                 if not self.is_alive(db, row):
-                    db.execute("DELETE FROM process WHERE id = ?", (row["id"],))
-                    db.execute("DELETE FROM sighting WHERE process = ?", (row["id"],))
+                    self.strike(db, row["id"])
             me = self.me
             cursor = db.execute(
-                "INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, 0)",
+                f"INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, {self.FIRST})",  # noqa: S608 - only our own words
                 (me.host, me.place, me.pid, me.started_at),
             )
             self.owner = cursor.lastrowid or 0
         return self.owner
 
+    def rows(self, db: "Connection") -> "list[Row]":
+        """All processes that the history knows."""
+        return db.execute("SELECT * FROM process").fetchall()
+
+    def strike(self, db: "Connection", number: int) -> None:
+        """Delete the row of a process that is dead."""
+        db.execute("DELETE FROM process WHERE id = ?", (number,))
+        db.execute("DELETE FROM sighting WHERE process = ?", (number,))
+
     def heartbeat(self) -> tuple[Any, ...]:
         """A statement and its values. Where another process has deleted the row of this one, it is inserted again."""
         me = self.me
-        insert = "INSERT INTO process (id, host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, ?, 1)"
-        again = " ON CONFLICT (id) DO UPDATE SET heartbeat = heartbeat + 1"
+        columns = "id, host, place, pid, started_at, heartbeat"
+        insert = f"INSERT INTO process ({columns}) VALUES (?, ?, ?, ?, ?, {self.AGAIN})"  # noqa: S608 - our own words
+        again = f" ON CONFLICT (id) DO UPDATE SET heartbeat = {self.NEXT}"
         return insert + again, self.owner, me.host, me.place, me.pid, me.started_at
 
-    def watch(self, db: sqlite3.Connection) -> None:
+    def watch(self, db: "Connection") -> None:
         """Write since when each process elsewhere has had the same heartbeat."""
-        for row in db.execute("SELECT * FROM process").fetchall():
+        for row in self.rows(db):
             if not is_near(process_of(row), self.me):
                 db.execute(
                     "INSERT INTO sighting (process, observer, heartbeat, at) VALUES (?, ?, ?, ?)"
@@ -57,7 +69,7 @@ class Leases:
                     (row["id"], self._observer, row["heartbeat"], uptime()),
                 )
 
-    def is_alive(self, db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    def is_alive(self, db: "Connection", row: "Row") -> bool:
         """Whether the process of this row runs. One elsewhere does until its heartbeat has not changed for SILENT_S."""
         process = process_of(row)
         if process == self.me:
@@ -70,14 +82,14 @@ class Leases:
         ).fetchone()
         return seen is None or uptime() - seen["at"] < SILENT_S
 
-    def living(self, db: sqlite3.Connection) -> dict[int, Process]:
+    def living(self, db: "Connection") -> dict[int, Process]:
         """The processes that run, by their numbers."""
-        rows = db.execute("SELECT * FROM process").fetchall()
+        rows = self.rows(db)
         return {row["id"]: process_of(row) for row in rows if self.is_alive(db, row)}
 
-    def may_be_silent(self, db: sqlite3.Connection) -> bool:
+    def may_be_silent(self, db: "Connection") -> bool:
         """Whether a process elsewhere counts as alive only because it has not been watched for long enough."""
-        rows = db.execute("SELECT * FROM process").fetchall()
+        rows = self.rows(db)
         return any(not is_near(process_of(row), self.me) and self.is_alive(db, row) for row in rows)
 
     @property

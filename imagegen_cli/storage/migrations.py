@@ -3,7 +3,10 @@
 A change of the schema is one more entry at the end of MIGRATIONS; an entry that was released is never changed.
 """
 
-import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -130,16 +133,32 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     "ALTER TABLE task ADD COLUMN parents TEXT NOT NULL DEFAULT '[]'",  # pictures that it starts from: [[task, picture]]
     "ALTER TABLE task ADD COLUMN cell TEXT NOT NULL DEFAULT '{}'",  # what was varied, by name in order, with its value
+    # Tasks for any worker, the machine that a task is at, accounts that processes share, receipts that came too late.
+    """
+    ALTER TABLE task ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN host TEXT NOT NULL DEFAULT '';
+    ALTER TABLE task ADD COLUMN account TEXT NOT NULL DEFAULT '';
+    CREATE INDEX task_for_workers ON task(id) WHERE shared = 1 AND state = 'queued' AND owner IS NULL;
+    CREATE INDEX task_taken ON task(id) WHERE shared = 1
+        AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued');
+    CREATE INDEX task_at_account ON task(account) WHERE state IN ('submitting', 'running');
+    CREATE TABLE lane (account TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE receipt (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, task INTEGER NOT NULL, fence INTEGER, job TEXT NOT NULL,
+        url TEXT NOT NULL, at REAL NOT NULL
+    );
+    CREATE INDEX receipt_by_task ON receipt(task)
+    """,
 )
 
 
-def version_of(db: sqlite3.Connection) -> int:
+def version_of(db: "Connection") -> int:
     """How many of the steps this database has taken."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
-def migrate(db: sqlite3.Connection) -> None:
+def migrate(db: "Connection") -> None:
     """Take the steps that are missing, inside a transaction of the caller's."""
     for number, script in enumerate(MIGRATIONS[version_of(db) :], version_of(db) + 1):
         for statement in script.split(";"):

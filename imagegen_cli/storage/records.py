@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from imagegen_cli.core.task import ENDED, ImageRequest, Parent, RunId, State, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, ImageRequest, Parent, Queued, RunId, State, Task, TaskId, word
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 
@@ -29,6 +29,17 @@ class Record(NamedTuple):
     """What a person keeps of it: 0 for the whole task, or numbers of pictures."""
     source: str = ""
     """The list that it comes from; empty where it comes from none."""
+    shared: bool = False
+    """Whether workers carry it: `imagegen work` takes it, and takes it over."""
+    host: str = ""
+    """The machine that it was last at; empty in an early history."""
+    owner: int | None = None
+    """The number of the process that claimed it last, whether it lives or not."""
+
+    @property
+    def waits_for_worker(self) -> bool:
+        """Whether it is in the queue of the workers, and none has taken it."""
+        return self.shared and self.process is None and isinstance(self.task.state, Queued)
 
     @property
     def is_owned(self) -> bool:

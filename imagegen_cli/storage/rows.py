@@ -1,21 +1,23 @@
 """Rows of the database as records, and a filter as the condition of a query."""
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.task import Parent, RunId, State, Task, TaskId
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.records import Filter, Record
 
-OTHER_COLUMNS = {"task", "process", "repeated", "facts", "favourites"}
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Row
+
+OTHER_COLUMNS = {"task", "process", "repeated", "facts", "favourites", "shared"}
 PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in OTHER_COLUMNS)
 """Columns of `task` that a record has under the same name, as they are."""
 
 
-def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Record:
+def record_of(row: "Row", living: dict[int, Process], token: str) -> Record:
     """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
     state, facts = state_of(row["state"], row["detail"]), json.loads(row["facts"])
     task = Task(
@@ -33,6 +35,7 @@ def record_of(row: sqlite3.Row, living: dict[int, Process], token: str) -> Recor
         repeated=bool(row["repeated"]) if "repeated" in row.keys() else False,  # noqa: SIM118 - a row has no `in`
         facts=facts,
         favourites=tuple(json.loads(row["favourites"] or "[]")),
+        shared=bool(row["shared"]),
         **{name: row[name] for name in PLAIN_COLUMNS},
     )
 
@@ -42,13 +45,13 @@ def state_of(name: str, detail: str) -> State:
     return serialize.to_state(name, json.loads(detail))
 
 
-def process_of(row: sqlite3.Row) -> Process:
+def process_of(row: "Row") -> Process:
     """A row of `process` as a value."""
     return Process(row["host"], row["pid"], row["started_at"], row["place"])
 
 
-def condition(wanted: Filter) -> tuple[str, list[Any]]:
-    """The WHERE clause of a filter and its values.
+def condition(wanted: Filter, plus: str = "+") -> tuple[str, list[Any]]:
+    """The WHERE clause of a filter and its values. `plus` keeps SQLite from an index, and is empty for PostgreSQL.
 
     It lacks `owned`, which needs the living processes, and `search`, which needs the index of words.
     """
@@ -58,11 +61,11 @@ def condition(wanted: Filter) -> tuple[str, list[Any]]:
         parts.append("task.id IN (SELECT value FROM json_each(?))")
         values.append(json.dumps([whole(id_) for id_ in wanted.ids]))
     for column, many in _columns(wanted):
-        parts.append(f"{'+' if parts else ''}{column} IN ({','.join('?' * len(many))})")
+        parts.append(f"{plus if parts else ''}{column} IN ({','.join('?' * len(many))})")
         values.extend(many)
     for limit, value in (
         ("task.id > ?", wanted.after), ("task.id < ?", wanted.before),
-        ("+created >= ?", wanted.since), ("+created < ?", wanted.until),
+        (f"{plus}created >= ?", wanted.since), (f"{plus}created < ?", wanted.until),
     ):  # fmt: skip
         if value is not None:
             parts.append(limit)
@@ -91,6 +94,10 @@ def _yes_or_no(wanted: Filter) -> tuple[tuple[str, bool], ...]:
         ("favourites != ''", wanted.favourite),
         ("EXISTS (SELECT 1 FROM picture WHERE picture.task = task.id)", wanted.has_picture),
     )
+
+
+NO_LIMIT = 2**63 - 1
+"""A LIMIT that lets all rows through."""
 
 
 def whole(number: int) -> int:

@@ -1,19 +1,23 @@
 """Runs as lines: their tasks counted by how they ended, their pictures, times and costs."""
 
 import json
-import sqlite3
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.money import Money
 from imagegen_cli.core.task import RunId
-from imagegen_cli.storage.rows import whole
+from imagegen_cli.storage.rows import NO_LIMIT, whole
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 COLUMNS = "id, command, source, started, ended"
 COUNTS = (
-    "SELECT run, count(*), sum(state = 'done'), sum(state = 'done' AND coalesce(json_extract(detail, '$.missing'), 0)),"
-    " sum(state = 'failed'), sum(state = 'cancelled'), max(ended),"
+    "SELECT run, count(*), sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END),"
+    " sum(CASE WHEN state = 'done' AND coalesce(json_extract(detail, '$.missing'), 0) > 0 THEN 1 ELSE 0 END),"
+    " sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END), sum(CASE WHEN state = 'cancelled' THEN 1 ELSE 0 END),"
+    " max(ended),"
     " (SELECT count(*) FROM picture JOIN task AS one ON one.id = picture.task WHERE one.run = task.run)"
     " FROM task WHERE run IN (SELECT value FROM json_each(?)) GROUP BY run"
 )
@@ -47,10 +51,10 @@ class RunSummary(NamedTuple):
 
 
 def summaries(
-    db: sqlite3.Connection, ids: Iterable[int] | None, since: float | None, limit: int | None, unowned: str
+    db: "Connection", ids: Iterable[int] | None, since: float | None, limit: int | None, unowned: str
 ) -> list[RunSummary]:
     """The runs with these numbers, or all, newest first. `unowned` is an SQL condition, as in `charges.sums`."""
-    conditions, values = ["1"], list[Any]()
+    conditions, values = ["1 = 1"], list[Any]()
     if ids is not None:
         conditions, values = ["id IN (SELECT value FROM json_each(?))"], [json.dumps([whole(one) for one in ids])]
     if since is not None:
@@ -58,7 +62,7 @@ def summaries(
         values.append(since)
     rows = db.execute(
         f"SELECT {COLUMNS} FROM run WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",  # noqa: S608 - only our own words
-        (*values, -1 if limit is None else whole(limit)),
+        (*values, NO_LIMIT if limit is None else whole(limit)),
     ).fetchall()
     wanted = json.dumps([row["id"] for row in rows])
     found = {row["id"]: RunSummary(RunId(row["id"]), *tuple(row)[1:]) for row in rows}
@@ -71,10 +75,11 @@ def summaries(
     return list(found.values())
 
 
-def _add_costs(db: sqlite3.Connection, found: dict[int, RunSummary], wanted: str, unowned: str) -> None:
-    status = f"iif(charge.status = 'reserved' AND {unowned}, 'uncertain', charge.status)"
+def _add_costs(db: "Connection", found: dict[int, RunSummary], wanted: str, unowned: str) -> None:
+    status = f"CASE WHEN charge.status = 'reserved' AND {unowned} THEN 'uncertain' ELSE charge.status END"
     rows = db.execute(
-        f"SELECT charge.run, {status}, unit, sum(amount), max(charge.source IN ('set', 'priced', 'estimated'))"  # noqa: S608 - only our own words
+        f"SELECT charge.run, {status}, unit, sum(amount),"  # noqa: S608 - only our own words
+        " max(CASE WHEN charge.source IN ('set', 'priced', 'estimated') THEN 1 ELSE 0 END)"
         " FROM charge LEFT JOIN task ON task.id = charge.task"
         " WHERE charge.run IN (SELECT value FROM json_each(?)) AND charge.status != 'returned' AND amount IS NOT NULL"
         " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",

@@ -13,6 +13,10 @@ with a new index. All functions work inside of a caller's transaction.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
 
 PAIRED = (
     (0x4E00, 0x9FCC), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3105, 0x312D), (0x31F0, 0x31FF), (0x3400, 0x4DB5),
@@ -26,12 +30,12 @@ Run = tuple[bool, str]
 """Signs of one kind in a row: whether they are paired, and their text."""
 
 
-def note(db: sqlite3.Connection, task: int) -> None:
+def note(db: "Connection", task: int) -> None:
     """Note a new task: the next search indexes it."""
     db.execute("INSERT OR IGNORE INTO unsearched (task) VALUES (?)", (task,))
 
 
-def is_ready(db: sqlite3.Connection) -> bool:
+def is_ready(db: "Connection") -> bool:
     """Whether every task is in the index, and this SQLite can read it."""
     try:
         db.execute("SELECT rowid FROM prompt_words LIMIT 0")
@@ -40,7 +44,7 @@ def is_ready(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM unsearched LIMIT 1").fetchone() is None
 
 
-def index(db: sqlite3.Connection, limit: int) -> bool:
+def index(db: "Connection", limit: int) -> bool:
     """Index at most so many tasks. Returns whether some are left. Raises sqlite3.OperationalError without FTS5."""
     db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS prompt_words USING fts5(words, content='')")
     rows = db.execute(
@@ -57,7 +61,7 @@ def index(db: sqlite3.Connection, limit: int) -> bool:
     return len(rows) == limit
 
 
-def remove(db: sqlite3.Connection, prompts: Mapping[int, str]) -> None:
+def remove(db: "Connection", prompts: Mapping[int, str]) -> None:
     """Take tasks out of the index, which has all tasks, and words that no other prompt has."""
     db.executemany(
         "INSERT INTO prompt_words (prompt_words, rowid, words) VALUES ('delete', ?, ?)",
@@ -70,25 +74,25 @@ def remove(db: sqlite3.Connection, prompts: Mapping[int, str]) -> None:
 
 def indexed(prompt: str) -> str:
     """The words of a prompt as they are indexed, parted by blanks."""
-    text = _folded(prompt)
+    text = folded(prompt)
     if text.isascii():
         return text
-    return " ".join(f"{' '.join(_pairs(run))} {run[-1]}" if paired else run for paired, run in _runs(text))
+    return " ".join(f"{' '.join(_pairs(run))} {run[-1]}" if paired else run for paired, run in runs(text))
 
 
 def expression(search: str) -> str:
     """What to MATCH: each word of `search`, in any order. Empty where it has none, as a search for "!" or an emoji."""
-    return " ".join(filter(None, map(_phrase, _folded(search).split())))
+    return " ".join(filter(None, map(_phrase, folded(search).split())))
 
 
-def has_any(db: sqlite3.Connection, matched: str) -> bool:
+def has_any(db: "Connection", matched: str) -> bool:
     """Whether any task matches this expression."""
     return (
         db.execute("SELECT 1 FROM prompt_words WHERE prompt_words MATCH ? LIMIT 1", (matched,)).fetchone() is not None
     )
 
 
-def may_be_inside(db: sqlite3.Connection, search: str) -> bool:
+def may_be_inside(db: "Connection", search: str) -> bool:
     """Whether LIKE may find what no word begins with: "ox" in "fox". Of paired signs the index finds all."""
     inside = "SELECT 1 FROM prompt_term WHERE instr(term, ?) LIMIT 1"
     terms = _terms(search)
@@ -102,7 +106,7 @@ def patterns(search: str) -> list[str]:
 
 def exact(search: str) -> list[str]:
     """Patterns for the words that are not one run, as "100%" and "x猫": what is between runs is not in the index."""
-    return [_pattern(word) for word in search.split() if len(list(_runs(word))) > 1 or not word.isalnum()]
+    return [_pattern(word) for word in search.split() if len(list(runs(word))) > 1 or not word.isalnum()]
 
 
 def _pattern(word: str) -> str:
@@ -111,24 +115,26 @@ def _pattern(word: str) -> str:
 
 
 def _phrase(word: str) -> str:
-    """A word of a search as a phrase of indexed words, the last of which may be longer."""
-    runs = list(_runs(word))
-    if not runs:
-        return ""
+    words, is_whole = phrase(word)
+    return "" if not words else f'"{" ".join(words)}"' + ("" if is_whole else " *")
+
+
+def phrase(word: str) -> tuple[list[str], bool]:
+    """A word of a search as a phrase of indexed words, and whether the last of them must not be longer."""
     found: list[str] = []
-    for paired, run in runs:
-        found += [*_pairs(run), run[-1]] if paired else [run]
-    paired, last = runs[-1]
+    paired, last = False, ""
+    for paired, last in runs(word):
+        found += [*_pairs(last), last[-1]] if paired else [last]
     if paired and len(last) > 1:
-        return f'"{" ".join(found[:-1])}"'
-    return f'"{" ".join(found)}" *'
+        return found[:-1], True
+    return found, False
 
 
 def _pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run) - 1)]
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """The text without differences of case and width, and without halves of surrogates, which SQLite cannot hold."""
     if text.isascii():
         return text.lower()
@@ -139,10 +145,10 @@ def _folded(text: str) -> str:
 
 def _terms(text: str) -> set[str]:
     """The words that are not paired."""
-    return {run for paired, run in _runs(_folded(text)) if not paired}
+    return {run for paired, run in runs(folded(text)) if not paired}
 
 
-def _runs(text: str) -> Iterator[Run]:
+def runs(text: str) -> Iterator[Run]:
     """The letters and digits of a text, in runs of one kind."""
     kind, begin = None, 0
     for at, sign in enumerate([*text, ""]):

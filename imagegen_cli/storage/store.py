@@ -7,7 +7,6 @@ event loop never waits. The runner awaits `flush` where an event must be on disk
 
 import json
 import math
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,10 +21,9 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
-from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, Database
-from imagegen_cli.storage.leases import Leases
+from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.records import (
     UNFINISHED,
@@ -39,10 +37,11 @@ from imagegen_cli.storage.records import (
     others_of,
     size_of,
 )
-from imagegen_cli.storage.rows import condition, parts, process_of, record_of, state_of, whole
+from imagegen_cli.storage.rows import NO_LIMIT, condition, parts, process_of, record_of, state_of, whole
 from imagegen_cli.storage.writer import Writer
 
 if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection, Row
     from imagegen_cli.storage.forgetting import Forgotten
     from imagegen_cli.storage.runs import RunSummary
 
@@ -50,11 +49,14 @@ ADD_WAIT_S = 0.5
 """Seconds that a task which joins a run waits for a lock: the event loop of the run stands meanwhile."""
 HEARTBEAT_S = 5.0
 """Seconds between two heartbeats of a process that has tasks."""
-MAX_ROWS_AT_ONCE = 5000
-"""Rows that are in memory at a time where all rows are read."""
-INDEX_WAIT_S = 1.0
-"""Seconds that a search waits for a lock to index new prompts; then it reads the prompts themselves."""
-LIKE = "prompt LIKE ? ESCAPE '!'"
+TAKEN = (
+    "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
+)
+"""What a worker has taken and not ended, in the words of the index."""
+TAKEN = (
+    "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
+)
+"""What a worker has taken and not ended, in the words of the index."""
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -67,7 +69,7 @@ class Store(Database):
     """
 
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S, process: Process | None = None) -> None:
-        self._leases = Leases(process or this_process())  # before a migration, whose transaction keeps it
+        self._leases = self.leases_of(process or this_process())  # before a migration, whose transaction keeps it
         super().__init__(path, wait_s=wait_s)
         self._token = self._token_of_history()
         self._heartbeat_at = -math.inf
@@ -75,12 +77,17 @@ class Store(Database):
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
         self.budget = Budget()
         """What this process may spend; the limits are set before a run begins."""
-        self._writer = Writer(path, self.connect, self._leases, self.budget)
+        self._writer = Writer(self, self._leases, self.budget)
 
     @property
     def token(self) -> str:
         """A random word that is part of the names of this history's part files."""
         return self._token
+
+    @property
+    def host(self) -> str:
+        """The name of this machine, where the history has several; else empty."""
+        return self._leases.me.host if self.is_remote else ""
 
     @property
     def lost(self) -> set[TaskId]:
@@ -122,17 +129,10 @@ class Store(Database):
                 run = RunId(self._numbers("run", 1)[0])
             return Numbers(run, tuple(map(TaskId, self._numbers("task", tasks))))
 
-    def _numbers(self, table: str, count: int) -> range:
-        """The next numbers of a table; SQLite gives none of them again."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-        if row is None:
-            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
-        last = row["seq"] if row is not None else 0
-        self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
-        return range(last + 1, last + count + 1)
-
-    def start_run(self, run: RunId, command: str, source: str, planned: Sequence[Planned]) -> tuple[Task, ...]:
-        """Insert a run and its tasks, which belong to this process from now on.
+    def start_run(
+        self, run: RunId, command: str, source: str, planned: Sequence[Planned], *, for_workers: bool = False
+    ) -> tuple[Task, ...]:
+        """Insert a run and its tasks, which belong to this process from now on, or wait for workers.
 
         Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile.
         """
@@ -140,8 +140,13 @@ class Store(Database):
             self._leases.own(self._db)
             self._check_plan(planned)
             started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)"
-            self._db.execute(started, (run, command, source, time.time()))
-            return tuple(self._plan(run, item) for item in planned)
+            self._db.execute(started, (run, command, source, self.now()))
+            tasks = tuple(self._plan(run, item) for item in planned)
+            if for_workers:
+                self._give_back([task.id for task in tasks])
+        if for_workers:
+            self.notify("tasks")
+        return tasks
 
     def add(self, run: RunId, planned: Sequence[Planned]) -> tuple[Task, ...]:
         """Insert further tasks into a run that is going on; the wait for a lock is at most ADD_WAIT_S."""
@@ -164,7 +169,8 @@ class Store(Database):
         """The first of these tasks that another task repeats, if that one runs or is done."""
         row = self._db.execute(
             "SELECT json_extract(facts, '$.repeats') AS first FROM task WHERE state NOT IN ('failed', 'cancelled')"
-            " AND facts LIKE '%\"repeats\"%' AND first IN (SELECT value FROM json_each(?)) LIMIT 1",
+            " AND facts LIKE '%\"repeats\"%' AND json_extract(facts, '$.repeats') IN (SELECT value FROM json_each(?))"
+            " LIMIT 1",
             (json.dumps(list(ids)),),
         ).fetchone()
         return None if row is None else int(row["first"])
@@ -188,8 +194,9 @@ class Store(Database):
         return task
 
     def _insert(self, run: RunId, item: Planned) -> Task:
-        updates.insert(self._db, run, item, self._leases.own(self._db))
-        search.note(self._db, item.id)
+        owner = self._leases.own(self._db)
+        updates.insert(self._db, run, item, owner, at=self.now(), host=self.host)
+        self.note_words(item.id, item.request.prompt)
         self._leases.fences[item.id] = 1
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
@@ -201,13 +208,14 @@ class Store(Database):
     # Claims
 
     def claim(
-        self, changes: Sequence[tuple[Record, State]], *, again: bool = False
+        self, changes: Sequence[tuple[Record, State]], *, again: bool = False, for_workers: bool = False
     ) -> tuple[list[Task], list[Record], list[Record]]:
         """Make tasks this process' own, each changed from the state that the caller has read to a new one.
 
         Returns the tasks claimed, the records that another living process owns, and the records that have changed since
         they were read. It is one transaction: of several processes that try together, one gets a task. With `again` the
-        new state begins another attempt: the earlier one is kept, and the times of the task begin anew.
+        new state begins another attempt: the earlier one is kept, and the times of the task begin anew. A task that
+        workers carry is theirs no more, unless it is claimed `for_workers`.
         """
         taken: list[Task] = []
         owned: list[Record] = []
@@ -223,8 +231,11 @@ class Store(Database):
                     owned.append(current)
                 else:
                     task = replace(current.task, state=state)
-                    self._take_over(task, current.fence + 1, owner, again=again)
-                    taken.append(task)
+                    is_shared = for_workers and current.shared
+                    if self._take_over(task, current.fence + 1, owner, again=again, shared=is_shared):
+                        taken.append(task)
+                    else:
+                        changed.append(current)
         return taken, owned, changed
 
     def _is_other(self, record: Record) -> bool:
@@ -233,16 +244,24 @@ class Store(Database):
     def _by_id(self, ids: Sequence[int]) -> dict[int, Record]:
         return {record.task.id: record for part in parts(ids) for record in self.find(Filter(ids=part))}
 
-    def _take_over(self, task: Task, fence: int, owner: int, *, again: bool) -> None:
+    def _take_over(self, task: Task, fence: int, owner: int, *, again: bool, shared: bool = False) -> bool:
+        """Claim a task; whether its fence is still the one that was read: a worker's claim waits for no other."""
+        claimed = self._db.execute(
+            "UPDATE task SET owner = ?, fence = ?, shared = ?, host = ? WHERE id = ? AND fence = ?",
+            (owner, fence, int(shared), self.host, task.id, fence - 1),
+        )
+        if not claimed.rowcount:
+            return False
         if again:
             updates.keep_attempt(self._db, task.id)
-        ended = time.time() if isinstance(task.state, ENDED) else None
+        ended = self.now() if isinstance(task.state, ENDED) else None
         self._db.execute(
-            "UPDATE task SET owner = :owner, fence = :fence, cancel_requested = 0, state = :state, detail = :detail,"
-            " reason = :reason, ended = iif(:ended IS NULL, NULL, coalesce(ended, :ended)) WHERE id = :id",
+            "UPDATE task SET cancel_requested = 0, state = :state, detail = :detail,"
+            " reason = :reason, ended = CASE WHEN CAST(:ended AS DOUBLE PRECISION) IS NULL THEN NULL"
+            " ELSE coalesce(ended, :ended) END WHERE id = :id",
             {
-                "owner": owner, "fence": fence, "state": word(task.state), "detail": updates.detail_of(task),
-                "reason": updates.reason_of(task), "ended": ended, "id": task.id,
+                "state": word(task.state), "detail": updates.detail_of(task), "reason": updates.reason_of(task),
+                "ended": ended, "id": task.id,
             },
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
@@ -252,6 +271,106 @@ class Store(Database):
             updates.fall_back(self._db, task)
         self._leases.fences[task.id] = fence
         self._leases.lost.discard(task.id)
+        return True
+
+    # Tasks for workers
+
+    def claim_queued(self, providers: Sequence[str], limit: int, *, folder: str = "") -> list[Task]:
+        """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
+
+        Their pictures go into `folder`, if it is given, else where they were planned to go.
+        """
+        if not providers or limit < 1:
+            return []
+        names = ",".join("?" * len(providers))
+        with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)), self._claiming():
+            owner = self._leases.own(self._db)
+            rows = self._db.execute(
+                "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
+                f" AND {self.PLUS}provider IN ({names}) ORDER BY id LIMIT ?{self.LOCKED}",
+                (*providers, limit),
+            ).fetchall()
+            ids = json.dumps([row["id"] for row in rows])
+            self._db.execute(
+                "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0,"
+                " folder = CASE WHEN ? = '' THEN folder ELSE ? END WHERE id IN (SELECT value FROM json_each(?))",
+                (owner, self.host, folder, folder, ids),
+            )
+            tasks = [record_of(row, {}, self._token).task for row in rows]
+            if folder:
+                tasks = [replace(task, folder=folder) for task in tasks]
+        for row in rows:
+            self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
+            self._leases.lost.discard(TaskId(row["id"]))
+        return tasks
+
+    def waiting_for_workers(self, providers: Sequence[str]) -> int:
+        """How many tasks of these providers no worker has taken."""
+        names = ",".join("?" * len(providers)) or "NULL"
+        query = f"SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL AND provider IN ({names})"  # noqa: S608, E501
+        with self._errors():
+            return int(self._db.execute(query, tuple(providers)).fetchone()[0])
+
+    def left_by_workers(self, providers: Sequence[str]) -> list[Record]:
+        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this."""
+        names = ",".join("?" * len(providers)) or "NULL"
+        query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
+        with self._errors():
+            rows = self._db.execute(query, (*providers, MAX_ROWS_AT_ONCE)).fetchall()
+            records = [record for record in self._records(rows) if not record.is_owned]
+        unsent = [record for record in records if isinstance(record.task.state, Queued)]
+        if left := [record.task.id for record in unsent if record.owner is not None]:
+            with self._transaction():
+                now = self._by_id(left)
+                same = [one for one in unsent if (found := now.get(one.task.id)) and found.version == one.version]
+                self._give_back([record.task.id for record in same])
+        return [record for record in records if not isinstance(record.task.state, Queued)]
+
+    def give_back(self, ids: Sequence[int]) -> None:
+        """Let other workers take tasks that this process has not sent."""
+        with self._transaction():
+            query = "SELECT id FROM task WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
+            mine = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
+            self._give_back([row["id"] for row in mine])
+        self.notify("tasks")
+
+    def _give_back(self, ids: Sequence[int]) -> None:
+        self._db.execute(
+            "UPDATE task SET owner = NULL, shared = 1, host = '', fence = fence + 1, cancel_requested = 0"
+            " WHERE state = 'queued' AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        for id_ in ids:
+            self._leases.fences.pop(TaskId(id_), None)
+
+    # Accounts that processes share
+
+    def share_pause(self, account: str, seconds: float) -> None:
+        """Let all processes know that the service of an account takes nothing for so many seconds."""
+        share = (
+            "INSERT INTO lane (account, until) VALUES (?, ?) ON CONFLICT (account) DO UPDATE"
+            " SET until = excluded.until WHERE lane.until < excluded.until"
+        )
+        self._writer.change(share, account, self.now() + seconds)
+        self.notify("pause")
+
+    def pauses(self) -> dict[str, float]:
+        """By account, for how many seconds more its service takes nothing, as any process has learned."""
+        now = self.now()
+        with self._errors(), self._waiting(0):
+            rows = self._db.execute("SELECT account, until FROM lane WHERE until > ?", (now,)).fetchall()
+        return {row["account"]: row["until"] - now for row in rows}
+
+    def listen(self) -> None:
+        """Begin to hear of other machines at once, where that can be."""
+
+    def notify(self, what: str) -> None:
+        """Wake other machines that listen."""
+
+    @property
+    def wakes(self) -> int:
+        """How often others have woken this process."""
+        return 0
 
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
         """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
@@ -275,16 +394,18 @@ class Store(Database):
         if time.monotonic() - self._heartbeat_at > HEARTBEAT_S:
             self._heartbeat_at = time.monotonic()
             self._writer.change(*self._leases.heartbeat())
-        with self._errors(), self._waiting(0):
-            query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
-            found = {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
-        fresh = found - self._cancelling
+        fresh = self._cancels() - self._cancelling
         if fresh:  # and no others: one more request may have come since
             self._cancelling |= fresh
             forget = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
             ids = json.dumps(sorted(fresh))
             self._writer.change(forget, ids, done=lambda: self._cancelling.difference_update(fresh))
         return sorted(fresh)
+
+    def _cancels(self) -> set[TaskId]:
+        with self._errors(), self._waiting(0):
+            query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
+            return {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
 
     def restore_receipts(self, receipts: Iterable[tuple[int, Job]]) -> list[TaskId]:
         """Write receipts that an earlier process could not write. Returns the tasks that they belong to.
@@ -318,16 +439,16 @@ class Store(Database):
             yield records
             before, left = records[-1].task.id, None if left is None else left - len(records)
 
-    def _rows(self, wanted: Filter) -> list[sqlite3.Row]:
+    def _rows(self, wanted: Filter) -> "list[Row]":
         wanted = self._bounded(wanted)
-        where, values = condition(wanted)
+        where, values = condition(wanted, self.PLUS)
         if wanted.owned:
             where += (" AND" if where else " WHERE") + " owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - see below
             values.append(json.dumps(list(self._living())))
         order = " ORDER BY task.id DESC" + ("" if wanted.limit is None else f" LIMIT {whole(wanted.limit)}")
         if not wanted.search:
             return self._db.execute(f"SELECT * FROM task{where}{order}", values).fetchall()  # noqa: S608 - only our own words
-        return self._searched(wanted.search, where, values, order)
+        return self.searched(wanted.search, where, values, order)
 
     def _bounded(self, wanted: Filter) -> Filter:
         """The same filter with bounds on the numbers of tasks, where it has bounds on their times.
@@ -336,7 +457,7 @@ class Store(Database):
         were set and for processes that planned at the same time.
         """
         if wanted.since is not None:
-            found = "SELECT count(*), min(id) FROM (SELECT id FROM task WHERE created >= ? LIMIT ?)"
+            found = "SELECT count(*), min(id) FROM (SELECT id FROM task WHERE created >= ? LIMIT ?) AS first"
             count, first = self._db.execute(found, (wanted.since, MAX_ROWS_AT_ONCE)).fetchone()
             if count < MAX_ROWS_AT_ONCE:
                 wanted = wanted._replace(after=max(wanted.after or 0, (first or 2**62) - 1))
@@ -344,38 +465,6 @@ class Store(Database):
             last = self._db.execute("SELECT max(+id) FROM task WHERE created < ?", (wanted.until,)).fetchone()[0] or 0
             wanted = wanted._replace(before=min(last + 1, wanted.before or last + 1))
         return wanted
-
-    def _searched(self, text: str, where: str, values: Sequence[Any], order: str) -> list[sqlite3.Row]:
-        """Rows whose prompt has each word of a text: words that begin so, and where there are none, parts of words."""
-        where = f"{where} AND " if where else " WHERE "
-        matched = search.expression(text) if self._is_indexed() else ""
-        if matched:
-            exact = search.exact(text)
-            words = " AND ".join(["prompt_words MATCH ?", *[LIKE] * len(exact)])
-            of_words = f"{where}{words}{order}".replace("task.id", "prompt_words.rowid")
-            query = f"SELECT task.* FROM {search.MATCHED}{of_words}"  # noqa: S608 - only our own words
-            rows = self._db.execute(query, [*values, matched, *exact]).fetchall()
-            if rows or (not exact and search.has_any(self._db, matched)) or not search.may_be_inside(self._db, text):
-                return rows
-        likes = search.patterns(text)
-        query = f"SELECT * FROM task{where}{' AND '.join([LIKE] * len(likes))}{order}"  # noqa: S608 - see above
-        return self._db.execute(query, [*values, *likes]).fetchall()
-
-    def unindexed(self) -> int:
-        """How many prompts the next search has to index first."""
-        return int(self._only("SELECT count(*) FROM unsearched"))
-
-    def _is_indexed(self) -> bool:
-        """Bring the index of words up to date; whether it could be: another process may write, or FTS5 be missing."""
-        if search.is_ready(self._db):
-            return True
-        with suppress(HistoryError), self._waiting(min(self._wait_s, INDEX_WAIT_S)):
-            is_more = True
-            while is_more:
-                with self._transaction():
-                    is_more = search.index(self._db, MAX_ROWS_AT_ONCE)
-            return True
-        return False
 
     def newest(self, table: Literal["task", "run"], back: int = 1) -> int | None:
         """The number of the newest row, or of the one `back` - 1 rows before it; None where there are not so many."""
@@ -404,10 +493,9 @@ class Store(Database):
         for part in parts(list(set(identities))):
             with self._errors():
                 rows = self._db.execute(
-                    "SELECT *, EXISTS (SELECT 1 FROM attempt WHERE attempt.task = task.id) AS repeated FROM task"
-                    " WHERE source != '' AND identity IN (SELECT value FROM json_each(?))"
-                    " ORDER BY id",
-                    (json.dumps(part),),
+                    "SELECT *, EXISTS (SELECT 1 FROM attempt WHERE attempt.task = task.id) AS repeated FROM task"  # noqa: S608 - only our own words
+                    f" WHERE source != '' AND identity IN ({','.join('?' * len(part))}) ORDER BY id",
+                    part,
                 ).fetchall()
                 for row, record in zip(rows, self._records(rows), strict=True):
                     found.setdefault((row["source"], row["identity"]), []).append(record)
@@ -448,13 +536,14 @@ class Store(Database):
         """
         from imagegen_cli.storage import forgetting  # noqa: PLC0415 - few commands forget
 
-        if records and not self._is_indexed():
+        if records and not self.is_indexed():
             hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
             raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
         with self._transaction():
             now = self._by_id([record.task.id for record in records])
             kept = [record for record in records if forgetting.is_same(record, now.get(record.task.id))]
-            return forgetting.forget(self._db, kept)
+            self.delete_securely()
+            return forgetting.forget(self._db, kept, self.forget_words)
 
     def durations(self, request: ImageRequest, limit: int = 200, before: float = math.inf) -> list[Span]:
         """How long the last tasks of the same provider, model and size took at the service, without its queue."""
@@ -469,11 +558,13 @@ class Store(Database):
 
     def is_any_owned(self, ids: Iterable[int]) -> bool:
         """Whether a living process owns one of these tasks and works on it."""
-        where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED))
-        query = f"SELECT * FROM process WHERE id IN (SELECT owner FROM task{where})"  # noqa: S608 - only our own words
+        where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED), self.PLUS)
+        query = f"SELECT DISTINCT owner FROM task{where}"  # noqa: S608 - only our own words
         with self._errors():
-            rows = self._db.execute(query, values).fetchall()
-            return any(self._leases.is_alive(self._db, row) for row in rows)
+            owners = {row["owner"] for row in self._db.execute(query, values)}
+            return any(
+                row["id"] in owners and self._leases.is_alive(self._db, row) for row in self._leases.rows(self._db)
+            )
 
     def may_be_silent(self) -> bool:
         """Note the heartbeats of processes elsewhere; whether one may be dead and was not watched for long enough."""
@@ -496,8 +587,8 @@ class Store(Database):
         with self._errors():
             return runs.summaries(self._db, ids, since, limit, unowned)
 
-    def events(self, run: int, after: int = 0, limit: int = -1) -> list[tuple[int, Event]]:
-        """The events of a run after event number `after`, in order, each with its number; `limit` -1: all."""
+    def events(self, run: int, after: int = 0, limit: int = NO_LIMIT) -> list[tuple[int, Event]]:
+        """The events of a run after event number `after`, in order, each with its number."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT * FROM event WHERE run = ? AND id > ? ORDER BY id LIMIT ?", (whole(run), after, limit)
@@ -524,14 +615,14 @@ class Store(Database):
 
     def known_prices(self, service: str, max_age_s: float) -> dict[str, Price | None]:
         """By model, what a service's price endpoint told lately; None: it has no price for this model."""
-        now = time.time()
+        now = self.now()
         with self._errors():
             return prices.known(self._db, service, now - max_age_s, now)
 
     def keep_prices(self, service: str, found: Mapping[str, Price | None]) -> None:
         """Write what a service's price endpoint told now."""
         with self._transaction():
-            prices.keep(self._db, service, found, time.time())
+            prices.keep(self._db, service, found, self.now())
 
     def forget_prices(self) -> None:
         """Let the price endpoints be asked anew, where an answer of today has proved too low."""
@@ -571,7 +662,7 @@ class Store(Database):
     def spent(self, limit: Limit) -> Money:
         """What counts against a limit now."""
         with self._errors():
-            return charges.spent(self._db, limit, self._leases.owner or 0, time.time())
+            return charges.spent(self._db, limit, self._leases.owner or 0, self.now())
 
     def settle(self, tasks: Iterable[int], amount: Money | None) -> dict[int, list[Charge]]:
         """Take a person's word for what open submits of these tasks cost each; None: as reserved, 0: nothing.
@@ -596,13 +687,9 @@ class Store(Database):
             self._db.close()
             raise
 
-    def _only(self, query: str) -> Any:
-        with self._errors():
-            return self._db.execute(query).fetchone()[0]
-
     def orphans(self, limit: int) -> tuple[int, list[int]]:
         """How many unfinished tasks belong to no living process, and the first ids of them."""
-        where, values = condition(Filter(states=UNFINISHED))
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
         values.append(json.dumps(list(self._living())))
         with self._errors():
@@ -612,15 +699,24 @@ class Store(Database):
 
     def busy_providers(self) -> dict[str, Process]:
         """Providers at which living processes have unfinished tasks, and one such process for each."""
-        where, values = condition(Filter(states=UNFINISHED))
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         living = self._living()
         with self._errors():
             rows = self._db.execute(f"SELECT DISTINCT provider, owner FROM task{where}", values)  # noqa: S608
             return {row["provider"]: living[row["owner"]] for row in rows if row["owner"] in living}
 
-    def check(self) -> str:
-        """Whether the file is sound: "ok", or the first fault that SQLite finds."""
-        return str(self._only("PRAGMA quick_check(1)"))
+    # Copies
+
+    @contextmanager
+    def copying(self) -> "Iterator[Connection]":
+        """Its connection, while no other process writes; what is written to it is kept if nothing goes wrong."""
+        with self._transaction():
+            self.be_patient()
+            yield self._db
+
+    def is_anyone_alive(self) -> bool:
+        """Whether any other process works on tasks of this history."""
+        return any(process != self._leases.me for process in self._living().values())
 
     # What all of these use
 
@@ -629,7 +725,18 @@ class Store(Database):
         """Change all or nothing, the lease of this process included."""
         owner = self._leases.owner
         try:
-            with super()._transaction():
+            with self._begun_to_write():
+                yield
+        except BaseException:
+            self._leases.owner = owner
+            raise
+
+    @contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """Change all or nothing, beside others that claim at the same time; the lease of this process included."""
+        owner = self._leases.owner
+        try:
+            with self._begun_to_claim():
                 yield
         except BaseException:
             self._leases.owner = owner
@@ -643,11 +750,11 @@ class Store(Database):
         with self._errors():
             return self._leases.living(self._db)
 
-    def _records(self, rows: Sequence[sqlite3.Row]) -> list[Record]:
+    def _records(self, rows: "Sequence[Row]") -> list[Record]:
         owners = {row["owner"] for row in rows if row["owner"] is not None and row["ended"] is None}
         living: dict[int, Process] = {}
         if owners:
-            for row in self._db.execute("SELECT * FROM process").fetchall():
+            for row in self._leases.rows(self._db):
                 if row["id"] in owners and self._leases.is_alive(self._db, row):
                     living[row["id"]] = process_of(row)
         return [record_of(row, living, self._token) for row in rows]

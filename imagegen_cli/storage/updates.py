@@ -1,9 +1,8 @@
 """What an event changes in the database. All functions but `write` work inside a transaction that is open already."""
 
 import json
-import sqlite3
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
@@ -20,6 +19,7 @@ from imagegen_cli.core.events import (
     TaskLearned,
     TaskProgressed,
 )
+from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import NOT_KNOWN
 from imagegen_cli.core.task import (
     ENDED,
@@ -27,6 +27,7 @@ from imagegen_cli.core.task import (
     CancelOutcome,
     Failed,
     ImageRequest,
+    Queued,
     RunId,
     Running,
     Saving,
@@ -42,6 +43,9 @@ from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.records import Planned, size_of
 
+if TYPE_CHECKING:
+    from imagegen_cli.storage.dialect import Connection
+
 MAX_KEPT_RUNS = 200
 """Runs whose events are kept for replay. Their tasks are kept for ever."""
 OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
@@ -54,18 +58,22 @@ TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
 
-def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budget: Budget) -> None:
+def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Budget) -> None:
     """Write these events in one transaction.
 
-    Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`.
+    Tasks that another process has claimed go to `leases.lost`; submits that fit no budget to `budget.refused`, and
+    those for which an account has no place to `budget.full`.
     """
     lost: set[TaskId] = set()
     refused: dict[TaskId, str] = {}
+    full: set[TaskId] = set()
     db.execute("BEGIN IMMEDIATE")
     try:
         for event in events:
             if because := _over_budget(db, event, leases, budget):
                 refused |= because
+            elif budget.accounts and _has_no_place(db, event, budget, full):
+                continue
             else:
                 lost |= _write_one(db, event, leases, budget)
         db.execute("COMMIT")
@@ -75,9 +83,10 @@ def write(db: sqlite3.Connection, events: Iterable[Event], leases: Leases, budge
         raise
     leases.lost |= lost
     budget.refused |= refused
+    budget.full = (budget.full | full) - {event.task.id for event in events if _is_granted(event, full)}
 
 
-def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
+def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
     """The task whose submit does not fit the budget, and why. Its submit is not written: it stays queued."""
     if not budget.limits or not isinstance(event, TaskChanged):
         return {}
@@ -89,12 +98,35 @@ def _over_budget(db: sqlite3.Connection, event: Event, leases: Leases, budget: B
     return {event.task.id: because} if because else {}
 
 
-def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
+def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[TaskId]) -> bool:
+    """Whether a submit finds no place at its account, or the task goes back into the queue because of that.
+
+    Neither is written: in the history the task has been in the queue all the time.
+    """
+    if not isinstance(event, TaskChanged):
+        return False
+    task = event.task
+    if isinstance(task.state, Queued) and task.id in full | budget.full:
+        full.discard(task.id)
+        return True
+    account = budget.accounts.get(task.request.provider)
+    if not isinstance(task.state, Submitting) or account is None or not charges.is_full(db, account, task.id):
+        return False
+    full.add(task.id)
+    return True
+
+
+def _is_granted(event: Event, full: set[TaskId]) -> TypeGuard[TaskChanged]:
+    return isinstance(event, TaskChanged) and event.task.id not in full
+
+
+def _write_one(db: "Connection", event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
     """Write one event. Returns its task where another process has claimed it."""
     if isinstance(event, TaskChanged):
         change, ours = _write_state(db, event, leases, budget)
         if not ours:
             budget.known.pop(event.task.id, None)
+            _keep_receipt(db, event, leases)
             heal(db, event.task.id, event.task.state)
             return {event.task.id}
         _write_event(db, event, event.task.id, change)
@@ -122,21 +154,22 @@ def _write_one(db: sqlite3.Connection, event: Event, leases: Leases, budget: Bud
     return set()
 
 
-def _write_event(db: sqlite3.Connection, event: Event, task: int, body: str) -> None:
+def _write_event(db: "Connection", event: Event, task: int, body: str) -> None:
     db.execute(
         "INSERT INTO event (run, task, at, kind, body) SELECT run, id, ?, ?, ? FROM task WHERE id = ?",
         (event.at, type(event).__name__, body, task),
     )
 
 
-def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> tuple[str, bool]:
+def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: Budget) -> tuple[str, bool]:
     """Write the state of a task. Returns the change as JSON, and whether the task still belongs to this process."""
     task, state = event.task, event.task.state
     column = "ended" if isinstance(state, ENDED) else TIME_OF.get(type(state))
     moment = f", {column} = coalesce({column}, :at)" if column else ""
     more = "" if isinstance(state, ENDED) else ", ended = NULL"
+    account = budget.accounts.get(task.request.provider) if budget.accounts else None
     if isinstance(state, Submitting):
-        more += ", began = NULL"
+        more += ", began = NULL" + (", account = :account" if account is not None else "")
         _write_taker(db, task)
     if event.lasted is not None:
         more += ", min_duration_s = :min_s, max_duration_s = :max_s"
@@ -148,6 +181,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
         {
             "state": word(state), "detail": detail, "reason": reason_of(task), "at": event.at, "id": task.id,
             "owner": leases.owner, "fence": leases.fences.get(task.id), "min_s": min_s, "max_s": max_s,
+            "account": account.key if account is not None else "",
         },
     )  # fmt: skip
     if written.rowcount:
@@ -158,7 +192,7 @@ def _write_state(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bud
     return f'{{"state":"{word(state)}"' + (f",{detail[1:]}" if detail != "{}" else "}"), bool(written.rowcount)
 
 
-def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, budget: Budget) -> None:
+def _write_charge(db: "Connection", event: TaskChanged, leases: Leases, budget: Budget) -> None:
     """Reserve what a submit is expected to cost, in the transaction that says that it leaves; else follow the task."""
     state = event.task.state
     if isinstance(state, Submitting) and state.quote is not None:
@@ -167,7 +201,7 @@ def _write_charge(db: sqlite3.Connection, event: TaskChanged, leases: Leases, bu
         charges.follow(db, event.task.id, state, budget)
 
 
-def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = False) -> bool:
+def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> bool:
     """Keep a receipt that comes late: `resume` can ask for what was taken for lost. Returns whether it was needed.
 
     `sending`: also where the history says that the request is leaving; then no living process may own the task.
@@ -177,7 +211,7 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     detail = serialize.dumps(serialize.from_state(state))
     written = db.execute(
         "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"
-        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ?))",
+        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ? = 1))",
         (word(state), detail, id_, sending),
     )
     if written.rowcount:
@@ -191,7 +225,16 @@ def heal(db: sqlite3.Connection, id_: int, state: State, *, sending: bool = Fals
     return bool(written.rowcount)
 
 
-def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
+def _keep_receipt(db: "Connection", event: TaskChanged, leases: Leases) -> None:
+    """Write down what a service knows a task by whose state this process must not change any more."""
+    if (job := event.task.job) is not None:
+        db.execute(
+            "INSERT INTO receipt (task, fence, job, url, at) VALUES (?, ?, ?, ?, ?)",
+            (event.task.id, leases.fences.get(event.task.id), job.id, without_own_user(job.url), event.at),
+        )
+
+
+def keep_attempt(db: "Connection", id_: int) -> None:
     """Keep the state and the times of a task as an earlier attempt, before it is sent again."""
     db.execute(
         f"INSERT INTO attempt (task, number, state, detail, reason, {MOMENTS})"  # noqa: S608 - only our own words
@@ -203,7 +246,7 @@ def keep_attempt(db: sqlite3.Connection, id_: int) -> None:
     db.execute(f"UPDATE task SET {fresh} WHERE id = ?", (id_,))  # noqa: S608 - only our own words
 
 
-def fall_back(db: sqlite3.Connection, task: Task) -> None:
+def fall_back(db: "Connection", task: Task) -> None:
     """Where a new attempt was never sent, make the task again what the attempt before had come to."""
     unsent = isinstance(task.state, Cancelled) and task.state.stop is CancelOutcome.NOT_SENT
     if not unsent and not isinstance(task.state, Failed):
@@ -220,7 +263,7 @@ def fall_back(db: sqlite3.Connection, task: Task) -> None:
     db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
 
 
-def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
+def _learn(db: "Connection", event: TaskLearned) -> None:
     """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
     row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
@@ -230,14 +273,14 @@ def _learn(db: sqlite3.Connection, event: TaskLearned) -> None:
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
-def _write_taker(db: sqlite3.Connection, task: Task) -> None:
+def _write_taker(db: "Connection", task: Task) -> None:
     """Write as which of its alternatives a task is sent: that is decided only now."""
     row = db.execute("SELECT provider FROM task WHERE id = ?", (task.id,)).fetchone()
     if row is not None and row["provider"] != task.request.provider:
         write_request(db, task)
 
 
-def write_request(db: sqlite3.Connection, task: Task) -> None:
+def write_request(db: "Connection", task: Task) -> None:
     """Write the request of a task and its alternatives."""
     request = task.request
     db.execute(
@@ -270,18 +313,18 @@ def reason_of(task: Task) -> str:
             return ""
 
 
-def insert(db: sqlite3.Connection, run: RunId, item: Planned, owner: int) -> None:
+def insert(db: "Connection", run: RunId, item: Planned, owner: int, *, at: float, host: str) -> None:
     """Insert a task that is to be sent. Its fence number is 1: this is the first claim."""
     request = item.request
     facts = {} if item.repeats is None else {"repeats": item.repeats}
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"
-        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created)"
-        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?)",
+        " folder, name, expected_images, alternatives, facts, parents, cell, state, detail, created,"
+        " host) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', '{}', ?, ?)",
         (
             item.id, run, owner, request.provider, request.model, size_of(request), request.prompt,
             serialize.dumps(serialize.from_request(request)), item.identity, item.source, item.folder, item.name,
             item.expected_images, _requests(item.alternatives), serialize.dumps(facts), serialize.dumps(item.parents),
-            serialize.in_order(item.cell), time.time(),
+            serialize.in_order(item.cell), at, host,
         ),
     )  # fmt: skip

@@ -1,11 +1,7 @@
 """The thread that writes the events of a run, in groups: each group is one durable transaction."""
 
-import os
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import DiskError
@@ -13,14 +9,14 @@ from imagegen_cli.core.events import Event, TaskChanged, TaskDelayed, TaskProgre
 from imagegen_cli.core.task import Task
 from imagegen_cli.storage import updates
 from imagegen_cli.storage.charges import Budget
-from imagegen_cli.storage.database import remedy_for, trouble_of
 from imagegen_cli.storage.leases import Leases
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-RESERVE_BYTES = 512 * 1024
-"""Bytes of disk space that are reserved beside the database."""
+    from imagegen_cli.storage.database import Database, Reserve
+    from imagegen_cli.storage.dialect import Connection
+
 MIN_PROGRESS_GAP_S = 0.5
 """Seconds between two progress reports of a task that are written; `watch` sees no more than that."""
 
@@ -33,13 +29,12 @@ Progress = tuple[float | None, int | None, str]
 class Writer:
     """Writes events in a thread of its own: all that have come since the last transaction go into the next."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], leases: Leases, budget: Budget) -> None:
-        self._path = path
-        self._connect = connect
+    def __init__(self, database: "Database", leases: Leases, budget: Budget) -> None:
+        self._database = database
         self._leases = leases
         self._budget = budget
         self._unwritten: list[Event] = []
-        self._db: sqlite3.Connection | None = None
+        self._db: Connection | None = None
         self._events: list[Event] = []
         self._flushes: list[Future[None]] = []
         self._changes: list[Change] = []
@@ -100,7 +95,7 @@ class Writer:
         self._wake.notify()
 
     def _work(self) -> None:
-        reserve = Reserve(self._path)
+        reserve = self._database.reserve_space()
         while True:
             with self._wake:
                 while not (self._events or self._flushes or self._changes or self._closing):
@@ -132,9 +127,9 @@ class Writer:
         for index, (statement, values, done) in enumerate(changes):
             try:
                 if self._db is None:
-                    self._db = self._connect()
+                    self._db = self._database.connect()
                 self._db.execute(statement, values)
-            except sqlite3.Error:
+            except self._database.ERRORS:
                 return changes[index:]
             if done is not None:
                 done()
@@ -146,43 +141,25 @@ class Writer:
             return None
         try:
             if self._db is None:
-                self._db = self._connect()
-            try:
-                updates.write(self._db, events, self._leases, self._budget)
-            except sqlite3.Error:
-                if not reserve.give_up():
-                    raise
-                updates.write(self._db, events, self._leases, self._budget)
-        except sqlite3.Error as error:
-            return DiskError(f"the history {self._path} {trouble_of(error)}", hint=remedy_for(error))
+                self._db = self._database.connect()
+            self._write_or_try_again(self._db, events, reserve)
+        except self._database.ERRORS as error:
+            trouble, remedy = self._database.trouble_of(error), self._database.remedy_for(error)
+            return DiskError(f"the history {self._database.name} {trouble}", hint=remedy)
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
-            return DiskError(f"the history {self._path} cannot be written: {type(error).__name__}: {error}")
+            return DiskError(f"the history {self._database.name} cannot be written: {type(error).__name__}: {error}")
         reserve.keep()
         return None
 
-
-class Reserve:
-    """Reserved disk space: deleted when the disk is full, so that receipts can still be written."""
-
-    def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".reserve")
-        self._kept = False
-
-    def keep(self) -> None:
-        """Reserve the space, unless it is reserved."""
-        if not self._kept and not self._path.exists():
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
-                file.write(bytes(RESERVE_BYTES))
-        self._kept = True
-
-    def give_up(self) -> bool:
-        """Free the space. Returns whether there was any."""
-        self._kept = False
-        with suppress(OSError):
-            self._path.unlink()
-            return True
-        return False
+    def _write_or_try_again(self, db: "Connection", events: list[Event], reserve: "Reserve") -> None:
+        while True:
+            try:
+                updates.write(db, events, self._leases, self._budget)
+            except self._database.ERRORS as error:
+                if not reserve.give_up(error):
+                    raise
+            else:
+                return
 
 
 def _answer(promise: "Future[None]", trouble: DiskError | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from imagegen_cli.commands.checks.machine import check_network
+from imagegen_cli.commands.histories import has_history, open_history
 from imagegen_cli.core.errors import ConfigError, ImagegenError, ProviderBug, Unavailable, question_hint
 from imagegen_cli.core.provider import Balance, Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
@@ -19,8 +20,6 @@ from imagegen_cli.net.client import open_clients
 from imagegen_cli.providers._http import call
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.settings.keys import key_of
-from imagegen_cli.settings.paths import history_file, is_there
-from imagegen_cli.storage.store import Store
 
 T = TypeVar("T")
 
@@ -101,9 +100,9 @@ def busy_with(config: Config) -> dict[str, str]:
 
     A question for credits may switch the account that those tasks were sent from.
     """
-    if not is_there(history_file()):
+    if not has_history():
         return {}
-    with closing(Store(history_file())) as store:
+    with closing(open_history()) as store:
         at_work = store.busy_providers()
     busy = {name: f"process {process.pid} on {process.host} has tasks there" for name, process in at_work.items()}
     known = config.providers

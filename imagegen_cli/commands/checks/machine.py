@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from imagegen_cli.commands.checks.finding import Finding, Level
 from imagegen_cli.commands.checks.leftovers import check_leftovers
+from imagegen_cli.commands.histories import has_history, open_history
 from imagegen_cli.core.errors import ConfigError, HistoryError, ImagegenError
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.inputs.plan import MIN_FREE_BYTES
@@ -18,8 +19,7 @@ from imagegen_cli.net.client import trust
 from imagegen_cli.net.proxies import check_certificates, proxy_for, proxy_settings
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.settings.files import OTHERS
-from imagegen_cli.settings.paths import expanded, history_file, is_there, working_folder
-from imagegen_cli.storage.store import Store
+from imagegen_cli.settings.paths import expanded, history_file, working_folder
 
 
 def network(chosen: Sequence[Configured]) -> list[Finding]:
@@ -91,18 +91,19 @@ def output(config: Config) -> Finding:
 def history(*, fix: bool) -> Iterator[Finding]:
     """Whether the history is whole, and what ended processes left behind; `fix` removes what is certainly useless."""
     path = history_file()
-    if not is_there(path):
-        yield Finding(Level.OK, "history", f"none yet; it will be {path}")
-        return
     try:
-        with closing(Store(path)) as store:
+        if not has_history():
+            yield Finding(Level.OK, "history", f"none yet; it will be {path}")
+            return
+        with closing(open_history()) as store:
             problem = store.check()
             if problem != "ok":
-                yield Finding(Level.NO, "history", f"{path} is damaged: {problem}", "move it away to begin a new one")
+                what = f"{store.name} is damaged: {problem}"
+                yield Finding(Level.NO, "history", what, "move it away to begin a new one")
                 return
-            yield _permissions(path)
+            yield Finding(Level.OK, "history", f"{store.name} answers") if store.is_remote else _permissions(path)
             yield from check_leftovers(store, fix=fix)
-    except HistoryError as error:
+    except (ConfigError, HistoryError) as error:
         yield Finding.of_error("history", error)
 
 

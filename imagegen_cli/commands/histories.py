@@ -1,0 +1,81 @@
+"""Opens the history: the file of this person, or the database that a team shares."""
+
+import os
+from pathlib import Path
+
+from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.settings.paths import expanded, history_file
+from imagegen_cli.settings.shared_history import (
+    SCHEMES,
+    WHERE_PASSWORDS_ARE,
+    SharedHistory,
+    has_password,
+    network_disk,
+    shared_history,
+)
+from imagegen_cli.storage.store import Store
+
+INSTALL = "install its driver: pip install 'imagegen-cli[postgres]'"
+NETWORK_DISK = "IMAGEGEN_NETWORK_DISK"
+"""Set to 1, it lets a history be on a network file system: for people who know that one machine alone uses it."""
+
+
+def open_history() -> Store:
+    """The history of this person or of the team. Raises ConfigError and HistoryError."""
+    shared = shared_history()
+    return _of_file(history_file()) if shared is None else _of_server(shared)
+
+
+def has_history() -> bool:
+    """Whether there may be tasks: a server may always have some."""
+    return shared_history() is not None or history_file().exists()
+
+
+def history_name() -> str:
+    """What a person is told about where the history is."""
+    shared = shared_history()
+    return str(history_file()) if shared is None else _without_password(shared.address)
+
+
+def open_place(text: str) -> Store:
+    """The history at a path or an address that a person typed. Raises UsageError."""
+    if not text.startswith(SCHEMES):
+        return _of_file(expanded(text))
+    if has_password(text):
+        hint = f"other users see it in the list of processes; keep it {WHERE_PASSWORDS_ARE}"
+        raise UsageError("the address holds a password", hint=hint)
+    shared = shared_history()
+    return _of_server(SharedHistory(text, shared.password if shared is not None else ""))
+
+
+def _of_file(path: Path) -> Store:
+    kind = network_disk(path.parent)
+    if kind and os.environ.get(NETWORK_DISK) != "1":
+        raise ConfigError(
+            f"the history {path} is on a network disk ({kind}), where several machines would damage it",
+            hint='share one by PostgreSQL: history = "postgresql://user@host/database" (docs/team.md); or set'
+            f" IMAGEGEN_HOME to a folder of this machine; {NETWORK_DISK}=1 goes on, if no other machine uses it",
+        )
+    return Store(path)
+
+
+def _of_server(shared: SharedHistory) -> Store:
+    try:
+        from imagegen_cli.storage.postgres import PostgresStore  # noqa: PLC0415 - an extra that few people have
+    except ImportError as error:
+        raise ConfigError("the history is in PostgreSQL, and psycopg is missing here", hint=INSTALL) from error
+    return PostgresStore(shared.address, _password(shared.password))
+
+
+def _password(reference: str) -> str:
+    if not reference:
+        return ""
+    from imagegen_cli.settings.keys import fetched  # noqa: PLC0415 - see above
+
+    return fetched(reference, "history_password").reveal()
+
+
+def _without_password(address: str) -> str:
+    from imagegen_cli.core.masking import without_user  # noqa: PLC0415 - see above
+
+    return without_user(address).partition("?")[0]

@@ -1,0 +1,31 @@
+"""`imagegen history migrate`: copies a history to another place, of either kind."""
+
+import sys
+from contextlib import closing
+
+from imagegen_cli.commands.console import say
+from imagegen_cli.commands.histories import open_place
+from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.text import Printer, amount
+from imagegen_cli.settings.paths import expanded
+from imagegen_cli.settings.shared_history import SCHEMES
+
+
+def migrate(source: str, target: str) -> int:
+    """Copy everything and prove it; where something goes wrong, the target is as it was."""
+    from imagegen_cli.storage import copying  # noqa: PLC0415 - few people copy a history
+
+    if source == target:
+        raise UsageError("both are the same history", hint="name another place for the copy")
+    if not source.startswith(SCHEMES) and not expanded(source).exists():
+        raise NothingToDo(f"there is no history {source}", hint="imagegen config path names yours")
+    with closing(open_place(source)) as old, closing(open_place(target)) as new:
+        copied = copying.copy(old, new)
+        data = Printer(sys.stdout)
+        for table in copied:
+            data.line(f"{table.table} {table.rows} {table.digest}")
+        tasks = next(table.rows for table in copied if table.table == "task")
+        say(f"{amount(tasks, 'task')} with all that is known of them are in {new.name}; every row was compared")
+        if new.is_remote:
+            say('use it: history = "postgresql://…" in the settings, or IMAGEGEN_HISTORY')
+    return 0

@@ -1,0 +1,150 @@
+"""`imagegen work`: carries tasks that wait in a history for any worker, until none is left or a person stops it.
+
+A worker is a session as any other, which takes its tasks while it runs. It claims a few more than its services take
+at a time, gives back what it has not sent when it stops, and takes over what dead workers left: what was not sent goes
+back into the queue, what may have been sent is uncertain and never sent again, what runs is asked for by this one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from imagegen_cli.commands.console import history, ids_of, say, settings, unusable
+from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.recover import part_files, revived
+from imagegen_cli.commands.session import Session
+from imagegen_cli.commands.spending import Spending
+from imagegen_cli.core.errors import HistoryError, NothingToDo
+from imagegen_cli.core.task import ENDED, RunId, Task, TaskId
+from imagegen_cli.core.text import amount
+from imagegen_cli.engine.runner import Runner
+from imagegen_cli.settings.config import Config
+from imagegen_cli.settings.paths import expanded
+from imagegen_cli.storage.store import Store
+
+LOOK_S = 0.5
+"""Seconds between two looks for tasks, where no other machine notifies."""
+WAKE_S = 0.05
+"""Seconds between two looks at whether one has."""
+TAKE_OVER_S = 5.0
+"""Seconds between two looks for what dead workers left."""
+MAX_AHEAD = 50
+"""Tasks of a provider that are claimed at once, and that wait here at most."""
+
+
+def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, output: Path | None, once: bool) -> int:
+    """Carry tasks of the queue. Raises NothingToDo where `once` finds none."""
+    config = settings()
+    names = _usable(config, providers)
+    with history() as store:
+        folder = "" if output is None else str(expanded(output).absolute())
+        wanted = {name: _wanted(config, name, options.concurrency) for name in names}
+        feed = Queue(store, wanted, folder=folder, once=once)
+        waiting = store.waiting_for_workers(names)
+        if once and not waiting and not store.left_by_workers(names):
+            raise NothingToDo("no task waits for a worker", hint="imagegen batch FILE --queue makes some")
+        if options.display not in ("json", "quiet"):
+            stops = "until there are no more" if once else "until Ctrl-C, which lets what was sent come to its end"
+            say(f"{amount(waiting, 'task')} in the queue for {', '.join(sorted(names))}; working {stops}")
+        session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
+        return session.run_tasks(RunId(0), (), providers=feed.providers)
+
+
+def _usable(config: Config, providers: Sequence[str]) -> list[str]:
+    """The providers to work for: those named, else all that the person has set up and that can be used."""
+    names = list(dict.fromkeys(providers or [*config.providers, config.default]))
+    if not providers:
+        names = [name for name in names if config.is_own(name)]
+    faults = unusable(config, names)
+    for name in names:
+        if name in faults:
+            say(f"not working for {name}: {faults[name].message}")
+    if faults and len(faults) == len(names):
+        raise next(iter(faults.values()))
+    return [name for name in names if name not in faults]
+
+
+class Queue:
+    """Where a session gets its tasks from, while it runs."""
+
+    def __init__(self, store: Store, wanted: Mapping[str, int], *, folder: str, once: bool) -> None:
+        """`wanted`: by provider, how many tasks are in hand at a time."""
+        self.providers = frozenset(wanted)
+        self._runner: Runner | None = None
+        self._store = store
+        self._once = once
+        self._folder = folder
+        self._wanted = wanted
+        self._looked_at = self._took_over_at = float("-inf")
+        self._wakes = 0
+        self._is_over = False
+
+    async def complete(self) -> None:
+        """Wait until there is more to do, or nothing will come any more. The runner asks while it has no task."""
+        while not self._is_over and not (self._runner and self._has_tasks(self._runner)):  # noqa: ASYNC110 - see LOOK_S
+            await asyncio.sleep(WAKE_S)
+
+    def _has_tasks(self, runner: Runner) -> bool:
+        return any(map(runner.unfinished, self.providers))
+
+    def give_back(self, id_: TaskId) -> None:
+        """Leave a task that was not sent to other workers; where the history cannot be written, they find it later."""
+        with suppress(HistoryError):
+            self._store.give_back([id_])
+
+    async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
+        """Feed the runner until it stops, or, with `once`, until nothing is left."""
+        self._runner = runner
+        while not runner.draining:
+            with suppress(HistoryError):
+                found = self._look(runner, tell)
+                for task in found:
+                    add(task)
+                if self._once and not found and not self._has_tasks(runner):
+                    break
+                if not any(map(runner.is_open, self.providers)):
+                    tell("no service takes tasks any more: the worker stops")
+                    break
+            await asyncio.sleep(WAKE_S)
+        self._is_over = True
+
+    def _look(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
+        """Tasks to carry from now on."""
+        now, wakes = time.monotonic(), self._store.wakes
+        found: list[Task] = []
+        if now - self._took_over_at >= TAKE_OVER_S:
+            self._took_over_at = now
+            self._store.may_be_silent()  # it also notes which processes of other machines are heard of
+            found += self._taken_over(tell)
+        if now - self._looked_at < LOOK_S and wakes == self._wakes and not self._once:
+            return found
+        self._looked_at, self._wakes = now, wakes
+        for name in self.providers:
+            room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
+            if room > 0:
+                found += self._store.claim_queued([name], min(room, MAX_AHEAD), folder=self._folder)
+        return found
+
+    def _taken_over(self, tell: Callable[[str], None]) -> list[Task]:
+        """What dead workers were at: what may have been sent without a receipt ends here, as uncertain."""
+        records = self._store.left_by_workers(list(self.providers))
+        if not records:
+            return []
+        parts = part_files(records)
+        changes = [(record, revived(record.task, parts).state) for record in records]
+        tasks, _, _ = self._store.claim(changes, for_workers=True)
+        ended = [task for task in tasks if isinstance(task.state, ENDED)]
+        if ended:
+            tell(f"left by a worker that is gone, and perhaps accepted and charged: {ids_of(ended)}")
+        going = [task for task in tasks if not isinstance(task.state, ENDED)]
+        if going:
+            tell(f"going on with what a worker left that is gone: {ids_of(going)}")
+        return going
+
+
+def _wanted(config: Config, name: str, concurrency: int | None) -> int:
+    """How many tasks of a provider a worker has in hand: twice what the service takes, so that none is waited for."""
+    limit = config.provider(name).settings.concurrency if concurrency is None else concurrency
+    return min(2 * limit, limit + MAX_AHEAD) if limit else 4 * MAX_AHEAD

@@ -1,0 +1,39 @@
+"""A connection to the history as its functions use it. SQLite's own fits; `postgres_connection` makes another one fit.
+
+SQL is written once, in words that both databases know, and in these of SQLite, which the other connection translates:
+`?` and `:name`, BEGIN IMMEDIATE, `IN (SELECT value FROM json_each(?))`. What differs more than by words is a method of
+`Database`, which `Postgres` has too.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+
+class Row(Protocol):
+    """A row whose values are found by name and by number."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def keys(self) -> Sequence[str]: ...
+
+
+class Rows(Protocol):
+    """What a statement found or did. `lastrowid`: the number that the last inserted row was given."""
+
+    @property
+    def rowcount(self) -> int: ...
+    @property
+    def lastrowid(self) -> int | None: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """Statements run at once, outside of a transaction unless one was begun."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+    def execute(self, sql: str, parameters: Any = ..., /) -> Rows: ...
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Rows: ...
+    def close(self) -> None: ...

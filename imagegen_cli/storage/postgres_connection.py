@@ -1,0 +1,268 @@
+"""A connection to PostgreSQL that takes the SQL of SQLite, comes back after a loss, and never guesses about a COMMIT.
+
+psycopg is imported here alone. Statements are sent at once; a transaction that writes holds one advisory lock of the
+history from its beginning, so that writers exclude each other as they do in SQLite.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+
+from imagegen_cli.storage.processes import uptime
+
+BEGIN_WRITING = "BEGIN IMMEDIATE"
+BEGIN_CLAIM = "BEGIN CLAIM"
+"""Begins a transaction that writes without the lock: rows that it claims are locked one by one."""
+RETRY_PAUSE_S = 0.1
+"""Seconds between two attempts to reach the server again."""
+ONE_OF = re.compile(r"(NOT )?IN \(SELECT value FROM json_each\(\?\)\)")
+NAMED = re.compile(r"(?<!:):([a-z_]+)\b")
+TURN = (
+    "UPDATE turn SET version = version + CASE WHEN writer = pg_backend_pid() THEN 0 ELSE 1 END,"
+    " writer = pg_backend_pid() RETURNING version"
+)
+WORDS = {"PRAGMA data_version": TURN}
+START = (
+    "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
+    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now"
+)
+"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
+
+
+class Row(tuple[Any, ...]):  # noqa: SLOT001 - each kind of row has its names
+    """A row whose values are found by name and by number."""
+
+    names: dict[str, int]
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple.__getitem__(self, self.names[key] if isinstance(key, str) else key)
+
+    def keys(self) -> list[str]:
+        return list(self.names)
+
+
+class WholeNumber(Loader):
+    """Sums of whole numbers are `numeric` in PostgreSQL."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+class Found:
+    """A cursor as SQLite has it."""
+
+    def __init__(self, cursor: "psycopg.Cursor[Any]") -> None:
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        row = self._cursor.connection.execute("SELECT lastval()").fetchone()
+        return None if row is None else int(row[0])
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor)
+
+
+class PostgresConnection:
+    """One connection, opened again where it was lost. `wait_s`: seconds for which a lock is waited for.
+
+    `patience_s`: seconds for which a lost server is waited for; None: as long as for a lock. `is_given_up` tells that
+    the process ends and waits no more.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        wait_s: float,
+        patience_s: float | None = None,
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._conninfo = conninfo
+        self.wait_s = wait_s
+        self._patience_s = patience_s
+        self._is_given_up = is_given_up
+        self._transaction_id = ""
+        self._closed = False
+        self._lock = 0
+        self._told = (0.0, 0.0)
+        self._raw = self._opened()
+
+    def _opened(self) -> Any:
+        raw: Any = psycopg.connect(self._conninfo, autocommit=True, row_factory=_row_factory)
+        raw.adapters.register_loader("numeric", WholeNumber)
+        found = raw.execute(START.format(zone=_zone()))
+        while found.nextset():
+            pass
+        self._lock, moment = found.fetchone()
+        self._told = moment, uptime()
+        return raw
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock of the server: one of this machine that was set changes nothing."""
+        moment, at = self._told
+        return moment + uptime() - at
+
+    @property
+    def raw(self) -> Any:
+        """The connection of psycopg, for what SQLite knows nothing like."""
+        return self._raw
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+    @property
+    def is_lost(self) -> bool:
+        return bool(self._raw.closed) and not self._closed
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Found:
+        if sql in (BEGIN_WRITING, BEGIN_CLAIM):
+            return self._begin(locks=sql == BEGIN_WRITING)
+        if sql == "COMMIT":
+            return self._commit()
+        values = _plain(parameters)
+        if self.is_lost and not self._transaction_id:
+            self._reopen()
+        is_alone = not self.in_transaction
+        try:
+            return Found(self._raw.execute(translated(sql), values))
+        except psycopg.OperationalError:
+            if self.is_lost:
+                self._transaction_id = ""
+            if not (is_alone and self.is_lost and sql.startswith("SELECT")):
+                raise
+        self._reopen()
+        return Found(self._raw.execute(translated(sql), values))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Found:
+        cursor = self._raw.cursor()
+        cursor.executemany(translated(sql), [_plain(values) for values in parameters])
+        return Found(cursor)
+
+    def close(self) -> None:
+        self._closed = True
+        self._raw.close()
+
+    def _begin(self, *, locks: bool) -> Found:
+        """Begin to write: all in one message. The number of the transaction tells later whether it was committed."""
+        wait_ms = max(1, int(self.wait_s * 1000))
+        lock = f"SELECT pg_advisory_xact_lock({self._lock});" if locks else ""
+        words = f"BEGIN; SET LOCAL lock_timeout = {wait_ms}; {lock} SELECT pg_current_xact_id()::text AS id"
+        self._transaction_id = ""
+        if self.is_lost:
+            self._reopen()
+        try:
+            cursor = self._raw.execute(words)
+        except psycopg.OperationalError:
+            if not self.is_lost:
+                with suppress(psycopg.Error):
+                    self._raw.execute("ROLLBACK")
+                raise
+            self._reopen()
+            cursor = self._raw.execute(words)
+        while cursor.nextset():
+            pass
+        self._transaction_id = cursor.fetchone()[0]
+        return Found(cursor)
+
+    def _commit(self) -> Found:
+        number, self._transaction_id = self._transaction_id, ""
+        try:
+            return Found(self._raw.execute("COMMIT"))
+        except psycopg.OperationalError:
+            if not self.is_lost or not self._was_committed(number):
+                raise
+            return Found(self._raw.execute("SELECT 1"))
+
+    def _was_committed(self, number: str) -> bool:
+        """What became of a transaction whose COMMIT was not answered: the server knows."""
+        while True:
+            self._reopen(asking=True)
+            with suppress(psycopg.OperationalError):
+                status = self._raw.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()[0]
+                if status != "in progress":
+                    return bool(status == "committed")
+            time.sleep(RETRY_PAUSE_S)
+
+    def _reopen(self, *, asking: bool = False) -> None:
+        """Open the connection again. `asking`: for as long as it takes, unless nobody wants to know any more."""
+        if self._closed:
+            return
+        patience_s = self.wait_s if self._patience_s is None else math.inf if asking else self._patience_s
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                self._raw = self._opened()
+            except psycopg.OperationalError:
+                if self._is_given_up() or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_PAUSE_S)
+            else:
+                return
+
+
+@lru_cache(maxsize=1000)
+def translated(sql: str) -> str:
+    """The words of SQLite in those of PostgreSQL and of psycopg."""
+    sql = WORDS.get(sql, sql).replace("%", "%%")
+    sql = ONE_OF.sub(lambda found: "!= ALL(json_ids(?))" if found[1] else "= ANY(json_ids(?))", sql)
+    return NAMED.sub(r"%(\1)s", sql).replace("?", "%s")
+
+
+def _plain(parameters: Any) -> Any:
+    """Values as PostgreSQL takes them: no truth values in columns of numbers, no NUL and no half signs in a text."""
+    if isinstance(parameters, dict):
+        return {name: _value(value) for name, value in parameters.items()}
+    return tuple(map(_value, parameters))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        text = str.__str__(value)
+        return text if text.isascii() and "\0" not in text else _holdable(text)
+    return value
+
+
+def _holdable(text: str) -> str:
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _row_factory(cursor: "psycopg.Cursor[Any]") -> Callable[[Sequence[Any]], Any]:
+    return _kind_of_row(tuple(column.name for column in cursor.description or ()))
+
+
+@lru_cache(maxsize=200)
+def _kind_of_row(names: tuple[str, ...]) -> type[Row]:
+    return type("NamedRow", (Row,), {"names": {name: number for number, name in enumerate(names)}})
+
+
+def _zone() -> str:
+    """The time zone of this machine in words that PostgreSQL knows, for the days of a list of costs."""
+    named = os.environ.get("TZ", "") or os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    if re.fullmatch(r"[A-Za-z]+(/[A-Za-z0-9_+-]+)*", named):
+        return named
+    return f"{-time.timezone / 3600:g}"

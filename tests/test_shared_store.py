@@ -1,0 +1,464 @@
+"""What several machines do with one history: tasks for workers, leases, accounts, pauses, lost connections, copies."""
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from imagegen_cli.core.errors import HistoryError, Reason
+from imagegen_cli.core.events import TaskChanged
+from imagegen_cli.core.money import Money, Quote, Source
+from imagegen_cli.core.task import Done, Failed, Job, Queued, Running, SavedImage, Saving, Submitting, TaskId
+from imagegen_cli.storage import copying
+from imagegen_cli.storage.charges import Account
+from imagegen_cli.storage.processes import SILENT_S, Process
+from imagegen_cli.storage.records import Filter
+from imagegen_cli.storage.store import Store
+from tests import postgres
+from tests.histories import KINDS, Place, opened, outside, place
+from tests.test_store import become, ids, numbered, one, planned, started
+
+JOB = Job("job-1")
+ELSEWHERE = Process("elsewhere", 1, "then", "another machine")
+STUDIO = ["studio"]
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return place(request.param, tmp_path)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return str(place("postgres", tmp_path))
+
+
+@pytest.fixture
+def store(where: Place) -> Iterator[Store]:
+    with closing(opened(where)) as store:
+        yield store
+
+
+def queued(store: Store, *prompts: str) -> list[int]:
+    numbers = store.reserve(len(prompts))
+    items = numbered([planned(prompt) for prompt in prompts], numbers)
+    return [task.id for task in store.start_run(numbers.run, "batch", "", items, for_workers=True)]
+
+
+def put_off(where: Place, seconds: float) -> None:
+    """Let the last heartbeat of a process elsewhere be so many seconds earlier."""
+    with outside(where) as db:
+        db.execute("UPDATE process SET heartbeat = heartbeat - ? WHERE host = 'elsewhere'", (seconds,))
+
+
+# Tasks for workers
+
+
+def test_what_waits_for_workers_is_taken_in_order_and_by_one_alone(store: Store, where: Place) -> None:
+    first, second, third = queued(store, "a", "b", "c")
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        assert [task.id for task in other.claim_queued(STUDIO, 2)] == [first, second]
+        assert [task.id for task in store.claim_queued(STUDIO, 9)] == [third]
+        assert other.claim_queued(STUDIO, 9) == other.claim_queued(["nobody"], 9) == other.claim_queued([], 9) == []
+        assert store.waiting_for_workers(STUDIO) == 0
+        become(other, other.find(Filter(ids=(first,)))[0].task, Submitting(JOB), Running(JOB))
+        assert one(store, store.find(Filter(ids=(first,)))[0].task).task.state == Running(JOB)
+
+
+def test_a_folder_of_the_worker_is_kept(store: Store) -> None:
+    (number,) = queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1, folder="/mine")
+    assert task.folder == store.find(Filter(ids=(number,)))[0].task.folder == "/mine"
+
+
+def test_what_was_not_sent_is_given_back_and_its_worker_changes_nothing_more(store: Store, where: Place) -> None:
+    (number,) = queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1)
+    store.give_back([number, 99])
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        assert [one_.id for one_ in other.claim_queued(STUDIO, 1)] == [number]
+        become(store, task, Submitting())
+        assert store.lost == {number}
+        assert one(other, task).task.state == Queued()
+
+
+def test_only_what_waits_is_given_back(store: Store) -> None:
+    queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting())
+    store.give_back([task.id])
+    assert store.waiting_for_workers(STUDIO) == 0
+
+
+def test_a_person_who_takes_a_task_takes_it_out_of_the_queue(store: Store) -> None:
+    (number,) = queued(store, "a")
+    record = store.find(Filter(ids=(number,)))[0]
+    assert record.waits_for_worker
+    assert store.claim([(record, Queued())])[0]
+    assert not store.find(Filter(ids=(number,)))[0].shared
+    assert store.waiting_for_workers(STUDIO) == 0
+
+
+def test_what_a_dead_worker_left_follows_the_promise(store: Store, where: Place) -> None:
+    numbers = queued(store, *"abcd")
+    other = opened(where, process=Process(*_dead()))
+    tasks = {task.id: task for task in other.claim_queued(STUDIO, 4)}
+    become(other, tasks[TaskId(numbers[1])], Submitting())
+    become(other, tasks[TaskId(numbers[2])], Submitting(JOB), Running(JOB))
+    become(other, tasks[TaskId(numbers[3])], Submitting(), Saving((SavedImage("/1.png"),)), Done(("/1.png",)))
+    left = store.left_by_workers(STUDIO)
+    assert sorted(ids(left)) == [numbers[1], numbers[2]], "what was not sent, and what is over, is not gone on with"
+    assert store.waiting_for_workers(STUDIO) == 1
+    uncertain = Failed(Reason.UNCERTAIN, "gone")
+    changes = [
+        (record, uncertain if isinstance(record.task.state, Submitting) else record.task.state) for record in left
+    ]
+    assert len(store.claim(changes, for_workers=True)[0]) == 2
+    assert one(store, tasks[TaskId(numbers[2])]).shared
+    assert store.left_by_workers(STUDIO) == []
+    other.close()
+
+
+def _dead() -> tuple[str, int, str, str]:
+    from imagegen_cli.storage.processes import this_process  # noqa: PLC0415 - only here
+
+    me = this_process()
+    return me.host, 999_999_999, "then", me.place
+
+
+def test_a_receipt_that_comes_too_late_is_kept_and_heals(store: Store, where: Place) -> None:
+    queued(store, "a")
+    other = opened(where, process=Process(*_dead()))
+    (task,) = other.claim_queued(STUDIO, 1)
+    become(other, task, Submitting())
+    (record,) = store.left_by_workers(STUDIO)
+    assert store.claim([(record, Failed(Reason.UNCERTAIN, "gone"))], for_workers=True)[0]
+    become(other, task.to(Submitting()), Running(JOB))
+    assert one(store, task).task.state == Running(JOB)
+    with outside(where) as db:
+        assert list(db.execute("SELECT task, job FROM receipt").fetchall()) == [(task.id, "job-1")]
+    assert ids(store.left_by_workers(STUDIO)) == [task.id], "workers ask for it"
+    other.close()
+
+
+def test_many_claims_at_once_give_no_task_twice(where: Place) -> None:
+    with closing(opened(where)) as store:
+        numbers = queued(store, *map(str, range(120)))
+    found: list[list[int]] = []
+
+    def claim(number: int) -> None:
+        with closing(opened(where, process=Process(f"host{number}", 1, "then", "place"))) as one_:
+            mine: list[int] = []
+            while tasks := one_.claim_queued(STUDIO, 7):
+                mine += [task.id for task in tasks]
+            found.append(mine)
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(id_ for mine in found for id_ in mine) == numbers
+
+
+# Accounts
+
+
+def test_an_account_has_so_many_places_over_all_processes(store: Store, where: Place) -> None:
+    queued(store, *"abcd")
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        for each in (store, other):
+            each.budget.accounts["studio"] = Account("key", 2)
+        mine, theirs = store.claim_queued(STUDIO, 2), other.claim_queued(STUDIO, 2)
+        become(store, mine[0], Submitting(JOB), Running(JOB))
+        become(other, theirs[0], Submitting())
+        sending = mine[1].to(Submitting())
+        store.record(TaskChanged(1.0, sending))
+        asyncio.run(store.flush())
+        assert store.budget.full == {mine[1].id}
+        assert one(store, mine[1]).task.state == Queued()
+        store.record(TaskChanged(2.0, sending.to(Queued())))
+        become(other, theirs[0].to(Submitting()), Failed(Reason.MODERATED, "no"))
+        become(store, mine[1], Submitting())
+        assert store.budget.full == set()
+        assert isinstance(one(store, mine[1]).task.state, Submitting)
+
+
+def test_a_pause_holds_for_all_and_only_grows(store: Store, where: Place) -> None:
+    with closing(opened(where)) as other:
+        for seconds in (60.0, 30.0):
+            store.share_pause("key", seconds)
+        asyncio.run(store.flush())
+        wait_for(lambda: bool(other.pauses()))
+        assert other.pauses()["key"] == pytest.approx(60, abs=5)
+        assert list(other.pauses()) == ["key"]
+
+
+def test_a_budget_holds_over_connections_that_write_in_turn(store: Store, where: Place) -> None:
+    from imagegen_cli.core.budget import parse_limits  # noqa: PLC0415 - only here
+
+    each = Quote(1, Money(40_000, "usd"), Source.SET)
+    with closing(opened(where)) as other:
+        sent = 0
+        for turn in range(10):
+            one_ = (store, other)[turn % 2]
+            one_.budget.limits = parse_limits("0.12usd/day")
+            (task,) = started(one_, f"prompt {turn}")
+            one_.record(TaskChanged(one_.now(), task.to(Submitting(None, each))))
+            asyncio.run(one_.flush())
+            sent += task.id not in one_.budget.refused
+        assert sent == 3
+
+
+# The clock of the server
+
+
+def test_a_process_elsewhere_lives_by_the_clock_of_the_server_alone(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    address += ",pg_catalog"  # so that a function of the test stands before the system's own
+    restarted(address, real() - 9999)
+    monkeypatch.setattr(time, "time", lambda: real() - 600)
+    with closing(opened(address, process=ELSEWHERE)) as other, closing(opened(address)) as store:
+        (task,) = started(other)
+        assert abs(one(store, task).created - real()) < 30
+        monkeypatch.setattr(time, "time", lambda: real() + 600)
+        assert one(store, task).is_owned
+        assert not store.may_be_silent()
+        put_off(address, SILENT_S / 2)
+        assert one(store, task).is_owned
+        assert store.may_be_silent(), "it should have been heard of"
+        put_off(address, SILENT_S / 2 + 1)
+        assert not one(store, task).is_owned
+        other._change(*other._leases.heartbeat())
+        assert one(store, task).is_owned
+
+
+def restarted(address: str, at: float) -> None:
+    """Let the server have been started at this moment."""
+    with outside(address) as db:
+        db.execute(
+            "CREATE FUNCTION pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql"
+            f" AS $$ SELECT to_timestamp({at}) $$"
+        )
+
+
+def test_while_the_server_was_away_no_process_could_be_heard_of(address: str) -> None:
+    with closing(opened(address, process=ELSEWHERE)) as other, closing(opened(address)) as store:
+        (task,) = started(other)
+        put_off(address, 10 * SILENT_S)
+        assert one(store, task).is_owned == (age_of_server() < SILENT_S)
+
+
+def age_of_server() -> float:
+    return float(postgres.server().execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time())")[0][0])
+
+
+# Lost connections
+
+
+class Way:
+    """A way to the server that a test cuts: each direction, or only the answer to a COMMIT."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cuts: Callable[[bytes], str] = lambda _: ""
+        """Called with what the client sends; "before" and "after" cut the connection at that moment."""
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", postgres.server().port))
+                self._pairs.append((client, server))
+                for source, target, is_client in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._carry, args=(source, target, is_client), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, is_client: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                cut = self.cuts(data) if is_client else ""
+                if cut == "before":
+                    break
+                if cut == "after":
+                    with suppress(OSError):  # the client hears nothing any more, the server does what it was told
+                        source.shutdown(socket.SHUT_RD)
+                    target.sendall(data)
+                    target.recv(65536)
+                    break
+                target.sendall(data)
+        self.cut()
+
+    def cut(self) -> None:
+        pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for one_ in pair:
+                with suppress(OSError):
+                    one_.shutdown(socket.SHUT_RDWR)
+                one_.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def way(address: str) -> Iterator[tuple[Way, str]]:
+    way = Way()
+    yield way, address.replace(f":{postgres.server().port}/", f":{way.port}/")
+    way.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_is_asked_for_and_never_written_twice(
+    way: tuple[Way, str], address: str, moment: str
+) -> None:
+    line, through = way
+    each = Quote(1, Money(40_000, "usd"), Source.SET)
+    with closing(opened(through)) as store:
+        (task,) = started(store)
+        left = [1]
+
+        def cuts(data: bytes) -> str:
+            if b"COMMIT" in data and left:
+                left.pop()
+                return moment
+            return ""
+
+        line.cuts = cuts
+        task = task.to(Submitting(None, each))
+        store.record(TaskChanged(1.0, task))
+        asyncio.run(store.flush())
+        assert not left, "it was cut"
+        assert isinstance(one(store, task).task.state, Submitting)
+        assert len(store.all_charges([task.id])[task.id]) == 1
+        assert len(store.events(task.run)) == 1
+
+
+def test_connections_that_are_cut_again_and_again_lose_no_event(way: tuple[Way, str]) -> None:
+    line, through = way
+    chance = random.Random(5)
+    with closing(opened(through)) as store:
+        tasks = list(started(store, *map(str, range(30))))
+        line.cuts = lambda _: "before" if chance.random() < 0.03 else ""
+        for step in (Submitting(), Running(JOB), Saving((SavedImage("/a"),), JOB), Done(("/a",))):
+            for number, task in enumerate(tasks):
+                tasks[number] = task.to(step)
+                store.record(TaskChanged(1.0, tasks[number]))
+                if number % 5 == 0:
+                    asyncio.run(store.flush())
+            asyncio.run(store.flush())
+        line.cuts = lambda _: ""
+        assert {record.task.state for record in store.find(Filter())} == {Done(("/a",))}
+        assert len(store.events(tasks[0].run)) == 120
+
+
+def test_a_restarted_server_loses_nothing_and_a_command_goes_on(address: str) -> None:
+    with closing(opened(address)) as store:
+        (task,) = started(store)
+        become(store, task, Submitting())
+        postgres.server().stop()
+        store.record(TaskChanged(2.0, task.to(Submitting()).to(Running(JOB))))
+        waiting = threading.Thread(target=postgres.server().start)
+        waiting.start()
+        asyncio.run(store.flush())
+        waiting.join()
+        assert one(store, task).task.state == Running(JOB)
+
+
+def test_a_server_that_is_not_there_is_said_without_the_password(tmp_path: Path) -> None:
+    place("postgres", tmp_path)
+    with pytest.raises(HistoryError) as caught:
+        opened("postgresql://ann:s3cretword@127.0.0.1:1/team")
+    assert "s3cretword" not in f"{caught.value.message} {caught.value.hint}"
+    assert "cannot be reached" in caught.value.message
+
+
+# Wishes
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_wish_to_cancel_comes_from_another_machine(address: str) -> None:
+    with closing(opened(address)) as store, closing(opened(address, process=ELSEWHERE)) as other:
+        (task,) = started(store)
+        store.listen()
+        other.request_cancel([task.id])
+        wait_for(lambda: store.cancel_requests() == [task.id])
+        assert store.cancel_requests() == []
+        wakes = store.wakes
+        other.notify("tasks")
+        wait_for(lambda: store.wakes > wakes)
+
+
+# Copies
+
+
+@pytest.mark.parametrize("kinds", [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite")], ids="-".join)
+def test_a_copy_has_everything_and_its_numbers_go_on(tmp_path: Path, kinds: tuple[str, str]) -> None:
+    old, new = place(kinds[0], tmp_path / "old"), place(kinds[1], tmp_path / "new")
+    with closing(opened(old)) as store:
+        tasks = started(store, "一只小猫", "a fox\0 of nothing", "bird", source="list.txt")
+        become(store, tasks[0], Submitting(JOB, Quote(1, Money(7, "usd"), Source.SET)), Running(JOB))
+        become(store, tasks[1], Submitting(), Saving((SavedImage("/1.png", "a" * 64),)), Done(("/1.png",)))
+        store.set_favourite(tasks[1].id, 1, is_one=True)
+        become(store, tasks[2], Submitting(), Failed(Reason.BUSY, "no"))
+        record = store.find(Filter(ids=(tasks[2].id,)))[0]
+        store.claim([(record, Queued())], again=True)
+        token = store.token
+    with closing(opened(old)) as source, closing(opened(new)) as target:
+        counts = {one_.table: one_.rows for one_ in copying.copy(source, target)}
+        assert counts["task"] == 3
+        assert all(counts[name] for name in ("event", "attempt", "charge", "picture", "run"))
+        before, after = source.find(Filter()), target.find(Filter())
+        assert [one_.version for one_ in after] == [one_.version for one_ in before]
+    with closing(opened(new)) as target:
+        assert target.token == token
+        assert ids(target.find(Filter(search="小猫"))) == [tasks[0].id]
+        assert target.find(Filter(favourite=True))[0].task.id == tasks[1].id
+        assert [task.id for task in started(target, "new")] == [4]
+        assert one(target, tasks[0]).process is None, "the number of a process is given to no other"
+
+
+def test_a_copy_is_refused_where_there_are_tasks_or_processes(tmp_path: Path, where: Place) -> None:
+    with closing(opened(where)) as store, closing(opened(tmp_path / "other.db")) as target:
+        started(store)
+        with closing(opened(where, process=ELSEWHERE)) as busy:
+            started(busy)
+            if isinstance(where, Path):
+                store.may_be_silent()
+            with pytest.raises(HistoryError, match="still work"):
+                copying.copy(store, target)
+        copying.copy(store, target)
+        with pytest.raises(HistoryError, match="has tasks already"):
+            copying.copy(store, target)
+
+
+def test_a_copy_that_breaks_off_leaves_nothing_half(where: Place, tmp_path: Path) -> None:
+    with closing(opened(tmp_path / "old.db")) as store:
+        started(store, "a")
+    with outside(tmp_path / "old.db") as db:
+        db.execute("UPDATE task SET expected_images = 'many'")
+    with closing(opened(tmp_path / "old.db")) as source, closing(opened(where)) as target:
+        if isinstance(where, Path):
+            with outside(where) as db:
+                db.execute("CREATE TRIGGER no BEFORE INSERT ON task BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(HistoryError):
+            copying.copy(source, target)
+        assert target.run_ids() == []
+        assert target.token

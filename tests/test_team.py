@@ -1,0 +1,286 @@
+"""The program with a history that several machines share: settings, workers, accounts, budgets."""
+
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from imagegen_cli.settings.shared_history import has_password, network_disk
+from tests import postgres
+from tests.crash import intact
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Pictures, Reply
+from tests.histories import KINDS, place
+from tests.program import Program, finished
+from tests.team import teams
+
+CONFIG = """
+[prices]
+"studio/*" = "0.04usd"
+[providers.studio]
+kind = "dreamina"
+base_url = "{url}"
+poll = 0.02
+concurrency = 4
+account_concurrency = 3
+"""
+SMALL = Pictures("png", (8, 8))
+PICTURES_EACH = 4
+"""What the double makes for a prompt."""
+needs_postgres = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
+
+
+@pytest.fixture
+def server() -> Iterator[DreaminaServer]:
+    with DreaminaServer(pictures=SMALL, seconds=0.2) as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def program(request: pytest.FixtureRequest, tmp_path: Path, server: DreaminaServer) -> Program:
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    where = place(request.param, tmp_path)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    return program
+
+
+def queue(program: Program, count: int) -> None:
+    (program.folder / "list.txt").write_text("\n".join(f"prompt {number}" for number in range(count)))
+    ended = program.run("batch", "list.txt", "-p", "studio", "--queue", "--yes")
+    assert ended.code == 0
+    assert f"{count} tasks wait for workers" in ended.err
+
+
+def states(program: Program) -> Counter[str]:
+    return Counter(task["state"] for task in program.tasks())
+
+
+# Workers
+
+
+def test_what_is_queued_is_sent_by_a_worker_and_by_nothing_else(program: Program, server: DreaminaServer) -> None:
+    queue(program, 3)
+    assert program.run("resume", "-q").code == 4
+    assert "waits for a worker" in program.run("resume", "1").err
+    assert server.jobs == {}
+    assert program.run("batch", "list.txt", "-p", "studio", "--queue").code == 0, "what was never sent is queued anew"
+    assert states(program) == {"queued": 3}
+    assert program.run("cancel", "3").out.startswith("3 not sent")
+    ended = program.run("work", "--once", "--progress", "plain", "-o", "mine")
+    assert ended.code == 0, ended.err
+    assert states(program) == {"done": 2, "cancelled": 1}
+    assert len(server.jobs) == 2
+    assert len(list((program.folder / "mine").glob("*.png"))) == 2 * PICTURES_EACH
+    nothing = program.run("work", "--once")
+    assert (nothing.code, server.jobs.keys()) == (4, server.jobs.keys())
+
+
+def test_a_picture_on_stdout_cannot_be_queued(program: Program) -> None:
+    assert program.run("run", "a cat", "-o", "-", "--queue").code == 2
+
+
+def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program, server: DreaminaServer) -> None:
+    server.seconds = 1.0
+    queue(program, 12)
+    worker = program.start("work", "--progress", "plain")
+    while len(server.jobs) < 3:
+        assert worker.poll() is None
+        time.sleep(0.01)
+    worker.send_signal(signal.SIGINT)
+    ended = finished(worker)
+    assert ended.code == 130, ended.err
+    counts = states(program)
+    assert counts["done"] == len(server.jobs) >= 3
+    assert counts == {"done": len(server.jobs), "queued": 12 - len(server.jobs)}
+    assert program.run("work", "--once", "-q").code == 0
+    assert states(program) == {"done": 12}
+    assert len(server.jobs) == 12
+
+
+def test_a_worker_with_a_bad_key_fails_one_task_and_leaves_the_rest(program: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Reply.json({"error": {"message": "no", "code": "unauthorized"}}, 401), times=None)
+    queue(program, 9)
+    ended = finished(program.start("work", "-p", "studio", "--progress", "plain"))
+    assert "no service takes tasks any more" in ended.err
+    counts = states(program)
+    assert counts["failed"] <= 4
+    assert counts["queued"] >= 5
+    assert counts["cancelled"] == 0
+
+
+def crowd(program: Program, count: int, *words: str) -> list[str]:
+    workers = [program.start("work", "--once", "-q", *words) for _ in range(count)]
+    return [finished(worker).err for worker in workers]
+
+
+def test_five_workers_hold_the_limit_of_the_account(program: Program, server: DreaminaServer) -> None:
+    queue(program, 20)
+    errors = crowd(program, 5)
+    assert states(program) == {"done": 20}, errors
+    assert len(server.jobs) == 20
+    assert server.peak["jobs"] <= 3
+
+
+def test_five_workers_hold_the_budget_and_leave_the_rest_in_the_queue(program: Program, server: DreaminaServer) -> None:
+    queue(program, 20)
+    crowd(program, 5, "--budget", f"{0.04 * PICTURES_EACH * 7:.2f}usd/day")
+    assert states(program) == {"done": 7, "queued": 13}
+    assert len(server.jobs) == 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_five_workers_killed_paused_and_elsewhere_lose_nothing_and_pay_nothing_twice(tmp_path: Path, kind: str) -> None:
+    """The short form of `python -m tests.crash --team`."""
+    ledgers = teams(5, tmp_path, 3, kind)
+    assert (ledgers.lost, ledgers.doubled, ledgers.other) == ([], [], [])
+    assert ledgers.billed == ledgers.delivered + ledgers.uncertain
+    if kind == "sqlite":
+        assert intact(tmp_path / "home" / "history.db") == "ok"
+
+
+@needs_postgres
+def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, server: DreaminaServer) -> None:
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
+    queue(program, 15)
+    workers = [program.start("work", "--once", "-q") for _ in range(3)]
+    for number in range(4):
+        sent = len(server.jobs)
+        while len(server.jobs) == sent and any(worker.poll() is None for worker in workers):
+            time.sleep(0.01)
+        if number == 2:
+            postgres.server().stop()
+            postgres.server().start()
+        else:
+            postgres.server().cut()
+    errors = [finished(worker).err for worker in workers]
+    program.run("work", "--once", "-q")
+    assert states(program) == {"done": 15}, errors
+    assert len(server.jobs) == 15
+    assert not any("Traceback" in error for error in errors)
+
+
+# Settings
+
+
+@needs_postgres
+def test_the_settings_of_the_person_name_the_history_and_a_password_is_never_shown(tmp_path: Path) -> None:
+    program = Program(tmp_path, f'history = "{postgres.server().address()}"\nhistory_password = "env:SECRET_WORD"\n')
+    program.more["SECRET_WORD"] = "s3cretword"
+    assert program.run("run", "a cat", "--size", "64x64", "-q").code == 0
+    assert not (program.home / "history.db").exists()
+    for words in (["list"], ["config", "show"], ["config", "path"], ["doctor"], ["config", "check"]):
+        ended = program.run(*words)
+        assert ended.code == 0, ended.err
+        assert "s3cretword" not in ended.out + ended.err
+    assert "a cat" in program.run("list").out
+
+
+@needs_postgres
+@pytest.mark.parametrize(
+    ("config", "environment", "code", "said"),
+    [
+        ('history = "mysql://x/y"', {}, 3, "no address of PostgreSQL"),
+        ('history = "postgresql://ann:s3cretword@127.0.0.1:1/x"', {}, 3, "holds a password"),
+        ('history = "postgresql://ann@127.0.0.1:1/x"\nhistory_password = "s3cretword"', {}, 3, "is a password itself"),
+        ('history = "postgresql://ann@127.0.0.1:1/x"\nhistory_password = "env:NO"', {}, 3, "$NO"),
+        ("", {"IMAGEGEN_HISTORY": "postgresql://ann:s3cretword@127.0.0.1:1/x"}, 3, "cannot be reached"),
+        ("", {"IMAGEGEN_HISTORY": "postgresql://s3cretword:%zz@/x"}, 3, "none that PostgreSQL knows"),
+    ],
+)
+def test_what_cannot_be_used_is_said_without_a_secret(
+    tmp_path: Path, config: str, environment: dict[str, str], code: int, said: str
+) -> None:
+    program = Program(tmp_path, config + "\n")
+    ended = program.run("list", **environment)
+    assert ended.code == code
+    assert said in ended.err
+    assert "s3cretword" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("line", ['history = "postgresql://me@evil.example/x"', 'history_password = "env:HOME"'])
+def test_a_project_file_does_not_name_the_history(tmp_path: Path, line: str) -> None:
+    program = Program(tmp_path)
+    (tmp_path / "imagegen.toml").write_text(line + "\n")
+    ended = program.run("run", "a cat")
+    assert ended.code == 3
+    assert "a project file cannot set history" in ended.err
+
+
+def test_without_the_driver_its_installation_is_said(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    (tmp_path / "psycopg.py").write_text("raise ImportError('no psycopg')")
+    ended = program.run("list", IMAGEGEN_HISTORY="postgresql://ann@127.0.0.1/x", PYTHONPATH=str(tmp_path))
+    assert ended.code == 3
+    assert "pip install 'imagegen-cli[postgres]'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("address", "has"),
+    [
+        ("postgresql://ann@host/x", False), ("postgresql://ann:pw@host/x", True), ("postgresql://host:5432/x", False),
+        ("postgresql:///x?password=pw", True), ("postgresql://host/x?sslmode=require", False),
+    ],
+)  # fmt: skip
+def test_a_password_in_an_address_is_seen(address: str, has: bool) -> None:
+    assert has_password(address) is has
+
+
+def test_a_password_of_an_argument_is_refused(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    with closing(sqlite3.connect(program.home / "history.db")):
+        pass
+    ended = program.run("history", "migrate", str(program.home / "history.db"), "postgresql://ann:s3cretword@h/x")
+    assert ended.code == 2
+    assert "s3cretword" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("server:/x {home} nfs4 rw 0 0\n", "nfs4"), ("//s/x {parent} cifs rw 0 0\n", "cifs"),
+        ("s: {parent} nfs rw 0 0\ntmpfs {home} tmpfs rw 0 0\n", ""), ("none / 9p rw 0 0\n", ""), ("", ""),
+        ("s: {home}-other nfs rw 0 0\n", ""), ("x: {home} fuse.sshfs rw 0 0\nbroken\n", "fuse.sshfs"),
+    ],
+)  # fmt: skip
+def test_a_network_disk_is_known_by_its_mount(mounts: str, kind: str) -> None:
+    folder = Path("/dev/shm")  # noqa: S108 - its device has no number, as those of network disks
+    if not folder.exists():
+        pytest.skip("this system has no /dev/shm")
+    found = folder / f"imagegen-test-{time.monotonic_ns()}" / "home"
+    found.mkdir(parents=True)
+    try:
+        table = found / "mounts"
+        table.write_text(mounts.format(home=found, parent=found.parent))
+        assert network_disk(found, table) == kind
+    finally:
+        table.unlink()
+        found.rmdir()
+        found.parent.rmdir()
+
+
+# Copies
+
+
+@needs_postgres
+def test_a_history_is_copied_to_a_server_and_back(tmp_path: Path, server: DreaminaServer) -> None:
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    assert program.run("run", "a cat", "a dog", "--each", "-p", "studio", "-q", "--yes").code == 0
+    address, file = postgres.server().address(), str(program.home / "history.db")
+    there = program.run("history", "migrate", file, address)
+    assert there.code == 0, there.err
+    assert "every row was compared" in there.err
+    back = program.run("history", "migrate", address, str(tmp_path / "back.db"))
+    assert back.out == there.out
+    again = program.run("history", "migrate", file, address)
+    assert (again.code, again.out) == (3, "")
+    assert "has tasks already" in again.err
+    assert program.run("list", "--json", IMAGEGEN_HISTORY=address).out == program.run("list", "--json").out
+    assert program.run("costs", "--json", IMAGEGEN_HISTORY=address).out == program.run("costs", "--json").out
+    assert program.run("history", "migrate", str(tmp_path / "none.db"), address).code == 4
