@@ -212,7 +212,8 @@ class Output:
 
     def _patient(self, stream: TextIO) -> TextIO:
         """The stream with a thread; itself where it is none of the operating system's, which tests use."""
-        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # `python -u` has no buffer between
         try:
             key = _destination(stream.fileno())
         except (OSError, ValueError):
