@@ -19,6 +19,8 @@ requires_request_body
 # What other libraries read
 _.row_factory  # sqlite3
 _.__signature__  # Typer
+_.get_help
+_.allow_extra_args
 _.registered_groups
 _._timer_cancelled_count  # the loop of asyncio
 _.dont_write_bytecode  # the interpreter

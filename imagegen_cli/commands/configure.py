@@ -16,7 +16,7 @@ from imagegen_cli.core.text import Printer, amount, encoded, is_capable_terminal
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.as_toml import dumps, shown
-from imagegen_cli.settings.config import Config, Configured, load_config
+from imagegen_cli.settings.config import Config, Configured, combined, load_config, settings_files
 from imagegen_cli.settings.keys import key_of
 
 if TYPE_CHECKING:
@@ -86,9 +86,21 @@ def _settings_files() -> list[Path]:
     return [path for path in (paths.project_file(), paths.user_file()) if path is not None]
 
 
-def config_show() -> int:
-    """Print everything in force as TOML."""
+def config_show(*, origin: bool = False) -> int:
+    """Print everything in force as TOML; with `origin` a line each, which says where it comes from."""
+    if origin:
+        return _show_origins()
     Printer(sys.stdout).line(dumps(shown(load_config())).rstrip())
+    return 0
+
+
+def _show_origins() -> int:
+    from imagegen_cli.settings.values import lines_with_origin  # noqa: PLC0415 - only for this
+
+    user, project, ignored = settings_files()
+    data = Printer(sys.stdout)
+    for line in lines_with_origin(combined(user, project, ignored), user, project):
+        data.line(literal(line, data.encoding))
     return 0
 
 

@@ -45,7 +45,9 @@ def _say(text: str) -> None:
 
 def _check(given: Iterable[str], what: str, known: Iterable[str]) -> None:
     if unknown := next((word for word in given if word not in known), None):
-        raise UsageError(f"there is no {what} {unknown!r}", hint=f"known: {', '.join(known)}")
+        from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
+
+        raise UsageError(f"there is no {what} {unknown!r}", hint=nearest(unknown, known))
 
 
 def _run(name: str, store: Store) -> int | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand
 
 from imagegen_cli.core.errors import UsageError
 
@@ -43,30 +42,6 @@ class CostsBy(StrEnum):
     MODEL = "model"
     PROVIDER = "provider"
     RUN = "run"
-
-
-class TakesIds(TyperCommand):
-    """A command whose arguments may be -1, -2 and so on: the newest task, the one before. They are no options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put a space before such an argument: with it, no parser takes it for an option."""
-        taking = {name for one in self.params if _takes_a_value(one) for name in one.opts}
-        before = ["", *args]
-        found = [
-            f" {word}" if _is_negative(word) and last not in taking else word
-            for last, word in zip(before, args, strict=False)
-        ]
-        return super().parse_args(ctx, found)
-
-
-def _takes_a_value(parameter: Any) -> bool:
-    return parameter.param_type_name == "option" and not parameter.is_flag
-
-
-def _is_negative(word: str) -> bool:
-    """Whether it is -1, or -1/2 for a picture of the newest task."""
-    number, _, picture = word[1:].partition("/")
-    return word[:1] == "-" and f"{number}{picture}".isdecimal()
 
 
 def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
@@ -131,21 +106,25 @@ class RunOptions(NamedTuple):
             "--concurrency",
             "-j",
             help_="Tasks at the service at the same time: a number or unlimited.",
-            metavar="N|unlimited",
+            metavar="N",
             parser=_concurrency,
         ),
     ] = None
     timeout: Annotated[
-        float | None, option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout)
+        float | None,
+        option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout, metavar="SECONDS"),
     ] = None
-    progress: Annotated[Progress, option("--progress", help_="How to show progress.")] = Progress.AUTO
+    progress: Annotated[
+        Progress, option("--progress", help_="How to show progress: auto, live, plain, json or quiet.", metavar="HOW")
+    ] = Progress.AUTO
     json: Json = False
     quiet: Annotated[bool, option("--quiet", "-q", help_="Write only failures to stderr.")] = False
     preview: Annotated[
         Preview,
         option(
             "--preview",
-            help_="Show pictures in the terminal while they are made and when they are finished.",
+            help_="Show pictures in the terminal, in the making and finished: auto, on or off.",
+            metavar="WHEN",
         ),
     ] = Preview.AUTO
     notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
@@ -174,14 +153,17 @@ class ListOptions(NamedTuple):
         str,
         option(
             "--format",
-            help_="Form of a list; without it the content decides. lines: every line is a prompt as it is.",
-            metavar="lines|csv|tsv|json|jsonl",
+            help_="Form of a list: lines (each is a prompt as it is), csv, tsv, json or jsonl; without it the content"
+            " decides.",
+            metavar="FORM",
         ),
     ] = ""
     encoding: Annotated[
         str,
         option(
-            "--encoding", help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain."
+            "--encoding",
+            help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain.",
+            metavar="NAME",
         ),
     ] = ""
     columns: Annotated[
@@ -189,7 +171,7 @@ class ListOptions(NamedTuple):
         option(
             "--columns",
             help_="The columns of a table that are read; all others are ignored: prompt=Caption,seed.",
-            metavar="FIELD=COLUMN,...",
+            metavar="FIELD=COLUMN",
         ),
     ] = ""
 
@@ -223,7 +205,14 @@ class VaryOptions(NamedTuple):
         bool, option("--alternatives", help_="Make a task for each a and b of {a|b} in the prompt.", env=False)
     ] = False
     repeat: Annotated[
-        int, option("--repeat", help_="Make each task so many times, each time with another seed.", env=False, min=1)
+        int,
+        option(
+            "--repeat",
+            help_="Make each task so many times, each time with another seed.",
+            env=False,
+            min=1,
+            metavar="N",
+        ),
     ] = 1
 
     def check(self) -> None:
@@ -256,19 +245,30 @@ class SpendOptions(NamedTuple):
 class GenerateOptions(NamedTuple):
     """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
 
-    provider: Annotated[str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.")] = ""
-    model: Annotated[list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.")] = None
-    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1)] = None
-    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, such as 16:9.")] = ""
-    resolution: Annotated[str, option("--resolution", help_="Size class, such as 1k, 2k or 4k.")] = ""
-    size: Annotated[str, option("--size", help_="Size in pixels, such as 1024x768.")] = ""
+    provider: Annotated[
+        str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.", metavar="NAME")
+    ] = ""
+    model: Annotated[
+        list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.", metavar="MODEL")
+    ] = None
+    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1, metavar="N")] = (
+        None
+    )
+    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, such as 16:9.", metavar="W:H")] = ""
+    resolution: Annotated[str, option("--resolution", help_="Size class, such as 1k, 2k or 4k.", metavar="CLASS")] = ""
+    size: Annotated[str, option("--size", help_="Size in pixels, such as 1024x768.", metavar="WxH")] = ""
     seed: Annotated[
         int | None,
-        option("--seed", help_="The same seed gives the same picture where the service can do that. -1 is random."),
+        option(
+            "--seed",
+            help_="The same seed gives the same picture where the service can do that. -1 is random.",
+            metavar="N",
+        ),
     ] = None
-    negative: Annotated[str, option("--negative", help_="What should not be in the picture.")] = ""
+    negative: Annotated[str, option("--negative", help_="What should not be in the picture.", metavar="TEXT")] = ""
     image: Annotated[
-        list[str] | None, option("--image", help_="Picture to start from, a file or an address; may be repeated.")
+        list[str] | None,
+        option("--image", help_="Picture to start from, a file or an address; may be repeated.", metavar="FILE"),
     ] = None
     extra: Annotated[
         list[str] | None,
@@ -282,9 +282,12 @@ class GenerateOptions(NamedTuple):
     variation: VaryOptions = VaryOptions()
     lists: ListOptions = ListOptions()
     output: Annotated[
-        Path | None, option("--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.")
+        Path | None,
+        option(
+            "--output", "-o", help_="Folder for the pictures; - writes the one picture to stdout.", metavar="FOLDER"
+        ),
     ] = None
-    name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.")] = ""
+    name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.", metavar="TEMPLATE")] = ""
     sheet: Annotated[
         bool | None,
         option(
@@ -305,21 +308,27 @@ class GenerateOptions(NamedTuple):
 class FilterOptions(NamedTuple):
     """Which tasks of the history a command is about. An empty value admits all."""
 
-    state: Annotated[list[str] | None, typer.Option("--state", help="Only tasks in this state; may be repeated.")] = (
-        None
-    )
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="Only tasks in this state; may be repeated.")
+    ] = None
     reason: Annotated[
         list[str] | None,
         typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
     ] = None
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Only tasks of this model; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Only tasks of this model; may be repeated."),
     ] = None
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", "-p", help="Only tasks of this provider; may be repeated.")
+        list[str] | None,
+        typer.Option("--provider", "-p", metavar="NAME", help="Only tasks of this provider; may be repeated."),
     ] = None
-    since: Annotated[str, typer.Option("--since", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")] = ""
-    until: Annotated[str, typer.Option("--until", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")] = ""
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")
+    ] = ""
+    until: Annotated[
+        str, typer.Option("--until", metavar="WHEN", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")
+    ] = ""
     run: Annotated[
         str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
     ] = ""
@@ -336,9 +345,13 @@ class FilterOptions(NamedTuple):
 class InitOptions(NamedTuple):
     """What `init` connects, and how it gets the key. "" and None: not given."""
 
-    kind: Annotated[str, typer.Option("--kind", help="Kind of service; imagegen providers lists them.")] = ""
-    name: Annotated[str, typer.Option("--name", help="Name of the provider; without it the name of its kind.")] = ""
-    base_url: Annotated[str, typer.Option("--base-url", help="Address of the service.")] = ""
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="Kind of service; imagegen providers lists them.")
+    ] = ""
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Name of the provider; without it the name of its kind.")
+    ] = ""
+    base_url: Annotated[str, typer.Option("--base-url", metavar="ADDRESS", help="Address of the service.")] = ""
     key_env: Annotated[
         str, typer.Option("--key-env", metavar="NAME", help="Read the key from this environment variable.")
     ] = ""
@@ -348,7 +361,7 @@ class InitOptions(NamedTuple):
     key_stdin: Annotated[
         bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key from a second line.")
     ] = False
-    model: Annotated[str, typer.Option("--model", help="Model when --model is not given.")] = ""
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Model when --model is not given.")] = ""
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Setting of its kind; may be repeated.")
     ] = None

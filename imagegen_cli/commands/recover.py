@@ -248,7 +248,9 @@ def retry(
     """Submit tasks again, as new paid work. Those that may run and be billed already need `may_repeat`."""
     known = {reason.value for reason in Reason}
     if unknown := [reason for reason in selection.reasons if reason not in known]:
-        raise UsageError(f"there is no reason {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
+        from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
+
+        raise UsageError(f"there is no reason {unknown[0]!r}", hint=nearest(unknown[0], known))
     config = settings()
     with history() as store:
         found = _selected(store, selection)

@@ -57,7 +57,9 @@ COMMANDS: Mapping[str, str] = {
 def schema(name: str) -> int:
     """Print the schema of one form, or of all. Raises UsageError for a name that is none."""
     if name and name not in COMMANDS:
-        raise UsageError(f"there is no schema {name!r}", hint=f"known: {', '.join(COMMANDS)}")
+        from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
+
+        raise UsageError(f"there is no schema {name!r}", hint=nearest(name, COMMANDS))
     Printer(sys.stdout, "utf-8").line(json.dumps(document(name), indent=2, ensure_ascii=False))
     return 0
 

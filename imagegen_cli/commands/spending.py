@@ -334,7 +334,8 @@ def cost(plan: Planned) -> str:
     unknown = sum(quote.source is Source.UNKNOWN for quote in plan.quotes)
     if unknown == len(plan.quotes):
         return "price not known"
-    return f"{known} and {amount(unknown, 'task')} without a known price" if unknown else known
+    unpriced = f"{amount(unknown, 'task')} without a known price" if unknown else ""
+    return " and ".join(filter(None, (known, unpriced)))
 
 
 def _source(source: Source) -> str:

@@ -218,7 +218,7 @@ def _at_work(store: Store, limit: int) -> list[Record]:
 
 LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)
 """Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
-WATCHING = replace(LOOKING, without=frozenset("ar+- "))
+WATCHING = LOOKING._replace(without=frozenset("ar+- "))
 """Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
 
 

@@ -4,9 +4,9 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.masking import MASK, hide
 
@@ -84,8 +84,8 @@ def read_table(kind: type[T], table: Mapping[str, Any], *, where: str, line_of: 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
     """A hint that names the nearest of `known`, or all of them where none is near."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    near = alike(name, known)
+    return f"did you mean {near}?" if near else f"known: {', '.join(known)}"
 
 
 def _converted(value: Any, wanted: Any, place: str) -> Any:

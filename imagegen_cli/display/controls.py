@@ -541,7 +541,7 @@ class Controls:
     def _add_no_more(self) -> None:
         ui = self._ui
         over = SENDING | frozenset("q" if self._board.stopping and not ui.offer.leaves else "")
-        ui.offer = replace(ui.offer, without=ui.offer.without | over)
+        ui.offer = ui.offer._replace(without=ui.offer.without | over)
         if ui.mode in TYPING:
             ui.unsent = ui.text.strip()
             self._close_editor()

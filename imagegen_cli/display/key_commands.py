@@ -5,7 +5,7 @@ back as events.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from imagegen_cli.core.task import TaskId
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from imagegen_cli.display.theme import Line, Theme
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """`without`: keys that do nothing here. `stop`: what `q` does, in words.
 
     `keeps`: the table has the focus from the start and never loses it, because its command only shows it. `leaves`: `q`
@@ -29,8 +28,7 @@ class Offer:
     leaves: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(NamedTuple):
     """Text that a person may add: one prompt, or if `listed`, a pasted list that is read as `batch` reads one.
 
     `settings`: what the prompt line had set when it was typed; only the maker of the line can read it.
@@ -41,8 +39,7 @@ class Typed:
     settings: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What adding a typed text would do: `tasks` is how many tasks it would make, `prompts` are those read from a list.
 
     Not `good`: the text would be refused, and `words` say why. `asks`: why a person is asked before it is added.
@@ -99,8 +96,7 @@ class PromptLine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     ids: tuple[TaskId, ...]
 
 
@@ -109,15 +105,13 @@ class CancelWaiting:
     """Cancel every task that has not been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Keep back what has not been sent, or let it go on."""
 
     paused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(NamedTuple):
     typed: Typed
 
 
@@ -126,22 +120,19 @@ class OpenFolder:
     """Show the folder with the pictures."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPicture:
+class OpenPicture(NamedTuple):
     """Show a picture in the desktop's own program."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Send tasks again that failed or were not sent, in this run, as new paid work."""
 
     ids: tuple[TaskId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Concurrency:
+class Concurrency(NamedTuple):
     """How many tasks may be at a provider at a time, until the end of this run."""
 
     provider: str
@@ -180,8 +171,7 @@ class KeyTaker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """Given to a display when it is made; without it no keys are read.
 
     `send` takes a command and returns at once. `outcome_of` computes what an `Add` would do, and changes nothing.
@@ -189,7 +179,7 @@ class Keys:
     """
 
     send: Callable[[Command], None]
-    offer: Offer = field(default_factory=Offer)
+    offer: Offer = Offer()
     outcome_of: Callable[[Typed], Outcome] = _nothing
     line: PromptLine | None = None
     taker: KeyTaker | None = None

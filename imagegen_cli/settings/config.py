@@ -152,11 +152,21 @@ def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]
 
 def load_config() -> Config:
     """Read the settings files. Raises ConfigError that names file, line and the nearest known key."""
-    user = SettingsFile.read(user_file(), trusted=True)
-    found_project, ignored = _project(user)
-    project = SettingsFile.read(found_project, trusted=False)
+    user, project, ignored = settings_files()
     if user is None and os.environ.get("IMAGEGEN_CONFIG"):
         raise ConfigError(f"there is no file {user_file()}", hint="IMAGEGEN_CONFIG names it")
+    return combined(user, project, ignored)
+
+
+def settings_files() -> tuple[SettingsFile | None, SettingsFile | None, str]:
+    """The person's file, the project's file, and a remark about a project file that is ignored. Raises ConfigError."""
+    user = SettingsFile.read(user_file(), trusted=True)
+    found_project, ignored = _project(user)
+    return user, SettingsFile.read(found_project, trusted=False), ignored
+
+
+def combined(user: SettingsFile | None, project: SettingsFile | None, ignored: str = "") -> Config:
+    """The settings of these files. Raises ConfigError that names file, line and the nearest known key."""
     found = [file for file in (user, project) if file is not None]
     values: dict[str, Any] = {}
     tables: dict[str, tuple[dict[str, Any], SettingsFile]] = {}

@@ -1,4 +1,4 @@
-"""Writes a provider into the text of a settings file; all other comments, blank lines and keys stay as they are.
+"""Changes a provider or a value in the text of a settings file; all other lines and comments stay as they are.
 
 The text is split into statements, and tomllib tells which key or table each of them names.
 """
@@ -24,6 +24,7 @@ TOKEN = re.compile(
 OPENING, CLOSING = ("[", "{"), ("]", "}")
 LINE_ENDS = ("\n", "\r\n", "\r")
 DEFAULT = ("default_provider",)
+REMOVED: Any = object()
 KeyPath = tuple[str, ...]
 """The names from the root of the file to a key or a table."""
 
@@ -60,6 +61,100 @@ def with_provider(text: str, name: str, table: Mapping[str, Any], *, default: bo
         why = f"{name} cannot be written into the settings without changing other lines; nothing was written"
         raise ConfigError(why, hint=f"write [providers.{name}] by hand: config.example.toml shows the form")
     return mark + changed
+
+
+def with_value(text: str, path: KeyPath, value: Any) -> str:
+    """The text with this value at `path`, changed in place or added to the table that it belongs to.
+
+    The text must be valid TOML. Raises ConfigError where the result would not be, or would change anything else.
+    """
+    return _changed(text, path, value)
+
+
+def without_value(text: str, path: KeyPath) -> str:
+    """The text without the key or the table at `path`. Comments above it stay. Raises ConfigError as `with_value`."""
+    return _changed(text, path, REMOVED)
+
+
+def _changed(text: str, path: KeyPath, value: Any) -> str:
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    text = text.removeprefix(mark)
+    wanted = _with(_parsed(text), path, value)
+    line_end = next((token for token in TOKEN.findall(text) if token in LINE_ENDS), "\n")
+    statements = _placed(list(_statements(text)), path, wanted, line_end)
+    changed = "".join(statement.text for statement in statements)
+    if not _says(changed, wanted) and not (value is REMOVED and _says(changed, _without_empty(wanted, path[:-1]))):
+        why = f"{'.'.join(path)} cannot be changed without changing other lines; nothing was written"
+        raise ConfigError(why, hint="imagegen config edit opens the file")
+    return mark + changed
+
+
+def _with(tables: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any]:
+    """The tables with this value at `path`. Raises ConfigError where a name on the way is no table."""
+    first, rest = path[0], path[1:]
+    if not rest:
+        return {key: one for key, one in tables.items() if key != first} | ({} if value is REMOVED else {first: value})
+    inner = tables.get(first, {})
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{first} is no table in the settings", hint="imagegen config edit opens the file")
+    return {**tables, first: _with(inner, rest, value)}
+
+
+def _without_empty(tables: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
+    """The tables without those on the way to `path` that are empty: a header that is gone leaves none behind."""
+    while path and _at(tables, path) == {}:
+        tables, path = _with(tables, path, REMOVED), path[:-1]
+    return dict(tables)
+
+
+def _at(tables: Any, path: KeyPath) -> Any:
+    """The value at `path`, or REMOVED where there is none."""
+    for name in path:
+        tables = tables.get(name, REMOVED) if isinstance(tables, Mapping) else REMOVED
+    return tables
+
+
+def _placed(
+    statements: Sequence[Statement], path: KeyPath, wanted: Mapping[str, Any], line_end: str
+) -> list[Statement]:
+    """The statements with the value of `wanted` at `path`."""
+    around = [path[:length] for length in range(1, len(path) + 1)]
+    if any(one.path in around and not one.is_header for one in statements):  # itself, or an inline table around it
+        found = [
+            _with_value(one, _at(wanted, one.path)) if one.path in around and not one.is_header else one
+            for one in statements
+            if not (one.path in around and _at(wanted, one.path) is REMOVED)
+        ]
+        return [one for one in found if one.path != path or _at(wanted, path) is not REMOVED]
+    if _at(wanted, path) is REMOVED:
+        return [one for one in statements if one.path[: len(path)] != path]
+    return _added(statements, path, _at(wanted, path), line_end)
+
+
+def _added(statements: Sequence[Statement], path: KeyPath, value: Any, line_end: str) -> list[Statement]:
+    """The statements with a new key: behind the last key of its table, or in a new table at the end."""
+    table, key = path[:-1], path[-1:]
+    header = next((at for at, one in enumerate(statements) if one.is_header and one.path == table), -1)
+    line = f"{_name(key[0])} = {_inline(value)}{line_end}"
+    if table and header < 0:
+        dotted = [at for at, one in enumerate(statements) if one.path[:-1] == table and one.path and not one.is_header]
+        if dotted:
+            above = next((one.path for one in reversed(statements[: dotted[-1]]) if one.is_header), ())
+            full = f"{'.'.join(map(_name, path[len(above) :]))} = {_inline(value)}{line_end}"
+            return _inserted(statements, dotted[-1] + 1, [Statement(full, path)], line_end)
+        blank = [Statement(line_end)] if statements and statements[-1].text.strip() else []
+        head = Statement(f"[{'.'.join(map(_name, table))}]{line_end}", table, is_header=True)
+        return _inserted(statements, len(statements), [*blank, head, Statement(line, path)], line_end)
+    if not table:
+        return _inserted_above(statements, Statement(line, path), line_end)
+    end = next((at for at in range(header + 1, len(statements)) if statements[at].is_header), len(statements))
+    keys = [at for at in range(header, end) if statements[at].path]
+    return _inserted(statements, keys[-1] + 1, [Statement(line, path)], line_end)
+
+
+def _name(name: str) -> str:
+    """A key as TOML writes it, in quotes where it needs them."""
+    return dumps({name: 0}).partition(" = ")[0]
 
 
 def _says(text: str, wanted: Mapping[str, Any]) -> bool:
@@ -122,9 +217,13 @@ def _with_default(statements: Sequence[Statement], name: str, line_end: str) -> 
     """The statements with `default_provider` changed in place, or inserted after the last key above all tables."""
     if any(statement.path == DEFAULT and not statement.is_header for statement in statements):
         return [_with_value(one, name) if one.path == DEFAULT else one for one in statements]
+    return _inserted_above(statements, Statement(f'default_provider = "{name}"{line_end}', DEFAULT), line_end)
+
+
+def _inserted_above(statements: Sequence[Statement], new: Statement, line_end: str) -> list[Statement]:
+    """The statements with a new key after the last one above all tables."""
     first_header = next((at for at, one in enumerate(statements) if one.is_header), len(statements))
     keys = [at for at, one in enumerate(statements[:first_header]) if one.path]
-    new = Statement(f'default_provider = "{name}"{line_end}', DEFAULT)
     if keys or first_header == len(statements):
         return _inserted(statements, keys[-1] + 1 if keys else first_header, [new], line_end)
     at = first_header
@@ -187,7 +286,9 @@ def _with_value(statement: Statement, value: Any) -> Statement:
     end = len(tokens)
     while tokens[end - 1].startswith("#") or not tokens[end - 1].strip():
         end -= 1
-    return replace(statement, text="".join((*tokens[:start], _inline(value), *tokens[end:])))
+    first, last = tokens[start], tokens[end - 1]  # a number stands in one piece with the blanks around it
+    before, after = first[: len(first) - len(first.lstrip())], last[len(last.rstrip()) :]
+    return replace(statement, text="".join((*tokens[:start], before, _inline(value), after, *tokens[end:])))
 
 
 def _inline(value: Any) -> str:

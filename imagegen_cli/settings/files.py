@@ -42,8 +42,11 @@ class SettingsFile:
         except OSError as error:
             hint = "make it a file that you can read, or let IMAGEGEN_CONFIG name another"
             raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-        if path is None or raw is None:
-            return None
+        return None if path is None or raw is None else cls.of(path, raw, trusted=trusted)
+
+    @classmethod
+    def of(cls, path: Path, raw: str, *, trusted: bool) -> "SettingsFile":
+        """The file as it is with this text. Raises ConfigError where that is no TOML."""
         import tomllib  # noqa: PLC0415 - only if there is a file
 
         text = raw.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
