@@ -2,6 +2,9 @@
 
 # What asyncio calls on a protocol
 _.connection_made
+_.pipe_data_received
+_.pipe_connection_lost
+_.process_exited
 _.connection_lost
 _.get_buffer
 _.buffer_updated
@@ -18,6 +21,7 @@ requires_request_body
 
 # What other libraries read
 _.row_factory  # sqlite3
+_.writable  # print and Rich, of a stream
 _.__signature__  # Typer
 _.get_help
 _.allow_extra_args
