@@ -210,7 +210,8 @@ class Crowd(Harness):
         killed = ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed or member.deed == "pause":
             self.ledgers.kills[where] += 1
-        waits = ended.code == 3 and "is locked by another program" in ended.err  # a paused process holds the lock
+        away = ("is locked by another program", "cannot be reached")  # a paused process holds the lock; a restart
+        waits = ended.code == 3 and any(words in ended.err for words in away)
         if not killed and not waits and (ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
 

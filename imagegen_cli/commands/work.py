@@ -42,6 +42,7 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
         folder = "" if output is None else str(expanded(output).absolute())
         wanted = {name: _wanted(config, name, options.concurrency) for name in names}
         feed = Queue(store, wanted, folder=folder, once=once)
+        store.may_be_silent()  # it also notes which processes of other machines are heard of
         waiting = store.waiting_for_workers(names)
         if once and not waiting and not store.left_by_workers(names):
             raise NothingToDo("no task waits for a worker", hint="imagegen batch FILE --queue makes some")
