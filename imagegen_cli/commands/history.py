@@ -23,6 +23,7 @@ from imagegen_cli.display.fields import moment
 from imagegen_cli.display.listing import print_list, print_task
 from imagegen_cli.display.messages import described
 from imagegen_cli.display.notices import print_notice
+from imagegen_cli.storage.processes import this_process
 from imagegen_cli.storage.records import Attempt, Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
@@ -128,7 +129,9 @@ def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
     """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
-    more = {"favourite": _favourite(record), "process": _process(record), "folder": record.task.folder}
+    elsewhere = record.host if record.host != this_process().host else ""
+    more = {"favourite": _favourite(record), "process": _process(record), "machine": elsewhere}
+    more["folder"] = record.task.folder
     receipt = record.task.job.id if record.task.job is not None else ""
     told = {name: str(value) for name, value in record.facts.items()}
     more |= {name.replace("_", " "): text for name, text in told.items() if (name, text) != ("job_id", receipt)}
@@ -204,4 +207,4 @@ def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Seq
     kept: dict[str, object] = {"favourite": bool(record.favourites)}
     if pictures_kept := [number for number in record.favourites if number]:
         kept |= {"favourite_pictures": pictures_kept}
-    return plain | cost | {"pid": pid, "facts": dict(record.facts), "pictures": saved} | kept
+    return plain | cost | {"host": record.host, "pid": pid, "facts": dict(record.facts), "pictures": saved} | kept

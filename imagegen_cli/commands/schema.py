@@ -182,7 +182,7 @@ def _task() -> Schema:
         "number": WHOLE, "state": _one_of(STATES), "reason": _or_null(_one_of(map(str, Reason))), "message": TEXT,
         "ended": _or_null(_ref("moment")),
     })  # fmt: skip
-    history = {"pid": _or_null(WHOLE), "facts": FACTS, "pictures": _list(picture), "favourite": FLAG}
+    history = {"host": TEXT, "pid": _or_null(WHOLE), "facts": FACTS, "pictures": _list(picture), "favourite": FLAG}
     more = {"favourite_pictures": _list(WHOLE), "attempts": _list(attempt), "earlier_costs": _list(_ref("cost"))}
     more |= {"chains": _list(_list(_ref("parent")))}
     return _form(_plain_task() | history, _sometimes() | more)
