@@ -46,7 +46,7 @@ config_app = typer.Typer(
 app.add_typer(config_app, name="config")
 history_app = typer.Typer(
     cls=Group,
-    help="Copy a history from one place to another.",
+    help="Copy a history from one place to another; imagegen list shows what is in it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -258,7 +258,7 @@ def test_json_that_is_read_late_is_whole_and_in_order(project: Program, server: 
 
 @pytest.mark.parametrize("mark", ["", " #never"], ids=["when all has ended", "while tasks run"])
 def test_sigterm_ends_a_run_whose_json_is_not_read(project: Program, server: DreaminaServer, mark: str) -> None:
-    process = project.start(*listed(project, mark + " long" * 100), "--json")
+    process = project.start(*listed(project, mark + " long" * 300), "--json")
     if mark:
         until(lambda: is_full(process))
     else:
@@ -296,7 +296,9 @@ def test_ctrl_s_stops_the_screen_and_neither_pictures_nor_prompts(project: Progr
         program.wait_for("1 done")
         program.send("\x13")
         program.send("a blue house")
-        program.press("\r")
+        for _ in range(10):  # an enter that comes too soon after a paste is refused, on a busy machine more than one
+            if server.counts["submit"] < 2:
+                program.press("\r")
         until(lambda: server.counts["submit"] == 2)
         until(lambda: len(saved(project)) == 8)
         assert "2 done" not in program.text

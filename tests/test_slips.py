@@ -39,7 +39,7 @@ WRONG = [
     Wrong("comletion zsh", "there is no command comletion", "did you mean imagegen completion zsh?"),
     Wrong('generate "a cat"', "there is no command generate", 'did you mean imagegen run "a cat"?'),
     Wrong('imagine "a cat" -n 2', "there is no command imagine", 'did you mean imagegen run "a cat" -n 2?'),
-    Wrong("history", "there is no command history", "did you mean imagegen list?"),
+    Wrong("hystory", "there is no command hystory", "did you mean imagegen history?"),
     Wrong("status", "there is no command status", "did you mean imagegen list?"),
     Wrong("rm 12", "there is no command rm", "did you mean imagegen forget 12?"),
     Wrong("stop 12", "there is no command stop", "did you mean imagegen cancel 12?"),
