@@ -27,7 +27,7 @@ TAKEN = [
     ("[::1]:8188", "http://[::1]:8188"),
     ("me:word@studio:8188", "http://me:word@studio:8188"),
     ("api.example.org/v1", "https://api.example.org/v1"),
-    ("203.0.113.7:8000", "https://203.0.113.7:8000"),
+    ("203.0.113.7:8000", "http://203.0.113.7:8000"),
 ]
 MENDED = [
     ("https://api.example.org/v1/images/generations", "https://api.example.org/v1"),

@@ -1,7 +1,8 @@
 """Checks addresses of services: one that cannot work is refused with the form that was probably meant.
 
-A host alone, as `127.0.0.1:5000` or `gateway.lan/v1`, gets its scheme: http:// for this machine and hosts of the same
-network, https:// for names of the internet, so that no key leaves the network in the clear unless somebody wrote so.
+A host alone, as `127.0.0.1:5000` or `gateway.lan/v1`, gets its scheme: http:// for this machine, for hosts of the same
+network, and where a port is named, as servers of one's own have. A name of the internet without a port gets https://:
+the services behind such names speak nothing else, and no key goes to them in the clear.
 """
 
 import re
@@ -112,7 +113,7 @@ def _corrected(text: str) -> str:
     user, at, host = _authority(rest).rpartition("@")
     tail = re.split(r"[?#]", rest[len(_authority(rest)) :], maxsplit=1)[0]
     host = _with_port(_with_brackets(host))
-    scheme = scheme or ("http" if _is_in_local_network(host) else "https")
+    scheme = scheme or ("http" if _speaks_plain_http(host) else "https")
     path = ENDPOINTS.sub("", tail.rstrip("/"))
     return urlunsplit(SplitResult(scheme, f"{user}{at}{host}", path, "", "")) if host else ""
 
@@ -134,9 +135,11 @@ def _with_port(host: str) -> str:
     return host if port.isdecimal() and 0 < int(port) <= MAX_PORT else name
 
 
-def _is_in_local_network(host: str) -> bool:
-    """Whether a host usually speaks plain HTTP: this machine, or one in the same network."""
-    name = host.partition(":")[0]
+def _speaks_plain_http(host: str) -> bool:
+    """Whether a host speaks plain HTTP as a rule: this machine, the same network, a server with its own port."""
+    name, _, port = host.partition(":")
+    if port and port != "443" and not host.startswith("["):
+        return True
     near = r"(\[.*|localhost|[^.]+|.*\.(local|lan)|127\..*|10\..*|192\.168\..*|172\.(1[6-9]|2\d|3[01])\..*)"
     return bool(re.fullmatch(near, name))
 
