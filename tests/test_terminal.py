@@ -240,7 +240,8 @@ def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Pat
         turn(program)
         program.press("a")
         program.wait_for("add:")
-        slowly(program, "one ")
+        program.press("o")  # text that follows the letter of a key at once would wait for one more enter
+        slowly(program, "ne ", after="o")
         program.wait_for("close and end")
         slowly(program, "more", after="one ")
         program.send("\r")
