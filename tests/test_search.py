@@ -249,13 +249,13 @@ def test_an_index_that_does_not_agree_is_made_anew_and_hinders_nothing(sqlite: S
         db.execute(harm)
         db.execute("UPDATE task SET state = 'cancelled', detail = '{\"stop\": \"not-sent\"}'")
     records = store.find(Filter(run=run))
-    store = Store(path)
-    assert not store.index_agrees()
-    if "x'" in harm:
-        assert len(found(store, "fox")) == 2
-    forgotten = store.forget([record for record in records if record.task.id == 1])
-    assert [one.task for one in forgotten] == [1]
-    assert found(store, "red") == []
-    assert found(store, "blue") == ["a blue fox"]
-    assert store.index_agrees()
-    store._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
+    with closing(Store(path)) as again:
+        assert not again.index_agrees()
+        if "x'" in harm:
+            assert len(found(again, "fox")) == 2
+        forgotten = again.forget([record for record in records if record.task.id == 1])
+        assert [one.task for one in forgotten] == [1]
+        assert found(again, "red") == []
+        assert found(again, "blue") == ["a blue fox"]
+        assert again.index_agrees()
+        again._db.execute("INSERT INTO prompt_words (prompt_words) VALUES ('integrity-check')")
