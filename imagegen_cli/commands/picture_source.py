@@ -41,7 +41,7 @@ def from_picture(
     """What made a picture, with what the options change. Says in one line what was taken. Raises UsageError.
 
     `with_words`: the person gives a prompt, so that the picture's own is not shown. A picture whose bytes the history
-    knows is made again from there, which nobody else can have written. What may raise the price and comes from any
+    knows is made again from there, which this person alone writes. What may raise the price and comes from any
     other file is asked about, unless the person has agreed (`is_agreed`).
     """
     config = load_config()

@@ -50,7 +50,7 @@ class Fitted(NamedTuple):
 
 
 def told_by(reading: Reading, kind: str) -> tuple[PromptSpec, tuple[str, ...]]:
-    """What a file says, without a provider, and what of it nobody can take over; `kind` is the service that gets it.
+    """What a file says, without a provider, and what of it cannot be used; `kind` is the service that gets it.
 
     One picture is made where several were asked for: its own seed is known, and not those of the others.
     """

@@ -207,7 +207,7 @@ class PostgresConnection:
             time.sleep(RETRY_PAUSE_S)
 
     def _reopen(self, *, asking: bool = False) -> None:
-        """Open the connection again. `asking`: for as long as it takes, unless nobody wants to know any more."""
+        """Open the connection again. `asking`: for as long as it takes, until the store is closed."""
         if self._closed:
             return
         patience_s = self.wait_s if self._patience_s is None else math.inf if asking else self._patience_s
