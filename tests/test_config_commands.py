@@ -1,5 +1,6 @@
 """`config set`, `unset`, `edit` and `show --origin`: what they write, what they refuse, and what they keep."""
 
+import shlex
 import stat
 import sys
 import tomllib
@@ -218,7 +219,7 @@ def editor(program: Program, script: str) -> str:
     path.write_text(
         f"import sys\npath = sys.argv[1]\ntext = open(path).read()\n{script}\nopen(path, 'w').write(text)\n"
     )
-    return f"{sys.executable} {path}"
+    return shlex.join([sys.executable, str(path)])
 
 
 def edited(program: Program, script: str, **more: str) -> Ended:

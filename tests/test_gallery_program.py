@@ -379,16 +379,13 @@ def without_place(row: dict[str, object]) -> dict[str, object]:
 # Opened and drawn
 
 
-def opener(folder: Path, name: str = "xdg-open", code: int = 0) -> dict[str, str]:
+def opener(folder: Path, name: str = "xdg-open", exit_code: int = 0) -> dict[str, str]:
     """An environment in which the desktop opens a file by writing down its arguments."""
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     tool = tools / name
-    tool.write_text(
-        f'#!{sys.executable}\nimport sys\nopen({str(folder / "opened")!r}, "w").write(repr(sys.argv[1:]))\n'
-    )
-    with tool.open("a") as file:
-        file.write(f"sys.exit({code})\n")
+    code = f'import sys; open({str(folder / "opened")!r}, "w").write(repr(sys.argv[1:])); sys.exit({exit_code})'
+    tool.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", code])} "$@"\n')
     tool.chmod(0o755)
     return {"PATH": str(tools), "DISPLAY": ":0"}
 
@@ -415,7 +412,7 @@ def test_where_nothing_opens_the_path_is_said(compared: Program) -> None:
     for environment, said in (
         ({"DISPLAY": "", "WAYLAND_DISPLAY": ""}, "there is no desktop here"),
         ({"DISPLAY": ":0", "PATH": "/nowhere"}, "there is no program here that opens files"),
-        (opener(compared.folder, code=3), "xdg-open ended with code 3"),
+        (opener(compared.folder, exit_code=3), "xdg-open ended with code 3"),
     ):
         ended = compared.run("open", "1", **environment)
         assert (ended.code, ended.lines) == (1, [path])

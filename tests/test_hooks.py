@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -75,7 +76,7 @@ def test_the_seed_of_the_request_is_used_where_no_service_told_one() -> None:
 
 def test_a_hostile_prompt_stays_one_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = words_of(f"{sys.executable} -S -c '{SAY}' {{prompt}} x{{prompt}}")
+    words = words_of(f"{shlex.quote(sys.executable)} -S -c '{SAY}' {{prompt}} x{{prompt}}")
     assert run(words, done("/out/1-1.png", prompt=HOSTILE)) == [f"1/1: {[HOSTILE, 'x' + HOSTILE]}"]
     assert list(tmp_path.iterdir()) == []
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import yaml
 
 from imagegen_cli.commands.schema import COMMANDS, document
-from tests.program import Program
+from tests.program import Program, finished, without_site
 
 MAX_DESCRIPTION_CHARACTERS = 1024
 PAYING = ("run", "batch", "again", "retry", "edit", "upscale")
 
 
 def test_it_is_printed_as_utf8_with_nothing_else(tmp_path: Path) -> None:
-    ended = Program(tmp_path).run("skill", LC_ALL="C", PYTHONUTF8="0")
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": without_site()}
+    ended = finished(Program(tmp_path).start("skill", flags=["-S"], environment=bare))
     assert (ended.code, ended.err) == (0, "")
     assert "130 · 143" in ended.out
     assert ended.out.startswith("---\n")

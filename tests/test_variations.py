@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -236,7 +237,9 @@ def test_names_of_files_may_tell_the_cell_and_never_collide(alone: Program) -> N
 
 
 def test_a_command_gets_each_picture_and_its_output_stays_off_stdout(studio: Program) -> None:
-    hook = f"{sys.executable} -S -c 'import sys, os; print(os.path.getsize(sys.argv[1]) > 0, sys.argv[2:])'"
+    hook = (
+        f"{shlex.quote(sys.executable)} -S -c 'import sys, os; print(os.path.getsize(sys.argv[1]) > 0, sys.argv[2:])'"
+    )
     ended = studio.run("run", "a 'cat'; touch x", "--exec", f"{hook} {{path}} {{id}} {{index}} {{prompt}}")
     assert ended.code == 0
     assert [Path(line).suffix for line in ended.lines] == [".png"] * 4
@@ -264,7 +267,7 @@ def test_ctrl_c_ends_the_commands(studio: Program) -> None:
     note = studio.folder / "pid"
     code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     written(studio, "hook.py", code)
-    process = studio.start("run", "a cat", "--exec", f"{sys.executable} -S hook.py")
+    process = studio.start("run", "a cat", "--exec", shlex.join([sys.executable, "-S", "hook.py"]))
     end = time.monotonic() + 30
     while not (note.exists() and note.read_text(encoding="ascii")) and time.monotonic() < end:
         time.sleep(0.01)

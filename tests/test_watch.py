@@ -107,8 +107,8 @@ def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, 
     watch.send("\x1b[Ac")
     watch.wait_for("cancel 3?")
     watch.press("y")
-    watch.wait_for("1 cancelled")
-    watch.send("\x1b[Bc")
+    watch.wait_for("1 done, 1 cancelled")
+    watch.send("Gc")
     watch.wait_for("cancel 1?")
     watch.press("y")
     assert watch.finish() == 0
