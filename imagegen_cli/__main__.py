@@ -27,9 +27,12 @@ def _start() -> None:
         _write(f"imagegen {__version__}\n")
         return
     gc.set_threshold(*GC_THRESHOLDS)
-    from imagegen_cli.cli import main as run  # noqa: PLC0415 - only where it is needed
+    from imagegen_cli.settings.language import choose  # noqa: PLC0415 - only where it is needed
 
-    run()
+    wrong = choose(sys.argv, os.environ)
+    from imagegen_cli.cli import main as run  # noqa: PLC0415 - its words are in the language that is chosen by now
+
+    run(wrong)
 
 
 def _open_streams() -> None:

@@ -26,6 +26,7 @@ from imagegen_cli.commands.options import (
     option,
 )
 from imagegen_cli.core.errors import ImagegenError, UsageError
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.masking import masked
 
 app = typer.Typer(
@@ -90,6 +91,7 @@ RunNumber = Annotated[
 def _top(
     *,
     version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.", is_eager=True)] = False,
+    lang: Annotated[str, typer.Option("--lang", help="Language of all text: en or zh.", metavar="LANG")] = "",  # noqa: ARG001 - `settings.language` has read it
 ) -> None:
     if version:
         typer.echo(f"imagegen {__version__}")
@@ -729,8 +731,8 @@ def help_(
     _leave(topics.help_(topic, man=man))
 
 
-def main() -> None:
-    """Run the command line; the one place that turns errors into exit codes."""
+def main(wrong: ImagegenError | None = None) -> None:
+    """Run the command line; the one place that turns errors into exit codes. `wrong`: why it cannot be read at all."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -740,7 +742,7 @@ def main() -> None:
         answer(os.environ, _command_of)
         _exit(0)
     try:
-        _leave_out_others(_asked_for_all_of(sys.argv))
+        _prepare(wrong)
         code = app(prog_name="imagegen", standalone_mode=False)
         _exit(code if isinstance(code, int) else 0)
     except SystemExit as leaving:
@@ -758,6 +760,13 @@ def main() -> None:
             _exit(2)
         _refuse(error)
         _report(error)
+
+
+def _prepare(wrong: ImagegenError | None) -> None:
+    """Keep only the command that is called. Raises `wrong`."""
+    if wrong:
+        raise wrong
+    _leave_out_others(_asked_for_all_of(sys.argv))
 
 
 def _command_of(words: Sequence[str]) -> Any:
@@ -846,8 +855,8 @@ def _echo(text: str) -> None:
 
 
 def _print_error(error: ImagegenError) -> None:
-    lines = [(f"imagegen: {line}", 2) for line in error.message.splitlines()]
-    hint = error.hint or (_general_hint() if isinstance(error, UsageError) else "")
+    lines = [(f"imagegen: {line}", 2) for line in translated(error.message).splitlines()]
+    hint = translated(error.hint or (_general_hint() if isinstance(error, UsageError) else ""))
     for line, hanging in [*lines, *([(f"  {hint}", 0)] if hint else [])]:
         _echo(_for_people(line, hanging))
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from imagegen_cli.core.language import Message
+
 MASK = "****"
 SHORTEST = 6
 """The least characters of a secret that is masked anywhere, also inside a longer word and inside base64."""
@@ -79,7 +81,15 @@ def hide_header(name: str, value: str) -> None:
 
 
 def masked(text: str) -> str:
-    """The text without any secret and without the name and password of any address."""
+    """The text without any secret and without the name and password of any address. A message stays one."""
+    if isinstance(text, Message) and text.values:
+        message = text.mapped(masked)
+        return message if _masked(text) == message else _masked(text)
+    cleaned = _masked(text)
+    return text if cleaned == text else cleaned
+
+
+def _masked(text: str) -> str:
     flat = _flat(text) if _forms else ""
     for sign, pattern, _ in _forms:
         if sign in flat:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TextIO
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 
 HANGING = 2
@@ -15,6 +16,7 @@ def notice(
     text: str, stream: TextIO, environ: Mapping[str, str], *, hanging: int = HANGING, path: str = ""
 ) -> list[str]:
     """The lines of a text as `stream` should show them: off a terminal always one. `path` in it becomes a link."""
+    text = translated(text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if not is_capable_terminal(stream, environ):
         return [literal(text, encoding)]

@@ -19,6 +19,7 @@ from typing import Any
 
 from imagegen_cli.core import naming
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import language_named
 from imagegen_cli.core.masking import hide_user
 from imagegen_cli.core.provider import Provider, Settings
 from imagegen_cli.core.schema import REFERENCES, default_of, nearest, read_table, setting
@@ -39,6 +40,7 @@ class General:
     """The settings outside of any table."""
 
     default_provider: str = setting("sketch", "provider when --provider is not given: a name below, or a kind")
+    lang: str = setting("", "language of all text: en or zh; empty: that of the locale")
     output: str = setting("images", "folder for the pictures, from the working directory")
     name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
     sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
@@ -130,7 +132,7 @@ def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
 
 METADATA = ("embed", "sidecar", "none")
 """Values of `metadata`."""
-OWN_ONLY = ("prices", "confirm_above", "confirm_cost", "history", "history_password")
+OWN_ONLY = ("lang", "prices", "confirm_above", "confirm_cost", "history", "history_password")
 """What another person's folder must not decide: it could make anything look cheap, or learn of every prompt."""
 
 
@@ -178,6 +180,8 @@ def combined(user: SettingsFile | None, project: SettingsFile | None, ignored: s
                 f"{file.line_of('')('metadata')}: metadata: there is no {general.metadata!r}",
                 hint=nearest(general.metadata, METADATA),
             )
+        if general.lang and not language_named(general.lang):
+            raise ConfigError(f"{file.line_of('')('lang')}: lang: there is no {general.lang!r}", hint="known: en, zh")
         if not file.trusted:
             _check_untrusted(file, general)
         budget = _both(values.get("budget", {}), file.table("budget"))

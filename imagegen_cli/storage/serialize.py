@@ -20,6 +20,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.language import Message, parts_of, restored
 from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import (
@@ -82,7 +83,27 @@ def identity(request: ImageRequest) -> str:
     return sha256(dumps(from_request(request)).encode()).hexdigest()[:32]
 
 
-def from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
+def from_state(state: State) -> Json:
+    return _with_words(_from_state(state))
+
+
+def _with_words(plain: Json) -> Json:
+    """A JSON object, and under `words` how each message in it was made, so that it can be read in any language."""
+    words = {key: parts for key, text in plain.items() if isinstance(text, str) and (parts := parts_of(text))}
+    return plain | {"words": words} if words else plain
+
+
+def _said(data: Json, key: str) -> Message:
+    """The message under `key`. Raises KeyError where there is none."""
+    return restored(data[key], data.get("words", {}).get(key))
+
+
+def _remark(data: Json, key: str) -> Message:
+    """The message under `key`; empty where there is none."""
+    return _said(data, key) if key in data else Message("")
+
+
+def _from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
     match state:
         case Queued():
             return {}
@@ -109,8 +130,8 @@ def to_state(name: str, data: Json) -> State:
         "queued": Queued,
         "submitting": lambda: Submitting(job, _to_quote(data.get("quote"))),
         "running": lambda: Running(job or Job(""), images, data.get("unconfirmed", False)),
-        "saving": lambda: Saving(images, job, data.get("note", "")),
-        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), data.get("note", ""), job),
+        "saving": lambda: Saving(images, job, _remark(data, "note")),
+        "done": lambda: Done(tuple(data["files"]), data.get("missing", 0), _remark(data, "note"), job),
         "failed": lambda: _to_failed(data, job, images),
         "cancelled": lambda: Cancelled(CancelOutcome(data["stop"]), job),
     }
@@ -118,8 +139,13 @@ def to_state(name: str, data: Json) -> State:
     return state
 
 
-def from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one return an event
+def from_event(event: Event) -> tuple[int | None, Json]:
     """The id of the task that the event is about, if any, and what to write beside the time and the kind."""
+    about, plain = _from_event(event)
+    return about, plain if "words" in plain else _with_words(plain)
+
+
+def _from_event(event: Event) -> tuple[int | None, Json]:  # noqa: PLR0911 - one return an event
     match event:
         case TaskChanged(task=task):
             return task.id, {"state": word(task.state)} | from_state(task.state)
@@ -150,9 +176,9 @@ def to_run_event(kind: str, at: float, run: RunId, data: Json) -> Event | None:
     """The reverse of `from_event`, for what is about a whole run; None for a kind that a later version wrote."""
     events: dict[str, Callable[[], Event]] = {
         "RunStarted": lambda: RunStarted(at, run, ()),
-        "RunStopping": lambda: RunStopping(at, run, data["why"]),
-        "BudgetReached": lambda: BudgetReached(at, run, data["because"]),
-        "ProviderPaused": lambda: ProviderPaused(at, data["provider"], data["because"], run),
+        "RunStopping": lambda: RunStopping(at, run, _said(data, "why")),
+        "BudgetReached": lambda: BudgetReached(at, run, _said(data, "because")),
+        "ProviderPaused": lambda: ProviderPaused(at, data["provider"], _said(data, "because"), run),
         "LaneChanged": lambda: LaneChanged(
             at, run, data["provider"], data.get("limit"), data.get("allowed"), data.get("until", 0.0),
             data.get("paused", False),
@@ -164,9 +190,9 @@ def to_run_event(kind: str, at: float, run: RunId, data: Json) -> Event | None:
 def to_event(kind: str, at: float, task: Task, data: Json) -> Event:
     """The reverse of `from_event`, for a task."""
     if kind == "TaskProgressed":
-        return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), data.get("note", "")))
+        return TaskProgressed(at, task.id, Working(data.get("fraction"), data.get("queue"), _remark(data, "note")))
     if kind == "TaskDelayed":
-        return TaskDelayed(at, task.id, data["attempt"], data["seconds"], data["because"])
+        return TaskDelayed(at, task.id, data["attempt"], data["seconds"], _said(data, "because"))
     if kind == "TaskCharged":
         amount = Money(data["micros"], data["unit"])
         return TaskCharged(at, task.id, amount, Source(data["source"]), data.get("settled", False))
@@ -184,7 +210,7 @@ def _from_failed(state: Failed) -> Json:
 def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed:
     reason = Reason(data["reason"])
     paid = data.get("may_be_paid", error_class(reason).may_be_paid)  # an early history does not say it
-    return Failed(reason, data["message"], job, images, data.get("hint", ""), data.get("final", False), paid)
+    return Failed(reason, _said(data, "message"), job, images, _remark(data, "hint"), data.get("final", False), paid)
 
 
 def _from_quote(quote: Quote) -> Json:
@@ -208,9 +234,9 @@ def _from_image(image: Image) -> Json:
         case RemoteImage(url):
             return {"url": without_own_user(url)}
         case StagedImage(path, final, sha256, doubt):
-            return {"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt)
+            return _with_words({"part": path, "final": final} | _unless_empty(sha256=sha256, doubt=doubt))
         case SavedImage(path, sha256, doubt, remark):
-            return {"file": path} | _unless_empty(sha256=sha256, doubt=doubt, remark=remark)
+            return _with_words({"file": path} | _unless_empty(sha256=sha256, doubt=doubt, remark=remark))
         case InlineImage():
             return {}
 
@@ -220,9 +246,8 @@ def _unless_empty(**values: str) -> Json:
 
 
 def _to_image(data: Json) -> Image:
-    known = {name: data[name] for name in ("sha256", "doubt") if name in data}
     if "file" in data:
-        return SavedImage(data["file"], **known, remark=data.get("remark", ""))
+        return SavedImage(data["file"], data.get("sha256", ""), _remark(data, "doubt"), _remark(data, "remark"))
     if "part" in data:
-        return StagedImage(data["part"], data.get("final", ""), **known)
+        return StagedImage(data["part"], data.get("final", ""), data.get("sha256", ""), _remark(data, "doubt"))
     return RemoteImage(data["url"]) if "url" in data else InlineImage(b"")

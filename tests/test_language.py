@@ -1,0 +1,229 @@
+"""Two languages: which one is chosen, that every text has its translation, and that nothing else changes."""
+
+import importlib.util
+import string
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import imagegen_cli
+from imagegen_cli.core import language
+from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import (
+    CHINESE,
+    ENGLISH,
+    Message,
+    joined,
+    language_named,
+    language_of,
+    ngettext,
+    parts_of,
+    restored,
+    tr,
+    translated,
+)
+from imagegen_cli.core.masking import hide, masked
+from imagegen_cli.settings.language import checked, choose
+
+CI = Path(imagegen_cli.__file__).parents[1] / ".ci"
+
+
+class Loud:
+    """A language for tests: each text in capitals, with its placeholders as they are."""
+
+    def gettext(self, message: str) -> str:
+        return "".join(
+            text.upper()
+            + (
+                ""
+                if name is None
+                else "{" + name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") + "}"
+            )
+            for text, name, form, conversion in string.Formatter().parse(message)
+        )
+
+    def ngettext(self, singular: str, plural: str, number: int) -> str:
+        return self.gettext(singular if number == 1 else plural)
+
+
+@pytest.fixture
+def loud() -> Iterator[None]:
+    language.use(Loud())
+    yield
+    language.use(None)
+
+
+# The choice
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({}, ENGLISH),
+        ({"LANG": "zh_CN.UTF-8"}, CHINESE),
+        ({"LANG": "zh_SG.UTF-8"}, CHINESE),
+        ({"LANG": "zh_Hans_CN"}, CHINESE),
+        ({"LANG": "zh"}, CHINESE),
+        ({"LANG": "zh_CN.GB18030@pinyin"}, CHINESE),
+        ({"LANG": "zh_TW.UTF-8"}, ENGLISH),
+        ({"LANG": "zh_HK"}, ENGLISH),
+        ({"LANG": "zh_Hant_CN"}, ENGLISH),
+        ({"LANG": "zh_TW", "LANGUAGE": "zh_TW:zh_CN"}, CHINESE),
+        ({"LANG": "de_DE.UTF-8"}, ENGLISH),
+        ({"LANG": "de_DE.UTF-8", "LANGUAGE": "de:zh_CN:en"}, CHINESE),
+        ({"LANG": "zh_CN.UTF-8", "LANGUAGE": "en:zh"}, ENGLISH),
+        ({"LANG": "C", "LANGUAGE": "zh_CN"}, ENGLISH),
+        ({"LC_ALL": "C.UTF-8", "LANG": "zh_CN.UTF-8", "LANGUAGE": "zh_CN"}, ENGLISH),
+        ({"LC_ALL": "POSIX", "LANG": "zh_CN.UTF-8"}, ENGLISH),
+        ({"LC_MESSAGES": "zh_CN.UTF-8", "LANG": "en_US.UTF-8"}, CHINESE),
+        ({"LC_ALL": "en_GB.UTF-8", "LC_MESSAGES": "zh_CN.UTF-8"}, ENGLISH),
+        ({"LC_ALL": "", "LC_MESSAGES": "", "LANG": "zh_CN"}, CHINESE),
+        ({"LANGUAGE": "zh_CN"}, ENGLISH),
+    ],
+)
+def test_a_locale_means_a_language(environ: dict[str, str], wanted: str) -> None:
+    assert language_of(environ) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("zh", CHINESE),
+        ("zh_CN.UTF-8", CHINESE),
+        ("中文", CHINESE),
+        ("zh-TW", CHINESE),
+        ("EN", ENGLISH),
+        ("en-GB", ENGLISH),
+    ],
+)
+def test_a_language_is_named(name: str, wanted: str) -> None:
+    assert language_named(name) == checked(name, "--lang") == wanted
+
+
+@pytest.mark.parametrize("name", ["fr", "", "zhx", "../zh"])
+def test_a_language_that_is_not_there_is_an_error(name: str) -> None:
+    with pytest.raises(UsageError, match="there is no language"):
+        checked(name, "--lang")
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["--lang", "en", "run", "a cat"], ["run", "a cat"]),
+        (["run", "a cat", "--lang=en"], ["run", "a cat"]),
+        (["run", "--lang", "zh", "a cat", "--lang", "en"], ["run", "a cat"]),
+        (["run", "--lang", "en", "--", "--lang", "fr"], ["run", "--", "--lang", "fr"]),
+    ],
+)
+def test_the_option_may_stand_anywhere(words: list[str], left: list[str]) -> None:
+    arguments = ["imagegen", *words]
+    assert choose(arguments, {}) is None
+    assert arguments == ["imagegen", *left]
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "told"),
+    [
+        (["--lang", "fr"], {}, "--lang: there is no language 'fr'"),
+        (["run", "--lang"], {}, "--lang lacks its value"),
+        (["--lang="], {}, "--lang: there is no language ''"),
+        ([], {"IMAGEGEN_LANG": "fr"}, "IMAGEGEN_LANG: there is no language 'fr'"),
+    ],
+)
+def test_what_is_asked_for_by_name_must_be_there(words: list[str], environ: dict[str, str], told: str) -> None:
+    wrong = choose(["imagegen", *words], environ)
+    assert isinstance(wrong, UsageError)
+    assert wrong.message == told
+
+
+# Messages
+
+
+def test_a_message_is_english_and_translated_when_it_is_shown(loud: None) -> None:
+    message = Message("{name} has no {what}").format(name="fal", what=Message("key"))
+    assert message == "fal has no key"
+    assert translated(message) == "fal HAS NO KEY"
+    assert tr("{name} waits", name="fal") == "fal WAITS"
+    assert translated("plain") == "plain"
+    assert translated(Message("")) == ""
+
+
+def test_counts_and_forms_are_kept(loud: None) -> None:
+    assert [str(ngettext("{count} picture", "{count} pictures", number)) for number in (1, 2)] == [
+        "1 picture",
+        "2 pictures",
+    ]
+    assert (
+        translated(ngettext("{count} picture of {name}", "{count} pictures of {name}", 2, name="x"))
+        == "2 PICTURES OF x"
+    )
+    assert translated(Message("{value!r} of {size:.1f}").format(value="a", size=2)) == "'a' OF 2.0"
+    assert translated(joined("; ", [Message("one"), "two"])) == "ONE; two"
+
+
+def test_braces_of_a_text_that_is_not_filled_are_characters(loud: None) -> None:
+    assert translated(Message("imagegen retry")) == "IMAGEGEN RETRY"
+    assert Message("{ids}") == "{ids}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("{name} has {number:.1f}").format(name="{x}", number=2.5),
+        ngettext("{count} task: {why}", "{count} tasks: {why}", 3, why=Message("{name} waits").format(name="fal")),
+        joined("; ", [Message("one"), Message("{a!r}").format(a="b")]),
+        Message("it ends"),
+        Message("a path: {path}").format(path=Path("a/x")),
+    ],
+)
+def test_the_history_keeps_a_message(message: Message, loud: None) -> None:
+    again = restored(str(message), parts_of(message))
+    assert again == message
+    assert translated(again) == translated(message)
+    assert parts_of(again) == parts_of(message)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"template": "{a.__class__}", "values": {"a": "x"}},
+        {"template": "{a:>999999999}", "values": {"a": "x"}},
+        {"template": "{b}", "values": {"a": "x"}},
+        {"template": "{a[0]}", "values": {"a": "x"}},
+        {"template": "{", "values": {}},
+        {"values": {}},
+        {"template": "{a}", "values": {"a": {"values": {}}}},
+        [],
+        "text",
+        {"template": "{a}", "values": [1]},
+        {"template": "x", "plural": "y", "values": {}},
+    ],
+)
+def test_damaged_parts_leave_the_english_text(parts: object, loud: None) -> None:
+    assert translated(restored("it ended", parts)) == "IT ENDED"
+
+
+def test_a_secret_is_struck_out_of_the_values_too(loud: None) -> None:
+    hide("abcdef-secret")
+    message = masked(Message("the key {key} is wrong").format(key="abcdef-secret"))
+    assert message == "the key **** is wrong"
+    assert translated(message) == "THE KEY **** IS WRONG"
+    assert "secret" not in repr(parts_of(message))
+    whole = masked(Message("{a}{b}").format(a="abcdef-", b="secret"))
+    assert "secret" not in translated(whole)
+
+
+# The catalogue
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, CI / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
