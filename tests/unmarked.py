@@ -2,7 +2,8 @@
 
     python -m tests.unmarked commands display      what stands in these folders, one a line
 
-What is never shown, or is the same in all languages, is listed in tests/data/untranslated/FOLDER.txt, one literal a line.
+What is never shown, or is the same in all languages, is listed in tests/data/untranslated/FOLDER.txt, one literal a
+line.
 """
 
 import ast
@@ -60,7 +61,7 @@ def _text(node: ast.AST) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return ""
 
 
