@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import GenerationFailed, Moderated, OutOfCredits, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.money import Money, Price, told
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report, Upscaling
 from imagegen_cli.core.references import examined, referred
@@ -59,18 +60,26 @@ MAX_PRICE_WAIT_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("https://queue.fal.run", "address of the queue")
-    key_id: Secret = setting(Secret(), "first half of a key that came in two, instead of api_key")
-    key_secret: Secret = setting(Secret(), "second half of it")
-    model: str = setting("fal-ai/flux/dev", "model when --model is not given: owner/app, or with a path below it")
-    concurrency: int = setting(8, "tasks in the queue at once; more of them only wait there; 0 lifts the limit")
+    base_url: str = setting("https://queue.fal.run", Message("address of the queue"))
+    key_id: Secret = setting(Secret(), Message("first half of a key that came in two, instead of api_key"))
+    key_secret: Secret = setting(Secret(), Message("second half of it"))
+    model: str = setting(
+        "fal-ai/flux/dev", Message("model when --model is not given: owner/app, or with a path below it")
+    )
+    concurrency: int = setting(
+        8, Message("tasks in the queue at once; more of them only wait there; 0 lifts the limit")
+    )
     ratio_field: str = setting(
-        "image_size", "input field for --ratio: image_size takes five of them as presets, aspect_ratio any as it stands"
+        "image_size",
+        Message("input field for --ratio: image_size takes five of them as presets, aspect_ratio any as it stands"),
     )
     platform_url: str = setting(
-        "", f"address that tells prices, on the queue's own host; empty: {PLATFORM_URL} where the queue is fal's own"
+        "",
+        Message(
+            "address that tells prices, on the queue's own host; empty: {platform_url} where the queue is fal's own"
+        ).format(platform_url=PLATFORM_URL),
     )
-    image_list: bool = setting(False, "send even one reference as image_urls, as many editing models want it")  # noqa: FBT003 - its name says it
+    image_list: bool = setting(False, Message("send even one reference as image_urls, as many editing models want it"))  # noqa: FBT003 - its name says it
 
     environment: ClassVar[Mapping[str, str]] = {
         "api_key": "FAL_KEY",
@@ -81,7 +90,7 @@ class Settings(base.Settings):
 
 class Fal(common.HttpProvider[Settings]):
     kind = "fal"
-    title = "fal: any model of its queue, by owner/app"
+    title = Message("fal: any model of its queue, by owner/app")
     declares_options = False
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
@@ -113,7 +122,7 @@ class Fal(common.HttpProvider[Settings]):
         job_id = common.text(receipt.get("request_id"))
         addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ADDRESSES}
         if not job_id or not addresses["status"]:
-            raise Uncertain(f"the service gave no address to ask at; {common.CHARGED}")
+            raise Uncertain(Message("the service gave no address to ask at; {CHARGED}").format(CHARGED=common.CHARGED))
         model = self._model(request)
         return Accepted(
             Job(job_id, json.dumps({**addresses, "model": model})), common.facts(model=model, request_id=job_id)
@@ -181,7 +190,11 @@ class Fal(common.HttpProvider[Settings]):
     def _read(self, answer: Answer, error: str) -> Ready:
         _refuse_content(answer)
         if answer.is_server_error and _is_of_the_model(answer, error):
-            message = message_in(answer) or error or f"the model answered with HTTP {answer.status}"
+            message = (
+                message_in(answer)
+                or error
+                or Message("the model answered with HTTP {status}").format(status=answer.status)
+            )
             raise GenerationFailed(message).as_final()
         if error and (answer.status in GONE or answer.is_success):
             raise GenerationFailed(error).as_final()
@@ -190,16 +203,23 @@ class Fal(common.HttpProvider[Settings]):
     def _rules(self, request: ImageRequest) -> Iterator[rules.Rule]:
         model = self._model(request)
         yield from rules.prompt(request)
-        known = "write owner/app, such as fal-ai/flux/dev"
-        yield not MODEL.fullmatch(model), f"{rules.shown(model)} is not the name of a model: {known}"
+        known = Message("write owner/app, such as fal-ai/flux/dev")
+        yield (
+            not MODEL.fullmatch(model),
+            Message("{model} is not the name of a model: {known}").format(model=rules.shown(model), known=known),
+        )
         yield rules.count(request, MAX_IMAGES)
         sized = rules.is_sized(request)
-        yield sized and None in (request.width, request.height), "width and height come together"
+        yield sized and None in (request.width, request.height), Message("width and height come together")
         presets = self._settings.ratio_field == "image_size"
-        known = f"fal has sizes for {', '.join(PRESETS)}: give --size for others, or set ratio_field to aspect_ratio"
+        known = Message("fal has sizes for {known}: give --size for others, or set ratio_field to aspect_ratio").format(
+            known=", ".join(PRESETS)
+        )
         yield presets and bool(request.ratio) and request.ratio not in PRESETS, known
         yield presets and rules.size_or_ratio(request)[0], rules.size_or_ratio(request)[1]
-        size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        size = Message(
+            "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        )
         yield bool(request.resolution), size
 
     def _input(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
@@ -270,8 +290,10 @@ def _refuse_content(answer: Answer) -> None:
     found = next((error for error in errors if error.get("type") == "content_policy_violation"), None)
     if found is not None:
         where = ", ".join(word for value in common.items(found.get("categories")) if (word := common.text(value)))
-        message = common.text(found.get("msg")) or "the content was refused"
-        raise Moderated(f"{message} ({where})" if where else message).as_final()
+        message = common.text(found.get("msg")) or Message("the content was refused")
+        raise Moderated(
+            Message("{message} ({where})").format(message=message, where=where) if where else message
+        ).as_final()
 
 
 def _is_of_the_model(answer: Answer, error: str) -> bool:
@@ -290,14 +312,20 @@ def _ready(result: dict[str, Any]) -> Ready:
     found = [common.picture(item.get("url") if isinstance(item, dict) else item) for item in listed]
     images = tuple(image for image in found if image is not None)
     if not images:
-        raise GenerationFailed("the model says that it is finished, but made no pictures")
+        raise GenerationFailed(Message("the model says that it is finished, but made no pictures"))
     marked = sum(mark is True for mark in common.items(result.get("has_nsfw_concepts")))
     if marked >= len(images):
-        raise Moderated("the model marked every picture as unsafe, and sends black ones instead").as_final()
-    unsafe = f"the model marked {marked} of {len(images)} pictures as unsafe: they may be black" if marked else ""
+        raise Moderated(Message("the model marked every picture as unsafe, and sends black ones instead")).as_final()
+    unsafe = (
+        Message("the model marked {marked} of {count} pictures as unsafe: they may be black").format(
+            marked=marked, count=len(images)
+        )
+        if marked
+        else ""
+    )
     notes = filter(None, (common.lost_note(len(listed) - len(images), len(listed)), unsafe))
     facts = common.facts(seed=result.get("seed"), revised_prompt=result.get("prompt"))
-    return Ready(images, note="; ".join(notes), facts=facts)
+    return Ready(images, note=joined("; ", notes), facts=facts)
 
 
 PROVIDER: type[Provider[Any]] = Fal

@@ -24,6 +24,7 @@ from imagegen_cli.core.errors import (
     TaskError,
     Unauthorized,
 )
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, read
 from imagegen_cli.core.schema import setting
@@ -56,22 +57,24 @@ FORBIDDEN = {
     "ESCALATION",
 }
 """Finish reasons that mean "not this picture"; the others mean "no picture"."""
-TOMORROW_HINT = "the day's quota is used up: wait for tomorrow, or raise it at Google"
+TOMORROW_HINT = Message("the day's quota is used up: wait for tomorrow, or raise it at Google")
 UNSPECIFIED = ("", "BLOCK_REASON_UNSPECIFIED")
 MAX_PAGES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("https://generativelanguage.googleapis.com", "address of the service")
-    model: str = setting("gemini-3.1-flash-image", "model when --model is not given; imagegen models lists them")
+    base_url: str = setting("https://generativelanguage.googleapis.com", Message("address of the service"))
+    model: str = setting(
+        "gemini-3.1-flash-image", Message("model when --model is not given; imagegen models lists them")
+    )
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "GEMINI_API_KEY"}
 
 
 class Gemini(common.HttpProvider[Settings]):
     kind = "gemini"
-    title = "Google Gemini: pictures by generateContent (Nano Banana)"
+    title = Message("Google Gemini: pictures by generateContent (Nano Banana)")
     is_synchronous = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
@@ -100,7 +103,7 @@ class Gemini(common.HttpProvider[Settings]):
         return replace(ready, note=other_model(self._model(request), ready.facts.get("model")))
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
-        raise Expired("a Gemini picture comes in the answer to its request or not at all")
+        raise Expired(Message("a Gemini picture comes in the answer to its request or not at all"))
 
     async def models(self) -> tuple[str, ...]:
         """The live list, without models that make no pictures."""
@@ -131,7 +134,10 @@ class Gemini(common.HttpProvider[Settings]):
 
 def _rules(request: ImageRequest, model: str) -> Iterator[rules.Rule]:
     yield from rules.prompt(request)
-    yield not re.fullmatch(r"[A-Za-z0-9._-]+", model), f"{rules.shown(model)} is not the name of a model"
+    yield (
+        not re.fullmatch(r"[A-Za-z0-9._-]+", model),
+        Message("{model} is not the name of a model").format(model=rules.shown(model)),
+    )
     yield rules.no_negative(request, "Gemini")
     yield rules.count(request, 1)
     yield rules.seed(request, SEEDS)
@@ -156,9 +162,17 @@ def _config_of_pixels(request: ImageRequest) -> dict[str, str]:
     if tier is None:
         squares = rules.sizes_in_words((side, side) for side in SQUARES)
         size = rules.size_in_words(request.width, request.height)
-        raise BadRequest(f"Gemini draws by ratio and resolution, and of sizes only {squares}; not {size}")
+        raise BadRequest(
+            Message("Gemini draws by ratio and resolution, and of sizes only {squares}; not {size}").format(
+                squares=squares, size=size
+            )
+        )
     if request.ratio not in ("", "1:1") or request.resolution.upper() not in ("", tier):
-        raise BadRequest(f"{request.width}x{request.height} is 1:1 at {tier}: leave ratio and resolution out")
+        raise BadRequest(
+            Message("{width}x{height} is 1:1 at {tier}: leave ratio and resolution out").format(
+                width=request.width, height=request.height, tier=tier
+            )
+        )
     return {"aspectRatio": "1:1", "imageSize": tier}
 
 
@@ -221,13 +235,15 @@ def _refusal(body: dict[str, Any], candidates: list[dict[str, Any]], pieces: lis
     blocked = common.text(feedback.get("blockReason"))
     if blocked not in UNSPECIFIED:
         message = common.text(feedback.get("blockReasonMessage"))
-        return Moderated(_explained(f"the prompt was blocked ({blocked})", message))
+        return Moderated(_explained(Message("the prompt was blocked ({blocked})").format(blocked=blocked), message))
     reason = next((word for candidate in candidates if (word := common.text(candidate.get("finishReason")))), "")
     texts = (*(one.get("finishMessage") for one in candidates), *(piece.get("text") for piece in pieces))
     message = " ".join(filter(None, map(common.text, texts)))
     if reason in FORBIDDEN:
-        return Moderated(_explained(f"the picture was withheld ({reason})", message))
-    return GenerationFailed(_explained(f"no picture came ({reason or 'no reason given'})", message)).as_charged()
+        return Moderated(_explained(Message("the picture was withheld ({reason})").format(reason=reason), message))
+    return GenerationFailed(
+        _explained(Message("no picture came ({reason})").format(reason=reason or Message("no reason given")), message)
+    ).as_charged()
 
 
 def _tokens(usage: dict[str, Any]) -> dict[str, int]:
@@ -296,7 +312,7 @@ def _error(body: Any) -> dict[str, Any]:
 def _is_daily(details: list[dict[str, Any]], message: str) -> bool:
     """Whether a day's quota is used up. A minute's quota has the same message, but another name of the quota."""
     violations = [item for detail in details for item in common.tables(detail.get("violations"))]
-    return any("PerDay" in common.text(item.get("quotaId")) for item in violations) or "per day" in message
+    return any("PerDay" in common.text(item.get("quotaId")) for item in violations) or Message("per day") in message
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:
@@ -315,7 +331,7 @@ def _drawing_model(item: Any) -> str:
 
 
 def _explained(what: str, message: str) -> str:
-    return f"{what}: {message[:MAX_QUOTED_CHARS]}" if message else what
+    return Message("{what}: {message}").format(what=what, message=message[:MAX_QUOTED_CHARS]) if message else what
 
 
 PROVIDER: type[Provider[Any]] = Gemini

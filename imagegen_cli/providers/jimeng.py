@@ -28,6 +28,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.masking import hide
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, form_file, is_remote, referred
@@ -66,7 +67,7 @@ MAX_CREDITS = 10**9
 
 NO_ROUTE_WORDS = "[请求有误]"
 """How a gateway answers a path that it does not have: nothing reached the service behind it."""
-BASE_URL_HINT = "is base_url right? It is the gateway's own address, with or without /v1 at its end"
+BASE_URL_HINT = Message("is base_url right? It is the gateway's own address, with or without /v1 at its end")
 FORBIDDEN = ("content_filtered", "content_policy")
 OF_POOL = "jimeng2api"
 """The owner of the models in the list of the gateway that has keys of its own instead of session ids."""
@@ -96,13 +97,17 @@ ORDINARY = ("processing", "running")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("http://127.0.0.1:5100", "address of the gateway")
-    api_key: Secret = setting(Secret(), "session id, or several with commas between: they take turns; or its own key")
-    model: str = setting("", "model when --model is not given; empty: the gateway's own choice")
-    dialect: str = setting("ratio", "how sizes are sent: ratio (jimeng-api and kin), pixels (jimeng-free-api)")
-    concurrency: int = setting(2, "tasks at the gateway at once; 1 or 2 an account are wise; 0 lifts the limit")
-    poll: float = setting(2.0, "shortest time between two status queries, where the gateway gives task ids")
-    timeout: float = setting(2000.0, "time limit of a task in seconds; a gateway itself waits up to 1800")
+    base_url: str = setting("http://127.0.0.1:5100", Message("address of the gateway"))
+    api_key: Secret = setting(
+        Secret(), Message("session id, or several with commas between: they take turns; or its own key")
+    )
+    model: str = setting("", Message("model when --model is not given; empty: the gateway's own choice"))
+    dialect: str = setting("ratio", Message("how sizes are sent: ratio (jimeng-api and kin), pixels (jimeng-free-api)"))
+    concurrency: int = setting(
+        2, Message("tasks at the gateway at once; 1 or 2 an account are wise; 0 lifts the limit")
+    )
+    poll: float = setting(2.0, Message("shortest time between two status queries, where the gateway gives task ids"))
+    timeout: float = setting(2000.0, Message("time limit of a task in seconds; a gateway itself waits up to 1800"))
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "JIMENG_SESSION_ID"}
 
@@ -114,9 +119,9 @@ class Jimeng(common.HttpProvider[Settings]):
     """
 
     kind = "jimeng"
-    title = "即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)"
+    title = Message("即梦 / Dreamina gateways: jimeng-api, jimeng-free-api and kin (self-hosted)")
     is_synchronous = True
-    notice = (
+    notice = Message(
         "jimeng: where the gateway gives no task id, a lost connection or a cancel loses the pictures, not the cost"
     )
 
@@ -137,7 +142,7 @@ class Jimeng(common.HttpProvider[Settings]):
         self._shape(request)
         rules.check(self._rules(request))
         examined(request.references, formats=ANY_FORMAT)
-        rules.options(request, EXTRAS[self._settings.dialect], "this gateway")
+        rules.options(request, EXTRAS[self._settings.dialect], Message("this gateway"))
 
     def model_for_version(self, version: str) -> str | None:
         return _name(version) if version in VERSIONS.get(self._settings.dialect, ()) else None
@@ -196,27 +201,33 @@ class Jimeng(common.HttpProvider[Settings]):
         """The sum over the accounts; the note names an account that cannot be used by its number."""
         known = [total for total in totals.values() if total is not None]
         if not known:
-            note = "; ".join((*self._errors_of(dead), "the gateway does not name the credits"))
+            note = joined("; ", (*self._errors_of(dead), Message("the gateway does not name the credits")))
             return Balance(None, note=note, troubled=bool(dead))
-        notes = [f"{len(known)} of {len(self._ids)} accounts"] if len(self._ids) > 1 else []
+        of_all = Message("{count} of {total} accounts").format(count=len(known), total=len(self._ids))
+        notes: list[str] = [of_all] if len(self._ids) > 1 else []
         notes += self._errors_of(dead)
         empty = [id_ for id_, total in totals.items() if total == 0 and len(self._ids) > 1]
-        notes += [f"{self._numbered(id_)} has no credits" for id_ in empty]
-        return Balance(sum(known), note="; ".join(notes), troubled=bool(dead))
+        notes += [Message("{session} has no credits").format(session=self._numbered(id_)) for id_ in empty]
+        return Balance(sum(known), note=joined("; ", notes), troubled=bool(dead))
 
     def _errors_of(self, sessions: Mapping[str, TaskError]) -> list[str]:
-        return [f"{self._numbered(id_)}: {error.message}" for id_, error in sessions.items()]
+        return [
+            Message("{session}: {error}").format(session=self._numbered(id_), error=error.message)
+            for id_, error in sessions.items()
+        ]
 
     def _numbered(self, session: str) -> str:
         """The name of a session id in messages, which never hold the id itself."""
-        return f"session id {self._ids.index(session) + 1} of {len(self._ids)}"
+        return Message("session id {number} of {count}").format(
+            number=self._ids.index(session) + 1, count=len(self._ids)
+        )
 
     async def _of_pool(self) -> Balance:
         """No balance; the query proves the key, because the list of models of this gateway needs none."""
         answer = await self._reach("GET", f"v1/tasks/{NO_TASK}", self._session())
         if answer.status != HTTPStatus.NOT_FOUND:  # the answer about a task that it does not know
             self._refuse(answer, paid=False)
-        return Balance(None, note="this gateway does not name the credits of its accounts")
+        return Balance(None, note=Message("this gateway does not name the credits of its accounts"))
 
     async def _list(self) -> tuple[dict[str, Any], ...]:
         """The models that the gateway lists."""
@@ -271,13 +282,19 @@ class Jimeng(common.HttpProvider[Settings]):
             raise error
         if len(refused) >= len(self._ids):
             raise self._all_refused(refused)
-        report(Working(note=f"{self._numbered(session)} is left out: {error.message}"))
+        report(
+            Working(
+                note=Message("{session} is left out: {message}").format(
+                    session=self._numbered(session), message=error.message
+                )
+            )
+        )
 
     def _all_refused(self, refused: Mapping[str, TaskError]) -> TaskError:
         """The error where every account refused, with the message of each under its number."""
         last = list(refused.values())[-1]
         if len(self._ids) > 1:
-            last = type(last)("; ".join(self._errors_of(refused)), hint=last.hint)
+            last = type(last)(joined("; ", self._errors_of(refused)), hint=last.hint)
         return last.as_unspent()
 
     async def _generate(
@@ -287,7 +304,9 @@ class Jimeng(common.HttpProvider[Settings]):
         route, references = "compositions" if request.references else "generations", request.references
         if references and takes_one:
             if len(references) > 1:
-                raise BadRequest(f"this gateway takes one reference picture, not {len(references)}")
+                raise BadRequest(
+                    Message("this gateway takes one reference picture, not {count}").format(count=len(references))
+                )
             picture = referred(references[0], formats=ANY_FORMAT)
             route, options["json"] = "generations", fields | {"filePath": picture}
         elif references and not is_remote(references[0]):
@@ -342,7 +361,9 @@ class Jimeng(common.HttpProvider[Settings]):
         same = [name for name in names if _version(name) == _version(wanted)]
         if not same:
             known = ", ".join(names)
-            rule = f"this gateway has no model {rules.shown(wanted)} and would draw with another one; it has {known}"
+            rule = Message("this gateway has no model {wanted} and would draw with another one; it has {known}").format(
+                wanted=rules.shown(wanted), known=known
+            )
             raise BadRequest(rule, hint=MODELS_HINT)
         return wanted if wanted in same else min(same, key=len)
 
@@ -356,8 +377,8 @@ class Jimeng(common.HttpProvider[Settings]):
             return {}
         ratio, resolution = request.ratio or "1:1", request.resolution.lower()
         known = RESOLUTIONS[dialect]
-        rules.check([rules.one_of("ratio", ratio, SIZES, "this gateway")])
-        rules.check([rules.one_of("resolution", resolution, known, "this gateway")])
+        rules.check([rules.one_of("ratio", ratio, SIZES, Message("this gateway"))])
+        rules.check([rules.one_of("resolution", resolution, known, Message("this gateway"))])
         if dialect == "ratio":
             return {"ratio": ratio, "resolution": resolution or "2k"}
         width, height = SIZES[ratio][known.index(resolution or "1k")]
@@ -365,17 +386,19 @@ class Jimeng(common.HttpProvider[Settings]):
 
     def _rules(self, request: ImageRequest) -> Iterator[rules.Rule]:
         yield from rules.prompt(request)
-        yield rules.has_seed(request), "these gateways take no seed: leave it out"
+        yield rules.has_seed(request), Message("these gateways take no seed: leave it out")
         made, number = self.expected_images(request), request.count
-        always = f"these gateways take no count and make {made} pictures for this prompt: leave --count away"
+        always = Message(
+            "these gateways take no count and make {made} pictures for this prompt: leave --count away"
+        ).format(made=made)
         yield not request.references and number not in (None, made), always
-        decides = "from references the gateway decides how many pictures it makes: leave --count away"
+        decides = Message("from references the gateway decides how many pictures it makes: leave --count away")
         yield bool(request.references) and number not in (None, 1), decides
         yield from _rules_of_extra(request)
         pixels = self._settings.dialect == "pixels"
         yield (
             pixels and bool(request.references),
-            "jimeng-free-api makes pictures from text alone: leave references out",
+            Message("jimeng-free-api makes pictures from text alone: leave references out"),
         )
         yield from _rules_of_references(request)
 
@@ -402,7 +425,9 @@ class Jimeng(common.HttpProvider[Settings]):
         own base_url, because the session id goes with it.
         """
         owner = self._owners.get(job.id)
-        trouble: TaskError = ServerTrouble(f"the gateway does not find this task: {UNKNOWN_TASK}")
+        trouble: TaskError = ServerTrouble(
+            Message("the gateway does not find this task: {unknown_task}").format(unknown_task=UNKNOWN_TASK)
+        )
         for session in (owner,) if owner is not None else self._ids or ("",):
             try:
                 body = await self._task(job, session)
@@ -426,7 +451,7 @@ class Jimeng(common.HttpProvider[Settings]):
         else:
             answer = await self._reach("GET", f"v1/tasks/{number}", session)
             if _error(answer.body).get("code") == "task_not_found":
-                raise Expired("the gateway does not know this task, or not under this key")
+                raise Expired(Message("the gateway does not know this task, or not under this key"))
             if answer.status in NO_ROUTES:
                 raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=BASE_URL_HINT)
             self._refuse(answer, paid=False)
@@ -445,7 +470,11 @@ class Jimeng(common.HttpProvider[Settings]):
             message = common.text_or_number(body.get("error"))
             if message.startswith(FAILED_FOR_GOOD):
                 raise _failed(message).as_final().as_billed(common.credits_told(body))
-            raise ServerTrouble(f"the gateway's own query of the task failed: {message or 'no reason given'}")
+            raise ServerTrouble(
+                Message("the gateway's own query of the task failed: {message}").format(
+                    message=message or Message("no reason given")
+                )
+            )
         if not status:
             raise common.unknown_form(paid=False)
         fraction = common.fraction(body.get("progress"), 100) or None  # 0 stands for "not known"
@@ -453,11 +482,15 @@ class Jimeng(common.HttpProvider[Settings]):
 
     def _failure(self, error: dict[str, Any]) -> TaskError:
         """Why a task failed, by the error of the gateway that has tasks of its own."""
-        message = common.text_or_number(error.get("message")) or "the gateway gave no reason"
+        message = common.text_or_number(error.get("message")) or Message("the gateway gave no reason")
         code, kind = common.text_or_number(error.get("code")), common.text_or_number(error.get("type"))
         if re.fullmatch(r"-[0-9]{1,6}", code):
             outer = OUTER.get(int(code))
-            return outer(f"{message} (code {code})") if outer else _failed(message)
+            return (
+                outer(Message("{message} (code {code})").format(message=message, code=code))
+                if outer
+                else _failed(message)
+            )
         if any(word in f"{code} {kind}" for word in FORBIDDEN):
             return Moderated(message)
         return OutOfCredits(message) if code == "insufficient_quota" else _failed(message)
@@ -474,7 +507,10 @@ class Jimeng(common.HttpProvider[Settings]):
         message, code = message_in(answer), _code(answer)
         refused = NO_ROUTE_WORDS in message and (answer.is_error or code is not None)
         if paid and (refused or answer.status in NO_ROUTES):
-            raise BadRequest(f"{message or 'no such route'} (HTTP {answer.status})", hint=BASE_URL_HINT)
+            said = message or Message("no such route")
+            raise BadRequest(
+                Message("{message} (HTTP {status})").format(message=said, status=answer.status), hint=BASE_URL_HINT
+            )
         if code is not None and code < 0:
             raise _by_code(code, message, paid=paid)
         if answer.is_error:
@@ -499,7 +535,7 @@ class Jimeng(common.HttpProvider[Settings]):
         found = [self._image(item) for item in common.items(data)]
         images = tuple(image for image in found if image is not None)
         if not images:
-            nothing = GenerationFailed("the gateway is done, but sent no pictures; the credits may be spent")
+            nothing = GenerationFailed(Message("the gateway is done, but sent no pictures; the credits may be spent"))
             raise nothing.as_charged().as_billed(cost)
         return Ready(images, note=common.lost_note(len(found) - len(images), len(found)), cost=cost)
 
@@ -514,7 +550,11 @@ def _sized(width: int, height: int, dialect: str) -> dict[str, Any]:
     ratio = AT_2K.get((width, height))
     if ratio is None:
         known = rules.sizes_in_words(AT_2K)
-        raise BadRequest(f"this gateway takes a ratio and a resolution; of sizes it has {known}, not {width}x{height}")
+        raise BadRequest(
+            Message(
+                "this gateway takes a ratio and a resolution; of sizes it has {known}, not {width}x{height}"
+            ).format(known=known, width=width, height=height)
+        )
     return {"ratio": ratio, "resolution": "2k"}
 
 
@@ -524,14 +564,14 @@ def _rules_of_extra(request: ImageRequest) -> Iterator[rules.Rule]:
     clever = extra.get("intelligent_ratio", "false")
     yield rules.switch("intelligent_ratio", clever)
     fixed = bool(request.ratio) or request.width is not None
-    yield clever == "true" and fixed, "with intelligent_ratio the model chooses the ratio: leave it out"
+    yield clever == "true" and fixed, Message("with intelligent_ratio the model chooses the ratio: leave it out")
     yield rules.choice("response_format", extra.get("response_format", "url"), FORMATS)
 
 
 def _rules_of_references(request: ImageRequest) -> Iterator[rules.Rule]:
     references = request.references
-    yield from rules.references(request, MAX_REFERENCES, "this gateway")
-    both = "reference pictures are either all files or all addresses, not both"
+    yield from rules.references(request, MAX_REFERENCES, Message("this gateway"))
+    both = Message("reference pictures are either all files or all addresses, not both")
     yield len(set(map(is_remote, references))) > 1, both
 
 
@@ -558,7 +598,8 @@ def _inner(message: str) -> str:
 
 def _by_code(code: int, message: str, *, paid: bool) -> TaskError:
     """What the gateway's own code means, together with the code or the message of the service behind it."""
-    text = f"{message or 'the gateway gave no reason'} (code {code})"
+    said = message or Message("the gateway gave no reason")
+    text = Message("{message} (code {code})").format(message=said, code=code)
     if code in MADE_NOTHING:
         return _failed(message, text)
     outer, found = OUTER.get(code), _chinese_words.meaning(_inner(message), message)
@@ -568,7 +609,7 @@ def _by_code(code: int, message: str, *, paid: bool) -> TaskError:
         return _unspent(found.error(text))
     if _inner(message):
         return GenerationFailed(text)  # a code of the service behind is its refusal, even one that is not known here
-    return Uncertain(f"{text}; {common.CHARGED}") if paid else ServerTrouble(text)
+    return Uncertain(joined("; ", (text, common.CHARGED))) if paid else ServerTrouble(text)
 
 
 def _failed(message: str, text: str = "") -> TaskError:

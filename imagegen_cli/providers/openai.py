@@ -32,6 +32,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.money import UNITS, Money, told
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined
@@ -72,7 +73,7 @@ WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
     (Unauthorized, common.PLACE.pattern.lower()),
     (Moderated, r"content[ _]?policy|safety system|moderation_blocked|safety_violations|failed safety check"),
-    (Busy, r"queue is full"),
+    (Busy, Message("queue is full")),
 )
 """The meaning of a service's message, where the code is missing or unknown."""
 CANCELLED = {
@@ -88,41 +89,77 @@ ABORT_WAIT_S = 30
 """Seconds in which Xinference refuses the request that it aborts."""
 PREVIEWS = range(4)
 MAX_CHARGED_IMAGES = 1000
-PATH_HINT = "is base_url right? it usually ends in /v1"
+PATH_HINT = Message("is base_url right? it usually ends in /v1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("", f"address of the service; empty: the dialect's own, for OpenAI {OPENAI.home}")
-    model: str = setting("", f"model when --model is not given; empty: the dialect's own, for OpenAI {OPENAI.model}")
-    timeout: float = setting(600.0, "time limit of a task in seconds, counted while the service works on it")
-    dialect: str = setting(AUTO, f"kind of the service: {', '.join(DIALECTS)}; auto finds it by the host of base_url")
-    stream: str = setting(AUTO, "pictures as a stream, one a request: on, off, or auto, which is on at OpenAI only")
-    previews: int = setting(1, "previews in a stream from OpenAI, 0 to 3; each is billed as some 100 output tokens")
-    watermark: bool = setting(default=False, doc="let Ark write its mark into the picture")
-    cost_unit: str = setting("", f"unit of `usage.cost` in a gateway's answers: {', '.join(UNITS)}; empty: not read")
+    base_url: str = setting(
+        "", Message("address of the service; empty: the dialect's own, for OpenAI {home}").format(home=OPENAI.home)
+    )
+    model: str = setting(
+        "",
+        Message("model when --model is not given; empty: the dialect's own, for OpenAI {model}").format(
+            model=OPENAI.model
+        ),
+    )
+    timeout: float = setting(600.0, Message("time limit of a task in seconds, counted while the service works on it"))
+    dialect: str = setting(
+        AUTO,
+        Message("kind of the service: {known}; auto finds it by the host of base_url").format(
+            known=", ".join(DIALECTS)
+        ),
+    )
+    stream: str = setting(
+        AUTO, Message("pictures as a stream, one a request: on, off, or auto, which is on at OpenAI only")
+    )
+    previews: int = setting(
+        1, Message("previews in a stream from OpenAI, 0 to 3; each is billed as some 100 output tokens")
+    )
+    watermark: bool = setting(default=False, doc=Message("let Ark write its mark into the picture"))
+    cost_unit: str = setting(
+        "",
+        Message("unit of `usage.cost` in a gateway's answers: {known}; empty: not read").format(known=", ".join(UNITS)),
+    )
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": OPENAI.variable}
     remarks: ClassVar[tuple[str, ...]] = (
-        "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9 times (1.108), and each may be",
-        "billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3 times; max_retries: 0 in the",
-        "parameters of a model changes nothing for pictures.",
+        Message(
+            "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9"
+            " times (1.108), and each may be"
+        ),
+        Message(
+            "billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3"
+            " times; max_retries: 0 in the"
+        ),
+        Message("parameters of a model changes nothing for pictures."),
     )
 
     def __post_init__(self) -> None:
         """Fill in what follows from the dialect. Raises ConfigError for unknown values."""
         if self.dialect not in (AUTO, *DIALECTS):
-            raise ConfigError(f"there is no dialect {self.dialect!r}", hint=nearest(self.dialect, (AUTO, *DIALECTS)))
+            raise ConfigError(
+                Message("there is no dialect {dialect!r}").format(dialect=self.dialect),
+                hint=nearest(self.dialect, (AUTO, *DIALECTS)),
+            )
         if self.stream not in (AUTO, "on", "off"):
-            raise ConfigError(f"stream is on, off or auto, not {self.stream!r}")
+            raise ConfigError(Message("stream is on, off or auto, not {stream!r}").format(stream=self.stream))
         if self.cost_unit not in ("", *UNITS):
-            raise ConfigError(f"cost_unit is one of {', '.join(UNITS)}, not {self.cost_unit!r}")
+            raise ConfigError(
+                Message("cost_unit is one of {known}, not {cost_unit!r}").format(
+                    known=", ".join(UNITS), cost_unit=self.cost_unit
+                )
+            )
         if self.previews not in PREVIEWS:
-            raise ConfigError(f"previews is {PREVIEWS[0]} to {PREVIEWS[-1]}, not {self.previews}")
+            raise ConfigError(
+                Message("previews is {low} to {high}, not {previews}").format(
+                    low=PREVIEWS[0], high=PREVIEWS[-1], previews=self.previews
+                )
+            )
         if self.stream == "on" and not self.spoken.streams:
             streaming = ", ".join(name for name, dialect in DIALECTS.items() if dialect.streams)
-            rule = f"{self.spoken.title} sends no stream: set stream to auto or off"
-            raise ConfigError(rule, hint=f"dialects with a stream: {streaming}")
+            rule = Message("{title} sends no stream: set stream to auto or off").format(title=self.spoken.title)
+            raise ConfigError(rule, hint=Message("dialects with a stream: {streaming}").format(streaming=streaming))
         object.__setattr__(self, "base_url", _home(self.base_url, self.spoken))
         object.__setattr__(self, "model", self.model or self.spoken.model)
 
@@ -142,9 +179,11 @@ def _home(base_url: str, dialect: Dialect) -> str:
     """The address without its last slash; a bare host gets the path of the dialect's own address."""
     base_url = (base_url or dialect.home).rstrip("/")
     if not base_url:
-        raise ConfigError("base_url is empty, and this dialect has no address of its own", hint="set base_url")
+        raise ConfigError(
+            Message("base_url is empty, and this dialect has no address of its own"), hint=Message("set base_url")
+        )
     if common.address(base_url) is None:
-        raise ConfigError(f"base_url {base_url!r} is not a usable address")
+        raise ConfigError(Message("base_url {base_url!r} is not a usable address").format(base_url=base_url))
     return base_url if urlsplit(base_url).path else base_url + (urlsplit(dialect.home).path or "/v1")
 
 
@@ -157,7 +196,9 @@ def _host_of(address: str) -> str:
 
 class OpenAI(common.HttpProvider[Settings]):
     kind = "openai"
-    title = "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers with the same API"
+    title = Message(
+        "OpenAI Images, Seedream on Ark, xAI, Recraft, Together, LocalAI and other servers with the same API"
+    )
     is_synchronous = True
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
@@ -179,7 +220,7 @@ class OpenAI(common.HttpProvider[Settings]):
         try:
             json.dumps(self._body(request), ensure_ascii=False, allow_nan=False).encode()
         except ValueError as error:
-            raise BadRequest(f"the request cannot be written as JSON: {error}") from error
+            raise BadRequest(Message("the request cannot be written as JSON: {error}").format(error=error)) from error
 
     def max_images(self, request: ImageRequest) -> int:
         family = self._dialect.family(self._model(request))
@@ -251,7 +292,7 @@ class OpenAI(common.HttpProvider[Settings]):
             self._judge(answer, paid=True)
             ready = self._ready(answer)
         notes = filter(None, (ready.note, other_model(self._model(request), ready.facts.get("model"))))
-        return replace(ready, note="; ".join(notes), facts={**common.facts(seed=request.seed), **ready.facts})
+        return replace(ready, note=joined("; ", notes), facts={**common.facts(seed=request.seed), **ready.facts})
 
     def _seeded(self, request: ImageRequest) -> ImageRequest:
         """With a drawn seed where the service would not name its own. One seed might make several pictures alike."""
@@ -276,9 +317,11 @@ class OpenAI(common.HttpProvider[Settings]):
     def _judge(self, answer: Answer, *, paid: bool) -> None:
         """Raise what an answer without a picture means."""
         if answer.is_redirect:
-            raise BadRequest(f"HTTP {answer.status}: the service is at another address", hint=PATH_HINT)
+            raise BadRequest(
+                Message("HTTP {status}: the service is at another address").format(status=answer.status), hint=PATH_HINT
+            )
         if answer.status == HTTPStatus.CONFLICT and self._dialect.client_jobs:  # Xinference's answer after an abort
-            raise GenerationFailed(f"stopped at the server: {message_in(answer)}")
+            raise GenerationFailed(Message("stopped at the server: {why}").format(why=message_in(answer)))
         fault = _fault(answer)
         if fault is not None:
             raise fault
@@ -297,7 +340,7 @@ class OpenAI(common.HttpProvider[Settings]):
         if body.get("error"):
             received.refused.append(_failure(body))
         if reason := common.text_or_number(body.get("block_reason")):
-            received.refused.append(Moderated(f"blocked: {reason}"))
+            received.refused.append(Moderated(Message("blocked: {reason}").format(reason=reason)))
         return received.ready()
 
     def _image(self, item: Any) -> Image | None:
@@ -342,7 +385,7 @@ class OpenAI(common.HttpProvider[Settings]):
             received.refused.append(_failure(body))
             received.whole = not kind.endswith("partial_failed")
         elif kind.endswith(".partial_image"):
-            report(Working(note="preview", preview=common.unbased(body.get("b64_json")) or None))
+            report(Working(note=Message("preview"), preview=common.unbased(body.get("b64_json")) or None))
         elif kind.endswith((".partial_succeeded", ".completed")):
             received.take([body] if {"b64_json", "url"} & body.keys() else [], self._image)
             received.whole = received.complete = kind.endswith(".completed")
@@ -353,9 +396,9 @@ class OpenAI(common.HttpProvider[Settings]):
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
         if self._dialect.client_jobs:
-            raise Uncertain("the answer was lost, and this server keeps no pictures that a query could fetch")
+            raise Uncertain(Message("the answer was lost, and this server keeps no pictures that a query could fetch"))
         if not self._dialect.has_jobs:
-            raise Expired("this service has no jobs that a query could be about")
+            raise Expired(Message("this service has no jobs that a query could be about"))
         answer = await self._send("GET", self._job_url(job))
         if answer.status in GONE:
             raise Expired(f"HTTP {answer.status}: {message_in(answer)}")
@@ -501,14 +544,19 @@ class Received:
             elif common.table(item).get("error"):
                 self.refused.append(_failure(item))
             else:
-                self.refused.append(GenerationFailed("a picture came in a form that cannot be used").as_charged())
+                self.refused.append(
+                    GenerationFailed(Message("a picture came in a form that cannot be used")).as_charged()
+                )
 
     def ready(self) -> Ready:
         """The pictures. Raises the reason where there is none."""
         if not self.images:
             raise (self.refused[0] if self.refused else self._nothing()).as_billed(self.cost, self.tokens)
         lost = len(self.refused)
-        return self.with_note(f"{lost} of {lost + len(self.images)} refused: {self.refused[0].message}" if lost else "")
+        if not lost:
+            return self.with_note("")
+        note = Message("{count} of {total} refused: {why}")
+        return self.with_note(note.format(count=lost, total=lost + len(self.images), why=self.refused[0].message))
 
     def with_note(self, note: str) -> Ready:
         """The pictures that came, and what is told of their cost."""
@@ -516,8 +564,8 @@ class Received:
 
     def _nothing(self) -> TaskError:
         if self.complete:
-            return GenerationFailed("the service says that it is done, but sent no picture").as_charged()
-        return Uncertain("the stream ended without a picture; it may have been made and charged")
+            return GenerationFailed(Message("the service says that it is done, but sent no picture")).as_charged()
+        return Uncertain(Message("the stream ended without a picture; it may have been made and charged"))
 
 
 # What comes back
@@ -548,7 +596,7 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         line.append(first)
         size += len(first)
         if size > MAX_BYTES:
-            raise Uncertain(f"the service sent an event of more than {MAX_BYTES >> 20} MB")
+            raise Uncertain(Message("the service sent an event of more than {limit} MB").format(limit=MAX_BYTES >> 20))
         for piece in more:
             yield b"".join(line).removeprefix(b"\xef\xbb\xbf")
             line, size = [piece], len(piece)
@@ -579,7 +627,7 @@ def _failure(body: Any) -> TaskError:
     An unknown failure, and one by too much load, is GenerationFailed: the request had been accepted, perhaps billed.
     """
     kind = _kind_of(body)
-    text = _message(body) or "the service gave no reason"
+    text = _message(body) or Message("the service gave no reason")
     return GenerationFailed(text) if kind is None or issubclass(kind, SlowDown) else kind(text)
 
 
@@ -625,7 +673,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     """Raises ConfigError for a header that HTTP cannot carry."""
     for name, value in headers.items():
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"the header {name!r} holds characters that cannot be sent")
+            raise ConfigError(Message("the header {name!r} holds characters that cannot be sent").format(name=name))
 
 
 PROVIDER: type[Provider[Any]] = OpenAI

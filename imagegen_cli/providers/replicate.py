@@ -24,6 +24,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import setting
@@ -53,19 +54,22 @@ MAX_DEPTH = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("https://api.replicate.com", "address of the service")
+    base_url: str = setting("https://api.replicate.com", Message("address of the service"))
     model: str = setting(
-        "black-forest-labs/flux-schnell", "model when --model is not given: owner/name, owner/name:version or a version"
+        "black-forest-labs/flux-schnell",
+        Message("model when --model is not given: owner/name, owner/name:version or a version"),
     )
-    count_field: str = setting("num_outputs", 'input field for --count; "" for models that make one picture a request')
-    image_field: str = setting("image", 'input field for --image; "name[]" for models that take a list')
+    count_field: str = setting(
+        "num_outputs", Message('input field for --count; "" for models that make one picture a request')
+    )
+    image_field: str = setting("image", Message('input field for --image; "name[]" for models that take a list'))
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "REPLICATE_API_TOKEN"}
 
 
 class Replicate(common.HttpProvider[Settings]):
     kind = "replicate"
-    title = "Replicate: any model, by owner/name or by version"
+    title = Message("Replicate: any model, by owner/name or by version")
     declares_options = False
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
@@ -108,7 +112,7 @@ class Replicate(common.HttpProvider[Settings]):
         if word == "failed":
             raise _as_final(prediction, _failure(common.text(prediction.get("error"))))
         if word in STOPPED:
-            raise _as_final(prediction, GenerationFailed(f"{word} at the service"))
+            raise _as_final(prediction, GenerationFailed(Message("{word} at the service").format(word=word)))
         log = prediction.get("logs")
         fraction = common.fraction_in(log) if isinstance(log, str) else None
         return Working(fraction=fraction, note="" if word == "processing" else word)
@@ -152,14 +156,21 @@ class Replicate(common.HttpProvider[Settings]):
     def _rules(self, request: ImageRequest) -> Iterator[rules.Rule]:
         model = self._model(request)
         yield from rules.prompt(request)
-        known = "owner/name, owner/name:version or a version of 64 digits"
-        yield not MODEL.fullmatch(model), f"{rules.shown(model)} is not the name of a model: write {known}"
+        known = Message("owner/name, owner/name:version or a version of 64 digits")
+        yield (
+            not MODEL.fullmatch(model),
+            Message("{model} is not the name of a model: write {known}").format(model=rules.shown(model), known=known),
+        )
         yield rules.count(request, self.max_images(request))
-        size = "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        size = Message(
+            "the models here have no common size classes: give --size or --ratio, or the model's own field in extra"
+        )
         yield bool(request.resolution), size
         field = self._settings.image_field
-        yield bool(request.references) and not field, "image_field names no input for reference pictures"
-        single = f'{field} takes one reference picture; image_field = "name[]" is for models that take more'
+        yield bool(request.references) and not field, Message("image_field names no input for reference pictures")
+        single = Message(
+            '{field} takes one reference picture; image_field = "name[]" is for models that take more'
+        ).format(field=field)
         yield len(request.references) > 1 and not field.endswith("[]"), single
 
     def _input(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
@@ -190,8 +201,12 @@ def _id(prediction: dict[str, Any]) -> str:
 
 def _naming(lost: Uncertain, prediction: str) -> Uncertain:
     line = f'{{"task": {{ids}}, "job": "{prediction}", "url": ""}}'
-    message = f"{lost.message}; prediction {prediction} is new and has the same input, but may be another task's"
-    hint = f"if it is this task's, fetch it: imagegen resume --receipts FILE, with the line {line}"
+    message = Message(
+        "{message}; prediction {prediction} is new and has the same input, but may be another task's"
+    ).format(message=lost.message, prediction=prediction)
+    hint = Message("if it is this task's, fetch it: imagegen resume --receipts FILE, with the line {line}").format(
+        line=line
+    )
     return Uncertain(message, hint=hint)
 
 
@@ -212,18 +227,27 @@ def _created(prediction: dict[str, Any]) -> datetime:
 
 def _as_final(prediction: dict[str, Any], error: TaskError) -> TaskError:
     """The error as final; without the prediction's id the answer may be about anything, and counts as trouble."""
-    return error.as_final() if _id(prediction) else ServerTrouble(f"the service names no prediction: {error.message}")
+    return (
+        error.as_final()
+        if _id(prediction)
+        else ServerTrouble(Message("the service names no prediction: {message}").format(message=error.message))
+    )
 
 
 def _ready(prediction: dict[str, Any]) -> Ready:
     output = prediction.get("output")
     if output is None and prediction.get("data_removed") is True:
-        raise _as_final(prediction, Expired("the service has deleted the pictures: it keeps them for an hour"))
+        raise _as_final(prediction, Expired(Message("the service has deleted the pictures: it keeps them for an hour")))
     images = tuple(image for value in _leaves(output) if (image := common.picture(value)) is not None)
     if not images:
-        raise GenerationFailed("the model says that it is finished, but made no pictures")
+        raise GenerationFailed(Message("the model says that it is finished, but made no pictures"))
     lost = len(output) - len(images) if isinstance(output, list) else 0
-    return Ready(images, note=f"{lost} of {len(images) + lost} outputs are not pictures" if lost > 0 else "")
+    return Ready(
+        images,
+        note=Message("{count} of {total} outputs are not pictures").format(count=lost, total=len(images) + lost)
+        if lost > 0
+        else "",
+    )
 
 
 def _facts(prediction: dict[str, Any]) -> Facts:
@@ -247,7 +271,7 @@ def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
 
 def _failure(error: str) -> Refused:
     kind = Moderated if FORBIDDEN.search(error) else GenerationFailed
-    return kind(error or "the model failed without saying why")
+    return kind(error or Message("the model failed without saying why"))
 
 
 def _runnable(model: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Unavailable
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
 from imagegen_cli.core.schema import setting
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
@@ -38,19 +39,21 @@ def cores() -> int:
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
     concurrency: int = setting(
-        os.cpu_count() or 1, "tasks drawn at once; more than the processor's cores gain nothing", shown="one per core"
+        os.cpu_count() or 1,
+        Message("tasks drawn at once; more than the processor's cores gain nothing"),
+        shown=Message("one per core"),
     )
-    timeout: float = setting(300.0, "time limit of a task in seconds")
+    timeout: float = setting(300.0, Message("time limit of a task in seconds"))
 
 
 class Sketch(Provider[Settings]):
     kind = "sketch"
-    title = "sketch: drawn here from word lists, without a model, a key or a network"
+    title = Message("sketch: drawn here from word lists, without a model, a key or a network")
     is_synchronous = True
     stops_when_dropped: ClassVar[bool] = True
     local: ClassVar[bool] = True
     is_free: ClassVar[bool] = True
-    notice: ClassVar[str] = "sketch draws; no AI model is connected. To connect one: imagegen init"
+    notice: ClassVar[str] = Message("sketch draws; no AI model is connected. To connect one: imagegen init")
 
     def __init__(self, settings: Settings, clients: Clients) -> None:  # noqa: ARG002 - every provider is built alike
         self._model = settings.model
@@ -59,7 +62,7 @@ class Sketch(Provider[Settings]):
     def check(self, request: ImageRequest) -> None:
         size(request)
         if request.references:
-            raise BadRequest("sketch cannot start from a picture: leave out the references")
+            raise BadRequest(Message("sketch cannot start from a picture: leave out the references"))
         rules.options(request, (), "sketch")
         rules.check([rules.count(request, MAX_IMAGES), rules.seed(request, SEEDS)])
 
@@ -77,7 +80,7 @@ class Sketch(Provider[Settings]):
         return Ready(images, note=note_of(drawn, left_out), facts=facts)
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
-        raise Expired("a drawing lasts no longer than its submit")
+        raise Expired(Message("a drawing lasts no longer than its submit"))
 
     def _orders(self, request: ImageRequest) -> Iterator[Order]:
         width, height = size(request)
@@ -100,11 +103,16 @@ class Sketch(Provider[Settings]):
             async with self._limit:
                 drawing = await draw(order)
             ready += 1
-            report(Working(fraction=ready / len(orders), note=f"{ready} of {len(orders)} drawn"))
+            report(
+                Working(
+                    fraction=ready / len(orders),
+                    note=Message("{count} of {total} drawn").format(count=ready, total=len(orders)),
+                )
+            )
             return drawing
 
         report(
-            Working(note="drawing")
+            Working(note=Message("drawing"))
         )  # without a fraction the bar moves: 0 % would stand still until the first picture
         try:
             async with asyncio.TaskGroup() as group:
@@ -128,7 +136,9 @@ async def draw(order: Order) -> Drawing:
         answer, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
         if await process.wait() != 0:
             last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
-            raise GenerationFailed(f"the drawing process ended without a picture: {last or process.returncode}")
+            raise GenerationFailed(
+                Message("the drawing process ended without a picture: {last}").format(last=last or process.returncode)
+            )
         return Drawing.read(answer)
     finally:
         if process.returncode is None:
@@ -148,21 +158,23 @@ async def _start() -> asyncio.subprocess.Process:
             *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **group
         )
     except OSError as error:
-        raise Unavailable(f"the drawing process cannot be started: {error}") from error
+        raise Unavailable(Message("the drawing process cannot be started: {error}").format(error=error)) from error
 
 
 def size(request: ImageRequest) -> tuple[int, int]:
     """Width and height in pixels. Raises BadRequest with the rule."""
     if rules.is_sized(request):
         if request.width not in SIDES or request.height not in SIDES:
-            raise BadRequest(f"sketch draws {SIDES[0]} to {SIDES[-1]} pixels a side")
+            raise BadRequest(Message("sketch draws {low} to {high} pixels a side").format(low=SIDES[0], high=SIDES[-1]))
         return request.width or 0, request.height or 0
     resolution = request.resolution.lower()
     rules.check([rules.one_of("resolution", resolution, SQUARES, "sketch")])
     wide, high = rules.ratio_of(request.ratio or "1:1")
     if max(wide, high) > min(SIDES[0], MAX_ASPECT * min(wide, high)):
-        rule = f"a ratio is W:H with numbers up to {SIDES[0]}, at most {MAX_ASPECT}:1"
-        raise BadRequest(f"{rule}; not {rules.shown(request.ratio)}")
+        rule = Message("a ratio is W:H with numbers up to {limit}, at most {aspect}:1; not {ratio}").format(
+            limit=SIDES[0], aspect=MAX_ASPECT, ratio=rules.shown(request.ratio)
+        )
+        raise BadRequest(rule)
     step = max(1, round(SQUARES[resolution] / sqrt(wide * high)))
     return wide * step, high * step
 
@@ -171,12 +183,14 @@ def note_of(drawn: list[str], left_out: list[str]) -> str:
     """What the picture shows of the prompt and what it does not; empty where nothing is missing."""
     if not left_out:
         return ""
-    return " · ".join(filter(None, (_named("drew", drawn), _named("not drawn", left_out))))
+    drew = [Message("drew: {words}").format(words=_first(drawn))] if drawn else []
+    return joined(" · ", [*drew, Message("not drawn: {words}").format(words=_first(left_out))])
 
 
-def _named(what: str, words: list[str]) -> str:
-    more = len(words) - MAX_NOTED_WORDS
-    return f"{what}: {', '.join(words[:MAX_NOTED_WORDS])}" + (f" and {more} more" if more > 0 else "") if words else ""
+def _first(words: list[str]) -> str:
+    """The first words of a list, and how many follow."""
+    shown, more = ", ".join(words[:MAX_NOTED_WORDS]), len(words) - MAX_NOTED_WORDS
+    return Message("{words} and {count} more").format(words=shown, count=more) if more > 0 else shown
 
 
 PROVIDER: type[Provider[Any]] = Sketch

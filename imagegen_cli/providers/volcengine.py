@@ -35,6 +35,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, is_remote, read
 from imagegen_cli.core.schema import Secret, nearest, setting
@@ -147,18 +148,20 @@ PLATFORM: tuple[tuple[type[TaskError], tuple[str, ...]], ...] = (
     ),
 )
 """What an error of the gateway in front of the service means, by a part of its code's name."""
-CLOCK_HINT = "set this machine's clock: the signature carries the time, and it is minutes off the service's"
+CLOCK_HINT = Message("set this machine's clock: the signature carries the time, and it is minutes off the service's")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("https://visual.volcengineapi.com", "address of the service")
-    api_key: Secret = setting(Secret(), 'access key id (AKLT…): the text itself, "env:NAME" or "cmd:COMMAND"')
-    secret_key: Secret = setting(Secret(), "secret access key that belongs to it")
-    session_token: Secret = setting(Secret(), "security token, for temporary keys only")
-    model: str = setting("4.0", f"model when --model is not given: {', '.join(MODELS)}, or a req_key")
-    concurrency: int = setting(1, "tasks at the service at once; an account has 1 unless more were bought")
-    poll: float = setting(1.0, "shortest time between two status queries of a task, in seconds")
+    base_url: str = setting("https://visual.volcengineapi.com", Message("address of the service"))
+    api_key: Secret = setting(Secret(), Message('access key id (AKLT…): the text itself, "env:NAME" or "cmd:COMMAND"'))
+    secret_key: Secret = setting(Secret(), Message("secret access key that belongs to it"))
+    session_token: Secret = setting(Secret(), Message("security token, for temporary keys only"))
+    model: str = setting(
+        "4.0", Message("model when --model is not given: {known}, or a req_key").format(known=", ".join(MODELS))
+    )
+    concurrency: int = setting(1, Message("tasks at the service at once; an account has 1 unless more were bought"))
+    poll: float = setting(1.0, Message("shortest time between two status queries of a task, in seconds"))
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "VOLC_ACCESSKEY", "secret_key": "VOLC_SECRETKEY"}
 
@@ -167,7 +170,7 @@ class Volcengine(common.HttpProvider[Settings]):
     """`force_single` is always sent: without it the model decides how many pictures it makes, and bills each."""
 
     kind = "volcengine"
-    title = "Volcengine Visual: the official 即梦AI (access key and secret key)"
+    title = Message("Volcengine Visual: the official 即梦AI (access key and secret key)")
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
@@ -213,9 +216,9 @@ class Volcengine(common.HttpProvider[Settings]):
         if status == "done":
             return _ready(data)
         if status == "not_found":
-            raise Expired("the service does not know this task: it keeps them for 12 hours")
+            raise Expired(Message("the service does not know this task: it keeps them for 12 hours"))
         if status == "expired":
-            raise Expired("the task has expired at the service").as_final()
+            raise Expired(Message("the task has expired at the service")).as_final()
         if not status:
             raise common.unknown_form(paid=False)
         return Working(note="" if status == "generating" else status)
@@ -237,7 +240,10 @@ class Volcengine(common.HttpProvider[Settings]):
         name = self._model(request)
         model = MODELS.get(name) or BY_KEY.get(name)
         if model is None:
-            raise BadRequest(f"即梦AI has no image model {rules.shown(name)}", hint=nearest(name, (*MODELS, *BY_KEY)))
+            raise BadRequest(
+                Message("即梦AI has no image model {name}").format(name=rules.shown(name)),
+                hint=nearest(name, (*MODELS, *BY_KEY)),
+            )
         return model
 
     def _body(self, request: ImageRequest, model: Model) -> dict[str, Any]:
@@ -270,8 +276,10 @@ class _Signature(common.OriginAuth):
     def bound_for(self, url: str) -> "_Signature":
         """As in `OriginAuth`; also raises Unauthorized without both keys."""
         if not all(self._secrets[:2]):
-            both = "set api_key and secret_key, or $VOLC_ACCESSKEY and $VOLC_SECRETKEY"
-            raise Unauthorized(f"即梦AI needs an access key and a secret key: {both}").as_unspent()
+            both = Message("set api_key and secret_key, or $VOLC_ACCESSKEY and $VOLC_SECRETKEY")
+            raise Unauthorized(
+                Message("即梦AI needs an access key and a secret key: {both}").format(both=both)
+            ).as_unspent()
         super().bound_for(url)
         return self
 
@@ -318,12 +326,20 @@ def _single(request: ImageRequest) -> bool:
 
 
 def _rules(request: ImageRequest, model: Model) -> Iterator[rules.Rule]:
-    yield from rules.prompt(request, MAX_PROMPT_CHARS, "a longer one may spoil the picture, which is billed anyway")
+    yield from rules.prompt(
+        request, MAX_PROMPT_CHARS, Message("a longer one may spoil the picture, which is billed anyway")
+    )
     yield rules.no_negative(request, "即梦AI")
     if _single(request):
         yield rules.count(request, 1)
-    yield not _single(request) and request.count is not None, "without force_single the model chooses the count itself"
-    yield rules.has_seed(request) and not model.has_seeds, f"{model.req_key} takes no seed: leave it out"
+    yield (
+        not _single(request) and request.count is not None,
+        Message("without force_single the model chooses the count itself"),
+    )
+    yield (
+        rules.has_seed(request) and not model.has_seeds,
+        Message("{req_key} takes no seed: leave it out").format(req_key=model.req_key),
+    )
     yield rules.seed(request, SEEDS)
 
 
@@ -341,7 +357,9 @@ def _rules_of_references(request: ImageRequest, model: Model) -> Iterator[rules.
     low, high = model.references
     yield from rules.references(request, high, model.req_key, low)
     for reference in request.references:
-        rule = f"{model.req_key} takes reference pictures from addresses, not from files"
+        rule = Message("{req_key} takes reference pictures from addresses, not from files").format(
+            req_key=model.req_key
+        )
         yield not is_remote(reference) and not model.takes_data, rule
 
 
@@ -357,7 +375,7 @@ def _size(request: ImageRequest, model: Model) -> dict[str, int]:
         return {"size": TIERS[resolution] ** 2}
     tier = resolution or model.tier
     if not model.tiers:
-        raise BadRequest(f"{model.req_key} has no resolutions: say a size in pixels")
+        raise BadRequest(Message("{req_key} has no resolutions: say a size in pixels").format(req_key=model.req_key))
     rules.check([rules.one_of("resolution", tier, model.tiers, model.req_key)])
     rules.check([rules.one_of("ratio", request.ratio, SIZES, "即梦AI")])
     return _checked(*SIZES[request.ratio or "1:1"][list(TIERS).index(tier)], request, model)
@@ -367,11 +385,19 @@ def _checked(width: int, height: int, request: ImageRequest, model: Model) -> di
     if not (width > 0 and height > 0 and model.area[0] <= width * height <= model.area[1]):
         small, large = map(math.isqrt, model.area)
         squares = f"{small}x{small} to {large}x{large}"
-        raise BadRequest(f"{model.req_key} draws {squares} pixels in all, not {width}x{height}")
+        raise BadRequest(
+            Message("{req_key} draws {squares} pixels in all, not {width}x{height}").format(
+                req_key=model.req_key, squares=squares, width=width, height=height
+            )
+        )
     low, high = (rules.plain_number(request.extra.get(name, "")) for name in ("min_ratio", "max_ratio"))
     low, high = (SHAPES[0] if math.isnan(low) else low), (SHAPES[1] if math.isnan(high) else high)
     if not low <= width / height <= high:
-        raise BadRequest(f"{model.req_key} draws shapes from {low:.3g}:1 to {high:.3g}:1, not {width}x{height}")
+        raise BadRequest(
+            Message("{req_key} draws shapes from {low:.3g}:1 to {high:.3g}:1, not {width}x{height}").format(
+                req_key=model.req_key, low=low, high=high, width=width, height=height
+            )
+        )
     return {"width": width, "height": height}
 
 
@@ -383,7 +409,8 @@ def _refuse(answer: Answer, body: dict[str, Any], data: dict[str, Any], *, paid:
     if error := common.table(common.table(body.get("ResponseMetadata")).get("Error")):
         _refuse_platform(error, answer, paid=paid)
     code, message = _code(body.get("code")), message_in(answer)
-    text = message if code is None else f"{message or 'the service gave no reason'} (code {code})"
+    said = message or Message("the service gave no reason")
+    text = message if code is None else Message("{message} (code {code})").format(message=said, code=code)
     if code in CODES:
         _raise(CODES[code], text, answer)
     meaning = _chinese_words.meaning("", message) if code not in (None, *TROUBLE) else None
@@ -400,7 +427,7 @@ def _refuse_platform(error: dict[str, Any], answer: Answer, *, paid: bool) -> No
     text = ": ".join(filter(None, (name, message)))
     kind = next((kind for kind, parts in PLATFORM if any(part in name for part in parts)), None)
     if kind is Unauthorized and "Timestamp" in name:
-        raise Unauthorized(f"{text}; {CLOCK_HINT}")
+        raise Unauthorized(joined("; ", (text, CLOCK_HINT)))
     if kind is not None:
         _raise(kind, text, answer)
     _refuse_by_status(answer, text, paid=paid)
@@ -413,9 +440,10 @@ def _refuse_by_status(answer: Answer, message: str, *, paid: bool, trouble: bool
     """
     if not trouble and (paid or answer.status in ABOUT_ACCOUNT):
         refuse(answer, paid=paid, message=message)
-    text = f"HTTP {answer.status}: {message or 'an answer of an unknown form'}"
+    said = message or Message("an answer of an unknown form")
+    text = Message("HTTP {status}: {message}").format(status=answer.status, message=said)
     if paid:
-        raise Uncertain(f"{text}; {common.CHARGED}")
+        raise Uncertain(joined("; ", (text, common.CHARGED)))
     raise ServerTrouble(text, hint=NO_JOB_HINT if answer.status in (*NO_ROUTES, *GONE) else "")
 
 
@@ -433,8 +461,8 @@ def _ready(data: dict[str, Any]) -> Ready:
     ]
     images = tuple(image for image in found if image is not None)
     if not images:
-        raise GenerationFailed("the service says that it is done, but sent no pictures")
-    return Ready(images, note=common.lost_note(len(found) - len(images), len(found), "cannot be read"))
+        raise GenerationFailed(Message("the service says that it is done, but sent no pictures"))
+    return Ready(images, note=common.lost_note(len(found) - len(images), len(found), Message("cannot be read")))
 
 
 def _code(value: Any) -> int | None:
