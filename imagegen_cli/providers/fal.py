@@ -122,7 +122,7 @@ class Fal(common.HttpProvider[Settings]):
         job_id = common.text(receipt.get("request_id"))
         addresses = {name: common.link(receipt.get(f"{name}_url")) for name in ADDRESSES}
         if not job_id or not addresses["status"]:
-            raise Uncertain(Message("the service gave no address to ask at; {CHARGED}").format(CHARGED=common.CHARGED))
+            raise Uncertain(Message("the service gave no address to ask at; {charged}").format(charged=common.CHARGED))
         model = self._model(request)
         return Accepted(
             Job(job_id, json.dumps({**addresses, "model": model})), common.facts(model=model, request_id=job_id)

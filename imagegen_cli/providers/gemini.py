@@ -312,7 +312,7 @@ def _error(body: Any) -> dict[str, Any]:
 def _is_daily(details: list[dict[str, Any]], message: str) -> bool:
     """Whether a day's quota is used up. A minute's quota has the same message, but another name of the quota."""
     violations = [item for detail in details for item in common.tables(detail.get("violations"))]
-    return any("PerDay" in common.text(item.get("quotaId")) for item in violations) or Message("per day") in message
+    return any("PerDay" in common.text(item.get("quotaId")) for item in violations) or "per day" in message
 
 
 def _delay(details: list[dict[str, Any]]) -> float | None:

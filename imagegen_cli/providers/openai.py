@@ -73,7 +73,7 @@ WORDS: tuple[tuple[type[TaskError], str], ...] = (
     (OutOfCredits, r"billing hard limit|exceeded your current quota|(insufficient|not enough) (credit|balance|quota)"),
     (Unauthorized, common.PLACE.pattern.lower()),
     (Moderated, r"content[ _]?policy|safety system|moderation_blocked|safety_violations|failed safety check"),
-    (Busy, Message("queue is full")),
+    (Busy, "queue is full"),
 )
 """The meaning of a service's message, where the code is missing or unknown."""
 CANCELLED = {
@@ -125,14 +125,10 @@ class Settings(base.Settings):
     environment: ClassVar[Mapping[str, str]] = {"api_key": OPENAI.variable}
     remarks: ClassVar[tuple[str, ...]] = (
         Message(
-            "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9"
-            " times (1.108), and each may be"
+            "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9 times (1.108), and each may"
+            " be billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3 times; max_retries: 0 in"
+            " the parameters of a model changes nothing for pictures."
         ),
-        Message(
-            "billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3"
-            " times; max_retries: 0 in the"
-        ),
-        Message("parameters of a model changes nothing for pictures."),
     )
 
     def __post_init__(self) -> None:

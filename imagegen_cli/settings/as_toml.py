@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from textwrap import wrap
 from typing import Any
 
 from imagegen_cli.core.masking import MASK, without_user
@@ -25,6 +26,8 @@ TABLES = {
     ),
 }
 """The tables of General, each with its meaning and an example."""
+COLUMNS = 115
+"""Signs in a line of a remark."""
 
 
 def dumps(tables: Mapping[str, Any], *, indent: int = 4) -> str:
@@ -58,7 +61,7 @@ def example() -> str:
         for item in fields(provider.Settings):
             lines.append(f"# {_setting_line(item)}")
         lines += [f"# {name} is also read from ${variable}" for name, variable in provider.Settings.environment.items()]
-        lines += [f"# {remark}" for remark in provider.Settings.remarks]
+        lines += [f"# {line}" for remark in provider.Settings.remarks for line in wrap(remark, COLUMNS)]
     return "\n".join(lines) + "\n"
 
 
