@@ -126,8 +126,8 @@ class Settings(base.Settings):
     remarks: ClassVar[tuple[str, ...]] = (
         Message(
             "A LiteLLM proxy sends a request that fails up to 3 times upstream (1.110) or 9 times (1.108), and each may"
-            " be billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3 times; max_retries: 0 in"
-            " the parameters of a model changes nothing for pictures."
+            " be billed. router_settings: {num_retries: 0} in its config.yaml makes that 1 and 3 times; max_retries: 0"
+            " in the parameters of a model changes nothing for pictures."
         ),
     )
 
