@@ -16,6 +16,7 @@ from imagegen_cli.settings.as_toml import example
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 SCRIPTING = (ROOT / "docs" / "scripting.md").read_text(encoding="utf-8")
 SERVICES = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
@@ -85,6 +86,20 @@ def test_the_readme_fits_three_screens_and_installs_before_it_uses() -> None:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_the_readme_names_every_page(page: Path) -> None:
     assert f"(docs/{page.name})" in README.partition("## Read on")[2]
+    assert f"(docs/{page.name})" in CHINESE.partition("## 继续阅读")[2]
+
+
+def test_both_readmes_have_the_same_commands_sections_and_pictures() -> None:
+    """They differ in the words of prompts and of comments."""
+
+    def bones(text: str) -> list[str]:
+        blocks = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        commands = re.sub(r'"[^"]*"|^#.*\n', "", blocks, flags=re.MULTILINE)
+        signs = re.findall(r"^#{1,2} |^\* |^<!-- .* -->$|\]\([^)]+\.(?:webp|md)\)", text, re.MULTILINE)
+        return [*commands.splitlines(), *(sign for sign in signs if "README" not in sign)]
+
+    assert bones(README) == bones(CHINESE)
+    assert len(CHINESE.splitlines()) <= SCREENS_LINES
 
 
 @pytest.mark.parametrize(
@@ -110,13 +125,15 @@ def test_all_that_the_wheel_ships_beside_code_is_known() -> None:
     """Something else needs a line in NOTICE."""
     package = ROOT / "imagegen_cli"
     files = [one.relative_to(package) for one in package.rglob("*") if one.is_file()]
-    shipped = {str(one) for one in files if one.suffix not in (".py", ".pyc") and one.parts[0] != "docs"}
+    shipped = {str(one) for one in files if one.suffix not in (".py", ".pyc", ".mo") and one.parts[0] != "docs"}
     known = {
         "py.typed",
         "commands/SKILL.md",
         "gallery/page.css",
         "gallery/page.html",
         "gallery/page.js",
+        "locale/zh_CN/LC_MESSAGES/imagegen.po",
+        "locale/zh_CN/LC_MESSAGES/messages.po",
         "settings/prices.toml",
     }
     assert shipped == known

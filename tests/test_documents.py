@@ -22,7 +22,8 @@ from tests.doubles.http import Pictures
 from tests.program import Program, finished
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "team.md"})]
+READMES = ["README.md", "README.zh-CN.md"]
+PAGES = [*(ROOT / name for name in READMES), *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "team.md"})]
 """All but the page whose commands need a server: tests/test_team_docs.py runs those."""
 SKILL = ROOT / "imagegen_cli" / "commands" / "SKILL.md"
 CONFIG = """
@@ -46,10 +47,10 @@ STAND_INS = {
 """Programs of others that the documents use, as far as a test needs them."""
 NOT_RUN = Counter(
     {
-        "pipx is not a part of Python": 1,
-        "uv is not a part of Python": 1,
+        "pipx is not a part of Python": 2,
+        "uv is not a part of Python": 2,
         "it serves until Ctrl-C": 1,
-        "these are the tests": 1,
+        "these are the tests": 2,
     }
 )
 LIMIT_S = 60
@@ -78,7 +79,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 @pytest.fixture
 def person(request: pytest.FixtureRequest, tmp_path: Path) -> Program:
     """A person with the folder of `used`, or a new one for the README."""
-    if request.param.name == "README.md":
+    if request.param.name in READMES:
         return Program(tmp_path)
     known: Program = request.getfixturevalue("used")
     folder = tmp_path / "work"
