@@ -22,6 +22,7 @@ from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.output import Output
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
@@ -158,9 +159,11 @@ class Watched:
             records = _at_work(store, limit + 1)
         if len(records) > limit:
             records = records[:limit]
-            say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
+            message = Message("only the newest {count} tasks are shown; imagegen list shows the others")
+            say(message.format(count=limit))
         if not records:
-            raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
+            hint = Message("imagegen list shows what became of every task")
+            raise NothingToDo(Message("no process is working on a task"), hint=hint)
         self._store = store
         self._show = show
         self._open = not ids
@@ -241,7 +244,7 @@ def _of_open_lines(store: Store) -> list[Record]:
     return [record for record in newest if record.task.run in lasting]
 
 
-LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)
+LOOKING = Offer(without=frozenset("cxoar+- "), stop=Message("stop watching"), keeps=True, leaves=True)
 """Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
 WATCHING = LOOKING._replace(without=frozenset("ar+- "))
 """Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
@@ -272,9 +275,10 @@ class _Remote:
             if ids and self._store.is_any_owned(ids):
                 self._store.request_cancel(ids)
             elif ids:
-                self._show.display.say(f"the process of {ids[0]} has ended: imagegen cancel {ids[0]}")
+                message = Message("the process of {id} has ended: imagegen cancel {id}")
+                self._show.display.say(message.format(id=ids[0]))
         except HistoryError as error:
-            self._show.display.say(f"not cancelled: {error.message}")
+            self._show.display.say(Message("not cancelled: {why}").format(why=error.message))
 
 
 def _nothing(_command: Command) -> None:
@@ -302,7 +306,7 @@ def _replay(store: Store, run: int | None, options: RunOptions, speed: float) ->
     records = store.find(Filter(run=number))
     events = [*_all_events(store, number)]
     if not records or not events:
-        raise NothingToDo(f"there is no record of run {number}")
+        raise NothingToDo(Message("there is no record of run {run}").format(run=number))
     begin = events[0].at
     clock = _Clock(begin, speed)
     show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)
