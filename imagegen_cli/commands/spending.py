@@ -161,7 +161,7 @@ class Spending:
 
         Each of the tasks `left` fits into its budget. `is_repeat`: what some of them repeat may be paid already.
         """
-        words = ["imagegen retry", which or " ".join(map(str, ids))]
+        words = ["imagegen", "retry", which or " ".join(map(str, ids))]
         words += ["--may-repeat"] if is_repeat else []
         words += ["--yes"] if len(ids) > HANDFUL and not is_asked() else []
         dearest = self._dearest_of(left)
