@@ -1,6 +1,8 @@
 """Words about tasks, budgets and the history are translated for people, and English for programs and in the history."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,11 +83,8 @@ def test_a_damaged_history_is_said_in_any_language(tmp_path: Path, marked: None)
 
 def test_a_budget_that_is_reached_says_its_sums_in_any_language(marked: None) -> None:
     (limit,) = parse_limits("0.05usd/day")
-    with_sums = over(
-        None,  # type: ignore[arg-type] - `count` reads nothing
-        [limit], PLAN.quotes[0], 1, 0.0,
-        count=lambda *_: Money(20_000, "usd"),
-    )  # fmt: skip
+    with closing(sqlite3.connect(":memory:")) as db:
+        with_sums = over(db, [limit], PLAN.quotes[0], 1, 0.0, count=lambda *_: Money(20_000, "usd"))
     assert with_sums == "0.02 usd of 0.05 usd a day is spent or reserved, and the next task costs 0.04 usd"
     assert translated(with_sums).startswith("<0.02 usd of ")
 
