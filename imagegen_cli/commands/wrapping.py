@@ -2,6 +2,11 @@
 
 from collections.abc import Iterator
 
+ENDS = "，。；：！？、）】》」』”’"
+"""Signs that no line begins with."""
+BEGINNINGS = "（【《「『"
+"""Signs that no line ends with."""
+
 
 def padded(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
@@ -38,10 +43,10 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _signs(word: str) -> Iterator[str]:
-    """Pieces between which a line may end: before each wide sign that may begin a line."""
+    """Pieces between which a line may end: before each wide sign that may begin a line, not behind an open bracket."""
     piece = ""
     for sign in word:
-        if piece and cells(sign) == 2 and sign not in "，。；：！？、）】》”’":  # noqa: PLR2004 - two cells
+        if piece and cells(sign) == 2 and sign not in ENDS and piece[-1] not in BEGINNINGS:  # noqa: PLR2004 - two cells
             yield piece
             piece = ""
         piece += sign
