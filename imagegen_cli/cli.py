@@ -220,10 +220,11 @@ def work(
     *,
     provider: Annotated[
         list[str] | None,
-        option("--provider", "-p", help_=tr("Work only for this provider; may be repeated.")),
+        option("--provider", "-p", help_=tr("Work only for this provider; may be repeated."), metavar="NAME"),
     ] = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help_=tr("Folder for the pictures, instead of the planned one."))
+        Path | None,
+        option("--output", "-o", help_=tr("Folder for the pictures, instead of the planned one."), metavar="DIR"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help=tr("Leave when no task waits any more."))] = False,
     options: RunOptions,

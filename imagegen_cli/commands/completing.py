@@ -345,7 +345,7 @@ def _setting_values(place: Place) -> Iterable[Offer]:
         return _kinds(place)
     if key.endswith(".model") or key.startswith("models."):
         return _models(place)
-    return _plain({"metadata": METADATA, "sheet": ("true", "false")}.get(key, ()))
+    return _plain({"metadata": METADATA, "sheet": ("true", "false"), "lang": guide.LANGUAGES}.get(key, ()))
 
 
 SOURCES: dict[str, Callable[[Place], Iterable[Offer]]] = {

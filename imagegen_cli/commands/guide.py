@@ -89,7 +89,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     Message("How to run"): ("--concurrency", "--timeout", "--queue", "--once",
         "--dry-run", "--yes", "--exec", "--fix", "--verify", "--set"),
     Message("Money"): ("--budget", "--assume-price", "--amount"),
-    Message("Keys"): ("--key-env", "--key-command", "--key-stdin"),
+    Message("API key"): ("--key-env", "--key-command", "--key-stdin"),
     Message("Lists"): ("--format", "--encoding", "--columns", "--again", "--skip-sent", "--allow-outside"),
     Message("Output"): (
         "--progress", "--json", "--csv", "--quiet", "--preview", "--notify", "--no-metadata", "--sidecar", "--dark",
