@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from imagegen_cli.core.language import Message, translated
 from imagegen_cli.gallery import frames, labels, words
-from imagegen_cli.gallery.frames import CAPTION, CELL, GAP, MARGIN, Box, Frame, fitted, said
+from imagegen_cli.gallery.frames import CAPTION, CELL, GAP, MARGIN, Box, Frame, fitted
 from imagegen_cli.gallery.grids import Band, Cell, Heading, arranged, shared
 from imagegen_cli.gallery.labels import Fonts, Text, wrapped
 from imagegen_cli.gallery.thumbnails import NoThumbnail, shape, small
@@ -79,7 +79,9 @@ class _Speaks:
         return words.name_shown(name) if self.is_translated else name
 
     def headings(self, headings: Sequence[Heading]) -> str:
-        return said([heading._replace(name=self.name(heading.name)) for heading in headings])
+        """Names and values in one line."""
+        pair = Message("{name}: {value}")
+        return "  ·  ".join(self.text(pair.format(name=self.name(name), value=value)) for name, value in headings)
 
 
 @dataclass(slots=True)

@@ -48,9 +48,13 @@ class Finding:
 
 def as_line(finding: Finding, encoding: str) -> str:
     """One line for a person."""
-    provider = f"{finding.provider}: " if finding.provider else ""
-    line = f"{finding.level:<4} {provider}{translated(finding.check)}: {translated(finding.message)}"
-    return literal(f"{line}; {translated(finding.advice)}" if finding.advice else line, encoding)
+    about = Message("{check}: {message}")
+    said = about.format(check=finding.check, message=finding.message)
+    if finding.provider:
+        said = about.format(check=finding.provider, message=said)
+    if finding.advice:
+        said = Message("{message}; {more}").format(message=said, more=finding.advice)
+    return literal(f"{finding.level:<4} {translated(said)}", encoding)
 
 
 def as_json(finding: Finding, encoding: str) -> str:
