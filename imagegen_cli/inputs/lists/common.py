@@ -100,7 +100,8 @@ def columns_in(text: str) -> dict[str, str]:
             raise UsageError(Message("--columns is not valid UTF-8"), hint=_COLUMNS_HINT)
         parts = next(csv.reader([text], strict=True), []) if text else []
     except csv.Error as error:
-        raise UsageError(Message("--columns cannot be read: {why}").format(why=str(error)), hint=_COLUMNS_HINT) from error
+        message = Message("--columns cannot be read: {why}").format(why=str(error))
+        raise UsageError(message, hint=_COLUMNS_HINT) from error
     found: dict[str, str] = {}
     for part in parts:
         name, _, column = part.partition("=")
