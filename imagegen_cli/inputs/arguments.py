@@ -51,7 +51,7 @@ def instead_of(name: str) -> str:
             return Message("name a file with one prompt a line")
         return Message("name a list in it: {command}").format(command=f"{BATCH} {found}")
     if near := _near(name):
-        return Message("did you mean {near}? {command}").format(near=near, command=f"{BATCH} {quote(_safe(near))}")
+        return Message("did you mean {name}? {command}").format(name=near, command=f"{BATCH} {quote(_safe(near))}")
     return Message("name a file that can be read, or - for stdin")
 
 

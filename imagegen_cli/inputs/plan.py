@@ -203,7 +203,7 @@ def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
     from imagegen_cli.inputs.comparison import meant  # noqa: PLC0415 - something was varied, so it is there
 
     near = meant(unknown, wrong, least=0.6)
-    return Message("did you mean {near}?").format(near=near) if near else hint
+    return Message("did you mean {name}?").format(name=near) if near else hint
 
 
 def place(folder: Path, template: str) -> Place:
