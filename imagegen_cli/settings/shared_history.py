@@ -11,7 +11,7 @@ from imagegen_cli.core.schema import REFERENCES
 from imagegen_cli.settings.paths import user_file
 
 SCHEMES = ("postgresql://", "postgres://")
-FORM = Message('write it as history = "postgresql://user@host/database"')
+FORM = Message("write it as {example}").format(example='history = "postgresql://user@host/database"')
 WHERE_PASSWORDS_ARE = Message('in ~/.pgpass, in PGPASSWORD, or as history_password = "env:NAME" or "cmd:COMMAND"')
 KEEP = Message("keep it {where}").format(where=WHERE_PASSWORDS_ARE)
 NETWORK_DISKS = frozenset(

@@ -137,13 +137,18 @@ def refuse_by_name_or_bytes(name: str, data: bytes, reading: Reading) -> None:
     for starts, (what, how) in SIGNATURES.items():
         if data.startswith(starts):
             kind, way = _office_document(data, what, how)
-            _refuse(name, IS_NO_LIST, HOW[way], kind=kind)
+            _refuse(name, _no_list(kind), HOW[way], kind=kind)
     if suffix not in DOCUMENTS:
         return
     what, how = DOCUMENTS[suffix]
     if not (reading.form and what in TEXTUAL):
         way = _marks(name, data.decode("utf-8", "replace"), reading) if how == "marks" else HOW[how]
-        _refuse(name, IS_NO_LIST, way, forced=what in TEXTUAL, kind=what)
+        _refuse(name, _no_list(what), way, forced=what in TEXTUAL, kind=what)
+
+
+def _no_list(kind: Message) -> Message:
+    """The sentence about a file of this kind. The words "a picture" alone mean a price elsewhere."""
+    return Message("{place} is a picture, not a list of prompts") if kind == PICTURE else IS_NO_LIST
 
 
 NO_KEYS = UNSENT.format(way=Message("name a list of prompts: no key is ever sent to a service"))
@@ -322,7 +327,7 @@ def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) 
             )
             _refuse(name, message, HOW["table"], forced=True, line=number, label=found[1])
         if line.startswith("```"):
-            _refuse(name, IS_NO_LIST, _marks(name, text, reading), forced=True, line=number, kind="Markdown")
+            _refuse(name, IS_NO_LIST, _marks(name, text, reading), forced=True, line=number, kind=Message("Markdown"))
         if ASSISTANT_TALK.match(line):
             message = Message("{place} is a remark about the prompts, not a prompt: {text!r}")
             way = Message("delete the line, or begin it with # and a space")
