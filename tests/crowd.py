@@ -95,6 +95,8 @@ class Member:
     process: "subprocess.Popen[str]"
     deed: str
     after_s: float
+    where: str = ""
+    """A longer word for the deed, for the ledgers."""
 
     @property
     def pid(self) -> int:
@@ -120,6 +122,8 @@ class Crowd(Harness):
         self.program = Program(folder, CONFIG.format(**addresses))
         self.servers = tuple(servers)
         self.clock_s, self.hosts = CLOCK_S, 2
+        self.codes = {0, 1, 4, 5}
+        """Exit codes of a process to which nothing worse than its deed happened."""
         self.aim = Deadly.aim = Aim()
         self.random = random.Random(seed)
         self.ledgers = Ledgers()
@@ -206,13 +210,13 @@ class Crowd(Harness):
 
     def _judge(self, member: Member) -> None:
         ended = finished(member.process)
-        where = member.deed or "none"
+        where = member.where or member.deed or "none"
         killed = ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed or member.deed == "pause":
             self.ledgers.kills[where] += 1
         away = ("is locked by another program", "cannot be reached")  # a paused process holds the lock; a restart
         waits = ended.code == 3 and any(words in ended.err for words in away)
-        if not killed and not waits and (ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err):
+        if not killed and not waits and (ended.code not in self.codes or "Traceback" in ended.err):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
 
     def _resumed(self) -> None:
