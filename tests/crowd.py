@@ -24,7 +24,7 @@ from tests.crash import INSIDE, Aim, CrashComfy, CrashServer, Deadly, Harness, L
 from tests.doubles.http import Pictures, Reply
 from tests.doubles.openai import ImageServer
 from tests.doubles.pictures import whose
-from tests.program import Program, finished
+from tests.program import LIMIT, Ended, Program, finished
 
 LEASE_S = 2.0
 """Seconds without a heartbeat after which a process counts as dead here; in the program it is a minute."""
@@ -209,7 +209,8 @@ class Crowd(Harness):
         return Member(process, deed, self.random.uniform(0.2, 1.5))
 
     def _judge(self, member: Member) -> None:
-        ended = finished(member.process)
+        if (ended := self._ended(member)) is None:
+            return
         where = member.where or member.deed or "none"
         killed = ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed or member.deed == "pause":
@@ -218,6 +219,20 @@ class Crowd(Harness):
         waits = ended.code == 3 and any(words in ended.err for words in away)
         if not killed and not waits and (ended.code not in self.codes or "Traceback" in ended.err):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
+
+    def _ended(self, member: Member) -> Ended | None:
+        """How a process ended; one that hangs tells its state and where its tasks are."""
+        with suppress(subprocess.TimeoutExpired):
+            member.process.wait(LIMIT)
+            return finished(member.process)
+        with suppress(OSError):
+            state = Path(f"/proc/{member.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+            member.signal(signal.SIGUSR1)
+            time.sleep(1.0)
+            member.signal(signal.SIGKILL)
+            self.ledgers.other.append(f"hangs in state {state} after {member.where or member.deed or 'nothing'}: ")
+        self.ledgers.other[-1] += finished(member.process).err
+        return None
 
     def _resumed(self) -> None:
         """Resume until no task is left: a process on another host may have to be watched first."""

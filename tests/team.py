@@ -113,7 +113,7 @@ class Moments(Aim):
             if moment is None or moment.number:
                 return
             self._left.remove(moment)
-        moment.act(request)
+            moment.act(request)  # `set` waits for it: what is paused has to go on again
 
 
 @dataclass(slots=True)
