@@ -112,6 +112,12 @@ class Member:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def go_on(self) -> None:
+        """Also where the pause met the other program, before it had started this one."""
+        self.signal(signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGCONT)
+
 
 class Crowd(Harness):
     """Ledgers as in `crash`, with several processes in each round."""
@@ -176,7 +182,7 @@ class Crowd(Harness):
                 self._judge(other)
             time.sleep(LEASE_S / 2)
             for member in members:
-                member.signal(signal.SIGCONT)
+                member.go_on()
         for member in members:
             self._judge(member)
 

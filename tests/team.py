@@ -200,7 +200,7 @@ class Team(Crowd):
             self._judge(self._begun(crowd[0], deed=""))
             self.resumed.append(time.monotonic())
             for member in members:
-                member.signal(signal.SIGCONT)
+                member.go_on()
         for member in members:
             self._judge(member)
 
