@@ -7,7 +7,7 @@ the server alone.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,12 @@ DEFAULTS = {
     "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
 """Parameters of a connection that an address may set otherwise."""
+POOLED = "is behind a pool that gives each transaction another connection (in pgbouncer: pool_mode = transaction)"
+UNPOOLED = "name the server itself, or a pool with pool_mode = session"
+POOL_LOOKS = 5
+"""Looks at whether two connections are one: other clients of the pool may come between."""
+LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a server says where a pool has sent it the statements of another connection."""
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
@@ -118,6 +124,7 @@ class PostgresStore(Store):
         with self._errors():
             self._db = self._postgres = self._connected(patience_s=None)
             try:
+                self._refuse_pool()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -151,6 +158,14 @@ class PostgresStore(Store):
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (str(len(postgres_schema.STEPS)),),
             )
+
+    def _refuse_pool(self) -> None:
+        """Raise HistoryError where a pool stands between that keeps no connection for a client."""
+        if not self._postgres.is_pooled:
+            return
+        with closing(self._connected(patience_s=None)) as other:
+            if any(self._postgres.shares_with(other) for _ in range(POOL_LOOKS)):
+                raise HistoryError(f"the history {self.name} {POOLED}", hint=UNPOOLED)
 
     def _version(self) -> int:
         """How many steps this schema has taken."""
@@ -205,6 +220,8 @@ class PostgresStore(Store):
             return "is locked by another program"
         if isinstance(error, psycopg.errors.DiskFull):
             return "cannot be written: the disk of the server is full"
+        if isinstance(error, LOST_STATEMENT):
+            return POOLED
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
             return f"cannot be written: {_words(error)}"
         if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
@@ -218,6 +235,10 @@ class PostgresStore(Store):
             return "ask the owner of the database for permission, or mend the user and the password of the history"
         if isinstance(error, psycopg.errors.DiskFull):
             return "make room on the disk of the server"
+        if isinstance(error, LOST_STATEMENT):
+            return UNPOOLED
+        if "unsupported startup parameter" in str(error):
+            return "a pool takes no ?options=: give the user its schema by ALTER ROLE … SET search_path = …"
         return "imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server"
 
     def check(self) -> str:

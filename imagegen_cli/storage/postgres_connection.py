@@ -34,7 +34,8 @@ TURN = (
 WORDS = {"PRAGMA data_version": TURN}
 START = (
     "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
-    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now"
+    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now,"
+    " pg_backend_pid() AS backend"
 )
 """The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
 
@@ -107,6 +108,8 @@ class PostgresConnection:
         self._closed = False
         self._lock = 0
         self._told = (0.0, 0.0)
+        self.is_pooled = False
+        """Whether another program stands between, which has connections of its own to the server."""
         self._raw = self._opened()
 
     def _opened(self) -> Any:
@@ -115,7 +118,8 @@ class PostgresConnection:
         found = raw.execute(START.format(zone=_zone()))
         while found.nextset():
             pass
-        self._lock, moment = found.fetchone()
+        self._lock, moment, backend = found.fetchone()
+        self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
         return raw
 
@@ -128,6 +132,11 @@ class PostgresConnection:
     def raw(self) -> Any:
         """The connection of psycopg, for what SQLite knows nothing like."""
         return self._raw
+
+    def shares_with(self, other: "PostgresConnection") -> bool:
+        """Whether a pool gives each transaction of both any connection: locks, LISTEN and settings would be lost."""
+        mine, its = (one.raw.execute("SELECT pg_backend_pid()").fetchone()[0] for one in (self, other))
+        return bool(mine == its)
 
     @property
     def in_transaction(self) -> bool:
