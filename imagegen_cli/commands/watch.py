@@ -50,6 +50,8 @@ POLL_S = 0.25
 LOOK_AROUND_S = 2.0
 """Seconds between two looks for what else the machines of a shared history are at work on."""
 
+UNCARRIED = (Queued, *ENDED)
+"""States in which no machine is at work on a task."""
 STUDIO = "studio"
 """The command whose run goes on while none of its tasks is unfinished."""
 
@@ -246,30 +248,39 @@ class Watched:
 
     def _join(self, ids: Sequence[TaskId]) -> None:
         """Show further tasks whose events are about to be told, as far as there is room for them."""
-        room = max(0, self._limit - len(self._show.tasks))
-        new = tuple(sorted(set(ids) - self._show.tasks.keys()))[:room]
+        new = tuple(sorted(set(ids) - self._show.tasks.keys()))[: self._room]
         for record in reversed(self._store.find(Filter(ids=new))) if new else ():
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
 
     def _look_around(self, *, at_once: bool) -> bool:
-        """Show what workers have taken that is not shown yet, and further runs of other machines; whether there is."""
+        """Show further runs of other machines, and `at_once` what workers have taken; whether there is something."""
         is_time = self._is_wide and time.monotonic() - self._looked_around_at >= LOOK_AROUND_S
         if not self._open or not (at_once or is_time):
             return False
         self._looked_around_at = time.monotonic()
-        self._changed.update(task.id for task in self._show.tasks.values() if not isinstance(task.state, ENDED))
-        room = max(0, self._limit - len(self._show.tasks))
-        found = [record for record in _at_work(self._store, room) if record.task.id not in self._show.tasks]
-        new = [record for record in found if self._is_wide or record.task.run in self._runs]
-        for run in sorted({record.task.run for record in new} - self._runs.keys()):
-            records = [record for record in new if record.task.run == run]
-            self._runs[run] = _Shown(0, max(record.task.id for record in records))
+        before = len(self._show.tasks)
+        self._changed.update(task.id for task in self._show.tasks.values() if not isinstance(task.state, UNCARRIED))
+        if self._is_wide:
+            for run in sorted(self._store.runs_at_work() - self._runs.keys()):
+                self._begin(run)
+        if at_once:
+            for record in reversed(_at_work(self._store, self._room)):
+                if record.task.run in self._runs and record.task.id not in self._show.tasks:
+                    self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
+                    self._show.tell(TaskChanged(record.started or record.created, record.task))
+        return len(self._show.tasks) > before
+
+    def _begin(self, run: RunId) -> None:
+        """Show the tasks of another run that living processes have; later ones join it."""
+        records = self._store.find(Filter(run=run, owned=True, limit=self._room))
+        if records:
+            self._runs[run] = _Shown(0, records[0].task.id)
             self._show.tell(RunStarted(min(record.created for record in records), run, self._show.meet(records)))
-        for record in reversed(new):
-            if record.task.id not in self._show.tasks:
-                self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
-                self._show.tell(TaskChanged(record.started or record.created, record.task))
-        return bool(new)
+
+    @property
+    def _room(self) -> int:
+        """For how many more tasks there is room in the table."""
+        return max(0, self._limit - len(self._show.tasks))
 
     def _tell_hosts(self) -> None:
         """Tell which machine carries each task, once there are several."""

@@ -573,6 +573,14 @@ class Store(Database):
             ).fetchall()
         return [Span(*row) for row in rows]
 
+    def runs_at_work(self) -> set[RunId]:
+        """The runs of which living processes have unfinished tasks."""
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
+        query = f"SELECT DISTINCT run FROM task{where} AND owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+        with self._errors():
+            owners = json.dumps(list(self._living()))
+            return {RunId(row["run"]) for row in self._db.execute(query, (*values, owners))}
+
     def hosts(self, ids: Sequence[int]) -> dict[TaskId, str]:
         """The machine that carries, or has carried, each of these tasks; empty where none does."""
         found: dict[TaskId, str] = {}
