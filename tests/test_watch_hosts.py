@@ -30,7 +30,6 @@ from tests.test_display_board import task
 from tests.test_display_cells import text_of
 from tests.test_terminal import terminal
 
-HOSTS = ("alpha", "beta", "gamma")
 PROMPTS = ("一只猫在雨中", "a fox in snow", "夜里的猫头鹰", "a whale")
 
 
