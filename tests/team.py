@@ -12,21 +12,25 @@ budget. Afterwards the ledgers of `tests.crash` are compared.
 
 import json
 import math
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imagegen_cli.core.events import TaskChanged
+from imagegen_cli.core.task import word
+from imagegen_cli.storage.records import Filter
 from tests import postgres
 from tests.crash import Aim, CrashComfy, CrashServer, Deadly, Ledgers, prompt_of
 from tests.crowd import LEASE_S, CrashWhole, Crowd, Member
 from tests.doubles.http import Job, Pictures, Request
-from tests.histories import place
+from tests.histories import opened, place
 from tests.program import Ended, finished
 
 WORKERS = 5
@@ -143,6 +147,7 @@ class Team(Crowd):
         self.budgets = 0
         self._begun_at = time.time()
         where = place(kind, folder)
+        self.where = self.program.home / "history.db" if isinstance(where, Path) else where
         if isinstance(where, str):
             self.program.more["IMAGEGEN_HISTORY"] = where
 
@@ -261,6 +266,7 @@ class Team(Crowd):
     def compare(self) -> Ledgers:
         """The same, with what an account and a budget allow and what explains each uncertain task."""
         ledgers, studio = super().compare(), self.servers[0]
+        ledgers.other = [self._with_story(line) for line in ledgers.other]
         self._explain_uncertain()
         late = sum(any(0 <= at - since < LATE_S for since in self.resumed) for at in studio.over)
         ledgers.troubles["rounds with a budget"] = self.budgets
@@ -268,6 +274,18 @@ class Team(Crowd):
         ledgers.troubles["jobs over its limit that a paused worker sent"] = late
         ledgers.other += [f"{studio.most} tasks at an account of {ACCOUNT_LIMIT}"] * (len(studio.over) - late)
         return ledgers
+
+    def _with_story(self, line: str) -> str:
+        """What is wrong with a file, and what the history says of its task."""
+        found = re.search(r"(?:\.imagegen-\w+-|history: )(\d+)-", line)
+        if found is None:
+            return line
+        with closing(opened(self.where)) as store:
+            for record in store.find(Filter(ids=(int(found[1]),))):
+                events = (event for _, event in store.events(record.task.run) if isinstance(event, TaskChanged))
+                states = [word(event.task.state) for event in events if event.task.id == record.task.id]
+                line += f"\n    {record.task.state}\n    {', '.join(states)}; {record.host}"
+        return line
 
     def _explain_uncertain(self) -> None:
         """Each has to be one whose worker was gone in the middle of its submit."""
