@@ -17,6 +17,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    HostsKnown,
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
@@ -103,6 +104,8 @@ class Row:
     estimate: float | None = None
     charge: Charge | None = None
     favourite: bool = False
+    host: str = ""
+    """The machine that carries it, where several are shown."""
     searched: str = ""
     """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
 
@@ -268,6 +271,8 @@ class Board:
                 self._charge(event)
             case ChargesKnown():
                 self._know_charges(event)
+            case HostsKnown():
+                self._know_hosts(event)
             case TaskLearned():
                 pass
             case _:
@@ -353,6 +358,11 @@ class Board:
             if (row := self.rows.get(task)) is not None:
                 before, row.charge = row.charge, charge
                 self._recount(before, charge)
+
+    def _know_hosts(self, event: HostsKnown) -> None:
+        for task, host in event.hosts.items():
+            if (row := self.rows.get(task)) is not None:
+                row.host = host
 
     def _recount(self, before: Charge | None, now: Charge | None) -> None:
         self.costs.count(before, -1)

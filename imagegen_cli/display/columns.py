@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from imagegen_cli.display.theme import StyleName
 
 
+MAX_HOST = 16
+"""Cells of a machine's name at most."""
 MAX_COST = 20
 """Cells of a task's cost at most."""
 MIN_LINE_FOR_COST = 60
@@ -99,6 +101,7 @@ PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_s
 COST = Column(lambda row, _: of_task(row.charge, translated), "dim", right=True)
 COST_FOR_SCRIPTS = Column(lambda row, _: of_task(row.charge), right=True)
 FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
+HOST = Column(lambda row, _: row.host, "dim")
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_AND_CELL = PROMPT._replace(spans=prompt_spans)
@@ -130,6 +133,7 @@ LIVE = (
     Place(NUMBER, number_in_live_table),
     Place(PROMPT_AND_CELL, fixed(1), share=100),
     Place(MODEL, model_in_live_table, gap=2),
+    Place(HOST, as_needed(MAX_HOST, min_line=100), gap=2),
     Place(PROGRESS, stepped((199, 41), (139, 29), (99, 23), (75, 17), (59, 15), (39, 13), (30, 4))),
     Place(ELAPSED, elapsed_in_live_table),
     Place(IMAGES_ONCE_SENT, fixed(5, min_line=54)),
@@ -145,6 +149,7 @@ LIST = (
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
+    Place(HOST, as_needed(MAX_HOST, min_line=76), gap=2),
     Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT_AND_CELL, fixed(1), gap=2, share=100),
 )

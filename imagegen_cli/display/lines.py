@@ -37,6 +37,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    HostsKnown,
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
@@ -218,6 +219,8 @@ class JsonLines(StaticDisplay):
                 self._charged([event.id], event.at)
             case ChargesKnown():
                 self._charged(event.charges, event.at)
+            case HostsKnown():
+                pass  # only a table has a column for it; imagegen list --json names the machine
             case _:
                 self._tell_of_run(event)
 

@@ -7,7 +7,7 @@ the server alone.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,15 @@ DEFAULTS = {
     "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
 """Parameters of a connection that an address may set otherwise."""
+POOLED = Message(
+    "the history {name} is behind a pool that gives each transaction another connection"
+    " (in pgbouncer: pool_mode = transaction)"
+)
+UNPOOLED = Message("name the server itself, or a pool with pool_mode = session")
+POOL_LOOKS = 5
+"""Looks at whether two connections are one: other clients of the pool may come between."""
+LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a server says where a pool has sent it the statements of another connection."""
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
@@ -119,6 +128,7 @@ class PostgresStore(Store):
         with self._errors():
             self._db = self._postgres = self._connected(patience_s=None)
             try:
+                self._refuse_pool()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -152,6 +162,14 @@ class PostgresStore(Store):
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (str(len(postgres_schema.STEPS)),),
             )
+
+    def _refuse_pool(self) -> None:
+        """Raise HistoryError where a pool stands between that keeps no connection for a client."""
+        if not self._postgres.is_pooled:
+            return
+        with closing(self._connected(patience_s=None)) as other:
+            if any(self._postgres.shares_with(other) for _ in range(POOL_LOOKS)):
+                raise HistoryError(POOLED.format(name=self.name), hint=UNPOOLED)
 
     def _version(self) -> int:
         """How many steps this schema has taken."""
@@ -207,6 +225,8 @@ class PostgresStore(Store):
         if isinstance(error, psycopg.errors.DiskFull):
             full = Message("the history {name} cannot be written: the disk of the server is full")
             return full.format(name=self.name)
+        if isinstance(error, LOST_STATEMENT):
+            return POOLED.format(name=self.name)
         trouble = Message("the history {name} cannot be used: {why}")
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
             trouble = Message("the history {name} cannot be written: {why}")
@@ -223,6 +243,10 @@ class PostgresStore(Store):
             )
         if isinstance(error, psycopg.errors.DiskFull):
             return Message("make room on the disk of the server")
+        if isinstance(error, LOST_STATEMENT):
+            return UNPOOLED
+        if "unsupported startup parameter" in str(error):
+            return Message("a pool takes no ?options=: give the user its schema by ALTER ROLE … SET search_path = …")
         return Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
 
     def check(self) -> str:
