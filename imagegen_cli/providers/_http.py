@@ -173,7 +173,7 @@ async def whole(response: httpx.Response, *, paid: bool) -> Answer:
     if response.headers.get("content-encoding"):
         data = _unpacked(data, lost)
     status, url = response.status_code, response.url
-    way = through(str(url)) if status in PROXY_FAILURES and url.scheme == "http" else ""
+    way = through("", str(url)) if status in PROXY_FAILURES and url.scheme == "http" else ""
     return Answer(status, response.headers, decoded(data), data, way)
 
 
@@ -337,7 +337,7 @@ def _host(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         return "the service"
-    return (f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host) + through(url)
+    return through(f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host, url)
 
 
 def _lost_message(text: str, *, paid: bool) -> str:
