@@ -53,6 +53,19 @@ def amount(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def width(text: str) -> int:
+    """The cells of a line of plain text; what is drawn on a terminal is measured more exactly."""
+    if text.isascii():
+        return len(text)
+    marks = sum(1 for sign in text if unicodedata.category(sign) in {"Mn", "Me", "Cf"})
+    return len(text) - marks + sum(1 for sign in text if unicodedata.east_asian_width(sign) in {"W", "F"})
+
+
+def padded(text: str, cells: int) -> str:
+    """The text with blanks behind it, up to so many cells."""
+    return text + " " * (cells - width(text))
+
+
 def seconds(value: float) -> str:
     """5s, 1m05s, 2h07m, 3d04h: two units at most."""
     whole = max(0, int(value))

@@ -31,6 +31,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -279,7 +280,7 @@ class Board:
             case RunStarted():
                 self._begin(event)
             case RunStopping():
-                self._stops[event.run] = event.why or "stopping"
+                self._stops[event.run] = event.why or Message("stopping")
             case BudgetReached():
                 self._budgets[event.run] = event.because
             case ProviderPaused():

@@ -5,6 +5,7 @@ A new column is defined here and named in the tables that show it; no other file
 
 from typing import TYPE_CHECKING
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.task import Queued
 from imagegen_cli.core.text import age, seconds
 from imagegen_cli.display.board import Row
@@ -90,7 +91,7 @@ STATE_AND_REASON = Column(lambda row, _: state_and_reason(row))
 AGE = Column(lambda row, now: age(row.created, now), "dim", right=True)
 CREATED = Column(lambda row, _: moment(row.created))
 ELAPSED = Column(elapsed, right=True)
-ENDING = Column(lambda row, _: ending(row.task))
+ENDING = Column(lambda row, _: translated(ending(row.task)))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
