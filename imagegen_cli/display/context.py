@@ -8,6 +8,7 @@ from rich.segment import ControlType, Segment
 from rich.style import Style
 
 from imagegen_cli.core.language import tr, translated
+from imagegen_cli.core.text import literal
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cell import CellContext
 from imagegen_cli.display.controls import Ui
@@ -48,6 +49,10 @@ class DrawContext:
             without_credits=self.board.paused_providers, lanes=self.board.lanes, at_service=self.board.at_service,
             more="-j" if not ui.keys else "" if "+" in ui.offer.without else tr("-j or +"),
         )  # fmt: skip
+
+    def word(self, text: str) -> str:
+        """A word or two in the language in use, as the terminal can show them."""
+        return literal(translated(text), self.theme.encoding)
 
     def text(self, text: str, style: Style = PLAIN) -> Line:
         shown = self.theme.fit(translated(text), self.width)

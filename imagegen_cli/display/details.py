@@ -31,7 +31,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     colour = STYLES[style]
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
-    tail = "".join(f" {theme.dot} {fact}" for fact in facts)
+    tail = literal("".join(f" {theme.dot} {fact}" for fact in facts), theme.encoding)
     if task.cell:
         tail = f" {theme.dot} {literal(varied(task.cell), theme.encoding)}{tail}"
     head = f" {task.id} "
@@ -52,12 +52,13 @@ def collapsed_line(tasks: Sequence[Task], theme: Theme) -> Line:
     mark, style = theme.sign(state)
     numbers = ranges((task.id for task in tasks), theme.times)
     is_unsent = isinstance(state, Cancelled) and state.stop is CancelOutcome.NOT_SENT
+    number = ngettext("{count} task", "{count} tasks", len(tasks))
     words = messages.STOPS[CancelOutcome.NOT_SENT] if is_unsent else messages.described(state)
     return [
         Segment(mark, STYLES[style]),
         Segment(f" {numbers} ", DIM),
         Segment(literal(translated(words), theme.encoding)),
-        Segment(f" {theme.dot} {translated(ngettext('{count} task', '{count} tasks', len(tasks)))}", DIM),
+        Segment(f" {theme.dot} {literal(translated(number), theme.encoding)}", DIM),
     ]
 
 
@@ -107,7 +108,7 @@ def shown_path(path: str, theme: Theme) -> str:
 def folder_lines(board: Board, theme: Theme) -> list[Line]:
     """The folders of the pictures, for runs whose tasks did not print their paths."""
     folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
-    before = tr("pictures in {folder}", folder="")
+    before = literal(tr("pictures in {folder}", folder=""), theme.encoding)
     return [
         [Segment(f"  {before}", DIM), Segment(shown_path(folder, theme), linked_style(PLAIN, folder, theme))]
         for folder in folders

@@ -63,7 +63,7 @@ def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
 def began(row: Row, now: float) -> str:
     """When the task was sent, and how long it took or has taken; empty where it was not sent."""
     elapsed = row.elapsed(now)
-    return moment(row.started) + (f", {seconds(elapsed)}" if elapsed is not None else "")
+    return translated(joined(", ", (moment(row.started), *([] if elapsed is None else [seconds(elapsed)]))))
 
 
 def brief(row: Row) -> str:

@@ -255,7 +255,7 @@ def hints(context: DrawContext) -> Line:
 
 def keys_in_line(context: DrawContext, keys: list[tuple[str, str]]) -> Line:
     """As many keys as there is room for; others go before the one for help."""
-    shown = {key: (translated(named(key)), f" {translated(few)}") for key, few in keys}
+    shown = {key: (context.word(named(key)), f" {context.word(few)}") for key, few in keys}
     while len(shown) > 1 and sum(cell_width(name + few) + 2 for name, few in shown.values()) - 2 > context.width:
         others = [key for key in shown if key != HELP_KEY[0]]
         del shown[next((key for key in FIRST_TO_LEAVE if key in others), others[-1])]
@@ -293,12 +293,12 @@ def filter_line(context: DrawContext) -> Line:
 def promise(context: DrawContext) -> Line:
     """What the enter key will do with the typed text."""
     outcome, theme = context.ui.outcome, context.theme
-    outcome_text = f" {theme.dot} ".join(literal(translated(word), theme.encoding) for word in outcome.words)
+    outcome_text = f" {theme.dot} ".join(map(context.word, outcome.words))
     if not outcome.good:
         return context.text(outcome_text, ALERT)
-    head = f"{translated(named('enter'))} {theme.leads} "
+    head = f"{context.word(named('enter'))} {theme.leads} "
     ui = context.ui
-    end = f"  esc {translated(closing(context))}" if ui.mode is Mode.EDIT and ui.line is None else ""
+    end = f"  esc {context.word(closing(context))}" if ui.mode is Mode.EDIT and ui.line is None else ""
     if cell_width(head + outcome_text + end) > context.width:
         return context.text(f"{theme.leads} {outcome_text}", BUSY)
     builder = LineBuilder().put(head, cell_width(head)).put(outcome_text, cell_width(outcome_text), BUSY)

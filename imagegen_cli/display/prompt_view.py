@@ -111,8 +111,8 @@ def keys(context: DrawContext, entries: Iterable[tuple[str, str]]) -> Line:
     builder, left = LineBuilder(), context.width + 2
     for key, meaning in entries:
         has_arrow = key == "up" and len(context.theme.arrows) <= 2  # noqa: PLR2004
-        name = context.theme.arrows[0] if has_arrow else translated(named(key))
-        few = f" {translated(meaning)}"
+        name = context.theme.arrows[0] if has_arrow else context.word(named(key))
+        few = f" {context.word(meaning)}"
         left -= cell_width(name) + cell_width(few) + 2
         if left < 0:
             break
@@ -123,7 +123,7 @@ def keys(context: DrawContext, entries: Iterable[tuple[str, str]]) -> Line:
 def choices(context: DrawContext) -> Line:
     """The choices around the one that is in the text, which is marked."""
     ui = context.ui
-    words = [literal(translated(word), context.theme.encoding) for word in ui.choices]
+    words = [context.word(word) for word in ui.choices]
     first = 0
     while first < ui.choice and cells_of(words[first : ui.choice + 1]) > context.width:
         first += 1

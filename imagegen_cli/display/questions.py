@@ -1,9 +1,8 @@
 """The questions before something is cancelled, in several lengths. Each length names the keys that answer."""
 
 from imagegen_cli.core.errors import error_class
-from imagegen_cli.core.language import Message, ngettext, translated
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.task import Failed, Queued
-from imagegen_cli.core.text import literal
 from imagegen_cli.display.context import DrawContext
 from imagegen_cli.display.controls import Question, lines_of
 
@@ -32,8 +31,7 @@ def about_sending(context: DrawContext) -> Forms:
     """Asked in a prompt line, above the limits of the settings."""
     outcome = context.ui.outcome
     tasks = ngettext("{count} task", "{count} tasks", outcome.tasks)
-    encoding = context.theme.encoding
-    what = f" {context.theme.dot} ".join(literal(translated(word), encoding) for word in outcome.words)
+    what = f" {context.theme.dot} ".join(map(context.word, outcome.words))
     forms = [
         Message("send {tasks}? {what}: {why}; y/n"),
         Message("send {tasks}? {why}; y/n"),

@@ -183,7 +183,8 @@ def preview_lines(row: Row, context: DrawContext, taken: int) -> list[Line]:
 def card_progress(row: Row, context: DrawContext) -> Line:
     text = ""
     for fact in card_facts(row, context.now):
-        longer = f"{text}  {fact}" if text else fact
+        shown = context.word(fact)
+        longer = f"{text}  {shown}" if text else shown
         text = longer if cell_width(longer) <= context.width - 2 else text
     builder = LineBuilder().put_spans([mark(row, context.cells)], 1)
     if context.width <= PULSE:
