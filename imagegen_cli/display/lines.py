@@ -190,7 +190,7 @@ class Quiet(StaticDisplay):
     def tell(self, event: Event) -> None:
         super().tell(event)
         if isinstance(event, TaskChanged) and isinstance(event.task.state, Failed):
-            self.say(f"{event.task.id} {translated(messages.ending(event.task))}")
+            self.say(Message("{ids} {what}").format(ids=event.task.id, what=messages.ending(event.task)))
 
 
 class JsonLines(StaticDisplay):
