@@ -11,8 +11,8 @@ from typing import NamedTuple
 from imagegen_cli.core.language import translated
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.fields import brief, state_and_reason
-from imagegen_cli.display.messages import described
+from imagegen_cli.display.fields import state_and_reason
+from imagegen_cli.display.messages import WORDS, described
 
 MIN_WAITING = 8
 """Lines that may show waiting tasks while none is chosen; more of them only push what happens off the screen."""
@@ -33,7 +33,7 @@ def searched(row: Row) -> str:
     """
     if not row.searched:
         request = row.task.request
-        shown = brief(row), translated(described(row.task.state))
+        shown = translated(WORDS[type(row.task.state)]), translated(described(row.task.state))
         parts = (request.prompt, request.provider, request.model, state_and_reason(row), *shown)
         row.searched = "\n".join(parts).casefold()
     return row.searched
