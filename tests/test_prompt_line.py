@@ -34,7 +34,7 @@ from imagegen_cli.display.key_commands import (
 from imagegen_cli.display.keys import Key, Paste
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.paste_detector import PasteDetector
-from imagegen_cli.display.prompt_line import NO_CHOICES, NONE_FITS, LineControls
+from imagegen_cli.display.prompt_line import A_TASK, NO_CHOICES, NONE_FITS, SENDS_WORD, LineControls
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import theme_for
 from imagegen_cli.display.view import draw
@@ -188,6 +188,15 @@ def test_a_word_that_leaves_another_program_is_no_prompt(word: str, command: str
     assert (desk.sent, desk.ui.text, desk.mode) == ([], word, "edit")
     assert desk.ui.outcome.words[0].startswith(command)
     assert f"// {word.strip()} sends it" in desk.ui.outcome.words[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "LAST", "-1", "12/2", "1 2", "again 1", "imagegen again LAST", "edit 1 make it red"]
+)
+def test_what_reads_as_a_task_is_no_prompt(text: str) -> None:
+    desk = Desk().type(text).press("enter", "enter")
+    assert (desk.sent, desk.ui.text) == ([], text)
+    assert desk.ui.outcome.words == (SENDS_WORD[A_TASK],)
 
 
 def test_a_paste_that_one_key_cannot_bring_is_refused_with_the_command_for_it() -> None:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 from imagegen_cli.core.language import Message, joined
+from imagegen_cli.core.task_words import mean_tasks
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import (
     ANSWERS,
@@ -37,8 +38,10 @@ MEANT_WORDS = {
     **dict.fromkeys(("help", ":h", ":help", "h", "man", "帮助", "求助"), "/help"),
 }
 """What people type to leave other programs, or to get help there: alone in a line it is hardly a prompt."""
+A_TASK = "task"
 SENDS_WORD = {
     "/quit": Message("/quit leaves; // {word} sends it as a prompt"),
+    A_TASK: Message("this reads as a task, not as a prompt; // and a blank before it send it as one"),
     "/help": Message("/help helps; // {word} sends it as a prompt"),
 }
 UNSEEN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]*")
@@ -514,9 +517,9 @@ def to_send(ui: Ui) -> str:
 
 
 def meant_command(text: str) -> str:
-    """The command that a line means which is just the word for leaving, or for help, of another program; else empty."""
+    """What a line means that is no prompt: `/quit` or `/help` for the word of another program, A_TASK; else empty."""
     word = unicodedata.normalize("NFKC", as_command(text)).strip().lower()
-    return MEANT_WORDS.get(word.rstrip("();!。.").strip(), "")
+    return A_TASK if mean_tasks(word) else MEANT_WORDS.get(word.rstrip("();!。.").strip(), "")
 
 
 def word_before(text: str, cursor: int) -> int:
