@@ -202,7 +202,7 @@ WRONG = [
     Wrong("run 1", "1 reads as a task", "to make it again: imagegen again 1"),
     Wrong("run 12/2", "12/2 reads as a task", "to make it again: imagegen again 12"),
     Wrong("run LAST", "LAST reads as a task", "imagegen run --each LAST"),
-    Wrong("run １", "１ reads as a task", "imagegen run --each '１'"),  # noqa: RUF001 - as an input method types it
+    Wrong("run １", "１ reads as a task", "imagegen run --each '１'"),
     Wrong("run -- -1", "-1 reads as a task", "imagegen run --each -- -1"),
     Wrong('run "1 2"', "1 2 reads as a task", "imagegen run --each '1 2'"),
     Wrong('run "again 1"', "again 1 reads as a command", "did you mean imagegen again 1?"),

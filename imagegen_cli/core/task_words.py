@@ -11,7 +11,7 @@ COMMANDS = (
 """Commands that take a task."""
 ONLY_NAMES = re.compile(rf"\s*{NAMES}\s*", re.IGNORECASE)
 COMMAND_LINE = re.compile(
-    rf"\s*(?:(?:imagegen\s+)?({'|'.join(COMMANDS)})\s+{NAMES}|(edit)\s+{NAME}\s.*)\s*", re.I | re.S
+    rf"\s*(?:(?:imagegen\s+)?({'|'.join(COMMANDS)})\s+{NAMES}|(edit)\s+{NAME}\s.*)\s*", re.IGNORECASE | re.DOTALL
 )
 
 
