@@ -38,6 +38,7 @@ from imagegen_cli.display.lines import JsonLines, PlainLines, task_object
 from imagegen_cli.display.listing import plain_lines, plain_table
 from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.selection import matching
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import Line, theme_for
@@ -208,7 +209,7 @@ def test_machines_read_the_same_in_every_language(request: pytest.FixtureRequest
         lines._finish()
         rows = list(ended().rows.values())
         objects = [task_object(row.task, created=0.0, started=None, ended=None) for row in rows]
-        return stdout.getvalue(), json.dumps(objects), list(plain_table(rows, 4000.0))
+        return stdout.getvalue(), json.dumps(objects)
 
     english = said()
     request.getfixturevalue("chinese")
@@ -221,8 +222,19 @@ def test_machines_read_the_same_in_every_language(request: pytest.FixtureRequest
 def test_a_reason_is_a_label_and_its_code_where_there_is_room(chinese: None) -> None:
     row = Row(replace(prompted(1), state=Failed(Reason.MODERATED, "no")), 0.0)
     assert "状态        内容审核未通过（moderated）：no" in plain_lines(row, 1.0, {})
-    assert state_and_reason(row) == "failed: moderated"
+    assert state_and_reason(row) == "失败：内容审核未通过"
     assert label(Reason.MODERATED) == "moderated"
+
+
+@pytest.mark.parametrize("words", ["失败", "failed", "moderated", "内容审核未通过", "moderated 失败"])
+def test_the_filter_finds_a_reason_by_its_label_and_its_code(words: str, chinese: None) -> None:
+    row = Row(replace(prompted(1), state=Failed(Reason.MODERATED, "no")), 0.0)
+    assert list(matching([row], words)) == [row]
+
+
+def test_the_columns_of_a_list_off_a_terminal_are_aligned_by_cells(chinese: None) -> None:
+    lines = list(plain_table(list(ended().rows.values()), 4000.0))
+    assert len({cell_width(line[: line.index("1970")]) for line in lines}) == 1
 
 
 @pytest.mark.parametrize("reason", Reason)

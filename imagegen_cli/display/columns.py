@@ -98,8 +98,7 @@ IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans, spreads=is_unsent)
-COST = Column(lambda row, _: of_task(row.charge, translated), "dim", right=True)
-COST_FOR_SCRIPTS = Column(lambda row, _: of_task(row.charge), right=True)
+COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
 FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
 HOST = Column(lambda row, _: row.host, "dim")
 NOTE = Column(lambda row, _: note(row), note_style)
@@ -160,12 +159,12 @@ PLAIN = (
     Place(STATE_AND_REASON, fixed(22), gap=2),
     Place(CREATED, fixed(19), gap=2),
     Place(IMAGES, fixed(5), gap=2),
-    Place(COST_FOR_SCRIPTS, cost_in_list, gap=2),
+    Place(COST, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
     Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
-"""`list` off a terminal, in English for scripts. Nothing is cut off: the widths are minimal widths."""
+"""`list` off a terminal. Nothing is cut off: the widths are minimal widths."""
 
 PLAIN_ENDING = (ENDING, ELAPSED)
 """What a run off a terminal prints of an ended task, between its number and its prompt; empty texts are left out."""

@@ -1,7 +1,7 @@
 """What tasks cost, as a display shows it: kept up to date as charges change, and never added across units."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.language import Message, joined, translated
@@ -70,17 +70,17 @@ def short_text(costs: Costs) -> str:
     return " ".join(filter(None, (f"{about}{spent}" if spent else "", f"+{still}" if still else "")))
 
 
-def of_task(charge: Charge | None, say: Callable[[str], str] = str) -> str:
+def of_task(charge: Charge | None) -> str:
     """What a task costs, for a column: `0.04 usd`, `~0.04 usd` by a price, `0.04 usd?` uncertain; `?`: not known.
 
-    Empty where it costs nothing, and where nothing is known of it. `say` puts the amount into a language.
+    Empty where it costs nothing, and where nothing is known of it.
     """
     if charge is None or charge.source is Source.FREE or charge.status is ChargeStatus.RETURNED:
         return ""
     doubt = "?" if charge.status is ChargeStatus.UNCERTAIN else ""
     if charge.amount is None:
         return "?"
-    return f"{'~' if charge.source in APPROXIMATE else ''}{say(str(charge.amount))}{doubt}"
+    return f"{'~' if charge.source in APPROXIMATE else ''}{translated(str(charge.amount))}{doubt}"
 
 
 def described(charge: Charge | None, task: int) -> str:

@@ -1,14 +1,11 @@
-"""The fields of one task as text, for every display that shows them, in the language in use.
-
-Where a function says so, it gives English, for scripts.
-"""
+"""The fields of one task as text, for every display that shows them, in the language in use."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from imagegen_cli.core.errors import label
 from imagegen_cli.core.language import Message, joined, tr, translated
-from imagegen_cli.core.task import Failed, ImageRequest, Task, word
+from imagegen_cli.core.task import Failed, ImageRequest, Task
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Row, can_be_fetched
@@ -73,9 +70,9 @@ def brief(row: Row) -> str:
 
 
 def state_and_reason(row: Row) -> str:
-    """Both as scripts know them, so in every language in English."""
-    state = row.task.state
-    return f"{word(state)}: {state.reason}" if isinstance(state, Failed) else word(state)
+    if not isinstance(row.task.state, Failed):
+        return brief(row)
+    return tr("{state}: {reason}", state=messages.WORDS[Failed], reason=label(row.task.state.reason))
 
 
 def images_of(row: Row) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from imagegen_cli.core.language import joined, tr, translated
-from imagegen_cli.core.text import Printer, is_capable_terminal, literal, padded
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal, padded, width
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Measure, Place
 from imagegen_cli.display.columns import LIST, PLAIN, PROMPT
@@ -37,13 +37,13 @@ def print_list(
     from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
     terminal = Terminal(stdout, environ)
-    width, context = terminal.size.columns - 1, CellContext(now, terminal.theme)
-    layout = lay_out(LIST, rows, width, max(len(str(row.task.id)) for row in rows), context)
+    columns, context = terminal.size.columns - 1, CellContext(now, terminal.theme)
+    layout = lay_out(LIST, rows, columns, max(len(str(row.task.id)) for row in rows), context)
     runs = by_run(rows)
     known = headings(list(runs)) if headings is not None else {}
     for number, (run, its_rows) in enumerate(runs.items()):
         if text := known.get(run):
-            terminal.print(heading(text, width, terminal.theme, is_first=not number))
+            terminal.print(heading(text, columns, terminal.theme, is_first=not number))
         terminal.print(draw_row(row, layout, context) for row in its_rows)
 
 
@@ -78,13 +78,14 @@ def plain_table(rows: Sequence[Row], now: float) -> Iterator[str]:
         line = ""
         for place, cells in shown:
             text = place.column.text(row, now)
-            line += " " * place.gap + (text.rjust(cells) if place.column.right else text.ljust(cells))
+            blank = " " * (cells - width(text))
+            line += " " * place.gap + (blank + text if place.column.right else text + blank)
         yield line
 
 
 def _unlimited(place: Place, rows: Sequence[Row], now: float) -> Measure:
     """The measure of a line that is not cut off."""
-    widest = max(len(place.column.text(row, now)) for row in rows)
+    widest = max(width(place.column.text(row, now)) for row in rows)
     return Measure(line=sys.maxsize, number=0, widest=lambda _: widest)
 
 
