@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import string
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -150,7 +149,7 @@ def test_what_is_asked_for_by_name_must_be_there(words: list[str], environ: dict
     ("encoding", "speaks"), [("utf-8", True), ("gb18030", True), ("ascii", False), ("latin-1", False)]
 )
 def test_english_is_spoken_where_chinese_cannot_be_written(encoding: str, speaks: bool, tmp_path: Path) -> None:
-    process: subprocess.Popen[Any] = Program(tmp_path).start(
+    process: Any = Program(tmp_path).start(
         "show", "9", text=False, environment={"IMAGEGEN_LANG": "zh", "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     )
     words = process.communicate()[1].decode(encoding)
