@@ -15,7 +15,7 @@ from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
-from tests.histories import KINDS, place
+from tests.histories import KINDS, outside, place
 from tests.program import Program, finished
 from tests.team import teams
 
@@ -132,6 +132,31 @@ def test_five_workers_hold_the_budget_and_leave_the_rest_in_the_queue(program: P
     crowd(program, 5, "--budget", f"{0.04 * PICTURES_EACH * 7:.2f}usd/day")
     assert states(program) == {"done": 7, "queued": 13}
     assert len(server.jobs) == 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
+    tmp_path: Path, server: DreaminaServer, kind: str
+) -> None:
+    """After a pause it finds its own tasks in the queue again, while its earlier flows still wait to be sent."""
+    server.seconds = 1.5
+    program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    queue(program, 5)
+    worker = program.start("work", "--once", "-q", "-j", "3")
+    while len(server.jobs) < 3:
+        assert worker.poll() is None
+        time.sleep(0.01)
+    with outside(where if isinstance(where, str) else program.home / "history.db") as db:
+        query = "UPDATE task SET owner = NULL, fence = fence + 1 WHERE state = 'queued' AND owner IS NOT NULL"
+        db.execute(query)
+        assert db.execute("SELECT count(*) FROM task WHERE state = 'queued'").fetchall()[0][0] == 2
+    finished(worker)
+    program.run("work", "--once", "-q")
+    assert states(program) == {"done": 5}
+    assert len(server.jobs) == 5, "each was sent once"
+    assert len([path for path in program.pictures() if path.suffix == ".png"]) == 5 * PICTURES_EACH
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -134,19 +134,21 @@ class Queue:
         if now - self._took_over_at >= TAKE_OVER_S:
             self._took_over_at = now
             self._store.may_be_silent()  # it also notes which processes of other machines are heard of
-            found += self._taken_over(tell)
+            found += self._taken_over(runner, tell)
         if now - self._looked_at < LOOK_S and wakes == self._wakes and not self._once:
             return found
         self._looked_at, self._wakes = now, wakes
         for name in self.providers:
             room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
             if room > 0:
-                found += self._store.claim_queued([name], min(room, MAX_AHEAD), folder=self._folder)
+                found += self._store.claim_queued(
+                    [name], min(room, MAX_AHEAD), folder=self._folder, without=runner.in_hand()
+                )
         return found
 
-    def _taken_over(self, tell: Callable[[str], None]) -> list[Task]:
+    def _taken_over(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
         """What dead workers were at: what may have been sent without a receipt ends here, as uncertain."""
-        records = self._store.left_by_workers(list(self.providers))
+        records = self._store.left_by_workers(list(self.providers), without=runner.in_hand())
         if not records:
             return []
         parts = part_files(records)

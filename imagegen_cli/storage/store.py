@@ -8,7 +8,7 @@ event loop never waits. The runner awaits `flush` where an event must be on disk
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -285,10 +285,13 @@ class Store(Database):
 
     # Tasks for workers
 
-    def claim_queued(self, providers: Sequence[str], limit: int, *, folder: str = "") -> list[Task]:
+    def claim_queued(
+        self, providers: Sequence[str], limit: int, *, folder: str = "", without: Collection[TaskId] = ()
+    ) -> list[Task]:
         """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
 
-        Their pictures go into `folder`, if it is given, else where they were planned to go.
+        Their pictures go into `folder`, if it is given, else where they were planned to go. `without`: tasks that are
+        left to others.
         """
         if not providers or limit < 1:
             return []
@@ -297,8 +300,9 @@ class Store(Database):
             owner = self._leases.own(self._db)
             rows = self._db.execute(
                 "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
-                f" AND {self.PLUS}provider IN ({names}) ORDER BY id LIMIT ?{self.LOCKED}",
-                (*providers, limit),
+                f" AND {self.PLUS}provider IN ({names}) AND {self.PLUS}id NOT IN (SELECT value FROM json_each(?))"
+                f" ORDER BY id LIMIT ?{self.LOCKED}",
+                (*providers, json.dumps(list(without)), limit),
             ).fetchall()
             ids = json.dumps([row["id"] for row in rows])
             self._db.execute(
@@ -321,13 +325,17 @@ class Store(Database):
         with self._errors():
             return int(self._db.execute(query, tuple(providers)).fetchone()[0])
 
-    def left_by_workers(self, providers: Sequence[str]) -> list[Record]:
-        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this."""
+    def left_by_workers(self, providers: Sequence[str], *, without: Collection[TaskId] = ()) -> list[Record]:
+        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this.
+
+        `without`: tasks that are left as they are.
+        """
         names = ",".join("?" * len(providers)) or "NULL"
         query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
         with self._errors():
             rows = self._db.execute(query, (*providers, MAX_ROWS_AT_ONCE)).fetchall()
-            records = [record for record in self._records(rows) if not record.is_owned]
+            found = self._records(rows)
+            records = [record for record in found if not record.is_owned and record.task.id not in without]
         unsent = [record for record in records if isinstance(record.task.state, Queued)]
         if left := [record.task.id for record in unsent if record.owner is not None]:
             with self._transaction():
