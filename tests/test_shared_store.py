@@ -89,6 +89,26 @@ def test_what_was_not_sent_is_given_back_and_its_worker_changes_nothing_more(sto
         assert one(other, task).task.state == Queued()
 
 
+def test_what_a_worker_still_has_in_hand_is_left_to_others(store: Store, where: Place) -> None:
+    first, second = queued(store, "a", "b")
+    store.claim_queued(STUDIO, 1)
+    with outside(where) as db:
+        db.execute("UPDATE task SET owner = NULL, fence = fence + 1 WHERE owner IS NOT NULL")
+    assert [task.id for task in store.claim_queued(STUDIO, 2, without={TaskId(first)})] == [second]
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        assert [task.id for task in other.claim_queued(STUDIO, 2)] == [first]
+
+
+def test_what_a_worker_still_has_in_hand_it_does_not_take_over_from_itself(store: Store, where: Place) -> None:
+    queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting(), Running(JOB))
+    with outside(where) as db:
+        db.execute("DELETE FROM process")
+    assert ids(store.left_by_workers(STUDIO)) == [task.id]
+    assert store.left_by_workers(STUDIO, without={task.id}) == []
+
+
 def test_only_what_waits_is_given_back(store: Store) -> None:
     queued(store, "a")
     (task,) = store.claim_queued(STUDIO, 1)

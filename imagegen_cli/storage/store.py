@@ -334,8 +334,8 @@ class Store(Database):
         query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
         with self._errors():
             rows = self._db.execute(query, (*providers, MAX_ROWS_AT_ONCE)).fetchall()
-            found = self._records(rows)
-            records = [record for record in found if not record.is_owned and record.task.id not in without]
+            taken = self._records(rows)
+            records = [record for record in taken if not record.is_owned and record.task.id not in without]
         unsent = [record for record in records if isinstance(record.task.state, Queued)]
         if left := [record.task.id for record in unsent if record.owner is not None]:
             with self._transaction():
