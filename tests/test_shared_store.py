@@ -231,6 +231,8 @@ def test_a_process_elsewhere_lives_by_the_clock_of_the_server_alone(
         assert abs(one(store, task).created - real()) < 30
         monkeypatch.setattr(time, "time", lambda: real() + 600)
         assert one(store, task).is_owned
+        assert store.may_be_silent(), "it was not heard of since this process first looked"
+        other._change(*other._leases.heartbeat())
         assert not store.may_be_silent()
         put_off(address, SILENT_S / 2)
         assert one(store, task).is_owned

@@ -191,6 +191,11 @@ class Runner:
         """How many tasks of a provider this run has in hand."""
         return sum(flow.task.request.provider == provider for flow in self._flows.values())
 
+    @property
+    def in_hand(self) -> list[TaskId]:
+        """The tasks that have not come to an end."""
+        return list(self._flows)
+
     def is_open(self, provider: str) -> bool:
         """Whether a provider takes tasks: it has not refused the account for good."""
         return self._context.lanes[provider].shut is None
