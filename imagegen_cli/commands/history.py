@@ -57,6 +57,9 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     records = store.find(wanted)
     charges = store.charges(record.task.id for record in records)
     rows = [_row(record, charges.get(record.task.id)) for record in records]
+    if len({record.host for record in records} - {""}) > 1:
+        for row, record in zip(rows, records, strict=True):
+            row.host = record.host
     print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
     left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
     if left:

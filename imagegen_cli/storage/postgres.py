@@ -7,7 +7,7 @@ the server alone.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,15 @@ DEFAULTS = {
     "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
 """Parameters of a connection that an address may set otherwise."""
+POOLED = Message(
+    "the history {name} is behind a pool that gives each transaction another connection"
+    " (in pgbouncer: pool_mode = transaction)"
+)
+UNPOOLED = Message("name the server itself, or a pool with pool_mode = session")
+POOL_LOOKS = 5
+"""Looks at whether two connections are one: other clients of the pool may come between."""
+LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a server says where a pool has sent it the statements of another connection."""
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
@@ -89,6 +98,15 @@ NEW_DATABASE = Message(
 MORE_CONNECTIONS = Message(
     "each run and each worker needs 3 connections: ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT or"
     " max_connections allows more"
+)
+REMEDIES: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
+    ((psycopg.errors.LockNotAvailable,), Message("wait for the program that holds it and try again")),
+    (
+        (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidPassword),
+        Message("ask the owner of the database for permission, or mend the user and the password of the history"),
+    ),
+    ((psycopg.errors.DiskFull,), Message("make room on the disk of the server")),
+    (LOST_STATEMENT, UNPOOLED),
 )
 PROMPTS = "SELECT id, prompt FROM task WHERE id > ? ORDER BY id LIMIT ?"
 ILIKE = "prompt ILIKE ? ESCAPE '!'"
@@ -183,6 +201,7 @@ class PostgresStore(Store):
             self._db = self._postgres = self._connected(patience_s=None)
             try:
                 self._check_server()
+                self._refuse_pool()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -291,6 +310,14 @@ class PostgresStore(Store):
                 (str(len(postgres_schema.STEPS)),),
             )
 
+    def _refuse_pool(self) -> None:
+        """Raise HistoryError where a pool stands between that keeps no connection for a client."""
+        if not self._postgres.is_pooled:
+            return
+        with closing(self._connected(patience_s=None)) as other:
+            if any(self._postgres.shares_with(other) for _ in range(POOL_LOOKS)):
+                raise HistoryError(POOLED.format(name=self.name), hint=UNPOOLED)
+
     def _version(self) -> int:
         """How many steps this schema has taken."""
         if self._db.execute("SELECT current_schema()").fetchone()[0] is None:
@@ -354,6 +381,8 @@ class PostgresStore(Store):
             return UNANSWERED.format(name=self.name)
         if _is_crowded(error):
             return CROWDED.format(name=self.name, why=_words(error))
+        if isinstance(error, LOST_STATEMENT):
+            return POOLED.format(name=self.name)
         trouble = Message("the history {name} cannot be used: {why}")
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
             trouble = Message("the history {name} cannot be written: {why}")
@@ -362,17 +391,11 @@ class PostgresStore(Store):
         return trouble.format(name=self.name, why=_words(error))
 
     def remedy_for(self, error: Exception) -> Message:
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            return Message("wait for the program that holds it and try again")
-        if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidPassword):
-            return Message(
-                "ask the owner of the database for permission, or mend the user and the password of the history"
-            )
-        if isinstance(error, psycopg.errors.DiskFull):
-            return Message("make room on the disk of the server")
         if _is_crowded(error):
             return MORE_CONNECTIONS
-        return DOCTOR
+        if "unsupported startup parameter" in str(error):
+            return Message("a pool takes no ?options=: give the user its schema by ALTER ROLE … SET search_path = …")
+        return next((remedy for kinds, remedy in REMEDIES if isinstance(error, kinds)), DOCTOR)
 
     def check(self) -> str:
         """Whether tasks and numbers fit together: "ok", or the first fault."""

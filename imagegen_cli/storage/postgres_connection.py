@@ -7,6 +7,7 @@ looks at each of them ten times a second, also where a server keeps the connecti
 
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -46,12 +47,22 @@ TURN = (
     " writer = pg_backend_pid() RETURNING version"
 )
 WORDS = {"PRAGMA data_version": TURN}
-START = (
-    "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
-    " SET client_encoding = 'UTF8';"
-    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now"
+COMMIT = (
+    "INSERT INTO committed (connection, number) VALUES ('{token}', {number}) ON CONFLICT (connection)"
+    " DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
 )
-"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
+"""Each transaction that writes says so in a row of its own connection: the number of a transaction is given again where
+the server crashes before it has written anything of it, so that number alone proves nothing."""
+FORGET = "DELETE FROM committed WHERE at < clock_timestamp() - interval '30 days'; "
+START = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
+    " SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
+    " SET client_encoding = 'UTF8';"
+    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now,"
+    " pg_backend_pid() AS backend"
+)
+"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others. What
+it has confirmed is on its disk, also where its settings say otherwise."""
 
 
 class Row(tuple[Any, ...]):  # noqa: SLOT001 - each kind of row has its names
@@ -237,9 +248,13 @@ class PostgresConnection:
         self._limits = limits or Limits()
         self._attempt: Attempt | None = None
         self._transaction_id = ""
+        self._token = secrets.token_hex(8)
+        self._commits = 0
         self._closed = False
         self._lock = 0
         self._told = (0.0, 0.0)
+        self.is_pooled = False
+        """Whether another program stands between, which has connections of its own to the server."""
         self._raw: Any = None
         self._raw = self._opened()
 
@@ -271,7 +286,8 @@ class PostgresConnection:
             found = raw.execute(START.format(zone=_offset()))
         while found.nextset():
             pass
-        self._lock, moment = found.fetchone()
+        self._lock, moment, backend = found.fetchone()
+        self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
 
     def be_quick(self, seconds: float) -> None:
@@ -288,6 +304,11 @@ class PostgresConnection:
     def raw(self) -> Any:
         """The connection of psycopg, for what SQLite knows nothing like."""
         return self._raw
+
+    def shares_with(self, other: "PostgresConnection") -> bool:
+        """Whether a pool gives each transaction of both any connection: locks, LISTEN and settings would be lost."""
+        mine, its = (one.raw.execute("SELECT pg_backend_pid()").fetchone()[0] for one in (self, other))
+        return bool(mine == its)
 
     @property
     def in_transaction(self) -> bool:
@@ -326,6 +347,9 @@ class PostgresConnection:
         return Found(cursor)
 
     def close(self) -> None:
+        if self._commits and not self.in_transaction and not self._raw.closed:
+            with suppress(psycopg.Error):
+                self._raw.execute("DELETE FROM committed WHERE connection = %s", (self._token,))
         self._closed = True
         if self._attempt is not None:
             self._attempt.leave()
@@ -357,15 +381,17 @@ class PostgresConnection:
 
     def _commit(self) -> Found:
         number, self._transaction_id = self._transaction_id, ""
+        self._commits += 1
+        words = COMMIT.format(token=self._token, number=self._commits)
         try:
-            return Found(self._raw.execute("COMMIT"))
+            return Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
         except psycopg.OperationalError:
             if not self.is_lost or not self._was_committed(number):
                 raise
             return Found(self._raw.execute("SELECT 1"))
 
     def _was_committed(self, number: str) -> bool:
-        """What became of a transaction whose COMMIT was not answered: the server knows.
+        """What became of a transaction whose COMMIT was not answered: once it is over, its row tells.
 
         A thread that writes asks until the history is closed; else it is asked for as long as a lock is waited for.
         """
@@ -373,12 +399,19 @@ class PostgresConnection:
         while True:
             self._reopen(until)
             with suppress(psycopg.OperationalError):
-                status = self._raw.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()[0]
-                if status != "in progress":
-                    return bool(status == "committed")
+                if not self._is_in_progress(number):
+                    query = "SELECT number FROM committed WHERE connection = %s"
+                    row = self._raw.execute(query, (self._token,)).fetchone()
+                    return row is not None and row[0] == self._commits
             if self._limits.is_over or time.monotonic() > until:
                 raise SilentError("the server does not tell whether a change was written")
             self._limits.pause()
+
+    def _is_in_progress(self, number: str) -> bool:
+        with suppress(psycopg.errors.InvalidParameterValue):  # a crashed server knows nothing of the number
+            status = self._raw.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()[0]
+            return bool(status == "in progress")
+        return False
 
     def _reopen(self, until: float | None = None) -> None:
         """Open the connection again, if it was lost. `until`: the moment when that is given up."""

@@ -612,6 +612,23 @@ class Store(Database):
             ).fetchall()
         return [Span(*row) for row in rows]
 
+    def runs_at_work(self) -> set[RunId]:
+        """The runs of which living processes have unfinished tasks."""
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
+        query = f"SELECT DISTINCT run FROM task{where} AND owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+        with self._errors():
+            owners = json.dumps(list(self._living()))
+            return {RunId(row["run"]) for row in self._db.execute(query, (*values, owners))}
+
+    def hosts(self, ids: Sequence[int]) -> dict[TaskId, str]:
+        """The machine that carries, or has carried, each of these tasks; empty where none does."""
+        found: dict[TaskId, str] = {}
+        for part in parts(ids):
+            query = f"SELECT id, host FROM task WHERE id IN ({','.join('?' * len(part))})"  # noqa: S608 - only our own words
+            with self._errors():
+                found |= {TaskId(row["id"]): row["host"] for row in self._db.execute(query, part)}
+        return found
+
     def is_any_owned(self, ids: Iterable[int]) -> bool:
         """Whether a living process owns one of these tasks and works on it."""
         where, values = condition(Filter(ids=tuple(ids), states=UNFINISHED), self.PLUS)
