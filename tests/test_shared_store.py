@@ -274,7 +274,9 @@ class Way:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.cuts: Callable[[bytes], str] = lambda _: ""
-        """Called with what the client sends; "before" and "after" cut the connection at that moment."""
+        """Called with what the client sends; "before" and "after" cut the connection at that moment, and from "silent"
+        on the server hears everything and its answers do not come through."""
+        self._silent: set[socket.socket] = set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -291,6 +293,10 @@ class Way:
         with suppress(OSError):
             while data := source.recv(65536):
                 cut = self.cuts(data) if is_client else ""
+                if cut == "silent":
+                    self._silent.add(target)
+                if source in self._silent:
+                    continue
                 if cut == "before":
                     break
                 if cut == "after":
@@ -301,6 +307,10 @@ class Way:
                     break
                 target.sendall(data)
         self.cut()
+
+    @property
+    def is_silent(self) -> bool:
+        return bool(self._silent)
 
     def cut(self) -> None:
         pairs, self._pairs = self._pairs, []

@@ -185,16 +185,16 @@ class Queue:
         self._keep_own(runner)
         is_more = False
         if now - self._took_over_at >= TAKE_OVER_S:
-            self._took_over_at = now
             self._store.may_be_silent()  # it also notes which processes of other machines are heard of
             is_more |= _added(self._taken_over(tell), add)
+            self._took_over_at = now
         if now - self._looked_at < LOOK_S and wakes == self._wakes and not self._once:
             return is_more
-        self._looked_at, self._wakes = now, wakes
         for name in self.providers:
             room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
             if room > 0:
                 is_more |= _added(self._store.claim_queued([name], min(room, MAX_AHEAD), folder=self._folder), add)
+        self._looked_at, self._wakes = now, wakes
         return is_more
 
     def _taken_over(self, tell: Callable[[str], None]) -> list[Task]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NOTICED_S = 5.0
 """Seconds after which a person is told that the history cannot be written."""
+END_TICK_S = 0.1
+"""Seconds of one piece of the wait for the end of the thread."""
 MIN_PROGRESS_GAP_S = 0.5
 """Seconds between two progress reports of a task that are written; `watch` sees no more than that."""
 
@@ -51,6 +53,7 @@ class Writer:
         self._changes: list[Change] = []
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._closing = False
         self._last_progress: dict[int, tuple[float, Progress]] = {}
 
@@ -112,14 +115,24 @@ class Writer:
             self._wake.notify()
         if self._thread is not None:
             with suppress(KeyboardInterrupt):
-                self._thread.join(self._database.MAX_CLOSE_S)
-            if self._thread.is_alive():
+                self._await_end()
+            if not self._ended.is_set():
                 with self._wake:
                     self._unwritten = self._in_hand + self._events
         elif self._db is not None:
             self._db.close()
         last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
         return list(last.values())
+
+    def _await_end(self) -> None:
+        """Wait for the thread in short pieces: only between them a signal that another thread was sent is seen.
+
+        It is not joined: a Ctrl-C in the middle of that makes Python take it for ended.
+        """
+        limit_s = self._database.MAX_CLOSE_S
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while not self._ended.wait(END_TICK_S) and (deadline is None or time.monotonic() < deadline):
+            pass
 
     def _wake_thread(self) -> None:
         self._since = time.monotonic() if self._since is None else self._since
@@ -150,6 +163,7 @@ class Writer:
                 self._unwritten = self._events
                 if self._db is not None:
                     self._db.close()
+                self._ended.set()
                 return
             if trouble is not None or left:
                 with self._wake:
