@@ -90,6 +90,8 @@ class Feed(Protocol):
 
     @property
     def providers(self) -> frozenset[str]: ...
+    @property
+    def is_failing(self) -> bool: ...
     def give_back(self, id_: TaskId, /) -> None: ...
     async def complete(self) -> None: ...
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
@@ -513,7 +515,7 @@ class Session:
     def _noticed(self, before: str, display: Display) -> str:
         """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""
         now = self._store.trouble
-        if now and not before:
+        if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
             display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
         elif before and not now:
             display.say(Message("the history is there again"))

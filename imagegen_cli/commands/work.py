@@ -31,6 +31,7 @@ WAKE_S = 0.05
 """Seconds between two looks at whether one has."""
 TAKE_OVER_S = 5.0
 """Seconds between two looks for what dead workers left."""
+AWAY = Message("{why}; trying for {seconds:.0f} s, and what was sent goes on")
 AGAIN_S = 2.0
 """Seconds between two looks while the history is away: what was sent needs the event loop too."""
 MAX_AHEAD = 50
@@ -115,6 +116,11 @@ class Queue:
         self.error: HistoryError | None = None
         """Why the worker has ended; None where nothing is wrong."""
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last look at the history failed, which was said."""
+        return self._failing_since is not None
+
     async def complete(self) -> None:
         """Wait until there is more to do, or nothing will come any more. The runner asks while it has no task."""
         while not self._is_over and not (self._runner and self._has_tasks(self._runner)):  # noqa: ASYNC110 - see LOOK_S
@@ -163,8 +169,7 @@ class Queue:
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-            message = Message("{why}; trying for {seconds:.0f} s")
-            tell(message.format(why=error.message, seconds=MAX_ABSENCE_S))
+            tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
         return now - self._failing_since >= MAX_ABSENCE_S
 
     async def _leave_the_rest(self, runner: Runner) -> None:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
-from imagegen_cli.core.language import Message
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
 from imagegen_cli.storage.database import MAX_ABSENCE_S, MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
@@ -89,9 +89,6 @@ SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_
 DOCTOR = Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
 UNANSWERED = Message("the history {name} gives no answer")
 CROWDED = Message("the history {name} takes no further connection: {why}")
-FEW_CONNECTIONS = Message(
-    "the history {name} takes {count} connections of this user or database at a time, and a run needs {needed}"
-)
 NEW_DATABASE = Message(
     "make another one: CREATE DATABASE {database} OWNER {user} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
 )
@@ -235,7 +232,11 @@ class PostgresStore(Store):
         row = self._db.execute(NEEDS).fetchone()
         count = None if row is None or row["is_super"] else row["connections"]
         if count is not None and count < MIN_CONNECTIONS:
-            message = FEW_CONNECTIONS.format(name=self.name, count=count, needed=MIN_CONNECTIONS)
+            message = ngettext(
+                "the history {name} takes {count} connection of this user or database, and a run needs {needed}",
+                "the history {name} takes {count} connections of this user or database, and a run needs {needed}",
+                count, name=self.name, needed=MIN_CONNECTIONS,
+            )  # fmt: skip
             raise HistoryError(message, hint=MORE_CONNECTIONS)
 
     def _prepare(self) -> None:
@@ -616,7 +617,7 @@ def _parts_of(address: str, password: str) -> tuple[str, str]:
 def _words(error: Exception) -> str:
     """The first line of what the server or the driver says, without secrets."""
     text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    return masked(" ".join(text.split())[:300])
+    return masked(" ".join(next(iter(text.strip().splitlines()), "").split())[:300])
 
 
 def vector(prompt: str) -> str:

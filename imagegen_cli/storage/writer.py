@@ -137,9 +137,15 @@ class Writer:
     def _wake_thread(self) -> None:
         self._since = time.monotonic() if self._since is None else self._since
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="history", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="history", daemon=True)
             self._thread.start()
         self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
 
     def _work(self) -> None:
         reserve = self._database.reserve_space()
@@ -163,7 +169,6 @@ class Writer:
                 self._unwritten = self._events
                 if self._db is not None:
                     self._db.close()
-                self._ended.set()
                 return
             if trouble is not None or left:
                 with self._wake:
