@@ -159,6 +159,26 @@ def test_a_limit_that_others_have_reached_is_said_before_a_run_is_planned(limite
         assert store.run_ids() == []
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("REVOKE UPDATE ON {0}.task FROM {0}", r"task \(update\)"),
+        ("REVOKE INSERT ON {0}.receipt FROM {0}", r"receipt \(insert\)"),
+        ("DROP TABLE {0}.lane", r"lane \(insert\), lane \(update\)"),
+    ],
+)
+def test_what_a_user_may_not_write_is_said_before_a_run_is_planned(
+    limited: Callable[[int], str], sql: str, said: str
+) -> None:
+    where = limited(9)
+    opened(where).close()
+    postgres.server().execute(sql.format(f"limited{os.getpid()}"))
+    with closing(opened(where)) as store:
+        with pytest.raises(HistoryError, match=said):
+            started(store)
+        assert store.run_ids() == []
+
+
 # Silence
 
 

@@ -4,6 +4,7 @@ Imported only where the history is a `postgresql://` address. Moments that sever
 the server alone.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +84,18 @@ POOL_LOOKS = 5
 """Looks at whether two connections are one: other clients of the pool may come between."""
 LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
 """What a server says where a pool has sent it the statements of another connection."""
+RIGHTS = {
+    "attempt": "INSERT", "charge": "INSERT UPDATE", "committed": "INSERT UPDATE", "event": "INSERT",
+    "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT", "process": "INSERT UPDATE",
+    "receipt": "INSERT", "run": "INSERT UPDATE", "task": "INSERT UPDATE", "turn": "UPDATE",
+}  # fmt: skip
+"""By table, what a run does there from its beginning to a receipt."""
+LACKING = (
+    "SELECT name || ' (' || lower(verb) || ')' AS lacking FROM json_each_text(CAST(? AS json)) AS needed (name, verbs),"
+    " regexp_split_to_table(verbs, ' ') AS verb"
+    " WHERE coalesce(has_table_privilege(to_regclass(quote_ident(current_schema()) || '.' || name), verb), false)"
+    " IS FALSE"
+)
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
@@ -239,11 +252,22 @@ class PostgresStore(Store):
             )  # fmt: skip
             raise HistoryError(message, hint=MORE_CONNECTIONS)
 
+    def _check_rights(self) -> None:
+        """Raise HistoryError where this user may not write what a run writes, or a table of it is gone."""
+        if lacking := [row["lacking"] for row in self._db.execute(LACKING, (json.dumps(RIGHTS),))]:
+            message = Message("the history {name} does not let this user write: {tables}")
+            hint = Message(
+                "ask the owner of the database for permission: GRANT ALL ON ALL TABLES IN SCHEMA … TO {user}"
+            )
+            user = self._postgres.raw.info.user
+            raise HistoryError(message.format(name=self.name, tables=", ".join(lacking)), hint=hint.format(user=user))
+
     def _prepare(self) -> None:
         """Have the connection that writes before anything is sent. Raises HistoryError."""
         if not self._is_prepared:
             with self._errors():
                 self._check_connections()
+                self._check_rights()
                 self._writer.connect()
             self._is_prepared = True
 
