@@ -252,6 +252,8 @@ def test_a_process_elsewhere_lives_by_the_clock_of_the_server_alone(
         assert abs(one(store, task).created - real()) < 30
         monkeypatch.setattr(time, "time", lambda: real() + 600)
         assert one(store, task).is_owned
+        assert store.may_be_silent(), "it was not heard of since this process first looked"
+        other._change(*other._leases.heartbeat())
         assert not store.may_be_silent()
         put_off(address, SILENT_S / 2)
         assert one(store, task).is_owned
@@ -292,7 +294,9 @@ class Way:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.cuts: Callable[[bytes], str] = lambda _: ""
-        """Called with what the client sends; "before" and "after" cut the connection at that moment."""
+        """Called with what the client sends; "before" and "after" cut the connection at that moment, and from "silent"
+        on the server hears everything and its answers do not come through."""
+        self._silent: set[socket.socket] = set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -309,6 +313,10 @@ class Way:
         with suppress(OSError):
             while data := source.recv(65536):
                 cut = self.cuts(data) if is_client else ""
+                if cut == "silent":
+                    self._silent.add(target)
+                if source in self._silent:
+                    continue
                 if cut == "before":
                     break
                 if cut == "after":
@@ -319,6 +327,10 @@ class Way:
                     break
                 target.sendall(data)
         self.cut()
+
+    @property
+    def is_silent(self) -> bool:
+        return bool(self._silent)
 
     def cut(self) -> None:
         pairs, self._pairs = self._pairs, []

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_LOCK_WAIT_S = 10.0
 """Seconds that a command waits for a lock of another process."""
+MAX_ABSENCE_S = 60.0
+"""Seconds for which a server that was lost is waited for before that is an end."""
 RESERVE_BYTES = 512 * 1024
 """Bytes of disk space that are reserved beside the database."""
 MAX_ROWS_AT_ONCE = 5000
@@ -50,6 +52,8 @@ class Database:
     """See `rows.condition`."""
     is_remote = False
     """Whether it is on a server, where other machines use it too."""
+    MAX_CLOSE_S: float | None = None
+    """Seconds for which its end waits for the last changes; None where each wait of its own has an end."""
     LOCKED = ""
     """What a claim adds to its SELECT, so that it takes no row that another claim is about to take."""
 
@@ -141,6 +145,14 @@ class Database:
             yield
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {int(self._wait_s * 1000)}")
+
+    def hurry(self) -> None:
+        """Wait for a server that gives no answer for a second at most from now on. A signal handler may call it."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something waits for an answer of a server just now, and has for a while."""
+        return False
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

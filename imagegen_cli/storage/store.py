@@ -39,7 +39,7 @@ from imagegen_cli.storage.records import (
     size_of,
 )
 from imagegen_cli.storage.rows import NO_LIMIT, condition, parts, process_of, record_of, state_of, whole
-from imagegen_cli.storage.writer import Writer
+from imagegen_cli.storage.writer import NOTICED_S, Writer
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection, Row
@@ -116,6 +116,20 @@ class Store(Database):
         from asyncio import wrap_future  # noqa: PLC0415 - a command that only reads has no loop
 
         await wrap_future(self._writer.flush())
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing could be written, or heard, for some seconds; empty where all is well."""
+        if (behind := self._writer.behind_s) <= NOTICED_S:
+            return ""
+        said = Message("the history {name} has not been written for {seconds:.0f} s")
+        return self._writer.trouble or said.format(name=self.name, seconds=behind)
+
+    @contextmanager
+    def quickly(self) -> Iterator[None]:
+        """Inside, nothing waits for long: the event loop stands meanwhile, or somebody waits for the end."""
+        with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)):
+            yield
 
     # New tasks
 
@@ -351,6 +365,30 @@ class Store(Database):
             mine = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
             self._give_back([row["id"] for row in mine])
         self.notify("tasks")
+
+    def keep_only(self, ids: Collection[int]) -> bool:
+        """Leave to other workers what this process has claimed for them and is not at work on; whether that was done.
+
+        A claim whose answer was lost may have been written, and a task that was left while the history was away is
+        still this process's. Nothing is left while something waits to be written: that may be the end of a task.
+        """
+        if self._writer.behind_s:
+            return False
+        with self._transaction():
+            query = f"SELECT id FROM task WHERE {TAKEN} AND owner = ? AND id NOT IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+            rows = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
+            left = [row["id"] for row in rows]
+            self._give_back(left)
+            free = (
+                "UPDATE task SET owner = NULL, fence = fence + 1"
+                " WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
+            )
+            self._db.execute(free, (self._leases.owner, json.dumps(left)))
+            for id_ in left:
+                self._leases.fences.pop(TaskId(id_), None)
+        if left:
+            self.notify("tasks")
+        return True
 
     def _give_back(self, ids: Sequence[int]) -> None:
         self._db.execute(
