@@ -3,8 +3,8 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from benchmarks.measure import Figure
@@ -30,19 +30,27 @@ def measured() -> Iterator[Figure]:
 
 
 def _of(kind: str, where: Place, folder: Path) -> Iterator[Figure]:
-    with closing(opened(where)) as store:
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(opened(where)))
         begun = time.monotonic()
         _fill(store)
         each_ms = (time.monotonic() - begun) / TASKS * 1000
         yield Figure(f"team: {kind} queues {TASKS:,} tasks, each", f"{each_ms:.2f} ms", each_ms)
-        cost_ms = _claimed(where)
+        processes = [Process(f"host{number}", number, "then", "place") for number in range(WORKERS)]
+        workers = [stack.enter_context(closing(opened(where, process=process))) for process in processes]
+        cost_ms = _claimed(workers)
         yield Figure(
             f"team: {kind} claim of a task, {WORKERS} workers, {AT_ONCE} at once", f"{cost_ms:.2f} ms", cost_ms, 1
         )
         look_s = _spent(store, Filter(states=UNFINISHED, limit=LISTED))
         yield Figure(f"team: {kind} newest unfinished tasks, as list and watch read", f"{look_s:.3f} s", look_s, 1)
         owned_s = _spent(store, Filter(states=UNFINISHED, owned=True))
-        yield Figure(f"team: {kind} tasks that workers have, as watch reads", f"{owned_s:.3f} s", owned_s, 1)
+        owned = f"{WORKERS * CLAIMS_EACH * AT_ONCE:,}"
+        yield Figure(f"team: {kind} {owned} tasks that workers have, as watch opens", f"{owned_s:.3f} s", owned_s, 1)
+        begun = time.monotonic()
+        store.runs_at_work()
+        around_s = time.monotonic() - begun
+        yield Figure(f"team: {kind} runs at work, as watch looks around", f"{around_s:.3f} s", around_s, 0.25)
     program = Program(folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -70,17 +78,16 @@ def _fill(store: Store) -> None:
     store.start_run(numbers.run, "batch", "", planned, for_workers=True)
 
 
-def _claimed(where: Place) -> float:
+def _claimed(workers: Sequence[Store]) -> float:
     """Milliseconds of wall time for a task, while all workers claim."""
 
-    def claim(number: int) -> None:
-        with closing(opened(where, process=Process(f"host{number}", 1, "then", "place"))) as store:
-            left = CLAIMS_EACH
-            while left:
-                with suppress(HistoryError):  # SQLite gives its lock to any of those that wait
-                    left -= len(store.claim_queued(["studio"], AT_ONCE)) == AT_ONCE
+    def claim(store: Store) -> None:
+        left = CLAIMS_EACH
+        while left:
+            with suppress(HistoryError):  # SQLite gives its lock to any of those that wait
+                left -= len(store.claim_queued(["studio"], AT_ONCE)) == AT_ONCE
 
-    threads = [threading.Thread(target=claim, args=(number,)) for number in range(WORKERS)]
+    threads = [threading.Thread(target=claim, args=(store,)) for store in workers]
     begun = time.monotonic()
     for thread in threads:
         thread.start()

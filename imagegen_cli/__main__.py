@@ -11,6 +11,11 @@ With ten thousand tasks a full collection would block the loop for a tenth of a 
 """
 
 
+TYPE_CHECKING = False  # the module `typing` has the same, and is loaded late
+if TYPE_CHECKING:
+    from imagegen_cli.core.errors import ImagegenError
+
+
 def main() -> None:
     """Entry point of the `imagegen` command."""
     try:
@@ -27,9 +32,7 @@ def _start() -> None:
         _write(f"imagegen {__version__}\n")
         return
     gc.set_threshold(*GC_THRESHOLDS)
-    from imagegen_cli.settings.language import choose  # noqa: PLC0415 - only where it is needed
-
-    wrong = choose(sys.argv, os.environ)
+    wrong = _choose_language()
     from imagegen_cli.cli import main as run  # noqa: PLC0415 - its words are in the language that is chosen by now
 
     run(wrong)
@@ -42,14 +45,24 @@ def _open_streams() -> None:
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open until the end
-    closed = [name for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)) if stream is None]
-    if closed:
-        message = f"imagegen: {' and '.join(closed)} is closed; redirect it to {os.devnull} to discard its output\n"
-        for stream in (sys.stderr, sys.stdout):
-            if stream is not None:
-                stream.write(message)
-                break
-        os._exit(_flushed(2))
+    for name, stream, other in (("stdout", sys.stdout, sys.stderr), ("stderr", sys.stderr, sys.stdout)):
+        if stream is None:
+            if other is not None:
+                from imagegen_cli.core.language import tr  # noqa: PLC0415 - only where something is wrong
+
+                _choose_language()
+                closed = tr(
+                    "{name} is closed; redirect it to {place} to discard its output", name=name, place=os.devnull
+                )
+                other.write(f"imagegen: {closed}\n")
+            os._exit(_flushed(2))
+
+
+def _choose_language() -> "ImagegenError | None":
+    """Use the language of the person. Returns what is wrong with the choice."""
+    from imagegen_cli.settings.language import choose  # noqa: PLC0415 - only where it is needed
+
+    return choose(sys.argv, os.environ)
 
 
 def _flushed(code: int) -> int:
@@ -69,7 +82,11 @@ def _write(text: str) -> None:
         sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            sys.stderr.write(f"imagegen: stdout cannot be written: {error.strerror}; redirect it to another place\n")
+            from imagegen_cli.core.language import tr  # noqa: PLC0415 - only where something is wrong
+
+            _choose_language()
+            why = tr("stdout cannot be written: {why}; redirect it to another place", why=error.strerror)
+            sys.stderr.write(f"imagegen: {why}\n")
         os._exit(_flushed(0 if isinstance(error, BrokenPipeError) else 2))
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from imagegen_cli import __version__
+from imagegen_cli.commands import guide
 from imagegen_cli.commands.helping import Command, Group, Page, TakesIds
 from imagegen_cli.commands.options import (
     CostsBy,
@@ -26,7 +27,7 @@ from imagegen_cli.commands.options import (
     option,
 )
 from imagegen_cli.core.errors import ImagegenError, UsageError
-from imagegen_cli.core.language import translated
+from imagegen_cli.core.language import Message, tr, translated
 from imagegen_cli.core.masking import masked
 
 app = typer.Typer(
@@ -40,58 +41,63 @@ app = typer.Typer(
 )
 config_app = typer.Typer(
     cls=Group,
-    help="Show where the settings are and what is in force, check and change them.",
+    help=tr("Show where the settings are and what is in force, check and change them."),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(config_app, name="config")
 history_app = typer.Typer(
     cls=Group,
-    help="Copy a history from one place to another; imagegen list shows what is in it.",
+    help=tr("Copy a history from one place to another; imagegen list shows what is in it."),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(history_app, name="history")
 
 
+TWO_PROVIDERS = Message("two providers are named, {one} and {other}: name one, or none for all")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr when the disk behind it is full or broken."""
 
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="Task numbers, as `list` shows them; LAST or -1 is the newest."),
+    typer.Argument(metavar="ID...", help=tr("Task numbers, as `list` shows them; LAST or -1 is the newest.")),
 ]
-OneTask = Annotated[str, typer.Argument(metavar="ID", help="Number of a task; LAST or -1 is the newest.")]
+OneTask = Annotated[str, typer.Argument(metavar="ID", help=tr("Number of a task; LAST or -1 is the newest."))]
 OnePicture = Annotated[
-    str, typer.Argument(metavar="ID[/N]", help="A picture by its task: 12/2, or 12 where that has one; LAST.")
+    str, typer.Argument(metavar="ID[/N]", help=tr("A picture by its task: 12/2, or 12 where that has one; LAST."))
 ]
 SHAPE = ("model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "variation", "sheet")
 """Options that say what to draw, which a larger copy of a picture has no use for."""
 SkipOrGoOn = Annotated[
-    bool, option("--yes", "-y", help_="Do not ask: skip what another list has sent before, as --skip-sent does.")
+    bool, option("--yes", "-y", help_=tr("Do not ask: skip what another list has sent before, as --skip-sent does."))
 ]
-OneProvider = Annotated[str, typer.Argument(metavar="PROVIDER", help="Only this provider, or a kind by its own name.")]
+OneProvider = Annotated[
+    str, typer.Argument(metavar="PROVIDER", help=tr("Only this provider, or a kind by its own name."))
+]
 SameProvider = Annotated[
     str,
     option(
         "--provider",
         "-p",
-        help_="The same as the argument, for those who know it from `run`.",
+        help_=tr("The same as the argument, for those who know it from `run`."),
         env=False,
         metavar="PROVIDER",
     ),
 ]
 RunNumber = Annotated[
-    str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+    str, typer.Option("--run", metavar="RUN", help=tr("Only tasks of this run; LAST or -1 is the newest."))
 ]
 
 
 @app.callback()
 def _top(
     *,
-    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.", is_eager=True)] = False,
-    lang: Annotated[str, typer.Option("--lang", help="Language of all text: en or zh.", metavar="LANG")] = "",  # noqa: ARG001 - `settings.language` has read it
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help=tr("Show the version and exit."), is_eager=True)
+    ] = False,
+    lang: Annotated[str, typer.Option("--lang", help=guide.LANG_OPTION, metavar="LANG")] = "",  # noqa: ARG001 - `settings.language` has read it
 ) -> None:
     if version:
         typer.echo(f"imagegen {__version__}")
@@ -107,18 +113,18 @@ def _top(
 def run(
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT...", help="What to draw; - reads prompts from stdin, one per line."),
+        typer.Argument(metavar="PROMPT...", help=tr("What to draw; - reads prompts from stdin, one per line.")),
     ] = None,
     *,
     options: GenerateOptions,
     each: Annotated[
-        bool, option("--each", help_="Take every argument as a prompt as it is, also single words.", env=False)
+        bool, option("--each", help_=tr("Take every argument as a prompt as it is, also single words."), env=False)
     ] = False,
     picture: Annotated[
         str,
         option(
             "--from",
-            help_="Make this picture again, as the file, its sidecar or the history says; other options change it.",
+            help_=tr("Make this picture again, as the file, its sidecar or the history says; other options change it."),
             env=False,
             metavar="FILE",
         ),
@@ -143,12 +149,16 @@ def studio(*, options: GenerateOptions) -> None:
 @app.command(cls=Command)
 @declared(yes=SkipOrGoOn)
 def batch(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=".txt, .csv, .tsv, .json, .jsonl; - is stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help=tr(".txt, .csv, .tsv, .json, .jsonl; - is stdin."))
+    ],
     *,
     options: GenerateOptions,
     allow_outside: Annotated[
         bool,
-        typer.Option("--allow-outside", help="Allow the list to name reference pictures outside of its own folder."),
+        typer.Option(
+            "--allow-outside", help=tr("Allow the list to name reference pictures outside of its own folder.")
+        ),
     ] = False,
 ) -> None:
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
@@ -162,7 +172,7 @@ def batch(
 @declared(without=["lists", "sent_before"])
 def again_(
     task: OneTask,
-    prompt: Annotated[str, typer.Argument(metavar="WORDS", help="Another prompt.")] = "",
+    prompt: Annotated[str, typer.Argument(metavar="WORDS", help=tr("Another prompt."))] = "",
     *,
     options: GenerateOptions,
 ) -> None:
@@ -177,7 +187,7 @@ def again_(
 @declared(without=["lists", "sent_before"])
 def edit(
     picture: OnePicture,
-    words: Annotated[str, typer.Argument(metavar="WORDS", help="What to change.")],
+    words: Annotated[str, typer.Argument(metavar="WORDS", help=tr("What to change."))],
     *,
     options: GenerateOptions,
 ) -> None:
@@ -194,7 +204,7 @@ def upscale(
     picture: OnePicture,
     *,
     factor: Annotated[
-        float, typer.Option("--factor", metavar="N", help="How many times longer each side becomes.")
+        float, typer.Option("--factor", metavar="N", help=tr("How many times longer each side becomes."))
     ] = 2.0,
     options: GenerateOptions,
 ) -> None:
@@ -210,12 +220,13 @@ def work(
     *,
     provider: Annotated[
         list[str] | None,
-        option("--provider", "-p", help_="Work only for this provider; may be repeated."),
+        option("--provider", "-p", help_=tr("Work only for this provider; may be repeated."), metavar="NAME"),
     ] = None,
     output: Annotated[
-        Path | None, option("--output", "-o", help_="Folder for the pictures, instead of the planned one.")
+        Path | None,
+        option("--output", "-o", help_=tr("Folder for the pictures, instead of the planned one."), metavar="DIR"),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Leave when no task waits any more.")] = False,
+    once: Annotated[bool, typer.Option("--once", help=tr("Leave when no task waits any more."))] = False,
     options: RunOptions,
     spend: SpendOptions,
 ) -> None:
@@ -233,7 +244,7 @@ def resume(
     run_number: RunNumber = "",
     receipts: Annotated[
         Path | None,
-        typer.Option("--receipts", metavar="FILE", help="Read receipts that a run has printed; - reads stdin."),
+        typer.Option("--receipts", metavar="FILE", help=tr("Read receipts that a run has printed; - reads stdin.")),
     ] = None,
     options: RunOptions,
 ) -> None:
@@ -249,21 +260,21 @@ def retry(
     ids: Ids = None,
     *,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Tasks that failed, of the last run that has such tasks.")
+        bool, typer.Option("--failed", help=tr("Tasks that failed, of the last run that has such tasks."))
     ] = False,
     cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="Tasks that were cancelled, of the last run that has such tasks.")
+        bool, typer.Option("--cancelled", help=tr("Tasks that were cancelled, of the last run that has such tasks."))
     ] = False,
     reason: Annotated[
         list[str] | None,
-        typer.Option("--reason", metavar="CODE", help="Tasks that failed for this reason; may be repeated."),
+        typer.Option("--reason", metavar="CODE", help=tr("Tasks that failed for this reason; may be repeated.")),
     ] = None,
     run_number: RunNumber = "",
-    all_runs: Annotated[bool, typer.Option("--all-runs", help="Tasks of all runs, not only of the last.")] = False,
+    all_runs: Annotated[bool, typer.Option("--all-runs", help=tr("Tasks of all runs, not only of the last."))] = False,
     may_repeat: Annotated[
         bool,
         typer.Option(
-            "--may-repeat", help="Include tasks that may be generated and billed already: this can pay twice."
+            "--may-repeat", help=tr("Include tasks that may be generated and billed already: this can pay twice.")
         ),
     ] = False,
     options: RunOptions,
@@ -290,9 +301,9 @@ def retry(
 def cancel(
     ids: Ids = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All unfinished tasks.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help=tr("All unfinished tasks."))] = False,
     run_number: RunNumber = "",
-    queued: Annotated[bool, typer.Option("--queued", help="All tasks that were not sent yet.")] = False,
+    queued: Annotated[bool, typer.Option("--queued", help=tr("All tasks that were not sent yet."))] = False,
 ) -> None:
     """Stop unfinished tasks, from any terminal, and say what became of each."""
     from imagegen_cli.commands import recover  # noqa: PLC0415
@@ -305,7 +316,7 @@ def cancel(
 def list_(
     *,
     options: FilterOptions,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help=tr("Maximum number of tasks."))] = 50,
     json: Json = False,
 ) -> None:
     """List the tasks of all runs, newest first."""
@@ -314,16 +325,16 @@ def list_(
     _leave(history.list_tasks(options, limit, as_json=json))
 
 
-app.command("ps", cls=Command, hidden=True, help="The same as list.")(list_)
+app.command("ps", cls=Command, hidden=True, help=tr("The same as list."))(list_)
 
 
 @app.command("runs", cls=Command)
 def runs_(
     *,
     since: Annotated[
-        str, typer.Option("--since", metavar="WHEN", help="Only newer runs: 30m, 12h, 7d, or 2026-11-23.")
+        str, typer.Option("--since", metavar="WHEN", help=tr("Only newer runs: 30m, 12h, 7d, or 2026-11-23."))
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of runs.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help=tr("Maximum number of runs."))] = 20,
     json: Json = False,
 ) -> None:
     """List the runs, newest first: how their tasks ended, how many pictures they brought, what they cost."""
@@ -337,7 +348,7 @@ def show(
     task: OneTask,
     *,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Draw its pictures in the terminal; 12/2 draws the second alone.")
+        bool, typer.Option("--preview", help=tr("Draw its pictures in the terminal; 12/2 draws the second alone."))
     ] = False,
     json: Json = False,
 ) -> None:
@@ -349,11 +360,11 @@ def show(
 
 Runs = Annotated[
     list[str] | None,
-    typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest. May be repeated."),
+    typer.Option("--run", metavar="RUN", help=tr("Tasks of this run; LAST or -1 is the newest. May be repeated.")),
 ]
 Pictures = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest."),
+    typer.Argument(metavar="ID...", help=tr("Task numbers; 12/2 is picture 2 of task 12; LAST or -1 is the newest.")),
 ]
 
 
@@ -364,9 +375,9 @@ def sheet(
     runs: Runs = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The PNG; without it a name beside the pictures."),
+        typer.Option("--output", "-o", metavar="FILE", help=tr("The PNG; without it a name beside the pictures.")),
     ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="Light words on a dark ground.")] = False,
+    dark: Annotated[bool, typer.Option("--dark", help=tr("Light words on a dark ground."))] = False,
     json: Json = False,
 ) -> None:
     """Draw one labelled PNG that compares pictures: of the last run that varied anything, or of what you name.
@@ -387,16 +398,18 @@ def gallery(
     *,
     options: FilterOptions,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Maximum number of tasks, the newest.")
+        int | None, typer.Option("--limit", min=1, metavar="N", help=tr("Maximum number of tasks, the newest."))
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The HTML file; without it a name beside the pictures."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help=tr("The HTML file; without it a name beside the pictures.")
+        ),
     ] = None,
     single: Annotated[
-        bool, typer.Option("--single", help="One file, however many pictures; it takes longer to open.")
+        bool, typer.Option("--single", help=tr("One file, however many pictures; it takes longer to open."))
     ] = False,
-    shown: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    shown: Annotated[bool, typer.Option("--open", help=tr("Open the page in the browser."))] = False,
     json: Json = False,
 ) -> None:
     """Write one HTML page of many pictures, which works from the disk without a network.
@@ -413,7 +426,7 @@ def gallery(
 @app.command("open", cls=TakesIds)
 def open_(
     task: Annotated[
-        str, typer.Argument(metavar="ID", help="Number of a task; 12/2 is its picture 2; LAST or -1 is the newest.")
+        str, typer.Argument(metavar="ID", help=tr("Number of a task; 12/2 is its picture 2; LAST or -1 is the newest."))
     ],
 ) -> None:
     """Open a picture in the desktop's own program, and print its path; without a desktop only the path, and exit 1."""
@@ -425,10 +438,11 @@ def open_(
 @app.command(cls=TakesIds)
 def favourite(
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID[/N]...", help="Tasks, or single pictures as 12/2; LAST is the newest.")
+        list[str],
+        typer.Argument(metavar="ID[/N]...", help=tr("Tasks, or single pictures as 12/2; LAST is the newest.")),
     ],
     *,
-    remove: Annotated[bool, typer.Option("--not", help="They are no favourites any more.")] = False,
+    remove: Annotated[bool, typer.Option("--not", help=tr("They are no favourites any more."))] = False,
 ) -> None:
     """Keep tasks or pictures among your favourites: list --favourite shows them, and forget leaves them alone."""
     from imagegen_cli.commands import keeping  # noqa: PLC0415
@@ -442,11 +456,13 @@ def export(
     *,
     options: FilterOptions,
     form: Annotated[
-        ExportFormat, typer.Option("--format", metavar="FORM", help="jsonl, as list --json, or csv.")
+        ExportFormat, typer.Option("--format", metavar="FORM", help=tr("jsonl, as list --json, or csv."))
     ] = ExportFormat.JSONL,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="A new file; a CSV begins with a BOM for spreadsheets."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help=tr("A new file; a CSV begins with a BOM for spreadsheets.")
+        ),
     ] = None,
 ) -> None:
     """Write the history, or a part of it, for other programs: newest first, on stdout or into a file."""
@@ -460,17 +476,19 @@ def forget(
     ids: Ids = None,
     *,
     older: Annotated[
-        str, typer.Option("--older", metavar="WHEN", help="Tasks older than this: 90d, 12w, or before 2026-08-01.")
+        str, typer.Option("--older", metavar="WHEN", help=tr("Tasks older than this: 90d, 12w, or before 2026-08-01."))
     ] = "",
-    failed: Annotated[bool, typer.Option("--failed", help="Tasks that failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help=tr("Tasks that failed."))] = False,
     run_number: Annotated[
-        str, typer.Option("--run", metavar="RUN", help="Tasks of this run; LAST or -1 is the newest.")
+        str, typer.Option("--run", metavar="RUN", help=tr("Tasks of this run; LAST or -1 is the newest."))
     ] = "",
-    files: Annotated[bool, typer.Option("--files", help="Delete their unchanged pictures as well.")] = False,
+    files: Annotated[bool, typer.Option("--files", help=tr("Delete their unchanged pictures as well."))] = False,
     with_receipts: Annotated[
-        bool, typer.Option("--with-receipts", help="Include tasks whose pictures can still be fetched.")
+        bool, typer.Option("--with-receipts", help=tr("Include tasks whose pictures can still be fetched."))
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be forgotten; forget nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help=tr("Show what would be forgotten; forget nothing."))
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Delete tasks from the history after a question, and with --files their pictures. Costs stay counted."""
@@ -482,11 +500,11 @@ def forget(
 
 @app.command("info", cls=Command)
 def info_(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures, or folders with pictures.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=tr("Pictures, or folders with pictures."))],
     *,
     json: Json = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'.")
+        bool, typer.Option("--verify", help=tr("Check C2PA signatures; it needs pip install 'imagegen-cli[c2pa]'."))
     ] = False,
 ) -> None:
     """Show what made a picture: prompt, model, seed, label, signature, and which pictures it was made from."""
@@ -499,14 +517,14 @@ def info_(
 def costs_(
     *,
     since: Annotated[
-        str, typer.Option("--since", metavar="WHEN", help="Only what was sent since: 30m, 12h, 7d, or 2026-11-23.")
+        str, typer.Option("--since", metavar="WHEN", help=tr("Only what was sent since: 30m, 12h, 7d, or 2026-11-23."))
     ] = "",
     by: Annotated[
-        CostsBy, typer.Option("--by", metavar="WHAT", help="A line for each day, model, provider or run.")
+        CostsBy, typer.Option("--by", metavar="WHAT", help=tr("A line for each day, model, provider or run."))
     ] = CostsBy.DAY,
     run_number: RunNumber = "",
     json: Json = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help=tr("CSV on stdout."))] = False,
 ) -> None:
     """What was spent, who says so, and what is left of the budgets."""
     from imagegen_cli.commands import costs  # noqa: PLC0415
@@ -518,11 +536,11 @@ def costs_(
 def settle(
     ids: Ids = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that is uncertain.")] = False,
-    paid: Annotated[bool, typer.Option("--paid", help="Each of them was charged.")] = False,
-    unpaid: Annotated[bool, typer.Option("--unpaid", help="None of them was charged.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help=tr("All that is uncertain."))] = False,
+    paid: Annotated[bool, typer.Option("--paid", help=tr("Each of them was charged."))] = False,
+    unpaid: Annotated[bool, typer.Option("--unpaid", help=tr("None of them was charged."))] = False,
     amount: Annotated[
-        str, typer.Option("--amount", metavar="AMOUNT", help="What each cost, as 0.04usd; without it as reserved.")
+        str, typer.Option("--amount", metavar="AMOUNT", help=tr("What each cost, as 0.04usd; without it as reserved."))
     ] = "",
     json: Json = False,
 ) -> None:
@@ -538,9 +556,9 @@ def watch(
     ids: Ids = None,
     *,
     run_number: RunNumber = "",
-    replay: Annotated[bool, typer.Option("--replay", help="Show a finished run again, from its record.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help=tr("Show a finished run again, from its record."))] = False,
     speed: Annotated[
-        float, typer.Option("--speed", min=0.1, metavar="N", help="How many times faster the replay is.")
+        float, typer.Option("--speed", min=0.1, metavar="N", help=tr("How many times faster the replay is."))
     ] = 1.0,
     options: RunOptions,
 ) -> None:
@@ -552,7 +570,7 @@ def watch(
 
 @app.command(cls=Command)
 def providers(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Show the settings of this kind.")] = "",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=tr("Show the settings of this kind."))] = "",
     *,
     json: Json = False,
 ) -> None:
@@ -602,7 +620,7 @@ def doctor(
     provider: OneProvider = "",
     *,
     chosen: SameProvider = "",
-    fix: Annotated[bool, typer.Option("--fix", help="Remove what ended processes left behind.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help=tr("Remove what ended processes left behind."))] = False,
     json: Json = False,
 ) -> None:
     """Check every configured service and this machine without spending, and say what to do."""
@@ -614,7 +632,7 @@ def doctor(
 @app.command("schema", cls=Command)
 def schema_(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="events, summary, task, runs, costs and so on; without it all.")
+        str, typer.Argument(metavar="NAME", help=tr("events, summary, task, runs, costs and so on; without it all."))
     ] = "",
 ) -> None:
     """Print the JSON Schema of what --json prints: of one sort of line, or of all."""
@@ -633,8 +651,10 @@ def skill_() -> None:
 
 @history_app.command("migrate", cls=Command)
 def history_migrate(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="A file, or an address as postgresql://user@host/db.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="Another file or address, whose history is empty.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help=tr("A file, or an address as postgresql://user@host/db."))
+    ],
+    target: Annotated[str, typer.Argument(metavar="TO", help=tr("Another file or address, whose history is empty."))],
 ) -> None:
     """Copy a whole history, and prove that nothing is missing. The old one stays as it is."""
     from imagegen_cli.commands import migrate  # noqa: PLC0415
@@ -652,7 +672,7 @@ def config_path() -> None:
 
 @config_app.command("show", cls=Command)
 def config_show(
-    *, origin: Annotated[bool, typer.Option("--origin", help="Say behind each value where it comes from.")] = False
+    *, origin: Annotated[bool, typer.Option("--origin", help=tr("Say behind each value where it comes from."))] = False
 ) -> None:
     """Show all settings in force, with secrets hidden."""
     from imagegen_cli.commands import configure  # noqa: PLC0415
@@ -668,16 +688,16 @@ def config_check() -> None:
     _leave(configure.config_check())
 
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="Name of a setting, as output or providers.studio.model.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help=tr("Name of a setting, as output or providers.studio.model."))]
 InProject = Annotated[
-    bool, typer.Option("--project", help="In the project's imagegen.toml, and not in your own settings.")
+    bool, typer.Option("--project", help=tr("In the project's imagegen.toml, and not in your own settings."))
 ]
 
 
 @config_app.command("set", cls=Command)
 def config_set(
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="The value; a key as env:NAME or cmd:COMMAND.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help=tr("The value; a key as env:NAME or cmd:COMMAND."))],
     *,
     project: InProject = False,
 ) -> None:
@@ -706,10 +726,10 @@ def config_edit(*, project: InProject = False) -> None:
 @app.command("completion", cls=Command)
 def completion_(
     shell: Annotated[
-        str, typer.Argument(metavar="SHELL", help="bash, fish, powershell or zsh; without it that of SHELL.")
+        str, typer.Argument(metavar="SHELL", help=tr("bash, fish, powershell or zsh; without it that of SHELL."))
     ] = "",
     *,
-    install: Annotated[bool, typer.Option("--install", help="Put it where the shell looks for it.")] = False,
+    install: Annotated[bool, typer.Option("--install", help=tr("Put it where the shell looks for it."))] = False,
 ) -> None:
     """Print what makes the tab key of a shell complete commands, options and their values."""
     from imagegen_cli.commands import completion_scripts  # noqa: PLC0415
@@ -720,10 +740,10 @@ def completion_(
 @app.command("help", cls=Command)
 def help_(
     topic: Annotated[
-        str, typer.Argument(metavar="TOPIC", help="A topic, or a command; without it the list of topics.")
+        str, typer.Argument(metavar="TOPIC", help=tr("A topic, or a command; without it the list of topics."))
     ] = "",
     *,
-    man: Annotated[bool, typer.Option("--man", help="Print the man page.")] = False,
+    man: Annotated[bool, typer.Option("--man", help=tr("Print the man page."))] = False,
 ) -> None:
     """Show a topic of the documentation, or all options of a command."""
     from imagegen_cli.commands import topics  # noqa: PLC0415
@@ -835,7 +855,8 @@ def _exit(code: int) -> NoReturn:
 
 
 def _report_unwritten(why: str) -> None:
-    _echo(f"imagegen: stdout could not be written completely: {why}\n  redirect it to another place")
+    _echo(f"imagegen: {tr('stdout could not be written completely: {why}', why=why)}")
+    _echo(f"  {tr('redirect it to another place')}")
 
 
 def _flush(stream: Any) -> None:
@@ -883,8 +904,11 @@ def _report(error: Exception) -> NoReturn:
 
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
-    _echo(f"imagegen: this is a bug in imagegen {__version__}: {type(error).__name__} at {place}")
-    _echo("  please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows the traceback")
+    kind = type(error).__name__
+    bug = tr("this is a bug in imagegen {version}: {kind} at {place}", version=__version__, kind=kind, place=place)
+    _echo(f"imagegen: {bug}")
+    hint = tr("please report it to the project's issues; IMAGEGEN_TRACEBACK=1 shows the traceback")
+    _echo(f"  {hint}")
     if os.environ.get("IMAGEGEN_TRACEBACK"):
         typer.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
     _exit(70)
@@ -892,5 +916,5 @@ def _report(error: Exception) -> NoReturn:
 
 def _one_name(argument: str, option: str) -> str:
     if argument and option and argument != option:
-        raise UsageError(f"two providers are named, {argument} and {option}: name one, or none for all")
+        raise UsageError(TWO_PROVIDERS.format(one=argument, other=option))
     return argument or option

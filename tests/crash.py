@@ -96,6 +96,9 @@ class Aim:
         self.victim.wait()
         return True
 
+    def meets(self, step: str, request: Request) -> None:
+        """Do what is to be done to the client whose request has come to this step."""
+
 
 class Deadly(Service):
     """A service that kills its client: mixed into a double, before it."""
@@ -105,14 +108,17 @@ class Deadly(Service):
     async def answer(self, request: Request) -> Reply:
         kind = self.kind(request)
         self.aim.shoot(kind)
+        self.aim.meets(kind, request)
         reply = await super().answer(request)
         self.aim.shoot(f"{kind} acted")
+        self.aim.meets(f"{kind} acted", request)
         if kind == "download" and self.aim.shoot("download half"):
             reply.fault = Fault.TRUNCATE
         return reply
 
     async def file(self, request: Request, job_id: str, index: int) -> Reply:
         self.aim.shoot("download")
+        self.aim.meets("download", request)
         reply = await super().file(request, job_id, index)
         if self.aim.shoot("download half"):
             reply.fault = Fault.TRUNCATE
@@ -136,6 +142,8 @@ class Ledgers:
     """What a round came to. `uncertain`: billed, not delivered, and shown to the person as uncertain, which is true."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    troubles: Counter[str] = field(default_factory=Counter)
+    """What else happened, and what it came to."""
     tasks: int = 0
     billed: int = 0
     delivered: int = 0
@@ -146,10 +154,11 @@ class Ledgers:
 
     def __str__(self) -> str:
         steps = ", ".join(f"{step} {count}" for step, count in sorted(self.kills.items()))
+        others = "".join(f"\n  {trouble}: {count}" for trouble, count in self.troubles.items())
         return (
             f"kills {self.kills.total()}  tasks {self.tasks}  billed {self.billed}  delivered {self.delivered}  "
             f"uncertain {self.uncertain}  lost {len(self.lost)}  doubled {len(self.doubled)}  "
-            f"other {len(self.other)}\n  by step: {steps}"
+            f"other {len(self.other)}\n  by step: {steps}{others}"
         )
 
 

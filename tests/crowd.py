@@ -24,7 +24,7 @@ from tests.crash import INSIDE, Aim, CrashComfy, CrashServer, Deadly, Harness, L
 from tests.doubles.http import Pictures, Reply
 from tests.doubles.openai import ImageServer
 from tests.doubles.pictures import whose
-from tests.program import Program, finished
+from tests.program import LIMIT, Ended, Program, finished
 
 LEASE_S = 2.0
 """Seconds without a heartbeat after which a process counts as dead here; in the program it is a minute."""
@@ -95,6 +95,8 @@ class Member:
     process: "subprocess.Popen[str]"
     deed: str
     after_s: float
+    where: str = ""
+    """A longer word for the deed, for the ledgers."""
 
     @property
     def pid(self) -> int:
@@ -110,6 +112,12 @@ class Member:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def go_on(self) -> None:
+        """Also where the pause met the other program, before it had started this one."""
+        self.signal(signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGCONT)
+
 
 class Crowd(Harness):
     """Ledgers as in `crash`, with several processes in each round."""
@@ -120,6 +128,8 @@ class Crowd(Harness):
         self.program = Program(folder, CONFIG.format(**addresses))
         self.servers = tuple(servers)
         self.clock_s, self.hosts = CLOCK_S, 2
+        self.codes = {0, 1, 4, 5}
+        """Exit codes of a process to which nothing worse than its deed happened."""
         self.aim = Deadly.aim = Aim()
         self.random = random.Random(seed)
         self.ledgers = Ledgers()
@@ -172,7 +182,7 @@ class Crowd(Harness):
                 self._judge(other)
             time.sleep(LEASE_S / 2)
             for member in members:
-                member.signal(signal.SIGCONT)
+                member.go_on()
         for member in members:
             self._judge(member)
 
@@ -205,15 +215,30 @@ class Crowd(Harness):
         return Member(process, deed, self.random.uniform(0.2, 1.5))
 
     def _judge(self, member: Member) -> None:
-        ended = finished(member.process)
-        where = member.deed or "none"
+        if (ended := self._ended(member)) is None:
+            return
+        where = member.where or member.deed or "none"
         killed = ended.code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed or member.deed == "pause":
             self.ledgers.kills[where] += 1
         away = ("is locked by another program", "cannot be reached")  # a paused process holds the lock; a restart
         waits = ended.code == 3 and any(words in ended.err for words in away)
-        if not killed and not waits and (ended.code not in (0, 1, 4, 5) or "Traceback" in ended.err):
+        if not killed and not waits and (ended.code not in self.codes or "Traceback" in ended.err):
             self.ledgers.other.append(f"exit {ended.code}: {ended.err}")
+
+    def _ended(self, member: Member) -> Ended | None:
+        """How a process ended; one that hangs tells its state and where its tasks are."""
+        with suppress(subprocess.TimeoutExpired):
+            member.process.wait(LIMIT)
+            return finished(member.process)
+        with suppress(OSError):
+            state = Path(f"/proc/{member.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+            member.signal(signal.SIGUSR1)
+            time.sleep(1.0)
+            member.signal(signal.SIGKILL)
+            self.ledgers.other.append(f"hangs in state {state} after {member.where or member.deed or 'nothing'}: ")
+        self.ledgers.other[-1] += finished(member.process).err
+        return None
 
     def _resumed(self) -> None:
         """Resume until no task is left: a process on another host may have to be watched first."""

@@ -10,6 +10,8 @@ from tests.program import Ended, Program
 
 SERVER = """
 import json, os, sys, tempfile
+from imagegen_cli.settings.language import choose
+choose(["imagegen"], os.environ)
 import imagegen_cli.cli
 from imagegen_cli.__main__ import main
 
@@ -50,7 +52,10 @@ Line = tuple[Sequence[str], Mapping[str, str]]
 
 
 def run_all(folder: Path, lines: Sequence[Line], **environment: str) -> list[Ended]:
-    """What became of each command line, with its own variables, in the same folder."""
+    """What became of each command line, with its own variables, in the same folder.
+
+    The language can only be that of all lines, as IMAGEGEN_LANG in `environment`: the words are imported once.
+    """
     result = subprocess.run(
         [sys.executable, "-c", SERVER],
         cwd=folder,

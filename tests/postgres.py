@@ -19,9 +19,9 @@ USER = "postgres"
 _numbers = count(1)
 
 
-def _programs() -> Path | None:
-    """The folder of `initdb` and `postgres`, of the newest version."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+def programs(installed: Path = Path("/usr/lib/postgresql")) -> Path | None:
+    """The folder of `initdb` and `postgres`, of the newest version; None where none is installed."""
+    found = sorted(installed.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     named = shutil.which("initdb")
     return found[-1].parent if found else Path(named).parent if named else None
 
@@ -33,7 +33,7 @@ def missing() -> str:
         import psycopg  # noqa: F401, PLC0415 - an extra of ours
     except ImportError:
         return "psycopg is not installed (pip install 'imagegen-cli[postgres]')"
-    if _programs() is None:
+    if programs() is None:
         return "PostgreSQL is not installed (apt-get install postgresql)"
     if os.geteuid() == 0 and shutil.which("runuser") is None:
         return "PostgreSQL does not run as root, and there is no runuser"
@@ -44,9 +44,9 @@ class Server:
     """One server. `stop`, `start` and `cut` do what happens to servers."""
 
     def __init__(self) -> None:
-        programs = _programs()
-        assert programs is not None
-        self.programs = programs
+        found = programs()
+        assert found is not None
+        self.programs = found
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ import pytest
 
 from imagegen_cli.commands import completing
 from imagegen_cli.commands.completion_scripts import SCRIPTS
-from tests.forked import run_all
+from tests.forked import Line, run_all
 from tests.program import Program
 from tests.screen import Program as TerminalProgram
 
@@ -60,6 +60,16 @@ def values(lines: Sequence[str]) -> list[str]:
     [
         ("re|", "resume retry"),
         ("--v|", "--version"),
+        ("--l|", "--lang"),
+        ("--lang |", "en zh"),
+        ("--lang z|", "zh"),
+        ("--lang=e|", "--lang=en"),
+        ("--lang zh re|", "resume retry"),
+        ("--lang=zh list --state f|", "failed"),
+        ("run --la|", "--lang"),
+        ("run fox --lang |", "en zh"),
+        ("list --lang zh --state f|", "failed"),
+        ("config set lang |", "en zh"),
         ("run --neg|", "--negative"),
         ("run -p |", "studio sketch fal gemini"),
         ("run -p st|", "studio"),
@@ -101,6 +111,15 @@ def test_values_are_offered(program: Program, line: str, wanted: str) -> None:
     found = values(offered(program, line.removesuffix("|").split(" ")))
     assert set(wanted.split()) <= set(found)
     assert all(one.startswith(line.removesuffix("|").split(" ")[-1]) for one in found)
+
+
+def test_the_same_values_are_offered_in_every_language(program: Program) -> None:
+    lines = ["", "--", "config ", "help ", "run --", "run -p ", "show ", "list --state ", "init --kind ", "config set "]
+    questions: list[Line] = [
+        ([], {"_IMAGEGEN_COMPLETE": "zsh", "_IMAGEGEN_WORDS": "\n".join(line.split(" "))}) for line in lines
+    ]
+    english, chinese = (run_all(program.folder, questions, IMAGEGEN_LANG=language) for language in ("en", "zh"))
+    assert [values(one.lines) for one in chinese] == [values(one.lines) for one in english]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,13 @@ def levels(program: Program, *words: str, code: int = 0, **environment: str) -> 
     return {f"{provider} {check}".strip(): row["level"] for (provider, check), row in found.items()}
 
 
+def test_its_json_is_the_same_in_every_language(studio: Program) -> None:
+    english, chinese = (checked(studio, IMAGEGEN_LANG=name) for name in ("en", "zh"))
+    for found in (english, chinese):
+        found["", "output"].pop("said")  # the space that is free
+    assert chinese == english
+
+
 def until(happened: Callable[[], object]) -> None:
     deadline = time.monotonic() + LIMIT
     while not happened():

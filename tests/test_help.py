@@ -1,5 +1,6 @@
 """What `--help` teaches: it fits 24 lines of 80 columns, names everything once, and its examples run."""
 
+import gettext
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import typer
 import imagegen_cli
 from imagegen_cli import cli
 from imagegen_cli.commands import guide, helping, topics, wrapping
+from imagegen_cli.settings.language import FOLDER
 from tests.doubles.a1111 import WebUIServer
 from tests.forked import run_all
 from tests.program import Ended, Program
@@ -24,6 +26,8 @@ from tests.screen import Program as TerminalProgram
 COLUMNS, LINES = 80, 24
 TITLE = (Path(__file__).parents[1] / "docs" / "scripting.md").read_text(encoding="utf-8").partition("\n")[0][2:].upper()
 ROOT = Path(__file__).parents[1]
+LANGUAGES = ("en", "zh")
+CHINESE = gettext.translation("imagegen", FOLDER, ["zh_CN"])
 
 
 def walked(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -39,55 +43,91 @@ def commands() -> dict[str, Any]:
     return dict(walked(typer.main.get_command(cli.app)))
 
 
+def said(text: str, language: str) -> str:
+    """A text of the code as a page has it, which is English where it is not translated yet."""
+    return CHINESE.gettext(text) if language == "zh" and text else text
+
+
+def unspaced(text: str) -> str:
+    return "".join(text.split())
+
+
+LEAVES = [path for path, one in commands().items() if path and not hasattr(one, "commands")]
+
+
 @cache
-def pages(base: Path) -> dict[str, Ended]:
-    folder = base / "pages"
+def pages(base: Path, language: str) -> dict[str, Ended]:
+    """The help of every command, and behind `help` all options of those that have options."""
+    folder = base / f"pages-{language}"
     folder.mkdir()
     Program(folder)
-    paths = list(commands())
-    return dict(zip(paths, run_all(folder, [([*path.split(), "--help"], {}) for path in paths]), strict=True))
+    lines = {path: [*path.split(), "--help"] for path in commands()}
+    lines |= {f"help {path}": ["help", *path.split()] for path in LEAVES}
+    ended = run_all(folder, [(line, {}) for line in lines.values()], IMAGEGEN_LANG=language)
+    return dict(zip(lines, ended, strict=True))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("path", commands())
-def test_help_fits_a_screen_of_24_lines_and_80_columns(path: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    page = pages(tmp_path_factory.getbasetemp())[path]
+def test_help_fits_a_screen_of_24_lines_and_80_columns(
+    path: str, language: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    page = pages(tmp_path_factory.getbasetemp(), language)[path]
     assert (page.code, page.err) == (0, "")
     assert len(page.lines) < LINES, page.out
     assert max(map(wrapping.cells, page.lines)) <= COLUMNS
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("path", commands())
 def test_help_has_no_brackets_but_those_of_what_may_be_left_out(
-    path: str, tmp_path_factory: pytest.TempPathFactory
+    path: str, language: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    usage, *rest = pages(tmp_path_factory.getbasetemp())[path].lines
-    assert usage.startswith("Usage: imagegen")
+    usage, *rest = pages(tmp_path_factory.getbasetemp(), language)[path].lines
+    assert usage.startswith(said("Usage: {command}", language).format(command="imagegen"))
     assert not re.search(r"[<>]", usage.replace("...", ""))
     text = "\n".join(line for line in rest if not line.startswith("  imagegen "))
     assert not re.search(r"<|>|\[(?!/N\]|c2pa)|\.\.\.$", text, re.MULTILINE), text
 
 
-@pytest.mark.parametrize("path", [path for path, one in commands().items() if path and not hasattr(one, "commands")])
-def test_all_options_are_in_the_help_that_is_whole(path: str, tmp_path: Path) -> None:
-    Program(tmp_path)
-    [page] = run_all(tmp_path, [(["help", *path.split()], {})])
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", LEAVES)
+def test_all_options_are_in_the_help_that_is_whole(
+    path: str, language: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    page = pages(tmp_path_factory.getbasetemp(), language)[f"help {path}"]
     assert page.code == 0
+    assert "$IMAGEGEN_LANG" in page.out
     for one in commands()[path].params:
         if one.param_type_name == "option":
             assert f" {helping.place_of(one)}" in page.out.replace("\n", " "), page.out
             assert (one.envvar is None) or f"${one.envvar}" in page.out
-        for sentence in (one.help or "").split(". "):
-            assert " ".join(sentence.split()[:4]) in " ".join(page.out.split())
+        assert unspaced(said(one.help or "", language)) in unspaced(page.out)
     assert max(map(wrapping.cells, page.lines)) <= COLUMNS
 
 
-def test_help_names_how_many_options_it_leaves_out(tmp_path: Path) -> None:
-    Program(tmp_path)
-    short, whole = run_all(tmp_path, [(["run", "--help"], {}), (["help", "run"], {})])
-    [count] = re.findall(r"imagegen help run shows all (\d+) options", short.out)
-    assert len(re.findall(r"^  -", whole.out, re.MULTILINE)) == int(count)
-    assert "Money" in short.out
-    assert "Lists" in whole.out
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_names_how_many_options_it_leaves_out(language: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = pages(tmp_path_factory.getbasetemp(), language)
+    short, whole = found["run"], found["help run"]
+    count = len(re.findall(r"^  -", whole.out, re.MULTILINE))
+    more = said("imagegen help {command} shows all {count} options.", language).format(command="run", count=count)
+    assert more in short.lines
+    assert said("Money", language) in short.lines
+    assert said("Lists", language) in whole.lines
+    assert said("Money", language) in whole.lines
+
+
+@pytest.mark.parametrize("words", [["--lang", "zh", "list", "--help"], ["help", "list", "--lang=zh"]])
+def test_the_language_of_help_is_chosen_before_or_behind_a_command(words: list[str], tmp_path: Path) -> None:
+    ended = Program(tmp_path).run(*words)
+    assert (ended.code, ended.err) == (0, "")
+    assert said("Only your favourites.", "zh") in ended.out
+
+
+def test_the_help_of_all_commands_names_the_languages(tmp_path_factory: pytest.TempPathFactory) -> None:
+    for language in LANGUAGES:
+        assert "[--lang en|zh]" in pages(tmp_path_factory.getbasetemp(), language)[""].lines[0]
 
 
 @pytest.mark.parametrize("words", [[], ["config"]])
@@ -204,10 +244,38 @@ def test_markdown_becomes_plain_text(text: str, lines: list[str]) -> None:
     assert topics.plain(text) == lines
 
 
-@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not here")
-def test_the_man_page_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("雪山（abc）下", ["雪山", "（abc）下"]),
+        ("雪山下，abc、def", ["雪山下，", "abc、def"]),
+        ("默认：auto。", ["默认：", "auto。"]),
+        ("雪山下的「红」", ["雪山下的", "「红」"]),
+        ("abc’def ghi", ["abc’def", "ghi"]),
+    ],
+)
+def test_chinese_is_broken_where_a_line_may_end(text: str, lines: list[str]) -> None:
+    assert wrapping.wrapped(text, 9) == lines
+
+
+SAME = (["schema"], ["schema", "task"], ["skill"], ["completion", "zsh"], ["help", "money"])
+"""What is for programs, or is written in English alone so far."""
+
+
+def test_what_is_not_for_people_is_the_same_in_every_language(tmp_path: Path) -> None:
     Program(tmp_path)
-    [page] = run_all(tmp_path, [(["help", "--man"], {})])
+    english, chinese = (
+        run_all(tmp_path, [(words, {}) for words in SAME], IMAGEGEN_LANG=language) for language in LANGUAGES
+    )
+    assert english == chinese
+    assert all(one.code == 0 for one in english)
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not here")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_man_page_is_one(language: str, tmp_path: Path) -> None:
+    Program(tmp_path)
+    [page] = run_all(tmp_path, [(["help", "--man"], {})], IMAGEGEN_LANG=language)
     result = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-k"], input=page.out, capture_output=True, text=True, check=True, timeout=60
     )

@@ -16,6 +16,7 @@ from imagegen_cli.core.language import (
     CHINESE,
     ENGLISH,
     Message,
+    in_sense,
     joined,
     language_named,
     language_of,
@@ -26,6 +27,7 @@ from imagegen_cli.core.language import (
     translated,
 )
 from imagegen_cli.core.masking import hide, masked
+from imagegen_cli.core.money import Money
 from imagegen_cli.settings.language import checked, choose
 
 CI = Path(imagegen_cli.__file__).parents[1] / ".ci"
@@ -162,6 +164,22 @@ def test_counts_and_forms_are_kept(loud: None) -> None:
     )
     assert translated(Message("{value!r} of {size:.1f}").format(value="a", size=2)) == "'a' OF 2.0"
     assert translated(joined("; ", [Message("one"), "two"])) == "ONE; two"
+    assert translated(joined(", ", ["one", Message("two"), "{three}"])) == "one, TWO, {three}"
+
+
+def test_a_word_is_translated_by_its_sense(loud: None) -> None:
+    word = in_sense("disk", Message("the reason disk"))
+    assert (word, translated(word)) == ("disk", "THE REASON DISK")
+    whole = Message("{reason}: full").format(reason=word)
+    assert (whole, translated(whole)) == ("disk: full", "THE REASON DISK: FULL")
+    again = restored(str(whole), parts_of(whole))
+    assert (again, translated(again)) == (whole, translated(whole))
+
+
+def test_an_amount_of_credits_is_a_message_among_values(loud: None) -> None:
+    message = Message("spent {amount}").format(amount=Money(2_500_000, "credits"))
+    assert (message, translated(message)) == ("spent 2.5 credits", "SPENT 2.5 CREDITS")
+    assert translated(restored(str(message), parts_of(message))) == translated(message)
 
 
 def test_braces_of_a_text_that_is_not_filled_are_characters(loud: None) -> None:

@@ -508,6 +508,15 @@ def test_who_leaves_the_dialogue_writes_nothing(program: Program) -> None:
     assert settings_file(program).read_text() == before
 
 
+@pytest.mark.parametrize(("word", "next_question"), [("否", "Another name"), ("是", "Its address")])
+def test_a_chinese_yes_or_no_is_taken(program: Program, word: str, next_question: str) -> None:
+    with dialogue(program) as terminal:
+        answer(terminal, "Number or name: ", "dreamina")
+        answer(terminal, "Its name here", "studio")
+        answer(terminal, "There is a provider studio already. Replace it? [no]: ", word)
+        terminal.wait_for(next_question)
+
+
 def test_what_does_not_work_is_asked_about(fresh: Program) -> None:
     with dialogue(fresh) as terminal:
         answer(terminal, "Number or name: ", "dreamina")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -343,6 +344,52 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_and_never_written_twice(
         assert isinstance(one(store, task).task.state, Submitting)
         assert len(store.all_charges([task.id])[task.id]) == 1
         assert len(store.events(task.run)) == 1
+
+
+def connection(address: str) -> Any:
+    from imagegen_cli.storage.postgres_connection import PostgresConnection  # noqa: PLC0415 - needs an extra of ours
+
+    return closing(PostgresConnection(address, wait_s=5.0))
+
+
+def lost_connection() -> type[Exception]:
+    import psycopg  # noqa: PLC0415 - an extra of ours
+
+    return psycopg.OperationalError
+
+
+def test_a_number_that_a_crashed_server_gives_again_proves_no_commit(address: str) -> None:
+    """The server forgets a transaction that it had not written when it crashed, and gives its number to the next."""
+    opened(address).close()
+    with connection(address) as lost:
+        lost.execute("BEGIN IMMEDIATE")
+        lost.execute("INSERT INTO lane (account, until) VALUES ('lost', 0)")
+        postgres.server().stop()
+        postgres.server().start()
+        with connection(address) as next_:
+            next_.execute("BEGIN IMMEDIATE")
+            assert next_._transaction_id == lost._transaction_id, "the number is given again"
+            next_.execute("COMMIT")
+            with pytest.raises(lost_connection()):
+                lost.execute("COMMIT")
+            assert next_.execute("SELECT count(*) FROM lane").fetchone()[0] == 0
+
+
+def test_a_number_that_a_crashed_server_does_not_know_is_no_commit(address: str) -> None:
+    opened(address).close()
+    with connection(address) as lost:
+        lost.execute("BEGIN IMMEDIATE")
+        postgres.server().stop()
+        postgres.server().start()
+        with pytest.raises(lost_connection()):
+            lost.execute("COMMIT")
+
+
+def test_what_was_confirmed_is_on_the_disk_of_the_server_whatever_its_settings_say(address: str) -> None:
+    with connection(f"{address}%20-csynchronous_commit%3Doff") as db:
+        assert db.execute("SHOW synchronous_commit").fetchone()[0] == "on"
+    with connection(f"{address}%20-csynchronous_commit%3Dremote_apply") as db:
+        assert db.execute("SHOW synchronous_commit").fetchone()[0] == "remote_apply"
 
 
 def test_connections_that_are_cut_again_and_again_lose_no_event(way: tuple[Way, str]) -> None:

@@ -1,13 +1,21 @@
 """Wrong command lines: each ends with one line that says what is wrong, and one that says what to do."""
 
+import ast
+import gettext
+import re
 import shlex
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
+from babel.messages.pofile import read_po
 
+from imagegen_cli.commands import slips
 from imagegen_cli.core.alike import alike
+from imagegen_cli.core.language import Message
+from imagegen_cli.settings.language import FOLDER
 from tests.forked import run_all
 from tests.program import Ended, Program
 
@@ -62,6 +70,12 @@ WRONG = [
     Wrong("show -1 -2", "show takes no argument -2 here", "imagegen show --help shows the options"),
     Wrong("cancel --run", "--run lacks its value", "try imagegen cancel --run LAST"),
     Wrong("run", "there is no prompt", "imagegen run"),
+    Wrong("-", "there is no command -", "to draw it: imagegen run -"),
+    Wrong("config -", "config has no command -", "imagegen config --help shows the commands"),
+    Wrong("config --", "there is no command in this line", "imagegen config --help shows the options"),
+    Wrong("-- --", "there is no command --", "imagegen --help shows the commands"),
+    Wrong("-- -kite", "-kite is no option before a command", "stands behind --: imagegen run -- -- -kite"),
+    Wrong("--version=1", "--version takes no value", "imagegen --help shows the commands"),
     Wrong("pencil", "there is no command pencil", "to draw it: imagegen run pencil"),
     Wrong("config get output", "config has no command get", "did you mean imagegen config show?"),
     Wrong("config list", "config has no command list", "did you mean imagegen config show?"),
@@ -146,6 +160,13 @@ WRONG = [
         2,
         (("IMAGEGEN_COUNT", "x"),),
     ),
+    Wrong(
+        'run "a cat"',
+        "IMAGEGEN_QUIET takes true or false, not 'maybe'",
+        "imagegen run --help shows the options",
+        2,
+        (("IMAGEGEN_QUIET", "maybe"),),
+    ),
     Wrong("list --state faild", "faild", "did you mean failed?"),
     Wrong("list --reason bussy", "bussy", "did you mean busy?"),
     Wrong("list --since soon", "soon", ""),
@@ -182,33 +203,63 @@ WRONG = [
 ]
 
 
+LANGUAGES = ("en", "zh")
+CHINESE = gettext.translation("imagegen", FOLDER, ["zh_CN"])
+SUGGESTED = re.compile(r"imagegen (?:[^?]*?)(?= shows|\?|$)|(?<=did you mean )[^?]+")
+"""The command, or the word, in a hint: it is the same in every language."""
+
+
 @cache
-def ended(base: Path) -> dict[Wrong, Ended]:
-    folder = base / "slips"
+def ended(base: Path, language: str) -> dict[Wrong, Ended]:
+    folder = base / f"slips-{language}"
     folder.mkdir()
     Program(folder)
     (folder / "prompts.txt").write_text("a cat\n")
     (folder / "cat.png").write_bytes(b"\x89PNG")
     (folder / "pictures").mkdir()
     lines = [(shlex.split(one.line), dict(one.environment)) for one in WRONG]
-    return dict(zip(WRONG, run_all(folder, lines), strict=True))
+    return dict(zip(WRONG, run_all(folder, lines, IMAGEGEN_LANG=language), strict=True))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("wrong", WRONG, ids=[one.line for one in WRONG])
-def test_a_wrong_line_says_what_is_wrong_and_what_to_do(wrong: Wrong, tmp_path_factory: pytest.TempPathFactory) -> None:
-    found = ended(tmp_path_factory.getbasetemp())[wrong]
+def test_a_wrong_line_says_what_is_wrong_and_what_to_do(
+    wrong: Wrong, language: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = ended(tmp_path_factory.getbasetemp(), language)[wrong]
     assert (found.code, found.out) == (wrong.code, ""), found.err
     lines = found.err.splitlines()
     assert len(lines) == 2, found.err
     assert lines[0].startswith("imagegen: ")
-    assert wrong.says in lines[0]
     assert lines[1].startswith("  ")
-    assert wrong.hint in lines[1]
+    if language == "en":
+        assert wrong.says in lines[0]
+        assert wrong.hint in lines[1]
+    else:
+        assert all(suggested in lines[1] for suggested in SUGGESTED.findall(wrong.hint)), found.err
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("wrong", [one for one in WRONG if "did you mean" not in one.hint], ids=lambda one: one.line)
-def test_nothing_is_suggested_where_nothing_is_alike(wrong: Wrong, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert "did you mean" not in ended(tmp_path_factory.getbasetemp())[wrong].err
+def test_nothing_is_suggested_where_nothing_is_alike(
+    wrong: Wrong, language: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = ended(tmp_path_factory.getbasetemp(), language)[wrong]
+    assert not re.search("did you mean|是不是想用", found.err)
+
+
+@pytest.mark.skipif(CHINESE.gettext(slips.NO_COMMAND) == slips.NO_COMMAND, reason="there are no Chinese words")
+@pytest.mark.parametrize("wrong", WRONG, ids=[one.line for one in WRONG])
+def test_what_slips_says_is_said_in_chinese(wrong: Wrong, tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    if is_of_slips(ended(base, "en")[wrong].err.splitlines()[0]):
+        for line in ended(base, "zh")[wrong].err.splitlines():
+            assert re.search("[一-鿿]", line.replace(wrong.line, "")), line
+
+
+def is_of_slips(line: str) -> bool:
+    forms = [re.escape(one) for one in vars(slips).values() if isinstance(one, Message) and one != slips.TAKES_OTHER]
+    return any(re.fullmatch(re.sub(r"\\{\w+\\}", ".+", form), line.removeprefix("imagegen: ")) for form in forms)
 
 
 def test_the_table_is_long_enough() -> None:
@@ -226,3 +277,36 @@ def test_the_table_is_long_enough() -> None:
 def test_a_word_is_alike_only_within_slips_of_the_fingers(typed: str, meant: str) -> None:
     known = ["model", "studio", "concurrency", "openai", "fal", "dreamina", "csv", "run", "gemini"]
     assert alike(typed, known) == meant
+
+
+# What Typer says
+
+UNSEEN = {
+    # its own errors: `slips` has other words for them
+    "Missing command.", "No such command {name!r}.", "Aborted!",
+    # its own help: `helping` has other pages
+    "(dynamic)", "default: {default}", "required", "env var: {var}", "Arguments", "Options", "Commands",
+    # its help with Rich, which is switched off
+    "(deprecated) ", "[default: {}]", "[env var: {}]", "[required]", "Error", "Aborted.",
+    "Try [blue]'{command_path} {help_option}'[/] for help.",
+}  # fmt: skip
+"""All that the installed Typer translates, by `gettext`, but no person sees."""
+
+
+def of_typer() -> set[str]:
+    """The texts that Typer gives to `gettext`."""
+    found = set()
+    for path in Path(typer.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"_", "ngettext"}:
+                found |= {
+                    one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                }
+    return found
+
+
+def test_each_word_that_typer_translates_is_known() -> None:
+    with (FOLDER / "zh_CN" / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        ours = {message.id for message in read_po(file) if message.id}
+    assert ours <= of_typer()
+    assert of_typer() - ours == UNSEEN

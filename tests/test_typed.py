@@ -62,7 +62,7 @@ def test_only_a_whole_word_says_yes(studio: Program, server: DreaminaServer, ans
     assert (code, server.counts["submit"]) == (2, 6)
 
 
-@pytest.mark.parametrize("answer", ["y\r", " YES \r"])
+@pytest.mark.parametrize("answer", ["y\r", " YES \r", "是\r"])
 def test_a_yes_sends(studio: Program, server: DreaminaServer, answer: str) -> None:
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:

@@ -28,7 +28,9 @@ class Literal(NamedTuple):
 
 
 def rooms() -> list[str]:
-    return sorted(path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
+    """All but `sketch`, which knows no language: its texts are drawings, and the words of prompts."""
+    found = [path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    return sorted(room for room in found if room != "sketch")
 
 
 def unmarked(room: str) -> list[Literal]:

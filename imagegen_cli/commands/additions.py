@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from imagegen_cli.commands.spending import FREE, Planned, Spending, check_budget, cost
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Parent, RunId, Task
 from imagegen_cli.display.key_commands import Outcome, Typed
 from imagegen_cli.inputs import plan
@@ -42,7 +43,7 @@ class Additions:
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
         more = plan.prepare(specs, self.config, self._find)
         if others := {item.request.provider for item in more} - self.spending.by_provider.keys():
-            raise UsageError(f"this run does not use {', '.join(others)}")
+            raise UsageError(Message("this run does not use {providers}").format(providers=", ".join(others)))
         check_budget(costs_of(more, self.spending), self.spending.limits)
         return more
 
@@ -63,5 +64,5 @@ def specs_of(typed: Typed, common: PromptSpec) -> tuple[list[PromptSpec], list[s
         return from_arguments([typed.text], common), []
     specs, remarks = from_list(PASTED, typed.text.encode(errors="replace"), common)
     if not specs:
-        raise UsageError("the list has no prompt, only remarks")
+        raise UsageError(Message("the list has no prompt, only remarks"))
     return specs, remarks

@@ -9,6 +9,7 @@ from typing import Any
 
 from imagegen_cli.commands.console import answers, say
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
+from imagegen_cli.core.language import Message, parts_of, restored, translated
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.config import combined
 from imagegen_cli.settings.edit import with_value, without_value
@@ -18,28 +19,28 @@ from imagegen_cli.settings.values import VARIABLES, Setting, is_open_key, place_
 OWNER_ONLY = 0o600
 EDITORS = ("notepad",) if os.name == "nt" else ("nano", "vi")
 """What edits where neither VISUAL nor EDITOR is set; the first that is there."""
-NEW_FILE = "# Settings of imagegen: `imagegen providers KIND` lists those of a kind of service.\n"
-OPEN_KEY = "a key on a command line stays in the history of the shell; nothing was written"
-NAME_IT = "imagegen config set {key} env:VARIABLE or cmd:COMMAND names its place; imagegen init asks for it"
-IS_SET = "{key} is set in {path}"
-IS_UNSET = "{key} is no longer set in {path}"
-NOT_SET = "{key} is not set in {path}"
-SHOWS_ALL = "imagegen config show --origin shows what is set, and where"
-GOES_BEFORE = "{variable} is set in the environment, and goes before it"
-PROJECT_BEFORE = "{place} sets it as well, and goes before it"
-STILL_WRONG = "the settings still cannot be used: {why}"
-CLOSED = "only you can read {path} from now on, because it holds a key"
-WRITTEN = "written: {path}"
-UNCHANGED = "nothing was changed in {path}"
-GOES_ON = "going on with what was typed before: {draft}"
-KEPT = "what you typed is kept in {draft}"
-EDIT_AGAIN = "imagegen config edit goes on with it"
-ASK_AGAIN = "edit it again? [yes/no]"
-NO_EDITOR = "there is no editor"
-SET_EDITOR = "set EDITOR to the command of your editor, as EDITOR=nano imagegen config edit"
-EDITOR_FAILED = "the editor {editor} failed: {why}"
-MEANWHILE = "{path} was changed by something else while you edited it"
-COMPARE = "compare it with {draft}, which has what you typed; then remove that file"
+NEW_FILE = Message("# Settings of imagegen: `imagegen providers KIND` lists those of a kind of service.\n")
+OPEN_KEY = Message("a key on a command line stays in the history of the shell; nothing was written")
+NAME_IT = Message("imagegen config set {key} env:VARIABLE or cmd:COMMAND names its place; imagegen init asks for it")
+IS_SET = Message("{key} is set in {path}")
+IS_UNSET = Message("{key} is no longer set in {path}")
+NOT_SET = Message("{key} is not set in {path}")
+SHOWS_ALL = Message("imagegen config show --origin shows what is set, and where")
+GOES_BEFORE = Message("{variable} is set in the environment, and goes before it")
+PROJECT_BEFORE = Message("{place} sets it as well, and goes before it")
+STILL_WRONG = Message("the settings still cannot be used: {why}")
+CLOSED = Message("only you can read {path} from now on, because it holds a key")
+WRITTEN = Message("written: {path}")
+UNCHANGED = Message("nothing was changed in {path}")
+GOES_ON = Message("going on with what was typed before: {draft}")
+KEPT = Message("what you typed is kept in {draft}")
+EDIT_AGAIN = Message("imagegen config edit goes on with it")
+ASK_AGAIN = Message("edit it again? [yes/no]")
+NO_EDITOR = Message("there is no editor")
+SET_EDITOR = Message("set EDITOR to the command of your editor, as EDITOR=nano imagegen config edit")
+EDITOR_FAILED = Message("the editor {editor} failed: {why}")
+MEANWHILE = Message("{path} was changed by something else while you edited it")
+COMPARE = Message("compare it with {draft}, which has what you typed; then remove that file")
 
 
 def config_set(key: str, text: str, *, project: bool) -> int:
@@ -170,26 +171,27 @@ def config_edit(*, project: bool) -> int:
     """
     path = _path(project=project)
     before = _text_of(path)
+    begins = before or translated(NEW_FILE)
     draft = path.with_name(f"{path.name}.draft")
     if draft.is_symlink():  # not made by us: it would lead the editor to another file
         draft.unlink()
     if draft.exists():
         say(GOES_ON.format(draft=draft))
     else:
-        write(draft, before or NEW_FILE, mode=OWNER_ONLY)
+        write(draft, begins, mode=OWNER_ONLY)
     while True:
-        _run_editor(draft, before or NEW_FILE)
+        _run_editor(draft, begins)
         typed = _text_of(draft)
-        if typed == (before or NEW_FILE):
+        if typed == begins:
             draft.unlink()
             say(UNCHANGED.format(path=path))
             return 0
         fault = _fault(path, typed, project=project)
         if fault is None:
             break
-        say(f"{fault.message}".replace(str(path), str(draft)))
+        say(_about(draft, path, fault.message))
         if fault.hint:
-            say(f"  {fault.hint}")
+            say(f"  {translated(fault.hint)}")
         if answers(ASK_AGAIN, ("yes", "no")) != "yes":
             raise ConfigError(KEPT.format(draft=draft), hint=EDIT_AGAIN)
     if _text_of(path) != before:
@@ -200,6 +202,16 @@ def config_edit(*, project: bool) -> int:
     return 0
 
 
+def _about(draft: Path, path: Path, text: str) -> str:
+    """A message about a file as one about its draft."""
+
+    def moved(value: str) -> str:
+        return value.replace(str(path), str(draft))
+
+    parts = parts_of(text)
+    return restored(text, parts).mapped(moved) if parts else moved(text)
+
+
 def _text_of(path: Path) -> str:
     """The text of a file, also of one that is no TOML; empty where there is none. Raises ConfigError."""
     try:
@@ -207,7 +219,7 @@ def _text_of(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(Message("{path} cannot be read: {why}").format(path=path, why=str(error))) from error
 
 
 def _run_editor(draft: Path, before: str) -> None:
@@ -215,7 +227,7 @@ def _run_editor(draft: Path, before: str) -> None:
     words = _editor()
     try:
         code = subprocess.run([*words, str(draft)], check=False).returncode  # noqa: S603 - the person's own editor
-        why = f"exit {code}" if code else ""
+        why: str = Message("exit {code}").format(code=code) if code else ""
     except OSError as error:
         why = error.strerror or type(error).__name__
     if not why:
@@ -224,7 +236,8 @@ def _run_editor(draft: Path, before: str) -> None:
     if _text_of(draft) == before:
         draft.unlink()
         raise ConfigError(message, hint=SET_EDITOR)
-    raise ConfigError(message, hint=f"{KEPT.format(draft=draft)}; {EDIT_AGAIN}")
+    hint = Message("{message}; {hint}").format(message=KEPT.format(draft=draft), hint=EDIT_AGAIN)
+    raise ConfigError(message, hint=hint)
 
 
 def _editor() -> list[str]:

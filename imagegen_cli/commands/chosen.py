@@ -11,6 +11,7 @@ from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.pictures import is_comparison
 from imagegen_cli.commands.task_ids import check_pictures, run_reference, task_reference
 from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import RunId
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
@@ -25,6 +26,7 @@ EVERYTHING = "all"
 """The subject of a page of no certain run: each such page takes the place of the one before."""
 MAX_IDS = 8
 """Numbers of tasks or runs in the name of a file."""
+BEGIN = Message("imagegen run makes pictures")
 
 
 class Chosen(NamedTuple):
@@ -48,7 +50,7 @@ def filtered(options: FilterOptions, limit: int | None, store: Store) -> Chosen:
         return of_run(store, RunId(wanted.run))
     records = store.find(wanted)
     if not records:
-        raise NothingToDo("no matching tasks", hint="imagegen list shows the tasks")
+        raise NothingToDo(Message("no matching tasks"), hint=Message("imagegen list shows the tasks"))
     return Chosen(records if wanted.run is None else records[::-1], {}, "", _subject(store, EVERYTHING))
 
 
@@ -82,7 +84,8 @@ def of_run(store: Store, run: RunId) -> Chosen:
     """All tasks of a run. Raises NothingToDo where there are none."""
     records = store.find(Filter(run=run))[::-1]
     if not records:
-        raise NothingToDo(f"there is no run {run}", hint="imagegen list shows the tasks with their runs")
+        hint = Message("imagegen list shows the tasks with their runs")
+        raise NothingToDo(Message("there is no run {run}").format(run=run), hint=hint)
     return Chosen(records, {}, f"-run-{run}", _subject(store, f"run {run}"))
 
 
@@ -97,17 +100,19 @@ def last_comparison(store: Store) -> Chosen:
             whole = with_earlier_cells(store, run, records)
             if is_comparison([record.task for record in whole]):
                 return of_run(store, run)
-    hint = "name a run or tasks: imagegen sheet --run LAST, imagegen sheet 12 15"
-    words = f"none of the last {len(runs)} runs compares anything" if runs else "the history has no run yet"
-    raise NothingToDo(words, hint=hint if runs else "imagegen run makes pictures")
+    if not runs:
+        raise NothingToDo(Message("the history has no run yet"), hint=BEGIN)
+    none = Message("none of the last {count} runs compares anything").format(count=len(runs))
+    raise NothingToDo(none, hint=Message("name a run or tasks: imagegen sheet --run LAST, imagegen sheet 12 15"))
 
 
 def _newest(store: Store) -> Chosen:
     records = store.find(Filter(limit=NEWEST + 1))
     if not records:
-        raise NothingToDo("the history has no task yet", hint="imagegen run makes pictures")
+        raise NothingToDo(Message("the history has no task yet"), hint=BEGIN)
     if len(records) > NEWEST:
-        say(f"these are the newest {NEWEST} tasks; --limit takes more, --run, --search and --since choose")
+        newest = Message("these are the newest {count} tasks; --limit takes more, --run, --search and --since choose")
+        say(newest.format(count=NEWEST))
     return Chosen(records[:NEWEST], {}, "", _subject(store, EVERYTHING))
 
 

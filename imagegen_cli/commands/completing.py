@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from imagegen_cli.commands import guide
+from imagegen_cli.commands.helping import paragraphs
+from imagegen_cli.core.language import Message, tr, translated
 
 SHELL, WORDS, BREAKS = "_IMAGEGEN_COMPLETE", "_IMAGEGEN_WORDS", "_IMAGEGEN_BREAKS"
 """The variables of the scripts: which shell asks, the words one a line, and where bash breaks words."""
@@ -29,6 +31,7 @@ LISTING = "63"
 RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9")
 AGES = ("30m", "12h", "7d", "30d", "90d")
 FILES, FOLDERS = "files", "folders"
+LANG = ("--lang", guide.LANG_OPTION)
 Offer = tuple[str, str]
 """A value and its meaning."""
 
@@ -111,23 +114,42 @@ def _harmless(text: str) -> str:
 
 def _found(before: Sequence[str], begun: str, command_of: Callable[[Sequence[str]], Any]) -> Iterable[Offer] | str:
     names = guide.commands()
+    if (found := _languages(before, begun)) is not None:
+        return found
+    before = _without_language(before)
     if not before:
-        return [("--help", ""), ("--version", "")] if begun.startswith("-") else names.items()
+        return [("--help", ""), LANG, ("--version", "")] if begun.startswith("-") else names.items()
     if before[0] not in names and before[0] != "ps":
         return []
     command, path = command_of(before[:1]), before[0]
     rest = list(before[1:])
     while subcommands := getattr(command, "commands", None):
         if not rest:
-            return [(name, _sentence(one.help)) for name, one in subcommands.items()]
+            return [(name, paragraphs(one)[0]) for name, one in subcommands.items()]
         if rest[0] not in subcommands:
             return []
         command, path = subcommands[rest[0]], f"{path} {rest.pop(0)}"
     return _of_command(command, Place(path, rest, begun))
 
 
-def _sentence(text: str | None) -> str:
-    return (text or "").partition("\n")[0]
+def _languages(before: Sequence[str], begun: str) -> list[Offer] | None:
+    """The values of --lang where the cursor is behind it, before or behind a command; None elsewhere."""
+    if "--" in before:
+        return None
+    if before[-1:] == [LANG[0]]:
+        return list(guide.LANGUAGES.items())
+    if begun.startswith(f"{LANG[0]}="):
+        return [(f"{LANG[0]}={name}", meaning) for name, meaning in guide.LANGUAGES.items()]
+    return None
+
+
+def _without_language(words: Sequence[str]) -> list[str]:
+    """The words without --lang and its value, which no command knows."""
+    kept = list[str]()
+    for last, word in zip(["", *words], words, strict=False):
+        if "--" in kept or (last != LANG[0] and word.partition("=")[0] != LANG[0]):
+            kept.append(word)
+    return kept
 
 
 def _of_command(command: Any, place: Place) -> Iterable[Offer] | str:
@@ -166,7 +188,7 @@ def _option_names(command: Any, before: Sequence[str]) -> Iterator[Offer]:
         names = [name for name in (*one.opts, *one.secondary_opts) if name.startswith("--")]
         if one.param_type_name == "option" and (one.multiple or not set(names) & set(before)):
             yield from ((name, one.help or "") for name in names)
-    yield "--help", guide.HELP_OPTION
+    yield from (LANG, ("--help", guide.HELP_OPTION))
 
 
 def _long(parameter: Any) -> str:
@@ -232,8 +254,8 @@ def _tasks(place: Place) -> Iterator[Offer]:
     from imagegen_cli.storage.glances import newest_tasks  # noqa: PLC0415
 
     for number, state, prompt in newest_tasks(history_file(), place.begun, MAX_TASKS):
-        yield number, f"{state}: {prompt}"
-    yield "LAST", "the newest task"
+        yield number, f"{translated(Message(state))}: {prompt}"
+    yield "LAST", tr("the newest task")
 
 
 def _runs(place: Place) -> Iterator[Offer]:
@@ -242,7 +264,7 @@ def _runs(place: Place) -> Iterator[Offer]:
 
     for number, count, prompt in newest_runs(history_file(), place.begun, MAX_TASKS):
         yield number, f"{count}: {prompt}"
-    yield "LAST", "the newest run"
+    yield "LAST", tr("the newest run")
 
 
 def _states(_: Place) -> list[Offer]:
@@ -323,7 +345,7 @@ def _setting_values(place: Place) -> Iterable[Offer]:
         return _kinds(place)
     if key.endswith(".model") or key.startswith("models."):
         return _models(place)
-    return _plain({"metadata": METADATA, "sheet": ("true", "false")}.get(key, ()))
+    return _plain({"metadata": METADATA, "sheet": ("true", "false"), "lang": guide.LANGUAGES}.get(key, ()))
 
 
 SOURCES: dict[str, Callable[[Place], Iterable[Offer]]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.console import say
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.text import Printer
 from imagegen_cli.settings.files import write
@@ -100,14 +101,18 @@ Register-ArgumentCompleter -Native -CommandName imagegen -ScriptBlock {
 """
 
 SCRIPTS = {"bash": BASH, "fish": FISH, "powershell": POWERSHELL, "zsh": ZSH}
-NO_SHELL = "there is no completion for {shell}"
-NAME_ONE = "there is no telling which shell this is"
-NAMED = "name it: imagegen completion bash, fish, powershell or zsh"
-INSTALLED = "installed: {path}"
-STARTS = "a new shell has it"
-ZSH_NEEDS = "a new shell has it where ~/.zshrc has the line: fpath=({folder} $fpath); autoload -Uz compinit; compinit"
-BASH_NEEDS = "a new shell has it where the package bash-completion is installed, or ~/.bashrc has the line: . {path}"
-BY_HAND = "PowerShell has no folder for completions"
+NO_SHELL = Message("there is no completion for {shell}")
+NAME_ONE = Message("there is no telling which shell this is")
+NAMED = Message("name it: imagegen completion bash, fish, powershell or zsh")
+INSTALLED = Message("installed: {path}")
+STARTS = Message("a new shell has it")
+ZSH_NEEDS = Message(
+    "a new shell has it where ~/.zshrc has the line: fpath=({folder} $fpath); autoload -Uz compinit; compinit"
+)
+BASH_NEEDS = Message(
+    "a new shell has it where the package bash-completion is installed, or ~/.bashrc has the line: . {path}"
+)
+BY_HAND = Message("PowerShell has no folder for completions")
 PROFILE = "imagegen completion powershell >> $PROFILE"
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.commands.histories import history_name
-from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.errors import ConfigError, ImagegenError
+from imagegen_cli.core.language import Message, ngettext, tr, translated
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.schema import Secret, default_of
-from imagegen_cli.core.text import Printer, amount, encoded, is_capable_terminal, literal, printer
+from imagegen_cli.core.text import Printer, encoded, is_capable_terminal, literal, printer
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.as_toml import dumps, shown
@@ -53,11 +54,11 @@ def _draw_providers(rows: Sequence[dict[str, Any]]) -> None:
     signs = ["chosen" if row["default"] else "ready" if row["configured"] else "absent" for row in rows]
     items = [Item((row["name"], row["base_url"], _service(row)), sign) for row, sign in zip(rows, signs, strict=True)]
     legend = {
-        "chosen": "used without --provider",
-        "ready": "connected",
-        "absent": "imagegen init connects it",
+        "chosen": tr("used without --provider"),
+        "ready": tr("connected"),
+        "absent": tr("imagegen init connects it"),
     }
-    heads = ("name", "address", "service")
+    heads = (tr("name"), tr("address"), tr("service"))
     print_items(
         items, stream=sys.stdout, environ=os.environ, heads=heads, legend=legend, styles=("bold", "plain", "dim")
     )
@@ -65,13 +66,14 @@ def _draw_providers(rows: Sequence[dict[str, Any]]) -> None:
 
 def _service(row: dict[str, Any]) -> str:
     """What a service is; its kind goes before that where the person gave it another name."""
-    return str(row["title"]) if row["kind"] == row["name"] else f"{row['kind']}: {row['title']}"
+    title = translated(row["title"])
+    return title if row["kind"] == row["name"] else tr("{kind}: {title}", kind=row["kind"], title=title)
 
 
 def config_path() -> int:
     """Print the files of settings, the one that goes before the other first, and the history."""
-    rows = [(str(path), "" if paths.is_there(path) else "not there yet") for path in _settings_files()]
-    rows.append((history_name(), "history"))
+    rows = [(str(path), "" if paths.is_there(path) else tr("not there yet")) for path in _settings_files()]
+    rows.append((history_name(), tr("history")))
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
@@ -115,7 +117,7 @@ def config_check() -> int:
     finally:
         _print_checked(found)
     if problems := sum(level == "no" for level, _ in found):
-        raise ConfigError(amount(problems, "problem"))
+        raise ConfigError(ngettext("{count} problem", "{count} problems", problems))
     return 0
 
 
@@ -123,26 +125,27 @@ def _print_checked(found: Sequence[tuple[str, str]]) -> None:
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
-        items = [Item((text,), level) for level, text in found]
-        legend = {"ok": "can be used", "no": "cannot be used"}
+        items = [Item((translated(text),), level) for level, text in found]
+        legend = {"ok": tr("can be used"), "no": tr("cannot be used")}
         print_items(items, stream=sys.stdout, environ=os.environ, legend=legend)
         return
     data = Printer(sys.stdout)
     for level, text in found:
-        data.line(f"{level}  {literal(text, data.encoding)}")
+        data.line(f"{level}  {literal(translated(text), data.encoding)}")
 
 
 def _checked(config: Config) -> Iterator[tuple[str, str]]:
     """Pairs of ok or no, and what that is about. Raises UsageError where the default provider is unknown."""
     yield from (("ok", str(path)) for path in config.files)
     for name, one in config.providers.items():
+        said = Message("{name} ({kind})").format(name=name, kind=one.kind)
         problem = _problem(one)
-        yield "no" if problem else "ok", f"{name} ({one.kind}){problem}"
+        yield "no" if problem else "ok", _reason(said, problem) if problem else said
     yield from (("no", remark) for remark in config.remarks)
     if trouble := _trouble_with_money(config):
         yield "no", trouble
     config.provider(config.default)
-    yield "ok", f"default provider: {config.general.default_provider}"
+    yield "ok", Message("default provider: {name}").format(name=config.general.default_provider)
 
 
 def _trouble_with_money(config: Config) -> str:
@@ -152,8 +155,18 @@ def _trouble_with_money(config: Config) -> str:
     try:
         check_configured(config)
     except ConfigError as error:
-        return error.message + (f"; {error.hint}" if error.hint else "")
+        return _with_hint(error)
     return ""
+
+
+def _reason(said: str, problem: str) -> Message:
+    return Message("{said}: {why}").format(said=said, why=problem)
+
+
+def _with_hint(error: ImagegenError) -> str:
+    if not error.hint:
+        return error.message
+    return Message("{message}; {hint}").format(message=error.message, hint=error.hint)
 
 
 def _problem(one: Configured) -> str:
@@ -164,7 +177,7 @@ def _problem(one: Configured) -> str:
         key_of(one)
         check_settings(one)
     except ConfigError as error:
-        return f": {error.message}" + (f"; {error.hint}" if error.hint else "")
+        return _with_hint(error)
     return ""
 
 
@@ -184,15 +197,15 @@ def _row(name: str, kind: str, one: Any, config: Config) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     sign = "*" if row["default"] else "+" if row["configured"] else " "
     address = f"  {row['base_url']}" if row["base_url"] else ""
-    return f"{sign} {row['name']:<14} {row['kind']:<12} {row['title']}{address}"
+    return f"{sign} {row['name']:<14} {row['kind']:<12} {translated(row['title'])}{address}"
 
 
 def _settings_of(kind: str) -> list[str]:
     """The settings of a kind as lines."""
-    lines = [load(kind).title, "", _table_of(kind), ""]
+    lines = [translated(load(kind).title), "", _table_of(kind), ""]
     for name, meaning, default in _declared(kind):
-        lines.append(f"  {name:<14} {meaning}{f'  ({default})' if default else ''}")
-    return [*lines, *(f"  {remark}" for remark in _remarks_of(kind))]
+        lines.append(f"  {name:<14} {translated(meaning)}{f'  ({translated(default)})' if default else ''}")
+    return [*lines, *(f"  {translated(remark)}" for remark in _remarks_of(kind))]
 
 
 def _kind_object(kind: str) -> dict[str, Any]:
@@ -215,14 +228,14 @@ def _declared(kind: str) -> Iterator[tuple[str, str, str]]:
     for item in fields(load(kind).Settings):
         default = default_of(item)
         is_empty = isinstance(default, Secret) or default in ("", (), {})
-        yield item.name, item.metadata["doc"], "" if is_empty else f"default {default}"
+        yield item.name, item.metadata["doc"], "" if is_empty else Message("default {value}").format(value=default)
 
 
 def _remarks_of(kind: str) -> list[str]:
     settings = load(kind).Settings
-    return [f"{name} is also read from ${variable}" for name, variable in settings.environment.items()] + [
-        *settings.remarks
-    ]
+    read = Message("{name} is also read from ${variable}")
+    named = [read.format(name=name, variable=variable) for name, variable in settings.environment.items()]
+    return [*named, *settings.remarks]
 
 
 def _draw_settings_of(kind: str) -> None:
@@ -232,10 +245,17 @@ def _draw_settings_of(kind: str) -> None:
         print_items(items, stream=sys.stdout, environ=os.environ, styles=styles)
 
     blank = Item(("",))
-    show([Item((load(kind).title,)), blank], "bold")
+    show([Item((translated(load(kind).title),)), blank], "bold")
     show([Item((_table_of(kind),)), blank], "plain")
-    rows = [(name, f"{meaning} ({default})" if default else meaning) for name, meaning, default in _declared(kind)]
+    rows = [(name, _meaning(meaning, default)) for name, meaning, default in _declared(kind)]
     show([*map(Item, rows), blank], "bold", "plain")
     settings = load(kind).Settings
-    remarks = [*_remarks_of(kind)[: len(settings.environment)], " ".join(settings.remarks)]
+    named = map(translated, _remarks_of(kind)[: len(settings.environment)])
+    remarks = [*named, " ".join(map(translated, settings.remarks))]
     show([Item((remark,)) for remark in remarks if remark], "dim")
+
+
+def _meaning(meaning: str, default: str) -> str:
+    if not default:
+        return translated(meaning)
+    return tr("{meaning} ({default})", meaning=translated(meaning), default=translated(default))

@@ -10,7 +10,8 @@ from typing import Any
 
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
-from imagegen_cli.core.task import Job, Task
+from imagegen_cli.core.language import Message, joined, translated
+from imagegen_cli.core.task import Cancelled, Done, Failed, Job, Queued, Running, Saving, State, Submitting, Task
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
@@ -26,11 +27,28 @@ READING_S = 1.0
 """Seconds that a person needs at least to read a question. The end of a command that is being typed comes sooner."""
 HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
+CHINESE_ANSWERS = {"是": "yes", "否": "no"}
+"""They are taken in every language; a question shows the English letters."""
+STATES: dict[type[State], Message] = {
+    Queued: Message("queued"),
+    Submitting: Message("submitting"),
+    Running: Message("running"),
+    Saving: Message("saving"),
+    Done: Message("done"),
+    Failed: Message("failed"),
+    Cancelled: Message("cancelled"),
+}
+"""The words of `core.task.word`, to be said in a sentence."""
 
 
 def say(text: str, *, path: str = "") -> None:
     """One line for people, on stderr; on a terminal as many as its width needs, and `path` in it is a link there."""
     print_notice(text, sys.stderr, os.environ, path=path)
+
+
+def line_of(text: str) -> str:
+    """A line for stdout: in the language of the person on a terminal. Elsewhere programs read it, and it is English."""
+    return translated(text) if sys.stdout is not None and sys.stdout.isatty() else text
 
 
 def answers(question: str, choices: Sequence[str]) -> str:
@@ -47,17 +65,18 @@ def answers(question: str, choices: Sequence[str]) -> str:
         choice = next((choice for choice in choices if typed in (choice, choice[0])), "")
         if not choice or time.monotonic() - asked_at >= READING_S:
             return choice
-        say("the answer came before the question can have been read, and is not taken")
+        say(Message("the answer came before the question can have been read, and is not taken"))
     return ""
 
 
 def _typed_line() -> str:
-    """One whole line from the terminal, in lower case; empty if there is none."""
+    """One whole line from the terminal, in lower case and in English; empty if there is none."""
     try:
         line = sys.stdin.readline()
     except (OSError, UnicodeError):
         return ""
-    return line.strip().lower() if line.endswith("\n") else ""
+    typed = line.strip().lower() if line.endswith("\n") else ""
+    return CHINESE_ANSWERS.get(typed, typed)
 
 
 def is_asked() -> bool:
@@ -79,14 +98,18 @@ def history() -> Iterator[Store]:
         raise _unwritten(unwritten)
 
 
+UNWRITTEN = Message("the history could not be written; the last state of {count} tasks is not in it: {ids}")
+KEEP_RECEIPTS = Message("keep the lines above in a file: imagegen resume --receipts FILE gives them back")
+
+
 def _unwritten(tasks: Sequence[Task]) -> HistoryUnwritten:
     """The error about tasks that could not be written, with the receipts as `imagegen resume --receipts` reads them."""
-    message = f"the history could not be written; the last state of {len(tasks)} tasks is not in it: {ids_of(tasks)}"
+    message = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks))
     receipts = [
         json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url}) for task in tasks if task.job is not None
     ]
-    keep = "keep the lines above in a file: imagegen resume --receipts FILE gives them back"
-    return HistoryUnwritten("\n".join([message, *receipts]), hint=keep if receipts else "imagegen resume goes on")
+    hint = KEEP_RECEIPTS if receipts else Message("imagegen resume goes on")
+    return HistoryUnwritten(joined("\n", [message, *receipts]), hint=hint)
 
 
 def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
@@ -100,8 +123,8 @@ def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
         except (ValueError, KeyError, TypeError):
             continue
     if not found:
-        hint = 'a receipt is a line such as {"task": 12, "job": "…", "url": ""}'
-        raise UsageError("the input has no receipt", hint=hint)
+        hint = Message('a receipt is a line such as {"task": 12, "job": "…", "url": ""}')
+        raise UsageError(Message("the input has no receipt"), hint=hint)
     return found
 
 
@@ -143,7 +166,8 @@ def _check(one: Configured) -> None:
 def all_there(store: Store, ids: Sequence[int]) -> list[Record]:
     """The records of these tasks. Raises NothingToDo if one does not exist."""
     if missing := store.missing(ids):
-        raise NothingToDo(f"there is no task {numbers(missing)}", hint="imagegen list shows the tasks")
+        message = Message("there is no task {ids}").format(ids=numbers(missing))
+        raise NothingToDo(message, hint=Message("imagegen list shows the tasks"))
     return store.find(Filter(ids=tuple(ids)))
 
 
@@ -155,7 +179,9 @@ def numbers(ids: Iterable[int]) -> str:
     """Task numbers for one line, in order; of many, the first ones and how many follow."""
     known = sorted(ids)
     shown = " ".join(str(id_) for id_ in known[:MANY_IDS])
-    return f"{shown} and {len(known) - MANY_IDS} more" if len(known) > MANY_IDS else shown
+    if len(known) <= MANY_IDS:
+        return shown
+    return Message("{ids} and {count} more").format(ids=shown, count=len(known) - MANY_IDS)
 
 
 def printed(value: Any) -> None:

@@ -13,9 +13,10 @@ from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
+from imagegen_cli.core.language import Message, ngettext, translated
 from imagegen_cli.core.money import Money, Source, parse_money
 from imagegen_cli.core.task import Running, Saving, recovered
-from imagegen_cli.core.text import Printer, amount as counted, is_capable_terminal, literal
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 from imagegen_cli.display.board import can_be_fetched
 from imagegen_cli.display.cost_report import print_csv, print_json, print_report
 from imagegen_cli.display.cost_rows import BudgetLine, CostRow, Report, merged
@@ -35,15 +36,14 @@ def costs(by: str, since: str, *, run: str = "", as_json: bool, as_csv: bool) ->
     Raises NothingToDo where nothing was, and no budget is set.
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv are two forms of the same: give one of them")
+        raise UsageError(Message("--json and --csv are two forms of the same: give one of them"))
     begin = moment_of(since)
     with closing(open_history()) as store:
         number = run_reference(run, store)
         sums = store.costs(by, begin, number)
         report = Report(by, merged(map(_row, sums)), _budgets(store) if number is None else [])
         if not sums and not report.budgets:
-            when = (f" since {since}" if since else "") + ("" if number is None else f" by run {number}")
-            raise NothingToDo(f"nothing was spent{when}")
+            raise NothingToDo(_nothing(since, number))
         if as_json:
             print_json(report, sys.stdout)
         elif as_csv:
@@ -52,6 +52,14 @@ def costs(by: str, since: str, *, run: str = "", as_json: bool, as_csv: bool) ->
             print_report(report, stdout=sys.stdout, environ=os.environ)
             _say_what_is_not_known(store, sums, begin, number)
     return 0
+
+
+def _nothing(since: str, run: int | None) -> Message:
+    if run is None:
+        return Message("nothing was spent since {since}").format(since=since) if since else Message("nothing was spent")
+    if since:
+        return Message("nothing was spent since {since} by run {run}").format(since=since, run=run)
+    return Message("nothing was spent by run {run}").format(run=run)
 
 
 def _row(one: Sum) -> CostRow:
@@ -73,7 +81,7 @@ def _budgets(store: Store) -> list[BudgetLine]:
     try:
         found = limits(load_config(), os.environ.get(BUDGET_VARIABLE, ""))
     except (ConfigError, UsageError) as error:
-        say(f"the budgets are not shown: {error.message}")
+        say(Message("the budgets are not shown: {why}").format(why=error.message))
         return []
     return [BudgetLine(one, None if one.period is Period.COMMAND else store.spent(one)) for one in found]
 
@@ -82,8 +90,14 @@ def _say_what_is_not_known(store: Store, sums: Sequence[Sum], since: float | Non
     unknown = [one for one in sums if one.source is Source.UNKNOWN and one.status is ChargeStatus.SETTLED]
     if pictures := sum(one.pictures for one in unknown):
         name = next(one.key for one in store.costs("provider", since, run) if one.source is Source.UNKNOWN)
-        priced = f'[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price'
-        say(f"the price of {counted(pictures, 'picture')} is not known, and no sum has them; {priced}")
+        priced = Message('[prices] "{name}/*" = "0.04usd" in the settings gives the next ones a price')
+        said = ngettext(
+            "the price of {count} picture is not known, and no sum has them; {advice}",
+            "the price of {count} pictures is not known, and no sum has them; {advice}",
+            pictures,
+            advice=priced.format(name=name),
+        )
+        say(said)
     if any(one.status is ChargeStatus.UNCERTAIN for one in sums):
         _say_what_is_uncertain(store, run)
 
@@ -93,10 +107,19 @@ def _say_what_is_uncertain(store: Store, run: int | None) -> None:
     if not tasks:
         return
     fetchable = [record.task.id for record in store.find(Filter(ids=tuple(tasks))) if _can_be_asked_for(record)]
-    asks = f"imagegen resume {numbers(fetchable)} asks what became of it; " if fetchable else ""
     found = [charge for charges in store.all_charges(tasks).values() for charge in charges if charge.status in OPEN]
-    settles = how_to_settle(tasks, is_priced=any(charge.amount is not None for charge in found))
-    say(f"may have been charged: {counted(len(tasks), 'task')}, {numbers(tasks)}; {asks}{settles}")
+    advice = how_to_settle(tasks, is_priced=any(charge.amount is not None for charge in found))
+    if fetchable:
+        both = Message("imagegen resume {ids} asks what became of it; {advice}")
+        advice = both.format(ids=numbers(fetchable), advice=advice)
+    said = ngettext(
+        "may have been charged: {count} task, {ids}; {advice}",
+        "may have been charged: {count} tasks, {ids}; {advice}",
+        len(tasks),
+        ids=numbers(tasks),
+        advice=advice,
+    )
+    say(said)
 
 
 def _can_be_asked_for(record: Record) -> bool:
@@ -108,12 +131,12 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
     """Take a person's word for what submits cost that may have been charged. No task changes, and no receipt."""
     cost = _person_says(paid=paid, unpaid=unpaid, amount=amount)
     if bool(names) == everything:
-        raise UsageError("say which: the numbers of tasks, or --all for all that is uncertain")
+        raise UsageError(Message("say which: the numbers of tasks, or --all for all that is uncertain"))
     with history() as store:
         ids = task_ids(names, store)
         tasks = store.open_charges() if everything else _known(store, ids)
         if not tasks:
-            raise NothingToDo("nothing is uncertain")
+            raise NothingToDo(Message("nothing is uncertain"))
         before = store.all_charges(tasks)
         _check_prices(before, cost)
         _check_units(before, cost)
@@ -122,7 +145,7 @@ def settle(names: Sequence[str], *, everything: bool, paid: bool, unpaid: bool, 
         _tell(settled, as_json=as_json)
         _say_left(store, [task for task in sorted(tasks) if task not in settled], left)
         if not settled:
-            raise NothingToDo("nothing of it is uncertain", hint="imagegen costs shows what is")
+            raise NothingToDo(Message("nothing of it is uncertain"), hint=Message("imagegen costs shows what is"))
     return 0
 
 
@@ -138,12 +161,12 @@ def _known(store: Store, ids: Sequence[int]) -> list[int]:
 def _person_says(*, paid: bool, unpaid: bool, amount: str) -> Money | None:
     """The amount of each submit; None: as reserved, 0: nothing. Raises UsageError."""
     if paid == unpaid:
-        raise UsageError("say what became of it: --paid, --paid --amount 0.04usd, or --unpaid")
+        raise UsageError(Message("say what became of it: --paid, --paid --amount 0.04usd, or --unpaid"))
     if not amount:
         return None if paid else Money(0, "usd")
     cost = parse_money(amount)
     if unpaid or not cost.micros:
-        raise UsageError("--amount is what was paid; where nothing was, --unpaid alone says so")
+        raise UsageError(Message("--amount is what was paid; where nothing was, --unpaid alone says so"))
     return cost
 
 
@@ -153,10 +176,9 @@ def _check_prices(charges: Mapping[int, Sequence[Charge]], cost: Money | None) -
         return
     for task, found in charges.items():
         if any(charge.status in OPEN and charge.amount is None for charge in found):
-            raise UsageError(
-                f"the price of task {task} is not known",
-                hint=f"nothing was settled; say it: imagegen settle {task} --paid --amount 0.04usd",
-            )
+            hint = Message("nothing was settled; say it: imagegen settle {task} --paid --amount 0.04usd")
+            unknown = Message("the price of task {task} is not known").format(task=task)
+            raise UsageError(unknown, hint=hint.format(task=task))
 
 
 def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) -> None:
@@ -166,9 +188,10 @@ def _check_units(charges: Mapping[int, Sequence[Charge]], cost: Money | None) ->
     for task, found in charges.items():
         units = (charge.amount.unit for charge in found if charge.status in OPEN and charge.amount is not None)
         if unit := next((unit for unit in units if unit != cost.unit), ""):
+            hint = Message("nothing was settled; say it in {unit}: imagegen settle {task} --paid --amount 4{unit}")
+            other = Message("task {task} is counted in {unit}, not in {other}")
             raise UsageError(
-                f"task {task} is counted in {unit}, not in {cost.unit}",
-                hint=f"nothing was settled; say it in {unit}: imagegen settle {task} --paid --amount 4{unit}",
+                other.format(task=task, unit=unit, other=cost.unit), hint=hint.format(task=task, unit=unit)
             )
 
 
@@ -189,7 +212,8 @@ def _tell(settled: Mapping[int, Sequence[Charge]], *, as_json: bool) -> None:
 
 
 def _said(task: int, charge: Charge) -> str:
-    return ("paid: " if charge.status is ChargeStatus.SETTLED else "") + described(charge, task)
+    said = described(charge, task)
+    return translated(Message("paid: {cost}").format(cost=said) if charge.status is ChargeStatus.SETTLED else said)
 
 
 def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence[Charge]]) -> None:
@@ -197,9 +221,10 @@ def _say_left(store: Store, tasks: Sequence[int], charges: Mapping[int, Sequence
     records = {int(record.task.id): record for record in store.find(Filter(ids=tuple(tasks)))} if tasks else {}
     for task in tasks:
         if task in records and records[task].is_owned:
-            why = "a process is at work on it and will know"
+            why = Message("a process is at work on it and will know")
         elif not (found := charges.get(task)):
-            why = "no cost was reserved for it"
+            why = Message("no cost was reserved for it")
         else:
-            why = f"it is known already: {described(found[-1], task) or 'free'}"
-        say(f"{task} is left as it is: {why}")
+            cost = described(found[-1], task) or Message("free")
+            why = Message("it is known already: {cost}").format(cost=cost)
+        say(Message("{task} is left as it is: {why}").format(task=task, why=why))

@@ -8,9 +8,12 @@ from imagegen_cli.commands.checks.asking import busy_with
 from imagegen_cli.commands.checks.finding import Finding, Level, Report, as_json as object_of
 from imagegen_cli.commands.checks.services import check_services
 from imagegen_cli.core.errors import ConfigError, HistoryError, ImagegenError, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.text import printer
 from imagegen_cli.settings.config import Config, Configured, General, load_config
+
+SETTINGS = Message("settings")
 
 
 def doctor(name: str = "", *, fix: bool, as_json: bool) -> int:
@@ -43,19 +46,26 @@ def _settings() -> tuple[Config, list[Finding]]:
     try:
         config = load_config()
     except ConfigError as error:
-        return Config(general=General(), providers={}, files=()), [Finding.of_error("settings", error)]
-    found = [Finding(Level.OK, "settings", str(path)) for path in config.files]
-    for remark in config.remarks:
-        message, _, advice = remark.rpartition(": ")
-        found.append(Finding(Level.NO, "settings", message, advice))
-    return config, found or [Finding(Level.OK, "settings", "none yet", "imagegen init connects a service")]
+        return Config(general=General(), providers={}, files=()), [Finding.of_error(SETTINGS, error)]
+    found = [Finding(Level.OK, SETTINGS, str(path)) for path in config.files]
+    found += [Finding(Level.NO, SETTINGS, *_halves(remark)) for remark in config.remarks]
+    none = Finding(Level.OK, SETTINGS, Message("none yet"), Message("imagegen init connects a service"))
+    return config, found or [none]
+
+
+def _halves(remark: str) -> tuple[str, str]:
+    """What is wrong and what to do, which stands behind the last colon."""
+    if isinstance(remark, Message) and remark.values and remark.template == "{part0}: {part1}":
+        return remark.values["part0"], remark.values["part1"]
+    message, _, advice = remark.rpartition(": ")
+    return message, advice
 
 
 def _named(config: Config, name: str) -> Iterator[Finding]:
     try:
         one = config.provider(name)
     except UsageError as error:  # the settings cannot be read, which another finding says
-        yield Finding.of_error("provider", error)
+        yield Finding.of_error(Message("provider"), error)
     else:
         yield from check_services([one], _busy(config))
 
@@ -68,13 +78,15 @@ def _all(config: Config) -> Iterator[Finding]:
         default = config.provider(config.default)
         chosen += [] if default.name in config.providers else [default]
     except ImagegenError as error:
-        yield Finding.of_error("default provider", error)
+        yield Finding.of_error(Message("default provider"), error)
     yield from check_services(chosen, _busy(config))
 
 
 def _unqueried(one: Configured) -> Finding:
-    message = f"not asked: only the project file names it and its address, {without_user(one.settings.base_url)}"
-    return Finding(Level.UNASKED, "service", message, f"to ask it: imagegen models {one.name}", one.name)
+    message = Message("not asked: only the project file names it and its address, {address}")
+    message = message.format(address=without_user(one.settings.base_url))
+    advice = Message("to ask it: imagegen models {name}").format(name=one.name)
+    return Finding(Level.UNASKED, Message("service"), message, advice, one.name)
 
 
 def _busy(config: Config) -> Mapping[str, str]:

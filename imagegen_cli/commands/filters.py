@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.core.errors import Reason, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.storage.records import UNFINISHED, Filter
 from imagegen_cli.storage.store import Store
 
@@ -18,10 +19,11 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def filter_of(options: FilterOptions, store: Store, limit: int | None = None) -> Filter:
     """The filter that these options mean. Raises UsageError for words that mean nothing."""
-    _check(options.state or (), "state", STATES)
-    _check(options.reason or (), "reason", sorted(map(str, Reason)))
+    _check(options.state or (), Message("there is no state {name!r}"), STATES)
+    _check(options.reason or (), Message("there is no reason {name!r}"), sorted(map(str, Reason)))
     if options.search and (count := store.unindexed()) > MANY_PROMPTS:
-        _say(f"indexing the words of {count} prompts, which is done once; searches are quick afterwards")
+        message = Message("indexing the words of {count} prompts, which is done once; searches are quick afterwards")
+        _say(message.format(count=count))
     return Filter(
         states=tuple(options.state or ()),
         reasons=tuple(options.reason or ()),
@@ -43,11 +45,11 @@ def _say(text: str) -> None:
     say(text)
 
 
-def _check(given: Iterable[str], what: str, known: Iterable[str]) -> None:
+def _check(given: Iterable[str], message: Message, known: Iterable[str]) -> None:
     if unknown := next((word for word in given if word not in known), None):
         from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
 
-        raise UsageError(f"there is no {what} {unknown!r}", hint=nearest(unknown, known))
+        raise UsageError(message.format(name=unknown), hint=nearest(unknown, known))
 
 
 def _run(name: str, store: Store) -> int | None:
@@ -70,8 +72,8 @@ def moment_of(text: str, option: str = "--since") -> float | None:
     try:
         return _moment(text, is_end=option == "--until")
     except (ValueError, OverflowError, OSError):
-        what = f"{option} {text!r} is neither a span like 30m, 12h, 7d nor a date like 2026-11-23"
-        raise UsageError(what) from None
+        what = Message("{option} {text!r} is neither a span like 30m, 12h, 7d nor a date like 2026-11-23")
+        raise UsageError(what.format(option=option, text=text)) from None
 
 
 def _moment(text: str, *, is_end: bool) -> float:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from imagegen_cli.commands.console import all_there, printed, say
 from imagegen_cli.commands.earlier_cells import with_earlier_cells
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
-from imagegen_cli.commands.own_files import Kind, Place, progress_of, written
+from imagegen_cli.commands.own_files import Kind, Place, progress_of_pictures, written
 from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of, title_of, why_missing
 from imagegen_cli.commands.task_ids import TaskReference, check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.language import Message, ngettext, tr
 from imagegen_cli.core.task import RunId, Task
-from imagegen_cli.core.text import Printer, amount, literal
+from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display.links import linked
 from imagegen_cli.settings.paths import cache_folder
 from imagegen_cli.storage.store import Store
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from imagegen_cli.gallery.sheet import Sheet
 
 PAGE, SHEET = Kind("gallery", (".html", ".htm")), Kind("sheet", (".png",))
-BOTH = "tasks are chosen by their numbers, or by options such as --run; not by both"
+BOTH = Message("tasks are chosen by their numbers, or by options such as --run; not by both")
+NO_PICTURE = Message("none of these tasks has a picture")
+LIST_SHOWS = Message("imagegen list shows what became of them")
 AUTOMATIC = 150
 """Tasks of a run whose sheet is drawn without a word: more take minutes."""
 STOPPED = (129, 130, 143)
@@ -73,18 +77,19 @@ def sheet_after(store: Store, run: RunId, code: int) -> None:
     tasks = [record.task for record in chosen.records]
     if not is_comparison(tasks):
         return
-    again = f"imagegen sheet --run {run}"
     if len(tasks) > AUTOMATIC:
-        say(f"{len(tasks)} tasks are many for a sheet: {again} draws one")
+        many = Message("{count} tasks are many for a sheet: imagegen sheet --run {run} draws one")
+        say(many.format(count=len(tasks), run=run))
         return
     if not any(record.task.files for record in chosen.records):
         return
     try:
         drawn = _drawn(chosen, None)
     except KeyboardInterrupt:
-        say(f"the sheet was not drawn; the pictures are kept; {again} draws it")
+        undrawn = Message("the sheet was not drawn; the pictures are kept; imagegen sheet --run {run} draws it")
+        say(undrawn.format(run=run))
         raise
-    say(f"sheet: {drawn.file} ({_sheet_said(drawn)})")
+    say(Message("sheet: {path} ({said})").format(path=drawn.file, said=_sheet_said(drawn)))
 
 
 def gallery(
@@ -104,13 +109,13 @@ def gallery(
         chosen = by_number(ids, store) if ids else filtered(options, limit, store)
     pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
     if not any(picture.path for picture in pictures):
-        raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
+        raise NothingToDo(NO_PICTURE, hint=LIST_SHOWS)
     from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
 
-    title = options.search or (title_of(chosen.records) if chosen.name else "Pictures")
+    title = options.search or (title_of(chosen.records) if chosen.name else tr("Pictures"))
 
     def write_page(file: Path, *, fresh: bool) -> "Page":
-        with progress_of("pictures") as progress:
+        with progress_of_pictures() as progress:
             return write(
                 pictures, file, cache_folder() / "thumbnails", title=title, subject=chosen.subject, single=single,
                 fresh=fresh, progress=progress,
@@ -135,21 +140,23 @@ def open_picture(name: str) -> int:
     Printer(sys.stdout).line(linked(path, sys.stdout, os.environ))
     code = _opened(path)
     if wanted.number is None and len(task.files) > 1 and not code:
-        say(f"this is picture 1 of {len(task.files)}: imagegen open {task.id}/2 opens the next one")
+        first = Message("this is picture 1 of {count}: imagegen open {task}/2 opens the next one")
+        say(first.format(count=len(task.files), task=task.id))
     return code
 
 
 def picture_path(task: Task, number: int | None) -> str:
     """The file of picture `number` of a task, the first one where it is None. Raises NothingToDo where it is gone."""
     if not task.files:
-        raise NothingToDo(
-            f"task {task.id} has no picture: {why_missing(task)}", hint=f"imagegen show {task.id} says what to do"
-        )
+        none = Message("task {task} has no picture: {why}").format(task=task.id, why=why_missing(task))
+        raise NothingToDo(none, hint=Message("imagegen show {task} says what to do").format(task=task.id))
     check_pictures([task], [TaskReference(task.id, number)])
     path = task.files[(number or 1) - 1]
     if not os.path.exists(path):  # noqa: PTH110 - a path of the history may hold anything
-        hint = "imagegen list --search finds tasks; a file that was moved is known by its content: imagegen info FILE"
-        raise NothingToDo(f"{path} is not there any more", hint=hint)
+        hint = Message(
+            "imagegen list --search finds tasks; a file that was moved is known by its content: imagegen info FILE"
+        )
+        raise NothingToDo(Message("{path} is not there any more").format(path=path), hint=hint)
     return path
 
 
@@ -157,7 +164,7 @@ def _opened(path: str) -> int:
     from imagegen_cli.commands.opening import open_file  # noqa: PLC0415 - a sheet is not opened
 
     if trouble := open_file(path):
-        say(f"not opened: {trouble}; the path is on stdout")
+        say(Message("not opened: {why}; the path is on stdout").format(why=trouble))
         return 1
     return 0
 
@@ -170,11 +177,11 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
 
     pictures = pictures_of(chosen.records, compared=True, numbers=chosen.numbers)
     if not pictures:
-        raise NothingToDo("none of these tasks has a picture", hint="imagegen list shows what became of them")
+        raise NothingToDo(NO_PICTURE, hint=LIST_SHOWS)
     title = title_of(chosen.records)
 
     def draw_sheet(file: Path, *, fresh: bool) -> "Sheet":
-        with progress_of("pictures") as progress:
+        with progress_of_pictures() as progress:
             return draw(pictures, file, title=title, subject=chosen.subject, dark=dark, fresh=fresh, progress=progress)
 
     place = Place(folder_of(chosen.records), f"sheet{chosen.name}", chosen.subject)
@@ -185,19 +192,23 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
 
 
 def _sheet_said(drawn: "Sheet") -> str:
-    words = [amount(drawn.drawn, "picture")]
-    words += [f"{drawn.missing} missing"] if drawn.missing else []
-    words += [f"{drawn.left_out} had no room"] if drawn.left_out else []
+    words = [ngettext("{count} picture", "{count} pictures", drawn.drawn)]
+    words += [Message("{count} missing").format(count=drawn.missing)] if drawn.missing else []
+    words += [Message("{count} had no room").format(count=drawn.left_out)] if drawn.left_out else []
     if drawn.undrawn:
         some = literal(drawn.undrawn[:12], sys.stderr.encoding or "utf-8")
-        words.append(f"no font here has {some}: {_font_hint(drawn.undrawn)}")
-    return ", ".join(words)
+        words.append(Message("no font here has {signs}: {hint}").format(signs=some, hint=_font_hint(drawn.undrawn)))
+    return reduce(_and, words)
+
+
+def _and(message: Message, more: Message) -> Message:
+    return Message("{message}, {more}").format(message=message, more=more)
 
 
 def _font_hint(signs: str) -> str:
     if any(sign >= "\u2e80" for sign in signs):
-        return "install a Chinese font (Debian: apt-get install fonts-noto-cjk), then draw it again"
-    return "install a font that has them, then draw it again"
+        return Message("install a Chinese font (Debian: apt-get install fonts-noto-cjk), then draw it again")
+    return Message("install a font that has them, then draw it again")
 
 
 def _sheet_object(drawn: "Sheet") -> dict[str, object]:
@@ -209,15 +220,33 @@ def _sheet_object(drawn: "Sheet") -> dict[str, object]:
 
 def _say_page(page: "Page") -> None:
     shown = page.pictures - page.missing
-    say(f"{amount(shown, 'picture')}, {amount(page.made, 'new thumbnail')}")
+    pictures = ngettext("{count} picture", "{count} pictures", shown)
+    say(_and(pictures, ngettext("{count} new thumbnail", "{count} new thumbnails", page.made)))
     if page.missing:
-        say(f"{amount(page.missing, 'place')} without a picture: the page says why")
+        say(_empty(page.missing))
     if page.broken:
-        names = ", ".join(path for path, _ in page.broken[:MAX_NAMED])
-        more = f" and {len(page.broken) - MAX_NAMED} more" if len(page.broken) > MAX_NAMED else ""
-        say(f"{amount(len(page.broken), 'file')} cannot be shown: {names}{more}; the page says why")
+        say(_broken([path for path, _ in page.broken]))
     if page.folder is not None:
-        say(f"the thumbnails are in {page.folder.name}, which belongs to the page; --single makes one file")
+        beside = Message("the thumbnails are in {folder}, which belongs to the page; --single makes one file")
+        say(beside.format(folder=page.folder.name))
+
+
+def _empty(places: int) -> Message:
+    return ngettext(
+        "{count} place without a picture: the page says why",
+        "{count} places without a picture: the page says why",
+        places,
+    )
+
+
+def _broken(paths: Sequence[str]) -> Message:
+    names, more = ", ".join(paths[:MAX_NAMED]), len(paths) - MAX_NAMED
+    return ngettext(
+        "{count} file cannot be shown: {names}; the page says why",
+        "{count} files cannot be shown: {names}; the page says why",
+        len(paths),
+        names=Message("{names} and {count} more").format(names=names, count=more) if more > 0 else names,
+    )
 
 
 def _page_object(page: "Page") -> dict[str, object]:

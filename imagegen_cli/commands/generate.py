@@ -14,9 +14,10 @@ from imagegen_cli.commands.console import all_there, answers, check_keys, histor
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
-from imagegen_cli.commands.spending import Spending, cost_lines
+from imagegen_cli.commands.spending import NOTHING_SENT, Spending, amounts, cost_lines
 from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.task import (
     Cancelled,
@@ -29,7 +30,6 @@ from imagegen_cli.core.task import (
     Task,
     may_be_paid,
 )
-from imagegen_cli.core.text import amount
 from imagegen_cli.display.planned import print_nothing, print_plan
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.arguments import check_arguments, instead_of
@@ -64,7 +64,7 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False,
     """
     common, reading = common_of(options), _reading(options.lists)
     if not prompts and not picture:
-        raise UsageError("there is no prompt", hint='write one: imagegen run "a fox in snow"')
+        raise UsageError(Message("there is no prompt"), hint=Message('write one: imagegen run "a fox in snow"'))
     if not each:
         check_arguments([as_typed(prompt) for prompt in prompts if prompt != "-"])
     specs: list[PromptSpec] = []
@@ -82,7 +82,8 @@ def run(prompts: Sequence[str], options: GenerateOptions, *, each: bool = False,
         else:
             specs += from_arguments([prompt], common)
     if example := next(filter(None, (foreign_option(prompt, common) for prompt in prompts)), ""):
-        say(f"options and wildcards of other programs, such as {example}, are sent as text")
+        message = Message("options and wildcards of other programs, such as {example}, are sent as text")
+        say(message.format(example=example))
     specs = [replace(spec, line=number) for number, spec in enumerate(specs, 1)]
     return run_specs(specs, common, options, command="run")
 
@@ -91,8 +92,8 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
     """Generate images from prompt lists. A second run sends only what is new or was never sent."""
     if options.sent_before.again and options.sent_before.skip_sent:
         raise UsageError(
-            "--again sends what was sent before, and --skip-sent leaves it out",
-            hint="nothing was sent; give one of them",
+            Message("--again sends what was sent before, and --skip-sent leaves it out"),
+            hint=Message("nothing was sent; give one of them"),
         )
     common, reading = common_of(options), _reading(options.lists)
     lists = {(source, name if source == STDIN else ""): name for name in files if (source := _source(name))}
@@ -158,7 +159,7 @@ def _lines_of(name: str) -> list[str]:
     """The lines of a file of values, without remarks. Raises UsageError."""
     from imagegen_cli.inputs.lists.decoding import decoded  # noqa: PLC0415 - few values come from a file
 
-    text, remark = decoded(name, _read(name, "name a file with a value a line", is_file=True), "")
+    text, remark = decoded(name, _read(name, Message("name a file with a value a line"), is_file=True), "")
     if remark:
         say(remark)
     return [line for line in text.splitlines() if not is_remark(line)]
@@ -167,7 +168,7 @@ def _lines_of(name: str) -> list[str]:
 def _pairs(words: Iterable[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     if bad := [name for name, sign, _ in pairs if not (name and sign)]:
-        raise UsageError(f"--extra takes KEY=VALUE, not {bad[0]!r}")
+        raise UsageError(Message("--extra takes KEY=VALUE, not {text!r}").format(text=bad[0]))
     return {name: value for name, _, value in pairs}
 
 
@@ -189,15 +190,15 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
     variation = _variation(specs)
     config = settings()
     if not specs:
-        raise NothingToDo(
-            "there is no prompt", hint="blank lines and remarks, which begin with # and a space, are skipped"
-        )
+        hint = Message("blank lines and remarks, which begin with # and a space, are skipped")
+        raise NothingToDo(Message("there is no prompt"), hint=hint)
     remark = None if options.run.display in QUIET else say
     items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again, remark=remark)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
         if options.queue:
-            raise UsageError("--queue sends nothing, so no picture comes to stdout", hint="name a folder: -o FOLDER")
+            message = Message("--queue sends nothing, so no picture comes to stdout")
+            raise UsageError(message, hint=Message("name a folder: -o FOLDER"))
         folder = _kept_beside_stdout(items, options)  # what a list has sent before is not known yet
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
@@ -231,15 +232,21 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
 def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
     """The end of a list that was sent before. Raises NothingToDo where a picture should go to stdout."""
     if piped:
-        hint = "--again sends it again; imagegen list shows where its pictures are"
-        raise NothingToDo("there is no picture for stdout: the list has nothing new", hint=hint)
+        hint = Message("--again sends it again; imagegen list shows where its pictures are")
+        raise NothingToDo(Message("there is no picture for stdout: the list has nothing new"), hint=hint)
     if options.run.display == "json":
         print_nothing(stdout=sys.stdout)
     return 0
 
 
 def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
-    say(f"{amount(len(tasks), 'task')} wait for workers in run {run_id}, and nothing is sent yet: imagegen work")
+    waiting = ngettext(
+        "{count} task wait for workers in run {run}, and nothing is sent yet: imagegen work",
+        "{count} tasks wait for workers in run {run}, and nothing is sent yet: imagegen work",
+        len(tasks),
+        run=run_id,
+    )
+    say(waiting)
     return 0
 
 
@@ -258,7 +265,7 @@ def _draw_sheet(store: Store, run_id: RunId, code: int) -> None:
         sheet_after(store, run_id, code)
     except Exception as error:  # noqa: BLE001 - see above
         why = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
-        say(f"no sheet: {why}; imagegen sheet --run {run_id} tries it again")
+        say(Message("no sheet: {why}; imagegen sheet --run {run} tries it again").format(why=why, run=run_id))
 
 
 def _prepared(
@@ -364,14 +371,16 @@ def _planned(
         except PlanChangedError:
             continue
         return numbers.run, tasks, fresh
-    raise UsageError("other processes keep planning the same list; nothing was sent")
+    raise UsageError(Message("other processes keep planning the same list; nothing was sent"))
 
 
-def _amounts(sent: Sequence[plan.Item], items: Sequence[plan.Item], variation: str) -> str:
+def _amounts(sent: Sequence[plan.Item], items: Sequence[plan.Item], variation: str) -> Message:
     """`12 tasks, 12 pictures: model 2 × ratio 3 × seed 2`."""
-    pictures = sum(item.expected_images for item in sent)
-    of_all = f" (of {len(items)} tasks)" if len(sent) < len(items) else ""
-    return f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}{of_all}: {variation}"
+    count = amounts(len(sent), sum(item.expected_images for item in sent))
+    if len(sent) == len(items):
+        return Message("{amounts}: {variation}").format(amounts=count, variation=variation)
+    of_all = Message("{amounts} (of {total} tasks): {variation}")
+    return of_all.format(amounts=count, total=len(items), variation=variation)
 
 
 def _compared(store: Store, items: list[plan.Item], options: GenerateOptions, config: Config) -> list[plan.Item]:
@@ -399,9 +408,10 @@ def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
             others = others_of(item.source, item.identity, known) if item.source else None
             fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None, others=others))
     for state, tasks in left.items():
-        say(f"skipped {len(tasks)} that {state} (tasks {ids_of(tasks)})")
+        message = Message("skipped {count} that {state} (tasks {ids})")
+        say(message.format(count=len(tasks), state=state, ids=ids_of(tasks)))
     if left and not fresh:
-        say("the list has nothing new; --again sends all of it again")
+        say(Message("the list has nothing new; --again sends all of it again"))
     return fresh
 
 
@@ -411,10 +421,10 @@ def _with_seeds_of_sent(
     """The new items, with the seeds of the cells of their comparisons that are skipped."""
     if not any(item.shared_seed is not None for item in fresh):
         return fresh
-    from imagegen_cli.commands.joining import joined  # noqa: PLC0415 - few commands compare
+    from imagegen_cli.commands.joining import joined as with_shared_seeds  # noqa: PLC0415 - few commands compare
 
     sent = ((item, record) for item in items if (record := _sent(item, known)) is not None)
-    found, remarks = joined(fresh, sent, config)
+    found, remarks = with_shared_seeds(fresh, sent, config)
     for remark in remarks:
         say(remark)
     return found
@@ -435,17 +445,24 @@ def _sent_from_other_lists(item: plan.Item, known: Known) -> list[Record]:
 
 def _left_out(doubles: Mapping[int, Sequence[Record]], fresh: Sequence[plan.Item], options: GenerateOptions) -> bool:
     """Whether to skip what another list has sent before. Raises UsageError where the person has not decided."""
-    tasks = [records[-1].task for records in doubles.values()]
-    share = f"{len(doubles)} of {amount(len(fresh), 'prompt')}"
-    before = f"sent before, from another list (tasks {ids_of(tasks)})"
+    ids = ids_of(records[-1].task for records in doubles.values())
+    prompts = ngettext("{count} prompt", "{count} prompts", len(fresh))
     if options.sent_before.skip_sent or options.yes:
-        say(f"skipped {share}: {before}")
+        message = Message("skipped {count} of {prompts}: sent before, from another list (tasks {ids})")
+        say(message.format(count=len(doubles), prompts=prompts, ids=ids))
         return True
-    what = f"{share} {'was' if len(doubles) == 1 else 'were'} {before}"
-    choice = answers(f"{what}. Skip them, send them again, or stop? [s/a/N]", ["skip", "again"])
+    what = ngettext(
+        "{count} of {prompts} was sent before, from another list (tasks {ids})",
+        "{count} of {prompts} were sent before, from another list (tasks {ids})",
+        len(doubles),
+        prompts=prompts,
+        ids=ids,
+    )
+    question = Message("{what}. Skip them, send them again, or stop? [s/a/N]").format(what=what)
+    choice = answers(question, ["skip", "again"])
     if not choice:
-        hint = "" if is_asked() else "--skip-sent skips them, --again sends them again; "
-        raise UsageError(what, hint=f"{hint}nothing was sent")
+        ways = Message("--skip-sent skips them, --again sends them again; nothing was sent")
+        raise UsageError(what, hint=NOTHING_SENT if is_asked() else ways)
     return choice == "skip"
 
 
@@ -468,9 +485,6 @@ def _dry_run(
     sent = [item for item, skip in zip(items, skips, strict=True) if not skip]
     if str(options.output) == STDIN and sent:
         _check_single(sent)
-    pictures = sum(item.expected_images for item in sent)
-    left = f", {len(items) - len(sent)} skipped" if len(sent) < len(items) else ""
-    amounts = f"{amount(len(sent), 'task')}, {amount(pictures, 'picture')}"
     spending = Spending(config, options.spend, (request.provider for request in _requests_of(items)))
     with history() if has_history() else nullcontext() as store:
         if store is not None:
@@ -480,17 +494,39 @@ def _dry_run(
         planned = costs_of(sent, spending)
         for line in cost_lines(planned):
             say(line)
-        say(f"nothing was sent: {amounts} would go to {where.folder}{left}", path=str(where.folder))
+        say(_would_go_to(where.folder, sent, len(items) - len(sent)), path=str(where.folder))
         spending.foretell(planned, store)
     if doubles := _undecided(items, known, options):
-        way = "--skip-sent skips them, --again sends them again"
-        asks = (
-            "the real run asks about them first"
-            if is_asked()
-            else "the real run stops with exit code 2 and sends nothing"
-        )
-        say(f"{amount(doubles, 'prompt')} sent before, from another list: {asks}; {way}")
+        say(_what_comes_of(doubles))
     return 0
+
+
+def _would_go_to(folder: Path, sent: Sequence[plan.Item], skipped: int) -> Message:
+    """The last line of a dry run."""
+    count = amounts(len(sent), sum(item.expected_images for item in sent))
+    if not skipped:
+        return Message("nothing was sent: {amounts} would go to {folder}").format(amounts=count, folder=str(folder))
+    some = Message("nothing was sent: {amounts} would go to {folder}, {skipped} skipped")
+    return some.format(amounts=count, folder=str(folder), skipped=skipped)
+
+
+def _what_comes_of(doubles: int) -> Message:
+    """What the real run does about prompts that another list has sent before."""
+    if is_asked():
+        return ngettext(
+            "{count} prompt sent before, from another list: the real run asks about them first; --skip-sent skips them,"
+            " --again sends them again",
+            "{count} prompts sent before, from another list: the real run asks about them first; --skip-sent skips"
+            " them, --again sends them again",
+            doubles,
+        )
+    return ngettext(
+        "{count} prompt sent before, from another list: the real run stops with exit code 2 and sends nothing;"
+        " --skip-sent skips them, --again sends them again",
+        "{count} prompts sent before, from another list: the real run stops with exit code 2 and sends nothing;"
+        " --skip-sent skips them, --again sends them again",
+        doubles,
+    )
 
 
 def _undecided(items: Sequence[plan.Item], known: Known, options: GenerateOptions) -> int:
@@ -505,16 +541,16 @@ def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
     if skipped := _skipped(item, known):
         return skipped
     if others := _sent_from_other_lists(item, known):
-        return f"sent before as {others[-1].task.id}" + (
-            "" if options.sent_before.skip_sent or options.yes else ", would be asked"
-        )
+        is_decided = options.sent_before.skip_sent or options.yes
+        before = Message("sent before as {id}") if is_decided else Message("sent before as {id}, would be asked")
+        return before.format(id=others[-1].task.id)
     return ""
 
 
 def _skipped(item: plan.Item, known: Known) -> str:
     """What became of the item where its own list has sent it before; else empty."""
     record = _sent(item, known)
-    return f"{record.task.id} {_what_became_of(record)}" if record is not None else ""
+    return joined(" ", (str(record.task.id), _what_became_of(record))) if record is not None else ""
 
 
 def _never_sent(record: Record) -> bool:
@@ -528,24 +564,24 @@ def _never_sent(record: Record) -> bool:
             return False
 
 
-def _what_became_of(record: Record) -> str:  # noqa: PLR0911 - one return a case
+def _what_became_of(record: Record) -> Message:  # noqa: PLR0911 - one return a case
     match record.task.state:
         case Done(missing=0):
-            return "are done"
+            return Message("are done")
         case Done():
-            return "are done with fewer pictures than expected"
+            return Message("are done with fewer pictures than expected")
         case Failed(reason=reason) if record.task.state.resumable:
-            return f"failed ({reason}) and can be fetched: imagegen resume"
+            return Message("failed ({reason}) and can be fetched: imagegen resume").format(reason=reason)
         case Failed(reason=reason):
-            return f"failed ({reason}): imagegen retry"
+            return Message("failed ({reason}): imagegen retry").format(reason=reason)
         case Cancelled():
-            return "were cancelled after they had been sent: imagegen resume, imagegen retry"
+            return Message("were cancelled after they had been sent: imagegen resume, imagegen retry")
         case _ if record.is_owned:
-            return "another process is running"
+            return Message("another process is running")
         case Queued():
-            return "wait to be sent again: imagegen retry"
+            return Message("wait to be sent again: imagegen retry")
         case _:
-            return "were interrupted: imagegen resume"
+            return Message("were interrupted: imagegen resume")
 
 
 def _source(name: str) -> str:
@@ -572,8 +608,9 @@ def _read(name: str, hint: str, *, is_file: bool = False) -> bytes:
     try:
         return bytes_of(Path(name).expanduser(), MAX_LIST_BYTES) if is_file and name != STDIN else _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
-        message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(message, hint=f"nothing was sent; {hint or instead_of(name)}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        way = Message("nothing was sent; {way}").format(way=hint or instead_of(name))
+        raise UsageError(Message("{path} cannot be read: {why}").format(path=name, why=why), hint=way) from error
 
 
 def _bytes_of(name: str) -> bytes:

@@ -1,92 +1,99 @@
-"""The words of `--help`: groups of commands and options, and the examples. `--help` imports it, so it imports nothing.
+"""The words of `--help`: groups of commands and options, and the examples.
+
+The language is chosen before this is imported. The names of groups are keys here, and translated where they are shown.
 
 Every command is in `COMMANDS` and has examples, and every option of every command has a place in `GROUPS`:
 tests/test_help.py keeps both, and starts every example.
 """
 
-PURPOSE = "Many prompts, one terminal: no picture is lost, and nothing is paid twice."
-USAGE_OF_ALL = "Usage: imagegen COMMAND ..."
-USAGE = "Usage: {command}"
-START = 'No key needed: imagegen run "a cat on a beach" draws with the built-in sketch.'
-MORE_OF_ALL = "imagegen COMMAND --help shows one command, imagegen help the topics."
-MORE_OF_ONE = "imagegen help {command} shows all {count} options."
-FROM_ENVIRONMENT = "An option that names a variable, as $IMAGEGEN_MODEL, can also come from there."
-DEFAULT = "{text} Without it: {default}."
+from imagegen_cli.core.language import Message, tr
+
+PURPOSE = tr("Many prompts, one terminal: no picture is lost, and nothing is paid twice.")
+USAGE_OF_ALL = tr("Usage: imagegen COMMAND ... [--lang en|zh]")
+USAGE = tr("Usage: {command}")
+START = tr('No key needed: imagegen run "a cat on a beach" draws with the built-in sketch.')
+MORE_OF_ALL = tr("imagegen COMMAND --help shows one command, imagegen help the topics.")
+MORE_OF_ONE = tr("imagegen help {command} shows all {count} options.")
+FROM_ENVIRONMENT = tr("An option that names a variable, as $IMAGEGEN_MODEL, can also come from there.")
+DEFAULT = tr("{text} Without it: {default}.")
 VARIABLE = "{text} ${variable}"
-HELP_OPTION = "Show this help."
+HELP_OPTION = tr("Show this help.")
+LANG_OPTION = tr("Language of all text: en or zh.")
+LANGUAGES = {"en": "English", "zh": "中文"}
+"""The values of --lang as people type them, with each language's own name."""
 
 COMMANDS = {
-    "Draw": {
-        "run": "prompts that you type",
-        "batch": "a list of prompts",
-        "studio": "prompt after prompt",
-        "again": "a task once more",
-        "edit": "a picture, by words",
-        "upscale": "a larger copy",
+    Message("Draw"): {
+        "run": tr("prompts that you type"),
+        "batch": tr("a list of prompts"),
+        "studio": tr("prompt after prompt"),
+        "again": tr("a task once more"),
+        "edit": tr("a picture, by words"),
+        "upscale": tr("a larger copy"),
     },
-    "Go on": {
-        "cancel": "stop unfinished tasks",
-        "resume": "fetch what was paid for",
-        "retry": "send again what failed",
-        "work": "carry queued tasks",
+    Message("Go on"): {
+        "cancel": tr("stop unfinished tasks"),
+        "resume": tr("fetch what was paid for"),
+        "retry": tr("send again what failed"),
+        "work": tr("carry queued tasks"),
     },
-    "Look": {
-        "watch": "what runs elsewhere",
-        "list": "all tasks",
-        "show": "all about one task",
-        "runs": "the commands that drew",
-        "open": "a picture on the desktop",
-        "sheet": "compare on one picture",
-        "gallery": "one page of pictures",
-        "info": "what made a picture",
-        "favourite": "what you like",
-        "export": "the history as a file",
-        "forget": "delete from the history",
-        "history": "copy it to another place",
+    Message("Look"): {
+        "watch": tr("what runs elsewhere"),
+        "list": tr("all tasks"),
+        "show": tr("all about one task"),
+        "runs": tr("the commands that drew"),
+        "open": tr("a picture on the desktop"),
+        "sheet": tr("compare on one picture"),
+        "gallery": tr("one page of pictures"),
+        "info": tr("what made a picture"),
+        "favourite": tr("what you like"),
+        "export": tr("the history as a file"),
+        "forget": tr("delete from the history"),
+        "history": tr("copy it to another place"),
     },
-    "Money": {
-        "costs": "what was spent",
-        "settle": "say what was charged",
+    Message("Money"): {
+        "costs": tr("what was spent"),
+        "settle": tr("say what was charged"),
     },
-    "Set up": {
-        "init": "connect a service",
-        "doctor": "test without spending",
-        "providers": "what is connected",
-        "models": "what services offer",
-        "credits": "what accounts have left",
-        "config": "see and change settings",
+    Message("Set up"): {
+        "init": tr("connect a service"),
+        "doctor": tr("test without spending"),
+        "providers": tr("what is connected"),
+        "models": tr("what services offer"),
+        "credits": tr("what accounts have left"),
+        "config": tr("see and change settings"),
     },
-    "Learn": {
-        "help": "topics, all options",
-        "completion": "for the tab key",
-        "schema": "the JSON of --json",
-        "skill": "instructions for agents",
+    Message("Learn"): {
+        "help": tr("topics, all options"),
+        "completion": tr("for the tab key"),
+        "schema": tr("the JSON of --json"),
+        "skill": tr("instructions for agents"),
     },
 }
 """The groups of `imagegen --help`, with what each command is for in at most 25 cells."""
 
-GROUPS = {
-    "What to draw": (
+GROUPS: dict[str, tuple[str, ...]] = {
+    Message("What to draw"): (
         "PROMPT", "WORDS", "--model", "--count", "--ratio", "--resolution", "--size", "--seed", "--negative",
         "--image", "--extra", "--vary", "--zip", "--alternatives", "--repeat", "--each", "--from", "--factor",
     ),
-    "Which": (
+    Message("Which"): (
         "ID", "FILE", "NAME", "KIND", "TOPIC", "SHELL", "KEY", "VALUE", "PROVIDER", "FROM", "TO",
         "--state", "--reason", "--since",
         "--until", "--run", "--favourite", "--has-picture", "--search", "--limit", "--failed", "--cancelled",
         "--all-runs", "--may-repeat", "--all", "--queued", "--older", "--with-receipts", "--files", "--not",
         "--receipts", "--replay", "--speed", "--by", "--paid", "--unpaid", "--project",
     ),
-    "What to connect": (),
-    "Where to": ("--provider", "--output", "--name", "--sheet", "--kind", "--base-url", "--default"),
-    "How to run": ("--concurrency", "--timeout", "--queue", "--once",
+    Message("What to connect"): (),
+    Message("Where to"): ("--provider", "--output", "--name", "--sheet", "--kind", "--base-url", "--default"),
+    Message("How to run"): ("--concurrency", "--timeout", "--queue", "--once",
         "--dry-run", "--yes", "--exec", "--fix", "--verify", "--set"),
-    "Money": ("--budget", "--assume-price", "--amount"),
-    "Keys": ("--key-env", "--key-command", "--key-stdin"),
-    "Lists": ("--format", "--encoding", "--columns", "--again", "--skip-sent", "--allow-outside"),
-    "Output": (
+    Message("Money"): ("--budget", "--assume-price", "--amount"),
+    Message("API key"): ("--key-env", "--key-command", "--key-stdin"),
+    Message("Lists"): ("--format", "--encoding", "--columns", "--again", "--skip-sent", "--allow-outside"),
+    Message("Output"): (
         "--progress", "--json", "--csv", "--quiet", "--preview", "--notify", "--no-metadata", "--sidecar", "--dark",
-        "--single", "--open", "--origin", "--man", "--install", "--version", "--help",
+        "--single", "--open", "--origin", "--man", "--install", "--version", "--lang", "--help",
     ),
 }  # fmt: skip
 """The groups of a command's help: its arguments by their metavar, its options by their long names."""
@@ -96,17 +103,17 @@ OTHERWISE = {
 }
 """Where a command has the first option, the others belong to this group."""
 SHORT = {
-    "--vary": "A task for each value, as seed=1..8 or ratio=1:1,16:9.",
-    "--output FOLDER": "Folder for the pictures, or - for stdout.",
-    "ID...": "Task numbers, as 12 13; LAST or -1 is the newest.",
-    "ID[/N]": "A task, as 12 or LAST; 12/2 is its second picture.",
-    "--concurrency": "Tasks at the service at once, or unlimited.",
-    "--dry-run": "Show what would be sent; send nothing.",
-    "--budget": "Spend no more: 5usd, or 5usd/day in all.",
-    "--may-repeat": "Also what may be billed already: it can pay twice.",
-    "--key-stdin": "Read the key from stdin.",
-    "--search": "Only prompts with all of these words.",
-    "--yes": "Do not ask.",
+    "--vary": tr("A task for each value, as seed=1..8 or ratio=1:1,16:9."),
+    "--output FOLDER": tr("Folder for the pictures, or - for stdout."),
+    "ID...": tr("Task numbers, as 12 13; LAST or -1 is the newest."),
+    "ID[/N]": tr("A task, as 12 or LAST; 12/2 is its second picture."),
+    "--concurrency": tr("Tasks at the service at once, or unlimited."),
+    "--dry-run": tr("Show what would be sent; send nothing."),
+    "--budget": tr("Spend no more: 5usd, or 5usd/day in all."),
+    "--may-repeat": tr("Also what may be billed already: it can pay twice."),
+    "--key-stdin": tr("Read the key from stdin."),
+    "--search": tr("Only prompts with all of these words."),
+    "--yes": tr("Do not ask."),
 }
 """What `--help` says where a command does not fit 24 lines."""
 

@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from imagegen_cli.commands import guide
 from imagegen_cli.commands.wrapping import cells, padded, wrapped
+from imagegen_cli.core.language import Message, translated
 
 COLUMNS, LINES = 80, 24
 MAX_NAME_CELLS = 26
@@ -62,7 +63,7 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises UsageError for a word that is none."""
-        if args[0] not in self.commands and args[0][:1] != "-" and not ctx.resilient_parsing:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
             from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
 
             raise slips.no_command(ctx, args, [name for name, one in self.commands.items() if not one.hidden])
@@ -110,7 +111,7 @@ def page_of_all() -> list[str]:
     for group, commands in guide.COMMANDS.items():
         uses = list(commands.items())
         for at in range(0, len(uses), 2):
-            head = group if at == 0 else ""
+            head = translated(group) if at == 0 else ""
             pair = " ".join(f"{padded(name, 11)}{padded(use, 25)}" for name, use in uses[at : at + 2])
             lines.append(f"{padded(head, 7)}{pair}".rstrip())
     return [*lines, "", *wrapped(guide.START, COLUMNS), *wrapped(guide.MORE_OF_ALL, COLUMNS)]
@@ -118,7 +119,7 @@ def page_of_all() -> list[str]:
 
 def page_of_group(group: Any, ctx: Any) -> list[str]:
     """The page of a command that has commands of its own."""
-    rows = [(name, (one.help or "").split("\n\n")[0]) for name, one in group.commands.items() if not one.hidden]
+    rows = [(name, paragraphs(one)[0]) for name, one in group.commands.items() if not one.hidden]
     head = guide.USAGE.format(command=f"{ctx.command_path} COMMAND ...")
     return [head, "", *wrapped(group.help, COLUMNS), "", *_examples(ctx), *table(rows, _width_of(rows))]
 
@@ -129,7 +130,7 @@ def page_of(command: Any, ctx: Any) -> list[str]:
         whole = _laid_out(command, ctx, _groups(command), gap)
         if Page.is_whole or len(whole) < LINES:
             return whole
-    count = sum(one.param_type_name == "option" for one in command.params) + 1
+    count = sum(one.param_type_name == "option" for one in command.params) + len(("--lang", "--help"))
     path = ctx.command_path.removeprefix("imagegen ")
     more = wrapped(guide.MORE_OF_ONE.format(command=path, count=count), COLUMNS)
     known = {place_of(one) for one in command.params}
@@ -143,20 +144,25 @@ def page_of(command: Any, ctx: Any) -> list[str]:
 
 
 def _laid_out(command: Any, ctx: Any, groups: dict[str, list[Row]], gap: list[str]) -> list[str]:
-    paragraphs = (command.help or "").split("\n\n")
-    shown = paragraphs if Page.is_whole else paragraphs[:1]
+    told = paragraphs(command)
+    shown = told if Page.is_whole else told[:1]
     lines = [guide.USAGE.format(command=_usage(command, ctx)), ""]
     for text in shown:
-        lines += [*wrapped(" ".join(text.split()), COLUMNS), ""]
+        lines += [*wrapped(text, COLUMNS), ""]
     lines += _examples(ctx)
     width = _width_of([row for rows in groups.values() for row in rows])
     for head, rows in groups.items():
-        lines += [head, *table(rows, width), *gap]
+        lines += [translated(head), *table(rows, width), *gap]
     while not lines[-1]:
         lines.pop()
     if Page.is_whole and any("$IMAGEGEN_" in line for line in lines):
         lines += ["", guide.FROM_ENVIRONMENT]
     return lines
+
+
+def paragraphs(command: Any) -> list[str]:
+    """What a command is for, as its docstring says it, in the language in use."""
+    return [translated(Message(" ".join(text.split()))) for text in (command.help or "").split("\n\n")]
 
 
 def _examples(ctx: Any) -> list[str]:
@@ -189,6 +195,9 @@ def _groups(command: Any, only: Sequence[str] = ()) -> dict[str, list[Row]]:
         place_of(one): row_of(one, short=bool(only)) for one in command.params if not getattr(one, "hidden", False)
     }
     by_place["--help"] = ("-h, --help", guide.HELP_OPTION)
+    if Page.is_whole:
+        text = guide.VARIABLE.format(text=guide.LANG_OPTION, variable="IMAGEGEN_LANG")
+        by_place["--lang"] = ("--lang LANG", text)
     found: dict[str, list[Row]] = {}
     for head, places in _places(by_place).items():
         rows = [by_place[place] for place in places if place in by_place and (not only or place in only)]

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.settings.paths import expanded, history_file
 from imagegen_cli.settings.shared_history import (
     SCHEMES,
@@ -15,9 +16,13 @@ from imagegen_cli.settings.shared_history import (
 )
 from imagegen_cli.storage.store import Store
 
-INSTALL = "install its driver: pip install 'imagegen-cli[postgres]'"
+INSTALL = Message("install its driver: pip install 'imagegen-cli[postgres]'")
 NETWORK_DISK = "IMAGEGEN_NETWORK_DISK"
 """Set to 1, it lets a history be on a network file system: for people who know that one machine alone uses it."""
+SHARE_OTHERWISE = Message(
+    'share one by PostgreSQL: history = "postgresql://user@host/database" (docs/team.md); or set IMAGEGEN_HOME to a'
+    " folder of this machine; {variable}=1 goes on, if no other machine uses it"
+)
 
 
 def open_history() -> Store:
@@ -42,8 +47,8 @@ def open_place(text: str) -> Store:
     if not text.startswith(SCHEMES):
         return _of_file(expanded(text))
     if has_password(text):
-        hint = f"other users see it in the list of processes; keep it {WHERE_PASSWORDS_ARE}"
-        raise UsageError("the address holds a password", hint=hint)
+        hint = Message("other users see it in the list of processes; keep it {where}").format(where=WHERE_PASSWORDS_ARE)
+        raise UsageError(Message("the address holds a password"), hint=hint)
     shared = shared_history()
     return _of_server(SharedHistory(text, shared.password if shared is not None else ""))
 
@@ -51,11 +56,8 @@ def open_place(text: str) -> Store:
 def _of_file(path: Path) -> Store:
     kind = network_disk(path.parent)
     if kind and os.environ.get(NETWORK_DISK) != "1":
-        raise ConfigError(
-            f"the history {path} is on a network disk ({kind}), where several machines would damage it",
-            hint='share one by PostgreSQL: history = "postgresql://user@host/database" (docs/team.md); or set'
-            f" IMAGEGEN_HOME to a folder of this machine; {NETWORK_DISK}=1 goes on, if no other machine uses it",
-        )
+        message = Message("the history {path} is on a network disk ({kind}), where several machines would damage it")
+        raise ConfigError(message.format(path=path, kind=kind), hint=SHARE_OTHERWISE.format(variable=NETWORK_DISK))
     return Store(path)
 
 
@@ -63,7 +65,8 @@ def _of_server(shared: SharedHistory) -> Store:
     try:
         from imagegen_cli.storage.postgres import PostgresStore  # noqa: PLC0415 - an extra that few people have
     except ImportError as error:
-        raise ConfigError("the history is in PostgreSQL, and psycopg is missing here", hint=INSTALL) from error
+        message = Message("the history is in PostgreSQL, and psycopg is missing here")
+        raise ConfigError(message, hint=INSTALL) from error
     return PostgresStore(shared.address, _password(shared.password))
 
 

@@ -15,7 +15,8 @@ from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.task import ENDED, Failed, Queued, Task, TaskId, word
+from imagegen_cli.core.language import Message, joined, ngettext
+from imagegen_cli.core.task import ENDED, Failed, Queued, State, Task, TaskId, word
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
@@ -37,7 +38,7 @@ def list_tasks(options: FilterOptions, limit: int, *, as_json: bool) -> int:
         wanted = filter_of(options, store, limit)
         found = _print_objects(store, wanted) if as_json else _print_rows(store, wanted)
     if not found:
-        raise NothingToDo("no matching tasks")
+        raise NothingToDo(Message("no matching tasks"))
     return 0
 
 
@@ -56,11 +57,14 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     records = store.find(wanted)
     charges = store.charges(record.task.id for record in records)
     rows = [_row(record, charges.get(record.task.id)) for record in records]
+    if len({record.host for record in records} - {""}) > 1:
+        for row, record in zip(rows, records, strict=True):
+            row.host = record.host
     print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
     left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
     if left:
-        count = f"{len(left)} of these are unfinished and their process has ended"
-        print_notice(f"{count}: imagegen resume continues them", sys.stderr, os.environ)
+        message = Message("{count} of these are unfinished and their process has ended: imagegen resume continues them")
+        print_notice(message.format(count=len(left)), sys.stderr, os.environ)
     return bool(records)
 
 
@@ -89,7 +93,8 @@ def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
         pictures = store.pictures([task])
         made_from = chains((), found[0].task.parents, store) if found else []
     if not found:
-        raise NothingToDo(f"there is no task {task}", hint="imagegen list shows the tasks")
+        message = Message("there is no task {ids}").format(ids=task)
+        raise NothingToDo(message, hint=Message("imagegen list shows the tasks"))
     record, charge, before = found[0], charges[-1] if charges else None, charges[:-1]
     if as_json:
         data = Printer(sys.stdout, "utf-8")
@@ -113,7 +118,8 @@ def _draw(task: Task, number: int | None) -> int:
     from imagegen_cli.display import preview  # noqa: PLC0415
 
     if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
-        raise UsageError("--preview draws on a terminal only", hint=f"imagegen open {task.id} opens the picture")
+        hint = Message("imagegen open {id} opens the picture").format(id=task.id)
+        raise UsageError(Message("--preview draws on a terminal only"), hint=hint)
     paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
     if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
         print_notice(trouble, sys.stderr, os.environ)
@@ -123,29 +129,51 @@ def _draw(task: Task, number: int | None) -> int:
 
 def _made_from(found: Sequence[Chain], task: int) -> dict[str, str]:
     """Each chain that leads to a task, under a label of its own."""
-    labels = ("made from" if number == 1 else f"and from {number}" for number in range(1, len(found) + 1))
-    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=True)}
+    more = (Message("and from {number}").format(number=number) for number in range(2, len(found) + 1))
+    labels = (Message("made from"), *more)
+    return {label: in_words(chain, str(task)) for label, chain in zip(labels, found, strict=False)}
 
 
 def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Charge]) -> dict[str, str]:
     """What `show` tells beside the fields of every display; `charges` are those of earlier submits."""
     elsewhere = record.host if record.host != this_process().host else ""
-    more = {"favourite": _favourite(record), "process": _process(record), "machine": elsewhere}
-    more["folder"] = record.task.folder
+    more: dict[str, str] = {
+        Message("favourite"): _favourite(record),
+        Message("process"): _process(record),
+        Message("machine"): elsewhere,
+        Message("folder"): record.task.folder,
+    }
     receipt = record.task.job.id if record.task.job is not None else ""
     told = {name: str(value) for name, value in record.facts.items()}
-    more |= {name.replace("_", " "): text for name, text in told.items() if (name, text) != ("job_id", receipt)}
-    more |= {f"attempt {one.number}": _attempt_line(one) for one in attempts}
+    more |= {_label(name): text for name, text in told.items() if (name, text) != ("job_id", receipt)}
+    more |= {Message("attempt {number}").format(number=one.number): _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
-    return more | {f"cost {number}": text for number, text in enumerate(earlier, 1)}
+    return more | {Message("cost {number}").format(number=number): text for number, text in enumerate(earlier, 1)}
+
+
+FACTS = {
+    "seed": Message("seed"),
+    "model": Message("model"),
+    "revised_prompt": Message("revised prompt"),
+    "job_id": Message("job id"),
+    "repeats": Message("repeats"),
+    "marks": Message("marks"),
+}
+"""Labels of what a service told, and of what we noted. Other facts are labelled by their names."""
+
+
+def _label(fact: str) -> str:
+    return FACTS.get(fact) or fact.replace("_", " ")
 
 
 def _favourite(record: Record) -> str:
     """`yes`, or which of its pictures are favourites."""
     if 0 in record.favourites:
-        return "yes"
+        return Message("yes")
+    if not record.favourites:
+        return ""
     numbers = ", ".join(map(str, record.favourites))
-    return f"picture {numbers}" if len(record.favourites) == 1 else f"pictures {numbers}" if numbers else ""
+    return ngettext("picture {numbers}", "pictures {numbers}", len(record.favourites), numbers=numbers)
 
 
 def _digests(pictures: Sequence[Picture]) -> dict[str, str]:
@@ -176,15 +204,21 @@ def _process(record: Record) -> str:
     if isinstance(record.task.state, ENDED):
         return ""
     if record.process is not None:
-        return f"{record.process.pid} on {record.process.host}"
-    return "none: it has ended; imagegen resume continues the task"
+        return Message("{pid} on {host}").format(pid=record.process.pid, host=record.process.host)
+    return Message("none: it has ended; imagegen resume continues the task")
 
 
 def _attempt_line(attempt: Attempt) -> str:
     """The end of an earlier attempt, in one line."""
-    state = attempt.state
-    why = f"failed, {state.reason}: {state.message}" if isinstance(state, Failed) else described(state)
-    return f"{moment(attempt.ended)} {why}".strip()
+    return joined(" ", filter(None, (moment(attempt.ended), _what_became_of(attempt.state))))
+
+
+def _what_became_of(state: State) -> str:
+    if not isinstance(state, Failed):
+        return described(state)
+    if not state.message:
+        return Message("failed, {reason}").format(reason=state.reason)
+    return Message("failed, {reason}: {why}").format(reason=state.reason, why=state.message)
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:

@@ -18,9 +18,9 @@ from typing import Any
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event, RunStarted, RunStopping, TaskAdded, TaskChanged, TaskLearned
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.task import Task, TaskId
-from imagegen_cli.core.text import amount
 
 MAX_AT_ONCE = 4
 """Commands that run at the same time."""
@@ -67,15 +67,20 @@ def words_of(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise UsageError(f"--exec cannot be read: {error}", hint="nothing was sent; close every quote") from error
+        message = Message("--exec cannot be read: {why}").format(why=str(error))
+        raise UsageError(message, hint=Message("nothing was sent; close every quote")) from error
     if not words or not words[0]:
-        raise UsageError("--exec names no command", hint="nothing was sent; write it as --exec 'echo {path}'")
+        hint = Message("nothing was sent; write it as --exec 'echo {path}'")
+        raise UsageError(Message("--exec names no command"), hint=hint)
     for at, word in enumerate(words):
         name = _program(word)
         is_run = at == 0 or _program(words[0]) in WRAPPERS
         if name in SCRIPT_LETTERS and _has_filled_script(name, words[at + 1 :], is_run=is_run):
-            message = f"--exec would put a prompt into a script of {name}, where its words could become commands"
-            raise UsageError(message, hint="nothing was sent; hand it over: sh -c 'echo \"$1\"' - {prompt}")
+            message = Message(
+                "--exec would put a prompt into a script of {name}, where its words could become commands"
+            )
+            hint = Message("nothing was sent; hand it over: sh -c 'echo \"$1\"' - {prompt}")
+            raise UsageError(message.format(name=name), hint=hint)
     return words
 
 
@@ -169,7 +174,12 @@ class Hooks:
         if self._going:
             await asyncio.wait(self._going, timeout=QUIET_WAIT_S)
         if self._going and not self._is_stopped:
-            self._say(f"waiting for {amount(len(self._going), 'command')} of --exec; Ctrl-C ends them")
+            waiting = ngettext(
+                "waiting for {count} command of --exec; Ctrl-C ends them",
+                "waiting for {count} commands of --exec; Ctrl-C ends them",
+                len(self._going),
+            )
+            self._say(waiting)
         while self._going:
             await asyncio.wait(self._going)
 
@@ -179,9 +189,15 @@ class Hooks:
         while self._going:
             await asyncio.wait(self._going)
         if self._not_run:
-            self._say(f"--exec was ended, or not begun, for {amount(self._not_run, 'picture')}")
-        if self._failures > MAX_FAILURES_SAID:
-            self._say(f"--exec failed for {amount(self._failures - MAX_FAILURES_SAID, 'more picture')}")
+            ended = ngettext(
+                "--exec was ended, or not begun, for {count} picture",
+                "--exec was ended, or not begun, for {count} pictures",
+                self._not_run,
+            )
+            self._say(ended)
+        if (more := self._failures - MAX_FAILURES_SAID) > 0:
+            failed = ngettext("--exec failed for {count} more picture", "--exec failed for {count} more pictures", more)
+            self._say(failed)
 
     def _start(self, task: Task, path: str) -> None:
         if self._is_stopped:
@@ -201,7 +217,8 @@ class Hooks:
             self._not_run += 1
             raise
         except TimeoutError:
-            self._fail(name, f"it was ended after {self._timeout_s:g} s (exec_timeout_s)")
+            why = Message("it was ended after {seconds:g} s (exec_timeout_s)")
+            self._fail(name, why.format(seconds=self._timeout_s))
         except (OSError, ValueError) as error:
             self._fail(name, f"{self._words[0]}: {getattr(error, 'strerror', None) or error}")
         else:
@@ -209,8 +226,9 @@ class Hooks:
 
     def _tell_of(self, name: str, code: int, lines: Sequence[str]) -> None:
         if code:
-            ended = f"it was ended by signal {-code}" if code < 0 else f"exit code {code}"
-            self._fail(name, ": ".join([ended, *lines[-1:]]))
+            signalled, exited = Message("it was ended by signal {number}"), Message("exit code {code}")
+            ended = signalled.format(number=-code) if code < 0 else exited.format(code=code)
+            self._fail(name, joined(": ", [ended, *lines[-1:]]))
         elif self._prints_output:
             for line in lines[:MAX_LINES]:
                 self._say(f"{name}: {line}")
@@ -218,7 +236,8 @@ class Hooks:
     def _fail(self, name: str, why: str) -> None:
         self._failures += 1
         if self._failures <= MAX_FAILURES_SAID:
-            self._say(f"--exec failed for {name}, the picture is saved: {masked(why)}")
+            message = Message("--exec failed for {name}, the picture is saved: {why}")
+            self._say(message.format(name=name, why=masked(why)))
 
     def _values(self, task: Task, path: str, index: int) -> dict[str, str]:
         request = task.request

@@ -14,9 +14,9 @@ from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
 from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.language import Message, ngettext, tr, translated
 from imagegen_cli.core.references import bytes_of, opened, why
 from imagegen_cli.core.task import Parent
-from imagegen_cli.core.text import amount
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.labelled import Block, print_blocks
 from imagegen_cli.marks.dimensions import Size, dimensions
@@ -38,7 +38,10 @@ MAX_PARAMETER_CHARACTERS = 200
 MAX_DIGEST_BYTES = 512 * 1024 * 1024
 """Bytes of a file that are read to find it in the history; no larger picture is ever saved."""
 CHUNK_BYTES = 1024 * 1024
-WORDS = {"trainedAlgorithmicMedia": "made by a model", "compositeWithTrainedAlgorithmicMedia": "changed by a model"}
+WORDS = {
+    "trainedAlgorithmicMedia": Message("made by a model"),
+    "compositeWithTrainedAlgorithmicMedia": Message("changed by a model"),
+}
 """Terms of IPTC for how a picture came to be, in plain words."""
 
 
@@ -90,7 +93,7 @@ def info(names: Sequence[str], *, as_json: bool, verify: bool = False) -> int:
             try:
                 one = known_of(path, store)
             except UnreadableFile as error:
-                say(f"{path}: {error.message}")
+                say(Message("{path}: {why}").format(path=path, why=error.message))
                 failed += 1
                 continue
             one = one._replace(signature=check(path)) if check and one.reading.signature == "C2PA" else one
@@ -103,9 +106,16 @@ def info(names: Sequence[str], *, as_json: bool, verify: bool = False) -> int:
     if failed:
         return 2
     if not any(one.is_known for one in known):
-        what = "nothing is known of what made it" if len(known) == 1 else f"nothing is known of {len(known)} pictures"
-        raise NothingToDo(what if known else "there is no picture here")
+        raise NothingToDo(_nothing(len(known)))
     return 0
+
+
+def _nothing(count: int) -> Message:
+    if not count:
+        return Message("there is no picture here")
+    if count == 1:
+        return Message("nothing is known of what made it")
+    return Message("nothing is known of {count} pictures").format(count=count)
 
 
 def _files(names: Iterable[str]) -> Iterator[Path]:
@@ -117,7 +127,7 @@ def _files(names: Iterable[str]) -> Iterator[Path]:
             continue
         inside = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURES and one.name[0] != ".")
         if not inside:
-            say(f"the folder {path} has no pictures")
+            say(Message("the folder {path} has no pictures").format(path=path))
         yield from inside
 
 
@@ -150,14 +160,15 @@ def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
         with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_DIGEST_BYTES:
-                say(f"{path}: it is larger than {MAX_DIGEST_BYTES >> 20} MB, and was not looked for in the history")
+                large = Message("{path}: it is larger than {size} MB, and was not looked for in the history")
+                say(large.format(path=path, size=MAX_DIGEST_BYTES >> 20))
                 return size, dimensions(file, suffix, size), ""
             while (data := file.read(CHUNK_BYTES)) and file.tell() <= MAX_DIGEST_BYTES:
                 digest.update(data)
             size = file.tell()
             return size, dimensions(file, suffix, size), digest.hexdigest()
     except (OSError, ValueError) as error:
-        raise UnreadableFile(f"the file cannot be read: {why(error)}") from error
+        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=why(error))) from error
 
 
 def _sidecar(path: Path, sha256: str) -> tuple[Path, Marks] | None:
@@ -211,27 +222,27 @@ def marks_of_record(record: Record, number: int) -> Marks:
 def _fields(known: Known) -> Iterator[tuple[str, str]]:
     reading = known.reading
     made, marks = reading.made, reading.marks
-    yield "picture", _form(known)
+    yield tr("picture"), _form(known)
     if not known.is_known:
-        yield "made by", "nothing is known"
-    yield "made by", _maker(known)
-    yield "prompt", made.prompt
-    yield "negative", made.negative
-    yield "model", made.model
-    yield "seed", "" if made.seed is None else str(made.seed)
-    yield "size", f"{made.width}x{made.height}" if made.width and made.height else ""
-    yield "parameters", _parameters(made)
-    yield "left out", ", ".join(marks.omitted) if marks else ""
-    yield "made at", marks.time if marks else ""
-    yield "task", _task(known)
-    yield from (("made from", in_words(chain)) for chain in known.chains)
+        yield tr("made by"), tr("nothing is known")
+    yield tr("made by"), _maker(known)
+    yield tr("prompt"), made.prompt
+    yield tr("negative"), made.negative
+    yield tr("model"), made.model
+    yield tr("seed"), "" if made.seed is None else str(made.seed)
+    yield tr("size"), f"{made.width}x{made.height}" if made.width and made.height else ""
+    yield tr("parameters"), _parameters(made)
+    yield tr("left out"), ", ".join(marks.omitted) if marks else ""
+    yield tr("made at"), marks.time if marks else ""
+    yield tr("task"), _task(known)
+    yield from ((tr("made from"), in_words(chain)) for chain in known.chains)
     if not known.chains:
-        yield "made from", ", ".join(map(str, known.parents))
-    yield "sidecar", known.sidecar.name if known.sidecar else ""
-    yield from (("label", _label(label)) for label in reading.labels)
-    yield "signature", _signature(known)
-    yield "source", WORDS.get(reading.source_type, reading.source_type)
-    yield "damage", reading.damage
+        yield tr("made from"), ", ".join(map(str, known.parents))
+    yield tr("sidecar"), known.sidecar.name if known.sidecar else ""
+    yield from ((tr("label"), _label(label)) for label in reading.labels)
+    yield tr("signature"), _signature(known)
+    yield tr("source"), translated(WORDS.get(reading.source_type, reading.source_type))
+    yield tr("damage"), translated(reading.damage)
 
 
 def _form(known: Known) -> str:
@@ -243,7 +254,7 @@ def _form(known: Known) -> str:
 
 def _bytes(size: int) -> str:
     if size < 1000:  # noqa: PLR2004 - a kilobyte
-        return amount(size, "byte")
+        return translated(ngettext("{count} byte", "{count} bytes", size))
     return f"{size / 1000:.0f} KB" if size < 999_500 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004
 
 
@@ -253,9 +264,10 @@ def _maker(known: Known) -> str:
     service = marks.kind if marks else ""
     if known.record and not service:
         service = known.record.task.request.provider
-    by = f"{made.tool} with {service}" if service else made.tool
-    says = {"file": "", "sidecar": ", says its sidecar", "history": ", says the history"}
-    return f"{by}{says[known.said_by]}" if by else ""
+    by = tr("{tool} with {service}", tool=made.tool, service=service) if service else made.tool
+    if by and known.said_by == "sidecar":
+        return tr("{maker}, says its sidecar", maker=by)
+    return tr("{maker}, says the history", maker=by) if by and known.said_by == "history" else by
 
 
 def _parameters(made: Made) -> str:
@@ -264,7 +276,7 @@ def _parameters(made: Made) -> str:
         for name, value in made.parameters.items()
         if name not in ("width", "height")
     ]
-    more = [f"… and {len(pairs) - MAX_PARAMETERS} more"] if len(pairs) > MAX_PARAMETERS else []
+    more = [tr("… and {count} more", count=len(pairs) - MAX_PARAMETERS)] if len(pairs) > MAX_PARAMETERS else []
     return ", ".join([*pairs[:MAX_PARAMETERS], *more])
 
 
@@ -277,26 +289,37 @@ def _task(known: Known) -> str:
     """Which task of the history made it, and where it was saved if it has another place now."""
     if known.picture is None or known.record is None:
         return ""
-    place = f"{known.picture.task}/{known.picture.number}, run {known.record.task.run}"
+    picture = f"{known.picture.task}/{known.picture.number}"
+    place = Message("{picture}, run {run}, {moment}")
+    place = place.format(picture=picture, run=known.record.task.run, moment=moment(known.record.ended))
     moved = known.picture.path != str(known.path.absolute())
-    return f"{place}, {moment(known.record.ended)}" + (f"; saved as {known.picture.path}" if moved else "")
+    return tr("{place}; saved as {path}", place=place, path=known.picture.path) if moved else translated(place)
 
 
 def _label(label: Label) -> str:
-    ids = (f"producer {label.producer}", f"id {label.produce_id}", f"by {label.propagator}", label.propagate_id)
-    said = (text for text, value in zip(ids, (label.producer, label.produce_id, label.propagator, label.propagate_id),
-                                        strict=True) if value)  # fmt: skip
-    return ", ".join([f"{label.meaning} ({label.label or 'no value'}), TC260 label as {label.form}", *said])
+    parts = (
+        tr("producer {name}", name=label.producer) if label.producer else "",
+        tr("id {id}", id=label.produce_id) if label.produce_id else "",
+        tr("by {name}", name=label.propagator) if label.propagator else "",
+        label.propagate_id,
+    )
+    value = label.label or Message("no value")
+    said = tr("{meaning} ({value}), TC260 label as {form}", meaning=label.meaning, value=value, form=label.form)
+    return ", ".join([said, *filter(None, parts)])
 
 
 def _signature(known: Known) -> str:
     reading = known.reading
     if not reading.signature:
         return ""
-    signed = f"{reading.signature}, by {reading.signer}" if reading.signer else reading.signature
+    signed = reading.signature
+    if reading.signer:
+        signed = Message("{signature}, by {name}").format(signature=signed, name=reading.signer)
     if known.signature:
-        return f"{signed}; {known.signature['text']}"
-    return f"{signed}; not verified" + (" (--verify does)" if reading.signature == "C2PA" else "")
+        return tr("{message}; {more}", message=signed, more=known.signature["text"])
+    if reading.signature == "C2PA":
+        return tr("{signature}; not verified (--verify does)", signature=signed)
+    return tr("{signature}; not verified", signature=signed)
 
 
 def _object(known: Known) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from imagegen_cli.commands.dialogue import agreed, choice, line_from
 from imagegen_cli.commands.options import InitOptions
 from imagegen_cli.commands.services import titles
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.schema import REFERENCES, Secret, default_of, nearest
 from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings.config import Configured, configured
@@ -25,7 +26,7 @@ from imagegen_cli.settings.files import OTHERS, SettingsFile, holds_key, write
 from imagegen_cli.settings.keys import keys_lacking, keys_of, variable_of
 from imagegen_cli.settings.paths import user_file
 
-ONE_WAY = "--key-stdin, --key-env and --key-command exclude each other"
+ONE_WAY = Message("--key-stdin, --key-env and --key-command exclude each other")
 NAME = re.compile(r"[\w.-]+")
 OWNER_ONLY = 0o600
 
@@ -47,14 +48,16 @@ def init(options: InitOptions) -> int:
     one = _configured(options, keys)
     options = options._replace(base_url=one.settings.base_url) if options.base_url else options
     fault = _tested(one)
-    if fault and not (options.yes or (is_dialogue and agreed("Write it all the same?", default=False))):
-        raise ConfigError("it does not work as it is; nothing was written", hint="--yes writes it all the same")
+    if fault and not (options.yes or (is_dialogue and agreed(Message("Write it all the same?"), default=False))):
+        wrong = Message("it does not work as it is; nothing was written")
+        raise ConfigError(wrong, hint=Message("--yes writes it all the same"))
     _write(path, text, options, keys)
-    say(f"written: {path}", path=str(path))
+    say(Message("written: {path}").format(path=path), path=str(path))
     if fault:
-        again = f"mend it, then look again: imagegen doctor {options.name}"
-        raise ConfigError(f"{options.name} is in the settings, but it does not work as it is: {fault}", hint=again)
-    say(f'try it: imagegen run "two cats on a beach" -p {options.name}')
+        wrong = Message("{name} is in the settings, but it does not work as it is: {why}")
+        again = Message("mend it, then look again: imagegen doctor {name}").format(name=options.name)
+        raise ConfigError(wrong.format(name=options.name, why=fault), hint=again)
+    say(Message('try it: imagegen run "two cats on a beach" -p {name}').format(name=options.name))
     return 0
 
 
@@ -74,7 +77,7 @@ def _write(path: Path, text: str, options: InitOptions, keys: Keys) -> None:
     mode = path.stat().st_mode & 0o7777 if path.exists() else OWNER_ONLY
     if mode & OTHERS and holds_key({options.name: table}):
         mode &= ~OTHERS
-        say(f"only you can read {path} from now on, because it holds a key")
+        say(Message("only you can read {path} from now on, because it holds a key").format(path=path))
     write(path, changed, mode=mode)
 
 
@@ -83,7 +86,8 @@ def _tested(one: Configured) -> str:
     report, fault = Report(sys.stderr), ""
     for finding in check_services([one], {}):
         report.add(finding)
-        fault = fault or (f"{finding.check}: {finding.message}" if finding.level is Level.NO else "")
+        if finding.level is Level.NO and not fault:
+            fault = Message("{check}: {message}").format(check=finding.check, message=finding.message)
     report.close()
     return fault
 
@@ -102,7 +106,8 @@ def _table(options: InitOptions, keys: Keys) -> dict[str, Any]:
 def _configured(options: InitOptions, keys: Keys) -> Configured:
     """The provider as it will be read from the file. Raises UsageError for what would be refused there."""
     if not NAME.fullmatch(options.name):
-        raise UsageError(f"{options.name!r} is no name for a provider: use letters, digits, - and _")
+        wrong = Message("{name!r} is no name for a provider: use letters, digits, - and _")
+        raise UsageError(wrong.format(name=options.name))
     try:
         return configured(options.name, options.kind, _table(options, keys), str(user_file()), lambda _: "init")
     except ConfigError as error:
@@ -112,17 +117,19 @@ def _configured(options: InitOptions, keys: Keys) -> Configured:
 def _complete(options: InitOptions, keys: Keys, taken: Mapping[str, Any]) -> InitOptions:
     """The options with a name. Raises UsageError that names every option that is missing."""
     if not options.kind:
-        known = ", ".join(kind for kind, _ in titles())
-        raise UsageError("missing: --kind; then what it needs, as --base-url, --key-env", hint=f"known: {known}")
+        known = Message("known: {kinds}").format(kinds=", ".join(kind for kind, _ in titles()))
+        raise UsageError(Message("missing: --kind; then what it needs, as --base-url, --key-env"), hint=known)
     options = options._replace(name=options.name or options.kind)
     one = _configured(options, keys)
     if lacking := keys_lacking(one):
-        ways = {"api_key": "one of --key-env NAME, --key-command CMD, --key-stdin"}
-        missing = "; ".join(ways.get(name, f"--set {name}=env:NAME") for name in lacking)
+        ways = {"api_key": Message("one of --key-env NAME, --key-command CMD, --key-stdin")}
+        missing = joined("; ", [ways.get(name, f"--set {name}=env:NAME") for name in lacking])
         variables = ", ".join(f"${variable_of(one, name)}" for name in lacking)
-        raise UsageError(f"missing: {missing}", hint=f"or set {variables}, which is read without being named")
+        hint = Message("or set {variables}, which is read without being named").format(variables=variables)
+        raise UsageError(Message("missing: {options}").format(options=missing), hint=hint)
     if options.name in taken and not options.yes:
-        raise UsageError(f"there is a provider {options.name} already", hint="--yes replaces it, --name adds another")
+        there = Message("there is a provider {name} already").format(name=options.name)
+        raise UsageError(there, hint=Message("--yes replaces it, --name adds another"))
     return options
 
 
@@ -134,9 +141,10 @@ def _values(kind: str, pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals:
-            raise UsageError("--set takes FIELD=VALUE")
+            raise UsageError(Message("--set takes FIELD=VALUE"))
         if name not in known:
-            raise UsageError(f"--set {name}: {kind} has no such setting", hint=nearest(name, known))
+            unknown = Message("--set {name}: {kind} has no such setting").format(name=name, kind=kind)
+            raise UsageError(unknown, hint=nearest(name, known))
         found[name] = _value(known[name], text.strip())
     return found
 
@@ -144,14 +152,15 @@ def _values(kind: str, pairs: Sequence[str]) -> dict[str, Any]:
 def _value(item: Field[Any], text: str) -> Any:
     default = default_of(item)
     if isinstance(default, Secret) and not text.startswith(REFERENCES):
-        hint = f'{item.name}=env:NAME or {item.name}="cmd:COMMAND" name a place to take it from'
-        raise UsageError(f"--set {item.name}: a key never goes through an option", hint=hint)
+        hint = Message('{name}=env:NAME or {name}="cmd:COMMAND" name a place to take it from').format(name=item.name)
+        raise UsageError(Message("--set {name}: a key never goes through an option").format(name=item.name), hint=hint)
     if isinstance(default, str | Secret):
         return text
     try:
         return json.loads(text)
     except ValueError:
-        raise UsageError(f"--set {item.name}: the value is not valid JSON", hint=item.metadata["doc"]) from None
+        wrong = Message("--set {name}: the value is not valid JSON").format(name=item.name)
+        raise UsageError(wrong, hint=item.metadata["doc"]) from None
 
 
 # Keys
@@ -160,7 +169,8 @@ def _value(item: Field[Any], text: str) -> Any:
 def _keys(options: InitOptions) -> Keys:
     """The keys that the options and stdin say. Raises UsageError."""
     if options.kind and options.kind not in kinds():
-        raise UsageError(f"there is no kind {options.kind!r}", hint=nearest(options.kind, kinds()))
+        unknown = Message("there is no kind {kind!r}").format(kind=options.kind)
+        raise UsageError(unknown, hint=nearest(options.kind, kinds()))
     reference = _key_reference(options.key_env, options.key_command)
     if not options.key_stdin:
         return reference
@@ -172,7 +182,7 @@ def _keys(options: InitOptions) -> Keys:
 def _key_reference(variable: str, command: str) -> Keys:
     """What the settings say about a key that is kept elsewhere. Raises UsageError."""
     if variable and not re.fullmatch(r"[A-Za-z_]\w*", variable):
-        raise UsageError("--key-env takes the name of an environment variable, never a key")
+        raise UsageError(Message("--key-env takes the name of an environment variable, never a key"))
     if variable and command:
         raise UsageError(ONE_WAY)
     text = f"env:{variable}" if variable else f"cmd:{command}" if command else ""
@@ -185,11 +195,12 @@ def _keys_from_stdin(names: Sequence[str]) -> Keys:
     for name in names:
         text = (getpass.getpass(f"{name}: ", sys.stderr) if sys.stdin.isatty() else sys.stdin.readline()).strip()
         if text.startswith(REFERENCES):
-            raise UsageError(f"the {name} on stdin is no key", hint="--key-env and --key-command take references")
+            hint = Message("--key-env and --key-command take references")
+            raise UsageError(Message("the {name} on stdin is no key").format(name=name), hint=hint)
         if text:
             found[name] = Secret(text)
     if "api_key" not in found:
-        raise UsageError("--key-stdin found no key on stdin")
+        raise UsageError(Message("--key-stdin found no key on stdin"))
     return found
 
 
@@ -201,22 +212,22 @@ def _prompted(
 ) -> tuple[InitOptions, Keys]:
     """Ask for what the options left open."""
     if not options.kind:
-        say("Which service?")
+        say(Message("Which service?"))
         options = options._replace(kind=choice(titles(), ""))
     options = options._replace(name=_prompted_name(options, taken))
     if not load(options.kind).local:
         options, keys = _prompted_service(options, keys)
     if options.default is None:
-        options = options._replace(default=agreed("Use it when --provider is not given?", default=not has_default))
+        question = Message("Use it when --provider is not given?")
+        options = options._replace(default=agreed(question, default=not has_default))
     return options, keys
 
 
 def _prompted_name(options: InitOptions, taken: Mapping[str, Any]) -> str:
-    name = options.name or line_from("Its name here", options.kind)
-    while not NAME.fullmatch(name) or (
-        name in taken and not agreed(f"There is a provider {name} already. Replace it?", default=False)
-    ):
-        name = line_from("Another name, of letters, digits, - and _")
+    replaces = Message("There is a provider {name} already. Replace it?")
+    name = options.name or line_from(Message("Its name here"), options.kind)
+    while not NAME.fullmatch(name) or (name in taken and not agreed(replaces.format(name=name), default=False)):
+        name = line_from(Message("Another name, of letters, digits, - and _"))
     return name
 
 
@@ -231,7 +242,7 @@ def _prompted_service(options: InitOptions, keys: Keys) -> tuple[InitOptions, Ke
             found[name] = secret
     if not options.model:
         own = one.settings.model
-        given = line_from("Its model when --model is not given", own, needed=False)
+        given = line_from(Message("Its model when --model is not given"), own, needed=False)
         options = options._replace(model="" if given == own else given)
     return options, found
 
@@ -239,7 +250,7 @@ def _prompted_service(options: InitOptions, keys: Keys) -> tuple[InitOptions, Ke
 def _prompted_address(options: InitOptions, keys: Keys) -> str:
     own = _configured(options, keys).settings.base_url
     while True:
-        given = line_from("Its address", own, needed=False)
+        given = line_from(Message("Its address"), own, needed=False)
         address = "" if given == own else given
         try:
             _configured(options._replace(base_url=address), keys)
@@ -252,19 +263,20 @@ def _prompted_address(options: InitOptions, keys: Keys) -> str:
 def _prompted_key(one: Configured, name: str) -> Secret:
     variable = variable_of(one, name)
     is_set = bool(variable and os.environ.get(variable))
-    say(f"Where does its {name} come from?")
+    say(Message("Where does its {name} come from?").format(name=name))
+    set_now = Message("an environment variable; ${variable} is set").format(variable=variable)
     ways = [
-        ("type", "type it now; it is not shown, and kept where only you can read it"),
-        ("env", "an environment variable" + (f"; ${variable} is set" if is_set else "")),
-        ("cmd", "a command that prints it, as: pass show images"),
-        ("none", "it needs none"),
+        ("type", Message("type it now; it is not shown, and kept where only you can read it")),
+        ("env", set_now if is_set else Message("an environment variable")),
+        ("cmd", Message("a command that prints it, as: pass show images")),
+        ("none", Message("it needs none")),
     ]
     match choice(ways, "env" if is_set else "type" if variable else "none"):
         case "type":
             return Secret(getpass.getpass(f"{name}: ", sys.stderr).strip())
         case "env":
-            return _key_reference(line_from("Name of the variable", variable), "").get("api_key", Secret())
+            return _key_reference(line_from(Message("Name of the variable"), variable), "").get("api_key", Secret())
         case "cmd":
-            return _key_reference("", line_from("Command")).get("api_key", Secret())
+            return _key_reference("", line_from(Message("Command"))).get("api_key", Secret())
         case _:
             return Secret()

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.core.language import ngettext
 from imagegen_cli.core.task import ImageRequest
-from imagegen_cli.core.text import amount
 from imagegen_cli.inputs.plan import Item, offline_provider
 from imagegen_cli.settings.config import Config
 from imagegen_cli.storage.records import Record
@@ -23,7 +23,14 @@ def joined(fresh: Sequence[Item], sent: Iterable[tuple[Item, Record]], config: C
     seeds = [known.get(_group(item), ()) for item in fresh]
     found = [_with_known_seed(item, earlier, config) for item, earlier in zip(fresh, seeds, strict=True)]
     others = sum(_differs(item, earlier) for item, earlier in zip(found, seeds, strict=True))
-    return found, [f"{amount(others, 'new cell')} cannot share the seed of the cells sent before"] if others else []
+    if not others:
+        return found, []
+    remark = ngettext(
+        "{count} new cell cannot share the seed of the cells sent before",
+        "{count} new cells cannot share the seed of the cells sent before",
+        others,
+    )
+    return found, [remark]
 
 
 def _group(item: Item) -> Group:

@@ -14,7 +14,8 @@ from imagegen_cli.commands.history import objects
 from imagegen_cli.commands.options import ExportFormat, FilterOptions
 from imagegen_cli.commands.task_ids import check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
-from imagegen_cli.core.text import Printer, amount, encoded, literal
+from imagegen_cli.core.language import Message, ngettext
+from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
@@ -49,9 +50,10 @@ def favourite(names: Sequence[str], *, remove: bool) -> int:
             store.set_favourite(one.id, one.number or 0, is_one=not remove)
     named = ", ".join(map(str, wanted))
     if remove:
-        say(f"no favourite any more: {named}")
+        say(Message("no favourite any more: {names}").format(names=named))
     else:
-        say(f"kept as a favourite: {named}; imagegen list --favourite shows them all")
+        message = Message("kept as a favourite: {names}; imagegen list --favourite shows them all")
+        say(message.format(names=named))
     return 0
 
 
@@ -63,7 +65,7 @@ def export(options: FilterOptions, form: ExportFormat, output: Path | None) -> i
     with history() as store:
         wanted = filter_of(options, store)
         if not store.find(wanted._replace(limit=1)):
-            raise NothingToDo("no matching tasks")
+            raise NothingToDo(Message("no matching tasks"))
         if output is None or str(output) == "-":
             _write(store, wanted, form, Printer(sys.stdout, "utf-8"))
             return 0
@@ -71,7 +73,7 @@ def export(options: FilterOptions, form: ExportFormat, output: Path | None) -> i
         with _new_file(path) as file:
             file.begin(BOM if form is ExportFormat.CSV else "")
             count = _write(store, wanted, form, file)
-    say(f"{amount(count, 'task')} in {path}")
+    say(ngettext("{count} task in {path}", "{count} tasks in {path}", count, path=path))
     return 0
 
 
@@ -129,10 +131,11 @@ def _new_file(path: Path) -> Iterator[_NewFile]:
     try:
         file = path.open("x", encoding="utf-8", newline="")
     except FileExistsError:
-        hint = "name another file, or delete it; nothing was written"
-        raise UsageError(f"{path} exists already, and an export replaces no file", hint=hint) from None
+        hint = Message("name another file, or delete it; nothing was written")
+        message = Message("{path} exists already, and an export replaces no file").format(path=path)
+        raise UsageError(message, hint=hint) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another file with -o") from error
+        raise UsageError(_unwritten(path, error), hint=Message("name another file with -o")) from error
     try:
         with file:
             yield _NewFile(file)
@@ -140,6 +143,10 @@ def _new_file(path: Path) -> Iterator[_NewFile]:
         with suppress(OSError):
             path.unlink()
         if isinstance(error, OSError):
-            hint = "make room or name another file with -o"
-            raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+            hint = Message("make room or name another file with -o")
+            raise UsageError(_unwritten(path, error), hint=hint) from error
         raise
+
+
+def _unwritten(path: Path, error: OSError) -> Message:
+    return Message("{path} cannot be written: {why}").format(path=path, why=error.strerror)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.core.language import Message, translated
 from imagegen_cli.core.task import Cancelled, Failed, Queued, Task, TaskId, may_be_paid
 from imagegen_cli.display import Display
 from imagegen_cli.display.key_commands import Add, Command, Outcome, Typed
@@ -31,10 +32,11 @@ class KeyQueue:
             try:
                 do(command)
             except ImagegenError as error:
-                display.say(f"{'not added' if isinstance(command, Add) else 'not done'}: {on_one_line(error.message)}")
+                message = Message("not added: {why}") if isinstance(command, Add) else Message("not done: {why}")
+                display.say(message.format(why=on_one_line(error.message)))
             except Exception as error:  # noqa: BLE001 - a bug behind a key must not end paid work
-                why = f"{type(error).__name__}: {error}"
-                display.say(f"the command of a key failed ({why}); the tasks go on. Please report it")
+                message = Message("the command of a key failed ({why}); the tasks go on. Please report it")
+                display.say(message.format(why=f"{type(error).__name__}: {error}"))
             finally:
                 self._queue.task_done()
 
@@ -57,13 +59,15 @@ def refusals_as_outcomes(outcome_of: Callable[[Typed], Outcome]) -> Callable[[Ty
         try:
             return outcome_of(typed)
         except ImagegenError as error:
-            return Outcome(words=(f"cannot be added: {on_one_line(error.message)}",), good=False)
+            words = Message("cannot be added: {why}").format(why=on_one_line(error.message))
+            return Outcome(words=(words,), good=False)
 
     return outcome_or_refusal
 
 
 def on_one_line(message: str) -> str:
-    return "; ".join(message.splitlines())
+    """Text for the screen: a message of one line stays one that can be translated later."""
+    return "; ".join(translated(message).splitlines()) if "\n" in message else message
 
 
 def sent_again(store: Store, ids: Sequence[TaskId], display: Display) -> list[Task]:
@@ -73,12 +77,14 @@ def sent_again(store: Store, ids: Sequence[TaskId], display: Display) -> list[Ta
         state = record.task.state
         is_over = isinstance(state, Failed | Cancelled)
         if not is_over or may_be_paid(state) or "repeats" in record.facts:
-            display.say(f"not sent again: task {record.task.id} may be paid already; imagegen show {record.task.id}")
+            message = Message("not sent again: task {id} may be paid already; imagegen show {id}")
+            display.say(message.format(id=record.task.id))
         else:
             fit.append(record)
     tasks, owned, changed = store.claim([(record, Queued()) for record in fit], again=True)
     for record in (*owned, *changed):
-        display.say(f"not sent again: task {record.task.id} has just changed; imagegen show {record.task.id}")
+        message = Message("not sent again: task {id} has just changed; imagegen show {id}")
+        display.say(message.format(id=record.task.id))
     return tasks
 
 
@@ -91,4 +97,4 @@ def open_folder(folder: str, display: Display) -> None:
         quiet = subprocess.DEVNULL
         subprocess.Popen([opener, folder], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - a folder of ours
     except OSError:
-        display.say(f"the pictures are in {folder}")
+        display.say(Message("the pictures are in {folder}").format(folder=folder))

@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 
+from imagegen_cli.core.language import Message
+
 OPENERS = ("xdg-open", "wslview", "gio")
 WAIT_S = 2.0
 """Seconds in which an opener says that it cannot: some stay until the program that they start has ended."""
@@ -23,10 +25,10 @@ def _opener() -> list[str] | str:
     if sys.platform == "darwin":
         return ["open"]
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) and not shutil.which("wslview"):
-        return "there is no desktop here (neither DISPLAY nor WAYLAND_DISPLAY is set)"
+        return Message("there is no desktop here (neither DISPLAY nor WAYLAND_DISPLAY is set)")
     found = next(filter(shutil.which, OPENERS), "")
     if not found:
-        return f"there is no program here that opens files: {', '.join(OPENERS)}"
+        return Message("there is no program here that opens files: {names}").format(names=", ".join(OPENERS))
     return ["gio", "open"] if found == "gio" else [found]
 
 
@@ -39,18 +41,18 @@ def _started(command: list[str]) -> str:
             command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
         )
     except OSError as error:
-        return f"{command[0]} cannot be started: {error.strerror}"
+        return Message("{command} cannot be started: {why}").format(command=command[0], why=error.strerror)
     try:
         code = started.wait(WAIT_S)
     except subprocess.TimeoutExpired:
         started.returncode = 0  # it goes on by itself: Python is not to warn about it
         return ""
-    return f"{command[0]} ended with code {code}" if code else ""
+    return Message("{command} ended with code {code}").format(command=command[0], code=code) if code else ""
 
 
 def _on_windows(path: str) -> str:
     try:
         os.startfile(path)  # type: ignore[attr-defined]  # noqa: S606 - it is there on Windows alone
     except OSError as error:
-        return f"it cannot be opened: {error.strerror}"
+        return Message("it cannot be opened: {why}").format(why=error.strerror)
     return ""

@@ -13,9 +13,12 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, tr
 
 MAX_TIMEOUT_S = 1e8
 """Three years: beyond it the timers of some systems overflow."""
+NO_NUMBER = Message("--concurrency takes a number from 1 or unlimited, not {value!r}")
+TOO_LONG = Message("--timeout takes seconds, less than {limit:.0f}, not {value}")
 
 
 class Preview(StrEnum):
@@ -58,14 +61,14 @@ def _concurrency(text: str) -> int | None:
     if text == "unlimited":
         return 0
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--concurrency takes a number from 1 or unlimited, not {text!r}")
+        raise UsageError(NO_NUMBER.format(value=text))
     return int(text)
 
 
 def _timeout(limit_s: float | None) -> float | None:
     """Check the value of --timeout. Raises UsageError."""
     if limit_s is not None and not limit_s < MAX_TIMEOUT_S:  # nan is not less than anything
-        raise UsageError(f"--timeout takes seconds, less than {MAX_TIMEOUT_S:.0f}, not {limit_s}")
+        raise UsageError(TOO_LONG.format(limit=MAX_TIMEOUT_S, value=limit_s))
     return limit_s
 
 
@@ -84,22 +87,26 @@ def _folder(text: str) -> Path:
     return path.absolute() if str(path) == "-" and text != "-" else path
 
 
-Json = Annotated[bool, option("--json", help_="JSON on stdout, one object per line.")]
+Json = Annotated[bool, option("--json", help_=tr("JSON on stdout, one object per line."))]
 DryRun = Annotated[
-    bool, option("--dry-run", help_="Show what would be sent and where the files would go; send nothing.", env=False)
+    bool,
+    option("--dry-run", help_=tr("Show what would be sent and where the files would go; send nothing."), env=False),
 ]
-Yes = Annotated[bool, option("--yes", "-y", help_="Do not ask; go on.")]
+Yes = Annotated[bool, option("--yes", "-y", help_=tr("Do not ask; go on."))]
 
 
 class MarkOptions(NamedTuple):
     """Whether a picture's file says how it was made; without either the settings decide."""
 
     no_metadata: Annotated[
-        bool, option("--no-metadata", help_="Leave every picture as it came; nothing in its file says how it was made.")
+        bool,
+        option("--no-metadata", help_=tr("Leave every picture as it came; nothing in its file says how it was made.")),
     ] = False
     sidecar: Annotated[
         bool,
-        option("--sidecar", help_="Leave every picture as it came, and say in NAME.json beside it how it was made."),
+        option(
+            "--sidecar", help_=tr("Leave every picture as it came, and say in NAME.json beside it how it was made.")
+        ),
     ] = False
 
     @property
@@ -116,36 +123,41 @@ class RunOptions(NamedTuple):
         option(
             "--concurrency",
             "-j",
-            help_="Tasks at the service at the same time: a number or unlimited.",
+            help_=tr("Tasks at the service at the same time: a number or unlimited."),
             metavar="N",
             parser=_concurrency,
         ),
     ] = None
     timeout: Annotated[
         float | None,
-        option("--timeout", help_="Time limit of a task, in seconds.", min=0.1, callback=_timeout, metavar="SECONDS"),
+        option(
+            "--timeout", help_=tr("Time limit of a task, in seconds."), min=0.1, callback=_timeout, metavar="SECONDS"
+        ),
     ] = None
     progress: Annotated[
-        Progress, option("--progress", help_="How to show progress: auto, live, plain, json or quiet.", metavar="HOW")
+        Progress,
+        option("--progress", help_=tr("How to show progress: auto, live, plain, json or quiet."), metavar="HOW"),
     ] = Progress.AUTO
     json: Json = False
-    quiet: Annotated[bool, option("--quiet", "-q", help_="Write only failures to stderr.")] = False
+    quiet: Annotated[bool, option("--quiet", "-q", help_=tr("Write only failures to stderr."))] = False
     preview: Annotated[
         Preview,
         option(
             "--preview",
-            help_="Show pictures in the terminal, in the making and finished: auto, on or off.",
+            help_=tr("Show pictures in the terminal, in the making and finished: auto, on or off."),
             metavar="WHEN",
         ),
     ] = Preview.AUTO
-    notify: Annotated[bool, option("--notify", help_="Ring the bell and send a notification at the end.")] = False
+    notify: Annotated[bool, option("--notify", help_=tr("Ring the bell and send a notification at the end."))] = False
     marks: MarkOptions = MarkOptions()
     hook: Annotated[
         str | None,
         option(
             "--exec",
-            help_="Run this command for each picture that is saved, without a shell; {path} {prompt} {id} {index}"
-            " {model} {provider} {seed} stand for its own.",
+            help_=tr(
+                "Run this command for each picture that is saved, without a shell; {path} {prompt} {id} {index}"
+                " {model} {provider} {seed} stand for its own."
+            ),
             metavar="CMD",
             callback=_hook,
         ),
@@ -164,8 +176,10 @@ class ListOptions(NamedTuple):
         str,
         option(
             "--format",
-            help_="Form of a list: lines (each is a prompt as it is), csv, tsv, json or jsonl; without it the content"
-            " decides.",
+            help_=tr(
+                "Form of a list: lines (each is a prompt as it is), csv, tsv, json or jsonl; without it the content"
+                " decides."
+            ),
             metavar="FORM",
         ),
     ] = ""
@@ -173,7 +187,7 @@ class ListOptions(NamedTuple):
         str,
         option(
             "--encoding",
-            help_="Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain.",
+            help_=tr("Encoding of a list, such as gb18030; without it UTF-8, UTF-16, or GB18030 if certain."),
             metavar="NAME",
         ),
     ] = ""
@@ -181,7 +195,7 @@ class ListOptions(NamedTuple):
         str,
         option(
             "--columns",
-            help_="The columns of a table that are read; all others are ignored: prompt=Caption,seed.",
+            help_=tr("The columns of a table that are read; all others are ignored: prompt=Caption,seed."),
             metavar="FIELD=COLUMN",
         ),
     ] = ""
@@ -190,9 +204,9 @@ class ListOptions(NamedTuple):
 class SentBefore(NamedTuple):
     """What `batch` does with prompts that were sent before."""
 
-    again: Annotated[bool, typer.Option("--again", help="Send everything, also what was sent before.")] = False
+    again: Annotated[bool, typer.Option("--again", help=tr("Send everything, also what was sent before."))] = False
     skip_sent: Annotated[
-        bool, typer.Option("--skip-sent", help="Skip what was sent before, also from another list.")
+        bool, typer.Option("--skip-sent", help=tr("Skip what was sent before, also from another list."))
     ] = False
 
 
@@ -203,23 +217,25 @@ class VaryOptions(NamedTuple):
         list[str] | None,
         option(
             "--vary",
-            help_="Make a task for each value of an option, or of a {NAME} in the prompt; may be repeated, which"
-            " crosses them. VALUES: a,b or 1..8 or 0..100..25 or @FILE, a value a line.",
+            help_=tr(
+                "Make a task for each value of an option, or of a {NAME} in the prompt; may be repeated, which"
+                " crosses them. VALUES: a,b or 1..8 or 0..100..25 or @FILE, a value a line."
+            ),
             env=False,
             metavar="NAME=VALUES",
         ),
     ] = None
     zipped: Annotated[
-        bool, option("--zip", help_="Pair the values of several --vary, the first with the first.", env=False)
+        bool, option("--zip", help_=tr("Pair the values of several --vary, the first with the first."), env=False)
     ] = False
     alternatives: Annotated[
-        bool, option("--alternatives", help_="Make a task for each a and b of {a|b} in the prompt.", env=False)
+        bool, option("--alternatives", help_=tr("Make a task for each a and b of {a|b} in the prompt."), env=False)
     ] = False
     repeat: Annotated[
         int,
         option(
             "--repeat",
-            help_="Make each task so many times, each time with another seed.",
+            help_=tr("Make each task so many times, each time with another seed."),
             env=False,
             min=1,
             metavar="N",
@@ -241,14 +257,16 @@ class SpendOptions(NamedTuple):
         str,
         option(
             "--budget",
-            help_="Send nothing beyond this sum: 5usd for this command, 5usd/day or 5usd/month for all.",
+            help_=tr("Send nothing beyond this sum: 5usd for this command, 5usd/day or 5usd/month for all."),
             metavar="AMOUNT",
         ),
     ] = ""
     assume_price: Annotated[
         str,
         option(
-            "--assume-price", help_="Price of a picture whose price is not known, such as 0.05usd.", metavar="AMOUNT"
+            "--assume-price",
+            help_=tr("Price of a picture whose price is not known, such as 0.05usd."),
+            metavar="AMOUNT",
         ),
     ] = ""
 
@@ -257,36 +275,38 @@ class GenerateOptions(NamedTuple):
     """What `run`, `batch` and `again` share. None and "" leave a value to the settings."""
 
     provider: Annotated[
-        str, option("--provider", "-p", help_="Configured provider, or a kind by its own name.", metavar="NAME")
+        str, option("--provider", "-p", help_=tr("Configured provider, or a kind by its own name."), metavar="NAME")
     ] = ""
     model: Annotated[
-        list[str] | None, option("--model", "-m", help_="Model; repeat it to compare models.", metavar="MODEL")
+        list[str] | None, option("--model", "-m", help_=tr("Model; repeat it to compare models."), metavar="MODEL")
     ] = None
-    pictures: Annotated[int | None, option("--count", "-n", help_="Pictures for each prompt.", min=1, metavar="N")] = (
-        None
-    )
-    ratio: Annotated[str, option("--ratio", help_="Aspect ratio, such as 16:9.", metavar="W:H")] = ""
-    resolution: Annotated[str, option("--resolution", help_="Size class, such as 1k, 2k or 4k.", metavar="CLASS")] = ""
-    size: Annotated[str, option("--size", help_="Size in pixels, such as 1024x768.", metavar="WxH")] = ""
+    pictures: Annotated[
+        int | None, option("--count", "-n", help_=tr("Pictures for each prompt."), min=1, metavar="N")
+    ] = None
+    ratio: Annotated[str, option("--ratio", help_=tr("Aspect ratio, such as 16:9."), metavar="W:H")] = ""
+    resolution: Annotated[
+        str, option("--resolution", help_=tr("Size class, such as 1k, 2k or 4k."), metavar="CLASS")
+    ] = ""
+    size: Annotated[str, option("--size", help_=tr("Size in pixels, such as 1024x768."), metavar="WxH")] = ""
     seed: Annotated[
         int | None,
         option(
             "--seed",
-            help_="The same seed gives the same picture where the service can do that. -1 is random.",
+            help_=tr("The same seed gives the same picture where the service can do that. -1 is random."),
             metavar="N",
         ),
     ] = None
-    negative: Annotated[str, option("--negative", help_="What should not be in the picture.", metavar="TEXT")] = ""
+    negative: Annotated[str, option("--negative", help_=tr("What should not be in the picture."), metavar="TEXT")] = ""
     image: Annotated[
         list[str] | None,
-        option("--image", help_="Picture to start from, a file or an address; may be repeated.", metavar="FILE"),
+        option("--image", help_=tr("Picture to start from, a file or an address; may be repeated."), metavar="FILE"),
     ] = None
     extra: Annotated[
         list[str] | None,
         option(
             "--extra",
             "-x",
-            help_="Parameter that only this kind of service knows; may be repeated.",
+            help_=tr("Parameter that only this kind of service knows; may be repeated."),
             metavar="KEY=VALUE",
         ),
     ] = None
@@ -297,23 +317,24 @@ class GenerateOptions(NamedTuple):
         option(
             "--output",
             "-o",
-            help_="Folder for the pictures; - writes the one picture to stdout.",
+            help_=tr("Folder for the pictures; - writes the one picture to stdout."),
             metavar="FOLDER",
             parser=_folder,
         ),
     ] = None
-    name: Annotated[str, option("--name", help_="File name, such as {id}-{slug}-{index}.", metavar="TEMPLATE")] = ""
+    name: Annotated[str, option("--name", help_=tr("File name, such as {id}-{slug}-{index}."), metavar="TEMPLATE")] = ""
     sheet: Annotated[
         bool | None,
         option(
             "--sheet/--no-sheet",
-            help_="Draw a comparison's pictures on one sheet afterwards; without it, unless --json or --quiet.",
+            help_=tr("Draw a comparison's pictures on one sheet afterwards; without it, unless --json or --quiet."),
         ),
     ] = None
     run: RunOptions = RunOptions()
     spend: SpendOptions = SpendOptions()
     queue: Annotated[
-        bool, option("--queue", help_="Only plan: leave the tasks to workers, which imagegen work starts.", env=False)
+        bool,
+        option("--queue", help_=tr("Only plan: leave the tasks to workers, which imagegen work starts."), env=False),
     ] = False
     dry_run: DryRun = False
     yes: Yes = False
@@ -324,35 +345,36 @@ class FilterOptions(NamedTuple):
     """Which tasks of the history a command is about. An empty value admits all."""
 
     state: Annotated[
-        list[str] | None, typer.Option("--state", metavar="STATE", help="Only tasks in this state; may be repeated.")
+        list[str] | None,
+        typer.Option("--state", metavar="STATE", help=tr("Only tasks in this state; may be repeated.")),
     ] = None
     reason: Annotated[
         list[str] | None,
-        typer.Option("--reason", metavar="CODE", help="Only tasks that ended for this reason; may be repeated."),
+        typer.Option("--reason", metavar="CODE", help=tr("Only tasks that ended for this reason; may be repeated.")),
     ] = None
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Only tasks of this model; may be repeated."),
+        typer.Option("--model", "-m", metavar="MODEL", help=tr("Only tasks of this model; may be repeated.")),
     ] = None
     provider: Annotated[
         list[str] | None,
-        typer.Option("--provider", "-p", metavar="NAME", help="Only tasks of this provider; may be repeated."),
+        typer.Option("--provider", "-p", metavar="NAME", help=tr("Only tasks of this provider; may be repeated.")),
     ] = None
     since: Annotated[
-        str, typer.Option("--since", metavar="WHEN", help="Only newer tasks: 30m, 12h, 7d, or 2026-11-23.")
+        str, typer.Option("--since", metavar="WHEN", help=tr("Only newer tasks: 30m, 12h, 7d, or 2026-11-23."))
     ] = ""
     until: Annotated[
-        str, typer.Option("--until", metavar="WHEN", help="Only older tasks: 30m, 12h, 7d, or up to 2026-11-23.")
+        str, typer.Option("--until", metavar="WHEN", help=tr("Only older tasks: 30m, 12h, 7d, or up to 2026-11-23."))
     ] = ""
     run: Annotated[
-        str, typer.Option("--run", metavar="RUN", help="Only tasks of this run; LAST or -1 is the newest.")
+        str, typer.Option("--run", metavar="RUN", help=tr("Only tasks of this run; LAST or -1 is the newest."))
     ] = ""
-    favourite: Annotated[bool, typer.Option("--favourite", help="Only your favourites.")] = False
-    has_picture: Annotated[bool, typer.Option("--has-picture", help="Only tasks that saved a picture.")] = False
+    favourite: Annotated[bool, typer.Option("--favourite", help=tr("Only your favourites."))] = False
+    has_picture: Annotated[bool, typer.Option("--has-picture", help=tr("Only tasks that saved a picture."))] = False
     search: Annotated[
         str,
         typer.Option(
-            "--search", metavar="WORDS", help="Only prompts with all of these words, or with words that begin so."
+            "--search", metavar="WORDS", help=tr("Only prompts with all of these words, or with words that begin so.")
         ),
     ] = ""
 
@@ -361,27 +383,28 @@ class InitOptions(NamedTuple):
     """What `init` connects, and how it gets the key. "" and None: not given."""
 
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="Kind of service; imagegen providers lists them.")
+        str, typer.Option("--kind", metavar="KIND", help=tr("Kind of service; imagegen providers lists them."))
     ] = ""
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Name of the provider; without it the name of its kind.")
+        str, typer.Option("--name", metavar="NAME", help=tr("Name of the provider; without it the name of its kind."))
     ] = ""
-    base_url: Annotated[str, typer.Option("--base-url", metavar="ADDRESS", help="Address of the service.")] = ""
+    base_url: Annotated[str, typer.Option("--base-url", metavar="ADDRESS", help=tr("Address of the service."))] = ""
     key_env: Annotated[
-        str, typer.Option("--key-env", metavar="NAME", help="Read the key from this environment variable.")
+        str, typer.Option("--key-env", metavar="NAME", help=tr("Read the key from this environment variable."))
     ] = ""
     key_command: Annotated[
-        str, typer.Option("--key-command", metavar="CMD", help="Read the key from the output of this command.")
+        str, typer.Option("--key-command", metavar="CMD", help=tr("Read the key from the output of this command."))
     ] = ""
     key_stdin: Annotated[
-        bool, typer.Option("--key-stdin", help="Read the key from stdin, one line; a secret_key from a second line.")
+        bool,
+        typer.Option("--key-stdin", help=tr("Read the key from stdin, one line; a secret_key from a second line.")),
     ] = False
-    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Model when --model is not given.")] = ""
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help=tr("Model when --model is not given."))] = ""
     values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Setting of its kind; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help=tr("Setting of its kind; may be repeated."))
     ] = None
     default: Annotated[
-        bool | None, typer.Option("--default/--no-default", help="Use this provider when --provider is not given.")
+        bool | None, typer.Option("--default/--no-default", help=tr("Use this provider when --provider is not given."))
     ] = None
     yes: Yes = False
 

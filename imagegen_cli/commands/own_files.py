@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, tr
 from imagegen_cli.core.references import why
 from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.gallery.whole import subject_of
@@ -21,7 +22,7 @@ EVERY_S = 0.1
 """Seconds between two numbers of a progress."""
 MAX_NAMES = 1000
 """Names that are tried beside the pictures."""
-
+WORDS = {"gallery": Message("gallery"), "sheet": Message("sheet")}
 
 Made = TypeVar("Made")
 Made_co = TypeVar("Made_co", covariant=True)
@@ -59,14 +60,20 @@ def written(kind: Kind, place: Place, output: Path | None, write: Writes[Made]) 
         with _ended_by_signals():
             return _to_the_name(kind, named, write) if named else _to_a_free_name(kind, place, folder, write)
     except OSError as error:
-        other = f"name another place: -o {kind.name}{kind.suffixes[0]}"
-        raise UsageError(f"the {kind.name} cannot be written into {folder}: {why(error)}", hint=other) from error
+        other = Message("name another place: -o {name}").format(name=f"{kind.name}{kind.suffixes[0]}")
+        wrong = Message("the {what} cannot be written into {folder}: {why}")
+        raise UsageError(wrong.format(what=WORDS[kind.name], folder=folder, why=_why(error)), hint=other) from error
+
+
+def _why(error: OSError) -> str:
+    return next((one for one in error.args if isinstance(one, Message)), why(error))
 
 
 def _to_the_name(kind: Kind, file: Path, write: Writes[Made]) -> Made:
     if file.suffix.lower() not in kind.suffixes:
         wanted = f"{file.stem}{kind.suffixes[0]}"
-        raise UsageError(f"{file.name} should end with {kind.suffixes[0]}", hint=f"-o {wanted}")
+        wrong = Message("{name} should end with {suffix}").format(name=file.name, suffix=kind.suffixes[0])
+        raise UsageError(wrong, hint=f"-o {wanted}")
     file.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(file):
         try:
@@ -75,10 +82,9 @@ def _to_the_name(kind: Kind, file: Path, write: Writes[Made]) -> Made:
             if not os.path.lexists(file):  # another name was taken: that of the folder beside it
                 raise
     if subject_of(file, kind.name) is None:
-        raise UsageError(
-            f"{file} is there, and is no {kind.name} of imagegen; it was left as it is",
-            hint=f"name another file: -o {file.stem}-2{file.suffix}",
-        )
+        there = Message("{path} is there, and is no {what} of imagegen; it was left as it is")
+        other = Message("name another file: -o {name}").format(name=f"{file.stem}-2{file.suffix}")
+        raise UsageError(there.format(path=file, what=WORDS[kind.name]), hint=other)
     return write(file, fresh=False)  # the last one wins, also where several processes write the same one
 
 
@@ -89,7 +95,7 @@ def _to_a_free_name(kind: Kind, place: Place, folder: Path, write: Writes[Made])
         if fresh or subject_of(file, kind.name) == place.subject:
             with suppress(FileExistsError):  # another process took the name meanwhile
                 return write(file, fresh=fresh)
-    raise FileExistsError(EEXIST, f"very many files begin with {place.stem}")
+    raise FileExistsError(EEXIST, Message("very many files begin with {name}").format(name=place.stem))
 
 
 @contextmanager
@@ -115,8 +121,8 @@ def _leave_with(code: int) -> Callable[[int, FrameType | None], NoReturn]:
 
 
 @contextmanager
-def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A line on the terminal that counts, and is gone at the end; nothing off a terminal."""
+def progress_of_pictures() -> Iterator[Callable[[int, int], None]]:
+    """A line on the terminal that counts pictures, and is gone at the end; nothing off a terminal."""
     moves = is_capable_terminal(sys.stderr, os.environ)
     last = -math.inf
 
@@ -124,8 +130,10 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if moves and time.monotonic() - last >= EVERY_S:
             last = time.monotonic()
-            words = f"{done} of {total} {what}; Ctrl-C stops"
-            _write(f"\r\x1b[K{words[: _columns() - 1]}")
+            from imagegen_cli.display.text_width import cut  # noqa: PLC0415 - not needed off a terminal
+
+            words = tr("{done} of {total} pictures; Ctrl-C stops", done=done, total=total)
+            _write(f"\r\x1b[K{cut(words, _columns() - 1)}")
 
     try:
         yield tell

@@ -1,7 +1,7 @@
 """`run --from`: what made a picture, as what a run is to make; and what was taken of it, in one line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from imagegen_cli.commands.info import Known, known_of, marks_of_record
 from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.commands.task_pictures import picture_of, task_pictures
 from imagegen_cli.core.errors import ImagegenError, UsageError
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.changes import changed, spec_of
 from imagegen_cli.inputs.from_picture import Fitted, fitted, refusal_by, told_by
@@ -33,6 +34,8 @@ MANY_STEPS = 50
 MAX_NAMED = 12
 """Things that one line names."""
 MAX_SHOWN_CHARACTERS = 60
+MODEL, SIZE = Message("the model {value}"), Message("the size {value}")
+RESOLUTION = Message("the resolution {value}")
 
 
 def from_picture(
@@ -51,7 +54,8 @@ def from_picture(
     known = _known(name)
     found = _from_history(known, changes, config) or _from_file(known, changes, config)
     if not found.spec.prompt and not with_words:
-        raise UsageError(f"{known.path} names no prompt", hint=f'write one: imagegen run --from {known.path} "…"')
+        none = Message("{path} names no prompt").format(path=known.path)
+        raise UsageError(none, hint=Message('write one: imagegen run --from {path} "…"').format(path=known.path))
     if not quiet:
         say(_taken(known, found, with_words=with_words))
     if known.record is None and not is_agreed:
@@ -64,10 +68,12 @@ def _agree(known: Known, spec: PromptSpec, changes: PromptSpec, config: Config) 
     chosen = list(_raising(spec, changes, config))
     if not chosen:
         return
-    words = f"{known.path.name} chose {', '.join(map(short, chosen))}, which may cost more than your own settings"
-    if answers(f"{words}: {_price(spec, config)}. Send it? [y/N]", ["yes"]):
+    words = Message("{name} chose {what}, which may cost more than your own settings")
+    words = words.format(name=known.path.name, what=joined(", ", chosen))
+    question = Message("{message}: {price}. Send it? [y/N]")
+    if answers(question.format(message=words, price=_price(spec, config)), ["yes"]):
         return
-    hint = "nothing was sent; --yes sends it, and options such as -m and --size set it yourself"
+    hint = Message("nothing was sent; --yes sends it, and options such as -m and --size set it yourself")
     raise UsageError(words, hint=hint)
 
 
@@ -76,16 +82,21 @@ def _raising(spec: PromptSpec, changes: PromptSpec, config: Config) -> Iterator[
     one = config.provider(spec.provider.split(",")[0]) if spec.provider else None
     own = one.settings.model if one else ""
     if not changes.models and any(model != own for model in spec.models) and not (one and one.type.is_free):
-        yield f"the model {', '.join(spec.models)}"
+        yield _shortened(MODEL, ", ".join(spec.models))
     if not (changes.size or changes.ratio or changes.resolution):
         width, _, height = spec.size.partition("x")
         if spec.size and not (width.isdecimal() and height.isdecimal() and int(width) * int(height) <= PLAIN_PIXELS):
-            yield f"the size {spec.size}"
+            yield _shortened(SIZE, spec.size)
         if spec.resolution:
-            yield f"the resolution {spec.resolution}"
+            yield _shortened(RESOLUTION, spec.resolution)
     for name, text in spec.extra.items():
         if name not in changes.extra and COSTLY.search(name) and not (name in STEPS and _is_few(text)):
-            yield f"{name}={text}"
+            yield short(f"{name}={text}")
+
+
+def _shortened(template: Message, value: str) -> Message:
+    """The message with its value, which stands at its end, cut as `short` cuts the whole."""
+    return template.format(value=short(template.format(value=value))[len(template.format(value="")) :])
 
 
 def _is_few(text: str) -> bool:
@@ -102,7 +113,7 @@ def _price(spec: PromptSpec, config: Config) -> str:
         spending = Spending(config, SpendOptions(), (item.request.provider for item in items))
         return cost(costs_of(items, spending))
     except ImagegenError:  # the run itself names the reason
-        return "price not known"
+        return Message("price not known")
 
 
 def _known(name: str) -> Known:
@@ -120,7 +131,8 @@ def _read(path: Path, store: Store | None) -> Known:
     try:
         return known_of(path, store)
     except UnreadableFile as error:
-        raise UsageError(f"{path}: {error.message}", hint="nothing was sent") from error
+        message = Message("{path}: {why}").format(path=path, why=error.message)
+        raise UsageError(message, hint=Message("nothing was sent")) from error
 
 
 def _from_history(known: Known, changes: PromptSpec, config: Config) -> Fitted | None:
@@ -139,16 +151,15 @@ def _from_file(known: Known, changes: PromptSpec, config: Config) -> Fitted:
     """What the file or its sidecar says, as far as the service takes it."""
     made, marks = known.reading.made, known.reading.marks
     if not (made.tool and (made.prompt or made.seed is not None)):
-        raise UsageError(
-            f"{known.path} does not say what made it", hint=f"imagegen info {known.path} shows all that is known"
-        )
+        hint = Message("imagegen info {path} shows all that is known").format(path=known.path)
+        raise UsageError(Message("{path} does not say what made it").format(path=known.path), hint=hint)
     kind = marks.kind if marks else KIND_OF_TOOL.get(made.tool, "")
     changes = replace(changes, provider=_provider(kind, known, changes, config))
     target = config.provider(changes.provider.split(",")[0]) if changes.provider else None
     told, omitted = told_by(known.reading, target.kind if target else kind)
     is_same = target is not None and target.kind == kind
     told = told if is_same else replace(told, models=(), extra={} if marks else told.extra)
-    other = () if is_same or not made.model or changes.models else (f"model {made.model}",)
+    other = () if is_same or not made.model or changes.models else (Message("model {model}").format(model=made.model),)
     found = fitted(
         told, replace(changes, prompt=told.prompt or "a picture"), refusal_by(config), is_same=is_same and bool(marks),
         takes_extra=target is not None and target.type.declares_options,
@@ -167,32 +178,53 @@ def _provider(kind: str, known: Known, changes: PromptSpec, config: Config) -> s
         return kind
     if len(same) == 1:
         return same[0]
-    again = f"imagegen run --from {known.path} -p"
     if same:
-        raise UsageError(
-            f"{known.path} was made by the kind {kind}, and several of your services are of it: {', '.join(same)}",
-            hint=f"say which: {again} {same[0]}",
-        )
-    by = f"the kind {kind}" if kind else known.reading.made.tool
+        several = Message("{path} was made by the kind {kind}, and several of your services are of it: {names}")
+        hint = Message("say which: imagegen run --from {path} -p {name}").format(path=known.path, name=same[0])
+        raise UsageError(several.format(path=known.path, kind=kind, names=", ".join(same)), hint=hint)
+    by = Message("the kind {kind}").format(kind=kind) if kind else known.reading.made.tool
+    none = Message("{path} was made by {kind}, and no service of yours is of that kind")
     others = [one.name for one in config.own] or ["sketch"]
-    hint = f"make it with another service, as far as that can: {again} {others[0]}"
-    raise UsageError(f"{known.path} was made by {by}, and no service of yours is of that kind", hint=hint)
+    hint = Message("make it with another service, as far as that can: imagegen run --from {path} -p {name}")
+    raise UsageError(none.format(path=known.path, kind=by), hint=hint.format(path=known.path, name=others[0]))
 
 
 def _taken(known: Known, found: Fitted, *, with_words: bool) -> str:
     """One line: from where, by which service, with which parameters, and what is left out."""
     spec = found.spec
-    where = f"task {known.picture.task}/{known.picture.number}" if known.picture and known.record else known.path.name
-    seed = "" if spec.seed is None else f"seed {spec.seed}"
-    shape = (spec.size, spec.ratio, spec.resolution, seed, f'without "{spec.negative}"' if spec.negative else "")
+    picture = f"{known.picture.task}/{known.picture.number}" if known.picture and known.record else ""
+    where = Message("task {task}").format(task=picture) if picture else known.path.name
+    seed = "" if spec.seed is None else Message("seed {seed}").format(seed=spec.seed)
+    shape = (spec.size, spec.ratio, spec.resolution, seed, _without(spec.negative))
     options = (f"{name}={text}" for name, text in spec.extra.items())
-    references = f"{len(spec.references)} reference pictures" if spec.references else ""
+    references = Message("{count} reference pictures").format(count=len(spec.references)) if spec.references else ""
     words = "" if with_words else f'"{short(spec.prompt)}"'
     told = [spec.provider, *spec.models, *shape, *options, references, words]
-    line = ", ".join(short(text) for text in told if text)
-    left = list(found.left_out)
-    more = f" and {len(left) - MAX_NAMED} more" if len(left) > MAX_NAMED else ""
-    return f"from {where}: {line}" + (f"; left out: {', '.join(map(short, left[:MAX_NAMED]))}{more}" if left else "")
+    line = joined(", ", [_as_it_is_or_short(text) for text in told if text])
+    if not found.left_out:
+        return Message("from {where}: {what}").format(where=where, what=line)
+    taken = Message("from {where}: {what}; left out: {left_out}")
+    return taken.format(where=where, what=line, left_out=_left_out(found.left_out))
+
+
+def _without(negative: str) -> str:
+    if not negative:
+        return ""
+    cut = _shortened(Message('without "{value}'), f'{negative}"')
+    whole = Message('without "{negative}"').format(negative=cut.removeprefix('without "').removesuffix('"'))
+    return whole if cut.endswith('"') else cut
+
+
+def _left_out(things: Sequence[str]) -> Message:
+    named = joined(", ", map(_as_it_is_or_short, things[:MAX_NAMED]))
+    if len(things) <= MAX_NAMED:
+        return named
+    return Message("{things} and {count} more").format(things=named, count=len(things) - MAX_NAMED)
+
+
+def _as_it_is_or_short(text: str) -> str:
+    """A message can be translated only while it is whole."""
+    return text if short(text) == text else short(text)
 
 
 def short(text: str) -> str:

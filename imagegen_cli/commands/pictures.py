@@ -5,15 +5,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from imagegen_cli.core.language import Message, tr
 from imagegen_cli.core.masking import masked
-from imagegen_cli.core.task import ENDED, ImageRequest, Task, word
-from imagegen_cli.display.messages import described
+from imagegen_cli.core.task import ENDED, Cancelled, ImageRequest, Task, word
+from imagegen_cli.display.messages import STOPS, described
 from imagegen_cli.gallery.values import Pairs, Picture
+from imagegen_cli.gallery.words import PAIRED
 from imagegen_cli.storage.records import Record
 
 PROMPT = "prompt"
-PAIRED = " · "
-"""Between names, and between values, that were varied together."""
 OPTIONS = ("provider", "model", "ratio", "resolution", "size", "count", "seed", "negative", "image", "name")
 """Names of varied things that stand in no prompt."""
 Cell = Mapping[str, str]
@@ -168,8 +168,8 @@ def _state(task: Task) -> str:
 def why_missing(task: Task) -> str:
     """Why a picture of the task is not there, in words that fit into a cell."""
     if not isinstance(task.state, ENDED):
-        return "It is not finished."
-    return described(task.state).removeprefix("cancelled: ")
+        return Message("It is not finished.")
+    return STOPS[task.state.stop] if isinstance(task.state, Cancelled) else described(task.state)
 
 
 def _said(record: Record, index: int, *, compared: bool) -> Pairs:
@@ -237,7 +237,7 @@ def title_of(records: Sequence[Record]) -> str:
     if len(prompts) == 1:
         return prompts.pop()
     runs = sorted({one.task.run for one in records})
-    return f"Run {runs[0]}" if len(runs) == 1 else "Pictures of several runs"
+    return tr("Run {run}", run=runs[0]) if len(runs) == 1 else tr("Pictures of several runs")
 
 
 def folder_of(records: Iterable[Record]) -> str:

@@ -8,27 +8,27 @@ from pathlib import Path
 from imagegen_cli.commands.console import say
 from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import Printer
 from imagegen_cli.inputs.plan import Item
-
-NOTHING_SENT = "nothing was sent; "
 
 
 def check_stdout(options: GenerateOptions) -> None:
     """Raise UsageError where no picture can go to stdout."""
     if options.run.display == "json":
-        raise UsageError("-o - and --json both write to stdout", hint=f"{NOTHING_SENT}leave one of them out")
+        hint = Message("nothing was sent; leave one of them out")
+        raise UsageError(Message("-o - and --json both write to stdout"), hint=hint)
     if sys.stdout is None or sys.stdout.isatty():
-        hint = f"{NOTHING_SENT}redirect it: -o - > picture.png, or name a folder: -o pictures"
-        raise UsageError("-o - writes the bytes of a picture, and stdout is a terminal or closed", hint=hint)
+        hint = Message("nothing was sent; redirect it: -o - > picture.png, or name a folder: -o pictures")
+        raise UsageError(Message("-o - writes the bytes of a picture, and stdout is a terminal or closed"), hint=hint)
 
 
 def check_single(items: Iterable[Item]) -> None:
     """Raise UsageError where not exactly one picture would come."""
     if (pictures := sum(item.expected_images for item in items)) != 1:
-        message = f"-o - writes one picture to stdout, and this would make {pictures}"
-        raise UsageError(message, hint=f"{NOTHING_SENT}name a folder for them: -o pictures")
+        message = Message("-o - writes one picture to stdout, and this would make {count}").format(count=pictures)
+        raise UsageError(message, hint=Message("nothing was sent; name a folder for them: -o pictures"))
 
 
 def write(tasks: Iterable[Task], *, quiet: bool) -> bool:
@@ -39,10 +39,11 @@ def write(tasks: Iterable[Task], *, quiet: bool) -> bool:
     try:
         _write_all(Path(paths[0]).read_bytes())
     except BrokenPipeError:
-        say(f"the reader of stdout left before it had all of the picture, which is kept: {paths[0]}")
+        left = Message("the reader of stdout left before it had all of the picture, which is kept: {path}")
+        say(left.format(path=paths[0]))
     except OSError as error:
         Printer.trouble = error.strerror or type(error).__name__
-        say(f"the picture is kept: {paths[0]}")
+        say(Message("the picture is kept: {path}").format(path=paths[0]))
         return False
     else:
         if not quiet:
@@ -57,6 +58,8 @@ def _write_all(data: bytes) -> None:
         left = left[os.write(sys.stdout.fileno(), left) :]
 
 
-def _kept(paths: Sequence[str]) -> str:
-    more = f"; {len(paths) - 1} more came and are kept beside it" if len(paths) > 1 else ""
-    return f"the picture is on stdout, and kept: {paths[0]}{more}"
+def _kept(paths: Sequence[str]) -> Message:
+    if len(paths) == 1:
+        return Message("the picture is on stdout, and kept: {path}").format(path=paths[0])
+    several = Message("the picture is on stdout, and kept: {path}; {count} more came and are kept beside it")
+    return several.format(path=paths[0], count=len(paths) - 1)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from imagegen_cli.commands.console import (
     HANDFUL,
+    STATES,
     all_there,
     answers,
     check_keys,
     history,
     ids_of,
     is_asked,
+    line_of,
     printed,
     receipts_in,
     say,
@@ -23,9 +25,20 @@ from imagegen_cli.commands.console import (
 )
 from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
-from imagegen_cli.commands.spending import Planned, Spending, agree, check_budget, cost, cost_lines
+from imagegen_cli.commands.spending import (
+    NOTHING_SENT,
+    YES_SENDS,
+    Planned,
+    Spending,
+    agree,
+    amounts,
+    check_budget,
+    cost,
+    cost_lines,
+)
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
+from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.references import bytes_of, why
 from imagegen_cli.core.task import (
     ENDED,
@@ -44,7 +57,7 @@ from imagegen_cli.core.task import (
     recovered,
     word,
 )
-from imagegen_cli.core.text import Printer, amount, is_capable_terminal
+from imagegen_cli.core.text import Printer, is_capable_terminal
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
@@ -59,6 +72,10 @@ CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits until the other process has cancelled its tasks."""
 WATCH_WAIT_S = 65.0
 """Seconds that `resume` watches the heartbeat of a process elsewhere that may be dead."""
+LIST_TELLS = Message("imagegen list shows what became of every task")
+LEFT = Message("left as they are: {ids}; {why}")
+PRICED = Message("{pictures}, {cost}")
+NOT_CANCELLED = Message("cannot be cancelled from here: {ids}; {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +109,16 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         names = {record.task.id for record in restored}
         unsent = [task for task in unsent if task.id not in names]
         if unsent:
-            say(f"never sent, nothing spent: {ids_of(unsent)}; imagegen retry {ids_of(unsent)} sends them")
+            message = Message("never sent, nothing spent: {ids}; imagegen retry {ids} sends them")
+            say(message.format(ids=ids_of(unsent)))
         lost = [task for task in tasks if isinstance(task.state, Failed)]
         if lost:
-            say(f"may have been accepted and charged, but nothing to ask with: {ids_of(lost)}")
+            say(Message("may have been accepted and charged, but nothing to ask with: {ids}").format(ids=ids_of(lost)))
         going = [task for task in tasks if isinstance(task.state, Running | Saving)]
         if not going:
             if lost or left:
                 return 5 if left else 1
-            raise NothingToDo("there is nothing to resume", hint="imagegen list shows what became of every task")
+            raise NothingToDo(Message("there is nothing to resume"), hint=LIST_TELLS)
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)
@@ -112,8 +130,8 @@ def _as_before(store: Store, tasks: Sequence[Task]) -> list[Record]:
     now = store.find(Filter(ids=ids)) if ids else []
     restored = [record for record in now if not isinstance(record.task.state, Cancelled)]
     if restored:
-        numbers = ids_of(record.task for record in restored)
-        say(f"not sent again, and as they were before: {numbers}; imagegen show tells what that was")
+        message = Message("not sent again, and as they were before: {ids}; imagegen show tells what that was")
+        say(message.format(ids=ids_of(record.task for record in restored)))
     return restored
 
 
@@ -131,7 +149,11 @@ def _wanted(store: Store, ids: Sequence[int], run_id: int | None) -> list[Record
     records = found()
     deadline = time.monotonic() + WATCH_WAIT_S
     if any(record.is_owned for record in records) and store.may_be_silent():
-        say("a process on another host, or in another container, may still work on some; watching it for a minute")
+        say(
+            Message(
+                "a process on another host, or in another container, may still work on some; watching it for a minute"
+            )
+        )
         while time.monotonic() < deadline and store.may_be_silent():
             time.sleep(1.0)
         records = found()
@@ -145,7 +167,7 @@ def _claimed_to_fetch(
 ) -> tuple[list[Task], list[Task]]:
     """The tasks that this process has claimed, and those that are left because their provider cannot be used."""
     faults = unusable(config, [record.task.request.provider for record in wanted])
-    _say_unusable(faults, [record.task for record in wanted], "left as they are")
+    _say_unusable(faults, [record.task for record in wanted], LEFT)
     usable = [record for record in wanted if record.task.request.provider not in faults]
     parts = part_files(usable)
     tasks, owned, changed = store.claim([(record, revived(record.task, parts).state) for record in usable])
@@ -154,18 +176,20 @@ def _claimed_to_fetch(
     return tasks, [record.task for record in wanted if record.task.request.provider in faults]
 
 
-def _say_unusable(faults: Mapping[str, ImagegenError], tasks: Sequence[Task], what: str) -> None:
+def _say_unusable(faults: Mapping[str, ImagegenError], tasks: Sequence[Task], message: Message) -> None:
     for name, error in faults.items():
-        say(f"{what}: {ids_of(task for task in tasks if task.request.provider == name)}; {error.message}")
+        ids = ids_of(task for task in tasks if task.request.provider == name)
+        say(message.format(ids=ids, why=error.message))
 
 
 def _say_owned(records: Iterable[Record]) -> None:
     for record in records:
         if record.process is not None:
-            process = record.process
-            say(f"{record.task.id} belongs to process {process.pid} on {process.host}; left alone")
+            message = Message("{id} belongs to process {pid} on {host}; left alone")
+            say(message.format(id=record.task.id, pid=record.process.pid, host=record.process.host))
         else:
-            say(f"{record.task.id} has changed meanwhile and is {word(record.task.state)} now; left alone")
+            message = Message("{id} has changed meanwhile and is {state} now; left alone")
+            say(message.format(id=record.task.id, state=STATES[type(record.task.state)]))
 
 
 def _restored(store: Store, path: Path) -> list[int]:
@@ -173,12 +197,10 @@ def _restored(store: Store, path: Path) -> list[int]:
     try:
         text = sys.stdin.read() if str(path) == "-" else bytes_of(expanded(path), MAX_RECEIPTS_BYTES).decode()
     except (OSError, ValueError) as error:  # of a path with NUL in it, and of bytes that are no text
-        raise UsageError(f"{path} cannot be read: {why(error)}") from error
+        raise UsageError(Message("{path} cannot be read: {why}").format(path=path, why=why(error))) from error
     healed = store.restore_receipts(receipts_in(text.splitlines()))
     if not healed:
-        raise NothingToDo(
-            "the history needs none of these receipts", hint="imagegen list shows what became of every task"
-        )
+        raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)
     return list(healed)
 
 
@@ -200,18 +222,29 @@ def _fetchable(record: Record) -> bool:
 
 def _resumable(record: Record) -> bool:
     """Whether `resume ID` can bring something; if not, say why."""
+    obstacle = _obstacle(record)
+    if obstacle is not None:
+        say(obstacle)
+    return obstacle is None
+
+
+def _obstacle(record: Record) -> Message | None:
+    """Why `resume ID` can bring nothing."""
     state, id_ = record.task.state, record.task.id
     if record.waits_for_worker:
-        say(f"{id_} waits for a worker: imagegen work carries it, imagegen cancel {id_} takes it out of the queue")
-    elif isinstance(state, Done):
-        say(f"{id_} is done: {amount(len(state.files), 'picture')}")
-    elif isinstance(state, Failed) and not state.resumable and state.job is None:
-        say(f"{id_} failed ({state.reason}) and holds no receipt: imagegen retry {id_} makes it anew")
-    elif isinstance(state, Cancelled) and state.job is None:
-        say(f"{id_} was cancelled and nothing is running there: imagegen retry {id_} makes it anew")
-    else:
-        return True
-    return False
+        waits = Message(
+            "{id} waits for a worker: imagegen work carries it, imagegen cancel {id} takes it out of the queue"
+        )
+        return waits.format(id=id_)
+    if isinstance(state, Done):
+        return ngettext("{id} is done: {count} picture", "{id} is done: {count} pictures", len(state.files), id=id_)
+    if isinstance(state, Failed) and not state.resumable and state.job is None:
+        failed = Message("{id} failed ({reason}) and holds no receipt: imagegen retry {id} makes it anew")
+        return failed.format(id=id_, reason=state.reason)
+    if isinstance(state, Cancelled) and state.job is None:
+        cancelled = Message("{id} was cancelled and nothing is running there: imagegen retry {id} makes it anew")
+        return cancelled.format(id=id_)
+    return None
 
 
 Parts = Mapping[str, Mapping[int, Sequence[Path]]]
@@ -253,14 +286,16 @@ def retry(
     if unknown := [reason for reason in selection.reasons if reason not in known]:
         from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
 
-        raise UsageError(f"there is no reason {unknown[0]!r}", hint=nearest(unknown[0], known))
+        message = Message("there is no reason {name!r}").format(name=unknown[0])
+        raise UsageError(message, hint=nearest(unknown[0], known))
     config = settings()
     with history() as store:
         found = _selected(store, selection)
         doubtful = frozenset() if may_repeat else _repeats_of_paid(store, found)
         chosen = _to_repeat(found, may_repeat=may_repeat, named=bool(selection.ids), doubtful=doubtful)
         if not chosen:
-            raise NothingToDo("there is nothing to retry", hint="imagegen list --state failed shows what failed")
+            hint = Message("imagegen list --state failed shows what failed")
+            raise NothingToDo(Message("there is nothing to retry"), hint=hint)
         spending = Spending(config, spend, _providers_of(chosen))
         spending.learn((record.task.request for record in chosen), store, ask=not dry_run)
         plan_ = spending.plan(_as_planned(record, is_copied=may_be_paid(record.task.state)) for record in chosen)
@@ -277,9 +312,14 @@ def retry(
         _say_owned([*owned, *changed])
         tasks += _copied(store, config, paid)
         if not tasks:
-            raise NothingToDo("there is nothing left to retry", hint="imagegen list shows what became of every task")
-        price = "" if is_said else f" · {cost(plan_)}"
-        say(f"sending {amount(len(tasks), 'task')} again, as new paid work: {ids_of(tasks)}{price}")
+            raise NothingToDo(Message("there is nothing left to retry"), hint=LIST_TELLS)
+        sending = ngettext(
+            "sending {count} task again, as new paid work: {ids}",
+            "sending {count} tasks again, as new paid work: {ids}",
+            len(tasks),
+            ids=ids_of(tasks),
+        )
+        say(sending if is_said else joined(" · ", (sending, cost(plan_))))
         return _run(store, config, tasks, options, spending=spending)
 
 
@@ -312,9 +352,11 @@ def _copied(store: Store, config: Config, paid: Sequence[Record]) -> list[Task]:
     try:
         tasks = store.start_run(numbers.run, "retry", "", planned)
     except PlanChangedError as error:
-        say(f"left alone: {error}; imagegen again ID makes one more")
+        message = Message("left alone: {why}; imagegen again ID makes one more")
+        say(message.format(why=error.args[0] if error.args else ""))
         return []
-    say(f"new tasks {ids_of(tasks)} for {ids_of(taken)}, which keep what can be fetched of them")
+    message = Message("new tasks {ids} for {earlier}, which keep what can be fetched of them")
+    say(message.format(ids=ids_of(tasks), earlier=ids_of(taken)))
     return list(tasks)
 
 
@@ -340,12 +382,14 @@ def _selected(store: Store, selection: Selection) -> list[Record]:
         last = max(record.task.run for record in found)
         older = [record for record in found if record.task.run != last]
         if older:
-            say(f"only run {last}; {len(older)} of older runs are left alone: --run N or --all-runs takes them")
+            message = Message("only run {run}; {count} of older runs are left alone: --run N or --all-runs takes them")
+            say(message.format(run=last, count=len(older)))
         found = [record for record in found if record.task.run == last]
     runs = {record.task.run for record in found}
     refused = [record.task for record in left_out if record.task.run in runs or not found]
     if refused:
-        say(f"left alone, the service refused them as they stand: {ids_of(refused)}; --reason CODE sends them again")
+        message = Message("left alone, the service refused them as they stand: {ids}; --reason CODE sends them again")
+        say(message.format(ids=ids_of(refused)))
     return found
 
 
@@ -373,20 +417,33 @@ def _to_repeat(
         state = record.task.state
         if not isinstance(state, Failed | Cancelled):
             if named:
-                say(f"{record.task.id} is {word(state)}; only failed and cancelled tasks can be retried")
+                message = Message("{id} is {state}; only failed and cancelled tasks can be retried")
+                say(message.format(id=record.task.id, state=STATES[type(state)]))
         elif _lies_here(record, parts):
             here.append(record.task)
         elif (may_be_paid(state) or record.task.id in doubtful) and not may_repeat:
             risky.append(record.task)
         else:
             chosen.append(record)
-    if here:
-        say(f"left alone, their pictures lie on this disk: {ids_of(here)}; imagegen resume {ids_of(here)} names them")
-    if risky:
-        fetch = [task for task in risky if task.job is not None]
-        first = f"; imagegen resume {ids_of(fetch)} fetches without paying again" if fetch else ""
-        say(f"left alone, may be made and billed already: {ids_of(risky)}{first}; --may-repeat sends them anew")
+    _say_left_alone(here, risky)
     return chosen
+
+
+def _say_left_alone(here: Sequence[Task], risky: Sequence[Task]) -> None:
+    """Say which tasks are not sent again because their pictures lie on this disk, or because they may be paid twice."""
+    if here:
+        message = Message("left alone, their pictures lie on this disk: {ids}; imagegen resume {ids} names them")
+        say(message.format(ids=ids_of(here)))
+    fetchable = [task for task in risky if task.job is not None]
+    if fetchable:
+        message = Message(
+            "left alone, may be made and billed already: {ids}; imagegen resume {fetchable} fetches without paying"
+            " again; --may-repeat sends them anew"
+        )
+        say(message.format(ids=ids_of(risky), fetchable=ids_of(fetchable)))
+    elif risky:
+        message = Message("left alone, may be made and billed already: {ids}; --may-repeat sends them anew")
+        say(message.format(ids=ids_of(risky)))
 
 
 def _as_planned(record: Record, *, is_copied: bool) -> tuple[ImageRequest, int, Sequence[ImageRequest]]:
@@ -402,14 +459,18 @@ def _agree(chosen: Sequence[Record], plan_: Planned, config: Config, *, yes: boo
     """
     if yes or len(chosen) <= HANDFUL:
         return agree(plan_, config, yes=yes)
-    pictures = sum(record.task.expected_images for record in chosen)
-    price = f", {cost(plan_)}" if plan_.totals else ""
-    sum_ = f"{amount(len(chosen), 'task')} ({amount(pictures, 'picture')}{price})"
-    what = f"{sum_} would be sent again, as new paid work"
-    if answers(f"{what}: {ids_of(record.task for record in chosen)}. Send them? [y/N]", ["yes"]):
+    images = sum(record.task.expected_images for record in chosen)
+    pictures = ngettext("{count} picture", "{count} pictures", images)
+    what = ngettext(
+        "{count} task ({pictures}) would be sent again, as new paid work",
+        "{count} tasks ({pictures}) would be sent again, as new paid work",
+        len(chosen),
+        pictures=PRICED.format(pictures=pictures, cost=cost(plan_)) if plan_.totals else pictures,
+    )
+    question = Message("{what}: {ids}. Send them? [y/N]")
+    if answers(question.format(what=what, ids=ids_of(record.task for record in chosen)), ["yes"]):
         return True
-    hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
-    raise UsageError(what, hint=hint)
+    raise UsageError(what, hint=NOTHING_SENT if is_asked() else YES_SENDS)
 
 
 def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
@@ -420,10 +481,14 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
     pictures = sum(record.task.expected_images for record in chosen)
     for line in cost_lines(plan_):
         say(line)
-    say(f"nothing was sent: {amount(len(chosen), 'task')}, {amount(pictures, 'picture')} would be sent again")
+    say(Message("nothing was sent: {amounts} would be sent again").format(amounts=amounts(len(chosen), pictures)))
     if len(chosen) > HANDFUL and not yes:
-        asks = "the real one asks first" if is_asked() else "the real one stops with exit code 2, sends nothing"
-        say(f"more than {HANDFUL} tasks: {asks}; --yes sends them without asking")
+        asks = Message("more than {count} tasks: the real one asks first; --yes sends them without asking")
+        stops = Message(
+            "more than {count} tasks: the real one stops with exit code 2, sends nothing; --yes sends them without"
+            " asking"
+        )
+        say((asks if is_asked() else stops).format(count=HANDFUL))
     return 0
 
 
@@ -433,7 +498,7 @@ def _shown(chosen: Sequence[Record], plan_: Planned, *, yes: bool) -> int:
 def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", queued: bool = False) -> int:
     """Cancel unfinished tasks of any process, and print for each what came of it."""
     if not (names or everything or queued or run):
-        raise UsageError("say what to cancel: IDs, --all, --queued or --run N")
+        raise UsageError(Message("say what to cancel: IDs, --all, --queued or --run N"))
     with history() as store:
         ids, run_id = task_ids(names, store), run_reference(run, store)
         if ids:
@@ -442,7 +507,7 @@ def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", que
             states = ("queued",) if queued else UNFINISHED
             records = store.find(Filter(states=states, run=run_id))
         if not records:
-            raise NothingToDo("nothing is unfinished")
+            raise NothingToDo(Message("nothing is unfinished"))
         open_ = [record for record in records if _may_go_on(record.task)]
         owned = [record.task.id for record in open_ if record.is_owned]
         orphans = [record for record in open_ if not record.is_owned]
@@ -466,7 +531,7 @@ def _cancel_here(store: Store, orphans: Sequence[Record]) -> None:
     config = load_config()
     sent = [record.task for record in orphans if not isinstance(record.task.state, Queued)]
     faults = unusable(config, [task.request.provider for task in sent])
-    _say_unusable(faults, sent, "cannot be cancelled from here")
+    _say_unusable(faults, sent, NOT_CANCELLED)
     usable = [
         record
         for record in orphans
@@ -497,40 +562,44 @@ def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
-        items = [Item((str(task.id), outcome), word(task.state)) for task, outcome in zip(tasks, outcomes, strict=True)]
+        items = [
+            Item((str(task.id), translated(outcome)), word(task.state))
+            for task, outcome in zip(tasks, outcomes, strict=True)
+        ]
         print_items(items, stream=sys.stdout, environ=os.environ, styles=("dim", "plain"))
     else:
         data = Printer(sys.stdout)
         for task, outcome in zip(tasks, outcomes, strict=True):
-            data.line(f"{task.id} {outcome}")
+            data.line(f"{task.id} {line_of(outcome)}")
     stopped = any(isinstance(task.state, Cancelled) and task.id not in before for task in tasks)
     if not stopped:
-        say("nothing was cancelled: only unfinished tasks can be")
+        say(Message("nothing was cancelled: only unfinished tasks can be"))
     return 0 if stopped else 4
 
 
 OUTCOMES = {
-    CancelOutcome.NOT_SENT: "not sent, nothing spent",
-    CancelOutcome.STOPPED: "stopped at the service",
-    CancelOutcome.REQUESTED: "asked to stop; the service may go on, credits may be used",
-    CancelOutcome.GOES_ON: "the service goes on, credits may be used",
-    CancelOutcome.TOO_LATE: "already finished",
+    CancelOutcome.NOT_SENT: Message("not sent, nothing spent"),
+    CancelOutcome.STOPPED: Message("stopped at the service"),
+    CancelOutcome.REQUESTED: Message("asked to stop; the service may go on, credits may be used"),
+    CancelOutcome.GOES_ON: Message("the service goes on, credits may be used"),
+    CancelOutcome.TOO_LATE: Message("already finished"),
 }
 
 
-def _outcome(task: Task, *, ended_before: bool, answered: bool) -> str:
+def _outcome(task: Task, *, ended_before: bool, answered: bool) -> Message:
     match task.state:
         case Cancelled(stop=stop, job=job):
             words = OUTCOMES[stop]
             if ended_before:
-                words = f"already cancelled: {words}"
-            return f"{words}; imagegen resume {task.id} fetches what it makes" if job and not ended_before else words
+                return Message("already cancelled: {outcome}").format(outcome=words)
+            fetches = Message("{outcome}; imagegen resume {id} fetches what it makes")
+            return fetches.format(outcome=words, id=task.id) if job else words
         case Done() | Saving():
-            return "already finished"
+            return OUTCOMES[CancelOutcome.TOO_LATE]
         case Failed(reason=reason):
-            return f"already failed ({reason})"
+            return Message("already failed ({reason})").format(reason=reason)
         case _:
-            return "asked to stop; no answer yet" if not answered else "still unfinished"
+            return Message("still unfinished") if answered else Message("asked to stop; no answer yet")
 
 
 def _run(

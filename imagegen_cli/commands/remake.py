@@ -11,6 +11,7 @@ from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.commands.picture_source import short
 from imagegen_cli.commands.task_pictures import picture_in_history, picture_of, task_pictures
 from imagegen_cli.core.errors import BadRequest, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import ANY_FORMAT, examined
 from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs import plan
@@ -57,9 +58,10 @@ def _must_take_pictures(spec: PromptSpec, place: Parent, words: str) -> None:
         one.name for one in config.own if one.name != spec.provider and not refusal(replace(bare, provider=one.name))
     ]
     if not able:
-        raise UsageError(why, hint="none of your services takes this; imagegen init connects another one")
-    hint = f"these start from a picture: {', '.join(able)}; imagegen edit {place} {_quoted(words)} -p {able[0]}"
-    raise UsageError(why, hint=hint)
+        raise UsageError(why, hint=Message("none of your services takes this; imagegen init connects another one"))
+    hint = Message("these start from a picture: {names}; imagegen edit {picture} {words} -p {name}")
+    names = ", ".join(able)
+    raise UsageError(why, hint=hint.format(names=names, picture=str(place), words=_quoted(words), name=able[0]))
 
 
 def _must_be_pictures(references: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ def _must_be_pictures(references: Sequence[str]) -> None:
     try:
         examined(references, formats=ANY_FORMAT)
     except BadRequest as error:
-        hint = "nothing was sent; start from a picture in a usual format, such as PNG, JPEG or WebP"
+        hint = Message("nothing was sent; start from a picture in a usual format, such as PNG, JPEG or WebP")
         raise UsageError(error.message, hint=hint) from error
 
 
@@ -80,14 +82,16 @@ def _quoted(words: str) -> str:
 def upscale(name: str, factor: float, options: GenerateOptions) -> int:
     """Make a picture of the history larger, where the service can do that: a task like any other."""
     if not MIN_FACTOR < factor <= MAX_FACTOR:
-        raise UsageError(f"--factor is more than {MIN_FACTOR:g} and at most {MAX_FACTOR:g}, not {factor:g}")
+        wrong = Message("--factor is more than {least:g} and at most {most:g}, not {factor:g}")
+        raise UsageError(wrong.format(least=MIN_FACTOR, most=MAX_FACTOR, factor=factor))
     changes = generate.common_of(options)
     record, place = _start(name)
     config = load_config()
     provider = changes.provider or record.task.request.provider
     way = plan.offline_provider(config.provider(provider)).upscaling(factor)
     if way is None:
-        raise UsageError(f"{provider} cannot make a picture larger", hint=_able_to_upscale(config, place, factor))
+        wrong = Message("{provider} cannot make a picture larger").format(provider=provider)
+        raise UsageError(wrong, hint=_able_to_upscale(config, place, factor))
     spec = PromptSpec(
         prompt=record.task.request.prompt,
         provider=provider,
@@ -101,8 +105,9 @@ def upscale(name: str, factor: float, options: GenerateOptions) -> int:
 def _able_to_upscale(config: Config, place: Parent, factor: float) -> str:
     able = [one.name for one in config.own if _can_upscale(one, factor)]
     if not able:
-        return "none of your services can; imagegen init --kind fal connects one that can, as a1111 does"
-    return f"{', '.join(able)} can: imagegen upscale {place} -p {able[0]}"
+        return Message("none of your services can; imagegen init --kind fal connects one that can, as a1111 does")
+    can = Message("{names} can: imagegen upscale {picture} -p {name}")
+    return can.format(names=", ".join(able), picture=str(place), name=able[0])
 
 
 def _can_upscale(one: Configured, factor: float) -> bool:
@@ -112,7 +117,7 @@ def _can_upscale(one: Configured, factor: float) -> bool:
 def _start(name: str) -> tuple[Record, Parent]:
     """The task and the picture that a new one starts from. Raises UsageError where the file is gone."""
     if not has_history():
-        raise UsageError(f"there is no task {name}", hint="the history is empty")
+        raise UsageError(Message("there is no task {task}").format(task=name), hint=Message("the history is empty"))
     with history() as store:
         text = name.strip()
         text = text[len(plan.PICTURE_OF_A_TASK) :] if plan.is_of_a_task(text) else text

@@ -16,8 +16,9 @@ from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.language import Message, joined, ngettext, tr, translated
 from imagegen_cli.core.money import Money, listed, totals
-from imagegen_cli.core.text import Printer, age, amount, encoded, is_capable_terminal, literal, printer, seconds
+from imagegen_cli.core.text import Printer, age, encoded, is_capable_terminal, literal, printer, seconds
 from imagegen_cli.display.fields import moment as local_moment
 from imagegen_cli.display.lines import moment
 from imagegen_cli.storage.runs import RunSummary
@@ -31,7 +32,8 @@ def runs(since: str, limit: int, *, as_json: bool) -> int:
     with closing(open_history()) as store:
         found = store.runs(since=moment_of(since), limit=limit)
     if not found:
-        raise NothingToDo("there is no run" + (f" since {since}" if since else " yet"))
+        since_then = Message("there is no run since {since}").format(since=since)
+        raise NothingToDo(since_then if since else Message("there is no run yet"))
     if as_json:
         data = printer(sys.stdout, as_json=True)
         for one in found:
@@ -56,13 +58,7 @@ def _draw(found: Sequence[RunSummary]) -> None:
     from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
     now = time.time()
-    items = [
-        Item(
-            (str(run.id), age(run.started, now), _took(run), _pictures(run), _cost(run), _ends(run), _what(run)),
-            _sign(run),
-        )
-        for run in found
-    ]
+    items = [Item([translated(text) for text in _texts(run, age(run.started, now))], _sign(run)) for run in found]
     kept = [at for at in range(len(items[0].cells)) if any(item.cells[at] for item in items)]
     print_items(
         [item._replace(cells=[item.cells[at] for at in kept]) for item in items],
@@ -70,12 +66,13 @@ def _draw(found: Sequence[RunSummary]) -> None:
     )  # fmt: skip
 
 
+def _texts(run: RunSummary, started: str) -> Sequence[str]:
+    return str(run.id), started, _took(run), _pictures(run), _cost(run), _ends(run), _what(run)
+
+
 def _print_lines(found: Sequence[RunSummary]) -> None:
     data = Printer(sys.stdout)
-    rows = [
-        (str(run.id), local_moment(run.started), _took(run), _pictures(run), _cost(run), _ends(run), _what(run))
-        for run in found
-    ]
+    rows = [_texts(run, local_moment(run.started)) for run in found]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [text.ljust(cells) for text, cells in zip(row, widths, strict=True) if cells]
@@ -83,10 +80,10 @@ def _print_lines(found: Sequence[RunSummary]) -> None:
 
 
 def heading(run: RunSummary, now: float) -> str:
-    """`run 6 · p60.txt · 54 of 61 · 4 failed · 45s · 22:03`: for the tasks of a run below it."""
-    ends = [f"{getattr(run, name)} {name}" for name in ("failed", "cancelled", "unfinished") if getattr(run, name)]
-    source = PurePath(run.source).name if run.source and run.source != STDIN else _what(run)
-    parts = (f"run {run.id}", source, f"{run.done} of {run.tasks}", *ends, _took(run), _clock(run.started, now))
+    """`run 6 · p60.txt · 54 of 61 · 4 failed · 45s · 22:03`: for the tasks of a run below it, on a terminal."""
+    source = PurePath(run.source).name if run.source and run.source != STDIN else translated(_what(run))
+    counts = tr("{done} of {total}", done=run.done, total=run.tasks), *map(translated, _undone(run))
+    parts = (tr("run {run}", run=run.id), source, *counts, _took(run), _clock(run.started, now))
     return " · ".join(filter(None, parts))
 
 
@@ -107,27 +104,35 @@ def _took(run: RunSummary) -> str:
 
 
 def _pictures(run: RunSummary) -> str:
-    return amount(run.pictures, "picture")
+    return ngettext("{count} picture", "{count} pictures", run.pictures)
 
 
 def _ends(run: RunSummary) -> str:
     """`12 done, 1 failed`: how many tasks ended in which way."""
-    return ", ".join(_counts(run)) or "no task is left"
+    counts = [*_done(run), *_undone(run)]
+    return joined(", ", counts) if counts else Message("no task is left")
 
 
-def _counts(run: RunSummary) -> Iterator[str]:
-    short = f" ({run.short} short)" if run.short else ""
-    if run.done:
-        yield f"{run.done} done{short}"
-    for name in ("failed", "cancelled", "unfinished"):
-        if count := getattr(run, name):
-            yield f"{count} {name}"
+def _done(run: RunSummary) -> Iterator[Message]:
+    if run.done and run.short:
+        yield Message("{count} done ({short} short)").format(count=run.done, short=run.short)
+    elif run.done:
+        yield Message("{count} done").format(count=run.done)
+
+
+def _undone(run: RunSummary) -> Iterator[Message]:
+    if run.failed:
+        yield Message("{count} failed").format(count=run.failed)
+    if run.cancelled:
+        yield Message("{count} cancelled").format(count=run.cancelled)
+    if run.unfinished:
+        yield Message("{count} unfinished").format(count=run.unfinished)
 
 
 def _what(run: RunSummary) -> str:
     """The command, and the name of its list without its folders."""
     if not run.source or run.source == STDIN:
-        return f"{run.command} from stdin" if run.source else run.command
+        return Message("{command} from stdin").format(command=run.command) if run.source else run.command
     return f"{run.command} {PurePath(run.source).name}"
 
 

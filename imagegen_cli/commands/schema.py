@@ -15,6 +15,7 @@ from imagegen_cli.commands.options import CostsBy
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.charges import ChargeStatus
 from imagegen_cli.core.errors import Reason, UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import UNITS, Source
 from imagegen_cli.core.task import FOLLOWS, ImageRequest
 from imagegen_cli.core.text import Printer
@@ -35,6 +36,7 @@ ANY_OBJECT: Schema = {"type": "object"}
 STATES = sorted(state.__name__.lower() for state in FOLLOWS)
 VERSION: Schema = {"const": 1}
 
+NO_SCHEMA = Message("there is no schema {name!r}")
 COMMANDS: Mapping[str, str] = {
     "events": "run batch again edit upscale resume retry watch studio work",
     "summary": "the last line of those",
@@ -59,7 +61,7 @@ def schema(name: str) -> int:
     if name and name not in COMMANDS:
         from imagegen_cli.core.schema import nearest  # noqa: PLC0415 - only for slips
 
-        raise UsageError(f"there is no schema {name!r}", hint=nearest(name, COMMANDS))
+        raise UsageError(NO_SCHEMA.format(name=name), hint=nearest(name, COMMANDS))
     Printer(sys.stdout, "utf-8").line(json.dumps(document(name), indent=2, ensure_ascii=False))
     return 0
 

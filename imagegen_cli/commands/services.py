@@ -8,6 +8,7 @@ from typing import Any
 from imagegen_cli.commands.checks.asking import NO_CREDITS, Answer, ask_all, balance_text, busy_with
 from imagegen_cli.commands.console import say
 from imagegen_cli.core.errors import ConfigError, ImagegenError, NothingToDo, Unauthorized
+from imagegen_cli.core.language import Message, tr, translated
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.text import encoded, finite, is_capable_terminal, literal, printer
@@ -51,13 +52,14 @@ def credits_(name: str, *, as_json: bool) -> int:
     config = load_config()
     chosen = [one for one in _chosen(config, name) if name or not one.is_local]
     if not chosen:
-        raise NothingToDo("no service is configured", hint="imagegen init connects one")
+        raise NothingToDo(Message("no service is configured"), hint=Message("imagegen init connects one"))
     busy = busy_with(config)
     queried = [one for one in chosen if one.name not in busy]
     answers = ask_all(queried, lambda provider: provider.balance())
     answer_of = {one.name: answer for one, answer in zip(queried, answers, strict=True)}
+    unasked = Message("not asked: {why}")
     told = {
-        one.name: answer_of.get(one.name, Answer(Balance(None, note=f"not asked: {busy.get(one.name)}")))
+        one.name: answer_of.get(one.name, Answer(Balance(None, note=unasked.format(why=busy.get(one.name)))))
         for one in chosen
     }
     _print_credits({name: _balance_of(answer) for name, answer in told.items()}, as_json=as_json)
@@ -82,8 +84,8 @@ def _print_credits(balances: Mapping[str, Balance], *, as_json: bool) -> None:
         items = []
         for name, balance in balances.items():
             text = balance_text(balance)
-            items.append(Item((name, UNASKED if text == "unknown" else text, balance.note)))
-        legend = f"{UNASKED} not known" if any(item.cells[1] == UNASKED for item in items) else ""
+            items.append(Item((name, UNASKED if text == "unknown" else translated(text), translated(balance.note))))
+        legend = tr("{sign} not known", sign=UNASKED) if any(item.cells[1] == UNASKED for item in items) else ""
         print_items(items, stream=sys.stdout, environ=os.environ, styles=("bold", "plain", "dim"), remark=legend)
         return
     data = printer(sys.stdout, as_json=as_json)
@@ -123,8 +125,8 @@ def _model_line(row: dict[str, Any], encoding: str, *, as_json: bool) -> str:
 
 def _balance_line(name: str, balance: Balance, encoding: str, *, as_json: bool) -> str:
     if not as_json:
-        note = f"  ({balance.note})" if balance.note else ""
-        return literal(f"{name:<14} {balance_text(balance)}{note}", encoding)
+        line = f"{name:<14} {translated(balance_text(balance))}"
+        return literal(f"{line}  ({translated(balance.note)})" if balance.note else line, encoding)
     row = {"provider": name, "amount": finite(balance.amount), "unit": balance.unit, "note": balance.note}
     return encoded({"v": 1, **row}, encoding)
 
@@ -133,17 +135,19 @@ def _remark(one: Configured, answer: Answer[tuple[str, ...]]) -> None:
     """Say what a list of names cannot say."""
     own = one.settings.model
     if answer.is_unknown_question and answer.trouble:
-        say(f"{one.name} has no list of its models: {answer.trouble.message}")
+        lacks = Message("{name} has no list of its models: {why}")
+        say(lacks.format(name=one.name, why=answer.trouble.message))
     elif answer.trouble:
         _say_trouble(one, answer.trouble)
     elif not answer.value:
-        say(f"{one.name} names no models")
+        say(Message("{name} names no models").format(name=one.name))
     elif own and own not in answer.value:
-        say(f"{one.name} does not name its default model {own}")
+        say(Message("{name} does not name its default model {model}").format(name=one.name, model=own))
 
 
 def _say_trouble(one: Configured, trouble: ImagegenError) -> None:
-    say(f"{one.name} cannot be asked: {trouble.message}" + (f"; {trouble.hint}" if trouble.hint else ""))
+    message = Message("{name} cannot be asked: {why}").format(name=one.name, why=trouble.message)
+    say(Message("{message}; {hint}").format(message=message, hint=trouble.hint) if trouble.hint else message)
 
 
 def _short_names(config: Config, provider: str) -> list[dict[str, Any]]:
@@ -166,9 +170,9 @@ def _draw_models(rows: Sequence[dict[str, Any]], short_names: Sequence[dict[str,
     ]
     items += [Item((f"{row['name']} = {row['stands_for']}",), "ready") for row in short_names]
     legend = {
-        "chosen": "used without --model",
-        "ready": "can be named with --model",
-        "absent": "imagegen init connects its service",
+        "chosen": tr("used without --model"),
+        "ready": tr("can be named with --model"),
+        "absent": tr("imagegen init connects its service"),
     }
     print_items(items, stream=sys.stdout, environ=os.environ, legend=legend)
 
@@ -177,7 +181,7 @@ def _say_unconfigured(config: Config) -> None:
     used = {one.kind for one in config.providers.values()}
     services = [kind for kind, _ in titles() if not is_local(load(kind), load(kind).Settings())]
     if left := [kind for kind in services if kind not in used]:
-        say(f"not configured: {', '.join(left)}; imagegen init connects one")
+        say(Message("not configured: {kinds}; imagegen init connects one").format(kinds=", ".join(left)))
 
 
 def titles() -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.language import Message, ngettext, tr
 from imagegen_cli.core.output import Output
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
@@ -35,7 +36,7 @@ from imagegen_cli.core.task import (
     TaskId,
     may_be_paid,
 )
-from imagegen_cli.core.text import Printer, amount
+from imagegen_cli.core.text import Printer
 from imagegen_cli.display import Display, choose, preview
 from imagegen_cli.display.guarded import Guarded
 from imagegen_cli.display.key_commands import (
@@ -186,7 +187,7 @@ class Session:
         try:
             self._afterwards()
         except Exception as error:  # noqa: BLE001 - the pictures are on disk
-            say(f"no preview: {type(error).__name__}: {error}")
+            say(Message("no preview: {why}").format(why=f"{type(error).__name__}: {error}"))
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
         if self._exit is not None:
@@ -212,16 +213,26 @@ class Session:
         if not (unsent and because and self._spending is not None):
             return
         left = [self._tasks[id_] for id_ in unsent]
-        first = "top up, then "
-        if self._budget_reached:
-            first = self._spending.first(self._budget_reached, left)
         refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
         with suppress(HistoryError):
             records = self._store.find(Filter(ids=tuple(unsent)))
             is_repeat = any("repeats" in record.facts for record in records)
             which = self._shorter(unsent, refused)
             command = self._spending.go_on(sorted([*unsent, *refused]), left, which=which, is_repeat=is_repeat)
-            say(f"{amount(len(unsent), 'task')} not sent: {because}; {first}{command}")
+            message = ngettext(
+                "{count} task not sent: {why}; {command}",
+                "{count} tasks not sent: {why}; {command}",
+                len(unsent),
+                why=because,
+                command=self._next_step(command, left),
+            )
+            say(message)
+
+    def _next_step(self, command: str, left: Iterable[Task]) -> str:
+        """The command that sends `left`, and what a person has to do before it."""
+        if not self._budget_reached or self._spending is None:
+            return Message("top up, then {command}").format(command=command)
+        return self._spending.next_step(command, self._budget_reached, left)
 
     def _shorter(self, unsent: Sequence[TaskId], refused: Sequence[TaskId]) -> str:
         """Words for `retry` that mean just these tasks, where they are many and all of their kind in their run.
@@ -249,7 +260,8 @@ class Session:
         tasks, options = list(self._tasks.values()), self._options
         if options.notify:
             done = sum(isinstance(task.state, Done) for task in tasks)
-            preview.notify(f"imagegen: {done} of {len(tasks)} done", stderr=sys.stderr, environ=os.environ)
+            text = tr("imagegen: {done} of {total} done", done=done, total=len(tasks))
+            preview.notify(text, stderr=sys.stderr, environ=os.environ)
         live = options.display in ("auto", "live")
         if live and (len(tasks) == 1 or options.preview == "on") and _previewed(options.preview):
             paths = [path for task in tasks for path in task.files]
@@ -328,14 +340,14 @@ class Session:
         return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
 
     def _no_hooks(self, error: Exception) -> None:
-        say(f"--exec is not run any more: {type(error).__name__}: {error}")
+        say(Message("--exec is not run any more: {why}").format(why=f"{type(error).__name__}: {error}"))
 
     def _prices(self) -> Spending | None:
         """Prices for tasks that are only fetched or cancelled; wrong settings of money must not stop that."""
         try:
             return Spending(self._config, SpendOptions(), self._providers())
         except ImagegenError as error:
-            say(f"costs are not known: {error.message}")
+            say(Message("costs are not known: {why}").format(why=error.message))
             return None
 
     def _providers(self) -> set[str]:
@@ -454,7 +466,7 @@ class Session:
         if path := command.path if isinstance(command, OpenPicture) else folder:
             open_folder(path, display)
         else:
-            display.say("there is no picture yet")
+            display.say(Message("there is no picture yet"))
 
     def _more(self, command: Add | Retry, display: Display) -> Sequence[Task]:
         """Tasks that join the run: of a typed prompt, or one that is sent again."""
@@ -471,7 +483,7 @@ class Session:
 
     def _say_not_added(self, display: Display) -> None:
         for prompt in self._key_queue.not_added():
-            display.say(f"not added: {prompt}")
+            display.say(Message("not added: {why}").format(why=prompt))
 
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Cancel what other terminals ask for through the history, and leave what another process has claimed to it."""
@@ -483,7 +495,8 @@ class Session:
                     self._store.listen()
                     self._keep_pauses(self._store.pauses())
             if left := runner.let_go(self._store.lost):
-                display.say(f"another process goes on with {', '.join(map(str, left))}: left to it")
+                message = Message("another process goes on with {ids}: left to it")
+                display.say(message.format(ids=", ".join(map(str, left))))
 
     def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":
         return [] if self._feed is None else [self._feed.run(runner, partial(self._take_in, runner), display.say)]
@@ -543,7 +556,8 @@ class Session:
         return tell
 
     def _no_paths(self, error: Exception) -> None:
-        say(f"no more paths on stdout ({type(error).__name__}: {error}); imagegen show ID names the files")
+        message = Message("no more paths on stdout ({why}); imagegen show ID names the files")
+        say(message.format(why=f"{type(error).__name__}: {error}"))
 
 
 def _is_unsent(task: Task) -> bool:

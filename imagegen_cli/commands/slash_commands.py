@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imagegen_cli.core.errors import UsageError
-from imagegen_cli.core.text import amount
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.settings.config import Config
 
@@ -19,17 +19,17 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "/model": Command("NAME …", "the model of the next prompts; several names are compared"),
-    "/ratio": Command("W:H", "the shape, such as 16:9"),
-    "/size": Command("SIZE", "1k, 2k, 4k, or pixels such as 1024x768"),
-    "/count": Command("N", "pictures for each prompt"),
-    "/image": Command("FILE …", "pictures to start from"),
-    "/seed": Command("N", "the same seed gives the same picture where the service can do that"),
-    "/negative": Command("TEXT", "what should not be in the picture"),
-    "/provider": Command("NAME", "the service"),
-    "/reset": Command("", "everything as it was at the start"),
-    "/help": Command("", "the commands and the keys"),
-    "/quit": Command("", "end in good order; it asks if tasks run"),
+    "/model": Command("NAME …", Message("the model of the next prompts; several names are compared")),
+    "/ratio": Command("W:H", Message("the shape, such as 16:9")),
+    "/size": Command("SIZE", Message("1k, 2k, 4k, or pixels such as 1024x768")),
+    "/count": Command("N", Message("pictures for each prompt")),
+    "/image": Command("FILE …", Message("pictures to start from")),
+    "/seed": Command("N", Message("the same seed gives the same picture where the service can do that")),
+    "/negative": Command("TEXT", Message("what should not be in the picture")),
+    "/provider": Command("NAME", Message("the service")),
+    "/reset": Command("", Message("everything as it was at the start")),
+    "/help": Command("", Message("the commands and the keys")),
+    "/quit": Command("", Message("end in good order; it asks if tasks run")),
 }
 
 
@@ -49,7 +49,7 @@ def whole_number(name: str, value: str) -> int | None:
     try:
         return int(value)
     except ValueError:
-        raise UsageError(f"{name} takes a whole number, not {value!r}") from None
+        raise UsageError(Message("{name} takes a whole number, not {value!r}").format(name=name, value=value)) from None
 
 
 def with_size(spec: PromptSpec, value: str) -> PromptSpec:
@@ -72,7 +72,7 @@ def paths_in(value: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(value))
     except ValueError as error:
-        raise UsageError(f"these names cannot be read: {str(error).lower()}") from error
+        raise UsageError(Message("these names cannot be read: {why}").format(why=str(error).lower())) from error
 
 
 CHANGES: dict[str, Callable[[PromptSpec, str], PromptSpec]] = {
@@ -87,16 +87,16 @@ CHANGES: dict[str, Callable[[PromptSpec, str], PromptSpec]] = {
 }
 
 
-def described(spec: PromptSpec, config: Config) -> str:
+def described(spec: PromptSpec, config: Config) -> Message:
     """What would be set, in few words."""
     service = " ".join(filter(None, (spec.provider or config.general.default_provider, ", ".join(spec.models))))
     parts = (
         service,
         spec.ratio or spec.size,
         spec.resolution,
-        f"{spec.count} pictures each" if (spec.count or 0) > 1 else "",
-        f"from {amount(len(spec.references), 'picture')}" if spec.references else "",
-        f"seed {spec.seed}" if spec.seed is not None else "",
-        f"without {spec.negative}" if spec.negative else "",
+        Message("{count} pictures each").format(count=spec.count) if (spec.count or 0) > 1 else "",
+        ngettext("from {count} picture", "from {count} pictures", len(spec.references)) if spec.references else "",
+        Message("seed {seed}").format(seed=spec.seed) if spec.seed is not None else "",
+        Message("without {negative}").format(negative=spec.negative) if spec.negative else "",
     )
-    return ", ".join(filter(None, parts))
+    return joined(", ", filter(None, parts))

@@ -14,37 +14,39 @@ from typer._click import exceptions, types
 from imagegen_cli.commands import guide
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 
-NO_COMMAND = "there is no command {word}"
-NO_COMMAND_OF = "{group} has no command {word}"
-NO_OPTION = "{command} has no option {option}"
-NO_OPTION_OF_ALL = "{option} is no option before a command"
-TOO_MANY = "{command} takes no argument {words} here"
-LACKS = "{command} lacks {argument}"
-LACKS_COMMAND = "there is no command in this line"
-LACKS_VALUE = "{option} lacks its value"
-HAS_VALUE = "{option} takes no value"
-ONE_DASH = "{word} has one dash: it would be read as {short} with the value {value}"
-ONE_DASH_UNREAD = "{word} has one dash, and long options have two"
-TAKES_CHOICE = "{option} takes {choices}, not {value}"
-TAKES_WHOLE = "{option} takes a whole number, not {value}"
-TAKES_WHOLE_FROM = "{option} takes a whole number from {low}, not {value}"
-TAKES_NUMBER = "{option} takes a number, not {value}"
-TAKES_NUMBER_FROM = "{option} takes a number from {low}, not {value}"
-TAKES_OTHER = "{option} cannot be {value}: {why}"
-MEANT = "did you mean {command}?"
-MEANT_CHOICE = "did you mean {choice}?"
-DRAW = "to draw it: {command}"
-AS_ONE = "as one text: {command}"
-LIST = "it is a file; as a list of prompts: {command}"
-PICTURE = "it is a file; what made it: {command}"
-TASK = "about the task: {command}"
-FOLDER = "it is a folder; the pictures in it: {command}"
-BEHIND = "options stand behind the command: {command}"
-TEXT_BEHIND = "a text that begins with - stands behind --: {command}"
-TRY = "try {example}"
-SHOWS_OPTIONS = "{command} --help shows the options"
-SHOWS_COMMANDS = "{command} --help shows the commands"
+NO_COMMAND = Message("there is no command {word}")
+NO_COMMAND_OF = Message("{group} has no command {word}")
+NO_OPTION = Message("{command} has no option {option}")
+NO_OPTION_OF_ALL = Message("{option} is no option before a command")
+TOO_MANY = Message("{command} takes no argument {words} here")
+LACKS = Message("{command} lacks {argument}")
+LACKS_COMMAND = Message("there is no command in this line")
+LACKS_VALUE = Message("{option} lacks its value")
+HAS_VALUE = Message("{option} takes no value")
+ONE_DASH = Message("{word} has one dash: it would be read as {short} with the value {value}")
+ONE_DASH_UNREAD = Message("{word} has one dash, and long options have two")
+TAKES_CHOICE = Message("{option} takes {choices}, not {value}")
+TAKES_WHOLE = Message("{option} takes a whole number, not {value}")
+TAKES_WHOLE_FROM = Message("{option} takes a whole number from {low}, not {value}")
+TAKES_NUMBER = Message("{option} takes a number, not {value}")
+TAKES_NUMBER_FROM = Message("{option} takes a number from {low}, not {value}")
+TAKES_SWITCH = Message("{option} takes true or false, not {value}")
+TAKES_OTHER = Message("{option} cannot be {value}: {why}")
+MEANT = Message("did you mean {command}?")
+MEANT_CHOICE = Message("did you mean {choice}?")
+DRAW = Message("to draw it: {command}")
+AS_ONE = Message("as one text: {command}")
+LIST = Message("it is a file; as a list of prompts: {command}")
+PICTURE = Message("it is a file; what made it: {command}")
+TASK = Message("about the task: {command}")
+FOLDER = Message("it is a folder; the pictures in it: {command}")
+BEHIND = Message("options stand behind the command: {command}")
+TEXT_BEHIND = Message("a text that begins with - stands behind --: {command}")
+TRY = Message("try {example}")
+SHOWS_OPTIONS = Message("{command} --help shows the options")
+SHOWS_COMMANDS = Message("{command} --help shows the commands")
 
 OTHER_WORDS = {
     "generate": "run", "gen": "run", "create": "run", "draw": "run", "imagine": "run", "make": "run",
@@ -99,13 +101,17 @@ def as_ours(error: Exception) -> UsageError | None:
             return _bad_value(error)
         case exceptions.BadOptionUsage():
             return _bad_option(ctx, error)
+        case exceptions.UsageError() if ctx is not None and hasattr(ctx.command, "commands"):
+            message: str = LACKS_COMMAND  # a word that is no command is refused by `Group`
         case _:
-            message = LACKS_COMMAND if error.message == "Missing command." else error.message.rstrip(".")
-            return UsageError(message, hint=_help_of(ctx))
+            message = error.message.rstrip(".")
+    return UsageError(message, hint=_help_of(ctx))
 
 
 def no_command(ctx: Any, args: Sequence[str], known: Sequence[str]) -> UsageError:
     """The error for a word that is no command, with what it may have been meant for."""
+    if args[0][:1] == "-" and args[0].strip("-"):
+        return _no_option(ctx, args[0])
     if ctx.parent is not None:
         return _no_command_of(ctx, args, known)
     return UsageError(NO_COMMAND.format(word=quoted(args[0])), hint=_instead_of(args))
@@ -114,7 +120,7 @@ def no_command(ctx: Any, args: Sequence[str], known: Sequence[str]) -> UsageErro
 def _instead_of(args: Sequence[str]) -> str:
     """What a line may have been meant for whose first word is no command."""
     word, rest = args[0], args[1:]
-    if not word.strip():
+    if not word.strip() or word.startswith("--"):
         return SHOWS_COMMANDS.format(command="imagegen")
     if re.fullmatch(r"\d+(/\d+)?|LAST(/\d+)?", word):
         return TASK.format(command=line("show", word))
@@ -142,7 +148,7 @@ def _as_prompts(args: Sequence[str]) -> list[str]:
     texts = [at for at, word in enumerate(args) if word.startswith("-")]
     end = texts[0] if texts else len(args)
     words = args[:end]
-    return [*([" ".join(words)] if all(map(_is_one_word, words)) else words), *args[end:]]
+    return [*([" ".join(words)] if words and all(map(_is_one_word, words)) else words), *args[end:]]
 
 
 def _is_one_word(word: str) -> bool:
@@ -256,10 +262,11 @@ def _example(command: str) -> str:
 
 def _bad_option(ctx: Any, error: Any) -> UsageError:
     """An option without its value, or a switch with one."""
-    form = HAS_VALUE if "not take a value" in error.message else LACKS_VALUE
-    message = form.format(option=error.option_name)
-    example = _example_with(error.option_name, ctx) if form is LACKS_VALUE else ""
-    return UsageError(message, hint=example or _help_of(ctx))
+    option = error.option_name
+    known = ctx.command.params if ctx is not None else ()
+    if any(option in one.opts and _takes_a_value(one) for one in known):
+        return UsageError(LACKS_VALUE.format(option=option), hint=_example_with(option, ctx) or _help_of(ctx))
+    return UsageError(HAS_VALUE.format(option=option), hint=_help_of(ctx))
 
 
 def _example_with(option: str, ctx: Any) -> str:
@@ -291,6 +298,8 @@ def _bad_value(error: Any) -> UsageError:
         form = TAKES_WHOLE if low is None else TAKES_WHOLE_FROM
     elif isinstance(kind, types.FloatParamType):
         form = TAKES_NUMBER if low is None else TAKES_NUMBER_FROM
+    elif isinstance(kind, types.BoolParamType):
+        form = TAKES_SWITCH
     else:
         return UsageError(TAKES_OTHER.format(why=error.message.rstrip("."), **names), hint=_help_of(ctx))
     return UsageError(form.format(**names), hint=_example_with(option, ctx) or _help_of(ctx))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_cli.commands.console import HANDFUL, answers, is_asked, say
 from imagegen_cli.commands.options import SpendOptions
@@ -12,16 +12,43 @@ from imagegen_cli.commands.price_queries import endpoint_prices, tells_prices
 from imagegen_cli.core.budget import Limit, Period, in_units, parse_limits
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.money import Money, Price, Quote, Source, listed, parse_money, totals
 from imagegen_cli.core.provider import Provider
 from imagegen_cli.core.task import ImageRequest, Task
-from imagegen_cli.core.text import amount
 from imagegen_cli.inputs.plan import offline_provider
 from imagegen_cli.settings.config import Config, Configured
 from imagegen_cli.settings.prices import PriceList, Service, as_of, host_of, used
 from imagegen_cli.storage.store import Store
 
-FREE = "free"
+FREE = Message("free")
+SOURCES = {
+    Source.TOLD: Message("told"),
+    Source.PRICED: Message("priced"),
+    Source.SET: Message("set"),
+    Source.ESTIMATED: Message("estimated"),
+    Source.FREE: FREE,
+    Source.UNKNOWN: Message("unknown"),
+}
+"""Who says what something costs, in one word."""
+NOTHING_SENT = Message("nothing was sent")
+YES_SENDS = Message("--yes sends them, --dry-run shows them; nothing was sent")
+MORE_THAN_LEFT = Message(
+    "the real run would stop at its budget and leave the rest unsent: {total} is more than the {left} that are left of"
+    " {limit}"
+)
+MORE_THAN_ALL = Message(
+    "the real run would stop at its budget and leave the rest unsent: {total} is more than the budget of {limit}"
+)
+THEN = {
+    Period.COMMAND: Message("raise the budget, then {command}"),
+    Period.DAY: Message("raise the budget or wait until the day is over, then {command}"),
+    Period.MONTH: Message("raise the budget or wait until the month is over, then {command}"),
+}
+"""What comes before a command that goes on, by the period of the budget that was reached."""
+AND_MORE = Message("{names} and {count} more")
+MAX_MAKERS = 3
+"""Providers with their models that are named in a line."""
 MAX_UNASKED_TASKS = 20
 """Paid tasks that are sent from a terminal without asking, where the settings do not say how many."""
 
@@ -112,20 +139,18 @@ class Spending:
 
     def foretell(self, plan: "Planned", store: Store | None) -> None:
         """Say of a dry run what the budgets would make of the real one. Without a history nothing was spent yet."""
-        try:
-            check_budget(plan, self.limits)
-        except UsageError as error:
+        if gap := _gap(plan, self.limits):
             if not self._may_be_told(plan.unpriced):
-                hint = error.hint.removeprefix("nothing was sent; ")
-                say(f"the real run would be refused: {error.message}; {hint}")
+                message = Message("the real run would be refused: {why}; {way}")
+                say(message.format(why=gap.why, way=gap.way))
             return
         for limit in self.limits:
             total = plan.totals.get(limit.amount.unit)
             spent = 0 if store is None or limit.period is Period.COMMAND else store.spent(limit).micros
             left = Money(max(0, limit.amount.micros - spent), limit.amount.unit)
             if total is not None and total.micros > left.micros:
-                of = f"the {left} that are left of {limit}" if spent else f"the budget of {limit}"
-                say(f"the real run would stop at its budget and leave the rest unsent: {total} is more than {of}")
+                message = MORE_THAN_LEFT if spent else MORE_THAN_ALL
+                say(message.format(total=str(total), left=str(left), limit=str(limit)))
 
     def _may_be_told(self, unpriced: Iterable[str]) -> bool:
         """Whether the real run asks a price endpoint about one of these; a dry run asks none."""
@@ -136,7 +161,7 @@ class Spending:
 
         Each of the tasks `left` fits into its budget. `is_repeat`: what some of them repeat may be paid already.
         """
-        words = ["imagegen retry", which or " ".join(map(str, ids))]
+        words = ["imagegen", "retry", which or " ".join(map(str, ids))]
         words += ["--may-repeat"] if is_repeat else []
         words += ["--yes"] if len(ids) > HANDFUL and not is_asked() else []
         dearest = self._dearest_of(left)
@@ -145,13 +170,14 @@ class Spending:
         words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] if self._options.assume_price else []
         return " ".join(words)
 
-    def first(self, reached: str, left: Iterable[Task]) -> str:
-        """What a person has to do before that command can send `left`; empty where it starts a sum of its own."""
+    def next_step(self, command: str, reached: str, left: Iterable[Task]) -> str:
+        """The command that sends `left`, and what a person has to do before it; nothing where it starts a new sum."""
         lasting = [limit for limit in self.limits if limit.period is not Period.COMMAND and str(limit) in reached]
         if lasting:
-            return f"raise the budget or wait until the {lasting[0].period} is over, then "
+            return THEN[lasting[0].period].format(command=command)
         dearest = self._dearest_of(left)
-        return "raise the budget, then " if any(_raised(limit, dearest) != limit for limit in self.limits) else ""
+        is_raised = any(_raised(limit, dearest) != limit for limit in self.limits)
+        return THEN[Period.COMMAND].format(command=command) if is_raised else command
 
     def _dearest_of(self, tasks: Iterable[Task]) -> dict[str, Money]:
         """By unit, what the dearest of these tasks costs."""
@@ -162,7 +188,7 @@ class Spending:
                 dearest[total.unit] = total
         return dearest
 
-    def overshoot(self, charges: Iterable[Charge], spent: Callable[[Limit], Money]) -> list[str]:
+    def overshoot(self, charges: Iterable[Charge], spent: Callable[[Limit], Money]) -> list[Message]:
         """A line for each unit of a limit in which more was charged than reserved; `spent` counts against a limit."""
         known = [charge for charge in charges if charge.status is ChargeStatus.SETTLED]
         lines = []
@@ -171,10 +197,12 @@ class Spending:
             if more <= 0:
                 continue
             over = [limit for limit in self.limits if limit.amount.unit == unit]
-            passed = [
-                f"{count} of {limit} is spent" for limit in over if (count := spent(limit)).micros > limit.amount.micros
-            ]
-            lines.append("; ".join([f"{Money(more, unit)} more was charged than reserved", *passed]))
+            line = Message("{amount} more was charged than reserved").format(amount=str(Money(more, unit)))
+            for one in over:
+                if (sum_ := spent(one)).micros > one.amount.micros:
+                    is_spent = Message("{line}; {amount} of {limit} is spent")
+                    line = is_spent.format(line=line, amount=str(sum_), limit=str(one))
+            lines.append(line)
         return lines
 
 
@@ -209,11 +237,13 @@ def set_prices(config: Config) -> dict[str, Money]:
     for name, text in config.general.prices.items():
         owner, slash, model = name.partition("/")
         if not (owner and slash and model):
-            raise ConfigError(f'[prices] {name!r} is no name: write "provider/model" or "provider/*"')
+            message = Message('[prices] {name!r} is no name: write "provider/model" or "provider/*"')
+            raise ConfigError(message.format(name=name))
         try:
             found[name] = parse_money(text)
         except UsageError as error:
-            raise ConfigError(f"[prices] {name}: {error.message}", hint=error.hint) from error
+            message = Message("[prices] {name}: {why}").format(name=name, why=error.message)
+            raise ConfigError(message, hint=error.hint) from error
     return found
 
 
@@ -224,7 +254,8 @@ def limits(config: Config, budget: str) -> tuple[Limit, ...]:
         amounts = filter(str.strip, config.general.budget.get(period, "").split(","))
         found += [Limit(_configured_amount(f"[budget] {period}", text), period) for text in amounts]
     if unknown := set(config.general.budget) - {Period.DAY, Period.MONTH}:
-        raise ConfigError(f"[budget] has no {min(unknown)!r}", hint='it has day = "10usd" and month = "100usd"')
+        message = Message("[budget] has no {name!r}").format(name=min(unknown))
+        raise ConfigError(message, hint=Message('it has day = "10usd" and month = "100usd"'))
     return tuple(found)
 
 
@@ -244,7 +275,8 @@ def _asked_above(config: Config) -> list[Money]:
 
 def _tasks_asked_above(config: Config) -> int:
     if (number := config.general.confirm_above) < 0:
-        raise ConfigError(f"confirm_above cannot be {number}", hint="0 asks above 20 tasks on a terminal")
+        message = Message("confirm_above cannot be {number}").format(number=number)
+        raise ConfigError(message, hint=Message("0 asks above 20 tasks on a terminal"))
     return number
 
 
@@ -252,7 +284,8 @@ def _configured_amount(name: str, text: str) -> Money:
     try:
         return parse_money(text)
     except UsageError as error:
-        raise ConfigError(f"{name}: {error.message}", hint=error.hint) from error
+        message = Message("{name}: {why}").format(name=name, why=error.message)
+        raise ConfigError(message, hint=error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,38 +341,59 @@ def groups(plan: Planned) -> list[Planned]:
     return [Planned(*map(list, zip(*group, strict=True))) for group in found.values()]
 
 
-def described(plan: Planned) -> str:
+def amounts(tasks: int, images: int) -> Message:
+    """`12 tasks, 24 pictures`."""
+    return Message("{tasks}, {pictures}").format(tasks=_tasks(tasks), pictures=_pictures(images))
+
+
+def _tasks(count: int) -> Message:
+    return ngettext("{count} task", "{count} tasks", count)
+
+
+def _pictures(count: int) -> Message:
+    return ngettext("{count} picture", "{count} pictures", count)
+
+
+def described(plan: Planned) -> Message:
     """`60 tasks · 240 pictures · studio 4.0 · about 9.60 usd (set)`."""
     makers = list(dict.fromkeys(map(_name, plan.requests)))
-    shown = ", ".join(makers[:3]) + (f" and {len(makers) - 3} more" if len(makers) > 3 else "")  # noqa: PLR2004 - a line
-    parts = (amount(len(plan.requests), "task"), amount(sum(plan.images), "picture"), shown, cost(plan))
-    return " · ".join(filter(None, parts))
+    shown, more = ", ".join(makers[:MAX_MAKERS]), len(makers) - MAX_MAKERS
+    names = AND_MORE.format(names=shown, count=more) if more > 0 else shown
+    parts = (_tasks(len(plan.requests)), _pictures(sum(plan.images)), names, cost(plan))
+    return joined(" · ", filter(None, parts))
 
 
-def cost_lines(plan: Planned) -> list[str]:
+def cost_lines(plan: Planned) -> list[Message]:
     """A line for each provider, model and price, and the sum of several; none where all of it is free."""
     apart = groups(plan)
     if plan.is_free or not apart:
         return []
-    total = f"in all {cost(plan)}"
-    return [f"  {described(group)}" for group in apart] + ([f"  {total}"] if len(apart) > 1 else [])
+    total = Message("in all {cost}").format(cost=cost(plan))
+    return [joined("", ("  ", line)) for line in (*map(described, apart), *([total] if len(apart) > 1 else []))]
 
 
-def cost(plan: Planned) -> str:
+def cost(plan: Planned) -> Message:
     """What it should cost, and who says so; what has no known price is named as such."""
     if plan.is_free:
         return FREE
-    sources = dict.fromkeys(_source(quote.source) for quote in plan.quotes if quote.total is not None)
-    known = f"about {listed(plan.totals)} ({', '.join(sources)})" if plan.totals else ""
     unknown = sum(quote.source is Source.UNKNOWN for quote in plan.quotes)
     if unknown == len(plan.quotes):
-        return "price not known"
-    unpriced = f"{amount(unknown, 'task')} without a known price" if unknown else ""
-    return " and ".join(filter(None, (known, unpriced)))
+        return Message("price not known")
+    known = _known_cost(plan) if plan.totals else None
+    if not unknown:
+        return known or Message("")
+    unpriced = ngettext("{count} task without a known price", "{count} tasks without a known price", unknown)
+    return unpriced if known is None else Message("{known} and {unpriced}").format(known=known, unpriced=unpriced)
 
 
-def _source(source: Source) -> str:
-    return f"{source} {as_of()}" if source is Source.ESTIMATED else str(source)
+def _known_cost(plan: Planned) -> Message:
+    sources = dict.fromkeys(_source(quote.source) for quote in plan.quotes if quote.total is not None)
+    return Message("about {sums} ({sources})").format(sums=listed(plan.totals), sources=joined(", ", sources))
+
+
+def _source(source: Source) -> Message:
+    word = SOURCES[source]
+    return joined(" ", (word, as_of())) if source is Source.ESTIMATED else word
 
 
 def _name(request: ImageRequest, between: str = " ") -> str:
@@ -348,21 +402,37 @@ def _name(request: ImageRequest, between: str = " ") -> str:
 
 def check_budget(plan: Planned, limits: Sequence[Limit]) -> None:
     """Raise UsageError where a budget could not hold, because a price or its unit is not counted by it."""
+    if gap := _gap(plan, limits):
+        raise UsageError(gap.why, hint=Message("nothing was sent; {way}").format(way=gap.way))
+
+
+class _Gap(NamedTuple):
+    """Why a budget could not hold, and what a person can do."""
+
+    why: Message
+    way: Message
+
+
+def _gap(plan: Planned, limits: Sequence[Limit]) -> _Gap | None:
+    """What no budget counts of a plan: a price that is not known, or a unit."""
     if not limits:
-        return
+        return None
     if plan.unpriced:
         name, unit = plan.unpriced[0], limits[0].amount.unit
         price = f"{'4' if unit == 'credits' else '0.05'}{unit}"
-        raise UsageError(
-            f"the price of {name} is not known, so no budget can hold",
-            hint=f'nothing was sent; --assume-price {price}, or [prices] "{name}" = "{price}" in the settings',
+        return _Gap(
+            Message("the price of {name} is not known, so no budget can hold").format(name=name),
+            Message('--assume-price {price}, or [prices] "{name}" = "{price}" in the settings').format(
+                name=name, price=price
+            ),
         )
     if foreign := in_units(limits, plan.units):
         both = ",".join([*(limit.as_option for limit in limits), f"100{foreign[0]}"])
-        raise UsageError(
-            f"this costs {foreign[0]}, and no budget counts {foreign[0]}",
-            hint=f"nothing was sent; give a budget in it too: --budget {both}",
+        return _Gap(
+            Message("this costs {unit}, and no budget counts {unit}").format(unit=foreign[0]),
+            Message("give a budget in it too: --budget {budgets}").format(budgets=both),
         )
+    return None
 
 
 def announce(plan: Planned) -> None:
@@ -376,10 +446,10 @@ def agree(plan: Planned, config: Config, *, yes: bool) -> bool:
     why = why_asked(plan, config)
     if yes or not why:
         return False
-    if answers(f"{described(plan)}: {why}. Send them? [y/N]", ["yes"]):
+    if answers(Message("{what}: {why}. Send them? [y/N]").format(what=described(plan), why=why), ["yes"]):
         return True
-    hint = "nothing was sent" if is_asked() else "--yes sends them, --dry-run shows them; nothing was sent"
-    raise UsageError(f"{described(plan)}: {why}", hint=hint)
+    message = Message("{what}: {why}").format(what=described(plan), why=why)
+    raise UsageError(message, hint=NOTHING_SENT if is_asked() else YES_SENDS)
 
 
 def why_asked(plan: Planned, config: Config) -> str:
@@ -391,8 +461,8 @@ def why_asked(plan: Planned, config: Config) -> str:
     number = _tasks_asked_above(config)
     limit = number or (MAX_UNASKED_TASKS if is_asked() and not plan.is_free else 0)
     if limit and len(plan.requests) > limit:
-        return f"more than {limit} tasks (confirm_above)"
+        return Message("more than {count} tasks (confirm_above)").format(count=limit)
     for most in _asked_above(config):
         if (total := plan.highest.get(most.unit)) is not None and total.micros > most.micros:
-            return f"more than {most} (confirm_cost)"
+            return Message("more than {amount} (confirm_cost)").format(amount=str(most))
     return ""

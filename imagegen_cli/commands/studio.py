@@ -17,8 +17,9 @@ from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.slash_commands import CHANGES, COMMANDS, commands_in, described, parsed
 from imagegen_cli.commands.spending import FREE, Spending, check_budget, cost, why_asked
 from imagegen_cli.core.errors import ImagegenError, UsageError
+from imagegen_cli.core.language import Message, ngettext, tr, translated
 from imagegen_cli.core.task import Parent, RunId, Task
-from imagegen_cli.core.text import amount, is_capable_terminal
+from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display import can_move
 from imagegen_cli.display.key_commands import Choices, Outcome, Typed
 from imagegen_cli.display.keys import keyboard
@@ -50,13 +51,14 @@ def check_terminal(options: GenerateOptions) -> None:
     """Raise UsageError where no line can be typed, or where the table was switched off."""
     progress = options.run.display
     if str(options.output) == "-":
-        raise UsageError("imagegen studio writes no picture to stdout", hint="name a folder for the pictures: -o DIR")
+        hint = Message("name a folder for the pictures: -o DIR")
+        raise UsageError(Message("imagegen studio writes no picture to stdout"), hint=hint)
     shown = progress == "live" or (progress == "auto" and can_move(sys.stderr, os.environ))
     is_typed = sys.stdin is not None and sys.stdin.isatty() and keyboard(sys.stdin, sys.stderr) is not None
     if not (shown and is_typed and is_capable_terminal(sys.stderr, os.environ)):
         raise UsageError(
-            "imagegen studio needs a terminal to type into, and shows nothing but its table",
-            hint="nothing was sent; imagegen run PROMPT, or imagegen batch - for prompts from stdin",
+            Message("imagegen studio needs a terminal to type into, and shows nothing but its table"),
+            hint=Message("nothing was sent; imagegen run PROMPT, or imagegen batch - for prompts from stdin"),
         )
 
 
@@ -103,7 +105,7 @@ class Studio:
         more = self._prepared(found)
         costs = costs_of(more, self._spending)
         price = cost(costs)
-        words = (*plan.summary(more), *([] if price == FREE else [price]), *remarks)
+        words = tuple(map(translated, (*plan.summary(more), *([] if price == FREE else [price]), *remarks)))
         read = tuple(spec.prompt for spec in found) if typed.listed else ()
         asks = why_asked(costs, self._config) if self._asks else ""
         return Outcome(len(more), words, prompts=read, asks=asks)
@@ -121,7 +123,8 @@ class Studio:
 
     def _specs(self, typed: Typed) -> tuple[list[PromptSpec], list[str]]:
         if typed.listed and (word := next(commands_in(typed.text), "")):
-            raise UsageError(f"{word} is a command in the pasted lines, and would be sent as a prompt: type it alone")
+            pasted = Message("{word} is a command in the pasted lines, and would be sent as a prompt: type it alone")
+            raise UsageError(pasted.format(word=word))
         return specs_of(typed, typed.settings or self._set)
 
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
@@ -135,7 +138,8 @@ class Studio:
             left = limit.amount.micros - self._store.spent(limit).micros
             if total is not None and total.micros > left:
                 rest = limit.amount._replace(micros=max(0, left))
-                raise UsageError(f"{total} is more than what is left of the budget {limit}: {rest}")
+                over = Message("{total} is more than what is left of the budget {limit}: {rest}")
+                raise UsageError(over.format(total=str(total), limit=str(limit), rest=str(rest)))
         return more
 
     def _find(self, text: str) -> tuple[str, Parent]:
@@ -154,12 +158,13 @@ class Studio:
         now, dot = self._set, " \u00b7 "
         model, shape = " ".join(now.models), " ".join(filter(None, (now.ratio or now.size, now.resolution)))
         count = f" \u00d7{now.count}" if now.count else ""
-        pictures = amount(len(now.references), "image") if now.references else ""
-        seed = f"seed {now.seed}" if now.seed is not None else ""
-        without = f"not {now.negative}" if now.negative else ""
+        pictures = translated(ngettext("{count} image", "{count} images", len(now.references)))
+        pictures = pictures if now.references else ""
+        seed = tr("seed {seed}", seed=now.seed) if now.seed is not None else ""
+        without = tr("not {negative}", negative=now.negative) if now.negative else ""
         forms = (
-            ["studio", now.provider, model, shape, pictures, seed, without],
-            ["studio", now.provider, model, shape, pictures],
+            [tr("studio"), now.provider, model, shape, pictures, seed, without],
+            [tr("studio"), now.provider, model, shape, pictures],
             [now.provider, model, shape, pictures],
             [model, shape],
             [model],
@@ -177,8 +182,8 @@ class Studio:
         except ImagegenError as error:
             return refused(error)
         if changed == self._set and not value:
-            return Outcome(words=(f"{word} {COMMANDS[word].values}".strip(), COMMANDS[word].meaning))
-        return Outcome(words=("next prompts: " + described(changed, self._config),))
+            return Outcome(words=(f"{word} {COMMANDS[word].values}".strip(), translated(COMMANDS[word].meaning)))
+        return Outcome(words=(tr("next prompts: {said}", said=described(changed, self._config)),))
 
     def obey(self, command: str) -> Outcome:
         word, value = parsed(command)
@@ -221,24 +226,24 @@ class Studio:
         several = f"/model {others[0]} {first}" if others else ""
         folder = shown_folder(self._where.folder)
         lines = [
-            ("Type what you want to see, press enter, and type the next one at once.", ""),
+            (tr("Type what you want to see, press enter, and type the next one at once."), ""),
             ("", ""),
-            ("a red fox in the snow", f"enter sends it; the pictures go to {folder}"),
+            (tr("a red fox in the snow"), tr("enter sends it; the pictures go to {folder}", folder=folder)),
         ]
         if others:
             lines += [
-                (f"/model {others[0]}", "the next prompts use this model; tab shows the others"),
-                (several, "the next prompts use both, to compare them"),
+                (f"/model {others[0]}", tr("the next prompts use this model; tab shows the others")),
+                (several, tr("the next prompts use both, to compare them")),
             ]
         lines += [
-            ("/ratio 16:9", "the next pictures are wide; /count 4 makes four of each"),
-            ("/help", "all commands and keys"),
-            ("/quit", "ends; so does Ctrl-D"),
+            ("/ratio 16:9", tr("the next pictures are wide; /count 4 makes four of each")),
+            ("/help", tr("all commands and keys")),
+            ("/quit", tr("ends; so does Ctrl-D")),
         ]
         return lines
 
     def help(self) -> Sequence[tuple[str, str]]:
-        return [(f"{name} {command.values}".strip(), command.meaning) for name, command in COMMANDS.items()]
+        return [(f"{name} {command.values}".strip(), translated(command.meaning)) for name, command in COMMANDS.items()]
 
     def earlier(self, number: int) -> str | None:
         found = self._earlier.at(number)
@@ -273,13 +278,12 @@ class Earlier:
 
 
 def unknown(word: str) -> Outcome:
-    return Outcome(
-        words=(f"there is no command {word}: /help names them, and /{word} sends it as a prompt",), good=False
-    )
+    said = tr("there is no command {word}: /help names them, and /{word} sends it as a prompt", word=word)
+    return Outcome(words=(said,), good=False)
 
 
 def refused(error: ImagegenError) -> Outcome:
-    return Outcome(words=(on_one_line(error.message),), good=False)
+    return Outcome(words=(on_one_line(translated(error.message)),), good=False)
 
 
 def providers_of(items: Sequence[plan.Item]) -> set[str]:

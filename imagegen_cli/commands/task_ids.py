@@ -5,15 +5,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.task import RunId, Task, TaskId
-from imagegen_cli.core.text import amount
 from imagegen_cli.storage.store import Store
 
 NAMED = r"\s*(?:(?P<id>[0-9]+)|-(?P<back>[1-9][0-9]*)|(?P<last>LAST))(?:/(?P<picture>[1-9][0-9]*))?\s*"
 MAX_DIGITS = 18
 """More digits than any number in a history has."""
 MAX_SHOWN_DIGITS = 40
-SHOWN_BY = {"task": "list", "run": "runs"}
+SHOWN_BY = {"task": Message("imagegen list shows the tasks"), "run": Message("imagegen runs shows the runs")}
+NOT_THERE = {"task": Message("there is no task {ids}"), "run": Message("there is no run {ids}")}
+NONE_YET = {"task": Message("the history has no task yet"), "run": Message("the history has no run yet")}
+FEWER = {
+    "task": Message("the history has fewer than {number} tasks"),
+    "run": Message("the history has fewer than {number} runs"),
+}
 
 
 class TaskReference(NamedTuple):
@@ -34,8 +40,10 @@ def task_reference(text: str, store: Store) -> TaskReference:
     found = re.fullmatch(NAMED, text, re.IGNORECASE)
     if found is None:
         raise UsageError(
-            f"{text.strip()!r} names no task",
-            hint="a task is its number, LAST or -1 for the newest, -2 for the one before; 12/2 is picture 2 of task 12",
+            Message("{text!r} names no task").format(text=text.strip()),
+            hint=Message(
+                "a task is its number, LAST or -1 for the newest, -2 for the one before; 12/2 is picture 2 of task 12"
+            ),
         )
     number = None if found["picture"] is None else _number(found["picture"])
     if found["id"] is not None:
@@ -44,7 +52,7 @@ def task_reference(text: str, store: Store) -> TaskReference:
     back = 1 if found["last"] else _number(found["back"])
     id_ = store.newest("task", back)
     if id_ is None:
-        raise NothingToDo(_too_far(found["back"] or "1", "task"), hint="imagegen list shows the tasks")
+        raise NothingToDo(_too_far(found["back"] or "1", "task"), hint=SHOWN_BY["task"])
     return TaskReference(TaskId(id_), number)
 
 
@@ -55,9 +63,9 @@ def task_ids(texts: Iterable[str], store: Store) -> list[int]:
     """
     found = [task_reference(text, store) for text in texts]
     if one := next((one for one in found if one.number is not None), None):
-        raise UsageError(
-            f"{one} names one picture, and this command takes whole tasks", hint=f"name the task: {one.id}"
-        )
+        message = Message("{picture} names one picture, and this command takes whole tasks")
+        hint = Message("name the task: {id}").format(id=one.id)
+        raise UsageError(message.format(picture=str(one)), hint=hint)
     return list(dict.fromkeys(one.id for one in found))
 
 
@@ -66,9 +74,20 @@ def check_pictures(tasks: Iterable[Task], references: Iterable[TaskReference]) -
     files = {task.id: len(task.files) for task in tasks}
     for one in references:
         if one.number is not None and one.id in files and one.number > files[one.id]:
-            some = f"has {amount(files[one.id], 'picture')}, and no picture {one.number}"
-            what = some if files[one.id] else f"has no picture {one.number}: it has none"
-            raise NothingToDo(f"task {one.id} {what}", hint=f"imagegen show {one.id} says what became of it")
+            hint = Message("imagegen show {id} says what became of it").format(id=one.id)
+            raise NothingToDo(_lacks(one.id, files[one.id], one.number), hint=hint)
+
+
+def _lacks(id_: TaskId, count: int, number: int) -> Message:
+    if not count:
+        return Message("task {id} has no picture {number}: it has none").format(id=id_, number=number)
+    return ngettext(
+        "task {id} has {count} picture, and no picture {number}",
+        "task {id} has {count} pictures, and no picture {number}",
+        count,
+        id=id_,
+        number=number,
+    )
 
 
 def run_reference(text: str, store: Store) -> RunId | None:
@@ -80,15 +99,15 @@ def run_reference(text: str, store: Store) -> RunId | None:
         return None
     found = re.fullmatch(NAMED, text, re.IGNORECASE)
     if found is None or found["picture"]:
-        hint = "a run is its number, LAST or -1 for the newest, or -2 for the one before"
-        raise UsageError(f"{text.strip()!r} names no run", hint=hint)
+        hint = Message("a run is its number, LAST or -1 for the newest, or -2 for the one before")
+        raise UsageError(Message("{text!r} names no run").format(text=text.strip()), hint=hint)
     if found["id"] is not None:
         _must_be_possible(found["id"], "run")
         return RunId(_number(found["id"]))
     back = 1 if found["last"] else _number(found["back"])
     id_ = store.newest("run", back)
     if id_ is None:
-        raise NothingToDo(_too_far(found["back"] or "1", "run"), hint="imagegen runs shows the runs")
+        raise NothingToDo(_too_far(found["back"] or "1", "run"), hint=SHOWN_BY["run"])
     return RunId(id_)
 
 
@@ -100,12 +119,12 @@ def _number(digits: str) -> int:
 def _must_be_possible(digits: str, what: str) -> None:
     """Raise NothingToDo for a number that no history has, as it was typed: another number would be said else."""
     if len(digits.lstrip("0")) > MAX_DIGITS:
-        raise NothingToDo(f"there is no {what} {_shown(digits)}", hint=f"imagegen {SHOWN_BY[what]} shows the {what}s")
+        raise NothingToDo(NOT_THERE[what].format(ids=_shown(digits)), hint=SHOWN_BY[what])
 
 
 def _shown(digits: str) -> str:
     return digits if len(digits) <= MAX_SHOWN_DIGITS else f"{digits[:MAX_SHOWN_DIGITS]}…"
 
 
-def _too_far(back: str, what: str) -> str:
-    return f"the history has no {what} yet" if back == "1" else f"the history has fewer than {_shown(back)} {what}s"
+def _too_far(back: str, what: str) -> Message:
+    return NONE_YET[what] if back == "1" else FEWER[what].format(number=_shown(back))

@@ -10,15 +10,17 @@ from imagegen_cli.commands.console import history
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.references import MAX_BYTES, opened, why
 from imagegen_cli.core.task import Parent, word
-from imagegen_cli.core.text import amount
+from imagegen_cli.gallery.words import STATES
 from imagegen_cli.net.image_files import sha256_of
 from imagegen_cli.storage.records import Filter, Picture, Record
 from imagegen_cli.storage.store import Store
 
 MAX_NAMED = 4
 """Pictures of a task that a message names."""
+NO_TASK = Message("there is no task {task}")
 
 if TYPE_CHECKING:
     from imagegen_cli.inputs.plan import FindPicture  # it would bring all settings
@@ -33,7 +35,7 @@ def task_pictures() -> "Iterator[FindPicture]":
         def find(text: str) -> tuple[str, Parent]:
             if not opened:
                 if not has_history():
-                    raise UsageError(f"there is no task {text}", hint="the history is empty")
+                    raise UsageError(NO_TASK.format(task=text), hint=Message("the history is empty"))
                 opened.append(stack.enter_context(history()))
             return picture_of(text, opened[0])
 
@@ -51,14 +53,21 @@ def picture_of(text: str, store: Store, option: str = "--image") -> tuple[str, P
     try:
         is_it = _is_as_saved(picture)
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
-        hint = f"give the file where it is now, or make it anew: imagegen again {record.task.id}"
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        what = "is no longer at" if gone else f"cannot be used: {why(error)}:"
-        raise UsageError(f"picture {place} {what} {picture.path}", hint=hint) from error
+        hint = Message("give the file where it is now, or make it anew: imagegen again {task}")
+        raise UsageError(_unusable(place, picture.path, error), hint=hint.format(task=record.task.id)) from error
     if not is_it:
-        hint = f"to send that file on purpose, name it: {option} {quote(picture.path)}"
-        raise UsageError(f"{picture.path} is not picture {place} any more: it was changed or replaced", hint=hint)
+        other = Message("{path} is not picture {picture} any more: it was changed or replaced")
+        hint = Message("to send that file on purpose, name it: {option} {path}")
+        hint = hint.format(option=option, path=quote(picture.path))
+        raise UsageError(other.format(path=picture.path, picture=str(place)), hint=hint)
     return picture.path, place
+
+
+def _unusable(place: Parent, path: str, error: Exception) -> Message:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Message("picture {picture} is no longer at {path}").format(picture=str(place), path=path)
+    message = Message("picture {picture} cannot be used: {why}: {path}")
+    return message.format(picture=str(place), why=why(error), path=path)
 
 
 def _is_as_saved(picture: Picture) -> bool:
@@ -79,7 +88,7 @@ def picture_in_history(text: str, store: Store) -> tuple[Record, Picture]:
         raise UsageError(error.message, hint=error.hint) from error
     found = store.find(Filter(ids=(named.id,)))
     if not found:
-        raise UsageError(f"there is no task {named.id}", hint="imagegen list shows the tasks")
+        raise UsageError(NO_TASK.format(task=named.id), hint=Message("imagegen list shows the tasks"))
     pictures = store.pictures([named.id]).get(named.id, [])
     return found[0], _chosen(found[0], pictures, named.number)
 
@@ -87,15 +96,27 @@ def picture_in_history(text: str, store: Store) -> tuple[Record, Picture]:
 def _chosen(record: Record, pictures: Sequence[Picture], number: int | None) -> Picture:
     id_ = record.task.id
     if not pictures:
-        hint = f"imagegen show {id_} says what became of it"
-        raise UsageError(f"task {id_} has no picture: it is {word(record.task.state)}", hint=hint)
+        none = Message("task {task} has no picture: it is {state}")
+        hint = Message("imagegen show {task} says what became of it").format(task=id_)
+        raise UsageError(none.format(task=id_, state=STATES[word(record.task.state)]), hint=hint)
     if number is None and len(pictures) == 1:
         return pictures[0]
     chosen = next((picture for picture in pictures if picture.number == number), None)
     if chosen is None:
         names = ", ".join(f"{id_}/{picture.number}" for picture in pictures[:MAX_NAMED])
         more = ", …" if len(pictures) > MAX_NAMED else ""
-        has = f"task {id_} has {amount(len(pictures), 'picture')}"
-        what = has if number is None else f"{has} and no picture {number}"
-        raise UsageError(what, hint=f"name one of them: {names}{more}")
+        hint = Message("name one of them: {pictures}").format(pictures=f"{names}{more}")
+        raise UsageError(_unnamed(id_, len(pictures), number), hint=hint)
     return chosen
+
+
+def _unnamed(task: int, count: int, number: int | None) -> Message:
+    if number is None:
+        return ngettext("task {task} has {count} picture", "task {task} has {count} pictures", count, task=task)
+    return ngettext(
+        "task {task} has {count} picture and no picture {number}",
+        "task {task} has {count} pictures and no picture {number}",
+        count,
+        task=task,
+        number=number,
+    )

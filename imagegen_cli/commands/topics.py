@@ -13,17 +13,18 @@ from imagegen_cli.commands import guide
 from imagegen_cli.commands.wrapping import wrapped
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, tr, translated
 from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 
 PLACES = (Path(__file__).parents[1] / "docs", Path(__file__).parents[2] / "docs")
 """The documentation in an installed package, and in a checkout."""
 COLUMNS = 80
-TOPICS = "Topics: imagegen help TOPIC"
-OPTIONS = "All options of a command: imagegen help COMMAND"
-MAN = "The man page: imagegen help --man > imagegen.1"
-NO_TOPIC = "there is no topic {topic}"
-MEANT = "did you mean {near}?"
-SHOWS_TOPICS = "imagegen help shows the topics, imagegen --help the commands"
+TOPICS = Message("Topics: imagegen help TOPIC")
+OPTIONS = Message("All options of a command: imagegen help COMMAND")
+MAN = Message("The man page: imagegen help --man > imagegen.1")
+NO_TOPIC = Message("there is no topic {topic}")
+MEANT = Message("did you mean {near}?")
+SHOWS_TOPICS = Message("imagegen help shows the topics, imagegen --help the commands")
 LESS = "FRX"
 """What `less` is told where LESS is not set: short texts end at once, and the screen is left as it is."""
 TABLE = re.compile(r"^\|(.+)\|\s*$")
@@ -55,7 +56,7 @@ def topics() -> dict[str, Path]:
 def _overview(known: dict[str, Path]) -> list[str]:
     width = max((len(name) for name in known), default=0)
     rows = [f"  {name:<{width}}  {title_of(path)}" for name, path in known.items()]
-    return [TOPICS, "", *rows, "", OPTIONS, MAN]
+    return [translated(TOPICS), "", *rows, "", translated(OPTIONS), translated(MAN)]
 
 
 def title_of(path: Path) -> str:
@@ -171,15 +172,16 @@ def _without_marks(text: str) -> str:
 
 def man_page() -> Iterator[str]:
     """The lines of imagegen(1) in the language of man(7)."""
-    yield f'.TH IMAGEGEN 1 "" "imagegen {__version__}" "User Commands"'
-    yield from (".SH NAME", f"imagegen \\- {_escaped(guide.PURPOSE[0].lower() + guide.PURPOSE[1:].rstrip('.'))}")
-    yield from (".SH SYNOPSIS", ".B imagegen", ".I COMMAND", "\\&...")
-    yield ".SH COMMANDS"
+    yield f'.TH IMAGEGEN 1 "" "imagegen {__version__}" "{tr("User Commands")}"'
+    purpose = guide.PURPOSE[0].lower() + guide.PURPOSE[1:].rstrip(".。")
+    yield from (f".SH {tr('NAME')}", f"imagegen \\- {_escaped(purpose)}")
+    yield from (f".SH {tr('SYNOPSIS')}", ".B imagegen", ".I COMMAND", "\\&...")
+    yield f".SH {tr('COMMANDS')}"
     for group, commands in guide.COMMANDS.items():
-        yield f'.SS "{_escaped(group)}"'
+        yield f'.SS "{_escaped(translated(group))}"'
         for name, use in commands.items():
             yield from (".TP", f".B imagegen {_escaped(name)}", _escaped(use))
-    yield ".SH EXAMPLES"
+    yield f".SH {tr('EXAMPLES')}"
     for lines in guide.EXAMPLES.values():
         yield from (".PP", ".nf", *map(_escaped, lines), ".fi")
     for path in topics().values():

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened
 
 NO_NETWORK = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 """A file must not make us ask an address that it names."""
 MEANINGS = {
-    "trusted": "verified: it fits the file, and its certificate is trusted",
-    "valid": "verified: it fits the file; its certificate is in no list of trusted ones here",
-    "invalid": "verified: it does NOT fit the file, which was changed or signed wrongly",
+    "trusted": Message("verified: it fits the file, and its certificate is trusted"),
+    "valid": Message("verified: it fits the file; its certificate is in no list of trusted ones here"),
+    "invalid": Message("verified: it does NOT fit the file, which was changed or signed wrongly"),
+    "unreadable": Message("it cannot be verified"),
 }
 MAX_CODES = 3
 UNTRUSTED = "signingCredential.untrusted"
@@ -25,8 +27,8 @@ def verifier() -> Callable[[Path], Verified]:
     try:
         import c2pa  # noqa: PLC0415 - few installations have it
     except ImportError as error:
-        message = "--verify needs the package c2pa-python, which is not installed"
-        raise UsageError(message, hint="pip install 'imagegen-cli[c2pa]' adds it") from error
+        message = Message("--verify needs the package c2pa-python, which is not installed")
+        raise UsageError(message, hint=Message("pip install 'imagegen-cli[c2pa]' adds it")) from error
     context = c2pa.Context.from_dict(NO_NETWORK)
 
     def verified(path: Path) -> Verified:
@@ -34,7 +36,7 @@ def verifier() -> Callable[[Path], Verified]:
             with opened(path) as file, c2pa.Reader(None, file, context=context) as reader:
                 return _told(str(reader.get_validation_state() or ""), reader.get_validation_results())
         except (c2pa.C2paError, OSError, ValueError) as error:
-            return {"state": "unreadable", "text": f"it cannot be verified: {error}"}
+            return {"state": "unreadable", "text": Message("it cannot be verified: {why}").format(why=str(error))}
 
     return verified
 
@@ -42,8 +44,10 @@ def verifier() -> Callable[[Path], Verified]:
 def _told(state: str, results: Any) -> Verified:
     state = state.lower() if state.lower() in MEANINGS else "unreadable"
     codes = list(dict.fromkeys(_codes(results))) if state == "invalid" else []
-    why = f" ({', '.join(codes[:MAX_CODES])})" if codes else ""
-    return {"state": state, "text": f"{MEANINGS.get(state, 'it cannot be verified')}{why}"}
+    text = MEANINGS[state]
+    if codes:
+        text = Message("{meaning} ({codes})").format(meaning=text, codes=", ".join(codes[:MAX_CODES]))
+    return {"state": state, "text": text}
 
 
 def _codes(results: Any) -> list[str]:

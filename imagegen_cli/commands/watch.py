@@ -21,7 +21,16 @@ from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
-from imagegen_cli.core.events import ChargesKnown, Event, RunFinished, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.events import (
+    ChargesKnown,
+    Event,
+    HostsKnown,
+    RunFinished,
+    RunStarted,
+    TaskAdded,
+    TaskChanged,
+)
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.output import Output
 from imagegen_cli.core.task import ENDED, Queued, RunId, Task, TaskId
 from imagegen_cli.display import choose
@@ -39,7 +48,11 @@ MAX_OPEN_LINES = 200
 """So many of the newest tasks of living processes are looked at for open prompt lines."""
 POLL_S = 0.25
 """Seconds between two reads of what other processes have written."""
+LOOK_AROUND_S = 2.0
+"""Seconds between two looks for what else the machines of a shared history are at work on."""
 
+UNCARRIED = (Queued, *ENDED)
+"""States in which no machine is at work on a task."""
 STUDIO = "studio"
 """The command whose run goes on while none of its tasks is unfinished."""
 
@@ -139,10 +152,15 @@ class Show:
 
 @dataclass(slots=True)
 class _Shown:
-    """How much of a run has been shown: the number of its last event and of its newest task."""
+    """How much of a run has been shown: the number of its last event and of its newest task.
+
+    `is_current`: what was written before the table was opened has been read. Until then, events of tasks that are not
+    shown are old ones; later ones are of tasks that a worker has taken meanwhile.
+    """
 
     event: int
     task: int
+    is_current: bool = False
 
 
 class Watched:
@@ -158,12 +176,20 @@ class Watched:
             records = _at_work(store, limit + 1)
         if len(records) > limit:
             records = records[:limit]
-            say(f"only the newest {limit} tasks are shown; imagegen list shows the others")
+            message = Message("only the newest {count} tasks are shown; imagegen list shows the others")
+            say(message.format(count=limit))
         if not records:
-            raise NothingToDo("no process is working on a task", hint="imagegen list shows what became of every task")
+            hint = Message("imagegen list shows what became of every task")
+            raise NothingToDo(Message("no process is working on a task"), hint=hint)
         self._store = store
         self._show = show
         self._open = not ids
+        self._is_wide = not ids and run is None and store.is_remote
+        self._limit = limit
+        self._looked_around_at = time.monotonic()
+        self._changed: set[TaskId] = set()
+        """Tasks whose machine may be another one since the last look."""
+        self._hosts: dict[TaskId, str] = {}
         self._records = records
         self._lasting = {one.id for one in store.runs({record.task.run for record in records}) if one.command == STUDIO}
         self._runs = {record.task.run: _Shown(0, newest) for record in reversed(records)}
@@ -178,6 +204,7 @@ class Watched:
         while True:
             owned = more or self._is_owned()
             more = self._look()
+            owned = self._look_around(at_once=not (owned or more)) or owned
             if is_first and not more:
                 is_first = False
                 self._show.tell(ChargesKnown(time.time(), self._charges()))
@@ -200,16 +227,75 @@ class Watched:
 
     def _look(self) -> bool:
         """Show what has been written since the last look, a batch at a time. Returns whether there may be more."""
-        batches = [(shown, self._store.events(run, shown.event, MAX_ROWS_AT_ONCE)) for run, shown in self._runs.items()]
+        runs = tuple(self._runs.items())
+        batches = [(shown, self._store.events(run, shown.event, MAX_ROWS_AT_ONCE)) for run, shown in runs]
         joined = self._joined() if self._open else []
         for record in joined:
             self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
+        before = len(self._show.tasks)
         for shown, events in batches:
+            if self._open and shown.is_current:
+                self._join([TaskId(about) for _, event in events if (about := _about(event)) is not None])
             for shown.event, event in events:
                 about = _about(event)
                 if about is None or about in self._show.tasks:
                     self._show.tell(event)
-        return bool(joined) or any(len(events) == MAX_ROWS_AT_ONCE for _, events in batches)
+                    self._changed |= {event.task.id} if isinstance(event, TaskChanged) else set()
+            shown.is_current = shown.is_current or len(events) < MAX_ROWS_AT_ONCE
+        self._tell_hosts()
+        return (
+            bool(joined)
+            or len(self._show.tasks) > before
+            or any(len(events) == MAX_ROWS_AT_ONCE for _, events in batches)
+        )
+
+    def _join(self, ids: Sequence[TaskId]) -> None:
+        """Show further tasks whose events are about to be told, as far as there is room for them."""
+        new = tuple(sorted(set(ids) - self._show.tasks.keys()))[: self._room]
+        for record in reversed(self._store.find(Filter(ids=new))) if new else ():
+            self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
+
+    def _look_around(self, *, at_once: bool) -> bool:
+        """Show further runs of other machines, and `at_once` what workers have taken; whether there is something."""
+        is_time = self._is_wide and time.monotonic() - self._looked_around_at >= LOOK_AROUND_S
+        if not self._open or not (at_once or is_time):
+            return False
+        self._looked_around_at = time.monotonic()
+        before = len(self._show.tasks)
+        self._changed.update(task.id for task in self._show.tasks.values() if not isinstance(task.state, UNCARRIED))
+        if self._is_wide:
+            for run in sorted(self._store.runs_at_work() - self._runs.keys()):
+                self._begin(run)
+        if at_once:
+            for record in reversed(_at_work(self._store, self._room)):
+                if record.task.run in self._runs and record.task.id not in self._show.tasks:
+                    self._show.tell(TaskAdded(record.created, *self._show.meet([record])))
+                    self._show.tell(TaskChanged(record.started or record.created, record.task))
+        return len(self._show.tasks) > before
+
+    def _begin(self, run: RunId) -> None:
+        """Show the tasks of another run that living processes have; later ones join it."""
+        records = self._store.find(Filter(run=run, owned=True, limit=self._room))
+        if records:
+            self._runs[run] = _Shown(0, records[0].task.id)
+            self._show.tell(RunStarted(min(record.created for record in records), run, self._show.meet(records)))
+
+    @property
+    def _room(self) -> int:
+        """For how many more tasks there is room in the table."""
+        return max(0, self._limit - len(self._show.tasks))
+
+    def _tell_hosts(self) -> None:
+        """Tell which machine carries each task, once there are several."""
+        if not self._store.is_remote:
+            return
+        was_one = len({*self._hosts.values()} - {""}) < 2  # noqa: PLR2004 - one machine is no news
+        now = self._store.hosts(sorted(self._changed | (self._show.tasks.keys() - self._hosts.keys())))
+        self._changed.clear()
+        news = {task: host for task, host in now.items() if self._hosts.get(task, "") != host}
+        self._hosts |= now
+        if len({*self._hosts.values()} - {""}) > 1 and (news or was_one):
+            self._show.tell(HostsKnown(time.time(), dict(self._hosts) if was_one else news))
 
     def _joined(self) -> list[Record]:
         """New tasks of these runs. They are read after the events, so that every event finds its task."""
@@ -241,7 +327,7 @@ def _of_open_lines(store: Store) -> list[Record]:
     return [record for record in newest if record.task.run in lasting]
 
 
-LOOKING = Offer(without=frozenset("cxoar+- "), stop="stop watching", keeps=True, leaves=True)
+LOOKING = Offer(without=frozenset("cxoar+- "), stop=Message("stop watching"), keeps=True, leaves=True)
 """Keys of a replay: choose, read, leave. They act from the start: no key can make or change a task."""
 WATCHING = LOOKING._replace(without=frozenset("ar+- "))
 """Keys of a table of other processes: they can also cancel. Tasks are added and paused where they run."""
@@ -272,9 +358,10 @@ class _Remote:
             if ids and self._store.is_any_owned(ids):
                 self._store.request_cancel(ids)
             elif ids:
-                self._show.display.say(f"the process of {ids[0]} has ended: imagegen cancel {ids[0]}")
+                message = Message("the process of {id} has ended: imagegen cancel {id}")
+                self._show.display.say(message.format(id=ids[0]))
         except HistoryError as error:
-            self._show.display.say(f"not cancelled: {error.message}")
+            self._show.display.say(Message("not cancelled: {why}").format(why=error.message))
 
 
 def _nothing(_command: Command) -> None:
@@ -302,7 +389,7 @@ def _replay(store: Store, run: int | None, options: RunOptions, speed: float) ->
     records = store.find(Filter(run=number))
     events = [*_all_events(store, number)]
     if not records or not events:
-        raise NothingToDo(f"there is no record of run {number}")
+        raise NothingToDo(Message("there is no record of run {run}").format(run=number))
     begin = events[0].at
     clock = _Clock(begin, speed)
     show = Show(options, Estimates(store, before=begin).seconds, LOOKING, clock.now)

@@ -17,8 +17,8 @@ from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import HistoryError, NothingToDo
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.task import ENDED, RunId, Task, TaskId
-from imagegen_cli.core.text import amount
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
@@ -45,12 +45,28 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
         store.may_be_silent()  # it also notes which processes of other machines are heard of
         waiting = store.waiting_for_workers(names)
         if once and not waiting and not store.left_by_workers(names):
-            raise NothingToDo("no task waits for a worker", hint="imagegen batch FILE --queue makes some")
+            hint = Message("imagegen batch FILE --queue makes some")
+            raise NothingToDo(Message("no task waits for a worker"), hint=hint)
         if options.display not in ("json", "quiet"):
-            stops = "until there are no more" if once else "until Ctrl-C, which lets what was sent come to its end"
-            say(f"{amount(waiting, 'task')} in the queue for {', '.join(sorted(names))}; working {stops}")
+            say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
         session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
         return session.run_tasks(RunId(0), (), providers=feed.providers)
+
+
+def _what_waits(count: int, names: str, *, once: bool) -> Message:
+    if once:
+        return ngettext(
+            "{count} task in the queue for {providers}; working until there are no more",
+            "{count} tasks in the queue for {providers}; working until there are no more",
+            count,
+            providers=names,
+        )
+    return ngettext(
+        "{count} task in the queue for {providers}; working until Ctrl-C, which lets what was sent come to its end",
+        "{count} tasks in the queue for {providers}; working until Ctrl-C, which lets what was sent come to its end",
+        count,
+        providers=names,
+    )
 
 
 def _usable(config: Config, providers: Sequence[str]) -> list[str]:
@@ -61,7 +77,7 @@ def _usable(config: Config, providers: Sequence[str]) -> list[str]:
     faults = unusable(config, names)
     for name in names:
         if name in faults:
-            say(f"not working for {name}: {faults[name].message}")
+            say(Message("not working for {provider}: {why}").format(provider=name, why=faults[name].message))
     if faults and len(faults) == len(names):
         raise next(iter(faults.values()))
     return [name for name in names if name not in faults]
@@ -106,7 +122,7 @@ class Queue:
                 if self._once and not found and not self._has_tasks(runner):
                     break
                 if not any(map(runner.is_open, self.providers)):
-                    tell("no service takes tasks any more: the worker stops")
+                    tell(Message("no service takes tasks any more: the worker stops"))
                     break
             await asyncio.sleep(WAKE_S)
         self._is_over = True
@@ -138,10 +154,12 @@ class Queue:
         tasks, _, _ = self._store.claim(changes, for_workers=True)
         ended = [task for task in tasks if isinstance(task.state, ENDED)]
         if ended:
-            tell(f"left by a worker that is gone, and perhaps accepted and charged: {ids_of(ended)}")
+            message = Message("left by a worker that is gone, and perhaps accepted and charged: {ids}")
+            tell(message.format(ids=ids_of(ended)))
         going = [task for task in tasks if not isinstance(task.state, ENDED)]
         if going:
-            tell(f"going on with what a worker left that is gone: {ids_of(going)}")
+            message = Message("going on with what a worker left that is gone: {ids}")
+            tell(message.format(ids=ids_of(going)))
         return going
 
 

@@ -2,6 +2,11 @@
 
 from collections.abc import Iterator
 
+ENDS = "，。；：！？、）】》」』”’"
+"""Signs that no line begins with."""
+BEGINNINGS = "（【《「『"
+"""Signs that no line ends with."""
+
 
 def padded(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
@@ -38,11 +43,17 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _signs(word: str) -> Iterator[str]:
-    """Pieces between which a line may end: before each wide sign that may begin a line."""
+    """Pieces between which a line may end: before wide signs and behind wide marks, where a line may end and begin."""
     piece = ""
     for sign in word:
-        if piece and cells(sign) == 2 and sign not in "，。；：！？、）】》”’":  # noqa: PLR2004 - two cells
+        if piece and _may_part(piece[-1], sign):
             yield piece
             piece = ""
         piece += sign
     yield piece
+
+
+def _may_part(last: str, sign: str) -> bool:
+    if last in BEGINNINGS or sign in ENDS or sign.isspace():
+        return False
+    return cells(sign) == 2 or (last in ENDS and cells(last) == 2)  # noqa: PLR2004 - the cells of a Chinese sign

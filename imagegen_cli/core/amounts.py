@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from imagegen_cli.core.language import Message
+
 MICROS = 1_000_000
 """Millionths in a unit."""
 
@@ -16,12 +18,16 @@ class Money(NamedTuple):
         return Money(self.micros * number, self.unit)
 
     def __str__(self) -> str:
+        """A message where the unit is a word."""
         whole, rest = divmod(self.micros, MICROS)
         part = f"{rest:06d}".rstrip("0")
         if self.unit != "credits":
             part = part.ljust(2, "0")
-        unit = "credit" if self.unit == "credits" and self.micros == MICROS else self.unit
-        return f"{whole}.{part} {unit}" if part else f"{whole} {unit}"
+        number = f"{whole}.{part}" if part else str(whole)
+        if self.unit != "credits":
+            return f"{number} {self.unit}"
+        credits_ = Message("{number} credit") if self.micros == MICROS else Message("{number} credits")
+        return credits_.format(number=number)
 
     def plainly(self) -> dict[str, float | str]:
         """The same for JSON."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, parse_money
 
 
@@ -38,14 +39,19 @@ class Limit(NamedTuple):
         return str(self.amount).replace(" ", "") + ("" if self.period is Period.COMMAND else f"/{self.period}")
 
     def __str__(self) -> str:
-        return str(self.amount) if self.period is Period.COMMAND else f"{self.amount} a {self.period}"
+        """A message, like that of an amount."""
+        return str(self.amount) if self.period is Period.COMMAND else A_PERIOD[self.period].format(amount=self.amount)
+
+
+A_PERIOD = {Period.DAY: Message("{amount} a day"), Period.MONTH: Message("{amount} a month")}
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:
     """`5usd`, `5usd/day`, `5usd,100credits/month`. Raises UsageError."""
     limits = tuple(_limit(part) for part in text.split(",") if part.strip())
     if text.strip() and not limits:
-        raise UsageError(f"{text!r} is no budget", hint="write it as 5usd, 5usd/day or 5usd/month")
+        hint = Message("write it as 5usd, 5usd/day or 5usd/month")
+        raise UsageError(Message("{text!r} is no budget").format(text=text), hint=hint)
     return limits
 
 
@@ -53,7 +59,8 @@ def _limit(text: str) -> Limit:
     amount, slash, period = text.partition("/")
     word = period.strip().lower()
     if slash and not re.fullmatch("day|month", word):
-        raise UsageError(f"{period.strip()!r} is no period of a budget", hint="write 5usd/day or 5usd/month")
+        wrong = Message("{period!r} is no period of a budget").format(period=period.strip())
+        raise UsageError(wrong, hint=Message("write 5usd/day or 5usd/month"))
     return Limit(parse_money(amount), Period(word) if slash else Period.COMMAND)
 
 

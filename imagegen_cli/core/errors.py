@@ -32,6 +32,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from imagegen_cli.core.language import Message, in_sense
 from imagegen_cli.core.masking import masked
 
 if TYPE_CHECKING:
@@ -58,42 +59,71 @@ class Reason(StrEnum):
     BUG = "bug"
 
 
-HINTS: dict[Reason, str] = {
-    Reason.BAD_REQUEST: "change the prompt or the options, then run it again",
-    Reason.UNAUTHORIZED: "check the key (imagegen config show), then imagegen retry {ids}",
-    Reason.OUT_OF_CREDITS: "top up the account or choose another provider with -p, then imagegen retry {ids}",
-    Reason.MODERATED: "rephrase the prompt; the service will refuse it again as it stands",
-    Reason.RATE_LIMITED: "wait a little, then imagegen retry {ids}; a lower --concurrency helps",
-    Reason.BUSY: "wait a little, then imagegen retry {ids}",
-    Reason.SERVER: "the service failed; try imagegen retry {ids} later",
-    Reason.NETWORK: "check the connection and base_url, then imagegen retry {ids}",
-    Reason.TIMEOUT: "raise --timeout, then imagegen retry {ids}",
-    Reason.UNCERTAIN: "it may be made and billed: look at the service; imagegen retry {ids} --may-repeat pays anew",
-    Reason.EXPIRED: "the service no longer keeps it; imagegen retry {ids} makes it anew and costs again",
-    Reason.BAD_IMAGE: "the service sent something that is no picture; imagegen retry {ids} --may-repeat pays anew",
-    Reason.DISK: "free some space or choose another folder with --output; the service may have been paid",
-    Reason.CANCELLED: "imagegen retry {ids} makes it anew",
-    Reason.BUG: "please report it: imagegen show {ids} has the details",
+HINTS: dict[Reason, Message] = {
+    Reason.BAD_REQUEST: Message("change the prompt or the options, then run it again"),
+    Reason.UNAUTHORIZED: Message("check the key (imagegen config show), then imagegen retry {ids}"),
+    Reason.OUT_OF_CREDITS: Message("top up the account or choose another provider with -p, then imagegen retry {ids}"),
+    Reason.MODERATED: Message("rephrase the prompt; the service will refuse it again as it stands"),
+    Reason.RATE_LIMITED: Message("wait a little, then imagegen retry {ids}; a lower --concurrency helps"),
+    Reason.BUSY: Message("wait a little, then imagegen retry {ids}"),
+    Reason.SERVER: Message("the service failed; try imagegen retry {ids} later"),
+    Reason.NETWORK: Message("check the connection and base_url, then imagegen retry {ids}"),
+    Reason.TIMEOUT: Message("raise --timeout, then imagegen retry {ids}"),
+    Reason.UNCERTAIN: Message(
+        "it may be made and billed: look at the service; imagegen retry {ids} --may-repeat pays anew"
+    ),
+    Reason.EXPIRED: Message("the service no longer keeps it; imagegen retry {ids} makes it anew and costs again"),
+    Reason.BAD_IMAGE: Message(
+        "the service sent something that is no picture; imagegen retry {ids} --may-repeat pays anew"
+    ),
+    Reason.DISK: Message("free some space or choose another folder with --output; the service may have been paid"),
+    Reason.CANCELLED: Message("imagegen retry {ids} makes it anew"),
+    Reason.BUG: Message("please report it: imagegen show {ids} has the details"),
 }
 """What to do about tasks that ended for a reason; `{ids}` stands for the tasks."""
 
 
-QUESTION_HINTS: dict[Reason, str] = {
-    Reason.BAD_REQUEST: "check base_url: it may be the address of another service, or of a part of it",
-    Reason.UNAUTHORIZED: "check the key; imagegen init writes another",
-    Reason.OUT_OF_CREDITS: "top up the account",
-    Reason.MODERATED: "ask again later",
-    Reason.RATE_LIMITED: "ask again in a minute",
-    Reason.BUSY: "ask again in a minute",
-    Reason.SERVER: "the service failed, or base_url names another service: ask again later",
-    Reason.NETWORK: "check the connection, the proxy and base_url",
-    Reason.TIMEOUT: "check the connection, the proxy and base_url",
-    Reason.UNCERTAIN: "ask again: nothing was spent",
-    Reason.EXPIRED: "check base_url: nothing is at this address",
-    Reason.BAD_IMAGE: "check base_url",
-    Reason.DISK: "free some space",
-    Reason.CANCELLED: "ask again",
-    Reason.BUG: "please report it",
+LABELS: dict[Reason, Message] = {
+    Reason.BAD_REQUEST: Message("reason of a failure: bad-request"),
+    Reason.UNAUTHORIZED: Message("reason of a failure: unauthorized"),
+    Reason.OUT_OF_CREDITS: Message("reason of a failure: out-of-credits"),
+    Reason.MODERATED: Message("reason of a failure: moderated"),
+    Reason.RATE_LIMITED: Message("reason of a failure: rate-limited"),
+    Reason.BUSY: Message("reason of a failure: busy"),
+    Reason.SERVER: Message("reason of a failure: server"),
+    Reason.NETWORK: Message("reason of a failure: network"),
+    Reason.TIMEOUT: Message("reason of a failure: timeout"),
+    Reason.UNCERTAIN: Message("reason of a failure: uncertain"),
+    Reason.EXPIRED: Message("reason of a failure: expired"),
+    Reason.BAD_IMAGE: Message("reason of a failure: bad-image"),
+    Reason.DISK: Message("reason of a failure: disk"),
+    Reason.CANCELLED: Message("reason of a failure: cancelled"),
+    Reason.BUG: Message("reason of a failure: bug"),
+}
+"""What `label` is translated by."""
+
+
+def label(reason: Reason) -> Message:
+    """A reason for people: in English its code, in another language a few words."""
+    return in_sense(reason, LABELS[reason])
+
+
+QUESTION_HINTS: dict[Reason, Message] = {
+    Reason.BAD_REQUEST: Message("check base_url: it may be the address of another service, or of a part of it"),
+    Reason.UNAUTHORIZED: Message("check the key; imagegen init writes another"),
+    Reason.OUT_OF_CREDITS: Message("top up the account"),
+    Reason.MODERATED: Message("ask again later"),
+    Reason.RATE_LIMITED: Message("ask again in a minute"),
+    Reason.BUSY: Message("ask again in a minute"),
+    Reason.SERVER: Message("the service failed, or base_url names another service: ask again later"),
+    Reason.NETWORK: Message("check the connection, the proxy and base_url"),
+    Reason.TIMEOUT: Message("check the connection, the proxy and base_url"),
+    Reason.UNCERTAIN: Message("ask again: nothing was spent"),
+    Reason.EXPIRED: Message("check base_url: nothing is at this address"),
+    Reason.BAD_IMAGE: Message("check base_url"),
+    Reason.DISK: Message("free some space"),
+    Reason.CANCELLED: Message("ask again"),
+    Reason.BUG: Message("please report it"),
 }
 """What to do where `models`, `credits`, `doctor` or `init` failed to ask a service: there is no task to retry."""
 
@@ -174,6 +204,11 @@ class TaskError(ImagegenError):
         """Mark a refusal after which the same request may go to another provider without paying twice."""
         self.unspent = True
         return self
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, as the message that it was made of: `str` would make plain English of it."""
+    return next((text for text in error.args if isinstance(text, Message)), str(error))
 
 
 def question_hint(error: ImagegenError) -> str:

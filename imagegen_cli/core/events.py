@@ -101,6 +101,13 @@ class ChargesKnown(NamedTuple):
     charges: Mapping[TaskId, Charge]
 
 
+class HostsKnown(NamedTuple):
+    """Which machine carries each of these tasks, read by a command that looks on; told where there are several."""
+
+    at: float
+    hosts: Mapping[TaskId, str]
+
+
 class TaskDelayed(NamedTuple):
     """A step will be repeated in `seconds`, as attempt `attempt`."""
 
@@ -168,6 +175,7 @@ Event = (
     | TaskCharged
     | PicturesCharged
     | ChargesKnown
+    | HostsKnown
     | TaskDelayed
     | RunStopping
     | BudgetReached

@@ -13,6 +13,7 @@ from io import BufferedReader
 from typing import BinaryIO, NamedTuple
 
 from imagegen_cli.core.errors import BadImage, UnusableImage
+from imagegen_cli.core.language import Message
 
 MAX_PIXELS = 500_000_000
 """A header that claims more is a bomb, not a picture."""
@@ -61,7 +62,12 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 PICTURES = (".png", ".jpg", ".webp", ".gif", ".avif", ".heic", ".bmp", ".tiff", ".jxl", ".svg", ".jp2", ".psd")
 """What a service may be given as a picture; the other forms are only kept as they come."""
 SUFFIXES = tuple(dict.fromkeys(suffix for _, suffix in SIGNATURES))
-NAMES = {".jpg": "a JPEG picture", ".webp": "a WebP picture", ".avif": "an AVIF picture", ".svg": "an SVG picture"}
+NAMES = {
+    ".jpg": Message("a JPEG picture"),
+    ".webp": Message("a WebP picture"),
+    ".avif": Message("an AVIF picture"),
+    ".svg": Message("an SVG picture"),
+}
 
 
 class Form(NamedTuple):
@@ -89,8 +95,13 @@ def suffix_of(head: bytes) -> str:
     for pattern, suffix in SIGNATURES:
         if re.match(pattern, head, re.DOTALL):
             return suffix
-    kind = "a web page" if head.lstrip()[:1] == b"<" else "text" if head[:200].isascii() else "unknown bytes"
-    raise BadImage(f"the service sent {kind} where a picture was due" if head else "the service sent an empty picture")
+    if not head:
+        raise BadImage(Message("the service sent an empty picture"))
+    if head.lstrip()[:1] == b"<":
+        raise BadImage(Message("the service sent a web page where a picture was due"))
+    if head[:200].isascii():
+        raise BadImage(Message("the service sent text where a picture was due"))
+    raise BadImage(Message("the service sent unknown bytes where a picture was due"))
 
 
 def check(file: BinaryIO) -> Form:
@@ -100,12 +111,16 @@ def check(file: BinaryIO) -> Form:
     suffix = suffix_of(head)
     size = file.seek(0, os.SEEK_END)
     if size < SMALLEST:
-        raise BadImage("the service sent a picture of no size")
+        raise BadImage(Message("the service sent a picture of no size"))
     try:
         return Form(suffix, ENDS[suffix](file, size, head))
     except (CutError, struct.error, IndexError):
-        what = NAMES.get(suffix) or f"a {suffix[1:].upper()} {'picture' if suffix in PICTURES else 'file'}"
-        raise BadImage(f"{what} ends in the middle or is damaged") from None
+        raise BadImage(Message("{file} ends in the middle or is damaged").format(file=_named(suffix))) from None
+
+
+def _named(suffix: str) -> Message:
+    kind = Message("a {form} picture") if suffix in PICTURES else Message("a {form} file")
+    return NAMES.get(suffix) or kind.format(form=suffix[1:].upper())
 
 
 def _need(is_valid: bool) -> None:
@@ -150,7 +165,8 @@ def _png(file: BinaryIO, size: int, _head: bytes) -> bool:
 
 def _check_pixels(width: int, height: int) -> None:
     if not 0 < width * height <= MAX_PIXELS:
-        raise UnusableImage(f"a picture claims {width} × {height} pixels")
+        claims = Message("a picture claims {width} × {height} pixels")
+        raise UnusableImage(claims.format(width=width, height=height))
 
 
 def _jpeg(file: BinaryIO, size: int, _head: bytes) -> bool:

@@ -14,6 +14,8 @@ ENGLISH, CHINESE = "en", "zh_CN"
 LANGUAGES = (ENGLISH, CHINESE)
 TRADITIONAL = re.compile(r"(?i)[-_](?:tw|hk|mo|hant)(?![a-z])")
 """The region or the script of a locale whose readers are not served by simplified signs."""
+JOINED = re.compile(r"\{part0\}(?:(, |; )\{part[0-9]+\})+")
+"""The templates of `joined` whose separators are those of a sentence, which are other signs in other languages."""
 
 
 class Catalogue(Protocol):
@@ -75,6 +77,16 @@ def ngettext(singular: str, plural: str, count: int, **values: Any) -> Message:
     return _made(singular, plural, values | {"count": count})
 
 
+def in_sense(word: str, sense: Message) -> Message:
+    """A word that is translated by what it means here: `disk` as a part of a machine, or as the reason of a failure.
+
+    Only translators see `sense`.
+    """
+    found = Message(word)
+    found.template, found.values = str(sense), {}
+    return found
+
+
 def joined(separator: str, parts: Iterable[str]) -> Message:
     """Several messages with a separator between them, as one."""
     values = {f"part{at}": part for at, part in enumerate(parts)}
@@ -87,10 +99,25 @@ def translated(text: str) -> str:
         return text
     if text.values is None:
         return _catalogue.gettext(text)
-    values = {key: translated(one) if isinstance(one, str) else one for key, one in text.values.items()}
+    values = {key: _said(one) for key, one in text.values.items()}
     if text.plural:
         return _catalogue.ngettext(text.template, text.plural, text.values["count"]).format(**values)
+    if found := JOINED.fullmatch(text.template):
+        return _separator(found[1]).join(values.values())
     return _catalogue.gettext(text.template).format(**values)
+
+
+def _said(value: Any) -> Any:
+    """A value as a sentence says it. What is no text may have one that is a message, as an amount has."""
+    if isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return translated(text) if isinstance(text, Message) else value
+
+
+def _separator(sign: str) -> str:
+    """The sign of an English list in the language in use."""
+    return tr("{one}, {other}", one="", other="") if sign == ", " else tr("{one}; {other}", one="", other="")
 
 
 def tr(template: str, **values: Any) -> str:
@@ -110,9 +137,10 @@ def parts_of(text: str) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return parts_of(value) or {"template": str(value)}
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return (parts_of(text) or {"template": str(text)}) if isinstance(text, Message) else str(text)
 
 
 def restored(text: str, parts: Any = None) -> Message:

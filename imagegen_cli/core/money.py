@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.amounts import MICROS, Money
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -31,9 +32,8 @@ def parse_money(text: str) -> Money:
     symbol, number, word = found.groups() if found else ("", "", "")
     unit = SYMBOLS.get(symbol, "") or SYMBOLS.get(word.lower(), word.lower())
     if not found or unit not in UNITS or (symbol and word):
-        raise UsageError(
-            f"{text!r} is no amount of money", hint=f"write a number and one of {', '.join(UNITS)}, as 0.04usd"
-        )
+        hint = Message("write a number and one of {units}, as 0.04usd").format(units=", ".join(UNITS))
+        raise UsageError(Message("{text!r} is no amount of money").format(text=text), hint=hint)
     return money(number, unit)
 
 
@@ -43,8 +43,9 @@ def money(amount: "str | float | Decimal", unit: str) -> Money:
 
     micros = Decimal(str(amount)) * MICROS
     if not micros.is_finite() or not 0 <= micros <= MAX_MICROS:
-        most = f"an amount is a number from 0 to {MAX_MICROS // MICROS}"
-        raise UsageError(f"{amount} {unit} is no amount that can be spent", hint=most)
+        most = Message("an amount is a number from 0 to {most}").format(most=MAX_MICROS // MICROS)
+        wrong = Message("{amount} {unit} is no amount that can be spent").format(amount=str(amount), unit=unit)
+        raise UsageError(wrong, hint=most)
     return Money(int(micros.to_integral_value()), unit)
 
 
@@ -70,8 +71,8 @@ def totals(amounts: Iterable[Money | None]) -> dict[str, Money]:
 
 
 def listed(sums: Mapping[str, Money]) -> str:
-    """Sums as text, one after the other: they have different units, so they are never added."""
-    return " + ".join(str(amount) for amount in sums.values())
+    """Sums as a message, one after the other: they have different units, so they are never added."""
+    return joined(" + ", (str(amount) for amount in sums.values()))
 
 
 class Source(StrEnum):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.task import ImageRequest, TaskId
 
@@ -30,16 +31,22 @@ def check_template(template: str) -> None:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise UsageError(f"the name template {template!r} cannot be read: {error}") from error
+        wrong = Message("the name template {template!r} cannot be read: {why}").format(
+            template=template, why=str(error)
+        )
+        raise UsageError(wrong) from error
     if any(unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") for sign in template):
-        raise UsageError(f"the name template {template!a} holds signs that no file name should have")
+        wrong = Message("the name template {template!a} holds signs that no file name should have")
+        raise UsageError(wrong.format(template=template))
     for text, name, form, conversion in parts:
         if any(sign in text for sign in "/\\\0"):
-            raise UsageError(f"the name template {template!r} holds a folder; choose the folder with --output")
+            wrong = Message("the name template {template!r} holds a folder; choose the folder with --output")
+            raise UsageError(wrong.format(template=template))
         if name is not None and name not in FIELDS:
-            raise UsageError(f"unknown field {{{name}}} in the name template", hint=nearest(name, FIELDS))
+            wrong = Message("unknown field {{{name}}} in the name template").format(name=name)
+            raise UsageError(wrong, hint=nearest(name, FIELDS))
         if form or conversion:
-            raise UsageError(f"the field {{{name}}} in the name template takes no format")
+            raise UsageError(Message("the field {{{name}}} in the name template takes no format").format(name=name))
 
 
 def name_for(
@@ -102,7 +109,8 @@ def free_name(name: str, count: int, taken: set[str]) -> str:
             taken.update(stems)
             return wanted
         wanted = name.replace("{index}", f"~{number}-{{index}}")
-    raise UsageError(f"too many files are named {name!r}", hint="choose another folder with --output")
+    too_many = Message("too many files are named {name!r}").format(name=name)
+    raise UsageError(too_many, hint=Message("choose another folder with --output"))
 
 
 def _cut(text: str, max_bytes: int) -> str:

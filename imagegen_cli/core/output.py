@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.text import Printer
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -49,8 +50,8 @@ class Writer:
         """Keep the data for the thread, which writes it to `raw`. Raises OSError where nothing more is taken."""
         with self._changed:
             if self.error is None and self._bytes + len(data) > MAX_WAITING_BYTES:
-                limit = f"{MAX_WAITING_BYTES // 1024**2} MiB waited and its reader took nothing"
-                self.error = OSError(errno.ENOBUFS, limit)
+                full = Message("{size} MiB waited and its reader took nothing")
+                self.error = OSError(errno.ENOBUFS, full.format(size=MAX_WAITING_BYTES // 1024**2))
             if self.error is not None:
                 raise OSError(self.error.errno, self.error.strerror)
             self._waiting.append((raw, data))

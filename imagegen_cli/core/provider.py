@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from imagegen_cli.core.errors import Expired
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.schema import Secret, setting
@@ -121,19 +122,25 @@ class Clients:
 class Settings:
     """The settings of every kind; a provider subclasses them with its own defaults and fields."""
 
-    base_url: str = setting("", "address of the service")
-    api_key: Secret = setting(Secret(), 'key: the text itself, "env:NAME" or "cmd:COMMAND"')
-    model: str = setting("", "model when --model is not given")
-    concurrency: int = setting(4, "tasks at the service at once; 0 lifts the limit")
+    base_url: str = setting("", Message("address of the service"))
+    api_key: Secret = setting(Secret(), Message('key: the text itself, "env:NAME" or "cmd:COMMAND"'))
+    model: str = setting("", Message("model when --model is not given"))
+    concurrency: int = setting(4, Message("tasks at the service at once; 0 lifts the limit"))
     account_concurrency: int = setting(
-        0, "tasks at the account at once, over all processes that share a history; 0: as many as `concurrency` says"
+        0,
+        Message(
+            "tasks at the account at once, over all processes that share a history; 0: as many as `concurrency` says"
+        ),
     )
-    poll: float = setting(0.5, "shortest time between two status queries of a task, in seconds")
-    timeout: float = setting(300.0, "time limit of a task in seconds, counted while the service works on it")
+    poll: float = setting(0.5, Message("shortest time between two status queries of a task, in seconds"))
+    timeout: float = setting(300.0, Message("time limit of a task in seconds, counted while the service works on it"))
     busy_timeout: float = setting(
-        900.0, "seconds for which a service may refuse everything (429, 503) before tasks fail; at least `timeout`"
+        900.0,
+        Message("seconds for which a service may refuse everything (429, 503) before tasks fail; at least `timeout`"),
     )
-    headers: Mapping[str, str] = setting({}, "further HTTP headers; a value may be env:NAME or cmd:COMMAND, as a key")
+    headers: Mapping[str, str] = setting(
+        {}, Message("further HTTP headers; a value may be env:NAME or cmd:COMMAND, as a key")
+    )
 
     environment: ClassVar[Mapping[str, str]] = {}
     """Field name -> environment variable that the vendor's own tools read."""
@@ -225,7 +232,7 @@ class Provider(Protocol[S_co]):
         status alone is never final, because a proxy or a wrong address answers with the same status. A service whose
         pictures come in the answer to the submit alone raises Expired.
         """
-        raise Expired("this service has no jobs that a query could be about")
+        raise Expired(Message("this service has no jobs that a query could be about"))
 
     async def cancel(self, job: Job) -> CancelOutcome:  # noqa: ARG002
         """STOPPED, REQUESTED (may be ignored), TOO_LATE (it ended before) or GOES_ON (cannot be stopped)."""

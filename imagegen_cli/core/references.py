@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.errors import BadRequest, words_of
+from imagegen_cli.core.language import Message
 
 FIRST_BYTES: dict[str, bytes] = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -122,7 +123,7 @@ def bytes_of(path: Path, max_bytes: int) -> bytes:
     with opened(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 10} KB")
+        raise OSError(errno.EFBIG, Message("it is larger than {kilobytes} KB").format(kilobytes=max_bytes >> 10))
     return data
 
 
@@ -139,7 +140,7 @@ def _must_be_regular(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is a link, a device, a pipe or a socket, not a file")
+        raise OSError(errno.EINVAL, Message("it is a link, a device, a pipe or a socket, not a file"))
 
 
 def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) -> bytes:
@@ -153,24 +154,30 @@ def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) 
                 raise BadRequest(_too_large(reference, size, max_bytes))
             return head + file.read(length - HEAD)
     except FileNotFoundError as error:
-        raise BadRequest(f"there is no reference picture {reference!r}") from error
+        missing = Message("there is no reference picture {path!r}").format(path=reference)
+        raise BadRequest(missing) from error
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
-        raise BadRequest(f"cannot read the reference picture {reference!r}: {why(error)}") from error
+        unreadable = Message("cannot read the reference picture {path!r}: {why}")
+        raise BadRequest(unreadable.format(path=reference, why=why(error))) from error
 
 
 def why(error: Exception) -> str:
     """The reason of an error: a path with NUL in it is a ValueError, the home of an unknown user a RuntimeError."""
-    return str(getattr(error, "strerror", "") or error)
+    said = words_of(error)
+    return said if isinstance(said, Message) else str(getattr(error, "strerror", "") or said)
 
 
 def _no_picture(reference: str, formats: Sequence[str]) -> str:
-    known = f"{', '.join(formats[:-1])} or {formats[-1]}"
-    return f"{reference!r} is not a {known} picture, and this service takes no other formats"
+    no_picture = Message("{path!r} is not a {formats} or {last} picture, and this service takes no other formats")
+    return no_picture.format(path=reference, formats=", ".join(formats[:-1]), last=formats[-1])
 
 
 def _too_large(reference: str, size: int, max_bytes: int) -> str:
-    limit = f"a reference picture from a file has at most {max_bytes >> 10} KB here, not {-(-size >> 10)}"
-    return f"{limit}: make {reference!r} smaller, or give its address"
+    too_large = Message(
+        "a reference picture from a file has at most {limit} KB here, not {size}: "
+        "make {path!r} smaller, or give its address"
+    )
+    return too_large.format(limit=max_bytes >> 10, size=-(-size >> 10), path=reference)
 
 
 def _media_type(name: str) -> str:

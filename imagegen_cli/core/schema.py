@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import MASK, hide
 
 T = TypeVar("T")
@@ -76,8 +77,12 @@ def read_table(kind: type[T], table: Mapping[str, Any], *, where: str, line_of: 
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"{line_of(key)}: unknown key {key!r} in {where}", hint=nearest(key, known))
-        values[key] = _converted(value, types_of[key], f"{line_of(key)}: {key} in {where}")
+            unknown = Message("{place}: unknown key {key!r} in {where}").format(
+                place=line_of(key), key=key, where=where
+            )
+            raise ConfigError(unknown, hint=nearest(key, known))
+        place = Message("{place}: {key} in {where}").format(place=line_of(key), key=key, where=where)
+        values[key] = _converted(value, types_of[key], place)
     return kind(**values)
 
 
@@ -85,7 +90,9 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     """A hint that names the nearest of `known`, or all of them where none is near."""
     known = sorted(known)
     near = alike(name, known)
-    return f"did you mean {near}?" if near else f"known: {', '.join(known)}"
+    if near:
+        return Message("did you mean {name}?").format(name=near)
+    return Message("known: {names}").format(names=", ".join(known))
 
 
 def _converted(value: Any, wanted: Any, place: str) -> Any:
@@ -104,16 +111,22 @@ def _converted(value: Any, wanted: Any, place: str) -> Any:
         if not wrong:
             return value
         name, part = next(iter(wrong.items()))
-        hint = f"{name} is {_kind_name(type(part))}: write a text, in quotes"
-        raise ConfigError(f"{place} must be {_kind_name(wanted)}, not {_kind_name(type(value))}", hint=hint)
+        hint = Message("{name} is {kind}: write a text, in quotes").format(name=name, kind=_kind_name(type(part)))
+        raise ConfigError(_mistaken(place, wanted, value), hint=hint)
     if isinstance(wanted, type) and isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{place} must be {_kind_name(wanted)}, not {_kind_name(type(value))}")
+    raise ConfigError(_mistaken(place, wanted, value))
+
+
+def _mistaken(place: str, wanted: Any, value: Any) -> str:
+    found = Message("{place} must be {wanted}, not {found}")
+    return found.format(place=place, wanted=_kind_name(wanted), found=_kind_name(type(value)))
 
 
 def _kind_name(wanted: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Secret: "a text"}
-    names |= {list: "a list", dict: "a table"}
+    text, number = Message("a text"), Message("a number")
+    names = {str: text, int: Message("a whole number"), float: number, bool: Message("true or false"), Secret: text}
+    names |= {list: Message("a list"), dict: Message("a table")}
     if wanted in names:
         return names[wanted]
-    return "a list of texts" if typing.get_origin(wanted) is tuple else "a table of texts"
+    return Message("a list of texts") if typing.get_origin(wanted) is tuple else Message("a table of texts")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, NewType
 
 from imagegen_cli.core.errors import Reason, TaskError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Quote
 
 TaskId = NewType("TaskId", int)
@@ -307,7 +308,7 @@ def recovered(task: Task, found: Mapping[int, StagedImage] | None = None) -> Tas
 def _again(task: Task) -> Task:
     match task.state:
         case Submitting(job=None):
-            lost = "the program stopped while this was being sent; it may have been accepted and charged"
+            lost = Message("the program stopped while this was being sent; it may have been accepted and charged")
             return replace(task, state=Failed(Reason.UNCERTAIN, lost, may_be_paid=True))
         case Saving(images=images, job=Job() as job) | Failed(images=images, job=Job() as job) if _gone(images):
             return replace(task, state=Running(job, images))
@@ -330,7 +331,7 @@ def _adopting(task: Task, found: Mapping[int, StagedImage]) -> Task:
     """Add pictures that came complete although the history does not say so."""
     match task.state:
         case Submitting(job=None) | Cancelled(job=None) | Failed(job=None, images=()):
-            note = "the program stopped while the answer came; what had come whole was kept"
+            note = Message("the program stopped while the answer came; what had come whole was kept")
             return replace(task, state=Saving(tuple(found[index] for index in sorted(found)), None, note))
         case Submitting(job=Job() as job) | Cancelled(job=Job() as job) | Failed(job=Job() as job, images=()):
             return replace(task, state=Running(job, _with_found((), found, job)))

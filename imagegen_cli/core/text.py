@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar, TextIO
 
+from imagegen_cli.core.language import tr
+
 JOINERS = "\u200c\u200d"
 MARKS = frozenset("\u200d\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
@@ -51,6 +53,19 @@ def amount(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def width(text: str) -> int:
+    """The cells of a line of plain text; what is drawn on a terminal is measured more exactly."""
+    if text.isascii():
+        return len(text)
+    marks = sum(1 for sign in text if unicodedata.category(sign) in {"Mn", "Me", "Cf"})
+    return len(text) - marks + sum(1 for sign in text if unicodedata.east_asian_width(sign) in {"W", "F"})
+
+
+def padded(text: str, cells: int) -> str:
+    """The text with blanks behind it, up to so many cells."""
+    return text + " " * (cells - width(text))
+
+
 def seconds(value: float) -> str:
     """5s, 1m05s, 2h07m, 3d04h: two units at most."""
     whole = max(0, int(value))
@@ -61,12 +76,13 @@ def seconds(value: float) -> str:
 
 
 def age(at: float, now: float) -> str:
-    """now, 5m ago, 3h ago, 12d ago."""
-    passed = max(0.0, now - at)
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if passed >= length:
-            return f"{int(passed // length)}{unit} ago"
-    return "now"
+    """now, 5m ago, 3h ago, 12d ago; in the language in use."""
+    passed = int(max(0.0, now - at))
+    if passed < 60:  # noqa: PLR2004 - seconds of a minute
+        return tr("now")
+    if passed < 3600:  # noqa: PLR2004 - of an hour
+        return tr("{count}m ago", count=passed // 60)
+    return tr("{count}h ago", count=passed // 3600) if passed < 86400 else tr("{count}d ago", count=passed // 86400)  # noqa: PLR2004 - of a day
 
 
 def is_capable_terminal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.board import Board, Row, TakenBy, nothing_taken, unknown
@@ -132,7 +133,8 @@ def choose(
                 pictures=preview != "off",
             )
         case _:
-            raise UsageError(f"no such progress: {progress}", hint=f"one of {', '.join(PROGRESS)}")
+            hint = Message("one of {names}").format(names=", ".join(PROGRESS))
+            raise UsageError(Message("no such progress: {name}").format(name=progress), hint=hint)
 
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:

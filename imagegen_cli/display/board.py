@@ -17,6 +17,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    HostsKnown,
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
@@ -31,6 +32,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -102,6 +104,8 @@ class Row:
     estimate: float | None = None
     charge: Charge | None = None
     favourite: bool = False
+    host: str = ""
+    """The machine that carries it, where several are shown."""
     searched: str = ""
     """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
 
@@ -267,6 +271,8 @@ class Board:
                 self._charge(event)
             case ChargesKnown():
                 self._know_charges(event)
+            case HostsKnown():
+                self._know_hosts(event)
             case TaskLearned():
                 pass
             case _:
@@ -279,7 +285,7 @@ class Board:
             case RunStarted():
                 self._begin(event)
             case RunStopping():
-                self._stops[event.run] = event.why or "stopping"
+                self._stops[event.run] = event.why or Message("stopping")
             case BudgetReached():
                 self._budgets[event.run] = event.because
             case ProviderPaused():
@@ -352,6 +358,11 @@ class Board:
             if (row := self.rows.get(task)) is not None:
                 before, row.charge = row.charge, charge
                 self._recount(before, charge)
+
+    def _know_hosts(self, event: HostsKnown) -> None:
+        for task, host in event.hosts.items():
+            if (row := self.rows.get(task)) is not None:
+                row.host = host
 
     def _recount(self, before: Charge | None, now: Charge | None) -> None:
         self.costs.count(before, -1)

@@ -8,6 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from typing import TextIO
 
+from imagegen_cli.core.language import Message
+
+COPIED = Message("copied: {text}")
 MAX_WAIT_S = 1.0
 """Seconds that tmux is waited for."""
 SILENT = ("linux", "vt")
@@ -17,12 +20,13 @@ SILENT = ("linux", "vt")
 def copied(text: str, stderr: TextIO, environ: Mapping[str, str]) -> str:
     """Send the text to the clipboard; returns what to say about it."""
     if environ.get("TMUX"):
-        return f"copied: {text}" if _by_tmux(text) else f"tmux has no clipboard here: {text}"
+        said = COPIED if _by_tmux(text) else Message("tmux has no clipboard here: {text}")
+        return said.format(text=text)
     if environ.get("STY") or _is_without_clipboard(environ):
-        return f"this terminal has no clipboard for programs: {text}"
+        return Message("this terminal has no clipboard for programs: {text}").format(text=text)
     stderr.write(f"\x1b]52;c;{base64.b64encode(text.encode()).decode('ascii')}\x07")
     stderr.flush()
-    return f"copied: {text}"
+    return COPIED.format(text=text)
 
 
 def _by_tmux(text: str) -> bool:

@@ -5,6 +5,7 @@ A new column is defined here and named in the tables that show it; no other file
 
 from typing import TYPE_CHECKING
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.task import Queued
 from imagegen_cli.core.text import age, seconds
 from imagegen_cli.display.board import Row
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from imagegen_cli.display.theme import StyleName
 
 
+MAX_HOST = 16
+"""Cells of a machine's name at most."""
 MAX_COST = 20
 """Cells of a task's cost at most."""
 MIN_LINE_FOR_COST = 60
@@ -90,13 +93,15 @@ STATE_AND_REASON = Column(lambda row, _: state_and_reason(row))
 AGE = Column(lambda row, now: age(row.created, now), "dim", right=True)
 CREATED = Column(lambda row, _: moment(row.created))
 ELAPSED = Column(elapsed, right=True)
-ENDING = Column(lambda row, _: ending(row.task))
+ENDING = Column(lambda row, _: translated(ending(row.task)))
 IMAGES = Column(lambda row, _: images_of(row), right=True)
 IMAGES_ONCE_SENT = IMAGES._replace(text=lambda row, _: "" if is_queued(row) else images_of(row), style="dim")
 MODEL = Column(lambda row, _: model_of(row), "dim")
 PROGRESS = Column(lambda row, now: percent(*row.progress(now)), spans=progress_spans, spreads=is_unsent)
-COST = Column(lambda row, _: of_task(row.charge), "dim", right=True)
+COST = Column(lambda row, _: of_task(row.charge, translated), "dim", right=True)
+COST_FOR_SCRIPTS = Column(lambda row, _: of_task(row.charge), right=True)
 FAVOURITE = Column(lambda row, _: "*" * row.favourite, spans=favourite_spans)
+HOST = Column(lambda row, _: row.host, "dim")
 NOTE = Column(lambda row, _: note(row), note_style)
 PROMPT = Column(lambda row, _: row.task.request.prompt)
 PROMPT_AND_CELL = PROMPT._replace(spans=prompt_spans)
@@ -128,6 +133,7 @@ LIVE = (
     Place(NUMBER, number_in_live_table),
     Place(PROMPT_AND_CELL, fixed(1), share=100),
     Place(MODEL, model_in_live_table, gap=2),
+    Place(HOST, as_needed(MAX_HOST, min_line=100), gap=2),
     Place(PROGRESS, stepped((199, 41), (139, 29), (99, 23), (75, 17), (59, 15), (39, 13), (30, 4))),
     Place(ELAPSED, elapsed_in_live_table),
     Place(IMAGES_ONCE_SENT, fixed(5, min_line=54)),
@@ -143,6 +149,7 @@ LIST = (
     Place(IMAGES, as_needed(20, min_line=44), gap=2),
     Place(COST, cost_in_list, gap=2),
     Place(MODEL, as_needed(20, min_line=72), gap=2),
+    Place(HOST, as_needed(MAX_HOST, min_line=76), gap=2),
     Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT_AND_CELL, fixed(1), gap=2, share=100),
 )
@@ -153,12 +160,12 @@ PLAIN = (
     Place(STATE_AND_REASON, fixed(22), gap=2),
     Place(CREATED, fixed(19), gap=2),
     Place(IMAGES, fixed(5), gap=2),
-    Place(COST, cost_in_list, gap=2),
+    Place(COST_FOR_SCRIPTS, cost_in_list, gap=2),
     Place(MODEL, fixed(12), gap=2),
     Place(FAVOURITE, as_needed(1), gap=2),
     Place(PROMPT, fixed(0), gap=2),
 )
-"""`list` off a terminal. Nothing is cut off: the widths are minimal widths."""
+"""`list` off a terminal, in English for scripts. Nothing is cut off: the widths are minimal widths."""
 
 PLAIN_ENDING = (ENDING, ELAPSED)
 """What a run off a terminal prints of an ended task, between its number and its prompt; empty texts are left out."""

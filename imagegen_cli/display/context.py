@@ -7,6 +7,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import ControlType, Segment
 from rich.style import Style
 
+from imagegen_cli.core.language import tr, translated
+from imagegen_cli.core.text import literal
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.cell import CellContext
 from imagegen_cli.display.controls import Ui
@@ -45,11 +47,15 @@ class DrawContext:
         return CellContext(
             self.now, self.theme, ui.chosen, paused=ui.paused, stopping=bool(self.board.stopping),
             without_credits=self.board.paused_providers, lanes=self.board.lanes, at_service=self.board.at_service,
-            more="-j" if not ui.keys else "" if "+" in ui.offer.without else "-j or +",
+            more="-j" if not ui.keys else "" if "+" in ui.offer.without else tr("-j or +"),
         )  # fmt: skip
 
+    def word(self, text: str) -> str:
+        """A word or two in the language in use, as the terminal can show them."""
+        return literal(translated(text), self.theme.encoding)
+
     def text(self, text: str, style: Style = PLAIN) -> Line:
-        shown = self.theme.fit(text, self.width)
+        shown = self.theme.fit(translated(text), self.width)
         return LineBuilder().put(shown, cell_width(shown), style).line
 
     def above(self, lines: Sequence[Line]) -> "DrawContext":

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from imagegen_cli.core.task import Cancelled, Failed, TaskId, may_be_paid, word
+from imagegen_cli.core.language import Message
+from imagegen_cli.core.task import Cancelled, Failed, TaskId, may_be_paid
 from imagegen_cli.core.text import joins_previous
 from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.key_commands import (
@@ -32,21 +33,22 @@ from imagegen_cli.display.key_commands import (
     Stop,
     Typed,
 )
-from imagegen_cli.display.keys import Key, Paste, narrow
+from imagegen_cli.display.keys import Key, Paste, named, narrow
+from imagegen_cli.display.messages import WORDS
 from imagegen_cli.display.selection import ids_in_order, matching
 
 Press = Callable[[], None]
 Copy = Callable[[str], str]
 """Puts a text onto the clipboard; returns what to say about it."""
-CHOOSE_FIRST = "choose a task with up/down first"
-HAS_ENDED = "task {id} has ended: nothing is left to cancel"
-NOT_TO_REPEAT = "task {id} is {state}: only one that failed or was not sent can be sent again"
-TO_FETCH = "task {id} can be fetched without paying again: imagegen resume {id}"
-MAY_BE_PAID = "task {id} may be made and billed already: imagegen show {id} says what to do"
-NO_PICTURE = "task {id} has no picture on this disk"
-NOT_KNOWN = "how many tasks {provider} takes at a time is not known"
-NO_LIMIT = "{provider} has no limit"
-AT_ONCE = "{provider}: {limit} at a time, until this run ends"
+CHOOSE_FIRST = Message("choose a task with up/down first")
+HAS_ENDED = Message("task {id} has ended: nothing is left to cancel")
+NOT_TO_REPEAT = Message("task {id} is {state}: only one that failed or was not sent can be sent again")
+TO_FETCH = Message("task {id} can be fetched without paying again: imagegen resume {id}")
+MAY_BE_PAID = Message("task {id} may be made and billed already: imagegen show {id} says what to do")
+NO_PICTURE = Message("task {id} has no picture on this disk")
+NOT_KNOWN = Message("how many tasks {provider} takes at a time is not known")
+NO_LIMIT = Message("{provider} has no limit")
+AT_ONCE = Message("{provider}: {limit} at a time, until this run ends")
 TURNS = frozenset({"tab", "up", "down", "left", "right"})
 """Keys that give the table the focus."""
 ANSWERS = frozenset("yYwnN")
@@ -63,15 +65,15 @@ BLIND_S = 2.0
 """A tab or an arrow that follows a letter within this time was typed for the shell, like the letter."""
 QUIET_S = 1.2
 """A key is meant for the table if no key came for this long before it: people type command lines faster."""
-TAB_FIRST = f"not used: wait {BLIND_S:.0f} s, press tab, wait again, then paste"
-TAB_LATER = f"tab came too soon after other keys: press it again in {BLIND_S:.0f} s"
-TOO_SOON = "{key} came too soon after another key: press it again in a moment"
-PASTE_SOON = "not used, it came too soon after another key: paste again in a moment"
-SOON_ANSWERED = "nothing done, the answer came too soon: ask again, then read before you answer"
-ENTER_SOON = "nothing added yet: wait a moment, read it, then press enter"
-HELD = "not sent, its first keys may be missing: read it, then press enter"
-PASTE_OVER = "not used: close this first, then paste again"
-LIST_ONLY = "not used: enter adds the list, tab makes one prompt of it, esc leaves it"
+TAB_FIRST = Message("not used: wait {seconds} s, press tab, wait again, then paste").format(seconds=round(BLIND_S))
+TAB_LATER = Message("tab came too soon after other keys: press it again in {seconds} s").format(seconds=round(BLIND_S))
+TOO_SOON = Message("{key} came too soon after another key: press it again in a moment")
+PASTE_SOON = Message("not used, it came too soon after another key: paste again in a moment")
+SOON_ANSWERED = Message("nothing done, the answer came too soon: ask again, then read before you answer")
+ENTER_SOON = Message("nothing added yet: wait a moment, read it, then press enter")
+HELD = Message("not sent, its first keys may be missing: read it, then press enter")
+PASTE_OVER = Message("not used: close this first, then paste again")
+LIST_ONLY = Message("not used: enter adds the list, tab makes one prompt of it, esc leaves it")
 LISTS = ("[", "{", "#", "＃")
 """First characters of a pasted line that may be JSON or a comment, so the text is read as a list."""
 
@@ -140,7 +142,7 @@ class Ui:
 
 
 def _not_copied(_text: str) -> str:
-    return "there is no clipboard"
+    return Message("there is no clipboard")
 
 
 class Controls:
@@ -328,7 +330,7 @@ class Controls:
         if key in self._ui.offer.without:
             return
         if key in SENDING and not self._quiet:
-            self._ui.remark = TOO_SOON.format(key="space" if key == " " else key)
+            self._ui.remark = TOO_SOON.format(key=named(key))
         elif key in self._table:
             self._table[key]()
         elif len(key) == 1:
@@ -607,7 +609,7 @@ def why_not_again(row: Row) -> str:
     if can_be_fetched(state):
         return TO_FETCH.format(id=task.id)
     if not isinstance(state, Failed | Cancelled):
-        return NOT_TO_REPEAT.format(id=task.id, state=word(state))
+        return NOT_TO_REPEAT.format(id=task.id, state=WORDS[type(state)])
     return MAY_BE_PAID.format(id=task.id) if may_be_paid(state) else ""
 
 

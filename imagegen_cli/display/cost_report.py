@@ -16,7 +16,8 @@ from decimal import Decimal
 from typing import Any, TextIO
 
 from imagegen_cli.core.amounts import MICROS
-from imagegen_cli.core.text import Printer, encoded, is_capable_terminal, literal
+from imagegen_cli.core.language import translated
+from imagegen_cli.core.text import Printer, encoded, is_capable_terminal, literal, padded, width
 from imagegen_cli.display.cost_rows import AMOUNTS, BudgetLine, CostRow, Report, table_of
 
 VERSION = 1
@@ -42,11 +43,11 @@ def print_report(report: Report, *, stdout: TextIO, environ: Mapping[str, str]) 
 def plain_lines(report: Report) -> Iterator[str]:
     """Columns padded to their widest texts and never cut off; the key on the left, all others on the right."""
     table = table_of(report) if report.rows else []
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
     for key, *texts in table:
-        rest = (text.rjust(cells) for text, cells in zip(texts, widths[1:], strict=True))
-        yield "  ".join([key.ljust(widths[0]), *rest]).rstrip()
-    yield from map(str, report.budgets)
+        rest = (" " * (cells - width(text)) + text for text, cells in zip(texts, widths[1:], strict=True))
+        yield "  ".join([padded(key, widths[0]), *rest]).rstrip()
+    yield from (translated(budget.text) for budget in report.budgets)
 
 
 def print_json(report: Report, stdout: TextIO) -> None:

@@ -3,15 +3,33 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from imagegen_cli.core.budget import Limit
+from imagegen_cli.core.budget import Limit, Period
+from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.money import Money, Source
-from imagegen_cli.core.text import amount
 
 SOURCES = (Source.TOLD, Source.PRICED, Source.SET, Source.ESTIMATED)
 """Those that say an amount, the surest first."""
 AMOUNTS = (*map(str, SOURCES), "reserved", "uncertain")
-IN_ALL = "in all"
+IN_ALL = Message("in all")
 EACH = "a picture"
+HEADS = {
+    "day": Message("day"), "model": Message("model"), "provider": Message("provider"), "run": Message("run"),
+    "submits": Message("submits"), "pictures": Message("pictures"), "told": Message("told"),
+    "priced": Message("priced"), "set": Message("set"), "estimated": Message("estimated"),
+    "reserved": Message("reserved"), "uncertain": Message("uncertain"), EACH: Message("a picture"),
+}  # fmt: skip
+"""The heads of the table by the names of its columns."""
+SAID = {
+    "told": Message("{amount} told"), "priced": Message("{amount} priced"), "set": Message("{amount} set"),
+    "estimated": Message("{amount} estimated"), "reserved": Message("{amount} reserved"),
+    "uncertain": Message("{amount} uncertain"),
+}  # fmt: skip
+"""An amount in words, by the names of AMOUNTS."""
+PRICES = {"free": Message("free"), "unknown": Message("unknown")}
+OF_PERIOD = {
+    Period.DAY: Message("budget of a day: {left} left; {spent} of {limit} used or reserved"),
+    Period.MONTH: Message("budget of a month: {left} left; {spent} of {limit} used or reserved"),
+}
 ROUNDED = 100
 """Millionths to which the price of a picture is rounded: ten thousandths."""
 
@@ -65,12 +83,12 @@ class BudgetLine:
             return None
         return Money(max(0, self.limit.amount.micros - self.spent.micros), self.spent.unit)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> Message:
         if self.spent is None:
-            return f"budget of a command: {self.limit.amount}"
-        return (
-            f"budget of a {self.limit.period}: {self.left} left; {self.spent} of {self.limit.amount} used or reserved"
-        )
+            return Message("budget of a command: {limit}").format(limit=self.limit.amount)
+        words = OF_PERIOD[self.limit.period]
+        return words.format(left=self.left, spent=self.spent, limit=self.limit.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +131,34 @@ def _added(one: CostRow, other: CostRow) -> CostRow:
     )
 
 
-# For people
+# For people, in the language in use
 
 
 def cells_of(row: CostRow) -> dict[str, str]:
-    """The texts of a row's columns but for its key; a text may be empty."""
+    """The texts of a row's columns but for its key, by the names of the columns; a text may be empty."""
     texts = {"submits": str(row.submits), "pictures": str(row.pictures)}
-    texts |= {name: str(Money(micros, row.unit)) if micros else "" for name, micros in row.amounts.items()}
-    return texts | {EACH: str(row.each or "") if row.unit else row.price}
+    sums = {name: str(Money(micros, row.unit)) if micros else "" for name, micros in row.amounts.items()}
+    each = str(row.each or "") if row.unit else PRICES[row.price]
+    return texts | {name: translated(text) for name, text in (sums | {EACH: each}).items()}
 
 
 def table_of(report: Report) -> list[list[str]]:
     """A head and the rows as texts; a column of amounts is there only where one of its amounts is."""
     rows = [(row.key, cells_of(row)) for row in report.shown]
     names = [name for name in rows[0][1] if name not in AMOUNTS or any(texts[name] for _, texts in rows)]
-    return [[report.by, *names], *([key, *(texts[name] for name in names)] for key, texts in rows)]
+    heads = [translated(HEADS[name]) for name in (report.by, *names)]
+    return [heads, *([translated(key), *(texts[name] for name in names)] for key, texts in rows)]
 
 
 def facts_of(row: CostRow) -> str:
     """A row in words, for a screen on which the table has no room."""
     texts = cells_of(row)
-    said = [f"{texts[name]} {name}" for name in AMOUNTS if texts[name]]
-    each = f"{row.each} {EACH}" if row.each else "" if row.unit else "free" if row.is_free else "price not known"
-    return ", ".join(filter(None, (*said, amount(row.pictures, "picture"), each)))
+    said = [SAID[name].format(amount=texts[name]) for name in AMOUNTS if texts[name]]
+    pictures = ngettext("{count} picture", "{count} pictures", row.pictures)
+    return translated(joined(", ", filter(None, (*said, pictures, _price_in_words(row)))))
+
+
+def _price_in_words(row: CostRow) -> str:
+    if row.each:
+        return Message("{amount} a picture").format(amount=row.each)
+    return "" if row.unit else PRICES["free"] if row.is_free else Message("price not known")

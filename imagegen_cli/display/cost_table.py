@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.display.cost_rows import IN_ALL, Report, facts_of, table_of
 from imagegen_cli.display.text_width import cell_width, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, DIM, PLAIN, Line, LineBuilder, Theme
@@ -24,12 +25,12 @@ def lines(report: Report, width: int, theme: Theme) -> list[Line]:
         widths[0] += min(0, spare)
         body = [_row(row, widths, theme, is_head=not number) for number, row in enumerate(table)]
     else:
-        body = [line for row in report.shown for line in _paragraph(row.key, facts_of(row), width, theme)]
+        body = [line for row in report.shown for line in _paragraph(translated(row.key), facts_of(row), width, theme)]
     return [*body, *([[]] if report.budgets else []), *_budgets(report, width, theme)]
 
 
 def _row(texts: Sequence[str], widths: Sequence[int], theme: Theme, *, is_head: bool) -> Line:
-    style = DIM if is_head else BOLD if texts[0] == IN_ALL else PLAIN
+    style = DIM if is_head else BOLD if texts[0] == translated(IN_ALL) else PLAIN
     builder = LineBuilder().put(theme.fit(texts[0], widths[0]), widths[0], style)
     for text, cells in zip(texts[1:], widths[1:], strict=True):
         builder.gap(GAP).put(text, cells, style, right=True)
@@ -49,6 +50,6 @@ def _budgets(report: Report, width: int, theme: Theme) -> list[Line]:
     found: list[Line] = []
     for budget in report.budgets:
         style = ALERT if budget.left is not None and not budget.left.micros else PLAIN
-        parts = wrapped(str(budget), max(1, width), MAX_LINES, theme.encoding, theme.more)
+        parts = wrapped(translated(budget.text), max(1, width), MAX_LINES, theme.encoding, theme.more)
         found += [LineBuilder().put(part, cell_width(part), style).line for part in parts]
     return found

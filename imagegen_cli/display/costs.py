@@ -1,19 +1,20 @@
 """What tasks cost, as a display shows it: kept up to date as charges change, and never added across units."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from imagegen_cli.core.charges import Charge, ChargeStatus
+from imagegen_cli.core.language import Message, joined, translated
 from imagegen_cli.core.money import UNITS, Money, Source, listed, totals
 
 APPROXIMATE = (Source.SET, Source.PRICED, Source.ESTIMATED)
 SAYS = {
-    Source.TOLD: "told by the service",
-    Source.PRICED: "by the service's list of prices",
-    Source.SET: "by the price that you gave",
-    Source.ESTIMATED: "estimated",
-    Source.FREE: "free",
-    Source.UNKNOWN: "not known",
+    Source.TOLD: Message("told by the service"),
+    Source.PRICED: Message("by the service's list of prices"),
+    Source.SET: Message("by the price that you gave"),
+    Source.ESTIMATED: Message("estimated"),
+    Source.FREE: Message("free"),
+    Source.UNKNOWN: Message("not known"),
 }
 """Who says what something costs, for people."""
 MAX_NAMED_TASKS = 12
@@ -51,58 +52,62 @@ class Costs:
 
 def text(costs: Costs) -> str:
     """`spent 1.20 usd, reserved 0.36 usd, uncertain 0.04 usd`; empty where nothing has a price."""
-    about = "" if costs.is_told else "about "
+    spent = Message("spent {amount}") if costs.is_told else Message("spent about {amount}")
     parts = (
-        (f"spent {about}", costs.amounts(ChargeStatus.SETTLED)),
-        ("reserved ", costs.amounts(ChargeStatus.RESERVED)),
-        ("uncertain ", costs.amounts(ChargeStatus.UNCERTAIN)),
+        (spent, costs.amounts(ChargeStatus.SETTLED)),
+        (Message("reserved {amount}"), costs.amounts(ChargeStatus.RESERVED)),
+        (Message("uncertain {amount}"), costs.amounts(ChargeStatus.UNCERTAIN)),
     )
-    return ", ".join(f"{word}{listed(totals(amounts))}" for word, amounts in parts if amounts)
+    said = (words.format(amount=listed(totals(amounts))) for words, amounts in parts if amounts)
+    return translated(joined(", ", said))
 
 
 def short_text(costs: Costs) -> str:
     """The same for a narrow line: `~1.20 usd +0.36 usd`; what may still be charged follows the plus sign."""
     about = "" if costs.is_told else "~"
-    still = listed(totals([*costs.amounts(ChargeStatus.RESERVED), *costs.amounts(ChargeStatus.UNCERTAIN)]))
-    spent = listed(totals(costs.amounts(ChargeStatus.SETTLED)))
+    open_ = [*costs.amounts(ChargeStatus.RESERVED), *costs.amounts(ChargeStatus.UNCERTAIN)]
+    still, spent = (translated(listed(totals(sums))) for sums in (open_, costs.amounts(ChargeStatus.SETTLED)))
     return " ".join(filter(None, (f"{about}{spent}" if spent else "", f"+{still}" if still else "")))
 
 
-def of_task(charge: Charge | None) -> str:
+def of_task(charge: Charge | None, say: Callable[[str], str] = str) -> str:
     """What a task costs, for a column: `0.04 usd`, `~0.04 usd` by a price, `0.04 usd?` uncertain; `?`: not known.
 
-    Empty where it costs nothing, and where nothing is known of it.
+    Empty where it costs nothing, and where nothing is known of it. `say` puts the amount into a language.
     """
     if charge is None or charge.source is Source.FREE or charge.status is ChargeStatus.RETURNED:
         return ""
     doubt = "?" if charge.status is ChargeStatus.UNCERTAIN else ""
     if charge.amount is None:
         return "?"
-    return f"{'~' if charge.source in APPROXIMATE else ''}{charge.amount}{doubt}"
+    return f"{'~' if charge.source in APPROXIMATE else ''}{say(str(charge.amount))}{doubt}"
 
 
 def described(charge: Charge | None, task: int) -> str:
     """What a task costs, who says so, and what a person can do where that is uncertain; empty where it is free."""
     if charge is None or charge.source is Source.FREE:
         return ""
-    price = f"{charge.amount} ({SAYS[charge.source]})" if charge.amount is not None else "a price that is not known"
+    said = Message("{amount} ({source})").format(amount=str(charge.amount), source=SAYS[charge.source])
+    price = said if charge.amount is not None else Message("a price that is not known")
     match charge.status:
         case ChargeStatus.RESERVED:
-            return f"reserved: {price}"
+            return Message("reserved: {price}").format(price=price)
         case ChargeStatus.SETTLED:
-            return price if charge.amount is not None else "not known"
+            return price if charge.amount is not None else Message("not known")
         case ChargeStatus.UNCERTAIN:
             settles = how_to_settle([task], is_priced=charge.amount is not None)
-            return f"uncertain, it may have been charged: {price}; {settles}"
+            uncertain = Message("uncertain, it may have been charged: {price}; {advice}")
+            return uncertain.format(price=price, advice=settles)
         case ChargeStatus.RETURNED:
-            return "nothing was charged"
+            return Message("nothing was charged")
 
 
-def how_to_settle(tasks: Sequence[int], *, is_priced: bool = True) -> str:
+def how_to_settle(tasks: Sequence[int], *, is_priced: bool = True) -> Message:
     """The command by which a person says what became of uncertain submits; what has no price needs an amount."""
     amount = "" if is_priced else " --amount 0.04usd"
     which = " ".join(map(str, tasks)) if len(tasks) <= MAX_NAMED_TASKS else "--all"
-    return f"if you know it: imagegen settle {which} --paid{amount}, or --unpaid"
+    advice = Message("if you know it: imagegen settle {tasks} --paid{amount}, or --unpaid")
+    return advice.format(tasks=which, amount=amount)
 
 
 def plainly(costs: Costs) -> dict[str, list[dict[str, float | str]]]:

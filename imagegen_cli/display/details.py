@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rich.segment import Segment
 from rich.style import Style
 
+from imagegen_cli.core.errors import label
+from imagegen_cli.core.language import ngettext, tr, translated
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Task
-from imagegen_cli.core.text import amount, literal, seconds
+from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row, can_be_fetched
 from imagegen_cli.display.end_report import SummaryLine, Tone, ranges
-from imagegen_cli.display.fields import LABEL, advice, fields_of, service, varied
+from imagegen_cli.display.fields import LABEL, STATE, fields_of, service, shown_advice, varied
 from imagegen_cli.display.paragraphs import Piece, paragraph
 from imagegen_cli.display.text_width import MAX_MARKS, cell_width
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Line, LineBuilder, Theme, linked_style
@@ -29,7 +31,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     colour = STYLES[style]
     facts = [] if elapsed is None else [seconds(elapsed)]
     facts = [*outcome(task, brief=brief), *facts]
-    tail = "".join(f" {theme.dot} {fact}" for fact in facts)
+    tail = literal("".join(f" {theme.dot} {fact}" for fact in facts), theme.encoding)
     if task.cell:
         tail = f" {theme.dot} {literal(varied(task.cell), theme.encoding)}{tail}"
     head = f" {task.id} "
@@ -40,7 +42,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     if not isinstance(state, Done) or state.missing:
         lines += indented(messages.described(state), width, theme, colour)
     if can_be_fetched(state):
-        lines += indented(advice(task), width, theme, DIM)
+        lines += indented(shown_advice(task), width, theme, DIM)
     return lines + [path_line(shown_path(path, theme), path, width - 1, theme) for path in task.files]
 
 
@@ -50,24 +52,27 @@ def collapsed_line(tasks: Sequence[Task], theme: Theme) -> Line:
     mark, style = theme.sign(state)
     numbers = ranges((task.id for task in tasks), theme.times)
     is_unsent = isinstance(state, Cancelled) and state.stop is CancelOutcome.NOT_SENT
+    number = ngettext("{count} task", "{count} tasks", len(tasks))
     words = messages.STOPS[CancelOutcome.NOT_SENT] if is_unsent else messages.described(state)
     return [
         Segment(mark, STYLES[style]),
         Segment(f" {numbers} ", DIM),
-        Segment(literal(words, theme.encoding)),
-        Segment(f" {theme.dot} {len(tasks)} tasks", DIM),
+        Segment(literal(translated(words), theme.encoding)),
+        Segment(f" {theme.dot} {literal(translated(number), theme.encoding)}", DIM),
     ]
 
 
 def outcome(task: Task, *, brief: bool) -> Iterator[str]:
     """The result in a word or two, where no other line says it."""
     match task.state:
-        case Done(files=files, missing=missing):
-            yield f"{len(files)} of {len(files) + missing} pictures" if missing else amount(len(files), "picture")
+        case Done(files=files, missing=missing) if missing:
+            yield tr("{count} of {all} pictures", count=len(files), all=len(files) + missing)
+        case Done(files=files):
+            yield translated(ngettext("{count} picture", "{count} pictures", len(files)))
         case Failed(reason=reason) if brief:
-            yield str(reason)
+            yield translated(label(reason))
         case Cancelled() if brief:
-            yield messages.described(task.state)
+            yield translated(messages.described(task.state))
         case _:
             pass
 
@@ -81,7 +86,7 @@ def pieces_of(
     text: str, width: int, theme: Theme, *, first: int = 0, hanging: int = 0, whole: bool = True
 ) -> list[Piece]:
     """The lines of a text; of an endless one no more than anybody reads. `whole` as in `paragraph`."""
-    start = text[: MAX_LINES * max(1, width) * MAX_MARKS]
+    start = translated(text)[: MAX_LINES * max(1, width) * MAX_MARKS]
     return paragraph(start, max(1, width), first=first, hanging=hanging, encoding=theme.encoding, whole=whole)
 
 
@@ -103,8 +108,9 @@ def shown_path(path: str, theme: Theme) -> str:
 def folder_lines(board: Board, theme: Theme) -> list[Line]:
     """The folders of the pictures, for runs whose tasks did not print their paths."""
     folders = {row.task.folder: None for row in board.rows.values() if row.task.files}
+    before = literal(tr("pictures in {folder}", folder=""), theme.encoding)
     return [
-        [Segment("  pictures in ", DIM), Segment(shown_path(folder, theme), linked_style(PLAIN, folder, theme))]
+        [Segment(f"  {before}", DIM), Segment(shown_path(folder, theme), linked_style(PLAIN, folder, theme))]
         for folder in folders
     ]
 
@@ -145,11 +151,11 @@ def task_lines(
     """
     mark, style = theme.sign(row.task.state)
     lines = labelled(mark, row.task.request.prompt, width, theme, styles=(STYLES[style], BOLD), whole=whole)
-    head = f" {theme.dot} ".join([f"task {row.task.id}", *service(row.task.request)])
+    head = f" {theme.dot} ".join([tr("task {id}", id=row.task.id), *service(row.task.request)])
     lines += labelled("", head, width, theme, styles=(DIM, DIM), whole=whole)
     for name, value in [*fields_of(row, now), *(more or {}).items()]:
         if value:
-            alert = BAD if name == "state" and isinstance(row.task.state, Failed) else PLAIN
+            alert = BAD if name == STATE and isinstance(row.task.state, Failed) else PLAIN
             lines += labelled(name, value, width, theme, styles=(DIM, alert), whole=whole)
     return lines
 
@@ -159,7 +165,7 @@ def labelled(
 ) -> list[Line]:
     """A label and its text, which continues below itself."""
     indent = min(LABEL if len(label) > 1 else 2, width // 2)
-    head = LineBuilder().put(theme.fit(label, indent), indent, styles[0]).line
+    head = LineBuilder().put(theme.fit(translated(label), indent), indent, styles[0]).line
     lines: list[Line] = []
     for piece in pieces_of(text, width, theme, first=indent, hanging=indent, whole=whole):
         if head and piece.indent < indent:  # a word that is wider than the column goes below

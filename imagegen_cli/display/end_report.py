@@ -1,13 +1,15 @@
 """What is said at the end of a run: the result, why tasks failed, and one exact command for each thing to do next.
 
 Each command does just what its line says: it names the tasks, or where they are many, the run and what they share.
+The lines are in the language in use.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
 
-from imagegen_cli.core.errors import Reason, error_class
+from imagegen_cli.core.errors import Reason, error_class, label
+from imagegen_cli.core.language import Message, joined, ngettext, tr, translated
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -18,7 +20,7 @@ from imagegen_cli.core.task import (
     may_be_paid,
     recovered,
 )
-from imagegen_cli.core.text import amount, seconds
+from imagegen_cli.core.text import seconds
 from imagegen_cli.display import costs
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.messages import STOPS, general_hint
@@ -29,7 +31,11 @@ MIN_RANGE = 3
 """Numbers in a row that are written as a range."""
 RETRY = "imagegen retry {ids}"
 RETRY_ANEW = f"{RETRY} --may-repeat"
-"""What hints say; the command is written anew where it would not mean just the tasks of the hint."""
+"""What hints say; the command is written anew where it would not mean just the tasks of the hint.
+
+Before a full-width colon, as in Chinese, a hint says itself that the tasks are sent again, so the command may be left
+out with the colon.
+"""
 
 
 class Tone(Enum):
@@ -60,10 +66,12 @@ def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
         lines = [*spent(board), *(line for line in failures(board, failed, again, times) if line[0] is Tone.ADVICE)]
     if board.resumable:
         fetch = command(board, "resume", board.resumable)
-        lines.append((Tone.OFFER, f"{len(board.resumable)} can still be fetched without paying again: {fetch}"))
+        words = Message("{count} can still be fetched without paying again: {command}")
+        lines.append((Tone.OFFER, translated(words.format(count=len(board.resumable), command=fetch))))
     if len(hints_of(failed)) > 1 and again:
         send = command(board, "retry", again)
-        lines.append((Tone.OFFER, f"{len(again)} can be sent again, as new paid work: {send}"))
+        words = Message("{count} can be sent again, as new paid work: {command}")
+        lines.append((Tone.OFFER, translated(words.format(count=len(again), command=send))))
     return [*lines, *left_behind(board)] if board.stopping else lines
 
 
@@ -77,22 +85,27 @@ def left_behind(board: Board) -> Iterator[SummaryLine]:
     """The tasks that a stop left unfinished."""
     ahead = [recovered(row.task) for row in board.active.values()]
     if going := [task.id for task in ahead if isinstance(task.state, Running | Saving)]:
-        yield Tone.OFFER, f"{len(going)} left before the end; to go on: imagegen resume {listed(going)}"
+        left = Message("{count} left before the end; to go on: imagegen resume {ids}")
+        yield Tone.OFFER, translated(left.format(count=len(going), ids=listed(going)))
     if lost := [task.id for task in ahead if isinstance(task.state, Failed)]:
-        yield Tone.OFFER, f"{len(lost)} may have been accepted and charged: {listed(lost)}"
+        accepted = Message("{count} may have been accepted and charged: {ids}")
+        yield Tone.OFFER, translated(accepted.format(count=len(lost), ids=listed(lost)))
 
 
 def total(board: Board, now: float) -> str:
     left = len(board.rows) - board.ended
-    short = f", {board.short} of them with too few" if board.short else ""
+    pictures = ngettext("{count} picture", "{count} pictures", board.pictures)
+    done = Message("{count} done ({pictures}, {short} of them with too few)")
     parts = (
-        (board.done, f"{board.done} done ({amount(board.pictures, 'picture')}{short})"),
-        (board.failed, f"{board.failed} failed"),
-        (board.cancelled, f"{board.cancelled} cancelled"),
-        (left, f"{left} not finished"),
+        (board.done, done if board.short else Message("{count} done ({pictures})")),
+        (board.failed, Message("{count} failed")),
+        (board.cancelled, Message("{count} cancelled")),
+        (left, Message("{count} not finished")),
     )
-    counts = ", ".join(words for count, words in parts if count)
-    return f"{amount(len(board.rows), 'task')}: {counts} in {seconds(board.lasted(now))}"
+    counted = (words.format(count=count, pictures=pictures, short=board.short) for count, words in parts if count)
+    tasks = ngettext("{count} task", "{count} tasks", len(board.rows))
+    lasted = seconds(board.lasted(now))
+    return tr("{tasks}: {counts} in {time}", tasks=tasks, counts=joined(", ", counted), time=lasted)
 
 
 # Why tasks failed
@@ -110,8 +123,10 @@ def failures(board: Board, rows: Sequence[Row], again: Sequence[int], times: str
     hints = hints_of(rows)
     for reason, messages in merged.items():
         for message, ids in messages.items():
-            count = f" {times}{len(ids)}" if len(ids) > 1 else ""
-            yield Tone.FAILURE, f"{reason}{count}: {message} ({'tasks' if count else 'task'} {ranges(ids, times)})"
+            several = Message("{reason} {times}{count}: {why} (tasks {ids})")
+            words = several if len(ids) > 1 else Message("{reason}: {why} (task {ids})")
+            numbers = {"times": times, "count": len(ids), "ids": ranges(ids, times)}
+            yield Tone.FAILURE, translated(words.format(reason=label(reason), why=message, **numbers))
         for (about, hint), ids in hints.items():
             if about is reason:
                 yield Tone.ADVICE, advice(board, hint, ids, again, is_only=len(hints) == 1)
@@ -130,10 +145,10 @@ def hints_of(rows: Iterable[Row]) -> dict[tuple[Reason, str], list[int]]:
 
 def advice(board: Board, hint: str, ids: Sequence[int], again: Sequence[int], *, is_only: bool) -> str:
     """A hint with its command; without one where the command of another line sends these tasks, and others too."""
-    if not is_only and RETRY_ANEW not in hint and set(ids) <= set(again):
-        return hint.replace(RETRY, "a retry")
-    is_plain = RETRY_ANEW not in hint
-    return hint.replace(RETRY, command(board, "retry", ids)) if is_plain else hint.replace("{ids}", listed(ids))
+    is_plain, shown = RETRY_ANEW not in hint, translated(hint)
+    if not is_only and is_plain and set(ids) <= set(again):
+        return shown.replace(f"：{RETRY}", "").replace(RETRY, tr("a retry"))
+    return shown.replace(RETRY, command(board, "retry", ids)) if is_plain else shown.replace("{ids}", listed(ids))
 
 
 def to_repeat(rows: Iterable[Row]) -> list[int]:
@@ -155,12 +170,12 @@ def unsent(board: Board, times: str) -> Iterator[SummaryLine]:
     ids = cancelled(board, CancelOutcome.NOT_SENT)
     if not ids:
         return
-    words = f"{ranges(ids, times)} {STOPS[CancelOutcome.NOT_SENT]}"
+    words = Message("{ids} {what}").format(ids=ranges(ids, times), what=STOPS[CancelOutcome.NOT_SENT])
     if board.budget or board.paused_providers or board.reasons[Reason.OUT_OF_CREDITS]:
-        yield Tone.UNSENT, words
+        yield Tone.UNSENT, translated(words)
         return
-    send = command(board, "retry --cancelled", ids)
-    yield Tone.UNSENT, f"{words}; to send {'it' if len(ids) == 1 else 'them'}: {send}"
+    way = Message("{what}; to send it: {command}") if len(ids) == 1 else Message("{what}; to send them: {command}")
+    yield Tone.UNSENT, translated(way.format(what=words, command=command(board, "retry --cancelled", ids)))
 
 
 def stopped(board: Board, times: str) -> Iterator[SummaryLine]:
@@ -168,7 +183,7 @@ def stopped(board: Board, times: str) -> Iterator[SummaryLine]:
     for stop, words in STOPS.items():
         ids = [] if stop is CancelOutcome.NOT_SENT else cancelled(board, stop)
         if len(ids) > 1:
-            yield Tone.UNSENT, f"{ranges(ids, times)} cancelled: {words}"
+            yield Tone.UNSENT, tr("{ids} cancelled: {how}", ids=ranges(ids, times), how=words)
 
 
 def cancelled(board: Board, stop: CancelOutcome) -> list[int]:

@@ -1,8 +1,13 @@
-"""The fields of one task as text, for every display that shows them."""
+"""The fields of one task as text, for every display that shows them, in the language in use.
+
+Where a function says so, it gives English, for scripts.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from imagegen_cli.core.errors import label
+from imagegen_cli.core.language import Message, joined, tr, translated
 from imagegen_cli.core.task import Failed, ImageRequest, Task, word
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
@@ -10,6 +15,7 @@ from imagegen_cli.display.board import Row, can_be_fetched
 from imagegen_cli.display.costs import described
 
 LABEL = 12
+STATE = Message("state")
 
 
 def service(request: ImageRequest) -> Iterator[str]:
@@ -21,7 +27,7 @@ def service(request: ImageRequest) -> Iterator[str]:
         yield f"{request.width}x{request.height}"
     yield from (text for text in (request.ratio, request.resolution) if text)
     if request.seed is not None:
-        yield f"seed {request.seed}"
+        yield tr("seed {seed}", seed=str(request.seed))
 
 
 SELF_EVIDENT = ("ratio", "resolution", "size")
@@ -36,33 +42,40 @@ def varied(cell: Mapping[str, str], between: str = ", ") -> str:
 
 
 def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
-    """Label and value of everything about a task except its prompt; a value may be empty."""
+    """Label and value of everything about a task except its prompt; a value may be empty. Labels are messages."""
     request = row.task.request
-    yield "state", messages.described(row.task.state)
-    yield "what to do", advice(row.task)
-    elapsed = row.elapsed(now)
-    yield "began", moment(row.started) + (f", {seconds(elapsed)}" if elapsed is not None else "")
-    yield "pictures", f"{len(row.task.files)}/{row.task.expected_images}"
-    yield "cost", described(row.charge, row.task.id)
-    yield "note", row.note
-    yield "varied", varied(row.task.cell)
-    yield "negative", request.negative
-    yield "references", ", ".join(request.references)
-    yield "extra", ", ".join(f"{name}={value}" for name, value in request.extra.items())
-    yield "run", str(row.task.run)
-    yield "asked for", moment(row.created)
+    yield STATE, messages.explained(row.task.state)
+    yield Message("what to do"), shown_advice(row.task)
+    yield Message("began"), began(row, now)
+    yield Message("pictures"), f"{len(row.task.files)}/{row.task.expected_images}"
+    yield Message("cost"), translated(described(row.charge, row.task.id))
+    yield Message("note"), translated(row.note)
+    yield Message("varied"), varied(row.task.cell)
+    yield Message("negative"), request.negative
+    yield Message("references"), ", ".join(request.references)
+    yield Message("extra"), ", ".join(f"{name}={value}" for name, value in request.extra.items())
+    yield Message("run"), str(row.task.run)
+    yield Message("asked for"), moment(row.created)
     if row.task.job is not None:
-        yield "receipt", row.task.job.id
+        yield Message("receipt"), row.task.job.id
+
+
+def began(row: Row, now: float) -> str:
+    """When the task was sent, and how long it took or has taken; empty where it was not sent."""
+    elapsed = row.elapsed(now)
+    return translated(joined(", ", (moment(row.started), *([] if elapsed is None else [seconds(elapsed)]))))
 
 
 def brief(row: Row) -> str:
+    """The state, or why the task failed."""
     state = row.task.state
-    return str(state.reason) if isinstance(state, Failed) else word(state)
+    return translated(label(state.reason) if isinstance(state, Failed) else messages.WORDS[type(state)])
 
 
 def state_and_reason(row: Row) -> str:
-    state = word(row.task.state)
-    return state if brief(row) == state else f"{state}: {brief(row)}"
+    """Both as scripts know them, so in every language in English."""
+    state = row.task.state
+    return f"{word(state)}: {state.reason}" if isinstance(state, Failed) else word(state)
 
 
 def images_of(row: Row) -> str:
@@ -74,14 +87,24 @@ def model_of(row: Row) -> str:
 
 
 def advice(task: Task) -> str:
-    """The next step for a person; one that costs nothing comes first."""
+    """The next step for a person, in English; one that costs nothing comes first."""
+    return str(_next_step(task)).replace("{ids}", str(task.id))
+
+
+def shown_advice(task: Task) -> str:
+    """The same in the language in use."""
+    return translated(_next_step(task)).replace("{ids}", str(task.id))
+
+
+def _next_step(task: Task) -> str:
+    """A message in which `{ids}` stands for the task."""
     if can_be_fetched(task.state):
-        fetch = f"imagegen resume {task.id} can still fetch it without paying again"
+        fetch = Message("imagegen resume {id} can still fetch it without paying again").format(id=task.id)
         hint = task.state.hint if isinstance(task.state, Failed) else ""
-        return f"{hint}; {fetch}" if hint else fetch
+        return joined("; ", (hint, fetch)) if hint else fetch
     if not isinstance(task.state, Failed):
         return ""
-    return (task.state.hint or messages.general_hint(task.state)).replace("{ids}", str(task.id))
+    return task.state.hint or messages.general_hint(task.state)
 
 
 def moment(at: float | None) -> str:

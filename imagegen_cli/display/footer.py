@@ -5,25 +5,27 @@ from itertools import islice
 
 from rich.style import Style
 
+from imagegen_cli.core.language import Message, joined, tr, translated
 from imagegen_cli.core.text import literal, seconds
 from imagegen_cli.display import costs, messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.context import MEDIUM, TALL, WIDE, DrawContext
 from imagegen_cli.display.controls import TYPING, Mode, right_of, why_not_again
+from imagegen_cli.display.keys import named
 from imagegen_cli.display.progress import PULSE
 from imagegen_cli.display.questions import lines_offered, questions
 from imagegen_cli.display.selection import count
 from imagegen_cli.display.text_width import cell_width, cut, tail
 from imagegen_cli.display.theme import ALERT, BAD, BOLD, BUSY, CHOSEN, DIM, GOOD, PLAIN, Line, LineBuilder
 
-LEAVES = "Ctrl-C again leaves now; what is unfinished can be resumed"
-BUDGET_REACHED = "budget reached: what is sent may finish, nothing new is sent"
+LEAVES = Message("Ctrl-C again leaves now; what is unfinished can be resumed")
+BUDGET_REACHED = Message("budget reached: what is sent may finish, nothing new is sent")
 MIN_TASKS_FOR_BAR = 3
 MAX_BAR_WIDTH = 60
 MIN_FILTER = 12
 """Cells of the filter's words that are worth more than the count beside them."""
 
-HELP_KEY = ("?", "help")
+HELP_KEY = ("?", Message("help"))
 FIRST_TO_LEAVE = ("esc", "a", "/")
 """Keys that a narrow line names no more, in this order; then the last ones."""
 
@@ -45,22 +47,24 @@ def totals(context: DrawContext) -> list[Line]:
     if (notice := money_notice(context)) and (context.height >= TALL or is_out_of_credits(context.board)):
         above = first_that_fits(context, notice, ALERT)
         return [above, *(counts_and_reasons(context, "") if context.height >= TALL else [])]
-    return counts_and_reasons(context, prefix(context))
+    return counts_and_reasons(context, held(context))
 
 
 def counts_and_reasons(context: DrawContext, why_held: str) -> list[Line]:
     """`why_held`: why nothing new is sent, before the counts; empty if something is, or if another line says it."""
-    counts = why_held + messages.tallies(context.board)
+    counts = messages.tallies(context.board)
+    counts = tr("{why}; {counts}", why=why_held, counts=counts) if why_held else counts
     if cell_width(counts) > context.width:
-        counts = (brief(context) if why_held else "") + signs(context)
+        counts = " ".join(filter(None, (brief(context) if why_held else "", signs(context))))
     style = ALERT if why_held else PLAIN
     why = messages.reasons(context.board.reasons, context.theme.times)
     if not why:
         return [context.text(with_costs(context, counts), style)]
-    if cell_width(f"{counts}: {why}") <= context.width:
-        return [context.text(f"{counts}: {why}", style)]
+    both = tr("{counts}: {reasons}", counts=counts, reasons=why)
+    if cell_width(both) <= context.width:
+        return [context.text(both, style)]
     below = context.height >= TALL and context.width >= WIDE
-    return [context.text(counts, style), *([context.text(f"failed: {why}", BAD)] if below else [])]
+    return [context.text(counts, style), *([context.text(tr("failed: {reasons}", reasons=why), BAD)] if below else [])]
 
 
 def cost_line(context: DrawContext) -> list[Line]:
@@ -71,7 +75,8 @@ def cost_line(context: DrawContext) -> list[Line]:
 
 def with_costs(context: DrawContext, counts: str) -> str:
     """The counts with the costs behind them, where there is no line for these and enough room on this one."""
-    forms = [] if context.height >= TALL else [f"{counts}; {form}" for form in cost_forms(context.board)]
+    short = context.height < TALL
+    forms = [translated(joined("; ", (counts, form))) for form in cost_forms(context.board)] if short else []
     return next((form for form in forms if cell_width(form) <= context.width), counts)
 
 
@@ -90,7 +95,7 @@ def money_notice(context: DrawContext) -> tuple[str, ...]:
     if is_out_of_credits(context.board):
         return out_of_credits(context)
     if context.board.budget and not context.board.stopping:
-        return BUDGET_REACHED, "budget reached: nothing new is sent", "budget reached"
+        return BUDGET_REACHED, Message("budget reached: nothing new is sent"), Message("budget reached")
     return ()
 
 
@@ -99,18 +104,19 @@ def out_of_credits(context: DrawContext) -> tuple[str, ...]:
     board, ui = context.board, context.ui
     sent, space = board.running + board.done + board.failed, space_key(context)
     if " " in ui.offer.without:
-        space = "space in its terminal"
-        return (
-            f"out of credits: {sent} sent, {board.waiting} wait; top up, then press {space}",
-            f"out of credits, {board.waiting} wait",
-            "no credits",
-        )
-    return (
-        f"out of credits: {sent} sent, {board.waiting} wait; top up and press {space}, or q",
-        f"out of credits, {board.waiting} wait: {space}, or q",
-        f"no credits: {space}, or q",
-        "no credits",
-    )
+        forms = [
+            Message("out of credits: {sent} sent, {waiting} wait; top up, then press space in its terminal"),
+            Message("out of credits, {waiting} wait"),
+            Message("no credits"),
+        ]
+    else:
+        forms = [
+            Message("out of credits: {sent} sent, {waiting} wait; top up and press {key}, or q"),
+            Message("out of credits, {waiting} wait: {key}, or q"),
+            Message("no credits: {key}, or q"),
+            Message("no credits"),
+        ]
+    return tuple(form.format(sent=sent, waiting=board.waiting, key=space) for form in forms)
 
 
 def signs(context: DrawContext) -> str:
@@ -126,40 +132,42 @@ def signs(context: DrawContext) -> str:
     return " ".join(f"{mark}{count}" for mark, count in counts if count)
 
 
-def prefix(context: DrawContext) -> str:
+def held(context: DrawContext) -> str:
     """Why no further task is sent; empty while tasks are sent."""
     ui = context.ui
     if context.board.stopping:
-        return f"stopping: {context.board.stopping}; "
+        return tr("stopping: {why}", why=context.board.stopping)
     if is_out_of_credits(context.board):
-        keys = space_key(context)
-        return "out of credits; " if " " in ui.offer.without else f"out of credits, top up and press {keys}, or q; "
+        if " " in ui.offer.without:
+            return tr("out of credits")
+        return tr("out of credits, top up and press {key}, or q", key=space_key(context))
     if context.board.budget:
-        return f"{BUDGET_REACHED}; "
+        return translated(BUDGET_REACHED)
     if ui.draining:
-        return "what is sent may finish, nothing new is sent; "
-    if ui.paused:
-        return (
-            "paused, space continues; " if space_key(context) == "space" else f"paused, {space_key(context)} continue; "
-        )
-    return ""
+        return tr("what is sent may finish, nothing new is sent")
+    return paused(context) if ui.paused else ""
+
+
+def paused(context: DrawContext) -> str:
+    key = space_key(context)
+    return tr("paused, space continues") if key == named(" ") else tr("paused, {keys} continue", keys=key)
 
 
 def space_key(context: DrawContext) -> str:
     """How the key that continues is reached now."""
     ui = context.ui
     if ui.line is not None and ui.mode in TYPING:
-        return "esc and space"
-    return "space" if ui.focus else "tab and space"
+        return Message("esc and space")
+    return named(" ") if ui.focus else Message("tab and space")
 
 
 def brief(context: DrawContext) -> str:
     """The same in one word."""
     if context.board.stopping:
-        return "stopping "
+        return tr("stopping")
     if context.board.budget:
-        return "budget "
-    return "ending " if context.ui.draining else "paused " if context.ui.paused else ""
+        return tr("budget")
+    return tr("ending") if context.ui.draining else tr("paused") if context.ui.paused else ""
 
 
 def overall(context: DrawContext) -> Line:
@@ -182,7 +190,7 @@ def pace(board: Board, now: float) -> str:
     parts = [f"{board.ended}/{total}"]
     rate, left = board.rate(now), board.left(now)
     if rate is not None and left is not None and board.ended < total:
-        parts += [speed(rate), f"~{roughly(left)} left"]
+        parts += [speed(rate), tr("~{time} left", time=roughly(left))]
     elif board.started is not None:
         parts.append(seconds(board.lasted(now)))
     return "  ".join(parts)
@@ -228,7 +236,7 @@ def filter_lines(context: DrawContext) -> list[Line]:
 
 def first_that_fits(context: DrawContext, forms: Iterable[str], style: Style) -> Line:
     """The first of these that is not too wide, or the start of the last one."""
-    forms = tuple(forms)
+    forms = tuple(map(translated, forms))
     return context.text(next((form for form in forms if cell_width(form) <= context.width), forms[-1]), style)
 
 
@@ -247,34 +255,33 @@ def hints(context: DrawContext) -> Line:
 
 def keys_in_line(context: DrawContext, keys: list[tuple[str, str]]) -> Line:
     """As many keys as there is room for; others go before the one for help."""
-    while len(keys) > 1 and sum(cell_width(f"{key} {few}") + 2 for key, few in keys) - 2 > context.width:
-        others = [pair for pair in keys if pair != HELP_KEY]
-        keys.remove(next((pair for name in FIRST_TO_LEAVE for pair in others if pair[0] == name), others[-1]))
+    shown = {key: (context.word(named(key)), f" {context.word(few)}") for key, few in keys}
+    while len(shown) > 1 and sum(cell_width(name + few) + 2 for name, few in shown.values()) - 2 > context.width:
+        others = [key for key in shown if key != HELP_KEY[0]]
+        del shown[next((key for key in FIRST_TO_LEAVE if key in others), others[-1])]
     builder = LineBuilder()
-    for key, few in keys:
-        cells = cell_width(key)
-        if cells + 1 + len(few) > context.width:
-            return context.text(key)
-        builder.gap(2 if builder.line else 0).put(key, cells).put(f" {few}", len(few) + 1, DIM)
+    for name, few in shown.values():
+        if cell_width(name + few) > context.width:
+            return context.text(name)
+        builder.gap(2 if builder.line else 0).put(name, cell_width(name)).put(few, cell_width(few), DIM)
     return builder.line
 
 
 def blind(context: DrawContext) -> Line:
     """The keys that act without the focus."""
     dot = context.theme.dot
-    long = f"tab keys {dot} ? help {dot} ctrl-c stop"
-    return first_that_fits(context, (long, f"tab keys {dot} ? help", "? help", "?"), DIM)
+    long, short = Message("tab keys {dot} ? help {dot} ctrl-c stop"), Message("tab keys {dot} ? help")
+    return first_that_fits(context, (long.format(dot=dot), short.format(dot=dot), Message("? help"), "?"), DIM)
 
 
 def filter_line(context: DrawContext) -> Line:
     """The words of the filter, and how many tasks it leaves."""
     ui, board, dot = context.ui, context.board, context.theme.dot
     words = literal(ui.filter, context.theme.encoding)
-    found = f"{count(board, ui.filter)} of {len(board.rows)}"
+    found = tr("{count} of {all}", count=count(board, ui.filter), all=len(board.rows))
     cursor = "_" if ui.mode is Mode.FILTER else ""
-    end = (
-        f"enter keeps {dot} esc clears" if ui.mode is Mode.FILTER else "esc clears" if ui.focus else "tab and esc clear"
-    )
+    end = tr("esc clears") if ui.focus else tr("tab and esc clear")
+    end = tr("enter keeps {dot} esc clears", dot=dot) if ui.mode is Mode.FILTER else end
     for tail_ in (f"  {found} {dot} {end}", f"  {found}", ""):
         left = context.width - cell_width(tail_) - 1 - len(cursor)
         if left >= min(cell_width(words), MIN_FILTER) or not tail_:
@@ -286,12 +293,12 @@ def filter_line(context: DrawContext) -> Line:
 def promise(context: DrawContext) -> Line:
     """What the enter key will do with the typed text."""
     outcome, theme = context.ui.outcome, context.theme
-    outcome_text = f" {theme.dot} ".join(literal(word, theme.encoding) for word in outcome.words)
+    outcome_text = f" {theme.dot} ".join(map(context.word, outcome.words))
     if not outcome.good:
         return context.text(outcome_text, ALERT)
-    head = f"enter {theme.leads} "
+    head = f"{context.word(named('enter'))} {theme.leads} "
     ui = context.ui
-    end = f"  esc {closing(context)}" if ui.mode is Mode.EDIT and ui.line is None else ""
+    end = f"  esc {context.word(closing(context))}" if ui.mode is Mode.EDIT and ui.line is None else ""
     if cell_width(head + outcome_text + end) > context.width:
         return context.text(f"{theme.leads} {outcome_text}", BUSY)
     builder = LineBuilder().put(head, cell_width(head)).put(outcome_text, cell_width(outcome_text), BUSY)
@@ -301,43 +308,46 @@ def promise(context: DrawContext) -> Line:
 def offered(context: DrawContext) -> list[tuple[str, str]]:
     ui, board = context.ui, context.board
     if ui.mode is Mode.EDIT:
-        return [("enter", "add"), ("esc", closing(context))]
+        return [("enter", Message("add")), ("esc", closing(context))]
+    choose = (context.theme.arrows, Message("choose"))
     if ui.mode is Mode.FILTER:
-        return [("enter", "keep"), ("esc", "clear"), (context.theme.arrows, "choose")]
+        return [("enter", Message("keep")), ("esc", Message("clear")), choose]
     if is_out_of_credits(board) and " " not in ui.offer.without:
-        return [("space", "go on"), ("q", ui.offer.stop), HELP_KEY]
-    always = [("a", "add"), ("q", ui.offer.stop), HELP_KEY, *([] if ui.offer.keeps else [("esc", "no keys")])]
+        return [("space", Message("go on")), ("q", ui.offer.stop), HELP_KEY]
+    leave = [] if ui.offer.keeps else [("esc", Message("no keys"))]
+    always = [("a", Message("add")), ("q", ui.offer.stop), HELP_KEY, *leave]
     row = board.rows.get(ui.chosen) if ui.chosen is not None else None
     if row is not None and row.ended is not None:
         return [*ended_keys(row), *always]
     if row is None and board.running + board.waiting != 1:
-        return [(context.theme.arrows, "choose"), ("/", "filter"), *always]
-    return [("c", "cancel"), ("enter", "details"), *always]
+        return [choose, ("/", Message("filter")), *always]
+    return [("c", Message("cancel")), ("enter", Message("details")), *always]
 
 
 def ended_keys(row: Row) -> list[tuple[str, str]]:
     """What can be done with a task that has ended."""
+    details = ("enter", Message("details"))
     if row.task.files:
-        return [("enter", "details"), ("o", "open"), ("y", "copy path")]
-    return [*([("r", "retry")] if not why_not_again(row) else []), ("enter", "details")]
+        return [details, ("o", Message("open")), ("y", Message("copy path"))]
+    return [*([("r", Message("retry"))] if not why_not_again(row) else []), details]
 
 
 def closing(context: DrawContext) -> str:
-    return "close" if context.board.ended < len(context.board.rows) else "close and end"
+    return Message("close") if context.board.ended < len(context.board.rows) else Message("close and end")
 
 
 def editor(context: DrawContext) -> Line:
     """The typed prompt, on the last line: there is the terminal's cursor, where input methods show their choices."""
     ui, encoding = context.ui, context.theme.encoding
     after = right_of(ui.text, ui.cursor)
-    label = context.theme.fit("add: ", context.width)
-    left = context.width - len(label) - 2
+    label = context.theme.fit(tr("add: {prompt}", prompt=""), context.width)
+    left = context.width - cell_width(label) - 2
     before = tail(literal(ui.text[: ui.cursor], encoding), max(0, left))
     under = literal(ui.text[ui.cursor : after], encoding)
     under = under if under and cell_width(under) <= 2 else " "  # noqa: PLR2004 - cells of one sign
     cursor = CHOSEN if ui.focus else PLAIN
     rest = cut(literal(ui.text[after:], encoding), max(0, left - cell_width(before)))
-    builder = LineBuilder().put(label, len(label), BOLD)
+    builder = LineBuilder().put(label, cell_width(label), BOLD)
     if left >= 0:
         builder.put(before, cell_width(before)).put(under, cell_width(under), cursor).put(rest, cell_width(rest))
     return builder.line

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imagegen_cli.core.events import Event, RunStarted, TaskAdded, TaskChanged
+from imagegen_cli.core.language import Message
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, StaticDisplay
 
@@ -131,5 +132,8 @@ class Guarded:
         for event in (*self._begun, *self._last.values()):
             board.tell(event)
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        lines.say(f"the display broke ({why}) and is switched off; the tasks go on, in plain lines. Please report it")
+        broke = Message(
+            "the display broke ({why}) and is switched off; the tasks go on, in plain lines. Please report it"
+        )
+        lines.say(broke.format(why=why))
         return lines

@@ -4,28 +4,30 @@ from collections.abc import Sequence
 
 from rich.style import Style
 
+from imagegen_cli.core.language import Message, translated
 from imagegen_cli.display.context import DrawContext
+from imagegen_cli.display.keys import named
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BUSY, STYLES, Line, LineBuilder, StyleName
 
 KEY_WIDTH = 9
-TURN = ("tab", "let keys act, until esc or 10 s without a key", "let keys act")
-ASKS = "stop; asks, and can let the sent ones finish"
+TURN = ("tab", Message("let keys act, until esc or 10 s without a key"), Message("let keys act"))
+ASKS = Message("stop; asks, and can let the sent ones finish")
 HELP = (
-    ("up/down", "choose a task; j/k too, g/G the first and last", "choose"),
-    ("pgup/pgdn", "choose a screen further; home/end the ends", "screen"),
-    ("/", "filter by prompt, model, state; esc clears", "filter"),
-    ("enter", "its details: paths, reason, preview", "details"),
-    ("o", "open its picture, else the folder", "open"),
-    ("y", "copy the path of its picture", "copy path"),
-    ("r", "send it again, as new paid work; asks first", "retry"),
-    ("c", "cancel the chosen task; asks first", "cancel"),
-    ("x", "cancel all that wait; asks first", "cancel waiting"),
-    ("+/-", "more or fewer of its provider's tasks at a time", "at a time"),
-    (" ", "pause: send nothing more; again: continue", "pause"),
-    ("a", "add another prompt; a paste begins one too", "add"),
-    ("q", "{stop}", "stop"),
-    ("?", "again: what the signs mean; any key closes it", "signs"),
+    ("up/down", Message("choose a task; j/k too, g/G the first and last"), Message("choose")),
+    ("pgup/pgdn", Message("choose a screen further; home/end the ends"), Message("screen")),
+    ("/", Message("filter by prompt, model, state; esc clears"), Message("filter")),
+    ("enter", Message("its details: paths, reason, preview"), Message("details")),
+    ("o", Message("open its picture, else the folder"), Message("open")),
+    ("y", Message("copy the path of its picture"), Message("copy path")),
+    ("r", Message("send it again, as new paid work; asks first"), Message("retry")),
+    ("c", Message("cancel the chosen task; asks first"), Message("cancel")),
+    ("x", Message("cancel all that wait; asks first"), Message("cancel waiting")),
+    ("+/-", Message("more or fewer of its provider's tasks at a time"), Message("at a time")),
+    (" ", Message("pause: send nothing more; again: continue"), Message("pause")),
+    ("a", Message("add another prompt; a paste begins one too"), Message("add")),
+    ("q", ASKS, Message("stop")),
+    ("?", Message("again: what the signs mean; any key closes it"), Message("signs")),
 )
 """Key, what it does, and the same in few words for a low screen."""
 
@@ -39,7 +41,7 @@ def help_lines(context: DrawContext) -> list[Line]:
     keys = [entry for entry in (HELP if offer.keeps else (TURN, *HELP)) if not offer.without & {*entry[0].split("/")}]
     lines = [_key_line(context, key, meaning, few) for key, meaning, few in keys]
     if len(lines) > context.height:
-        brief: list[tuple[str, str, StyleName]] = [(_named(key), few, "busy") for key, _, few in keys]
+        brief: list[tuple[str, str, StyleName]] = [(named(key), few, "busy") for key, _, few in keys]
         lines = flowing(context, brief)
     whole = [_sign_line(context, sign) for sign in legend(context)]
     for signs in (whole, flowing(context, _brief(context))):
@@ -61,16 +63,21 @@ def legend(context: DrawContext) -> list[Sign]:
     theme = context.theme
     bar = theme.full * 2 + theme.rest
     return [
-        (theme.queued, "waits to be sent, or in the service's own queue", "waits", "dim"),
-        (theme.submitting, "is being sent", "being sent", "busy"),
-        (theme.running, "is at the service", "at the service", "busy"),
-        (theme.saving, "its pictures are being saved", "saving", "busy"),
-        (theme.done, "done; yellow: with fewer pictures than asked for", "done", "good"),
-        (theme.failed, "failed", "failed", "bad"),
-        (theme.cancelled, "cancelled", "cancelled", "alert"),
-        (bar, "told by the service", "told", "busy"),
-        (theme.guess * 2 + theme.rest, "guessed from earlier tasks, like ~40%", "guessed", "busy"),
-        (theme.rest + theme.full + theme.rest, "moves: nothing is known yet", "moves: not known", "busy"),
+        (theme.queued, Message("waits to be sent, or in the service's own queue"), Message("waits"), "dim"),
+        (theme.submitting, Message("is being sent"), Message("being sent"), "busy"),
+        (theme.running, Message("is at the service"), Message("at the service"), "busy"),
+        (theme.saving, Message("its pictures are being saved"), Message("saving"), "busy"),
+        (theme.done, Message("done; yellow: with fewer pictures than asked for"), Message("done"), "good"),
+        (theme.failed, Message("failed"), Message("failed"), "bad"),
+        (theme.cancelled, Message("cancelled"), Message("cancelled"), "alert"),
+        (bar, Message("told by the service"), Message("told"), "busy"),
+        (theme.guess * 2 + theme.rest, Message("guessed from earlier tasks, like ~40%"), Message("guessed"), "busy"),
+        (
+            theme.rest + theme.full + theme.rest,
+            Message("moves: nothing is known yet"),
+            Message("moves: not known"),
+            "busy",
+        ),
     ]
 
 
@@ -78,8 +85,8 @@ def flowing(context: DrawContext, pieces: Sequence[tuple[str, str, StyleName]]) 
     """As many pieces to a line as its width allows: a key or a sign, what it means, and the style of the first."""
     builders, left = [LineBuilder()], context.width
     for key, few, style in pieces:
-        name = context.theme.fit(key, context.width)
-        text = context.theme.fit(f" {few}", max(0, context.width - cell_width(name)))
+        name = context.theme.fit(translated(key), context.width)
+        text = context.theme.fit(f" {translated(few)}", max(0, context.width - cell_width(name)))
         cells = cell_width(name) + cell_width(text)
         if builders[-1].line and cells + 2 > left:
             builders.append(LineBuilder())
@@ -96,8 +103,8 @@ def _brief(context: DrawContext) -> list[tuple[str, str, StyleName]]:
 
 def _key_line(context: DrawContext, key: str, meaning: str, few: str) -> Line:
     offer = context.ui.offer
-    meaning = meaning.format(stop=offer.stop if offer.leaves else ASKS)
-    return _explained(context, _named(key), (meaning, few), BUSY)
+    meaning = offer.stop if key == "q" and offer.leaves else meaning
+    return _explained(context, named(key), (meaning, few), BUSY)
 
 
 def _sign_line(context: DrawContext, sign: Sign) -> Line:
@@ -109,10 +116,7 @@ def _explained(context: DrawContext, name: str, forms: tuple[str, str], style: S
     """A key or a sign, and what it means, in few words where all of them have no room."""
     names = min(KEY_WIDTH, context.width)
     left = max(0, context.width - names - 1)
-    builder = LineBuilder().put(context.theme.fit(name, names), names, style)
-    text = forms[0] if cell_width(forms[0]) <= left else forms[1]
+    builder = LineBuilder().put(context.theme.fit(translated(name), names), names, style)
+    long, few = map(translated, forms)
+    text = long if cell_width(long) <= left else few
     return builder.gap(1).put(context.theme.fit(text, left), left).line if left else builder.line
-
-
-def _named(key: str) -> str:
-    return "space" if key == " " else key

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.keys import Key
 
@@ -23,7 +24,7 @@ class Offer(NamedTuple):
     """
 
     without: frozenset[str] = frozenset()
-    stop: str = "stop"
+    stop: str = Message("stop")
     keeps: bool = False
     leaves: bool = False
 

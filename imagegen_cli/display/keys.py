@@ -18,6 +18,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
+from imagegen_cli.core.language import Message
+
+NAMES = {
+    " ": Message("space"),
+    "space": Message("space"),
+    "enter": Message("enter"),
+    "up": Message("up"),
+    "up/down": Message("up/down"),
+}
+"""What people call keys that are not called by the letters on them."""
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
 NEWLINE = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -152,6 +162,11 @@ class Decoder:
             yield CONTROLS[character]
         elif character >= " ":
             yield character
+
+
+def named(key: str) -> str:
+    """The name of a key for people."""
+    return NAMES.get(key, key)
 
 
 def narrow(key: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
-from imagegen_cli.core.text import Printer, is_capable_terminal, literal
+from imagegen_cli.core.language import tr, translated
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal, padded
 from imagegen_cli.display.fields import LABEL
 
 MAX_SHOWN_CHARACTERS = 4000
@@ -24,12 +25,12 @@ def print_blocks(blocks: Sequence[Block], *, stdout: TextIO, environ: Mapping[st
         return
     printer = Printer(stdout)
     for number, block in enumerate(blocks):
-        for line in [*([""] if number else []), block.heading, *_plain(block)]:
+        for line in [*([""] if number else []), translated(block.heading), *_plain(block)]:
             printer.line(literal(line, printer.encoding))
 
 
 def _plain(block: Block) -> Iterator[str]:
-    return (f"{label:<{LABEL}}{shown(value)}" for label, value in block.fields if value)
+    return (f"{padded(translated(label), LABEL)}{shown(value)}" for label, value in block.fields if value)
 
 
 def _draw(blocks: Sequence[Block], stdout: TextIO, environ: Mapping[str, str]) -> None:
@@ -44,14 +45,16 @@ def _draw(blocks: Sequence[Block], stdout: TextIO, environ: Mapping[str, str]) -
     lines: list[Line] = []
     for number, block in enumerate(blocks):
         lines += [[]] if number else []
-        lines.append([Segment(literal(block.heading, theme.encoding), BOLD)])
+        lines.append([Segment(literal(translated(block.heading), theme.encoding), BOLD)])
         for label, value in block.fields:
             lines += labelled(label, shown(value), width, theme, styles=(DIM, PLAIN)) if value else []
     terminal.print(lines)
 
 
 def shown(value: str) -> str:
-    """A value, and how much of it is left out where it is very long."""
+    """A value in the language in use, and how much of it is left out where it is very long."""
+    value = translated(value)
     if len(value) <= MAX_SHOWN_CHARACTERS:
         return value
-    return f"{value[:MAX_SHOWN_CHARACTERS]} … and {len(value) - MAX_SHOWN_CHARACTERS:,} more characters"
+    left_out = len(value) - MAX_SHOWN_CHARACTERS
+    return tr("{start} … and {count:,} more characters", start=value[:MAX_SHOWN_CHARACTERS], count=left_out)

@@ -37,6 +37,7 @@ from imagegen_cli.core.events import (
     BudgetReached,
     ChargesKnown,
     Event,
+    HostsKnown,
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
@@ -50,8 +51,9 @@ from imagegen_cli.core.events import (
     TaskLearned,
     TaskProgressed,
 )
+from imagegen_cli.core.language import Message, joined, ngettext, tr, translated
 from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Task, TaskId, word
-from imagegen_cli.core.text import Printer, amount, encoded, finite, literal, seconds, sign
+from imagegen_cli.core.text import Printer, encoded, finite, literal, seconds, sign
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.columns import PLAIN_ENDING
@@ -94,7 +96,7 @@ class StaticDisplay:
         """Return at once: no prompt is typed without keys."""
 
     def say(self, message: str) -> None:
-        self._notes.line(self._literal(message))
+        self._notes.line(self._literal(translated(message)))
 
     def interrupt(self) -> bool:
         return False
@@ -134,8 +136,8 @@ class PlainLines(StaticDisplay):
 
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            spent = f"; {costs}" if (costs := costs_text(self.board.costs)) else ""
-            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {messages.tallies(self.board)}{spent}")
+            parts = filter(None, (messages.tallies(self.board), costs_text(self.board.costs)))
+            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {translated(joined('; ', parts))}")
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -147,18 +149,21 @@ class PlainLines(StaticDisplay):
             case RunStarted(tasks=()):
                 pass  # said by a history to a command that looks on, which knows the tasks
             case RunStarted():
-                self.say(amount(len(event.tasks), "task"))
+                self.say(ngettext("{count} task", "{count} tasks", len(event.tasks)))
             case TaskAdded():
-                self.say(f"{event.task.id} added: {shortened(event.task.request.prompt)}")
+                prompt = shortened(event.task.request.prompt)
+                self.say(Message("{id} added: {prompt}").format(id=event.task.id, prompt=prompt))
             case TaskChanged() if isinstance(event.task.state, ENDED):
                 self.say(f"[{self.board.ended}/{len(self.board.rows)}] {self._ending(event.task)}")
             case TaskDelayed() if event.because not in self._reasons:
                 self._reasons.add(event.because)
-                self.say(f"{event.id} again in {seconds(event.seconds)}: {event.because}")
+                again = Message("{id} again in {time}: {why}")
+                self.say(again.format(id=event.id, time=seconds(event.seconds), why=event.because))
             case RunStopping():
-                self.say(f"stopping: {event.why}")
+                self.say(Message("stopping: {why}").format(why=event.why))
             case BudgetReached():
-                self.say(f"budget: {event.because}; what is sent finishes, the rest stays unsent")
+                reached = Message("budget: {why}; what is sent finishes, the rest stays unsent")
+                self.say(reached.format(why=event.because))
             case ProviderPaused():
                 self.say(messages.paused(event.provider, event.because))
             case _:
@@ -166,9 +171,11 @@ class PlainLines(StaticDisplay):
 
     def _ending(self, task: Task) -> str:
         row, now = self.board.rows[task.id], self._clock()
-        facts = filter(None, (column.text(row, now) for column in PLAIN_ENDING))
-        cell = f" ({varied(task.cell)})" if task.cell else ""
-        return f"{task.id} {', '.join(facts)}: {shortened(task.request.prompt)}{cell}"
+        facts = joined(", ", filter(None, (column.text(row, now) for column in PLAIN_ENDING)))
+        prompt = shortened(task.request.prompt)
+        if task.cell:
+            prompt = tr("{prompt} ({cell})", prompt=prompt, cell=varied(task.cell))
+        return tr("{id} {facts}: {prompt}", id=task.id, facts=facts, prompt=prompt)
 
     def _finish(self) -> None:
         if not self._summary:
@@ -184,7 +191,7 @@ class Quiet(StaticDisplay):
     def tell(self, event: Event) -> None:
         super().tell(event)
         if isinstance(event, TaskChanged) and isinstance(event.task.state, Failed):
-            self._notes.line(self._literal(f"{event.task.id} {messages.ending(event.task)}"))
+            self.say(Message("{ids} {what}").format(ids=event.task.id, what=messages.ending(event.task)))
 
 
 class JsonLines(StaticDisplay):
@@ -212,6 +219,8 @@ class JsonLines(StaticDisplay):
                 self._charged([event.id], event.at)
             case ChargesKnown():
                 self._charged(event.charges, event.at)
+            case HostsKnown():
+                pass  # only a table has a column for it; imagegen list --json names the machine
             case _:
                 self._tell_of_run(event)
 

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
-from imagegen_cli.core.text import Printer, is_capable_terminal, literal
+from imagegen_cli.core.language import joined, tr, translated
+from imagegen_cli.core.text import Printer, is_capable_terminal, literal, padded
 from imagegen_cli.display.board import Row
 from imagegen_cli.display.cell import CellContext, Measure, Place
 from imagegen_cli.display.columns import LIST, PLAIN, PROMPT
@@ -89,8 +90,9 @@ def _unlimited(place: Place, rows: Sequence[Row], now: float) -> Measure:
 
 def plain_lines(row: Row, now: float, more: Mapping[str, str]) -> Iterator[str]:
     yield row.task.request.prompt
-    yield ", ".join([f"task {row.task.id}", *service(row.task.request)])
-    yield from (f"{name:<{LABEL}}{value}" for name, value in [*fields_of(row, now), *more.items()] if value)
+    yield translated(joined(", ", [tr("task {id}", id=row.task.id), *service(row.task.request)]))
+    fields = [*fields_of(row, now), *more.items()]
+    yield from (f"{padded(translated(name), LABEL)}{translated(value)}" for name, value in fields if value)
     yield from row.task.files
 
 

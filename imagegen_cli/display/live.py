@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from imagegen_cli.core.events import Event, ProviderPaused, TaskChanged
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.output import await_written, is_behind
 from imagegen_cli.core.task import ENDED, Cancelled, Failed, Task
 from imagegen_cli.display import messages
@@ -332,7 +333,7 @@ class Live:
     def _tell_unsent(self) -> None:
         """Print the prompts that were typed and not added, so that they are not lost."""
         for prompt in lines_of(self.ui.unsent or self.ui.text):
-            self.say(f"not added: {prompt}")
+            self.say(Message("not added: {prompt}").format(prompt=prompt))
 
     def _outwait_typing(self) -> None:
         """Take what is still typed for a prompt line whose run has ended: the shell would run it as a command."""

@@ -27,10 +27,10 @@ CONTINUED = " \\"
 COMMAND = re.compile(
     r"""(?x)
     imagegen[ ](?:
-        (?:models|credits|doctor|providers)[ ][\w.-]*\w(?=$|[;,)])
+        (?:models|credits|doctor|providers)[ ][\w.-]*\w(?=$|[;,)；，）。])
       | (?:config[ ](?:path|show|check|edit|set)\b|[a-z]+)
         (?:[ ](?:
-            -[pmnjo][ ][^\s;,]+
+            -[pmnjo][ ][^\s;,；，）。]+
           | --?[a-zA-Z][\w-]*(?:[ =](?:"[^"]*"|'[^']*'|[A-Z][\w=./-]*\b|[\d.]+[\w.,]*\w|\d\b))?
           | "[^"]*" | '[^']*'
           | -?\d[\d/]*\b | [A-Z][A-Z_]+\b
@@ -148,7 +148,7 @@ def units(text: str) -> Iterator[Unit]:
     """The units of a text that is already literal. Blanks at its ends are dropped."""
     at, gap = 0, 0
     for command in COMMAND.finditer(text):
-        if command.start() and text[command.start() - 1] not in " (":
+        if command.start() and text[command.start() - 1] not in " (（：，；。":
             continue
         yield from (found := list(_words(text[at : command.start()], gap)))
         gap = len(text[: command.start()]) - len(text[: command.start()].rstrip(" ")) if found or at else 0

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imagegen_cli.core.language import Message, tr, translated
 from imagegen_cli.display.fields import varied
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import BOLD, DIM, PLAIN, Line, LineBuilder, Theme
 
 HEADS = {
-    "line": "line", "what": "provider / model", "pictures": "pictures", "size": "size", "vary": "varied",
-    "prompt": "prompt",
+    "line": Message("line"), "what": Message("provider / model"), "pictures": Message("pictures"),
+    "size": Message("size"), "vary": Message("varied"), "prompt": Message("prompt"),
 }  # fmt: skip
 MAX_WIDTHS = {"what": 28, "size": 16, "vary": 28}
 MIN_PROMPT_WIDTH = 16
@@ -26,7 +27,8 @@ def lines(rows: Sequence[Mapping[str, Any]], width: int, theme: Theme) -> list[L
         if name in sizes and width - sum(sizes.values()) - 2 * len(sizes) < MIN_PROMPT_WIDTH:
             del sizes[name]
     sizes["prompt"] = max(0, width - sum(sizes.values()) - 2 * len(sizes))
-    head = _line(HEADS, sizes, theme, dim=False, bold=True)
+    heads = {name: translated(head) for name, head in HEADS.items()}
+    head = _line(heads, sizes, theme, dim=False, bold=True)
     return [
         head,
         *(_line(text, sizes, theme, dim=bool(row.get("skip"))) for text, row in zip(texts, rows, strict=True)),
@@ -43,14 +45,14 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
         "pictures": "" if row.get("skip") else str(row.get("asked", "")),
         "size": size,
         "vary": varied(row.get("vary", {})),
-        "prompt": f"[left out: {row['skip']}] {prompt}" if row.get("skip") else prompt,
+        "prompt": tr("[left out: {why}] {prompt}", why=row["skip"], prompt=prompt) if row.get("skip") else prompt,
     }
 
 
 def _size(name: str, texts: Sequence[Mapping[str, str]], theme: Theme) -> int:
     limit = MAX_WIDTHS.get(name, 10)
     widest = max((cell_width(theme.fit(text[name], limit)) for text in texts), default=0)
-    return max(widest, len(HEADS[name])) if widest else 0
+    return max(widest, cell_width(translated(HEADS[name]))) if widest else 0
 
 
 def _line(texts: Mapping[str, str], sizes: Mapping[str, int], theme: Theme, *, dim: bool, bold: bool = False) -> Line:

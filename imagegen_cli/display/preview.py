@@ -8,6 +8,8 @@ from io import BytesIO
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
+from imagegen_cli.core.errors import words_of
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened
 from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.display.links import is_multiplexed
@@ -75,7 +77,7 @@ def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[st
     terminal = Terminal(stdout, environ)
     required = mode == "on"
     if lacking := _lacking(terminal):
-        return f"no preview: {lacking}" if required else ""
+        return Message("no preview: {why}").format(why=lacking) if required else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would be printed among the pictures
         image = None
@@ -89,8 +91,10 @@ def show(paths: Sequence[str], mode: str, *, stdout: TextIO, environ: Mapping[st
 
 def _lacking(terminal: "Terminal") -> str:
     if not terminal.colours:
-        return "it needs colours"
-    return "" if terminal.theme.pictures else f"it needs signs that {terminal.theme.encoding} lacks"
+        return Message("it needs colours")
+    if terminal.theme.pictures:
+        return ""
+    return Message("it needs signs that {encoding} lacks").format(encoding=terminal.theme.encoding)
 
 
 def _pixels() -> Any:
@@ -117,7 +121,9 @@ def _silence(library: str) -> None:
 
 def _first_trouble(troubles: Iterator[Exception]) -> str:
     """A message about the first error. The picture is on the disk all the same."""
-    return next((f"no preview: {type(error).__name__}: {error}" for error in [*troubles]), "")
+    told = Message("no preview: {kind}: {why}")
+    found = [told.format(kind=type(error).__name__, why=words_of(error)) for error in [*troubles]]
+    return found[0] if found else ""
 
 
 def _draw(paths: Sequence[str], image: Any, stdout: TextIO) -> Iterator[Exception]:
@@ -199,9 +205,9 @@ def small(path: str) -> bytes:
 
 def _painted(data: bytes, cells: int, lines: int, limits: Limits) -> "Sequence[Line]":
     if len(data) > limits.bytes:
-        raise TooLarge(f"more than {limits.bytes // 1024**2} MiB")
+        raise TooLarge(Message("more than {size} MiB").format(size=limits.bytes // 1024**2))
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise TooLarge(f"more than {MAX_SCANS} scans")
+        raise TooLarge(Message("more than {count} scans").format(count=MAX_SCANS))
     return _in_blocks(_shrunk(data, cells, 2 * lines, limits))
 
 
@@ -212,7 +218,8 @@ def _shrunk(data: bytes, width: int, height: int, limits: Limits) -> "Image":
     _silence("PIL")
     with Image.open(BytesIO(data), formats=limits.formats) as picture:
         if picture.width * picture.height > limits.pixels:
-            raise TooLarge(f"{picture.width}x{picture.height} pixels")
+            pixels = Message("{width}x{height} pixels").format(width=picture.width, height=picture.height)
+            raise TooLarge(pixels)
         scale = min(width / picture.width, height / picture.height)
         size = max(1, round(picture.width * scale)), max(2, 2 * round(picture.height * scale / 2))
         picture.draft("RGB", (2 * size[0], 2 * size[1]))

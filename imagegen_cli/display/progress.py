@@ -3,9 +3,12 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from imagegen_cli.core.errors import label
 from imagegen_cli.core.events import LaneChanged
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Queued, Saving, word
-from imagegen_cli.core.text import seconds
+from imagegen_cli.core.language import Message, tr, translated
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Queued, Saving
+from imagegen_cli.core.text import seconds, width
+from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Known, Row
 from imagegen_cli.display.cell import CellContext
 
@@ -44,8 +47,9 @@ def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span
         if held or not why:
             why = first_that_fits(why_unsent(row, context), cells) or why
         alert = row.delay is not None or held
-        because = f"{why}: {note(row)}" if row.started is None and row.delay is not None and not held else why
-        return [(context.theme.fit(because if cells > ALONE else why, cells), "alert" if alert else "dim")]
+        if cells > ALONE and row.started is None and row.delay is not None and not held:
+            why = tr("{what}: {note}", what=why, note=note(row))
+        return [(context.theme.fit(why, cells), "alert" if alert else "dim")]
     known, fraction = row.progress(context.now)
     share = percent(known, fraction).rjust(PERCENT)
     style: StyleName = "dim" if known is Known.GUESSED else "plain"
@@ -55,20 +59,21 @@ def progress_spans(row: Row, context: CellContext, cells: int) -> "Sequence[Span
 
 
 def first_that_fits(forms: "Sequence[str]", cells: int) -> str:
-    """The first of these that is not too wide, or the last one; empty where there is none."""
-    return next((form for form in forms if len(form) <= cells), forms[-1] if forms else "")
+    """The first of these that is not too wide, or the last one; empty where there is none. It is in our language."""
+    shown = [translated(form) for form in forms]
+    return next((form for form in shown if width(form) <= cells), shown[-1] if shown else "")
 
 
 def ended(row: Row, cells: int) -> str:
     """How a task ended, in a few words."""
     match row.task.state:
-        case Failed(reason=reason, message=message):
-            whole = f"{reason}: {message}" if message else str(reason)
-            return whole if len(whole) <= cells else str(reason)
+        case Failed(reason=reason) as state:
+            whole = translated(messages.described(state))
+            return whole if len(whole) <= cells else translated(label(reason))
         case Cancelled(stop=stop):
-            return "not sent" if stop is CancelOutcome.NOT_SENT else "cancelled"
+            return tr("not sent") if stop is CancelOutcome.NOT_SENT else tr("cancelled")
         case state:
-            return word(state)
+            return translated(messages.WORDS[type(state)])
 
 
 def bar_spans(known: Known, fraction: float, context: CellContext, cells: int) -> "Sequence[Span]":
@@ -100,16 +105,16 @@ def share_done(board: Board, now: float) -> float:
 def trouble(row: Row, now: float, *, brief: bool = False) -> str:
     """Why a task does not go on right now; empty where it does."""
     if row.delay is not None:
-        return "wait" if brief else again_in(row, row.delay.until - now)
+        return tr("wait") if brief else again_in(row, row.delay.until - now)
     if not row.queued_there:
         return ""
-    return f"#{row.queue_position}" if brief else f"queue: {row.queue_position}"
+    return f"#{row.queue_position}" if brief else tr("queue: {position}", position=row.queue_position)
 
 
 def again_in(row: Row, left: float) -> str:
     if left > 0:
-        return f"again in {seconds(left)}"
-    return "waiting" if isinstance(row.task.state, Queued) else "trying again"
+        return tr("again in {time}", time=seconds(left))
+    return tr("waiting") if isinstance(row.task.state, Queued) else tr("trying again")
 
 
 def why_unsent(row: Row, context: CellContext) -> "Sequence[str]":
@@ -117,36 +122,45 @@ def why_unsent(row: Row, context: CellContext) -> "Sequence[str]":
     if not isinstance(row.task.state, Queued) or context.stopping:
         return ()
     if lacks_credits(row, context):
-        return "held: out of credits", "no credits", "held"
+        return Message("held: out of credits"), Message("no credits"), Message("held")
     lane = context.lanes.get(row.task.request.provider)
     if context.paused or (lane is not None and lane.paused):
-        return ("paused",)
+        return (Message("paused"),)
     why: Sequence[str] = ()
     if lane is not None and lane.until > context.now:
         why = paused_until(lane.until, context.now)
     elif lane is not None:
         why = full(lane, context.at_service.get(lane.provider, 0), context.more)
-    return why or ("waits its turn", "waits")
+    return why or (Message("waits its turn"), Message("waits"))
 
 
 def paused_until(until: float, now: float) -> "Sequence[str]":
     """A moment of the day; seconds where it is less than a minute away."""
     if until - now < MINUTE_S:
-        return f"paused by the service for {until - now:.0f}s", f"again in {until - now:.0f}s", "waits"
+        left = f"{until - now:.0f}s"
+        forms = (Message("paused by the service for {time}"), Message("again in {time}"), Message("waits"))
+        return [form.format(time=left) for form in forms]
     clock = datetime.fromtimestamp(until, UTC).astimezone().strftime("%H:%M")
-    return f"paused by the service until {clock}", f"paused until {clock}", f"until {clock}", "waits"
+    until_then = (
+        Message("paused by the service until {time}"),
+        Message("paused until {time}"),
+        Message("until {time}"),
+    )
+    return [*(form.format(time=clock) for form in until_then), Message("waits")]
 
 
 def full(lane: LaneChanged, inside: int, more: str) -> "Sequence[str]":
     """That as many tasks are at the service as may be; nothing where there is room. `more`: how to let in more."""
     if lane.limit is not None and inside >= lane.limit:
-        count = f"{inside} of {lane.limit}"
-        at_service = f"{count} at the service"
+        at_service, waits = Message("{inside} of {limit} at the service"), Message("waits, {inside} of {limit}")
+        forms = [at_service, waits, Message("{inside} of {limit}")]
         if more:
-            return f"{at_service}: {more}", at_service, f"{count}: {more}", f"waits, {count}", count
-        return at_service, f"waits, {count}", count
+            forms.insert(0, Message("{inside} of {limit} at the service: {more}"))
+            forms.insert(2, Message("{inside} of {limit}: {more}"))
+        return [form.format(inside=inside, limit=lane.limit, more=more) for form in forms]
     if lane.allowed is not None and inside >= lane.allowed:
-        return f"the service takes {lane.allowed} at a time now", f"it takes {lane.allowed} now", "waits"
+        takes = Message("the service takes {count} at a time now"), Message("it takes {count} now"), Message("waits")
+        return [form.format(count=lane.allowed) for form in takes]
     return ()
 
 
@@ -157,7 +171,7 @@ def lacks_credits(row: Row, context: CellContext) -> bool:
 def note(row: Row) -> str:
     """The text that explains what the bar or `trouble` shows."""
     if row.delay is not None:
-        attempt = f"attempt {row.delay.attempt}: " if row.delay.attempt else ""
-        return attempt + row.delay.because
+        why = translated(row.delay.because)
+        return tr("attempt {number}: {why}", number=row.delay.attempt, why=why) if row.delay.attempt else why
     state = row.task.state
-    return state.note if isinstance(state, Saving) and state.note else row.note
+    return translated(state.note if isinstance(state, Saving) and state.note else row.note)

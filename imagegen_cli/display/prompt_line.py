@@ -6,6 +6,7 @@ the next key that means nothing there gives them back, with what it types.
 
 import re
 
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import (
     ANSWERS,
@@ -31,15 +32,15 @@ HELP_COMMAND = "/help"
 QUIT_COMMANDS = frozenset({"/quit", "/exit"})
 ERASING = frozenset({"line", "word", "rest", "wordrest"})
 """Keys that keep what they erase for the key `yank`."""
-AGAIN_STOPS = "Ctrl-C again stops"
+AGAIN_STOPS = Message("Ctrl-C again stops")
 TYPED_ON_S = 0.5
 """Keys of one line follow each other within this time."""
 MEANT_S = 1.0
 """A Ctrl-C that follows an enter key, or a key that cleared the line, within this time was meant for that line."""
 AGAIN_S = 3.0
 """A second Ctrl-C means what the remark about the first one says for so long."""
-NO_CHOICES = "tab completes commands, which begin with /; esc lets keys act on the table"
-NONE_FITS = "nothing fits here: /help names the commands"
+NO_CHOICES = Message("tab completes commands, which begin with /; esc lets keys act on the table")
+NONE_FITS = Message("nothing fits here: /help names the commands")
 
 
 class LineControls(Controls):
@@ -110,7 +111,8 @@ class LineControls(Controls):
             return False
         self._uncover()
         self._interrupted_at = now
-        ui.remark = f"{AGAIN_STOPS}: {what_stops(self._board)}" if is_busy else AGAIN_STOPS
+        stops = Message("Ctrl-C again stops: {tasks}").format(tasks=what_stops(self._board))
+        ui.remark = stops if is_busy else AGAIN_STOPS
         return True
 
     def is_typed_on(self, now: float) -> bool:
@@ -324,7 +326,8 @@ class LineControls(Controls):
             ui.mode = Mode.EDIT
             command = as_command(ui.text.strip())
             word = command.split(maxsplit=1)[0].lower()
-            own = {HELP_COMMAND: "shows the commands and keys", **dict.fromkeys(QUIT_COMMANDS, "ends in good order")}
+            ends = Message("ends in good order")
+            own = {HELP_COMMAND: Message("shows the commands and keys"), **dict.fromkeys(QUIT_COMMANDS, ends)}
             ui.outcome = Outcome(words=(own[word],)) if word in own else self._line.foresee(command)
             return
         super()._foresee()
@@ -449,9 +452,9 @@ class Recall:
 def what_stops(board: Board) -> str:
     """The unfinished tasks, in words."""
     waiting = board.waiting
-    parts = [f"{board.running} running"] if board.running else []
-    parts += [f"{waiting} waiting"] if waiting else []
-    return ", ".join(parts) or "a task waits"
+    parts = [Message("{count} running").format(count=board.running)] if board.running else []
+    parts += [Message("{count} waiting").format(count=waiting)] if waiting else []
+    return joined(", ", parts) if parts else Message("a task waits")
 
 
 def is_command(text: str) -> bool:

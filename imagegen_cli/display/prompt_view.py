@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from rich.style import Style
 
+from imagegen_cli.core.language import Message, translated
 from imagegen_cli.core.text import literal
 from imagegen_cli.display.context import TALL, DrawContext
 from imagegen_cli.display.controls import CLOSED_BY_ANY, Mode, right_of
 from imagegen_cli.display.footer import cost_line, filter_lines, first_that_fits, hints, offered, promise, totals
 from imagegen_cli.display.key_commands import PromptLine
+from imagegen_cli.display.keys import named
 from imagegen_cli.display.questions import lines_offered, questions
 from imagegen_cli.display.text_width import cell_width, cut, tail, wrapped
 from imagegen_cli.display.theme import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Line, LineBuilder
@@ -16,21 +18,21 @@ from imagegen_cli.display.theme import ALERT, BOLD, BUSY, CHOSEN, DIM, PLAIN, Li
 MIN_TEXT_CELLS = 24
 """Cells that the text keeps beside a long label, where the screen has as many."""
 KEYS = (
-    ("enter", "sends"),
-    ("/", "commands"),
-    ("tab", "completes"),
-    ("up", "earlier"),
-    ("esc", "table keys"),
-    ("ctrl-d", "ends"),
+    ("enter", Message("sends")),
+    ("/", Message("commands")),
+    ("tab", Message("completes")),
+    ("up", Message("earlier")),
+    ("esc", Message("table keys")),
+    ("ctrl-d", Message("ends")),
 )
 LINE_KEYS = (
-    ("enter", "send the prompt, and type the next one at once"),
-    ("tab", "complete a command or its value; again: the next choice"),
-    ("up/down", "earlier prompts, and back to what was being typed"),
-    ("//text", "a prompt that begins with /"),
-    ("esc", "let keys act on the table: c cancels, space pauses, ? explains; esc or i comes back"),
-    ("ctrl-c", "clear the line, up brings it back; twice on an empty line: stop, as run does"),
-    ("ctrl-d", "on an empty line: end in good order, as /quit"),
+    ("enter", Message("send the prompt, and type the next one at once")),
+    ("tab", Message("complete a command or its value; again: the next choice")),
+    ("up/down", Message("earlier prompts, and back to what was being typed")),
+    ("//text", Message("a prompt that begins with /")),
+    ("esc", Message("let keys act on the table: c cancels, space pauses, ? explains; esc or i comes back")),
+    ("ctrl-c", Message("clear the line, up brings it back; twice on an empty line: stop, as run does")),
+    ("ctrl-d", Message("on an empty line: end in good order, as /quit")),
 )
 MAX_NOTE_LINES = 3
 NARROW_MARGIN = 4
@@ -75,7 +77,7 @@ def note(context: DrawContext) -> list[Line]:
 def prospect(context: DrawContext) -> list[Line]:
     """What enter does with the text, on as many lines as it needs, so that a refusal can be read to its end."""
     outcome, theme = context.ui.outcome, context.theme
-    words = f" {theme.dot} ".join(outcome.words)
+    words = f" {theme.dot} ".join(map(translated, outcome.words))
     if outcome.good and cell_width(words) < context.width - MIN_TEXT_CELLS:
         return [promise(context)]
     lead = f"{theme.leads} " if outcome.good else ""
@@ -84,7 +86,7 @@ def prospect(context: DrawContext) -> list[Line]:
 
 def sentences(context: DrawContext, text: str, style: Style) -> list[Line]:
     lines = MAX_NOTE_LINES if context.height >= TALL else 1
-    return [context.text(line, style) for line in wrapped(text, context.width, lines, *cut_with(context))]
+    return [context.text(line, style) for line in wrapped(translated(text), context.width, lines, *cut_with(context))]
 
 
 def cut_with(context: DrawContext) -> tuple[str, str]:
@@ -95,31 +97,33 @@ def offers(context: DrawContext) -> Line:
     """The keys that act now."""
     ui = context.ui
     if ui.mode in CLOSED_BY_ANY:
-        return context.text("any key closes this", DIM)
+        return context.text(Message("any key closes this"), DIM)
     if ui.mode is Mode.EDIT:
         return keys(context, KEYS)
     if context.board.stopping or ui.draining:
         return hints(context)
     hidden = ui.offer.without | {"a"}
-    return keys(context, [("esc", "type"), *(entry for entry in offered(context) if entry[0] not in hidden)])
+    return keys(context, [("esc", Message("type")), *(entry for entry in offered(context) if entry[0] not in hidden)])
 
 
 def keys(context: DrawContext, entries: Iterable[tuple[str, str]]) -> Line:
     """As many of these as fit."""
     builder, left = LineBuilder(), context.width + 2
     for key, meaning in entries:
-        name = context.theme.arrows[0] if key == "up" and len(context.theme.arrows) <= 2 else key  # noqa: PLR2004
-        left -= cell_width(name) + len(meaning) + 3
+        has_arrow = key == "up" and len(context.theme.arrows) <= 2  # noqa: PLR2004
+        name = context.theme.arrows[0] if has_arrow else context.word(named(key))
+        few = f" {context.word(meaning)}"
+        left -= cell_width(name) + cell_width(few) + 2
         if left < 0:
             break
-        builder.gap(2 if builder.line else 0).put(name, cell_width(name)).put(f" {meaning}", len(meaning) + 1, DIM)
+        builder.gap(2 if builder.line else 0).put(name, cell_width(name)).put(few, cell_width(few), DIM)
     return builder.line
 
 
 def choices(context: DrawContext) -> Line:
     """The choices around the one that is in the text, which is marked."""
     ui = context.ui
-    words = [literal(word, context.theme.encoding) for word in ui.choices]
+    words = [context.word(word) for word in ui.choices]
     first = 0
     while first < ui.choice and cells_of(words[first : ui.choice + 1]) > context.width:
         first += 1
@@ -161,7 +165,7 @@ def typed_line(context: DrawContext) -> tuple[Line, int]:
 def label_of(context: DrawContext, line: PromptLine) -> str:
     """What is set, as long as it leaves room for text."""
     room = context.width - min(MIN_TEXT_CELLS, context.width * 2 // 3)
-    forms = [context.theme.fit(f"{form} > ", context.width).rstrip() + " " for form in line.label()]
+    forms = [context.theme.fit(f"{translated(form)} > ", context.width).rstrip() + " " for form in line.label()]
     return next((form for form in forms if cell_width(form) <= room), "> " if context.width > 2 else "")  # noqa: PLR2004
 
 
@@ -182,6 +186,7 @@ def explained(context: DrawContext, entries: Sequence[tuple[str, str]]) -> list[
 
     On a low screen empty lines are left out, then the last entries.
     """
+    entries = [(translated(named(name)), translated(meaning)) for name, meaning in entries]
     names = max((cell_width(name) for name, meaning in entries if meaning), default=0) + 2
     is_narrow = context.width < NARROW or names > context.width // 2
     lines = [line for entry in entries for line in explained_one(context, entry, 0 if is_narrow else names)]

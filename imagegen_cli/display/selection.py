@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.fields import state_and_reason
@@ -26,10 +27,14 @@ class Window(NamedTuple):
 
 
 def searched(row: Row) -> str:
-    """What the filter looks in: the prompt, the provider and its model, the state and the reason. Kept in the row."""
+    """What the filter looks in: the prompt, the provider and its model, the state and the reason. Kept in the row.
+
+    A reason is found by its code too.
+    """
     if not row.searched:
         request = row.task.request
-        parts = (request.prompt, request.provider, request.model, state_and_reason(row), described(row.task.state))
+        shown = translated(described(row.task.state))
+        parts = (request.prompt, request.provider, request.model, state_and_reason(row), shown)
         row.searched = "\n".join(parts).casefold()
     return row.searched
 

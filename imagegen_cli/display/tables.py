@@ -9,6 +9,7 @@ from typing import NamedTuple, TextIO
 
 from rich.segment import Segment
 
+from imagegen_cli.core.language import translated
 from imagegen_cli.core.text import literal
 from imagegen_cli.display.paragraphs import Piece, paragraph
 from imagegen_cli.display.terminal import Terminal
@@ -93,7 +94,7 @@ def print_items(
     width, theme = terminal.size.columns - 1, terminal.theme
     terminal.print(table_lines(items, width, theme, heads=heads, styles=styles))
     terminal.print(legend_lines({item.sign for item in items}, legend or {}, width, theme))
-    terminal.print([[], [Segment(remark, DIM)]] if remark else [])
+    terminal.print([[], [Segment(translated(remark), DIM)]] if remark else [])
 
 
 def table_lines(
@@ -105,11 +106,16 @@ def table_lines(
     styles: Sequence[StyleName] = ("plain",),
 ) -> Iterator[Line]:
     """The head, where all columns stand side by side, and each row."""
-    layout = laid_out([*([Item(heads)] if heads else []), *items], width, theme)
+    head, *rows = map(_in_our_language, (Item(heads), *items))
+    layout = laid_out([*([head] if heads else []), *rows], width, theme)
     if heads and layout.beside == len(layout.widths):
-        yield from _row(Item(heads), layout, width, theme, ["dim"])
-    for item in items:
+        yield from _row(head, layout, width, theme, ["dim"])
+    for item in rows:
         yield from _row(item, layout, width, theme, styles)
+
+
+def _in_our_language(item: Item) -> Item:
+    return item._replace(cells=[translated(cell) for cell in item.cells])
 
 
 def laid_out(items: Sequence[Item], width: int, theme: Theme) -> Layout:
@@ -183,14 +189,15 @@ def legend_lines(used: Iterable[str], legend: Mapping[str, str], width: int, the
         if name not in known:
             continue
         shown, style = sign(name, theme)
-        cells = cell_width(shown) + 1 + cell_width(legend[name])
+        meaning = translated(legend[name])
+        cells = cell_width(shown) + 1 + cell_width(meaning)
         if not lines or at + GAP + cells > width:
             lines += [[]] if lines else [[], []]
             at = 0
         else:
             lines[-1].append(Segment(" " * GAP))
             at += GAP
-        lines[-1] += [Segment(shown, STYLES[style]), Segment(f" {legend[name]}", DIM)]
+        lines[-1] += [Segment(shown, STYLES[style]), Segment(f" {meaning}", DIM)]
         at += cells
     return lines
 
@@ -199,7 +206,7 @@ def heading(text: str, width: int, theme: Theme, *, is_first: bool) -> Iterator[
     """What the lines below are about, after an empty line."""
     if not is_first:
         yield []
-    for piece in paragraph(text, width, hanging=GAP, encoding=theme.encoding):
+    for piece in paragraph(translated(text), width, hanging=GAP, encoding=theme.encoding):
         yield [*_blank(piece.indent), Segment(piece.text, BOLD)]
 
 
@@ -214,7 +221,7 @@ class Check(NamedTuple):
 
 def check_lines(check: Check, width: int, theme: Theme) -> Iterator[Line]:
     """A check, and below it what to do."""
-    name, label, message, advice = check
+    name, (label, message, advice) = check.sign, map(translated, check[1:])
     text, style = sign(name, theme)
     signs, cells = len(UNASKED), max(LABEL, cell_width(label))
     head = LineBuilder().put(text, signs, STYLES[style]).gap(1).put(label, cells, DIM).gap(GAP).line

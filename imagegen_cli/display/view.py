@@ -5,7 +5,8 @@ Only the view knows the space that is left for a preview, so it calls `paint` to
 
 from collections.abc import Iterator
 
-from imagegen_cli.core.text import amount, seconds
+from imagegen_cli.core.language import joined, ngettext, tr, translated
+from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.columns import LIVE, mark
@@ -13,7 +14,7 @@ from imagegen_cli.display.context import MEDIUM, TALL, DrawContext, Frame, Paint
 from imagegen_cli.display.controls import Mode, Ui, lines_of
 from imagegen_cli.display.details import shown_path, task_lines
 from imagegen_cli.display.fields import service
-from imagegen_cli.display.footer import cost_forms, footer, prefix, prompt_line
+from imagegen_cli.display.footer import cost_forms, footer, held, prompt_line
 from imagegen_cli.display.help import help_lines, sign_lines
 from imagegen_cli.display.progress import PULSE, bar_spans, note, percent, trouble
 from imagegen_cli.display.prompt_view import line_footer, line_help, welcome
@@ -123,7 +124,9 @@ def pasted_lines(context: DrawContext) -> list[Line]:
     prompts = list(context.ui.outcome.prompts) or lines_of(context.ui.text)
     shown = prompts if len(prompts) <= context.height else prompts[: context.height - 1]
     more = (
-        [context.text(f"  {context.theme.more} and {len(prompts) - len(shown)} more", DIM)] if shown != prompts else []
+        [context.text(f"  {context.theme.more} {tr('and {count} more', count=len(prompts) - len(shown))}", DIM)]
+        if shown != prompts
+        else []
     )
     return [*(context.text(f"  {prompt}") for prompt in shown), *more]
 
@@ -132,8 +135,9 @@ def table(context: DrawContext) -> list[Line]:
     """The rows, and below them how many do not fit, where a line for that is left."""
     board, ui, tells = context.board, context.ui, context.height >= TALL
     shown = window(board, context.height, ui.chosen, ui.filter, tells=tells)
-    hidden = ((shown.above, "above"), (shown.below, "below")) if tells else ()
-    counts = f" {context.theme.dot} ".join(f"{count} {where}" for count, where in hidden if count)
+    above = [tr("{count} above", count=shown.above)] if tells and shown.above else []
+    below = [tr("{count} below", count=shown.below)] if tells and shown.below else []
+    counts = f" {context.theme.dot} ".join([*above, *below])
     number = len(str(board.highest))
     lines = [*draw_rows(LIVE, shown.rows, context.width, number, context.cells)]
     return [*lines, *([context.text(counts, DIM)] if counts else [])]
@@ -151,8 +155,8 @@ def card(row: Row, context: DrawContext) -> list[Line]:
     if high:
         lines.append([])
     lines.append(card_progress(row, context))
-    state = prefix(context).removesuffix("; ")
-    why = ", ".join(filter(None, (state, trouble(row, context.now), note(row))))
+    state = held(context)
+    why = translated(joined(", ", filter(None, (state, trouble(row, context.now), note(row)))))
     if why and context.height > len(lines):
         lines.append(context.text(f"  {why}", ALERT if row.delay or state else DIM))
     shown = lines[: max(0, context.height)]
@@ -179,7 +183,8 @@ def preview_lines(row: Row, context: DrawContext, taken: int) -> list[Line]:
 def card_progress(row: Row, context: DrawContext) -> Line:
     text = ""
     for fact in card_facts(row, context.now):
-        longer = f"{text}  {fact}" if text else fact
+        shown = context.word(fact)
+        longer = f"{text}  {shown}" if text else shown
         text = longer if cell_width(longer) <= context.width - 2 else text
     builder = LineBuilder().put_spans([mark(row, context.cells)], 1)
     if context.width <= PULSE:
@@ -193,9 +198,11 @@ def card_progress(row: Row, context: DrawContext) -> Line:
 
 def card_facts(row: Row, now: float) -> Iterator[str]:
     elapsed = row.elapsed(now)
-    yield percent(*row.progress(now)) or messages.described(row.task.state)
+    yield percent(*row.progress(now)) or translated(messages.described(row.task.state))
     if elapsed is None:
         return
-    expected = f" of ~{seconds(row.estimate)}" if row.estimate and 0 < (row.passed(now) or 0) <= 1 else ""
-    yield seconds(elapsed) + expected
-    yield f"{len(row.task.files)}/{amount(row.task.expected_images, 'picture')}"
+    is_expected = row.estimate and 0 < (row.passed(now) or 0) <= 1
+    passed = seconds(elapsed)
+    yield tr("{time} of ~{expected}", time=passed, expected=seconds(row.estimate or 0)) if is_expected else passed
+    saved, all_ = len(row.task.files), row.task.expected_images
+    yield translated(ngettext("{saved}/{count} picture", "{saved}/{count} pictures", all_, saved=saved))

@@ -44,6 +44,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
@@ -254,7 +255,7 @@ class TaskFlow:
             await self._fail(error)
         except Exception as error:  # noqa: BLE001 - one provider's bug ends one task, not its siblings
             if self._may_wait_for_handles(error):
-                await self._wait(retry_delay(1), Busy("too many files are open at once (ulimit -n)"))
+                await self._wait(retry_delay(1), Busy(Message("too many files are open at once (ulimit -n)")))
             else:
                 await self._fail(self._bug(error))
 
@@ -386,7 +387,8 @@ class TaskFlow:
                 return self._answer.result()
             spent += part
         self._answer.cancel()
-        raise Uncertain(f"no answer within the time limit of {limit:g} s; it may have been accepted and charged")
+        lost = Message("no answer within the time limit of {seconds:g} s; it may have been accepted and charged")
+        raise Uncertain(lost.format(seconds=limit))
 
     async def _answered(self, reply: Accepted | Ready) -> None:
         if self._slot is not None:
@@ -407,8 +409,10 @@ class TaskFlow:
         if holder == self.task.id:
             return
         self._watch = None
-        again = f"the service gave the receipt of task {holder} again; the request may have been accepted and charged"
-        raise RepeatedReceiptError(again)
+        again = Message(
+            "the service gave the receipt of task {id} again; the request may have been accepted and charged"
+        )
+        raise RepeatedReceiptError(again.format(id=holder))
 
     def _submit_refused(self, error: SlowDown) -> None:
         """Certainly not accepted: back to the queue, and the lane waits for all. After its limit they all fail."""
@@ -491,7 +495,7 @@ class TaskFlow:
             self._spend(seconds)
             self._report(reply)
             if self.task.id in self._context.one_look:
-                raise TimedOut("the service was asked once more and still has no picture")
+                raise TimedOut(Message("the service was asked once more and still has no picture"))
 
     def _scheduled(self) -> tuple[Stopwatch, PollSchedule]:
         """How old a job is that was resumed, or asked for anew, is not known: it may be ready now."""
@@ -539,10 +543,11 @@ class TaskFlow:
     def _given_up_asking(self, error: TaskError) -> TaskError:
         """An id of ours that the service does not know at the last query is not asked for again by a plain resume."""
         if not self._unconfirmed:
-            message = f"{MAX_POLL_FAILURES} status queries in a row failed: {error.message}"
+            message = Message("{count} status queries in a row failed: {why}")
+            message = message.format(count=MAX_POLL_FAILURES, why=error.message)
             return _kind_of_failed_queries(error)(message, hint=error.hint).as_billed(error.cost, error.tokens)
-        message = f"the answer to the submit was lost, and asking did not help: {error.message}"
-        unknown = Uncertain(message, hint=error.hint)
+        message = Message("the answer to the submit was lost, and asking did not help: {why}")
+        unknown = Uncertain(message.format(why=error.message), hint=error.hint)
         return unknown.as_final() if isinstance(error, Expired) else unknown
 
     async def _status(self, job: Job) -> Working | Ready:
@@ -550,7 +555,8 @@ class TaskFlow:
             async with self._context.queries, asyncio.timeout(MAX_QUERY_S):
                 return await self._provider.poll(job, self._report)
         except TimeoutError as error:
-            raise Unavailable(f"a status query took more than {MAX_QUERY_S:g} s") from error
+            message = Message("a status query took more than {seconds:g} s").format(seconds=MAX_QUERY_S)
+            raise Unavailable(message) from error
 
     def _spend(self, seconds: float) -> None:
         """Count against the time limit, but for the time in the service's own queue, where it tells."""
@@ -558,7 +564,8 @@ class TaskFlow:
             return
         self._spent_s += seconds
         if self._spent_s >= self._lane.timeout:
-            raise TimedOut(f"no picture within the time limit of {self._lane.timeout:g} s")
+            message = Message("no picture within the time limit of {seconds:g} s")
+            raise TimedOut(message.format(seconds=self._lane.timeout))
 
     def _report(self, working: Working) -> None:
         """Note what the service says of its work, and emit it."""
@@ -576,7 +583,8 @@ class TaskFlow:
         lasted = self._watch.span() if self._watch is not None else None
         self._watch = self._schedule = None
         if not ready.images:
-            raise GenerationFailed(ready.note or "the service says it is done, but names no picture").as_charged()
+            nameless = Message("the service says it is done, but names no picture")
+            raise GenerationFailed(ready.note or nameless).as_charged()
         state = self.task.state
         merged = _merged(state.images if isinstance(state, Running) else (), ready.images)
         self._learn(ready.facts)
@@ -682,7 +690,8 @@ class TaskFlow:
         saved = [image for image in state.images if isinstance(image, SavedImage)]
         doubts = dict.fromkeys(image.doubt for image in saved if image.doubt)
         remarks = dict.fromkeys(image.remark for image in saved)
-        note = "; ".join(part for part in (state.note, *doubts, *remarks) if part)
+        parts = [part for part in (state.note, *doubts, *remarks) if part]
+        note = joined("; ", parts) if len(parts) > 1 else "".join(parts[:1])
         missing = max(0, self.task.expected_images - len(files))
         self._transition(Done(files, missing, note, state.job if doubts else None))
 
@@ -855,8 +864,10 @@ class TaskFlow:
         return isinstance(self.task.state, Queued | Running | Saving) and self._handle_waits <= MAX_HANDLE_WAITS
 
     def _bug(self, error: Exception) -> ProviderBug:
-        culprit = "saving" if isinstance(self.task.state, Saving) else f"the provider {self._provider.kind!r}"
-        return ProviderBug(f"{culprit} broke: {type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(self.task.state, Saving):
+            return ProviderBug(Message("saving broke: {why}").format(why=why))
+        return ProviderBug(Message("the provider {kind!r} broke: {why}").format(kind=self._provider.kind, why=why))
 
 
 async def _first_slot(choices: Sequence[tuple[Lane, ImageRequest]]) -> tuple[Slot, Lane, ImageRequest]:
@@ -915,14 +926,18 @@ def _kind_of_failed_queries(error: TaskError) -> type[TaskError]:
 
 def _not_sent(error: TaskError) -> TaskError:
     """The same error for another task: a shut lane sends nothing."""
-    return type(error)(f"not sent: {error.message}", hint=error.hint)
+    return type(error)(Message("not sent: {why}").format(why=error.message), hint=error.hint)
 
 
 def _given_up(error: SlowDown, seconds: float) -> SlowDown:
-    lasted = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"  # noqa: PLR2004 - a minute
-    return type(error)(f"refused for {lasted}: {error.message}", hint=error.hint)
+    if seconds >= 60:  # noqa: PLR2004 - a minute
+        message = Message("refused for {minutes:.0f} min: {why}").format(minutes=seconds / 60, why=error.message)
+    else:
+        message = Message("refused for {seconds:.0f} s: {why}").format(seconds=seconds, why=error.message)
+    return type(error)(message, hint=error.hint)
 
 
 def _until(error: SlowDown, left: float) -> str:
     """The service's words, and until when the submit is tried."""
-    return f"{error.message} (tried until {time.strftime('%H:%M', time.localtime(time.time() + left))})"
+    until = time.strftime("%H:%M", time.localtime(time.time() + left))
+    return Message("{why} (tried until {time})").format(why=error.message, time=until)

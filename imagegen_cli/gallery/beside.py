@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened
 from imagegen_cli.gallery.whole import whole
 
@@ -19,6 +20,9 @@ LIST = "imagegen-files.txt"
 LINE = re.compile(r"([0-9a-f]{64})  ([0-9a-f]{40}\.webp)")
 MAX_LIST_BYTES = 64 * 1024 * 1024
 MAX_FILE_BYTES = 16 * 1024 * 1024
+FOREIGN = Message("{path} is there, and the page did not write it")
+NO_FOLDER = Message("{name} is there, and is no folder of this page")
+A_FILE = Message("{name} is a link or a file, not a folder of this page")
 
 
 class Folder:
@@ -53,7 +57,7 @@ class Folder:
         digest, file = sha256(data).hexdigest(), self.path / name
         is_same = _has_digest(file, digest)
         if not is_same and os.path.lexists(file) and not _has_digest(file, self._known.get(name, "")):
-            raise FileExistsError(EEXIST, f"{self.path.name}/{name} is there, and the page did not write it")
+            raise FileExistsError(EEXIST, FOREIGN.format(path=f"{self.path.name}/{name}"))
         if self._list is not None and self._known.get(name) != digest:
             self._list.write(f"{digest}  {name}\n")
             self._list.flush()  # the list knows a file before it is there: a crash leaves none that it does not know
@@ -68,7 +72,7 @@ class Folder:
         known = _listed(self.path, self._head)
         if known is None:
             if any(self.path.iterdir()):
-                raise FileExistsError(EEXIST, f"{self.path.name} is there, and is no folder of this page")
+                raise FileExistsError(EEXIST, NO_FOLDER.format(name=self.path.name))
             with suppress(FileExistsError), (self.path / LIST).open("x", encoding="utf-8") as file:
                 file.write(f"{self._head}\n")
         self._known = known or {}
@@ -118,8 +122,7 @@ def _made(folder: Path) -> bool:
         folder.mkdir(parents=True)
     except FileExistsError:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            what = f"{folder.name} is a link or a file, not a folder of this page"
-            raise NotADirectoryError(ENOTDIR, what) from None
+            raise NotADirectoryError(ENOTDIR, A_FILE.format(name=folder.name)) from None
         return False
     return True
 

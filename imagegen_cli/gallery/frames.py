@@ -1,10 +1,10 @@
 """How large a sheet and its cells are, and where they stand, in pixels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from imagegen_cli.gallery.grids import Band, Grid, Heading
+from imagegen_cli.gallery.grids import Band, Grid
 
 MAX_PIXELS = 32_000_000
 """Of the sheet; each takes four bytes while it is made."""
@@ -126,8 +126,3 @@ def _cut(frame: Frame) -> Frame:
 
 def pictures_of(grid: Grid) -> int:
     return sum(len(cell) for band in grid.bands for cell in band.cells)
-
-
-def said(headings: Sequence[Heading]) -> str:
-    """Names and values in one line."""
-    return "  ·  ".join(f"{heading.name}: {heading.value}" for heading in headings)

@@ -15,8 +15,13 @@
     if (kind) element.className = kind;
     return element;
   };
-  const number = (count) => count.toLocaleString("en");
-  const counted = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+  /* Words in the language of the page; where it is English, they stand here. */
+  const words = page.words ?? {}, names = page.names ?? {};
+  const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const tr = (text, values) => filled(words[text] ?? text, values);
+  const named = (name) => name.split(" · ").map((part) => names[part] ?? part).join(" · ");
+  const number = (count) => count.toLocaleString(document.documentElement.lang);
+  const counted = (count, one, many, values) => filled(words[one] ?? (count === 1 ? one : many), { ...values, count: number(count) });
 
   /* Thumbnails lie beside the page, or in it: then a hundred at a time are read when one of them is looked at. */
   function thumbnail(at) {
@@ -36,24 +41,25 @@
   const haystacks = [];
   function haystack(at) {
     const one = all[at];
-    haystacks[at] ??= plain([one.p, one.y, one.s, one.t, ...one.a.flat(), ...one.x.flat()].join("\n"));
+    haystacks[at] ??= plain([one.p, one.y, one.s, names[one.s], one.t, ...one.a.flat(), ...one.x.flat()].join("\n"));
     return haystacks[at];
   }
   const model = (one) => (one.a.find(([name]) => name === "model") ?? one.x.find(([name]) => name === "model") ?? ["", ""])[1];
 
   function filter() {
-    const words = plain($("search").value).split(/\s+/).filter(Boolean), wanted = $("model").value;
+    const sought = plain($("search").value).split(/\s+/).filter(Boolean), wanted = $("model").value;
     const before = shown[current];
     shown = [];
     for (let at = 0; at < all.length; at += 1) {
       if (state && all[at].s !== state) continue;
       if (wanted && `=${model(all[at])}` !== wanted) continue;
-      if (words.length && !words.every((word) => haystack(at).includes(word))) continue;
+      if (sought.length && !sought.every((word) => haystack(at).includes(word))) continue;
       shown.push(at);
     }
     current = Math.max(0, shown.indexOf(before));
     $("count").textContent = shown.length === all.length
-      ? counted(all.length, "picture") : `${number(shown.length)} of ${counted(all.length, "picture")}`;
+      ? counted(all.length, "{count} picture", "{count} pictures")
+      : counted(all.length, "{shown} of {count} picture", "{shown} of {count} pictures", { shown: number(shown.length) });
     $("empty").hidden = shown.length > 0;
     layout();
   }
@@ -117,7 +123,7 @@
     document.querySelector("header").classList.toggle("over", window.scrollY > 8);
   }
 
-  const title = (one) => (one.x.length ? one.x.map(([, value]) => value).join(" · ") : one.p) || `task ${one.t}`;
+  const title = (one) => (one.x.length ? one.x.map(([, value]) => value).join(" · ") : one.p) || tr("task {task}", { task: one.t });
   function built(at, [left, top, wide, tall]) {
     const one = all[at], figure = make("figure"), frame = make("div", "", "frame"), tick = make("button", "✓", "tick");
     figure.id = `picture-${at}`;
@@ -126,7 +132,7 @@
     frame.style.height = `${tall}px`;
     frame.append(one.k ? picture(at) : why(one, "p"));
     tick.type = "button"; tick.tabIndex = -1;
-    tick.setAttribute("aria-label", "Choose");
+    tick.setAttribute("aria-label", tr("Choose"));
     tick.addEventListener("click", (event) => { event.stopPropagation(); choose(at); });
     frame.append(tick);
     const caption = make("figcaption", title(one));
@@ -146,7 +152,7 @@
   function why(one, name) {
     const text = make(name, "", "why");
     text.dir = "auto";
-    text.append(make("b", one.f ? "not shown" : one.s), one.y || "There is no picture.");
+    text.append(make("b", named(one.f ? "not shown" : one.s)), one.y || tr("There is no picture."));
     return text;
   }
 
@@ -159,15 +165,15 @@
     const figure = figures.get(shown[current]);
     if (figure) grid.setAttribute("aria-activedescendant", figure.id); else grid.removeAttribute("aria-activedescendant");
     $("tray").hidden = chosen.size === 0;
-    $("chosen").textContent = `${chosen.size} chosen`;
+    $("chosen").textContent = tr("{count} chosen", { count: chosen.size });
     $("compare").disabled = chosen.size < 2;
   }
   function choose(at) {
     if (chosen.has(at)) chosen.delete(at);
-    else if (chosen.size >= MOST_CHOSEN) return say(`Side by side holds ${MOST_CHOSEN} pictures at most.`);
+    else if (chosen.size >= MOST_CHOSEN) return say(tr("Side by side holds {count} pictures at most.", { count: MOST_CHOSEN }));
     else chosen.add(at);
     $("choose").setAttribute("aria-pressed", String(chosen.has(looking)));
-    $("choose").textContent = chosen.has(looking) ? "Chosen ✓" : "Choose";
+    $("choose").textContent = chosen.has(looking) ? tr("Chosen ✓") : tr("Choose");
     mark();
   }
 
@@ -210,20 +216,20 @@
     big.className = "small";
     big.src = one.k ? thumbnail(at) : asked(one) || "data:,";
     $("none").hidden = !big.hidden;
-    $("none").textContent = big.hidden ? "There is no picture." : "";
+    $("none").textContent = big.hidden ? tr("There is no picture.") : "";
     $("reason").replaceChildren();
-    if (one.y) $("reason").append(make("b", one.f ? "not shown" : one.s), one.y);
+    if (one.y) $("reason").append(make("b", named(one.f ? "not shown" : one.s)), one.y);
     if (one.f && one.k) original(at);
-    $("place").textContent = `${number(shown.indexOf(at) + 1)} of ${number(shown.length)}`;
+    $("place").textContent = tr("{place} of {count}", { place: number(shown.indexOf(at) + 1), count: number(shown.length) });
     $("prompt").textContent = one.p;
     $("copy-prompt").hidden = !one.p;
-    $("facts").replaceChildren(...facts(one).flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
+    $("facts").replaceChildren(...facts(one).flatMap(([name, value]) => [make("dt", named(name)), make("dd", value)]));
     $("command").textContent = one.c;
     $("command").hidden = $("copy-command").hidden = !one.c;
     $("original").hidden = !one.f;
     if (one.f) $("original").href = one.f; else $("original").removeAttribute("href");
     $("choose").setAttribute("aria-pressed", String(chosen.has(at)));
-    $("choose").textContent = chosen.has(at) ? "Chosen ✓" : "Choose";
+    $("choose").textContent = chosen.has(at) ? tr("Chosen ✓") : tr("Choose");
     if (!$("viewer").open) show("viewer");
     document.querySelector("aside").scrollTop = 0;
   }
@@ -237,16 +243,16 @@
       if (looking !== at) return;
       $("big").src = image.src;
       $("big").className = "";
-      $("facts").append(make("dt", "pixels"), make("dd", `${image.naturalWidth} × ${image.naturalHeight}`));
+      $("facts").append(make("dt", named("pixels")), make("dd", `${image.naturalWidth} × ${image.naturalHeight}`));
     };
-    image.onerror = () => { if (looking === at) $("reason").append(make("b", "thumbnail only"), "The file cannot be shown from here; it may have been moved."); };
+    image.onerror = () => { if (looking === at) $("reason").append(make("b", tr("thumbnail only")), tr("The file cannot be shown from here; it may have been moved.")); };
     image.src = all[at].f;
   }
   function facts(one) {
-    const task = one.i > 1 ? `${one.t}, picture ${one.i}` : `${one.t}`;
+    const task = one.i > 1 ? tr("{task}, picture {number}", { task: one.t, number: one.i }) : `${one.t}`;
     const varied = new Set(one.a.map(([name]) => name));
     const pairs = [...one.x.filter(([name]) => !varied.has(name)), ...one.a, ["task", task], ["run", String(one.r)]];
-    if (one.s !== "done") pairs.push(["state", one.s]);
+    if (one.s !== "done") pairs.push(["state", named(one.s)]);
     if (one.n) pairs.push(["file", one.n]);
     return pairs.filter(([, value]) => value !== "");
   }
@@ -262,16 +268,16 @@
 
   /* Several, with what they differ in. */
   function versus() {
-    if (chosen.size < 2) return say("Choose two pictures or more first: x.");
+    if (chosen.size < 2) return say(tr("Choose two pictures or more first: x."));
     const some = [...chosen], lists = some.map((at) => new Map([["prompt", all[at].p], ...facts(all[at])]));
     const names = [...new Set(lists.flatMap((list) => [...list.keys()]))].filter((name) => name !== "file");
     const alike = (name) => lists.every((list) => list.get(name) === lists[0].get(name));
     const same = names.filter((name) => alike(name) && name !== "run" && name !== "task");
-    $("alike").textContent = same.map((name) => (name === "prompt" ? lists[0].get(name) : `${name} ${lists[0].get(name)}`)).join("  ·  ");
+    $("alike").textContent = same.map((name) => (name === "prompt" ? lists[0].get(name) : `${named(name)} ${lists[0].get(name)}`)).join("  ·  ");
     $("columns").replaceChildren(...some.map((at, place) => {
       const one = all[at], column = make("article"), list = make("dl");
       column.append(asked(one) || one.k ? full(at) : why(one, "p"));
-      for (const name of names) if (!alike(name)) list.append(make("dt", name), make("dd", lists[place].get(name) ?? "–"));
+      for (const name of names) if (!alike(name)) list.append(make("dt", named(name)), make("dd", lists[place].get(name) ?? "–"));
       column.append(list);
       return column;
     }));
@@ -299,7 +305,7 @@
     clearTimeout(quiet);
     quiet = setTimeout(() => { $("toast").hidden = true; }, 2200);
   }
-  async function copy(text, what) {
+  async function copy(text, done) {
     if (!text) return;
     try {
       await navigator.clipboard.writeText(text);
@@ -308,11 +314,11 @@
       area.value = text;
       (document.querySelector("dialog[open]") ?? document.body).append(area);
       area.select();
-      const done = document.execCommand("copy");
+      const copied = document.execCommand("copy");
       area.remove();
-      if (!done) return say("The browser does not allow copying.");
+      if (!copied) return say(tr("The browser does not allow copying."));
     }
-    say(`${what} copied`);
+    say(done);
   }
   const kept = (name, value) => {
     try { return value === undefined ? localStorage.getItem(name) : localStorage.setItem(name, value); } catch { return null; }
@@ -321,7 +327,7 @@
   function theme(name) {
     const wanted = THEMES.includes(name) ? name : "auto";
     document.documentElement.dataset.theme = wanted;
-    $("theme").textContent = wanted[0].toUpperCase() + wanted.slice(1);
+    $("theme").textContent = { auto: tr("Auto"), light: tr("Light"), dark: tr("Dark") }[wanted];
   }
   function nextTheme() {
     theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
@@ -334,7 +340,7 @@
     if (states.length > 1) {
       $("states").hidden = false;
       for (const name of ["", ...states]) {
-        const chip = make("button", name || "all"), count = all.filter((one) => !name || one.s === name).length;
+        const chip = make("button", name ? named(name) : tr("all")), count = all.filter((one) => !name || one.s === name).length;
         chip.append(make("small", number(count)));
         chip.type = "button";
         chip.setAttribute("aria-pressed", String(name === state));
@@ -348,7 +354,7 @@
     }
     if (models.length > 1) {
       $("model").hidden = false;
-      $("model").append(new Option("All models", ""), ...models.map((name) => new Option(name, `=${name}`)));
+      $("model").append(new Option(tr("All models"), ""), ...models.map((name) => new Option(name, `=${name}`)));
     }
   }
 
@@ -366,14 +372,14 @@
   }
   const viewing = {
     ArrowLeft: () => turn(-1), ArrowRight: () => turn(1), ArrowUp: () => turn(-1), ArrowDown: () => turn(1),
-    x: () => choose(looking), c: () => copy(all[looking].c, "Command"), t: nextTheme, Enter: () => $("viewer").close(),
+    x: () => choose(looking), c: () => copy(all[looking].c, tr("Command copied")), t: nextTheme, Enter: () => $("viewer").close(),
   };
   const walk = {
     ArrowLeft: () => go(current - 1), ArrowRight: () => go(current + 1), ArrowUp: () => vertically(-1), ArrowDown: () => vertically(1),
     Home: () => { walking = true; go(0); }, End: () => { walking = true; go(shown.length - 1); },
     Enter: () => { if (shown.length) { if (!walking) go(current); look(shown[current]); } },
     x: () => { if (walking && shown.length) choose(shown[current]); }, v: versus, "/": () => $("search").focus(),
-    c: () => { if (walking && shown.length) copy(all[shown[current]].c, "Command"); },
+    c: () => { if (walking && shown.length) copy(all[shown[current]].c, tr("Command copied")); },
     t: nextTheme, "?": () => show("help"), Escape: () => { chosen.clear(); mark(); },
   };
 
@@ -398,7 +404,7 @@
   $("before").addEventListener("click", () => turn(-1));
   $("after").addEventListener("click", () => turn(1));
   $("choose").addEventListener("click", () => choose(looking));
-  $("copy-prompt").addEventListener("click", () => copy(all[looking].p, "Prompt"));
+  $("copy-prompt").addEventListener("click", () => copy(all[looking].p, tr("Prompt copied")));
   $("copy-command").addEventListener("click", viewing.c);
   $("big").addEventListener("click", () => document.querySelector(".stage").classList.toggle("whole"));
   for (const dialog of document.querySelectorAll("dialog")) {

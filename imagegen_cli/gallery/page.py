@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from imagegen_cli.core.language import translated
+from imagegen_cli.gallery import words
 from imagegen_cli.gallery.beside import Folder, tidy
 from imagegen_cli.gallery.thumbnails import Thumbnail, thumbnails, trim
 from imagegen_cli.gallery.values import Pairs, Picture, Progress, nothing, plain
@@ -62,7 +64,7 @@ def write(
     file: Path,
     cache_folder: Path,
     *,
-    title: str = "Pictures",
+    title: str = "",
     subject: str = "",
     single: bool = False,
     fresh: bool = False,
@@ -78,7 +80,9 @@ def write(
     beside = file.with_name(f"{file.stem}_files")
     folder = None if single or len(pictures) <= MAX_INSIDE else Folder(beside, file.name)
     tally = _Tally()
-    head, tail = _skeleton(title, beside if folder else None, mark("gallery", subject))
+    head, tail = _skeleton(
+        title or translated(words.SKELETON["Pictures"]), beside if folder else None, mark("gallery", subject)
+    )
     with folder.filled() if folder else nullcontext(), whole(file, fresh=fresh) as stream:
         stream.write(head)
         for part in _parts(pictures, cache_folder, progress):
@@ -140,7 +144,7 @@ def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]
     return {
         "p": plain(picture.prompt), "t": picture.task, "r": picture.run, "i": picture.index,
         "a": _pairs(picture.parameters), "x": _pairs(picture.axes), "c": plain(picture.command),
-        "s": plain(picture.state), "y": plain(thumbnail.why or picture.reason),
+        "s": plain(picture.state), "y": plain(translated(thumbnail.why or picture.reason)),
         "k": thumbnail.key, "w": thumbnail.width, "h": thumbnail.height,
         "f": _address(picture.path, home), "n": plain(os.path.basename(picture.path)),  # noqa: PTH119 - as it is
     } | ({"m": 1} if is_missing else {})  # fmt: skip
@@ -186,18 +190,22 @@ def _skeleton(title: str, folder: Path | None, mark_: str) -> tuple[bytes, bytes
         f"default-src 'none'; img-src 'self' data: file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    page = {"folder": quote(os.fsencode(folder.name), safe="") if folder else "", "part": PART}
     values = {
         "policy": policy, "style": style, "script": script, "title": escape(" ".join(plain(title).split())),
-        "mark": mark_,
-        "page": _json({"folder": quote(os.fsencode(folder.name), safe="") if folder else "", "part": PART}),
+        "mark": mark_, "language": words.language(), "page": _json(page | words.of_the_script()),
     }  # fmt: skip
     head, tail = _file("page.html").split("{{data}}")
     return _filled(head, values), _filled(tail, values)
 
 
 def _filled(template: str, values: dict[str, str]) -> bytes:
-    """In one pass: what a value says is never taken for a place."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template).encode()
+    """In one pass: what a value says is never taken for a place. `{{tr Words}}` is the place of words of ours."""
+
+    def value(found: re.Match[str]) -> str:
+        return escape(translated(words.SKELETON[found[1]])) if found[1] else values[found[2]]
+
+    return re.sub(r"\{\{(?:tr ([^{}]+)|(\w+))\}\}", value, template).encode()
 
 
 @cache

@@ -12,8 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from imagegen_cli.gallery import frames, labels
-from imagegen_cli.gallery.frames import CAPTION, CELL, GAP, MARGIN, Box, Frame, fitted, said
+from imagegen_cli.core.language import Message, translated
+from imagegen_cli.gallery import frames, labels, words
+from imagegen_cli.gallery.frames import CAPTION, CELL, GAP, MARGIN, Box, Frame, fitted
 from imagegen_cli.gallery.grids import Band, Cell, Heading, arranged, shared
 from imagegen_cli.gallery.labels import Fonts, Text, wrapped
 from imagegen_cli.gallery.thumbnails import NoThumbnail, shape, small
@@ -65,17 +66,37 @@ class Sheet:
     undrawn: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Speaks:
+    """The language of the sheet: the one in use, or English where no font has its signs."""
+
+    is_translated: bool
+
+    def text(self, message: str) -> str:
+        return translated(message) if self.is_translated else str(message)
+
+    def name(self, name: str) -> str:
+        return words.name_shown(name) if self.is_translated else name
+
+    def headings(self, headings: Sequence[Heading]) -> str:
+        """Names and values in one line."""
+        pair = Message("{name}: {value}")
+        return "  ·  ".join(self.text(pair.format(name=self.name(name), value=value)) for name, value in headings)
+
+
 @dataclass(slots=True)
 class _Canvas:
     """The sheet while it is painted. Words are gathered and written at the end, all at once.
 
-    `progress` is told of each of `total` pictures before it is painted.
+    `progress` is told of each of `total` pictures before it is painted. `speaks` brings our own words into the
+    language of the sheet.
     """
 
     image: "Image"
     paint: Paint
     progress: Progress
     total: int
+    speaks: "_Speaks"
     texts: list[tuple[int, int, Text]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -131,15 +152,18 @@ def draw(
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")
-    paint, common = DARK if dark else LIGHT, said(shared(pictures))
-    frame = fitted(arranged(pictures), _ratio(pictures), cell, lambda width: _header(title, common, width, paint)[1])
-    canvas = _Canvas(_blank(frame, paint), paint, progress, frames.pictures_of(frame.grid))
-    for y, text in _header(title, common, frame.width, paint)[0]:
-        canvas.write(MARGIN, y, text)
-    for band, top in zip(frame.grid.bands, frame.tops(), strict=True):
-        _paint_band(canvas, frame, band, top)
-    _write_note(canvas, frame)
     with labels.pen(fonts) as pen:
+        speaks = _Speaks(not words.is_english() and not pen.undrawn([words.sample()]))
+        paint, common = DARK if dark else LIGHT, speaks.headings(shared(pictures))
+        frame = fitted(
+            arranged(pictures), _ratio(pictures), cell, lambda width: _header(title, common, width, paint)[1]
+        )
+        canvas = _Canvas(_blank(frame, paint), paint, progress, frames.pictures_of(frame.grid), speaks)
+        for y, text in _header(title, common, frame.width, paint)[0]:
+            canvas.write(MARGIN, y, text)
+        for band, top in zip(frame.grid.bands, frame.tops(), strict=True):
+            _paint_band(canvas, frame, band, top)
+        _write_note(canvas, frame)
         _write_all(canvas, pen)
         undrawn = pen.undrawn(text.words for _, _, text in canvas.texts)
     _save(canvas, file, mark("sheet", subject), fresh=fresh)
@@ -167,14 +191,14 @@ def _blank(frame: Frame, paint: Paint) -> "Image":
 def _header(title: str, common: str, width: int, paint: Paint) -> tuple[list[tuple[int, Text]], int]:
     """The lines above all, each with its place, and the height that they take."""
     room, y, found = width - 2 * MARGIN, MARGIN, []
-    for words, px, colour, bold in (
+    for told, px, colour, bold in (
         (title, frames.TITLE, paint.ink, True),
         (common, frames.SHARED, paint.quiet, False),
     ):
-        for line in wrapped(words, px, room, MAX_LINES):
+        for line in wrapped(told, px, room, MAX_LINES):
             found.append((y, Text(line, px, colour, room, bold)))
             y += round(px * labels.LINE)
-        y += GAP // 2 if words else 0
+        y += GAP // 2 if told else 0
     return found, y - MARGIN + (GAP if found else 0)
 
 
@@ -185,7 +209,7 @@ def _paint_band(canvas: _Canvas, frame: Frame, band: Band, top: int) -> None:
     top += above
     if band.row:
         width, paint = frames.BESIDE - 2 * GAP, canvas.paint
-        y = top + canvas.write(MARGIN, top, Text(band.row.name, frames.NAME, paint.quiet, width))
+        y = top + canvas.write(MARGIN, top, Text(canvas.speaks.name(band.row.name), frames.NAME, paint.quiet, width))
         for line in wrapped(band.row.value, frames.VALUE, width, MAX_LINES):
             y += canvas.write(MARGIN, y, Text(line, frames.VALUE, paint.ink, width, bold=True))
     for column, cell in enumerate(band.cells):
@@ -197,11 +221,13 @@ def _write_columns(canvas: _Canvas, frame: Frame, band: Band, top: int) -> None:
     paint = canvas.paint
     if band.block:
         room = frame.width - 2 * MARGIN
-        canvas.write(MARGIN, top + frames.BLOCK, Text(said(band.block), frames.BLOCK, paint.ink, room, bold=True))
+        name = canvas.speaks.headings(band.block)
+        canvas.write(MARGIN, top + frames.BLOCK, Text(name, frames.BLOCK, paint.ink, room, bold=True))
         top += 3 * frames.BLOCK
     for column, heading in enumerate(frame.grid.columns):
         box = frame.box(column, top)
-        y = top + canvas.write(box.left, top, Text(heading.name, frames.NAME, paint.quiet, box.width))
+        name = canvas.speaks.name(heading.name)
+        y = top + canvas.write(box.left, top, Text(name, frames.NAME, paint.quiet, box.width))
         canvas.write(box.left, y, Text(heading.value, frames.VALUE, paint.ink, box.width, bold=True))
 
 
@@ -210,32 +236,34 @@ def _paint_cell(canvas: _Canvas, frame: Frame, box: Box, cell: Cell) -> None:
     canvas.counts["left out"] += len(cell) - len(shown)
     if not cell:
         canvas.panel(box)
-        _write_reason(canvas, box, "", "This combination was not asked for.")
+        _write_reason(canvas, box, "", words.UNASKED)
     for part, picture in zip(box.split(len(shown)) if shown else (), shown, strict=True):
         _paint_picture(canvas, part, picture)
     y = box.top + box.height + GAP // 2
-    for words in _caption(cell)[: frame.captions]:
-        y += canvas.write(box.left, y, Text(words, CAPTION, canvas.paint.quiet, box.width))
+    for line in _caption(cell, canvas.speaks)[: frame.captions]:
+        y += canvas.write(box.left, y, Text(line, CAPTION, canvas.paint.quiet, box.width))
 
 
-def _caption(cell: Cell) -> list[str]:
+def _caption(cell: Cell, speaks: _Speaks) -> list[str]:
     """Where the pictures are to be found again, and what they are of where no column says it."""
     if not cell:
         return []
-    tasks = dict.fromkeys(picture.task for picture in cell)
-    more = f", {len(cell)} pictures" if len(cell) > 1 else ""
-    of = said([Heading(*pair) for pair in cell[0].axes]) or cell[0].prompt
-    return [f"task {', '.join(map(str, tasks))}{more}", of]
+    tasks = ", ".join(map(str, dict.fromkeys(picture.task for picture in cell)))
+    where = Message("task {task}").format(task=tasks)
+    if len(cell) > 1:
+        where = Message("task {task}, {count} pictures").format(task=tasks, count=len(cell))
+    of = speaks.headings([Heading(*pair) for pair in cell[0].axes]) or cell[0].prompt
+    return [speaks.text(where), of]
 
 
 def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
-    state, reason = picture.state, picture.reason or "There is no picture."
+    state, reason = words.STATES.get(picture.state, picture.state), picture.reason or words.NO_PICTURE
     canvas.progress(canvas.counts["drawn"] + canvas.counts["missing"], canvas.total)
     if picture.path:
         try:
             canvas.picture(box, picture.path)
         except NoThumbnail as error:
-            state, reason = "not shown", str(error)
+            state, reason = words.STATES["not shown"], error.args[0]
         else:
             canvas.counts["drawn"] += 1
             return
@@ -246,6 +274,7 @@ def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
 
 def _write_reason(canvas: _Canvas, box: Box, state: str, reason: str) -> None:
     """As many lines as fit into the box."""
+    state, reason = map(canvas.speaks.text, (state, reason))
     px, inner = frames.REASON, box.inside(min(14, box.width // 8))
     lines, y = inner.height // round(px * labels.LINE), inner.top
     if state and lines > 0:
@@ -258,9 +287,9 @@ def _write_reason(canvas: _Canvas, box: Box, state: str, reason: str) -> None:
 def _write_note(canvas: _Canvas, frame: Frame) -> None:
     left = frame.left_out + canvas.counts["left out"]
     if frame.left_out:
-        words = f"{left} more are not on this sheet."
+        note = canvas.speaks.text(Message("{count} more are not on this sheet.").format(count=left))
         y = frame.height - MARGIN // 2 - 2 * CAPTION
-        canvas.write(MARGIN, y, Text(words, CAPTION, canvas.paint.quiet, frame.width - 2 * MARGIN))
+        canvas.write(MARGIN, y, Text(note, CAPTION, canvas.paint.quiet, frame.width - 2 * MARGIN))
 
 
 def _write_all(canvas: _Canvas, pen: labels.Pen) -> None:

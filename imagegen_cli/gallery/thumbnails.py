@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import bytes_of, opened
 from imagegen_cli.gallery.whole import whole
 
@@ -47,6 +48,7 @@ MAX_CACHE_BYTES = 256 * 1024 * 1024
 """Of the whole cache, some 40,000 thumbnails; those that were not looked at for longest are removed first."""
 TOUCHED_S = 24 * 3600
 """Seconds after which a thumbnail that is used is marked as used again."""
+TOO_LARGE = Message("The picture has more than {number} million pixels.")
 
 
 class NoThumbnail(Exception):
@@ -76,7 +78,7 @@ def thumbnails(paths: Iterable[str], folder: Path) -> Iterator[Thumbnail]:
         try:
             yield _kept_or_made(path, folder)
         except NoThumbnail as error:
-            yield Thumbnail(why=str(error))
+            yield Thumbnail(why=error.args[0])
 
 
 def _kept_or_made(path: str, folder: Path) -> Thumbnail:
@@ -191,25 +193,25 @@ def _told() -> Iterator[None]:
 def _words(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return "The file is not there any more."
+        return Message("The file is not there any more.")
     if isinstance(error, PermissionError):
-        return "This account may not read the file."
+        return Message("This account may not read the file.")
     if isinstance(error, OSError) and error.errno in (EINVAL, EISDIR):
-        return "There is no file at its place, but a folder, a pipe or a device."
+        return Message("There is no file at its place, but a folder, a pipe or a device.")
     if name in ("DecompressionBombWarning", "DecompressionBombError"):
-        return f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels."
+        return TOO_LARGE.format(number=MAX_PIXELS // 1_000_000)
     if name == "UnidentifiedImageError":
-        return "The file is of a form that has no thumbnail."
-    return "The file is damaged or ends too early."
+        return Message("The file is of a form that has no thumbnail.")
+    return Message("The file is damaged or ends too early.")
 
 
 def _check(picture: "Image", file: BinaryIO) -> None:
     if picture.width * picture.height > MAX_PIXELS:
-        raise NoThumbnail(f"The picture has more than {MAX_PIXELS // 1_000_000} million pixels.")
+        raise NoThumbnail(TOO_LARGE.format(number=MAX_PIXELS // 1_000_000))
     if os.fstat(file.fileno()).st_size > MAX_BYTES:
-        raise NoThumbnail(f"The file has more than {MAX_BYTES // 1024**2} MiB.")
+        raise NoThumbnail(Message("The file has more than {size} MiB.").format(size=MAX_BYTES // 1024**2))
     if "progressive" in picture.info and _whole_of(file).count(b"\xff\xda") > MAX_SCANS:
-        raise NoThumbnail("The picture would take too long to decode.")
+        raise NoThumbnail(Message("The picture would take too long to decode."))
 
 
 def _whole_of(file: BinaryIO) -> bytes:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened
 
 HEAD = 4096
@@ -57,7 +58,7 @@ def _name(part: Path, file: Path) -> None:
         raise
     except OSError:
         if os.path.lexists(file):
-            raise FileExistsError(f"{file} is there already") from None
+            raise FileExistsError(Message("{path} is there already").format(path=file)) from None
         part.replace(file)
     else:
         part.unlink()

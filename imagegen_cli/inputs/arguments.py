@@ -8,12 +8,20 @@ from pathlib import Path
 from shlex import quote
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 FILE_SUFFIXES = (*LIST_SUFFIXES, ".md", ".yaml", ".yml", ".xlsx", ".docx", ".pdf", ".png", ".jpg", ".jpeg", ".webp")
 MAX_FILE_NAMES = 2000
 """Names of a folder that are compared with a mistyped name."""
-EACH = "imagegen run --each"
+EACH, BATCH = "imagegen run --each", "imagegen batch"
+A_FOLDER = Message("{prompt} is a folder; as a prompt its name would cost money")
+A_FILE = Message("{prompt} is a file; as a prompt its name would cost money")
+AN_ADDRESS = Message("{prompt} is an address; as a prompt its name would cost money")
+A_PATTERN = Message(
+    "{prompt} is a pattern for file names, and no file matches it; as a prompt its name would cost money"
+)
+NO_FILE = Message("{prompt} is a file name, and there is no such file; as a prompt its name would cost money")
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -28,10 +36,10 @@ def check_arguments(prompts: Sequence[str]) -> None:
     for prompt in prompts:
         _refuse_file(prompt)
     if len(prompts) > 1 and all(_is_word(prompt) for prompt in prompts):
-        message = f"{len(prompts)} words without quotes would be {len(prompts)} prompts, each paid for"
-        one = f"imagegen run {quote(' '.join(prompts))}"
-        hint = f"nothing was sent; if it is one prompt: {one}; if each word is one, add --each"
-        raise UsageError(message, hint=hint)
+        message = Message("{count} words without quotes would be {count} prompts, each paid for")
+        hint = Message("nothing was sent; if it is one prompt: {command}; if each word is one, add --each")
+        command = f"imagegen run {quote(' '.join(prompts))}"
+        raise UsageError(message.format(count=len(prompts)), hint=hint.format(command=command))
 
 
 def instead_of(name: str) -> str:
@@ -39,10 +47,12 @@ def instead_of(name: str) -> str:
     if _exists(name, os.path.isdir):
         lists = sorted(path for path in _names(Path(name)) if path.lower().endswith(LIST_SUFFIXES))
         found = quote(_safe(str(Path(name, lists[0])))) if lists else ""
-        return f"name a list in it: imagegen batch {found}" if found else "name a file with one prompt a line"
+        if not found:
+            return Message("name a file with one prompt a line")
+        return Message("name a list in it: {command}").format(command=f"{BATCH} {found}")
     if near := _near(name):
-        return f"did you mean {near}? imagegen batch {quote(_safe(near))}"
-    return "name a file that can be read, or - for stdin"
+        return Message("did you mean {name}? {command}").format(name=near, command=f"{BATCH} {quote(_safe(near))}")
+    return Message("name a file that can be read, or - for stdin")
 
 
 def _is_word(prompt: str) -> bool:
@@ -52,22 +62,24 @@ def _is_word(prompt: str) -> bool:
 def _refuse_file(prompt: str) -> None:
     path = prompt.removeprefix("@")
     if _exists(path, os.path.isdir):
-        _refuse(prompt, "is a folder", instead_of(path))
+        _refuse(prompt, A_FOLDER, instead_of(path))
     if _exists(path, os.path.exists):
-        _refuse(prompt, "is a file", f"imagegen batch {quote(_safe(path))}")
+        _refuse(prompt, A_FILE, f"{BATCH} {quote(_safe(path))}")
     if len(prompt.split()) != 1:
         return
     if ADDRESS.fullmatch(prompt):
-        _refuse(prompt, "is an address", f"as a picture to start from: --image {quote(prompt)}")
+        way = Message("as a picture to start from: {option}").format(option=f"--image {quote(prompt)}")
+        _refuse(prompt, AN_ADDRESS, way)
     if any(sign in prompt for sign in "*?[") and Path(path).suffix.lower() in FILE_SUFFIXES:
-        _refuse(prompt, "is a pattern for file names, and no file matches it", "name a list: imagegen batch FILE")
+        _refuse(prompt, A_PATTERN, Message("name a list: imagegen batch FILE"))
     if PATH.fullmatch(path) or Path(path).suffix.lower() in FILE_SUFFIXES:
-        _refuse(prompt, "is a file name, and there is no such file", instead_of(path))
+        _refuse(prompt, NO_FILE, instead_of(path))
 
 
-def _refuse(prompt: str, what: str, instead: str) -> None:
-    hint = f"nothing was sent; {instead}; or, if it is the prompt itself: {EACH} {quote(prompt)}"
-    raise UsageError(f"{prompt} {what}; as a prompt its name would cost money", hint=hint)
+def _refuse(prompt: str, why: Message, instead: str) -> None:
+    hint = Message("nothing was sent; {instead}; or, if it is the prompt itself: {command}")
+    command = f"{EACH} {quote(prompt)}"
+    raise UsageError(why.format(prompt=prompt), hint=hint.format(instead=instead, command=command))
 
 
 def _safe(name: str) -> str:

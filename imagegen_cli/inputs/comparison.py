@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.inputs.lists.common import canonical
 from imagegen_cli.inputs.prompts import PromptSpec, problem_in_texts, problem_of
@@ -19,6 +20,7 @@ from imagegen_cli.inputs.vary import (
     ALTERNATIVES,
     FORM,
     MAX_ALL_TASKS,
+    UNSENT,
     Axis,
     alternatives,
     cells,
@@ -31,7 +33,7 @@ from imagegen_cli.storage.serialize import identity
 
 SEEDS = range(1, 10**9)
 """What a shared seed is drawn from: every service that takes seeds takes these."""
-LEAVE_OUT = "nothing was sent; leave one of them out"
+LEAVE_OUT = UNSENT.format(way=Message("leave one of them out"))
 STDIN = "-"
 """The source of a list without a name."""
 OPTIONS = {
@@ -102,16 +104,24 @@ class EqualCells:
     def remark(self) -> str:
         """What a person is told; empty where all cells differ."""
         several = [number for number in self._members.values() if number > 1]
-        return f"{sum(several)} equal cells are {'one' if len(several) == 1 else len(several)}" if several else ""
+        if not several:
+            return ""
+        if len(several) == 1:
+            return Message("{count} equal cells are one").format(count=several[0])
+        return Message("{count} equal cells are {number}").format(count=sum(several), number=len(several))
 
 
 def _refuse_overlap(first: Mapping[str, str], second: Mapping[str, str], seed: int) -> None:
-    both = f"{called(first)} and {called(second)}" if first != second else called(first)
-    way = (
+    way = Message(
         "each picture takes the next seed: leave room between them, as seed=1..9..4, or ask for one picture each, -n 1"
     )
-    message = f"--vary {both} would both pay for the picture with seed {seed}"
-    raise UsageError(message, hint=f"nothing was sent; {way}")
+    if first == second:
+        message = Message("--vary {cell} would both pay for the picture with seed {seed}")
+        message = message.format(cell=called(first), seed=seed)
+    else:
+        message = Message("--vary {cell} and {other} would both pay for the picture with seed {seed}")
+        message = message.format(cell=called(first), other=called(second), seed=seed)
+    raise UsageError(message, hint=UNSENT.format(way=way))
 
 
 def expanded(specs: Sequence[PromptSpec], *, new_seeds: bool = False) -> list[PromptSpec]:
@@ -151,11 +161,11 @@ def called(cell: Mapping[str, str]) -> str:
 
 def _described(sweeps: Sequence[Sweep]) -> str:
     shapes = dict.fromkeys(tuple(sweep.parts) for sweep in sweeps)
-    prompts = [f"{len(sweeps):,} prompts"] if len(sweeps) > 1 else []
+    prompts = ngettext("{count:,} prompt", "{count:,} prompts", len(sweeps))
     if len(shapes) == 1:
-        return " × ".join([*prompts, *next(iter(shapes))])
+        return joined(" × ", [*([prompts] if len(sweeps) > 1 else []), *next(iter(shapes))])
     names = dict.fromkeys(axis.name for sweep in sweeps for axis in sweep.axes)
-    return f"{prompts[0]}, varied by {', '.join(names)}"
+    return Message("{prompts}, varied by {names}").format(prompts=prompts, names=", ".join(names))
 
 
 def _check_number(sweeps: Sequence[Sweep]) -> None:
@@ -178,9 +188,10 @@ def _sweeps(specs: Sequence[PromptSpec]) -> list[Sweep]:
 def _refuse_slip(name: str, specs: Sequence[PromptSpec]) -> None:
     """Raise UsageError for what is nearly an option or a word in braces: many services take any name as their own."""
     if near := meant(name, specs, least=0.8):
-        way = f"did you mean {near}? If {name} is the service's own, add -x {name}=VALUE"
-        message = f"--vary {name}: it is no option, and {{{name}}} stands in no prompt"
-        raise UsageError(message, hint=f"nothing was sent; {way}")
+        way = Message("did you mean {near}? If {name} is the service's own, add -x {name}=VALUE")
+        message = Message("--vary {name}: it is no option, and {word} stands in no prompt")
+        message = message.format(name=name, word=f"{{{name}}}")
+        raise UsageError(message, hint=UNSENT.format(way=way.format(near=near, name=name)))
 
 
 def meant(name: str, specs: Iterable[PromptSpec], *, least: float) -> str:
@@ -205,7 +216,9 @@ def _sweep(spec: PromptSpec, words: set[str]) -> Sweep:
     check_distinct(axis.name for axis in sweep.axes)
     _check_shape(spec, names_varied)
     if "seed" in names_varied and spec.repeat > 1:
-        again = "--repeat makes each variation again with another seed, and --vary seed says which seeds there are"
+        again = Message(
+            "--repeat makes each variation again with another seed, and --vary seed says which seeds there are"
+        )
         raise UsageError(again, hint=LEAVE_OUT)
     return sweep
 
@@ -217,7 +230,8 @@ def _check_shape(spec: PromptSpec, varied: set[str]) -> None:
     named = next((f"--vary {name}" for name in others if name in varied), "")
     named = named or next((f"--{name}" for name, value in others.items() if value), "")
     if size and named and (varied & {"size", *others}):
-        raise UsageError(f"{size} goes with no {named}: a size has its own", hint=LEAVE_OUT)
+        message = Message("{size} goes with no {other}: a size has its own").format(size=size, other=named)
+        raise UsageError(message, hint=LEAVE_OUT)
 
 
 def check_options(common: PromptSpec, given: Mapping[str, str]) -> None:
@@ -234,7 +248,8 @@ def check_options(common: PromptSpec, given: Mapping[str, str]) -> None:
         option = OPTIONS.get(canonical(name), name)
         if option in common.extra or (_text_of(values.get(option)) not in ("", given.get(option, ""))):
             typed = f"-x {option}" if option in common.extra else f"--{option}"
-            raise UsageError(f"{typed} names one value, and --vary {name} several", hint=LEAVE_OUT)
+            message = Message("{option} names one value, and --vary {name} several").format(option=typed, name=name)
+            raise UsageError(message, hint=LEAVE_OUT)
 
 
 def _text_of(value: object) -> str:
@@ -263,7 +278,7 @@ def _expanded(sweep: Sweep, seeds: Sequence[int | None]) -> Iterator[PromptSpec]
     for cell in sweep.cells():
         varied = applied(sweep.spec, cell)
         if problem := problem_of(varied.prompt) or problem_in_texts(varied):
-            raise UsageError(f"--vary {called(cell)}: {problem}", hint="nothing was sent")
+            raise UsageError(joined(": ", (f"--vary {called(cell)}", problem)), hint=Message("nothing was sent"))
         for number, shared in enumerate(seeds):
             yield replace(varied, seed=_following(varied, number), shared_seed=shared, repetition=number)
 
@@ -302,7 +317,8 @@ def _with(spec: PromptSpec, name: str, value: str) -> PromptSpec:
 
 def _whole(name: str, value: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
-        raise UsageError(f"--vary {name}: {value!r} is no whole number", hint=FORM)
+        message = Message("--vary {name}: {value!r} is no whole number").format(name=name, value=value)
+        raise UsageError(message, hint=FORM)
     return int(value)
 
 

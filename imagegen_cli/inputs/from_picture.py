@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.core.language import Message
 from imagegen_cli.inputs import plan
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.marks.reading import Reading, request_from
@@ -71,7 +72,11 @@ def told_by(reading: Reading, kind: str) -> tuple[PromptSpec, tuple[str, ...]]:
     )
     omitted = reading.marks.omitted if reading.marks else ()
     names = (*omitted, *_not_taken(reading, told), *unusable)
-    return spec, tuple(dict.fromkeys(name.removeprefix(EXTRA) for name in names))
+    return spec, tuple(dict.fromkeys(_without_prefix(name) for name in names))
+
+
+def _without_prefix(name: str) -> str:
+    return name.removeprefix(EXTRA) if name.startswith(EXTRA) else name
 
 
 def _not_taken(reading: Reading, told: Mapping[str, Any]) -> Iterator[str]:
@@ -79,9 +84,12 @@ def _not_taken(reading: Reading, told: Mapping[str, Any]) -> Iterator[str]:
     made, marks = reading.made, reading.marks
     yield from marks.unread if marks else made.unread
     if (made.width is None) != (made.height is None):
-        yield f"width {made.width}" if made.width is not None else f"height {made.height}"
+        if made.width is not None:
+            yield Message("width {width}").format(width=made.width)
+        else:
+            yield Message("height {height}").format(height=made.height)
     if (told.get("count") or 1) > 1:
-        yield f"count {told['count']}"
+        yield Message("count {count}").format(count=told["count"])
     for name, value in marks.parameters.items() if marks else ():
         if name not in KNOWN and not name.startswith(EXTRA):
             yield f"{name} {value}"[:MAX_SHOWN_CHARACTERS]
@@ -131,18 +139,18 @@ def refusal_by(config: Config) -> Refusal:
 
 def _parts(told: PromptSpec) -> Iterator[Part]:
     if told.models:
-        yield Part(f"model {told.models[0]}", {"models": told.models})
+        yield Part(Message("model {model}").format(model=told.models[0]), {"models": told.models})
     if told.size:
-        yield Part(f"size {told.size}", {"size": told.size})
+        yield Part(Message("size {size}").format(size=told.size), {"size": told.size})
     if told.ratio or told.resolution:
         shape = " ".join(filter(None, (told.ratio, told.resolution)))
         yield Part(shape, {"ratio": told.ratio, "resolution": told.resolution})
     if told.seed is not None:
-        yield Part(f"seed {told.seed}", {"seed": told.seed})
+        yield Part(Message("seed {seed}").format(seed=told.seed), {"seed": told.seed})
     if told.negative:
-        yield Part("negative prompt", {"negative": told.negative})
+        yield Part(Message("negative prompt"), {"negative": told.negative})
     if told.count is not None:
-        yield Part("count 1", {"count": told.count})
+        yield Part(Message("count {count}").format(count=1), {"count": told.count})
     for name, text in told.extra.items():
         yield Part(f"{name}={text}", {"extra": {name: text}}, is_extra=True)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core import naming
 from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
 from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
@@ -32,6 +33,7 @@ MAX_COUNT = 1000
 """Pictures per prompt. Services make fewer at a time; a larger number is a mistake, and a costly one."""
 MAX_BAD_LINES = 20
 MAX_MAKERS = 3
+UNSENT = Message("nothing was sent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +122,12 @@ def prepare(
 def _refusal(bad: Mapping[tuple[str, str], list[PromptSpec]], *, is_single: bool) -> UsageError:
     """The error that names every line that would be refused."""
     messages = [_located(wrong, message, alone=is_single) for (message, _), wrong in bad.items()]
-    more = [f"… and {len(messages) - MAX_BAD_LINES} more"] if len(messages) > MAX_BAD_LINES else []
+    rest = len(messages) - MAX_BAD_LINES
+    more = [Message("… and {count} more").format(count=rest)] if rest > 0 else []
     hint = next(filter(None, (_meant(wrong, *told) for told, wrong in bad.items())), "")
-    way = f"; {hint.removeprefix('nothing was sent').lstrip('; ')}" if hint else ""
-    return UsageError("\n".join(messages[:MAX_BAD_LINES] + more), hint=f"nothing was sent{way}")
+    if hint and not hint.startswith(UNSENT):
+        hint = Message("nothing was sent; {way}").format(way=hint)
+    return UsageError(joined("\n", [*messages[:MAX_BAD_LINES], *more]), hint=hint or UNSENT)
 
 
 def _tell(equal: "EqualCells | None", remark: Callable[[str], None] | None) -> None:
@@ -143,27 +147,46 @@ def _unequalled(
 
 def _located(wrong: Sequence[PromptSpec], message: str, *, alone: bool) -> str:
     """A message behind the file and the line that it is about, or behind the number of a typed prompt."""
-    varied = _varied_alike(wrong, message)
+    message = _with_what_varied(wrong, message)
     if alone:
-        return f"{varied}{message}"
+        return message
     lines: dict[tuple[str, str, int], PromptSpec] = {}
     for spec in wrong:
         lines.setdefault((spec.source, spec.place, spec.line), spec)
     first, *others = lines.values()
-    also = [spec.place.removeprefix(f"{first.place.rpartition(':')[0]}:") or f"{spec.line}" for spec in others]
-    shown = " ".join(also[:MAX_BAD_LINES]) + " …" * (len(also) > MAX_BAD_LINES)
-    rest = f" (also {'line' if first.place else 'prompt'}{'s' * (len(also) > 1)} {shown})" if also else ""
-    return f"{first.place or f'prompt {first.line}'}: {varied}{message}{rest}"
+    if others:
+        numbers = joined(" ", [*(_short_place(spec, first) for spec in others[:MAX_BAD_LINES]), *_rest_of(others)])
+        if first.place:
+            where = ngettext("line {numbers}", "lines {numbers}", len(others), numbers=numbers)
+        else:
+            where = ngettext("prompt {numbers}", "prompts {numbers}", len(others), numbers=numbers)
+        message = Message("{message} (also {places})").format(message=message, places=where)
+    return joined(": ", (first.place or Message("prompt {number}").format(number=first.line), message))
 
 
-def _varied_alike(wrong: Sequence[PromptSpec], message: str) -> str:
-    """What was varied and is wrong: the values that all of these share, or the name that a message does not know."""
+def _rest_of(others: Sequence[PromptSpec]) -> list[str]:
+    return ["…"] if len(others) > MAX_BAD_LINES else []
+
+
+def _short_place(spec: PromptSpec, first: PromptSpec) -> str:
+    """The place of a prompt without the name of its list, which stands in the first one's."""
+    before = f"{first.place.rpartition(':')[0]}:"
+    if not spec.place.startswith(before):
+        return spec.place or f"{spec.line}"
+    line = spec.place.removeprefix(before)
+    return line if line.isdecimal() else Message(" element {number}").format(number=spec.line)
+
+
+def _with_what_varied(wrong: Sequence[PromptSpec], message: str) -> str:
+    """A message behind what was varied and is wrong: the values that all of these share, or an unknown name."""
     if unknown := _unknown(wrong, message):
-        return f"--vary {unknown}: {{{unknown}}} stands in no prompt, and "
+        told = Message("--vary {name}: {word} stands in no prompt, and {message}")
+        return told.format(name=unknown, word=f"{{{unknown}}}", message=message)
     shared = {
         name: value for name, value in wrong[0].cell.items() if all(spec.cell.get(name) == value for spec in wrong)
     }
-    return f"--vary {' '.join(f'{name}={value}' for name, value in shared.items())}: " if shared else ""
+    values = " ".join(f"{name}={value}" for name, value in shared.items())
+    return joined(": ", (f"--vary {values}", message)) if shared else message
 
 
 def _unknown(wrong: Sequence[PromptSpec], message: str) -> str:
@@ -180,7 +203,7 @@ def _meant(wrong: Sequence[PromptSpec], message: str, hint: str) -> str:
     from imagegen_cli.inputs.comparison import meant  # noqa: PLC0415 - something was varied, so it is there
 
     near = meant(unknown, wrong, least=0.6)
-    return f"did you mean {near}?" if near else hint
+    return Message("did you mean {name}?").format(name=near) if near else hint
 
 
 def place(folder: Path, template: str) -> Place:
@@ -197,10 +220,12 @@ def place(folder: Path, template: str) -> Place:
         with suppress(FileNotFoundError):  # a path that is too long would be found out after the picture was paid for
             os.lstat(folder.joinpath(*["x" * 49] * (naming.MAX_PART_BYTES // 50)))
     except (OSError, ValueError, RuntimeError) as error:
-        hint = "choose another folder with --output"
-        raise UsageError(f"cannot write into {folder}: {why(error)}", hint=hint) from error
+        hint = Message("choose another folder with --output")
+        message = Message("cannot write into {folder}: {why}").format(folder=folder, why=why(error))
+        raise UsageError(message, hint=hint) from error
     if free < MIN_FREE_BYTES:
-        raise UsageError(f"no space left in {folder}", hint="free some, or choose another folder with --output")
+        hint = Message("free some, or choose another folder with --output")
+        raise UsageError(Message("no space left in {folder}").format(folder=folder), hint=hint)
     return Place(folder=folder, template=template)
 
 
@@ -239,10 +264,11 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
     """For each model that is compared, the request as each provider that may take it would get it."""
     width, height = size_in(spec.size) if spec.size else (None, None)
     if spec.count is not None and spec.count < 1:
-        raise UsageError(f"count is {spec.count}; it must be at least 1", hint=_count_hint(spec))
-    if spec.count is not None and spec.count > MAX_COUNT:
-        message = f"count is {spec.count}; one prompt may ask for at most {MAX_COUNT} pictures"
+        message = Message("count is {count}; it must be at least 1").format(count=spec.count)
         raise UsageError(message, hint=_count_hint(spec))
+    if spec.count is not None and spec.count > MAX_COUNT:
+        message = Message("count is {count}; one prompt may ask for at most {limit} pictures")
+        raise UsageError(message.format(count=spec.count, limit=MAX_COUNT), hint=_count_hint(spec))
     for model in spec.models or ("",):
         yield [
             ImageRequest(
@@ -265,8 +291,9 @@ def _requests(spec: PromptSpec, config: Config) -> Iterable[list[ImageRequest]]:
 
 
 def _count_hint(spec: PromptSpec) -> str:
-    where = "the column count" if "count" in spec.listed else "-n"
-    return f"write a number from 1 to {MAX_COUNT} for {where}"
+    if "count" in spec.listed:
+        return Message("write a number from 1 to {limit} for the column count").format(limit=MAX_COUNT)
+    return Message("write a number from 1 to {limit} for -n").format(limit=MAX_COUNT)
 
 
 def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]:
@@ -279,7 +306,8 @@ def _chosen(providers: str, model: str, config: Config) -> list[tuple[str, str]]
     before, slash, after = model.partition("/")
     if slash and (before in config.providers or (not named and _is_provider(before, config))):
         if named and named != [before]:
-            raise UsageError(f"--model {model} names the provider {before}, --provider names {providers}")
+            message = Message("--model {model} names the provider {provider}, --provider names {others}")
+            raise UsageError(message.format(model=model, provider=before, others=providers))
         return [(before, after)]
     if named:
         return [(name, model) for name in dict.fromkeys(named)]
@@ -291,7 +319,8 @@ def _permitted(chosen: list[tuple[str, str]], spec: PromptSpec, config: Config) 
     for name, _ in chosen:
         by_list = "provider" in spec.listed or ("models" in spec.listed and spec.provider != name)
         if by_list and name in config.providers and not config.is_own(name):
-            raise UsageError(f"the list chooses {name}, which only the project file names: -p {name} permits it")
+            message = Message("the list chooses {name}, which only the project file names: -p {name} permits it")
+            raise UsageError(message.format(name=name))
     return chosen
 
 
@@ -303,7 +332,8 @@ def _offering(model: str, config: Config) -> str:
         return default
     if len(offers) > 1:
         choices = ", ".join(f"{name}/{model}" for name in offers)
-        raise UsageError(f"several providers offer the model {model}", hint=f"say which: {choices}")
+        message = Message("several providers offer the model {model}").format(model=model)
+        raise UsageError(message, hint=Message("say which: {choices}").format(choices=choices))
     return offers[0]
 
 
@@ -330,9 +360,11 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
         with opened(path) as file:
             known = format_in(file.read(HEAD))
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"the reference {text} cannot be read: {why(error)}") from error
+        message = Message("the reference {reference} cannot be read: {why}")
+        raise UsageError(message.format(reference=text, why=why(error))) from error
     if not known:
-        raise UsageError(f"the reference {text} is no picture, by its first bytes; only pictures are sent")
+        message = Message("the reference {reference} is no picture, by its first bytes; only pictures are sent")
+        raise UsageError(message.format(reference=text))
     return str(path.resolve())
 
 
@@ -371,7 +403,10 @@ def _must_be_inside(text: str, path: Path, spec: PromptSpec, config: Config) -> 
     folder = Path(spec.source or STDIN).absolute().parent.resolve()
     root = config.project if config.project and folder.is_relative_to(config.project) else folder
     if not path.resolve().is_relative_to(root):
-        raise UsageError(f"the reference {text} is outside of the list's folder {root}: --allow-outside permits it")
+        message = Message(
+            "the reference {reference} is outside of the list's folder {folder}: --allow-outside permits it"
+        )
+        raise UsageError(message.format(reference=text, folder=root))
 
 
 def _checked(
@@ -461,8 +496,9 @@ def dry_run_row(item: Item, config: Config, where: Place) -> Mapping[str, Any]:
 def summary(items: Sequence[Item]) -> Iterator[str]:
     """What will be sent, in few words: the providers and models, the number of tasks if not one, and of pictures."""
     makers = list(dict.fromkeys(f"{item.request.provider} {item.request.model}".strip() for item in items))
-    yield ", ".join(makers[:MAX_MAKERS]) + (f" and {len(makers) - MAX_MAKERS} more" if len(makers) > MAX_MAKERS else "")
+    names = ", ".join(makers[:MAX_MAKERS])
+    more = Message("{names} and {count} more").format(names=names, count=len(makers) - MAX_MAKERS)
+    yield more if len(makers) > MAX_MAKERS else names
     if len(items) > 1:
-        yield f"{len(items)} tasks"
-    pictures = sum(item.expected_images for item in items)
-    yield "1 picture" if pictures == 1 else f"{pictures} pictures"
+        yield ngettext("{count} task", "{count} tasks", len(items))
+    yield ngettext("{count} picture", "{count} pictures", sum(item.expected_images for item in items))

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     FILLERS,
     KEY_MATERIAL,
+    UNSENT,
     Reading,
     Row,
     UnknownField,
     as_typed,
     canonical,
-    counted,
+    lines_of,
+    placed,
 )
 
 MAX_PROMPT_CHARACTERS = 32_000
@@ -26,7 +29,7 @@ MIN_NUMBERED_ROWS = 3
 """A list of fewer rows may have the counts 1, 2, 3 … by chance."""
 MAX_BAD_LINES = 20
 """Bad lines that one message names; the rest is counted."""
-LEAVE_OUT = "correct the line, or take it out with # and a space before it"
+LEAVE_OUT = Message("correct the line, or take it out with # and a space before it")
 MAX_VALUE_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
 LETTERS = re.compile(rf"[^\W_{FILLERS}]")
@@ -109,7 +112,7 @@ def from_arguments(prompts: Iterable[str], common: PromptSpec) -> list[PromptSpe
     found, bad = [], []
     for number, prompt in enumerate(map(as_typed, prompts), 1):
         if problem := problem_of(prompt):
-            bad.append(f"prompt {number}: {problem}")
+            bad.append(Message("prompt {number}: {problem}").format(number=number, problem=problem))
         elif problem := problem_in_texts(common):
             raise UsageError(problem)
         found.append(replace(common, prompt=prompt.strip(), line=number))
@@ -144,13 +147,13 @@ def from_list(
             found.append(replace(_spec_of(row, numbers[at], common), place=places(at)))
         except UnknownField as error:
             if error.name not in unknown:
-                bad.append(f"{places(at)}: {error}")
+                bad.append(placed(places(at), error.message))
             unknown.setdefault(error.name, []).append(numbers[at])
         except UsageError as error:
-            bad.append(f"{places(at)}: {error}")
+            bad.append(placed(places(at), error.message))
             hints.append(error.hint)
         except (ValueError, RecursionError):
-            bad.append(f"{places(at)}: a value is too large or too deeply nested")
+            bad.append(placed(places(at), Message("a value is too large or too deeply nested")))
     _complain(bad, [*hints, _leave_out(unknown, listed.rows)])
     _refuse_row_numbers(name, found, listed.rows, common, reading)
     return found, [text for text in (remark, *listed.remarks, _remark(name, found)) if text]
@@ -160,7 +163,8 @@ def _places(name: str, lines: Sequence[int]) -> tuple[Sequence[int], Callable[[i
     """The number of each row, and a function that names it: by its line, or by its position where rows share lines."""
     if len(set(lines)) == len(lines):
         return lines, lambda at: f"{name}:{lines[at]}"
-    return range(1, len(lines) + 1), lambda at: f"{name}:{lines[at]}: element {at + 1}"
+    element = Message("{place}: element {number}")
+    return range(1, len(lines) + 1), lambda at: element.format(place=f"{name}:{lines[at]}", number=at + 1)
 
 
 def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, Row]]) -> str:
@@ -169,7 +173,9 @@ def _leave_out(unknown: Mapping[str, Sequence[int]], rows: Sequence[tuple[int, R
         return ""
     names = {canonical(key) for _, row in rows if isinstance(row, dict) for key in row}
     offer = ",".join(name for name in FIELDS if name in names)
-    return f"to read only these: --columns {offer}" if "prompt" in names else ""
+    if "prompt" not in names:
+        return ""
+    return Message("to read only these: {option}").format(option=f"--columns {offer}")
 
 
 def _refuse_row_numbers(
@@ -184,11 +190,10 @@ def _refuse_row_numbers(
     fields_of = [known for known in dict.fromkeys(map(canonical, names)) if known in FIELDS]
     without = ",".join(known for known in fields_of if known != "count")
     pictures = sum(filter(None, counts))
-    message = f"the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures"
-    kept = f"if it is really the count: --columns {','.join(fields_of)}"
-    raise UsageError(
-        f"{name}: {message}", hint=f"nothing was sent; if it numbers the rows: --columns {without}; or, {kept}"
-    )
+    message = Message("the count of pictures is 1, 2, 3 … as the rows are numbered; that would be {pictures} pictures")
+    way = Message("if it numbers the rows: {without}; or, if it is really the count: {kept}")
+    way = way.format(without=f"--columns {without}", kept=f"--columns {','.join(fields_of)}")
+    raise UsageError(placed(name, message.format(pictures=pictures)), hint=UNSENT.format(way=way))
 
 
 def foreign_option(prompt: str, common: PromptSpec) -> str:
@@ -203,29 +208,38 @@ def _remark(name: str, specs: Sequence[PromptSpec]) -> str:
     found = [(spec.line, example) for spec in specs if (example := foreign_option(spec.prompt, spec))]
     if not found:
         return ""
-    where = counted([line for line, _ in found], "prompt")
-    return f"{name}: options and wildcards of other programs, such as {found[0][1]}, are sent as text: {where}"
+    return ngettext(
+        "{name}: options and wildcards of other programs, such as {example}, are sent as text:"
+        " {count} prompt ({lines})",
+        "{name}: options and wildcards of other programs, such as {example}, are sent as text:"
+        " {count} prompts ({lines})",
+        len(found),
+        name=name,
+        example=found[0][1],
+        lines=lines_of([line for line, _ in found]),
+    )
 
 
 def problem_of(prompt: str) -> str:
     """Why no service could take this as a prompt; empty where nothing is wrong."""
     if not prompt.strip():
-        return "the prompt is empty"
+        return Message("the prompt is empty")
     if "\0" in prompt:
-        return "the prompt holds a NUL character"
+        return Message("the prompt holds a NUL character")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        return f"the prompt has {len(prompt):,} characters; no service takes more than {MAX_PROMPT_CHARACTERS:,}"
+        message = Message("the prompt has {count:,} characters; no service takes more than {limit:,}")
+        return message.format(count=len(prompt), limit=MAX_PROMPT_CHARACTERS)
     try:
         prompt.encode()
     except UnicodeEncodeError:
-        return "the prompt is not valid UTF-8"
+        return Message("the prompt is not valid UTF-8")
     return _problem_of_content(prompt)
 
 
 def _problem_of_content(prompt: str) -> str:
     if KEY_MATERIAL.search(prompt):
-        return "the prompt holds a key or a certificate; no key is ever sent to a service"
-    return "" if _has_content(prompt) else "the prompt has no letter and no digit"
+        return Message("the prompt holds a key or a certificate; no key is ever sent to a service")
+    return "" if _has_content(prompt) else Message("the prompt has no letter and no digit")
 
 
 def _has_content(prompt: str) -> bool:
@@ -236,10 +250,11 @@ def size_in(text: str) -> tuple[int, int]:
     """Read "1024x768" (also × and *). Raises UsageError."""
     parts = text.lower().replace("×", "x").replace("*", "x").split("x")
     if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdecimal() for part in parts):  # noqa: PLR2004 - width and height
-        raise UsageError(f"{text!r} is no size; write it like 1024x768")
+        raise UsageError(Message("{text!r} is no size; write it like 1024x768").format(text=text))
     width, height = int(parts[0]), int(parts[1])
     if not (0 < width <= 16384 and 0 < height <= 16384):  # noqa: PLR2004 - no service makes larger ones
-        raise UsageError(f"{text!r} is no usable size: each side has 1 to 16384 pixels")
+        message = Message("{text!r} is no usable size: each side has 1 to 16384 pixels")
+        raise UsageError(message.format(text=text))
     return width, height
 
 
@@ -249,12 +264,13 @@ def _spec_of(row: Row, number: int, common: PromptSpec) -> PromptSpec:
     values: dict[str, Any] = {"prompt": row} if isinstance(row, str) else _named(row)
     prompt = values.pop("prompt", "")
     if not isinstance(prompt, str):
-        raise UsageError(f"the prompt must be a text, not {_brief(prompt)}")
+        raise UsageError(Message("the prompt must be a text, not {value}").format(value=_brief(prompt)))
     if problem := problem_of(prompt) or _problem_of_origin(prompt):
         raise UsageError(problem, hint=LEAVE_OUT)
     width, height = values.pop("width", None), values.pop("height", None)
     if (width is None) != (height is None):
-        raise UsageError("width and height come together", hint="fill in both, or write size like 1024x768")
+        hint = Message("fill in both, or write size like 1024x768")
+        raise UsageError(Message("width and height come together"), hint=hint)
     if width is not None:
         values["size"] = f"{_as_number('width', width)}x{_as_number('height', height)}"
     if "model" in values:
@@ -274,9 +290,11 @@ def _varied_by_row(values: dict[str, Any], common: PromptSpec) -> set[str]:
     """Join what the row varies with what was typed. Returns the fields that the row varies. Raises UsageError."""
     own: Mapping[str, Sequence[str]] = values.get("vary", {})
     if both := next((name for name in common.vary if _field_of(name) in values), ""):
-        raise UsageError(f"the row sets {both}, and --vary {both} varies it", hint="leave one of them out")
+        message = Message("the row sets {name}, and --vary {name} varies it")
+        raise UsageError(message.format(name=both), hint=Message("leave one of them out"))
     if both := next((name for name in own if name in common.vary or _field_of(name) in values), ""):
-        raise UsageError(f"the row varies {both}, which is set or varied as well", hint="leave one of them out")
+        message = Message("the row varies {name}, which is set or varied as well")
+        raise UsageError(message.format(name=both), hint=Message("leave one of them out"))
     values["vary"] = {**common.vary, **own}
     return {_field_of(name) for name in own}
 
@@ -290,9 +308,10 @@ def _field_of(varied: str) -> str:
 def _problem_of_origin(prompt: str) -> str:
     """Why a program must have written this prompt by mistake; empty where a person may have meant it."""
     if prompt.strip().lower() in EMPTY_VALUES:
-        return f"{prompt.strip()} is what a program writes in place of a missing prompt"
+        message = Message("{prompt} is what a program writes in place of a missing prompt")
+        return message.format(prompt=prompt.strip())
     if "\ufffd" in prompt:
-        return "the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew"
+        return Message("the sign U+FFFD stands for letters that an earlier program lost; write the prompt anew")
     return ""
 
 
@@ -304,9 +323,9 @@ def problem_in_texts(spec: PromptSpec) -> str:
         name = "model" if item.name == "models" else item.name
         for text in _texts(getattr(spec, item.name)):
             if "\0" in text:
-                return f"{name} holds a NUL character"
+                return Message("{name} holds a NUL character").format(name=name)
             if any("\ud800" <= sign <= "\udfff" for sign in text):
-                return f"{name} is not valid UTF-8"
+                return Message("{name} is not valid UTF-8").format(name=name)
     return ""
 
 
@@ -328,7 +347,7 @@ def _named(row: dict[str, Any]) -> dict[str, Any]:
         if name not in FIELDS:
             raise UnknownField(str(key)[:80])
         if name in values:
-            raise UsageError(f"{name} is given twice")
+            raise UsageError(Message("{name} is given twice").format(name=name))
         values[name] = value
     return values
 
@@ -337,22 +356,25 @@ def _as_text(key: str, value: Any) -> Any:
     if key == "models":
         return value
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise UsageError(f"{key} must be a text, not {_brief(value)}")
+        raise UsageError(Message("{name} must be a text, not {value}").format(name=key, value=_brief(value)))
     return str(value).strip()
 
 
 def _as_number(key: str, value: Any) -> int:
     found = re.fullmatch(r"\s*(-?\d{1,18})(?:[.,]0+)?\s*", str(value))
     if isinstance(value, bool) or not found:
-        message = f"{key} must be a whole number, not {_brief(value)}"
-        raise UsageError(message, hint=_number_hint(key, str(value)))
+        message = Message("{name} must be a whole number, not {value}")
+        raise UsageError(message.format(name=key, value=_brief(value)), hint=_number_hint(key, str(value)))
     return int(found[1])
 
 
 def _number_hint(key: str, text: str) -> str:
     if re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?[eE][-+]?\d+\s*", text):
-        return f"a spreadsheet has shortened it: show {key} as a number without decimals and save the table anew"
-    return f"write {key} in digits, such as 7, or leave it empty"
+        hint = Message(
+            "a spreadsheet has shortened it: show {name} as a number without decimals and save the table anew"
+        )
+        return hint.format(name=key)
+    return Message("write {name} in digits, such as 7, or leave it empty").format(name=key)
 
 
 def _as_list(key: str, value: Any) -> tuple[str, ...]:
@@ -360,7 +382,8 @@ def _as_list(key: str, value: Any) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split("|") if part.strip())
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(value)
-    raise UsageError(f"{key} must be a file name or a list of them, not {_brief(value)}")
+    message = Message("{name} must be a file name or a list of them, not {value}")
+    raise UsageError(message.format(name=key, value=_brief(value)))
 
 
 def _as_table(key: str, value: Any) -> dict[str, str]:
@@ -368,9 +391,10 @@ def _as_table(key: str, value: Any) -> dict[str, str]:
         try:
             value = json.loads(value)
         except ValueError:
-            raise UsageError(f"{key} must be a JSON object, not {_brief(value)}") from None
+            message = Message("{name} must be a JSON object, not {value}").format(name=key, value=_brief(value))
+            raise UsageError(message) from None
     if not isinstance(value, dict):
-        raise UsageError(f"{key} must be an object, not {_brief(value)}")
+        raise UsageError(Message("{name} must be an object, not {value}").format(name=key, value=_brief(value)))
     return {str(name): part if isinstance(part, str) else json.dumps(part) for name, part in value.items()}
 
 
@@ -396,6 +420,8 @@ _AS: dict[str, Callable[[str, Any], Any]] = {
 
 def _complain(bad: Sequence[str], hints: Sequence[str] = ()) -> None:
     if bad:
-        more = [f"… and {len(bad) - MAX_BAD_LINES} more"] if len(bad) > MAX_BAD_LINES else []
-        hint = next((f"; {hint}" for hint in hints if hint), "")
-        raise UsageError("\n".join([*bad[:MAX_BAD_LINES], *more]), hint=f"nothing was sent{hint}")
+        rest = len(bad) - MAX_BAD_LINES
+        more = [Message("… and {count} more").format(count=rest)] if rest > 0 else []
+        ways = [UNSENT.format(way=hint) for hint in hints if hint]
+        hint = ways[0] if ways else Message("nothing was sent")
+        raise UsageError(joined("\n", [*bad[:MAX_BAD_LINES], *more]), hint=hint)

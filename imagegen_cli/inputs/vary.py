@@ -15,15 +15,22 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 
-FORM = "write it as seed=1..8, ratio=1:1,16:9 or animal=@animals.txt"
+FORM = Message("write it as seed=1..8, ratio=1:1,16:9 or animal=@animals.txt")
+UNSENT = Message("nothing was sent; {way}")
 SCOPE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?\s*")
 BETWEEN = re.compile(r"(?<!\\)\.\.")
 """What stands between the numbers of a range; behind a backslash it is text."""
 NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?%?", re.IGNORECASE)
 """What a person may mean as a number."""
 NAME = re.compile(r"(?:\d+\.)?[^\W\d][\w.-]*")
-IN_LISTS = "a list gives the values themselves: a,b or 1..8"
+IN_LISTS = Message("a list gives the values themselves: a,b or 1..8")
+AMONG_OTHERS = Message("--vary {name}: {text} is a range among other values")
+NO_RANGE = Message("--vary {name}: {text} is no range")
+WRITE_ALONE = Message("write a range alone, as 1..8 or 0..100..25, or {written} is the text itself")
+WRITE_RANGE = Message("write it as 1..8 or 0..100..25; {written} is the text itself")
+BEHIND_BACKSLASH = r"\\.."
 ALTERNATIVES = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
 MAX_TASKS = 10_000
 """Tasks that the variations of one prompt may come to."""
@@ -62,10 +69,10 @@ def parse_axis(text: str, lines_of: Callable[[str], Sequence[str]]) -> Axis:
     name, equals, values = text.partition("=")
     name = name.strip().strip("{}")
     if not equals or not NAME.fullmatch(name):
-        raise UsageError(f"--vary {text!r} has no name and values", hint=FORM)
+        raise UsageError(Message("--vary {text!r} has no name and values").format(text=text), hint=FORM)
     found = _values(name, values, lines_of)
     if not found or not all(value.strip() for value in (found if not isinstance(found, Steps) else ())):
-        raise UsageError(f"--vary {name} has an empty value", hint=FORM)
+        raise UsageError(Message("--vary {name} has an empty value").format(name=name), hint=FORM)
     return Axis(name, found)
 
 
@@ -89,9 +96,11 @@ def axes_of_row(value: Any) -> dict[str, Sequence[str]]:
         try:
             value = json.loads(value)
         except ValueError:
-            raise UsageError(f"vary holds no JSON object: {value[:60]!r}", hint=FORM) from None
+            message = Message("vary holds no JSON object: {text!r}").format(text=value[:60])
+            raise UsageError(message, hint=FORM) from None
     if not isinstance(value, dict) or not value:
-        raise UsageError(f"vary must be a text or an object, not {str(value)[:60]!r}", hint=FORM)
+        message = Message("vary must be a text or an object, not {value!r}")
+        raise UsageError(message.format(value=str(value)[:60]), hint=FORM)
     check_distinct(value)
     return {axis.name: axis.values for axis in (_axis_of(str(name), values) for name, values in value.items())}
 
@@ -101,9 +110,10 @@ def _axis_of(name: str, values: Any) -> Axis:
     if isinstance(values, str):
         return parse_axis(f"{name}={values}", _no_file)
     if not isinstance(values, list) or not values or not NAME.fullmatch(name):
-        raise UsageError(f"vary {name[:60]} must have a text or a list of values", hint=FORM)
+        message = Message("vary {name} must have a text or a list of values")
+        raise UsageError(message.format(name=name[:60]), hint=FORM)
     if not all(_is_value(value) for value in values):
-        raise UsageError(f"vary {name} must have texts or numbers", hint=FORM)
+        raise UsageError(Message("vary {name} must have texts or numbers").format(name=name), hint=FORM)
     return Axis(name, tuple(str(value).strip() for value in values))
 
 
@@ -112,7 +122,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _no_file(name: str) -> Sequence[str]:
-    raise UsageError(f"vary names the file {name!r}", hint=IN_LISTS)
+    raise UsageError(Message("vary names the file {name!r}").format(name=name), hint=IN_LISTS)
 
 
 def _values(name: str, text: str, lines_of: Callable[[str], Sequence[str]]) -> Sequence[str]:
@@ -128,11 +138,9 @@ def _text(name: str, text: str, *, alone: bool) -> str:
     """A value as it is. Raises UsageError where it looks like a range: each text would be paid for as a prompt."""
     if _looks_like_range(BETWEEN.split(text)):
         is_range = SCOPE.fullmatch(text) is not None and not alone
-        why = "is a range among other values" if is_range else "is no range"
-        way = "write a range alone, as 1..8 or 0..100..25, or " if is_range else "write it as 1..8 or 0..100..25; "
-        written = BETWEEN.sub(r"\\..", text)
-        message = f"--vary {name}: {text} {why}"
-        raise UsageError(message, hint=f"nothing was sent; {way}{name}={written} is the text itself")
+        message, way = (AMONG_OTHERS, WRITE_ALONE) if is_range else (NO_RANGE, WRITE_RANGE)
+        way = way.format(written=f"{name}={BETWEEN.sub(BEHIND_BACKSLASH, text)}")
+        raise UsageError(message.format(name=name, text=text), hint=UNSENT.format(way=way))
     plain = text.replace("\\..", "..")
     return plain if _looks_like_range(plain.split("..")) else text
 
@@ -148,12 +156,12 @@ def _looks_like_range(ends: Sequence[str]) -> bool:
 
 
 def _steps(name: str, found: "re.Match[str]") -> Steps:
-    told = f"--vary {name}: {found[0].strip()}"
+    scope = found[0].strip()
     if any(len(number) > MAX_DIGITS for number in found.groups("")):
-        raise UsageError(f"{told} goes too far", hint=FORM)
+        raise UsageError(Message("--vary {name}: {scope} goes too far").format(name=name, scope=scope), hint=FORM)
     first, last, step = Decimal(found[1]), Decimal(found[2]), Decimal(found[3] or 1)
     if not step:
-        raise UsageError(f"{told} has steps of 0", hint=FORM)
+        raise UsageError(Message("--vary {name}: {scope} has steps of 0").format(name=name, scope=scope), hint=FORM)
     count = int(abs(last - first) // step) + 1
     return Steps(first, step if last >= first else -step, count)
 
@@ -169,10 +177,10 @@ def combinations(axes: Sequence[Axis], *, zipped: bool) -> int:
     check_distinct(axis.name for axis in axes)
     lengths = [len(axis.values) for axis in axes]
     if zipped and len(set(lengths)) > 1:
-        told = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in axes)
-        raise UsageError(
-            f"--zip pairs variations of one length, but {told}", hint="give each the same number of values"
-        )
+        has = Message("{name} has {count}")
+        told = joined(", ", [has.format(name=axis.name, count=len(axis.values)) for axis in axes])
+        message = Message("--zip pairs variations of one length, but {lengths}").format(lengths=told)
+        raise UsageError(message, hint=Message("give each the same number of values"))
     return (lengths[0] if lengths else 1) if zipped else math.prod(lengths)
 
 
@@ -202,9 +210,21 @@ def check_number(tasks: int, axes: Iterable[Axis], parts: Iterable[str], limit: 
     if tasks <= limit:
         return
     longest = max(axes, key=lambda axis: len(axis.values), default=None)
-    fewer = f"{longest.name} has {len(longest.values):,} values: give it fewer" if longest else "lower --repeat"
-    message = f"{tasks:,} tasks would be sent: {' × '.join(parts)}; variations come to at most {limit:,}"
-    raise UsageError(message, hint=f"nothing was sent; {fewer}")
+    message = ngettext(
+        "{count:,} task would be sent: {parts}; variations come to at most {limit:,}",
+        "{count:,} tasks would be sent: {parts}; variations come to at most {limit:,}",
+        tasks,
+        parts=joined(" × ", parts),
+        limit=limit,
+    )
+    raise UsageError(message, hint=UNSENT.format(way=_fewer(longest)))
+
+
+def _fewer(longest: Axis | None) -> Message:
+    if longest is None:
+        return Message("lower --repeat")
+    has = Message("{name} has {count:,} values: give it fewer")
+    return has.format(name=longest.name, count=len(longest.values))
 
 
 def check_distinct(names: Iterable[str]) -> None:
@@ -212,7 +232,8 @@ def check_distinct(names: Iterable[str]) -> None:
     known: set[str] = set()
     for name in names:
         if name in known:
-            raise UsageError(f"--vary {name} is given twice", hint=f"write all its values in one: {name}=a,b")
+            hint = Message("write all its values in one: {example}").format(example=f"{name}=a,b")
+            raise UsageError(Message("--vary {name} is given twice").format(name=name), hint=hint)
         known.add(name)
 
 

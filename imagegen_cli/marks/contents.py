@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.marks import exif, items
 from imagegen_cli.marks.containers import DamagedError, Part, parts, read_at
 from imagegen_cli.marks.decoding import MAX_TEXT_BYTES, unpacked
@@ -62,7 +63,7 @@ class Contents:
         is_allowed = length <= MAX_TEXT_BYTES and self.used + length <= MAX_ALL_BYTES
         self.used += length if is_allowed else 0
         if not is_allowed:
-            self.damage = self.damage or "a part of its metadata is too large to be read"
+            self.damage = self.damage or Message("a part of its metadata is too large to be read")
         return is_allowed
 
     def unpack(self, data: bytes) -> bytes:
@@ -103,7 +104,7 @@ def contents_of(file: BinaryIO, suffix: str, size: int) -> Contents:
                 found.parts.append(part)
                 _take(take, found, file, part)
     except (DamagedError, struct.error):
-        found.damage = "it ends early or is damaged"
+        found.damage = Message("it ends early or is damaged")
     if any(value(packet.text, "provenance") for packet in found.packets):  # the manifest is kept at an address
         found.is_signed = True
     return found
@@ -114,7 +115,7 @@ def _take(take: "Taker", found: Contents, file: BinaryIO, part: Part) -> None:
     try:
         take(found, file, part)
     except (DamagedError, struct.error, zlib.error, ValueError, IndexError):
-        found.damage = found.damage or "a part of its metadata is damaged"
+        found.damage = found.damage or Message("a part of its metadata is damaged")
 
 
 def _take_chunk(found: Contents, file: BinaryIO, part: Part) -> None:

@@ -9,17 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.marks.contents import LABEL, Contents
 from imagegen_cli.marks.decoding import table_in, text_of
 from imagegen_cli.marks.xmp import value
 
-MEANINGS = {"1": "generated", "2": "possibly generated", "3": "suspected to be generated"}
+MEANINGS = {
+    "1": Message("generated"),
+    "2": Message("possibly generated"),
+    "3": Message("suspected to be generated"),
+}
 PLACES = {
-    "AIGC": "PNG text",
+    "AIGC": Message("PNG text"),
     "Exif.UserComment": "Exif UserComment",
     "Exif.ImageDescription": "Exif ImageDescription",
-    f"{LABEL}segment": "JPEG segment",
-    f"{LABEL}film": "MP4 metadata",
+    f"{LABEL}segment": Message("JPEG segment"),
+    f"{LABEL}film": Message("MP4 metadata"),
 }
 """Key of a text -> the form of a label that it may be."""
 FIELDS = frozenset({"Label", "ContentProducer", "ProduceID", "ServiceProvider"})
@@ -39,7 +44,7 @@ class Label:
 
     @property
     def meaning(self) -> str:
-        return MEANINGS.get(self.label, "unknown")
+        return MEANINGS.get(self.label, Message("unknown"))
 
 
 def labels_in(found: Contents) -> tuple[Label, ...]:
@@ -50,8 +55,8 @@ def labels_in(found: Contents) -> tuple[Label, ...]:
 def _labels(found: Contents) -> Iterator[Label]:
     for packet in found.packets:
         if fields := _fields(value(packet.text, "AIGC")):
-            form = "XMP attribute" if "AIGC=" in packet.text.replace(" ", "") else "XMP element"
-            yield _label(form, fields)
+            is_attribute = "AIGC=" in packet.text.replace(" ", "")
+            yield _label(Message("XMP attribute") if is_attribute else Message("XMP element"), fields)
     for key, form in PLACES.items():
         if fields := _fields(found.texts.get(key, "")):
             yield _label(form, fields)

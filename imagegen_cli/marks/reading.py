@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from imagegen_cli.core.errors import BadImage, UsageError
 from imagegen_cli.core.forms import HEAD_BYTES, suffix_of
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened, why
 from imagegen_cli.marks import xmp
 from imagegen_cli.marks.contents import Contents, contents_of
@@ -62,9 +63,10 @@ def read(source: Path | bytes | BinaryIO) -> Reading:
             suffix = suffix_in(file)
             return _reading(suffix, contents_of(file, suffix, size))
     except BadImage as error:
-        raise UnreadableFile("this is no picture: its first bytes are those of no format that we know") from error
+        message = Message("this is no picture: its first bytes are those of no format that we know")
+        raise UnreadableFile(message) from error
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
-        raise UnreadableFile(f"the file cannot be read: {why(error)}") from error
+        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=why(error))) from error
 
 
 def suffix_in(file: BinaryIO) -> str:

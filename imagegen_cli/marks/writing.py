@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagegen_cli.core.errors import BadImage
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.marker import Edit, edited
 from imagegen_cli.marks import xmp
 from imagegen_cli.marks.containers import DamagedError, Part, need, read_at, riff_end
@@ -34,7 +35,7 @@ EXIF_BYTES = 4
 LOSSLESS_SIGNATURE = 0x2F
 HAS_XMP, HAS_ALPHA = 0x04, 0x10
 """Flags of a WebP file's VP8X chunk."""
-UNWALKED = "pictures of this format are left as they came"
+UNWALKED = Message("pictures of this format are left as they came")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def plan(file: BinaryIO, marks: Marks) -> Plan:
         reason = _obstacle(found) or ("" if suffix in WRITERS else UNWALKED)
         return Plan(sidecar=reason) if reason else WRITERS[suffix](file, found, marks)
     except (BadImage, DamagedError, struct.error):
-        return Plan(sidecar="the file is damaged, or of a form that we do not know")
+        return Plan(sidecar=Message("the file is damaged, or of a form that we do not know"))
 
 
 def has_marks(file: BinaryIO, marks: Marks) -> bool:
@@ -107,15 +108,15 @@ def _quoted(text: str) -> str:
 def _obstacle(found: Contents) -> str:
     """Why a file must stay as it came; empty where nothing stands against writing into it."""
     if found.is_signed:
-        return "the picture is signed, and one added byte would break the signature"
+        return Message("the picture is signed, and one added byte would break the signature")
     if found.damage:
-        return f"the file was not understood to its end: {found.damage}"
+        return Message("the file was not understood to its end: {why}").format(why=found.damage)
     if found.has_several_pictures:
-        return "the file holds several pictures, which know each other's places"
+        return Message("the file holds several pictures, which know each other's places")
     if len(found.packets) > 1:
-        return "the file has more than one XMP packet"
+        return Message("the file has more than one XMP packet")
     if any(xmp.NAMESPACE in packet.text for packet in found.packets):
-        return "the file has marks of another task"
+        return Message("the file has marks of another task")
     return ""
 
 
@@ -187,7 +188,7 @@ def _webp(file: BinaryIO, found: Contents, marks: Marks) -> Plan:
     growth = sum(len(edit.data) - (edit.end - edit.start) for edit in (placed, flags))
     need(end % 2 == 0 and placed.end <= end)
     if end + growth > MAX_RIFF_BYTES:
-        return Plan(sidecar="the file is too long for more")
+        return Plan(sidecar=Message("the file is too long for more"))
     return _plan(packet, xmp.MAX_PACKET_BYTES, Edit(4, 8, struct.pack("<I", end + growth - 8)), flags, placed)
 
 
@@ -215,8 +216,11 @@ def _canvas(head: bytes) -> tuple[int, int, int]:
 
 def _plan(packet: bytes, limit: int, *edits: Edit) -> Plan:
     if not packet:
-        return Plan(sidecar="the XMP packet of the service has a form into which nothing can be put safely")
-    return Plan(edits) if len(packet) <= limit else Plan(sidecar="the facts are too long for this format")
+        strange = Message("the XMP packet of the service has a form into which nothing can be put safely")
+        return Plan(sidecar=strange)
+    if len(packet) > limit:
+        return Plan(sidecar=Message("the facts are too long for this format"))
+    return Plan(edits)
 
 
 Writer = Callable[[BinaryIO, Contents, Marks], Plan]

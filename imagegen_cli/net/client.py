@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 
 from imagegen_cli import __version__
-from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.errors import ConfigError, words_of
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.net.proxies import ProxySettings, checked_proxy, proxy_settings, variable_of
 from imagegen_cli.net.transport import Transport, tls_advice
@@ -94,7 +95,8 @@ class Routed(httpx.AsyncBaseTransport):
         try:
             transport = self._transport_through(checked_proxy(proxy))
         except ConfigError as error:  # the proxy of an image's host may differ from the service's, which was checked
-            raise httpx.ConnectError(f"{error.message}: {error.hint}") from error
+            told = Message("{problem}: {hint}").format(problem=error.message, hint=error.hint)
+            raise httpx.ConnectError(told) from error
         variable = variable_of(proxy, request.url.scheme)
         response = await _ProxiedRequest(transport, request, variable).send()
         if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and request.url.scheme == "http":
@@ -133,14 +135,14 @@ class _ProxiedRequest:
                 return await self._transport.handle_async_request(self._request)
         except TimeoutError as error:
             await self._close()
-            raise httpx.ConnectTimeout("the proxy made no connection in time") from error
+            raise httpx.ConnectTimeout(Message("the proxy made no connection in time")) from error
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, UnicodeError):
             raise  # in no message of ours: their text may quote a header, and with it the key
         except Exception as error:
             if self._is_sent:
                 raise
             await self._close()
-            why = tls_advice(error) or _refusal(str(error) or type(error).__name__, self._variable)
+            why = tls_advice(error) or _refusal(words_of(error) or type(error).__name__, self._variable)
             raise httpx.ConnectError(why) from error
 
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
@@ -159,16 +161,21 @@ class _ProxiedRequest:
 
 def _refusal(message: str, variable: str) -> str:
     if message.startswith(AUTHENTICATION_REQUIRED):
-        why = f"the proxy requires a name and a password (HTTP {AUTHENTICATION_REQUIRED})"
-        return f"{why}: write both before its host in {variable}, with a colon between them and an @ after them"
-    return f"the proxy made no connection: {message[:MAX_REFUSAL_CHARACTERS]}"
+        wants = Message(
+            "the proxy requires a name and a password (HTTP {status}): "
+            "write both before its host in {variable}, with a colon between them and an @ after them"
+        )
+        return wants.format(status=AUTHENTICATION_REQUIRED, variable=variable)
+    said = message if len(message) <= MAX_REFUSAL_CHARACTERS else message[:MAX_REFUSAL_CHARACTERS]
+    return Message("the proxy made no connection: {why}").format(why=said)
 
 
 def _trusted() -> ssl.SSLContext:
     try:
         return trust()
     except OSError as error:
-        raise httpx.ConnectError(f"the certificates to trust cannot be read: {error}") from error
+        unreadable = Message("the certificates to trust cannot be read: {why}").format(why=words_of(error))
+        raise httpx.ConnectError(unreadable) from error
 
 
 @cache

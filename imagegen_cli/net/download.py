@@ -28,7 +28,9 @@ from imagegen_cli.core.errors import (
     TaskError,
     Unavailable,
     UnusableImage,
+    words_of,
 )
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import InlineImage, RemoteImage, SavedImage, StagedImage
 from imagegen_cli.net import image_files
 from imagegen_cli.net.image_files import Part
@@ -71,6 +73,7 @@ REDIRECTS = (
 MAX_REDIRECTS = 5
 EXPIRED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 """Statuses of an address that gives no image any more; the provider may give a new address."""
+UNREADABLE_ADDRESS = Message("the service named a picture by an address that cannot be read")
 MAX_BYTES_IN_MEMORY = 2 * 1024 * 1024
 """Size up to which an image waits in memory for its batch."""
 
@@ -239,7 +242,7 @@ class Downloader:
         from imagegen_cli.net.transport import NoHandleError  # noqa: PLC0415 - the same
 
         if self._fetch is None or not url.startswith(("http://", "https://")):
-            raise UnusableImage("the service named a picture by an address that is not http")
+            raise UnusableImage(Message("the service named a picture by an address that is not http"))
         try:
             async with self._download_limit, asyncio.timeout(MAX_DOWNLOAD_S):
                 response = await self._follow_redirects(_parse_address(url))
@@ -249,14 +252,16 @@ class Downloader:
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            raise Unavailable(f"a picture did not arrive within {MAX_DOWNLOAD_S:.0f} s{through(url)}") from error
+            late = Message("a picture did not arrive within {seconds} s").format(seconds=round(MAX_DOWNLOAD_S))
+            raise Unavailable(through(late, url)) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise UnusableImage("the service named a picture by an address that cannot be read") from error
+            raise UnusableImage(UNREADABLE_ADDRESS) from error
         except NoHandleError as error:
-            raise Busy(str(error), after=1.0, hint="raise the limit: ulimit -n 1024") from error
+            raise Busy(words_of(error), after=1.0, hint=image_files.RAISE_LIMIT) from error
         except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise Unavailable(f"a picture did not arrive whole{through(url)}: {why}") from error
+            cut = through(Message("a picture did not arrive whole"), url)
+            why = words_of(error) or type(error).__name__
+            raise Unavailable(Message("{problem}: {why}").format(problem=cut, why=why)) from error
 
     async def _follow_redirects(self, address: "httpx.URL") -> "httpx.Response":
         """The first response that is not a redirect. No request carries a key, so none can leak to another host."""
@@ -273,7 +278,8 @@ class Downloader:
                 return response
             await response.aclose()
             address = await _redirect_target(address, response)
-        raise ServerTrouble(f"a picture's address redirects more than {MAX_REDIRECTS} times")
+        too_many = Message("a picture's address redirects more than {count} times").format(count=MAX_REDIRECTS)
+        raise ServerTrouble(too_many)
 
 
 def _origin(address: "httpx.URL") -> str:
@@ -282,17 +288,21 @@ def _origin(address: "httpx.URL") -> str:
 
 async def _redirect_target(address: "httpx.URL", response: "httpx.Response") -> "httpx.URL":
     """Raises ServerTrouble for a redirect from https to http, or from the public network into a private one."""
-    status = f"(HTTP {response.status_code})"
+    status = response.status_code
     try:
         target = _parse_address(str(address.join(_location(response)))).copy_with(userinfo=b"")
     except (KeyError, ValueError, BadImage) as error:
-        raise ServerTrouble(f"a picture's address redirects to one that cannot be read {status}") from error
+        unreadable = Message("a picture's address redirects to one that cannot be read (HTTP {status})")
+        raise ServerTrouble(unreadable.format(status=status)) from error
     if target.scheme not in ("http", "https"):
-        raise ServerTrouble(f"a picture's address redirects to one that is not http ({target.scheme}:) {status}")
+        other = Message("a picture's address redirects to one that is not http ({scheme}:) (HTTP {status})")
+        raise ServerTrouble(other.format(scheme=target.scheme, status=status))
     if (address.scheme, target.scheme) == ("https", "http"):
-        raise ServerTrouble(f"a picture's address redirects from https to http {status}")
+        open_ = Message("a picture's address redirects from https to http (HTTP {status})")
+        raise ServerTrouble(open_.format(status=status))
     if await _is_private(target) and not await _is_private(address):
-        raise ServerTrouble(f"a picture's address redirects into a private network {status}")
+        private = Message("a picture's address redirects into a private network (HTTP {status})")
+        raise ServerTrouble(private.format(status=status))
     return target
 
 
@@ -332,19 +342,19 @@ def _parse_address(url: str) -> "httpx.URL":
         address = httpx.URL(url)
         if (address.port or 1) in range(1, 1 << 16):
             return address
-    raise UnusableImage("the service named a picture by an address that cannot be read")
+    raise UnusableImage(UNREADABLE_ADDRESS)
 
 
 def _check_status(response: "httpx.Response") -> None:
     status = response.status_code
     if status in EXPIRED:
-        raise Expired(f"the picture's address has expired (HTTP {status})")
+        raise Expired(Message("the picture's address has expired (HTTP {status})").format(status=status))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RateLimited(f"too many downloads at once (HTTP {status})")
+        raise RateLimited(Message("too many downloads at once (HTTP {status})").format(status=status))
     if status != HTTPStatus.OK:
-        raise ServerTrouble(f"a picture could not be fetched (HTTP {status})")
+        raise ServerTrouble(Message("a picture could not be fetched (HTTP {status})").format(status=status))
     if "," in response.headers.get("content-encoding", ""):  # each layer may multiply the size by a thousand
-        raise BadImage("the service sent a picture that is compressed more than once")
+        raise BadImage(Message("the service sent a picture that is compressed more than once"))
 
 
 def _promised_size(response: "httpx.Response") -> int | None:
@@ -374,7 +384,8 @@ async def _receive(response: "httpx.Response", part: Part) -> Part:
     else:
         received = await _write_as_received(response, part.path)
     if size is not None and received != size:
-        raise Unavailable(f"a picture did not arrive whole: {received} of {size} bytes")
+        cut = Message("a picture did not arrive whole: {received} of {size} bytes")
+        raise Unavailable(cut.format(received=received, size=size))
     return part
 
 
@@ -387,7 +398,8 @@ async def _write_as_received(response: "httpx.Response", path: Path) -> int:
             nonlocal size
             size += len(data)
             if size > MAX_IMAGE_BYTES:
-                raise UnusableImage(f"the service sent more than {MAX_IMAGE_BYTES >> 20} MB for one picture")
+                too_much = Message("the service sent more than {size} MB for one picture")
+                raise UnusableImage(too_much.format(size=MAX_IMAGE_BYTES >> 20))
             with image_files.named_errors(path):
                 image_files.write(file, data)
 
@@ -408,7 +420,7 @@ async def _pour(response: "httpx.Response", write: "Write") -> None:
         async for data in stream:
             write(data)
     if decompressor is not None and not decompressor.eof:
-        raise Unavailable("a picture did not arrive whole: its compressed data has no end")
+        raise Unavailable(Message("a picture did not arrive whole: its compressed data has no end"))
 
 
 def _decompress(decompressor: Any, write: "Write", data: "image_files.Bytes") -> None:
@@ -417,6 +429,7 @@ def _decompress(decompressor: Any, write: "Write", data: "image_files.Bytes") ->
         try:
             piece = decompressor.decompress(data, UNPACK_BYTES)
         except zlib.error as error:
-            raise BadImage("the service sent a picture with a compression that cannot be unpacked") from error
+            strange = Message("the service sent a picture with a compression that cannot be unpacked")
+            raise BadImage(strange) from error
         data = decompressor.unconsumed_tail
         write(piece)

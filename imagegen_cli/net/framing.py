@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import httpx
 
+from imagegen_cli.core.language import Message
+
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 """Headers of one head or of the trailers."""
@@ -22,6 +24,8 @@ MAX_CHUNK_LINE_BYTES = 4 * 1024
 MAX_TRAILER_BYTES = 16 * 1024
 MAX_CHUNKS_PER_READ = 2000
 """Small chunks that one read joins: with more the event loop would be held for too long."""
+LONG_HEAD = Message("the head of the response has more than {count} bytes")
+LONG_TRAILERS = Message("the trailer section has more than {count} bytes")
 
 NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 LINE_END = re.compile(rb"\r?\n")
@@ -86,7 +90,7 @@ class ResponseReader:
 
     def read_head(self) -> ResponseHead | None:
         """The final head; None while it has not come whole. Interim heads (1xx) before it are counted and dropped."""
-        while (block := self._read_block(MAX_HEAD_BYTES, "the head of the response")) is not None:
+        while (block := self._read_block(MAX_HEAD_BYTES, LONG_HEAD)) is not None:
             head = parse_head(block, self._method)
             if head.status >= HTTPStatus.OK:
                 self._expect_body(head.framing)
@@ -109,9 +113,10 @@ class ResponseReader:
         if self._read is ResponseReader._read_until_closed:
             self.is_complete = True
         elif self.remaining:
-            raise httpx.RemoteProtocolError(f"the connection ended {self.remaining} bytes before the response's end")
+            ended = Message("the connection ended {missing} bytes before the response's end")
+            raise httpx.RemoteProtocolError(ended.format(missing=self.remaining))
         elif not self.is_complete:
-            raise httpx.RemoteProtocolError("the connection ended before the response's end")
+            raise httpx.RemoteProtocolError(Message("the connection ended before the response's end"))
 
     def _expect_body(self, framing: Framing) -> None:
         self.remaining = framing.length or 0
@@ -123,12 +128,14 @@ class ResponseReader:
 
     def _count_interim(self, status: int) -> None:
         if status == HTTPStatus.SWITCHING_PROTOCOLS:
-            raise httpx.RemoteProtocolError("the server switches to another protocol, which was not requested")
+            switched = Message("the server switches to another protocol, which was not requested")
+            raise httpx.RemoteProtocolError(switched)
         self._interim_heads += 1
         if self._interim_heads > MAX_INTERIM_HEADS:
-            raise httpx.RemoteProtocolError(f"more than {MAX_INTERIM_HEADS} interim responses (1xx)")
+            too_many = Message("more than {count} interim responses (1xx)").format(count=MAX_INTERIM_HEADS)
+            raise httpx.RemoteProtocolError(too_many)
 
-    def _read_block(self, max_bytes: int, what: str) -> bytes | None:
+    def _read_block(self, max_bytes: int, too_long: Message) -> bytes | None:
         """The lines before the next blank line, which is taken as well; None while it has not come."""
         if not self.buffer:
             return None
@@ -138,7 +145,7 @@ class ResponseReader:
         found = BLANK_LINE.search(self.buffer, max(0, self._searched - OVERLAP_BYTES))
         self._searched = len(self.buffer)
         if (found.start() if found else self._searched - OVERLAP_BYTES) > max_bytes:
-            raise httpx.RemoteProtocolError(f"{what} has more than {max_bytes} bytes")
+            raise httpx.RemoteProtocolError(too_long.format(count=max_bytes))
         return self._take(found.end())[: found.start()] if found else None
 
     def _read_length(self, max_bytes: int) -> bytes:
@@ -184,11 +191,12 @@ class ResponseReader:
         end = self.buffer.find(b"\n", 0, MAX_CHUNK_LINE_BYTES)
         if end < 0:
             if len(self.buffer) >= MAX_CHUNK_LINE_BYTES:
-                raise httpx.RemoteProtocolError(f"the line of a chunk has more than {MAX_CHUNK_LINE_BYTES} bytes")
+                too_long = Message("the line of a chunk has more than {count} bytes").format(count=MAX_CHUNK_LINE_BYTES)
+                raise httpx.RemoteProtocolError(too_long)
             return
         line = CHUNK_LINE.fullmatch(self._take(end + 1))
         if line is None:
-            raise httpx.RemoteProtocolError("a chunk of the body has no valid size")
+            raise httpx.RemoteProtocolError(Message("a chunk of the body has no valid size"))
         self.remaining = int(line[1], 16)
         self._is_chunk_open = self.remaining > 0
         if not self.remaining:
@@ -199,7 +207,7 @@ class ResponseReader:
         """Take the line end after a chunk's content; False while it has not come."""
         end = self.buffer[: len(CHUNK_END)]
         if not CHUNK_END.startswith(end):
-            raise httpx.RemoteProtocolError("a chunk of the body is longer than its size")
+            raise httpx.RemoteProtocolError(Message("a chunk of the body is longer than its size"))
         self._is_chunk_open = end != CHUNK_END
         if not self._is_chunk_open:
             self._take(len(CHUNK_END))
@@ -207,7 +215,7 @@ class ResponseReader:
 
     def _read_trailers(self, _max_bytes: int) -> bytes:
         """Trailers are checked and dropped: nothing that imagegen reads may come in one."""
-        block = self._read_block(MAX_TRAILER_BYTES, "the trailer section")
+        block = self._read_block(MAX_TRAILER_BYTES, LONG_TRAILERS)
         if block is not None:
             framing_of(b"", HTTPStatus.OK, parse_headers(block), self._method)
             self.is_complete = True
@@ -231,12 +239,12 @@ def write_head(request: httpx.Request) -> bytes:
     Raises LocalProtocolError where a header's name is invalid, or where its value would break out of its line.
     """
     if not all(TOKEN.fullmatch(name) for name, _ in request.headers.raw):
-        raise httpx.LocalProtocolError("the name of a header is invalid")
+        raise httpx.LocalProtocolError(Message("the name of a header is invalid"))
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
     head = b"\r\n".join(lines) + b"\r\n\r\n"
     if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
-        raise httpx.LocalProtocolError("a header holds a line break")
+        raise httpx.LocalProtocolError(Message("a header holds a line break"))
     return head
 
 
@@ -248,7 +256,8 @@ def parse_head(block: bytes, method: str) -> ResponseHead:
     first, *rest = LINE_END.split(block, maxsplit=1)
     line = STATUS_LINE.fullmatch(first)
     if line is None:
-        raise httpx.RemoteProtocolError(f"the response is not HTTP/1.1: it begins with {first[:40]!r}")
+        other = Message("the response is not HTTP/1.1: it begins with {start}").format(start=repr(first[:40]))
+        raise httpx.RemoteProtocolError(other)
     version, status, headers = line[1], int(line[2]), parse_headers(rest[0]) if rest else []
     return ResponseHead(version, status, headers, framing_of(version, status, headers, method))
 
@@ -261,14 +270,15 @@ def parse_headers(block: bytes) -> list[tuple[bytes, bytes]]:
         block = FOLD.sub(b" ", block)
     lines = LINE_END.split(block)
     if len(lines) > MAX_HEADERS:
-        raise httpx.RemoteProtocolError(f"the response has more than {MAX_HEADERS} headers")
+        raise httpx.RemoteProtocolError(Message("the response has more than {count} headers").format(count=MAX_HEADERS))
     return [_parse_header(line) for line in lines]
 
 
 def _parse_header(line: bytes) -> tuple[bytes, bytes]:
     header = HEADER.fullmatch(line)
     if header is None:
-        raise httpx.RemoteProtocolError(f"the response has an invalid header: {line[:40]!r}")
+        invalid = Message("the response has an invalid header: {header}").format(header=repr(line[:40]))
+        raise httpx.RemoteProtocolError(invalid)
     return header[1], header[2].rstrip(b" \t")
 
 
@@ -286,7 +296,7 @@ def framing_of(version: bytes, status: int, headers: Iterable[tuple[bytes, bytes
         elif lower == b"connection":
             keep_alive = keep_alive and b"close" not in value.lower()
     if codings not in ([], [b"chunked"]) or len(lengths) > 1 or not all(map(LENGTH.fullmatch, lengths)):
-        raise httpx.RemoteProtocolError("the response does not say where it ends")
+        raise httpx.RemoteProtocolError(Message("the response does not say where it ends"))
     if method == "HEAD" or status in NO_BODY:
         return Framing(0, keep_alive=keep_alive)
     if codings:

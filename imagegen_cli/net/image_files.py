@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, TaskError, Unavailable
 from imagegen_cli.core.forms import HEAD_BYTES, Form, check, suffix_of
-from imagegen_cli.core.references import opened
+from imagegen_cli.core.language import Message
+from imagegen_cli.core.references import opened, why
 from imagegen_cli.core.task import StagedImage
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 NO_HANDLE = {errno.EMFILE, errno.ENFILE}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EACCES, 1, 50}
 """Errors of file systems without hard links (FAT, some network shares, Windows' codes 1 and 50)."""
+GONE = Message("the part file {path} is gone")
+RAISE_LIMIT = Message("raise the limit: ulimit -n 1024")
 MAX_NAME_BYTES = 255
 """Where the file system does not tell."""
 
@@ -196,8 +199,9 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_HANDLE:
-            raise Busy("too many files are open at once", hint="raise the limit: ulimit -n 1024") from error
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+            raise Busy(Message("too many files are open at once"), hint=RAISE_LIMIT) from error
+        unwritten = Message("cannot write {path}: {why}").format(path=str(path), why=why(error))
+        raise DiskError(unwritten) from error
 
 
 def _attempt(work: Callable[..., Value], *arguments: object) -> Value | Exception:
@@ -280,7 +284,8 @@ def _reopen(path: Path) -> BinaryIO:
     try:
         return path.open("r+b", buffering=0)
     except FileNotFoundError:
-        raise Unavailable(f"the part file {path} was removed by another process") from None
+        removed = Message("the part file {path} was removed by another process").format(path=str(path))
+        raise Unavailable(removed) from None
 
 
 def _sync_and_choose(part: Part, file: BinaryIO, form: Form, digest: str) -> StagedImage:
@@ -293,7 +298,8 @@ def _doubt(form: Form, *, ends: bool) -> str:
     """Why it is not known whether an image is whole; empty where it is known."""
     if form.whole or ends:
         return ""
-    return f"whether a picture came whole is not known: nothing marks its end ({form.suffix[1:]})"
+    doubt = Message("whether a picture came whole is not known: nothing marks its end ({form})")
+    return doubt.format(form=form.suffix[1:])
 
 
 def sync(handle: int) -> None:
@@ -308,7 +314,7 @@ def sync(handle: int) -> None:
 def _choose_again(staged: StagedImage, stem: Path, marker: "Marker | None") -> StagedImage:
     path = Path(staged.path)
     if not path.exists():
-        raise Expired(f"the part file {path} is gone")
+        raise Expired(GONE.format(path=str(path)))
     if path.parent != stem.parent:
         path = _copy(path, stem.parent / path.name)
     with ExitStack() as undo, named_errors(path):
@@ -330,7 +336,8 @@ def _copy(source: Path, part: Path) -> Path:
             sync(file.fileno())
     except DiskError as error:
         remove(part)
-        raise DiskError(f"{error.message}; the picture is kept in {source}", hint=error.hint) from error
+        kept = Message("{problem}; the picture is kept in {path}").format(problem=error.message, path=str(source))
+        raise DiskError(kept, hint=error.hint) from error
     return part
 
 
@@ -357,7 +364,7 @@ def _link(staged: StagedImage) -> None:
     if not part.exists():
         if _has_digest(final, staged.sha256):
             return
-        raise Expired(f"the part file {part} is gone")
+        raise Expired(GONE.format(path=str(part)))
     with named_errors(final):
         _name(part, final)
 
@@ -387,8 +394,8 @@ def _sidecar_written(staged: StagedImage, marker: "Marker | None") -> str:
         if sidecar is not None:
             _write_sidecar(_beside(final.with_name(Path(staged.path).name), SIDECAR), sidecar, digest)
     except Exception as error:  # noqa: BLE001 - the image is saved
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"only the history says how {final.name} was made, because no file could be written beside it: {why}"
+        told = Message("only the history says how {name} was made, because no file could be written beside it: {why}")
+        return told.format(name=final.name, why=why(error) or type(error).__name__)
     return ""
 
 
@@ -408,7 +415,9 @@ def _write_sidecar(part: Path, sidecar: "Sidecar", digest: str) -> None:
             finally:
                 part.unlink(missing_ok=True)
             return
-    raise FileExistsError(errno.EEXIST, f"{' and '.join(path.name for path in sidecar.paths)} are other files")
+    *others, last = (path.name for path in sidecar.paths)
+    taken = Message("{names} and {last} are other files").format(names=" and ".join(others), last=last)
+    raise FileExistsError(errno.EEXIST, taken)
 
 
 def _contains(path: Path, digest: str) -> bool:

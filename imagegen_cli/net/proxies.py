@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide_user, without_user
-from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.references import bytes_of, why
 
 SCHEMES = {"http": "http", "https": "https", "socks": "socks5h", "socks5": "socks5", "socks5h": "socks5h"}
 """Schemes of a proxy's address, each with httpx's name for it. Desktops write `socks://` and mean version 5."""
@@ -61,10 +62,10 @@ def proxy_for(url: str) -> str:
     return checked_proxy(proxy_settings().proxy_for(url))
 
 
-def through(url: str) -> str:
-    """The part of an error's message that names the proxy, without its password; empty where there is none."""
+def through(what: str, url: str) -> str:
+    """A part of an error's message, and the proxy on the way to an address, without its password, if there is one."""
     proxy = proxy_settings().proxy_for(url)
-    return f" through the proxy {without_user(proxy)}" if proxy else ""
+    return Message("{what} through the proxy {proxy}").format(what=what, proxy=without_user(proxy)) if proxy else what
 
 
 def checked_proxy(proxy: str) -> str:
@@ -75,23 +76,27 @@ def checked_proxy(proxy: str) -> str:
     if not separator:
         scheme, rest = "http", proxy
     known, shown, variable = SCHEMES.get(scheme.lower(), ""), without_user(proxy), variable_of(proxy)
-    hint = f"write it as http://HOST:PORT, or unset {variable}"
     if not known:
-        message = f"{variable} is {shown}: the scheme of a proxy can only be one of {', '.join(SCHEMES)}"
-        raise ConfigError(message, hint=hint)
-    if not _has_host(f"{known}://{rest}"):
-        raise ConfigError(f"{variable} is {shown}, which is not the address of a proxy", hint=hint)
-    if known.startswith("socks") and not _is_socks_installed():
-        hint = f"{SOCKS_EXTRA}, or set HTTPS_PROXY and HTTP_PROXY to the http:// port of the same proxy"
-        raise ConfigError(f"{variable} is {shown}, and SOCKS needs one more package", hint=hint)
-    return f"{known}://{rest}"
+        wrong = Message("{variable} is {proxy}: the scheme of a proxy can only be one of {schemes}")
+    elif not _has_host(f"{known}://{rest}"):
+        wrong = Message("{variable} is {proxy}, which is not the address of a proxy")
+    elif known.startswith("socks") and not _is_socks_installed():
+        hint = Message("{command}, or set HTTPS_PROXY and HTTP_PROXY to the http:// port of the same proxy")
+        lacking = Message("{variable} is {proxy}, and SOCKS needs one more package")
+        raise ConfigError(lacking.format(variable=variable, proxy=shown), hint=hint.format(command=SOCKS_EXTRA))
+    else:
+        return f"{known}://{rest}"
+    hint = Message("write it as http://HOST:PORT, or unset {variable}").format(variable=variable)
+    raise ConfigError(wrong.format(variable=variable, proxy=shown, schemes=", ".join(SCHEMES)), hint=hint)
 
 
 def variable_of(proxy: str, scheme: str = "https") -> str:
     """The environment variable that names this proxy; where several do, the one for `scheme`."""
     schemes = (scheme, "https", "http", "all")
     variables = (variable for one in schemes for variable in (f"{one}_proxy", f"{one}_proxy".upper()))
-    return next((name for name in variables if os.environ.get(name, "").strip() == proxy), "the system's proxy")
+    return next(
+        (name for name in variables if os.environ.get(name, "").strip() == proxy), Message("the system's proxy")
+    )
 
 
 def check_network(base_url: str) -> None:
@@ -104,12 +109,15 @@ def check_network(base_url: str) -> None:
 def check_certificates() -> None:
     """Check that SSL_CERT_FILE and SSL_CERT_DIR name certificates that can be read. Raises ConfigError."""
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if file and (why := _certificate_trouble(Path(file))):
-        hint = "name a file of certificates in PEM form, or unset SSL_CERT_FILE"
-        raise ConfigError(f"SSL_CERT_FILE={file} cannot be used: {why}", hint=hint)
+    if file and (trouble := _certificate_trouble(Path(file))):
+        hint = Message("name a file of certificates in PEM form, or unset SSL_CERT_FILE")
+        raise ConfigError(
+            Message("SSL_CERT_FILE={file} cannot be used: {why}").format(file=file, why=trouble), hint=hint
+        )
     if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
-        hint = "name a folder of certificates, or unset SSL_CERT_DIR"
-        raise ConfigError(f"SSL_CERT_DIR={folder} cannot be used: it is not a folder", hint=hint)
+        hint = Message("name a folder of certificates, or unset SSL_CERT_DIR")
+        wrong = Message("SSL_CERT_DIR={folder} cannot be used: it is not a folder").format(folder=folder)
+        raise ConfigError(wrong, hint=hint)
 
 
 def _certificate_trouble(file: Path) -> str:
@@ -118,10 +126,10 @@ def _certificate_trouble(file: Path) -> str:
 
     try:
         if PEM_MARK not in bytes_of(file, MAX_PEM_BYTES):
-            return "there is no certificate in it"
+            return Message("there is no certificate in it")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        return why(error)
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.net.framing import ResponseHead, ResponseReader, write_head
 
 HIGH_WATER_BYTES = 256 * 1024
@@ -113,13 +114,13 @@ class Transport(httpx.AsyncBaseTransport):
                 async with asyncio.timeout(_timeout(request, "connect")):
                     return await self._new_connection(origin)
             except TimeoutError as error:
-                raise httpx.ConnectTimeout("no connection in time") from error
+                raise httpx.ConnectTimeout(Message("no connection in time")) from error
             except (OSError, UnicodeError) as error:
                 if _can_open_files():
                     raise httpx.ConnectError(tls_advice(error) or str(error)) from error
                 await self.aclose()
                 await asyncio.sleep(0.1 * 2**attempt * random.uniform(0.8, 1.2))
-        raise NoHandleError("too many files are open at once (ulimit -n)")
+        raise NoHandleError(Message("too many files are open at once (ulimit -n)"))
 
     async def _new_connection(self, origin: Origin) -> "Connection":
         tls: dict[str, Any] = {}
@@ -286,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
             async with asyncio.timeout(timeout):
                 await self._can_write
         except TimeoutError as error:
-            raise httpx.WriteTimeout("no byte was taken in time") from error
+            raise httpx.WriteTimeout(Message("no byte was taken in time")) from error
 
     def close(self) -> None:
         self._is_lost = True
@@ -355,10 +356,13 @@ def tls_advice(error: BaseException | None) -> str:
     """What to do about a TLS error, which may be among the causes of `error`; empty where TLS is not the cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = f"its certificate is not trusted ({error.verify_message})"
-            return f"{why}; SSL_CERT_FILE can name a file with the certificate of its authority"
+            untrusted = Message(
+                "its certificate is not trusted ({why}); "
+                "SSL_CERT_FILE can name a file with the certificate of its authority"
+            )
+            return untrusted.format(why=error.verify_message)
         if isinstance(error, ssl.SSLError) and error.reason in NO_TLS_REASONS:
-            return "it does not speak TLS: perhaps its address begins with http:// and not with https://"
+            return Message("it does not speak TLS: perhaps its address begins with http:// and not with https://")
         error = error.__cause__ or error.__context__
     return ""
 
@@ -376,4 +380,4 @@ def _wake(waiter: "asyncio.Future[None] | None") -> None:
 
 def _expire(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
-        waiter.set_exception(httpx.ReadTimeout("no byte in time"))
+        waiter.set_exception(httpx.ReadTimeout(Message("no byte in time")))

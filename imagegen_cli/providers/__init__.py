@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.provider import Provider
 from imagegen_cli.core.schema import nearest
 
@@ -45,10 +46,13 @@ def _outside() -> "dict[str, EntryPoint]":
 def load(kind: str) -> type[Provider[Any]]:
     """The class of a kind. Raises ConfigError where there is none, or where another package's cannot be imported."""
     if not known(kind):
-        raise ConfigError(f"there is no provider of kind {kind!r}", hint=nearest(kind, kinds()))
+        raise ConfigError(
+            Message("there is no provider of kind {kind!r}").format(kind=kind), hint=nearest(kind, kinds())
+        )
     try:
         found = import_module(f"{__name__}.{kind}").PROVIDER if kind in _built_in() else _outside()[kind].load()
     except Exception as error:
-        raise ConfigError(f"the provider {kind!r} cannot be loaded: {error}") from error
+        message = Message("the provider {kind!r} cannot be loaded: {why}").format(kind=kind, why=str(error))
+        raise ConfigError(message) from error
     provider: type[Provider[Any]] = found
     return provider

@@ -16,11 +16,14 @@ from imagegen_cli.core.errors import (
     TaskError,
     Unauthorized,
 )
+from imagegen_cli.core.language import Message
 
-LOOK_AT_ACCOUNT = "log in to this account in a browser and see what it asks for; sending more makes it worse"
-LOOK_AT_REGION = "the account or its region may not use this: look at the prefix of the session id (us-, hk-, jp-, sg-)"
-LOG_IN_ANEW = "log in to the service in a browser and put the new session id into the settings"
-FEWER = "the account makes fewer pictures at once than were sent: a lower --concurrency helps"
+LOOK_AT_ACCOUNT = Message("log in to this account in a browser and see what it asks for; sending more makes it worse")
+LOOK_AT_REGION = Message(
+    "the account or its region may not use this: look at the prefix of the session id (us-, hk-, jp-, sg-)"
+)
+LOG_IN_ANEW = Message("log in to the service in a browser and put the new session id into the settings")
+FEWER = Message("the account makes fewer pictures at once than were sent: a lower --concurrency helps")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.providers._http import clean, decoded
@@ -64,10 +65,10 @@ Only the server knows whether a workflow may end in another class.
 """
 FILES = re.compile(r"\w+_name\d?")
 """Inputs that name a file of the server or a sampler; they take only the values that the server offers for them."""
-NO_OUTPUT = "the workflow has no node that saves a picture"
-SAVER_HINT = "let the workflow end in a SaveImage node"
-FILE_HINT = "put it into the server's folder of models, or name another in the workflow or in model"
-NODE_HINT = "install the extension that brings it, or take the node out of the workflow"
+NO_OUTPUT = Message("the workflow has no node that saves a picture")
+SAVER_HINT = Message("let the workflow end in a SaveImage node")
+FILE_HINT = Message("put it into the server's folder of models, or name another in the workflow or in model")
+NODE_HINT = Message("install the extension that brings it, or take the node out of the workflow")
 
 
 def read(path: Path) -> Graph:
@@ -75,10 +76,12 @@ def read(path: Path) -> Graph:
     try:
         graph = _unwrapped(decoded(bytes_of(path, MAX_BYTES)))
     except OSError as error:
-        raise BadRequest(f"the workflow {path} cannot be read: {error.strerror}") from error
+        message = Message("the workflow {path} cannot be read: {why}").format(path=path, why=error.strerror)
+        raise BadRequest(message) from error
     found = graph_in(graph)
     if found is None:
-        raise BadRequest(f"{path} is not a workflow in API format", hint="in ComfyUI: Workflow, Export (API)")
+        message = Message("{path} is not a workflow in API format").format(path=path)
+        raise BadRequest(message, hint=Message("in ComfyUI: Workflow, Export (API)"))
     return found
 
 
@@ -112,7 +115,8 @@ def is_sendable(value: Any) -> bool:
 def places_in(graph: Graph, named: Mapping[str, str]) -> dict[str, list[Place]]:
     """Role -> the places of its value: those in `named`, else by the classes of the nodes. Raises BadRequest."""
     if unknown := sorted(named.keys() - set(ROLES)):
-        raise BadRequest(f"places has no {unknown[0]!r}", hint=nearest(unknown[0], ROLES))
+        message = Message("places has no {name!r}").format(name=unknown[0])
+        raise BadRequest(message, hint=nearest(unknown[0], ROLES))
     found = {role: list(_literals(graph, named[role]) if role in named else _found(graph, role)) for role in ROLES}
     if "negative" not in named:
         found["negative"] = [place for place in found["negative"] if place not in found["prompt"]]
@@ -130,7 +134,8 @@ def _place(graph: Graph, word: str) -> Place:
     id_, _, name = word.rpartition(".")
     if name not in graph.get(id_, {"inputs": ()})["inputs"]:
         known = [f"{id_}.{name}" for id_, node in graph.items() for name in node["inputs"]]
-        raise BadRequest(f"the workflow has no input {word!r}", hint=nearest(word, known))
+        message = Message("the workflow has no input {name!r}").format(name=word)
+        raise BadRequest(message, hint=nearest(word, known))
     return id_, name
 
 
@@ -171,7 +176,8 @@ def override(graph: Graph, extra: Mapping[str, str]) -> Graph:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind or not is_sendable(value):
-            raise BadRequest(f"{word} cannot be {text!r}: the workflow has {graph[id_]['inputs'][name]!r} there")
+            message = Message("{name} cannot be {value!r}: the workflow has {own} there")
+            raise BadRequest(message.format(name=word, value=text, own=repr(graph[id_]["inputs"][name])))
         graph[id_]["inputs"][name] = value
     return graph
 
@@ -225,7 +231,7 @@ def check_nodes(graph: Graph, known: Mapping[str, Any], filled: AbstractSet[Plac
     """
     for id_, node in graph.items():
         if not isinstance(known.get(node["class_type"]), dict):
-            raise BadRequest(f"the server has no node {clean(node['class_type'])} (node {clean(id_)})", hint=NODE_HINT)
+            raise BadRequest(no_node(clean(node["class_type"]), clean(id_)), hint=NODE_HINT)
     outputs = {id_: path_in(known, node["class_type"], "output_node") for id_, node in graph.items()}
     if all(is_output is False for is_output in outputs.values()):
         raise BadRequest(NO_OUTPUT, hint=SAVER_HINT)
@@ -235,6 +241,13 @@ def check_nodes(graph: Graph, known: Mapping[str, Any], filled: AbstractSet[Plac
         raise BadRequest(faults[0][0], hint=FILE_HINT)
 
 
+def no_node(name: str, id_: str = "") -> Message:
+    """What to say of a node that the server does not know."""
+    if id_:
+        return Message("the server has no node {name} (node {id})").format(name=name, id=id_)
+    return Message("the server has no node {name}").format(name=name)
+
+
 def _lacking(graph: Graph, id_: str, known: Mapping[str, Any], filled: AbstractSet[Place]) -> str:
     """A message about a file that a node names and the server does not have; empty where it has all of them."""
     class_ = graph[id_]["class_type"]
@@ -242,8 +255,9 @@ def _lacking(graph: Graph, id_: str, known: Mapping[str, Any], filled: AbstractS
         offered = choices(known, class_, name) if FILES.fullmatch(name) and (id_, name) not in filled else None
         if offered is not None and isinstance(value, str) and value not in offered:
             near = nearest(value, offered)
-            message = f"node {clean(id_)} {clean(class_)}: the server has no {clean(name)} {clean(value)!r}"
-            return f"{message}; {clean(near)}" if near else message
+            message = Message("node {id} {kind}: the server has no {name} {value!r}")
+            message = message.format(id=clean(id_), kind=clean(class_), name=clean(name), value=clean(value))
+            return joined("; ", (message, near if clean(near) == near else clean(near))) if near else message
     return ""
 
 

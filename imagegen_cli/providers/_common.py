@@ -14,6 +14,7 @@ import httpx
 from imagegen_cli.core.errors import BadRequest, Expired, ServerTrouble, Unauthorized, Uncertain
 from imagegen_cli.core.events import Working
 from imagegen_cli.core.forms import begins_a_form
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.money import Money, told
 from imagegen_cli.core.provider import Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
@@ -29,17 +30,17 @@ PLACE = re.compile(
     re.IGNORECASE,
 )
 """A service's message about the country of the caller. It looks like a refusal of the prompt, and is none."""
-ELSEWHERE_HINT = (
+ELSEWHERE_HINT = Message(
     "the service does not serve this place: send through a proxy elsewhere (HTTPS_PROXY), or choose another with -p"
 )
 MAX_NUMBER = 2**63
 """A number beyond this, which no seed is, would not fit into the history."""
 MAX_DATA_HEAD_CHARS = 200
 """Characters at the beginning of a data: URI in which its comma stands."""
-UNKNOWN_FORM = "the service answered with JSON of an unknown form"
-CHARGED = "the request may have been accepted and charged"
+UNKNOWN_FORM = Message("the service answered with JSON of an unknown form")
+CHARGED = Message("the request may have been accepted and charged")
 MADE_UP_CREDITS = 999999
-NO_ID = f"the service gave no id to ask with; {CHARGED}"
+NO_ID = joined("; ", (Message("the service gave no id to ask with"), CHARGED))
 """The end of a paid request whose answer has no receipt."""
 
 S = TypeVar("S", bound=Settings)
@@ -83,7 +84,7 @@ class OriginAuth(httpx.Auth):
         The transport's own complaint about such a header would quote the key.
         """
         if not all(re.fullmatch(r"[!-~]*", secret.reveal()) for secret in self._secrets):
-            odd = "the key holds characters that no key has: a space, a line break or a letter with marks"
+            odd = Message("the key holds characters that no key has: a space, a line break or a letter with marks")
             raise Unauthorized(odd).as_unspent()
         return self
 
@@ -120,9 +121,12 @@ class Key(OriginAuth):
         super().bound_for(url)
         there = _request_address(url)
         if there is None or not self.may_go_to(there):
-            where = clean(there.host) if there else "an address that cannot be read"
-            unsent = f"the service says to ask at {where}, which is not its own: the key was not sent there"
-            raise Unauthorized(f"{unsent}; if that is its host, name it in base_url and resume")
+            where = clean(there.host) if there else Message("an address that cannot be read")
+            message = Message(
+                "the service says to ask at {host}, which is not its own: the key was not sent there;"
+                " if that is its host, name it in base_url and resume"
+            )
+            raise Unauthorized(message.format(host=where))
         return self
 
     def may_go_to(self, url: httpx.URL) -> bool:
@@ -185,14 +189,14 @@ def body_of(answer: Answer, *, paid: bool) -> dict[str, Any]:
 
 
 def unknown_form(*, paid: bool) -> Uncertain | ServerTrouble:
-    return Uncertain(f"{UNKNOWN_FORM}; {CHARGED}") if paid else ServerTrouble(UNKNOWN_FORM)
+    return Uncertain(joined("; ", (UNKNOWN_FORM, CHARGED))) if paid else ServerTrouble(UNKNOWN_FORM)
 
 
 def state_in(body: dict[str, Any]) -> str:
     """The word for the state of a job, also an unknown one. Raises ServerTrouble where there is no word."""
     word = text(body.get("status"))
     if not word:
-        raise ServerTrouble("the service answered without the state of the job")
+        raise ServerTrouble(Message("the service answered without the state of the job"))
     return word
 
 
@@ -209,7 +213,7 @@ def about(job_id: str, answered: Any) -> None:
     """
     known = isinstance(answered, str | int) and not isinstance(answered, bool) and answered != ""
     if known and clean(str(answered)) != clean(job_id):
-        raise ServerTrouble("the service answered about another job")
+        raise ServerTrouble(Message("the service answered about another job"))
 
 
 class NotFound:
@@ -271,9 +275,14 @@ def better(image: InlineImage | None, other: Image | None) -> Image | None:
     return image
 
 
-def lost_note(lost: int, total: int, fate: str = "came without a usable address") -> str:
-    """A note about pictures that did not come; empty where all came."""
-    return f"{lost} of {total} pictures {fate}" if lost > 0 else ""
+ADDRESSLESS = Message("came without a usable address")
+
+
+def lost_note(lost: int, total: int, fate: str = ADDRESSLESS) -> str:
+    """A note about pictures that did not come; empty where all came. `fate` says what became of them."""
+    if lost <= 0:
+        return ""
+    return Message("{count} of {total} pictures {fate}").format(count=lost, total=total, fate=fate)
 
 
 def unbased(value: Any) -> bytes:
@@ -406,15 +415,16 @@ def options(named: Mapping[str, Any], extra: Mapping[str, str]) -> dict[str, Any
     fields = {name: value for name, value in named.items() if name and value not in (None, "")}
     for name in extra:
         if not name.isidentifier():
-            rule = "is not the name of an input field: those are made of letters, digits and _"
-            raise BadRequest(f"{clean(name)[:40]!r} {rule}")
+            rule = Message("{name!r} is not the name of an input field: those are made of letters, digits and _")
+            raise BadRequest(rule.format(name=clean(name)[:40]))
         if name in fields:
-            raise BadRequest(f"{clean(name)} is given twice: by an option of its own and among the further ones")
+            rule = Message("{name} is given twice: by an option of its own and among the further ones")
+            raise BadRequest(rule.format(name=clean(name)))
     fields |= {name: _value(words) for name, words in extra.items()}
     try:
         json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
-        raise BadRequest("an option holds a number or a text that no request can carry") from error
+        raise BadRequest(Message("an option holds a number or a text that no request can carry")) from error
     return fields
 
 

@@ -42,6 +42,7 @@ from imagegen_cli.core.errors import (
     Unavailable,
     Uncertain,
 )
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Clients
 from imagegen_cli.net.proxies import through
 from imagegen_cli.net.transport import NoHandleError
@@ -74,12 +75,12 @@ PROXY_FAILURES = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 """A proxy answers with these when it did not get through. Over plain HTTP its answer looks like the service's own."""
-MODELS_HINT = "imagegen models lists the names that --model may take"
-NO_ROUTE_HINT = f"is base_url right? If it is, look at the model: {MODELS_HINT}"
-MOVED_HINT = (
+MODELS_HINT = Message("imagegen models lists the names that --model may take")
+NO_ROUTE_HINT = Message("is base_url right? If it is, look at the model: {hint}").format(hint=MODELS_HINT)
+MOVED_HINT = Message(
     "the service answers from another address: is base_url right, and does it begin with https:// where it must?"
 )
-NO_JOB_HINT = "is base_url still the one that the task was sent to?"
+NO_JOB_HINT = Message("is base_url still the one that the task was sent to?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,22 +143,29 @@ async def opened(
     try:
         async with client.stream(method, address, **_uncompressed(options)) as response:
             if "," in response.headers.get("content-encoding", ""):  # each layer may multiply the size by a thousand
-                raise lost(f"{response.url.host} sent an answer that is packed more than once")
+                message = Message("{host} sent an answer that is packed more than once")
+                raise lost(message.format(host=response.url.host))
             yield response
     except NoHandleError as error:
-        raise Busy(_reason(error), after=1.0, hint="raise the limit: ulimit -n 1024") from error
+        hint = Message("raise the limit: {command}").format(command="ulimit -n 1024")
+        raise Busy(_reason(error), after=1.0, hint=hint) from error
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise Unavailable(f"cannot reach {_host(url)}: {_reason(error)}") from error
+        message = Message("cannot reach {host}: {why}").format(host=_host(url), why=_reason(error))
+        raise Unavailable(message) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise BadRequest(f"{url!r} is not a usable address: {_reason(error)}") from error
+        message = Message("{url!r} is not a usable address: {why}").format(url=url, why=_reason(error))
+        raise BadRequest(message) from error
     except (UnicodeError, httpx.LocalProtocolError):
         # From None: the transport quotes the header that it cannot send, and that may be the key.
-        message = "the request holds a character that cannot be sent: look at the key, the headers and the prompt"
+        message = Message(
+            "the request holds a character that cannot be sent: look at the key, the headers and the prompt"
+        )
         raise BadRequest(message) from None
     except httpx.TimeoutException as error:
-        raise lost(_lost_message(f"{_host(url)} did not answer in time", paid=paid)) from error
+        message = Message("{host} did not answer in time").format(host=_host(url))
+        raise lost(_lost_message(message, paid=paid)) from error
     except httpx.HTTPError as error:
-        message = f"lost the connection to {_host(url)}: {_reason(error)}"
+        message = Message("lost the connection to {host}: {why}").format(host=_host(url), why=_reason(error))
         raise lost(_lost_message(message, paid=paid)) from error
 
 
@@ -168,12 +176,13 @@ async def whole(response: httpx.Response, *, paid: bool) -> Answer:
     async for part in response.aiter_raw():
         received += part
         if len(received) > MAX_BYTES:
-            raise lost(f"{response.url.host} sent more than {MAX_BYTES >> 20} MB where an answer was due")
+            message = Message("{host} sent more than {limit} MB where an answer was due")
+            raise lost(message.format(host=response.url.host, limit=MAX_BYTES >> 20))
     data = bytes(received)
     if response.headers.get("content-encoding"):
         data = _unpacked(data, lost)
     status, url = response.status_code, response.url
-    way = through(str(url)) if status in PROXY_FAILURES and url.scheme == "http" else ""
+    way = through("", str(url)) if status in PROXY_FAILURES and url.scheme == "http" else ""
     return Answer(status, response.headers, decoded(data), data, way)
 
 
@@ -188,9 +197,9 @@ def _unpacked(data: bytes, lost: type[TaskError]) -> bytes:
     try:
         plain = unpack.decompress(data, MAX_UNPACKED_BYTES)
     except zlib.error as error:
-        raise lost("the answer came in a form that cannot be unpacked") from error
+        raise lost(Message("the answer came in a form that cannot be unpacked")) from error
     if unpack.unconsumed_tail:
-        raise lost(f"the answer unpacks to more than {MAX_UNPACKED_BYTES >> 20} MB")
+        raise lost(Message("the answer unpacks to more than {limit} MB").format(limit=MAX_UNPACKED_BYTES >> 20))
     return plain
 
 
@@ -210,7 +219,7 @@ def refuse(answer: Answer, *, paid: bool, message: str = "") -> None:
     status = answer.status
     if answer.is_success and answer.body is not None:
         return
-    text = f"HTTP {status}{answer.way}: {message or message_in(answer)}".rstrip(": ")
+    text = _with_status(answer, message or message_in(answer))
     if status in REFUSALS:
         raise REFUSALS[status](text).as_unspent()
     if not paid or _is_of_the_service(answer):
@@ -223,10 +232,18 @@ def refuse(answer: Answer, *, paid: bool, message: str = "") -> None:
     if answer.is_error and not answer.is_server_error and status not in unclear:
         raise BadRequest(text)
     if answer.is_success:
-        text = f"the service answered with something that is not JSON ({answer.raw[:40]!r})"
+        text = Message("the service answered with something that is not JSON ({answer})")
+        text = text.format(answer=repr(answer.raw[:40]))
     if paid:
         raise Uncertain(_lost_message(text, paid=paid))
     raise ServerTrouble(text, hint=MOVED_HINT if answer.is_redirect else "")
+
+
+def _with_status(answer: Answer, message: str) -> str:
+    """A message about an answer behind its status, and behind the proxy that it may have come from."""
+    status = joined("", (f"HTTP {answer.status}", answer.way)) if answer.way else f"HTTP {answer.status}"
+    message = message if isinstance(message, Message) else message.rstrip(": ")
+    return joined(": ", (status, message)) if message else status
 
 
 def _refuse_for_now(answer: Answer, text: str) -> None:
@@ -292,7 +309,7 @@ def _seconds(value: Any) -> float | None:
 def message_in(answer: Answer) -> str:
     """The service's own message about a failure, wherever the answer holds it, cut to the length of a line."""
     found = _message(answer.body) or (answer.headers.get("content-type", "").split(";")[0] and _plain(answer.raw))
-    return clean(found)
+    return found if isinstance(found, Message) else clean(found)
 
 
 def clean(text: str) -> str:
@@ -313,7 +330,7 @@ def _message(body: Any, depth: int = 0) -> str:
 
 def _plain(raw: bytes) -> str:
     text = raw[:2000].decode("utf-8", "replace").strip()
-    return "a web page instead of an answer" if text[:1] == "<" else text
+    return Message("a web page instead of an answer") if text[:1] == "<" else text
 
 
 @lru_cache(maxsize=4096)
@@ -326,9 +343,10 @@ def _address(url: str) -> httpx.URL:
         address = httpx.URL(url)
         port = address.port
     except (httpx.InvalidURL, UnicodeError):
-        raise BadRequest(f"{clean(url)!r} is not a usable address") from None
+        raise BadRequest(Message("{url!r} is not a usable address").format(url=clean(url))) from None
     if port is not None and not 0 < port <= MAX_PORT:
-        raise BadRequest(f"{clean(url)!r} is not a usable address: there is no port {port}")
+        message = Message("{url!r} is not a usable address: there is no port {port}")
+        raise BadRequest(message.format(url=clean(url), port=port))
     return address
 
 
@@ -336,13 +354,15 @@ def _host(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        return "the service"
-    return (f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host) + through(url)
+        return Message("the service")
+    return through(f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host, url)
 
 
 def _lost_message(text: str, *, paid: bool) -> str:
-    return f"{text}; the request may have been accepted and charged" if paid else text
+    return joined("; ", (text, Message("the request may have been accepted and charged"))) if paid else text
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """What an error says, as the message that it was made of."""
+    said = next((text for text in error.args if isinstance(text, Message)), str(error))
+    return said or type(error).__name__

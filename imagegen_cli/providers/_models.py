@@ -2,6 +2,8 @@
 
 import re
 
+from imagegen_cli.core.language import Message
+
 
 def other_model(requested: str, drew: object) -> str:
     """A note where another model drew; empty where it is the same, or where one of the two is unknown.
@@ -10,7 +12,7 @@ def other_model(requested: str, drew: object) -> str:
     """
     if not requested or not isinstance(drew, str) or not drew or _is_same(_bare(requested), _bare(drew)):
         return ""
-    return f"drawn by the model {drew}, not by {requested}"
+    return Message("drawn by the model {drew}, not by {requested}").format(drew=drew, requested=requested)
 
 
 def _bare(name: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from imagegen_cli.core.language import Message
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
@@ -258,7 +260,7 @@ _VLLM = Dialect(
     stops_when_dropped=True,
 )
 _GENERIC = Dialect(
-    title="any other",
+    title=Message("any other"),
     requires_model=False,
     seed="seed",
     negative="negative_prompt",
@@ -290,7 +292,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "litellm": replace(
         _GENERIC,
-        title="LiteLLM proxy",
+        title=Message("LiteLLM proxy"),
         home="http://127.0.0.1:4000/v1",
         requires_model=True,
         model=OPENAI.model,
@@ -309,7 +311,7 @@ DIALECTS: Mapping[str, Dialect] = {
         addresses=True,
     ),
     "sd-server": Dialect(
-        title="sd-server of stable-diffusion.cpp",
+        title=Message("sd-server of stable-diffusion.cpp"),
         home="http://127.0.0.1:1234/v1",
         requires_model=False,
         sized="sides",

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import form_file, is_remote, read, referred
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.providers import _rules as rules
@@ -23,21 +24,28 @@ NEAR = 1.25
 FAR = 2.5
 """A picture with more or fewer pixels than by this factor is another picture."""
 MASK = "mask"
+NEEDS = Message("{name} needs output_format {value}")
+UNDRAWABLE = Message("{size} cannot be drawn: {rule}")
 EXTRA_ARGS = "<sd_cpp_extra_args>{}</sd_cpp_extra_args>"
 
 
 def rules_of(dialect: Dialect, model: str, request: ImageRequest) -> Iterator[rules.Rule]:
     seed, title = request.seed, dialect.title
     yield from rules.prompt(request, dialect.max_prompt)
-    yield dialect.requires_model and not model, f"{title} needs the name of a model: say --model; {MODELS_HINT}"
-    has_seeds = bool(dialect.seed) and dialect.family(model).has_seeds
-    yield seed is not None and not has_seeds, f"{f'the model {model}' if dialect.seed else title} takes no seed"
-    yield seed is not None and seed not in dialect.seeds, f"a seed is 0 to {dialect.seeds[-1]} here, not {seed}"
+    nameless = Message("{title} needs the name of a model: say --model; {hint}")
+    lacks_model = dialect.requires_model and not model
+    yield rules.broken_if(lacks_model, nameless, title=title, hint=MODELS_HINT)
+    if seed is not None and not (dialect.seed and dialect.family(model).has_seeds):
+        who = Message("the model {model}").format(model=model) if dialect.seed else title
+        yield True, Message("{who} takes no seed").format(who=who)
+    beyond = Message("a seed is 0 to {high} here, not {seed}")
+    is_beyond = seed is not None and seed not in dialect.seeds
+    yield rules.broken_if(is_beyond, beyond, high=dialect.seeds[-1], seed=seed)
     if not dialect.negative:
         yield rules.no_negative(request, title)
-    bar = 'the server reads the text behind "|" as the negative prompt: use --negative or "|", not both'
+    bar = Message('the server reads the text behind "|" as the negative prompt: use --negative or "|", not both')
     yield bool(request.negative) and dialect.negative == "|" and "|" in request.prompt, bar
-    clear = "a transparent background needs output_format png or webp"
+    clear = Message("a transparent background needs output_format png or webp")
     opaque = request.extra.get("output_format") in ("jpeg", "gif")
     yield request.extra.get("background") == "transparent" and opaque, clear
     if dialect is OPENAI:
@@ -50,32 +58,36 @@ def _rules_of_openai(model: str, request: ImageRequest) -> Iterator[rules.Rule]:
     extra, number = request.extra, len(request.references)
     form = extra.get("output_format", "png")
     faithful = extra.get("input_fidelity")
-    yield faithful is not None and not number, "input_fidelity is about reference pictures: give one with --image"
-    old = re.search(r"^gpt-image-1(?!\d)", model) is not None
-    yield faithful is not None and not old, f"{model} takes no input_fidelity: gpt-image-2 and later keep to references"
-    yield faithful == "high" and "mini" in model, f"{model} takes input_fidelity low only"
+    pointless = Message("input_fidelity is about reference pictures: give one with --image")
+    yield faithful is not None and not number, pointless
+    is_old = re.search(r"^gpt-image-1(?!\d)", model) is not None
+    untaken = Message("{model} takes no input_fidelity: gpt-image-2 and later keep to references")
+    yield rules.broken_if(faithful is not None and not is_old, untaken, model=model)
+    low_only = Message("{model} takes input_fidelity low only")
+    yield rules.broken_if(faithful == "high" and "mini" in model, low_only, model=model)
     for name in ("frame_count", "frame_duration_ms"):
-        yield name in extra and form != "gif", f"{name} needs output_format gif"
+        yield rules.broken_if(name in extra and form != "gif", NEEDS, name=name, value="gif")
     for name in ("svg_model", "svg_effort"):
-        yield name in extra and form != "svg", f"{name} needs output_format svg"
-    fixed = "output_compression is for jpeg and webp"
+        yield rules.broken_if(name in extra and form != "svg", NEEDS, name=name, value="svg")
+    fixed = Message("output_compression is for jpeg and webp")
     yield "output_compression" in extra and form in ("gif", "svg"), fixed
     mask = extra.get("mask", "")
-    yield bool(mask) and form == "gif", "a gif is drawn without a mask"
-    rule = "mask is the number of the --image that is the mask, and at least one other picture goes with it"
+    yield bool(mask) and form == "gif", Message("a gif is drawn without a mask")
+    rule = Message("mask is the number of the --image that is the mask, and at least one other picture goes with it")
     yield mask.isdecimal() and not (1 <= int(mask[:4]) <= number and number > 1), rule
 
 
 def _reference_rules(dialect: Dialect, model: str, request: ImageRequest) -> Iterator[rules.Rule]:
     of_family = dialect.family(model).max_references
     limit = (dialect.max_references if of_family is None else of_family) if dialect.references else 0
-    who = f"{dialect.title} with {model}" if of_family == 0 else dialect.title
+    title = dialect.title
+    who = Message("{title} with {model}").format(title=title, model=model) if of_family == 0 else title
     yield from rules.references(request, limit, who)
     if not dialect.addresses:
         yield from rules.files_only(request.references, dialect.title)
     for reference in request.references:
         files = not is_remote(reference) and not dialect.files
-        yield files, "reference pictures must be addresses here (https://…), not files"
+        yield files, Message("reference pictures must be addresses here (https://…), not files")
 
 
 def fields_of(dialect: Dialect, model: str, request: ImageRequest) -> dict[str, Any]:
@@ -121,7 +133,8 @@ def _sized(dialect: Dialect, model: str, request: ImageRequest) -> dict[str, Any
 def _sized_by_ratio(dialect: Dialect, frame: Frame, request: ImageRequest) -> dict[str, Any]:
     ratio, resolution = request.ratio, request.resolution.lower()
     if rules.is_sized(request):
-        raise BadRequest(f"{dialect.title} takes a ratio and a resolution, not pixels")
+        message = Message("{title} takes a ratio and a resolution, not pixels")
+        raise BadRequest(message.format(title=dialect.title))
     rules.check([rules.one_of("ratio", ratio, dialect.ratios, dialect.title)])
     rules.check([rules.one_of("resolution", resolution, frame.words, dialect.title)])
     return {key: value for key, value in (("aspect_ratio", ratio), ("resolution", resolution)) if value}
@@ -134,9 +147,10 @@ def _pixels(frame: Frame, request: ImageRequest) -> tuple[int, int] | None:
             return None
         return _nearest(frame, request.ratio or "1:1", request.resolution.lower())
     if width is None or height is None or width < 1 or height < 1:
-        raise BadRequest(f"a size is a width and a height in pixels, not {width}x{height}")
+        message = Message("a size is a width and a height in pixels, not {size}")
+        raise BadRequest(message.format(size=f"{width}x{height}"))
     if rule := broken_rule(frame, width, height):
-        raise BadRequest(f"{width}x{height} cannot be drawn: {rule}")
+        raise BadRequest(UNDRAWABLE.format(size=f"{width}x{height}", rule=rule))
     return width, height
 
 
@@ -144,7 +158,7 @@ def _nearest(frame: Frame, ratio: str, resolution: str) -> tuple[int, int]:
     """The size that a model draws nearest to a ratio and a resolution. Raises BadRequest where none is near."""
     wide, high = rules.ratio_of(ratio)
     shape = wide / high
-    rules.check([rules.one_of("resolution", resolution, TIERS, "the service")])
+    rules.check([rules.one_of("resolution", resolution, TIERS, Message("the service"))])
     wanted = TIERS[resolution or frame.default] ** 2
 
     def difference(size: tuple[int, int]) -> tuple[float, float]:
@@ -157,23 +171,24 @@ def _nearest(frame: Frame, ratio: str, resolution: str) -> tuple[int, int]:
     best = min(valid, key=lambda size: math.prod(difference(size)) * difference(size)[0], default=None)
     if best is None or difference(best)[0] > NEAR or (resolution and difference(best)[1] > FAR):
         height = math.sqrt(wanted / shape)
-        rule = broken_rule(frame, _on_grid(height * shape), _on_grid(height)) or "no size comes near"
-        raise BadRequest(f"{f'{ratio} at {resolution}' if resolution else ratio} cannot be drawn: {rule}")
+        rule = broken_rule(frame, _on_grid(height * shape), _on_grid(height)) or Message("no size comes near")
+        size = Message("{ratio} at {resolution}").format(ratio=ratio, resolution=resolution) if resolution else ratio
+        raise BadRequest(UNDRAWABLE.format(size=size, rule=rule))
     return best
 
 
 def broken_rule(frame: Frame, width: int, height: int) -> str:
     """The rule that a size breaks, in words; empty where it breaks none."""
-    sides, pixels, shape = (width, height), width * height, f"1:{frame.max_ratio:g} and {frame.max_ratio:g}:1"
-    broken_or_not = (
-        (bool(frame.sizes) and sides not in frame.sizes, f"it has {rules.sizes_in_words(frame.sizes)}"),
-        (any(side % frame.step for side in sides), f"both sides must be divisible by {frame.step}"),
-        (max(sides) > frame.max_ratio * min(sides), f"the ratio must lie between {shape}"),
-        (max(sides) > frame.max_side, f"no side may be longer than {frame.max_side:g}"),
-        (pixels < frame.min_pixels, f"a picture has at least {frame.min_pixels} pixels in all"),
-        (pixels > frame.max_pixels, f"a picture has at most {frame.max_pixels:.0f} pixels in all"),
+    sides, pixels, limit = (width, height), width * height, frame.max_ratio
+    rules_of_sizes: tuple[tuple[bool, Message, object], ...] = (
+        (bool(frame.sizes) and sides not in frame.sizes, Message("it has {value}"), rules.sizes_in_words(frame.sizes)),
+        (any(side % frame.step for side in sides), Message("both sides must be divisible by {value}"), frame.step),
+        (max(sides) > limit * min(sides), Message("the ratio must lie between 1:{value:g} and {value:g}:1"), limit),
+        (max(sides) > frame.max_side, Message("no side may be longer than {value:g}"), frame.max_side),
+        (pixels < frame.min_pixels, Message("a picture has at least {value} pixels in all"), frame.min_pixels),
+        (pixels > frame.max_pixels, Message("a picture has at most {value:.0f} pixels in all"), frame.max_pixels),
     )
-    return next((rule for broken, rule in broken_or_not if broken), "")
+    return next((rule.format(value=value) for is_broken, rule, value in rules_of_sizes if is_broken), "")
 
 
 def _around(frame: Frame, shape: float, wanted: int) -> list[tuple[int, int]]:
@@ -218,9 +233,15 @@ def _value(name: str, text: str, option: Option) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return json.loads(text) if kind is dict else kind(text)
     except (ValueError, KeyError, RecursionError):
-        names = {int: "a whole number", float: "a number", bool: "true or false", dict: "JSON"}
-        values = f"{kind[0]} to {kind[-1]}" if isinstance(kind, range) else names.get(kind, "a text")
-        raise BadRequest(f"{name} is {values}, not {rules.shown(text)}") from None
+        message = Message("{name} is {values}, not {value}")
+        raise BadRequest(message.format(name=name, values=_values(kind), value=rules.shown(text))) from None
+
+
+def _values(kind: type | range) -> str:
+    if isinstance(kind, range):
+        return Message("{low} to {high}").format(low=kind[0], high=kind[-1])
+    names = {int: Message("a whole number"), float: Message("a number"), bool: Message("true or false"), dict: "JSON"}
+    return names.get(kind, Message("a text"))
 
 
 def put(body: dict[str, Any], place: str, value: Any) -> None:
@@ -266,7 +287,8 @@ def _edit(name: str, body: dict[str, Any], request: ImageRequest) -> dict[str, A
 def _mask(reference: str) -> tuple[str, bytes, str]:
     part = form_file("mask", reference)
     if part[2] != "image/png":
-        raise BadRequest(f"a mask is a PNG picture, and {reference!r} is none")
+        message = Message("a mask is a PNG picture, and {reference!r} is none")
+        raise BadRequest(message.format(reference=reference))
     return part
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from imagegen_cli.core.errors import BadRequest
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.references import is_remote
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.core.task import ImageRequest
@@ -43,25 +44,35 @@ def check(rules: Iterable[Rule]) -> None:
             raise BadRequest(rule)
 
 
+def broken_if(is_broken: object, sentence: Message, **values: object) -> Rule:
+    """A rule whose sentence has values; they are put in only where the request breaks it."""
+    return bool(is_broken), sentence.format(**values) if is_broken else ""
+
+
 # Prompt, count, seed
 
 
 def prompt(request: ImageRequest, max_chars: int = 0, consequence: str = "") -> Iterator[Rule]:
     """`max_chars` 0: no limit. `consequence` says what happens beyond the limit."""
     text = request.prompt
-    yield not text.strip(), "the prompt is empty"
-    rule = f"a prompt has at most {max_chars} characters here, not {len(text)}"
-    yield 0 < max_chars < len(text), f"{rule}: {consequence}" if consequence else rule
+    yield not text.strip(), Message("the prompt is empty")
+    is_long = 0 < max_chars < len(text)
+    rule = Message("a prompt has at most {limit} characters here, not {count}")
+    if consequence:
+        rule = Message("a prompt has at most {limit} characters here, not {count}: {consequence}")
+    yield broken_if(is_long, rule, limit=max_chars, count=len(text), consequence=consequence)
 
 
 def no_negative(request: ImageRequest, who: str) -> Rule:
-    return bool(request.negative), f"{who} has no negative prompt: say it in the prompt, leave --negative out"
+    rule = Message("{who} has no negative prompt: say it in the prompt, leave --negative out")
+    return broken_if(request.negative, rule, who=who)
 
 
 def count(request: ImageRequest, max_images: int) -> Rule:
-    few = f"1 to {max_images} pictures" if max_images > 1 else "one picture"
+    one = Message("one request makes one picture here, not {count}")
+    several = Message("one request makes 1 to {limit} pictures here, not {count}")
     wrong = request.count is not None and request.count not in range(1, max_images + 1)
-    return wrong, f"one request makes {few} here, not {request.count}"
+    return broken_if(wrong, several if max_images > 1 else one, limit=max_images, count=request.count)
 
 
 def has_seed(request: ImageRequest) -> bool:
@@ -71,7 +82,8 @@ def has_seed(request: ImageRequest) -> bool:
 
 def seed(request: ImageRequest, seeds: range) -> Rule:
     wrong = has_seed(request) and request.seed not in seeds
-    return wrong, f"a seed is {seeds[0]} to {seeds[-1]}, or -1 for any; not {request.seed}"
+    rule = Message("a seed is {low} to {high}, or -1 for any; not {seed}")
+    return broken_if(wrong, rule, low=seeds[0], high=seeds[-1], seed=request.seed)
 
 
 def seed_or_drawn(request: ImageRequest, seeds: range) -> int:
@@ -93,7 +105,7 @@ def is_sized(request: ImageRequest) -> bool:
 
 def size_or_ratio(request: ImageRequest) -> Rule:
     both = is_sized(request) and bool(request.ratio or request.resolution)
-    return both, "say either a size, or a ratio and a resolution, not both: a size has its own"
+    return both, Message("say either a size, or a ratio and a resolution, not both: a size has its own")
 
 
 def ratio_of(text: str) -> tuple[int, int]:
@@ -101,7 +113,7 @@ def ratio_of(text: str) -> tuple[int, int]:
     found = RATIO.fullmatch(text)
     wide, high = (round(float(side) * RATIO_DIGITS) for side in found.groups()) if found else (0, 0)
     if not wide or not high:
-        raise BadRequest(f"a ratio is two numbers W:H such as 16:9, not {shown(text)}")
+        raise BadRequest(Message("a ratio is two numbers W:H such as 16:9, not {value}").format(value=shown(text)))
     divisor = math.gcd(wide, high)
     return wide // divisor, high // divisor
 
@@ -119,7 +131,10 @@ def sides_of(ratio: str, square: int, step: int) -> tuple[int, int]:
 def one_of(what: str, value: str, known: Collection[str], who: str) -> Rule:
     """`what` is "ratio", "resolution" or the like; an empty value is none, and breaks nothing."""
     names = ", ".join(name for name in known if name)
-    return bool(value) and value not in known, f"{who} has no {what} {shown(value)}; it has {names}"
+    names_of = {"ratio": Message("ratio"), "resolution": Message("resolution")}
+    rule = Message("{who} has no {what} {value}; it has {names}")
+    is_unknown = bool(value) and value not in known
+    return broken_if(is_unknown, rule, who=who, what=names_of.get(what, what), value=shown(value), names=names)
 
 
 def size_in_words(width: int | None, height: int | None) -> str:
@@ -137,23 +152,28 @@ def options(request: ImageRequest, known: Collection[str], who: str) -> None:
     """Raise BadRequest where an option is not known, with the nearest one as the hint."""
     for name in request.extra:
         if name not in known:
-            hint = nearest(name, known) if known else "it has no options"
-            raise BadRequest(f"{who} has no option {shown(name)}", hint=hint)
+            hint = nearest(name, known) if known else Message("it has no options")
+            message = Message("{who} has no option {name}").format(who=who, name=shown(name))
+            raise BadRequest(message, hint=hint)
 
 
 def choice(name: str, value: str, known: Collection[str]) -> Rule:
-    return value not in known, f"{name} is one of {', '.join(known)}; not {shown(value)}"
+    rule = Message("{name} is one of {known}; not {value}")
+    return broken_if(value not in known, rule, name=name, known=", ".join(known), value=shown(value))
 
 
 def switch(name: str, value: str) -> Rule:
-    return value not in ("true", "false"), f"{name} is true or false, not {shown(value)}"
+    rule = Message("{name} is true or false, not {value}")
+    return broken_if(value not in ("true", "false"), rule, name=name, value=shown(value))
 
 
 def number(name: str, value: str, low: float, high: float, *, whole: bool = False) -> Rule:
     """The bounds are included."""
-    kind = "a whole number" if whole else "a number"
+    rule = Message("{name} is a number from {low:g} to {high:g}, not {value}")
+    if whole:
+        rule = Message("{name} is a whole number from {low:g} to {high:g}, not {value}")
     usable = low <= plain_number(value) <= high and not (whole and "." in value)
-    return not usable, f"{name} is {kind} from {low:g} to {high:g}, not {shown(value)}"
+    return broken_if(not usable, rule, name=name, low=low, high=high, value=shown(value))
 
 
 def plain_number(text: str) -> float:
@@ -166,18 +186,44 @@ def plain_number(text: str) -> float:
 
 def files_only(references: Iterable[str], who: str) -> Iterator[Rule]:
     for reference in references:
-        rule = f"{who} takes reference pictures from files, not from addresses: download them first"
-        yield is_remote(reference), rule
+        rule = Message("{who} takes reference pictures from files, not from addresses: download them first")
+        yield broken_if(is_remote(reference), rule, who=who)
 
 
 def references(request: ImageRequest, max_number: int, who: str, min_number: int = 0) -> Iterator[Rule]:
     """How many reference pictures a request may have; `max_number` 0: none."""
     number = len(request.references)
-    yield not max_number and number > 0, f"{who} makes pictures from text alone: leave out the references"
-    bounds = f"{min_number} to {max_number}" if min_number else f"at most {max_number}"
-    bounds = f"exactly {max_number}" if min_number == max_number else bounds
-    rule = f"{who} takes {bounds} reference picture{'s' * (max_number != 1)}, not {number}"
-    yield not min_number <= number <= max_number, rule
+    text_alone = Message("{who} makes pictures from text alone: leave out the references")
+    yield broken_if(not max_number and number > 0, text_alone, who=who)
+    if not min_number <= number <= max_number:
+        yield True, _wrong_number(who, number, min_number, max_number)
+
+
+def _wrong_number(who: str, number: int, low: int, high: int) -> Message:
+    if low == high:
+        return ngettext(
+            "{who} takes exactly {count} reference picture, not {number}",
+            "{who} takes exactly {count} reference pictures, not {number}",
+            high,
+            who=who,
+            number=number,
+        )
+    if low:
+        return ngettext(
+            "{who} takes {low} to {count} reference picture, not {number}",
+            "{who} takes {low} to {count} reference pictures, not {number}",
+            high,
+            who=who,
+            low=low,
+            number=number,
+        )
+    return ngettext(
+        "{who} takes at most {count} reference picture, not {number}",
+        "{who} takes at most {count} reference pictures, not {number}",
+        high,
+        who=who,
+        number=number,
+    )
 
 
 # Tables

@@ -22,6 +22,7 @@ import httpx
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, TaskError
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.masking import hide
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report, Upscaling
 from imagegen_cli.core.references import ANY_FORMAT, examined, read
@@ -59,23 +60,25 @@ MAX_SEED = 2**64
 MAX_SIDE = 2**32
 SDCPP = "stable-diffusion.cpp"
 """The version of that server in `info`."""
-NO_PROGRESS = "this server reports no progress while it works, and it cannot be stopped"
-OUTPUTS_HINT = "a picture may lie in the server's own outputs folder; save_images = true keeps copies there"
-MADE = "the pictures were made, but this server sends them only to the request that waits for them"
-OUT_OF_MEMORY_HINT = "take fewer pixels, a lower --count or a smaller model"
+NO_PROGRESS = Message("this server reports no progress while it works, and it cannot be stopped")
+OUTPUTS_HINT = Message("a picture may lie in the server's own outputs folder; save_images = true keeps copies there")
+MADE = Message("the pictures were made, but this server sends them only to the request that waits for them")
+OUT_OF_MEMORY_HINT = Message("take fewer pixels, a lower --count or a smaller model")
+THIS_SERVER = Message("this server")
+NO_PICTURE = Message("the server says that it is done, but sent no picture")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("http://127.0.0.1:7860", "address of the server, which must run with --api")
-    username: str = setting("", "name of --api-auth; its password is api_key")
-    model: str = setting("", "checkpoint when --model is not given; empty: the one that is loaded")
-    concurrency: int = setting(1, "tasks at the server at once: it works on one, and the others wait")
-    poll: float = setting(1.0, "shortest time between two queries for progress, in seconds")
-    timeout: float = setting(600.0, "time limit of a task in seconds, the server's own queue included")
-    max_batch: int = setting(4, "pictures made at the same time; more are made one batch after another")
-    max_side: int = setting(2048, "longest side in pixels")
-    save_images: bool = setting(False, "let the server keep a copy in its outputs folder")  # noqa: FBT003 - a default
+    base_url: str = setting("http://127.0.0.1:7860", Message("address of the server, which must run with --api"))
+    username: str = setting("", Message("name of --api-auth; its password is api_key"))
+    model: str = setting("", Message("checkpoint when --model is not given; empty: the one that is loaded"))
+    concurrency: int = setting(1, Message("tasks at the server at once: it works on one, and the others wait"))
+    poll: float = setting(1.0, Message("shortest time between two queries for progress, in seconds"))
+    timeout: float = setting(600.0, Message("time limit of a task in seconds, the server's own queue included"))
+    max_batch: int = setting(4, Message("pictures made at the same time; more are made one batch after another"))
+    max_side: int = setting(2048, Message("longest side in pixels"))
+    save_images: bool = setting(False, Message("let the server keep a copy in its outputs folder"))  # noqa: FBT003 - a default
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class Received:
 
 class A1111(common.HttpProvider[Settings]):
     kind = "a1111"
-    title = "AUTOMATIC1111, Forge, SD.Next (your own server)"
+    title = Message("AUTOMATIC1111, Forge, SD.Next (your own server)")
     is_free = True
     is_synchronous = True
 
@@ -113,7 +116,7 @@ class A1111(common.HttpProvider[Settings]):
 
     def check_settings(self) -> None:
         if self._settings.api_key and not self._settings.username:
-            raise BadRequest("api_key is the password of --api-auth: set username too")
+            raise BadRequest(Message("api_key is the password of --api-auth: set username too"))
 
     def check(self, request: ImageRequest) -> None:
         self.check_settings()
@@ -197,7 +200,7 @@ class A1111(common.HttpProvider[Settings]):
         body = _upscaling_body(request) | {"image": picture.base64}
         found = common.inline((await self._posted(body, id_, report)).get("image"))
         if found is None:
-            raise GenerationFailed("the server says that it is done, but sent no picture")
+            raise GenerationFailed(NO_PICTURE)
         return Ready((found,), facts=common.facts(upscaler=body["upscaler_1"]))
 
     async def poll(self, job: Job, report: Report) -> Working | Ready:  # noqa: ARG002 - the answer says it all
@@ -206,9 +209,10 @@ class A1111(common.HttpProvider[Settings]):
         if progress.get("active") is True or progress.get("queued") is True:
             return _working(progress)
         if progress.get("completed") is True:
-            hint = "set save_images = true to keep copies there from now on"
-            raise Expired(MADE, hint="look into its outputs folder" if self._settings.save_images else hint).as_final()
-        raise Expired("the server does not know this request, or has no such query", hint=OUTPUTS_HINT)
+            hint = Message("set save_images = true to keep copies there from now on")
+            look = Message("look into its outputs folder")
+            raise Expired(MADE, hint=look if self._settings.save_images else hint).as_final()
+        raise Expired(Message("the server does not know this request, or has no such query"), hint=OUTPUTS_HINT)
 
     async def cancel(self, job: Job) -> CancelOutcome:
         """/interrupt stops any request that runs, so it is sent only where our request was running a moment ago.
@@ -270,7 +274,7 @@ class A1111(common.HttpProvider[Settings]):
             return Working(note=NO_PROGRESS)
         refuse(answer, paid=False)
         fraction = _fraction(common.table(answer.body).get("progress"))
-        return Working(fraction if len(self._posts) == 1 else None, note="progress of the whole server")
+        return Working(fraction if len(self._posts) == 1 else None, note=Message("progress of the whole server"))
 
     async def _ask(self, method: str, path: str, *, paid: bool = False, **options: Any) -> Answer:
         login = httpx.BasicAuth(self._settings.username, self._settings.api_key.reveal())
@@ -307,28 +311,31 @@ def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
     count, references = request.count, request.references
     yield from rules.prompt(request)
     words = "".join((request.prompt, request.negative, request.model, *request.extra, *request.extra.values()))
-    yield bool(re.search("[\ud800-\udfff]", words)), "half a character is in the request"
+    yield bool(re.search("[\ud800-\udfff]", words)), Message("half a character is in the request")
     yield rules.seed(request, SEEDS)
-    yield count is not None and count < 1, "the request must be for at least one picture"
-    several = f"{len(references)} reference pictures make {len(references)} pictures: leave --count away"
-    yield len(references) > 1 and count not in (None, len(references)), several
-    yield from rules.files_only(references, "this server")
+    yield count is not None and count < 1, Message("the request must be for at least one picture")
+    several = Message("{count} reference pictures make {count} pictures: leave --count away")
+    is_other = len(references) > 1 and count not in (None, len(references))
+    yield rules.broken_if(is_other, several, count=len(references))
+    yield from rules.files_only(references, THIS_SERVER)
     yield from _rules_of_upscaling(request)
     pointless = "denoising_strength" in map(_long, request.extra) and "enable_hr" not in request.extra
-    yield pointless and not references, "denoising_strength has no effect without a reference picture or enable_hr"
+    effect = Message("denoising_strength has no effect without a reference picture or enable_hr")
+    yield pointless and not references, effect
 
 
 def _rules_of_upscaling(request: ImageRequest) -> Iterator[rules.Rule]:
     extra = request.extra
     if "upscale" not in extra:
-        yield "upscaler" in extra, "upscaler says how a picture is made larger: add upscale=2"
+        yield "upscaler" in extra, Message("upscaler says how a picture is made larger: add upscale=2")
         return
     yield rules.number("upscale", extra["upscale"], 1, MAX_UPSCALE)
-    yield len(request.references) != 1, "upscale makes one picture larger: give one with --image"
-    yield request.count not in (None, 1), "upscale makes one picture of one"
+    yield len(request.references) != 1, Message("upscale makes one picture larger: give one with --image")
+    yield request.count not in (None, 1), Message("upscale makes one picture of one")
     others = [name for name in extra if name not in UPSCALING]
     sized = rules.is_sized(request) or request.ratio or request.resolution
-    yield bool(others or sized or request.negative or rules.has_seed(request)), "upscale takes no option but upscaler"
+    has_more = bool(others or sized or request.negative or rules.has_seed(request))
+    yield has_more, Message("upscale takes no option but upscaler")
 
 
 def _upscaling_body(request: ImageRequest) -> dict[str, Any]:
@@ -343,16 +350,17 @@ def _pixels(request: ImageRequest, max_side: int) -> tuple[int, int] | None:
         if not request.ratio and not request.resolution:
             return None
         resolution = request.resolution.lower()
-        rules.check([rules.one_of("resolution", resolution, SQUARES, "this server")])
+        rules.check([rules.one_of("resolution", resolution, SQUARES, THIS_SERVER)])
         width, height = rules.sides_of(request.ratio, SQUARES[resolution], STEP)
     if any(side % STEP or not MIN_SIDE <= side <= max_side for side in (width, height)):
-        raise BadRequest(f"a side has {MIN_SIDE} to {max_side} pixels in steps of {STEP}; not {width}x{height}")
+        message = Message("a side has {low} to {high} pixels in steps of {step}; not {size}")
+        raise BadRequest(message.format(low=MIN_SIDE, high=max_side, step=STEP, size=f"{width}x{height}"))
     return width, height
 
 
 def _options(request: ImageRequest) -> dict[str, Any]:
     """The further options under the server's names and as its kinds of values. Raises BadRequest."""
-    rules.options(request, [*OPTIONS, *SHORT], "this server")
+    rules.options(request, [*OPTIONS, *SHORT], THIS_SERVER)
     found: dict[str, Any] = {}
     for word, text in request.extra.items():
         name = _long(word)
@@ -360,7 +368,7 @@ def _options(request: ImageRequest) -> dict[str, Any]:
         value = text if kind is str else decoded(text.lower().encode())
         value = float(value) if kind is float and type(value) is int else value
         if type(value) is not kind or (isinstance(value, float) and not isfinite(value)):
-            raise BadRequest(f"{word} cannot be {rules.shown(text)}")
+            raise BadRequest(Message("{name} cannot be {value}").format(name=word, value=rules.shown(text)))
         found[name] = value
     return found
 
@@ -392,9 +400,10 @@ def _refuse(answer: Answer) -> None:
     if (
         answer.status == HTTPStatus.NOT_FOUND and body.get("detail") == "Not Found"
     ):  # FastAPI's text for "no such route"
-        raise BadRequest("HTTP 404: the server has no such route", hint="start it with --api; is base_url right?")
+        hint = Message("start it with --api; is base_url right?")
+        raise BadRequest(Message("HTTP 404: the server has no such route"), hint=hint)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and (message or answer.raw == b"Internal Server Error"):
-        raise GenerationFailed(message or "the server failed and gave no reason")
+        raise GenerationFailed(message or Message("the server failed and gave no reason"))
     refuse(answer, paid=True, message=message)
 
 
@@ -431,10 +440,10 @@ def _ready(received: Received, expected: int, unfinished: int, notes: list[str])
     pictures = [common.inline(item) for item in whole]
     found = tuple(image for image in pictures if image is not None)
     if not found:
-        stopped = "the work was stopped at the server"
-        raise GenerationFailed(stopped if unfinished else "the server says that it is done, but sent no picture")
-    lost = common.lost_note(expected - len(found), expected, "did not come")
-    return Ready(found, note="; ".join(filter(None, [lost, *notes])), facts=_facts(received.info, pictures))
+        stopped = Message("the work was stopped at the server")
+        raise GenerationFailed(stopped if unfinished else NO_PICTURE)
+    lost = common.lost_note(expected - len(found), expected, Message("did not come"))
+    return Ready(found, note=joined("; ", filter(None, [lost, *notes])), facts=_facts(received.info, pictures))
 
 
 def _facts(info: Mapping[str, Any], pictures: Sequence[object]) -> base.Facts:
@@ -452,17 +461,21 @@ def _differences(body: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     """What the server silently changed: `info` differs from the request there."""
     model = common.table(body.get("override_settings")).get("sd_model_checkpoint")
     drew = common.text(info.get("sd_model_name"))
-    notes = [f"drawn by the model {drew}, not by {clean(model)}"] if model and drew and not _same(model, info) else []
+    notes: list[str] = []
+    if model and drew and not _same(model, info):
+        notes.append(Message("drawn by the model {drew}, not by {requested}").format(drew=drew, requested=clean(model)))
     if not body.get("enable_hr"):
         wanted, taken = _size(body), _size(info)
         other = any(known not in ("?", side) for side, known in zip(wanted, taken, strict=True) if side != "?")
-        notes += [f"made in {'x'.join(taken)}, not in {'x'.join(wanted)}"] if other else []
+        size = Message("made in {size}, not in {requested}")
+        notes += [size.format(size="x".join(taken), requested="x".join(wanted))] if other else []
     for name in ("steps", "seed"):
         wanted_number, number = (common.natural(values.get(name), MAX_SEED) for values in (body, info))
         other = None not in (wanted_number, number) and wanted_number != number
-        notes += [f"made with {name} {number}, not {wanted_number}"] if other else []
+        differs = Message("made with {name} {number}, not {requested}")
+        notes += [differs.format(name=name, number=number, requested=wanted_number)] if other else []
     if len(common.items(body.get("init_images"))) > 1 and info.get("version") == SDCPP:
-        notes.append("every picture was made from the first reference")
+        notes.append(Message("every picture was made from the first reference"))
     return notes
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, GenerationFailed, Moderated, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.money import told
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import examined, is_remote, read
@@ -32,9 +33,10 @@ MAX_UNKNOWN = 3
 """UNKNOWN may come too early. A task is paid for, so only more of these answers than this are believed."""
 MAX_CREDITS = 10**12
 CREDITS = "credits"
+THIS_MODEL = Message("this model")
 MODERATED = {
-    "Request Moderated": "the prompt or a reference was refused",
-    "Content Moderated": "the picture was withheld",
+    "Request Moderated": Message("the prompt or a reference was refused"),
+    "Content Moderated": Message("the picture was withheld"),
 }
 FAILED = ("Error", "Failed")
 ORDINARY = ("Pending", "Generating")
@@ -93,10 +95,14 @@ MODELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("https://api.bfl.ai", "address of the service; api.eu.bfl.ai and api.us.bfl.ai stay there")
-    model: str = setting("flux-2-pro", f"model when --model is not given: {', '.join(MODELS)}")
-    concurrency: int = setting(8, "tasks at the service at once; it takes 24 of an account; 0 lifts the limit")
-    output_format: str = setting("png", f"file format: {', '.join(FORMATS)}")
+    base_url: str = setting(
+        "https://api.bfl.ai", Message("address of the service; api.eu.bfl.ai and api.us.bfl.ai stay there")
+    )
+    model: str = setting(
+        "flux-2-pro", Message("model when --model is not given: {known}").format(known=", ".join(MODELS))
+    )
+    concurrency: int = setting(8, Message("tasks at the service at once; it takes 24 of an account; 0 lifts the limit"))
+    output_format: str = setting("png", Message("file format: {known}").format(known=", ".join(FORMATS)))
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "BFL_API_KEY"}
 
@@ -109,7 +115,7 @@ class BlackForestLabs(common.HttpProvider[Settings]):
         super().__init__(settings, clients)
         self._base = self._base.removesuffix("/v1") + "/v1"
         self._auth = common.Key(settings.api_key, self._base, header="x-key", domains=DOMAINS)
-        gone = f"the service does not know this task, or no longer: {UNKNOWN}"
+        gone = Message("the service does not know this task, or no longer: {state}").format(state=UNKNOWN)
         self._not_found = common.NotFound(MAX_UNKNOWN, gone)
 
     def check(self, request: ImageRequest) -> None:
@@ -147,27 +153,31 @@ class BlackForestLabs(common.HttpProvider[Settings]):
         if word == "Ready":
             return _ready(result)
         if word in MODERATED:
-            raise _billed(Moderated(f"{MODERATED[word]} ({word}){_details(result)}"), result)
+            message = Message("{message} ({state})").format(message=MODERATED[word], state=word)
+            raise _billed(Moderated(_with_details(message, result)), result)
         if word in FAILED:
-            raise _billed(GenerationFailed(f"the service could not make it ({word}){_details(result)}"), result)
+            message = Message("the service could not make it ({state})").format(state=word)
+            raise _billed(GenerationFailed(_with_details(message, result)), result)
         return Working(fraction=common.fraction(result.get("progress")), note="" if word in ORDINARY else word)
 
     async def balance(self) -> Balance | None:
         credit = common.body_of(await self._send("GET", f"{self._base}/credits"), paid=False).get("credits")
         amount = common.number(credit, MAX_CREDITS)
-        return Balance(amount, note="" if amount is not None else "the service does not name the credits")
+        unknown = Message("the service does not name the credits")
+        return Balance(amount, note="" if amount is not None else unknown)
 
     def _rules(self, request: ImageRequest, form: Form) -> Iterator[rules.Rule]:
         yield from rules.prompt(request)
         yield rules.no_negative(request, "FLUX")
         yield rules.count(request, 1)
-        yield request.seed is not None and request.seed < -1, f"a seed is 0 or more, or -1 for any; not {request.seed}"
-        yield from rules.references(request, form.references, "this model")
+        negative = Message("a seed is 0 or more, or -1 for any; not {seed}")
+        yield rules.broken_if(request.seed is not None and request.seed < -1, negative, seed=request.seed)
+        yield from rules.references(request, form.references, THIS_MODEL)
         yield rules.choice("output_format", self._settings.output_format, FORMATS)
 
     def _body(self, request: ImageRequest, pictures: Sequence[str]) -> dict[str, Any]:
         form = form_of(self._model(request))
-        rules.options(request, form.extras, "this model")
+        rules.options(request, form.extras, THIS_MODEL)
         named = {
             "prompt": request.prompt,
             "output_format": self._settings.output_format,
@@ -183,7 +193,8 @@ def form_of(model: str) -> Form:
     """Raises BadRequest where no family has such a name."""
     form = rules.by_prefix(FORMS, model)
     if form is None or not re.fullmatch(r"[\w.-]+", model, re.ASCII):
-        raise BadRequest(f"this service has no model {rules.shown(model)}", hint=nearest(model, MODELS))
+        message = Message("this service has no model {name}").format(name=rules.shown(model))
+        raise BadRequest(message, hint=nearest(model, MODELS))
     return form
 
 
@@ -194,7 +205,8 @@ def _shape(request: ImageRequest, form: Form) -> dict[str, Any]:
         _check_ratio(ratio)
     if rules.is_sized(request):
         if form.shape == "ratio":
-            raise BadRequest(f"this model draws by ratio, not by pixels: give --ratio, not {width}x{height}")
+            message = Message("this model draws by ratio, not by pixels: give --ratio, not {size}")
+            raise BadRequest(message.format(size=f"{width}x{height}"))
         rules.check([rules.size_or_ratio(request)])
         return _pixels(width or 0, height or 0, form)
     if form.shape == "any":
@@ -202,7 +214,7 @@ def _shape(request: ImageRequest, form: Form) -> dict[str, Any]:
         return {name: words for name, words in named.items() if words}
     if form.shape == "ratio":
         if resolution:
-            raise BadRequest("this model has no size classes: leave --resolution out")
+            raise BadRequest(Message("this model has no size classes: leave --resolution out"))
         return {"aspect_ratio": ratio} if ratio else {}
     return _pixels_of(ratio, resolution, form) if ratio or resolution else {}
 
@@ -210,19 +222,21 @@ def _shape(request: ImageRequest, form: Form) -> dict[str, Any]:
 def _check_ratio(ratio: str) -> None:
     wide, high = rules.ratio_of(ratio)
     if not 1 / MAX_RATIO <= wide / high <= MAX_RATIO:
-        raise BadRequest(f"a ratio is between 21:9 and 9:21 here, not {ratio[:40]}")
+        message = Message("a ratio is between 21:9 and 9:21 here, not {ratio}")
+        raise BadRequest(message.format(ratio=ratio[:40]))
 
 
 def _pixels(width: int, height: int, form: Form) -> dict[str, Any]:
     low, high = form.sides
     if not all(low <= side <= high and side % form.step == 0 for side in (width, height)):
-        raise BadRequest(f"a side has {low} to {high} pixels here, in steps of {form.step}; not {width}x{height}")
+        message = Message("a side has {low} to {high} pixels here, in steps of {step}; not {size}")
+        raise BadRequest(message.format(low=low, high=high, step=form.step, size=f"{width}x{height}"))
     return {"width": width, "height": height}
 
 
 def _pixels_of(ratio: str, resolution: str, form: Form) -> dict[str, Any]:
     """Sides of this ratio with about, and not more than, the pixels of the resolution's square."""
-    rules.check([rules.one_of("resolution", resolution, form.tiers, "this model")])
+    rules.check([rules.one_of("resolution", resolution, form.tiers, THIS_MODEL)])
     wide, high = rules.ratio_of(ratio or "1:1")
     factor = min(TIERS[resolution] / (wide * high) ** 0.5, form.sides[1] / max(wide, high))
     width, height = (form.step * int(round(side * factor, 3) // form.step) for side in (wide, high))
@@ -242,7 +256,7 @@ def _extra(name: str, words: str, form: Form) -> Any:
 def _ready(result: dict[str, Any]) -> Ready:
     image = common.picture(common.table(result.get("result")).get("sample"))
     if image is None:
-        nothing = GenerationFailed("the service says that the picture is ready, but names none")
+        nothing = GenerationFailed(Message("the service says that the picture is ready, but names none"))
         raise nothing.as_billed(told(result.get("cost"), CREDITS))
     made = common.table(result.get("result"))
     facts = common.facts(seed=made.get("seed"), revised_prompt=made.get("prompt"))
@@ -259,13 +273,13 @@ def _billed(error: TaskError, result: dict[str, Any]) -> TaskError:
     return error.as_final().as_charged() if unclear else error.as_final().as_billed(cost)
 
 
-def _details(result: dict[str, Any]) -> str:
-    """The reasons that come with a refusal, as {"Moderation Reasons": ["Safety Filter"]}."""
+def _with_details(message: Message, result: dict[str, Any]) -> str:
+    """A message with the reasons that come with a refusal, as {"Moderation Reasons": ["Safety Filter"]}."""
     values = [
         part for value in common.table(result.get("details")).values() for part in (common.items(value) or [value])
     ]
     words = ", ".join(word for value in values if (word := common.text(value)))
-    return f": {clean(words)}" if words else ""
+    return joined(": ", (message, clean(words))) if words else message
 
 
 PROVIDER: type[Provider[Any]] = BlackForestLabs

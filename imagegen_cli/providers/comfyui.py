@@ -23,6 +23,7 @@ from uuid import uuid4
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, Expired, GenerationFailed, Refused, ServerTrouble, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Accepted, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, read as read_picture
 from imagegen_cli.core.schema import setting
@@ -43,6 +44,7 @@ from imagegen_cli.providers._comfyui_graph import (
     has_no_output,
     is_sendable,
     loads,
+    no_node,
     offers,
     override,
     path_in,
@@ -74,14 +76,15 @@ SAVABLE = (
     *(".mp4", ".webm", ".wav", ".flac"),
 )
 """Suffixes of files that are recognised by their first bytes and saved as they are; the note names other files."""
-CHECKPOINT_HINT = "put one into its folder models/checkpoints"
+NO_CHECKPOINT = Message("the server has no checkpoint")
+CHECKPOINT_HINT = Message("put one into its folder models/checkpoints")
 MAX_QUERIES_AT_ONCE = 4
 """Queries about classes of nodes that run at the same time."""
 NO_SUCH_JOB = "Job not found"
 INTERRUPTS_BY_ID = (0, 3, 57)
 """The first version whose /interrupt heeds the id that is sent with it."""
 OUT_OF_MEMORY = ("out of memory", "outofmemory", "allocation on device")
-OUT_OF_MEMORY_HINT = "take fewer pixels, a lower --count or a smaller model"
+OUT_OF_MEMORY_HINT = Message("take fewer pixels, a lower --count or a smaller model")
 DRAWN_SEEDS = range(2**32)
 """Seeds that all nodes take."""
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
@@ -100,14 +103,20 @@ MAX_FETCH_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("http://127.0.0.1:8188", "address of the server")
-    model: str = setting("", "checkpoint when --model is not given; empty: the workflow's own, else the server's first")
-    concurrency: int = setting(4, "tasks at the server at once: it works on one and queues the others")
-    timeout: float = setting(600.0, "time limit of a task in seconds, counted while the server works on it")
-    workflow: str = setting("", "workflow in API format, a file; empty: text to image with one checkpoint", file=True)
-    places: Mapping[str, str] = setting({}, f'where values go, as prompt = "6.text, 8.text"; for {", ".join(ROLES)}')
-    max_batch: int = setting(4, "pictures of one task, where the workflow has a batch size")
-    preview: str = setting("auto", "preview method while sampling: auto, latent2rgb, taesd or none")
+    base_url: str = setting("http://127.0.0.1:8188", Message("address of the server"))
+    model: str = setting(
+        "", Message("checkpoint when --model is not given; empty: the workflow's own, else the server's first")
+    )
+    concurrency: int = setting(4, Message("tasks at the server at once: it works on one and queues the others"))
+    timeout: float = setting(600.0, Message("time limit of a task in seconds, counted while the server works on it"))
+    workflow: str = setting(
+        "", Message("workflow in API format, a file; empty: text to image with one checkpoint"), file=True
+    )
+    places: Mapping[str, str] = setting(
+        {}, Message('where values go, as prompt = "6.text, 8.text"; for {roles}').format(roles=", ".join(ROLES))
+    )
+    max_batch: int = setting(4, Message("pictures of one task, where the workflow has a batch size"))
+    preview: str = setting("auto", Message("preview method while sampling: auto, latent2rgb, taesd or none"))
 
 
 @dataclass(slots=True)
@@ -181,7 +190,7 @@ class LiveJob:
 
 class ComfyUI(common.HttpProvider[Settings]):
     kind = "comfyui"
-    title = "ComfyUI (your own server)"
+    title = Message("ComfyUI (your own server)")
     declares_options = False
     is_free = True
 
@@ -202,7 +211,8 @@ class ComfyUI(common.HttpProvider[Settings]):
 
     def check_settings(self) -> None:
         if self._settings.api_key:
-            raise BadRequest("ComfyUI has no key: leave api_key out, or write what your proxy needs into headers")
+            message = Message("ComfyUI has no key: leave api_key out, or write what your proxy needs into headers")
+            raise BadRequest(message)
         graph = self._workflow()
         if "prompt" not in places_in(graph, self._settings.places):
             raise _placeless(graph, "prompt")
@@ -224,7 +234,7 @@ class ComfyUI(common.HttpProvider[Settings]):
         empty = self._unnamed(graph)
         check_nodes(graph, known, set(empty) | set(self._places().get("image", ())))
         if empty and not choices(known, graph[empty[0][0]]["class_type"], "ckpt_name"):
-            raise BadRequest("the server has no checkpoint", hint=CHECKPOINT_HINT)
+            raise BadRequest(NO_CHECKPOINT, hint=CHECKPOINT_HINT)
 
     def check(self, request: ImageRequest) -> None:
         self.check_settings()
@@ -238,7 +248,8 @@ class ComfyUI(common.HttpProvider[Settings]):
                 raise _placeless(graph, role)
         override(graph, request.extra)
         if len(request.references) > (limit := len(places.get("image", ()))):
-            raise BadRequest(f"the workflow takes {limit} reference pictures, not {len(request.references)}")
+            message = Message("the workflow takes {limit} reference pictures, not {count}")
+            raise BadRequest(message.format(limit=limit, count=len(request.references)))
 
     def max_images(self, request: ImageRequest) -> int:  # noqa: ARG002 - it is the workflow's
         return max(1, self._settings.max_batch) if "count" in self._places() else 1
@@ -283,10 +294,10 @@ class ComfyUI(common.HttpProvider[Settings]):
         _refuse(answer, graph)
         given = path_in(answer.body, "prompt_id")
         if not isinstance(given, str) or not given:
-            raise Uncertain("the server gave no prompt_id; it may have accepted the workflow")
+            raise Uncertain(Message("the server gave no prompt_id; it may have accepted the workflow"))
         self._live[given] = self._live.pop(job.id, live)
         if left_out := _node_errors(answer.body):
-            live.note = f"runs without {left_out}"
+            live.note = Message("runs without {nodes}").format(nodes=left_out)
             report(Working(note=live.note))
         return Accepted(Job(given), live.facts)
 
@@ -304,7 +315,7 @@ class ComfyUI(common.HttpProvider[Settings]):
         entry = await self._entry(id_)
         status = path_in(entry, "status")
         if entry is None:
-            unknown = "the server does not know this job: it was restarted, or the job was removed"
+            unknown = Message("the server does not know this job: it was restarted, or the job was removed")
             raise Expired(unknown, hint=NO_JOB_HINT)  # never final: base_url may name another ComfyUI now
         if status == "completed":
             return await self._made(id_, entry, live)
@@ -313,7 +324,7 @@ class ComfyUI(common.HttpProvider[Settings]):
         if status == "pending":
             running, waiting = await self._queue()
             place = len(running) + waiting.index(id_) if id_ in waiting else None
-            return Working(queue_position=place, note="waiting in the server's queue")
+            return Working(queue_position=place, note=Message("waiting in the server's queue"))
         return live.working if status == "in_progress" else Working(note=common.text_or_number(status))
 
     async def _made(self, id_: str, entry: Mapping[str, Any], live: LiveJob) -> Working | Ready:
@@ -321,15 +332,16 @@ class ComfyUI(common.HttpProvider[Settings]):
         outputs = entry.get("outputs")
         graph = live.graph or graph_in(path_in(entry, "workflow", "prompt")) or {}
         files, others = _files(outputs)
-        notes = [live.note or _silent(graph, outputs), f"the server keeps {others} too" if others else ""]
+        kept = Message("the server keeps {files} too").format(files=others) if others else ""
+        notes = [live.note or _silent(graph, outputs), kept]
         if not files:
             raise _as_final(entry, _nothing(others))
         images = await self._images([f"{self._base}/view?{_query(file)}" for file in files], live)
         if images is None:
-            note = f"fetching the pictures: {len(live.fetched)} of {len(files)}"
-            return replace(live.working, note=note)
+            note = Message("fetching the pictures: {count} of {total}")
+            return replace(live.working, note=note.format(count=len(live.fetched), total=len(files)))
         self._live.pop(id_, None)
-        return Ready(images, "; ".join(filter(None, notes)), live.facts or self._facts(graph))
+        return Ready(images, joined("; ", filter(None, notes)), live.facts or self._facts(graph))
 
     async def cancel(self, job: Job) -> CancelOutcome:
         """Stop this job and never another one.
@@ -457,7 +469,7 @@ class ComfyUI(common.HttpProvider[Settings]):
         empty = self._unnamed(graph)
         first = next(iter(await self.models()), None) if empty else ""
         if first is None:
-            raise BadRequest("the server has no checkpoint", hint=CHECKPOINT_HINT)
+            raise BadRequest(NO_CHECKPOINT, hint=CHECKPOINT_HINT)
         for node, name in empty:
             graph[node]["inputs"][name] = first
         return graph
@@ -484,7 +496,7 @@ class ComfyUI(common.HttpProvider[Settings]):
         body = _good(answer)
         name, folder = common.text_or_number(body.get("name")), common.text_or_number(body.get("subfolder"))
         if not name:
-            raise ServerTrouble("the server took a reference picture, but did not name it")
+            raise ServerTrouble(Message("the server took a reference picture, but did not name it"))
         return f"{folder}/{name}" if folder else name
 
     # HTTP and web socket
@@ -543,16 +555,18 @@ class ComfyUI(common.HttpProvider[Settings]):
 def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
     yield from rules.prompt(request)
     words = (request.prompt, request.negative, request.model, *request.extra, *request.extra.values())
-    yield not is_sendable(words), "half a character is in the request"
+    yield not is_sendable(words), Message("half a character is in the request")
     yield rules.seed(request, SEEDS)
-    yield request.count is not None and request.count < 1, "the request must be for at least one picture"
+    yield request.count is not None and request.count < 1, Message("the request must be for at least one picture")
     yield from rules.files_only(request.references, "ComfyUI")
 
 
 def _placeless(graph: Graph, role: str) -> BadRequest:
     offered = offers(graph, role)
-    hint = f'name it in places, as {role} = "6.{role}"' + (f"; the workflow has {offered}" if offered else "")
-    return BadRequest(f"the workflow has no place for {role}", hint=hint)
+    hint = Message("name it in places, as {example}").format(example=f'{role} = "6.{role}"')
+    if offered:
+        hint = Message("{hint}; the workflow has {inputs}").format(hint=hint, inputs=offered)
+    return BadRequest(Message("the workflow has no place for {role}").format(role=role), hint=hint)
 
 
 def _wanted(request: ImageRequest, model: str) -> dict[str, Any]:
@@ -574,7 +588,9 @@ def pixels(request: ImageRequest) -> tuple[int, int] | None:
         rules.check([rules.one_of("resolution", resolution, SQUARES, "ComfyUI")])
         width, height = rules.sides_of(request.ratio, SQUARES[resolution], SIDES.step)
     if width not in SIDES or height not in SIDES:
-        raise BadRequest(f"a side has {SIDES[0]} to {SIDES[-1]} pixels, in steps of {SIDES.step}; not {width}x{height}")
+        message = Message("a side has {low} to {high} pixels, in steps of {step}; not {size}")
+        size = f"{width}x{height}"
+        raise BadRequest(message.format(low=SIDES[0], high=SIDES[-1], step=SIDES.step, size=size))
     return width, height
 
 
@@ -587,7 +603,8 @@ def _file(reference: str) -> tuple[str, bytes]:
 def _good(answer: Answer) -> dict[str, Any]:
     """The object in a good answer. A path that does not exist says nothing about a job."""
     if answer.status in (*NO_ROUTES, *GONE):
-        raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint="is base_url right?")
+        message = joined(": ", (f"HTTP {answer.status}", message_in(answer)))
+        raise ServerTrouble(message, hint=Message("is base_url right?"))
     return common.body_of(answer, paid=False)
 
 
@@ -595,14 +612,14 @@ def _refuse(answer: Answer, graph: Graph) -> None:
     """Raise what an answer to a submit means that accepts nothing."""
     body = answer.body if answer.status == HTTPStatus.BAD_REQUEST else None
     if lacking := _missing(path_in(body, "error"), graph):
-        raise BadRequest(f"the server has no node {lacking}", hint=NODE_HINT)
+        raise BadRequest(lacking, hint=NODE_HINT)
     if path_in(body, "error", "type") == "prompt_no_outputs":
         raise BadRequest(NO_OUTPUT, hint=SAVER_HINT)
     refuse(answer, paid=True, message=_node_errors(answer.body))
 
 
 def _missing(error: Any, graph: Graph) -> str:
-    """Class and id of a node that the server does not know; empty where the error is another one.
+    """What to say of a node that the server does not know; empty where the error is another one.
 
     Newer servers write the title of the node into the message, and the class beside it; older ones only the class.
     """
@@ -613,7 +630,7 @@ def _missing(error: Any, graph: Graph) -> str:
     named = re.search(r"#([\w:.-]+)", _text_in(error, "details"))
     id_ = named[1] if named else ""
     class_ = _text_in(error, "extra_info", "class_type") or _text_in(graph, id_, "class_type")
-    return f"{class_ or message} (node {id_})" if id_ else class_ or message
+    return no_node(class_ or message, id_)
 
 
 def _files(outputs: Any) -> tuple[list[Mapping[str, Any]], str]:
@@ -629,16 +646,20 @@ def _files(outputs: Any) -> tuple[list[Mapping[str, Any]], str]:
 
 def _nothing(others: str) -> BadRequest:
     if others:
-        message = f"the workflow made no picture, but {others}"
-        return BadRequest(message, hint="it lies in the server's output folder; a SaveImage node makes a picture")
-    return BadRequest("the workflow ended without a picture", hint=SAVER_HINT)
+        message = Message("the workflow made no picture, but {files}").format(files=others)
+        hint = Message("it lies in the server's output folder; a SaveImage node makes a picture")
+        return BadRequest(message, hint=hint)
+    return BadRequest(Message("the workflow ended without a picture"), hint=SAVER_HINT)
 
 
 def _silent(graph: Graph, outputs: Any) -> str:
     """A note about the nodes that should have saved pictures and did not: the server leaves out faulty nodes."""
     came = common.table(outputs)
     nodes = [f"node {clean(id_)} {clean(graph[id_]['class_type'])}" for id_ in saving(graph) if id_ not in came]
-    return f"nothing came from {', '.join(nodes)}"[:MAX_QUOTED_CHARS] if nodes else ""
+    if not nodes:
+        return ""
+    note = Message("nothing came from {nodes}").format(nodes=", ".join(nodes))
+    return note if len(note) <= MAX_QUOTED_CHARS else note[:MAX_QUOTED_CHARS]
 
 
 def _version(text: Any) -> tuple[int, ...]:
@@ -661,18 +682,22 @@ def _as_job(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _as_final(entry: Mapping[str, Any], error: Refused) -> TaskError:
     """The error as final; without the job's id the answer may be about anything."""
-    return error.as_final() if _text_in(entry, "id") else ServerTrouble(f"the server names no job: {error.message}")
+    if _text_in(entry, "id"):
+        return error.as_final()
+    return ServerTrouble(Message("the server names no job: {message}").format(message=error.message))
 
 
 def _failure(entry: dict[str, Any]) -> GenerationFailed:
     if entry["status"] == "cancelled":
-        return GenerationFailed("it was stopped at the server")
+        return GenerationFailed(Message("it was stopped at the server"))
     error = entry.get("execution_error")
-    node = clean(f"node {_text_in(error, 'node_id')} {_text_in(error, 'node_type')}")
+    node = clean(f"{_text_in(error, 'node_id')} {_text_in(error, 'node_type')}")[: MAX_QUOTED_CHARS - len("node ")]
     kind = _text_in(error, "exception_type")
-    message = _text_in(error, "exception_message") or kind or "no reason given"
+    message = _text_in(error, "exception_message") or kind or Message("no reason given")
     out_of_memory = any(words in f"{kind} {message}".lower() for words in OUT_OF_MEMORY)
-    return GenerationFailed(f"{node}: {message}", hint=OUT_OF_MEMORY_HINT if out_of_memory else "")
+    told = Message("node {node}: {message}") if node else Message("node: {message}")
+    hint = OUT_OF_MEMORY_HINT if out_of_memory else ""
+    return GenerationFailed(told.format(node=node, message=message), hint=hint)
 
 
 def _node_errors(body: Any) -> str:

@@ -22,6 +22,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Accepted, Clients, Facts, Provider, Ready, Report
 from imagegen_cli.core.references import examined, referred
 from imagegen_cli.core.schema import nearest, setting
@@ -42,6 +43,10 @@ NEAR = 0.02
 """The largest difference of the logarithms of two ratios that count as the same: 1664x928 is offered as 16:9."""
 MAX_UNKNOWN = 2
 """UNKNOWN means "missing or expired". A task is paid for, so only more of these answers than this are believed."""
+
+MAX_SHOWN_CHARS = 60
+"""Characters of a wrong shape that a message repeats."""
+UNDRAWABLE = Message("this model cannot draw {size}; it draws {rule}")
 
 Shape = Literal["prompt", "images", "messages"]
 
@@ -70,9 +75,12 @@ class Form:
         if self.sizes:
             return rules.sizes_in_words(self.sizes)
         (low, high), (narrow, wide) = map(math.isqrt, self.area), self.sides
-        area = f"{low}x{low} to {high}x{high} pixels in all"
-        sides = f", {narrow} to {wide} a side" if narrow > 1 else ""
-        return f"{area}{sides}, at most {self.aspect:g}:1"
+        rule = Message("{low}x{low} to {high}x{high} pixels in all, at most {aspect:g}:1")
+        if narrow > 1:
+            rule = Message(
+                "{low}x{low} to {high}x{high} pixels in all, {narrow} to {wide} a side, at most {aspect:g}:1"
+            )
+        return rule.format(low=low, high=high, narrow=narrow, wide=wide, aspect=self.aspect)
 
     def is_valid(self, width: int, height: int) -> bool:
         if self.sizes:
@@ -155,7 +163,9 @@ CODES: tuple[tuple[str, type[TaskError]], ...] = (
 WRONG_ROUTE = re.compile("does not support (a?synchronous) calls")
 """AccessDenied has this message where a request took the wrong route for its model: the key is not the cause."""
 
-KEY_HINT = "a key is good in its own region only: look at the key and at base_url (imagegen config show)"
+KEY_HINT = Message("a key is good in its own region only: look at the key and at base_url (imagegen config show)")
+THIS_MODEL = Message("this model")
+NO_REASON = Message("the service gave no reason")
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")
 
 
@@ -163,24 +173,26 @@ FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")
 class Settings(base.Settings):
     base_url: str = setting(
         "https://dashscope.aliyuncs.com",
-        "address of the service; key and region belong together: others are dashscope-intl, dashscope-us",
+        Message("address of the service; key and region belong together: others are dashscope-intl, dashscope-us"),
     )
-    model: str = setting("wan2.6-t2i", "model when --model is not given")
-    poll: float = setting(1.0, "shortest time between two status queries of a task; an account may ask 20 a second")
+    model: str = setting("wan2.6-t2i", Message("model when --model is not given"))
+    poll: float = setting(
+        1.0, Message("shortest time between two status queries of a task; an account may ask 20 a second")
+    )
 
     environment: ClassVar[Mapping[str, str]] = {"api_key": "DASHSCOPE_API_KEY"}
 
 
 class DashScope(common.HttpProvider[Settings]):
     kind = "dashscope"
-    title = "Alibaba DashScope (Model Studio): Wan, Qwen-Image"
+    title = Message("Alibaba DashScope (Model Studio): Wan, Qwen-Image")
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
         home = self._base.removesuffix("/compatible-mode/v1")  # the path that its OpenAI-like routes have
         self._base = home.removesuffix("/api/v1") + "/api/v1"
         self._auth = common.Key(settings.api_key, self._base, prefix="Bearer ")
-        gone = "the service does not know this task: it keeps them for 24 hours"
+        gone = Message("the service does not know this task: it keeps them for 24 hours")
         self._not_found = common.NotFound(MAX_UNKNOWN, gone)
 
     def check(self, request: ImageRequest) -> None:
@@ -223,7 +235,7 @@ class DashScope(common.HttpProvider[Settings]):
         if word == "FAILED":
             raise _failure(output).as_final()
         if word == "CANCELED":
-            raise GenerationFailed("the task was cancelled at the service").as_final()
+            raise GenerationFailed(Message("the task was cancelled at the service")).as_final()
         return Working(fraction=_fraction(output.get("task_metrics")), note="" if word == "RUNNING" else word)
 
     async def cancel(self, job: Job) -> CancelOutcome:
@@ -284,20 +296,22 @@ def form_of(model: str) -> Form:
     """Raises BadRequest where no family has such a name."""
     form = rules.by_prefix(FORMS, model)
     if form is None:
-        raise BadRequest(f"DashScope has no image model {rules.shown(model)}", hint=nearest(model, MODELS))
+        message = Message("DashScope has no image model {name}").format(name=rules.shown(model))
+        raise BadRequest(message, hint=nearest(model, MODELS))
     return form
 
 
 def _rules(request: ImageRequest, form: Form) -> Iterator[rules.Rule]:
-    yield from rules.prompt(request, form.max_prompt, "the service would cut off the rest")
-    long = f"a negative prompt has at most {MAX_NEGATIVE_CHARS} characters, not {len(request.negative)}"
-    yield len(request.negative) > MAX_NEGATIVE_CHARS, long
+    yield from rules.prompt(request, form.max_prompt, Message("the service would cut off the rest"))
+    long = Message("a negative prompt has at most {limit} characters, not {count}")
+    length = len(request.negative)
+    yield rules.broken_if(length > MAX_NEGATIVE_CHARS, long, limit=MAX_NEGATIVE_CHARS, count=length)
     yield rules.count(request, form.max_images)
     yield rules.seed(request, SEEDS)
     for name in EXTRAS:
         yield rules.switch(name, request.extra.get(name, "true"))
     low, high = form.references
-    yield from rules.references(request, high, "this model", low)
+    yield from rules.references(request, high, THIS_MODEL, low)
 
 
 def _size(request: ImageRequest, form: Form) -> tuple[int, int] | None:
@@ -305,15 +319,21 @@ def _size(request: ImageRequest, form: Form) -> tuple[int, int] | None:
     if rules.is_sized(request):
         size = request.width or 0, request.height or 0
         if not form.is_valid(*size):
-            raise BadRequest(f"this model cannot draw {request.width}x{request.height}; it draws {form.rule}")
+            raise BadRequest(UNDRAWABLE.format(size=f"{request.width}x{request.height}", rule=form.rule))
         return size
     if not request.ratio and not request.resolution:
         return None
     size_or_none = _listed(request, form) if form.sizes else _computed(request, form)
     if size_or_none is None or not form.is_valid(*size_or_none):
-        wanted = " at ".join(filter(None, (request.ratio, request.resolution)))
-        raise BadRequest(f"this model cannot draw {wanted[:60]}; it draws {form.rule}")
+        raise BadRequest(UNDRAWABLE.format(size=_shape_in_words(request), rule=form.rule))
     return size_or_none
+
+
+def _shape_in_words(request: ImageRequest) -> str:
+    if not (request.ratio and request.resolution):
+        return (request.ratio or request.resolution)[:MAX_SHOWN_CHARS]
+    shape = Message("{ratio} at {resolution}").format(ratio=request.ratio, resolution=request.resolution)
+    return shape if len(shape) <= MAX_SHOWN_CHARS else shape[:MAX_SHOWN_CHARS]
 
 
 def _listed(request: ImageRequest, form: Form) -> tuple[int, int] | None:
@@ -327,7 +347,7 @@ def _listed(request: ImageRequest, form: Form) -> tuple[int, int] | None:
 def _computed(request: ImageRequest, form: Form) -> tuple[int, int]:
     wide, high = rules.ratio_of(request.ratio or "1:1")
     resolution = request.resolution.lower()
-    rules.check([rules.one_of("resolution", resolution, TIERS, "this model")])
+    rules.check([rules.one_of("resolution", resolution, TIERS, THIS_MODEL)])
     area = TIERS[resolution] ** 2 if resolution else form.square**2
     rounded = math.floor if area >= form.area[1] else math.ceil
     unit = math.sqrt(area / (wide * high)) / GRID
@@ -369,7 +389,7 @@ def _refuse(answer: Answer) -> None:
     code = common.text(common.table(answer.body).get("code"))
     if not answer.is_error or not code:
         return
-    message = f"{code}: {message_in(answer)}"
+    message = joined(": ", (code, message_in(answer)))
     kind = _meaning(code) or (None if answer.is_server_error else _by_words(message_in(answer)))
     if kind is RateLimited:
         raise RateLimited(message, after=retry_after(answer))
@@ -395,7 +415,7 @@ def _failure(failed: dict[str, Any]) -> TaskError:
     """Why a task, or one of its pictures, failed. The error is never one that is repeated automatically."""
     code, message = common.text(failed.get("code")), common.text(failed.get("message"))
     kind = _meaning(code) or _by_words(message)
-    text = ": ".join(word for word in (code, message) if word) or "the service gave no reason"
+    text = joined(": ", filter(None, (code, message))) or NO_REASON
     return (kind if kind in (Moderated, BadRequest, OutOfCredits) else GenerationFailed)(text)
 
 
@@ -407,13 +427,14 @@ def _ready(output: dict[str, Any], charged_images: int | None) -> Ready:
     failed = [item for item in results if "code" in item]
     facts = common.facts(revised_prompt=common.rewritten(item.get("actual_prompt") for item in results))
     if images:
-        fate = f"failed: {_failure(failed[0] if failed else {}).message}"
+        fate = Message("failed: {why}").format(why=_failure(failed[0] if failed else {}).message)
         note = common.lost_note(len(results) - len(images), len(results), fate)
         return Ready(images, note, facts, charged_images=charged_images)
     message = " ".join(text for content in contents if (text := common.text(content.get("text"))))
     if failed:
         raise _failure(failed[0]).as_final()
-    raise GenerationFailed(f"no picture came: {message[:MAX_QUOTED_CHARS] or 'the service gave no reason'}")
+    nothing = Message("no picture came: {why}").format(why=message[:MAX_QUOTED_CHARS] or NO_REASON)
+    raise GenerationFailed(nothing)
 
 
 def _contents(choice: Any) -> list[dict[str, Any]]:

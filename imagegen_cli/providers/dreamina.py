@@ -16,6 +16,7 @@ from urllib.parse import quote
 from imagegen_cli.core import provider as base
 from imagegen_cli.core.errors import BadRequest, GenerationFailed, ServerTrouble, TaskError, Uncertain
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Accepted, Balance, Clients, Provider, Ready, Report
 from imagegen_cli.core.references import ANY_FORMAT, examined, form_file
 from imagegen_cli.core.schema import nearest, setting
@@ -48,21 +49,28 @@ NO_REASON = "生成失败"
 RUNNING = "正在生成中..."
 MAX_CREDITS = 10**9
 
-BASE_URL_HINT = "is base_url right? It is the server's own address, without /api"
-SERVER_LOG_HINT = "the server does not pass on the reason: look at its log, and at the account there (credits, session)"
+BASE_URL_HINT = Message("is base_url right? It is the server's own address, without /api")
+SERVER_LOG_HINT = Message(
+    "the server does not pass on the reason: look at its log, and at the account there (credits, session)"
+)
+THIS_SERVER = Message("this server")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(base.Settings):
-    base_url: str = setting("http://127.0.0.1:5000", "address of the server")
-    model: str = setting("3.0", f"model when --model is not given: {', '.join(MODELS)}")
-    concurrency: int = setting(4, "tasks at the server at once; its authors advise at most 5; 0 lifts the limit")
-    grace: int = setting(5, f"answers “{NOT_FOUND}” that count as “not known yet”; 0 believes the first")
+    base_url: str = setting("http://127.0.0.1:5000", Message("address of the server"))
+    model: str = setting("3.0", Message("model when --model is not given: {known}").format(known=", ".join(MODELS)))
+    concurrency: int = setting(
+        4, Message("tasks at the server at once; its authors advise at most 5; 0 lifts the limit")
+    )
+    grace: int = setting(
+        5, Message("answers “{text}” that count as “not known yet”; 0 believes the first").format(text=NOT_FOUND)
+    )
 
 
 class Dreamina(common.HttpProvider[Settings]):
     kind = "dreamina"
-    title = "Dreamina / 即梦 server (Flask, self-hosted)"
+    title = Message("Dreamina / 即梦 server (Flask, self-hosted)")
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         super().__init__(settings, clients)
@@ -102,7 +110,7 @@ class Dreamina(common.HttpProvider[Settings]):
             return replace(self._ready(body), facts=facts)
         task_id = common.text_or_number(body.get("taskId"))
         if not task_id:
-            raise Uncertain(f"the server gave no task id to ask with; {common.CHARGED}")
+            raise Uncertain(joined("; ", (Message("the server gave no task id to ask with"), common.CHARGED)))
         if body.get("queued") is True:
             report(Working(note=_text(body)))
         return Accepted(Job(task_id), facts, common.credits_told(body))
@@ -114,7 +122,7 @@ class Dreamina(common.HttpProvider[Settings]):
             return self._ready(body)
         if body.get("failed") is True:
             if self._not_known_yet(job, body):
-                return Working(note=f"not known yet: {NOT_FOUND}")
+                return Working(note=Message("not known yet: {text}").format(text=NOT_FOUND))
             raise _failure(body.get("fail_code"), _text(body)).as_final().as_billed(common.credits_told(body))
         self._seen_running.add(job.id)
         message = _text(body)
@@ -127,17 +135,16 @@ class Dreamina(common.HttpProvider[Settings]):
         """
         accounts = (await self._get("accounts")).body.get("accounts")
         if not isinstance(accounts, list) or not accounts:
-            return Balance(None, note="the server has no account")
+            return Balance(None, note=Message("the server has no account"))
         if len(accounts) > 1:
-            return Balance(
-                None, note=f"not queried: a query would switch the account in use ({len(accounts)} on the server)"
-            )
+            note = Message("not queried: a query would switch the account in use ({count} on the server)")
+            return Balance(None, note=note.format(count=len(accounts)))
         number = common.text_or_number(common.table(accounts[0]).get("id"))
         credit = (await self._get(f"accounts/{quote(number, safe='')}/credit")).body.get("credit")
         total = common.number(common.table(credit).get("total_credit"), MAX_CREDITS)
         if total is not None and total >= 0 and total != common.MADE_UP_CREDITS:
             return Balance(total)
-        return Balance(None, note="the server does not name the credits")
+        return Balance(None, note=Message("the server does not name the credits"))
 
     async def _generate(self, route: str, **options: Any) -> Answer:
         return await self._send("POST", f"{self._base}/api/generate/{route}", paid=True, **options)
@@ -146,9 +153,10 @@ class Dreamina(common.HttpProvider[Settings]):
         """An answer whose body is an object. This server has no 404 for a task, so a 404 says nothing about a task."""
         answer = await self._send("GET", f"{self._base}/api/{path}")
         if answer.status in GONE:
-            raise ServerTrouble(f"HTTP {answer.status}: {message_in(answer)}", hint=BASE_URL_HINT)
+            message = joined(": ", (f"HTTP {answer.status}", message_in(answer)))
+            raise ServerTrouble(message, hint=BASE_URL_HINT)
         if common.body_of(answer, paid=False).get("success") is False:
-            raise ServerTrouble(message_in(answer) or "the server did not answer the question")
+            raise ServerTrouble(message_in(answer) or Message("the server did not answer the question"))
         return answer
 
     def _fields(self, request: ImageRequest) -> dict[str, Any]:
@@ -160,8 +168,8 @@ class Dreamina(common.HttpProvider[Settings]):
         """Raises BadRequest where the server has no such model."""
         model = super()._model(request)
         if model not in MODELS:
-            known = ", ".join(MODELS)
-            rule = f"this server has no model {rules.shown(model)}; it has {known}"
+            rule = Message("this server has no model {model}; it has {known}")
+            rule = rule.format(model=rules.shown(model), known=", ".join(MODELS))
             raise BadRequest(rule, hint=nearest(model, MODELS))
         return model
 
@@ -181,21 +189,23 @@ class Dreamina(common.HttpProvider[Settings]):
         links = [item.get("url") if isinstance(item, dict) else item for item in items]
         found = tuple(image for url in links if (image := common.remote(url, self._base)) is not None)
         if not found:
-            nothing = GenerationFailed("the server says that it is finished, but names no pictures")
+            nothing = GenerationFailed(Message("the server says that it is finished, but names no pictures"))
             raise nothing.as_charged().as_billed(cost)
         return Ready(found, note=common.lost_note(len(items) - len(found), len(items)), cost=cost)
 
 
 def _rules(request: ImageRequest) -> Iterator[rules.Rule]:
     yield from rules.prompt(request, MAX_PROMPT_CHARS)
-    yield rules.no_negative(request, "this server")
-    yield bool(request.extra), f"this server has no further options: leave out {', '.join(sorted(request.extra))}"
+    yield rules.no_negative(request, THIS_SERVER)
+    further = Message("this server has no further options: leave out {names}")
+    yield rules.broken_if(request.extra, further, names=", ".join(sorted(request.extra)))
     yield rules.seed(request, SEEDS)
-    always = f"this server always makes {PICTURES} pictures for a text prompt: leave --count away or say {PICTURES}"
-    yield not request.references and request.count not in (None, PICTURES), always
+    always = Message("this server always makes {count} pictures for a text prompt: leave --count away or say {count}")
+    is_other = not request.references and request.count not in (None, PICTURES)
+    yield rules.broken_if(is_other, always, count=PICTURES)
     yield rules.count(request, PICTURES)
-    yield from rules.references(request, MAX_REFERENCES, "this server")
-    yield from rules.files_only(request.references, "this server")
+    yield from rules.references(request, MAX_REFERENCES, THIS_SERVER)
+    yield from rules.files_only(request.references, THIS_SERVER)
 
 
 def _shape(request: ImageRequest) -> tuple[str, str]:
@@ -206,8 +216,8 @@ def _shape(request: ImageRequest) -> tuple[str, str]:
     if rules.is_sized(request):
         return _shape_of_pixels(request)
     ratio, resolution = request.ratio or "1:1", request.resolution.lower() or "2k"
-    rules.check([rules.one_of("ratio", ratio, SIZES, "this server")])
-    rules.check([rules.one_of("resolution", resolution, RESOLUTIONS, "this server")])
+    rules.check([rules.one_of("ratio", ratio, SIZES, THIS_SERVER)])
+    rules.check([rules.one_of("resolution", resolution, RESOLUTIONS, THIS_SERVER)])
     return ratio, resolution
 
 
@@ -215,9 +225,11 @@ def _shape_of_pixels(request: ImageRequest) -> tuple[str, str]:
     size = rules.size_in_words(request.width, request.height)
     shape = BY_PIXELS.get((request.width or 0, request.height or 0))
     if shape is None:
-        raise BadRequest(f"this server cannot draw {size}; it has {rules.sizes_in_words(BY_PIXELS)}")
+        message = Message("this server cannot draw {size}; it has {known}")
+        raise BadRequest(message.format(size=size, known=rules.sizes_in_words(BY_PIXELS)))
     if request.ratio not in ("", shape[0]) or request.resolution.lower() not in ("", shape[1]):
-        raise BadRequest(f"{size} is {shape[0]} at {shape[1]}: leave ratio and resolution out")
+        message = Message("{size} is {ratio} at {resolution}: leave ratio and resolution out")
+        raise BadRequest(message.format(size=size, ratio=shape[0], resolution=shape[1]))
     return shape
 
 
@@ -241,10 +253,12 @@ def _accepted_body(answer: Answer) -> dict[str, Any]:
     if body.get("success") is False and not answer.is_error:
         raise _refusal(body.get("fail_code"), _text(body))
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _text(body) == NO_REASON:
-        often = "often: no credits, an expired session or a forbidden prompt"
-        raise GenerationFailed(f"the server refused without a reason: {NO_REASON} ({often})", hint=SERVER_LOG_HINT)
+        message = Message(
+            "the server refused without a reason: {text} (often: no credits, an expired session or a forbidden prompt)"
+        )
+        raise GenerationFailed(message.format(text=NO_REASON), hint=SERVER_LOG_HINT)
     if answer.status == HTTPStatus.NOT_FOUND:
-        raise BadRequest(f"HTTP 404: {message_in(answer)}", hint=BASE_URL_HINT)
+        raise BadRequest(joined(": ", ("HTTP 404", message_in(answer))), hint=BASE_URL_HINT)
     return common.body_of(answer, paid=True)
 
 

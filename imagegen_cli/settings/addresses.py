@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import without_user
 
 ENDPOINTS = re.compile(
@@ -43,8 +44,9 @@ def cleaned(text: str) -> tuple[str, str]:
     form = _corrected(text)
     if form.partition("://")[2] == text.rstrip("/") and not _trouble(form):
         return f"{form.partition('://')[0]}://{text}", ""
-    suggestion = f"; write it as {without_user(form)}" if form and form != text and not _trouble(form) else ""
-    return text, trouble + suggestion
+    if form and form != text and not _trouble(form):
+        trouble = Message("{trouble}; write it as {address}").format(trouble=trouble, address=without_user(form))
+    return text, trouble
 
 
 def _trouble(text: str) -> str:
@@ -56,17 +58,18 @@ def _rules(text: str) -> Iterator[tuple[bool, str]]:
     """For each rule whether it is broken, and what is wrong then; later rules rely on earlier ones."""
     scheme, _, rest = text.partition("://")
     host = _authority(rest).rpartition("@")[2]
-    yield "://" not in text or scheme not in ("http", "https"), "must begin with http:// or https://"
+    yield "://" not in text or scheme not in ("http", "https"), Message("must begin with http:// or https://")
     odd = not text.isprintable() or re.search(r"[\s\\\"<>`]", text) or text != text.strip(AROUND)
     wide = _authority(rest) != _authority(rest).translate(WIDE)
-    yield bool(odd) or wide, "contains a blank or a character that no address has"
-    yield not re.sub(r":\d*$", "", host), "names no host"
-    yield host.count(":") > 1 and not host.startswith("["), "has an IPv6 address without brackets"
+    yield bool(odd) or wide, Message("contains a blank or a character that no address has")
+    yield not re.sub(r":\d*$", "", host), Message("names no host")
+    yield host.count(":") > 1 and not host.startswith("["), Message("has an IPv6 address without brackets")
     port = _port_trouble(text)
     yield bool(port), port
-    yield not _is_host(host), "names an impossible host"
-    yield "?" in rest or "#" in rest, "ends in a query or a fragment, which an address of a service does not have"
-    yield bool(ENDPOINTS.search(urlsplit(text).path)), "is the address of one endpoint, not of the service"
+    yield not _is_host(host), Message("names an impossible host")
+    query = Message("ends in a query or a fragment, which an address of a service does not have")
+    yield "?" in rest or "#" in rest, query
+    yield bool(ENDPOINTS.search(urlsplit(text).path)), Message("is the address of one endpoint, not of the service")
 
 
 def _authority(rest: str) -> str:
@@ -78,8 +81,8 @@ def _port_trouble(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        return "names an impossible port" if "ort" in str(error) else "names an impossible host"
-    return "names port 0, which is impossible" if port == 0 else ""
+        return Message("names an impossible port") if "ort" in str(error) else Message("names an impossible host")
+    return Message("names port 0, which is impossible") if port == 0 else ""
 
 
 def _is_host(host: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from imagegen_cli.core import naming
 from imagegen_cli.core.errors import ConfigError, UsageError
-from imagegen_cli.core.language import language_named
+from imagegen_cli.core.language import Message, joined, language_named
 from imagegen_cli.core.masking import hide_user
 from imagegen_cli.core.provider import Provider, Settings
 from imagegen_cli.core.schema import REFERENCES, default_of, nearest, read_table, setting
@@ -28,41 +28,59 @@ from imagegen_cli.settings import addresses
 from imagegen_cli.settings.files import SettingsFile
 from imagegen_cli.settings.paths import PROJECT_FILE, project_file, user_file
 
-OWN = "a project file cannot change {}, which is a provider of your own file"
-OTHER_NAME = "give it another name"
-NAME_OF_A_KIND = "a project file cannot redirect {}: the name of a kind means that service and its own address"
-UNCHOSEN = "{} {} chooses the service {}, which you have not set up yourself"
-CHOOSE = "-p {0} chooses it for one command; imagegen init sets it up permanently"
+OWN = Message("{place}: a project file cannot change {provider}, which is a provider of your own file")
+OTHER_NAME = Message("give it another name")
+NAME_OF_A_KIND = Message(
+    "{place}: a project file cannot redirect {provider}: the name of a kind means that service and its own address"
+)
+UNCHOSEN = Message("{place}: {setting} chooses the service {provider}, which you have not set up yourself")
+CHOOSE = Message("-p {provider} chooses it for one command; imagegen init sets it up permanently")
+IN_OWN_FILE = Message("write it into your own file: {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class General:
     """The settings outside of any table."""
 
-    default_provider: str = setting("sketch", "provider when --provider is not given: a name below, or a kind")
-    lang: str = setting("", "language of all text: en or zh; empty: that of the locale")
-    output: str = setting("images", "folder for the pictures, from the working directory")
-    name: str = setting(naming.DEFAULT, f"file name; fields: {' '.join('{' + name + '}' for name in naming.FIELDS)}")
-    sheet: bool = setting(True, "draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0")  # noqa: FBT003
-    models: Mapping[str, str] = setting({}, 'short names for models: hero = "studio/4.0"')
+    default_provider: str = setting("sketch", Message("provider when --provider is not given: a name below, or a kind"))
+    lang: str = setting("", Message("language of all text: en or zh; empty: that of the locale"))
+    output: str = setting("images", Message("folder for the pictures, from the working directory"))
+    name: str = setting(
+        naming.DEFAULT,
+        Message("file name; fields: {fields}").format(fields=" ".join("{" + name + "}" for name in naming.FIELDS)),
+    )
+    sheet: bool = setting(
+        True,  # noqa: FBT003 - the default
+        Message("draw a sheet of all pictures after a comparison, such as -m 3.0 -m 4.0"),
+    )
+    models: Mapping[str, str] = setting({}, Message('short names for models: hero = "studio/4.0"'))
     metadata: str = setting(
         "embed",
-        "what says how a picture was made: embed, its file, or NAME.json beside a file that must stay as it came;"
-        " sidecar, always NAME.json; none, only the history",
+        Message(
+            "what says how a picture was made: embed, its file, or NAME.json beside a file that must stay as it came;"
+            " sidecar, always NAME.json; none, only the history"
+        ),
     )
     confirm_above: int = setting(
-        0, "ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)"
+        0, Message("ask before more tasks than this are sent; 0: above 20 on a terminal, never off one (--yes answers)")
     )
-    confirm_cost: str = setting("", "ask before more than this is spent at once, as 2usd or 2usd,50credits")
-    exec_timeout_s: float = setting(60.0, "seconds that the command of --exec may take for a picture")
+    confirm_cost: str = setting("", Message("ask before more than this is spent at once, as 2usd or 2usd,50credits"))
+    exec_timeout_s: float = setting(60.0, Message("seconds that the command of --exec may take for a picture"))
     history: str = setting(
-        "", 'history that a team shares, as "postgresql://user@host/database"; empty: a file of yours (docs/team.md)'
+        "",
+        Message(
+            'history that a team shares, as "postgresql://user@host/database"; empty: a file of yours (docs/team.md)'
+        ),
     )
     history_password: str = setting(
-        "", 'password of that database: "env:NAME" or "cmd:COMMAND"; PGPASSWORD and ~/.pgpass serve too'
+        "", Message('password of that database: "env:NAME" or "cmd:COMMAND"; PGPASSWORD and ~/.pgpass serve too')
     )
-    prices: Mapping[str, str] = setting({}, 'prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
-    budget: Mapping[str, str] = setting({}, 'limits that hold over all processes: day = "10usd", month = "100usd"')
+    prices: Mapping[str, str] = setting(
+        {}, Message('prices of a picture: "studio/4.0" = "0.04usd"; "studio/*" for the rest')
+    )
+    budget: Mapping[str, str] = setting(
+        {}, Message('limits that hold over all processes: day = "10usd", month = "100usd"')
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +113,14 @@ class Config:
     def default(self) -> str:
         """The provider where none is named. Raises ConfigError where a project file alone chose it."""
         if "" in self.unchosen:
-            raise ConfigError(self.unchosen[""], hint=CHOOSE.format(self.general.default_provider))
+            raise ConfigError(self.unchosen[""], hint=CHOOSE.format(provider=self.general.default_provider))
         return self.general.default_provider
 
     def model(self, name: str) -> str:
         """The model for a short name, or the name itself. Raises ConfigError where only a project file chose it."""
         if name and name in self.unchosen:
-            raise ConfigError(self.unchosen[name], hint=f"write the model out: -m {self.general.models[name]}")
+            hint = Message("write the model out: {option}").format(option=f"-m {self.general.models[name]}")
+            raise ConfigError(self.unchosen[name], hint=hint)
         return self.general.models.get(name, name)
 
     @property
@@ -122,7 +141,8 @@ class Config:
             return self.providers[name]
         if known(name):
             return configured(name, name, {}, "built in", lambda key: key)
-        raise UsageError(f"there is no provider {name!r}", hint=nearest(name, {*self.providers, *kinds()}))
+        message = Message("there is no provider {name!r}").format(name=name)
+        raise UsageError(message, hint=nearest(name, {*self.providers, *kinds()}))
 
 
 def is_local(kind: type[Provider[Any]], settings: Settings) -> bool:
@@ -142,8 +162,9 @@ def _check_untrusted(file: SettingsFile, general: General) -> None:
         _inside(file, general.output, f"{file.line_of('')('output')}: output")
     for key in OWN_ONLY:
         if key in file.data:
-            hint = f"write it into your own file: {user_file()}"
-            raise ConfigError(f"{file.line_of('')(key)}: a project file cannot set {key}", hint=hint)
+            message = Message("{place}: a project file cannot set {setting}")
+            message = message.format(place=file.line_of("")(key), setting=key)
+            raise ConfigError(message, hint=IN_OWN_FILE.format(path=user_file()))
 
 
 def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
@@ -156,7 +177,8 @@ def load_config() -> Config:
     """Read the settings files. Raises ConfigError that names file, line and the nearest known key."""
     user, project, ignored = settings_files()
     if user is None and os.environ.get("IMAGEGEN_CONFIG"):
-        raise ConfigError(f"there is no file {user_file()}", hint="IMAGEGEN_CONFIG names it")
+        message = Message("there is no file {path}").format(path=user_file())
+        raise ConfigError(message, hint=Message("IMAGEGEN_CONFIG names it"))
     return combined(user, project, ignored)
 
 
@@ -174,31 +196,30 @@ def combined(user: SettingsFile | None, project: SettingsFile | None, ignored: s
     tables: dict[str, tuple[dict[str, Any], SettingsFile]] = {}
     for file in found:
         models = {**values.get("models", {}), **file.table("models")}
-        general = read_table(General, file.general(), where="the settings", line_of=file.line_of(""))
+        general = read_table(General, file.general(), where=Message("the settings"), line_of=file.line_of(""))
         if general.metadata not in METADATA:
-            raise ConfigError(
-                f"{file.line_of('')('metadata')}: metadata: there is no {general.metadata!r}",
-                hint=nearest(general.metadata, METADATA),
-            )
+            raise _no_such(file, "metadata", general.metadata, nearest(general.metadata, METADATA))
         if general.lang and not language_named(general.lang):
-            raise ConfigError(f"{file.line_of('')('lang')}: lang: there is no {general.lang!r}", hint="known: en, zh")
+            raise _no_such(file, "lang", general.lang, Message("known: {names}").format(names="en, zh"))
         if not file.trusted:
             _check_untrusted(file, general)
         budget = _both(values.get("budget", {}), file.table("budget"))
         values |= {key: getattr(general, key) for key in file.general()} | {"models": models, "budget": budget}
         for name, table in file.table("providers").items():
             if not isinstance(table, dict):
-                raise ConfigError(f"{file.line_of('providers')(name)}: [providers.{name}] must be a table")
+                message = Message("{place}: {name} must be a table")
+                raise ConfigError(message.format(place=file.line_of("providers")(name), name=f"[providers.{name}]"))
             if name in tables:
-                raise ConfigError(f"{file.line_of('providers')(name)}: {OWN.format(name)}", hint=OTHER_NAME)
+                message = OWN.format(place=file.line_of("providers")(name), provider=name)
+                raise ConfigError(message, hint=OTHER_NAME)
             tables[name] = (table, file)
     providers = {name: _provider(name, table, file) for name, (table, file) in tables.items()}
     general = General(**values)
     try:
         naming.check_template(general.name)
     except UsageError as error:
-        place = next((f"{file.line_of('')('name')}: " for file in reversed(found) if "name" in file.data), "")
-        raise ConfigError(f"{place}name: {error.message}", hint=error.hint) from error
+        places = [file.line_of("")("name") for file in reversed(found) if "name" in file.data]
+        raise ConfigError(joined(": ", (*places[:1], "name", error.message)), hint=error.hint) from error
     config = Config(
         general=general,
         providers=providers,
@@ -209,27 +230,35 @@ def combined(user: SettingsFile | None, project: SettingsFile | None, ignored: s
     return replace(config, unchosen=dict(_unchosen(config, project))) if project else config
 
 
+def _no_such(file: SettingsFile, key: str, value: str, hint: str) -> ConfigError:
+    message = Message("{place}: {setting}: there is no {value!r}")
+    return ConfigError(message.format(place=file.line_of("")(key), setting=key, value=value), hint=hint)
+
+
 def _provider(name: str, table: dict[str, Any], file: SettingsFile) -> Configured:
     line_of = file.line_of(f"providers.{name}")
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ConfigError(f"{line_of('kind')}: {name!r} is no name for a provider: use letters, digits, - and _")
+        message = Message("{place}: {name!r} is no name for a provider: use letters, digits, - and _")
+        raise ConfigError(message.format(place=line_of("kind"), name=name))
     kind = table.get("kind", name)
     if not isinstance(kind, str) or not known(kind):
-        raise ConfigError(f"{line_of('kind')}: there is no kind of provider {kind!r}", hint=nearest(str(kind), kinds()))
+        message = Message("{place}: there is no kind of provider {kind!r}").format(place=line_of("kind"), kind=kind)
+        raise ConfigError(message, hint=nearest(str(kind), kinds()))
     table = {key: value for key, value in table.items() if key != "kind"}
     if file.trusted:
         return configured(name, kind, table, str(file.path), line_of)
     for key, value in table.items():
         if any(text.startswith(REFERENCES) for text in _texts_in(value)):
-            hint = f"write it into your own file: {user_file()}"
-            raise ConfigError(f"{line_of(key)}: a project file cannot fetch a key", hint=hint)
+            message = Message("{place}: a project file cannot fetch a key").format(place=line_of(key))
+            raise ConfigError(message, hint=IN_OWN_FILE.format(path=user_file()))
     return _of_a_project(configured(name, kind, table, PROJECT_FILE, line_of), file, line_of)
 
 
 def _of_a_project(one: Configured, file: SettingsFile, line_of: Callable[[str], str]) -> Configured:
     """A project's provider with full paths. Raises ConfigError for settings that a project file may not have."""
     if known(one.name) and (one.kind != one.name or _addresses(one.settings) != _addresses(one.type.Settings())):
-        raise ConfigError(f"{line_of('base_url')}: {NAME_OF_A_KIND.format(one.name)}", hint=OTHER_NAME)
+        message = NAME_OF_A_KIND.format(place=line_of("base_url"), provider=one.name)
+        raise ConfigError(message, hint=OTHER_NAME)
     files = {item.name: getattr(one.settings, item.name) for item in fields(one.settings) if item.metadata.get("file")}
     inside: dict[str, Any] = {
         key: str(_inside(file, text, f"{line_of(key)}: {key}")) for key, text in files.items() if text
@@ -257,10 +286,12 @@ def _inside(file: SettingsFile, text: str, what: str) -> Path:
         if any(place.is_symlink() for place in (path, *path.parents)):  # from Python 3.13 on, `resolve` takes a circle
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # noqa: TRY301 - as earlier versions raise it
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{what} {text!r} cannot be read: {error}") from error
+        message = Message("{what} {text!r} cannot be read: {why}").format(what=what, text=text, why=str(error))
+        raise ConfigError(message) from error
     if not path.is_relative_to(file.folder):
-        hint = f"in a project file it lies in {file.folder}; your own file may name any other place"
-        raise ConfigError(f"{what} {text!r} is outside of the project", hint=hint)
+        hint = Message("in a project file it lies in {folder}; your own file may name any other place")
+        message = Message("{what} {text!r} is outside of the project").format(what=what, text=text)
+        raise ConfigError(message, hint=hint.format(folder=file.folder))
     return path
 
 
@@ -270,7 +301,9 @@ def _project(user: SettingsFile | None) -> tuple[Path | None, str]:
     if path is None or (user is not None and path.samefile(user.path)):
         return None, ""
     why = _writable_by_others(path)
-    return (None, f"{path} is ignored, because {why}") if why else (path, "")
+    if not why:
+        return path, ""
+    return None, Message("{path} is ignored, because {why}").format(path=path, why=why)
 
 
 def _writable_by_others(path: Path) -> str:
@@ -281,9 +314,13 @@ def _writable_by_others(path: Path) -> str:
         for place in (one, one.parent):
             found = place.lstat()
             if found.st_uid not in (0, os.geteuid()):
-                return f"{place} belongs to another user: copy it into a folder of your own if you want its settings"
+                why = Message(
+                    "{path} belongs to another user: copy it into a folder of your own if you want its settings"
+                )
+                return why.format(path=place)
             if not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWOTH:
-                return f"every user can write to {place}: chmod o-w {shlex.quote(str(place))}"
+                why = Message("every user can write to {path}: {command}")
+                return why.format(path=place, command=f"chmod o-w {shlex.quote(str(place))}")
     return ""
 
 
@@ -292,12 +329,14 @@ def _unchosen(config: Config, project: SettingsFile) -> Iterator[tuple[str, str]
     default = config.general.default_provider
     meant = "default_provider" in project.data or default in config.providers
     if meant and not config.is_own(default) and (default in config.providers or known(default)):
-        yield "", UNCHOSEN.format(f"{project.line_of('')('default_provider')}:", "default_provider", default)
+        place = project.line_of("")("default_provider")
+        yield "", UNCHOSEN.format(place=place, setting="default_provider", provider=default)
     for short in project.table("models"):
         provider, slash, _ = config.general.models[short].partition("/")
         named = slash and (provider in config.providers or known(provider))
         if named and not config.is_own(provider):
-            yield short, UNCHOSEN.format(f"{project.line_of('models')(short)}:", f"the short name {short}", provider)
+            name = Message("the short name {name}").format(name=short)
+            yield short, UNCHOSEN.format(place=project.line_of("models")(short), setting=name, provider=provider)
 
 
 def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of: Callable[[str], str]) -> Configured:
@@ -310,7 +349,9 @@ def configured(name: str, kind: str, table: dict[str, Any], place: str, line_of:
         "timeout": settings.timeout > 0, "poll": settings.poll >= 0,
     }  # fmt: skip
     if key := next((key for key, valid in is_valid.items() if not valid), ""):  # nan is never valid
-        raise ConfigError(f"{line_of(key)}: {key} of {name} cannot be {getattr(settings, key)}")
+        message = Message("{place}: {setting} of {provider} cannot be {value}")
+        value = getattr(settings, key)
+        raise ConfigError(message.format(place=line_of(key), setting=key, provider=name, value=value))
     for address in _addresses(settings).values():
         hide_user(address)
     return Configured(name=name, kind=kind, type=provider, settings=settings, place=place)
@@ -321,7 +362,9 @@ def _address(name: str, text: str, provider: type[Provider[Any]], line_of: Calla
     own = default_of(next(item for item in fields(provider.Settings) if item.name == "base_url"))
     found, trouble = addresses.cleaned(text)
     if not found and own:
-        trouble = f"is empty; remove the line to use {own}, or write the address of the service"
+        trouble = Message("is empty; remove the line to use {address}, or write the address of the service")
+        trouble = trouble.format(address=own)
     if trouble and (found or own):
-        raise ConfigError(f"{line_of('base_url')}: base_url of {name} {trouble}")
+        message = Message("{place}: base_url of {provider} {trouble}")
+        raise ConfigError(message.format(place=line_of("base_url"), provider=name, trouble=trouble))
     return found

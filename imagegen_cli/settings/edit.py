@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.settings.as_toml import dumps
 from imagegen_cli.settings.files import BYTE_ORDER_MARK
 
@@ -25,6 +26,7 @@ OPENING, CLOSING = ("[", "{"), ("]", "}")
 LINE_ENDS = ("\n", "\r\n", "\r")
 DEFAULT = ("default_provider",)
 REMOVED: Any = object()
+OPENS = Message("imagegen config edit opens the file")
 KeyPath = tuple[str, ...]
 """The names from the root of the file to a key or a table."""
 
@@ -58,8 +60,9 @@ def with_provider(text: str, name: str, table: Mapping[str, Any], *, default: bo
     statements = _with_table(statements, name, wanted["providers"], line_end)
     changed = "".join(statement.text for statement in statements)
     if not _says(changed, wanted):
-        why = f"{name} cannot be written into the settings without changing other lines; nothing was written"
-        raise ConfigError(why, hint=f"write [providers.{name}] by hand: config.example.toml shows the form")
+        why = Message("{name} cannot be written into the settings without changing other lines; nothing was written")
+        hint = Message("write {table} by hand: config.example.toml shows the form")
+        raise ConfigError(why.format(name=name), hint=hint.format(table=f"[providers.{name}]"))
     return mark + changed
 
 
@@ -84,8 +87,8 @@ def _changed(text: str, path: KeyPath, value: Any) -> str:
     statements = _placed(list(_statements(text)), path, wanted, line_end)
     changed = "".join(statement.text for statement in statements)
     if not _says(changed, wanted) and not (value is REMOVED and _says(changed, _without_empty(wanted, path[:-1]))):
-        why = f"{'.'.join(path)} cannot be changed without changing other lines; nothing was written"
-        raise ConfigError(why, hint="imagegen config edit opens the file")
+        why = Message("{key} cannot be changed without changing other lines; nothing was written")
+        raise ConfigError(why.format(key=".".join(path)), hint=OPENS)
     return mark + changed
 
 
@@ -96,7 +99,7 @@ def _with(tables: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any
         return {key: one for key, one in tables.items() if key != first} | ({} if value is REMOVED else {first: value})
     inner = tables.get(first, {})
     if not isinstance(inner, Mapping):
-        raise ConfigError(f"{first} is no table in the settings", hint="imagegen config edit opens the file")
+        raise ConfigError(Message("{name} is no table in the settings").format(name=first), hint=OPENS)
     return {**tables, first: _with(inner, rest, value)}
 
 

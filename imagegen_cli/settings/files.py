@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.schema import REFERENCES
 
@@ -38,10 +39,12 @@ class SettingsFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
+            message = Message("{path} is not UTF-8 text").format(path=path)
+            raise ConfigError(message, hint=Message("save it as UTF-8")) from error
         except OSError as error:
-            hint = "make it a file that you can read, or let IMAGEGEN_CONFIG name another"
-            raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+            hint = Message("make it a file that you can read, or let IMAGEGEN_CONFIG name another")
+            message = Message("{path} cannot be read: {why}").format(path=path, why=error.strerror)
+            raise ConfigError(message, hint=hint) from error
         return None if path is None or raw is None else cls.of(path, raw, trusted=trusted)
 
     @classmethod
@@ -53,7 +56,7 @@ class SettingsFile:
         try:
             return cls(path, raw, text, tomllib.loads(text), trusted)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: {error}", hint="see config.example.toml for the form") from error
+            raise ConfigError(f"{path}: {error}", hint=Message("see config.example.toml for the form")) from error
 
     @property
     def folder(self) -> Path:
@@ -67,7 +70,8 @@ class SettingsFile:
         """The table of this name, empty where there is none. Raises ConfigError where it is no table."""
         value = self.data.get(name, {})
         if not isinstance(value, dict):
-            raise ConfigError(f"{self.line_of('')(name)}: {name} must be a table")
+            message = Message("{place}: {name} must be a table").format(place=self.line_of("")(name), name=name)
+            raise ConfigError(message)
         return value
 
     def line_of(self, table: str) -> Callable[[str], str]:
@@ -90,7 +94,8 @@ class SettingsFile:
         """A remark if the file contains a key and other users can read it; else empty."""
         if os.name == "nt" or not holds_key(self.table("providers")) or not self.path.stat().st_mode & OTHERS:
             return ""
-        return f"{self.path} contains a key and other users can read it: chmod 600 {shlex.quote(str(self.path))}"
+        remark = Message("{path} contains a key and other users can read it: {command}")
+        return remark.format(path=self.path, command=f"chmod 600 {shlex.quote(str(self.path))}")
 
 
 def holds_key(providers: Mapping[str, Any]) -> bool:
@@ -119,7 +124,8 @@ def write(path: Path, text: str, *, mode: int) -> None:
         beside.chmod(mode)
         beside.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+        message = Message("{path} cannot be written: {why}").format(path=path, why=error.strerror)
+        raise ConfigError(message) from error
 
 
 def _bytes_of(path: Path, *, trusted: bool) -> bytes:
@@ -129,5 +135,5 @@ def _bytes_of(path: Path, *, trusted: bool) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20} MB")
+        raise OSError(errno.EFBIG, Message("it is larger than {limit} MB").format(limit=MAX_BYTES >> 20))
     return data

@@ -8,6 +8,7 @@ from threading import Thread
 from typing import IO, Any
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide_header
 from imagegen_cli.core.provider import Provider, Settings
 from imagegen_cli.core.schema import REFERENCES, Secret
@@ -64,14 +65,16 @@ def key_of(configured: Configured) -> Settings:
         named = settings.variable_for(item.name)
         if not text and named and configured.place != PROJECT_FILE:
             text = os.environ.get(named, "").strip()
-        changed[item.name] = fetched(text, f"{item.name} of {configured.name}")
+        what = Message("{setting} of {provider}").format(setting=item.name, provider=configured.name)
+        changed[item.name] = fetched(text, what)
     headers = {name: _header(name, text, configured.name) for name, text in settings.headers.items()}
     return replace(settings, **changed, headers=headers)
 
 
 def _header(name: str, text: str, provider: str) -> str:
     if text.startswith(REFERENCES):
-        return fetched(text, f"the header {name} of {provider}").reveal()
+        what = Message("the header {name} of {provider}").format(name=name, provider=provider)
+        return fetched(text, what).reveal()
     hide_header(name, text)
     return text
 
@@ -84,7 +87,7 @@ def fetched(text: str, what: str) -> Secret:
         text = _from_command(text[4:], what)
     secret = Secret(text)
     if not _sendable(secret.reveal()):
-        raise ConfigError(f"{what} is more than one line, or not plain ASCII text")
+        raise ConfigError(Message("{what} is more than one line, or not plain ASCII text").format(what=what))
     return secret
 
 
@@ -96,7 +99,8 @@ def _sendable(key: str) -> bool:
 def _from_environment(variable: str, what: str) -> str:
     value = os.environ.get(variable, "").strip()
     if not value:
-        raise ConfigError(f"{what} comes from ${variable}, which is not set")
+        message = Message("{what} comes from ${variable}, which is not set")
+        raise ConfigError(message.format(what=what, variable=variable))
     return value
 
 
@@ -105,11 +109,13 @@ def _from_command(command: str, what: str) -> str:
         output = _output_of(shlex.split(command)).decode().strip()
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         why = f"exit {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else type(error).__name__
-        raise ConfigError(f"{what} comes from a command, which failed ({why})") from None
+        message = Message("{what} comes from a command, which failed ({why})").format(what=what, why=why)
+        raise ConfigError(message) from None
     if len(output) > MAX_KEY_BYTES:
-        raise ConfigError(f"{what} comes from a command, which printed more than {MAX_KEY_BYTES >> 10} KB")
+        message = Message("{what} comes from a command, which printed more than {limit} KB")
+        raise ConfigError(message.format(what=what, limit=MAX_KEY_BYTES >> 10))
     if not output:
-        raise ConfigError(f"{what} comes from a command, which printed nothing")
+        raise ConfigError(Message("{what} comes from a command, which printed nothing").format(what=what))
     return output
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.language import Message
 
 PROJECT_FILE = "imagegen.toml"
 
@@ -47,7 +48,8 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{path} cannot be found: there is no home folder here", hint="set HOME") from error
+        message = Message("{path} cannot be found: there is no home folder here").format(path=path)
+        raise ConfigError(message, hint=Message("set HOME")) from error
 
 
 def working_folder() -> Path:
@@ -56,8 +58,8 @@ def working_folder() -> Path:
         folder = Path.cwd()
         os.stat(folder)  # noqa: PTH116 - a path that is too long for the system fails here and not later
     except OSError as error:
-        why = f"the working directory cannot be used: {error.strerror}"
-        raise UsageError(why, hint="go to a folder that is there: cd") from error
+        message = Message("the working directory cannot be used: {why}").format(why=error.strerror)
+        raise UsageError(message, hint=Message("go to a folder that is there: cd")) from error
     return folder
 
 
@@ -72,17 +74,23 @@ def _of_the_system(what: str) -> Path:
     }
     find = places[what]
     variable = f"XDG_{what.upper()}_HOME"
-    hint = "set HOME, or set IMAGEGEN_HOME to a folder of your own"
+    hint = Message("set HOME, or set IMAGEGEN_HOME to a folder of your own")
     if os.environ.get("HOME") == "" and not os.environ.get(variable) and sys.platform != "win32":
-        raise ConfigError("HOME is empty, so there is no place for settings and history", hint=hint)
+        raise ConfigError(Message("HOME is empty, so there is no place for settings and history"), hint=hint)
     try:
         found = find("imagegen", appauthor=False)
     except RuntimeError as error:
-        raise ConfigError("there is no home folder here, so there is no place for settings", hint=hint) from error
+        message = Message("there is no home folder here, so there is no place for settings")
+        raise ConfigError(message, hint=hint) from error
     if not found.is_absolute():
         named = os.environ.get(variable)
-        why = f"{variable} is {named}, which is no absolute path" if named else "there is no home folder here"
-        raise ConfigError(f"{why}, so there is no place for settings and history", hint=hint)
+        if not named:
+            message = Message("there is no home folder here, so there is no place for settings and history")
+            raise ConfigError(message, hint=hint)
+        message = Message(
+            "{variable} is {folder}, which is no absolute path, so there is no place for settings and history"
+        )
+        raise ConfigError(message.format(variable=variable, folder=named), hint=hint)
     return found
 
 

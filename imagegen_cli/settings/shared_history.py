@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.schema import REFERENCES
 from imagegen_cli.settings.paths import user_file
 
 SCHEMES = ("postgresql://", "postgres://")
-FORM = 'write it as history = "postgresql://user@host/database"'
-WHERE_PASSWORDS_ARE = 'in ~/.pgpass, in PGPASSWORD, or as history_password = "env:NAME" or "cmd:COMMAND"'
+FORM = Message("write it as {example}").format(example='history = "postgresql://user@host/database"')
+WHERE_PASSWORDS_ARE = Message('in ~/.pgpass, in PGPASSWORD, or as history_password = "env:NAME" or "cmd:COMMAND"')
+KEEP = Message("keep it {where}").format(where=WHERE_PASSWORDS_ARE)
 NETWORK_DISKS = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs", "gpfs", "ncpfs",
      "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs", "fuse.gcsfuse", "fuse.davfs", "fuse.ceph-fuse")
@@ -42,16 +44,15 @@ def shared_history() -> SharedHistory | None:
     address = named or str(general.get("history", "")).strip()
     if not address:
         return None
-    place = "IMAGEGEN_HISTORY" if named else f"history in {user_file()}"
     if not address.startswith(SCHEMES):
-        raise ConfigError(f"{place} is no address of PostgreSQL", hint=FORM)
+        place = "IMAGEGEN_HISTORY" if named else Message("history in {path}").format(path=user_file())
+        raise ConfigError(Message("{place} is no address of PostgreSQL").format(place=place), hint=FORM)
     if not named and has_password(address):
-        raise ConfigError(f"{place} holds a password", hint=f"keep it {WHERE_PASSWORDS_ARE}")
+        raise ConfigError(Message("history in {path} holds a password").format(path=user_file()), hint=KEEP)
     password = str(general.get("history_password", ""))
     if password and not password.startswith(REFERENCES):
-        raise ConfigError(
-            f"history_password in {user_file()} is a password itself", hint=f"keep it {WHERE_PASSWORDS_ARE}"
-        )
+        message = Message("history_password in {path} is a password itself").format(path=user_file())
+        raise ConfigError(message, hint=KEEP)
     return SharedHistory(address, password)
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.schema import Secret, nearest
 from imagegen_cli.providers import kinds, known, load
 from imagegen_cli.settings.as_toml import TABLES, dumps, shown
@@ -29,16 +30,16 @@ WORDS_OF_BOOL = {
     "off": False,
     "0": False,
 }
-NO_SETTING = "there is no setting {key}"
-NO_NAME = "{key} lacks a name: it is a table"
-NAME_BEHIND = "write {key}.NAME, as {example}"
-LACKS_FIELD = "{key} lacks the name of a setting"
-FIELD_BEHIND = "write providers.NAME.SETTING, as providers.studio.model"
-NO_PROVIDER = "there is no provider {name} in the settings, and no kind of that name"
-CONNECT = "imagegen init --name {name} connects one; {near}"
-TAKES_BOOL = "{key} takes true or false, not {value}"
-TAKES_WHOLE = "{key} takes a whole number, not {value}"
-TAKES_NUMBER = "{key} takes a number, not {value}"
+NO_SETTING = Message("there is no setting {key}")
+NO_NAME = Message("{key} lacks a name: it is a table")
+NAME_BEHIND = Message("write {key}.NAME, as {example}")
+LACKS_FIELD = Message("{key} lacks the name of a setting")
+FIELD_BEHIND = Message("write providers.NAME.SETTING, as providers.studio.model")
+NO_PROVIDER = Message("there is no provider {name} in the settings, and no kind of that name")
+CONNECT = Message("imagegen init --name {name} connects one; {near}")
+TAKES_BOOL = Message("{key} takes true or false, not {value}")
+TAKES_WHOLE = Message("{key} takes a whole number, not {value}")
+TAKES_NUMBER = Message("{key} takes a number, not {value}")
 EXAMPLES = {"models": "models.hero", "prices": 'prices."studio/4.0"', "budget": "budget.day"}
 
 

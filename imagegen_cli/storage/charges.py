@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
 
@@ -169,15 +170,17 @@ def over(
         return ""
     wanted = quote.total
     if wanted is None:
-        return "the price of the next task is not known"
+        return Message("the price of the next task is not known")
     if in_units(limits, [wanted.unit]):
-        return f"the next task costs {wanted}, and no budget counts {wanted.unit}"
+        uncounted = Message("the next task costs {cost}, and no budget counts {unit}")
+        return uncounted.format(cost=str(wanted), unit=wanted.unit)
     for limit in limits:
         if wanted.unit != limit.amount.unit:
             continue
         before = (count or spent)(db, limit, command, now)
         if before.micros + wanted.micros > limit.amount.micros:
-            return f"{before} of {limit} is spent or reserved, and the next task costs {wanted}"
+            reached = Message("{spent} of {limit} is spent or reserved, and the next task costs {cost}")
+            return reached.format(spent=str(before), limit=str(limit), cost=str(wanted))
     return ""
 
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.language import Message
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
@@ -66,13 +67,11 @@ def copy(source: Store, target: Store) -> list[Copied]:
     """Copy everything, and compare. Raises HistoryError; then the target is as it was."""
     with source.copying() as old, target.copying() as new:
         if source.is_anyone_alive():
-            raise HistoryError(
-                f"processes still work on the history {source.name}", hint="wait until they have ended: imagegen watch"
-            )
+            message = Message("processes still work on the history {name}").format(name=source.name)
+            raise HistoryError(message, hint=Message("wait until they have ended: imagegen watch"))
         if new.execute("SELECT count(*) FROM task").fetchone()[0] or new.execute("SELECT id FROM run").fetchone():
-            raise HistoryError(
-                f"the history {target.name} has tasks already", hint="name an empty one; nothing was copied"
-            )
+            message = Message("the history {name} has tasks already").format(name=target.name)
+            raise HistoryError(message, hint=Message("name an empty one; nothing was copied"))
         new.execute("DELETE FROM meta WHERE name = 'token'")
         for table in TABLES:
             columns, marks = ", ".join(table.columns), ", ".join("?" * len(table.columns))
@@ -81,8 +80,8 @@ def copy(source: Store, target: Store) -> list[Copied]:
         target.continue_numbers(source.last_numbers())
         proved = [(_proof(old, table), _proof(new, table)) for table in TABLES]
         if wrong := [before.table for before, after in proved if before != after]:
-            hint = "nothing was copied; please report it to the project's issues"
-            raise HistoryError(f"the copy differs in {', '.join(wrong)}", hint=hint)
+            hint = Message("nothing was copied; please report it to the project's issues")
+            raise HistoryError(Message("the copy differs in {tables}").format(tables=", ".join(wrong)), hint=hint)
     return [before for before, _ in proved]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.language import Message
 from imagegen_cli.storage import migrations, search
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.processes import Process
@@ -30,7 +31,7 @@ INDEX_WAIT_S = 1.0
 LOOKED_AT = 500
 """Tasks whose prompts are compared with the index of words by a check."""
 
-SALVAGE = (
+SALVAGE = Message(
     "keep the file, for receipts of paid pictures are in it: put back a copy, or save what can be read with"
     " sqlite3's .recover; IMAGEGEN_HOME=FOLDER works with another history meanwhile"
 )
@@ -110,8 +111,10 @@ class Database:
 
     def _too_new(self, version: int) -> HistoryError:
         return HistoryError(
-            f"the history {self.name} was written by a newer imagegen (schema {version})",
-            hint="upgrade imagegen, or set IMAGEGEN_HOME to another folder",
+            Message("the history {name} was written by a newer imagegen (schema {version})").format(
+                name=self.name, version=version
+            ),
+            hint=Message("upgrade imagegen, or set IMAGEGEN_HOME to another folder"),
         )
 
     @contextmanager
@@ -145,37 +148,35 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise HistoryError(
-                f"the history {self.name} {self.trouble_of(error)}", hint=self.remedy_for(error)
-            ) from error
+            raise HistoryError(self.trouble_of(error), hint=self.remedy_for(error)) from error
         except OSError as error:
-            hint = "set IMAGEGEN_HOME to a folder that can be written"
-            raise HistoryError(f"the history {self.name} cannot be opened: {error.strerror}", hint=hint) from error
+            message = Message("the history {name} cannot be opened: {why}").format(name=self.name, why=error.strerror)
+            raise HistoryError(message, hint=Message("set IMAGEGEN_HOME to a folder that can be written")) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = SALVAGE
-            raise HistoryError(f"the history {self.name} is damaged: {error}", hint=hint) from error
+            message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
+            raise HistoryError(message, hint=SALVAGE) from error
 
-    def trouble_of(self, error: Exception) -> str:
-        """What is wrong, as the predicate of a sentence about the history."""
+    def trouble_of(self, error: Exception) -> Message:
+        """What is wrong with the history."""
         text = str(error)
         if "locked" in text or "busy" in text:
-            return "is locked by another program"
+            return Message("the history {name} is locked by another program").format(name=self.name)
         if "readonly" in text or "read-only" in text:
-            return "cannot be written: it is read-only"
+            return Message("the history {name} cannot be written: it is read-only").format(name=self.name)
         if "full" in text:
-            return "cannot be written: the disk is full"
+            return Message("the history {name} cannot be written: the disk is full").format(name=self.name)
         if "malformed" in text or "not a database" in text:
-            return "is damaged or no history at all"
-        return f"cannot be used: {text}"
+            return Message("the history {name} is damaged or no history at all").format(name=self.name)
+        return Message("the history {name} cannot be used: {why}").format(name=self.name, why=text)
 
-    def remedy_for(self, error: Exception) -> str:
+    def remedy_for(self, error: Exception) -> Message:
         """What a person can do about it."""
         text = str(error)
         if "locked" in text or "busy" in text:
-            return "close the program that holds it and try again"
+            return Message("close the program that holds it and try again")
         if "malformed" in text or "not a database" in text:
             return SALVAGE
-        return "make room or give write permission, or set IMAGEGEN_HOME to another folder"
+        return Message("make room or give write permission, or set IMAGEGEN_HOME to another folder")
 
     def check(self) -> str:
         """Whether the file is sound: "ok", or the first fault that SQLite finds."""

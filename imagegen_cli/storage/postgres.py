@@ -7,7 +7,7 @@ the server alone.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
@@ -39,6 +40,15 @@ DEFAULTS = {
     "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
 """Parameters of a connection that an address may set otherwise."""
+POOLED = Message(
+    "the history {name} is behind a pool that gives each transaction another connection"
+    " (in pgbouncer: pool_mode = transaction)"
+)
+UNPOOLED = Message("name the server itself, or a pool with pool_mode = session")
+POOL_LOOKS = 5
+"""Looks at whether two connections are one: other clients of the pool may come between."""
+LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a server says where a pool has sent it the statements of another connection."""
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
@@ -118,6 +128,7 @@ class PostgresStore(Store):
         with self._errors():
             self._db = self._postgres = self._connected(patience_s=None)
             try:
+                self._refuse_pool()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -152,11 +163,19 @@ class PostgresStore(Store):
                 (str(len(postgres_schema.STEPS)),),
             )
 
+    def _refuse_pool(self) -> None:
+        """Raise HistoryError where a pool stands between that keeps no connection for a client."""
+        if not self._postgres.is_pooled:
+            return
+        with closing(self._connected(patience_s=None)) as other:
+            if any(self._postgres.shares_with(other) for _ in range(POOL_LOOKS)):
+                raise HistoryError(POOLED.format(name=self.name), hint=UNPOOLED)
+
     def _version(self) -> int:
         """How many steps this schema has taken."""
         if self._db.execute("SELECT current_schema()").fetchone()[0] is None:
-            hint = "create the schema that the address or the user's search_path names"
-            raise HistoryError(f"the history {self.name} has no schema to lie in", hint=hint)
+            hint = Message("create the schema that the address or the user's search_path names")
+            raise HistoryError(Message("the history {name} has no schema to lie in").format(name=self.name), hint=hint)
         if self._db.execute("SELECT to_regclass(quote_ident(current_schema()) || '.meta')").fetchone()[0] is None:
             return 0
         row = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
@@ -194,38 +213,50 @@ class PostgresStore(Store):
         try:
             yield
         except psycopg.Error as error:
-            trouble, remedy = self.trouble_of(error), self.remedy_for(error)
-            raise HistoryError(f"the history {self.name} {trouble}", hint=remedy) from None
+            raise HistoryError(self.trouble_of(error), hint=self.remedy_for(error)) from None
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            hint = "imagegen cannot repair it; imagegen history migrate copies what can be read"
-            raise HistoryError(f"the history {self.name} is damaged: {error}", hint=hint) from error
+            hint = Message("imagegen cannot repair it; imagegen history migrate copies what can be read")
+            message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
+            raise HistoryError(message, hint=hint) from error
 
-    def trouble_of(self, error: Exception) -> str:
+    def trouble_of(self, error: Exception) -> Message:
         if isinstance(error, psycopg.errors.LockNotAvailable):
-            return "is locked by another program"
+            return Message("the history {name} is locked by another program").format(name=self.name)
         if isinstance(error, psycopg.errors.DiskFull):
-            return "cannot be written: the disk of the server is full"
+            full = Message("the history {name} cannot be written: the disk of the server is full")
+            return full.format(name=self.name)
+        if isinstance(error, LOST_STATEMENT):
+            return POOLED.format(name=self.name)
+        trouble = Message("the history {name} cannot be used: {why}")
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
-            return f"cannot be written: {_words(error)}"
-        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            return f"cannot be reached: {_words(error)}"
-        return f"cannot be used: {_words(error)}"
+            trouble = Message("the history {name} cannot be written: {why}")
+        elif isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            trouble = Message("the history {name} cannot be reached: {why}")
+        return trouble.format(name=self.name, why=_words(error))
 
-    def remedy_for(self, error: Exception) -> str:
+    def remedy_for(self, error: Exception) -> Message:
         if isinstance(error, psycopg.errors.LockNotAvailable):
-            return "wait for the program that holds it and try again"
+            return Message("wait for the program that holds it and try again")
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidPassword):
-            return "ask the owner of the database for permission, or mend the user and the password of the history"
+            return Message(
+                "ask the owner of the database for permission, or mend the user and the password of the history"
+            )
         if isinstance(error, psycopg.errors.DiskFull):
-            return "make room on the disk of the server"
-        return "imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server"
+            return Message("make room on the disk of the server")
+        if isinstance(error, LOST_STATEMENT):
+            return UNPOOLED
+        if "unsupported startup parameter" in str(error):
+            return Message("a pool takes no ?options=: give the user its schema by ALTER ROLE … SET search_path = …")
+        return Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
 
     def check(self) -> str:
         """Whether tasks and numbers fit together: "ok", or the first fault."""
         with self._errors():
             lost = self._only("SELECT count(*) FROM task WHERE run NOT IN (SELECT id FROM run)")
             low = self._only("SELECT count(*) FROM numbering WHERE name = 'task' AND last < (SELECT max(id) FROM task)")
-        return "tasks without a run" if lost else "task numbers that were given twice may follow" if low else "ok"
+        if lost:
+            return Message("tasks without a run")
+        return Message("task numbers that were given twice may follow") if low else "ok"
 
     def now(self) -> float:
         return self._postgres.now()
@@ -378,8 +409,8 @@ def _parts_of(address: str, password: str) -> tuple[str, str]:
     try:
         known = {name: str(value) for name, value in conninfo_to_dict(address).items() if value is not None}
     except psycopg.Error:
-        hint = "write it as postgresql://user@host/database"
-        raise HistoryError("the address of the history is none that PostgreSQL knows", hint=hint) from None
+        hint = Message("write it as postgresql://user@host/database")
+        raise HistoryError(Message("the address of the history is none that PostgreSQL knows"), hint=hint) from None
     hide(known.get("password", ""))
     if password:
         known["password"] = password

@@ -7,6 +7,7 @@ history from its beginning, so that writers exclude each other as they do in SQL
 import math
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -32,11 +33,21 @@ TURN = (
     " writer = pg_backend_pid() RETURNING version"
 )
 WORDS = {"PRAGMA data_version": TURN}
-START = (
-    "SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
-    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now"
+COMMIT = (
+    "INSERT INTO committed (connection, number) VALUES ('{token}', {number}) ON CONFLICT (connection)"
+    " DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
 )
-"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others."""
+"""Each transaction that writes says so in a row of its own connection: the number of a transaction is given again where
+the server crashes before it has written anything of it, so that number alone proves nothing."""
+FORGET = "DELETE FROM committed WHERE at < clock_timestamp() - interval '30 days'; "
+START = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
+    " SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
+    " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now,"
+    " pg_backend_pid() AS backend"
+)
+"""The server ends a transaction whose client is silent for so long: a stopped process must not block all others. What
+it has confirmed is on its disk, also where its settings say otherwise."""
 
 
 class Row(tuple[Any, ...]):  # noqa: SLOT001 - each kind of row has its names
@@ -104,9 +115,13 @@ class PostgresConnection:
         self._patience_s = patience_s
         self._is_given_up = is_given_up
         self._transaction_id = ""
+        self._token = secrets.token_hex(8)
+        self._commits = 0
         self._closed = False
         self._lock = 0
         self._told = (0.0, 0.0)
+        self.is_pooled = False
+        """Whether another program stands between, which has connections of its own to the server."""
         self._raw = self._opened()
 
     def _opened(self) -> Any:
@@ -115,7 +130,8 @@ class PostgresConnection:
         found = raw.execute(START.format(zone=_zone()))
         while found.nextset():
             pass
-        self._lock, moment = found.fetchone()
+        self._lock, moment, backend = found.fetchone()
+        self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
         return raw
 
@@ -128,6 +144,11 @@ class PostgresConnection:
     def raw(self) -> Any:
         """The connection of psycopg, for what SQLite knows nothing like."""
         return self._raw
+
+    def shares_with(self, other: "PostgresConnection") -> bool:
+        """Whether a pool gives each transaction of both any connection: locks, LISTEN and settings would be lost."""
+        mine, its = (one.raw.execute("SELECT pg_backend_pid()").fetchone()[0] for one in (self, other))
+        return bool(mine == its)
 
     @property
     def in_transaction(self) -> bool:
@@ -162,6 +183,9 @@ class PostgresConnection:
         return Found(cursor)
 
     def close(self) -> None:
+        if self._commits and not self.in_transaction and not self._raw.closed:
+            with suppress(psycopg.Error):
+                self._raw.execute("DELETE FROM committed WHERE connection = %s", (self._token,))
         self._closed = True
         self._raw.close()
 
@@ -189,22 +213,31 @@ class PostgresConnection:
 
     def _commit(self) -> Found:
         number, self._transaction_id = self._transaction_id, ""
+        self._commits += 1
+        words = COMMIT.format(token=self._token, number=self._commits)
         try:
-            return Found(self._raw.execute("COMMIT"))
+            return Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
         except psycopg.OperationalError:
             if not self.is_lost or not self._was_committed(number):
                 raise
             return Found(self._raw.execute("SELECT 1"))
 
     def _was_committed(self, number: str) -> bool:
-        """What became of a transaction whose COMMIT was not answered: the server knows."""
+        """What became of a transaction whose COMMIT was not answered: once it is over, its row tells."""
         while True:
             self._reopen(asking=True)
             with suppress(psycopg.OperationalError):
-                status = self._raw.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()[0]
-                if status != "in progress":
-                    return bool(status == "committed")
+                if not self._is_in_progress(number):
+                    query = "SELECT number FROM committed WHERE connection = %s"
+                    row = self._raw.execute(query, (self._token,)).fetchone()
+                    return row is not None and row[0] == self._commits
             time.sleep(RETRY_PAUSE_S)
+
+    def _is_in_progress(self, number: str) -> bool:
+        with suppress(psycopg.errors.InvalidParameterValue):  # a crashed server knows nothing of the number
+            status = self._raw.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()[0]
+            return bool(status == "in progress")
+        return False
 
     def _reopen(self, *, asking: bool = False) -> None:
         """Open the connection again. `asking`: for as long as it takes, until the store is closed."""

@@ -102,4 +102,10 @@ STEPS: tuple[str, ...] = (
     CREATE FUNCTION strftime(format text, moment double precision, epoch text, zone text)
         RETURNS text LANGUAGE sql STABLE AS $$ SELECT to_char(to_timestamp(moment), 'YYYY-MM-DD') $$;
     """,
+    # What a connection has committed last, so that a COMMIT without an answer can be asked for.
+    """
+    CREATE TABLE committed (
+        connection text PRIMARY KEY, number bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    """,
 )

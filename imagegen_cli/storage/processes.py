@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from imagegen_cli.core.errors import ConfigError
+from imagegen_cli.core.language import Message
 
 WANTED_FILES = 4096
 """Open files that a run asks for."""
@@ -55,8 +56,9 @@ def more_files() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < MIN_FILES:
-        hint = f"raise the limit: ulimit -n {WANTED_FILES}"
-        raise ConfigError(f"only {hard} files may be open at a time here, and a run needs {MIN_FILES}", hint=hint)
+        hint = Message("raise the limit: ulimit -n {count}").format(count=WANTED_FILES)
+        message = Message("only {count} files may be open at a time here, and a run needs {least}")
+        raise ConfigError(message.format(count=hard, least=MIN_FILES), hint=hint)
     wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):  # some systems allow less than they say

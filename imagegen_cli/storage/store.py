@@ -19,6 +19,7 @@ from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
 from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
@@ -158,7 +159,7 @@ class Store(Database):
         compared = [item for item in planned if item.earlier is not None or item.others is not None]
         known = self.known(item.identity for item in compared) if compared else {}
         if repeated := self._repeated(item.repeats for item in planned if item.repeats is not None):
-            raise PlanChangedError(f"task {repeated} was sent once more already")
+            raise PlanChangedError(Message("task {id} was sent once more already").format(id=repeated))
         for item in compared:
             now = known.get((item.source, item.identity), [])
             if item.earlier is not None and [one.version for one in now] != [one.version for one in item.earlier]:
@@ -544,8 +545,8 @@ class Store(Database):
         Tasks that have changed since they were read stay. Returns what was deleted, with its pictures.
         """
         if records and not self.is_indexed():
-            hint = "use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten"
-            raise HistoryError("the words of these tasks cannot be taken out of the index", hint=hint)
+            hint = Message("use a Python whose SQLite has FTS5, when nothing else writes; nothing was forgotten")
+            raise HistoryError(Message("the words of these tasks cannot be taken out of the index"), hint=hint)
         try:
             return self._forgotten(records)
         except HistoryError as error:
@@ -572,6 +573,23 @@ class Store(Database):
                 (request.provider, request.model, size_of(request), before, limit),
             ).fetchall()
         return [Span(*row) for row in rows]
+
+    def runs_at_work(self) -> set[RunId]:
+        """The runs of which living processes have unfinished tasks."""
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
+        query = f"SELECT DISTINCT run FROM task{where} AND owner IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+        with self._errors():
+            owners = json.dumps(list(self._living()))
+            return {RunId(row["run"]) for row in self._db.execute(query, (*values, owners))}
+
+    def hosts(self, ids: Sequence[int]) -> dict[TaskId, str]:
+        """The machine that carries, or has carried, each of these tasks; empty where none does."""
+        found: dict[TaskId, str] = {}
+        for part in parts(ids):
+            query = f"SELECT id, host FROM task WHERE id IN ({','.join('?' * len(part))})"  # noqa: S608 - only our own words
+            with self._errors():
+                found |= {TaskId(row["id"]): row["host"] for row in self._db.execute(query, part)}
+        return found
 
     def is_any_owned(self, ids: Iterable[int]) -> bool:
         """Whether a living process owns one of these tasks and works on it."""

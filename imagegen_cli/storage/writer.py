@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import DiskError
 from imagegen_cli.core.events import Event, TaskChanged, TaskDelayed, TaskProgressed
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Task
 from imagegen_cli.storage import updates
 from imagegen_cli.storage.charges import Budget
@@ -144,10 +145,11 @@ class Writer:
                 self._db = self._database.connect()
             self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
-            trouble, remedy = self._database.trouble_of(error), self._database.remedy_for(error)
-            return DiskError(f"the history {self._database.name} {trouble}", hint=remedy)
+            return DiskError(self._database.trouble_of(error), hint=self._database.remedy_for(error))
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
-            return DiskError(f"the history {self._database.name} cannot be written: {type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+            message = Message("the history {name} cannot be written: {why}")
+            return DiskError(message.format(name=self._database.name, why=why))
         reserve.keep()
         return None
 

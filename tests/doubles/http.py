@@ -299,6 +299,7 @@ class Service:
     async def _exchange(self, connection: "Connection", request: Request) -> bool:
         """One request and its answer; whether the connection goes on."""
         request.kind, request.at = self.kind(request), time.monotonic()
+        request.peer = (connection.writer.get_extra_info("peername") or ("", 0))[1]
         rule = self._rule(request.kind, ANY)
         if rule is not None and rule.how in BEFORE:
             connection.drop(rule.how)

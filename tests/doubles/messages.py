@@ -61,6 +61,8 @@ class Request:
     body: bytes = field(default=b"", repr=False)
     kind: str = ""
     at: float = 0.0
+    peer: int = 0
+    """The port of the client."""
 
     @property
     def path(self) -> str:

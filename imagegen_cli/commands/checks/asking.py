@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from imagegen_cli.commands.checks.machine import check_network
 from imagegen_cli.commands.histories import has_history, open_history
 from imagegen_cli.core.errors import ConfigError, ImagegenError, ProviderBug, Unavailable, question_hint
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.provider import Balance, Clients, Provider, Settings
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.net.client import open_clients
@@ -27,7 +28,10 @@ MAX_ANSWER_S = 10.0
 """For one question to a service."""
 UNKNOWN_QUESTION = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 """How a server answers a question that it does not have."""
-NO_CREDITS = "the service has no such question"
+NO_CREDITS = Message("the service has no such question")
+AT_WORK = Message("process {pid} on {host} has tasks there")
+UNITS = {"credits": Message("credits"), "credit": Message("credit")}
+"""Units of accounts that are words; others are codes of currencies or a service's own."""
 MIN_SECRET_CHARACTERS = 4
 """A shorter text is found in every other word and hides nothing."""
 
@@ -104,7 +108,7 @@ def busy_with(config: Config) -> dict[str, str]:
         return {}
     with closing(open_history()) as store:
         at_work = store.busy_providers()
-    busy = {name: f"process {process.pid} on {process.host} has tasks there" for name, process in at_work.items()}
+    busy = {name: AT_WORK.format(pid=process.pid, host=process.host) for name, process in at_work.items()}
     known = config.providers
     addresses = {known[name].settings.base_url.rstrip("/"): why for name, why in busy.items() if name in known}
     same = {name: addresses.get(one.settings.base_url.rstrip("/"), "") for name, one in known.items()}
@@ -114,10 +118,11 @@ def busy_with(config: Config) -> dict[str, str]:
 def balance_text(balance: Balance | None) -> str:
     """An amount with its unit, or unknown: never a made-up number."""
     if balance is None or balance.amount is None or not math.isfinite(balance.amount):
-        return "unknown"
+        return Message("unknown")
     whole = balance.amount.is_integer()
     unit = balance.unit.removesuffix("s") if balance.amount == 1 else balance.unit
-    return f"{int(balance.amount) if whole else round(balance.amount, 4)} {unit}"
+    number = int(balance.amount) if whole else round(balance.amount, 4)
+    return Message("{number} {unit}").format(number=number, unit=UNITS.get(unit, unit))
 
 
 async def _observed(one: Configured, settings: Settings, work: Callable[[Clients], Awaitable[T]]) -> Answer[T]:
@@ -135,11 +140,11 @@ async def _observed(one: Configured, settings: Settings, work: Callable[[Clients
                 clients.free.event_hooks = {"response": [note]}
             return Answer(await work(clients), None, tuple(responses))
     except TimeoutError:
-        trouble: ImagegenError = Unavailable(f"no answer within {MAX_ANSWER_S:.0f} s")
+        trouble: ImagegenError = Unavailable(Message("no answer within {seconds:.0f} s").format(seconds=MAX_ANSWER_S))
     except ImagegenError as error:
         trouble = error
     except Exception as error:  # noqa: BLE001 - one broken provider must not hide the others
-        trouble = ProviderBug(f"the provider itself failed: {type(error).__name__}")
+        trouble = ProviderBug(Message("the provider itself failed: {why}").format(why=type(error).__name__))
     trouble.hint = question_hint(trouble)
     return Answer(None, trouble, tuple(responses))
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from imagegen_cli.core.errors import ImagegenError
+from imagegen_cli.core.language import Message, tr, translated
 from imagegen_cli.core.text import Printer, encoded, is_capable_terminal, literal
 
 
@@ -18,17 +19,20 @@ class Level(StrEnum):
 
 
 MEANINGS = {
-    "ok": "works",
-    "warn": "look at it",
-    "no": "cannot work",
-    "--": "cannot be asked",
+    "ok": Message("works"),
+    "warn": Message("look at it"),
+    "no": Message("cannot work"),
+    "--": Message("cannot be asked"),
 }
 """The legend on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`advice` says what to do; `provider` is empty for what concerns this machine."""
+    """`advice` says what to do; `provider` is empty for what concerns this machine.
+
+    The words are English, as JSON has them; what shows them to people translates them.
+    """
 
     level: Level
     check: str
@@ -44,9 +48,13 @@ class Finding:
 
 def as_line(finding: Finding, encoding: str) -> str:
     """One line for a person."""
-    provider = f"{finding.provider}: " if finding.provider else ""
-    advice = f"; {finding.advice}" if finding.advice else ""
-    return literal(f"{finding.level:<4} {provider}{finding.check}: {finding.message}{advice}", encoding)
+    about = Message("{check}: {message}")
+    said = about.format(check=finding.check, message=finding.message)
+    if finding.provider:
+        said = about.format(check=finding.provider, message=said)
+    if finding.advice:
+        said = Message("{message}; {more}").format(message=said, more=finding.advice)
+    return literal(f"{finding.level:<4} {translated(said)}", encoding)
 
 
 def as_json(finding: Finding, encoding: str) -> str:
@@ -78,11 +86,11 @@ class Report:
         terminal = Terminal(self._stream, os.environ)
         width, theme = terminal.size.columns - 1, terminal.theme
         if finding.provider != self._group:
-            name = finding.provider or "this machine"
+            name = finding.provider or tr("this machine")
             terminal.print(heading(name, width, theme, is_first=self._group is None))
             self._group = finding.provider
         self._levels.add(finding.level)
-        check = Check(finding.level, finding.check, finding.message, finding.advice)
+        check = Check(finding.level, *map(translated, (finding.check, finding.message, finding.advice)))
         terminal.print(check_lines(check, width, theme))
 
     def close(self) -> None:
@@ -93,4 +101,5 @@ class Report:
         from imagegen_cli.display.terminal import Terminal  # noqa: PLC0415 - see above
 
         terminal = Terminal(self._stream, os.environ)
-        terminal.print(legend_lines(self._levels, MEANINGS, terminal.size.columns - 1, terminal.theme))
+        legend = {name: translated(meaning) for name, meaning in MEANINGS.items()}
+        terminal.print(legend_lines(self._levels, legend, terminal.size.columns - 1, terminal.theme))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen_cli.commands.checks.finding import Finding, Level
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.task import Cancelled, Done, Failed, StagedImage
-from imagegen_cli.core.text import amount
 from imagegen_cli.gallery.whole import parts_in
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.paths import cache_folder, kept_folder
@@ -18,6 +18,11 @@ PART_AGE_S = 24 * 3600
 """Seconds after which no living process writes a sheet or a page any more."""
 MAX_IDS = 20
 """Task numbers in one message."""
+LEASES = Message("leases")
+PARTS = Message("part files")
+FIX = Message("imagegen doctor --fix removes them")
+BY_HAND = Message("remove it by hand")
+STUCK = Message("{path} cannot be removed")
 
 
 def check_leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
@@ -26,30 +31,47 @@ def check_leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
     if fix:
         store.take([])  # this releases the leases of processes that are gone
     if count:
-        message = f"{amount(count, 'task')} unfinished, and no process runs them: {_ids(first, count)}"
-        yield Finding(Level.WARN, "leases", message, "imagegen resume fetches what was sent, and sends nothing")
+        message = ngettext(
+            "{count} task unfinished, and no process runs them: {ids}",
+            "{count} tasks unfinished, and no process runs them: {ids}",
+            count,
+            ids=_ids(first, count),
+        )
+        advice = Message("imagegen resume fetches what was sent, and sends nothing")
+        yield Finding(Level.WARN, LEASES, message, advice)
     else:
-        yield Finding(Level.OK, "leases", "a living process runs every unfinished task")
+        yield Finding(Level.OK, LEASES, Message("a living process runs every unfinished task"))
     yield from _parts(store, fix=fix)
     yield _unfinished(store, fix=fix)
 
 
 def _unfinished(store: Store, *, fix: bool) -> Finding:
     """Part files of sheets, galleries and thumbnails whose process was killed; only old ones certainly have none."""
-    name = "sheets and galleries"
+    name = Message("sheets and galleries")
     ages = {path: age for folder in _folders_of_galleries(store) for path, age in parts_in(folder)}
     old = [path for path, age in ages.items() if age > PART_AGE_S]
-    young = len(ages) - len(old)
-    more = f"; {amount(young, 'part file')} younger than a day left alone" if young else ""
+    more = _young(len(ages) - len(old))
     if not old:
-        return Finding(Level.OK, name, f"none was left unfinished{more}")
-    found = f"{amount(len(old), 'part file')} left behind"
+        return Finding(Level.OK, name, _both(Message("none was left unfinished"), more))
+    found = ngettext("{count} part file left behind", "{count} part files left behind", len(old))
     if not fix:
-        return Finding(Level.WARN, name, f"{found}{more}", "imagegen doctor --fix removes them")
+        return Finding(Level.WARN, name, _both(found, more), FIX)
     stuck = [path for path in old if not _is_removed(path)]
     if stuck:
-        return Finding(Level.WARN, name, f"{found}{more}; {stuck[0]} cannot be removed", "remove it by hand")
-    return Finding(Level.OK, name, f"{found}, all removed{more}")
+        return Finding(Level.WARN, name, _both(_both(found, more), STUCK.format(path=stuck[0])), BY_HAND)
+    return Finding(Level.OK, name, _both(Message("{found}, all removed").format(found=found), more))
+
+
+def _young(count: int) -> str:
+    if not count:
+        return ""
+    return ngettext(
+        "{count} part file younger than a day left alone", "{count} part files younger than a day left alone", count
+    )
+
+
+def _both(message: str, more: str) -> str:
+    return Message("{message}; {more}").format(message=message, more=more) if more else message
 
 
 def _folders_of_galleries(store: Store) -> set[Path]:
@@ -102,24 +124,52 @@ def _parts(store: Store, *, fix: bool) -> Iterator[Finding]:
     yield _useless_parts(store, useless, others, fix=fix)
     if complete:
         ids = _ids_of([one.record for one in complete if one.record is not None])
-        where = f" (tasks {ids})" if ids else f": {complete[0].path}"
-        message = f"{amount(len(complete), 'whole picture')} without a name{where}"
-        yield Finding(Level.WARN, "whole pictures", message, f"imagegen resume {ids}".rstrip())
+        advice = Message("imagegen resume {ids}").format(ids=ids) if ids else "imagegen resume"
+        yield Finding(Level.WARN, Message("whole pictures"), _nameless(complete, ids), advice)
+
+
+def _nameless(complete: Sequence[PartFile], ids: str) -> Message:
+    if ids:
+        return ngettext(
+            "{count} whole picture without a name (tasks {ids})",
+            "{count} whole pictures without a name (tasks {ids})",
+            len(complete),
+            ids=ids,
+        )
+    return ngettext(
+        "{count} whole picture without a name: {path}",
+        "{count} whole pictures without a name: {path}",
+        len(complete),
+        path=complete[0].path,
+    )
 
 
 def _useless_parts(store: Store, useless: Sequence[PartFile], others: int, *, fix: bool) -> Finding:
-    more = f"; {amount(others, 'part file')} of another history left alone" if others else ""
+    more = _of_others(others)
     if not useless:
-        return Finding(Level.OK, "part files", f"no task that is over has left one behind{more}")
+        return Finding(Level.OK, PARTS, _both(Message("no task that is over has left one behind"), more))
     records = [one.record for one in useless if one.record is not None]
-    half = f"{amount(len(useless), 'half picture')} (tasks {_ids_of(records)}) left behind"
+    half = ngettext(
+        "{count} half picture (tasks {ids}) left behind",
+        "{count} half pictures (tasks {ids}) left behind",
+        len(useless),
+        ids=_ids_of(records),
+    )
     if not fix:
-        return Finding(Level.WARN, "part files", f"{half}{more}", "imagegen doctor --fix removes them")
+        return Finding(Level.WARN, PARTS, _both(half, more), FIX)
     removed, stuck = _removed(store, useless)
-    message = f"{half}, {len(removed)} removed{more}"
+    message = _both(Message("{found}, {count} removed").format(found=half, count=len(removed)), more)
     if stuck:
-        return Finding(Level.WARN, "part files", f"{message}; {stuck[0]} cannot be removed", "remove it by hand")
-    return Finding(Level.OK, "part files", message)
+        return Finding(Level.WARN, PARTS, _both(message, STUCK.format(path=stuck[0])), BY_HAND)
+    return Finding(Level.OK, PARTS, message)
+
+
+def _of_others(count: int) -> str:
+    if not count:
+        return ""
+    return ngettext(
+        "{count} part file of another history left alone", "{count} part files of another history left alone", count
+    )
 
 
 def _part_files(store: Store) -> tuple[list[PartFile], int]:
@@ -158,8 +208,8 @@ def _removed(store: Store, useless: Sequence[PartFile]) -> tuple[list[Path], lis
 
 
 def _ids(first: Sequence[int], count: int) -> str:
-    more = f" and {count - len(first)} more" if count > len(first) else ""
-    return " ".join(map(str, first)) + more
+    ids = " ".join(map(str, first))
+    return Message("{ids} and {count} more").format(ids=ids, count=count - len(first)) if count > len(first) else ids
 
 
 def _ids_of(records: Sequence[Record]) -> str:

@@ -9,6 +9,7 @@ from imagegen_cli.commands.checks.asking import NO_CREDITS, Answer, ask, balance
 from imagegen_cli.commands.checks.finding import Finding, Level
 from imagegen_cli.commands.checks.machine import network, way_of
 from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Unauthorized
+from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Balance
 from imagegen_cli.core.text import seconds
@@ -16,7 +17,15 @@ from imagegen_cli.inputs.plan import check_settings
 from imagegen_cli.settings.config import Configured
 from imagegen_cli.settings.keys import key_of, keys_lacking, keys_of, variable_of
 
-UNKNOWN = "the service does not know this question"
+SETTINGS = Message("settings")
+SERVICE = Message("service")
+ADDRESS = Message("address")
+KEY = Message("key")
+CREDITS = Message("credits")
+CLOCK = Message("clock")
+UNKNOWN = Message("the service does not know this question: {why}")
+NOT_NOW = Message("cannot be checked now: {why}")
+CREDITS_UNKNOWN = Message("unknown: {why}")
 MAX_CLOCK_SKEW_S = 60.0
 """A signature is refused for little more."""
 
@@ -32,11 +41,12 @@ def check_services(chosen: Sequence[Configured], busy: Mapping[str, str]) -> Ite
 
 async def _service(one: Configured, busy: str) -> list[Finding]:
     if one.is_local:
-        return [Finding(Level.OK, "service", "has no address: nothing to reach, no key", provider=one.name)]
+        message = Message("has no address: nothing to reach, no key")
+        return [Finding(Level.OK, SERVICE, message, provider=one.name)]
     try:
         one = replace(one, settings=await asyncio.to_thread(key_of, one))
     except ConfigError as error:
-        found = [_address(one, [await knock(one)]), Finding.of_error("key", error)]
+        found = [_address(one, [await knock(one)]), Finding.of_error(KEY, error)]
     else:
         found = await _answers(one, busy)
     found += await _settings(one, works=all(finding.level is not Level.NO for finding in found))
@@ -48,16 +58,16 @@ async def _settings(one: Configured, *, works: bool) -> list[Finding]:
     try:
         check_settings(one)
     except ConfigError as error:
-        return [Finding.of_error("settings", error)]
+        return [Finding.of_error(SETTINGS, error)]
     answer: Answer[None] = await ask(one, lambda provider: provider.check_service()) if works else Answer(None)
     trouble = answer.trouble
     if trouble is None:
         return []
     if answer.is_unknown_question:
-        return [Finding(Level.UNASKED, "settings", f"{UNKNOWN}: {trouble.message}")]
+        return [Finding(Level.UNASKED, SETTINGS, UNKNOWN.format(why=trouble.message))]
     if isinstance(trouble, BadRequest):
-        return [Finding.of_error("settings", trouble)]
-    return [Finding(Level.WARN, "settings", f"cannot be checked now: {trouble.message}", trouble.hint)]
+        return [Finding.of_error(SETTINGS, trouble)]
+    return [Finding(Level.WARN, SETTINGS, NOT_NOW.format(why=trouble.message), trouble.hint)]
 
 
 async def _answers(one: Configured, busy: str) -> list[Finding]:
@@ -79,19 +89,19 @@ async def _answers(one: Configured, busy: str) -> list[Finding]:
 
 def _address(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
     url = without_user(one.settings.base_url)
-    way = f"{url} ({way_of(one.settings.base_url)})"
+    way = way_of(one.settings.base_url)
     if any(answer.responses for answer in answers):
         asked = [answer for answer in answers if answer.responses]
         strange = all(answer.is_unknown_question for answer in asked)
-        advice = "it knew none of the questions: if it should, correct base_url" if strange else ""
-        return Finding(Level.OK, "address", f"{way} answers", advice)
+        advice = Message("it knew none of the questions: if it should, correct base_url") if strange else ""
+        return Finding(Level.OK, ADDRESS, Message("{url} ({way}) answers").format(url=url, way=way), advice)
     trouble = answers[-1].trouble
-    message = trouble.message if trouble else "no answer"
-    if "CERTIFICATE" in message.upper():
-        advice = "set SSL_CERT_FILE to a file with the certificate of its authority"
+    why = trouble.message if trouble else Message("no answer")
+    if "CERTIFICATE" in why.upper():
+        advice = Message("set SSL_CERT_FILE to a file with the certificate of its authority")
     else:
-        advice = "start the service, or correct base_url, the proxy or the network"
-    return Finding(Level.NO, "address", f"{way}: {message}", advice)
+        advice = Message("start the service, or correct base_url, the proxy or the network")
+    return Finding(Level.NO, ADDRESS, Message("{url} ({way}): {why}").format(url=url, way=way, why=why), advice)
 
 
 def _key(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
@@ -99,44 +109,66 @@ def _key(one: Configured, answers: Sequence[Answer[Any]]) -> Finding:
     troubles = [answer.trouble for answer in answers if answer.trouble is not None and not answer.is_unknown_question]
     refused = next((error for error in troubles if isinstance(error, ConfigError | Unauthorized)), None)
     if refused is not None:
-        return Finding(Level.NO, "key", refused.message, refused.hint or "imagegen init writes another")
+        return Finding(Level.NO, KEY, refused.message, refused.hint or Message("imagegen init writes another"))
     accepted = [answer.responses for answer in answers if answer.trouble is None]
     if any(response.with_key and response.is_success for responses in accepted for response in responses):
-        return Finding(Level.OK, "key", "the service answered a question that carried it")
+        return Finding(Level.OK, KEY, Message("the service answered a question that carried it"))
     if troubles:
-        return Finding(Level.WARN, "key", f"cannot be checked now: {troubles[0].message}", troubles[0].hint)
+        return Finding(Level.WARN, KEY, NOT_NOW.format(why=troubles[0].message), troubles[0].hint)
     return _untried_key(one, unknown)
 
 
 def _untried_key(one: Configured, unknown: ImagegenError | None) -> Finding:
     """About a key that no question has carried. `unknown`: a question that the service does not know."""
     if lacking := keys_lacking(one):
-        advice = " and ".join(f"{name} or ${variable_of(one, name)}" for name in lacking)
-        return Finding(Level.WARN, "key", f"{' and '.join(lacking)} not set", f"set {advice}; imagegen init helps")
+        return _lacking_keys(one, lacking)
     if one.settings.api_key:
-        return Finding(Level.UNASKED, "key", "is set; only a paid request can show whether the service accepts it")
+        message = Message("is set; only a paid request can show whether the service accepts it")
+        return Finding(Level.UNASKED, KEY, message)
     if unknown is not None:
-        return Finding(Level.UNASKED, "key", f"none is set; {UNKNOWN}: {unknown.message}")
-    return Finding(Level.OK, "key", "none is set, and the service asks for none")
+        message = Message("none is set; {why}").format(why=UNKNOWN.format(why=unknown.message))
+        return Finding(Level.UNASKED, KEY, message)
+    return Finding(Level.OK, KEY, Message("none is set, and the service asks for none"))
+
+
+def _lacking_keys(one: Configured, lacking: Sequence[str]) -> Finding:
+    """At most two: a key and its second half."""
+    either = Message("{name} or ${variable}")
+    ways = _all([either.format(name=name, variable=variable_of(one, name)) for name in lacking])
+    advice = Message("set {ways}; imagegen init helps").format(ways=ways)
+    return Finding(Level.WARN, KEY, Message("{names} not set").format(names=_all(lacking)), advice)
+
+
+def _all(parts: Sequence[str]) -> str:
+    found = parts[0]
+    for part in parts[1:]:
+        found = Message("{first} and {second}").format(first=found, second=part)
+    return found
 
 
 def _credits(answer: Answer[Balance | None], busy: str) -> Finding:
     if busy:
-        return Finding(Level.UNASKED, "credits", f"not asked: {busy}")
-    if answer.is_unknown_question and answer.trouble is not None:
-        return Finding(Level.UNASKED, "credits", f"{UNKNOWN}: {answer.trouble.message}")
+        return Finding(Level.UNASKED, CREDITS, Message("not asked: {why}").format(why=busy))
     if answer.trouble is not None:
-        return Finding(Level.WARN, "credits", f"unknown: {answer.trouble.message}")
-    balance = answer.value
+        if answer.is_unknown_question:
+            return Finding(Level.UNASKED, CREDITS, UNKNOWN.format(why=answer.trouble.message))
+        return Finding(Level.WARN, CREDITS, CREDITS_UNKNOWN.format(why=answer.trouble.message))
+    return _told_credits(answer.value)
+
+
+def _told_credits(balance: Balance | None) -> Finding:
     message = balance_text(balance)
     note = balance.note if balance else ""
     if balance is not None and balance.troubled:
-        advice = "renew the keys that are refused, or take them out of api_key"
-        return Finding(Level.WARN, "credits", f"{message}: {note}", advice)
+        advice = Message("renew the keys that are refused, or take them out of api_key")
+        said = Message("{amount}: {note}").format(amount=message, note=note)
+        return Finding(Level.WARN, CREDITS, said, advice)
     if message == "unknown":
-        return Finding(Level.UNASKED, "credits", f"unknown: {note or NO_CREDITS}")
+        return Finding(Level.UNASKED, CREDITS, CREDITS_UNKNOWN.format(why=note or NO_CREDITS))
     spent = balance is not None and (balance.amount or 0.0) <= 0
-    return Finding(Level.WARN if spent else Level.OK, "credits", message, "top up the account" if spent else "")
+    if not spent:
+        return Finding(Level.OK, CREDITS, message)
+    return Finding(Level.WARN, CREDITS, message, Message("top up the account"))
 
 
 def _clock(one: Configured, answers: Sequence[Answer[Any]]) -> Iterator[Finding]:
@@ -145,13 +177,20 @@ def _clock(one: Configured, answers: Sequence[Answer[Any]]) -> Iterator[Finding]
     skews = [response.clock_ahead_s for response in responses if response.clock_ahead_s is not None]
     if not skews:
         if signs:
-            advice = "check the clock of this machine: requests are signed with its time"
-            yield Finding(Level.UNASKED, "clock", "the service did not tell its time", advice)
+            advice = Message("check the clock of this machine: requests are signed with its time")
+            yield Finding(Level.UNASKED, CLOCK, Message("the service did not tell its time"), advice)
         return
     skew = min(skews, key=abs)
     if abs(skew) <= MAX_CLOCK_SKEW_S:
-        yield Finding(Level.OK, "clock", "agrees with the service's clock")
+        yield Finding(Level.OK, CLOCK, Message("agrees with the service's clock"))
         return
-    message = f"this machine is {seconds(abs(skew))} {'behind' if skew > 0 else 'ahead of'} the service"
-    why = "the service refuses signed requests for it" if signs else "keys and links expire by it"
-    yield Finding(Level.WARN, "clock", message, f"set the clock: {why}")
+    behind, ahead = (
+        Message("this machine is {duration} behind the service"),
+        Message("this machine is {duration} ahead of the service"),
+    )
+    message = (behind if skew > 0 else ahead).format(duration=seconds(abs(skew)))
+    signed, plain = (
+        Message("set the clock: the service refuses signed requests for it"),
+        Message("set the clock: keys and links expire by it"),
+    )
+    yield Finding(Level.WARN, CLOCK, message, signed if signs else plain)

@@ -4,11 +4,12 @@ import codecs
 import re
 from collections.abc import Callable, Sequence
 
+from imagegen_cli.core.language import Message
 from imagegen_cli.inputs.lists.common import FIELDS, Reading, canonical, is_remark, shell_word
 
 MAX_TITLE_LINES = 20
 """Lines that may be above the header of a table."""
-ROWS = "write one prompt a line into a new .txt file"
+ROWS = Message("write one prompt a line into a new .txt file")
 BULLET = re.compile(
     r"\s*(?:[-*+–—](?:\s+\[[ xX]\])?\s+|[•‣▪◦・●○■□◆☐☑✓✔➤]\s*|\d{1,4}(?:[.)]\s+|[.)](?=[^\W\d_])|[、．）]\s*)|"
     r"[(（]\d{1,4}[)）]\s*|[①-⑳]\s*|[一二三四五六七八九十]{1,3}、\s*)(?=\S)"
@@ -42,7 +43,9 @@ def through(command: str, name: str, reading: Reading) -> str:
         way = f"{converted}{shell_word(name)} | {command}"
     else:
         way = f"{command}{shell_word(name)}"
-    return f"{'' if shell_word(name) else 'put into your pipe: … | '}{way} | imagegen batch -"
+    if shell_word(name):
+        return f"{way} | imagegen batch -"
+    return Message("put into your pipe: {command}").format(command=f"… | {way} | imagegen batch -")
 
 
 def without_marks(name: str, text: str, reading: Reading, is_list: Callable[[str], bool]) -> str:
@@ -57,7 +60,7 @@ def without_marks(name: str, text: str, reading: Reading, is_list: Callable[[str
         return ROWS
     delete = "/^(```|---)/d; " if dropped else ""
     command = f"sed -E '{delete}{_script(used)}'"
-    return f"take the marks off: {through(command, name, reading)}"
+    return Message("take the marks off: {command}").format(command=through(command, name, reading))
 
 
 def _script(marks: Sequence[str]) -> str:
@@ -81,7 +84,6 @@ def later_header(name: str, text: str, delimiter: str, reading: Reading, *, min_
             and "prompt" in cells
             and all(cell in FIELDS or not cell for cell in cells)
         ):
-            return (
-                f"leave out the lines above the header in line {number}: {through(f'tail -n +{number}', name, reading)}"
-            )
+            hint = Message("leave out the lines above the header in line {number}: {command}")
+            return hint.format(number=number, command=through(f"tail -n +{number}", name, reading))
     return ""

@@ -7,19 +7,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.inputs.lists.advice import ROWS, through
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     TAKE_LINES,
+    UNSENT,
     Listed,
     Reading,
     Row,
     canonical,
     column_words,
-    counted,
     head_of,
     is_remark,
+    not_read,
     place_of,
+    placed,
+    skipped_remarks,
     some,
 )
 
@@ -55,7 +59,7 @@ def read_json(name: str, text: str, reading: Reading, *, linewise: bool) -> List
     skipped = [number for number, line in enumerate(text.split("\n"), 1) if linewise and is_remark(line)]
     skipped += [number for number, row in rows if _is_remark_row(row)]
     if skipped:
-        remarks.append(f"{name}: skipped {counted(sorted(skipped), 'remark')}")
+        remarks.append(skipped_remarks(name, sorted(skipped)))
     return Listed(rows=[(number, row) for number, row in rows if not _is_remark_row(row)], remarks=remarks)
 
 
@@ -73,10 +77,10 @@ def _refuse_request(name: str, number: int, rows: list[tuple[int, Row]], reading
     wanted = ".body" if len(known) == len(keys) else f".body | {{{', '.join(known)}}}"
     command = through(f"jq -c {shlex.quote(wanted)}", name, reading)
     left = [key for key in keys if key not in known]
-    without = f", without {some(left)}" if left else ""
-    message = "a request for a batch interface is no prompt; the prompt is inside its body"
-    hint = f"take the bodies{without}: {command}" if "prompt" in map(canonical, known) else ROWS
-    raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {hint}")
+    hint = Message("take the bodies, without {keys}: {command}") if left else Message("take the bodies: {command}")
+    hint = hint.format(keys=some(left), command=command) if "prompt" in map(canonical, known) else ROWS
+    message = Message("a request for a batch interface is no prompt; the prompt is inside its body")
+    raise UsageError(placed(f"{name}:{number}", message), hint=UNSENT.format(way=hint))
 
 
 def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[str]:
@@ -91,10 +95,11 @@ def _chosen(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) 
             read.update(names[place] for place in places.values() if place is not None)
     for field, column in columns.items():
         if keys and place_of(keys, field, column) is None:
-            hint = "nothing was sent; name one of these: --columns FIELD=NAME"
-            raise UsageError(f"{name}: no object has {column!r} (names: {some(keys)})", hint=hint)
+            message = Message("no object has {column!r} (names: {names})").format(column=column, names=some(keys))
+            hint = UNSENT.format(way=Message("name one of these: --columns FIELD=NAME"))
+            raise UsageError(placed(name, message), hint=hint)
     rest = [key for key in keys if key not in read]
-    return [f"{name}: not read: {some(rest)}"] if rest else []
+    return [not_read(name, rest)] if rest else []
 
 
 def _loads(text: str) -> Any:
@@ -105,9 +110,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise UsageError(
-            f"{next(name for name in names if names.count(name) > 1)} is given twice", hint="write each name once"
-        )
+        message = Message("{name} is given twice").format(name=next(name for name in names if names.count(name) > 1))
+        raise UsageError(message, hint=Message("write each name once"))
     return found
 
 
@@ -131,7 +135,7 @@ def _by_line(text: str) -> Iterator[tuple[int, Row]]:
         if not line.strip() or is_remark(line):
             continue
         try:
-            yield number, _as_row(_loads(line), "a line")
+            yield number, _as_row(_loads(line), Message("a line must be a JSON object or a JSON text"))
         except UsageError as error:
             yield number, error
         except (ValueError, RecursionError) as error:
@@ -142,45 +146,58 @@ def broken(error: Exception, *, by_line: bool = False) -> UsageError:
     """The fault of broken JSON in plain words, with its column where it is known, and what to do."""
     if not isinstance(error, json.JSONDecodeError):
         deep = isinstance(error, RecursionError)
-        message = "it is nested too deeply" if deep else "a number has thousands of digits"
-        return UsageError(f"broken JSON: {message}", hint="write a prompt as a text or as a plain object")
-    message, hint = _wrong(error)
+        message = (
+            Message("broken JSON: it is nested too deeply")
+            if deep
+            else Message("broken JSON: a number has thousands of digits")
+        )
+        return UsageError(message, hint=Message("write a prompt as a text or as a plain object"))
+    why, hint = _wrong(error)
     if by_line and error.doc.lstrip()[:1] not in ("{", "[", '"'):
-        message, hint = "the line is neither an object nor a text in quotation marks", TAKE_LINES
-    return UsageError(f"broken JSON: {message} (column {error.colno})", hint=hint)
+        why, hint = Message("the line is neither an object nor a text in quotation marks"), TAKE_LINES
+    message = Message("broken JSON: {why} (column {column})").format(why=why, column=error.colno)
+    return UsageError(message, hint=hint)
 
 
 def _wrong(error: json.JSONDecodeError) -> tuple[str, str]:
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
     comma = before[-1:] == "," or after[:1] == ","
     if comma and (after.lstrip(", \t\r\n")[:1] in ("]", "}") or not after.strip(", \t\r\n")):
-        return "a comma follows the last element", "delete that comma"
+        return Message("a comma follows the last element"), Message("delete that comma")
     if after[:1] in ("'", "‘", "’", "“", "”"):
-        return f"JSON does not know the quotation mark {after[0]}", 'write " instead'
-    return next((known for word, known in _WRONG if word in error.msg), ("it cannot be read", "check it with jq"))
+        message = Message("JSON does not know the quotation mark {mark}").format(mark=after[0])
+        return message, Message('write " instead')
+    unknown = Message("it cannot be read"), Message("check it with jq")
+    return next((known for word, known in _WRONG if word in error.msg), unknown)
 
 
 _WRONG = (
-    ("Unterminated", ("a text has no closing quotation mark", 'close it with "')),
-    ("control character", ("a text contains a line break or a tab", "write \\n or \\t instead")),
-    ("escape", ("a backslash stands before a letter", "write it twice: \\\\")),
-    ("surrogate", ("a text contains half of a letter", "write the letter itself")),
+    ("Unterminated", (Message("a text has no closing quotation mark"), Message('close it with "'))),
+    ("control character", (Message("a text contains a line break or a tab"), Message("write \\n or \\t instead"))),
+    ("escape", (Message("a backslash stands before a letter"), Message("write it twice: \\\\"))),
+    ("surrogate", (Message("a text contains half of a letter"), Message("write the letter itself"))),
     (
         "',' delimiter",
-        ("a comma or a closing bracket is missing", "write a comma between elements, and close each bracket"),
+        (
+            Message("a comma or a closing bracket is missing"),
+            Message("write a comma between elements, and close each bracket"),
+        ),
     ),
-    ("':' delimiter", ("a name has no colon after it", 'write "prompt": "a kite"')),
-    ("property name", ("a name is not in quotation marks", 'write "prompt": "a kite"')),
-    ("Extra data", ("something follows after the value", "write one value a line, or all in [ ]")),
-    ("Expecting value", ("a value is missing, or a text is not in quotation marks", 'write "a kite"')),
+    ("':' delimiter", (Message("a name has no colon after it"), Message('write "prompt": "a kite"'))),
+    ("property name", (Message("a name is not in quotation marks"), Message('write "prompt": "a kite"'))),
+    ("Extra data", (Message("something follows after the value"), Message("write one value a line, or all in [ ]"))),
+    (
+        "Expecting value",
+        (Message("a value is missing, or a text is not in quotation marks"), Message('write "a kite"')),
+    ),
 )
 """For words of Python's message: what our message says, and what to do."""
 
 
-def _as_row(value: Any, what: str) -> Row:
-    is_valid = isinstance(value, dict | str)
-    message = f"{what} must be a JSON object or a JSON text"
-    return value if is_valid else UsageError(message, hint='write "a kite" or {"prompt": "a kite"}')
+def _as_row(value: Any, otherwise: Message) -> Row:
+    if isinstance(value, dict | str):
+        return value
+    return UsageError(otherwise, hint=Message('write "a kite" or {"prompt": "a kite"}'))
 
 
 class _Stream:
@@ -208,7 +225,7 @@ class _Stream:
             return
         line, at, value = self.line, self.at, self._decoded()
         if not isinstance(value, dict):
-            yield line, _as_row(value, "a value")
+            yield line, _as_row(value, Message("a value must be a JSON object or a JSON text"))
         elif self._plain_list(value):
             self.at, self.line = at, line
             self._move(_FIRST_KEY.match(self.text, at).end())  # type: ignore[union-attr]
@@ -228,7 +245,7 @@ class _Stream:
             return
         while True:
             line = self.line
-            yield line, _as_row(self._decoded(), "an element")
+            yield line, _as_row(self._decoded(), Message("an element must be a JSON object or a JSON text"))
             if self._next("]"):
                 return
             if not self._next(","):
@@ -263,8 +280,9 @@ class _Stream:
             plain = not any(isinstance(inner, list) for key, inner in value.items() if canonical(key) == "prompt")
             if plain or self.reading.columns:
                 return value
-        names = some([*value]) or "none"
-        return UsageError(f"this object is no prompt; its keys are {names}", hint=self._hint_for(value))
+        names = some([*value]) or Message("none")
+        message = Message("this object is no prompt; its keys are {names}").format(names=names)
+        return UsageError(message, hint=self._hint_for(value))
 
     def _hint_for(self, value: dict[str, Any]) -> str:
         """How to take prompts out of an object: a command where it contains one list that can be read."""
@@ -273,13 +291,14 @@ class _Stream:
         if len(lists) == 1:
             [(key, inner)] = lists.items()
             others = [other for other in value if other != key]
-            without = f" without {some(others)}" if others else ""
+            hint = Message("take the list without {keys}: {command}") if others else Message("take the list: {command}")
             if all(_is_prompt(one) for one in inner):
                 wanted = shlex.quote(f".[{json.dumps(key, ensure_ascii=False)}][]")
-                return f"take the list{without}: {through(f'jq -c {wanted}', self.name, self.reading)}"
+                return hint.format(keys=some(others), command=through(f"jq -c {wanted}", self.name, self.reading))
         if texts and not lists:
-            return f"say which name has the prompt: --columns {column_words([f'prompt={texts[0]}'])}"
-        return 'write an object for each prompt: {"prompt": "a kite"}'
+            option = f"--columns {column_words([f'prompt={texts[0]}'])}"
+            return Message("say which name has the prompt: {option}").format(option=option)
+        return Message('write an object for each prompt: {"prompt": "a kite"}')
 
 
 def _is_prompt(value: Any) -> bool:

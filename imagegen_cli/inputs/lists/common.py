@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.schema import nearest
 
 FIELDS = ("prompt", "provider", "model", "ratio", "resolution", "size", "width", "height", "count", "seed", "negative",
@@ -41,7 +42,8 @@ KEY_MATERIAL = re.compile(
     r"\bgithub_pat_\w{20}|\bsk-[A-Za-z0-9_-]{32}|\bxox[abp]-[\w-]{10}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
 )
 """Keys in the forms that services and programs use. A list never sends one to a service."""
-TAKE_LINES = "if each line is a prompt as it stands: --format lines"
+TAKE_LINES = Message("if each line is a prompt as it stands: --format lines")
+UNSENT = Message("nothing was sent; {way}")
 Row = str | UsageError | dict[str, Any]
 
 
@@ -70,7 +72,7 @@ class UnknownField(UsageError):
     """An unknown name of a field; a message names it once for the whole list."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"unknown field {name!r}; {nearest(name, FIELDS)}")
+        super().__init__(Message("unknown field {name!r}; {known}").format(name=name, known=nearest(name, FIELDS)))
         self.name = name
 
 
@@ -85,7 +87,8 @@ def as_typed(argument: str) -> str:
 def form_in(text: str) -> str:
     """Read the value of --format; auto means the same as no value. Raises UsageError."""
     if text not in ("", "auto", *FORMS):
-        raise UsageError(f"--format takes {', '.join(FORMS)}, not {text!r}", hint=nearest(text, FORMS))
+        message = Message("--format takes {forms}, not {text!r}").format(forms=", ".join(FORMS), text=text)
+        raise UsageError(message, hint=nearest(text, FORMS))
     return "" if text == "auto" else text
 
 
@@ -94,25 +97,27 @@ def columns_in(text: str) -> dict[str, str]:
     text = as_typed(text)
     try:
         if any("\ud800" <= sign <= "\udfff" for sign in text):
-            raise UsageError("--columns is not valid UTF-8", hint=_COLUMNS_HINT)
+            raise UsageError(Message("--columns is not valid UTF-8"), hint=_COLUMNS_HINT)
         parts = next(csv.reader([text], strict=True), []) if text else []
     except csv.Error as error:
-        raise UsageError(f"--columns cannot be read: {error}", hint=_COLUMNS_HINT) from error
+        message = Message("--columns cannot be read: {why}").format(why=str(error))
+        raise UsageError(message, hint=_COLUMNS_HINT) from error
     found: dict[str, str] = {}
     for part in parts:
         name, _, column = part.partition("=")
         known = canonical(name)
         if known not in FIELDS:
-            raise UsageError(f"--columns: there is no field {name!r}; {nearest(name, FIELDS)}", hint=_COLUMNS_HINT)
+            message = Message("--columns: there is no field {name!r}; {known}")
+            raise UsageError(message.format(name=name, known=nearest(name, FIELDS)), hint=_COLUMNS_HINT)
         if known in found:
-            raise UsageError(f"--columns names {known} twice")
+            raise UsageError(Message("--columns names {name} twice").format(name=known))
         found[known] = column or name
     if found and "prompt" not in found:
-        raise UsageError("--columns does not say which column has the prompt", hint=_COLUMNS_HINT)
+        raise UsageError(Message("--columns does not say which column has the prompt"), hint=_COLUMNS_HINT)
     return found
 
 
-_COLUMNS_HINT = "write FIELD=COLUMN, with commas between: --columns prompt=Caption,seed=Seed"
+_COLUMNS_HINT = Message("write FIELD=COLUMN, with commas between: --columns prompt=Caption,seed=Seed")
 
 
 def canonical(name: Any) -> str:
@@ -137,10 +142,25 @@ def head_of(text: str) -> tuple[int, str]:
     return 1, ""
 
 
-def counted(numbers: Sequence[int], what: str) -> str:
-    """A count with its lines, such as "2 remarks (lines 3 4)"."""
+def lines_of(numbers: Sequence[int]) -> Message:
+    """The first of these numbers of lines, such as "lines 3 4 …"."""
     shown = " ".join(map(str, numbers[:MAX_SHOWN])) + " …" * (len(numbers) > MAX_SHOWN)
-    return f"{len(numbers)} {what}{'s' * (len(numbers) > 1)} (line{'s' * (len(numbers) > 1)} {shown})"
+    return ngettext("line {numbers}", "lines {numbers}", len(numbers), numbers=shown)
+
+
+def skipped_remarks(name: str, numbers: Sequence[int]) -> Message:
+    return ngettext(
+        "{name}: skipped {count} remark ({lines})",
+        "{name}: skipped {count} remarks ({lines})",
+        len(numbers),
+        name=name,
+        lines=lines_of(numbers),
+    )
+
+
+def placed(place: str, message: str) -> Message:
+    """A message behind the place that it is about, such as "list.csv:3"."""
+    return joined(": ", (place, message))
 
 
 def cells_of(lines: Iterable[str], delimiter: str, *, quoted: bool = True) -> Any:
@@ -151,8 +171,24 @@ def cells_of(lines: Iterable[str], delimiter: str, *, quoted: bool = True) -> An
 
 
 def some(columns: Sequence[str]) -> str:
-    shown = ", ".join(repr(column.strip()[:MAX_NAME_CHARACTERS]) for column in columns[:MAX_SHOWN])
-    return shown + " …" * (len(columns) > MAX_SHOWN)
+    """The first of these names, in quotes."""
+    shown = joined(", ", map(_quoted, columns[:MAX_SHOWN]))
+    return joined(" ", (shown, "…")) if len(columns) > MAX_SHOWN else shown
+
+
+def _quoted(column: str) -> str:
+    if isinstance(column, Message):  # it stands in place of a name
+        return Message("{name!r}").format(name=column)
+    return repr(column.strip()[:MAX_NAME_CHARACTERS])
+
+
+def not_read(place: str, columns: Sequence[str]) -> Message:
+    return Message("{place}: not read: {columns}").format(place=place, columns=some(columns))
+
+
+def or_lines(way: str) -> Message:
+    """What to do, or how a list is read whose lines are prompts as they stand."""
+    return Message("{way}; or, {other}").format(way=way, other=TAKE_LINES)
 
 
 def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
@@ -163,11 +199,12 @@ def column_hint(head: Sequence[str], rows: Sequence[Sequence[str]], delimiter: s
     if not _names_columns(head, rows):
         names = delimiter.join(["prompt", *("seed", "count")[: len(head) - 1]])
         shown = "prompt, seed" if delimiter == "\t" else names
-        return f"write a line above the first that names the columns, such as {shown}"
+        return Message("write a line above the first that names the columns, such as {example}").format(example=shown)
     called = [column for column in head if re.search("prompt|caption", column.lower())]
     lengths = [sum(len(row[at]) for row in rows[:SAMPLE_LINES] if len(row) > at) for at in range(len(head))]
     best = called[0] if called else head[max(range(len(head)), key=lengths.__getitem__)]
-    return f"say which column has the prompts: --columns {column_words([f'prompt={best.strip()}'])}"
+    option = f"--columns {column_words([f'prompt={best.strip()}'])}"
+    return Message("say which column has the prompts: {option}").format(option=option)
 
 
 def _names_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -210,9 +247,10 @@ def shell_word(name: str) -> str:
     return f" {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
 
 
-def joined(line: str) -> Row:
-    if "\ufeff" in line:
-        return UsageError(
-            "a byte order mark is inside the line, perhaps because files were joined: break the line there"
-        )
-    return line
+def unmarked(line: str) -> Row:
+    """The line, or the fault that a byte order mark is in it."""
+    if "\ufeff" not in line:
+        return line
+    return UsageError(
+        Message("a byte order mark is inside the line, perhaps because files were joined: break the line there")
+    )

@@ -6,11 +6,13 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.inputs.lists.advice import through
-from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, Reading
+from imagegen_cli.inputs.lists.common import MAX_LIST_BYTES, UNSENT, Reading, placed
 from imagegen_cli.inputs.lists.mojibake import hidden_encoding, is_implausible, is_unproven, repaired
 
 MAX_LINE_NUMBERS = 10
@@ -31,6 +33,9 @@ MIN_EVIDENCE = 9.0
 MIN_CHINESE_CHARACTERS = 8
 """A list with fewer Chinese characters is never certainly GB18030."""
 
+READS_IT = Message("nothing was sent; {option} reads it, or save it as UTF-8")
+NOT_OF = Message("the line is not {encoding} text")
+EXAMPLES = ("utf-8", "utf-16", "gb18030", "big5", "shift_jis", "euc_jp", "cp949", "cp1252", "cp1251")
 UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NO_TEXT = ("unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined")
@@ -83,12 +88,13 @@ def decoded(name: str, data: bytes, encoding: str = "") -> tuple[str, str]:
     Raises UsageError that names the lines which cannot be read for certain.
     """
     if len(data) > MAX_LIST_BYTES:
-        raise UsageError(f"{name} is larger than {MAX_LIST_BYTES >> 20} MB: that is no prompt list")
+        message = Message("{name} is larger than {limit} MB: that is no prompt list")
+        raise UsageError(message.format(name=name, limit=MAX_LIST_BYTES >> 20))
     if encoding:
         return _unmarked(_forced(name, data, encoding)), ""
     if data.startswith(UTF32):
-        hint = "nothing was sent; --encoding utf-32 reads it, or save it as UTF-8"
-        raise UsageError(f"{name}:1: the list is UTF-32, which no editor writes by itself", hint=hint)
+        message = Message("the list is UTF-32, which no editor writes by itself")
+        raise UsageError(placed(f"{name}:1", message), hint=READS_IT.format(option="--encoding utf-32"))
     if data.startswith(UTF16):
         return _unmarked(_wide(name, data, "utf-16")), ""
     text, remark = _by_line(name, data)
@@ -107,8 +113,8 @@ def check_encoding(encoding: str) -> None:
     except (LookupError, ValueError):
         known = False
     if not known:
-        hint = "names are, for example: utf-8 utf-16 gb18030 big5 shift_jis euc_jp cp949 cp1252 cp1251"
-        raise UsageError(f"there is no text encoding named {encoding!r}", hint=hint)
+        hint = Message("names are, for example: {names}").format(names=" ".join(EXAMPLES))
+        raise UsageError(Message("there is no text encoding named {name!r}").format(name=encoding), hint=hint)
 
 
 def _unmarked(text: str) -> str:
@@ -131,11 +137,13 @@ def _forced(name: str, data: bytes, encoding: str) -> str:
     if bad := [number for number, line in enumerate(lines, 1) if _is_utf8_after_all(line, encoding)]:
         line = lines[bad[0] - 1]
         misread = _quoted(line.decode(encoding, "replace"))
-        message = f"the line is UTF-8; as {encoding} it would read {misread}{_other_lines(bad)}"
-        raise UsageError(f"{name}:{bad[0]}: {message}", hint=_hint_without_force(lines, bad, encoding))
+        message = Message("the line is UTF-8; as {encoding} it would read {text}")
+        message = _also(message.format(encoding=encoding, text=misread), bad)
+        raise UsageError(placed(f"{name}:{bad[0]}", message), hint=_hint_without_force(lines, bad, encoding))
     if bad := [number for number, line in enumerate(lines, 1) if _decoded_as(line, encoding) is None]:
-        hint = f"nothing was sent; without --encoding {encoding} a message names the likely encodings"
-        raise UsageError(f"{name}:{bad[0]}: the line is not {encoding} text{_other_lines(bad)}", hint=hint)
+        way = Message("without --encoding {encoding} a message names the likely encodings").format(encoding=encoding)
+        message = _also(NOT_OF.format(encoding=encoding), bad)
+        raise UsageError(placed(f"{name}:{bad[0]}", message), hint=UNSENT.format(way=way))
     return "\n".join(line.decode(encoding) for line in lines)
 
 
@@ -166,8 +174,10 @@ def _is_utf8_after_all(line: bytes, encoding: str) -> bool:
 def _hint_without_force(lines: Sequence[bytes], mistaken: Sequence[int], encoding: str) -> str:
     foreign = sum(not line.isascii() for line in lines)
     if foreign == len(mistaken):
-        return f"nothing was sent; leave --encoding {encoding} out: the list is UTF-8"
-    return "nothing was sent; save all lines of the list in one encoding, best in UTF-8"
+        way = Message("leave --encoding {encoding} out: the list is UTF-8").format(encoding=encoding)
+    else:
+        way = Message("save all lines of the list in one encoding, best in UTF-8")
+    return UNSENT.format(way=way)
 
 
 def _wide(name: str, data: bytes, encoding: str) -> str:
@@ -176,17 +186,20 @@ def _wide(name: str, data: bytes, encoding: str) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         number = len(re.findall(r"\r\n|\r|\n", data[: error.start].decode(encoding, "ignore"))) + 1
-        raise UsageError(f"{name}:{number}: the line is not {encoding} text", hint=_SAVE) from error
+        message = NOT_OF.format(encoding=encoding)
+        raise UsageError(placed(f"{name}:{number}", message), hint=_SAVE) from error
     except (ValueError, LookupError) as error:
-        raise UsageError(f"{name}:1: the list is not {encoding} text", hint=_SAVE) from error
+        message = Message("the list is not {encoding} text").format(encoding=encoding)
+        raise UsageError(placed(f"{name}:1", message), hint=_SAVE) from error
     lines = re.split(r"\r\n|\r|\n", text)
     if bad := [number for number, line in enumerate(lines, 1) if _pairs_of_ascii(line) or "\ufffe" in line]:
-        message = f"the line is not {encoding} text like the lines before it{_other_lines(bad)}; were two files joined?"
-        raise UsageError(f"{name}:{bad[0]}: {message}", hint=_SAVE)
+        message = Message("the line is not {encoding} text like the lines before it").format(encoding=encoding)
+        message = Message("{message}; were two files joined?").format(message=_also(message, bad))
+        raise UsageError(placed(f"{name}:{bad[0]}", message), hint=_SAVE)
     return text
 
 
-_SAVE = "nothing was sent; save the list as UTF-8"
+_SAVE = UNSENT.format(way=Message("save the list as UTF-8"))
 
 
 def _pairs_of_ascii(line: str) -> bool:
@@ -215,7 +228,8 @@ def _by_line(name: str, data: bytes) -> tuple[str, str]:
     foreign = [number for number, line in enumerate(lines, 1) if not line.isascii()]
     open_ = {*bad, *(number for number in foreign if _maybe_chinese(lines[number - 1]))}
     if open_ == {*foreign} and _surely_chinese([lines[number - 1] for number in foreign]):
-        return "\n".join(line.decode("gb18030") for line in lines), f"{name} is not UTF-8; it was read as GB18030"
+        remark = Message("{name} is not UTF-8; it was read as GB18030").format(name=name)
+        return "\n".join(line.decode("gb18030") for line in lines), remark
     plausible = plausible_encodings([lines[number - 1] for number in bad]) or plausible_encodings([lines[bad[0] - 1]])
     return _refuse_lines(name, lines, bad, plausible, mixed=open_ != {*foreign})
 
@@ -249,9 +263,11 @@ def _refuse_misread(name: str, lines: Sequence[bytes]) -> None:
     for number, line in enumerate(lines, 1):
         text = line.decode()
         if encoding := text.isascii() and ("~{" in text or "+" in text) and hidden_encoding(text, _makes_sense):
-            message = f"as {encoding} the line reads {_quoted(line.decode(encoding))}"
-            hint = f"nothing was sent; if that is right: --encoding {encoding}; if not: --encoding utf-8"
-            raise UsageError(f"{name}:{number}: {message}", hint=hint)
+            message = Message("as {encoding} the line reads {text}")
+            message = message.format(encoding=encoding, text=_quoted(line.decode(encoding)))
+            way = Message("if that is right: --encoding {encoding}; if not: --encoding utf-8")
+            hint = UNSENT.format(way=way.format(encoding=encoding))
+            raise UsageError(placed(f"{name}:{number}", message), hint=hint)
         if not text.isascii():
             _refuse_mojibake(name, number, text, lines)
             if (is_implausible(text) or _is_one_letter(text)) and _other_readings(line):
@@ -269,27 +285,42 @@ def _is_one_letter(text: str) -> bool:
 def _refuse_doubtful(name: str, lines: Sequence[bytes], doubtful: Sequence[int]) -> NoReturn:
     line = lines[doubtful[0] - 1]
     others = _other_readings(line)[:MAX_ENCODINGS]
-    readings = "; or ".join(f"as {encoding} it reads {_quoted(line.decode(encoding))}" for encoding in others)
-    message = f"as utf-8 the line reads {_quoted(line.decode())}; {readings}{_other_lines(doubtful)}"
+    readings = _readings([(encoding, line.decode(encoding)) for encoding in others])
+    message = Message("as utf-8 the line reads {text}; {readings}")
+    message = _also(message.format(text=_quoted(line.decode()), readings=readings), doubtful)
     if all(line.isascii() for number, line in enumerate(lines, 1) if number not in doubtful):
-        choices = " or ".join(f"--encoding {encoding}" for encoding in (*others, "utf-8"))
-        hint = f"nothing was sent; say which is right: {choices}"
+        choices = reduce(_or, [f"--encoding {encoding}" for encoding in (*others, "utf-8")])
+        way = Message("say which is right: {choices}").format(choices=choices)
     else:
-        hint = "nothing was sent; other lines of the list are UTF-8: write this one anew; or --encoding utf-8 takes all"
-    raise UsageError(f"{name}:{doubtful[0]}: {message}", hint=hint)
+        way = Message("other lines of the list are UTF-8: write this one anew; or --encoding utf-8 takes all")
+    raise UsageError(placed(f"{name}:{doubtful[0]}", message), hint=UNSENT.format(way=way))
+
+
+def _or(one: str, other: str) -> str:
+    return Message("{one} or {other}").format(one=one, other=other)
+
+
+def _readings(texts: Sequence[tuple[str, str]]) -> str:
+    """What a line reads in each of these encodings."""
+    told = Message("as {encoding} it reads {text}")
+    both = Message("{one}; or {other}")
+    readings: list[str] = [told.format(encoding=encoding, text=_quoted(text)) for encoding, text in texts]
+    return reduce(lambda one, other: both.format(one=one, other=other), readings)
 
 
 def _refuse_mojibake(name: str, number: int, text: str, lines: Sequence[bytes]) -> None:
     found, encoding = repaired(text, _makes_sense)
     if not found:
         return
-    message = f"the line reads {_quoted(text)}: that is {_quoted(found)} after a program has taken it for {encoding}"
-    way = "write it anew"
+    message = Message("the line reads {text}: that is {meant} after a program has taken it for {encoding}")
+    message = message.format(text=_quoted(text), meant=_quoted(found), encoding=encoding)
+    way = Message("write it anew; if it is meant: --encoding utf-8")
     with contextlib.suppress(ValueError):
         b"\n".join(lines).decode().encode(encoding).decode()
         command = f"iconv -f UTF-8 -t {ICONV_NAMES[encoding]}"
-        way = f"turn it back: {through(command, name, Reading())}"
-    raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {way}; if it is meant: --encoding utf-8")
+        way = Message("turn it back: {command}; if it is meant: --encoding utf-8")
+        way = way.format(command=through(command, name, Reading()))
+    raise UsageError(placed(f"{name}:{number}", message), hint=UNSENT.format(way=way))
 
 
 ICONV_NAMES = {"latin-1": "ISO-8859-1", "cp1252": "CP1252", "gb18030": "GB18030"}
@@ -308,13 +339,12 @@ def _makes_sense(text: str) -> bool:
 def _refuse_wide(name: str, data: bytes) -> None:
     for encoding in UNMARKED:
         if _is_wide(data, encoding):
-            hint = f"nothing was sent; --encoding {encoding} reads it, or save it as UTF-8"
-            message = f"the list is not UTF-8; it looks like {encoding[:6].upper()} without a byte order mark"
-            raise UsageError(f"{name}:1: {message}", hint=hint)
+            message = Message("the list is not UTF-8; it looks like {encoding} without a byte order mark")
+            message = message.format(encoding=encoding[:6].upper())
+            raise UsageError(placed(f"{name}:1", message), hint=READS_IT.format(option=f"--encoding {encoding}"))
     if bad := [number for number, line in enumerate(_split(data), 1) if b"\0" in line]:
-        raise UsageError(
-            f"{name}:{bad[0]}: the line contains NUL bytes, so it is no text{_other_lines(bad)}", hint=_SAVE
-        )
+        message = _also(Message("the line contains NUL bytes, so it is no text"), bad)
+        raise UsageError(placed(f"{name}:{bad[0]}", message), hint=_SAVE)
 
 
 def _is_wide(data: bytes, encoding: str) -> bool:
@@ -334,24 +364,29 @@ def _refuse_lines(
 ) -> NoReturn:
     line = lines[bad[0] - 1]
     readings = [(encoding, text) for encoding in plausible if (text := _decoded_as(line, encoding)) is not None]
-    message = "; or ".join(f"as {encoding} it reads {_quoted(text)}" for encoding, text in readings)
     if mixed:
-        hint = "nothing was sent; other lines of the list are UTF-8: write this one anew and save all as UTF-8"
+        way = Message("other lines of the list are UTF-8: write this one anew and save all as UTF-8")
     elif readings:
-        hint = f"nothing was sent; if that is right: --encoding {readings[0][0]}; or save the list as UTF-8"
+        way = Message("if that is right: --encoding {encoding}; or save the list as UTF-8")
+        way = way.format(encoding=readings[0][0])
     else:
-        hint = "nothing was sent; save the list as UTF-8, or name its encoding with --encoding"
-    message = f"the line is not UTF-8{'; ' * bool(readings)}{message}"
-    raise UsageError(f"{name}:{bad[0]}: {message}{_other_lines(bad)}", hint=hint)
+        way = Message("save the list as UTF-8, or name its encoding with --encoding")
+    message = Message("the line is not UTF-8; {readings}") if readings else Message("the line is not UTF-8")
+    message = _also(message.format(readings=_readings(readings) if readings else ""), bad)
+    raise UsageError(placed(f"{name}:{bad[0]}", message), hint=UNSENT.format(way=way))
 
 
-def _other_lines(numbers: Sequence[int]) -> str:
-    """The line numbers after the first, for the end of a message."""
+def _also(message: Message, numbers: Sequence[int]) -> Message:
+    """A message about the first of these lines, with the numbers of the others."""
     more = numbers[1:]
     if not more:
-        return ""
-    rest = f" and {len(more) - MAX_LINE_NUMBERS} more" if len(more) > MAX_LINE_NUMBERS else ""
-    return f" (also line{'s' * (len(more) > 1)} {' '.join(map(str, more[:MAX_LINE_NUMBERS]))}{rest})"
+        return message
+    shown = " ".join(map(str, more[:MAX_LINE_NUMBERS]))
+    places = ngettext("line {numbers}", "lines {numbers}", len(more), numbers=shown)
+    if (rest := len(more) - MAX_LINE_NUMBERS) > 0:
+        told = Message("{message} (also {places} and {count} more)")
+        return told.format(message=message, places=places, count=rest)
+    return Message("{message} (also {places})").format(message=message, places=places)
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message
 from imagegen_cli.inputs.lists.advice import BULLET, ROWS, later_header, through, without_marks
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
@@ -15,24 +16,41 @@ from imagegen_cli.inputs.lists.common import (
     MAX_HEAD_CHARACTERS,
     MAX_NAME_CHARACTERS,
     SAMPLE_LINES,
-    TAKE_LINES,
+    UNSENT,
     Reading,
     canonical,
     cells_of,
     column_hint,
     head_of,
     is_remark,
+    or_lines,
+    placed,
 )
 
-DOCUMENTS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys((".yaml", ".yml"), ("YAML", "marks")),
-    **dict.fromkeys((".md", ".markdown", ".mdx", ".rst", ".adoc"), ("a formatted text", "marks")),
-    **dict.fromkeys((".html", ".htm", ".xhtml", ".mhtml"), ("a web page", "plain")),
-    **dict.fromkeys((".rtf", ".rtfd"), ("an RTF document", "plain")),
-    **dict.fromkeys((".docx", ".doc", ".odt", ".pages"), ("a text document", "plain")),
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), ("a spreadsheet", "sheet")),
-    **dict.fromkeys((".pdf", ".pptx", ".ppt", ".odp", ".epub"), ("a document", "plain")),
-    **dict.fromkeys((".xml", ".toml", ".ini", ".cfg", ".conf", ".env"), ("a settings file", "rows")),
+IS = Message("{place} is {kind}")
+IS_NO_LIST = Message("{place} is {kind}, not a list of prompts")
+YAML = Message("YAML")
+FORMATTED = Message("a formatted text")
+SETTINGS = Message("a settings file")
+PROGRAM = Message("a program")
+TEX = Message("a TeX text")
+SUBTITLES = Message("a file of subtitles")
+OUTPUT = Message("what a program wrote")
+MAIL = Message("mail or an address book")
+SERVER_MAIL = Message("mail or the answer of a server")
+RTF = Message("an RTF document")
+PICTURE = Message("a picture")
+ARCHIVE = Message("an archive")
+DATA = Message("a data file")
+DOCUMENTS: dict[str, tuple[Message, str]] = {
+    **dict.fromkeys((".yaml", ".yml"), (YAML, "marks")),
+    **dict.fromkeys((".md", ".markdown", ".mdx", ".rst", ".adoc"), (FORMATTED, "marks")),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".mhtml"), (Message("a web page"), "plain")),
+    **dict.fromkeys((".rtf", ".rtfd"), (RTF, "plain")),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".pages"), (Message("a text document"), "plain")),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), (Message("a spreadsheet"), "sheet")),
+    **dict.fromkeys((".pdf", ".pptx", ".ppt", ".odp", ".epub"), (Message("a document"), "plain")),
+    **dict.fromkeys((".xml", ".toml", ".ini", ".cfg", ".conf", ".env"), (SETTINGS, "rows")),
     **dict.fromkeys(
         (
             ".py",
@@ -70,47 +88,42 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
             ".vue",
             ".ipynb",
         ),
-        ("a program", "rows"),
+        (PROGRAM, "rows"),
     ),
-    **dict.fromkeys((".tex", ".bib", ".sty"), ("a TeX text", "rows")),
-    **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sub", ".lrc"), ("a file of subtitles", "rows")),
-    **dict.fromkeys((".diff", ".patch", ".log"), ("what a program wrote", "rows")),
-    **dict.fromkeys((".eml", ".mbox", ".msg", ".vcf", ".ics"), ("mail or an address book", "rows")),
-    **dict.fromkeys(
-        (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".heic", ".avif", ".bmp"), ("a picture", "rows")
-    ),
-    **dict.fromkeys((".zip", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".tar", ".tgz"), ("an archive", "unpack")),
-    **dict.fromkeys((".parquet", ".arrow", ".sqlite", ".db", ".pkl"), ("a data file", "sheet")),
+    **dict.fromkeys((".tex", ".bib", ".sty"), (TEX, "rows")),
+    **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sub", ".lrc"), (SUBTITLES, "rows")),
+    **dict.fromkeys((".diff", ".patch", ".log"), (OUTPUT, "rows")),
+    **dict.fromkeys((".eml", ".mbox", ".msg", ".vcf", ".ics"), (MAIL, "rows")),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".heic", ".avif", ".bmp"), (PICTURE, "rows")),
+    **dict.fromkeys((".zip", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".tar", ".tgz"), (ARCHIVE, "unpack")),
+    **dict.fromkeys((".parquet", ".arrow", ".sqlite", ".db", ".pkl"), (DATA, "sheet")),
 }
 """By suffix: what the file is, and how to make a list of it (a key of HOW)."""
-TEXTUAL = (
-    "YAML", "a formatted text", "a settings file", "a program", "a TeX text", "a file of subtitles",
-    "what a program wrote", "mail or an address book",
-)  # fmt: skip
+TEXTUAL = (YAML, FORMATTED, SETTINGS, PROGRAM, TEX, SUBTITLES, OUTPUT, MAIL)
 """Documents whose lines a person may want as prompts: --format lines accepts them."""
-SIGNATURES: dict[tuple[bytes, ...], tuple[str, str]] = {
+SIGNATURES: dict[tuple[bytes, ...], tuple[Message, str]] = {
     (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh91AY", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!\x1a",
-     b"\x28\xb5\x2f\xfd"): ("an archive", "unpack"),
-    (b"\xd0\xcf\x11\xe0",): ("an old office document", "plain"),
-    (b"%PDF-",): ("a PDF document", "plain"),
-    (b"{\\rtf",): ("an RTF document", "plain"),
-    (b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"): ("a picture", "rows"),
-    (b"SQLite format 3\0", b"PAR1\x15"): ("a data file", "sheet"),
+     b"\x28\xb5\x2f\xfd"): (ARCHIVE, "unpack"),
+    (b"\xd0\xcf\x11\xe0",): (Message("an old office document"), "plain"),
+    (b"%PDF-",): (Message("a PDF document"), "plain"),
+    (b"{\\rtf",): (RTF, "plain"),
+    (b"\x89PNG", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"): (PICTURE, "rows"),
+    (b"SQLite format 3\0", b"PAR1\x15"): (DATA, "sheet"),
 }  # fmt: skip
 """By the first bytes: what the file is, and how to make a list of it."""
-OFFICE: dict[bytes, tuple[str, str]] = {
-    b"xl/": ("a spreadsheet (.xlsx)", "sheet"),
-    b"word/": ("a text document (.docx)", "plain"),
-    b"spreadsheet": ("a spreadsheet (.ods)", "sheet"),
-    b"content.xml": ("a text document (.odt)", "plain"),
+OFFICE: dict[bytes, tuple[Message, str]] = {
+    b"xl/": (Message("a spreadsheet (.xlsx)"), "sheet"),
+    b"word/": (Message("a text document (.docx)"), "plain"),
+    b"spreadsheet": (Message("a spreadsheet (.ods)"), "sheet"),
+    b"content.xml": (Message("a text document (.odt)"), "plain"),
 }
 """By a name inside of a zip archive: which office document it is."""
 HOW = {
-    "plain": "save it as plain text in UTF-8, one prompt a line",
-    "sheet": "save the table as CSV in UTF-8, with a column named prompt",
+    "plain": Message("save it as plain text in UTF-8, one prompt a line"),
+    "sheet": Message("save the table as CSV in UTF-8, with a column named prompt"),
     "rows": ROWS,
-    "table": "make a CSV table of it, with the columns prompt,negative,seed",
-    "unpack": "unpack it first and name the list that is inside",
+    "table": Message("make a CSV table of it, with the columns prompt,negative,seed"),
+    "unpack": Message("unpack it first and name the list that is inside"),
 }
 KEY_FILES = (".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".asc", ".gpg", ".age")
 
@@ -119,25 +132,34 @@ def refuse_by_name_or_bytes(name: str, data: bytes, reading: Reading) -> None:
     """Raise UsageError for a file that cannot be a list of prompts, before its text is examined."""
     suffix = Path(name).suffix.lower()
     if suffix in KEY_FILES:
-        raise UsageError(f"{name} is a file of keys by its name, not a list of prompts", hint=NO_KEYS)
+        message = Message("{name} is a file of keys by its name, not a list of prompts").format(name=name)
+        raise UsageError(message, hint=NO_KEYS)
     for starts, (what, how) in SIGNATURES.items():
         if data.startswith(starts):
             kind, way = _office_document(data, what, how)
-            _refuse(name, f"is {kind}, not a list of prompts", HOW[way])
-    what, how = DOCUMENTS.get(suffix, ("", ""))
-    if what and not (reading.form and what in TEXTUAL):
+            _refuse(name, _no_list(kind), HOW[way], kind=kind)
+    if suffix not in DOCUMENTS:
+        return
+    what, how = DOCUMENTS[suffix]
+    if not (reading.form and what in TEXTUAL):
         way = _marks(name, data.decode("utf-8", "replace"), reading) if how == "marks" else HOW[how]
-        _refuse(name, f"is {what}, not a list of prompts", way, forced=what in TEXTUAL)
+        _refuse(name, _no_list(what), way, forced=what in TEXTUAL, kind=what)
 
 
-NO_KEYS = "nothing was sent; name a list of prompts: no key is ever sent to a service"
+def _no_list(kind: Message) -> Message:
+    """The sentence about a file of this kind. The words "a picture" alone mean a price elsewhere."""
+    return Message("{place} is a picture, not a list of prompts") if kind == PICTURE else IS_NO_LIST
+
+
+NO_KEYS = UNSENT.format(way=Message("name a list of prompts: no key is ever sent to a service"))
 
 
 def refuse_keys(name: str, text: str) -> None:
     """Raise UsageError for the first line with a key, whatever form the list has."""
     if found := KEY_MATERIAL.search(text):
         number = text.count("\n", 0, found.start()) + 1
-        raise UsageError(f"{name}:{number}: the line contains a key or a certificate, not a prompt", hint=NO_KEYS)
+        message = Message("the line contains a key or a certificate, not a prompt")
+        raise UsageError(placed(f"{name}:{number}", message), hint=NO_KEYS)
 
 
 def _marks(name: str, text: str, reading: Reading) -> str:
@@ -155,17 +177,20 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def _office_document(data: bytes, what: str, how: str) -> tuple[str, str]:
+def _office_document(data: bytes, what: Message, how: str) -> tuple[Message, str]:
     if data.startswith(b"PK"):
         ends = data[:65536] + data[-65536:]
         return next((found for sign, found in OFFICE.items() if sign in ends), (what, how))
     return what, how
 
 
-def _refuse(name: str, message: str, hint: str, *, forced: bool = False, line: int = 0) -> NoReturn:
+def _refuse(
+    name: str, message: Message, hint: str, *, forced: bool = False, line: int = 0, **values: object
+) -> NoReturn:
+    """Raise UsageError with the message, which has a {place}. `forced`: --format lines takes the list."""
     place = f"{name}:{line}:" if line else name
-    way = f"; or, {TAKE_LINES}" if forced else ""
-    raise UsageError(f"{place} {message}", hint=f"nothing was sent; {hint}{way}")
+    way = or_lines(hint) if forced else hint
+    raise UsageError(message.format(place=place, **values), hint=UNSENT.format(way=way))
 
 
 TAGS = re.compile(
@@ -181,16 +206,20 @@ ERROR_PAGE = re.compile(
 )
 
 
-BEGINNINGS: dict[str, re.Pattern[str]] = {
-    "a pointer of Git LFS: `git lfs pull` brings the file": re.compile(r"version https://git-lfs\.github\.com/"),
-    "mail or the answer of a server": re.compile(
+BEGINNINGS: dict[Message, re.Pattern[str]] = {
+    Message("a pointer of Git LFS: `git lfs pull` brings the file"): re.compile(
+        r"version https://git-lfs\.github\.com/"
+    ),
+    SERVER_MAIL: re.compile(
         r"HTTP/\d(?:\.\d)? \d{3}\b|(?:GET|HEAD|POST|PUT|PATCH|DELETE) \S+ HTTP/\d|From \S+@\S+ |BEGIN:V[A-Z]+\b"
     ),
-    "a diff": re.compile(r"diff --git |Index: \S+\n|@@ -\d+|--- \S+(?:\s.*)?\n\+\+\+ "),
-    "a listing of a folder": re.compile(r"total \d+\S?\s*\n[-dlbcps][-rwxsStT]{9}|[-dlbcps][-rwxsStT]{9}[.+@]?\s+\d+ "),
-    "a file of subtitles": re.compile(r"WEBVTT\b|\[Script Info\]"),
-    "a TeX text": re.compile(r"\\(?:documentclass|begin|usepackage|section)\b"),
-    "a program": re.compile(r"#include\s*[<\"]|<\?php|package \w+;|using \w+(?:\.\w+)*;|'use strict'|@charset "),
+    Message("a diff"): re.compile(r"diff --git |Index: \S+\n|@@ -\d+|--- \S+(?:\s.*)?\n\+\+\+ "),
+    Message("a listing of a folder"): re.compile(
+        r"total \d+\S?\s*\n[-dlbcps][-rwxsStT]{9}|[-dlbcps][-rwxsStT]{9}[.+@]?\s+\d+ "
+    ),
+    SUBTITLES: re.compile(r"WEBVTT\b|\[Script Info\]"),
+    TEX: re.compile(r"\\(?:documentclass|begin|usepackage|section)\b"),
+    PROGRAM: re.compile(r"#include\s*[<\"]|<\?php|package \w+;|using \w+(?:\.\w+)*;|'use strict'|@charset "),
 }
 """Texts of other kinds, recognised by their first line that is neither blank nor a remark."""
 HEADER = re.compile(
@@ -213,9 +242,9 @@ SETTING = re.compile(
 
 
 LINE_FORMS = (
-    ("what a program wrote", LOGGED, 0.5),
-    ("a list of settings", SETTING, 0.7),
-    ("a program", CODE, 0.5),
+    (OUTPUT, LOGGED, 0.5),
+    (Message("a list of settings"), SETTING, 0.7),
+    (PROGRAM, CODE, 0.5),
 )
 """Kinds of text, with the form of their lines and the share of such lines that proves the kind."""
 
@@ -225,24 +254,23 @@ def refuse_documents(name: str, text: str, reading: Reading) -> None:
     number, head = head_of(text)
     head = head[:MAX_HEAD_CHARACTERS]
     if head.lstrip().startswith("{\\rtf"):
-        _refuse(name, "is an RTF document, not a list of prompts", HOW["plain"])
+        _refuse(name, IS_NO_LIST, HOW["plain"], kind=RTF)
     if TAGS.match(head):
-        _refuse(name, "is a web page or XML, not a list of prompts", HOW["plain"], forced=True)
+        _refuse(name, IS_NO_LIST, HOW["plain"], forced=True, kind=Message("a web page or XML"))
     if text.startswith("#!"):
-        _refuse(name, "is a script, not a list of prompts", ROWS, forced=True)
+        _refuse(name, IS_NO_LIST, ROWS, forced=True, kind=Message("a script"))
     if ERROR_PAGE.fullmatch(text.strip()[:100]):
-        _refuse(
-            name, f"is what a server says instead of a list: {text.strip()[:MAX_NAME_CHARACTERS]!r}", ROWS, forced=True
-        )
+        message = Message("{place} is what a server says instead of a list: {text!r}")
+        _refuse(name, message, ROWS, forced=True, text=text.strip()[:MAX_NAME_CHARACTERS])
     rest = text.split("\n")[number : number + 1]
     second = rest[0] if rest else ""
     for what, beginning in BEGINNINGS.items():
         if beginning.match(f"{head}\n{second}"):
-            _refuse(name, f"is {what}, not a list of prompts" if ":" not in what else f"is {what}", ROWS, forced=True)
+            _refuse(name, IS_NO_LIST if ":" not in what else IS, ROWS, forced=True, kind=what)
     if "|" in head and re.fullmatch(r"[\s|:-]*-[\s|:-]*", second) and "|" in second:
-        _refuse(name, "is a Markdown table, not a list of prompts", HOW["sheet"], forced=True)
+        _refuse(name, IS_NO_LIST, HOW["sheet"], forced=True, kind=Message("a Markdown table"))
     if head.startswith(("---", "%YAML")) and re.match(r"\s*(?:- |[\w \"']+:(?:\s|$))", second):
-        _refuse(name, "is YAML, not a list of prompts", _marks(name, text, reading), forced=True)
+        _refuse(name, IS_NO_LIST, _marks(name, text, reading), forced=True, kind=YAML)
 
 
 LABEL = re.compile(
@@ -274,41 +302,48 @@ def refuse_notes(name: str, text: str, reading: Reading) -> None:
     _refuse_open_cells(name, text, lines, reading)
     for (number, line), (_, following) in itertools.pairwise(lines):
         if KEY.fullmatch(line) and re.match(r"\s+\S|- ", following):
-            _refuse(name, "is a heading over the lines below it, as in YAML", ROWS, forced=True, line=number)
+            message = Message("{place} is a heading over the lines below it, as in YAML")
+            _refuse(name, message, ROWS, forced=True, line=number)
     bullets = sum(bool(BULLET.match(line)) for _, line in lines)
     dashes = sum(bool(re.match(r"\s*- ", line)) for _, line in lines)
     if bullets * 2 >= len(lines) and (bullets > 1 or dashes):
         example = next(line.strip()[:MAX_NAME_CHARACTERS] for _, line in lines if BULLET.match(line))
-        message = f"is a list with marks: {bullets} of {len(lines)} lines begin with one, as {example!r}"
-        _refuse(name, message, _marks(name, text, reading), forced=True)
+        message = Message("{place} is a list with marks: {count} of {total} lines begin with one, as {example!r}")
+        way = _marks(name, text, reading)
+        _refuse(name, message, way, forced=True, count=bullets, total=len(lines), example=example)
 
 
 def _refuse_strange_lines(name: str, text: str, lines: Lines, reading: Reading) -> None:
     """Raise UsageError for a line that shows that the other lines are no prompts either."""
     for number, line in lines:
         if GENERATION_PARAMETERS.match(line):
-            message = "belongs to the lines above it: these are generation parameters, as A1111 keeps them"
+            message = Message(
+                "{place} belongs to the lines above it: these are generation parameters, as A1111 keeps them"
+            )
             _refuse(name, message, HOW["table"], forced=True, line=number)
         if found := LABEL.match(line):
-            message = f"{found[1]!r} names a value: the lines of this text belong together, none of them is a prompt"
-            _refuse(name, message, HOW["table"], forced=True, line=number)
+            message = Message(
+                "{place} {label!r} names a value: the lines of this text belong together, none of them is a prompt"
+            )
+            _refuse(name, message, HOW["table"], forced=True, line=number, label=found[1])
         if line.startswith("```"):
-            _refuse(name, "is Markdown, not a list of prompts", _marks(name, text, reading), forced=True, line=number)
+            _refuse(name, IS_NO_LIST, _marks(name, text, reading), forced=True, line=number, kind=Message("Markdown"))
         if ASSISTANT_TALK.match(line):
-            message = f"is a remark about the prompts, not a prompt: {line.strip()[:MAX_NAME_CHARACTERS]!r}"
-            _refuse(name, message, "delete the line, or begin it with # and a space", forced=True, line=number)
+            message = Message("{place} is a remark about the prompts, not a prompt: {text!r}")
+            way = Message("delete the line, or begin it with # and a space")
+            _refuse(name, message, way, forced=True, line=number, text=line.strip()[:MAX_NAME_CHARACTERS])
         if CUE.match(line):
-            _refuse(name, "is a time of subtitles, not a prompt", ROWS, forced=True, line=number)
+            _refuse(name, Message("{place} is a time of subtitles, not a prompt"), ROWS, forced=True, line=number)
 
 
 def _refuse_kinds_of_lines(name: str, lines: Lines) -> None:
     """Raise UsageError for a text of which most lines have one of these forms."""
     plain = [line for _, line in lines]
     if len(list(itertools.takewhile(HEADER.match, plain))) > 1:
-        _refuse(name, "is mail or the answer of a server, not a list of prompts", ROWS, forced=True)
+        _refuse(name, IS_NO_LIST, ROWS, forced=True, kind=SERVER_MAIL)
     for what, form, share in LINE_FORMS:
         if (alike := sum(bool(form.match(line.strip())) for line in plain)) > 1 and alike >= share * len(plain):
-            _refuse(name, f"is {what}, not a list of prompts", ROWS, forced=True)
+            _refuse(name, IS_NO_LIST, ROWS, forced=True, kind=what)
 
 
 def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> None:
@@ -316,8 +351,10 @@ def _refuse_open_cells(name: str, text: str, lines: Lines, reading: Reading) -> 
     odd = [(number, line) for number, line in lines if line.count('"') % 2]
     for (number, line), (end, last) in itertools.pairwise(odd):
         if line.lstrip().startswith('"') and last.rstrip().endswith('"'):
-            message = f"opens a quotation mark that line {end} closes, as a cell of a spreadsheet with line breaks"
-            _refuse(name, message, _as_table(name, text, reading), forced=True, line=number)
+            message = Message(
+                "{place} opens a quotation mark that line {end} closes, as a cell of a spreadsheet with line breaks"
+            )
+            _refuse(name, message, _as_table(name, text, reading), forced=True, line=number, end=end)
 
 
 def _as_table(name: str, text: str, reading: Reading) -> str:
@@ -329,7 +366,7 @@ def _as_table(name: str, text: str, reading: Reading) -> str:
     if not single:
         return HOW["sheet"]
     command = "awk 'NR == 1 {print \"prompt\"} {print}'"
-    return f"read it as a table: {through(command, name, reading)}"
+    return Message("read it as a table: {command}").format(command=through(command, name, reading))
 
 
 def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
@@ -341,7 +378,7 @@ def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
         return
     for delimiter in "\t,;|":
         if hint := later_header(name, text, delimiter, reading, min_cells=2):
-            _refuse(name, "looks like a table below a title", hint, forced=True)
+            _refuse(name, Message("{place} looks like a table below a title"), hint, forced=True)
         if delimiter not in lines[0] or delimiter not in lines[1]:
             continue
         try:
@@ -354,4 +391,5 @@ def refuse_bare_tables(name: str, text: str, reading: Reading) -> None:
         numbers = any(all(re.fullmatch(r"\s*-?\d+\s*", row[at]) for row in rows[1:]) for at in range(len(rows[0])))
         if delimiter == "\t" or known or numbers:
             hint = column_hint(rows[0], rows[1:], delimiter)
-            _refuse(name, "looks like a table, but no column is named prompt", hint, forced=True)
+            message = Message("{place} looks like a table, but no column is named prompt")
+            _refuse(name, message, hint, forced=True)

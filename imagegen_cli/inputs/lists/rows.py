@@ -4,17 +4,21 @@ import re
 from pathlib import Path
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.inputs.lists.as_json import is_json, read_json, value_in
 from imagegen_cli.inputs.lists.common import (
     MAX_NAME_CHARACTERS,
     TAKE_LINES,
+    UNSENT,
     Listed,
     Reading,
     Row,
-    counted,
     head_of,
     is_remark,
-    joined,
+    lines_of,
+    placed,
+    skipped_remarks,
+    unmarked,
 )
 from imagegen_cli.inputs.lists.refusals import refuse_bare_tables, refuse_documents, refuse_keys, refuse_notes
 from imagegen_cli.inputs.lists.table import delimiter_of, read_rows
@@ -34,8 +38,10 @@ def rows_of(name: str, text: str, reading: Reading) -> Listed:
         return read_rows(name, _broken_up(text), reading, tab=form == "tsv")
     if reading.columns:
         number, head = head_of(text)
-        message = f"no column {reading.columns['prompt']!r} is in the first line {head[:MAX_NAME_CHARACTERS]!r}"
-        raise UsageError(f"{name}:{number}: {message}", hint="nothing was sent; for a plain list leave --columns out")
+        message = Message("no column {column!r} is in the first line {line!r}")
+        message = message.format(column=reading.columns["prompt"], line=head[:MAX_NAME_CHARACTERS])
+        hint = UNSENT.format(way=Message("for a plain list leave --columns out"))
+        raise UsageError(placed(f"{name}:{number}", message), hint=hint)
     return _lines(name, _broken_up(text), forced=bool(reading.form))
 
 
@@ -69,14 +75,21 @@ def _lines(name: str, text: str, *, forced: bool) -> Listed:
             skipped.append(number)
             continue
         trouble = "" if forced else _why_no_prompt(line)
-        rows.append((number, UsageError(trouble, hint=TAKE_LINES) if trouble else joined(line)))
+        rows.append((number, UsageError(trouble, hint=TAKE_LINES) if trouble else unmarked(line)))
         if re.match(r"\s*#(?![\da-f]{6}\b|[\da-f]{8}\b|\d)", line, re.IGNORECASE):
             doubtful.append(number)
     remarks = []
     if skipped:
-        remarks.append(f"{name}: skipped {counted(skipped, 'remark')}")
+        remarks.append(skipped_remarks(name, skipped))
     if doubtful:
-        remarks.append(f"{name}: # without a space is no remark; sent as prompts: {counted(doubtful, 'line')}")
+        message = ngettext(
+            "{name}: # without a space is no remark; sent as prompts: {count} line ({lines})",
+            "{name}: # without a space is no remark; sent as prompts: {count} lines ({lines})",
+            len(doubtful),
+            name=name,
+            lines=lines_of(doubtful),
+        )
+        remarks.append(message)
     return Listed(rows=rows, remarks=remarks)
 
 
@@ -86,7 +99,7 @@ OBJECT = re.compile(r"\s*(?:\{\s*[\"'][^\"']*[\"']\s*:|\[\s*\{\s*[\"'])")
 
 def _why_no_prompt(line: str) -> str:
     if OBJECT.match(line) or (line.lstrip()[:1] == "[" and isinstance(value_in(line), list)):
-        return "JSON among plain lines is no prompt"
+        return Message("JSON among plain lines is no prompt")
     if REMARK_OR_COMMAND.match(line):
-        return "this looks like a remark or a command, not like a prompt; remarks begin with # and a space"
+        return Message("this looks like a remark or a command, not like a prompt; remarks begin with # and a space")
     return ""

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.schema import nearest
 from imagegen_cli.inputs.lists.advice import later_header
 from imagegen_cli.inputs.lists.common import (
     FIELDS,
     MAX_HEAD_CHARACTERS,
     MAX_NAME_CHARACTERS,
-    TAKE_LINES,
+    UNSENT,
     Listed,
     Reading,
     Row,
@@ -22,12 +23,15 @@ from imagegen_cli.inputs.lists.common import (
     cells_of,
     column_hint,
     column_words,
-    counted,
     head_of,
     is_remark,
-    joined,
+    lines_of,
+    not_read,
+    or_lines,
     place_of,
+    placed,
     some,
+    unmarked,
 )
 
 PROMPT_HEADS = ("prompt", "prompts", "提示词")
@@ -78,15 +82,22 @@ def read_rows(name: str, text: str, reading: Reading, *, tab: bool) -> Listed:
     cells_only = [cells for _, cells in rows if isinstance(cells, list)]
     if not reading.columns and "prompt" not in map(canonical, head):
         hint = later_header(name, text, delimiter, reading) or column_hint(head, cells_only, delimiter)
-        message = f"no column is named prompt (columns: {some(head)})"
-        raise UsageError(f"{name}:{number}: {message}", hint=f"nothing was sent; {hint}; or, {TAKE_LINES}")
+        message = Message("no column is named prompt (columns: {columns})").format(columns=some(head))
+        raise UsageError(placed(f"{name}:{number}", message), hint=UNSENT.format(way=or_lines(hint)))
     columns, remarks = _columns(f"{name}:{number}", head, cells_only, reading)
     at = columns.index("prompt")
     skipped += [line for line, cells in rows if isinstance(cells, list) and _is_remark(cells, at)]
     rows = [row for row in rows if row[0] not in set(skipped)]
     if skipped:
         skipped.sort()
-        remarks.append(f"{name}: skipped {counted(skipped, 'line')} that are remarks or repeat the header")
+        message = ngettext(
+            "{name}: skipped {count} line ({lines}) that are remarks or repeat the header",
+            "{name}: skipped {count} lines ({lines}) that are remarks or repeat the header",
+            len(skipped),
+            name=name,
+            lines=lines_of(skipped),
+        )
+        remarks.append(message)
     return Listed(rows=[(at, _row(cells, columns, tab=tab)) for at, cells in rows], remarks=remarks)
 
 
@@ -95,14 +106,17 @@ Cells = list[str] | UsageError
 
 def _broken(error: csv.Error) -> UsageError:
     if "end of data" in str(error):
-        message = "a cell opens a quotation mark, and no later line closes it"
-        return UsageError(message, hint='close it there; a mark inside a quoted cell is written twice, as ""')
+        message = Message("a cell opens a quotation mark, and no later line closes it")
+        return UsageError(message, hint=Message('close it there; a mark inside a quoted cell is written twice, as ""'))
     if "expected after" in str(error):
-        message = "text follows the quotation mark that ends a cell"
-        return UsageError(message, hint='put the whole cell in marks; a mark inside of it is written twice, as ""')
+        message = Message("text follows the quotation mark that ends a cell")
+        hint = Message('put the whole cell in marks; a mark inside of it is written twice, as ""')
+        return UsageError(message, hint=hint)
     if "field larger" in str(error):
-        return UsageError("a cell has more than 131,072 characters", hint="shorten it, or close its quotation mark")
-    return UsageError(f"the line is no CSV: {error}", hint="save the table anew as CSV in UTF-8")
+        message = Message("a cell has more than 131,072 characters")
+        return UsageError(message, hint=Message("shorten it, or close its quotation mark"))
+    message = Message("the line is no CSV: {why}").format(why=str(error))
+    return UsageError(message, hint=Message("save the table anew as CSV in UTF-8"))
 
 
 def _records(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, Cells]]:
@@ -153,12 +167,12 @@ def _row(cells: Cells, columns: Sequence[str], *, tab: bool) -> Row:
     if isinstance(cells, UsageError):
         return cells
     if any(cell.strip() for cell in cells[len(columns) :]):
-        message = f"the row has more cells than the table has columns ({len(columns)})"
-        return UsageError(message, hint='put a prompt with commas in quotation marks: "a cat, asleep"')
+        message = Message("the row has more cells than the table has columns ({count})").format(count=len(columns))
+        return UsageError(message, hint=Message('put a prompt with commas in quotation marks: "a cat, asleep"'))
     if any("\ufeff" in cell for cell in cells):
-        return joined("\ufeff")
+        return unmarked("\ufeff")
     if tab and any(cell.lstrip().startswith('"') and cell.replace('""', "").count('"') == 1 for cell in cells):
-        return UsageError("a cell opens a quote and does not close it; --format csv reads quoted cells")
+        return UsageError(Message("a cell opens a quote and does not close it; --format csv reads quoted cells"))
     return {name: cell for name, cell in zip(columns, cells, strict=False) if name}
 
 
@@ -172,11 +186,12 @@ def _columns(
     if twice := [name for name, times in Counter(names).items() if name in FIELDS and times > 1]:
         both = some([column for column, name in zip(head, names, strict=True) if name == twice[0]])
         same = len({column.strip() for column, name in zip(head, names, strict=True) if name == twice[0]}) == 1
-        offer = f"choose one: --columns {_offer(head, names, twice[0])}"
-        hint = f"nothing was sent; {'give each column another name' if same else offer}"
-        raise UsageError(f"{place}: two columns are named {twice[0]} ({both})", hint=hint)
+        offer = Message("choose one: {option}").format(option=f"--columns {_offer(head, names, twice[0])}")
+        way = Message("give each column another name") if same else offer
+        message = Message("two columns are named {name} ({columns})").format(name=twice[0], columns=both)
+        raise UsageError(placed(place, message), hint=UNSENT.format(way=way))
     unknown = [
-        column or f"column {at + 1} (no name)"
+        column or Message("column {number} (no name)").format(number=at + 1)
         for at, (column, name) in enumerate(zip(head, names, strict=True))
         if name not in FIELDS and not _ignored(name, [row[at] for row in rows if len(row) > at])
     ]
@@ -187,9 +202,11 @@ def _columns(
 
 def _refuse_unknown(place: str, unknown: Sequence[str], offer: str) -> NoReturn:
     near = nearest(canonical(unknown[0]), FIELDS) if len(unknown) == 1 else ""
-    question = f"; {near}" if near.startswith("did") else ""
-    hint = f"nothing was sent; to read the others and leave these out: --columns {offer}"
-    raise UsageError(f"{place}: unknown column{'s' * (len(unknown) > 1)} {some(unknown)}{question}", hint=hint)
+    message = ngettext("unknown column {columns}", "unknown columns {columns}", len(unknown), columns=some(unknown))
+    if near.startswith("did"):
+        message = joined("; ", (message, near))
+    way = Message("to read the others and leave these out: {option}").format(option=f"--columns {offer}")
+    raise UsageError(placed(place, message), hint=UNSENT.format(way=way))
 
 
 def _offer(head: Sequence[str], names: Sequence[str], doubled: str = "") -> str:
@@ -214,15 +231,16 @@ def _wanted(place: str, head: Sequence[str], columns: Mapping[str, str]) -> tupl
     for name, column in columns.items():
         at = place_of(head, name, column)
         if at is None:
-            message = some([known for known in head if known.strip()])
+            known_columns = some([known for known in head if known.strip()])
             near = nearest(column, [known for known in head if known.strip()])
-            hint = (
-                f"nothing was sent; {near if near.startswith('did') else 'name one of these'}: --columns FIELD=COLUMN"
-            )
-            raise UsageError(f"{place}: there is no column {column!r} (columns: {message})", hint=hint)
+            way = near if near.startswith("did") else Message("name one of these")
+            hint = UNSENT.format(way=joined(": ", (way, "--columns FIELD=COLUMN")))
+            message = Message("there is no column {column!r} (columns: {columns})")
+            raise UsageError(placed(place, message.format(column=column, columns=known_columns)), hint=hint)
         if found[at]:
-            hint = "nothing was sent; name each column once: --columns FIELD=COLUMN,FIELD=COLUMN"
-            raise UsageError(f"{place}: --columns reads {column!r} twice", hint=hint)
+            hint = UNSENT.format(way=Message("name each column once: --columns FIELD=COLUMN,FIELD=COLUMN"))
+            message = Message("--columns reads {column!r} twice").format(column=column)
+            raise UsageError(placed(place, message), hint=hint)
         found[at] = name
     rest = [column for column, name in zip(head, found, strict=True) if column.strip() and not name]
-    return found, [f"{place}: not read: {some(rest)}"] if rest else []
+    return found, [not_read(place, rest)] if rest else []
