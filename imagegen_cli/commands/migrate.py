@@ -4,12 +4,11 @@ import sys
 from contextlib import closing
 
 from imagegen_cli.commands.console import say
-from imagegen_cli.commands.histories import open_place
+from imagegen_cli.commands.histories import is_address, open_place
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.text import Printer
 from imagegen_cli.settings.paths import expanded
-from imagegen_cli.settings.shared_history import SCHEMES
 
 
 def migrate(source: str, target: str) -> int:
@@ -18,7 +17,7 @@ def migrate(source: str, target: str) -> int:
 
     if source == target:
         raise UsageError(Message("both are the same history"), hint=Message("name another place for the copy"))
-    if not source.startswith(SCHEMES) and not expanded(source).exists():
+    if not is_address(source) and not expanded(source).exists():
         message = Message("there is no history {name}").format(name=source)
         raise NothingToDo(message, hint=Message("imagegen config path names yours"))
     with closing(open_place(source)) as old, closing(open_place(target)) as new:

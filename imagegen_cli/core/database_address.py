@@ -10,10 +10,9 @@ from typing import NamedTuple
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import MASK
 
-FORM = "postgresql://user@host/database"
 CODES = Message("write @ / : ? # % and blanks inside of a name or a password by their codes, as %40 %2F %3A %3F %23 %25 %20")
-NO_ADDRESS = Message("is no address of PostgreSQL")
-UNCLEAR = Message("is an address whose parts cannot be told apart: {shown}")
+NO_ADDRESS = Message("{place} is no address of PostgreSQL")
+UNCLEAR = Message("{place} is an address whose parts cannot be told apart: {shown}")
 SCHEME = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|$)|postgres(?:ql)?:)", re.IGNORECASE)
 """How an address begins, also a wrong one. A drive of Windows has one letter."""
 KEYWORDS = re.compile(
@@ -39,22 +38,20 @@ DOUBTFUL_HOST = re.compile(r"[\x00-\x20\x7f:?#@%\\]")
 
 
 class DatabaseAddress(NamedTuple):
-    """An address that was taken apart. `trouble` is why it cannot be used, empty where it can.
+    """An address that was taken apart. `template` says why it cannot be used; it is empty where it can.
 
     `shown` is what may be printed of it: without a password, and where the address is in doubt, its scheme alone.
     `name` is the same without what follows `?`.
     """
 
-    text: str
     shown: str
     name: str
-    password: str = ""
-    trouble: str = ""
+    has_password: bool = False
+    template: Message = Message()
 
-    @property
-    def is_safe(self) -> bool:
-        """Whether it is an address, and without a password."""
-        return not self.trouble and not self.password
+    def trouble(self, place: str) -> Message:
+        """Why the address at this place cannot be used; empty where it can."""
+        return self.template and self.template.format(place=place, shown=self.shown)
 
 
 def is_address(text: str) -> bool:
@@ -78,18 +75,15 @@ def database_address(text: str) -> DatabaseAddress:
     )
     if doubts or any(DOUBTFUL_VALUE.search(unquote(value)) for name, value in parameters if value not in secrets):
         return _doubtful(text)
-    password = unquote((found["password"] or "")[1:]) or next(map(unquote, filter(None, secrets)), "")
-    has_secret = found["password"] is not None or bool(secrets)
     at = f"{MASK}@" if found["password"] is not None else f"{user}@" if user else ""
     name = f"{found['scheme']}{at}{found['hosts']}" + ("" if found["database"] is None else f"/{database}")
     more = "&".join(f"{name}={MASK if value in secrets else value}" for name, value in parameters if name)
     shown = f"{name}?{more}" if more else name
-    return DatabaseAddress(text, shown, name, password or (MASK if has_secret else ""))
+    return DatabaseAddress(shown, name, found["password"] is not None or bool(secrets))
 
 
 def _doubtful(text: str) -> DatabaseAddress:
     scheme = re.match(r"(postgres(?:ql)?):", text)
     shown = f"{scheme[1]}://{MASK}" if scheme else MASK
     is_ours = text.startswith(("postgresql://", "postgres://"))
-    trouble = UNCLEAR.format(shown=shown) if is_ours else NO_ADDRESS
-    return DatabaseAddress(text, shown, shown, MASK, trouble)
+    return DatabaseAddress(shown, shown, template=UNCLEAR if is_ours else NO_ADDRESS)

@@ -65,6 +65,8 @@ class Database:
         return str(self.path)
 
     def _open(self, path: Path) -> None:
+        if ":" in str(path):
+            self._refuse_address(path)
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
@@ -75,6 +77,14 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
+
+    def _refuse_address(self, path: Path) -> None:
+        """A file whose path is an address would be made where the history was meant to be on a server."""
+        from imagegen_cli.core.database_address import is_address  # noqa: PLC0415 - few paths have a colon
+
+        if is_address(str(path)) or {"postgresql:", "postgres:"} & set(path.parts):
+            message = Message("an address of a history was taken for the path of a file")
+            raise HistoryError(message, hint=Message("imagegen config path names the history"))
 
     def connect(self) -> "Connection":
         """Open one more connection. Raises one of ERRORS."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide, masked
@@ -406,6 +407,9 @@ class Listener:
 
 def _parts_of(address: str, password: str) -> tuple[str, str]:
     """What messages call the server, and what psycopg is told. Raises HistoryError where it is no address."""
+    found = database_address(address)
+    if trouble := found.trouble(Message("the address of the history")):
+        raise HistoryError(trouble, hint=CODES)
     try:
         known = {name: str(value) for name, value in conninfo_to_dict(address).items() if value is not None}
     except psycopg.Error:
@@ -414,10 +418,7 @@ def _parts_of(address: str, password: str) -> tuple[str, str]:
     hide(known.get("password", ""))
     if password:
         known["password"] = password
-    at = f"{known['user']}@" if "user" in known else ""
-    port = f":{known['port']}" if "port" in known else ""
-    name = f"postgresql://{at}{known.get('host', 'localhost')}{port}/{known.get('dbname', known.get('user', ''))}"
-    return masked(name), make_conninfo(**(DEFAULTS | known))
+    return masked(found.name), make_conninfo(**(DEFAULTS | known))
 
 
 def _words(error: Exception) -> str:

@@ -23,7 +23,7 @@ from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
 from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
-from imagegen_cli.storage.charges import Budget, Sum
+from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.records import (
@@ -76,7 +76,7 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
-        self.budget = Budget()
+        self.budget = self.new_budget()
         """What this process may spend; the limits are set before a run begins."""
         self._writer = Writer(self, self._leases, self.budget)
 
@@ -697,7 +697,11 @@ class Store(Database):
     def spent(self, limit: Limit) -> Money:
         """What counts against a limit now."""
         with self._errors():
-            return charges.spent(self._db, limit, self._leases.owner or 0, self.now())
+            return charges.spent(self._db, limit, self._leases.owner or 0, self.now(), in_utc=self.is_remote)
+
+    def new_budget(self) -> Budget:
+        """A budget without limits. Where several machines share the history, its days are those of the server."""
+        return Budget(tally=Tally(in_utc=True), clock=self.now) if self.is_remote else Budget()
 
     def settle(self, tasks: Iterable[int], amount: Money | None) -> dict[int, list[Charge]]:
         """Take a person's word for what open submits of these tasks cost each; None: as reserved, 0: nothing.
