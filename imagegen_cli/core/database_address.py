@@ -10,7 +10,9 @@ from typing import NamedTuple
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import MASK
 
-CODES = Message("write @ / : ? # % and blanks inside of a name or a password by their codes, as %40 %2F %3A %3F %23 %25 %20")
+CODES = Message(
+    "write @ / : ? # % and blanks inside of a name or a password by their codes, as %40 %2F %3A %3F %23 %25 %20"
+)
 NO_ADDRESS = Message("{place} is no address of PostgreSQL")
 UNCLEAR = Message("{place} is an address whose parts cannot be told apart: {shown}")
 SCHEME = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:(?:/|$)|postgres(?:ql)?:)", re.IGNORECASE)
@@ -70,8 +72,10 @@ def database_address(text: str) -> DatabaseAddress:
     user, database = found["user"] or "", found["database"] or ""
     parameters = [one.partition("=")[::2] for one in (found["more"] or "").split("&")]
     secrets = [value for name, value in parameters if IS_SECRET.search(name)]
-    doubts = DOUBTFUL.search(unquote(user)) or DOUBTFUL.search(unquote(database)) or DOUBTFUL_HOST.search(
-        unquote(BRACKETS.sub("", found["hosts"]))
+    doubts = (
+        DOUBTFUL.search(unquote(user))
+        or DOUBTFUL.search(unquote(database))
+        or DOUBTFUL_HOST.search(unquote(BRACKETS.sub("", found["hosts"])))
     )
     if doubts or any(DOUBTFUL_VALUE.search(unquote(value)) for name, value in parameters if value not in secrets):
         return _doubtful(text)

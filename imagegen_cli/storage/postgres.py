@@ -299,6 +299,7 @@ class PostgresStore(Store):
 
     def be_patient(self) -> None:
         self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        self._db.execute("LOCK TABLE task, process IN EXCLUSIVE MODE")  # a claim waits for no other lock
 
     # Words
 
