@@ -1,13 +1,16 @@
 """Two languages: which one is chosen, that every text has its translation, and that nothing else changes."""
 
 import importlib.util
+import re
 import string
-import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from babel.messages.pofile import read_po
 
 import imagegen_cli
 from imagegen_cli.core import language
@@ -29,8 +32,8 @@ from imagegen_cli.core.language import (
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.core.money import Money
 from imagegen_cli.settings.language import checked, choose
-
-CI = Path(imagegen_cli.__file__).parents[1] / ".ci"
+from tests.pseudo import placeholders
+from tests.unmarked import rooms, stale, unmarked
 
 
 class Loud:
@@ -236,12 +239,72 @@ def test_a_secret_is_struck_out_of_the_values_too(loud: None) -> None:
 
 # The catalogue
 
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(imagegen_cli.__file__).parent / "locale"
 
+
+@cache
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, CI / f"{name}.py")
+    """A script of .ci as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def translations(name: str = "imagegen") -> list[Any]:
+    with (FOLDER / CHINESE / "LC_MESSAGES" / f"{name}.po").open("rb") as file:
+        return [message for message in read_po(file, locale=CHINESE) if message.id]
+
+
+def test_every_text_is_in_the_catalogue_and_no_other() -> None:
+    wanted = {message.id for message in tool("catalogues").collected(ROOT) if message.id}
+    known = {message.id for message in translations()}
+    assert wanted - known == set(), "python .ci/catalogues.py --update, then translate"
+    assert known - wanted == set(), "python .ci/catalogues.py --update"
+
+
+def pairs(name: str) -> Iterator[tuple[str, str]]:
+    """Every source with its translation; both forms of a plural."""
+    for message in translations(name):
+        sources = message.id if isinstance(message.id, tuple) else (message.id,)
+        targets = message.string if isinstance(message.string, tuple) else (message.string,)
+        yield from ((source, target) for source in sources for target in targets)
+
+
+@pytest.mark.parametrize("name", ["imagegen", "messages"])
+def test_every_translation_is_whole(name: str) -> None:
+    for source, target in pairs(name):
+        assert target, source
+        assert _edges(source) == _edges(target), source
+        assert re.findall(r"%\(\w+\)\w|imagegen [a-z]+ \{\w+\}", source) == re.findall(
+            r"%\(\w+\)\w|imagegen [a-z]+ \{\w+\}", target
+        ), source
+        if name == "imagegen" and not _is_unfilled(source):
+            assert set(placeholders(target)) == set(placeholders(source)), source
+
+
+def _edges(text: str) -> tuple[str, str, int]:
+    return text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :], text.count("\n")
+
+
+def _is_unfilled(text: str) -> bool:
+    """Whether braces are ordinary signs of the text, which is never filled."""
+    try:
+        return any(not one.partition("!")[0].isidentifier() for one in placeholders(text))
+    except ValueError:
+        return True
+
+
+def test_chinese_has_signs_of_its_own() -> None:
+    """Half-width marks between Chinese signs, and blanks beside full-width ones, are slips of the translator."""
+    wrong = r"[\u4e00-\u9fff][,;:?!](?= |[\u4e00-\u9fff]|$)|[，。；：？！（）] | [，。；：？！（）]"
+    assert [target for _, target in pairs("imagegen") if re.search(wrong, target)] == []
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_no_sentence_is_out_of_reach_of_a_translation(room: str) -> None:
+    assert [f"{found.place}: {found.text}" for found in unmarked(room)] == []
+    assert stale(room) == set()
