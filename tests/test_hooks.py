@@ -270,13 +270,17 @@ def test_a_command_is_split_once(command: str, words: list[str]) -> None:
         "fish --command={prompt}", "fish --command {prompt}", "fish -C {prompt} x.fish", "php -r {prompt}",
         "awk {prompt}", "awk -F , '/{prompt}/'", "sed -i s/x/{prompt}/ note.txt", "env -i bash {path}",
         "xargs lua5.4 -e {prompt}", "psql -c {prompt}", "su me -c {prompt}", "osascript -e 'say \"{prompt}\"'",
-        "env -S 'sh -c {prompt}'", "env '--split-string=sh -c {prompt}'", "env -iS 'x {prompt}'", "env -S 'sh -c' {prompt}",
+        "docker exec c {prompt}", "gosu me {prompt}", "bwrap --bind / / {prompt}", "uv run {prompt}",
+        "env -S 'sh -c {prompt}'", "env '--split-string=sh -c {prompt}'", "env -iS 'x {prompt}'",
+        "env -S 'sh -c' {prompt}",
         "env -i -vS sh -c {prompt}", "env --split 'x {path}'", "env A={prompt} note.sh", "env {prompt}",
         "flock x -c {prompt}", "flock -x lock {prompt}", "flock -n lock sh -c {prompt}", "timeout 5 {prompt}",
         "timeout -k 1 5 {prompt}", "nice -n 5 {prompt}", "sudo -u me {prompt}", "{prompt} x", "./{model} x",
-        "watch {prompt}", "watch -n 1 'ls {path}'", "tmux new -d {prompt}", "parallel {prompt}", "parallel ::: {prompt}",
+        "watch {prompt}", "watch -n 1 'ls {path}'", "tmux new -d {prompt}", "parallel {prompt}",
+        "parallel ::: {prompt}",
         "vim -c {prompt}", "nvim +{prompt}", "ssh host cat {path}", "nohup watch {prompt}", "sudo -- ssh h {prompt}",
-        "timeout 5 env -S '{prompt}'", "emacs --eval {prompt}", "make X={prompt}", "xargs {prompt}", "nsenter -c {prompt}",
+        "timeout 5 env -S '{prompt}'", "emacs --eval {prompt}", "make X={prompt}", "xargs {prompt}",
+        "nsenter -c {prompt}",
     ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_run_safely_is_refused(command: str) -> None:
@@ -288,7 +292,8 @@ def test_a_command_that_cannot_be_run_safely_is_refused(command: str) -> None:
     ("command", "hint"),
     [
         ("rclone copy {file} cloud:", "did you mean path?"), ("echo x{promt}y", "did you mean prompt?"),
-        ("echo {Prompt}", "did you mean prompt?"), ("echo {seed:04}", "did you mean seed?"), ("echo {date}", "known: "),
+        ("echo {Prompt}", "did you mean prompt?"), ("echo {seed:04}", "did you mean seed?"), ("echo {date}",
+        "known: "),
         ("awk {print} {path}", "as { print }"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import Submitting
 from tests.histories import opened, place
-from tests.test_shared_store import started
+from tests.test_store import started
 
 EACH = Quote(1, Money(40_000, "usd"), Source.SET)
 DAY_S = 86_400

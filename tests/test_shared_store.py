@@ -548,7 +548,7 @@ def test_what_has_not_ended_goes_on_in_one_of_both_alone(
         on, off = (source, target) if keep is copying.Keep.FROM else (target, source)
         assert (on.count_unfinished(), off.count_unfinished()) == (5, 0)
         assert (on.waiting_for_workers(STUDIO), off.waiting_for_workers(STUDIO)) == (2, 0)
-        assert off.claim_queued(STUDIO, 9) == off.left_by_workers(STUDIO) == []
+        assert (off.claim_queued(STUDIO, 9), off.left_by_workers(STUDIO)) == ([], [])
         assert len(on.claim_queued(STUDIO, 9)) == 2
         stops = [one_.task.state.stop for one_ in off.find(Filter()) if isinstance(one_.task.state, Cancelled)]
         assert stops == [*[CancelOutcome.GOES_ON] * 3, *[CancelOutcome.NOT_SENT] * 2]

@@ -1,7 +1,7 @@
 """The command of `--exec`: what its words may be, and where a placeholder may stand.
 
 A placeholder is a value of its own for most programs. Some read a word as a script, start the program that a word
-names, or put all their words together for a shell: there a prompt could become commands, and the placeholder is refused.
+names, or put all their words together for a shell. There a prompt could become commands: the placeholder is refused.
 """
 
 import re
@@ -39,29 +39,31 @@ LONG_SCRIPT_OPTION = re.compile(
 """Options of several of them that are followed by a text to run; `eval` is a command of deno."""
 WRAPPERS = {
     **dict.fromkeys(
-        ("env", "nice", "ionice", "nohup", "setsid", "stdbuf", "sudo", "doas", "time", "busybox", "xargs", "unbuffer",
-         "chronic", "ts", "numactl", "unshare", "nsenter", "setarch", "strace", "ltrace", "valgrind", "fakeroot",
-         "torsocks", "proxychains", "firejail", "bwrap", "systemd-run", "systemd-inhibit", "dbus-run-session", "setpriv",
-         "xvfb-run", "caffeinate", "gosu", "prlimit", "catchsegv", "toybox", "winpty", "pkexec"),
+        ("env", "nice", "ionice", "nohup", "setsid", "stdbuf", "sudo", "doas", "time", "busybox", "toybox", "xargs",
+         "unbuffer", "chronic", "ts", "numactl", "unshare", "nsenter", "strace", "ltrace", "valgrind", "fakeroot",
+         "torsocks", "proxychains", "firejail", "systemd-run", "systemd-inhibit", "dbus-run-session", "setpriv",
+         "xvfb-run", "caffeinate", "prlimit", "catchsegv", "winpty", "pkexec", "npx", "uvx"),
         0,
     ),
-    **dict.fromkeys(("timeout", "gtimeout", "flock", "chroot", "taskset", "chrt", "setlock", "softlimit"), 1),
+    **dict.fromkeys(
+        ("timeout", "gtimeout", "flock", "chroot", "taskset", "chrt", "setlock", "softlimit", "gosu", "setarch", "uv",
+         "poetry", "pipx", "pdm", "hatch", "conda", "mamba", "bundle", "npm", "pnpm", "yarn"),
+        1,
+    ),
 }  # fmt: skip
 """Programs whose words name the program that is run, and how many words of their own stand before it."""
 TAKE_SCRIPTS = frozenset(("flock", "unshare", "nsenter"))
 """Those of them that hand a text behind -c to a shell."""
 RUNS_ALL = frozenset(
-    ("watch", "tmux", "screen", "parallel", "rush", "ssh", "autossh", "mosh", "pdsh", "dsh", "rsh", "at", "batch", "entr",
-     "hyperfine", "xterm", "urxvt", "rxvt", "konsole", "gnome-terminal", "xfce4-terminal", "kitty", "alacritty",
-     "wezterm", "foot", "wsl", "byobu", "dtach", "abduco", "dmenu", "rofi", "nix-shell",
-     "crontab", "watchexec", "nodemon", "make", "gmake", "gdb", "lldb", "expect",
-     "vim", "nvim", "vi", "view", "ex", "gvim", "vimdiff", "rvim", "emacs", "emacsclient", "ed", "gnuplot", "octave",
-     "dc", "bc")
+    ("watch", "tmux", "screen", "byobu", "dtach", "abduco", "parallel", "rush", "at", "batch", "crontab", "entr",
+     "watchexec", "nodemon", "hyperfine", "ssh", "autossh", "mosh", "pdsh", "dsh", "rsh", "adb", "vagrant", "docker",
+     "podman", "nerdctl", "kubectl", "oc", "lxc", "lxc-attach", "bwrap", "flatpak", "wsl", "nix", "nix-shell", "guix",
+     "xterm", "urxvt", "rxvt", "konsole", "gnome-terminal", "xfce4-terminal", "kitty", "alacritty", "wezterm", "foot",
+     "dmenu", "rofi", "make", "gmake", "gdb", "lldb", "expect", "vim", "nvim", "vi", "view", "ex", "gvim", "vimdiff",
+     "rvim", "emacs", "emacsclient", "ed", "gnuplot", "octave", "dc", "bc")
 )  # fmt: skip
-"""Programs that put all their words together for a shell, or read commands in words of any place."""
+"""Programs that put all their words together for a shell, run them elsewhere, or read commands in any of them."""
 VALUES_OF_AWK = ("-v", "-F")
-
-
 VARIABLE = Message("nothing was sent; let the command read the variable IMAGEGEN_EXEC_{name} instead")
 
 

@@ -2,8 +2,8 @@
 
 The command is split into words once, before anything is sent, and the placeholders are filled in word by word: no text
 of a prompt can become another word, and no shell reads it (`hook_words`). The same values are in the environment of the
-command, as IMAGEGEN_EXEC_PROMPT, for programs that read their words as commands. A command that fails, is missing or takes too long is said
-and changes nothing about its task.
+command, as IMAGEGEN_EXEC_PROMPT, for programs that read their words as commands. A command that fails, is
+missing or takes too long is said and changes nothing about its task.
 """
 
 import asyncio

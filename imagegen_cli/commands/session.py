@@ -300,7 +300,7 @@ class Session:
             for name, lane in lanes.items():
                 self._share_account(name, lane)
                 stack.push_async_callback(lane.provider.close)
-                if lane.provider.notice and not stop:
+                if lane.provider.notice and not stop and self._feed is None:  # a worker may have none of its tasks
                     display.say(lane.provider.notice)
 
             def open_lanes(wanted: Iterable[str]) -> None:

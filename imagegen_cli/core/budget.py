@@ -34,8 +34,8 @@ class Limit(NamedTuple):
         if self.period is Period.COMMAND:
             return 0.0
         if in_utc:
-            day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            return (day if self.period is Period.DAY else day.replace(day=1)).timestamp()
+            midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            return (midnight if self.period is Period.DAY else midnight.replace(day=1)).timestamp()
         today = time.localtime(now)
         day = today.tm_mday if self.period is Period.DAY else 1
         return time.mktime((today.tm_year, today.tm_mon, day, 0, 0, 0, 0, 0, -1))

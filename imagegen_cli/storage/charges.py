@@ -95,7 +95,8 @@ class Budget:
     """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges.
 
     `clock`: of the server where several machines share the history, so that they have the same days; None: the events
-    tell the time themselves. `accounts`: by provider, where other processes use the same account; `full`: submits that found no place there.
+    tell the time themselves. `accounts`: by provider, where other processes use the same account; `full`: submits that
+    found no place there.
     """
 
     limits: tuple[Limit, ...] = ()

@@ -19,7 +19,7 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
+from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve, not_text
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.postgres_connection import BEGIN_CLAIM, BEGIN_WRITING, RETRY_PAUSE_S, PostgresConnection
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
@@ -108,6 +108,7 @@ class PostgresStore(Store):
     """The history that several machines share. Raises HistoryError where the server cannot be used."""
 
     ERRORS = (psycopg.Error,)
+    NEWER_HINT = Message("upgrade imagegen here: pip install -U imagegen-cli")
     PLUS = ""
     is_remote = True
     LOCKED = " FOR UPDATE SKIP LOCKED"
@@ -215,6 +216,8 @@ class PostgresStore(Store):
             yield
         except psycopg.Error as error:
             raise HistoryError(self.trouble_of(error), hint=self.remedy_for(error)) from None
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             hint = Message("imagegen cannot repair it; imagegen history migrate copies what can be read")
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
