@@ -20,6 +20,11 @@ MAX_WORKERS = 16
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# The tests speak English, whatever the person who runs them reads.
+for name in [name for name in os.environ if name.startswith("LC_") or name in {"LANGUAGE", "IMAGEGEN_LANG"}]:
+    del os.environ[name]
+os.environ["LANG"] = "C.UTF-8"
+
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")

@@ -38,6 +38,7 @@ from imagegen_cli.display.lines import JsonLines, PlainLines, task_object
 from imagegen_cli.display.listing import plain_lines, plain_table
 from imagegen_cli.display.plan_table import lines as plan_lines
 from imagegen_cli.display.preview import half_blocks
+from imagegen_cli.display.selection import matching
 from imagegen_cli.display.table import draw_rows
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import Line, theme_for
@@ -223,6 +224,12 @@ def test_a_reason_is_a_label_and_its_code_where_there_is_room(chinese: None) -> 
     assert "状态        内容审核未通过（moderated）：no" in plain_lines(row, 1.0, {})
     assert state_and_reason(row) == "failed: moderated"
     assert label(Reason.MODERATED) == "moderated"
+
+
+@pytest.mark.parametrize("words", ["失败", "failed", "moderated", "内容审核未通过", "moderated 失败"])
+def test_the_filter_finds_a_reason_by_its_label_and_its_code(words: str, chinese: None) -> None:
+    row = Row(replace(prompted(1), state=Failed(Reason.MODERATED, "no")), 0.0)
+    assert list(matching([row], words)) == [row]
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -14,6 +14,7 @@ import pytest
 
 from imagegen_cli.commands import guide
 from imagegen_cli.core.errors import Reason
+from tests import screen
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.program import Ended, Program, finished
@@ -77,6 +78,7 @@ def said(person: Program, words: list[str], language: str) -> Ended:
         "providers openai --json", "doctor --json", "run owl --dry-run --json", "batch list.csv --dry-run --json",
         "retry --failed --dry-run --json", "watch --replay --run 1 --speed 9999 --json", "info images --json",
         "schema", "schema task", "skill", "config path", "config show", "completion bash", "list --json --state failed",
+        "list", "list --limit 3", "list --state failed", "runs", "cancel 1",
     ],
 )  # fmt: skip
 def test_what_machines_read_is_the_same(person: Program, line: str) -> None:
@@ -128,12 +130,12 @@ def test_a_failure_of_a_history_is_read_in_both_languages(used: Program, reason:
 LINES = [
     *(f"{name} --help" for name in sorted(guide.commands()) if " " not in name),
     *(f"help {name}" for name in ("run", "batch", "list", "init", "studio")),
-    "--help", "help", "list", "list --limit 3", "list --state failed", "list --search nothing", "show 1", "show 2",
-    "show 3", "show 99", "runs", "costs", "costs --by model", "credits", "models", "providers", "providers openai",
+    "--help", "list --search nothing", "show 1", "show 2",
+    "show 3", "show 99", "costs", "costs --by model", "credits", "models", "providers", "providers openai",
     "providers comfyui", "doctor", "doctor --fix", "run owl --dry-run", "run owl -q", "run owl", "run #fail",
     "run #lost", "run #never --timeout 0.3", "run #dead", "run owl bat ant --each", "run #fail #lost #1002 --each",
     "batch list.csv", "batch bad.csv", "batch nothing.csv", "batch", "retry", "retry --failed --dry-run",
-    "retry 2 --yes", "retry 3", "retry 1", "resume", "resume 1", "cancel 1", "cancel 99", "again LAST --dry-run",
+    "retry 2 --yes", "retry 3", "retry 1", "resume", "resume 1", "cancel 99", "again LAST --dry-run",
     "edit LAST", "upscale 1", "watch --run 1 --replay --speed 9999", "watch", "info images", "info nothing.png",
     "sheet", "gallery", "open 99", "favourite 1", "forget --older 90d", "forget 1 --dry-run", "settle",
     "settle 3 --unpaid", "history migrate a b", "config check", "config set output pictures", "config set outptu x",
@@ -172,9 +174,20 @@ def _without_data(output: str) -> str:
     return re.sub(r"login expired|invalid parameter|No such file or directory|Connection refused", "", output)
 
 
-@pytest.mark.parametrize(
-    "line", ["list", "show 2", "runs", "costs", "doctor", "providers", "--help", "run --help", "show 99"]
-)
+@pytest.mark.parametrize("line", ["show 2", "costs", "doctor", "providers", "--help", "run --help", "show 99"])
 def test_chinese_is_spoken(person: Program, line: str) -> None:
     ended = said(person, line.split(), "zh")
     assert CHINESE.search(ended.out + ended.err)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("line", ["list", "runs", "cancel 1", "show 2", "costs", "doctor", "providers"])
+def test_a_terminal_speaks_chinese(person: Program, line: str, columns: int) -> None:
+    """What programs read off a terminal is for people on one."""
+    command = [sys.executable, "-m", "imagegen_cli", *line.split()]
+    environ = person.environment(IMAGEGEN_LANG="zh", PYTHONPATH=str(Path(__file__).parents[1]))
+    with screen.Program(command, columns=columns, cwd=person.folder, environ=environ) as terminal:
+        terminal.finish()
+    assert CHINESE.search(terminal.scrollback)
+    known = r"imagegen [a-z]+|(?:access|secret) key"
+    assert untranslated(re.sub(known, "", terminal.scrollback)) == []

@@ -74,12 +74,12 @@ def _service(row: dict[str, Any]) -> str:
 
 def config_path() -> int:
     """Print the files of settings, the one that goes before the other first, and the history."""
-    rows = [(str(path), "" if paths.is_there(path) else tr("not there yet")) for path in _settings_files()]
-    rows.append((history_name(), tr("history")))
+    rows = [(str(path), "" if paths.is_there(path) else Message("not there yet")) for path in _settings_files()]
+    rows.append((history_name(), Message("history")))
     if is_capable_terminal(sys.stdout, os.environ):
         from imagegen_cli.display.tables import Item, print_items  # noqa: PLC0415 - Rich only where it draws
 
-        items = [Item(row, paths={0}) for row in rows]
+        items = [Item((path, translated(remark)), paths={0}) for path, remark in rows]
         print_items(items, stream=sys.stdout, environ=os.environ, styles=("plain", "dim"))
         return 0
     data = Printer(sys.stdout)

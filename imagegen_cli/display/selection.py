@@ -12,7 +12,7 @@ from imagegen_cli.core.language import translated
 from imagegen_cli.core.task import TaskId
 from imagegen_cli.display.board import Board, Row
 from imagegen_cli.display.fields import state_and_reason
-from imagegen_cli.display.messages import described
+from imagegen_cli.display.messages import WORDS, described
 
 MIN_WAITING = 8
 """Lines that may show waiting tasks while none is chosen; more of them only push what happens off the screen."""
@@ -29,12 +29,12 @@ class Window(NamedTuple):
 def searched(row: Row) -> str:
     """What the filter looks in: the prompt, the provider and its model, the state and the reason. Kept in the row.
 
-    A reason is found by its code too.
+    A state and a reason are found by their codes too.
     """
     if not row.searched:
         request = row.task.request
-        shown = translated(described(row.task.state))
-        parts = (request.prompt, request.provider, request.model, state_and_reason(row), shown)
+        shown = translated(WORDS[type(row.task.state)]), translated(described(row.task.state))
+        parts = (request.prompt, request.provider, request.model, state_and_reason(row), *shown)
         row.searched = "\n".join(parts).casefold()
     return row.searched
 
@@ -42,13 +42,13 @@ def searched(row: Row) -> str:
 def matching(rows: Iterable[Row], words: str, chosen: TaskId | None = None) -> Iterator[Row]:
     """The rows in which every word is found, and the chosen one: it stays although its state changes."""
     found = iter(rows)
-    for word in words.casefold().split():
-        found = _with(word, found, chosen)
+    for one in words.casefold().split():
+        found = _with(one, found, chosen)
     return found
 
 
-def _with(word: str, rows: Iterable[Row], chosen: TaskId | None) -> Iterator[Row]:
-    return (row for row in rows if word in (row.searched or searched(row)) or row.task.id == chosen)
+def _with(part: str, rows: Iterable[Row], chosen: TaskId | None) -> Iterator[Row]:
+    return (row for row in rows if part in (row.searched or searched(row)) or row.task.id == chosen)
 
 
 def count(board: Board, words: str) -> int:
