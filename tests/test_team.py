@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.settings.shared_history import network_disk
+from imagegen_cli.storage.processes import Process
 from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
-from tests.histories import KINDS, place
+from tests.histories import KINDS, opened, place, place_of
 from tests.program import Program, finished
 from tests.team import teams
+from tests.test_store import started
 
 CONFIG = """
 [prices]
@@ -54,7 +56,7 @@ def queue(program: Program, count: int) -> None:
     (program.folder / "list.txt").write_text("\n".join(f"prompt {number}" for number in range(count)))
     ended = program.run("batch", "list.txt", "-p", "studio", "--queue", "--yes")
     assert ended.code == 0
-    assert f"{count} tasks wait for workers" in ended.err
+    assert ("1 task waits for workers" if count == 1 else f"{count} tasks wait for workers") in ended.err
 
 
 def states(program: Program) -> Counter[str]:
@@ -79,6 +81,27 @@ def test_what_is_queued_is_sent_by_a_worker_and_by_nothing_else(program: Program
     assert len(list((program.folder / "mine").glob("*.png"))) == 2 * PICTURES_EACH
     nothing = program.run("work", "--once")
     assert (nothing.code, server.jobs.keys()) == (4, server.jobs.keys())
+
+
+@pytest.mark.parametrize("words", [["--progress", "plain"], ["-q"]], ids=" ".join)
+def test_a_worker_for_services_says_nothing_of_the_sketch(program: Program, words: list[str]) -> None:
+    queue(program, 1)
+    ended = program.run("work", "--once", *words)
+    assert ended.code == 0, ended.err
+    assert "sketch draws" not in ended.err + ended.out
+
+
+def test_a_cancel_that_no_process_answers_says_so_and_not_that_the_task_has_ended(program: Program) -> None:
+    where = place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db")))
+    with closing(opened(where, process=Process("elsewhere", 1, "then", "other"))) as other:
+        started(other)
+        if isinstance(where, Path):
+            other.may_be_silent()
+        ended = program.run("cancel", "1")
+    assert ended.code == 4
+    assert "asked to stop; no answer yet" in ended.out
+    assert "has not answered yet; if it is gone" in ended.err
+    assert "only unfinished tasks" not in ended.err
 
 
 def test_a_picture_on_stdout_cannot_be_queued(program: Program) -> None:

@@ -34,7 +34,7 @@ def migrate(source: str, target: str, keep: str = "") -> int:
             data.line(f"{table.table} {table.rows} {table.digest}")
         tasks = next(table.rows for table in copied if table.table == "task")
         copied_all = ngettext(
-            "{count} task with all that is known of them are in {name}; every row was compared",
+            "{count} task with all that is known of it is in {name}; every row was compared",
             "{count} tasks with all that is known of them are in {name}; every row was compared",
             tasks,
             name=new.name,
