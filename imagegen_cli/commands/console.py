@@ -11,7 +11,7 @@ from typing import Any
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
 from imagegen_cli.core.language import Message, joined, translated
-from imagegen_cli.core.task import Cancelled, Done, Failed, Job, Queued, Running, Saving, State, Submitting, Task
+from imagegen_cli.core.task import Job, Task
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
@@ -29,16 +29,6 @@ HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 CHINESE_ANSWERS = {"是": "yes", "否": "no"}
 """They are taken in every language; a question shows the English letters."""
-STATES: dict[type[State], Message] = {
-    Queued: Message("queued"),
-    Submitting: Message("submitting"),
-    Running: Message("running"),
-    Saving: Message("saving"),
-    Done: Message("done"),
-    Failed: Message("failed"),
-    Cancelled: Message("cancelled"),
-}
-"""The words of `core.task.word`, to be said in a sentence."""
 
 
 def say(text: str, *, path: str = "") -> None:
