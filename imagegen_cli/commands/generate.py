@@ -241,7 +241,7 @@ def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
 
 def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
     waiting = ngettext(
-        "{count} task wait for workers in run {run}, and nothing is sent yet: imagegen work",
+        "{count} task waits for workers in run {run}, and nothing is sent yet: imagegen work",
         "{count} tasks wait for workers in run {run}, and nothing is sent yet: imagegen work",
         len(tasks),
         run=run_id,

@@ -572,11 +572,17 @@ def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended
         for task, outcome in zip(tasks, outcomes, strict=True):
             data.line(f"{task.id} {line_of(outcome)}")
     stopped = any(isinstance(task.state, Cancelled) and task.id not in before for task in tasks)
-    if not stopped:
+    if any(task.id not in ended and not isinstance(task.state, (*ENDED, Saving)) for task in tasks):
+        say(NO_ANSWER)
+    elif not stopped:
         say(Message("nothing was cancelled: only unfinished tasks can be"))
     return 0 if stopped else 4
 
 
+NO_ANSWER = Message(
+    "a process that works on them has not answered yet; if it is gone, the same command cancels them a minute after its"
+    " last sign of life"
+)
 OUTCOMES = {
     CancelOutcome.NOT_SENT: Message("not sent, nothing spent"),
     CancelOutcome.STOPPED: Message("stopped at the service"),

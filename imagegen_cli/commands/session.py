@@ -305,7 +305,7 @@ class Session:
             for name, lane in lanes.items():
                 self._share_account(name, lane)
                 stack.push_async_callback(lane.provider.close)
-                if lane.provider.notice and not stop:
+                if lane.provider.notice and not stop and self._feed is None:  # a worker may have none of its tasks
                     display.say(lane.provider.notice)
 
             def open_lanes(wanted: Iterable[str]) -> None:
@@ -344,7 +344,8 @@ class Session:
         """What runs the command of --exec; None where there is none."""
         if not self._options.hook:
             return None
-        from imagegen_cli.commands.hooks import Hooks, words_of  # noqa: PLC0415 - few runs have one
+        from imagegen_cli.commands.hook_words import words_of  # noqa: PLC0415 - few runs have one
+        from imagegen_cli.commands.hooks import Hooks  # noqa: PLC0415 - see above
 
         timeout_s, prints_output = self._config.general.exec_timeout_s, self._options.display != "quiet"
         return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)

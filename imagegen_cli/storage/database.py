@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.errors import HistoryError, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.storage import migrations, search
 from imagegen_cli.storage.leases import Leases
@@ -40,6 +40,13 @@ SALVAGE = Message(
 """What to do about a damaged history. Beginning a new one in its place would lose what was paid for."""
 
 
+def not_text(error: UnicodeEncodeError) -> UsageError:
+    """What no database can be asked for: bytes of a command line that are no text, which Python has as half signs."""
+    text = error.object.encode("utf-8", "backslashreplace").decode()
+    message = Message("{text} has bytes that are no text").format(text=repr(text[:100]))
+    return UsageError(message, hint=Message("write it in UTF-8"))
+
+
 class Database:
     """One connection for this thread; `connect` opens one for another. Raises HistoryError where none can be used.
 
@@ -48,6 +55,7 @@ class Database:
 
     ERRORS: tuple[type[Exception], ...] = (sqlite3.Error,)
     """What its connections raise."""
+    NEWER_HINT = Message("upgrade imagegen, or set IMAGEGEN_HOME to another folder")
     PLUS = "+"
     """See `rows.condition`."""
     is_remote = False
@@ -69,6 +77,8 @@ class Database:
         return str(self.path)
 
     def _open(self, path: Path) -> None:
+        if ":" in str(path):
+            self._refuse_address(path)
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
@@ -79,6 +89,14 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
+
+    def _refuse_address(self, path: Path) -> None:
+        """A file whose path is an address would be made where the history was meant to be on a server."""
+        from imagegen_cli.core.database_address import is_address  # noqa: PLC0415 - few paths have a colon
+
+        if is_address(str(path)) or {"postgresql:", "postgres:"} & set(path.parts):
+            message = Message("an address of a history was taken for the path of a file")
+            raise HistoryError(message, hint=Message("imagegen config path names the history"))
 
     def connect(self) -> "Connection":
         """Open one more connection. Raises one of ERRORS."""
@@ -118,7 +136,7 @@ class Database:
             Message("the history {name} was written by a newer imagegen (schema {version})").format(
                 name=self.name, version=version
             ),
-            hint=Message("upgrade imagegen, or set IMAGEGEN_HOME to another folder"),
+            hint=self.NEWER_HINT,
         )
 
     @contextmanager
@@ -164,6 +182,8 @@ class Database:
         except OSError as error:
             message = Message("the history {name} cannot be opened: {why}").format(name=self.name, why=error.strerror)
             raise HistoryError(message, hint=Message("set IMAGEGEN_HOME to a folder that can be written")) from error
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
             raise HistoryError(message, hint=SALVAGE) from error

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_ABSENCE_S, MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
+from imagegen_cli.storage.database import MAX_ABSENCE_S, MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve, not_text
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.postgres_connection import (
     BEGIN_CLAIM,
@@ -187,6 +188,7 @@ class PostgresStore(Store):
     """The history that several machines share. Raises HistoryError where the server cannot be used."""
 
     ERRORS = (psycopg.Error,)
+    NEWER_HINT = Message("upgrade imagegen here: pip install -U imagegen-cli")
     PLUS = ""
     is_remote = True
     MAX_CLOSE_S = MAX_CLOSE_S + 2 * TICK_S
@@ -391,6 +393,8 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             kind = HistoryAway if _is_passing(error) else HistoryError
             raise kind(self.trouble_of(error), hint=self.remedy_for(error)) from None
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             hint = Message("imagegen cannot repair it; imagegen history migrate copies what can be read")
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
@@ -472,6 +476,7 @@ class PostgresStore(Store):
     def be_patient(self) -> None:
         self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         self._postgres.be_quick(float("inf"))
+        self._db.execute("LOCK TABLE task, process IN EXCLUSIVE MODE")  # a claim waits for no other lock
 
     # Words
 
@@ -624,6 +629,9 @@ def _is_passing(error: Exception) -> bool:
 
 def _parts_of(address: str, password: str) -> tuple[str, str]:
     """What messages call the server, and what psycopg is told. Raises HistoryError where it is no address."""
+    found = database_address(address)
+    if trouble := found.trouble(Message("the address of the history")):
+        raise HistoryError(trouble, hint=CODES)
     try:
         known = {name: str(value) for name, value in conninfo_to_dict(address).items() if value is not None}
     except psycopg.Error:
@@ -632,10 +640,7 @@ def _parts_of(address: str, password: str) -> tuple[str, str]:
     hide(known.get("password", ""))
     if password:
         known["password"] = password
-    at = f"{known['user']}@" if "user" in known else ""
-    port = f":{known['port']}" if "port" in known else ""
-    name = f"postgresql://{at}{known.get('host', 'localhost')}{port}/{known.get('dbname', known.get('user', ''))}"
-    return masked(name), make_conninfo(**(DEFAULTS | known))
+    return masked(found.name), make_conninfo(**(DEFAULTS | known))
 
 
 def _words(error: Exception) -> str:

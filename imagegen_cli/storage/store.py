@@ -21,9 +21,22 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Price
-from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    CancelOutcome,
+    ImageRequest,
+    Job,
+    Queued,
+    RunId,
+    Running,
+    State,
+    Task,
+    TaskId,
+    word,
+)
 from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
-from imagegen_cli.storage.charges import Budget, Sum
+from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.records import (
@@ -76,7 +89,7 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
-        self.budget = Budget()
+        self.budget = self.new_budget()
         """What this process may spend; the limits are set before a run begins."""
         self._writer = Writer(self, self._leases, self.budget)
 
@@ -743,7 +756,11 @@ class Store(Database):
     def spent(self, limit: Limit) -> Money:
         """What counts against a limit now."""
         with self._errors():
-            return charges.spent(self._db, limit, self._leases.owner or 0, self.now())
+            return charges.spent(self._db, limit, self._leases.owner or 0, self.now(), in_utc=self.is_remote)
+
+    def new_budget(self) -> Budget:
+        """A budget without limits. Where several machines share the history, its days are those of the server."""
+        return Budget(tally=Tally(in_utc=True), clock=self.now) if self.is_remote else Budget()
 
     def settle(self, tasks: Iterable[int], amount: Money | None) -> dict[int, list[Charge]]:
         """Take a person's word for what open submits of these tasks cost each; None: as reserved, 0: nothing.
@@ -794,6 +811,32 @@ class Store(Database):
         with self._transaction():
             self.be_patient()
             yield self._db
+
+    def let_go(self) -> int:
+        """Cancel what has not ended, because another history goes on with it. Only inside of `copying`.
+
+        What was not sent is cancelled as such; of the rest it stays known that the service may go on with it.
+        """
+        detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
+        unsent = self._db.execute(
+            "UPDATE task SET state = 'cancelled', detail = ?, ended = ?, owner = NULL, shared = 0, fence = fence + 1"
+            " WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.task = task.id)",
+            (detail, self.now()),
+        ).rowcount
+        records = self.find(Filter(states=UNFINISHED))
+        owner = self._leases.own(self._db) if records else 0
+        for record in records:
+            is_queued = isinstance(record.task.state, Queued)
+            stop = CancelOutcome.NOT_SENT if is_queued else CancelOutcome.GOES_ON
+            task = replace(record.task, state=Cancelled(stop, record.task.job))
+            self._take_over(task, record.fence + 1, owner, again=False)
+        return unsent + len(records)
+
+    def count_unfinished(self) -> int:
+        """How many tasks have not ended."""
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
+        with self._errors():
+            return int(self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0])  # noqa: S608 - only our own words
 
     def is_anyone_alive(self) -> bool:
         """Whether any other process works on tasks of this history."""
