@@ -846,12 +846,12 @@ def _refuse(error: Exception) -> None:
 
 
 def _leave(code: int, *, ran: bool = False) -> None:
-    """Exit with `code`. If stdout could not be written, 0 becomes 2, unless tasks have run: their files are there."""
+    """Exit with `code`. If stdout could not be written, 0 becomes 2; 1 where tasks have run, whose files are there."""
     from imagegen_cli.core.text import Printer  # noqa: PLC0415 - every command has it by now
 
     if Printer.trouble:
         _report_unwritten(Printer.trouble)
-        code = code or (0 if ran else 2)
+        code = code or (1 if ran else 2)
     if code:
         _exit(code)
 

@@ -94,8 +94,9 @@ WRITTEN = [
     ("$IG providers >/dev/full", 2, "No space left on device"),
     ("$IG config show >/dev/full", 2, "No space left on device"),
     (f"{DRAW} --quiet; $IG list --json >/dev/full", 2, "No space left on device"),
-    (f"{DRAW} --json >/dev/full", 0, "No space left on device"),
-    (f"{DRAW} >/dev/full", 0, "No space left on device"),
+    (f"{DRAW} --json >/dev/full", 1, "No space left on device"),
+    (f"{DRAW} >/dev/full", 1, "No space left on device"),
+    (f"{DRAW} --json >/dev/full 2>/dev/full", 1, ""),
     (f"{DRAW} 2>/dev/full", 0, ""),
     ("$IG run --nonsense 2>/dev/full", 2, ""),
     ("$IG run cat --size odd 2>/dev/full", 2, ""),
@@ -105,7 +106,7 @@ WRITTEN = [
 @FULL
 @pytest.mark.parametrize(("script", "code", "expected"), WRITTEN)
 def test_streams_that_are_full(alone: Program, script: str, code: int, expected: str) -> None:
-    """With the pictures on disk the code is 0, and a message names the missing paths. Else it is 2."""
+    """With the pictures on disk the code is 1, and a message says what is missing on stdout. Else it is 2."""
     ended = shell(alone, script)
     assert ended.code == code
     assert expected in ended.err

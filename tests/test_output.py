@@ -117,9 +117,25 @@ def test_data_that_is_cut_is_told(capfd: pytest.CaptureFixture[str]) -> None:
             for _ in range(65):
                 data.line(MIB.decode())
             output.hurry()
-        assert output.is_cut
         assert "64 MiB" in Printer.trouble
     assert not capfd.readouterr().out
+
+
+def test_the_last_line_is_kept_where_earlier_ones_were_dropped() -> None:
+    with pipe() as (reading, stdout), pipe() as (_, stderr), streams(stdout, stderr):
+        found: list[bytes] = []
+        with Output() as output:
+            data = Printer(output.stdout)
+            for _ in range(65):
+                data.line(MIB.decode())
+            data.last_line("the end")
+            reader = threading.Thread(target=lambda: found.append(read_all(reading)))
+            reader.start()
+        stdout.close()
+        reader.join(DEADLINE_S)
+        assert found[0].endswith(b"x\nthe end\n")
+        assert found[0].count(b"\n") == 64
+        assert "64 MiB" in Printer.trouble
 
 
 def test_a_signal_limits_the_wait_and_no_later_message_blocks() -> None:
@@ -146,7 +162,6 @@ def test_a_reader_that_leaves_is_told_as_before() -> None:
             data.line("third")
             assert data.is_gone
         assert not Printer.trouble
-        assert not output.is_cut
 
 
 def test_streams_of_no_file_are_left_alone() -> None:

@@ -34,7 +34,7 @@ from imagegen_cli.display.key_commands import (
 from imagegen_cli.display.keys import Key, Paste
 from imagegen_cli.display.live import Live
 from imagegen_cli.display.paste_detector import PasteDetector
-from imagegen_cli.display.prompt_line import NO_CHOICES, NONE_FITS, LineControls
+from imagegen_cli.display.prompt_line import A_TASK, NO_CHOICES, NONE_FITS, SENDS_WORD, LineControls
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import theme_for
 from imagegen_cli.display.view import draw
@@ -98,12 +98,17 @@ class Desk:
         self.sent: list[Command] = []
         self.now = 1000.0
         self.pace = QUIET_S
-        keys = Keys(self.sent.append, Offer(keeps=True), foreseen, self.line)
+        self.read: list[Typed] = []
+        keys = Keys(self.sent.append, Offer(keeps=True), self.outcome_of, self.line)
         self.controls = LineControls(self.board, keys, self.line, self.ui, str)
 
     @property
     def mode(self) -> str:
         return self.ui.mode.value
+
+    def outcome_of(self, typed: Typed) -> Outcome:
+        self.read.append(typed)
+        return foreseen(typed)
 
     def press(self, *keys: Key) -> "Desk":
         for key in keys:
@@ -154,6 +159,61 @@ def test_a_refused_command_stays_to_be_corrected_and_says_why() -> None:
 @pytest.mark.parametrize("slash", ["/", "\uff0f", "、"])
 def test_the_sign_of_an_input_method_is_a_slash_too(slash: str) -> None:
     assert Desk().type(f"{slash}model 4.0").press("enter").line.set == "/model 4.0"
+
+
+@pytest.mark.parametrize("before", [" ", "  ", "\u3000", "\xa0", "\u200b", "\ufeff", " \u3000"])
+@pytest.mark.parametrize("slash", ["/", "\uff0f", "、"])
+def test_blanks_before_a_command_make_no_prompt_of_it(before: str, slash: str) -> None:
+    desk = Desk().type(f"{before}{slash}model 4.0").press("enter")
+    assert (desk.sent, desk.line.set, desk.ui.text) == ([], "/model 4.0", "")
+
+
+@pytest.mark.parametrize("text", ["//model 4.0", " //model 4.0", "\u3000\uff0f\uff0fmodel 4.0", "\uff0f/model 4.0"])
+def test_two_slashes_begin_a_prompt_with_blanks_before_them_too(text: str) -> None:
+    assert Desk().type(text).press("enter").sent == [Add(Typed("//model 4.0", settings=""))]
+
+
+def test_tab_completes_behind_blanks() -> None:
+    desk = Desk().type("  /m").press("tab")
+    assert (desk.ui.text, desk.ui.cursor) == ("/model ", len("/model "))
+
+
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [(word, "/quit") for word in ("quit", "exit", "q", " Q ", ":q", ":wq", ":q!", "\uff1aq", "EXIT", "exit()", "退出")]
+    + [(word, "/help") for word in ("help", "Help", ":help", "帮助")],
+)
+def test_a_word_that_leaves_another_program_is_no_prompt(word: str, command: str) -> None:
+    desk = Desk().type(word).press("enter", "enter")
+    assert (desk.sent, desk.ui.text, desk.mode) == ([], word, "edit")
+    assert desk.ui.outcome.words[0].startswith(command)
+    assert f"// {word.strip()} sends it" in desk.ui.outcome.words[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "LAST", "-1", "12/2", "1 2", "again 1", "imagegen again LAST", "edit 1 make it red"]
+)
+def test_what_reads_as_a_task_is_no_prompt(text: str) -> None:
+    desk = Desk().type(text).press("enter", "enter")
+    assert (desk.sent, desk.ui.text) == ([], text)
+    assert desk.ui.outcome.words == (SENDS_WORD[A_TASK],)
+
+
+def test_a_paste_that_one_key_cannot_bring_is_refused_with_the_command_for_it() -> None:
+    desk = busy()
+    for paste, why in (("word\n" * 80_000, "80,000 lines"), ("word " * 60_000, "300,000 characters")):
+        desk.press(Paste(paste))
+        assert (desk.sent, desk.ui.text, desk.mode) == ([], "", "edit")
+        assert why in desk.ui.remark
+        assert "imagegen batch FILE" in desk.ui.remark
+
+
+def test_a_pasted_list_is_read_once_a_key() -> None:
+    desk = Desk().press(Paste("a cat\na dog\n"))
+    assert len(desk.read) == 1
+    desk.press("enter")
+    assert len(desk.read) == 2  # pressing enter makes sure that it still holds
+    assert len(desk.sent) == 1
 
 
 @pytest.mark.parametrize(

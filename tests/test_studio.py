@@ -230,6 +230,27 @@ def test_tab_and_up_and_a_slash_that_is_meant(project: Program, server: Dreamina
         assert program.is_given_back
 
 
+def test_a_blank_before_a_command_and_a_word_that_leaves_are_not_paid_for(
+    project: Program, server: DreaminaServer
+) -> None:
+    with studio(project) as program:
+        program.type(" /ratio 16:9")
+        program.send("\r")
+        program.wait_for("16:9 >")
+        program.type("exit")
+        program.wait_for("/quit leaves; // exit sends it as a prompt")
+        program.send("\r")
+        program.settle()
+        assert program.line == "exit"
+        program.send(CTRL_C)
+        program.wait(lambda: program.line == "", "an empty line")
+        program.enter("// exit")
+        program.wait_for("1 done")
+        program.send(CTRL_D)
+        assert program.finish() == 0
+    assert [one.json()["prompt"] for one in server.requests_of("submit")] == ["exit"]
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [

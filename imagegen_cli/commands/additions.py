@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from imagegen_cli.commands.spending import FREE, Planned, Spending, check_budget, cost
 from imagegen_cli.core.errors import UsageError
@@ -29,7 +30,7 @@ class Additions:
 
     def outcome_of(self, typed: Typed) -> Outcome:
         """What `add` would do, in few words."""
-        found, remarks = specs_of(typed, self.common)
+        found, remarks = self._specs(typed)
         more = self._prepared(found)
         read = tuple(spec.prompt for spec in found) if typed.listed else ()
         price = cost(costs_of(more, self.spending))
@@ -37,8 +38,14 @@ class Additions:
         return Outcome(len(more), (*plan.summary(more), *remarks), prompts=read)
 
     def add(self, run: RunId, typed: Typed) -> Sequence[Task]:
-        more = self._prepared(specs_of(typed, self.common)[0])
+        more = self._prepared(self._specs(typed)[0])
         return self.store.add(run, plan.planned(more, self.where, self.store.reserve(len(more), run)))
+
+    def _specs(self, typed: Typed) -> tuple[list[PromptSpec], list[str]]:
+        if not typed.listed and is_for_studio(typed.text):
+            message = Message("{word} is no prompt here: esc closes this line; imagegen run --each {quoted} sends it")
+            raise UsageError(message.format(word=typed.text, quoted=quote(typed.text)))
+        return specs_of(typed, self.common)
 
     def _prepared(self, specs: Sequence[PromptSpec]) -> list[plan.Item]:
         more = plan.prepare(specs, self.config, self._find)
@@ -51,6 +58,14 @@ class Additions:
         from imagegen_cli.commands.task_pictures import picture_of  # noqa: PLC0415 - few prompts need it
 
         return picture_of(text, self.store)
+
+
+def is_for_studio(text: str) -> bool:
+    """Whether a typed line is a command of the studio, or a word that leaves other programs."""
+    from imagegen_cli.commands.slash_commands import commands_in  # noqa: PLC0415 - few runs get a prompt
+    from imagegen_cli.display.prompt_line import meant_command  # noqa: PLC0415
+
+    return bool(meant_command(text)) or next(commands_in(text), None) is not None
 
 
 def costs_of(items: Iterable[plan.Item], spending: Spending) -> Planned:

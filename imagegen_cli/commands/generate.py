@@ -32,7 +32,7 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.display.planned import print_nothing, print_plan
 from imagegen_cli.inputs import plan
-from imagegen_cli.inputs.arguments import check_arguments, instead_of
+from imagegen_cli.inputs.arguments import MAKE_AGAIN, check_arguments, check_words, each_sends, instead_of
 from imagegen_cli.inputs.changes import changed, spec_of
 from imagegen_cli.inputs.lists.common import (
     MAX_LIST_BYTES,
@@ -108,6 +108,8 @@ def batch(files: Sequence[str], options: GenerateOptions, *, allow_outside: bool
 def again(name: str, prompt: str, options: GenerateOptions) -> int:
     """Make a new task with the parameters of an old one, except for those that the options change."""
     changes = common_of(options)
+    text = as_typed(prompt).strip()
+    check_words(text, MAKE_AGAIN.format(command=f"imagegen again {name.strip()}"), each_sends(text))
     with history() as store:
         record = all_there(store, task_ids([name], store))[0]
     spec = changed(spec_of(record), changes, prompt)

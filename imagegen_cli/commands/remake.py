@@ -15,8 +15,10 @@ from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import ANY_FORMAT, examined
 from imagegen_cli.core.task import Parent
 from imagegen_cli.inputs import plan
+from imagegen_cli.inputs.arguments import check_words, each_sends
 from imagegen_cli.inputs.changes import changed
 from imagegen_cli.inputs.from_picture import refusal_by
+from imagegen_cli.inputs.lists.common import as_typed
 from imagegen_cli.inputs.prompts import PromptSpec, from_arguments
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.storage.records import Record
@@ -27,6 +29,9 @@ MIN_FACTOR, MAX_FACTOR = 1.0, 8.0
 def edit(name: str, words: str, options: GenerateOptions) -> int:
     """Change a picture of the history by words: a new task with that picture as its first reference."""
     changes = generate.common_of(options)
+    words = as_typed(words)
+    example = Message("say what to change: {command}").format(command=f'imagegen edit {name.strip()} "make it night"')
+    check_words(words, example, f"{each_sends(words.strip())} --image {plan.PICTURE_OF_A_TASK}{name.strip()}")
     record, place = _start(name)
     request = record.task.request
     base = PromptSpec(

@@ -197,7 +197,7 @@ class Session:
         self._say_how_to_go_on()
         if self._exit is not None:
             return self._exit
-        return exit_code(self._tasks.values(), budget=self._budget_reached) or int(output.is_cut)
+        return exit_code(self._tasks.values(), budget=self._budget_reached)
 
     def _say_what_it_cost_more(self) -> None:
         """Where a budget holds: by how much the reservations were too low."""

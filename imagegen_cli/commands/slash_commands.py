@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message, joined, ngettext
+from imagegen_cli.display.prompt_line import as_command
 from imagegen_cli.inputs.prompts import PromptSpec
 from imagegen_cli.settings.config import Config
 
@@ -40,7 +41,7 @@ def parsed(command: str) -> tuple[str, str]:
 
 
 def commands_in(text: str) -> Iterator[str]:
-    return (word for line in text.splitlines() if (word := parsed(line)[0]) in COMMANDS)
+    return (word for line in text.splitlines() if (word := parsed(as_command(line))[0]) in COMMANDS)
 
 
 def whole_number(name: str, value: str) -> int | None:

@@ -15,6 +15,7 @@ from imagegen_cli.commands import guide
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.task_words import mean_tasks
 
 NO_COMMAND = Message("there is no command {word}")
 NO_COMMAND_OF = Message("{group} has no command {word}")
@@ -38,6 +39,7 @@ MEANT = Message("did you mean {command}?")
 MEANT_CHOICE = Message("did you mean {choice}?")
 DRAW = Message("to draw it: {command}")
 AS_ONE = Message("as one text: {command}")
+ONE_TASK = Message("one task at a time: {command}")
 LIST = Message("it is a file; as a list of prompts: {command}")
 PICTURE = Message("it is a file; what made it: {command}")
 TASK = Message("about the task: {command}")
@@ -176,7 +178,10 @@ def too_many(ctx: Any, words: Sequence[str]) -> UsageError:
 def _instead_of_too_many(command: str, words: Sequence[str]) -> str:
     typed = _typed()
     if command in {"edit", "again"} and len(typed) > 2 and not any(word.startswith("-") for word in typed):  # noqa: PLR2004
-        return AS_ONE.format(command=line(command, typed[1], " ".join(typed[2:])))
+        text = " ".join(typed[2:])
+        if mean_tasks(text):
+            return ONE_TASK.format(command=line(command, typed[1], *(["make it night"] if command == "edit" else [])))
+        return AS_ONE.format(command=line(command, typed[1], text))
     if command in {"list", "costs", "runs", "export"} and words[0].isdecimal():
         return TASK.format(command=line("show", words[0]))
     if command == "studio":

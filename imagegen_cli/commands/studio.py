@@ -95,9 +95,10 @@ class Studio:
     # What prompts become
 
     def typed(self, text: str, *, listed: bool) -> Typed:
-        """Two slashes at the beginning of a prompt stand for one."""
-        is_escaped = not listed and text.startswith("//")
-        return Typed(text[1:] if is_escaped else text, listed=listed, settings=self._set)
+        """Two slashes at the beginning of a prompt stand for one; with a blank behind them, for none."""
+        if not listed and text.startswith("//"):
+            text = text[2:].strip() if text[2:3].isspace() else text[1:]
+        return Typed(text, listed=listed, settings=self._set)
 
     def outcome_of(self, typed: Typed) -> Outcome:
         """What `add` would do, in few words. Raises UsageError."""

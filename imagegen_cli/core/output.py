@@ -23,6 +23,8 @@ from imagegen_cli.core.text import Printer
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """More is refused, as a full disk refuses it: what waits is still written, and the exit code tells that data is cut."""
+LAST_LINE_BYTES = 1024 * 1024
+"""Room for the last line, which is kept where earlier ones were refused."""
 LAST_WAIT_S = 2.0
 """How long the rest may take after a signal that ends the program."""
 CHUNK_BYTES = 64 * 1024
@@ -37,7 +39,10 @@ class Writer:
         self._waiting: deque[tuple[io.RawIOBase, bytes]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
+        self._limit = MAX_WAITING_BYTES
         self._thread: threading.Thread | None = None
+        self.cut: OSError | None = None
+        """Why some of it was refused, where more was taken later."""
         self.error: OSError | None = None
         """Why nothing more is taken: the destination is broken, or too much waits."""
 
@@ -49,7 +54,7 @@ class Writer:
     def write(self, raw: io.RawIOBase, data: bytes) -> int:
         """Keep the data for the thread, which writes it to `raw`. Raises OSError where nothing more is taken."""
         with self._changed:
-            if self.error is None and self._bytes + len(data) > MAX_WAITING_BYTES:
+            if self.error is None and self._bytes + len(data) > self._limit:
                 full = Message("{size} MiB waited and its reader took nothing")
                 self.error = OSError(errno.ENOBUFS, full.format(size=MAX_WAITING_BYTES // 1024**2))
             if self.error is not None:
@@ -57,6 +62,14 @@ class Writer:
             self._waiting.append((raw, data))
             self._bytes += len(data)
         return len(data)
+
+    def has_room_for_last(self) -> bool:
+        """Whether one more line is taken: it is, where earlier ones were refused because too much waited."""
+        with self._changed:
+            if self.error is not None and self.error.errno == errno.ENOBUFS and self.cut is None:
+                self.cut, self.error = self.error, None
+                self._limit += LAST_LINE_BYTES
+            return self.error is None
 
     def wake(self) -> None:
         """Let the thread write what waits."""
@@ -141,6 +154,9 @@ class PatientText(io.TextIOWrapper):
         self.bytes = _Buffer(writer, raw, stream)
         super().__init__(cast("Any", self.bytes), stream.encoding, stream.errors, write_through=True)
 
+    def has_room_for_last(self) -> bool:
+        return self.writer.has_room_for_last()
+
 
 def is_behind(stream: TextIO) -> bool:
     """Whether what was written to the stream is not on its way yet; never for a stream that blocks."""
@@ -166,8 +182,6 @@ class Output:
         self.stdout = self._patient(sys.stdout)
         self.stderr = self._patient(sys.stderr)
         self._is_hurried = False
-        self.is_cut = False
-        """Whether data for stdout was refused because too much waited."""
 
     def __enter__(self) -> Self:
         for stream in self._before:
@@ -201,9 +215,8 @@ class Output:
         """Remember why data is missing on stdout, where no later write was told."""
         if not isinstance(self.stdout, PatientText) or not self.stdout.bytes.is_used:
             return
-        error = self.stdout.writer.error
+        error = self.stdout.writer.error or self.stdout.writer.cut
         if error is not None and not isinstance(error, BrokenPipeError):
-            self.is_cut = error.errno == errno.ENOBUFS
             Printer.trouble = Printer.trouble or error.strerror or type(error).__name__
 
     def _after(self, stream: TextIO, number: int) -> TextIO:

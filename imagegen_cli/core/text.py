@@ -119,6 +119,13 @@ class Printer:
             if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
                 Printer.trouble = error.strerror or type(error).__name__
 
+    def last_line(self, text: str) -> None:
+        """Write the last line. It is kept where earlier ones were dropped because their reader took nothing."""
+        has_room = getattr(self._stream, "has_room_for_last", None)
+        if self._gone and has_room is not None:
+            self._gone = not has_room()
+        self.line(text)
+
 
 def printer(stream: TextIO, *, as_json: bool) -> Printer:
     """For the data of a command, as lines for people or as JSON."""

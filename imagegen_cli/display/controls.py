@@ -74,6 +74,14 @@ ENTER_SOON = Message("nothing added yet: wait a moment, read it, then press ente
 HELD = Message("not sent, its first keys may be missing: read it, then press enter")
 PASTE_OVER = Message("not used: close this first, then paste again")
 LIST_ONLY = Message("not used: enter adds the list, tab makes one prompt of it, esc leaves it")
+MAX_PASTED_LINES, MAX_PASTED_CHARACTERS = 1000, 250_000
+"""What one key may bring: all of it is read and priced between two looks at the service."""
+TOO_MANY_LINES = Message(
+    "not used: {count:,} lines are more than {limit:,}; save them as a file, then: imagegen batch FILE"
+)
+TOO_MANY_CHARACTERS = Message(
+    "not used: {count:,} characters are more than {limit:,}; save them as a file, then: imagegen batch FILE"
+)
 LISTS = ("[", "{", "#", "＃")
 """First characters of a pasted line that may be JSON or a comment, so the text is read as a list."""
 
@@ -557,6 +565,10 @@ class Controls:
         """A paste begins a prompt if none is being typed. Nothing is sent before a later enter key."""
         ui = self._ui
         begins = ui.mode is Mode.TABLE
+        whole = ui.text[: ui.cursor] + paste.text + ui.text[ui.cursor :]
+        if refusal := why_too_long(whole):
+            ui.remark = refusal
+            return
         if begins and paste.text.strip() and not ui.offer.without & {"a"}:
             if not self._quiet:
                 ui.remark = PASTE_SOON
@@ -567,7 +579,6 @@ class Controls:
             return
         if begins or not paste.phrase:
             self._unread = True
-        whole = ui.text[: ui.cursor] + paste.text + ui.text[ui.cursor :]
         begins_list = not ui.text.strip() and paste.text.lstrip().startswith(LISTS)
         if len(lines_of(whole)) > 1 or ui.listed or begins_list:
             self._put(whole, listed=True)
@@ -587,8 +598,12 @@ class Controls:
     def _foresee(self) -> None:
         ui = self._ui
         ui.mode = Mode.LINES if ui.listed else Mode.EDIT
-        typed = Typed(ui.text.strip(), listed=ui.listed)
-        ui.outcome = self._outcome_of(typed) if typed.text else Outcome()
+        ui.outcome = self._foreseen()
+
+    def _foreseen(self) -> Outcome:
+        """What the enter key would do with the text. Computed once a key: a pasted list is read and priced for it."""
+        typed = Typed(self._ui.text.strip(), listed=self._ui.listed)
+        return self._outcome_of(typed) if typed.text else Outcome()
 
     def _add_no_more(self) -> None:
         ui = self._ui
@@ -611,6 +626,16 @@ def why_not_again(row: Row) -> str:
     if not isinstance(state, Failed | Cancelled):
         return NOT_TO_REPEAT.format(id=task.id, state=WORDS[type(state)])
     return MAY_BE_PAID.format(id=task.id) if may_be_paid(state) else ""
+
+
+def why_too_long(text: str) -> str:
+    """Why a text is more than one key may bring; empty where it is not."""
+    lines = text.strip().count("\n") + 1
+    if lines > MAX_PASTED_LINES:
+        return TOO_MANY_LINES.format(count=lines, limit=MAX_PASTED_LINES)
+    if len(text) > MAX_PASTED_CHARACTERS:
+        return TOO_MANY_CHARACTERS.format(count=len(text), limit=MAX_PASTED_CHARACTERS)
+    return ""
 
 
 def is_apart(key: Key) -> bool:

@@ -31,6 +31,7 @@ NAMES = {
 SEQUENCE = re.compile(r"\x1b(?:\[([0-9;]*)([~A-Za-z])|O([A-Za-z]))")
 UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]*|O)?\Z")
 NEWLINE = re.compile("\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
 SEQUENCES = {
     "A": "up",
     "B": "down",
@@ -178,8 +179,7 @@ def narrow(key: str) -> str:
 
 def plain(text: str) -> str:
     """The text with newlines as the only control characters: other line ends become newlines, tabs become blanks."""
-    text = NEWLINE.sub("\n", SEQUENCE.sub("", text)).replace("\t", " ")
-    return "".join(character for character in text if character == "\n" or (character >= " " and character != "\x7f"))
+    return CONTROL.sub("", NEWLINE.sub("\n", SEQUENCE.sub("", text)).replace("\t", " "))
 
 
 class Keyboard(Protocol):

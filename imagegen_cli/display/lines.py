@@ -273,7 +273,7 @@ class JsonLines(StaticDisplay):
         self._data.line(encoded({"v": VERSION, "event": event, "at": moment(at), **fields}, self._data.encoding))
 
     def _finish(self) -> None:
-        self._data.line(encoded(summary_object(self.board, self._clock()), self._data.encoding))
+        self._data.last_line(encoded(summary_object(self.board, self._clock()), self._data.encoding))
 
 
 def shortened(prompt: str) -> str:

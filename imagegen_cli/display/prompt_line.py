@@ -5,8 +5,10 @@ the next key that means nothing there gives them back, with what it types.
 """
 
 import re
+import unicodedata
 
 from imagegen_cli.core.language import Message, joined
+from imagegen_cli.core.task_words import mean_tasks
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import (
     ANSWERS,
@@ -30,6 +32,21 @@ from imagegen_cli.display.keys import Key, Paste
 WORD = re.compile(r"\w+")
 HELP_COMMAND = "/help"
 QUIT_COMMANDS = frozenset({"/quit", "/exit"})
+MEANT_WORDS = {
+    **dict.fromkeys(("quit", "exit", "q", ":q", ":qa", ":wq", ":x", "x", "bye", "logout", "close"), "/quit"),
+    **dict.fromkeys(("退出", "离开", "结束", "关闭", "再见", "退出程序"), "/quit"),
+    **dict.fromkeys(("help", ":h", ":help", "h", "man", "帮助", "求助"), "/help"),
+}
+"""What people type to leave other programs, or to get help there: alone in a line it is hardly a prompt."""
+A_TASK = "task"
+SENDS_WORD = {
+    "/quit": Message("/quit leaves; // {word} sends it as a prompt"),
+    A_TASK: Message("this reads as a task, not as a prompt; // and a blank before it send it as one"),
+    "/help": Message("/help helps; // {word} sends it as a prompt"),
+}
+UNSEEN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]*")
+"""Signs before a text that no person sees: blanks of all widths, and marks of no width."""
+SLASHES = ("/", "\uff0f")
 ERASING = frozenset({"line", "word", "rest", "wordrest"})
 """Keys that keep what they erase for the key `yank`."""
 AGAIN_STOPS = Message("Ctrl-C again stops")
@@ -282,13 +299,13 @@ class LineControls(Controls):
     def _enter(self) -> None:
         """Send nothing that was pasted a moment ago, would be refused, or is to be asked about."""
         ui = self._ui
-        if not ui.text.strip():
+        if not to_send(ui):
             return
         self._foresee()
         if self._must_be_read():
             return
         if is_command(ui.text) and not ui.listed:
-            self._obey(as_command(ui.text.strip()))
+            self._obey(to_send(ui))
         elif ui.outcome.good and ui.outcome.asks:
             self._ask(Question.SEND)
         elif ui.outcome.good:
@@ -298,7 +315,7 @@ class LineControls(Controls):
         ui = self._ui
         if not ui.listed:
             self._recall.keep(ui.text.strip())
-        add = Add(self._line.typed(ui.text.strip(), listed=ui.listed))
+        add = Add(self._line.typed(to_send(ui), listed=ui.listed))
         self._close_editor()
         self._send(add)
 
@@ -324,15 +341,20 @@ class LineControls(Controls):
         ui = self._ui
         if not ui.listed and is_command(ui.text):
             ui.mode = Mode.EDIT
-            command = as_command(ui.text.strip())
+            command = to_send(ui)
             word = command.split(maxsplit=1)[0].lower()
             ends = Message("ends in good order")
             own = {HELP_COMMAND: Message("shows the commands and keys"), **dict.fromkeys(QUIT_COMMANDS, ends)}
             ui.outcome = Outcome(words=(own[word],)) if word in own else self._line.foresee(command)
             return
         super()._foresee()
-        if text := ui.text.strip():
-            ui.outcome = self._outcome_of(self._line.typed(text, listed=ui.listed))
+
+    def _foreseen(self) -> Outcome:
+        ui = self._ui
+        if meant := "" if ui.listed else meant_command(ui.text):
+            return Outcome(words=(SENDS_WORD[meant].format(word=ui.text.strip()),), good=False)
+        text = to_send(ui)
+        return self._outcome_of(self._line.typed(text, listed=ui.listed)) if text else Outcome()
 
     def _put_earlier(self, step: int) -> None:
         found = self._recall.move(step, self._ui.text)
@@ -348,6 +370,8 @@ class LineControls(Controls):
             choices = self._completion.choices
             self._replace(self._completion.turn(step))
         else:
+            if is_command(ui.text):
+                self._drop_first_blanks()
             before = ui.text[: ui.cursor]
             choices = self._line.choices(as_command(before))
             if not choices.words:
@@ -361,6 +385,12 @@ class LineControls(Controls):
                     self._complete_no_more()
                     return
         ui.choices, ui.choice = tuple(choices.shown or choices.words), self._completion.at
+
+    def _drop_first_blanks(self) -> None:
+        """Choices are put in place of what follows the first sign of a command."""
+        ui = self._ui
+        blanks = len(unseen(ui.text))
+        ui.text, ui.cursor = ui.text[blanks:], max(0, ui.cursor - blanks)
 
     def _replace(self, word: str) -> None:
         ui, completion = self._ui, self._completion
@@ -458,17 +488,38 @@ def what_stops(board: Board) -> str:
 
 
 def is_command(text: str) -> bool:
-    """Whether the text is a command; two slashes begin a prompt that begins with one."""
+    """Whether the text that would be sent is a command; two slashes begin a prompt that begins with one."""
     text = as_command(text)
     return text.startswith("/") and not text.startswith("//")
 
 
 def as_command(text: str) -> str:
-    """The text with a plain slash where an input method gave its own sign for that key."""
-    start = text.lstrip()
-    at = len(text) - len(start)
-    meant = start[:1] == "\uff0f" or (start[:1] == "、" and start[1:2].isascii() and start[1:2].isalpha())
-    return f"{text[:at]}/{start[1:]}" if meant else text
+    """The text as it would be sent, with plain slashes where an input method gave its own sign for that key.
+
+    A blank at its end stays: the tab key completes what follows it.
+    """
+    text = text[len(unseen(text)) :]
+    if text[:1] in SLASHES and text[1:2] in SLASHES:
+        return f"//{text[2:]}"
+    is_meant = text[:1] in SLASHES or (text[:1] == "、" and text[1:2].isascii() and text[1:2].isalpha())
+    return f"/{text[1:]}" if is_meant else text
+
+
+def unseen(text: str) -> str:
+    """The beginning of the text that no person sees."""
+    found = UNSEEN.match(text)
+    return found[0] if found else ""
+
+
+def to_send(ui: Ui) -> str:
+    """The typed text as it would be sent."""
+    return ui.text.strip() if ui.listed else as_command(ui.text).rstrip()
+
+
+def meant_command(text: str) -> str:
+    """What a line means that is no prompt: `/quit` or `/help` for the word of another program, A_TASK; else empty."""
+    word = unicodedata.normalize("NFKC", as_command(text)).strip().lower()
+    return A_TASK if mean_tasks(word) else MEANT_WORDS.get(word.rstrip("();!。.").strip(), "")
 
 
 def word_before(text: str, cursor: int) -> int:
