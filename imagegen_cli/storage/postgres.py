@@ -7,7 +7,7 @@ the server alone.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -286,9 +286,11 @@ class PostgresStore(Store):
         self._prepare()
         return super().claim(changes, again=again, for_workers=for_workers)
 
-    def claim_queued(self, providers: Sequence[str], limit: int, *, folder: str = "") -> "list[Task]":
+    def claim_queued(
+        self, providers: Sequence[str], limit: int, *, folder: str = "", without: "Collection[TaskId]" = ()
+    ) -> "list[Task]":
         self._prepare()
-        return super().claim_queued(providers, limit, folder=folder)
+        return super().claim_queued(providers, limit, folder=folder, without=without)
 
     async def flush(self) -> None:
         """Wait for a server that is away for MAX_ABSENCE_S in all; after that no flush waits until it is back."""
