@@ -655,11 +655,20 @@ def history_migrate(
         str, typer.Argument(metavar="FROM", help=tr("A file, or an address as postgresql://user@host/db."))
     ],
     target: Annotated[str, typer.Argument(metavar="TO", help=tr("Another file or address, whose history is empty."))],
+    *,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            metavar="from|to",
+            help=tr("The one of both that goes on with tasks that have not ended; they are cancelled in the other."),
+        ),
+    ] = "",
 ) -> None:
-    """Copy a whole history, and prove that nothing is missing. The old one stays as it is."""
+    """Copy a whole history, and prove that nothing is missing. The old one stays as it is, but for --keep to."""
     from imagegen_cli.commands import migrate  # noqa: PLC0415
 
-    _leave(migrate.migrate(source, target))
+    _leave(migrate.migrate(source, target, keep))
 
 
 @config_app.command("path", cls=Command)

@@ -2,6 +2,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -53,6 +54,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         report.sections.append(("random", f"seeded with {item.config.option.seed}; --seed N takes another number"))
     return report
+
+
+ROOT = Path(__file__).parents[1]
+_there = {path.name for path in ROOT.iterdir()}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test left something in the checkout: a history or pictures there would be committed."""
+    left = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")} - _there
+    if left := left - {"build", "htmlcov", "__pycache__"}:
+        print(f"\ntests left in the checkout: {sorted(left)}")  # noqa: T201 - pytest shows it at the end
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from imagegen_cli.cli import app
+from imagegen_cli.commands.hook_words import words_of
 from tests import screen
 from tests.documents import INSTALLS, Block, blocks
 from tests.doubles.a1111 import WebUIServer
@@ -24,6 +25,8 @@ from tests.program import Program, finished
 ROOT = Path(__file__).parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
 PAGES = [*(ROOT / name for name in READMES), *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "team.md"})]
+SPOKEN = [*PAGES, ROOT / "docs" / "team.md"]
+"""Pages whose commands are looked at one by one; test_team_docs.py runs those of the last one."""
 """All but the page whose commands need a server: tests/test_team_docs.py runs those."""
 SKILL = ROOT / "imagegen_cli" / "commands" / "SKILL.md"
 CONFIG = """
@@ -171,16 +174,24 @@ def test_no_remark_stands_behind_a_command(page: Path) -> None:
             assert not re.search(r"^[^#\n].*[ \t]# ", block.text, re.MULTILINE), f"{block.file}:{block.line}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, SKILL], ids=in_words)
+@pytest.mark.parametrize("page", [*SPOKEN, SKILL], ids=in_words)
 def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
     assert not [*filter(None, map(misfit, named(page.read_text(encoding="utf-8"))))]
+
+
+@pytest.mark.parametrize("page", SPOKEN, ids=lambda page: page.name)
+def test_every_command_for_exec_that_is_named_can_be_used(page: Path) -> None:
+    """In code spans and in blocks: its placeholders exist, and none stands where it is refused."""
+    found = re.findall(r"imagegen [^`\n]*--exec '([^']+)'", page.read_text(encoding="utf-8"))
+    assert all(map(words_of, found))
+    assert found or page.name != "team.md"
 
 
 def named(text: str) -> Iterator[list[str]]:
     """The words behind `imagegen` in code spans and in blocks of commands."""
     spans = re.findall(r"`(?:.venv/bin/)?imagegen ([^`]+)`", text)
     lines = re.findall(
-        r"^(?:.*[ |;])?imagegen (.*)$", "".join(FENCED_SH.findall(text)).replace(" | ", "\n"), re.MULTILINE
+        r'^(?:[^"\n]*[ |;])?imagegen (.*)$', "".join(FENCED_SH.findall(text)).replace(" | ", "\n"), re.MULTILINE
     )
     for found in (*spans, *lines):
         yield re.sub(r"'.*'|\".*?\"", "''", found).replace("\\|", " ").split()

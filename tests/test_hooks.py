@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from imagegen_cli.commands.hooks import MAX_AT_ONCE, MAX_FAILURES_SAID, Hooks, words_of
+from imagegen_cli.commands.hook_words import words_of
+from imagegen_cli.commands.hooks import MAX_AT_ONCE, MAX_FAILURES_SAID, Hooks
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.events import Event, RunStarted, RunStopping, TaskChanged, TaskLearned
 from imagegen_cli.core.masking import hide
@@ -245,6 +246,13 @@ def test_a_command_reads_no_keys_and_has_no_terminal() -> None:
         ("./note.sh --to node {prompt}", ["./note.sh", "--to", "node", "{prompt}"]),
         ("fish '--command=echo $argv' {prompt}", ["fish", "--command=echo $argv", "{prompt}"]),
         ("bash note.sh --caption={prompt}", ["bash", "note.sh", "--caption={prompt}"]),
+        ("timeout 5 note.sh {prompt}", ["timeout", "5", "note.sh", "{prompt}"]),
+        ("sudo -u me -- note.sh {path}", ["sudo", "-u", "me", "--", "note.sh", "{path}"]),
+        ("env A=1 nice -n 5 note.sh {path}", ["env", "A=1", "nice", "-n", "5", "note.sh", "{path}"]),
+        ("find . -exec echo {} ';'", ["find", ".", "-exec", "echo", "{}", ";"]),
+        ("./note.sh --to watch {prompt}", ["./note.sh", "--to", "watch", "{prompt}"]),
+        ("watch 'echo ${IMAGEGEN_EXEC_PROMPT}'", ["watch", "echo ${IMAGEGEN_EXEC_PROMPT}"]),
+        ("jq -n '{ path: 1 }' {{x}} {1} {a,b}", ["jq", "-n", "{ path: 1 }", "{{x}}", "{1}", "{a,b}"]),
     ],
 )
 def test_a_command_is_split_once(command: str, words: list[str]) -> None:
@@ -262,8 +270,41 @@ def test_a_command_is_split_once(command: str, words: list[str]) -> None:
         "fish --command={prompt}", "fish --command {prompt}", "fish -C {prompt} x.fish", "php -r {prompt}",
         "awk {prompt}", "awk -F , '/{prompt}/'", "sed -i s/x/{prompt}/ note.txt", "env -i bash {path}",
         "xargs lua5.4 -e {prompt}", "psql -c {prompt}", "su me -c {prompt}", "osascript -e 'say \"{prompt}\"'",
+        "docker exec c {prompt}", "gosu me {prompt}", "bwrap --bind / / {prompt}", "uv run {prompt}",
+        "env -S 'sh -c {prompt}'", "env '--split-string=sh -c {prompt}'", "env -iS 'x {prompt}'",
+        "env -S 'sh -c' {prompt}",
+        "env -i -vS sh -c {prompt}", "env --split 'x {path}'", "env A={prompt} note.sh", "env {prompt}",
+        "flock x -c {prompt}", "flock -x lock {prompt}", "flock -n lock sh -c {prompt}", "timeout 5 {prompt}",
+        "timeout -k 1 5 {prompt}", "nice -n 5 {prompt}", "sudo -u me {prompt}", "{prompt} x", "./{model} x",
+        "watch {prompt}", "watch -n 1 'ls {path}'", "tmux new -d {prompt}", "parallel {prompt}",
+        "parallel ::: {prompt}",
+        "vim -c {prompt}", "nvim +{prompt}", "ssh host cat {path}", "nohup watch {prompt}", "sudo -- ssh h {prompt}",
+        "timeout 5 env -S '{prompt}'", "emacs --eval {prompt}", "make X={prompt}", "xargs {prompt}",
+        "nsenter -c {prompt}",
     ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_run_safely_is_refused(command: str) -> None:
     with pytest.raises(UsageError, match="--exec"):
         words_of(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("rclone copy {file} cloud:", "did you mean path?"), ("echo x{promt}y", "did you mean prompt?"),
+        ("echo {Prompt}", "did you mean prompt?"), ("echo {seed:04}", "did you mean seed?"), ("echo {date}",
+        "known: "),
+        ("awk {print} {path}", "as { print }"),
+    ],
+)  # fmt: skip
+def test_a_placeholder_that_is_none_is_refused_and_the_nearest_is_named(command: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="has no placeholder") as caught:
+        words_of(command)
+    assert hint in caught.value.hint
+
+
+def test_the_values_are_in_the_environment_too() -> None:
+    code = "import os; print(sorted(v for k, v in os.environ.items() if k.startswith('IMAGEGEN_EXEC_')))"
+    said = run(python(code), done("/out/1-1.png", prompt="$(x)\0\udc80\ud800"))
+    assert said == ["1/1: ['', '$(x)\ufffd\\udc80\ufffd', '/out/1-1.png', '1', '1', '4.0', 'studio']"]
+    assert run(python("print(1)"), done("/out/1-1.png", prompt="p" * 200_000)) == ["1/1: 1"]

@@ -32,6 +32,7 @@ from imagegen_cli.core.language import (
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.core.money import Money
 from imagegen_cli.settings.language import checked, choose
+from tests.program import Program
 from tests.pseudo import placeholders
 from tests.unmarked import rooms, stale, unmarked
 
@@ -144,6 +145,18 @@ def test_what_is_asked_for_by_name_must_be_there(words: list[str], environ: dict
     assert wrong.message == told
 
 
+@pytest.mark.parametrize(
+    ("encoding", "speaks"), [("utf-8", True), ("gb18030", True), ("ascii", False), ("latin-1", False)]
+)
+def test_english_is_spoken_where_chinese_cannot_be_written(encoding: str, speaks: bool, tmp_path: Path) -> None:
+    process: Any = Program(tmp_path).start(
+        "show", "9", text=False, environment={"IMAGEGEN_LANG": "zh", "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    )
+    words = process.communicate()[1].decode(encoding)
+    assert ("没有任务" in words) == speaks
+    assert ("there is no task" in words) != speaks
+
+
 # Messages
 
 
@@ -254,8 +267,8 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-def translations(name: str = "imagegen") -> list[Any]:
-    with (FOLDER / CHINESE / "LC_MESSAGES" / f"{name}.po").open("rb") as file:
+def translations() -> list[Any]:
+    with (FOLDER / CHINESE / "LC_MESSAGES" / "imagegen.po").open("rb") as file:
         return [message for message in read_po(file, locale=CHINESE) if message.id]
 
 
@@ -266,23 +279,22 @@ def test_every_text_is_in_the_catalogue_and_no_other() -> None:
     assert known - wanted == set(), "python .ci/catalogues.py --update"
 
 
-def pairs(name: str) -> Iterator[tuple[str, str]]:
+def pairs() -> Iterator[tuple[str, str]]:
     """Every source with its translation; both forms of a plural."""
-    for message in translations(name):
+    for message in translations():
         sources = message.id if isinstance(message.id, tuple) else (message.id,)
         targets = message.string if isinstance(message.string, tuple) else (message.string,)
         yield from ((source, target) for source in sources for target in targets)
 
 
-@pytest.mark.parametrize("name", ["imagegen", "messages"])
-def test_every_translation_is_whole(name: str) -> None:
-    for source, target in pairs(name):
+def test_every_translation_is_whole() -> None:
+    for source, target in pairs():
         assert target, source
         assert _edges(source) == _edges(target), source
         assert re.findall(r"%\(\w+\)\w|imagegen [a-z]+ \{\w+\}", source) == re.findall(
             r"%\(\w+\)\w|imagegen [a-z]+ \{\w+\}", target
         ), source
-        if name == "imagegen" and not _is_unfilled(source):
+        if not _is_unfilled(source):
             assert set(placeholders(target)) == set(placeholders(source)), source
 
 
@@ -301,7 +313,7 @@ def _is_unfilled(text: str) -> bool:
 def test_chinese_has_signs_of_its_own() -> None:
     """Half-width marks between Chinese signs, and blanks beside full-width ones, are slips of the translator."""
     wrong = r"[\u4e00-\u9fff][,;:?!](?= |[\u4e00-\u9fff]|$)|[，。；：？！（）] | [，。；：？！（）]"
-    assert [target for _, target in pairs("imagegen") if re.search(wrong, target)] == []
+    assert [target for _, target in pairs() if re.search(wrong, target)] == []
 
 
 @pytest.mark.parametrize("room", rooms())

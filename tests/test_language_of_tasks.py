@@ -49,7 +49,7 @@ PLAN = Planned(
 
 def test_a_cost_is_one_message(marked: None) -> None:
     assert spending.described(PLAN) == "1 task · 2 pictures · studio 4.0 · about 0.04 usd (set)"
-    assert "studio 4.0 · <about 0.04 usd (" in translated(spending.described(PLAN))
+    assert "studio 4.0 · <about <0.04 usd> (" in translated(spending.described(PLAN))
 
 
 def test_a_hint_says_what_was_not_done_in_the_same_language(marked: None) -> None:

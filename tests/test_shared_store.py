@@ -15,7 +15,19 @@ import pytest
 from imagegen_cli.core.errors import HistoryError, Reason
 from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.money import Money, Quote, Source
-from imagegen_cli.core.task import Done, Failed, Job, Queued, Running, SavedImage, Saving, Submitting, TaskId
+from imagegen_cli.core.task import (
+    Cancelled,
+    CancelOutcome,
+    Done,
+    Failed,
+    Job,
+    Queued,
+    Running,
+    SavedImage,
+    Saving,
+    Submitting,
+    TaskId,
+)
 from imagegen_cli.storage import copying
 from imagegen_cli.storage.charges import Account
 from imagegen_cli.storage.processes import SILENT_S, Process
@@ -87,6 +99,26 @@ def test_what_was_not_sent_is_given_back_and_its_worker_changes_nothing_more(sto
         become(store, task, Submitting())
         assert store.lost == {number}
         assert one(other, task).task.state == Queued()
+
+
+def test_what_a_worker_still_has_in_hand_is_left_to_others(store: Store, where: Place) -> None:
+    first, second = queued(store, "a", "b")
+    store.claim_queued(STUDIO, 1)
+    with outside(where) as db:
+        db.execute("UPDATE task SET owner = NULL, fence = fence + 1 WHERE owner IS NOT NULL")
+    assert [task.id for task in store.claim_queued(STUDIO, 2, without={TaskId(first)})] == [second]
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        assert [task.id for task in other.claim_queued(STUDIO, 2)] == [first]
+
+
+def test_what_a_worker_still_has_in_hand_it_does_not_take_over_from_itself(store: Store, where: Place) -> None:
+    queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting(), Running(JOB))
+    with outside(where) as db:
+        db.execute("DELETE FROM process")
+    assert ids(store.left_by_workers(STUDIO)) == [task.id]
+    assert store.left_by_workers(STUDIO, without={task.id}) == []
 
 
 def test_only_what_waits_is_given_back(store: Store) -> None:
@@ -232,6 +264,8 @@ def test_a_process_elsewhere_lives_by_the_clock_of_the_server_alone(
         assert abs(one(store, task).created - real()) < 30
         monkeypatch.setattr(time, "time", lambda: real() + 600)
         assert one(store, task).is_owned
+        assert store.may_be_silent(), "it was not heard of since this process first looked"
+        other._change(*other._leases.heartbeat())
         assert not store.may_be_silent()
         put_off(address, SILENT_S / 2)
         assert one(store, task).is_owned
@@ -272,7 +306,9 @@ class Way:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.cuts: Callable[[bytes], str] = lambda _: ""
-        """Called with what the client sends; "before" and "after" cut the connection at that moment."""
+        """Called with what the client sends; "before" and "after" cut the connection at that moment, and from "silent"
+        on the server hears everything and its answers do not come through."""
+        self._silent: set[socket.socket] = set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -289,6 +325,10 @@ class Way:
         with suppress(OSError):
             while data := source.recv(65536):
                 cut = self.cuts(data) if is_client else ""
+                if cut == "silent":
+                    self._silent.add(target)
+                if source in self._silent:
+                    continue
                 if cut == "before":
                     break
                 if cut == "after":
@@ -299,6 +339,10 @@ class Way:
                     break
                 target.sendall(data)
         self.cut()
+
+    @property
+    def is_silent(self) -> bool:
+        return bool(self._silent)
 
     def cut(self) -> None:
         pairs, self._pairs = self._pairs, []
@@ -467,13 +511,20 @@ def test_a_copy_has_everything_and_its_numbers_go_on(tmp_path: Path, kinds: tupl
         become(store, tasks[2], Submitting(), Failed(Reason.BUSY, "no"))
         record = store.find(Filter(ids=(tasks[2].id,)))[0]
         store.claim([(record, Queued())], again=True)
-        token = store.token
+        token, before = store.token, [one_.version for one_ in store.find(Filter())]
     with closing(opened(old)) as source, closing(opened(new)) as target:
-        counts = {one_.table: one_.rows for one_ in copying.copy(source, target)}
+        with pytest.raises(HistoryError, match="2 tasks have not ended"):
+            copying.copy(source, target)
+        copied, let_go = copying.copy(source, target, copying.Keep.TO)
+        counts = {one_.table: one_.rows for one_ in copied}
+        assert let_go == 2
         assert counts["task"] == 3
         assert all(counts[name] for name in ("event", "attempt", "charge", "picture", "run"))
-        before, after = source.find(Filter()), target.find(Filter())
-        assert [one_.version for one_ in after] == [one_.version for one_ in before]
+        after = target.find(Filter())
+        assert [one_.version for one_ in after] == before
+        left = [one_.task.state for one_ in source.find(Filter())[1:]]
+        assert left == [Done(("/1.png",)), Cancelled(CancelOutcome.GOES_ON, JOB)]
+        assert source.find(Filter())[0].task.state == Failed(Reason.BUSY, "no"), "the attempt before stands again"
     with closing(opened(new)) as target:
         assert target.token == token
         assert ids(target.find(Filter(search="小猫"))) == [tasks[0].id]
@@ -490,10 +541,10 @@ def test_a_copy_is_refused_where_there_are_tasks_or_processes(tmp_path: Path, wh
             if isinstance(where, Path):
                 store.may_be_silent()
             with pytest.raises(HistoryError, match="still work"):
-                copying.copy(store, target)
-        copying.copy(store, target)
+                copying.copy(store, target, copying.Keep.FROM)
+        copying.copy(store, target, copying.Keep.FROM)
         with pytest.raises(HistoryError, match="has tasks already"):
-            copying.copy(store, target)
+            copying.copy(store, target, copying.Keep.FROM)
 
 
 def test_a_copy_that_breaks_off_leaves_nothing_half(where: Place, tmp_path: Path) -> None:
@@ -506,6 +557,41 @@ def test_a_copy_that_breaks_off_leaves_nothing_half(where: Place, tmp_path: Path
             with outside(where) as db:
                 db.execute("CREATE TRIGGER no BEFORE INSERT ON task BEGIN SELECT RAISE(ABORT, 'no'); END")
         with pytest.raises(HistoryError):
-            copying.copy(source, target)
+            copying.copy(source, target, copying.Keep.TO)
+        assert source.count_unfinished() == 1, "it goes on with them"
         assert target.run_ids() == []
         assert target.token
+
+
+@pytest.mark.parametrize("kinds", [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite")], ids="-".join)
+@pytest.mark.parametrize("keep", list(copying.Keep))
+def test_what_has_not_ended_goes_on_in_one_of_both_alone(
+    tmp_path: Path, kinds: tuple[str, str], keep: copying.Keep
+) -> None:
+    old, new = place(kinds[0], tmp_path / "old"), place(kinds[1], tmp_path / "new")
+    with closing(opened(old)) as store:
+        queued(store, "waits", "waits too")
+        tasks = started(store, "sent", "runs", "comes")
+        become(store, tasks[0], Submitting(None, Quote(1, Money(7, "usd"), Source.SET)))
+        become(store, tasks[1], Submitting(), Running(JOB))
+        become(store, tasks[2], Submitting(), Saving((SavedImage("/1.png"),), JOB))
+    with closing(opened(old)) as source, closing(opened(new)) as target:
+        assert copying.copy(source, target, keep)[1] == 5
+        on, off = (source, target) if keep is copying.Keep.FROM else (target, source)
+        assert (on.count_unfinished(), off.count_unfinished()) == (5, 0)
+        assert (on.waiting_for_workers(STUDIO), off.waiting_for_workers(STUDIO)) == (2, 0)
+        assert (off.claim_queued(STUDIO, 9), off.left_by_workers(STUDIO)) == ([], [])
+        assert len(on.claim_queued(STUDIO, 9)) == 2
+        stops = [one_.task.state.stop for one_ in off.find(Filter()) if isinstance(one_.task.state, Cancelled)]
+        assert stops == [*[CancelOutcome.GOES_ON] * 3, *[CancelOutcome.NOT_SENT] * 2]
+
+
+def test_nothing_is_claimed_while_a_history_is_copied(address: str) -> None:
+    with closing(opened(address)) as store:
+        queued(store, "waits")
+        with closing(opened(address, process=ELSEWHERE, wait_s=0.1)) as other:
+            with store.copying():
+                with pytest.raises(HistoryError):
+                    other.claim_queued(STUDIO, 1)
+                store.let_go()
+            assert other.claim_queued(STUDIO, 1) == []

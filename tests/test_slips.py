@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 import typer
-from babel.messages.pofile import read_po
 
 from imagegen_cli.commands import slips
 from imagegen_cli.core.alike import alike
@@ -333,7 +332,5 @@ def of_typer() -> set[str]:
 
 
 def test_each_word_that_typer_translates_is_known() -> None:
-    with (FOLDER / "zh_CN" / "LC_MESSAGES" / "messages.po").open("rb") as file:
-        ours = {message.id for message in read_po(file) if message.id}
-    assert ours <= of_typer()
-    assert of_typer() - ours == UNSEEN
+    """A new one needs words of ours, or a catalogue for Typer's domain, which is `messages`."""
+    assert of_typer() <= UNSEEN

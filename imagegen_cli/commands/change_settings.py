@@ -14,6 +14,7 @@ from imagegen_cli.settings import paths
 from imagegen_cli.settings.config import combined
 from imagegen_cli.settings.edit import with_value, without_value
 from imagegen_cli.settings.files import OTHERS, SettingsFile, holds_key, write
+from imagegen_cli.settings.shared_history import check_history_settings
 from imagegen_cli.settings.values import VARIABLES, Setting, is_open_key, place_of, setting_of, value_of
 
 OWNER_ONLY = 0o600
@@ -50,6 +51,8 @@ def config_set(key: str, text: str, *, project: bool) -> int:
     value = value_of(setting, text)
     if is_open_key(setting, value):
         raise UsageError(OPEN_KEY, hint=NAME_IT.format(key=key))
+    if setting.path[0] in ("history", "history_password"):
+        check_history_settings({setting.path[0]: value}, path)
     raw = with_value(file.raw if file else "", setting.path, value)
     _check(path, raw, file, project=project)
     _write(path, raw)
@@ -126,6 +129,7 @@ def _fault(path: Path, raw: str, *, project: bool) -> ConfigError | None:
             combined(SettingsFile.read(paths.user_file(), trusted=True), changed)
         else:
             combined(changed, _project_beside(path))
+            check_history_settings(changed.data, path)
     except ConfigError as error:
         return error
     return None

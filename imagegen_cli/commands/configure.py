@@ -18,7 +18,9 @@ from imagegen_cli.providers import kinds, load
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.as_toml import dumps, shown
 from imagegen_cli.settings.config import Config, Configured, combined, load_config, settings_files
+from imagegen_cli.settings.files import SettingsFile
 from imagegen_cli.settings.keys import key_of
+from imagegen_cli.settings.shared_history import check_history_settings, shared_history
 
 if TYPE_CHECKING:
     from imagegen_cli.display.theme import StyleName
@@ -144,6 +146,8 @@ def _checked(config: Config) -> Iterator[tuple[str, str]]:
     yield from (("no", remark) for remark in config.remarks)
     if trouble := _trouble_with_money(config):
         yield "no", trouble
+    if trouble := _trouble_with_history():
+        yield "no", trouble
     config.provider(config.default)
     yield "ok", Message("default provider: {name}").format(name=config.general.default_provider)
 
@@ -154,6 +158,17 @@ def _trouble_with_money(config: Config) -> str:
 
     try:
         check_configured(config)
+    except ConfigError as error:
+        return _with_hint(error)
+    return ""
+
+
+def _trouble_with_history() -> str:
+    """Why the shared history that is in force, or named in the settings, cannot be used; empty where all is well."""
+    try:
+        shared_history()
+        if (file := SettingsFile.read(paths.user_file(), trusted=True)) is not None:
+            check_history_settings(file.data, file.path)
     except ConfigError as error:
         return _with_hint(error)
     return ""

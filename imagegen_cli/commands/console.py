@@ -4,14 +4,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from imagegen_cli.commands.histories import open_history
-from imagegen_cli.core.errors import ConfigError, HistoryUnwritten, ImagegenError, NothingToDo, UsageError
+from imagegen_cli.commands.signals import signals
+from imagegen_cli.core.errors import (
+    ConfigError,
+    HistoryAway,
+    HistoryError,
+    HistoryUnwritten,
+    ImagegenError,
+    NothingToDo,
+    UsageError,
+)
 from imagegen_cli.core.language import Message, joined, translated
-from imagegen_cli.core.task import Cancelled, Done, Failed, Job, Queued, Running, Saving, State, Submitting, Task
+from imagegen_cli.core.task import Job, Task
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
@@ -21,24 +30,18 @@ from imagegen_cli.storage.processes import more_files
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 
+T = TypeVar("T")
+
 MANY_IDS = 20
 """Task numbers that fit into a line."""
 READING_S = 1.0
 """Seconds that a person needs at least to read a question. The end of a command that is being typed comes sooner."""
+TRY_AGAIN_S = 0.5
+"""Seconds between two attempts to reach a server that is away."""
 HANDFUL = 5
 """Paid tasks that a command sends again without asking."""
 CHINESE_ANSWERS = {"是": "yes", "否": "no"}
 """They are taken in every language; a question shows the English letters."""
-STATES: dict[type[State], Message] = {
-    Queued: Message("queued"),
-    Submitting: Message("submitting"),
-    Running: Message("running"),
-    Saving: Message("saving"),
-    Done: Message("done"),
-    Failed: Message("failed"),
-    Cancelled: Message("cancelled"),
-}
-"""The words of `core.task.word`, to be said in a sentence."""
 
 
 def say(text: str, *, path: str = "") -> None:
@@ -85,17 +88,48 @@ def is_asked() -> bool:
 
 
 @contextmanager
-def history() -> Iterator[Store]:
-    """Open the history of this user. Raises HistoryUnwritten at the end if the last changes could not be written."""
-    store = open_history()
+def history(*, patience_s: float = 0.0) -> Iterator[Store]:
+    """Open the history of this user. Raises HistoryUnwritten at the end if the last changes could not be written.
+
+    `patience_s`: seconds for which a server that is away is waited for.
+    """
+    store = patiently(open_history, patience_s)
     try:
         yield store
-    except BaseException:
-        if unwritten := store.close():
-            say(_unwritten(unwritten).message)
+    except HistoryError as error:
+        if unwritten := _closed(store):
+            say(error.message)
+            raise _unwritten(unwritten) from error
         raise
-    if unwritten := store.close():
+    except BaseException:
+        if unwritten := _closed(store):
+            say(_unwritten(unwritten).message)
+            say(_unwritten(unwritten).hint)
+        raise
+    if unwritten := _closed(store):
         raise _unwritten(unwritten)
+
+
+def _closed(store: Store) -> list[Task]:
+    """Close the history. Returns the tasks that could not be written, also where a signal ends the wait for them."""
+    with signals(lambda _code: store.hurry()):
+        return store.close()
+
+
+def patiently(attempt: Callable[[], T], patience_s: float) -> T:
+    """Do it again for so long while the server of the history is away. Raises HistoryAway in the end."""
+    deadline = time.monotonic() + patience_s
+    is_said = False
+    while True:
+        try:
+            return attempt()
+        except HistoryAway as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not is_said:
+                say(Message("{why}; trying for {seconds:.0f} s").format(why=error.message, seconds=patience_s))
+            is_said = True
+            time.sleep(TRY_AGAIN_S)
 
 
 UNWRITTEN = Message("the history could not be written; the last state of {count} tasks is not in it: {ids}")

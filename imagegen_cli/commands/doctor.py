@@ -1,5 +1,6 @@
 """Whether everything can work, without spending: settings, this machine, services, and what ended processes left."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +9,7 @@ from imagegen_cli.commands.checks.asking import busy_with
 from imagegen_cli.commands.checks.finding import Finding, Level, Report, as_json as object_of
 from imagegen_cli.commands.checks.services import check_services
 from imagegen_cli.core.errors import ConfigError, HistoryError, ImagegenError, UsageError
-from imagegen_cli.core.language import Message
+from imagegen_cli.core.language import Message, translated
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.text import printer
 from imagegen_cli.settings.config import Config, Configured, General, load_config
@@ -20,7 +21,7 @@ def doctor(name: str = "", *, fix: bool, as_json: bool) -> int:
     """Print one line per check, of all services or of the one that is named; 3 where something cannot work."""
     data, report = printer(sys.stdout, as_json=as_json), Report(sys.stdout)
     worst = 0
-    for finding in _findings(name, fix=fix):
+    for finding in _findings(name, fix=fix, as_json=as_json):
         if as_json:
             data.line(object_of(finding, data.encoding))
         else:
@@ -31,8 +32,8 @@ def doctor(name: str = "", *, fix: bool, as_json: bool) -> int:
     return worst
 
 
-def _findings(name: str, *, fix: bool) -> Iterator[Finding]:
-    config, found = _settings()
+def _findings(name: str, *, fix: bool, as_json: bool) -> Iterator[Finding]:
+    config, found = _settings(as_json=as_json)
     if name and all(finding.level is not Level.NO for finding in found):
         config.provider(name)
     yield from found
@@ -41,24 +42,23 @@ def _findings(name: str, *, fix: bool) -> Iterator[Finding]:
     yield from _named(config, name) if name else _all(config)
 
 
-def _settings() -> tuple[Config, list[Finding]]:
+def _settings(*, as_json: bool) -> tuple[Config, list[Finding]]:
     """The settings, or the built-in ones where they cannot be read, and what was found."""
     try:
         config = load_config()
     except ConfigError as error:
         return Config(general=General(), providers={}, files=()), [Finding.of_error(SETTINGS, error)]
     found = [Finding(Level.OK, SETTINGS, str(path)) for path in config.files]
-    found += [Finding(Level.NO, SETTINGS, *_halves(remark)) for remark in config.remarks]
+    remarks = config.remarks if as_json else map(translated, config.remarks)
+    found += [Finding(Level.NO, SETTINGS, *_halves(remark)) for remark in remarks]
     none = Finding(Level.OK, SETTINGS, Message("none yet"), Message("imagegen init connects a service"))
     return config, found or [none]
 
 
 def _halves(remark: str) -> tuple[str, str]:
-    """What is wrong and what to do, which stands behind the last colon."""
-    if isinstance(remark, Message) and remark.values and remark.template == "{part0}: {part1}":
-        return remark.values["part0"], remark.values["part1"]
-    message, _, advice = remark.rpartition(": ")
-    return message, advice
+    """What is wrong and what to do, which stands behind the last colon in every language."""
+    parts = re.fullmatch("(.*)(?:: |：)(.*)", remark, re.DOTALL)
+    return (parts[1], parts[2]) if parts else (remark, "")
 
 
 def _named(config: Config, name: str) -> Iterator[Finding]:

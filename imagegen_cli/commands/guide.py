@@ -82,7 +82,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "--state", "--reason", "--since",
         "--until", "--run", "--favourite", "--has-picture", "--search", "--limit", "--failed", "--cancelled",
         "--all-runs", "--may-repeat", "--all", "--queued", "--older", "--with-receipts", "--files", "--not",
-        "--receipts", "--replay", "--speed", "--by", "--paid", "--unpaid", "--project",
+        "--receipts", "--replay", "--speed", "--by", "--paid", "--unpaid", "--project", "--keep",
     ),
     Message("What to connect"): (),
     Message("Where to"): ("--provider", "--output", "--name", "--sheet", "--kind", "--base-url", "--default"),

@@ -229,7 +229,7 @@ def row_of(parameter: Any, *, short: bool) -> Row:
     if parameter.param_type_name == "argument":
         return name_of(parameter), text
     names = sorted(parameter.opts, key=len) + parameter.secondary_opts
-    value = "" if parameter.is_flag else f" {parameter.metavar}"
+    value = "" if parameter.is_flag else f" {parameter.metavar or 'VALUE'}"
     if not parameter.is_flag and (default := default_of(parameter.default)):
         text = guide.DEFAULT.format(text=text, default=default)
     if Page.is_whole and parameter.envvar:

@@ -2,19 +2,21 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagegen_cli.core.errors import ConfigError, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.settings.paths import expanded, history_file
 from imagegen_cli.settings.shared_history import (
-    SCHEMES,
     WHERE_PASSWORDS_ARE,
     SharedHistory,
-    has_password,
     network_disk,
     shared_history,
 )
 from imagegen_cli.storage.store import Store
+
+if TYPE_CHECKING:
+    from imagegen_cli.core.database_address import DatabaseAddress
 
 INSTALL = Message("install its driver: pip install 'imagegen-cli[postgres]'")
 NETWORK_DISK = "IMAGEGEN_NETWORK_DISK"
@@ -39,18 +41,23 @@ def has_history() -> bool:
 def history_name() -> str:
     """What a person is told about where the history is."""
     shared = shared_history()
-    return str(history_file()) if shared is None else _without_password(shared.address)
+    return str(history_file()) if shared is None else _address(shared.address).name
 
 
 def open_place(text: str) -> Store:
     """The history at a path or an address that a person typed. Raises UsageError."""
-    if not text.startswith(SCHEMES):
+    if not is_address(text):
         return _of_file(expanded(text))
-    if has_password(text):
+    address = _address(text)
+    if trouble := address.trouble(Message("what was typed")):
+        from imagegen_cli.core.database_address import CODES  # noqa: PLC0415 - see below
+
+        raise UsageError(trouble, hint=CODES)
+    if address.has_password:
         hint = Message("other users see it in the list of processes; keep it {where}").format(where=WHERE_PASSWORDS_ARE)
         raise UsageError(Message("the address holds a password"), hint=hint)
     shared = shared_history()
-    return _of_server(SharedHistory(text, shared.password if shared is not None else ""))
+    return _of_server(SharedHistory(text.strip(), shared.password if shared is not None else ""))
 
 
 def _of_file(path: Path) -> Store:
@@ -75,10 +82,17 @@ def _password(reference: str) -> str:
         return ""
     from imagegen_cli.settings.keys import fetched  # noqa: PLC0415 - see above
 
-    return fetched(reference, "history_password").reveal()
+    return fetched(reference, "history_password", in_header=False).reveal()
 
 
-def _without_password(address: str) -> str:
-    from imagegen_cli.core.masking import without_user  # noqa: PLC0415 - see above
+def is_address(text: str) -> bool:
+    """Whether a person means a server, rightly or not, and not a file."""
+    from imagegen_cli.core import database_address  # noqa: PLC0415 - an address is rare
 
-    return without_user(address).partition("?")[0]
+    return database_address.is_address(text)
+
+
+def _address(text: str) -> "DatabaseAddress":
+    from imagegen_cli.core.database_address import database_address  # noqa: PLC0415 - see above
+
+    return database_address(text)

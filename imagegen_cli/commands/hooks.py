@@ -1,22 +1,21 @@
 """`--exec`: a command of the person's own, run for each picture that is saved.
 
 The command is split into words once, before anything is sent, and the placeholders are filled in word by word: no text
-of a prompt can become another word, and no shell reads it. A command that fails, is missing or takes too long is said
-and changes nothing about its task.
+of a prompt can become another word, and no shell reads it (`hook_words`). The same values are in the environment of the
+command, as IMAGEGEN_EXEC_PROMPT, for programs that read their words as commands. A command that fails, is
+missing or takes too long is said and changes nothing about its task.
 """
 
 import asyncio
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import PureWindowsPath
 from typing import Any
 
-from imagegen_cli.core.errors import UsageError
+from imagegen_cli.commands.hook_words import PLACEHOLDER
 from imagegen_cli.core.events import Event, RunStarted, RunStopping, TaskAdded, TaskChanged, TaskLearned
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.masking import masked
@@ -39,88 +38,8 @@ DRAIN_S = 0.2
 QUIET_WAIT_S = 1.0
 """Seconds for which the end of a run waits for commands before that is said."""
 MIN_TIMEOUT_S = 0.1
-PLACEHOLDER = re.compile(r"\{(path|prompt|id|index|model|provider|seed)\}")
-SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "tcsh", "csh", "cmd", "powershell", "pwsh")
-SCRIPT_LETTERS = {
-    **dict.fromkeys(SHELLS, "c"), "cmd": "ckr", "python": "c", "pypy": "c", "ipython": "c", "perl": "e", "ruby": "e",
-    "node": "ep", "nodejs": "ep", "bun": "ep", "deno": "ep", "php": "rbe", "lua": "e", "luajit": "e", "julia": "e",
-    "osascript": "e", "rscript": "e", "r": "e", "groovy": "e", "elixir": "e", "awk": "e", "gawk": "e", "mawk": "",
-    "nawk": "", "sed": "e", "su": "c", "runuser": "c", "script": "c", "psql": "c", "mysql": "e", "mariadb": "e",
-    "duckdb": "c",
-}  # fmt: skip
-"""Programs that run a text, and the letters of their options that are followed by it, in either case."""
-NO_FILES = frozenset(("su", "runuser", "script", "psql", "mysql", "mariadb", "duckdb"))
-"""Those of them whose first word is neither a script nor its file."""
-LONG_SCRIPT_OPTION = re.compile(
-    r"--?(?:command|encodedcommand|eval|execute|print|init-command|expression|source)|eval", re.IGNORECASE
-)
-"""Options of several of them that are followed by a text to run; `eval` is a command of deno."""
-WRAPPERS = frozenset(
-    ("env", "timeout", "nice", "ionice", "nohup", "setsid", "stdbuf", "sudo", "doas", "time", "busybox", "xargs")
-)
-"""Programs whose words name the program that is run."""
-VALUES_OF_AWK = ("-v", "-F")
-
-
-def words_of(command: str) -> list[str]:
-    """The words of a command. Raises UsageError where it cannot be split, or would put a prompt into a script."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        message = Message("--exec cannot be read: {why}").format(why=str(error))
-        raise UsageError(message, hint=Message("nothing was sent; close every quote")) from error
-    if not words or not words[0]:
-        hint = Message("nothing was sent; write it as --exec 'echo {path}'")
-        raise UsageError(Message("--exec names no command"), hint=hint)
-    for at, word in enumerate(words):
-        name = _program(word)
-        is_run = at == 0 or _program(words[0]) in WRAPPERS
-        if name in SCRIPT_LETTERS and _has_filled_script(name, words[at + 1 :], is_run=is_run):
-            message = Message(
-                "--exec would put a prompt into a script of {name}, where its words could become commands"
-            )
-            hint = Message("nothing was sent; hand it over: sh -c 'echo \"$1\"' - {prompt}")
-            raise UsageError(message.format(name=name), hint=hint)
-    return words
-
-
-def _program(word: str) -> str:
-    """The name of a program without its folder and version: python for /usr/bin/python3.11."""
-    return re.sub(r"(?:\.exe|[-.\d]+)*$", "", PureWindowsPath(word).name.lower())
-
-
-def _has_filled_script(name: str, words: Sequence[str], *, is_run: bool) -> bool:
-    """Whether a placeholder stands in what `name` runs: behind an option for that, or as its first word."""
-    letters = SCRIPT_LETTERS[name]
-    option = re.compile(rf"[-/]\w*[{letters}]\w*" if letters else r"(?!)", re.IGNORECASE)
-    for before, word in zip(["", *words], words, strict=False):
-        if PLACEHOLDER.search(word) and (_asks_for_script(before, option) or _holds_script(word, option)):
-            return True
-    return is_run and name not in NO_FILES and bool(PLACEHOLDER.search(_first_text(name, words, option)))
-
-
-def _asks_for_script(word: str, option: re.Pattern[str]) -> bool:
-    return bool(option.fullmatch(word) or LONG_SCRIPT_OPTION.fullmatch(word))
-
-
-def _holds_script(word: str, option: re.Pattern[str]) -> bool:
-    """Whether a word is an option together with its text: --command={prompt}, -e{prompt}."""
-    start = PLACEHOLDER.split(word)[0]
-    before, equals, _ = start.partition("=")
-    if equals and _asks_for_script(before, option):
-        return True
-    return start.startswith("-") and option.match(start) is not None
-
-
-def _first_text(name: str, words: Sequence[str], option: re.Pattern[str]) -> str:
-    """The first word that is no option: a script, or the name of its file. Empty where an option holds the script."""
-    values = VALUES_OF_AWK if "awk" in name else ()
-    for before, word in zip(["", *words], words, strict=False):
-        if not word.startswith("-") and before not in values:
-            return word
-        if _holds_script(word, option):
-            return ""
-    return ""
+MAX_VARIABLE_BYTES = 100_000
+"""The longest text that is handed over in a variable: Linux starts no command with more than 128 KB in one."""
 
 
 class Hooks:
@@ -212,7 +131,7 @@ class Hooks:
         name = f"{task.id}/{index}"
         try:
             async with self._gate:
-                code, output = await self._ended(_filled(self._words, self._values(task, path, index)))
+                code, output = await self._ended(self._values(task, path, index))
         except asyncio.CancelledError:
             self._not_run += 1
             raise
@@ -247,7 +166,7 @@ class Hooks:
             "model": request.model, "provider": request.provider,
         }  # fmt: skip
 
-    async def _ended(self, words: Sequence[str]) -> tuple[int, bytes]:
+    async def _ended(self, values: dict[str, str]) -> tuple[int, bytes]:
         """Exit code and output of a command. Raises TimeoutError and OSError; what it started has ended in any case.
 
         The command has ended when its own process has: what it leaves behind may hold its output open for ever.
@@ -256,8 +175,9 @@ class Hooks:
         # In a session of its own it reads no keys, gets no Ctrl-C of the terminal, and ends with all that it started.
         session: dict[str, Any] = {} if sys.platform == "win32" else {"start_new_session": True}
         transport, command = await loop.subprocess_exec(
-            Command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT, **session
-        )
+            Command, *_filled(self._words, values), stdin=asyncio.subprocess.DEVNULL, stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT, env=_environment(values), **session,
+        )  # fmt: skip
         try:
             async with asyncio.timeout(self._timeout_s):
                 await command.exited.wait()
@@ -293,6 +213,17 @@ class Command(asyncio.SubprocessProtocol):
 def _filled(words: Sequence[str], values: dict[str, str]) -> list[str]:
     """All at once: a prompt that holds `{path}` keeps it."""
     return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in words]
+
+
+def _environment(values: dict[str, str]) -> dict[str, str]:
+    """The environment of a command. A text that is too long for a variable is left out."""
+    held = {f"IMAGEGEN_EXEC_{name.upper()}": _holdable(text) for name, text in values.items()}
+    return {**os.environ, **{name: text for name, text in held.items() if len(os.fsencode(text)) <= MAX_VARIABLE_BYTES}}
+
+
+def _holdable(text: str) -> str:
+    """A text without what no variable can hold: a NUL, and half of a sign. A path keeps the bytes that it has."""
+    return re.sub("[\\0\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
 
 
 def _index(task: Task, path: str) -> int:

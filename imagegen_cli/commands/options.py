@@ -75,7 +75,7 @@ def _timeout(limit_s: float | None) -> float | None:
 def _hook(command: str | None) -> str | None:
     """Check the value of --exec, None where it was not given. Raises UsageError."""
     if command is not None:
-        from imagegen_cli.commands.hooks import words_of  # noqa: PLC0415 - few commands have one
+        from imagegen_cli.commands.hook_words import words_of  # noqa: PLC0415 - few commands have one
 
         words_of(command)
     return command

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from imagegen_cli.commands.console import (
     HANDFUL,
-    STATES,
     all_there,
     answers,
     check_keys,
@@ -37,7 +36,7 @@ from imagegen_cli.commands.spending import (
     cost_lines,
 )
 from imagegen_cli.commands.task_ids import run_reference, task_ids
-from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
+from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.references import bytes_of, why
 from imagegen_cli.core.task import (
@@ -58,6 +57,7 @@ from imagegen_cli.core.task import (
     word,
 )
 from imagegen_cli.core.text import Printer, is_capable_terminal
+from imagegen_cli.display.messages import WORDS
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
@@ -189,7 +189,7 @@ def _say_owned(records: Iterable[Record]) -> None:
             say(message.format(id=record.task.id, pid=record.process.pid, host=record.process.host))
         else:
             message = Message("{id} has changed meanwhile and is {state} now; left alone")
-            say(message.format(id=record.task.id, state=STATES[type(record.task.state)]))
+            say(message.format(id=record.task.id, state=WORDS[type(record.task.state)]))
 
 
 def _restored(store: Store, path: Path) -> list[int]:
@@ -240,7 +240,7 @@ def _obstacle(record: Record) -> Message | None:
         return ngettext("{id} is done: {count} picture", "{id} is done: {count} pictures", len(state.files), id=id_)
     if isinstance(state, Failed) and not state.resumable and state.job is None:
         failed = Message("{id} failed ({reason}) and holds no receipt: imagegen retry {id} makes it anew")
-        return failed.format(id=id_, reason=state.reason)
+        return failed.format(id=id_, reason=label(state.reason))
     if isinstance(state, Cancelled) and state.job is None:
         cancelled = Message("{id} was cancelled and nothing is running there: imagegen retry {id} makes it anew")
         return cancelled.format(id=id_)
@@ -418,7 +418,7 @@ def _to_repeat(
         if not isinstance(state, Failed | Cancelled):
             if named:
                 message = Message("{id} is {state}; only failed and cancelled tasks can be retried")
-                say(message.format(id=record.task.id, state=STATES[type(state)]))
+                say(message.format(id=record.task.id, state=WORDS[type(state)]))
         elif _lies_here(record, parts):
             here.append(record.task)
         elif (may_be_paid(state) or record.task.id in doubtful) and not may_repeat:
@@ -572,11 +572,17 @@ def _print_outcomes(store: Store, ids: Sequence[int], before: set[TaskId], ended
         for task, outcome in zip(tasks, outcomes, strict=True):
             data.line(f"{task.id} {line_of(outcome)}")
     stopped = any(isinstance(task.state, Cancelled) and task.id not in before for task in tasks)
-    if not stopped:
+    if any(task.id not in ended and not isinstance(task.state, (*ENDED, Saving)) for task in tasks):
+        say(NO_ANSWER)
+    elif not stopped:
         say(Message("nothing was cancelled: only unfinished tasks can be"))
     return 0 if stopped else 4
 
 
+NO_ANSWER = Message(
+    "a process that works on them has not answered yet; if it is gone, the same command cancels them a minute after its"
+    " last sign of life"
+)
 OUTCOMES = {
     CancelOutcome.NOT_SENT: Message("not sent, nothing spent"),
     CancelOutcome.STOPPED: Message("stopped at the service"),
@@ -597,7 +603,7 @@ def _outcome(task: Task, *, ended_before: bool, answered: bool) -> Message:
         case Done() | Saving():
             return OUTCOMES[CancelOutcome.TOO_LATE]
         case Failed(reason=reason):
-            return Message("already failed ({reason})").format(reason=reason)
+            return Message("already failed ({reason})").format(reason=label(reason))
         case _:
             return Message("still unfinished") if answered else Message("asked to stop; no answer yet")
 

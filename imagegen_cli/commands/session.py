@@ -2,19 +2,18 @@
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.provenance import Provenance
+from imagegen_cli.commands.signals import SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
@@ -64,6 +63,7 @@ from imagegen_cli.net.download import Downloader
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
+from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
@@ -77,9 +77,12 @@ CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
 PAUSE_STEP_S = 0.5
 """Seconds by which a pause that another process told must be longer than the own one to count."""
+AWAY = Message(
+    "{why}; what was sent goes on, and after {seconds:.0f} s nothing more is sent: receipts that cannot be written are"
+    " printed at the end"
+)
 MAX_NAMED_TASKS = 12
 """Tasks that a command names one by one."""
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 class Feed(Protocol):
@@ -87,6 +90,8 @@ class Feed(Protocol):
 
     @property
     def providers(self) -> frozenset[str]: ...
+    @property
+    def is_failing(self) -> bool: ...
     def give_back(self, id_: TaskId, /) -> None: ...
     async def complete(self) -> None: ...
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
@@ -198,7 +203,7 @@ class Session:
         """Where a budget holds: by how much the reservations were too low."""
         if self._spending is None or not self._spending.limits:
             return
-        with suppress(HistoryError):
+        with suppress(HistoryError), self._store.quickly():
             charges = self._store.charges(self._tasks).values()
             lines = self._spending.overshoot(charges, self._store.spent)
             for line in lines:
@@ -214,7 +219,7 @@ class Session:
             return
         left = [self._tasks[id_] for id_ in unsent]
         refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
-        with suppress(HistoryError):
+        with suppress(HistoryError), self._store.quickly():
             records = self._store.find(Filter(ids=tuple(unsent)))
             is_repeat = any("repeats" in record.facts for record in records)
             which = self._shorter(unsent, refused)
@@ -300,7 +305,7 @@ class Session:
             for name, lane in lanes.items():
                 self._share_account(name, lane)
                 stack.push_async_callback(lane.provider.close)
-                if lane.provider.notice and not stop:
+                if lane.provider.notice and not stop and self._feed is None:  # a worker may have none of its tasks
                     display.say(lane.provider.notice)
 
             def open_lanes(wanted: Iterable[str]) -> None:
@@ -327,14 +332,20 @@ class Session:
             if hooks is not None:
                 await hooks.finished()
             await end(obeying)
-            with suppress(DiskError):  # so that the next command reads how the run ended
+            await self._write_the_end()
+
+    async def _write_the_end(self) -> None:
+        """Let the next command read how the run ended. Where somebody waits for the end, that is left to `close`."""
+        if self._exit is None:
+            with suppress(DiskError):
                 await self._store.flush()
 
     def _hooks(self, display: Display) -> "Hooks | None":
         """What runs the command of --exec; None where there is none."""
         if not self._options.hook:
             return None
-        from imagegen_cli.commands.hooks import Hooks, words_of  # noqa: PLC0415 - few runs have one
+        from imagegen_cli.commands.hook_words import words_of  # noqa: PLC0415 - few runs have one
+        from imagegen_cli.commands.hooks import Hooks  # noqa: PLC0415 - see above
 
         timeout_s, prints_output = self._config.general.exec_timeout_s, self._options.display != "quiet"
         return Hooks(words_of(self._options.hook), timeout_s, display.say, prints_output=prints_output)
@@ -427,10 +438,12 @@ class Session:
         self._exit = self._exit or code
         if again or code != SIGNALS["SIGINT"]:
             self._leave_output(code)
+            self._store.hurry()
         if self._main is None:
             raise KeyboardInterrupt
         loop = self._main.get_loop()
-        if again or code == SIGNALS["SIGHUP"] or self._runner is None:
+        is_stuck = code == SIGNALS["SIGTERM"] and (self._store.is_silent or bool(self._store.trouble))
+        if again or is_stuck or code == SIGNALS["SIGHUP"] or self._runner is None:
             loop.call_soon_threadsafe(self._main.cancel)
         elif self._feed is not None:
             loop.call_soon_threadsafe(self._runner.drain)
@@ -487,16 +500,27 @@ class Session:
 
     async def _listen(self, runner: Runner, display: Display) -> None:
         """Cancel what other terminals ask for through the history, and leave what another process has claimed to it."""
+        trouble = ""
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
+            trouble = self._noticed(trouble, display)
             with suppress(HistoryError):
+                self._store.listen()
                 runner.cancel(self._store.cancel_requests())
                 if self._shared:
-                    self._store.listen()
                     self._keep_pauses(self._store.pauses())
             if left := runner.let_go(self._store.lost):
                 message = Message("another process goes on with {ids}: left to it")
                 display.say(message.format(ids=", ".join(map(str, left))))
+
+    def _noticed(self, before: str, display: Display) -> str:
+        """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""
+        now = self._store.trouble
+        if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
+            display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
+        elif before and not now:
+            display.say(Message("the history is there again"))
+        return now
 
     def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":
         return [] if self._feed is None else [self._feed.run(runner, partial(self._take_in, runner), display.say)]
@@ -576,28 +600,6 @@ def _nothing(_typed: Typed) -> Outcome:
 
 def _no_lanes(_names: Iterable[str]) -> None:
     """Open no lane: no run is going on."""
-
-
-@contextmanager
-def signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call `handle` with the exit code of a signal. These are plain handlers: an event loop has none on Windows.
-
-    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it.
-    """
-    before = {}
-    for name, code in SIGNALS.items():
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _handler(handle, code))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
-    return lambda _number, _frame: handle(code)
 
 
 def exit_code(tasks: Iterable[Task], *, budget: str = "") -> int:

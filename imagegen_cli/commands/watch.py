@@ -16,7 +16,8 @@ from imagegen_cli.commands.console import say
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder
 from imagegen_cli.commands.options import RunOptions
-from imagegen_cli.commands.session import end, signals
+from imagegen_cli.commands.session import end
+from imagegen_cli.commands.signals import signals
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.charges import Charge

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from imagegen_cli.commands.console import history, ids_of, say, settings, unusable
+from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import Session
@@ -22,6 +22,7 @@ from imagegen_cli.core.task import ENDED, RunId, Task, TaskId
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
+from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.store import Store
 
 LOOK_S = 0.5
@@ -30,6 +31,9 @@ WAKE_S = 0.05
 """Seconds between two looks at whether one has."""
 TAKE_OVER_S = 5.0
 """Seconds between two looks for what dead workers left."""
+AWAY = Message("{why}; trying for {seconds:.0f} s, and what was sent goes on")
+AGAIN_S = 2.0
+"""Seconds between two looks while the history is away: what was sent needs the event loop too."""
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -38,19 +42,27 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
     """Carry tasks of the queue. Raises NothingToDo where `once` finds none."""
     config = settings()
     names = _usable(config, providers)
-    with history() as store:
+    with history(patience_s=MAX_ABSENCE_S) as store:
         folder = "" if output is None else str(expanded(output).absolute())
         wanted = {name: _wanted(config, name, options.concurrency) for name in names}
         feed = Queue(store, wanted, folder=folder, once=once)
-        store.may_be_silent()  # it also notes which processes of other machines are heard of
-        waiting = store.waiting_for_workers(names)
-        if once and not waiting and not store.left_by_workers(names):
+        waiting, is_left = patiently(lambda: _first_look(store, names), MAX_ABSENCE_S)
+        if once and not waiting and not is_left:
             hint = Message("imagegen batch FILE --queue makes some")
             raise NothingToDo(Message("no task waits for a worker"), hint=hint)
         if options.display not in ("json", "quiet"):
             say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
         session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
-        return session.run_tasks(RunId(0), (), providers=feed.providers)
+        code = session.run_tasks(RunId(0), (), providers=feed.providers)
+        if feed.error is not None:
+            raise feed.error
+        return code
+
+
+def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
+    """How many tasks wait for these providers, and whether dead workers have left some."""
+    store.may_be_silent()  # it also notes which processes of other machines are heard of
+    return store.waiting_for_workers(names), bool(store.left_by_workers(names))
 
 
 def _what_waits(count: int, names: str, *, once: bool) -> Message:
@@ -97,6 +109,17 @@ class Queue:
         self._looked_at = self._took_over_at = float("-inf")
         self._wakes = 0
         self._is_over = False
+        self._failing_since: float | None = None
+        """By the clock of the loop, since when no look has succeeded."""
+        self._has_more_than_its_own = False
+        """The history may say that this worker has tasks that it is not at work on."""
+        self.error: HistoryError | None = None
+        """Why the worker has ended; None where nothing is wrong."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last look at the history failed, which was said."""
+        return self._failing_since is not None
 
     async def complete(self) -> None:
         """Wait until there is more to do, or nothing will come any more. The runner asks while it has no task."""
@@ -107,46 +130,83 @@ class Queue:
         return any(map(runner.unfinished, self.providers))
 
     def give_back(self, id_: TaskId) -> None:
-        """Leave a task that was not sent to other workers; where the history cannot be written, they find it later."""
-        with suppress(HistoryError):
-            self._store.give_back([id_])
+        """Leave a task that was not sent to other workers: now, or once the history can be written again."""
+        if self._has_more_than_its_own:
+            return
+        try:
+            with self._store.quickly():
+                self._store.give_back([id_])
+        except HistoryError:
+            self._has_more_than_its_own = True
 
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
-        """Feed the runner until it stops, or, with `once`, until nothing is left."""
+        """Feed the runner until it stops, or, with `once`, until nothing is left, or the history is away for long."""
         self._runner = runner
         while not runner.draining:
-            with suppress(HistoryError):
-                found = self._look(runner, tell)
-                for task in found:
-                    add(task)
-                if self._once and not found and not self._has_tasks(runner):
+            try:
+                with self._store.quickly():
+                    is_more = self._look(runner, add, tell)
+            except HistoryError as error:
+                if self._has_lasted(error, tell):
+                    self.error = error
+                    runner.drain()
                     break
-                if not any(map(runner.is_open, self.providers)):
-                    tell(Message("no service takes tasks any more: the worker stops"))
-                    break
+                await asyncio.sleep(AGAIN_S)
+                continue
+            self._failing_since = None
+            if self._once and not is_more and not self._has_tasks(runner):
+                break
+            if not any(map(runner.is_open, self.providers)):
+                tell(Message("no service takes tasks any more: the worker stops"))
+                break
             await asyncio.sleep(WAKE_S)
         self._is_over = True
+        await self._leave_the_rest(runner)
 
-    def _look(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
-        """Tasks to carry from now on."""
+    def _has_lasted(self, error: HistoryError, tell: Callable[[str], None]) -> bool:
+        """Note that a look failed, and say so once; whether looks have failed for too long."""
+        self._has_more_than_its_own = True
+        now = asyncio.get_running_loop().time()
+        if self._failing_since is None:
+            self._failing_since = now
+            tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
+        return now - self._failing_since >= MAX_ABSENCE_S
+
+    async def _leave_the_rest(self, runner: Runner) -> None:
+        """Leave to other workers what could not be given back, while this one brings its own tasks to an end."""
+        while self._has_more_than_its_own:
+            await asyncio.sleep(AGAIN_S)
+            with suppress(HistoryError), self._store.quickly():
+                self._keep_own(runner)
+
+    def _keep_own(self, runner: Runner) -> None:
+        """Where the history was away, a claim or a task that was left may be in it without this worker's knowledge."""
+        if self._has_more_than_its_own:
+            self._has_more_than_its_own = not self._store.keep_only(runner.in_hand())
+
+    def _look(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> bool:
+        """Add tasks to carry from now on; whether there were some."""
         now, wakes = time.monotonic(), self._store.wakes
-        found: list[Task] = []
+        self._keep_own(runner)
+        is_more = False
         if now - self._took_over_at >= TAKE_OVER_S:
-            self._took_over_at = now
             self._store.may_be_silent()  # it also notes which processes of other machines are heard of
-            found += self._taken_over(tell)
+            is_more |= _added(self._taken_over(runner, tell), add)
+            self._took_over_at = now
         if now - self._looked_at < LOOK_S and wakes == self._wakes and not self._once:
-            return found
-        self._looked_at, self._wakes = now, wakes
+            return is_more
         for name in self.providers:
             room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
             if room > 0:
-                found += self._store.claim_queued([name], min(room, MAX_AHEAD), folder=self._folder)
-        return found
+                room = min(room, MAX_AHEAD)
+                found = self._store.claim_queued([name], room, folder=self._folder, without=runner.in_hand())
+                is_more |= _added(found, add)
+        self._looked_at, self._wakes = now, wakes
+        return is_more
 
-    def _taken_over(self, tell: Callable[[str], None]) -> list[Task]:
+    def _taken_over(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
         """What dead workers were at: what may have been sent without a receipt ends here, as uncertain."""
-        records = self._store.left_by_workers(list(self.providers))
+        records = self._store.left_by_workers(list(self.providers), without=runner.in_hand())
         if not records:
             return []
         parts = part_files(records)
@@ -161,6 +221,12 @@ class Queue:
             message = Message("going on with what a worker left that is gone: {ids}")
             tell(message.format(ids=ids_of(going)))
         return going
+
+
+def _added(tasks: Sequence[Task], add: Callable[[Task], None]) -> bool:
+    for task in tasks:
+        add(task)
+    return bool(tasks)
 
 
 def _wanted(config: Config, name: str, concurrency: int | None) -> int:

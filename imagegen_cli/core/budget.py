@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -12,7 +13,10 @@ from imagegen_cli.core.money import Money, parse_money
 
 
 class Period(StrEnum):
-    """What is added up for a limit. A day and a month are those of the calendar, in this machine's own time."""
+    """What is added up for a limit. A day and a month are those of the calendar.
+
+    They are in this machine's own time, or in UTC where several machines share the history.
+    """
 
     COMMAND = "command"
     DAY = "day"
@@ -25,10 +29,13 @@ class Limit(NamedTuple):
     amount: Money
     period: Period = Period.COMMAND
 
-    def begins(self, now: float) -> float:
+    def begins(self, now: float, *, in_utc: bool = False) -> float:
         """When the period began, in seconds since the epoch; 0 for a command, whose charges are known by its number."""
         if self.period is Period.COMMAND:
             return 0.0
+        if in_utc:
+            midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            return (midnight if self.period is Period.DAY else midnight.replace(day=1)).timestamp()
         today = time.localtime(now)
         day = today.tm_mday if self.period is Period.DAY else 1
         return time.mktime((today.tm_year, today.tm_mon, day, 0, 0, 0, 0, 0, -1))

@@ -4,6 +4,7 @@ ImagegenError
 ├── UsageError          2   arguments or values that cannot be used; nothing was sent
 ├── ConfigError         3   settings or credentials
 ├── HistoryError        3   the history database cannot be used
+│   ├── HistoryAway         3   the server of the history is not there just now: waiting may help
 │   └── HistoryUnwritten    5   the last states of tasks are not in it; the message holds their receipts
 ├── NothingToDo         4   no such task, an empty list
 └── TaskError           1   ends (or delays) one task, never a run; carries a reason code
@@ -149,6 +150,10 @@ class ConfigError(ImagegenError):
 
 class HistoryError(ImagegenError):
     exit_code = 3
+
+
+class HistoryAway(HistoryError):
+    pass
 
 
 class HistoryUnwritten(HistoryError):

@@ -106,8 +106,11 @@ _compiled = lru_cache(maxsize=256)(re.compile)
 
 
 def without_user(url: str) -> str:
-    """An address without a name and a password in it."""
-    return re.sub(r"(?<=//)[^/?#]*@|^[^/?#]*@", f"{MASK}@", url)
+    """An address without a name and a password in it.
+
+    Where the host seems to have a colon without a port behind it, that was a password with a sign that ends a host.
+    """
+    return re.sub(r"(?<=//)(?:[^/?#]*@|[^/?#]*:[^/?#]+[/?#].*@)|^[^/?#]*@", f"{MASK}@", url)
 
 
 def without_own_user(text: str) -> str:

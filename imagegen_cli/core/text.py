@@ -49,10 +49,6 @@ def sign(preferred: str, plain: str, encoding: str) -> str:
     return preferred if literal(preferred, encoding) == preferred else plain
 
 
-def amount(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def width(text: str) -> int:
     """The cells of a line of plain text; what is drawn on a terminal is measured more exactly."""
     if text.isascii():

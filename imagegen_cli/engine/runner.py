@@ -78,6 +78,8 @@ class Runner:
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
+        self._leaving: list[TaskFlow] = []
+        """Those that were let go, until they have ended."""
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
         self._told_lanes: dict[str, LaneChanged] = {}
@@ -129,6 +131,7 @@ class Runner:
         for flow in taken:
             del self._flows[flow.task.id]
             flow.let_go()
+        self._leaving += taken
         return [flow.task.id for flow in taken]
 
     def stop(self, why: str) -> None:
@@ -190,6 +193,14 @@ class Runner:
     def unfinished(self, provider: str) -> int:
         """How many tasks of a provider this run has in hand."""
         return sum(flow.task.request.provider == provider for flow in self._flows.values())
+
+    def in_hand(self) -> set[TaskId]:
+        """Tasks that this runner has not let go of to the end. None of them may be claimed anew for it.
+
+        After a pause another process may have given them back: a second flow of the same task would send it twice.
+        """
+        self._leaving = [flow for flow in self._leaving if flow.coroutine is not None and not flow.coroutine.done()]
+        return self._flows.keys() | {flow.task.id for flow in self._leaving}
 
     def is_open(self, provider: str) -> bool:
         """Whether a provider takes tasks: it has not refused the account for good."""

@@ -41,6 +41,7 @@ from imagegen_cli.core.errors import (
     Unauthorized,
     Unavailable,
     Uncertain,
+    words_of,
 )
 from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Clients
@@ -364,5 +365,4 @@ def _lost_message(text: str, *, paid: bool) -> str:
 
 def _reason(error: Exception) -> str:
     """What an error says, as the message that it was made of."""
-    said = next((text for text in error.args if isinstance(text, Message)), str(error))
-    return said or type(error).__name__
+    return words_of(error) or type(error).__name__

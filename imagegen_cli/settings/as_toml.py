@@ -40,6 +40,7 @@ def dumps(tables: Mapping[str, Any], *, indent: int = 4) -> str:
 def shown(config: Config) -> dict[str, Any]:
     """Everything in force, as tables, with secrets hidden."""
     general = {item.name: getattr(config.general, item.name) for item in fields(config.general)}
+    general |= {"history": _address(general["history"]), "history_password": _hidden(general["history_password"])}
     providers = {name: {"kind": one.kind} | _plain(one.settings) for name, one in config.providers.items()}
     return general | {"providers": providers}
 
@@ -84,6 +85,13 @@ def _plain(settings: Settings) -> dict[str, Any]:
 def _hidden(text: str) -> str:
     """A secret as it may be shown: the environment variable that it comes from, or nothing of it."""
     return text if text.startswith("env:") or not text else MASK
+
+
+def _address(history: str) -> str:
+    """The address of a shared history as it may be shown."""
+    from imagegen_cli.core.database_address import database_address  # noqa: PLC0415 - few have one
+
+    return database_address(history).shown if history else ""
 
 
 def _setting_line(item: Field[Any]) -> str:

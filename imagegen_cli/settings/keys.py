@@ -79,14 +79,19 @@ def _header(name: str, text: str, provider: str) -> str:
     return text
 
 
-def fetched(text: str, what: str) -> Secret:
-    """The secret from the variable or the command that a text names; else the text itself. Raises ConfigError."""
+def fetched(text: str, what: str, *, in_header: bool = True) -> Secret:
+    """The secret from the variable or the command that a text names; else the text itself. Raises ConfigError.
+
+    `in_header`: it is sent in a header of HTTP, which takes plain ASCII alone.
+    """
     if text.startswith("env:"):
         text = _from_environment(text[4:], what)
     elif text.startswith("cmd:"):
         text = _from_command(text[4:], what)
     secret = Secret(text)
-    if not _sendable(secret.reveal()):
+    if not in_header and not secret.reveal().isprintable():
+        raise ConfigError(Message("{what} is more than one line, or has a control character").format(what=what))
+    if in_header and not _sendable(secret.reveal()):
         raise ConfigError(Message("{what} is more than one line, or not plain ASCII text").format(what=what))
     return secret
 

@@ -4,8 +4,10 @@
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from imagegen_cli.core.errors import ImagegenError, UsageError
 from imagegen_cli.core.language import CHINESE, ENGLISH, LANGUAGES, Message, language_named, language_of, use
@@ -24,18 +26,29 @@ def choose(arguments: list[str], environ: Mapping[str, str]) -> ImagegenError | 
         language = _chosen(arguments, environ)
     except UsageError as error:
         return error
-    if language == CHINESE:
+    if language == CHINESE and _can_be_written(sys.stderr, sys.stdout):
         use_language(language)
     return None
 
 
+def _can_be_written(*streams: TextIO) -> bool:
+    """Whether Chinese comes out of these streams: in ASCII it would be escapes, which are worse than English."""
+    try:
+        for stream in streams:
+            "中文，".encode(stream.encoding or "utf-8")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
 def use_language(language: str) -> None:
-    """Translate our own words and those of Typer, which asks the functions of `gettext`, into this language."""
+    """Translate into this language. Where its words were not built with the package, the text stays English."""
     import gettext  # noqa: PLC0415 - English needs none of it
 
-    use(gettext.translation("imagegen", FOLDER, [language]))
-    words = gettext.translation("messages", FOLDER, [language])
-    gettext.gettext, gettext.ngettext = words.gettext, words.ngettext  # they would ask the environment alone
+    try:
+        use(gettext.translation("imagegen", FOLDER, [language]))
+    except OSError:
+        sys.stderr.write(f"imagegen: {FOLDER / language} has no words: pip install imagegen-cli again builds them\n")
 
 
 def checked(name: str, place: str) -> str:

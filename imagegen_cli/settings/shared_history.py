@@ -10,7 +10,6 @@ from imagegen_cli.core.language import Message
 from imagegen_cli.core.schema import REFERENCES
 from imagegen_cli.settings.paths import user_file
 
-SCHEMES = ("postgresql://", "postgres://")
 FORM = Message("write it as {example}").format(example='history = "postgresql://user@host/database"')
 WHERE_PASSWORDS_ARE = Message('in ~/.pgpass, in PGPASSWORD, or as history_password = "env:NAME" or "cmd:COMMAND"')
 KEEP = Message("keep it {where}").format(where=WHERE_PASSWORDS_ARE)
@@ -44,16 +43,42 @@ def shared_history() -> SharedHistory | None:
     address = named or str(general.get("history", "")).strip()
     if not address:
         return None
-    if not address.startswith(SCHEMES):
-        place = "IMAGEGEN_HISTORY" if named else Message("history in {path}").format(path=user_file())
-        raise ConfigError(Message("{place} is no address of PostgreSQL").format(place=place), hint=FORM)
-    if not named and has_password(address):
-        raise ConfigError(Message("history in {path} holds a password").format(path=user_file()), hint=KEEP)
+    if named:
+        _check_address(named, "IMAGEGEN_HISTORY", may_hold_password=True)
+    else:
+        check_address(address, user_file())
     password = str(general.get("history_password", ""))
-    if password and not password.startswith(REFERENCES):
-        message = Message("history_password in {path} is a password itself").format(path=user_file())
-        raise ConfigError(message, hint=KEEP)
+    check_password(password, user_file())
     return SharedHistory(address, password)
+
+
+def check_history_settings(general: Mapping[str, object], path: Path) -> None:
+    """Raise ConfigError where what a settings file says of the history cannot be used, whatever is in force."""
+    if address := str(general.get("history", "")).strip():
+        check_address(address, path)
+    check_password(str(general.get("history_password", "")), path)
+
+
+def check_address(address: str, path: Path) -> None:
+    """Raise ConfigError where `history` of a settings file cannot be used; nothing of a password is in the error."""
+    _check_address(address, Message("history in {path}").format(path=path), may_hold_password=False)
+
+
+def _check_address(address: str, place: str, *, may_hold_password: bool) -> None:
+    from imagegen_cli.core.database_address import CODES, NO_ADDRESS, database_address  # noqa: PLC0415 - see below
+
+    found = database_address(address)
+    if trouble := found.trouble(place):
+        raise ConfigError(trouble, hint=FORM if found.template == NO_ADDRESS else CODES)
+    if found.has_password and not may_hold_password:
+        raise ConfigError(Message("{place} holds a password").format(place=place), hint=KEEP)
+
+
+def check_password(reference: str, path: Path) -> None:
+    """Raise ConfigError where `history_password` is the password itself, and not the name of its place."""
+    if reference and not reference.startswith(REFERENCES):
+        message = Message("history_password in {path} is a password itself").format(path=path)
+        raise ConfigError(message, hint=KEEP)
 
 
 def _general() -> Mapping[str, object]:
@@ -63,10 +88,12 @@ def _general() -> Mapping[str, object]:
     return {} if found is None else found.data
 
 
-def has_password(address: str) -> bool:
-    """Whether an address holds a password, before the host or among its parameters."""
-    user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    return ":" in user or "password=" in address
+def history_in_force() -> str:
+    """What may be shown of the address that names the history, from where it is set; empty where it is a file."""
+    from imagegen_cli.core.database_address import database_address  # noqa: PLC0415 - most histories are files
+
+    address = os.environ.get("IMAGEGEN_HISTORY", "").strip()
+    return database_address(address).shown if address else ""
 
 
 def network_disk(folder: Path, mounts: Path = MOUNTS) -> str:

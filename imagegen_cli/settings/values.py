@@ -16,9 +16,13 @@ from imagegen_cli.settings.as_toml import TABLES, dumps, shown
 from imagegen_cli.settings.config import Config, General, load_config
 from imagegen_cli.settings.edit import KeyPath
 from imagegen_cli.settings.files import SettingsFile, holds_key
+from imagegen_cli.settings.shared_history import history_in_force
 
-VARIABLES = {"default_provider": "IMAGEGEN_PROVIDER", "output": "IMAGEGEN_OUTPUT", "name": "IMAGEGEN_NAME"}
-"""Settings that a variable of an option goes before."""
+VARIABLES = {
+    "default_provider": "IMAGEGEN_PROVIDER", "output": "IMAGEGEN_OUTPUT", "name": "IMAGEGEN_NAME",
+    "history": "IMAGEGEN_HISTORY",
+}  # fmt: skip
+"""Settings that a variable goes before."""
 DEFAULT = "default"
 WORDS_OF_BOOL = {
     "true": True,
@@ -159,7 +163,7 @@ def _flat(tables: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyP
 def _in_force(path: KeyPath, value: Any, config: Config, files: list[SettingsFile]) -> tuple[Any, str]:
     variable = VARIABLES.get(path[0], "") if len(path) == 1 else ""
     if variable and os.environ.get(variable):
-        return os.environ[variable], f"${variable}"
+        return history_in_force() if path[0] == "history" else os.environ[variable], f"${variable}"
     places = [place for file in files if (place := place_of(path, file))]
     if places:
         return value, " and ".join(places) if path[0] == "budget" else places[0]

@@ -45,7 +45,8 @@ class Tally:
     Adding up takes 50 ns a charge: for each submit of ten thousand that would be seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_utc: bool = False) -> None:
+        self._in_utc = in_utc
         self._sums: dict[tuple[str, Period], tuple[float, int, int]] = {}
         """When the period began, the number of the command, and the sum in millionths."""
         self._version = -1
@@ -56,9 +57,9 @@ class Tally:
         if version != self._version:
             self._sums.clear()
             self._version = version
-        begins, key = limit.begins(now), (limit.amount.unit, limit.period)
+        begins, key = limit.begins(now, in_utc=self._in_utc), (limit.amount.unit, limit.period)
         if (kept := self._sums.get(key)) is None or kept[:2] != (begins, command):
-            kept = self._sums[key] = begins, command, spent(db, limit, command, now).micros
+            kept = self._sums[key] = begins, command, spent(db, limit, command, now, in_utc=self._in_utc).micros
         return Money(kept[2], limit.amount.unit)
 
     def changed(self, before: Charge | None, now: Entry) -> None:
@@ -93,7 +94,9 @@ class Account(NamedTuple):
 class Budget:
     """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges.
 
-    `accounts`: by provider, where other processes use the same account; `full`: submits that found no place there.
+    `clock`: of the server where several machines share the history, so that they have the same days; None: the events
+    tell the time themselves. `accounts`: by provider, where other processes use the same account; `full`: submits that
+    found no place there.
     """
 
     limits: tuple[Limit, ...] = ()
@@ -102,6 +105,11 @@ class Budget:
     tally: Tally = field(default_factory=Tally)
     accounts: dict[str, Account] = field(default_factory=dict)
     full: set[TaskId] = field(default_factory=set)
+    clock: Callable[[], float] | None = None
+
+    def moment(self, at: float) -> float:
+        """The moment of an event, by the clock that all have who spend together."""
+        return at if self.clock is None else self.clock()
 
     def forget(self) -> None:
         """Know nothing, after what was written has been taken back."""
@@ -184,12 +192,12 @@ def over(
     return ""
 
 
-def spent(db: "Connection", limit: Limit, command: int, now: float) -> Money:
+def spent(db: "Connection", limit: Limit, command: int, now: float, *, in_utc: bool = False) -> Money:
     """What counts against a limit: everything that was not certainly returned."""
     if limit.period is Period.COMMAND:
         where, value = "command = ?", float(command)
     else:
-        where, value = "at >= ?", limit.begins(now)
+        where, value = "at >= ?", limit.begins(now, in_utc=in_utc)
     row = db.execute(
         "SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
         f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where}",

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.errors import HistoryError, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.storage import migrations, search
 from imagegen_cli.storage.leases import Leases
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_LOCK_WAIT_S = 10.0
 """Seconds that a command waits for a lock of another process."""
+MAX_ABSENCE_S = 60.0
+"""Seconds for which a server that was lost is waited for before that is an end."""
 RESERVE_BYTES = 512 * 1024
 """Bytes of disk space that are reserved beside the database."""
 MAX_ROWS_AT_ONCE = 5000
@@ -38,6 +40,13 @@ SALVAGE = Message(
 """What to do about a damaged history. Beginning a new one in its place would lose what was paid for."""
 
 
+def not_text(error: UnicodeEncodeError) -> UsageError:
+    """What no database can be asked for: bytes of a command line that are no text, which Python has as half signs."""
+    text = error.object.encode("utf-8", "backslashreplace").decode()
+    message = Message("{text} has bytes that are no text").format(text=repr(text[:100]))
+    return UsageError(message, hint=Message("write it in UTF-8"))
+
+
 class Database:
     """One connection for this thread; `connect` opens one for another. Raises HistoryError where none can be used.
 
@@ -46,10 +55,13 @@ class Database:
 
     ERRORS: tuple[type[Exception], ...] = (sqlite3.Error,)
     """What its connections raise."""
+    NEWER_HINT = Message("upgrade imagegen, or set IMAGEGEN_HOME to another folder")
     PLUS = "+"
     """See `rows.condition`."""
     is_remote = False
     """Whether it is on a server, where other machines use it too."""
+    MAX_CLOSE_S: float | None = None
+    """Seconds for which its end waits for the last changes; None where each wait of its own has an end."""
     LOCKED = ""
     """What a claim adds to its SELECT, so that it takes no row that another claim is about to take."""
 
@@ -65,6 +77,8 @@ class Database:
         return str(self.path)
 
     def _open(self, path: Path) -> None:
+        if ":" in str(path):
+            self._refuse_address(path)
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists():
@@ -75,6 +89,14 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
+
+    def _refuse_address(self, path: Path) -> None:
+        """A file whose path is an address would be made where the history was meant to be on a server."""
+        from imagegen_cli.core.database_address import is_address  # noqa: PLC0415 - few paths have a colon
+
+        if is_address(str(path)) or {"postgresql:", "postgres:"} & set(path.parts):
+            message = Message("an address of a history was taken for the path of a file")
+            raise HistoryError(message, hint=Message("imagegen config path names the history"))
 
     def connect(self) -> "Connection":
         """Open one more connection. Raises one of ERRORS."""
@@ -114,7 +136,7 @@ class Database:
             Message("the history {name} was written by a newer imagegen (schema {version})").format(
                 name=self.name, version=version
             ),
-            hint=Message("upgrade imagegen, or set IMAGEGEN_HOME to another folder"),
+            hint=self.NEWER_HINT,
         )
 
     @contextmanager
@@ -142,6 +164,14 @@ class Database:
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {int(self._wait_s * 1000)}")
 
+    def hurry(self) -> None:
+        """Wait for a server that gives no answer for a second at most from now on. A signal handler may call it."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something waits for an answer of a server just now, and has for a while."""
+        return False
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Raise HistoryError for whatever goes wrong with the file, and with its contents."""
@@ -152,6 +182,8 @@ class Database:
         except OSError as error:
             message = Message("the history {name} cannot be opened: {why}").format(name=self.name, why=error.strerror)
             raise HistoryError(message, hint=Message("set IMAGEGEN_HOME to a folder that can be written")) from error
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
             raise HistoryError(message, hint=SALVAGE) from error

@@ -4,34 +4,70 @@ Imported only where the history is a `postgresql://` address. Moments that sever
 the server alone.
 """
 
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from imagegen_cli.core.errors import HistoryError
-from imagegen_cli.core.language import Message
+from imagegen_cli.core.database_address import CODES, database_address
+from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
+from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve
+from imagegen_cli.storage.database import MAX_ABSENCE_S, MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve, not_text
 from imagegen_cli.storage.leases import Leases
-from imagegen_cli.storage.postgres_connection import BEGIN_CLAIM, BEGIN_WRITING, RETRY_PAUSE_S, PostgresConnection
+from imagegen_cli.storage.postgres_connection import (
+    BEGIN_CLAIM,
+    BEGIN_WRITING,
+    HURRY_S,
+    MAX_CLOSE_S,
+    MAX_SILENCE_S,
+    QUICK_S,
+    TICK_S,
+    Limits,
+    PostgresConnection,
+    SilentError,
+)
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
-from imagegen_cli.storage.store import HEARTBEAT_S, Store
+from imagegen_cli.storage.rows import process_of
+from imagegen_cli.storage.store import ADD_WAIT_S, HEARTBEAT_S, Store
+from imagegen_cli.storage.writer import NOTICED_S
 
 if TYPE_CHECKING:
-    from imagegen_cli.core.task import TaskId
+    from imagegen_cli.core.task import RunId, State, Task, TaskId
     from imagegen_cli.storage.dialect import Connection, Row
+    from imagegen_cli.storage.records import Planned, Record
 
-MAX_ABSENCE_S = 60.0
-"""Seconds for which the writer waits for a server that was lost before it tells so."""
 POLL_S = 1.0
 """Seconds between two looks for wishes of other machines, where no notification comes first."""
+WISH_ANSWER_S = 5.0
+"""Seconds without an answer after which the connection that reads wishes is given up."""
+LISTEN_AGAIN_S = 60.0
+"""Seconds until a server that gave no answer to LISTEN is told so again; until then wishes are only read."""
+MIN_FLUSH_S = 0.2
+"""Seconds that a flush waits at least: the server may be back."""
+ENCODING = "UTF8"
+MIN_VERSION = 13_00_00
+"""The oldest server, as it tells its version itself."""
+MIN_CONNECTIONS = 3
+"""Connections of a run: commands, the thread that writes, and the one that reads wishes."""
+TOO_MANY = ("too many c", "remaining connection slots", "connection limit")
+"""What servers and pools say where they take no further connection."""
+PASSING = (*TOO_MANY, "starting up", "shutting down", "recovery", "terminating connection")
+"""What servers say that refuse for a while."""
+PASSING_STATES = ("57P01", "57P02", "57P03", "53300", "25P03", "55P03")
+"""A server that ends, has crashed, begins, or is full; a transaction that it ended; a lock."""
+NEEDS = (
+    "SELECT least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1)) AS connections, rolsuper AS is_super"
+    " FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()"
+)
 MAX_LEXEME_SIGNS = 200
 MAX_POSITION = 16383
 """The limits of PostgreSQL for a word (2 KB) and for a place in a text."""
@@ -49,9 +85,40 @@ POOL_LOOKS = 5
 """Looks at whether two connections are one: other clients of the pool may come between."""
 LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
 """What a server says where a pool has sent it the statements of another connection."""
+RIGHTS = {
+    "attempt": "INSERT", "charge": "INSERT UPDATE", "committed": "INSERT UPDATE", "event": "INSERT",
+    "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT", "process": "INSERT UPDATE",
+    "receipt": "INSERT", "run": "INSERT UPDATE", "task": "INSERT UPDATE", "turn": "UPDATE",
+}  # fmt: skip
+"""By table, what a run does there from its beginning to a receipt."""
+LACKING = (
+    "SELECT name || ' (' || lower(verb) || ')' AS lacking FROM json_each_text(CAST(? AS json)) AS needed (name, verbs),"
+    " regexp_split_to_table(verbs, ' ') AS verb"
+    " WHERE coalesce(has_table_privilege(to_regclass(quote_ident(current_schema()) || '.' || name), verb), false)"
+    " IS FALSE"
+)
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
+DOCTOR = Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
+UNANSWERED = Message("the history {name} gives no answer")
+CROWDED = Message("the history {name} takes no further connection: {why}")
+NEW_DATABASE = Message(
+    "make another one: CREATE DATABASE {database} OWNER {user} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+)
+MORE_CONNECTIONS = Message(
+    "each run and each worker needs 3 connections: ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT or"
+    " max_connections allows more"
+)
+REMEDIES: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
+    ((psycopg.errors.LockNotAvailable,), Message("wait for the program that holds it and try again")),
+    (
+        (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidPassword),
+        Message("ask the owner of the database for permission, or mend the user and the password of the history"),
+    ),
+    ((psycopg.errors.DiskFull,), Message("make room on the disk of the server")),
+    (LOST_STATEMENT, UNPOOLED),
+)
 PROMPTS = "SELECT id, prompt FROM task WHERE id > ? ORDER BY id LIMIT ?"
 ILIKE = "prompt ILIKE ? ESCAPE '!'"
 
@@ -60,6 +127,11 @@ class PostgresLeases(Leases):
     """Leases by the clock of the server: a process lives while its heartbeat is younger than SILENT_S."""
 
     FIRST = AGAIN = NEXT = CLOCK
+
+    def __init__(self, me: Process) -> None:
+        super().__init__(me)
+        self._first_heard: dict[int, float] = {}
+        """By process, its heartbeat when this one first looked."""
 
     def rows(self, db: "Connection") -> "list[Row]":
         return db.execute(f"SELECT *, {SILENT} AS silent_s FROM process").fetchall()  # noqa: S608 - only our own words
@@ -71,7 +143,7 @@ class PostgresLeases(Leases):
         """Watch nothing: the server has a clock for all."""
 
     def is_alive(self, _db: "Connection", row: "Row") -> bool:
-        process = Process(row["host"], row["pid"], row["started_at"], row["place"])
+        process = process_of(row)
         if process == self.me:
             return True
         if is_near(process, self.me) and not is_alive(process):
@@ -79,14 +151,23 @@ class PostgresLeases(Leases):
         return bool(row["silent_s"] < SILENT_S)
 
     def may_be_silent(self, db: "Connection") -> bool:
-        return any(self.is_alive(db, row) and row["silent_s"] > 2 * HEARTBEAT_S for row in self.rows(db))
+        """Whether one counts as alive that was not heard of since this process first looked, or not for a while."""
+        return any(self.is_alive(db, row) and self._is_quiet(row) for row in self.rows(db))
+
+    def _is_quiet(self, row: "Row") -> bool:
+        process = process_of(row)
+        if process == self.me:
+            return False
+        first = self._first_heard.setdefault(row["id"], row["heartbeat"])
+        was_heard = row["heartbeat"] != first or is_near(process, self.me)
+        return not was_heard or row["silent_s"] > 2 * HEARTBEAT_S
 
 
 class Patience(Reserve):
     """What reserved space is for a file: a reason to write once more, while the loss of a server is not long ago."""
 
-    def __init__(self, is_closing: Callable[[], bool]) -> None:
-        self._is_closing = is_closing
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._lost_at: float | None = None
 
     def keep(self) -> None:
@@ -95,11 +176,11 @@ class Patience(Reserve):
 
     def give_up(self, error: Exception) -> bool:
         """Whether the connection was lost, and so lately that the next one may hold."""
-        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or self._is_closing():
+        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or self._limits.is_closing:
             return False
         now = time.monotonic()
         self._lost_at = now if self._lost_at is None else self._lost_at
-        time.sleep(RETRY_PAUSE_S)
+        self._limits.pause()
         return now - self._lost_at < MAX_ABSENCE_S
 
 
@@ -107,8 +188,10 @@ class PostgresStore(Store):
     """The history that several machines share. Raises HistoryError where the server cannot be used."""
 
     ERRORS = (psycopg.Error,)
+    NEWER_HINT = Message("upgrade imagegen here: pip install -U imagegen-cli")
     PLUS = ""
     is_remote = True
+    MAX_CLOSE_S = MAX_CLOSE_S + 2 * TICK_S
     LOCKED = " FOR UPDATE SKIP LOCKED"
 
     def __init__(
@@ -116,8 +199,9 @@ class PostgresStore(Store):
     ) -> None:
         hide(password)
         self._name, self._conninfo = _parts_of(address, password)
-        self._is_closing = False
+        self._limits = Limits()
         self._listener: Listener | None = None
+        self._is_prepared = False
         super().__init__(Path("postgresql"), wait_s=wait_s, process=process)
 
     @property
@@ -128,6 +212,7 @@ class PostgresStore(Store):
         with self._errors():
             self._db = self._postgres = self._connected(patience_s=None)
             try:
+                self._check_server()
                 self._refuse_pool()
                 self._migrate()
             except BaseException:
@@ -137,16 +222,107 @@ class PostgresStore(Store):
     def connect(self) -> PostgresConnection:
         return self._connected(patience_s=MAX_ABSENCE_S)
 
-    def _connected(self, patience_s: float | None) -> PostgresConnection:
+    def _connected(self, patience_s: float | None, answer_s: float = MAX_SILENCE_S) -> PostgresConnection:
         return PostgresConnection(
-            self._conninfo, wait_s=self._wait_s, patience_s=patience_s, is_given_up=lambda: self._is_closing
+            self._conninfo, wait_s=self._wait_s, patience_s=patience_s, answer_s=answer_s, limits=self._limits
         )
 
-    def close(self) -> "list[Any]":
+    def _check_server(self) -> None:
+        """Raise HistoryError where the server or the database cannot have a history, before anything is paid for."""
+        info = self._postgres.raw.info
+        encoding = info.parameter_status("server_encoding")
+        if encoding not in (None, ENCODING):
+            message = Message("the history {name} is in a database with the encoding {encoding}, and needs UTF8")
+            hint = NEW_DATABASE.format(database=f"{info.dbname}_utf8", user=info.user)
+            raise HistoryError(message.format(name=self.name, encoding=encoding), hint=hint)
+        if info.server_version < MIN_VERSION:
+            message = Message("the history {name} is on a server of version {version}, which is too old")
+            raise HistoryError(
+                message.format(name=self.name, version=info.parameter_status("server_version")),
+                hint=Message("PostgreSQL 13 is the oldest one that has what a history needs"),
+            )
+
+    def _check_connections(self) -> None:
+        """Raise HistoryError where the server lets this user, or this database, have too few connections for a run."""
+        row = self._db.execute(NEEDS).fetchone()
+        count = None if row is None or row["is_super"] else row["connections"]
+        if count is not None and count < MIN_CONNECTIONS:
+            message = ngettext(
+                "the history {name} takes {count} connection of this user or database, and a run needs {needed}",
+                "the history {name} takes {count} connections of this user or database, and a run needs {needed}",
+                count, name=self.name, needed=MIN_CONNECTIONS,
+            )  # fmt: skip
+            raise HistoryError(message, hint=MORE_CONNECTIONS)
+
+    def _check_rights(self) -> None:
+        """Raise HistoryError where this user may not write what a run writes, or a table of it is gone."""
+        if lacking := [row["lacking"] for row in self._db.execute(LACKING, (json.dumps(RIGHTS),))]:
+            message = Message("the history {name} does not let this user write: {tables}")
+            hint = Message(
+                "ask the owner of the database for permission: GRANT ALL ON ALL TABLES IN SCHEMA … TO {user}"
+            )
+            user = self._postgres.raw.info.user
+            raise HistoryError(message.format(name=self.name, tables=", ".join(lacking)), hint=hint.format(user=user))
+
+    def _prepare(self) -> None:
+        """Have the connection that writes before anything is sent. Raises HistoryError."""
+        if not self._is_prepared:
+            with self._errors():
+                self._check_connections()
+                self._check_rights()
+                self._writer.connect()
+            self._is_prepared = True
+
+    def start_run(
+        self, run: "RunId", command: str, source: str, planned: "Sequence[Planned]", *, for_workers: bool = False
+    ) -> "tuple[Task, ...]":
+        if not for_workers:
+            self._prepare()
+        return super().start_run(run, command, source, planned, for_workers=for_workers)
+
+    def claim(
+        self, changes: "Sequence[tuple[Record, State]]", *, again: bool = False, for_workers: bool = False
+    ) -> "tuple[list[Task], list[Record], list[Record]]":
+        self._prepare()
+        return super().claim(changes, again=again, for_workers=for_workers)
+
+    def claim_queued(
+        self, providers: Sequence[str], limit: int, *, folder: str = "", without: "Collection[TaskId]" = ()
+    ) -> "list[Task]":
+        self._prepare()
+        return super().claim_queued(providers, limit, folder=folder, without=without)
+
+    async def flush(self) -> None:
+        """Wait for a server that is away for MAX_ABSENCE_S in all; after that no flush waits until it is back."""
+        from asyncio import wait_for, wrap_future  # noqa: PLC0415 - see Store.flush
+
+        left = HURRY_S if self._limits.is_hurried else MAX_ABSENCE_S - self._writer.behind_s
+        try:
+            await wait_for(wrap_future(self._writer.flush()), max(MIN_FLUSH_S, left))
+        except TimeoutError:
+            trouble = self._writer.trouble or UNANSWERED.format(name=self.name)
+            raise DiskError(trouble, hint=DOCTOR) from None
+
+    def hurry(self) -> None:
+        self._limits.hurry()
+
+    @property
+    def is_silent(self) -> bool:
+        return self._limits.is_silent
+
+    @property
+    def trouble(self) -> str:
+        return super().trouble or ("" if self._listener is None else self._listener.trouble)
+
+    def close(self) -> "list[Task]":
+        self._limits.close()
+        if self._listener is not None:
+            self._listener.stop()
+        self._postgres.be_quick(ADD_WAIT_S + QUICK_S)
+        unwritten = super().close()
         if self._listener is not None:
             self._listener.close()
-        self._is_closing = True
-        return super().close()
+        return unwritten
 
     def _migrate(self) -> None:
         if self._version() == len(postgres_schema.STEPS):
@@ -202,18 +378,25 @@ class PostgresStore(Store):
 
     @contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
-        before, self._postgres.wait_s = self._postgres.wait_s, seconds
+        db = self._postgres
+        before = db.wait_s, db.answer_s
+        db.wait_s = seconds
+        db.be_quick(min(db.answer_s, seconds + QUICK_S))
         try:
             yield
         finally:
-            self._postgres.wait_s = before
+            db.wait_s = before[0]
+            db.be_quick(before[1])
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except psycopg.Error as error:
-            raise HistoryError(self.trouble_of(error), hint=self.remedy_for(error)) from None
+            kind = HistoryAway if _is_passing(error) else HistoryError
+            raise kind(self.trouble_of(error), hint=self.remedy_for(error)) from None
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             hint = Message("imagegen cannot repair it; imagegen history migrate copies what can be read")
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
@@ -225,6 +408,10 @@ class PostgresStore(Store):
         if isinstance(error, psycopg.errors.DiskFull):
             full = Message("the history {name} cannot be written: the disk of the server is full")
             return full.format(name=self.name)
+        if isinstance(error, SilentError):
+            return UNANSWERED.format(name=self.name)
+        if _is_crowded(error):
+            return CROWDED.format(name=self.name, why=_words(error))
         if isinstance(error, LOST_STATEMENT):
             return POOLED.format(name=self.name)
         trouble = Message("the history {name} cannot be used: {why}")
@@ -235,19 +422,11 @@ class PostgresStore(Store):
         return trouble.format(name=self.name, why=_words(error))
 
     def remedy_for(self, error: Exception) -> Message:
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            return Message("wait for the program that holds it and try again")
-        if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidPassword):
-            return Message(
-                "ask the owner of the database for permission, or mend the user and the password of the history"
-            )
-        if isinstance(error, psycopg.errors.DiskFull):
-            return Message("make room on the disk of the server")
-        if isinstance(error, LOST_STATEMENT):
-            return UNPOOLED
+        if _is_crowded(error):
+            return MORE_CONNECTIONS
         if "unsupported startup parameter" in str(error):
             return Message("a pool takes no ?options=: give the user its schema by ALTER ROLE … SET search_path = …")
-        return Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
+        return next((remedy for kinds, remedy in REMEDIES if isinstance(error, kinds)), DOCTOR)
 
     def check(self) -> str:
         """Whether tasks and numbers fit together: "ok", or the first fault."""
@@ -265,7 +444,7 @@ class PostgresStore(Store):
         return PostgresLeases(me)
 
     def reserve_space(self) -> Reserve:
-        return Patience(lambda: self._is_closing)
+        return Patience(self._limits)
 
     def delete_securely(self) -> None:
         """Do nothing: the server cleans its pages by VACUUM."""
@@ -298,6 +477,8 @@ class PostgresStore(Store):
 
     def be_patient(self) -> None:
         self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        self._postgres.be_quick(float("inf"))
+        self._db.execute("LOCK TABLE task, process IN EXCLUSIVE MODE")  # a claim waits for no other lock
 
     # Words
 
@@ -346,7 +527,8 @@ class PostgresStore(Store):
 
     def listen(self) -> None:
         if self._listener is None and self._leases.owner is not None:
-            self._listener = Listener(self.connect, self._leases.owner)
+            connect = partial(self._connected, patience_s=0.0, answer_s=WISH_ANSWER_S)
+            self._listener = Listener(connect, self._leases.owner, self.trouble_of)
 
     @property
     def wakes(self) -> int:
@@ -359,41 +541,70 @@ class PostgresStore(Store):
 class Listener:
     """A thread that reads what other machines ask of this process: at once where they notify, else each second."""
 
-    def __init__(self, connect: "Callable[[], PostgresConnection]", owner: int) -> None:
+    def __init__(
+        self, connect: "Callable[[], PostgresConnection]", owner: int, trouble_of: Callable[[Exception], str]
+    ) -> None:
         self._connect = connect
         self._owner = owner
+        self._trouble_of = trouble_of
         self._closing = threading.Event()
         self._until: dict[str, float] = {}
+        self._listens_again_at = float("-inf")
+        self._failing_since: float | None = None
+        self._error = ""
         self.cancels: set[TaskId] = set()
         self.wakes = 0
         """How often other machines have notified: more tasks, or room at an account."""
         self._thread = threading.Thread(target=self._listen, name="wishes", daemon=True)
         self._thread.start()
 
+    @property
+    def trouble(self) -> str:
+        """Why wishes have not been read for a while; empty where they are."""
+        since = self._failing_since
+        return self._error if since is not None and time.monotonic() - since > NOTICED_S else ""
+
     def pauses(self) -> dict[str, float]:
         """By account, for how many seconds more a service takes nothing."""
         now = time.monotonic()
         return {account: until - now for account, until in self._until.items() if until > now}
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._closing.set()
-        self._thread.join(2 * POLL_S)
+
+    def close(self) -> None:
+        """End the thread. It is not waited for long: it changes nothing."""
+        self.stop()
+        self._thread.join(POLL_S + 2 * TICK_S)
 
     def _listen(self) -> None:
         while not self._closing.is_set():
-            with suppress(psycopg.Error):
+            try:
                 db = self._connect()
                 try:
                     self._follow(db)
                 finally:
                     db.close()
+            except psycopg.Error as error:
+                self._failing_since = self._failing_since or time.monotonic()
+                self._error = self._trouble_of(error)
             self._closing.wait(POLL_S)
 
     def _follow(self, db: PostgresConnection) -> None:
-        channel = db.execute("SELECT quote_ident('imagegen_' || current_schema())").fetchone()[0]
-        db.raw.execute(f"LISTEN {channel}")
+        """Read, then listen: where LISTEN gets no answer, the next connections only read for a while."""
+        self._read(db)
+        if listens := time.monotonic() >= self._listens_again_at:
+            self._listens_again_at = time.monotonic() + LISTEN_AGAIN_S
+            channel = db.execute("SELECT quote_ident('imagegen_' || current_schema())").fetchone()[0]
+            db.raw.execute(f"LISTEN {channel}")
+            self._listens_again_at = float("-inf")
         while not self._closing.is_set() and not db.is_lost:
             self._read(db)
+            if not listens:
+                self._closing.wait(POLL_S)
+                if time.monotonic() >= self._listens_again_at:
+                    return
+                continue
             for _ in db.raw.notifies(timeout=POLL_S, stop_after=1):
                 self.wakes += 1
 
@@ -402,10 +613,27 @@ class Listener:
         self.cancels = {row["id"] for row in db.execute(query, (self._owner,))}
         rows = db.execute(f"SELECT account, until - {CLOCK} AS left_s FROM lane WHERE until > {CLOCK}")  # noqa: S608 - our own words
         self._until = {row["account"]: time.monotonic() + row["left_s"] for row in rows}
+        self._failing_since = None
+
+
+def _is_crowded(error: Exception) -> bool:
+    return isinstance(error, psycopg.OperationalError) and any(words in str(error) for words in TOO_MANY)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether waiting may help. What a server says before it lets somebody in has no code, only words."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    if error.sqlstate is not None:
+        return error.sqlstate in PASSING_STATES
+    return "FATAL" not in str(error) or any(words in str(error) for words in PASSING)
 
 
 def _parts_of(address: str, password: str) -> tuple[str, str]:
     """What messages call the server, and what psycopg is told. Raises HistoryError where it is no address."""
+    found = database_address(address)
+    if trouble := found.trouble(Message("the address of the history")):
+        raise HistoryError(trouble, hint=CODES)
     try:
         known = {name: str(value) for name, value in conninfo_to_dict(address).items() if value is not None}
     except psycopg.Error:
@@ -414,16 +642,13 @@ def _parts_of(address: str, password: str) -> tuple[str, str]:
     hide(known.get("password", ""))
     if password:
         known["password"] = password
-    at = f"{known['user']}@" if "user" in known else ""
-    port = f":{known['port']}" if "port" in known else ""
-    name = f"postgresql://{at}{known.get('host', 'localhost')}{port}/{known.get('dbname', known.get('user', ''))}"
-    return masked(name), make_conninfo(**(DEFAULTS | known))
+    return masked(found.name), make_conninfo(**(DEFAULTS | known))
 
 
 def _words(error: Exception) -> str:
     """The first line of what the server or the driver says, without secrets."""
     text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    return masked(" ".join(text.split())[:300])
+    return masked(" ".join(next(iter(text.strip().splitlines()), "").split())[:300])
 
 
 def vector(prompt: str) -> str:

@@ -1,20 +1,22 @@
 """A connection to PostgreSQL that takes the SQL of SQLite, comes back after a loss, and never guesses about a COMMIT.
 
 psycopg is imported here alone. Statements are sent at once; a transaction that writes holds one advisory lock of the
-history from its beginning, so that writers exclude each other as they do in SQLite.
+history from its beginning, so that writers exclude each other as they do in SQLite. No wait is without an end: `Limits`
+looks at each of them ten times a second, also where a server keeps the connection and says nothing.
 """
 
-import math
 import os
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import psycopg
+from psycopg import waiting
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
@@ -26,6 +28,18 @@ BEGIN_CLAIM = "BEGIN CLAIM"
 """Begins a transaction that writes without the lock: rows that it claims are locked one by one."""
 RETRY_PAUSE_S = 0.1
 """Seconds between two attempts to reach the server again."""
+TICK_S = 0.1
+"""Seconds between two looks at a wait."""
+MAX_SILENCE_S = 30.0
+"""Seconds without any answer after which a statement is given up with its connection; longer than a wait for a lock."""
+QUICK_S = 1.0
+"""Seconds for an answer where the event loop waits for it, beside those for a lock."""
+SILENT_AFTER_S = 1.0
+"""Seconds without an answer after which a server counts as silent."""
+HURRY_S = 1.0
+"""Seconds without an answer after which a process that was told to end waits for nothing more."""
+MAX_CLOSE_S = 10.0
+"""Seconds for the last changes once the history is being closed."""
 ONE_OF = re.compile(r"(NOT )?IN \(SELECT value FROM json_each\(\?\)\)")
 NAMED = re.compile(r"(?<!:):([a-z_]+)\b")
 TURN = (
@@ -43,6 +57,7 @@ FORGET = "DELETE FROM committed WHERE at < clock_timestamp() - interval '30 days
 START = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
     " SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
+    " SET client_encoding = 'UTF8';"
     " SELECT hashtext('imagegen ' || current_schema()) AS lock, extract(epoch FROM clock_timestamp()) AS now,"
     " pg_backend_pid() AS backend"
 )
@@ -95,11 +110,126 @@ class Found:
         return iter(self._cursor)
 
 
+class SilentError(psycopg.OperationalError):
+    """The server has not answered for too long; the connection is closed."""
+
+
+class Limits:
+    """How long the connections of one process wait. `close` and `hurry` make it less; signal handlers call them too."""
+
+    def __init__(self) -> None:
+        self._deadline = float("inf")
+        self._silent_at = float("-inf")
+        self._is_given_up = False
+        self.is_closing = False
+        """A lost server is not waited for any more."""
+        self.is_hurried = False
+
+    def close(self) -> None:
+        self.is_closing = True
+        self._deadline = min(self._deadline, time.monotonic() + MAX_CLOSE_S)
+
+    def hurry(self) -> None:
+        """Wait for an answer for HURRY_S; where that was too long once, for none any more."""
+        self.is_hurried = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._is_given_up or time.monotonic() > self._deadline
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something waits for the server just now, and has for a while."""
+        return time.monotonic() - self._silent_at < SILENT_AFTER_S
+
+    def check(self, waited_s: float, max_s: float) -> None:
+        """Raise SilentError where something has waited for long enough."""
+        if waited_s >= SILENT_AFTER_S:
+            self._silent_at = time.monotonic()
+        self._is_given_up |= self.is_hurried and waited_s >= HURRY_S
+        if waited_s >= max_s or self.is_over:
+            raise SilentError(f"no answer for {waited_s:.0f} s")
+
+    def pause(self) -> None:
+        """Wait until the server may be tried again."""
+        self._silent_at = time.monotonic()
+        time.sleep(RETRY_PAUSE_S)
+
+
+class Line(psycopg.Connection[Any]):
+    """A connection of psycopg whose waits `limits` ends. What was interrupted leaves it closed."""
+
+    limits = Limits()
+    max_silence_s = MAX_SILENCE_S
+
+    def wait(self, gen: Any, interval: float = TICK_S, timeout: float | None = None) -> Any:
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return waiting.wait(_watched(gen, self), self.pgconn.socket, interval=interval)
+        except (SilentError, KeyboardInterrupt):  # a statement in the middle of its answer
+            self.close()
+            raise
+
+
+def _watched(steps: "Generator[Any, Any, Any]", line: Line) -> "Generator[Any, Any, Any]":
+    """The same steps of a statement; those that nothing has come for are looked at."""
+    began = time.monotonic()
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if ready:
+                began = time.monotonic()
+            else:
+                line.limits.check(time.monotonic() - began, line.max_silence_s)
+            wanted = steps.send(ready)
+    except StopIteration as ended:
+        return ended.value
+
+
+class Attempt:
+    """One attempt to connect, in a thread of its own: names are looked up without an end to it."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._found: Line | BaseException | None = None
+        self.ended = threading.Event()
+        threading.Thread(target=self._connect, name="connect", daemon=True).start()
+
+    def _connect(self) -> None:
+        found: Line | BaseException
+        try:
+            found = Line.connect(self._conninfo, autocommit=True, row_factory=_row_factory, client_encoding="UTF8")
+        except BaseException as error:  # noqa: BLE001 - `result` raises it
+            found = error
+        with self._lock:
+            self._found = found
+            if self._is_left and isinstance(found, Line):
+                found.close()
+        self.ended.set()
+
+    def result(self) -> Line:
+        if isinstance(self._found, Line):
+            return self._found
+        raise self._found or SilentError("no connection")
+
+    def leave(self) -> None:
+        """Close the connection, if there will be one."""
+        with self._lock:
+            self._is_left = True
+            if isinstance(self._found, Line):
+                self._found.close()
+
+
 class PostgresConnection:
     """One connection, opened again where it was lost. `wait_s`: seconds for which a lock is waited for.
 
-    `patience_s`: seconds for which a lost server is waited for; None: as long as for a lock. `is_given_up` tells that
-    the process ends and waits no more.
+    `patience_s`: seconds for which a lost server is waited for; None: as long as for a lock, and a server that is
+    silent is not asked again. `answer_s`: seconds for which an answer is waited for.
     """
 
     def __init__(
@@ -108,12 +238,15 @@ class PostgresConnection:
         *,
         wait_s: float,
         patience_s: float | None = None,
-        is_given_up: Callable[[], bool] = lambda: False,
+        answer_s: float = MAX_SILENCE_S,
+        limits: Limits | None = None,
     ) -> None:
         self._conninfo = conninfo
         self.wait_s = wait_s
+        self.answer_s = answer_s
         self._patience_s = patience_s
-        self._is_given_up = is_given_up
+        self._limits = limits or Limits()
+        self._attempt: Attempt | None = None
         self._transaction_id = ""
         self._token = secrets.token_hex(8)
         self._commits = 0
@@ -122,18 +255,45 @@ class PostgresConnection:
         self._told = (0.0, 0.0)
         self.is_pooled = False
         """Whether another program stands between, which has connections of its own to the server."""
+        self._raw: Any = None
         self._raw = self._opened()
 
     def _opened(self) -> Any:
-        raw: Any = psycopg.connect(self._conninfo, autocommit=True, row_factory=_row_factory)
+        raw: Any = self._connected()
+        try:
+            self._begin_session(raw)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _connected(self) -> Line:
+        """An attempt that was too slow for the event loop goes on: the next call takes its connection."""
+        self._attempt = attempt = self._attempt or Attempt(self._conninfo)
+        began = time.monotonic()
+        while not attempt.ended.wait(TICK_S):
+            self._limits.check(time.monotonic() - began, self.answer_s)
+        self._attempt = None
+        line = attempt.result()
+        line.limits, line.max_silence_s = self._limits, self.answer_s
+        return line
+
+    def _begin_session(self, raw: Any) -> None:
         raw.adapters.register_loader("numeric", WholeNumber)
-        found = raw.execute(START.format(zone=_zone()))
+        try:
+            found = raw.execute(START.format(zone=_zone()))
+        except psycopg.errors.InvalidParameterValue:  # the server lacks the time zone
+            found = raw.execute(START.format(zone=_offset()))
         while found.nextset():
             pass
         self._lock, moment, backend = found.fetchone()
         self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
-        return raw
+
+    def be_quick(self, seconds: float) -> None:
+        """Wait for an answer for at most so long from now on."""
+        self.answer_s = seconds
+        self._raw.max_silence_s = seconds
 
     def now(self) -> float:
         """Seconds since the epoch by the clock of the server: one of this machine that was set changes nothing."""
@@ -169,13 +329,17 @@ class PostgresConnection:
         is_alone = not self.in_transaction
         try:
             return Found(self._raw.execute(translated(sql), values))
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             if self.is_lost:
                 self._transaction_id = ""
-            if not (is_alone and self.is_lost and sql.startswith("SELECT")):
+            if not (is_alone and self._may_reopen(error) and sql.startswith("SELECT")):
                 raise
         self._reopen()
         return Found(self._raw.execute(translated(sql), values))
+
+    def _may_reopen(self, error: Exception) -> bool:
+        """Whether the connection was lost by this error, and another one is worth its time."""
+        return self.is_lost and not (isinstance(error, SilentError) and self._patience_s is None)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Found:
         cursor = self._raw.cursor()
@@ -187,6 +351,8 @@ class PostgresConnection:
             with suppress(psycopg.Error):
                 self._raw.execute("DELETE FROM committed WHERE connection = %s", (self._token,))
         self._closed = True
+        if self._attempt is not None:
+            self._attempt.leave()
         self._raw.close()
 
     def _begin(self, *, locks: bool) -> Found:
@@ -199,10 +365,12 @@ class PostgresConnection:
             self._reopen()
         try:
             cursor = self._raw.execute(words)
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             if not self.is_lost:
                 with suppress(psycopg.Error):
                     self._raw.execute("ROLLBACK")
+                raise
+            if not self._may_reopen(error):
                 raise
             self._reopen()
             cursor = self._raw.execute(words)
@@ -223,15 +391,21 @@ class PostgresConnection:
             return Found(self._raw.execute("SELECT 1"))
 
     def _was_committed(self, number: str) -> bool:
-        """What became of a transaction whose COMMIT was not answered: once it is over, its row tells."""
+        """What became of a transaction whose COMMIT was not answered: once it is over, its row tells.
+
+        A thread that writes asks until the history is closed; else it is asked for as long as a lock is waited for.
+        """
+        until = float("inf") if self._patience_s is not None else time.monotonic() + self.wait_s
         while True:
-            self._reopen(asking=True)
+            self._reopen(until)
             with suppress(psycopg.OperationalError):
                 if not self._is_in_progress(number):
                     query = "SELECT number FROM committed WHERE connection = %s"
                     row = self._raw.execute(query, (self._token,)).fetchone()
                     return row is not None and row[0] == self._commits
-            time.sleep(RETRY_PAUSE_S)
+            if self._limits.is_over or time.monotonic() > until:
+                raise SilentError("the server does not tell whether a change was written")
+            self._limits.pause()
 
     def _is_in_progress(self, number: str) -> bool:
         with suppress(psycopg.errors.InvalidParameterValue):  # a crashed server knows nothing of the number
@@ -239,19 +413,20 @@ class PostgresConnection:
             return bool(status == "in progress")
         return False
 
-    def _reopen(self, *, asking: bool = False) -> None:
-        """Open the connection again. `asking`: for as long as it takes, until the store is closed."""
-        if self._closed:
+    def _reopen(self, until: float | None = None) -> None:
+        """Open the connection again, if it was lost. `until`: the moment when that is given up."""
+        if not self.is_lost:
             return
-        patience_s = self.wait_s if self._patience_s is None else math.inf if asking else self._patience_s
-        deadline = time.monotonic() + patience_s
+        patience_s = self.wait_s if self._patience_s is None else self._patience_s
+        deadline = time.monotonic() + patience_s if until is None else until
         while True:
             try:
                 self._raw = self._opened()
-            except psycopg.OperationalError:
-                if self._is_given_up() or time.monotonic() > deadline:
+            except psycopg.OperationalError as error:
+                is_late = time.monotonic() > deadline or (isinstance(error, SilentError) and self._patience_s is None)
+                if is_late or self._limits.is_closing:
                     raise
-                time.sleep(RETRY_PAUSE_S)
+                self._limits.pause()
             else:
                 return
 
@@ -298,4 +473,9 @@ def _zone() -> str:
     named = os.environ.get("TZ", "") or os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
     if re.fullmatch(r"[A-Za-z]+(/[A-Za-z0-9_+-]+)*", named):
         return named
-    return f"{-time.timezone / 3600:g}"
+    return _offset()
+
+
+def _offset() -> str:
+    """How many hours this machine's clock is ahead of UTC now: every server understands that."""
+    return f"{time.localtime().tm_gmtoff / 3600:g}"

@@ -8,7 +8,7 @@ event loop never waits. The runner awaits `flush` where an event must be on disk
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,22 @@ from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import Event
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Price
-from imagegen_cli.core.task import ENDED, ImageRequest, Job, Queued, RunId, Running, State, Task, TaskId, word
+from imagegen_cli.core.task import (
+    ENDED,
+    Cancelled,
+    CancelOutcome,
+    ImageRequest,
+    Job,
+    Queued,
+    RunId,
+    Running,
+    State,
+    Task,
+    TaskId,
+    word,
+)
 from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
-from imagegen_cli.storage.charges import Budget, Sum
+from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.records import (
@@ -39,7 +52,7 @@ from imagegen_cli.storage.records import (
     size_of,
 )
 from imagegen_cli.storage.rows import NO_LIMIT, condition, parts, process_of, record_of, state_of, whole
-from imagegen_cli.storage.writer import Writer
+from imagegen_cli.storage.writer import NOTICED_S, Writer
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection, Row
@@ -76,7 +89,7 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
-        self.budget = Budget()
+        self.budget = self.new_budget()
         """What this process may spend; the limits are set before a run begins."""
         self._writer = Writer(self, self._leases, self.budget)
 
@@ -116,6 +129,20 @@ class Store(Database):
         from asyncio import wrap_future  # noqa: PLC0415 - a command that only reads has no loop
 
         await wrap_future(self._writer.flush())
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing could be written, or heard, for some seconds; empty where all is well."""
+        if (behind := self._writer.behind_s) <= NOTICED_S:
+            return ""
+        said = Message("the history {name} has not been written for {seconds:.0f} s")
+        return self._writer.trouble or said.format(name=self.name, seconds=behind)
+
+    @contextmanager
+    def quickly(self) -> Iterator[None]:
+        """Inside, nothing waits for long: the event loop stands meanwhile, or somebody waits for the end."""
+        with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)):
+            yield
 
     # New tasks
 
@@ -285,10 +312,13 @@ class Store(Database):
 
     # Tasks for workers
 
-    def claim_queued(self, providers: Sequence[str], limit: int, *, folder: str = "") -> list[Task]:
+    def claim_queued(
+        self, providers: Sequence[str], limit: int, *, folder: str = "", without: Collection[TaskId] = ()
+    ) -> list[Task]:
         """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
 
-        Their pictures go into `folder`, if it is given, else where they were planned to go.
+        Their pictures go into `folder`, if it is given, else where they were planned to go. `without`: tasks that are
+        left to others.
         """
         if not providers or limit < 1:
             return []
@@ -297,8 +327,9 @@ class Store(Database):
             owner = self._leases.own(self._db)
             rows = self._db.execute(
                 "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
-                f" AND {self.PLUS}provider IN ({names}) ORDER BY id LIMIT ?{self.LOCKED}",
-                (*providers, limit),
+                f" AND {self.PLUS}provider IN ({names}) AND {self.PLUS}id NOT IN (SELECT value FROM json_each(?))"
+                f" ORDER BY id LIMIT ?{self.LOCKED}",
+                (*providers, json.dumps(list(without)), limit),
             ).fetchall()
             ids = json.dumps([row["id"] for row in rows])
             self._db.execute(
@@ -321,13 +352,17 @@ class Store(Database):
         with self._errors():
             return int(self._db.execute(query, tuple(providers)).fetchone()[0])
 
-    def left_by_workers(self, providers: Sequence[str]) -> list[Record]:
-        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this."""
+    def left_by_workers(self, providers: Sequence[str], *, without: Collection[TaskId] = ()) -> list[Record]:
+        """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this.
+
+        `without`: tasks that are left as they are.
+        """
         names = ",".join("?" * len(providers)) or "NULL"
         query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
         with self._errors():
             rows = self._db.execute(query, (*providers, MAX_ROWS_AT_ONCE)).fetchall()
-            records = [record for record in self._records(rows) if not record.is_owned]
+            taken = self._records(rows)
+            records = [record for record in taken if not record.is_owned and record.task.id not in without]
         unsent = [record for record in records if isinstance(record.task.state, Queued)]
         if left := [record.task.id for record in unsent if record.owner is not None]:
             with self._transaction():
@@ -343,6 +378,30 @@ class Store(Database):
             mine = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
             self._give_back([row["id"] for row in mine])
         self.notify("tasks")
+
+    def keep_only(self, ids: Collection[int]) -> bool:
+        """Leave to other workers what this process has claimed for them and is not at work on; whether that was done.
+
+        A claim whose answer was lost may have been written, and a task that was left while the history was away is
+        still this process's. Nothing is left while something waits to be written: that may be the end of a task.
+        """
+        if self._writer.behind_s:
+            return False
+        with self._transaction():
+            query = f"SELECT id FROM task WHERE {TAKEN} AND owner = ? AND id NOT IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+            rows = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
+            left = [row["id"] for row in rows]
+            self._give_back(left)
+            free = (
+                "UPDATE task SET owner = NULL, fence = fence + 1"
+                " WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
+            )
+            self._db.execute(free, (self._leases.owner, json.dumps(left)))
+            for id_ in left:
+                self._leases.fences.pop(TaskId(id_), None)
+        if left:
+            self.notify("tasks")
+        return True
 
     def _give_back(self, ids: Sequence[int]) -> None:
         self._db.execute(
@@ -697,7 +756,11 @@ class Store(Database):
     def spent(self, limit: Limit) -> Money:
         """What counts against a limit now."""
         with self._errors():
-            return charges.spent(self._db, limit, self._leases.owner or 0, self.now())
+            return charges.spent(self._db, limit, self._leases.owner or 0, self.now(), in_utc=self.is_remote)
+
+    def new_budget(self) -> Budget:
+        """A budget without limits. Where several machines share the history, its days are those of the server."""
+        return Budget(tally=Tally(in_utc=True), clock=self.now) if self.is_remote else Budget()
 
     def settle(self, tasks: Iterable[int], amount: Money | None) -> dict[int, list[Charge]]:
         """Take a person's word for what open submits of these tasks cost each; None: as reserved, 0: nothing.
@@ -748,6 +811,32 @@ class Store(Database):
         with self._transaction():
             self.be_patient()
             yield self._db
+
+    def let_go(self) -> int:
+        """Cancel what has not ended, because another history goes on with it. Only inside of `copying`.
+
+        What was not sent is cancelled as such; of the rest it stays known that the service may go on with it.
+        """
+        detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
+        unsent = self._db.execute(
+            "UPDATE task SET state = 'cancelled', detail = ?, ended = ?, owner = NULL, shared = 0, fence = fence + 1"
+            " WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.task = task.id)",
+            (detail, self.now()),
+        ).rowcount
+        records = self.find(Filter(states=UNFINISHED))
+        owner = self._leases.own(self._db) if records else 0
+        for record in records:
+            is_queued = isinstance(record.task.state, Queued)
+            stop = CancelOutcome.NOT_SENT if is_queued else CancelOutcome.GOES_ON
+            task = replace(record.task, state=Cancelled(stop, record.task.job))
+            self._take_over(task, record.fence + 1, owner, again=False)
+        return unsent + len(records)
+
+    def count_unfinished(self) -> int:
+        """How many tasks have not ended."""
+        where, values = condition(Filter(states=UNFINISHED), self.PLUS)
+        with self._errors():
+            return int(self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0])  # noqa: S608 - only our own words
 
     def is_anyone_alive(self) -> bool:
         """Whether any other process works on tasks of this history."""

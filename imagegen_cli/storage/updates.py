@@ -96,7 +96,7 @@ def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget)
     if not isinstance(state, Submitting):
         return {}
     quote, owner = state.quote or NOT_KNOWN, leases.owner or 0
-    because = charges.over(db, budget.limits, quote, owner, event.at, count=budget.tally.spent)
+    because = charges.over(db, budget.limits, quote, owner, budget.moment(event.at), count=budget.tally.spent)
     return {event.task.id: because} if because else {}
 
 
@@ -198,7 +198,7 @@ def _write_charge(db: "Connection", event: TaskChanged, leases: Leases, budget: 
     """Reserve what a submit is expected to cost, in the transaction that says that it leaves; else follow the task."""
     state = event.task.state
     if isinstance(state, Submitting) and state.quote is not None:
-        charges.reserve(db, event.task, state.quote, leases.owner or 0, event.at, budget=budget)
+        charges.reserve(db, event.task, state.quote, leases.owner or 0, budget.moment(event.at), budget=budget)
     else:
         charges.follow(db, event.task.id, state, budget)
 

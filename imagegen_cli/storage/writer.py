@@ -1,7 +1,9 @@
 """The thread that writes the events of a run, in groups: each group is one durable transaction."""
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import DiskError
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from imagegen_cli.storage.database import Database, Reserve
     from imagegen_cli.storage.dialect import Connection
 
+NOTICED_S = 5.0
+"""Seconds after which a person is told that the history cannot be written."""
+END_TICK_S = 0.1
+"""Seconds of one piece of the wait for the end of the thread."""
 MIN_PROGRESS_GAP_S = 0.5
 """Seconds between two progress reports of a task that are written; `watch` sees no more than that."""
 
@@ -35,12 +41,19 @@ class Writer:
         self._leases = leases
         self._budget = budget
         self._unwritten: list[Event] = []
+        """What was not written when the thread ended."""
+        self._in_hand: list[Event] = []
+        """What the thread is about to write."""
+        self._since: float | None = None
+        """When the oldest change came that is not written; None where all are."""
+        self._trouble = ""
         self._db: Connection | None = None
         self._events: list[Event] = []
         self._flushes: list[Future[None]] = []
         self._changes: list[Change] = []
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._closing = False
         self._last_progress: dict[int, tuple[float, Progress]] = {}
 
@@ -53,6 +66,22 @@ class Writer:
         with self._wake:
             self._events.append(event)
             self._wake_thread()
+
+    def connect(self) -> None:
+        """Have a connection before there is something to write. Raises one of the database's ERRORS."""
+        if self._thread is None and self._db is None:
+            self._db = self._database.connect()
+
+    @property
+    def behind_s(self) -> float:
+        """For how many seconds the oldest change has waited that is not written."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing could be written for a while; empty where all is well, or nothing tells why."""
+        return self._trouble if self.behind_s > NOTICED_S else ""
 
     def change(self, statement: str, *values: Any, done: Callable[[], None] | None = None) -> None:
         """Run a small statement in this thread, soon; `done` is called there once it is on disk."""
@@ -80,20 +109,43 @@ class Writer:
         return promise
 
     def close(self) -> list[Task]:
-        """End the thread. Returns the tasks whose last state it could not write."""
+        """End the thread. Returns the tasks whose last state it could not write; a Ctrl-C ends the wait for that."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         if self._thread is not None:
-            self._thread.join()
+            with suppress(KeyboardInterrupt):
+                self._await_end()
+            if not self._ended.is_set():
+                with self._wake:
+                    self._unwritten = self._in_hand + self._events
+        elif self._db is not None:
+            self._db.close()
         last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
         return list(last.values())
 
+    def _await_end(self) -> None:
+        """Wait for the thread in short pieces: only between them a signal that another thread was sent is seen.
+
+        It is not joined: a Ctrl-C in the middle of that makes Python take it for ended.
+        """
+        limit_s = self._database.MAX_CLOSE_S
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while not self._ended.wait(END_TICK_S) and (deadline is None or time.monotonic() < deadline):
+            pass
+
     def _wake_thread(self) -> None:
+        self._since = time.monotonic() if self._since is None else self._since
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="history", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="history", daemon=True)
             self._thread.start()
         self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
 
     def _work(self) -> None:
         reserve = self._database.reserve_space()
@@ -105,11 +157,12 @@ class Writer:
                 flushes, self._flushes = self._flushes, []
                 changes, self._changes = self._changes, []
                 closing = self._closing
+                self._in_hand = events
             trouble = self._write(events, reserve)
-            if trouble is not None:
-                with self._wake:
-                    self._events = events + self._events
+            with self._wake:
+                self._events, self._in_hand = ([] if trouble is None else events) + self._events, []
             left = self._run_changes(changes) if trouble is None else changes
+            self._note(is_behind=trouble is not None or bool(left))
             for promise in flushes:
                 _answer(promise, trouble)
             if closing:
@@ -123,6 +176,13 @@ class Writer:
                     if not (self._flushes or self._closing):
                         self._wake.wait(1.0)
 
+    def _note(self, *, is_behind: bool) -> None:
+        """Remember since when something waits to be written."""
+        with self._wake:
+            if not is_behind:
+                waits = self._events or self._flushes or self._changes
+                self._since, self._trouble = time.monotonic() if waits else None, ""
+
     def _run_changes(self, changes: "list[Change]") -> "list[Change]":
         """Run these statements. Returns those that failed, for the next time."""
         for index, (statement, values, done) in enumerate(changes):
@@ -130,7 +190,8 @@ class Writer:
                 if self._db is None:
                     self._db = self._database.connect()
                 self._db.execute(statement, values)
-            except self._database.ERRORS:
+            except self._database.ERRORS as error:
+                self._trouble = self._database.trouble_of(error)
                 return changes[index:]
             if done is not None:
                 done()
@@ -158,6 +219,7 @@ class Writer:
             try:
                 updates.write(db, events, self._leases, self._budget)
             except self._database.ERRORS as error:
+                self._trouble = self._database.trouble_of(error)
                 if not reserve.give_up(error):
                     raise
             else:

@@ -1,0 +1,30 @@
+"""Signals that end a command, as exit codes."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+@contextmanager
+def signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the exit code of a signal. These are plain handlers: an event loop has none on Windows.
+
+    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it.
+    """
+    before = {}
+    for name, code in SIGNALS.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, _handler(handle, code))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _number, _frame: handle(code)
