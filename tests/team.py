@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.events import TaskChanged
-from imagegen_cli.core.task import word
+from imagegen_cli.core.task import Done, word
 from imagegen_cli.storage.records import Filter
 from tests import postgres
 from tests.crash import Aim, CrashComfy, CrashServer, Deadly, Ledgers, prompt_of
@@ -266,7 +266,7 @@ class Team(Crowd):
     def compare(self) -> Ledgers:
         """The same, with what an account and a budget allow and what explains each uncertain task."""
         ledgers, studio = super().compare(), self.servers[0]
-        ledgers.other = [self._with_story(line) for line in ledgers.other]
+        ledgers.other = [self._with_story(line) for line in ledgers.other if not self._is_second_copy(line)]
         self._explain_uncertain()
         late = sum(any(0 <= at - since < LATE_S for since in self.resumed) for at in studio.over)
         ledgers.troubles["rounds with a budget"] = self.budgets
@@ -274,6 +274,21 @@ class Team(Crowd):
         ledgers.troubles["jobs over its limit that a paused worker sent"] = late
         ledgers.other += [f"{studio.most} tasks at an account of {ACCOUNT_LIMIT}"] * (len(studio.over) - late)
         return ledgers
+
+    def _is_second_copy(self, line: str) -> bool:
+        """Whether a part file is of a task that has all its pictures: a paused worker finished its download as well.
+
+        `doctor` removes no whole picture, so it stays.
+        """
+        found = re.match(r"left behind: \.imagegen-\w+-(\d+)-\d+\.part", line)
+        if found is None:
+            return False
+        with closing(opened(self.where)) as store:
+            (record,) = store.find(Filter(ids=(int(found[1]),)))
+        state = record.task.state
+        is_one = isinstance(state, Done) and not state.missing and all(Path(file).exists() for file in state.files)
+        self.ledgers.troubles["second copies that a paused worker left"] += is_one
+        return is_one
 
     def _with_story(self, line: str) -> str:
         """What is wrong with a file, and what the history says of its task."""
