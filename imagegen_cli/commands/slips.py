@@ -87,8 +87,8 @@ LISTS = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".heic")
 OF_RUN = {"-p", "-m", "-n", "-o", "-j", "-x", "-q", "-y", *guide.COMMON, *guide.GROUPS["What to draw"]}
 """Options that a person means for `run` where no command is named."""
-MAY_BE_EMPTY = ("TEXT", "WORDS", "CMD")
-"""What an option may take as an empty text; a command of --exec has an error of its own."""
+MAY_BE_EMPTY = ("TEXT", "WORDS", "MODEL", "CMD")
+"""What an option may take as an empty text; an empty model is the one of the settings; a command of --exec has an error of its own."""
 TEXTS = ("run", "edit", "again")
 """Commands with a text of the person's own words, which may begin with a dash."""
 
