@@ -1,5 +1,6 @@
 """The entry point: it answers what needs no import before it imports anything."""
 
+import _signal
 import gc
 import os
 import sys
@@ -13,11 +14,15 @@ With ten thousand tasks a full collection would block the loop for a tenth of a 
 
 TYPE_CHECKING = False  # the module `typing` has the same, and is loaded late
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from imagegen_cli.core.errors import ImagegenError
 
 
 def main() -> None:
     """Entry point of the `imagegen` command."""
+    _end_by_code()
     try:
         _start()
     except KeyboardInterrupt:  # Python is still importing modules: there is nothing to clean up
@@ -36,6 +41,18 @@ def _start() -> None:
     from imagegen_cli.cli import main as run  # noqa: PLC0415 - its words are in the language that is chosen by now
 
     run(wrong)
+
+
+def _end_by_code() -> None:
+    """Let a signal that comes before a command handles it end this process with the exit code that it stands for."""
+    for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+        number = getattr(_signal, name, None)
+        if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _leaving(code))
+
+
+def _leaving(code: int) -> "Callable[[int, FrameType | None], None]":
+    return lambda _number, _frame: os._exit(code)
 
 
 def _open_streams() -> None:

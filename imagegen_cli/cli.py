@@ -857,7 +857,13 @@ def _leave(code: int, *, ran: bool = False) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """Exit with `code`, also when the reader of stdout has gone away."""
+    """Exit with `code`, also when the reader of stdout has gone away, and when Ctrl-C is pressed meanwhile."""
+    import _signal  # noqa: PLC0415 - the module `signal` costs more than all that is done here
+    import atexit  # noqa: PLC0415
+
+    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(code or 130))
+        atexit.register(_signal.signal, _signal.SIGINT, _signal.SIG_IGN)  # Python's own end would restore the default
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code)

@@ -12,7 +12,7 @@ from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import BudgetReached, RunStopping, TaskChanged
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Job, RunId, State, TaskId
 from imagegen_cli.display.board import Board
-from imagegen_cli.display.end_report import MAX_IDS, ranges, summary
+from imagegen_cli.display.end_report import MAX_IDS, few, ranges, summary
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.program import Ended, Program as Plain
@@ -37,6 +37,11 @@ NOT_SENT = Cancelled(CancelOutcome.NOT_SENT)
 )
 def test_numbers_in_a_row_are_a_range(ids: list[int], times: str, text: str) -> None:
     assert ranges(ids, times) == text
+
+
+def test_a_line_for_people_names_no_screen_full_of_tasks() -> None:
+    assert few(range(1, 2000, 7), "×") == " ".join([*map(str, range(1, 23 * 7, 7)), "… 1996"])
+    assert few(range(1, 2000), "×") == "1–1999"
 
 
 def board(*ends: State, taken: Collection[int] = ()) -> Board:

@@ -88,6 +88,34 @@ def test_streams_that_are_closed(alone: Program, script: str, code: int, expecte
     assert code == 0 or not (alone.home / "history.db").exists()
 
 
+ENDS = """
+import os, signal
+import imagegen_cli.__main__ as program
+program._end_by_code()
+os.kill(os.getpid(), signal.{name})
+"""
+AT_THE_VERY_END = """
+import os, signal
+from imagegen_cli import cli
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid()):
+        kill(own, 2)
+late = Late()
+cli._exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [(ENDS.format(name="SIGTERM"), 143), (ENDS.format(name="SIGHUP"), 129), (AT_THE_VERY_END, 130)],
+    ids=["SIGTERM", "SIGHUP", "Ctrl-C"],
+)
+def test_a_signal_before_and_after_all_ends_by_an_exit_code(alone: Program, script: str, code: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", script], cwd=alone.folder, env=alone.environment(), check=False)
+    assert ended.returncode == code
+
+
 WRITTEN = [
     ("$IG --version >/dev/full", 2, "No space left on device"),
     ("$IG --help >/dev/full", 2, "No space left on device"),

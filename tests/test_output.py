@@ -305,6 +305,20 @@ def is_full(process: "subprocess.Popen[str]") -> bool:
     return int(struct.unpack("i", held)[0]) > 60_000
 
 
+def test_sigterm_gives_a_terminal_back_that_ctrl_s_has_stopped(project: Program, server: DreaminaServer) -> None:
+    with studio(project) as program:
+        program.enter("a red house")
+        program.wait_for("1 done")
+        program.send("\x13")
+        program.send("a blue house")
+        program.signal(signal.SIGTERM)
+        try:
+            assert program.finish() == 143
+            program.wait(lambda: program.is_given_back, "the terminal as it was")
+        finally:
+            program.send("\x11")
+
+
 def test_ctrl_s_stops_the_screen_and_neither_pictures_nor_prompts(project: Program, server: DreaminaServer) -> None:
     with studio(project) as program:
         program.enter("a red house")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from imagegen_cli.core.events import BudgetReached, RunStopping, TaskAdded
-from imagegen_cli.core.task import RunId, TaskId
+from imagegen_cli.core.events import BudgetReached, RunStopping, TaskAdded, TaskChanged
+from imagegen_cli.core.task import Done, RunId, TaskId
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.controls import (
     ENTER_SOON,
@@ -368,6 +368,25 @@ def test_where_tasks_run_it_asks_as_the_table_does(way: list[Key], answer: str, 
     assert desk.ui.question is Question.STOP
     assert desk.press(answer).sent == sent
     assert desk.mode == ("table" if answer == "w" else "edit")
+
+
+def test_a_question_whether_to_stop_becomes_one_whether_to_end_when_the_last_task_ends() -> None:
+    desk = busy().press("close")
+    assert (desk.mode, desk.ui.question) == ("ask", Question.STOP)
+    for number in (1, 2, 3):
+        desk.board.tell(TaskChanged(9.0, task(number, Done(("x.png",)))))
+    desk.settle(0.1)
+    assert (desk.mode, desk.ui.question) == ("ask", Question.END)
+    assert any("end? nothing runs" in line for line in desk.drawn())
+    assert desk.press("y").sent == [Drain()]
+
+
+def test_a_question_about_a_task_that_ends_says_so() -> None:
+    desk = busy().press("escape", "c")
+    assert (desk.mode, desk.ui.question) == ("ask", Question.TASK) or desk.press("down", "c")
+    desk.board.tell(TaskChanged(9.0, task(desk.ui.chosen or 0, Done(("x.png",)))))
+    desk.settle(0.1)
+    assert desk.ui.remark == f"task {desk.ui.chosen} has ended: nothing is left to cancel"
 
 
 def test_ctrl_c_clears_the_line_first() -> None:

@@ -189,6 +189,7 @@ def _reading(options: ListOptions) -> Reading:
 
 def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOptions, *, command: str) -> int:
     """Plan the tasks of prompt specifications and run them, as `command` of the history. Returns an exit code."""
+    _check_pairs(specs)
     variation = _variation(specs)
     config = settings()
     if not specs:
@@ -229,6 +230,20 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         if (len(tasks) > 1 or tasks[0].cell) and _wants_sheet(options, config):
             _draw_sheet(store, run_id, code)
         return code
+
+
+def _check_pairs(specs: Sequence[PromptSpec]) -> None:
+    """Raise UsageError where --zip or --alternatives finds nothing to do: something else was meant."""
+    if any(spec.zipped for spec in specs) and all(len(spec.vary) < 2 for spec in specs):  # noqa: PLR2004 - a pair
+        hint = Message('nothing was sent; as in: imagegen run "a cat" --vary ratio=1:1,16:9 --vary seed=1,2 --zip')
+        raise UsageError(Message("--zip pairs the values of several --vary, and there are not two"), hint=hint)
+    if not any(spec.alternatives for spec in specs):
+        return
+    from imagegen_cli.inputs.vary import alternatives  # noqa: PLC0415 - few commands have any
+
+    if not any(alternatives(spec.prompt) for spec in specs):
+        hint = Message("nothing was sent; write them like {a|b}, or leave --alternatives out")
+        raise UsageError(Message("--alternatives finds no {a|b} in a prompt"), hint=hint)
 
 
 def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:

@@ -43,6 +43,10 @@ class Command(TyperCommand):
             from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
 
             slips.refuse_single_dashes(self, ctx, args, known)
+        if any(not word.strip() or (word[:2] == "--" and word.rstrip()[-1] == "=") for word in args):
+            from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
+
+            slips.refuse_empty(self, args)
         ctx.allow_extra_args = True
         try:
             rest = super().parse_args(ctx, args)

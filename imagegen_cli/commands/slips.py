@@ -25,6 +25,8 @@ TOO_MANY = Message("{command} takes no argument {words} here")
 LACKS = Message("{command} lacks {argument}")
 LACKS_COMMAND = Message("there is no command in this line")
 LACKS_VALUE = Message("{option} lacks its value")
+EMPTY_VALUE = Message("{option} has an empty value")
+LEAVE_OUT = Message("nothing was done; give it a value, or leave the option out: a variable of the shell may be unset")
 HAS_VALUE = Message("{option} takes no value")
 ONE_DASH = Message("{word} has one dash: it would be read as {short} with the value {value}")
 ONE_DASH_UNREAD = Message("{word} has one dash, and long options have two")
@@ -85,6 +87,8 @@ LISTS = (".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".heic")
 OF_RUN = {"-p", "-m", "-n", "-o", "-j", "-x", "-q", "-y", *guide.COMMON, *guide.GROUPS["What to draw"]}
 """Options that a person means for `run` where no command is named."""
+MAY_BE_EMPTY = ("TEXT", "WORDS", "CMD")
+"""What an option may take as an empty text; a command of --exec has an error of its own."""
 TEXTS = ("run", "edit", "again")
 """Commands with a text of the person's own words, which may begin with a dash."""
 
@@ -207,6 +211,24 @@ def refuse_single_dashes(command: Any, ctx: Any, args: Sequence[str], known: Ite
         message = form.format(word=quoted(word), short=short, value=quoted(word[2:]))
         meant = [f"-{one}" if one == word else one for one in args]
         raise UsageError(message, hint=MEANT.format(command=line(*_path(ctx).split(), *meant)))
+
+
+def refuse_empty(command: Any, args: Sequence[str]) -> None:
+    """Raise UsageError for an option with an empty value: a variable of the shell may be unset.
+
+    It would be taken for an option that is not given: pictures in another folder, no budget, the tasks of all runs.
+    """
+    taking = {
+        name for one in command.params if _takes_a_value(one) and one.metavar not in MAY_BE_EMPTY for name in one.opts
+    }
+    for last, word in zip(["", *args], args, strict=False):
+        if word == "--" and last not in taking:
+            return
+        name, sign, value = word.partition("=")
+        if last in taking and not word.strip():
+            raise UsageError(EMPTY_VALUE.format(option=last), hint=LEAVE_OUT)
+        if name in taking and name.startswith("--") and sign and not value.strip():
+            raise UsageError(EMPTY_VALUE.format(option=name), hint=LEAVE_OUT)
 
 
 def _takes_a_value(parameter: Any) -> bool:

@@ -208,8 +208,20 @@ class Output:
         until = float("inf")
         for writer in self._writers.values():
             while not writer.wait(POLL_S) and time.monotonic() < until:
-                if self._is_hurried:
-                    until = min(until, time.monotonic() + LAST_WAIT_S)
+                if self._is_hurried and until == float("inf"):
+                    until = time.monotonic() + LAST_WAIT_S
+                    self._go_on()
+
+    def _go_on(self) -> None:
+        """Let a terminal that Ctrl-S has stopped take what gives it back as it was: a signal ends the program."""
+        for stream in self._before:
+            with suppress(ImportError, OSError, ValueError):
+                import termios  # noqa: PLC0415 - not on Windows
+
+                with suppress(termios.error):
+                    if os.isatty(fd := stream.fileno()) and os.tcgetpgrp(fd) == os.getpgrp():
+                        termios.tcflow(fd, termios.TCOOFF)  # only what was stopped in this way can be started
+                        termios.tcflow(fd, termios.TCOON)
 
     def _note_trouble(self) -> None:
         """Remember why data is missing on stdout, where no later write was told."""

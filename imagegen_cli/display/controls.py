@@ -42,6 +42,7 @@ Copy = Callable[[str], str]
 """Puts a text onto the clipboard; returns what to say about it."""
 CHOOSE_FIRST = Message("choose a task with up/down first")
 HAS_ENDED = Message("task {id} has ended: nothing is left to cancel")
+NONE_WAITS = Message("no task waits any more: nothing is left to cancel")
 NOT_TO_REPEAT = Message("task {id} is {state}: only one that failed or was not sent can be sent again")
 TO_FETCH = Message("task {id} can be fetched without paying again: imagegen resume {id}")
 MAY_BE_PAID = Message("task {id} may be made and billed already: imagegen show {id} says what to do")
@@ -280,6 +281,7 @@ class Controls:
         if ui.chosen not in self._board.rows:
             ui.chosen = None
         if self._moot():
+            self._say_over(now)
             ui.mode = Mode.TABLE
         if now - self._remark_at >= REMARK_S:
             ui.remark = ""
@@ -287,6 +289,14 @@ class Controls:
             ui.remark = ""
             self.leave()
         return before != (ui.focus, ui.mode, ui.chosen, ui.remark)
+
+    def _say_over(self, now: float) -> None:
+        """Say why a question is gone before it was answered."""
+        ui = self._ui
+        if ui.mode is Mode.ASK and not self._board.stopping and ui.question is Question.TASK and ui.chosen is not None:
+            ui.remark, self._remark_at = HAS_ENDED.format(id=ui.chosen), now
+        elif ui.mode is Mode.ASK and not self._board.stopping and ui.question is Question.WAITING:
+            ui.remark, self._remark_at = NONE_WAITS, now
 
     def leave(self) -> None:
         """Take the focus away. Typed text and open details stay; an open question counts as answered with no."""

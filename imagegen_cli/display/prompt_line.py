@@ -92,14 +92,22 @@ class LineControls(Controls):
 
     def settle(self, now: float) -> bool:
         """Where the keys went to the line by themselves, those for what was open before may still come."""
-        mode = self._ui.mode
-        changed = super().settle(now)
+        mode, question = self._ui.mode, self._ui.question
+        self._ask_on()
+        changed = super().settle(now) or question is not self._ui.question
         if mode is Mode.TABLE and now - self._pressed_at >= IDLE_S:
             self._ui.at_line = True
         self._return()
         if mode not in TYPING and self._ui.mode in TYPING:
             self._stray_until, self._stray_is_letter = float("inf"), False
         return changed or mode is not self._ui.mode
+
+    def _ask_on(self) -> None:
+        """Ask whether to end where it was asked whether to stop, and nothing is left to stop."""
+        ui, board = self._ui, self._board
+        asks = ui.mode is Mode.ASK and ui.question is Question.STOP
+        if asks and self._is_open and not (board.running or board.waiting or board.delayed):
+            ui.question = Question.END
 
     def interrupt(self) -> bool:
         """Clear the typed text, as Ctrl-C does in a shell; up brings it back. Returns whether there was any."""
