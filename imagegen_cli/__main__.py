@@ -1,6 +1,6 @@
 """The entry point: it answers what needs no import before it imports anything."""
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` would load `enum`, before --version is told
 import gc
 import os
 import sys

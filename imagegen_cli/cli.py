@@ -858,7 +858,7 @@ def _leave(code: int, *, ran: bool = False) -> None:
 
 def _exit(code: int) -> NoReturn:
     """Exit with `code`, also when the reader of stdout has gone away, and when Ctrl-C is pressed meanwhile."""
-    import _signal  # noqa: PLC0415 - the module `signal` costs more than all that is done here
+    import _signal  # type: ignore[import-not-found]  # noqa: PLC0415 - `signal` loads more than all that is done here
     import atexit  # noqa: PLC0415
 
     if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:

@@ -27,6 +27,8 @@ from imagegen_cli.display.messages import STOPS, general_hint
 
 MAX_IDS = 12
 """Tasks that a command names one by one, where a shorter one means the same."""
+MAX_PARTS = 24
+"""Numbers and ranges that a line for people names; their count stands before them."""
 MIN_RANGE = 3
 """Numbers in a row that are written as a range."""
 RETRY = "imagegen retry {ids}"
@@ -125,7 +127,7 @@ def failures(board: Board, rows: Sequence[Row], again: Sequence[int], times: str
         for message, ids in messages.items():
             several = Message("{reason} {times}{count}: {why} (tasks {ids})")
             words = several if len(ids) > 1 else Message("{reason}: {why} (task {ids})")
-            numbers = {"times": times, "count": len(ids), "ids": ranges(ids, times)}
+            numbers = {"times": times, "count": len(ids), "ids": few(ids, times)}
             yield Tone.FAILURE, translated(words.format(reason=label(reason), why=message, **numbers))
         for (about, hint), ids in hints.items():
             if about is reason:
@@ -170,7 +172,7 @@ def unsent(board: Board, times: str) -> Iterator[SummaryLine]:
     ids = cancelled(board, CancelOutcome.NOT_SENT)
     if not ids:
         return
-    words = Message("{ids} {what}").format(ids=ranges(ids, times), what=STOPS[CancelOutcome.NOT_SENT])
+    words = Message("{ids} {what}").format(ids=few(ids, times), what=STOPS[CancelOutcome.NOT_SENT])
     if board.budget or board.paused_providers or board.reasons[Reason.OUT_OF_CREDITS]:
         yield Tone.UNSENT, translated(words)
         return
@@ -183,7 +185,7 @@ def stopped(board: Board, times: str) -> Iterator[SummaryLine]:
     for stop, words in STOPS.items():
         ids = [] if stop is CancelOutcome.NOT_SENT else cancelled(board, stop)
         if len(ids) > 1:
-            yield Tone.UNSENT, tr("{ids} cancelled: {how}", ids=ranges(ids, times), how=words)
+            yield Tone.UNSENT, tr("{ids} cancelled: {how}", ids=few(ids, times), how=words)
 
 
 def cancelled(board: Board, stop: CancelOutcome) -> list[int]:
@@ -211,8 +213,20 @@ def listed(ids: Iterable[int]) -> str:
 
 def ranges(ids: Iterable[int], times: str) -> str:
     """Numbers for people: `4 7 9–12`. `times`: the sign before a count, which tells what the encoding can carry."""
+    return " ".join(_parts(ids, times))
+
+
+def few(ids: Iterable[int], times: str) -> str:
+    """The same for a line of a report, where a screen full of numbers says less than the first ones and the last."""
+    parts = _parts(ids, times)
+    if len(parts) <= MAX_PARTS:
+        return " ".join(parts)
+    return " ".join([*parts[: MAX_PARTS - 1], "..." if times.isascii() else "…", parts[-1]])
+
+
+def _parts(ids: Iterable[int], times: str) -> list[str]:
     known = sorted(ids)
     dash = "-" if times.isascii() else "–"
     starts = [0, *(at for at, (one, two) in enumerate(pairwise(known), 1) if two != one + 1), len(known)]
     parts = [known[start:end] for start, end in pairwise(starts)]
-    return " ".join(f"{part[0]}{dash}{part[-1]}" if len(part) >= MIN_RANGE else listed(part) for part in parts)
+    return [f"{part[0]}{dash}{part[-1]}" if len(part) >= MIN_RANGE else listed(part) for part in parts]
