@@ -31,6 +31,10 @@ _.dont_write_bytecode  # the interpreter
 _.handle_starttag  # html.parser
 _.handle_endtag
 _.handle_data
+Catalogues  # hatchling, when the package is built
+_.initialize
+build_data
+_.exitstatus  # pytest
 
 # What is read by name
 _.history_password  # settings/shared_history.py reads it before all settings are read

@@ -180,7 +180,7 @@ def example(kind: type) -> Event:
         "at": 1.0, "run": RunId(1), "tasks": (of_state(Queued()),), "task": of_state(Queued()), "id": TaskId(1),
         "working": Working(0.5, 3, "busy"), "facts": {"seed": 1, "model": "x"}, "amount": Money(1, "usd"),
         "source": Source.TOLD, "images": 1, "charges": {TaskId(1): charge}, "attempt": 1, "seconds": 1.0,
-        "because": "it was busy", "limit": 3, "why": "Ctrl-C", "provider": "studio",
+        "because": "it was busy", "limit": 3, "why": "Ctrl-C", "provider": "studio", "hosts": {TaskId(1): "alpha"},
     }  # fmt: skip
     fields = kind._fields  # type: ignore[attr-defined]  # a NamedTuple
     event: Event = kind(**{name: values[name] for name in fields if name in values})

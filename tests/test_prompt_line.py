@@ -382,8 +382,7 @@ def test_a_question_whether_to_stop_becomes_one_whether_to_end_when_the_last_tas
 
 
 def test_a_question_about_a_task_that_ends_says_so() -> None:
-    desk = busy().press("escape", "c")
-    desk = desk if desk.mode == "ask" else desk.press("down", "c")
+    desk = busy().press("escape", "down", "c")
     assert (desk.mode, desk.ui.question) == ("ask", Question.TASK)
     desk.board.tell(TaskChanged(9.0, task(desk.ui.chosen or 0, Done(("x.png",)))))
     desk.settle(0.1)

@@ -88,7 +88,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".heic")
 OF_RUN = {"-p", "-m", "-n", "-o", "-j", "-x", "-q", "-y", *guide.COMMON, *guide.GROUPS["What to draw"]}
 """Options that a person means for `run` where no command is named."""
 MAY_BE_EMPTY = ("TEXT", "WORDS", "MODEL", "CMD")
-"""What an option may take as an empty text; an empty model is the one of the settings; a command of --exec has an error of its own."""
+"""What may be empty: a text, the model, which is then the one of the settings, and --exec, which has its own error."""
 TEXTS = ("run", "edit", "again")
 """Commands with a text of the person's own words, which may begin with a dash."""
 
