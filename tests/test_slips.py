@@ -192,7 +192,7 @@ WRONG = [
     Wrong("again LAST a cat", "again takes no argument cat here", 'as one text: imagegen again LAST "a cat"'),
     Wrong("again 1 2 3", "again takes no argument 3 here", "one task at a time: imagegen again 1"),
     Wrong("edit 1 2 3", "edit takes no argument 3 here", 'one task at a time: imagegen edit 1 "make it night"'),
-    Wrong("again 1 2", "2 reads as a task", "imagegen again 1; or, if it is the prompt itself: imagegen run --each 2"),
+    Wrong("again 1 2", "2 reads as a task", "imagegen run --each 2"),
     Wrong("again 1 LAST", "LAST reads as a task", "to make it again: imagegen again 1"),
     Wrong("again LAST LAST", "LAST reads as a task", "to make it again: imagegen again LAST"),
     Wrong("again 1 -- -2", "-2 reads as a task", "imagegen run --each -- -2"),
