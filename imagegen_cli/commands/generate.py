@@ -16,7 +16,7 @@ from imagegen_cli.commands.options import GenerateOptions, ListOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import NOTHING_SENT, Spending, amounts, cost_lines
 from imagegen_cli.commands.task_ids import task_ids
-from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.task import (
@@ -571,9 +571,9 @@ def _what_became_of(record: Record) -> Message:  # noqa: PLR0911 - one return a 
         case Done():
             return Message("are done with fewer pictures than expected")
         case Failed(reason=reason) if record.task.state.resumable:
-            return Message("failed ({reason}) and can be fetched: imagegen resume").format(reason=reason)
+            return Message("failed ({reason}) and can be fetched: imagegen resume").format(reason=label(reason))
         case Failed(reason=reason):
-            return Message("failed ({reason}): imagegen retry").format(reason=reason)
+            return Message("failed ({reason}): imagegen retry").format(reason=label(reason))
         case Cancelled():
             return Message("were cancelled after they had been sent: imagegen resume, imagegen retry")
         case _ if record.is_owned:

@@ -14,7 +14,7 @@ from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
 from imagegen_cli.core.charges import Charge, ChargeStatus
-from imagegen_cli.core.errors import NothingToDo, UsageError
+from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.task import ENDED, Failed, Queued, State, Task, TaskId, word
 from imagegen_cli.core.text import Printer, encoded
@@ -158,6 +158,8 @@ FACTS = {
     "job_id": Message("job id"),
     "repeats": Message("repeats"),
     "marks": Message("marks"),
+    "drawn": Message("drawn"),
+    "not_drawn": Message("not drawn"),
 }
 """Labels of what a service told, and of what we noted. Other facts are labelled by their names."""
 
@@ -217,8 +219,8 @@ def _what_became_of(state: State) -> str:
     if not isinstance(state, Failed):
         return described(state)
     if not state.message:
-        return Message("failed, {reason}").format(reason=state.reason)
-    return Message("failed, {reason}: {why}").format(reason=state.reason, why=state.message)
+        return Message("failed, {reason}").format(reason=label(state.reason))
+    return Message("failed, {reason}: {why}").format(reason=label(state.reason), why=state.message)
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:

@@ -37,7 +37,7 @@ from imagegen_cli.commands.spending import (
     cost_lines,
 )
 from imagegen_cli.commands.task_ids import run_reference, task_ids
-from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class
+from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.references import bytes_of, why
 from imagegen_cli.core.task import (
@@ -239,8 +239,13 @@ def _obstacle(record: Record) -> Message | None:
     if isinstance(state, Done):
         return ngettext("{id} is done: {count} picture", "{id} is done: {count} pictures", len(state.files), id=id_)
     if isinstance(state, Failed) and not state.resumable and state.job is None:
+        if may_be_paid(state):
+            doubtful = Message(
+                "{id} may be made and billed already, and holds no receipt: imagegen retry {id} --may-repeat pays anew"
+            )
+            return doubtful.format(id=id_)
         failed = Message("{id} failed ({reason}) and holds no receipt: imagegen retry {id} makes it anew")
-        return failed.format(id=id_, reason=state.reason)
+        return failed.format(id=id_, reason=label(state.reason))
     if isinstance(state, Cancelled) and state.job is None:
         cancelled = Message("{id} was cancelled and nothing is running there: imagegen retry {id} makes it anew")
         return cancelled.format(id=id_)
@@ -597,7 +602,7 @@ def _outcome(task: Task, *, ended_before: bool, answered: bool) -> Message:
         case Done() | Saving():
             return OUTCOMES[CancelOutcome.TOO_LATE]
         case Failed(reason=reason):
-            return Message("already failed ({reason})").format(reason=reason)
+            return Message("already failed ({reason})").format(reason=label(reason))
         case _:
             return Message("still unfinished") if answered else Message("asked to stop; no answer yet")
 
