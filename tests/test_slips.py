@@ -137,6 +137,12 @@ WRONG = [
     Wrong('run "a cat" --ratio', "--ratio lacks its value", "try imagegen run"),
     Wrong('run "a cat" -n', "-n lacks its value", "imagegen run --help shows the options"),
     Wrong("list --limit", "--limit lacks its value", "imagegen list --help shows the options"),
+    # another option in the place of a value would be lost, and with it that nothing should be sent
+    Wrong('run "a cat" -o --dry-run', "-o lacks its value", "imagegen run --help shows the options"),
+    Wrong('run "a cat" -m --dry-run', "-m lacks its value", "try imagegen"),
+    Wrong('run "a cat" --name -y', "--name lacks its value", "imagegen run --help shows the options"),
+    Wrong('run -m -- "a cat"', "-m lacks its value", "try imagegen"),
+    Wrong("retry 1 --reason --dry-run", "--reason lacks its value", "try imagegen retry"),
     Wrong('run "a cat" -n two', "-n takes a whole number from 1, not 'two'", "imagegen run --help"),
     Wrong('run "a cat" --count 0', "--count takes a whole number from 1, not '0'", "imagegen run --help"),
     Wrong('run "a cat" --seed x', "--seed takes a whole number, not 'x'", "try imagegen run"),

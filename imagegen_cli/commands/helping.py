@@ -47,6 +47,10 @@ class Command(TyperCommand):
             from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
 
             slips.refuse_empty(self, args)
+        if option := _lacking_its_value(self, args):
+            from imagegen_cli.commands import slips  # noqa: PLC0415 - only for slips
+
+            raise slips.lacks_value(ctx, option)
         ctx.allow_extra_args = True
         try:
             rest = super().parse_args(ctx, args)
@@ -86,6 +90,23 @@ class TakesIds(Command):
             for last, word in zip(before, args, strict=False)
         ]
         return super().parse_args(ctx, found)
+
+
+def _lacking_its_value(command: Any, args: Sequence[str]) -> str:
+    """The option in whose place for a value another option stands; empty where there is none.
+
+    Typer would take `-o --dry-run` for a folder of that name, and the command would send what it should only show.
+    """
+    options = [one for one in command.params if one.param_type_name == "option"]
+    names = {"--", *(name for one in options for name in (*one.opts, *one.secondary_opts))}
+    taking = {name for one in options if takes_a_value(one) for name in one.opts}
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            break
+        if word in taking and next(words, "") in names:
+            return word
+    return ""
 
 
 def takes_a_value(parameter: Any) -> bool:

@@ -292,8 +292,12 @@ def _bad_option(ctx: Any, error: Any) -> UsageError:
     option = error.option_name
     known = ctx.command.params if ctx is not None else ()
     if any(option in one.opts and _takes_a_value(one) for one in known):
-        return UsageError(LACKS_VALUE.format(option=option), hint=_example_with(option, ctx) or _help_of(ctx))
+        return lacks_value(ctx, option)
     return UsageError(HAS_VALUE.format(option=option), hint=_help_of(ctx))
+
+
+def lacks_value(ctx: Any, option: str) -> UsageError:
+    return UsageError(LACKS_VALUE.format(option=option), hint=_example_with(option, ctx) or _help_of(ctx))
 
 
 def _example_with(option: str, ctx: Any) -> str:
